@@ -1,0 +1,285 @@
+"""Every error that Timewarden raises on purpose, in one tree. Pure: owns no state.
+
+    TimewardenError                            slug, public sentence, private cause
+    ├── BadInput                               the caller can mend it
+    │   ├── MalformedRequest                   400  the bytes or the headers are not what HTTP or JSON allow
+    │   ├── InvalidField                       422  a field is wrong; names it
+    │   ├── BodyTooLarge · HeadersTooLarge     413 · 431
+    │   └── UnsupportedMediaType               415
+    ├── Unauthenticated                        401
+    │   ├── MissingToken                       no credentials: a challenge without an error code
+    │   ├── InvalidToken                       bad, expired, wrong issuer or audience ...
+    │   └── StepUpNeeded                       a stronger or fresher sign-in is wanted (RFC 9470)
+    ├── Denied                                 the policy said no
+    │   ├── InsufficientScope                  403  no rule can be satisfied with these scopes
+    │   ├── Forbidden                          403  with reasons about the caller
+    │   └── NotFound                           404  unknown, or not for the caller to know
+    ├── NotApplied                             allowed, yet nothing was changed
+    │   ├── PreconditionRequired               428  no If-Match
+    │   ├── PreconditionFailed                 412  the resource moved on
+    │   ├── WrongState                         409
+    │   └── Conflict                           409  a constraint, for example one sheet a person and week
+    ├── PolicyRejected                         422  a policy that may not become active; every complaint with its place
+    ├── StaleExpectation                       409  the active version is another one than the caller expected
+    ├── TryLater                               503
+    │   ├── LogUnavailable                     the decision could not be made durable: nothing happened
+    │   ├── DatabaseUnavailable                Postgres did not answer within its bound
+    │   ├── KeysUnavailable                    a token could not be judged, because its issuer's keys cannot be had
+    │   └── PolicyUnavailable                  the active version could not be learned within its bound
+    └── Misconfigured                          the process refuses to start; never leaves over HTTP
+
+`slug` is stable and part of the API; `public` helps the caller; `cause` is for the log alone and never leaves.
+One table maps the tree to HTTP: service/web/problems.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class TimewardenError(Exception):
+    """The root. `public` is one sentence for the caller; `cause` a private note for the log; `extra` machine-readable
+    members of the answer."""
+
+    slug: ClassVar[str] = "internal"
+    summary: ClassVar[str] = "Something went wrong"
+
+    def __init__(
+        self, public: str | None = None, *, cause: str | None = None, extra: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(public or self.summary)
+        self.public = public or self.summary
+        self.cause = cause
+        self.extra = dict(extra or {})
+
+
+class BadInput(TimewardenError):
+    slug = "bad-input"
+    summary = "The request cannot be understood"
+
+
+class MalformedRequest(BadInput):
+    slug = "malformed-request"
+    summary = "The request is malformed"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One wrong field: `field` is a path such as `entries[3].minutes` or `query.cursor`; `message` says what is wanted."""
+
+    field: str
+    message: str
+
+
+class InvalidField(BadInput):
+    """One or more fields are wrong; each is named in `fields`."""
+
+    slug = "invalid-field"
+    summary = "A field of the request is not valid"
+
+    def __init__(self, *fields: FieldError, public: str | None = None) -> None:
+        sentence = public or "; ".join(f"{one.field}: {one.message}" for one in fields[:3]) or self.summary
+        super().__init__(sentence, extra={"fields": [{"field": one.field, "message": one.message} for one in fields]})
+        self.fields = fields
+
+
+class BodyTooLarge(BadInput):
+    slug = "body-too-large"
+    summary = "The request body is too large"
+
+
+class HeadersTooLarge(BadInput):
+    slug = "headers-too-large"
+    summary = "The request headers are too large"
+
+
+class UnsupportedMediaType(BadInput):
+    slug = "unsupported-media-type"
+    summary = "The request body has an unsupported media type"
+
+
+class Unauthenticated(TimewardenError):
+    slug = "unauthenticated"
+    summary = "Missing or invalid token"
+
+
+class MissingToken(Unauthenticated):
+    slug = "missing-token"
+    summary = "Missing or invalid token: send an access token as 'Authorization: Bearer ...'"
+
+
+class InvalidToken(Unauthenticated):
+    """The token was judged and refused. `public` never holds any content of the token."""
+
+    slug = "invalid-token"
+    summary = "Missing or invalid token"
+
+
+class StepUpNeeded(Unauthenticated):
+    """Allowed but for the strength or age of the sign-in (RFC 9470). `max_age` in seconds, `acr_values` as configured."""
+
+    slug = "step-up-needed"
+    summary = "This needs a stronger or more recent sign-in"
+
+    def __init__(self, public: str | None = None, *, max_age: int | None = None, acr_values: str | None = None) -> None:
+        super().__init__(public)
+        self.max_age = max_age
+        self.acr_values = acr_values
+
+
+class Denied(TimewardenError):
+    """The policy said no, and that decision is recorded."""
+
+    slug = "denied"
+    summary = "Forbidden"
+
+
+class InsufficientScope(Denied):
+    """No rule for this action can be satisfied with the token's scopes; `scopes` would help."""
+
+    slug = "insufficient-scope"
+    summary = "The token lacks the scope that this needs"
+
+    def __init__(self, scopes: Sequence[str]) -> None:
+        super().__init__(f"This needs the scope {' or '.join(scopes)}", extra={"required_scope": list(scopes)})
+        self.scopes = tuple(scopes)
+
+
+class Forbidden(Denied):
+    """Denied with reasons that speak of the caller; `reasons` are sentences, nearest first."""
+
+    slug = "forbidden"
+    summary = "Forbidden by the policy"
+
+    def __init__(self, reasons: Sequence[str], *, rules: Sequence[str] = ()) -> None:
+        extra: dict[str, object] = {"reasons": list(reasons)}
+        if rules:
+            extra["rules"] = list(rules)
+        super().__init__(reasons[0] if reasons else None, extra=extra)
+        self.reasons = tuple(reasons)
+
+
+class NotFound(Denied):
+    slug = "not-found"
+    summary = "There is no such resource, or it is not for you to know"
+
+
+class NotApplied(TimewardenError):
+    """Allowed by the policy, but nothing was changed."""
+
+    slug = "not-applied"
+    summary = "Nothing was changed"
+
+
+class PreconditionRequired(NotApplied):
+    slug = "precondition-required"
+    summary = "Send If-Match with the ETag of the version that you have seen"
+
+
+class PreconditionFailed(NotApplied):
+    slug = "precondition-failed"
+    summary = "The resource has changed since the version that you named; read it again"
+
+
+class WrongState(NotApplied):
+    slug = "wrong-state"
+    summary = "The timesheet is not in a state that allows this"
+
+
+class Conflict(NotApplied):
+    slug = "conflict"
+    summary = "This contradicts what is already there"
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """One reason why a policy is refused. `file` as in policies/, `line` and `column` from 1 (0 when a whole file is meant)."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    suggestion: str | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
+        return place + self.message + (f" ({self.suggestion})" if self.suggestion else "")
+
+
+class PolicyRejected(TimewardenError):
+    """The policy is malformed, breaks a safety law or fails its cases; `complaints` says where and why."""
+
+    slug = "policy-rejected"
+    summary = "This policy cannot become active"
+
+    def __init__(self, complaints: Sequence[Complaint]) -> None:
+        first = f": {complaints[0]}" if complaints else ""
+        super().__init__(
+            self.summary + first,
+            extra={
+                "complaints": [
+                    {"file": c.file, "line": c.line, "column": c.column, "message": c.message, "suggestion": c.suggestion}
+                    for c in complaints
+                ]
+            },
+        )
+        self.complaints = tuple(complaints)
+
+
+class StaleExpectation(TimewardenError):
+    slug = "stale-expectation"
+    summary = "Another version is active than the one that you expected; look at it and try again"
+
+
+class TryLater(TimewardenError):
+    """Nothing happened; the same request may succeed later. `retry_after` in seconds."""
+
+    slug = "try-later"
+    summary = "Temporarily unavailable; nothing was changed"
+    retry_after: ClassVar[int] = 2
+
+
+class LogUnavailable(TryLater):
+    slug = "log-unavailable"
+    summary = "The decision log cannot be written, so nothing was answered and nothing was changed"
+
+
+class DatabaseUnavailable(TryLater):
+    slug = "database-unavailable"
+    summary = "The database does not answer; look the resource up before you repeat a change"
+
+
+class KeysUnavailable(TryLater):
+    slug = "keys-unavailable"
+    summary = "The token's issuer cannot be asked for its keys, so the token was not judged"
+
+
+class PolicyUnavailable(TryLater):
+    slug = "policy-unavailable"
+    summary = "The active policy version cannot be learned, so nothing was decided"
+
+
+class Misconfigured(TimewardenError):
+    """The process refuses to start; the sentence names the setting."""
+
+    slug = "misconfigured"
+    summary = "The configuration is incomplete"
+
+
+@dataclass(slots=True)
+class Fields:
+    """Collects field errors, so that a caller learns all of them at once."""
+
+    found: list[FieldError] = field(default_factory=list)
+
+    def wrong(self, name: str, message: str) -> None:
+        self.found.append(FieldError(name, message))
+
+    def refuse(self) -> None:
+        """Raise InvalidField if anything was found."""
+        if self.found:
+            raise InvalidField(*self.found)
