@@ -1,0 +1,106 @@
+"""Postgres, reached through bounded pools. Each process owns its pools; all that is durable is behind them.
+
+A pool never waits longer than its bound, and a database that does not answer is a TryLater, never a hang. Requests, the
+decision log and the policy loader have a Database each, so that no request waits for a connection while holding one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+import asyncpg
+
+from service.errors import DatabaseUnavailable, Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]"
+
+# What Postgres or the network says when the work may succeed later: lost or refused connections, exhausted resources,
+# cancelled statements, lock time-outs, deadlocks (SQLSTATE classes 08, 53, 57, 55P03, 40).
+PASSING = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InterfaceError,
+    asyncpg.ReadOnlySQLTransactionError,
+    OSError,
+    TimeoutError,
+)
+
+
+class Database:
+    """A bounded pool. `size` connections; `timeout` in seconds bounds acquiring a connection and every statement;
+    `lock_timeout` in seconds bounds waiting for a row or advisory lock."""
+
+    def __init__(self, url: str, *, size: int, timeout: float = 5.0, lock_timeout: float = 3.0, name: str = "api") -> None:
+        self._url = url
+        self._size = size
+        self._timeout = timeout
+        self._lock_timeout = lock_timeout
+        self._name = name
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def open(self) -> None:
+        """Connect. Raises Misconfigured for an unusable URL or credentials, DatabaseUnavailable when nobody answers."""
+        try:
+            self._pool = await asyncpg.create_pool(
+                self._url,
+                min_size=1,
+                max_size=self._size,
+                timeout=self._timeout,
+                command_timeout=self._timeout + 1,
+                max_inactive_connection_lifetime=300,
+                server_settings={
+                    "application_name": f"timewarden-{self._name}",
+                    "statement_timeout": str(int(self._timeout * 1000)),
+                    "lock_timeout": str(int(self._lock_timeout * 1000)),
+                    "idle_in_transaction_session_timeout": str(int(self._timeout * 4000)),
+                    "timezone": "UTC",
+                },
+            )
+        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, ValueError) as error:
+            raise Misconfigured(
+                "TIMEWARDEN_DATABASE_URL does not open a database: check its user, password and database name",
+                cause=type(error).__name__,
+            ) from error
+        except PASSING as error:
+            raise DatabaseUnavailable(cause=f"open: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        """Give every connection back; those that do not come back within the bound are cut."""
+        if self._pool is None:
+            return
+        try:
+            await asyncio.wait_for(self._pool.close(), self._timeout)
+        except TimeoutError:
+            self._pool.terminate()
+        self._pool = None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection outside any transaction: each statement commits by itself."""
+        if self._pool is None:
+            raise DatabaseUnavailable(cause="the pool is not open")
+        try:
+            async with self._pool.acquire(timeout=self._timeout) as connection:
+                yield connection
+        except PASSING as error:
+            raise DatabaseUnavailable(cause=f"{self._name}: {type(error).__name__}") from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A READ COMMITTED transaction: commits when the block ends, rolls back when it raises.
+
+        When the connection is lost during COMMIT the outcome is unknown; the caller sees DatabaseUnavailable, whose
+        sentence asks to look the resource up before repeating.
+        """
+        async with self.connection() as connection, connection.transaction():
+            yield connection
