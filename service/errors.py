@@ -3,6 +3,7 @@
     TimewardenError                            slug, public sentence, private cause
     ├── BadInput                               the caller can mend it
     │   ├── MalformedRequest                   400  the bytes or the headers are not what HTTP or JSON allow
+    │   │   └── MalformedCredentials           400  the Authorization header itself, so a challenge goes with it
     │   ├── InvalidField                       422  a field is wrong; names it
     │   ├── BodyTooLarge · HeadersTooLarge     413 · 431
     │   └── UnsupportedMediaType               415
@@ -65,6 +66,10 @@ class BadInput(TimewardenError):
 class MalformedRequest(BadInput):
     slug = "malformed-request"
     summary = "The request is malformed"
+
+
+class MalformedCredentials(MalformedRequest):
+    """The Authorization header is not what RFC 6750 allows; same slug as its parent."""
 
 
 @dataclass(frozen=True, slots=True)
