@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ANY = "any"
+ANYONE = "anyone"
 NO_STATE = ""
 
 
@@ -103,13 +104,22 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True)
+class Applied:
+    """A deny rule that applied, with the `conditions` that it asked for and found: pairs as in Missing, without `scope`."""
+
+    rule: str
+    conditions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
-    """The whole why: rules that allowed, rules that denied, and near misses, nearest first."""
+    """The whole why: rules that allowed, rules that denied (and on what grounds), and near misses, nearest first."""
 
     allowed_by: tuple[str, ...] = ()
     denied_by: tuple[str, ...] = ()
     near_misses: tuple[Missing, ...] = ()
     sentences: tuple[str, ...] = field(default=())
+    denied_because: tuple[Applied, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

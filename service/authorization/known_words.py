@@ -1,0 +1,32 @@
+"""The words that this code can supply for the resources it owns; a vocabulary may declare these and no others. Pure.
+
+A rule on a relation that nothing computes would look like protection and protect nothing (a deny on it never applies),
+so a new relation, state or fact is added here together with the code that supplies it.
+"""
+
+from __future__ import annotations
+
+ACTIONS = {
+    "timesheet": frozenset(
+        {"read", "create", "edit", "delete", "submit", "withdraw", "approve", "reject", "reopen", "upload"}
+    ),
+    "me": frozenset({"read"}),
+    "log": frozenset({"read"}),
+    "policy": frozenset({"read", "propose", "activate"}),
+    "directory": frozenset({"read", "manage"}),
+}
+STATES = {"timesheet": frozenset({"draft", "submitted", "approved", "rejected"})}
+RELATIONS = {"timesheet": frozenset({"owner", "manager", "importer"})}
+FACTS = {"timesheet": frozenset({"acted_for_owner"})}
+# Besides these, any request fact with a `max_age` is known: it is the age of the sign-in against that bound.
+REQUEST_FACTS = frozenset({"mfa"})
+
+# What the safety laws speak of. A vocabulary without these words is refused, because the laws could not be checked.
+LAW_ACTIONS = (
+    ("timesheet", "approve"),
+    ("policy", "propose"),
+    ("policy", "activate"),
+    ("log", "read"),
+)
+OWNER = "owner"
+ACTED_FOR_OWNER = "acted_for_owner"

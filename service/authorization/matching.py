@@ -1,0 +1,67 @@
+"""Does one rule apply to one question, and if not, what is missing? Pure: owns no state.
+
+The engine lists with it the rules behind casbin's verdict and refuses when the two disagree, so this is written without
+casbin and without a word of the matcher in model.conf. The explanation builds on it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.authorization.question import Effect
+
+if TYPE_CHECKING:
+    from service.authorization.question import Condition, Question, Rule
+
+CLIENT, VIA = "client:", "via:"
+
+
+def matches(rule: Rule, question: Question) -> bool:
+    """True when the rule speaks of this kind and action and every condition of it holds."""
+    return concerns(rule, question.kind, question.action) and not missing(rule, question)
+
+
+def concerns(rule: Rule, kind: str, action: str) -> bool:
+    """True when the rule speaks of this kind and action, whoever asks."""
+    return rule.action == action and rule.kind == kind
+
+
+def missing(rule: Rule, question: Question) -> tuple[tuple[str, str], ...]:
+    """The conditions of the rule that do not hold, as pairs (dimension, wanted word); empty when all hold.
+
+    Dimensions in the order of a row: `who`, `state`, `scope`, `fact`. Several states are one word joined by `or`; a negated
+    fact is `not NAME`. The kind and the action are not looked at.
+    """
+    found: list[tuple[str, str]] = []
+    if question.who.isdisjoint(words_for(rule)):
+        found.append(("who", rule.who))
+    if rule.states and question.state not in rule.states:
+        found.append(("state", state_words(rule)))
+    if rule.scope != "any" and rule.scope not in question.scopes:
+        found.append(("scope", rule.scope))
+    found.extend(("fact", fact_word(one)) for one in rule.when if not _holds(rule.effect, one, question))
+    return tuple(found)
+
+
+def words_for(rule: Rule) -> frozenset[str]:
+    """The words of which an asker must answer to one: a deny on a client holds also for the client acting for a user."""
+    if rule.effect is Effect.DENY and rule.who.startswith(CLIENT):
+        return frozenset({rule.who, VIA + rule.who.removeprefix(CLIENT)})
+    return frozenset({rule.who})
+
+
+def state_words(rule: Rule) -> str:
+    """The rule's states as a row writes them: `any`, or words joined by `or`."""
+    return " or ".join(sorted(rule.states)) or "any"
+
+
+def fact_word(condition: Condition) -> str:
+    """The condition as a row writes it: `mfa` or `not mfa`."""
+    return f"not {condition.fact}" if condition.negated else condition.fact
+
+
+def _holds(effect: Effect, condition: Condition, question: Question) -> bool:
+    known = question.fact(condition.fact)
+    if known is None:
+        return effect is Effect.DENY
+    return known is not condition.negated
