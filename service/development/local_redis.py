@@ -1,0 +1,203 @@
+"""A local Redis (or Valkey) server, run as our own child, with a password of its own.
+
+Its append-only file lies in `<state>/redis` and survives every kind of end of the process. Postgres remains the truth:
+a Redis that lost everything is filled again from the log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import socket
+from typing import TYPE_CHECKING, Self
+
+from service.development.processes import (
+    LocalServerFailed,
+    came_up,
+    carrying,
+    end,
+    end_leftovers,
+    kill_all,
+    last_words,
+    silent,
+    spawn,
+)
+from service.development.redis_binary import HOW_TO_INSTALL, find_redis_server
+from service.development.server_directory import (
+    DirectoryLock,
+    free_port,
+    readable_failures,
+    remember_port,
+    remembered_port,
+    secret,
+)
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+PREFERRED_PORT = 16379
+START_SECONDS = 60.0
+SHUTDOWN = ((signal.SIGTERM, 15.0),)
+
+
+def start_redis(
+    state: Path, *, preferred_port: int = PREFERRED_PORT, databases: int = 16, say: Callable[[str], None] = silent
+) -> LocalRedis:
+    """Start the server of a state directory and return when it answers. Call it from the main thread.
+
+    Raises LocalServerFailed, also when no Redis server can be found, saying how to install one.
+    """
+    state = state.resolve()
+    server = find_redis_server()
+    if server is None:
+        raise LocalServerFailed(f"No Redis server was found. {HOW_TO_INSTALL}")
+    with readable_failures(state):
+        (state / "redis").mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = DirectoryLock(state, "redis")
+        lock.acquire()
+        try:
+            redis = LocalRedis(state, lock, server)
+            redis.start(preferred_port, databases, say)
+        except BaseException:
+            lock.release()
+            raise
+    return redis
+
+
+class LocalRedis:
+    """A running server. `stop()` and `kill()` may be repeated; as a context manager it stops at the end."""
+
+    def __init__(self, state: Path, lock: DirectoryLock, server: Path) -> None:
+        self.state = state
+        self.home = state / "redis"
+        self.log = state / "logs" / "redis.log"
+        self.port = 0
+        self._lock = lock
+        self._server = server
+        self._password = secret(state, "redis")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._mark = mark_of(self.home)
+
+    @property
+    def url(self) -> str:
+        return self.database_url(0)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def database_url(self, database: int) -> str:
+        """The URL of one of the numbered databases."""
+        return f"redis://:{self._password}@127.0.0.1:{self.port}/{database}"
+
+    def start(self, preferred_port: int, databases: int, say: Callable[[str], None]) -> None:
+        """Use `start_redis`, which holds the directory's lock."""
+        if stop_leftover_redis(self.home):
+            say("stopped a Redis that an earlier start had left behind")
+        port = remembered_port(self.state, "redis", preferred_port)
+        for _ in range(5):
+            if self._started(port, databases):
+                remember_port(self.state, "redis", port)
+                say(f"Redis listens on 127.0.0.1:{port}")
+                return
+            port = free_port(port + 1 if preferred_port else 0)
+        raise LocalServerFailed(f"Redis found no free port near {port}; see {self.log}.")
+
+    def stop(self) -> None:
+        """Orderly shutdown: everything written is in the append-only file."""
+        if self._process is not None:
+            end(self._process, SHUTDOWN)
+        self._lock.release()
+
+    def kill(self) -> None:
+        """SIGKILL at once: a crash, for tests."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            kill_all(self._mark)
+        self._lock.release()
+
+    def ask(self, *commands: str) -> list[str]:
+        """Send plain one-line commands after signing in; the first line of each answer."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as wire, wire.makefile("rwb") as lines:
+            answers = []
+            for command in (f"AUTH {self._password}", *commands):
+                lines.write(f"{command}\r\n".encode())
+                lines.flush()
+                answers.append(lines.readline().decode().strip())
+        return answers[1:]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _started(self, port: int, databases: int) -> bool:
+        """Start on this port. False if somebody else has just taken it."""
+        already_said = self.log.stat().st_size if self.log.exists() else 0
+        self.port = port
+        self._process = process = spawn(
+            [str(self._server), "-"],
+            log=self.log,
+            directory=self.home,
+            environment={"LC_ALL": "C"},
+            standard_input=self._configuration(port, databases).encode(),
+        )
+        if came_up(process, self._ready, START_SECONDS):
+            return True
+        words = last_words(self.log, already_said)
+        if "Address already in use" in words:
+            return False
+        raise LocalServerFailed(
+            f"Redis did not start: {words} / If its file is damaged, remove {self.home}; the log fills it again."
+        )
+
+    def _configuration(self, port: int, databases: int) -> str:
+        # The write reaches the system before the answer, so a killed server loses nothing. Only a power cut may cost
+        # the last second, and the relay sends that again; flushing every write would buy nothing but waiting.
+        home = str(self.home).replace("\\", "\\\\").replace('"', '\\"')
+        return "\n".join(
+            [
+                "bind 127.0.0.1",
+                f"port {port}",
+                "protected-mode yes",
+                f"requirepass {self._password}",
+                f'dir "{home}"',
+                "appendonly yes",
+                "appendfsync everysec",
+                'save ""',
+                f"databases {databases}",
+                "maxmemory-policy noeviction",
+                "daemonize no",
+                f'proc-title-template "{{title}} {{listen-addr}} {self._mark}"',
+                "",
+            ]
+        )
+
+    def _ready(self) -> bool:
+        try:
+            return self.ask("PING") == ["+PONG"]
+        except OSError:
+            return False
+
+
+def mark_of(home: Path) -> str:
+    """What the server's title carries: one mark for one folder on this disk, another for a copy of it."""
+    place = home.stat()
+    return "timewarden-redis-" + hashlib.sha256(f"{place.st_dev}:{place.st_ino}".encode()).hexdigest()[:16]
+
+
+def stop_leftover_redis(home: Path) -> bool:
+    """End a server of this folder that outlived whoever started it. True if there was one."""
+    mark = mark_of(home)
+    return bool(carrying(mark)) and end_leftovers(mark, mark, SHUTDOWN)

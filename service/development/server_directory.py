@@ -1,0 +1,119 @@
+"""The small files that belong to local servers, in their state directory (`.local`, or a test's own).
+
+`ports/` remembers where a server listened, `secrets/` its password (mode 0600), `locks/` says who owns it now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import socket
+from typing import IO, TYPE_CHECKING
+
+from service.development.processes import LocalServerFailed, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def free_port(preferred: int) -> int:
+    """The preferred port of 127.0.0.1, or the next one that nobody listens on. 0 lets the system choose."""
+    for port in range(preferred, min(preferred + 500, 65536)):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise LocalServerFailed(f"No port of 127.0.0.1 is free from {preferred} on.")
+
+
+def remembered_port(state: Path, name: str, preferred: int) -> int:
+    """The port of the last start if it is still free, else the next free one."""
+    with contextlib.suppress(OSError, ValueError):
+        preferred = int((state / "ports" / name).read_text())
+    return free_port(preferred)
+
+
+def remember_port(state: Path, name: str, port: int) -> None:
+    """Keep the port for the next start."""
+    (state / "ports").mkdir(parents=True, exist_ok=True)
+    (state / "ports" / name).write_text(f"{port}\n")
+
+
+def secret(state: Path, name: str) -> str:
+    """The password kept in `secrets/` with mode 0600, made at first use; whole or absent, whenever we are killed."""
+    folder = state / "secrets"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / name
+    if not path.exists():
+        fresh = folder / f"{name}.{os.getpid()}"
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            out.write(secrets.token_urlsafe(32))
+            out.flush()
+            os.fsync(out.fileno())
+        fresh.replace(path)
+    return path.read_text()
+
+
+@contextlib.contextmanager
+def readable_failures(state: Path) -> Iterator[None]:
+    """Turn "permission denied" inside a state directory into a sentence that says what to do."""
+    try:
+        yield
+    except PermissionError as error:
+        raise LocalServerFailed(
+            f"{error.filename or state} belongs to another user. Start as that user, or remove {state} and start again."
+        ) from error
+
+
+class DirectoryLock:
+    """One owner per server directory. The system lets go of it when the owner dies, however it dies."""
+
+    def __init__(self, state: Path, name: str) -> None:
+        self.path = state / "locks" / name
+        self._file: IO[str] | None = None
+
+    def acquire(self, patience_seconds: float = 3.0) -> None:
+        """Take it, waiting a little for an owner that is just ending; LocalServerFailed names one that stays."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = self.path.open("a+")
+        if not wait_until(lambda: _locked(file), patience_seconds):
+            file.close()
+            place = self.path.parent.parent
+            raise LocalServerFailed(f"{place} is in use by process {owner_of(self.path)}; stop that one first.")
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        self._file = file
+
+    def release(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def held_by_another(self) -> bool:
+        """Whether somebody owns the directory now; nobody owns one that was never used."""
+        if not self.path.exists():
+            return False
+        with self.path.open("a+") as file:
+            return not _locked(file)
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def owner_of(lock: Path) -> int:
+    """The process that last took a lock, 0 if unknown."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(lock.read_text())
+    return 0

@@ -1,0 +1,75 @@
+"""As whom PostgreSQL runs: it refuses user id 0, so root starts it under another name. Owns nothing.
+
+Nothing outside the server's own folder is ever changed: no account is added and no parent folder is opened up.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+
+from service.development.processes import Account, LocalServerFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RootMethod = Literal["automatic", "namespace", "nobody"]
+
+# To the server this user id is nobody; to everybody else its files stay root's, so folders closed to others work.
+NAMESPACE = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")
+
+
+def account_for(home: Path, binaries: Path, method: RootMethod = "automatic") -> Account:
+    """The account for a server whose files lie in `home`; gives `home` to that account where that is needed.
+
+    Raises LocalServerFailed when no account can be used, saying what to do.
+    """
+    if os.geteuid() != 0:
+        return Account()
+    owner = home.stat()
+    if owner.st_uid != 0 and method == "automatic":
+        # An ordinary user made these data (or an earlier start gave them to nobody): they stay theirs.
+        return _reachable(Account(uid=owner.st_uid, gid=owner.st_gid), home, binaries)
+    if method != "nobody" and namespaces_work():
+        return Account(prefix=NAMESPACE)
+    nobody = pwd.getpwnam("nobody")
+    account = _reachable(Account(uid=nobody.pw_uid, gid=nobody.pw_gid), home.parent, binaries)
+    _give(home, nobody.pw_uid, nobody.pw_gid)
+    return account
+
+
+@cache
+def namespaces_work() -> bool:
+    """Whether the system lets us make a user namespace; many containers do not."""
+    if shutil.which(NAMESPACE[0]) is None:
+        return False
+    answer = subprocess.run([*NAMESPACE, "id", "-u"], capture_output=True, text=True, check=False)
+    return answer.returncode == 0 and answer.stdout.strip() == "65534"
+
+
+def _reachable(account: Account, folder: Path, binaries: Path) -> Account:
+    probe = subprocess.run(  # type: ignore[call-overload]  # user and group come as a dict
+        ["/bin/sh", "-c", 'cd "$0" && "$1" --version', str(folder), str(binaries / "postgres")],
+        capture_output=True,
+        check=False,
+        cwd="/",
+        **account.arguments(),
+    )
+    if probe.returncode == 0:
+        return account
+    raise LocalServerFailed(
+        f"PostgreSQL refuses to run as root, this system allows no user namespace, and user id {account.uid} cannot "
+        f"enter {folder} or {binaries}. Start as an ordinary user, or move this folder to a place that everybody may "
+        "enter, for example below /opt."
+    )
+
+
+def _give(home: Path, uid: int, gid: int) -> None:
+    os.chown(home, uid, gid)
+    for folder, names, files in os.walk(home):
+        for name in (*names, *files):
+            os.chown(os.path.join(folder, name), uid, gid, follow_symlinks=False)  # noqa: PTH118 - os.walk gives strings
