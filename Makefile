@@ -1,0 +1,53 @@
+# The doors for people and machines. Each target makes what it needs first; `make help` lists them.
+
+PYTHON = .venv/bin/python
+ARGS =
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check golden bench soak interop clean environment
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+##@ Run
+run: environment ## everything on this machine, until Ctrl-C: servers, sign-in, API, keeper
+	@.venv/bin/timewarden up $(ARGS)
+
+demo: environment ## play the whole story over HTTP and print it
+	@.venv/bin/timewarden demo $(ARGS)
+
+##@ Test
+test: check ## check, then every test (ARGS="-k approve" narrows them)
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: environment ## format, lint, types, floors
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports
+
+bench: ## comes later: figures for throughput and latency
+	@echo "bench comes later: it will measure decisions, appends and requests per second, and print the figures."
+
+soak: ## comes later: hours of traffic with crashes
+	@echo "soak comes later: it will run traffic for hours, kill every part in turn, and verify that nothing was lost."
+
+interop: ## comes later: other authorization servers and clients
+	@echo "interop comes later: it will try tokens and keys of well-known authorization servers, and foreign verifiers."
+
+##@ Policy
+policy: environment ## run the cases of policies/ against its rules
+	@.venv/bin/timewarden policy test
+
+##@ Data
+golden: environment ## rewrite the golden files: schema, OpenAPI, events, problems; read the diff
+	@$(PYTHON) -m tests.golden
+
+clean: ## stop what runs from here; remove .venv, .local with ALL ITS DATA, and caches
+	@if [ -d .local ] && python=$$(sh .ci/python); then "$$python" -m service.development.local_servers stop .local; fi
+	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "clean"
+
+environment:
+	@sh .ci/install
