@@ -1,0 +1,69 @@
+"""Puts the development authorization server together. Refuses every issuer that is not on this machine's loopback."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from litestar import Litestar
+from litestar.config.allowed_hosts import AllowedHostsConfig
+from litestar.di import Provide
+
+from service.development.authorization_server import authorize, metadata, signing_keys, token_endpoint
+from service.development.authorization_server.oauth_server import OAuthServer
+from service.development.authorization_server.sessions import Sessions
+from service.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LONGEST_BODY = 64 * 1024
+
+
+def create(issuer: str, audience: str, key_directory: Path) -> Litestar:
+    """See the package's own `create`."""
+    host = loopback_address(issuer)[0]
+    # Authlib logs whole tokens at DEBUG.
+    logging.getLogger("authlib").setLevel(logging.INFO)
+    keys = signing_keys.load_or_make(key_directory)
+    server = OAuthServer(issuer, audience, keys)
+    sessions = Sessions()
+    document, public_keys = metadata.describe(server), signing_keys.public_document(keys)
+    return Litestar(
+        route_handlers=[authorize.show, authorize.answer, token_endpoint.issue, metadata.discovery, metadata.jwks],
+        dependencies={
+            "server": Provide(lambda: server, sync_to_thread=False),
+            "sessions": Provide(lambda: sessions, sync_to_thread=False),
+            "metadata": Provide(lambda: document, sync_to_thread=False),
+            "public_keys": Provide(lambda: public_keys, sync_to_thread=False),
+        },
+        # A page of another name that resolves to loopback (DNS rebinding) must not be able to speak to us.
+        allowed_hosts=AllowedHostsConfig(allowed_hosts=[urlsplit(issuer).netloc, host]),
+        openapi_config=None,
+        logging_config=None,  # the process that embeds us decides about logs
+        request_max_body_size=_LONGEST_BODY,
+    )
+
+
+def loopback_address(issuer: str) -> tuple[str, int]:
+    """The address and port to listen on for this issuer. Raises Misconfigured unless it is `http://` and loopback."""
+    try:
+        parts = urlsplit(issuer)
+        host, port = parts.hostname or "", parts.port or 80
+    except ValueError as error:
+        raise Misconfigured("The development issuer is not a URL") from error
+    address = "127.0.0.1" if host == "localhost" else host
+    if parts.scheme != "http" or parts.username is not None or not _is_loopback(address):
+        raise Misconfigured("The development authorization server serves http:// on 127.0.0.1, localhost or [::1] only")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise Misconfigured("The development issuer has no path, query or fragment")
+    return address, port
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,71 @@
+"""What a registered client may do, answered to Authlib. Pure: the clients themselves are data in people.py."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from typing import TYPE_CHECKING
+
+from authlib.oauth2.rfc6749 import ClientMixin
+
+from service.development.people import CLIENTS, in_reading_order
+
+if TYPE_CHECKING:
+    from service.development.people import DemoClient
+
+_LOOPBACK_WITHOUT_PORT = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(/.*)")
+
+
+def find(client_id: str) -> RegisteredClient | None:
+    """The client of this id, or None."""
+    client = CLIENTS.get(client_id)
+    return RegisteredClient(client) if client else None
+
+
+class RegisteredClient(ClientMixin):  # type: ignore[misc]  # Authlib ships no types
+    """A demo client behind the questions that Authlib asks (RFC 6749 section 2)."""
+
+    def __init__(self, client: DemoClient) -> None:
+        self.demo = client
+        self.signing_algorithm = client.signing_algorithm
+
+    def get_client_id(self) -> str:
+        return self.demo.client_id
+
+    def get_default_redirect_uri(self) -> None:
+        """None: every authorization request must name its redirect URI (RFC 9700 section 4.1)."""
+
+    def get_allowed_scope(self, scope: str | None) -> str | None:
+        """The scopes to go on with: all of the client's when none were asked for; None, which becomes
+        `invalid_scope`, when one was asked for that is not the client's.
+        """
+        asked = frozenset((scope or "").split()) or frozenset(self.demo.scopes)
+        return " ".join(in_reading_order(asked)) if asked <= frozenset(self.demo.scopes) else None
+
+    def check_redirect_uri(self, redirect_uri: str) -> bool:
+        return any(_same_redirect(registered, redirect_uri) for registered in self.demo.redirect_uris)
+
+    def check_client_secret(self, client_secret: str) -> bool:
+        return self.demo.secret is not None and hmac.compare_digest(self.demo.secret.encode(), client_secret.encode())
+
+    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002  # Authlib's signature
+        if self.demo.secret is None:
+            return method == "none"
+        return method in ("client_secret_basic", "client_secret_post")
+
+    def check_response_type(self, response_type: str) -> bool:
+        return response_type == "code" and "authorization_code" in self.demo.grants
+
+    def check_grant_type(self, grant_type: str) -> bool:
+        return grant_type in self.demo.grants
+
+
+def _same_redirect(registered: str, asked: str) -> bool:
+    """Equal character for character (RFC 9700 section 4.1.3), save the port of a loopback address (RFC 8252 section
+    7.3).
+    """
+    loopback = _LOOPBACK_WITHOUT_PORT.fullmatch(registered)
+    if loopback is None:
+        return asked == registered
+    origin, path = loopback.groups()
+    return re.fullmatch(rf"{re.escape(origin)}(?::[0-9]{{1,5}})?{re.escape(path)}", asked) is not None

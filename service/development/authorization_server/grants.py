@@ -1,0 +1,135 @@
+"""The grants this server knows, on Authlib's: the authorization code with PKCE, and client credentials.
+
+Codes belong to the server object that is handed in; each lives a minute in memory and is spent by its first
+presentation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from authlib.oauth2.rfc6749 import AccessDeniedError, InvalidRequestError, OAuth2Error, grants
+from authlib.oauth2.rfc7636 import CodeChallenge
+
+from service.development.people import in_reading_order, scopes_of
+
+if TYPE_CHECKING:
+    from service.development.authorization_server.clients import RegisteredClient
+    from service.development.authorization_server.requests import ProtocolRequest
+    from service.development.authorization_server.sessions import SignIn
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What somebody said on the consent page: the scopes whose boxes were ticked."""
+
+    sign_in: SignIn
+    ticked: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCode:
+    """What an authorization code stands for."""
+
+    client_id: str
+    redirect_uri: str
+    scope: str
+    sign_in: SignIn
+    code_challenge: str
+    code_challenge_method: str
+
+    def get_redirect_uri(self) -> str:
+        return self.redirect_uri
+
+    def get_scope(self) -> str:
+        return self.scope
+
+
+class CodeGrant(grants.AuthorizationCodeGrant):  # type: ignore[misc]  # Authlib ships no types
+    """RFC 6749 section 4.1, for public and confidential clients."""
+
+    TOKEN_ENDPOINT_AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
+
+    def save_authorization_code(self, code: str, request: ProtocolRequest) -> None:
+        """Keep the code with the scopes that were asked for, ticked, and are the person's to give: the least of the
+        three.
+
+        Raises AccessDeniedError when nothing is left.
+        """
+        approval: Approval = request.user
+        granted = frozenset(request.scope.split()) & approval.ticked & scopes_of(approval.sign_in.person)
+        if not granted:
+            raise AccessDeniedError("No permission was granted", redirect_uri=request.payload.redirect_uri)
+        issued = IssuedCode(
+            client_id=request.client.get_client_id(),
+            redirect_uri=request.payload.redirect_uri,
+            scope=" ".join(in_reading_order(granted)),
+            sign_in=approval.sign_in,
+            code_challenge=request.payload.data["code_challenge"],
+            code_challenge_method=request.payload.data["code_challenge_method"],
+        )
+        self.server.codes.put(code, issued)
+
+    def query_authorization_code(self, code: str, client: RegisteredClient) -> IssuedCode | None:
+        """The code if it is this client's. It is spent here: whatever fails afterwards, it cannot be tried again."""
+        issued: IssuedCode | None = self.server.codes.find(code)
+        if issued is None or issued.client_id != client.get_client_id():
+            return None
+        self.server.codes.take(code)
+        return issued
+
+    def delete_authorization_code(self, authorization_code: IssuedCode) -> None:
+        """Nothing: it was taken when it was presented."""
+
+    def authenticate_user(self, authorization_code: IssuedCode) -> SignIn:
+        return authorization_code.sign_in
+
+
+class MachineGrant(grants.ClientCredentialsGrant):  # type: ignore[misc]  # Authlib ships no types
+    """RFC 6749 section 4.4: a client acts for itself."""
+
+    TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
+
+
+class S256Only(CodeChallenge):  # type: ignore[misc]  # Authlib ships no types
+    """PKCE for every client with S256 alone: Authlib also takes `plain`, takes it for granted when no method is
+    named, and lets a request without a challenge pass (RFC 7636 section 4.4.1, RFC 9700 section 2.1.1).
+    """
+
+    DEFAULT_CODE_CHALLENGE_METHOD = "S256"
+    SUPPORTED_CODE_CHALLENGE_METHOD = ("S256",)
+
+    def validate_code_challenge(self, grant: CodeGrant, redirect_uri: str | None) -> None:
+        asked = grant.request.payload.data
+        if "code_challenge" not in asked:
+            raise InvalidRequestError("Missing 'code_challenge': PKCE is required")
+        if asked.get("code_challenge_method") != "S256":
+            raise InvalidRequestError("The 'code_challenge_method' must be S256")
+        super().validate_code_challenge(grant, redirect_uri)
+
+
+class InvalidTargetError(OAuth2Error):  # type: ignore[misc]  # Authlib ships no types
+    """RFC 8707 section 2: tokens for that resource are not made here."""
+
+    error = "invalid_target"
+    description = "This server makes tokens for one resource only, and it is another one"
+
+
+class OneAudience:
+    """Refuses `resource` (RFC 8707) and Auth0's `audience` when they name anything but our audience; Authlib knows
+    neither.
+    """
+
+    def __init__(self, audience: str) -> None:
+        self._audience = audience
+
+    def __call__(self, grant: CodeGrant | MachineGrant) -> None:
+        grant.register_hook("after_validate_authorization_request_payload", self._check)
+        grant.register_hook("before_create_token_response", self._check)
+
+    def _check(self, grant: CodeGrant | MachineGrant, *_result: Any) -> None:
+        asked = grant.request.payload.datalist
+        named = (*asked.get("resource", ()), *asked.get("audience", ()))
+        if any(name != self._audience for name in named):
+            raise InvalidTargetError

@@ -1,0 +1,50 @@
+"""What this server publishes about itself: its metadata (RFC 8414) and its public keys (RFC 7517). Owns no state."""
+
+from typing import Any
+
+from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+
+from service.development.authorization_server import authorize, token_endpoint
+from service.development.authorization_server.oauth_server import OAuthServer
+from service.development.people import SCOPE_MEANINGS
+
+JWKS_PATH = "/jwks"
+_CACHEABLE = {"Cache-Control": "public, max-age=300"}
+
+Metadata = NamedDependency[SkipValidation[dict[str, Any]]]
+PublicKeys = NamedDependency[SkipValidation[dict[str, Any]]]
+
+
+@get(["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"])
+async def discovery(metadata: Metadata) -> Response[dict[str, Any]]:
+    """The same document under both names: many clients know the second one alone."""
+    return Response(metadata, headers=_CACHEABLE)
+
+
+@get(JWKS_PATH)
+async def jwks(public_keys: PublicKeys) -> Response[dict[str, Any]]:
+    return Response(public_keys, headers=_CACHEABLE)
+
+
+def describe(server: OAuthServer) -> dict[str, Any]:
+    """The metadata document, checked by Authlib's own validator."""
+    document = AuthorizationServerMetadata(
+        {
+            "issuer": server.issuer,
+            "authorization_endpoint": server.endpoint(authorize.PATH),
+            "token_endpoint": server.endpoint(token_endpoint.PATH),
+            "jwks_uri": server.endpoint(JWKS_PATH),
+            "scopes_supported": list(SCOPE_MEANINGS),
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query"],
+            "grant_types_supported": ["authorization_code", "client_credentials"],
+            "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
+        }
+    )
+    document.validate()
+    return dict(document)

@@ -1,0 +1,81 @@
+"""Authlib's authorization server, told who our clients are, which grants there are and how tokens are made.
+
+Owns the authorization codes, in memory. Knows nothing of HTTP frameworks: a request comes in as ProtocolRequest, the
+answer goes out as Reply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from authlib.common.urls import add_params_to_uri
+from authlib.oauth2.rfc6749 import AuthorizationServer
+
+from service.development.authorization_server import clients
+from service.development.authorization_server.access_tokens import AccessTokens
+from service.development.authorization_server.expiring import ExpiringStore
+from service.development.authorization_server.grants import CodeGrant, MachineGrant, OneAudience, S256Only
+from service.development.authorization_server.signing_keys import ALGORITHMS
+from service.development.people import SCOPE_MEANINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from joserfc.jwk import KeySet
+
+    from service.development.authorization_server.grants import IssuedCode
+    from service.development.authorization_server.requests import ProtocolRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of the protocol: JSON, or a redirect when `location` is set."""
+
+    status: int
+    body: dict[str, Any] | None
+    headers: dict[str, str]
+    location: str | None
+
+
+class OAuthServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships no types
+    """`issuer` is exactly what tokens and metadata say; `audience` is the one resource that tokens are made for."""
+
+    def __init__(self, issuer: str, audience: str, keys: KeySet) -> None:
+        super().__init__(scopes_supported=list(SCOPE_MEANINGS))
+        self.issuer = issuer
+        self.codes: ExpiringStore[IssuedCode] = ExpiringStore(seconds=60, capacity=1000)
+        self._tokens = {name: AccessTokens(issuer, audience, name, keys) for name in ALGORITHMS}
+        self.register_token_generator("default", self._make_token)
+        self.register_grant(CodeGrant, [S256Only(required=True), OneAudience(audience)])
+        self.register_grant(MachineGrant, [OneAudience(audience)])
+
+    def endpoint(self, path: str) -> str:
+        """The public address of one of our paths."""
+        return self.issuer.rstrip("/") + path
+
+    def query_client(self, client_id: str) -> clients.RegisteredClient | None:
+        return clients.find(client_id)
+
+    def save_token(self, token: dict[str, Any], request: ProtocolRequest) -> None:
+        """Nothing: a JWT carries all that its readers need."""
+
+    def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """Nothing listens."""
+
+    def create_oauth2_request(self, request: ProtocolRequest) -> ProtocolRequest:
+        return request
+
+    def handle_response(self, status: int, body: Any, headers: Sequence[tuple[str, str]]) -> Reply:
+        """Every redirect of Authlib's is an authorization response, so it names us (RFC 9207 section 2), and it is a
+        303: the browser must not post the password again (RFC 9700 section 4.12).
+        """
+        rest = {name: value for name, value in headers if name.lower() != "location"}
+        location = next((value for name, value in headers if name.lower() == "location"), None)
+        if location is None:
+            return Reply(status, body or None, rest, None)
+        return Reply(303, None, rest, add_params_to_uri(location, {"iss": self.issuer}))
+
+    def _make_token(self, **asked: Any) -> dict[str, Any]:
+        made: dict[str, Any] = self._tokens[asked["client"].signing_algorithm](**asked)
+        return made

@@ -1,0 +1,165 @@
+"""The pages people see: sign in, consent, and errors that must not redirect. Pure: text in, HTML out.
+
+Self-contained (no script, image or font from anywhere), readable on a phone and by a screen reader. Everything that
+came from outside passes through `escape`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from html import escape
+from typing import TYPE_CHECKING
+
+from service.development.people import SCOPE_MEANINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from service.development.people import DemoClient, DemoPerson
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1c2430; --paper: #fff; --ground: #eef1f5; --line: #c9d1db; --accent: #1a5fb4;
+  --soft: #55606e; --bad: #a51d2d; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8ecf1; --paper: #1b222c; --ground: #11161d; --line: #3a4552;
+  --accent: #78aeed; --soft: #a9b4c1; --bad: #ff938c; } }
+* { box-sizing: border-box; }
+body { margin: 0; padding: 1rem; background: var(--ground); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }
+main { max-width: 26rem; margin: 6vh auto; padding: 1.5rem; background: var(--paper); border: 1px solid var(--line);
+  border-radius: .75rem; }
+h1 { margin: 0 0 1rem; font-size: 1.35rem; line-height: 1.25; overflow-wrap: anywhere; }
+p { overflow-wrap: anywhere; }
+label { display: block; margin: .75rem 0 .25rem; font-weight: 600; }
+input[type=text], input[type=password] { width: 100%; padding: .6rem; font: inherit; color: inherit;
+  background: transparent; border: 1px solid var(--line); border-radius: .4rem; }
+fieldset { margin: 0 0 1rem; padding: 0; border: 0; }
+legend { padding: 0; font-weight: 600; }
+.scope { display: flex; gap: .75rem; align-items: flex-start; padding: .6rem 0; border-bottom: 1px solid var(--line); }
+.scope label { margin: 0; font-weight: 400; }
+.scope input { width: 1.25rem; height: 1.25rem; margin: .15rem 0 0; flex: none; }
+code, small { color: var(--soft); font-size: .85rem; overflow-wrap: anywhere; }
+button { width: 100%; margin-top: .75rem; padding: .7rem; font: inherit; font-weight: 600; border-radius: .4rem;
+  border: 1px solid var(--accent); background: transparent; color: var(--accent); cursor: pointer; }
+button.main { background: var(--accent); color: var(--paper); }
+button.quiet { border-color: transparent; margin-top: 0; font-weight: 400; }
+:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
+[role=alert] { padding: .6rem .75rem; border-left: 4px solid var(--bad); color: var(--bad); }
+"""
+
+STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+
+
+def sign_in_page(client: DemoClient, action: str, form_token: str, *, login: str = "", problem: str = "") -> str:
+    """Asks for login and password; `problem` says why it is shown again."""
+    return _page(
+        "Sign in",
+        f"""<p>to go on to <strong>{escape(client.name)}</strong></p>
+{_alert(problem)}
+<form method="post" action="{escape(action)}">
+{_hidden(form_token, "sign-in")}
+<label for="login">Name</label>
+<input id="login" name="login" type="text" value="{escape(login)}" autocomplete="username" autocapitalize="none"
+  spellcheck="false" required autofocus>
+<label for="password">Password</label>
+<input id="password" name="password" type="password" autocomplete="current-password" required>
+<button class="main" type="submit">Sign in</button>
+</form>
+<p><small>This is a development server. Its people and passwords are demo data.</small></p>""",
+    )
+
+
+def consent_page(
+    client: DemoClient,
+    person: DemoPerson,
+    *,
+    asked: tuple[str, ...],
+    allowed: AbstractSet[str],
+    action: str,
+    tokens: tuple[str, str],
+    redirect_uri: str,
+) -> str:
+    """One box for each scope that was asked for and is the person's to give; the others are named below.
+
+    `tokens` are the form tokens of the consent form and of the form that changes the account.
+    """
+    boxes = "".join(_box(scope) for scope in asked if scope in allowed)
+    beyond = "".join(_line(scope) for scope in asked if scope not in allowed)
+    origin = "" if client.first_party else "<p>This app is made by somebody else. It gets only what you tick.</p>"
+    choice = (
+        f"<fieldset><legend>It asks for these permissions</legend>{boxes}</fieldset>"
+        '<button class="main" type="submit" name="decision" value="allow">Allow what is ticked</button>'
+        if boxes
+        else "<p>It asks for nothing that is yours to give.</p>"
+    )
+    return _page(
+        f"{client.name} wants to act for you",
+        f"""<p>You are signed in as <strong>{escape(person.name)}</strong> ({escape(person.login)}).</p>
+{origin}
+<form method="post" action="{escape(action)}">
+{_hidden(tokens[0], "consent")}
+{choice}
+<button type="submit" name="decision" value="deny">Refuse</button>
+</form>
+{f"<p>Not yours to give, so it will not get:</p><ul>{beyond}</ul>" if beyond else ""}
+<p><small>Either way you go back to {escape(redirect_uri)}</small></p>
+<form method="post" action="{escape(action)}">
+{_hidden(tokens[1], "switch")}
+<button class="quiet" type="submit">Sign in as somebody else</button>
+</form>""",
+    )
+
+
+def error_page(error: str, description: str) -> str:
+    """For errors that must not be sent to a redirect URI, because that URI cannot be trusted (RFC 6749 section
+    4.1.2.1).
+    """
+    return _page(
+        "This request cannot go on",
+        f"""{_alert(description or "The request is not valid.")}
+<p>The app that sent you here made a mistake, so you were not sent back to it. Close this page and start again from the
+app.</p>
+<p><code>{escape(error)}</code></p>""",
+    )
+
+
+def _page(title: str, content: str) -> str:
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{escape(title)} - Timewarden development</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<main>
+<h1>{escape(title)}</h1>
+{content}
+</main>
+</body>
+</html>
+"""
+
+
+def _hidden(form_token: str, step: str) -> str:
+    return (
+        f'<input type="hidden" name="step" value="{escape(step)}">'
+        f'<input type="hidden" name="form_token" value="{escape(form_token)}">'
+    )
+
+
+def _alert(problem: str) -> str:
+    return f'<p role="alert">{escape(problem)}</p>' if problem else ""
+
+
+def _box(scope: str) -> str:
+    name = escape(scope)
+    words = escape(SCOPE_MEANINGS[scope])
+    return (
+        f'<div class="scope"><input type="checkbox" id="{name}" name="scope" value="{name}" checked>'
+        f'<label for="{name}">{words}<br><code>{name}</code></label></div>'
+    )
+
+
+def _line(scope: str) -> str:
+    return f"<li>{escape(SCOPE_MEANINGS[scope])} <code>{escape(scope)}</code></li>"

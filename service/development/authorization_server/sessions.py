@@ -1,0 +1,75 @@
+"""Who has signed in at this server's pages, and the tokens that tie a form to the browser it was shown in.
+
+Sessions live in memory, bounded, for eight hours, under a random cookie; a restart signs everybody out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.development.authorization_server.expiring import ExpiringStore
+from service.development.people import PEOPLE
+
+if TYPE_CHECKING:
+    from service.development.people import DemoPerson
+
+_EIGHT_HOURS = 8 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A person and when they proved who they are, in seconds since 1970 (the token's `auth_time`)."""
+
+    person: DemoPerson
+    auth_time: int
+
+    def get_user_id(self) -> str:
+        """What Authlib puts into `sub`."""
+        return self.person.subject
+
+
+def check_password(login: str, password: str) -> SignIn | None:
+    """A fresh sign-in if the password is this person's, else None; unknown logins take as long as wrong passwords."""
+    person = PEOPLE.get(login.strip().lower())
+    expected = person.password if person else secrets.token_hex(8)
+    right = hmac.compare_digest(expected.encode(), password.encode())
+    return SignIn(person, int(time.time())) if person and right else None
+
+
+class Sessions:
+    """Sign-ins by browser. A browser gets its cookie with the first page, and another one when it signs in, so that a
+    cookie planted beforehand is worth nothing.
+    """
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_bytes(32)
+        self._sign_ins: ExpiringStore[SignIn] = ExpiringStore(seconds=_EIGHT_HOURS, capacity=1000)
+
+    def new_browser(self) -> str:
+        return secrets.token_urlsafe(32)
+
+    def sign_in(self, who: SignIn) -> str:
+        """The new cookie of the browser that has signed in."""
+        browser = self.new_browser()
+        self._sign_ins.put(browser, who)
+        return browser
+
+    def find(self, browser: str) -> SignIn | None:
+        return self._sign_ins.find(browser)
+
+    def sign_out(self, browser: str) -> None:
+        self._sign_ins.take(browser)
+
+    def form_token(self, browser: str, step: str, query: str) -> str:
+        """The anti-forgery token of one form: good for this browser, this step and this authorization request alone."""
+        message = f"{browser}\n{step}\n{query}".encode()
+        return hmac.new(self._secret, message, hashlib.sha256).hexdigest()
+
+    def is_form_token(self, token: str, browser: str, step: str, query: str) -> bool:
+        expected = self.form_token(browser, step, query)
+        return bool(browser) and hmac.compare_digest(expected.encode(), token.encode())

@@ -1,0 +1,54 @@
+"""The token endpoint (RFC 6749 section 3.2): a code or a client's own credentials become an access token. Owns no
+state.
+"""
+
+import base64
+import binascii
+from typing import Any
+
+from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Error
+from litestar import Response, post
+
+from service.development.authorization_server.authorize import HttpRequest, TheServer
+from service.development.authorization_server.oauth_server import OAuthServer, Reply
+from service.development.authorization_server.requests import ProtocolRequest, oauth_parameters
+
+PATH = "/token"
+
+
+@post(PATH, status_code=200)
+async def issue(request: HttpRequest, server: TheServer) -> Response[Any]:
+    """An access token (section 5.1) or an error (section 5.2), as JSON that nobody may store."""
+    reply = _reply(await request.body(), request, server)
+    return Response(reply.body, status_code=reply.status, headers=reply.headers)
+
+
+def _reply(body: bytes, request: HttpRequest, server: OAuthServer) -> Reply:
+    try:
+        asked = _read(body, request, server)
+    except OAuth2Error as error:
+        refused: Reply = server.handle_error_response(None, error)
+        return refused
+    reply: Reply = server.create_token_response(asked)
+    return reply
+
+
+def _read(body: bytes, request: HttpRequest, server: OAuthServer) -> ProtocolRequest:
+    if request.content_type[0] != "application/x-www-form-urlencoded":
+        raise InvalidRequestError("The body must be application/x-www-form-urlencoded")
+    asked = ProtocolRequest("POST", server.endpoint(PATH), oauth_parameters(body), _basic_credentials(request))
+    if "grant_type" not in asked.form:
+        raise InvalidRequestError("Missing 'grant_type' in request.")
+    if asked.headers and "client_secret" in asked.form:
+        raise InvalidRequestError("A client authenticates in one way only")  # RFC 6749 section 2.3
+    return asked
+
+
+def _basic_credentials(request: HttpRequest) -> str | None:
+    """The Authorization header if it can be read; Authlib raises UnicodeDecodeError for bytes that are no UTF-8."""
+    header = request.headers.get("authorization", "")
+    try:
+        base64.b64decode(header.partition(" ")[2]).decode()
+    except (binascii.Error, ValueError):
+        return None
+    return header or None

@@ -1,0 +1,138 @@
+"""The demo people, their roles and the demo clients, as data. Pure: owns no state and imports nothing of the service.
+
+The development authorization server signs these people in, the demo data puts them into teams, and the command line
+prints them. Their passwords are public on purpose: they open nothing but a server that listens on loopback alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class DemoPerson:
+    """Somebody who can sign in. `subject` becomes the token's `sub`, `roles` its `roles` claim."""
+
+    login: str
+    name: str
+    subject: str
+    password: str = field(repr=False)
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoClient:
+    """An OAuth client. Without a secret it is public (RFC 6749 section 2.1). A redirect URI on a loopback address
+    without a port stands for every port (RFC 8252 section 7.3).
+    """
+
+    client_id: str
+    secret: str | None = field(repr=False)
+    name: str
+    redirect_uris: tuple[str, ...]
+    scopes: tuple[str, ...]
+    grants: tuple[str, ...]
+    first_party: bool = False
+    signing_algorithm: str = "RS256"
+
+
+# What each scope lets an app do, in the words of the consent page, and in its order.
+SCOPE_MEANINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "read:timesheets": "See timesheets that you may see",
+        "create:timesheets": "Write your hours and submit them",
+        "delete:timesheets": "Delete your drafts",
+        "approve:timesheets": "Approve or reject the hours of people you lead",
+        "batch:upload": "Upload hours of many people at once, as a machine",
+        "read:audit": "Read who did what, and why it was allowed or refused",
+        "read:policies": "Read the access policy",
+        "write:policies": "Change the access policy",
+        "manage:directory": "Manage people, teams and projects",
+        "manage:tokens": "Revoke access tokens",
+    }
+)
+
+_OWN_HOURS = ("read:timesheets", "create:timesheets", "delete:timesheets")
+
+ROLE_SCOPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "employee": _OWN_HOURS,
+        "manager": (*_OWN_HOURS, "approve:timesheets"),
+        "auditor": ("read:audit", "read:timesheets", "read:policies"),
+        "policy-author": ("read:policies", "write:policies", "read:audit"),
+        "administrator": ("manage:directory", "manage:tokens", "read:audit"),
+    }
+)
+
+
+def scopes_of(person: DemoPerson) -> frozenset[str]:
+    """Every scope that this person's roles let them grant; an app never gets more than this."""
+    return frozenset(scope for role in person.roles for scope in ROLE_SCOPES[role])
+
+
+def in_reading_order(scopes: Iterable[str]) -> tuple[str, ...]:
+    """The known ones among these scopes, each once, in the order of the consent page."""
+    wanted = frozenset(scopes)
+    return tuple(scope for scope in SCOPE_MEANINGS if scope in wanted)
+
+
+def _person(login: str, name: str, *roles: str) -> DemoPerson:
+    return DemoPerson(login=login, name=name, subject=f"dev|{login}", password=f"{login}-demo", roles=roles)
+
+
+PEOPLE: Mapping[str, DemoPerson] = MappingProxyType(
+    {
+        person.login: person
+        for person in (
+            _person("ana", "Ana Lima", "employee"),
+            _person("ben", "Ben Okafor", "employee"),
+            _person("mia", "Mia Novak", "manager"),
+            _person("max", "Max Weber", "manager"),
+            _person("dora", "Dora Haas", "manager"),
+            _person("carl", "Carl Dupont", "employee"),
+            _person("audrey", "Audrey Stone", "auditor"),
+            _person("paula", "Paula Costa", "policy-author"),
+            _person("adam", "Adam Reyes", "administrator"),
+        )
+    }
+)
+
+CLIENTS: Mapping[str, DemoClient] = MappingProxyType(
+    {
+        client.client_id: client
+        for client in (
+            DemoClient(
+                client_id="timesheets-cli",
+                secret=None,
+                name="Timewarden command line",
+                redirect_uris=("http://127.0.0.1/callback", "http://[::1]/callback"),
+                scopes=tuple(scope for scope in SCOPE_MEANINGS if scope != "batch:upload"),
+                grants=("authorization_code",),
+                first_party=True,
+            ),
+            DemoClient(
+                client_id="hours-app",
+                secret=None,
+                name="Hours App",
+                redirect_uris=("http://127.0.0.1:4200/callback",),
+                scopes=(*_OWN_HOURS, "approve:timesheets"),
+                grants=("authorization_code",),
+            ),
+            DemoClient(
+                client_id="payroll-import",
+                secret="payroll-import-demo",  # noqa: S106  # as public as the passwords above
+                name="Payroll import",
+                redirect_uris=(),
+                scopes=("batch:upload",),
+                grants=("client_credentials",),
+                first_party=True,
+                signing_algorithm="ES256",
+            ),
+        )
+    }
+)
