@@ -95,7 +95,11 @@ class LocalPostgres:
 
     @property
     def superuser_url(self) -> str:
-        return self.url(SUPERUSER, secret(self.state, "postgres"), "postgres")
+        return self.superuser_database_url("postgres")
+
+    def superuser_database_url(self, database: str) -> str:
+        """The superuser's URL of one of the databases."""
+        return self.url(SUPERUSER, secret(self.state, "postgres"), database)
 
     @property
     def pid(self) -> int:
@@ -127,6 +131,10 @@ class LocalPostgres:
         if new:
             say("making the PostgreSQL data directory")
             self._clear_for_initdb()
+        elif not (self.state / "secrets" / "postgres").exists():
+            raise LocalServerFailed(
+                f"{self.state}/secrets/postgres is gone, and without it the data in {self.data} are shut."
+            )
         account = account_for(self.data.parent, self._binaries, root_method)
         if new:
             self._initialize(account, durable=durable)

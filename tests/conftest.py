@@ -1,0 +1,70 @@
+"""Fixtures that every folder of tests shares: one embedded Postgres and one embedded Redis a session, fresh databases a test.
+
+The servers are real; only flushing to disk is left to the system. Their files lie in pytest's own temporary directory.
+"""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from service.development.local_servers import LocalPostgres, LocalRedis, start_postgres, start_redis
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+REDIS_DATABASES = 64
+
+database_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def servers_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("servers")
+
+
+@pytest.fixture(scope="session")
+def postgres(servers_directory: Path) -> Iterator[LocalPostgres]:
+    with start_postgres(servers_directory, preferred_port=0, durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(servers_directory: Path) -> Iterator[LocalRedis]:
+    with start_redis(servers_directory, preferred_port=0, databases=REDIS_DATABASES) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: LocalRedis) -> Iterator[str]:
+    """An empty numbered database of the session's Redis, emptied again afterwards."""
+    number = next(database_numbers) % REDIS_DATABASES
+    yield redis_server.database_url(number)
+    redis_server.ask(f"SELECT {number}", "FLUSHDB")
+
+
+@asynccontextmanager
+async def database_from(postgres: LocalPostgres, template: str) -> AsyncIterator[str]:
+    """A copy of a template database, dropped at the end whoever is still connected; gives its name."""
+    name = f"test_{next(database_numbers)}"
+    connection = await asyncpg.connect(postgres.superuser_url)
+    try:
+        await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        try:
+            yield name
+        finally:
+            await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def empty_database(postgres: LocalPostgres) -> AsyncIterator[str]:
+    """The superuser's URL of a database with nothing in it, made for this test alone."""
+    async with database_from(postgres, "template0") as name:
+        yield postgres.superuser_database_url(name)
