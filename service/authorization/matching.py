@@ -29,8 +29,8 @@ def concerns(rule: Rule, kind: str, action: str) -> bool:
 def missing(rule: Rule, question: Question) -> tuple[tuple[str, str], ...]:
     """The conditions of the rule that do not hold, as pairs (dimension, wanted word); empty when all hold.
 
-    Dimensions in the order of a row: `who`, `state`, `scope`, `fact`. Several states are one word joined by `or`; a negated
-    fact is `not NAME`. The kind and the action are not looked at.
+    Dimensions in the order of a row: `who`, `state`, `scope`, `fact`. Several states are one word joined by `or`; a
+    negated fact is `not NAME`. The kind and the action are not looked at.
     """
     found: list[tuple[str, str]] = []
     if question.who.isdisjoint(words_for(rule)):
@@ -44,7 +44,7 @@ def missing(rule: Rule, question: Question) -> tuple[tuple[str, str], ...]:
 
 
 def words_for(rule: Rule) -> frozenset[str]:
-    """The words of which an asker must answer to one: a deny on a client holds also for the client acting for a user."""
+    """An asker must answer to one of these words: a deny on a client holds also while it acts for a user."""
     if rule.effect is Effect.DENY and rule.who.startswith(CLIENT):
         return frozenset({rule.who, VIA + rule.who.removeprefix(CLIENT)})
     return frozenset({rule.who})

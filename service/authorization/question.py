@@ -105,7 +105,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A deny rule that applied, with the `conditions` that it asked for and found: pairs as in Missing, without `scope`."""
+    """A deny rule that applied, with the `conditions` that it asked for and found: pairs as in Missing."""
 
     rule: str
     conditions: tuple[tuple[str, str], ...]
@@ -126,7 +126,7 @@ class Explanation:
 class Vocabulary:
     """The closed set of words that rules may use, read from vocabulary.toml.
 
-    `actions`: kind to its actions. `states`: kind to its states. `relations`: kind to its relations. `facts`: kind to the
+    `actions`, `states`, `relations`: kind to its words. `facts`: kind to the
     facts about its rows; `request_facts`: facts about the asker's sign-in; `thresholds`: named request facts with a
     maximum age in seconds (`recent_sign_in`). `scopes`: all scopes.
     """
