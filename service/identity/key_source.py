@@ -1,0 +1,159 @@
+"""Fetches an issuer's JWK Set over HTTP, within hard limits. Owns its HTTP client alone.
+
+The address comes from configuration or from the issuer's own metadata, never from a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+import httpx
+
+from service.identity.issuer import is_loopback, is_safe_url
+from service.identity.strict_json import read_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.identity.issuer import Issuer
+
+DEFAULT_MAX_AGE = 300.0
+_MAX_AGE = re.compile(r"(?:^|[\s,])max-age\s*=\s*\"?([0-9]{1,10})\"?\s*(?:,|$)", re.IGNORECASE)
+_NOT_STORED = re.compile(r"(?:^|[\s,])no-(?:store|cache)\s*(?:,|$)", re.IGNORECASE)
+
+
+class KeysNotFetched(Exception):  # noqa: N818 — told to KeySet alone, which turns it into a state
+    """One attempt failed; `failure` is a slug for logs and readiness."""
+
+    def __init__(self, failure: str) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedKeys:
+    """The bytes of a JWK Set, and how many seconds its server lets them be kept."""
+
+    body: bytes
+    max_age: float = DEFAULT_MAX_AGE
+
+
+class KeySource(Protocol):
+    """Where one issuer's keys come from."""
+
+    async def fetch(self) -> FetchedKeys:
+        """Fetch once. Raises KeysNotFetched."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class HttpKeySource:
+    """The real source. `timeout`: seconds that one document may take in all; `max_bytes`: its largest size."""
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        *,
+        connect: Callable[[], httpx.AsyncClient] | None = None,
+        timeout: float = 3.0,
+        max_bytes: int = 256 * 1024,
+    ) -> None:
+        self._issuer = issuer
+        self._connect = connect
+        self._timeout = timeout
+        self._max_bytes = max_bytes
+        self._client: httpx.AsyncClient | None = None
+
+    async def fetch(self) -> FetchedKeys:
+        """The issuer's JWK Set; its address is looked up anew each time unless it is configured."""
+        return await self._get(self._issuer.jwks_url or await self._discover())
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def _discover(self) -> str:
+        """The `jwks_uri` of the first metadata document found (RFC 8414 section 3, OpenID Connect Discovery 4)."""
+        failure = KeysNotFetched("no-metadata")
+        for url in metadata_urls(self._issuer):
+            try:
+                document = await self._get(url)
+            except KeysNotFetched as error:
+                failure = error
+                continue
+            return self._jwks_uri(document.body)
+        raise failure
+
+    def _jwks_uri(self, body: bytes) -> str:
+        try:
+            metadata = read_object(body)
+        except ValueError as error:
+            raise KeysNotFetched("metadata-not-json") from error
+        # RFC 8414 section 3.3: identical, or a server could speak for another issuer.
+        if metadata.get("issuer") != self._issuer.issuer:
+            raise KeysNotFetched("metadata-of-another-issuer")
+        url = metadata.get("jwks_uri")
+        if not isinstance(url, str) or not is_safe_url(url):
+            raise KeysNotFetched("metadata-without-safe-jwks-uri")
+        return url
+
+    async def _get(self, url: str) -> FetchedKeys:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._read(url)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise KeysNotFetched("timeout") from error
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise KeysNotFetched("unreachable") from error
+
+    async def _read(self, url: str) -> FetchedKeys:
+        headers = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
+        async with self._http(url).stream("GET", url, headers=headers, follow_redirects=False) as answer:
+            if answer.is_redirect:
+                raise KeysNotFetched("redirected")
+            if answer.status_code != httpx.codes.OK:
+                raise KeysNotFetched(f"status-{answer.status_code}")
+            if answer.headers.get("content-encoding", "identity") != "identity":
+                raise KeysNotFetched("compressed")
+            body = bytearray()
+            async for part in answer.aiter_raw():
+                body += part
+                if len(body) > self._max_bytes:
+                    raise KeysNotFetched("too-large")
+            return FetchedKeys(bytes(body), _max_age(answer.headers.get("cache-control", "")))
+
+    def _http(self, url: str) -> httpx.AsyncClient:
+        if self._client is None:
+            # Proxies of the environment are for the world outside, never for loopback.
+            outside = not is_loopback(urlsplit(url).hostname or "")
+            self._client = (
+                self._connect() if self._connect else httpx.AsyncClient(trust_env=outside, timeout=self._timeout)
+            )
+        return self._client
+
+
+def metadata_urls(issuer: Issuer) -> tuple[str, ...]:
+    """Where the issuer's metadata may be: as configured, or RFC 8414 (path inserted), then OpenID Connect."""
+    if issuer.discovery_url is not None:
+        return (issuer.discovery_url,)
+    parts = urlsplit(issuer.issuer)
+    path = parts.path.rstrip("/")
+    origin = f"{parts.scheme}://{parts.netloc}"
+    return (
+        f"{origin}/.well-known/oauth-authorization-server{path}",
+        f"{origin}{path}/.well-known/openid-configuration",
+    )
+
+
+def _max_age(cache_control: str) -> float:
+    if _NOT_STORED.search(cache_control):
+        return 0.0
+    found = _MAX_AGE.search(cache_control)
+    return float(found[1]) if found else DEFAULT_MAX_AGE

@@ -1,0 +1,214 @@
+"""One issuer's verification keys: cached, kept fresh in the background, and kept through outages up to a limit.
+
+KeySet owns the cached set and its refresh; all in memory, nothing durable. One instance a process and issuer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from service.errors import KeysUnavailable
+from service.identity.jwk_set import read_jwk_set
+from service.identity.key_source import HttpKeySource, KeysNotFetched
+from service.identity.refusals import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.identity.issuer import Issuer
+    from service.identity.jwk_set import JwkSet, VerificationKey
+    from service.identity.key_source import KeySource
+
+_log = structlog.get_logger(__name__)
+_MAX_ABSENT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTiming:
+    """Seconds. `cool_down`: between two refreshes for unknown key ids; `absent_for`: how long a key id that was just
+    looked for starts no refresh; `shortest`, `longest`: bounds of what the server's max-age may say; `stale_limit`: how
+    long after the last good answer keys are used while refreshing fails; `first_retry`, `longest_retry`: after failures;
+    `refresh_at_share`: the part of the keys' life after which they are fetched anew.
+    """
+
+    cool_down: float = 30.0
+    absent_for: float = 120.0
+    shortest: float = 60.0
+    longest: float = 86_400.0
+    stale_limit: float = 86_400.0
+    first_retry: float = 1.0
+    longest_retry: float = 60.0
+    refresh_at_share: float = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """For readiness and metrics. `ready`: tokens of this issuer can be judged. `age`: seconds since the last good
+    answer; `last_failure`: slug of the newest attempt if it failed; the counts are since start.
+    """
+
+    issuer: str
+    ready: bool
+    keys: int
+    age: float | None
+    last_failure: str | None
+    failures: int
+    unknown_kids: int
+
+
+class KeySet:
+    """The keys of `issuer`. Call `start` once in the event loop that verifies, and `close` at the end."""
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        source: KeySource | None = None,
+        *,
+        timing: KeyTiming | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._issuer = issuer
+        self._source = source or HttpKeySource(issuer)
+        self._timing = timing or KeyTiming()
+        self._clock = clock
+        self._keys: JwkSet | None = None
+        self._fetched_at = 0.0
+        self._refresh_at = 0.0
+        self._last_attempt: float | None = None
+        self._last_kid_refresh: float | None = None
+        self._absent: dict[tuple[str | None, str], float] = {}
+        self._retry = self._timing.first_retry
+        self._last_failure: str | None = None
+        self._failures = 0
+        self._unknown_kids = 0
+        self._flight: asyncio.Task[None] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Fetch once and keep fresh from now on. An issuer that is down does not stop the start: see `state`."""
+        await self._refresh()
+        self._keeper = asyncio.create_task(self._keep_fresh(), name=f"keys of {self._issuer.name}")
+
+    async def close(self) -> None:
+        """Stop refreshing and let go of connections."""
+        for task in (self._keeper, self._flight):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self._keeper = self._flight = None
+        await self._source.close()
+
+    async def find(self, kid: str | None, algorithm: str) -> VerificationKey:
+        """The one key that may have made a signature of this algorithm.
+
+        Raises InvalidToken when the issuer publishes none, or several that cannot be told apart without a `kid`, and
+        KeysUnavailable when no keys are held that are young enough to judge by.
+        """
+        found = (await self._current()).candidates(kid, algorithm)
+        if not found:
+            self._unknown_kids += 1
+            await self._look_again(kid, algorithm)
+            found = (await self._current()).candidates(kid, algorithm)
+        if not found:
+            raise refusal("unknown-key")
+        if len(found) > 1:
+            raise refusal("ambiguous-key")
+        return found[0]
+
+    def holds(self, digest: bytes) -> bool:
+        """Whether the key with this digest is still published: what it once signed stands only as long as it is."""
+        return self._keys is not None and self._young_enough() and digest in self._keys.digests
+
+    def state(self) -> KeyState:
+        """What readiness and metrics want to know."""
+        held = self._keys
+        return KeyState(
+            issuer=self._issuer.name,
+            ready=held is not None and self._young_enough(),
+            keys=len(held.keys) if held else 0,
+            age=self._clock() - self._fetched_at if held else None,
+            last_failure=self._last_failure,
+            failures=self._failures,
+            unknown_kids=self._unknown_kids,
+        )
+
+    async def _current(self) -> JwkSet:
+        if self._keys is None or not self._young_enough():
+            waited = self._last_attempt is None or self._clock() - self._last_attempt >= self._timing.first_retry
+            if waited or self._flight is not None:
+                await self._refresh()
+        if self._keys is None or not self._young_enough():
+            raise KeysUnavailable(cause=f"no usable keys of issuer {self._issuer.name}: {self._last_failure}")
+        return self._keys
+
+    async def _look_again(self, kid: str | None, algorithm: str) -> None:
+        """Refresh for a key id that is not there: joining a refresh under way, else at most once in a cool-down."""
+        now = self._clock()
+        if self._flight is None:
+            if now < self._absent.get((kid, algorithm), now):
+                return
+            if self._last_kid_refresh is not None and now - self._last_kid_refresh < self._timing.cool_down:
+                return
+            self._last_kid_refresh = now
+            # One stuck client repeats one key id: remembered, it does not use up the cool-down of all others.
+            while len(self._absent) >= _MAX_ABSENT:
+                del self._absent[next(iter(self._absent))]
+            self._absent[(kid, algorithm)] = now + self._timing.absent_for
+        await self._refresh()
+
+    def _young_enough(self) -> bool:
+        return self._clock() - self._fetched_at <= self._timing.stale_limit
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            wait = self._refresh_at - self._clock()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            else:
+                await self._refresh()
+
+    async def _refresh(self) -> None:
+        """One attempt, shared by all who want one now; a caller that goes away does not stop it for the others."""
+        if self._flight is None:
+            self._flight = asyncio.create_task(self._attempt())
+        await asyncio.shield(self._flight)
+
+    async def _attempt(self) -> None:
+        self._last_attempt = self._clock()
+        try:
+            fetched = await self._source.fetch()
+            keys = read_jwk_set(fetched.body, self._issuer.algorithms)
+        except KeysNotFetched as error:
+            self._failed(error.failure)
+        except ValueError:
+            self._failed("not-a-jwk-set")
+        except Exception as error:  # noqa: BLE001 — whatever fails here, good keys are kept and the next try is planned
+            self._failed(f"unexpected-{type(error).__name__}")
+        else:
+            if keys.keys:
+                self._replace(keys, fetched.max_age)
+            else:
+                self._failed("no-usable-keys")
+        finally:
+            self._flight = None
+
+    def _replace(self, keys: JwkSet, max_age: float) -> None:
+        """A good answer replaces all: a key that vanished from it is dropped."""
+        life = min(max(max_age, self._timing.shortest), self._timing.longest)
+        self._keys, self._fetched_at, self._last_failure = keys, self._clock(), None
+        self._refresh_at = self._fetched_at + life * self._timing.refresh_at_share
+        self._retry = self._timing.first_retry
+
+    def _failed(self, failure: str) -> None:
+        self._failures += 1
+        self._last_failure = failure
+        self._refresh_at = max(self._refresh_at, self._clock() + self._retry)
+        self._retry = min(self._retry * 2, self._timing.longest_retry)
+        _log.warning("keys_not_fetched", issuer=self._issuer.name, failure=failure, failures=self._failures)

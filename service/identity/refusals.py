@@ -1,0 +1,44 @@
+"""Why a token is refused: one table from private cause to public sentence. Pure: owns no state.
+
+The sentences never hold token content, nor quotes, backslashes or control characters, so they fit a challenge.
+"""
+
+from __future__ import annotations
+
+from service.errors import InvalidToken
+
+SENTENCES = {
+    "too-large": "The access token is too large",
+    "format": "The access token is not a JWT in its compact form",
+    "encoding": "The access token is not encoded as a JWT must be",
+    "json": "The access token does not hold the JSON that a JWT must hold",
+    "header": "The header of the access token is not valid",
+    "critical": "The access token asks for extensions that this API does not know",
+    "embedded-key": "The access token brings its own key, which is never used",
+    "type": "This is not an access token of a type that this API takes",
+    "other-use": "This token was made for another use than calling this API",
+    "algorithm": "The access token is not signed with an algorithm that this API takes from its issuer",
+    "issuer": "The access token is not from an issuer that this API trusts",
+    "unknown-key": "The access token is signed with a key that its issuer does not publish",
+    "ambiguous-key": "The access token does not say which of its issuer's keys signed it",
+    "signature": "The signature of the access token is not valid",
+    "expiry": "The access token does not say properly when it expires",
+    "expired": "The access token has expired",
+    "lifetime": "The access token is valid for longer than this API allows",
+    "not-yet": "The access token is not valid yet",
+    "issued-at": "The access token does not say properly when it was issued",
+    "audience": "The access token is not meant for this API",
+    "subject": "The access token does not name its subject properly",
+    "client": "The access token does not name its client properly",
+    "token-id": "The access token has no proper identifier",
+    "scope": "The scopes of the access token are not valid",
+    "roles": "The roles of the access token are not valid",
+    "kind": "The access token does not tell whether a person or a client calls",
+    "sender-constrained": "The access token is bound to a key whose possession this API cannot check",
+    "authentication": "The access token does not describe the sign-in properly",
+}
+
+
+def refusal(cause: str) -> InvalidToken:
+    """The error for one cause of the table."""
+    return InvalidToken(SENTENCES[cause], cause=cause)

@@ -1,0 +1,55 @@
+"""From a token's bytes to its unverified parts: size, alphabet, canonical encoding, strict JSON. Pure: owns no state.
+
+Nothing in here is trusted yet; what is read only picks the issuer and the key (RFC 8725bis section 3.14: shape first).
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from service.identity.refusals import refusal
+from service.identity.strict_json import read_object
+
+MAX_TOKEN_BYTES = 16_384
+_SHAPE = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedToken:
+    """A token whose signature nobody has checked yet."""
+
+    unverified_header: dict[str, Any]
+    unverified_claims: dict[str, Any]
+
+
+def read_token(token: bytes) -> UnverifiedToken:
+    """The header and claims of a compact JWS. Raises InvalidToken if it is not strictly one (RFC 7515 section 7.1)."""
+    if len(token) > MAX_TOKEN_BYTES:
+        raise refusal("too-large")
+    if _SHAPE.fullmatch(token) is None:
+        raise refusal("format")
+    header, claims, signature = token.split(b".")
+    _decoded(signature)
+    return UnverifiedToken(_object(header), _object(claims))
+
+
+def _object(segment: bytes) -> dict[str, Any]:
+    try:
+        return read_object(_decoded(segment))
+    except ValueError as error:
+        raise refusal("json") from error
+
+
+def _decoded(segment: bytes) -> bytes:
+    """The bytes of one part. Refuses a second spelling of the same bytes (RFC 4648 section 3.5)."""
+    padded = segment + b"=" * (-len(segment) % 4)
+    try:
+        data = base64.b64decode(padded, altchars=b"-_", validate=True)
+    except ValueError as error:
+        raise refusal("encoding") from error
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != segment:
+        raise refusal("encoding")
+    return data
