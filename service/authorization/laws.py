@@ -21,14 +21,36 @@ if TYPE_CHECKING:
 
 FILE = "policy.csv"
 APPROVE = ("timesheet", "approve")
-NEVER_OWN = "Nobody may approve their own hours"
-NEVER_FOR_OWNER = "Nobody may approve hours that they may have entered or submitted on the owner's behalf"
 # Casbin walks the rows of an action for each question, so this bounds the proof to some seconds.
 MOST_ROW_VISITS = 1_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class _Never:
+    """A law that nobody answering to `words`, with `acted_for_owner` at one of the values of `acted`, may approve."""
+
+    sentence: str
+    words: frozenset[str]
+    acted: tuple[bool | None, ...]
+    remedy: str
+
+
+NEVER_OWN = _Never(
+    "Nobody may approve their own hours",
+    frozenset({ANYONE, OWNER}),
+    (True, False),
+    "keep a row like: p, deny, owner, approve, any, timesheet, any, always, never-own-hours",
+)
+NEVER_FOR_OWNER = _Never(
+    "Nobody may approve hours that they may have entered or submitted on the owner's behalf",
+    frozenset({ANYONE}),
+    (True, None),
+    "keep a row like: p, deny, anyone, approve, any, timesheet, any, acted_for_owner, never-for-owner",
+)
+
+
 def law_forbids(question: Question) -> bool:
-    """True when code forbids what rules may have allowed: approving as the owner, or as one who may have acted for them.
+    """True when code forbids what rules may have allowed: to approve as the owner, or having perhaps acted for them.
 
     The question must still hold `owner` and `acted_for_owner` if they are known; the engine never drops these words.
     """
@@ -52,14 +74,14 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Quest
     Why a few questions stand for all. A question is a kind, an action, a state, a set of who-words, a set of scopes and
     facts. More words or scopes only make more rules match, and an unknown fact matches no more allows and no fewer
     denies than either known value. So if any question is allowed, then some allow row matches it, and the question cut
-    down to that row's own word and scope, to `anyone` and to the words that the law is about is allowed as well: the row
-    still matches, and no further deny can. It is enough to ask those, for every state and every value of the facts that
-    the action's rules mention. Before that, the law's words are asked alone: if a deny already matches them,
-    it matches every larger question, and no row needs to be asked.
+    down to that row's own word and scope, to `anyone` and to the words that the law is about, is allowed as well: the
+    row still matches, and no further deny can. It is enough to ask those, for every state and every value of the facts
+    that the action's rules mention. Before that, the law's words are asked alone: if a deny already matches them, it
+    matches every larger question, and no row needs to be asked.
     """
     complaints = [
-        *_nobody(rules, vocabulary, decide, NEVER_OWN, frozenset({ANYONE, OWNER}), (True, False)),
-        *_nobody(rules, vocabulary, decide, NEVER_FOR_OWNER, frozenset({ANYONE}), (True, None)),
+        *_nobody(rules, vocabulary, decide, NEVER_OWN),
+        *_nobody(rules, vocabulary, decide, NEVER_FOR_OWNER),
     ]
     for kind, action, what in (
         ("policy", "propose", "propose a policy version"),
@@ -71,25 +93,20 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Quest
 
 
 def _nobody(
-    rules: Sequence[Rule],
-    vocabulary: Vocabulary,
-    decide: Callable[[Question], Verdict],
-    law: str,
-    words: frozenset[str],
-    acted: tuple[bool | None, ...],
+    rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Question], Verdict], law: _Never
 ) -> list[Complaint]:
-    """Complaints if anybody answering to `words`, with one of the values of `acted_for_owner`, may approve."""
+    """A complaint if somebody whom the law is about may approve."""
     own = _rows(rules, APPROVE)
     allows = [rule for rule in own if rule.effect is Effect.ALLOW]
-    budget = _Budget(law, len(own))
+    budget = _Budget(law.sentence, len(own))
     for state in _states(vocabulary, APPROVE[0]):
-        for known in _assignments(_mentioned(own), {ACTED_FOR_OWNER: acted}):
+        for known in _assignments(_mentioned(own), {ACTED_FOR_OWNER: law.acted}):
             budget.spend()
-            if decide(Question(*APPROVE, state, words, frozenset(), known)).reason is Reason.DENY_RULE:
+            if decide(Question(*APPROVE, state, law.words, frozenset(), known)).reason is Reason.DENY_RULE:
                 continue
             for rule in allows:
                 budget.spend()
-                question = Question(*APPROVE, state, words | {rule.who}, _scopes(rule), known)
+                question = Question(*APPROVE, state, law.words | {rule.who}, _scopes(rule), known)
                 if decide(question).allowed:
                     return [_broken(law, rule, question)]
     return []
@@ -150,18 +167,16 @@ def _scopes(rule: Rule) -> frozenset[str]:
 def _assignments(
     mentioned: Iterable[str], fixed: Mapping[str, tuple[bool | None, ...]]
 ) -> Iterator[frozenset[tuple[str, bool]]]:
-    """Every way to make each mentioned fact true or false, and each fixed one what it may be; None leaves a fact out."""
+    """Every way to make a mentioned fact true or false, and a fixed one what it may be; None leaves the fact out."""
     choices = {**dict.fromkeys(sorted(mentioned), (True, False)), **fixed}
     for chosen in product(*choices.values()):
         pairs = zip(choices, chosen, strict=True)
         yield frozenset((name, value) for name, value in pairs if value is not None)
 
 
-def _broken(law: str, rule: Rule, question: Question) -> Complaint:
+def _broken(law: _Never, rule: Rule, question: Question) -> Complaint:
     facts = ", ".join(f"{name} {str(value).lower()}" for name, value in sorted(question.facts)) or "no fact known"
     who = " and ".join(sorted(question.who - {ANYONE})) or ANYONE
-    message = f"{law}: the row '{rule.name}' would allow it to {who} in state '{question.state or 'none'}' with {facts}"
-    rows = f"keep a row like: p, deny, {OWNER}, approve, any, timesheet, any, always, never-own-hours"
-    if law is NEVER_FOR_OWNER:
-        rows = f"keep a row like: p, deny, anyone, approve, any, timesheet, any, {ACTED_FOR_OWNER}, never-for-owner"
-    return Complaint(FILE, rule.line, 1, message, rows)
+    state = question.state or "none"
+    message = f"{law.sentence}: the row '{rule.name}' would allow it to {who} in state '{state}' with {facts}"
+    return Complaint(FILE, rule.line, 1, message, law.remedy)

@@ -1,0 +1,48 @@
+"""The fence before casbin: what no enforcer is ever built from, however a policy came here. Pure.
+
+casbin takes an empty policy, a misspelt effect, a blank field or a short row without a word, and then allows or ignores.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.authorization import policy_model
+from service.authorization.matching import fact_word, state_words
+from service.authorization.question import Effect
+from service.errors import Complaint
+
+if TYPE_CHECKING:
+    from service.authorization.policy_file import Policy
+    from service.authorization.question import Rule
+
+
+def fence(policy: Policy) -> list[Complaint]:
+    """Complaints about everything that casbin would take and then allow, ignore or stumble over.
+
+    The reader refuses all of it already; this holds for policies that come another way.
+    """
+    complaints = policy_model.check(policy.model)
+    if not policy.rules:
+        complaints.append(Complaint("policy.csv", 0, 0, "The policy is empty, under which casbin may allow all"))
+    names = set()
+    for rule in policy.rules:
+        columns = row(rule)
+        if rule.effect not in tuple(Effect) or type(rule.effect) is not Effect:
+            complaints.append(Complaint("policy.csv", rule.line, 1, "The effect is neither allow nor deny"))
+        if any(not column.strip() or column != column.strip() or "," in column for column in columns):
+            complaints.append(Complaint("policy.csv", rule.line, 1, "A field is blank or holds a comma"))
+        if rule.action not in policy.vocabulary.actions.get(rule.kind, ()):
+            complaints.append(Complaint("policy.csv", rule.line, 1, "The kind or action is not in the vocabulary"))
+        if rule.name in names:
+            complaints.append(Complaint("policy.csv", rule.line, 1, f"The rule name '{rule.name}' is used twice"))
+        names.add(rule.name)
+    return complaints
+
+
+def row(rule: Rule) -> list[str]:
+    """The rule as a row of policy.csv, in casbin's columns."""
+    when = " and ".join(fact_word(one) for one in rule.when) or "always"
+    return [
+        rule.effect.value, rule.who, rule.action, state_words(rule), rule.kind, rule.scope, when, rule.name,
+    ]  # fmt: skip
