@@ -56,6 +56,8 @@ class TimewardenError(Exception):
         self.public = public or self.summary
         self.cause = cause
         self.extra = dict(extra or {})
+        # The id and leaf hash of the recorded decision behind this error, once there is one.
+        self.decision: tuple[str, str] | None = None
 
 
 class BadInput(TimewardenError):
@@ -227,7 +229,13 @@ class PolicyRejected(TimewardenError):
             self.summary + first,
             extra={
                 "complaints": [
-                    {"file": c.file, "line": c.line, "column": c.column, "message": c.message, "suggestion": c.suggestion}
+                    {
+                        "file": c.file,
+                        "line": c.line,
+                        "column": c.column,
+                        "message": c.message,
+                        "suggestion": c.suggestion,
+                    }
                     for c in complaints
                 ]
             },

@@ -1,0 +1,107 @@
+"""What passes between enforcement and a use case: the target, the change under way, and the answer. Owns no state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from service.authorization.decision_record import Ask, of_change
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.audit.log import Receipt
+    from service.audit.record import Record
+    from service.authorization.decision_point import Decision, Resource
+    from service.authorization.permit import Permit
+    from service.authorization.relationships import Seen
+    from service.database import Connection
+    from service.errors import TimewardenError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What may leave: the value, and the receipt of the decision that let it."""
+
+    value: T
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerToAll(Generic[T]):
+    """As Answer, with one receipt for each target, in their order."""
+
+    value: T
+    receipts: Sequence[Receipt]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a change is about.
+
+    `lock` locks the row and returns its id, or None when there is none. Without a row, the change is about one that
+    `owner` would own. With neither, it is about the kind itself, or, if it `must_exist`, about something unknown; `id`
+    is then what the caller called it.
+    """
+
+    id: str | None = None
+    lock: Callable[[Connection], Awaitable[UUID | None]] | None = None
+    owner: UUID | None = None
+    must_exist: bool = False
+
+
+@dataclass(slots=True)
+class Change:
+    """An allowed change inside its transaction: `row` as locked, `seen` as read after the lock."""
+
+    ask: Ask
+    decision: Decision
+    permit: Permit
+    connection: Connection
+    records: list[Record] = field(default_factory=list)
+
+    @property
+    def row(self) -> asyncpg.Record | None:
+        return self.seen.row
+
+    @property
+    def seen(self) -> Seen:
+        return self.decision.request.seen
+
+    def record(
+        self,
+        event: str,
+        resource: Resource,
+        *,
+        before: Mapping[str, object],
+        after: Mapping[str, object],
+        texts: Mapping[str, str] | None = None,
+        kind: str = "change",
+    ) -> None:
+        """Have a change recorded with its decision when the transaction commits. `event` is the change's type, such as
+        `timesheet.approved`; `texts` are free texts, which the record only commits to."""
+        self.records.append(
+            of_change(
+                self.ask,
+                self.decision,
+                kind=kind,
+                event=event,
+                resource=resource,
+                before=before,
+                after=after,
+                texts=texts or {},
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A decision that does not lead to what was asked, and the error that the caller gets once it is recorded."""
+
+    decision: Decision
+    error: TimewardenError

@@ -1,0 +1,115 @@
+"""Turns decisions and changes into audit records. Pure: owns no state; the log makes them durable.
+
+The bytes hold our ids, words and numbers only: never a token subject, a name, an e-mail address or a free text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.audit.record import Record
+from service.authorization.decision_point import sign_in_age
+from service.identity.principal import Principal, PrincipalKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from service.authorization.decision_point import Decision, Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Who asks through which door: the principal, the request's id, and the route's template (never the path)."""
+
+    principal: Principal
+    request_id: str
+    method: str
+    route: str
+
+
+def of_decision(
+    ask: Ask, decision: Decision, *, applied: bool | None, returned: Sequence[str] = (), kind: str = "decision"
+) -> Record:
+    """The record of a decision. `applied` is None for reads, and says for writes whether the change took place.
+    `kind` is `access` for reads of the log itself."""
+    request = decision.request
+    seen = request.seen
+    return Record.make(
+        kind,
+        {
+            "decided_at": seen.at,
+            "outcome": "allow" if decision.allowed else "deny",
+            "reason": str(decision.verdict.reason),
+            "rules": list(decision.verdict.rules),
+            "applied": applied,
+            "action": request.action,
+            "resource": _resource(request.resource),
+            "principal": _whole_principal(ask.principal, seen.roles, seen.at),
+            "relations": sorted(seen.relations),
+            "facts": dict(request.facts),
+            "policy": {"version": decision.version, "digest": decision.digest},
+            "directory_revision": seen.directory_revision,
+            "request": {"id": ask.request_id, "method": ask.method, "route": ask.route},
+            "returned": list(returned),
+        },
+        uid=decision.uid,
+    )
+
+
+def of_change(  # noqa: PLR0913 — a record has this many members
+    ask: Ask,
+    decision: Decision,
+    *,
+    kind: str,
+    event: str,
+    resource: Resource,
+    before: Mapping[str, object],
+    after: Mapping[str, object],
+    texts: Mapping[str, str],
+) -> Record:
+    """The record of one change, bound to the decision that allowed it. `event` is the change's type, such as
+    `timesheet.approved`; `texts` are kept beside the log and only committed to."""
+    return Record.make(
+        kind,
+        {
+            "decided_at": decision.request.seen.at,
+            "decision": str(decision.uid),
+            "action": decision.request.action,
+            "resource": _resource(resource),
+            "principal": _principal(ask.principal),
+            "change": {"type": event, "from": dict(before), "to": dict(after)},
+            "policy": {"version": decision.version, "digest": decision.digest},
+            "request": {"id": ask.request_id},
+        },
+        texts=texts,
+    )
+
+
+def _resource(resource: Resource) -> dict[str, object]:
+    return {
+        "kind": resource.kind,
+        "id": resource.id,
+        "owner": str(resource.owner) if resource.owner else None,
+        "state": resource.state or None,
+        "version": resource.version,
+    }
+
+
+def _principal(principal: Principal) -> dict[str, object]:
+    person = str(principal.person) if principal.person and principal.kind is PrincipalKind.USER else None
+    return {"kind": str(principal.kind), "person": person, "client": principal.client}
+
+
+def _whole_principal(principal: Principal, directory_roles: frozenset[str], at: datetime) -> dict[str, object]:
+    return {
+        **_principal(principal),
+        "issuer": principal.issuer_name,
+        "scopes": sorted(principal.scopes),
+        "roles": sorted(principal.roles | {f"role:{role}" for role in directory_roles}),
+        "token": principal.token_id,
+        "auth_age": sign_in_age(principal, int(at.timestamp())),
+        "methods": None if principal.methods is None else sorted(principal.methods),
+        "acr": principal.acr,
+    }

@@ -1,0 +1,288 @@
+"""Enforcement (PEP): no read, no write and no list without a recorded decision. The only maker of a Permit.
+
+Owns no state. A change, its decision and its records commit in one transaction; reads and refusals are recorded in a
+commit of their own before the caller hears of them, after every lock and connection was given back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from uuid_utils.compat import uuid7
+
+from service.authorization import policy_versions
+from service.authorization.changes import Answer, AnswerToAll, Change, Refused, Target
+from service.authorization.decision_point import Decision, Resource, access_request, decide
+from service.authorization.decision_record import Ask, of_decision
+from service.authorization.permit import Permit, grant
+from service.authorization.question import Reason, Verdict
+from service.authorization.refusal import refusal_of
+from service.authorization.visibility import Visibility, visible
+from service.errors import NotApplied, PolicyUnavailable, TimewardenError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from typing import NoReturn
+    from uuid import UUID
+
+    from service.audit.log import Log
+    from service.authorization.engine import Snapshot
+    from service.authorization.policy_versions import PolicyVersions
+    from service.authorization.relationships import Relationships, Seen
+    from service.database import Connection, Database
+
+    Expect = Callable[[int | None], None]
+
+T = TypeVar("T")
+ATTEMPTS = 5
+NO_SCOPE = Verdict(allowed=False, reason=Reason.INSUFFICIENT_SCOPE)
+NO_ROW = Verdict(allowed=False, reason=Reason.UNKNOWN_RESOURCE)
+
+
+class Enforcement:
+    """Every use case goes through one of `read`, `list`, `change` and `change_all`."""
+
+    def __init__(self, database: Database, log: Log, policies: PolicyVersions, relationships: Relationships) -> None:
+        self._database = database
+        self._log = log
+        self._policies = policies
+        self._relationships = relationships
+
+    async def read(
+        self,
+        ask: Ask,
+        kind: str,
+        action: str,
+        load: Callable[[Permit, Seen, Connection], Awaitable[tuple[T, Sequence[str]]]],
+        *,
+        row_id: UUID | None = None,
+        record_kind: str = "decision",
+    ) -> Answer[T]:
+        """Decide, load, record, answer. `load` returns the value and the ids that it holds; with a `row_id` the row is
+        in what was seen. `record_kind` is `access` for reads of the log. Raises Denied."""
+
+        async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
+            async with self._database.connection() as connection:
+                seen = await self._see(connection, snapshot, ask, (kind, action), row_id)
+                decision = _decide(snapshot, ask, action, _resource(kind, seen, row_id and str(row_id)), seen)
+                refused = _judge(snapshot, decision, missing=row_id is not None and seen.row is None)
+                return refused or (decision, await load(grant(decision), seen, connection))
+
+        outcome = await self._under_active(attempt)
+        if isinstance(outcome, Refused):
+            await self._tell(ask, [outcome.decision], outcome.error, applied=None, kind=record_kind)
+        decision, (value, ids) = outcome
+        record = of_decision(ask, decision, applied=None, returned=ids, kind=record_kind)
+        return Answer(value, (await self._log.append([record]))[0])
+
+    async def list(
+        self,
+        ask: Ask,
+        kind: str,
+        action: str,
+        query: Callable[[Visibility, Connection], Awaitable[tuple[T, Sequence[str]]]],
+    ) -> Answer[T]:
+        """A listing of what single reads would allow. `query` gets the rules as a SQL condition and returns the page
+        and its ids; roles, policy and rows are seen as of one moment. Raises InsufficientScope."""
+
+        async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
+            async with (
+                self._database.connection() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                seen = await self._see(connection, snapshot, ask, (kind, action), None)
+                decision = _decide(snapshot, ask, action, Resource(kind), seen)
+                if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
+                    return Refused(decision, refusal_of(snapshot, decision, None))
+                shown = visible(snapshot, decision, self._relationships.of(kind))
+                verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown.rules)
+                return replace(decision, verdict=verdict), await query(shown, connection)
+
+        outcome = await self._under_active(attempt)
+        if isinstance(outcome, Refused):
+            await self._tell(ask, [outcome.decision], outcome.error, applied=None)
+        decision, (value, ids) = outcome
+        receipts = await self._log.append([of_decision(ask, decision, applied=None, returned=ids)])
+        return Answer(value, receipts[0])
+
+    async def change(
+        self,
+        ask: Ask,
+        kind: str,
+        action: str,
+        target: Target,
+        work: Callable[[Change], Awaitable[T]],
+        *,
+        expect: Expect | None = None,
+        exclusively: bool = False,
+    ) -> Answer[T]:
+        """Lock, read facts, decide, change and record, in one transaction.
+
+        `expect` judges the version that the caller has seen and raises NotApplied; `exclusively` keeps every other
+        change out meanwhile (activation of a policy). `work` may raise NotApplied. Raises Denied, NotApplied, TryLater.
+        """
+
+        async def only(changes: Sequence[Change]) -> T:
+            return await work(changes[0])
+
+        answer = await self.change_all(ask, kind, action, [target], only, expect=expect, exclusively=exclusively)
+        return Answer(answer.value, answer.receipts[0])
+
+    async def change_all(
+        self,
+        ask: Ask,
+        kind: str,
+        action: str,
+        targets: Sequence[Target],
+        work: Callable[[Sequence[Change]], Awaitable[T]],
+        *,
+        expect: Expect | None = None,
+        exclusively: bool = False,
+        denied: Callable[[Mapping[int, TimewardenError]], TimewardenError] | None = None,
+    ) -> AnswerToAll[T]:
+        """As `change`, for several targets: one decision each, all or nothing, locked in the given order. `denied` makes
+        the error from the refusals by index; without it the first is told."""
+
+        async def attempt(snapshot: Snapshot) -> AnswerToAll[T]:
+            decisions: list[Decision] = []
+            try:
+                async with self._database.transaction() as connection:
+                    await policy_versions.hold(connection, exclusively=exclusively)
+                    refusals: dict[int, TimewardenError] = {}
+                    for index, target in enumerate(targets):
+                        decision, error = await self._decide_on(
+                            connection, snapshot, ask, (kind, action), target, expect
+                        )
+                        decisions.append(decision)
+                        if error is not None:
+                            refusals[index] = error
+                    if refusals:
+                        raise _NotDone(denied(refusals) if denied else next(iter(refusals.values())))
+                    changes = [Change(ask, one, grant(one), connection) for one in decisions]
+                    value = await work(changes)
+                    records = [of_decision(ask, one, applied=True) for one in decisions]
+                    records += [record for change in changes for record in change.records]
+                    receipts = await self._log.append(records, connection)
+                return AnswerToAll(value, receipts[: len(decisions)])
+            except _NotDone as stopped:
+                error = stopped.error
+            except NotApplied as not_applied:
+                error = not_applied
+            return await self._tell(ask, decisions, error, applied=False)
+
+        return await self._under_active(attempt)
+
+    async def _under_active(self, attempt: Callable[[Snapshot], Awaitable[T]]) -> T:
+        """Run `attempt` under the version that its facts name: a process that is behind loads it and starts over."""
+        snapshot = self._policies.current()
+        for _ in range(ATTEMPTS):
+            try:
+                return await attempt(snapshot)
+            except _Behind as behind:
+                snapshot = await self._policies.at(behind.version)
+        raise PolicyUnavailable(cause="the active version changed with every attempt")
+
+    async def _decide_on(
+        self,
+        connection: Connection,
+        snapshot: Snapshot,
+        ask: Ask,
+        asked: tuple[str, str],
+        target: Target,
+        expect: Expect | None,
+    ) -> tuple[Decision, TimewardenError | None]:
+        """First the row's lock, then, in a later statement, the facts: they may have changed while the lock waited."""
+        row_id: UUID | None = None
+        if target.lock is not None and snapshot.could_allow(*asked, ask.principal.scopes):
+            row_id = await target.lock(connection)
+        seen = await self._see(connection, snapshot, ask, asked, row_id, owner=target.owner)
+        resource = _resource(asked[0], seen, target.id)
+        if seen.row is None and target.owner is not None:
+            resource = replace(resource, owner=target.owner, state=self._relationships.of(asked[0]).imagined_state)
+        decision = _decide(snapshot, ask, asked[1], resource, seen)
+        refused = _judge(snapshot, decision, missing=target.must_exist and seen.row is None, expect=expect)
+        if refused is not None:
+            return refused.decision, refused.error
+        if expect is not None:
+            try:
+                expect(resource.version)
+            except NotApplied as error:
+                return decision, error
+        return decision, None
+
+    async def _see(
+        self,
+        connection: Connection,
+        snapshot: Snapshot,
+        ask: Ask,
+        asked: tuple[str, str],
+        row_id: UUID | None,
+        *,
+        owner: UUID | None = None,
+    ) -> Seen:
+        """The facts of a row, of an imagined one, or of none. Without a fitting scope nothing is looked up, so that the
+        refusal is the same for known and unknown ids. Signals _Behind."""
+        may_look = snapshot.could_allow(*asked, ask.principal.scopes)
+        if may_look and row_id is not None and self._relationships.of(asked[0]).table:
+            seen = await self._relationships.of_row(connection, ask.principal, asked[0], row_id)
+        elif may_look and owner is not None:
+            seen = await self._relationships.of_imagined(connection, ask.principal, asked[0], owner)
+        else:
+            seen = await self._relationships.ambient(connection, ask.principal)
+        if seen.version != snapshot.number:
+            raise _Behind(seen.version)
+        return seen
+
+    async def _tell(
+        self,
+        ask: Ask,
+        decisions: Sequence[Decision],
+        error: TimewardenError,
+        *,
+        applied: bool | None,
+        kind: str = "decision",
+    ) -> NoReturn:
+        """Record decisions that led to nothing, in a commit of their own, then raise."""
+        if decisions:
+            receipts = await self._log.append([of_decision(ask, one, applied=applied, kind=kind) for one in decisions])
+            error.decision = (str(receipts[0].uid), receipts[0].leaf)
+        raise error
+
+
+class _Behind(Exception):  # noqa: N818 — a signal within this module, not an error
+    """The facts named an active version that is not the one decided under."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(version)
+        self.version = version
+
+
+class _NotDone(Exception):  # noqa: N818 — a signal within this module, not an error
+    """Leaves the transaction, so that nothing of a refused change stays and no lock is held while it is recorded."""
+
+    def __init__(self, error: TimewardenError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _decide(snapshot: Snapshot, ask: Ask, action: str, resource: Resource, seen: Seen) -> Decision:
+    decision = decide(snapshot, uuid7(), access_request(snapshot, ask.principal, action, resource, seen))
+    if decision.allowed or snapshot.could_allow(resource.kind, action, ask.principal.scopes):
+        return decision
+    return replace(decision, verdict=NO_SCOPE)
+
+
+def _judge(snapshot: Snapshot, decision: Decision, *, missing: bool, expect: Expect | None = None) -> Refused | None:
+    """None when allowed; otherwise the decision as it is recorded and the error as it is told."""
+    if missing and decision.verdict.reason is not Reason.INSUFFICIENT_SCOPE:
+        decision = replace(decision, verdict=NO_ROW)
+    return None if decision.allowed else Refused(decision, refusal_of(snapshot, decision, expect))
+
+
+def _resource(kind: str, seen: Seen, called: str | None) -> Resource:
+    """The resource as seen; without a row, as the caller called it."""
+    row = seen.row
+    if row is None:
+        return Resource(kind, called)
+    return Resource(kind, str(row["id"]), row["owner_id"], row["state"], row["version"])

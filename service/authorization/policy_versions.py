@@ -1,0 +1,194 @@
+"""Policy versions: immutable rows in Postgres, and the snapshots that this process has built from them.
+
+Postgres owns which version is active; a process holds a few built snapshots, and learns the active number with the facts
+of every decision. The loader has a Database of its own, so that no request waits for a connection while holding one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from service.authorization.policy_file import PolicyText
+from service.errors import NotFound, PolicyRejected, PolicyUnavailable, TryLater
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from uuid import UUID
+
+    from service.authorization.engine import Snapshot
+    from service.database import Connection, Database
+
+KEPT = 4
+# Mutations hold this advisory lock shared, activation takes it exclusively: nothing commits under a replaced version.
+POLICY_LOCK = 0x74770001
+COLUMNS = "number, digest, parent, message, author_person, author_client, proposed_at"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """A version without its texts. `author_person` is None when a client acted for itself; `active` as of the reading."""
+
+    number: int
+    digest: str
+    parent: int | None
+    message: str
+    author_person: UUID | None
+    author_client: str
+    proposed_at: datetime
+    active: bool
+
+
+class PolicyVersions:
+    """`build` turns texts and a number into a Snapshot (it may take a second and runs in a thread); `timeout` in seconds
+    bounds how long a request may wait for a version to be loaded."""
+
+    def __init__(
+        self, database: Database, build: Callable[[PolicyText, int], Snapshot], *, timeout: float = 5.0
+    ) -> None:
+        self._database = database
+        self._build = build
+        self._timeout = timeout
+        self._built: OrderedDict[int, Snapshot] = OrderedDict()
+        self._loading: dict[int, asyncio.Task[Snapshot]] = {}
+        self._current: Snapshot | None = None
+
+    async def start(self) -> Snapshot:
+        """Load the active version. Raises PolicyUnavailable when there is none: no policy, no start."""
+        async with self._database.connection() as connection:
+            # Which version is active.
+            active = await connection.fetchval("SELECT active FROM policy_head")
+        if active is None:
+            raise PolicyUnavailable("No policy was ever activated: run `timewarden policy bootstrap`")
+        return await self.at(active)
+
+    def current(self) -> Snapshot:
+        """The newest active version that this process has learned of. It may be behind: see `enforcement`."""
+        if self._current is None:
+            raise PolicyUnavailable(cause="no version was loaded yet")
+        return self._current
+
+    async def at(self, number: int) -> Snapshot:
+        """The snapshot of the version that was just seen to be active; it becomes the current one.
+
+        Any number of callers share one load. Raises PolicyUnavailable when it does not end within the bound.
+        """
+        snapshot = await self.built(number)
+        self._current = snapshot
+        return snapshot
+
+    async def built(self, number: int) -> Snapshot:
+        """The snapshot of any version, built if need be, without making it the current one."""
+        if (known := self._built.get(number)) is not None:
+            self._built.move_to_end(number)
+            return known
+        task = self._loading.get(number)
+        if task is None:
+            task = asyncio.create_task(self._load(number), name=f"load policy {number}")
+            self._loading[number] = task
+            task.add_done_callback(lambda _: self._loading.pop(number, None))
+        try:
+            return await asyncio.wait_for(asyncio.shield(task), self._timeout)
+        except TimeoutError as error:
+            raise PolicyUnavailable(cause=f"version {number} was not loaded in time") from error
+
+    async def _load(self, number: int) -> Snapshot:
+        try:
+            async with self._database.connection() as connection:
+                text = await text_of(connection, number)
+            snapshot = await asyncio.to_thread(self._build, text, number)
+        except (TryLater, NotFound, PolicyRejected) as error:
+            raise PolicyUnavailable(cause=f"version {number}: {error}") from error
+        self.keep(snapshot)
+        return snapshot
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Remember a built snapshot; the least recently used one goes when there are too many."""
+        self._built[snapshot.number] = snapshot
+        while len(self._built) > KEPT:
+            self._built.popitem(last=False)
+
+
+async def hold(connection: Connection, *, exclusively: bool = False) -> None:
+    """Keep the active version from changing until this transaction ends, or, exclusively, keep everybody else from
+    committing under it. Waits no longer than the connection's lock time-out."""
+    name = "pg_advisory_xact_lock" if exclusively else "pg_advisory_xact_lock_shared"
+    # The lock is given back when the transaction ends, however it ends.
+    await connection.execute(f"SELECT {name}($1)", POLICY_LOCK)
+
+
+async def text_of(connection: Connection, number: int) -> PolicyText:
+    """The four texts of a version. Raises NotFound."""
+    # One version with its texts.
+    row = await connection.fetchrow(
+        "SELECT model, rules, vocabulary, cases FROM policy_version WHERE number = $1", number
+    )
+    if row is None:
+        raise NotFound("There is no such policy version")
+    return PolicyText(
+        model=row["model"], rules=row["rules"], vocabulary=row["vocabulary"], cases=json.loads(row["cases"])
+    )
+
+
+async def listed(connection: Connection, *, before: int | None, limit: int) -> list[PolicyVersion]:
+    """Versions, newest first, with a number below `before`."""
+    # A page of versions; the primary key gives the order.
+    rows = await connection.fetch(
+        f"SELECT {COLUMNS}, number = (SELECT active FROM policy_head) AS active FROM policy_version"
+        " WHERE $1::int IS NULL OR number < $1 ORDER BY number DESC LIMIT $2",
+        before,
+        limit,
+    )
+    return [PolicyVersion(**dict(row)) for row in rows]
+
+
+async def insert(
+    connection: Connection, text: PolicyText, *, message: str, author_person: UUID | None, author_client: str
+) -> PolicyVersion:
+    """Store a proposal under the next number, its parent being the active version."""
+    # One proposal at a time, so that numbers have no gaps.
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", POLICY_LOCK + 1)
+    # The next number; the active version is the parent.
+    row = await connection.fetchrow(
+        "INSERT INTO policy_version (number, digest, parent, model, rules, vocabulary, cases, message, author_person,"
+        " author_client) SELECT coalesce(max(number), 0) + 1, $1, (SELECT active FROM policy_head), $2, $3, $4, $5, $6, $7,"
+        f" $8 FROM policy_version RETURNING {COLUMNS}, false AS active",
+        text.digest(),
+        text.model,
+        text.rules,
+        text.vocabulary,
+        json.dumps(dict(text.cases)),
+        message,
+        author_person,
+        author_client,
+    )
+    return _version(row)
+
+
+async def move_head(connection: Connection, number: int, *, expected: int) -> bool:
+    """Make a version active if `expected` still is; False when it is not."""
+    # Compare and swap: the row changes only from the expected version.
+    moved = await connection.fetchval(
+        "UPDATE policy_head SET active = $1, activated_at = clock_timestamp() WHERE active = $2 RETURNING active",
+        number,
+        expected,
+    )
+    return moved is not None
+
+
+async def found_head(connection: Connection, number: int) -> None:
+    """Make the first version active (bootstrap, as the owner of the database). Raises when there is an active one."""
+    # The one row that says which version decides.
+    await connection.execute("INSERT INTO policy_head (active) VALUES ($1)", number)
+
+
+def _version(row: asyncpg.Record | None) -> PolicyVersion:
+    if row is None:
+        raise PolicyUnavailable(cause="an INSERT returned no row")
+    return PolicyVersion(**dict(row))

@@ -1,0 +1,142 @@
+"""Facts (PIP): what the asker is to a resource, read from Postgres in one statement with the active policy version.
+
+Floor 5 says what is true of its rows in SQL; this module only puts the expressions together. Owns no state: facts are
+read anew for every decision, after any lock was won, and never cached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from service.errors import PolicyUnavailable
+from service.identity.principal import Principal, PrincipalKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.database import Connection
+
+# The directory's roles that hold now, the policy that is active now, and the moment itself.
+AMBIENT = """
+    head.active AS seen_version,
+    directory.revision AS seen_revision,
+    statement_timestamp() AS seen_at,
+    ARRAY(SELECT role FROM person_role
+          WHERE person_id = $1 AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to) AS seen_roles
+"""
+AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
+
+
+@dataclass(frozen=True, slots=True)
+class KindFacts:
+    """What floor 5 supplies for one kind of resource.
+
+    `row`: SELECT columns of the row `r`, among them id, owner_id, state and version. `table`: where rows live.
+    `imagined`: a SELECT that makes the row a resource would start as, its owner being $3, in `imagined_state`. `relations` and `facts`: one
+    SQL expression each about `r`, `:person` (NULL for a client acting for itself) and `:client` (NULL for a person),
+    true or false and never NULL. Kinds without rows give none of these.
+    """
+
+    kind: str
+    row: str = ""
+    table: str = ""
+    imagined: str = ""
+    imagined_state: str = ""
+    relations: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one statement saw: the active version, the directory's revision, the asker's directory roles, the moment,
+    the row if there is one, the relations that hold and the row's facts."""
+
+    version: int
+    directory_revision: int
+    at: datetime
+    roles: frozenset[str]
+    row: asyncpg.Record | None = None
+    relations: frozenset[str] = frozenset()
+    facts: Mapping[str, bool] = field(default_factory=dict)
+
+
+def asker(principal: Principal) -> tuple[UUID | None, str | None]:
+    """$1 and $2 of every statement about facts: the person, or the client that acts for itself."""
+    if principal.kind is PrincipalKind.USER:
+        return principal.person, None
+    return None, principal.client
+
+
+def bound(expression: str) -> str:
+    """A floor-5 expression with its named parameters numbered."""
+    return expression.replace(":person", "$1::uuid").replace(":client", "$2::text")
+
+
+class Relationships:
+    """Reads facts for the kinds that it was given."""
+
+    def __init__(self, kinds: Sequence[KindFacts]) -> None:
+        self._kinds = {one.kind: one for one in kinds}
+
+    def of(self, kind: str) -> KindFacts:
+        """The facts declared for a kind; a kind without rows has none."""
+        return self._kinds.get(kind, KindFacts(kind))
+
+    async def ambient(self, connection: Connection, principal: Principal) -> Seen:
+        """What holds without any row. Raises PolicyUnavailable when no policy was ever activated."""
+        person, client = asker(principal)
+        # The active version, the directory's revision and the asker's roles.
+        row = await connection.fetchrow(f"SELECT $2::text AS client, {AMBIENT} FROM {AMBIENT_FROM}", person, client)
+        return _seen(row, KindFacts(""), present=False)
+
+    async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID) -> Seen:
+        """What holds about one existing row; `row` is None when there is no such row."""
+        facts = self.of(kind)
+        person, client = asker(principal)
+        # The row, what the asker is to it, and the ambient facts, as of one moment.
+        row = await connection.fetchrow(
+            f"SELECT {AMBIENT}, {facts.row}, {_columns(facts)}, r.id IS NOT NULL AS seen_row FROM {AMBIENT_FROM}"
+            f" LEFT JOIN {facts.table} AS r ON r.id = $3 WHERE $2::text IS NULL OR true",
+            person,
+            client,
+            row_id,
+        )
+        return _seen(row, facts, present=bool(row and row["seen_row"]))
+
+    async def of_imagined(self, connection: Connection, principal: Principal, kind: str, owner: UUID) -> Seen:
+        """What would hold about a row that `owner` would own and that does not exist yet; `row` is None."""
+        facts = self.of(kind)
+        person, client = asker(principal)
+        # What the asker would be to the row, and the ambient facts, as of one moment.
+        row = await connection.fetchrow(
+            f"SELECT {AMBIENT}, {_columns(facts)} FROM {AMBIENT_FROM} CROSS JOIN ({facts.imagined}) AS r"
+            " WHERE $2::text IS NULL OR true",
+            person,
+            client,
+            owner,
+        )
+        seen = _seen(row, facts, present=True)
+        return Seen(seen.version, seen.directory_revision, seen.at, seen.roles, None, seen.relations, seen.facts)
+
+
+def _columns(facts: KindFacts) -> str:
+    named = [(f"relation_{name}", sql) for name, sql in facts.relations.items()]
+    named += [(f"fact_{name}", sql) for name, sql in facts.facts.items()]
+    return ", ".join(f"({bound(sql)}) AS {name}" for name, sql in named) or "true AS no_words"
+
+
+def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> Seen:
+    if row is None:
+        raise PolicyUnavailable(
+            "No policy was ever activated: run `timewarden policy bootstrap`", cause="no policy_head"
+        )
+    ambient = (row["seen_version"], row["seen_revision"], row["seen_at"], frozenset(row["seen_roles"]))
+    if not present:
+        return Seen(*ambient)
+    relations = frozenset(name for name in facts.relations if row[f"relation_{name}"] is True)
+    return Seen(*ambient, row, relations, {name: row[f"fact_{name}"] for name in facts.facts})
