@@ -1,6 +1,6 @@
 """The fence before casbin: what no enforcer is ever built from, however a policy came here. Pure.
 
-casbin takes an empty policy, a misspelt effect, a blank field or a short row without a word, and then allows or ignores.
+casbin takes an empty policy, a misspelt effect or a blank field without a word, and then allows, or ignores a deny.
 """
 
 from __future__ import annotations

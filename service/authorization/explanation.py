@@ -1,0 +1,150 @@
+"""Why a verdict is what it is: rules that applied, and for each rule that nearly did, what was missing. Pure.
+
+Auditors get the whole Explanation; callers get sentences that speak of themselves, in the words of vocabulary.toml.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from service.authorization.matching import concerns, fact_word, matches, missing, state_words
+from service.authorization.question import ANY, ANYONE, NO_STATE, Applied, Effect, Explanation, Missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from service.authorization.question import Question, Rule, Vocabulary
+
+MOST_SENTENCES = 5
+NOTHING_ALLOWS = "no rule of the policy allows this"
+A_RULE_FORBIDS = "a rule of the policy forbids this"
+# Words about one person or client: that a rule names somebody else is not for the caller to know.
+_PRIVATE = ("person:", "client:", "via:")
+
+
+def explain(rules: Iterable[Rule], question: Question) -> Explanation:
+    """The whole why of the verdict that these rules give on this question.
+
+    Near misses are allow rules, those with the fewest missing conditions first, then in the order of the file; there are
+    none when a rule allowed.
+    """
+    candidates = [rule for rule in rules if concerns(rule, question.kind, question.action)]
+    allowed_by, denies, misses = [], [], []
+    for rule in candidates:
+        if matches(rule, question):
+            (allowed_by if rule.effect is Effect.ALLOW else denies).append(rule)
+        elif rule.effect is Effect.ALLOW:
+            misses.append(Missing(rule.name, missing(rule, question)))
+    return Explanation(
+        allowed_by=tuple(rule.name for rule in allowed_by),
+        denied_by=tuple(rule.name for rule in denies),
+        near_misses=() if allowed_by else tuple(sorted(misses, key=lambda miss: len(miss.conditions))),
+        denied_because=tuple(Applied(rule.name, _conditions(rule)) for rule in denies),
+    )
+
+
+def with_sentences(explanation: Explanation, question: Question, vocabulary: Vocabulary) -> Explanation:
+    """The same explanation with its sentences for the caller filled in."""
+    return replace(explanation, sentences=sentences_for_caller(explanation, question, vocabulary))
+
+
+def sentences_for_caller(explanation: Explanation, question: Question, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """What to tell the caller of a denial, nearest first, at most five; empty for an allow.
+
+    A deny rule's grounds come first and alone. Otherwise there is one sentence for each near miss; its conditions are
+    joined by `and`.
+    """
+    if explanation.denied_by:
+        grounds = [_grounds(one, question, vocabulary) for one in explanation.denied_because]
+        return tuple(dict.fromkeys(grounds))[:MOST_SENTENCES]
+    if explanation.allowed_by:
+        return ()
+    told = [
+        " and ".join(_wanting(dimension, word, question, vocabulary) for dimension, word in miss.conditions)
+        for miss in explanation.near_misses
+        if not any(word.startswith(_PRIVATE) for dimension, word in miss.conditions if dimension == "who")
+    ]
+    return tuple(dict.fromkeys(told))[:MOST_SENTENCES] or (NOTHING_ALLOWS,)
+
+
+def only_state_missing(explanation: Explanation) -> bool:
+    """True when a rule would have allowed in another state, and nothing else stood against it."""
+    if explanation.denied_by or explanation.allowed_by or not explanation.near_misses:
+        return False
+    return [dimension for dimension, _ in explanation.near_misses[0].conditions] == ["state"]
+
+
+def missing_sign_in_facts(explanation: Explanation, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """The facts about the sign-in that alone kept a rule from allowing: a stronger sign-in would help (RFC 9470).
+
+    Empty when anything else was missing, or when the rule wants the fact to be false.
+    """
+    if explanation.denied_by or explanation.allowed_by:
+        return ()
+    for miss in explanation.near_misses:
+        if all(dimension == "fact" and word in vocabulary.request_facts for dimension, word in miss.conditions):
+            return tuple(word for _, word in miss.conditions)
+    return ()
+
+
+def _conditions(rule: Rule) -> tuple[tuple[str, str], ...]:
+    """What a rule asks for, beyond what holds for everybody."""
+    found = [] if rule.who == ANYONE else [("who", rule.who)]
+    found += [("state", state_words(rule))] if rule.states else []
+    found += [("scope", rule.scope)] if rule.scope != ANY else []
+    return (*found, *(("fact", fact_word(one)) for one in rule.when))
+
+
+def _grounds(applied: Applied, question: Question, vocabulary: Vocabulary) -> str:
+    """Why a deny rule applied, as far as it speaks of the caller."""
+    told = []
+    for dimension, word in applied.conditions:
+        if dimension == "who" and word.startswith("role:"):
+            told.append(f"you have the role {word.removeprefix('role:')}")
+        elif dimension == "who":
+            told.append(_said(vocabulary, f"who.{question.kind}.{word}.yes"))
+        elif dimension == "fact":
+            told.append(_fact(word, question, vocabulary))
+        elif dimension == "state":
+            told.append(f"{_thing(question, vocabulary)} is {_state(question.state, question, vocabulary)}")
+    return " and ".join(sentence for sentence in told if sentence) or A_RULE_FORBIDS
+
+
+def _wanting(dimension: str, word: str, question: Question, vocabulary: Vocabulary) -> str:
+    """One missing condition in words."""
+    if dimension == "scope":
+        return f"needs scope {word}"
+    if dimension == "state":
+        wanted = " or ".join(_state(one, question, vocabulary) for one in word.split(" or "))
+        if question.state == NO_STATE:
+            return f"{_thing(question, vocabulary)} must be {wanted}"
+        return f"{_thing(question, vocabulary)} is {_state(question.state, question, vocabulary)}, not {wanted}"
+    if dimension == "fact":
+        return _fact(word, question, vocabulary)
+    if word.startswith("role:"):
+        return f"you do not have the role {word.removeprefix('role:')}"
+    return _said(vocabulary, f"who.{question.kind}.{word}.no") or f"you are not {word} here"
+
+
+def _fact(word: str, question: Question, vocabulary: Vocabulary) -> str:
+    """What is known of a fact, as a sentence to the caller."""
+    name = word.removeprefix("not ")
+    answer = {True: "yes", False: "no", None: "unknown"}[question.fact(name)]
+    for key in (f"fact.{question.kind}.{name}", f"fact.{name}"):
+        said = _said(vocabulary, f"{key}.{answer}")
+        if said:
+            return said
+    return f"it is not known whether {name.replace('_', ' ')} holds"
+
+
+def _thing(question: Question, vocabulary: Vocabulary) -> str:
+    return _said(vocabulary, f"kind.{question.kind}") or f"the {question.kind}"
+
+
+def _state(state: str, question: Question, vocabulary: Vocabulary) -> str:
+    return _said(vocabulary, f"state.{question.kind}.{state}") or state
+
+
+def _said(vocabulary: Vocabulary, key: str) -> str:
+    return vocabulary.descriptions.get(key, "")
