@@ -7,7 +7,7 @@ ARGS =
 .PHONY: help run demo test check golden bench soak interop clean environment
 
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^##: / { printf "  %s\n", substr($$0, 5) } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 ##@ Run
 run: environment ## everything on this machine, until Ctrl-C: servers, sign-in, API, keeper
@@ -35,14 +35,14 @@ soak: ## comes later: hours of traffic with crashes
 interop: ## comes later: other authorization servers and clients
 	@echo "interop comes later: it will try tokens and keys of well-known authorization servers, and foreign verifiers."
 
-##@ Policy
-policy: environment ## run the cases of policies/ against its rules
-	@.venv/bin/timewarden policy test
-
-##@ Data
 golden: environment ## rewrite the golden files: schema, OpenAPI, events, problems; read the diff
 	@$(PYTHON) -m tests.golden
 
+##@ Policy (while `make run` runs)
+##: .venv/bin/timewarden policy propose -m WHY    put the rules of policies/ forward as a new version
+##: .venv/bin/timewarden policy activate N        let version N decide, from the next request on
+
+##@ Data
 clean: ## stop what runs from here; remove .venv, .local with ALL ITS DATA, and caches
 	@if [ -d .local ] && python=$$(sh .ci/python); then "$$python" -m service.development.local_servers stop .local; fi
 	@rm -rf .venv .local .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis build dist *.egg-info

@@ -1,4 +1,4 @@
-"""Fixtures that every folder of tests shares: one embedded Postgres and one embedded Redis a session, fresh databases a test.
+"""Fixtures that all tests share: one embedded Postgres and one embedded Redis a session, fresh databases a test.
 
 The servers are real; only flushing to disk is left to the system. Their files lie in pytest's own temporary directory.
 """

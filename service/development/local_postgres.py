@@ -5,6 +5,7 @@ Data lie in `<state>/postgres/data` and survive every kind of end; the superuser
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -127,14 +128,13 @@ class LocalPostgres:
         self._mark = mark_of(self.data.parent)
         if stop_leftover_postgres(self.data.parent):
             say("stopped a PostgreSQL that an earlier start had left behind")
+        _drop_stale_pid_file(self.data / "postmaster.pid")
         new = not self.data.exists()
         if new:
             say("making the PostgreSQL data directory")
             self._clear_for_initdb()
         elif not (self.state / "secrets" / "postgres").exists():
-            raise LocalServerFailed(
-                f"{self.state}/secrets/postgres is gone, and without it the data in {self.data} are shut."
-            )
+            raise LocalServerFailed(f"{self.state}/secrets/postgres is gone; without it {self.data} cannot be opened.")
         account = account_for(self.data.parent, self._binaries, root_method)
         if new:
             self._initialize(account, durable=durable)
@@ -248,6 +248,15 @@ def stop_leftover_postgres(home: Path) -> bool:
     """End a server of this folder that outlived whoever started it. True if there was one."""
     mark = mark_of(home)
     return bool(carrying(mark)) and end_leftovers(mark, f"cluster_name={mark}", SHUTDOWN)
+
+
+def _drop_stale_pid_file(path: Path) -> None:
+    # PostgreSQL believes any living or unburied process of that number, be it a stranger's. We hold the lock and
+    # nothing carries our mark, so only a PostgreSQL that somebody started here by hand may still be meant.
+    with contextlib.suppress(FileNotFoundError):
+        pid = path.read_text().partition("\n")[0].strip()
+        if not pid.isdigit() or int(pid) not in carrying("postgres"):
+            path.unlink()
 
 
 def _durability(*, durable: bool) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""As whom PostgreSQL runs: it refuses user id 0, so root starts it under another name. Owns nothing.
+"""As whom PostgreSQL runs: it refuses user id 0 and ids without an account, so those start it as another. Owns nothing.
 
 Nothing outside the server's own folder is ever changed: no account is added and no parent folder is opened up.
 """
@@ -29,7 +29,7 @@ def account_for(home: Path, binaries: Path, method: RootMethod = "automatic") ->
     Raises LocalServerFailed when no account can be used, saying what to do.
     """
     if os.geteuid() != 0:
-        return Account()
+        return Account() if _has_account(os.geteuid()) else _account_in_namespace()
     owner = home.stat()
     if owner.st_uid != 0 and method == "automatic":
         # An ordinary user made these data (or an earlier start gave them to nobody): they stay theirs.
@@ -49,6 +49,23 @@ def namespaces_work() -> bool:
         return False
     answer = subprocess.run([*NAMESPACE, "id", "-u"], capture_output=True, text=True, check=False)
     return answer.returncode == 0 and answer.stdout.strip() == "65534"
+
+
+def _has_account(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
+
+
+def _account_in_namespace() -> Account:
+    if not namespaces_work():
+        raise LocalServerFailed(
+            f"PostgreSQL wants an account, user id {os.geteuid()} has none, and this system allows no user namespace. "
+            "Start as a user that is listed in /etc/passwd."
+        )
+    return Account(prefix=NAMESPACE)
 
 
 def _reachable(account: Account, folder: Path, binaries: Path) -> Account:

