@@ -9,6 +9,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from service.errors import Misconfigured
@@ -68,7 +69,7 @@ def _read(path: Path) -> KeySet:
     try:
         keys = KeySet.import_key_set(json.loads(path.read_text(encoding="utf-8")))
         complete = {key.alg for key in keys if key.is_private and key.kid == key.thumbprint()} == set(ALGORITHMS)
-    except (ValueError, KeyError, TypeError) as error:
+    except (JoseError, ValueError, KeyError, TypeError) as error:
         raise Misconfigured(f"{path} holds no readable signing keys; delete it to have new ones made") from error
     if not complete:
         raise Misconfigured(f"{path} does not hold one private key for each of {', '.join(ALGORITHMS)}; delete it")

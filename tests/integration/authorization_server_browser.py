@@ -1,0 +1,86 @@
+"""A browser and an app for the tests of the development authorization server: each step by itself, so that it can be
+wrong.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import socket
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from service.development.authorization_server.forms import read_page
+from service.development.people import PEOPLE
+
+if TYPE_CHECKING:
+    import httpx
+
+AUDIENCE = "https://api.example.test/timesheets"
+BACK = "http://127.0.0.1:4200/callback"
+VERIFIER = "v" * 64
+CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+ASKED = {
+    "response_type": "code",
+    "client_id": "hours-app",
+    "redirect_uri": BACK,
+    "scope": "read:timesheets create:timesheets approve:timesheets",
+    "state": "some state",
+    "code_challenge": CHALLENGE,
+    "code_challenge_method": "S256",
+}
+
+
+def free_issuer() -> str:
+    """A loopback issuer on a port that is free just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def asked(**changed: str | None) -> dict[str, str]:
+    return {name: value for name, value in (ASKED | changed).items() if value is not None}
+
+
+async def show_consent(browser: httpx.AsyncClient, login: str = "ana", **changed: str | None) -> httpx.Response:
+    """The consent page, after signing in."""
+    page = await browser.get("/authorize", params=asked(**changed))
+    form = read_page(page.text).forms[0]
+    hidden = {one.name: one.value for one in form.fields if one.kind == "hidden"}
+    sent = await browser.post(form.action, data=hidden | {"login": login, "password": PEOPLE[login].password})
+    assert sent.status_code == 303
+    return await browser.get(sent.headers["location"])
+
+
+async def decide(browser: httpx.AsyncClient, page: httpx.Response, **values: Any) -> httpx.Response:
+    form = read_page(page.text).forms[0]
+    hidden = {one.name: one.value for one in form.fields if one.kind == "hidden"}
+    return await browser.post(form.action, data=hidden | {"decision": "allow"} | values)
+
+
+async def get_code(browser: httpx.AsyncClient) -> str:
+    sent = await decide(browser, await show_consent(browser), scope=["read:timesheets"])
+    return parse_qs(urlsplit(sent.headers["location"]).query)["code"][0]
+
+
+async def exchange(browser: httpx.AsyncClient, given: str, /, **changed: str | None) -> httpx.Response:
+    form = {
+        "grant_type": "authorization_code",
+        "client_id": "hours-app",
+        "redirect_uri": BACK,
+        "code": given,
+        "code_verifier": VERIFIER,
+    }
+    return await browser.post("/token", data={name: value for name, value in (form | changed).items() if value})
+
+
+def told_the_client(answer: httpx.Response, issuer: str) -> str:
+    """The error in a redirect to the client, which names state and issuer."""
+    assert answer.status_code == 303, answer.text
+    location = answer.headers["location"]
+    assert location.startswith(f"{BACK}?")
+    given = parse_qs(urlsplit(location).query)
+    assert given["state"] == ["some state"]
+    assert given["iss"] == [issuer]
+    assert "code" not in given
+    return given["error"][0]
