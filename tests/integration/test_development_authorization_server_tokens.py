@@ -197,6 +197,20 @@ async def test_tokens_survive_a_restart_because_the_keys_do(tmp_path: Path) -> N
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+async def test_a_second_server_on_the_same_port_is_refused(issuer: str, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="in use"):
+        async with running(issuer, AUDIENCE, tmp_path):
+            pytest.fail("two servers would share the requests")
+
+
+async def test_an_app_may_listen_on_any_loopback_port_ipv6_included(issuer: str) -> None:
+    for back in ("http://127.0.0.1:50000/callback", "http://[::1]:50001/callback"):
+        answer = await authorization_code_token(
+            issuer, "mia", PEOPLE["mia"].password, "timesheets-cli", HOURS, redirect_uri=back
+        )
+        assert _verified(answer.access_token, await _keys(issuer), issuer)["roles"] == ["manager"]
+
+
 def test_a_damaged_key_file_stops_the_start_and_is_named(tmp_path: Path) -> None:
     create("http://127.0.0.1:9000", AUDIENCE, tmp_path)
     (file,) = tmp_path.iterdir()

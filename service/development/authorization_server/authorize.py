@@ -138,8 +138,7 @@ def _visit(request: HttpRequest, server: OAuthServer, sessions: Sessions) -> _Vi
         grant: CodeGrant = server.get_consent_grant(asked)
     except OAuth2Error as error:
         return _refuse(server, error)
-    known = request.cookies.get(_cookie_name(server), "")
-    browser = known or sessions.new_browser()
+    browser = sessions.known_browser(request.cookies.get(_cookie_name(server), ""))
     return _Visit(server, sessions, asked, grant, urlencode(parameters), browser, sessions.find(browser))
 
 

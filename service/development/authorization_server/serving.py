@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from typing import TYPE_CHECKING
 
 import httpx
@@ -25,6 +26,7 @@ async def running(issuer: str, audience: str, key_directory: Path) -> AsyncItera
     Raises Misconfigured as `create` does, and OSError when the port is taken.
     """
     address, port = loopback_address(issuer)
+    _refuse_a_taken_port(address, port)
     logging.getLogger("_granian").setLevel(logging.ERROR)  # it warns that embedding is young
     app = create(issuer, audience, key_directory)
     server = Server(app, address=address, port=port, interface=Interfaces.ASGI, log_enabled=False, websockets=False)
@@ -35,6 +37,13 @@ async def running(issuer: str, audience: str, key_directory: Path) -> AsyncItera
     finally:
         server.stop()  # type: ignore[no-untyped-call]  # Granian leaves this method untyped
         await serving
+
+
+def _refuse_a_taken_port(address: str, port: int) -> None:
+    # Granian shares its port (SO_REUSEPORT): a second server would start, and get every other request of the first.
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((address, port))
 
 
 async def _answers(issuer: str, serving: asyncio.Task[None]) -> None:

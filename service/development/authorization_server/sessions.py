@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from service.development.people import DemoPerson
 
 _EIGHT_HOURS = 8 * 3600
+_COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,13 @@ class Sessions:
         self._secret = secrets.token_bytes(32)
         self._sign_ins: ExpiringStore[SignIn] = ExpiringStore(seconds=_EIGHT_HOURS, capacity=1000)
 
-    def new_browser(self) -> str:
-        return secrets.token_urlsafe(32)
+    def known_browser(self, cookie: str) -> str:
+        """The cookie if it has the shape of ours, else a new one."""
+        return cookie if _COOKIE.fullmatch(cookie) else secrets.token_urlsafe(32)
 
     def sign_in(self, who: SignIn) -> str:
         """The new cookie of the browser that has signed in."""
-        browser = self.new_browser()
+        browser = secrets.token_urlsafe(32)
         self._sign_ins.put(browser, who)
         return browser
 

@@ -47,7 +47,7 @@ class TokenAnswer:
     expires_in: int
 
 
-async def authorization_code_token(  # noqa: PLR0917  # the order in which people say it
+async def authorization_code_token(
     issuer_url: str,
     login: str,
     password: str,
