@@ -1,0 +1,165 @@
+"""A consumer group's loop over the stream. Durable in Redis: what was delivered to whom and is not yet acknowledged.
+
+Delivery is at least once: a handler runs again for an event when its process died or it raised, so it must recognise
+`change.uid`; a repeated event may come after newer ones of its subject, which `position` tells. Redis is only
+transport: `on_hole` is told of events that the stream lost, to be fetched from the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from redis.exceptions import RedisError, ResponseError
+
+from events.envelope import Change, parse
+from events.stream import BEFORE_ALL, FIELD, NOTHING, position_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from redis.asyncio import Redis
+
+    Handler: TypeAlias = Callable[[Change], Awaitable[None]]
+    OnHole: TypeAlias = Callable[[int, int], Awaitable[None]]
+    Fields: TypeAlias = Mapping[bytes, bytes]
+    Entries: TypeAlias = list[tuple[bytes, Fields]]
+
+SECONDS_BETWEEN_TRIES = 1.0
+
+
+class Consumer:
+    """One member of a group. `handle` gets each event; `on_hole(after, before)` is called before the event at position
+    `before` when events behind position `after` are missing. After `deliveries` failures an event goes to
+    `<stream>:dead`; what a dead member left is taken over after `stale_after` seconds; a read waits up to `block`
+    seconds, which must be less than the client's time limit."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        stream: str,
+        group: str,
+        name: str,
+        handle: Handler,
+        *,
+        on_hole: OnHole,
+        deliveries: int = 5,
+        stale_after: float = 30.0,
+        count: int = 64,
+        block: float = 1.0,
+    ) -> None:
+        self._redis = redis
+        self._stream = stream
+        self._group = group
+        self._name = name
+        self._handle = handle
+        self._on_hole = on_hole
+        self._deliveries = deliveries
+        self._stale = int(stale_after * 1000)
+        self._count = count
+        self._block = int(block * 1000)
+
+    @property
+    def dead(self) -> str:
+        """The stream of events that were given up."""
+        return f"{self._stream}:dead"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume until `stop` is set; goes on when Redis is away for a while."""
+        while not stop.is_set():
+            try:
+                await self.step()
+            except (RedisError, OSError):
+                await asyncio.sleep(SECONDS_BETWEEN_TRIES)
+
+    async def step(self) -> int:
+        """Take over what is stale, then read what is new; returns how many events were handled or given up."""
+        try:
+            done = await self._take_over()
+            return done + await self._read_new()
+        except ResponseError as error:
+            if "NOGROUP" not in str(error) and "no such key" not in str(error):
+                raise
+        await self._make_group()
+        return 0
+
+    async def _make_group(self) -> None:
+        try:
+            await self._redis.xgroup_create(self._stream, self._group, id=NOTHING, mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def _take_over(self) -> int:
+        pending = await self._redis.xpending_range(
+            self._stream, self._group, min="-", max="+", count=self._count, idle=self._stale
+        )
+        counts = {cast("bytes", one["message_id"]): int(one["times_delivered"]) for one in pending}
+        if not counts:
+            return 0
+        claimed = await self._redis.xclaim(self._stream, self._group, self._name, self._stale, list(counts))
+        found = {entry_id: fields for entry_id, fields in cast("Entries", claimed) if fields}
+        for entry_id in counts.keys() - found.keys():
+            await self._forget_if_lost(entry_id)
+        for entry_id, fields in found.items():
+            if counts[entry_id] >= self._deliveries:
+                await self._bury(entry_id, fields, "no delivery was acknowledged")
+            else:
+                await self._deliver(entry_id, fields, counts[entry_id] + 1)
+        return len(found)
+
+    async def _forget_if_lost(self, entry_id: bytes) -> None:
+        """Pending, but trimmed from the stream before anybody handled it (or claimed by another member meanwhile)."""
+        if not await self._redis.xrange(self._stream, entry_id, entry_id):
+            position = position_of(entry_id)
+            await self._on_hole(position - 1, position + 1)
+            await self._redis.xack(self._stream, self._group, entry_id)
+
+    async def _read_new(self) -> int:
+        delivered = await self._delivered()
+        answer = await self._redis.xreadgroup(
+            self._group, self._name, {self._stream: ">"}, count=self._count, block=self._block
+        )
+        entries = cast("Entries", cast("Any", answer)[0][1]) if answer else []
+        for entry_id, fields in entries:
+            await self._deliver(entry_id, fields, 1, delivered)
+            delivered = position_of(entry_id)
+        return len(entries)
+
+    async def _delivered(self) -> int:
+        """The position up to which the stream was delivered to this group."""
+        for group in await self._redis.xinfo_groups(self._stream):
+            if group["name"] == self._group.encode():
+                return position_of(group["last-delivered-id"])
+        raise ResponseError("NOGROUP")
+
+    async def _deliver(self, entry_id: bytes, fields: Fields, delivery: int, delivered: int | None = None) -> None:
+        try:
+            change = parse(fields.get(FIELD, b""))
+        except ValueError as error:
+            await self._bury(entry_id, fields, str(error))
+            return
+        previous = BEFORE_ALL if change.previous is None else change.previous
+        if delivered is not None and previous > delivered:
+            await self._on_hole(delivered, change.position)
+        try:
+            await self._handle(change)
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises means: not handled
+            if delivery >= self._deliveries:
+                await self._bury(entry_id, fields, type(error).__name__)
+            return
+        await self._redis.xack(self._stream, self._group, entry_id)
+
+    async def _bury(self, entry_id: bytes, fields: Fields, error: str) -> None:
+        """Keep the event aside with what went wrong, and acknowledge it, both or neither."""
+        note = {b"id": entry_id, b"group": self._group.encode(), b"error": error.encode()}
+        async with self._redis.pipeline(transaction=True) as together:
+            together.xadd(self.dead, cast("Any", {**fields, **note}))
+            together.xack(self._stream, self._group, entry_id)
+            await together.execute()
+
+
+async def read(redis: Redis, stream: str, after: int = BEFORE_ALL, count: int = 100) -> list[Change]:
+    """Up to `count` events behind position `after`, oldest first. Raises ValueError for an entry that is no event."""
+    entries = await redis.xrange(stream, min=f"{after + 1}-1", max="+", count=count)
+    return [parse(fields[FIELD]) for _, fields in cast("Entries", entries)]

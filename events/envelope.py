@@ -1,0 +1,115 @@
+"""The envelope of an event: CloudEvents 1.0, JSON structured. Pure.
+
+CloudEvents `id` is the record's uid, by which consumers recognise a repetition; `sequence` is the record's position,
+written so that it sorts as text; `previous` is the position of the change before, by which a consumer notices a hole.
+Data hold ids and words of ours only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+
+if TYPE_CHECKING:
+    from cloudevents.core.base import BaseCloudEvent
+
+PREFIX = "dev.timewarden."
+CONTENT_TYPE = JSONFormat.CONTENT_TYPE
+DIGITS = 20
+
+TYPES = (
+    "timesheet.created",
+    "timesheet.edited",
+    "timesheet.deleted",
+    "timesheet.submitted",
+    "timesheet.withdrawn",
+    "timesheet.approved",
+    "timesheet.rejected",
+    "timesheet.reopened",
+    "timesheet.uploaded",
+    "policy.proposed",
+    "policy.activated",
+    "directory.changed",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One published change, as the sealed log tells it.
+
+    `position` is its place in the log and `previous` that of the change before it (None for the first); `uid` and
+    `leaf` (hex SHA-256) name its record; `type` is one of TYPES; `subject` the id of what changed; `time` when it was
+    decided.
+    """
+
+    position: int
+    previous: int | None
+    uid: UUID
+    leaf: str
+    type: str
+    subject: str
+    time: datetime
+    data: Mapping[str, object]
+
+    @property
+    def same_record(self) -> tuple[int, UUID, str]:
+        """What two copies of one event have in common, and events of different logs have not."""
+        return self.position, self.uid, self.leaf
+
+
+def serialize(change: Change, source: str) -> bytes:
+    """The event as bytes; the same change always gives the same. `source` is the URI of this service."""
+    attributes = {
+        "specversion": "1.0",
+        "id": str(change.uid),
+        "source": source,
+        "type": PREFIX + change.type,
+        "subject": change.subject,
+        "time": change.time.astimezone(UTC),
+        "datacontenttype": "application/json",
+        "sequence": _digits(change.position),
+        "partitionkey": change.subject,
+        "leafhash": change.leaf,
+    }
+    if change.previous is not None:
+        attributes["previous"] = _digits(change.previous)
+    return JSONFormat().write(CloudEvent(attributes, dict(change.data)))
+
+
+def parse(raw: bytes) -> Change:
+    """The change that an event tells of. Raises ValueError for anything that `serialize` would not have written."""
+    try:
+        event = JSONFormat().read(CloudEvent, raw)
+        data, time = event.get_data(), event.get_time()
+        if not isinstance(data, Mapping) or time is None:
+            raise ValueError("no data or no time")
+        return Change(
+            position=int(_extension(event, "sequence")),
+            previous=int(_extension(event, "previous")) if event.get_extension("previous") is not None else None,
+            uid=UUID(event.get_id()),
+            leaf=_extension(event, "leafhash"),
+            type=event.get_type().removeprefix(PREFIX),
+            subject=event.get_subject() or "",
+            time=time,
+            data=data,
+        )
+    except Exception as error:
+        # The SDK raises whatever its parsers raise; to us all of it is one thing.
+        raise ValueError(f"not an event of this service: {type(error).__name__}") from error
+
+
+def _digits(position: int) -> str:
+    return str(position).zfill(DIGITS)
+
+
+def _extension(event: BaseCloudEvent, name: str) -> str:
+    value = event.get_extension(name)
+    if not isinstance(value, str):
+        raise TypeError(name)
+    return value

@@ -1,0 +1,189 @@
+"""The relay: copies the changes of the sealed log to a Redis stream, in order, without a gap. Postgres is the truth.
+
+Owns nothing durable: where it stands is what the stream's last id says. It appends by compare-and-append, so any
+number may run and a stale one does no harm. If Redis holds what the log does not, somebody restored one of the two: it
+stops and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeAlias
+
+from redis.exceptions import RedisError
+
+from events.envelope import Change, parse, serialize
+from events.stream import BEFORE_ALL, FIELD, id_of, position_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from redis.asyncio import Redis
+
+    FeedFunction: TypeAlias = Callable[[int, int], Awaitable[Sequence[Change]]]
+    AtFunction: TypeAlias = Callable[[int], Awaitable[Change | None]]
+    Report: TypeAlias = Callable[[bool, str], Awaitable[None]]
+
+# The last id that the stream ever gave; trimming and deleting do not take it back, removing the stream does.
+LAST_ID = """
+local function last_id(key)
+  if redis.call('EXISTS', key) == 0 then return '0-0' end
+  local info = redis.call('XINFO', 'STREAM', key)
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then return info[i + 1] end
+  end
+end
+"""
+
+# Add events only behind the one that they follow. ARGV: the id expected last, the field's name, then id and event of
+# each. Answers false when they were added, else the id found. Stopped half-way it has added the first of them, in
+# order.
+APPEND = f"""{LAST_ID}
+local last = last_id(KEYS[1])
+if last ~= ARGV[1] then return last end
+for i = 3, #ARGV, 2 do redis.call('XADD', KEYS[1], ARGV[i], ARGV[2], ARGV[i + 1]) end
+return false
+"""
+
+# The last id and the newest entries, newest first. ARGV: how many.
+TAIL = f"""{LAST_ID}
+return {{last_id(KEYS[1]), redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ARGV[1])}}
+"""
+
+COMPARED = 3
+LONGEST_PAUSE = 5.0
+
+
+class DivergedError(Exception):
+    """Redis holds events that the log does not have; the sentence says what to do."""
+
+
+class Relay:
+    """Publishes to one stream. `feed(after, limit)` and `at(position)` read the sealed log and may raise `log_errors`;
+    `report(ready, detail)` is told how it goes; `source` is the URI that events name as their origin."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        stream: str,
+        source: str,
+        *,
+        feed: FeedFunction,
+        at: AtFunction,
+        report: Report,
+        log_errors: tuple[type[Exception], ...] = (),
+        batch: int = 500,
+        compare_every: float = 5.0,
+    ) -> None:
+        self._redis = redis
+        self._stream = stream
+        self._source = source
+        self._feed = feed
+        self._at = at
+        self._report = report
+        self._log_errors: tuple[type[Exception], ...] = (OSError, *log_errors)
+        self._batch = batch
+        self._compare_every = compare_every
+        self._append = redis.register_script(APPEND)
+        self._tail = redis.register_script(TAIL)
+        self._compared_at = float("-inf")
+        # The last published change as the log tells it; None when the stream is empty.
+        self._last: Change | None = None
+
+    async def run(self, stop: asyncio.Event, interval: float = 0.1) -> None:
+        """Publish until `stop` is set, looking every `interval` seconds; longer when something is wrong."""
+        pause = interval
+        while not stop.is_set():
+            try:
+                published = await self.step()
+            except DivergedError as error:
+                pause = LONGEST_PAUSE
+                await self._report(False, str(error))
+            except RedisError as error:
+                pause = _longer(pause, interval)
+                await self._report(False, f"Redis does not take events: {type(error).__name__}; they wait in the log")
+            except self._log_errors as error:
+                pause = _longer(pause, interval)
+                await self._report(False, f"Redis or the log does not answer: {type(error).__name__}")
+            else:
+                pause = 0.0 if published == self._batch else interval
+                where = "nothing" if self._last is None else f"up to position {self._last.position}"
+                await self._report(True, f"published {where}")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+
+    async def step(self) -> int:
+        """Publish the next batch; returns how many events were added, 0 also when somebody else was faster.
+
+        Raises DivergedError, RedisError, or one of `log_errors`; the next step then begins with comparing.
+        """
+        try:
+            if time.monotonic() - self._compared_at >= self._compare_every:
+                await self._compare()
+            changes = await self._feed(BEFORE_ALL if self._last is None else self._last.position, self._batch)
+            if not changes:
+                return 0
+            await self._check_still_there()
+            return await self._publish(changes)
+        except BaseException:
+            self._compared_at = float("-inf")
+            raise
+
+    async def _publish(self, changes: Sequence[Change]) -> int:
+        arguments: list[bytes | str] = [id_of(None if self._last is None else self._last.position), FIELD]
+        for change in changes:
+            arguments += [id_of(change.position), serialize(change, self._source)]
+        if await self._append(keys=[self._stream], args=arguments) is not None:
+            self._compared_at = float("-inf")
+            return 0
+        self._last = changes[-1]
+        return len(changes)
+
+    async def _compare(self) -> None:
+        """Learn where Redis stands, and that what it holds is what the log says."""
+        last, entries = await self._tail(keys=[self._stream], args=[COMPARED])
+        self._last = None
+        for entry_id, fields in reversed(entries):
+            await self._known(entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
+        if (position := _position(last)) != BEFORE_ALL:
+            # Also right when the newest entries were trimmed away: then their position is all that can be compared.
+            self._last = await self._at(position)
+            if self._last is None:
+                raise self._diverged(f"events up to position {position}")
+        self._compared_at = time.monotonic()
+
+    async def _known(self, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
+        position = _position(entry_id)
+        try:
+            held = parse(fields.get(FIELD, b""))
+        except ValueError as error:
+            raise self._diverged(f"something that is no event at {entry_id.decode()}") from error
+        known = await self._at(position)
+        if known is None or known.same_record != held.same_record:
+            raise self._diverged(f"another event at position {position}")
+
+    async def _check_still_there(self) -> None:
+        """The log may have been restored since the last step: publishing behind what it lost would mix two
+        histories.""" if self._last is None:     return known = await self._at(self._last.position) if known is None or
+        known.same_record != self._last.same_record:     raise self._diverged(f"events up to position
+        {self._last.position}")
+
+    def _diverged(self, what: str) -> DivergedError:
+        return DivergedError(
+            f"Redis stream {self._stream} holds {what} that this log does not have: Postgres or Redis was restored, or"
+            " is not the one that belongs here. Nothing is published. Either connect or restore the right Postgres; or,"
+            " if this log is the truth, rename the stream (RENAME) and tell its consumers: it is then filled again."
+        )
+
+
+def _position(stream_id: bytes) -> int:
+    try:
+        return position_of(stream_id)
+    except ValueError as error:
+        raise DivergedError(f"The Redis stream holds ids that no relay gave ({error}); rename it (RENAME)") from error
+
+
+def _longer(pause: float, interval: float) -> float:
+    return min(max(pause, interval) * 2, LONGEST_PAUSE)

@@ -1,0 +1,166 @@
+"""A Record: the canonical bytes that the log keeps for ever, and the search copies derived from them. Pure.
+
+The bytes are RFC 8785 JSON with a random nonce and are the Merkle leaf (RFC 9162 §2.1.1). They hold ids, never names
+or free text: a text is kept beside them under a salted commitment, so that it can be erased while every proof stays
+valid. Whatever Postgres would refuse is refused here, before a record joins others in one statement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+import rfc8785
+from uuid_utils.compat import uuid7
+
+from events.envelope import TYPES
+from service.audit.columns import columns, moment
+from service.errors import LogUnavailable
+
+if TYPE_CHECKING:
+    from service.audit.columns import Column
+
+LARGEST_BODY = 65_535
+DEEPEST = 12
+OURS = frozenset({"v", "uid", "kind", "nonce", "commitments"})
+
+
+class Kind(StrEnum):
+    """What a record tells of. ACCESS is a decision about reading the log itself."""
+
+    DECISION = "decision"
+    CHANGE = "change"
+    POLICY = "policy"
+    DIRECTORY = "directory"
+    ACCESS = "access"
+    SYSTEM = "system"
+
+
+PUBLISHED = frozenset({Kind.CHANGE, Kind.POLICY, Kind.DIRECTORY})
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A free text beside the log; `salt` has 16 bytes. The record holds `commitment(salt, value)` under `field`."""
+
+    field: str
+    salt: bytes
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A checked record that the log will take: `body` are its canonical bytes, `leaf` their RFC 9162 leaf hash."""
+
+    uid: UUID
+    kind: Kind
+    body: bytes
+    leaf: bytes
+    columns: Mapping[str, Column]
+    texts: tuple[Text, ...] = ()
+
+    @classmethod
+    def make(
+        cls, kind: Kind, body: Mapping[str, object], texts: Mapping[str, str] | None = None, *, uid: UUID | None = None
+    ) -> Record:
+        """Complete `body` with version, uid (UUIDv7 unless given), kind, nonce and commitments to `texts`.
+
+        UUIDs, aware datetimes and sets in `body` are written as strings and sorted lists. Raises LogUnavailable, whose
+        cause names the member but never its value, for anything that the log could not keep: a record that cannot be
+        written means that nothing may be answered.
+        """
+        if reserved := OURS & body.keys():
+            raise LogUnavailable(cause=f"record: {', '.join(sorted(reserved))} belongs to the log")
+        uid = uid or uuid7()
+        kept = tuple(Text(name, secrets.token_bytes(16), _text(name, value)) for name, value in (texts or {}).items())
+        whole = cast("dict[str, object]", _plain(body, "body", DEEPEST))
+        whole |= {"v": 1, "uid": str(uid), "kind": kind.value, "nonce": secrets.token_hex(16)}
+        if kept:
+            whole["commitments"] = {one.field: commitment(one.salt, one.value).hex() for one in kept}
+        _check_shape(kind, whole)
+        try:
+            canonical = rfc8785.dumps(cast("Any", whole))
+            derived = columns(whole)
+        except ValueError as error:
+            raise LogUnavailable(cause=f"record: {type(error).__name__}: {error}") from error
+        if len(canonical) > LARGEST_BODY:
+            raise LogUnavailable(cause=f"record: {len(canonical)} bytes are more than {LARGEST_BODY}")
+        return cls(uid, kind, canonical, leaf_hash(canonical), derived, kept)
+
+
+def leaf_hash(body: bytes) -> bytes:
+    """The Merkle leaf hash of a record's bytes (RFC 9162 §2.1.1)."""
+    return hashlib.sha256(b"\x00" + body).digest()
+
+
+def commitment(salt: bytes, value: str) -> bytes:
+    """What a record holds instead of a free text. 0x02 keeps it apart from leaves (0x00) and tree nodes (0x01)."""
+    return hashlib.sha256(b"\x02" + salt + value.encode()).digest()
+
+
+def read_body(body: bytes) -> dict[str, object]:
+    """The members of a record's bytes."""
+    return cast("dict[str, object]", json.loads(body))
+
+
+def _check_shape(kind: Kind, body: Mapping[str, object]) -> None:
+    """What search and the feed rely on: every record has a time; a published one a known type and a subject."""
+    if body.get("decided_at") is None:
+        raise LogUnavailable(cause="record: decided_at is missing")
+    if kind in PUBLISHED:
+        change, resource = body.get("change"), body.get("resource")
+        if not isinstance(change, dict) or change.get("type") not in TYPES:
+            raise LogUnavailable(cause="record: change.type is no type of event")
+        if not isinstance(resource, dict) or not isinstance(resource.get("id"), str) or not resource["id"]:
+            raise LogUnavailable(cause="record: resource.id is missing")
+
+
+def _plain(value: object, path: str, depth: int) -> object:
+    """The same in JSON's own types. Numbers are checked by rfc8785: integers within 2**53, floats finite."""
+    if depth < 0:
+        raise LogUnavailable(cause=f"record: {path} lies too deep")
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case str():
+            return _text(path, value)
+        case UUID() | datetime():
+            return str(value) if isinstance(value, UUID) else _written(value, path)
+        case Mapping():
+            return {
+                _text(f"a name in {path}", name): _plain(one, f"{path}.{name}", depth - 1)
+                for name, one in value.items()
+            }
+        case AbstractSet():
+            return sorted((_plain(one, path, depth - 1) for one in value), key=str)
+        case Sequence() if not isinstance(value, bytes | bytearray | memoryview):
+            return [_plain(one, f"{path}[{place}]", depth - 1) for place, one in enumerate(value)]
+        case _:
+            raise LogUnavailable(cause=f"record: {path} is a {type(value).__name__}")
+
+
+def _text(path: str, value: object) -> str:
+    """A string that both JSON and Postgres can hold: no NUL, no lone surrogate."""
+    if not isinstance(value, str):
+        raise LogUnavailable(cause=f"record: {path} is not a string")
+    if "\x00" in value:
+        raise LogUnavailable(cause=f"record: {path} holds a NUL")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise LogUnavailable(cause=f"record: {path} holds a lone surrogate") from error
+    return str.__str__(value)
+
+
+def _written(value: datetime, path: str) -> str:
+    if value.tzinfo is None:
+        raise LogUnavailable(cause=f"record: {path} has no time zone")
+    return moment(value.astimezone(UTC))

@@ -1,0 +1,112 @@
+"""The sealer: gives every committed record its place, gapless from 0. Durable: audit_position and log_head, in one
+commit.
+
+Any number may run; the lock on log_head's one row makes one of them lead for a step. Positions follow `id`, which a
+writer draws after locking what it changes and holds to its commit, so two changes of one sheet are never inverted.
+`low_xid` only bounds the scan for unsealed rows; after a dump was restored into another cluster set it to 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.audit.keeper_status import KeeperStatus
+from service.errors import TryLater
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.database import Connection, Database
+
+# Lead: wait for the one row. Whatever was sealed must be flushed, so asynchronous commit is not for this transaction;
+# and the plan must see the bound on xid, or a large table would be read from its beginning.
+LEAD = """
+    SELECT size, low_xid::text::bigint AS low_xid,
+           set_config('plan_cache_mode', 'force_custom_plan', true),
+           set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+               WHEN 'off' THEN 'on' WHEN 'local' THEN 'on' ELSE current_setting('synchronous_commit') END, true)
+    FROM log_head FOR UPDATE
+"""
+
+# Claim: the lowest ids among the committed rows without a position, and below which xid the next scan need not look:
+# neither running transactions nor rows that this step leaves behind are below it. One statement, so one snapshot.
+CLAIM = """
+    WITH unsealed AS MATERIALIZED (
+        SELECT r.id, r.xid, row_number() OVER (ORDER BY r.id) AS nth FROM audit_record r
+        WHERE r.xid >= $1::bigint::text::xid8
+          AND NOT EXISTS (SELECT FROM audit_position p WHERE p.record_id = r.id)
+    )
+    SELECT coalesce(array_agg(id ORDER BY id) FILTER (WHERE nth <= $2), '{}') AS ids,
+           least(pg_snapshot_xmin(pg_current_snapshot()), min(xid) FILTER (WHERE nth > $2))::text::bigint AS low_xid
+    FROM unsealed
+"""
+
+# Give the claimed records the next positions, in their order.
+PLACE = """
+    INSERT INTO audit_position (position, record_id)
+    SELECT $1 + nth - 1, id FROM unnest($2::bigint[]) WITH ORDINALITY AS claimed (id, nth)
+"""
+
+# The log is longer now.
+ADVANCE = "UPDATE log_head SET size = $1, low_xid = $2::bigint::text::xid8"
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Records in id order, and the bound for the next scan."""
+
+    ids: Sequence[int]
+    low_xid: int
+
+
+class Sealer:
+    """Seals in steps of at most `batch` records. `database` is the keeper's."""
+
+    def __init__(self, database: Database, *, batch: int = 5_000, longest_pause: float = 5.0) -> None:
+        self._database = database
+        self._batch = batch
+        self._longest_pause = longest_pause
+        self._status = KeeperStatus(database, "sealer")
+
+    async def seal(self, limit: int | None = None) -> int:
+        """One step: returns how many records got a position, which are durable then.
+
+        Raises DatabaseUnavailable, also when another sealer held the lead longer than the lock timeout; nothing has
+        happened then, or the step is whole.
+        """
+        async with self._database.transaction() as connection:
+            head = await connection.fetchrow(LEAD)
+            if head is None:
+                return 0
+            claim = await _claim(connection, head["low_xid"], limit or self._batch)
+            if claim.ids:
+                await self._place(connection, head["size"], claim)
+        return len(claim.ids)
+
+    async def run(self, stop: asyncio.Event, interval: float = 0.1) -> None:
+        """Seal until `stop` is set, looking every `interval` seconds, longer while the database does not answer."""
+        pause = interval
+        while not stop.is_set():
+            try:
+                sealed = await self.seal()
+            except TryLater as error:
+                pause = min(max(pause, interval) * 2, self._longest_pause)
+                await self._status.report(ready=False, detail=f"cannot seal: {error.cause}")
+            else:
+                pause = interval if sealed < self._batch else 0.0
+                await self._status.report(ready=True, detail="sealing")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+
+    async def _place(self, connection: Connection, size: int, claim: _Claim) -> None:
+        """All that one step writes; the tree grows here too, from leaves read back from the stored rows."""
+        await connection.execute(PLACE, size, claim.ids)
+        await connection.execute(ADVANCE, size + len(claim.ids), claim.low_xid)
+
+
+async def _claim(connection: Connection, low_xid: int, limit: int) -> _Claim:
+    row = await connection.fetchrow(CLAIM, low_xid, limit)
+    return _Claim(row["ids"], row["low_xid"]) if row else _Claim([], low_xid)
