@@ -89,7 +89,7 @@ class Snapshot:
         parts = {key: _Part.build(*key, tuple(own)) for key, own in rows.items()}
         return cls(policy, number, MappingProxyType(parts))
 
-    def question(  # noqa: PLR0917 - the six parts of a question, in the order that Question has
+    def question(
         self,
         kind: str,
         action: str,

@@ -26,11 +26,13 @@ _PRIVATE = ("person:", "client:", "via:")
 def explain(rules: Iterable[Rule], question: Question) -> Explanation:
     """The whole why of the verdict that these rules give on this question.
 
-    Near misses are allow rules, those with the fewest missing conditions first, then in the order of the file; there are
-    none when a rule allowed.
+    Near misses are allow rules, those with the fewest missing conditions first, then in the order of the file; there
+    are none when a rule allowed.
     """
     candidates = [rule for rule in rules if concerns(rule, question.kind, question.action)]
-    allowed_by, denies, misses = [], [], []
+    allowed_by: list[Rule] = []
+    denies: list[Rule] = []
+    misses: list[Missing] = []
     for rule in candidates:
         if matches(rule, question):
             (allowed_by if rule.effect is Effect.ALLOW else denies).append(rule)
@@ -70,9 +72,9 @@ def sentences_for_caller(explanation: Explanation, question: Question, vocabular
 
 def only_state_missing(explanation: Explanation) -> bool:
     """True when a rule would have allowed in another state, and nothing else stood against it."""
-    if explanation.denied_by or explanation.allowed_by or not explanation.near_misses:
+    if explanation.denied_by or explanation.allowed_by:
         return False
-    return [dimension for dimension, _ in explanation.near_misses[0].conditions] == ["state"]
+    return any([dimension for dimension, _ in miss.conditions] == ["state"] for miss in explanation.near_misses)
 
 
 def missing_sign_in_facts(explanation: Explanation, vocabulary: Vocabulary) -> tuple[str, ...]:

@@ -1,0 +1,98 @@
+"""Runs the cases of a policy against its snapshot, and says what the cases leave untried. Pure.
+
+The same files are run by the tests, by `timewarden policy test` and by activation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.authorization.question import ANY, ANYONE, Effect, Reason
+from service.errors import Complaint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from service.authorization.case_files import Case
+    from service.authorization.engine import Snapshot
+    from service.authorization.policy_file import Policy
+    from service.authorization.question import Question, Rule, Vocabulary
+
+
+def run(policy: Policy, snapshot: Snapshot, cases: Iterable[Case]) -> list[Complaint]:
+    """A complaint for each case that the snapshot does not answer as it says."""
+    names = {rule.name for rule in policy.rules}
+    complaints = []
+    for case in cases:
+        problems = [f"there is no rule '{name}'" for name in case.rules if name not in names]
+        problems += _differences(case, snapshot)
+        if problems:
+            message = f"Case '{case.name}': {'; '.join(problems)}"
+            complaints.append(Complaint(case.file, case.line, 1, message))
+    return complaints
+
+
+def question_of(case: Case, snapshot: Snapshot) -> Question:
+    """What the case asks, as the snapshot's rules see it."""
+    return snapshot.question(case.kind, case.action, case.state, case.who, case.scopes, case.facts)
+
+
+def untried(policy: Policy, snapshot: Snapshot, cases: Sequence[Case]) -> list[Complaint]:
+    """Rules that decide no case, and words of the vocabulary that stand in no allowed or in no denied case.
+
+    Not a reason to refuse a version: a hint to its author, and a test for the policy that ships with the service.
+    """
+    decisive = {name for case in cases for name in snapshot.decide(question_of(case, snapshot)).rules}
+    complaints = [
+        Complaint("policy.csv", rule.line, 1, f"No case is decided by the rule '{rule.name}'", "add one under cases/")
+        for rule in policy.rules
+        if rule.name not in decisive
+    ]
+    open_to_all = {f"action '{rule.action}' of the kind '{rule.kind}'" for rule in policy.rules if _always(rule)}
+    for verdict, allowed, exempt in (("allowed", True, set[str]()), ("denied", False, open_to_all)):
+        tried = exempt.union(word for case in cases if case.allowed is allowed for word in _words_of(case))
+        complaints += [
+            Complaint("vocabulary.toml", 0, 0, f"No {verdict} case uses the {word}")
+            for word in _words(policy.vocabulary)
+            if word not in tried
+        ]
+    return complaints
+
+
+def _differences(case: Case, snapshot: Snapshot) -> Iterator[str]:
+    verdict = snapshot.decide(question_of(case, snapshot))
+    if verdict.allowed is not case.allowed:
+        wanted, got = ("allow", "deny") if case.allowed else ("deny", "allow")
+        by = f" by {', '.join(verdict.rules)}" if verdict.rules else ""
+        yield f"wanted {wanted}, got {got} ({verdict.reason.value}{by})"
+    elif case.rules and set(case.rules) != set(verdict.rules):
+        yield f"wanted it decided by {', '.join(case.rules)}, got {', '.join(verdict.rules) or 'no rule'}"
+    elif case.reason is not None and case.reason is not verdict.reason:
+        yield f"wanted the reason {case.reason.value}, got {verdict.reason.value}"
+    elif verdict.reason is Reason.POLICY_ERROR:
+        yield "the question could not be decided"
+
+
+def _always(rule: Rule) -> bool:
+    """True for a rule that allows everybody everything of its kind and action, so that no denied case can exist."""
+    return (rule.effect, rule.who, rule.scope, rule.states, rule.when) == (Effect.ALLOW, ANYONE, ANY, frozenset(), ())
+
+
+def _words_of(case: Case) -> Iterator[str]:
+    yield f"action '{case.action}' of the kind '{case.kind}'"
+    yield f"state '{case.state}' of the kind '{case.kind}'"
+    yield from (f"relation '{word}' of the kind '{case.kind}'" for word in case.who)
+    yield from (f"fact '{name}'" for name, value in case.facts.items() if value is not None)
+    yield from (f"scope '{scope}'" for scope in case.scopes)
+
+
+def _words(vocabulary: Vocabulary) -> Iterator[str]:
+    for what, table in (
+        ("action", vocabulary.actions),
+        ("state", vocabulary.states),
+        ("relation", vocabulary.relations),
+    ):
+        yield from (f"{what} '{word}' of the kind '{kind}'" for kind in table for word in sorted(table[kind]))
+    facts = vocabulary.request_facts.union(*vocabulary.facts.values())
+    yield from (f"fact '{name}'" for name in sorted(facts))
+    yield from (f"scope '{scope}'" for scope in sorted(vocabulary.scopes))
