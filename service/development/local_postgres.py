@@ -132,7 +132,7 @@ class LocalPostgres:
         new = not self.data.exists()
         if new:
             say("making the PostgreSQL data directory")
-            self._clear_for_initdb()
+            self._prepare_initdb()
         elif not (self.state / "secrets" / "postgres").exists():
             raise LocalServerFailed(f"{self.state}/secrets/postgres is gone; without it {self.data} cannot be opened.")
         account = account_for(self.data.parent, self._binaries, root_method)
@@ -169,19 +169,20 @@ class LocalPostgres:
     ) -> None:
         self.stop()
 
-    def _clear_for_initdb(self) -> None:
-        # Made aside and renamed, so that a directory called `data` is always a whole one.
+    def _prepare_initdb(self) -> None:
         home = self.data.parent
-        shutil.rmtree(home / "fresh", ignore_errors=True)
-        password = home / "password"
-        password.unlink(missing_ok=True)
+        for remains in (*home.glob("fresh-*"), *home.glob("password-*")):
+            shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
+        password = home / f"password-{os.getpid()}"
         password.touch(mode=0o600)
         password.write_text(secret(self.state, "postgres"))
         if os.geteuid() == 0:
             os.chown(password, home.stat().st_uid, home.stat().st_gid)
 
     def _initialize(self, account: Account, *, durable: bool) -> None:
-        fresh, password = self.data.with_name("fresh"), self.data.with_name("password")
+        # Made aside and renamed, so that a directory called `data` is always a whole one; named by our process, so that
+        # an initdb that is still dying after its owner was killed is not in the way.
+        fresh, password = (self.data.with_name(f"{name}-{os.getpid()}") for name in ("fresh", "password"))
         options = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         options += [
             "--auth-local=reject",

