@@ -26,7 +26,7 @@ _MAX_AGE = re.compile(r"(?:^|[\s,])max-age\s*=\s*\"?([0-9]{1,10})\"?\s*(?:,|$)",
 _NOT_STORED = re.compile(r"(?:^|[\s,])no-(?:store|cache)\s*(?:,|$)", re.IGNORECASE)
 
 
-class KeysNotFetched(Exception):  # noqa: N818 — told to KeySet alone, which turns it into a state
+class KeysNotFetched(Exception):
     """One attempt failed; `failure` is a slug for logs and readiness."""
 
     def __init__(self, failure: str) -> None:

@@ -33,7 +33,7 @@ _MAX_ABSENT = 1000
 class KeyTiming:
     """Seconds. `cool_down`: between two refreshes for unknown key ids; `absent_for`: how long a key id that was just
     looked for starts no refresh; `shortest`, `longest`: bounds of what the server's max-age may say; `stale_limit`: how
-    long after the last good answer keys are used while refreshing fails; `first_retry`, `longest_retry`: after failures;
+    long after the last good answer keys are used while refreshing fails; `first_retry`, `longest_retry`: on failure;
     `refresh_at_share`: the part of the keys' life after which they are fetched anew.
     """
 

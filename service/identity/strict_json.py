@@ -6,6 +6,9 @@ import json
 import math
 from typing import Any, NoReturn
 
+# Far more than a hundred keys need, and few enough that no Python version runs out of stack while reading.
+_MAX_OPENED = 600
+
 
 def read_object(data: bytes) -> dict[str, Any]:
     """The JSON object in `data`.
@@ -15,6 +18,8 @@ def read_object(data: bytes) -> dict[str, Any]:
     surrogates, and nesting too deep to read.
     """
     text = data.decode("utf-8")
+    if text.count("[") + text.count("{") > _MAX_OPENED:
+        raise ValueError("nested too deeply")
     try:
         value = _DECODER.decode(text)
     except RecursionError as error:

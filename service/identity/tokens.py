@@ -42,7 +42,7 @@ class RevocationCheck(Protocol):
 
 
 class Tokens:
-    """The verifier. `clock` gives Unix seconds; `remembered` bounds the tokens kept; `source` says where keys come from.
+    """The verifier. `clock` gives Unix seconds; `remembered` bounds the tokens kept; `source` says where keys are had.
 
     Raises Misconfigured when there is no issuer, or two with the same `iss`.
     """

@@ -1,0 +1,236 @@
+"""Keys over real HTTP from a local server that behaves, and from ones that do not."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from service.errors import InvalidToken, KeysUnavailable
+from service.identity.key_source import HttpKeySource, KeysNotFetched
+from service.identity.keys import KeyTiming
+from service.identity.tokens import Tokens
+from tests.token_forge import bearer, claims, good_jwks, good_token, header, issuer, jwk, jwks, rsa_key, signed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@dataclass
+class Site:
+    """A tiny HTTP server: path to the whole answer, head and body; what it was asked for; how slowly it answers."""
+
+    origin: str = ""
+    answers: dict[str, bytes] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    pause: float = 0.0
+    drip: float = 0.0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            request = await reader.readuntil(b"\r\n\r\n")
+            path = request.split(b" ")[1].decode()
+            self.asked.append(path)
+            await asyncio.sleep(self.pause)
+            answer = self.answers.get(path, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            for start in range(0, len(answer), 40 if self.drip else len(answer)):
+                writer.write(answer[start : start + (40 if self.drip else len(answer))])
+                await writer.drain()
+                await asyncio.sleep(self.drip)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()
+
+
+def ok(body: bytes, *headers: str) -> bytes:
+    lines = ["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@asynccontextmanager
+async def site(port: int = 0) -> AsyncIterator[Site]:
+    """A site on loopback, closed at the end."""
+    made = Site()
+    server = await asyncio.start_server(made.serve, "127.0.0.1", port)
+    made.origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield made
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+@asynccontextmanager
+async def verifier(issuer_url: str, **options: Any) -> AsyncIterator[Tokens]:
+    """A verifier with the real source, started and closed."""
+    timing = KeyTiming(**options.pop("timing", {"first_retry": 0.05}))
+    made = Tokens([issuer(issuer=issuer_url, **options)], timing=timing)
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+async def failure(here: Site, **options: Any) -> str:
+    """The slug of a failed fetch of `/jwks`."""
+    source = HttpKeySource(issuer(jwks_url=f"{here.origin}/jwks"), **options)
+    try:
+        with pytest.raises(KeysNotFetched) as caught:
+            await source.fetch()
+    finally:
+        await source.close()
+    return caught.value.failure
+
+
+async def test_a_token_is_verified_with_keys_fetched_over_http() -> None:
+    async with site() as here:
+        here.answers["/jwks"] = ok(good_jwks(), "Cache-Control: public, max-age=600")
+        async with verifier(here.origin, jwks_url=f"{here.origin}/jwks") as tokens:
+            asker = await tokens.verify(bearer(good_token(iss=here.origin)))
+            assert asker.issuer == here.origin
+            assert here.asked == ["/jwks"]
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("Cache-Control: max-age=600", 600),
+        ('Cache-Control: public, MAX-AGE="42", must-revalidate', 42),
+        ("Cache-Control: no-store, max-age=600", 0),
+        ("Cache-Control: no-cache", 0),
+        ("Cache-Control: s-max-age=5", 300),
+        ("Cache-Control: max-age=-5", 300),
+        ("X-Nothing: said", 300),
+    ],
+)
+async def test_how_long_keys_may_be_kept_is_read_from_cache_control(said: str, kept: float) -> None:
+    async with site() as here:
+        here.answers["/jwks"] = ok(good_jwks(), said)
+        source = HttpKeySource(issuer(jwks_url=f"{here.origin}/jwks"))
+        assert (await source.fetch()).max_age == kept
+        await source.close()
+
+
+@pytest.mark.parametrize("path", ["/.well-known/oauth-authorization-server/t", "/t/.well-known/openid-configuration"])
+async def test_keys_are_found_through_the_issuers_metadata(path: str) -> None:
+    async with site() as here:
+        name = f"{here.origin}/t"
+        here.answers[path] = ok(json.dumps({"issuer": name, "jwks_uri": f"{here.origin}/jwks"}).encode())
+        here.answers["/jwks"] = ok(good_jwks())
+        async with verifier(name, jwks_url=None) as tokens:
+            await tokens.verify(bearer(good_token(iss=name)))
+
+
+async def test_metadata_of_another_issuer_or_with_an_unsafe_address_is_not_believed() -> None:
+    async with site() as here:
+        path = "/.well-known/oauth-authorization-server"
+        here.answers["/jwks"] = ok(good_jwks())
+        for metadata, slug in (
+            ({"issuer": here.origin + "/", "jwks_uri": f"{here.origin}/jwks"}, "metadata-of-another-issuer"),
+            ({"jwks_uri": f"{here.origin}/jwks"}, "metadata-of-another-issuer"),
+            ({"issuer": here.origin, "jwks_uri": "http://keys.example/jwks"}, "metadata-without-safe-jwks-uri"),
+            ({"issuer": here.origin, "jwks_uri": "file:///etc/passwd"}, "metadata-without-safe-jwks-uri"),
+            ({"issuer": here.origin}, "metadata-without-safe-jwks-uri"),
+        ):
+            here.answers[path] = ok(json.dumps(metadata).encode())
+            async with verifier(here.origin, jwks_url=None) as tokens:
+                with pytest.raises(KeysUnavailable):
+                    await tokens.verify(bearer(good_token(iss=here.origin)))
+                assert tokens.states()[0].last_failure == slug
+        assert "/jwks" not in here.asked
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    async with site() as here:
+        here.answers["/jwks"] = (
+            b"HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        here.answers["/other"] = ok(good_jwks())
+        assert await failure(here) == "redirected"
+        assert here.asked == ["/jwks"]
+
+
+async def test_an_answer_that_is_too_large_is_not_read_to_its_end() -> None:
+    async with site() as here:
+        here.answers["/jwks"] = ok(b'{"keys":[' + b" " * 10_000_000 + b"]}")
+        assert await failure(here) == "too-large"
+
+
+async def test_a_compressed_answer_is_not_unpacked() -> None:
+    async with site() as here:
+        here.answers["/jwks"] = ok(gzip.compress(b" " * 10_000_000), "Content-Encoding: gzip")
+        assert await failure(here) == "compressed"
+
+
+async def test_a_silent_and_a_dripping_server_are_given_up_in_time() -> None:
+    async with site() as here:
+        here.answers["/jwks"] = ok(good_jwks())
+        here.pause = 0.5
+        assert await failure(here, timeout=0.1) == "timeout"
+        here.pause, here.drip = 0.0, 0.05
+        assert await failure(here, timeout=0.2) == "timeout"
+
+
+@pytest.mark.parametrize("answer", [b"", b"garbage\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"])
+async def test_what_is_not_a_whole_http_answer_is_a_failure(answer: bytes) -> None:
+    async with site() as here:
+        here.answers["/jwks"] = answer
+        assert await failure(here) == "unreachable"
+
+
+async def test_an_error_page_is_a_failure() -> None:
+    async with site() as here:
+        assert await failure(here) == "status-404"
+
+
+async def test_a_hundred_first_requests_fetch_once() -> None:
+    async with site() as here:
+        here.answers["/jwks"] = ok(good_jwks())
+        here.pause = 0.1
+        tokens = Tokens([issuer(issuer=here.origin, jwks_url=f"{here.origin}/jwks")])
+        token = good_token(iss=here.origin)
+        await asyncio.gather(*(tokens.verify(bearer(token)) for _ in range(100)))
+        assert here.asked == ["/jwks"]
+        await tokens.close()
+
+
+async def test_keys_live_through_an_outage_and_a_rotation_during_it_is_learned_afterwards() -> None:
+    async with site() as here:
+        origin, port = here.origin, int(here.origin.rsplit(":", 1)[1])
+        here.answers["/jwks"] = ok(good_jwks())
+        tokens = Tokens([issuer(issuer=origin, jwks_url=f"{origin}/jwks")], timing=KeyTiming(cool_down=0, absent_for=0))
+        await tokens.start()
+    new = signed(header(kid="rsa-2"), claims(iss=origin), rsa_key("second"))
+    await tokens.verify(bearer(good_token(iss=origin)))
+    with pytest.raises(InvalidToken):
+        await tokens.verify(bearer(new))
+    assert tokens.states()[0].last_failure == "unreachable"
+    assert tokens.states()[0].ready
+    async with site(port) as again:
+        again.answers["/jwks"] = ok(jwks(jwk(rsa_key("second"), "rsa-2")))
+        await tokens.verify(bearer(new))
+        with pytest.raises(InvalidToken):
+            await tokens.verify(bearer(good_token(iss=origin)))
+        await tokens.close()
+
+
+async def test_nothing_of_a_token_and_no_key_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    async with site() as here:
+        here.answers["/jwks"] = ok(good_jwks())
+        async with verifier(here.origin, jwks_url=f"{here.origin}/jwks") as tokens:
+            here.answers["/jwks"] = b""
+            with capture_logs() as logged, pytest.raises(InvalidToken):
+                await tokens.verify(bearer(signed(header(kid="secret-kid"), claims(iss=here.origin, sub="secret-sub"))))
+    assert [line["event"] for line in logged] == ["keys_not_fetched"]
+    shown = f"{logged} {caplog.text}"
+    assert "secret" not in shown
+    assert jwk(rsa_key(), "rsa-1")["n"][:20] not in shown

@@ -1,0 +1,316 @@
+"""The key set of an issuer: kept fresh, kept through outages up to a limit, rotated at once, asked for rarely."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.errors import InvalidToken, KeysUnavailable
+from service.identity.key_source import metadata_urls
+from service.identity.keys import KeySet, KeyTiming
+from service.identity.tokens import Tokens
+from tests.token_forge import (
+    HeldKeys,
+    bearer,
+    claims,
+    good_jwks,
+    good_token,
+    header,
+    issuer,
+    jwk,
+    jwks,
+    rsa_key,
+    signed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def second_jwks() -> bytes:
+    """The issuer's set after a rotation: the first keys are gone."""
+    return jwks(jwk(rsa_key("second"), "rsa-2"))
+
+
+def key_set(source: HeldKeys, clock: Clock, **timing: Any) -> KeySet:
+    return KeySet(issuer(), source, timing=KeyTiming(**timing), clock=clock)
+
+
+async def refresh(keys: KeySet) -> None:
+    await keys._refresh()
+
+
+async def test_keys_are_fetched_once_and_then_cached() -> None:
+    source = HeldKeys(good_jwks())
+    keys = key_set(source, Clock())
+    for _ in range(50):
+        await keys.find("rsa-1", "RS256")
+    assert source.asked == 1
+
+
+async def test_a_hundred_requests_at_once_cause_one_fetch() -> None:
+    source, go = HeldKeys(good_jwks()), asyncio.Event()
+    source.wait = go.wait
+    keys = key_set(source, Clock())
+    waiting = [asyncio.create_task(keys.find("rsa-1", "RS256")) for _ in range(100)]
+    await asyncio.sleep(0)
+    go.set()
+    found = await asyncio.gather(*waiting)
+    assert source.asked == 1
+    assert len({key.digest for key in found}) == 1
+
+
+async def test_a_caller_that_goes_away_does_not_stop_the_fetch_for_the_others() -> None:
+    source, go = HeldKeys(good_jwks()), asyncio.Event()
+    source.wait = go.wait
+    keys = key_set(source, Clock())
+    first, second = (asyncio.create_task(keys.find("rsa-1", "RS256")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    go.set()
+    assert (await second).kid == "rsa-1"
+
+
+async def test_a_rotated_key_is_found_at_the_first_token_that_it_signed() -> None:
+    source = HeldKeys(good_jwks())
+    keys = key_set(source, Clock())
+    await keys.find("rsa-1", "RS256")
+    source.body = second_jwks()
+    assert (await keys.find("rsa-2", "RS256")).kid == "rsa-2"
+    assert source.asked == 2
+
+
+async def test_a_flood_of_unknown_key_ids_causes_one_fetch_in_a_cool_down() -> None:
+    source, clock = HeldKeys(good_jwks()), Clock()
+    keys = key_set(source, clock, cool_down=30)
+    await keys.find("rsa-1", "RS256")
+    for number in range(2000):
+        with pytest.raises(InvalidToken):
+            await keys.find(f"unknown-{number}", "RS256")
+    assert source.asked == 2
+    clock.now += 31
+    with pytest.raises(InvalidToken):
+        await keys.find("unknown-again", "RS256")
+    assert source.asked == 3
+    assert keys.state().unknown_kids == 2001
+    assert len(keys._absent) == 2
+
+
+async def test_one_client_that_repeats_an_unknown_key_id_does_not_use_up_the_cool_down_of_others() -> None:
+    source, clock = HeldKeys(good_jwks()), Clock()
+    keys = key_set(source, clock, cool_down=30, absent_for=120)
+    with pytest.raises(InvalidToken):
+        await keys.find("stale", "RS256")
+    clock.now += 31
+    with pytest.raises(InvalidToken):
+        await keys.find("stale", "RS256")
+    source.body = second_jwks()
+    assert (await keys.find("rsa-2", "RS256")).kid == "rsa-2"
+
+
+async def test_the_memory_of_absent_key_ids_is_bounded() -> None:
+    keys = key_set(HeldKeys(good_jwks()), Clock(), cool_down=0)
+    for number in range(1100):
+        with pytest.raises(InvalidToken):
+            await keys.find(f"unknown-{number}", "RS256")
+    assert len(keys._absent) == 1000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        b"",
+        b"[]",
+        b"{}",
+        b'{"keys":[]}',
+        b'{"keys":{}}',
+        b'{"keys":[],"keys":[]}',
+        b"\xff",
+        b'{"keys":[1,"x",{}]}',
+    ],
+    ids=[
+        "down",
+        "no body",
+        "a list",
+        "no keys member",
+        "no keys",
+        "an object",
+        "repeated",
+        "no UTF-8",
+        "no usable key",
+    ],
+)
+async def test_a_failed_or_empty_refresh_keeps_the_good_keys(answer: bytes | None) -> None:
+    source = HeldKeys(good_jwks())
+    keys = key_set(source, Clock())
+    await keys.find("rsa-1", "RS256")
+    source.body = answer
+    await refresh(keys)
+    assert (await keys.find("rsa-1", "RS256")).kid == "rsa-1"
+    assert keys.state().ready
+    assert keys.state().last_failure
+    assert keys.state().failures == 1
+
+
+async def test_a_set_of_over_a_hundred_keys_is_not_taken() -> None:
+    source = HeldKeys(jwks(*[jwk(rsa_key(), f"rsa-{number}") for number in range(101)]))
+    with pytest.raises(KeysUnavailable):
+        await key_set(source, Clock()).find("rsa-1", "RS256")
+
+
+async def test_keys_that_we_do_not_understand_do_not_spoil_the_others() -> None:
+    odd: list[dict[str, Any]] = [{"kty": "OKP", "crv": "X25519", "x": "AA"}, {"kty": "future"}, {"kty": ["RSA"]}]
+    source = HeldKeys(jwks(*odd, jwk(rsa_key(), "rsa-1")))
+    assert (await key_set(source, Clock()).find("rsa-1", "RS256")).kid == "rsa-1"
+
+
+async def test_a_key_that_vanished_from_a_good_answer_is_dropped() -> None:
+    source = HeldKeys(good_jwks())
+    keys = key_set(source, Clock())
+    old = await keys.find("rsa-1", "RS256")
+    source.body = second_jwks()
+    await refresh(keys)
+    assert not keys.holds(old.digest)
+    with pytest.raises(InvalidToken):
+        await keys.find("rsa-1", "RS256")
+
+
+async def test_a_remembered_token_falls_with_its_key() -> None:
+    source = HeldKeys(good_jwks())
+    tokens = Tokens([issuer()], source=lambda _: source)
+    token = good_token()
+    await tokens.verify(bearer(token))
+    source.body = second_jwks()
+    await tokens.verify(bearer(signed(header(kid="rsa-2"), claims(), rsa_key("second"))))
+    with pytest.raises(InvalidToken) as caught:
+        await tokens.verify(bearer(token))
+    assert caught.value.cause == "unknown-key"
+
+
+async def test_a_key_replaced_under_the_same_id_no_longer_verifies() -> None:
+    source = HeldKeys(good_jwks())
+    keys = key_set(source, Clock())
+    old = await keys.find("rsa-1", "RS256")
+    source.body = jwks(jwk(rsa_key("second"), "rsa-1"))
+    await refresh(keys)
+    assert (await keys.find("rsa-1", "RS256")).digest != old.digest
+
+
+async def test_good_keys_outlive_an_outage_for_a_day_and_then_tokens_cannot_be_judged() -> None:
+    source, clock = HeldKeys(good_jwks()), Clock()
+    keys = key_set(source, clock)
+    held = await keys.find("rsa-1", "RS256")
+    source.body = None
+    clock.now += 86_000
+    await keys.find("rsa-1", "RS256")
+    clock.now += 500
+    assert not keys.state().ready
+    assert not keys.holds(held.digest)
+    with pytest.raises(KeysUnavailable):
+        await keys.find("rsa-1", "RS256")
+    source.body = good_jwks()
+    clock.now += 1
+    await keys.find("rsa-1", "RS256")
+    assert keys.state().ready
+
+
+async def test_an_issuer_that_was_never_reached_gives_unavailable_and_is_not_asked_at_every_request() -> None:
+    source, clock = HeldKeys(None), Clock()
+    keys = key_set(source, clock)
+    for _ in range(20):
+        with pytest.raises(KeysUnavailable):
+            await keys.find("rsa-1", "RS256")
+    assert source.asked == 1
+    assert keys.state().age is None
+    assert keys.state().last_failure == "unreachable"
+
+
+async def test_a_start_while_the_issuer_is_down_is_made_good_in_the_background() -> None:
+    source = HeldKeys(None)
+    keys = KeySet(issuer(), source, timing=KeyTiming(first_retry=0.01))
+    await keys.start()
+    assert not keys.state().ready
+    source.body = good_jwks()
+    await comes_true(lambda: keys.state().ready)
+    await keys.close()
+
+
+async def test_keys_are_fetched_anew_before_they_expire_without_any_request() -> None:
+    source = HeldKeys(good_jwks(), max_age=0.05)
+    keys = KeySet(issuer(), source, timing=KeyTiming(shortest=0.05))
+    await keys.start()
+    source.body = second_jwks()
+    await comes_true(lambda: source.asked >= 3)
+    await keys.close()
+    asked = source.asked
+    assert (await keys.find("rsa-2", "RS256")).kid == "rsa-2"
+    await asyncio.sleep(0.1)
+    assert source.asked == asked
+
+
+async def test_an_unforeseen_failure_of_the_source_does_not_end_the_refreshing() -> None:
+    source = HeldKeys(good_jwks())
+
+    async def break_down() -> None:
+        raise RuntimeError("unforeseen")
+
+    source.wait = break_down
+    keys = KeySet(issuer(), source, timing=KeyTiming(first_retry=0.01))
+    await keys.start()
+    assert keys.state().last_failure == "unexpected-RuntimeError"
+    source.wait = None
+    await comes_true(lambda: keys.state().ready)
+    await keys.close()
+
+
+@pytest.mark.parametrize(("said", "kept"), [(0.0, 60.0), (1e9, 86_400.0), (600.0, 600.0)])
+async def test_the_age_that_the_server_allows_is_bounded(said: float, kept: float) -> None:
+    clock = Clock()
+    keys = key_set(HeldKeys(good_jwks(), max_age=said), clock)
+    await keys.find("rsa-1", "RS256")
+    assert keys._refresh_at - clock.now == pytest.approx(kept * 0.8)
+
+
+async def test_closing_during_a_fetch_ends_it() -> None:
+    source = HeldKeys(good_jwks())
+    source.wait = asyncio.Event().wait
+    keys = key_set(source, Clock())
+    waiting = asyncio.create_task(keys.find("rsa-1", "RS256"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await keys.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+def test_metadata_is_looked_for_where_both_standards_put_it() -> None:
+    assert metadata_urls(issuer(issuer="https://a.example/tenant/", jwks_url=None)) == (
+        "https://a.example/.well-known/oauth-authorization-server/tenant",
+        "https://a.example/tenant/.well-known/openid-configuration",
+    )
+    assert metadata_urls(issuer(issuer="https://a.example/", jwks_url=None)) == (
+        "https://a.example/.well-known/oauth-authorization-server",
+        "https://a.example/.well-known/openid-configuration",
+    )
+    assert metadata_urls(issuer(discovery_url="https://b.example/meta")) == ("https://b.example/meta",)
+
+
+async def comes_true(condition: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it did not come true within 5 seconds")

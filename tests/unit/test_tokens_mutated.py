@@ -1,0 +1,87 @@
+"""Laws of the verifier: a token changed in any position is refused, and no input whatever makes it do anything else."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from service.errors import InvalidToken, MalformedCredentials, MissingToken
+from tests.token_forge import bearer, claims, good_ec_token, good_token, header, rsa_key, signed, verifier
+
+ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/~ "
+GOOD = {"RS256": good_token(jti="mutated", exp=claims()["exp"]), "ES256": good_ec_token(jti="mutated")}
+REFUSALS = (InvalidToken, MalformedCredentials, MissingToken)
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("token", GOOD.values(), ids=GOOD)
+async def test_a_token_changed_in_any_one_position_is_refused(token: bytes) -> None:
+    tokens = verifier()
+    await tokens.verify(bearer(token))
+    for place in range(len(token)):
+        now = ALPHABET.find(token[place : place + 1])
+        for other in (ALPHABET[(now + 1) % 64], ALPHABET[(now + 33) % 64], ord("."), ord("=")):
+            changed = token[:place] + bytes([other]) + token[place + 1 :]
+            if changed != token:
+                with pytest.raises(REFUSALS):
+                    await tokens.verify(bearer(changed))
+
+
+@pytest.mark.parametrize("token", GOOD.values(), ids=GOOD)
+async def test_a_token_cut_short_or_prolonged_anywhere_is_refused(token: bytes) -> None:
+    tokens = verifier()
+    for place in range(len(token)):
+        for changed in (token[:place], token[:place] + token[place + 1 :], token[:place] + b"A" + token[place:]):
+            if changed != token:
+                with pytest.raises(REFUSALS):
+                    await tokens.verify(bearer(changed))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(GOOD)), st.data())
+async def test_a_token_changed_in_several_places_is_refused(name: str, data: st.DataObject) -> None:
+    token = bytearray(GOOD[name])
+    places = data.draw(st.lists(st.integers(0, len(token) - 1), min_size=1, max_size=6))
+    for place in places:
+        token[place] = data.draw(st.sampled_from(ALPHABET))
+    if bytes(token) != GOOD[name]:
+        with pytest.raises(REFUSALS):
+            await verifier().verify([b"Bearer " + bytes(token)])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.binary(max_size=80) | st.text(max_size=80), max_size=3))
+@example(["Bearer \udcff"])
+async def test_whatever_stands_in_the_headers_is_refused_in_an_orderly_way(headers: list[bytes | str]) -> None:
+    with pytest.raises(REFUSALS):
+        await verifier().verify(headers)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(claims())), json_values)
+async def test_a_claim_of_any_json_value_is_taken_or_refused_in_an_orderly_way(name: str, value: object) -> None:
+    await taken_or_refused(signed(header(), claims(**{name: value})))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(["alg", "typ", "kid", "crit", "cty", "x5t", "other"]), json_values)
+async def test_a_header_member_of_any_json_value_is_taken_or_refused_in_an_orderly_way(
+    name: str, value: object
+) -> None:
+    await taken_or_refused(signed(header(**{name: value}), claims(), rsa_key()))
+
+
+async def taken_or_refused(token: bytes) -> None:
+    """Any other error than a refusal fails the test."""
+    with contextlib.suppress(InvalidToken):
+        asker = await verifier().verify(bearer(token))
+        assert asker.subject
+        assert isinstance(asker.expires_at, int)
