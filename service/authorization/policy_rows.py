@@ -122,8 +122,9 @@ def _p_row(
     before = len(rows.complaints)
     _, effect, who, action, state, kind, scope, when, name = fields
     _known(rows, effect, {one.value for one in Effect}, "effect")
-    if _known(rows, kind, vocabulary.actions.keys(), "kind"):
-        _known(rows, action, vocabulary.actions[kind.text], f"action of the kind '{kind.text}'")
+    if not _known(rows, kind, vocabulary.actions.keys(), "kind"):
+        return
+    _known(rows, action, vocabulary.actions[kind.text], f"action of the kind '{kind.text}'")
     states = _states(rows, state, vocabulary.states.get(kind.text, frozenset()), kind.text)
     _who(rows, who, vocabulary.relations.get(kind.text, frozenset()), kind.text)
     if scope.text != ANY:

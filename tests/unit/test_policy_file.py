@@ -1,0 +1,221 @@
+"""The reader of policies: what it understands, and that it understands or complains, never guesses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.authorization import policy_file, vocabulary_file
+from service.authorization.policy_file import PolicyText
+from service.authorization.question import Condition, Effect
+from service.errors import PolicyRejected
+from tests import policy_forge
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from service.errors import Complaint
+
+GOOD = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"
+
+
+def complaints(text: PolicyText) -> tuple[Complaint, ...]:
+    with pytest.raises(PolicyRejected) as refused:
+        policy_file.parse(text)
+    return refused.value.complaints
+
+
+def one_complaint(*lines: str) -> Complaint:
+    found = complaints(policy_forge.rows(*lines))
+    assert len(found) == 1, [str(one) for one in found]
+    return found[0]
+
+
+def test_the_shipped_policy_is_understood_row_by_row() -> None:
+    policy = policy_file.parse(policy_forge.shipped())
+    rule = next(one for one in policy.rules if one.name == "edit-own")
+    assert (rule.effect, rule.who, rule.action, rule.kind, rule.scope) == (
+        Effect.ALLOW, "owner", "edit", "timesheet", "create:timesheets",
+    )  # fmt: skip
+    assert rule.states == {"draft", "rejected"}
+    assert policy.text.rules.splitlines()[rule.line - 1].endswith("edit-own")
+    assert policy.vocabulary.thresholds == {"recent_sign_in": 900}
+
+
+def test_conditions_are_read_with_their_negation() -> None:
+    row = "p, deny, anyone, approve, any, timesheet, any, mfa and not acted_for_owner, odd"
+    assert policy_forge.policy(row).rules[0].when == (Condition("mfa"), Condition("acted_for_owner", negated=True))
+
+
+def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) -> None:
+    text = policy_forge.shipped()
+    (tmp_path / "cases").mkdir()
+    for name, body in text.files():
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + body.replace("\n", "\r\n").encode())
+    assert policy_file.parse(PolicyText.read(tmp_path)).rules == policy_file.parse(text).rules
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "message", "suggestion"),
+    [
+        ("q, allow, owner, read, any, timesheet, any, always, x", 1, "starts with p or g", "#"),
+        ("P, allow, owner, read, any, timesheet, any, always, x", 1, "starts with p or g", "#"),
+        ("p, allow, owner, read, any, timesheet, any, always", 1, "9 fields, this one has 8", "rule name"),
+        ("p, allow, owner, read, any, timesheet, any, always, x,", 1, "9 fields, this one has 10", "rule name"),
+        ("g, role:a", 1, "3 fields, this one has 2", "role"),
+        ("p, Allow, owner, read, any, timesheet, any, always, x", 4, "'Allow' is not a known effect", "'allow'"),
+        ("p, dney, owner, read, any, timesheet, any, always, x", 4, "'dney' is not a known effect", "'deny'"),
+        ("p, allow, ownr, read, any, timesheet, any, always, x", 11, "'ownr' is not a known relation", "'owner'"),
+        ("p, allow, owner, read, any, log, any, always, x", 11, "relation to the kind 'log'", "anyone"),
+        ("p, allow, role:Auditor, read, any, log, any, always, x", 11, "not a form of who", "role:NAME"),
+        ("p, allow, person:7, read, any, log, any, always, x", 11, "not a form of who", "person:UUID"),
+        ("p, allow, owner, raed, any, timesheet, any, always, x", 18, "'raed' is not a known action", "'read'"),
+        ("p, allow, owner, read, drfat, timesheet, any, always, x", 24, "'drfat' is not a known state", "'draft'"),
+        ("p, allow, anyone, read, draft, me, any, always, x", 25, "has no states", "any"),
+        ("p, allow, owner, read, draft or draft, timesheet, any, always, x", 24, "named twice", None),
+        ("p, allow, owner, read, any or draft, timesheet, any, always, x", 24, "'any' is not a known state", None),
+        ("p, allow, owner, read, any, timeshet, any, always, x", 29, "'timeshet' is not a known kind", "'timesheet'"),
+        ("p, allow, owner, read, any, timesheet, reed:timesheets, always, x", 40, "known scope", "'read:timesheets'"),
+        ("p, allow, owner, read, any, timesheet, any, mfaa, x", 45, "'mfaa' is not a known fact", "'mfa'"),
+        ("p, allow, owner, read, any, timesheet, any, mfa or mfa, x", 45, "is not a condition", "joined by and"),
+        ("p, allow, owner, read, any, timesheet, any, mfa and not mfa, x", 45, "named twice", None),
+        ("p, allow, owner, read, any, timesheet, any, mfa and always, x", 45, "stands alone", None),
+        ("p, allow, owner, read, any, timesheet, any, always, Read Own", 53, "is not a rule name", "read-own"),
+        ("p, allow, owner, read, , timesheet, any, always, x", 24, "state is blank", None),
+        ("p, allow, owner, read, any, timesheet, any, r.sub.drop(), x", 45, "not a known fact", None),
+        ("p, allow, owner, read, any, timesheet, any, False) or (True, x", 45, "is not a condition", None),
+        ('p, allow, owner, read, any, timesheet, "any", always, x', 40, 'the character "', None),
+        ("p, allow, owner, read, any, timesheet, any, always, x # why", 55, "the character #", None),
+        ("p, allow, owner,\u00a0read, any, timesheet, any, always, x", 17, "the character U+00A0", None),
+        ("p, allow, own\u200ber, read, any, timesheet, any, always, x", 14, "the character U+200B", None),
+        ("g, role:a, owner", 12, "g joins roles only", "role:NAME"),
+    ],
+)  # fmt: skip
+def test_a_wrong_row_is_named_by_line_and_column_with_a_suggestion(
+    row: str, column: int, message: str, suggestion: str | None
+) -> None:
+    found = one_complaint("# a comment", GOOD, "", row)
+    assert (found.file, found.line, found.column) == ("policy.csv", 4, column), str(found)
+    assert message in found.message
+    assert suggestion is None or suggestion in (found.suggestion or "")
+
+
+def test_all_complaints_come_at_once() -> None:
+    text = replace(policy_forge.rows(GOOD.replace("allow", "alow"), GOOD.replace("own,", "owner,")), model="nonsense")
+    found = complaints(text)
+    assert {one.file for one in found} == {"model.conf", "policy.csv"}
+
+
+def test_a_rule_name_is_used_once() -> None:
+    found = one_complaint(GOOD, GOOD.replace("read,", "edit,"))
+    assert "already used in line 1" in found.message
+
+
+def test_the_same_row_under_another_name_is_refused() -> None:
+    found = one_complaint(GOOD, GOOD.replace("read-own", "read-mine"))
+    assert "the same as line 1" in found.message
+
+
+@pytest.mark.parametrize("rules", ["", "# only a comment\n", "g, role:a, role:b\n"])
+def test_an_empty_policy_is_refused(rules: str) -> None:
+    (found,) = complaints(replace(policy_forge.shipped(), rules=rules))
+    assert "empty" in found.message
+
+
+def test_roles_that_include_each_other_in_a_circle_are_refused_with_each_link_of_it() -> None:
+    found = complaints(
+        policy_forge.rows(GOOD, "g, role:a, role:b", "g, role:b, role:c", "g, role:c, role:a", "g, role:x, role:a")
+    )
+    assert [one.line for one in found] == [2, 3, 4]
+
+
+def test_a_role_does_not_include_itself() -> None:
+    assert "circle" in one_complaint(GOOD, "g, role:a, role:a").message
+
+
+def test_a_policy_of_too_many_rows_is_refused() -> None:
+    many = [GOOD.replace("owner", f"role:r{n}").replace("read-own", f"rule-{n}") for n in range(10_001)]
+    assert "more than 10000 rows" in one_complaint(*many).message
+
+
+def test_a_file_of_rubbish_is_not_answered_at_length() -> None:
+    assert len(complaints(policy_forge.rows(*["rubbish"] * 5_000))) <= 102
+
+
+def test_a_text_that_is_too_large_or_holds_what_no_text_holds_is_refused() -> None:
+    text = policy_forge.shipped()
+    assert "exceeds" in complaints(replace(text, rules="#" * 1_048_577))[0].message
+    found = complaints(replace(text, rules="# fine\n# \x00"))[0]
+    assert (found.line, found.column) == (2, 3)
+    assert "U+D800" in complaints(replace(text, vocabulary="\ud800"))[0].message
+    assert "case file" in complaints(replace(text, cases={"../evil.yaml": ""}))[0].message
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("some(where (p.eft == allow)) && !some(where (p.eft == deny))", "!some(where (p.eft == deny))"),
+        ("some(where (p.eft == allow)) && !some(where (p.eft == deny))", "some(where (p.eft == allow))"),
+        ("granted(r.scopes, p.scope)", "eval(p.when)"),
+        ("r.act == p.act && ", ""),
+        ("sub, act, obj", "sub, obj, act"),
+        ("g = _, _", "g = _, _, _"),
+        ("[matchers]", "[matchers]\nm2 = true"),
+    ],
+)
+def test_the_model_is_fixed(old: str, new: str) -> None:
+    text = policy_forge.shipped()
+    assert old in text.model
+    (found,) = complaints(replace(text, model=text.model.replace(old, new)))
+    assert (found.file, found.line > 0) == ("model.conf", True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[scopes]", "[scopes", "not TOML"),
+        ("[scopes]", "[sopces]", "means nothing here"),
+        ("draft = ", "drafty = ", "no state 'drafty'"),
+        ("importer = ", "auditor = ", "no relation 'auditor'"),
+        ("[kinds.me.actions]\nread", "[kinds.me.actions]\nlook", "no action 'look'"),
+        ("[kinds.log]", "[kinds.logs]", "no kind 'logs'"),
+        ("max_age = 900", "max_age = true", "whole number of seconds"),
+        ("max_age = 900", "maxage = 900", "no fact 'recent_sign_in'"),
+        ('"read:audit" = "read the decision log"', '"any" = "all"', "cannot be declared"),
+        ('"read:audit" = "read the decision log"', '"read audit" = "x"', "is not a word"),
+        ('no = "this is not your own timesheet"', 'nope = "x"', "means nothing here"),
+        ('no = "this is not your own timesheet"', 'no = ""', "needs a sentence"),
+        ("owner = {", "boss = {", "the relation 'owner'"),
+    ],
+)
+def test_a_wrong_vocabulary_is_named(old: str, new: str, message: str) -> None:
+    text = policy_forge.shipped()
+    assert old in text.vocabulary
+    found = complaints(replace(text, vocabulary=text.vocabulary.replace(old, new, 1)))
+    assert any(message in one.message and one.line > 0 for one in found), [str(one) for one in found]
+
+
+def test_a_complaint_about_the_vocabulary_points_at_the_line() -> None:
+    vocabulary = policy_forge.shipped().vocabulary.replace("reopen = ", "repoen = ")
+    _, (found,) = vocabulary_file.read(vocabulary)
+    assert vocabulary.splitlines()[found.line - 1].startswith("repoen")
+    assert found.suggestion == "did you mean 'reopen'?"
+
+
+def test_the_digest_names_every_text_and_no_other() -> None:
+    text = policy_forge.shipped()
+    moved = replace(text, model=text.model + text.rules[:1], rules=text.rules[1:])
+    renamed = replace(text, cases={f"a{name}": body for name, body in text.cases.items()})
+    reordered = replace(text, cases=dict(reversed(text.cases.items())))
+    assert len({text.digest(), moved.digest(), renamed.digest(), replace(text, rules="").digest()}) == 4
+    assert reordered.digest() == text.digest()
+
+
+def test_a_directory_without_the_files_is_refused_with_each_of_them(tmp_path: Path) -> None:
+    (tmp_path / "policy.csv").write_bytes(b"# fine\n\xff")
+    with pytest.raises(PolicyRejected) as refused:
+        PolicyText.read(tmp_path)
+    assert [one.file for one in refused.value.complaints] == ["model.conf", "policy.csv", "vocabulary.toml"]
+    assert (refused.value.complaints[1].line, refused.value.complaints[1].column) == (2, 1)
