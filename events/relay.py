@@ -165,10 +165,12 @@ class Relay:
             raise self._diverged(f"another event at position {position}")
 
     async def _check_still_there(self) -> None:
-        """The log may have been restored since the last step: publishing behind what it lost would mix two
-        histories.""" if self._last is None:     return known = await self._at(self._last.position) if known is None or
-        known.same_record != self._last.same_record:     raise self._diverged(f"events up to position
-        {self._last.position}")
+        """The log may have been restored since the last step: publishing then would mix two histories."""
+        if self._last is None:
+            return
+        known = await self._at(self._last.position)
+        if known is None or known.same_record != self._last.same_record:
+            raise self._diverged(f"events up to position {self._last.position}")
 
     def _diverged(self, what: str) -> DivergedError:
         return DivergedError(

@@ -56,8 +56,7 @@ def _at(body: Mapping[str, object], path: str) -> object:
         if found is None:
             return None
         if not isinstance(found, Mapping):
-            raise ValueError(f"{path}: {name} has no parent to be in")  # noqa: TRY004 - one error for every wrong
-            member
+            raise ValueError(f"{path}: {name} has no parent to be in")  # noqa: TRY004 - one error for all
         found = found.get(name)
     return found
 

@@ -53,10 +53,13 @@ class KeeperStatus:
         self._when = 0.0
 
     async def report(self, ready: bool, detail: str) -> None:  # noqa: FBT001 - the callback that relay and sealer share
-        """Say it, unless the same readiness was told within the last seconds. Never raises for a database that is
-        away.""" if self._said is ready and time.monotonic() - self._when < EVERY:     return with suppress(TryLater):
-        async with self._database.connection() as connection:         await connection.execute(SAY, self._part, ready,
-        detail[:1000])     self._said, self._when = ready, time.monotonic()
+        """Say it, unless the same readiness was told a moment ago. Never raises for a database that is away."""
+        if self._said is ready and time.monotonic() - self._when < EVERY:
+            return
+        with suppress(TryLater):
+            async with self._database.connection() as connection:
+                await connection.execute(SAY, self._part, ready, detail[:1000])
+            self._said, self._when = ready, time.monotonic()
 
 
 async def read_status(connection: Connection) -> list[PartStatus]:

@@ -1,5 +1,4 @@
-"""The sealer: gives every committed record its place, gapless from 0. Durable: audit_position and log_head, in one
-commit.
+"""The sealer: gives every committed record its place, gapless from 0. Durable: audit_position and log_head.
 
 Any number may run; the lock on log_head's one row makes one of them lead for a step. Positions follow `id`, which a
 writer draws after locking what it changes and holds to its commit, so two changes of one sheet are never inverted.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.database import Database
+    from service.database import Connection
 
 # Reading the log is decided like everything else, so ACCESS records are decisions too.
 DECISIONS = (Kind.DECISION, Kind.ACCESS)
@@ -66,38 +66,39 @@ class Logged:
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
-class Search:
-    """Questions to the log. Raises DatabaseUnavailable when Postgres does not answer in time."""
+async def decisions(
+    connection: Connection, filters: Filters, *, before: int | None = None, limit: int = 50
+) -> list[Logged]:
+    """Decisions, newest first; the next page starts `before` the last id of this one."""
+    return await records(connection, filters, kinds=DECISIONS, before=before, limit=limit)
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
-    async def decisions(self, filters: Filters, *, before: int | None = None, limit: int = 50) -> list[Logged]:
-        """Decisions, newest first; the next page starts `before` the last id of this one."""
-        return await self.records(filters, kinds=DECISIONS, before=before, limit=limit)
+async def records(
+    connection: Connection,
+    filters: Filters,
+    *,
+    kinds: Sequence[Kind] = (),
+    before: int | None = None,
+    limit: int = 50,
+) -> list[Logged]:
+    """Records of any of `kinds` (all when empty), newest first."""
+    statement, values = _page(filters, kinds, before, limit)
+    return [_logged(row) for row in await connection.fetch(statement, *values)]
 
-    async def records(
-        self, filters: Filters, *, kinds: Sequence[Kind] = (), before: int | None = None, limit: int = 50
-    ) -> list[Logged]:
-        """Records of any of `kinds` (all when empty), newest first."""
-        statement, values = _page(filters, kinds, before, limit)
-        async with self._database.connection() as connection:
-            return [_logged(row) for row in await connection.fetch(statement, *values)]
 
-    async def decision(self, uid: UUID) -> Logged | None:
-        """One decision by its id, with its texts; None when there is none."""
-        found = await self.record(uid)
-        return found if found and found.kind in DECISIONS else None
+async def decision(connection: Connection, uid: UUID) -> Logged | None:
+    """One decision by its id, with its texts; None when there is none."""
+    found = await record(connection, uid)
+    return found if found and found.kind in DECISIONS else None
 
-    async def record(self, uid: UUID) -> Logged | None:
-        """One record by its uid, with its texts."""
-        async with self._database.connection() as connection:
-            # The first of that uid: a uid is unique by its generator, and nobody can add an older one.
-            row = await connection.fetchrow(f"{SHOWN} WHERE r.uid = $1 ORDER BY r.id LIMIT 1", uid)
-            if row is None:
-                return None
-            texts = {one["field"]: one["value"] for one in await connection.fetch(TEXTS, uid)}
-        return _logged(row, texts)
+
+async def record(connection: Connection, uid: UUID) -> Logged | None:
+    """One record by its uid, with its texts."""
+    # The first of that uid: a uid is unique by its generator, and nobody can add an older one.
+    row = await connection.fetchrow(f"{SHOWN} WHERE r.uid = $1 ORDER BY r.id LIMIT 1", uid)
+    if row is None:
+        return None
+    return _logged(row, {one["field"]: one["value"] for one in await connection.fetch(TEXTS, uid)})
 
 
 def _page(filters: Filters, kinds: Sequence[Kind], before: int | None, limit: int) -> tuple[str, list[object]]:

@@ -1,0 +1,71 @@
+"""What tests of the log share: a database with a Database for each role, and records. Fixtures are in log_fixtures.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from service.audit.record import Kind, Record
+from service.database import Database
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
+    from service.development.local_servers import LocalPostgres
+
+PASSWORDS = {"owner": "o", "app": "a", "keeper": "k", "auditor": "u"}
+SHEET = UUID("018f0000-0000-7000-8000-000000000001")
+
+
+@dataclass(slots=True)
+class LogDatabase:
+    """One database; `url(role)` and `open(role)` for owner, app, keeper, auditor."""
+
+    postgres: LocalPostgres
+    name: str
+    epoch: UUID
+    stack: AsyncExitStack
+
+    def url(self, role: str) -> str:
+        return self.postgres.url(f"timewarden_{role}", PASSWORDS[role], self.name)
+
+    async def open(self, role: str, *, size: int = 4, lock_timeout: float = 3.0) -> Database:
+        database = Database(self.url(role), size=size, lock_timeout=lock_timeout, name=f"test-{role}")
+        await database.open()
+        self.stack.push_async_callback(database.close)
+        return database
+
+    async def connect(self, role: str) -> asyncpg.Connection[asyncpg.Record]:
+        connection = await asyncpg.connect(self.url(role))
+        self.stack.push_async_callback(connection.close)
+        return connection
+
+
+def decision(**members: object) -> Record:
+    """A decision with the members that a test cares for."""
+    body: dict[str, object] = {"decided_at": datetime.now(UTC), "outcome": "allow", "action": "read", **members}
+    return Record.make(Kind.DECISION, body)
+
+
+def change(sheet: UUID = SHEET, version: int = 1, event: str = "timesheet.edited") -> Record:
+    """A change of a sheet to `version`."""
+    resource = {"kind": "timesheet", "id": sheet, "owner": SHEET, "state": "draft", "version": version}
+    return Record.make(
+        Kind.CHANGE,
+        {
+            "decided_at": datetime.now(UTC),
+            "decision": uuid4(),
+            "action": event.partition(".")[2],
+            "resource": resource,
+            "principal": {"kind": "user", "person": SHEET, "client": "web"},
+            "change": {
+                "type": event,
+                "from": {"state": "draft", "version": version - 1},
+                "to": {"state": "draft", "version": version},
+            },
+        },
+    )

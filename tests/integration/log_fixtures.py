@@ -1,0 +1,49 @@
+"""A migrated database with an opened log for one test: `pytest_plugins = ["tests.integration.log_fixtures"]`.
+
+The template is migrated once a session; each test gets a copy.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+import service.migrations
+from service.audit.opening import open_log
+from service.development.local_servers import LocalPostgres, run_psql_script
+from service.migrations.run import migrate
+from tests.conftest import database_from
+from tests.integration.log_database import PASSWORDS, LogDatabase
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+TEMPLATE = "log_template"
+
+
+@pytest.fixture(scope="session")
+async def log_template(postgres: LocalPostgres) -> str:
+    script = Path(service.migrations.__file__).parent / "roles.sql"
+    environment = {f"TIMEWARDEN_{role.upper()}_PASSWORD": word for role, word in PASSWORDS.items()}
+    run_psql_script(postgres.superuser_url, script, {**environment, "TIMEWARDEN_DATABASE": TEMPLATE})
+    await migrate(postgres.url("timewarden_owner", PASSWORDS["owner"], TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+async def log_database(postgres: LocalPostgres, log_template: str) -> AsyncIterator[LogDatabase]:
+    async with database_from(postgres, log_template) as name, AsyncExitStack() as stack:
+        # A copy belongs to whoever made it, and the schema's rights follow the database's owner.
+        superuser = await asyncpg.connect(postgres.superuser_url)
+        await superuser.execute(f"ALTER DATABASE {name} OWNER TO timewarden_owner")
+        await superuser.close()
+        found = LogDatabase(postgres, name, uuid4(), stack)
+        owner = await asyncpg.connect(found.url("owner"))
+        found.epoch = await open_log(owner)
+        await owner.close()
+        yield found
