@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from service.audit.record import Kind
 from service.authorization.decision_record import Ask, of_change
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Change:
         before: Mapping[str, object],
         after: Mapping[str, object],
         texts: Mapping[str, str] | None = None,
-        kind: str = "change",
+        kind: Kind = Kind.CHANGE,
     ) -> None:
         """Have a change recorded with its decision when the transaction commits. `event` is the change's type, such as
         `timesheet.approved`; `texts` are free texts, which the record only commits to."""

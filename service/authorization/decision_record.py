@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.audit.record import Record
+from service.audit.record import Kind, Record
 from service.authorization.decision_point import sign_in_age
 from service.identity.principal import Principal, PrincipalKind
 
@@ -30,10 +30,10 @@ class Ask:
 
 
 def of_decision(
-    ask: Ask, decision: Decision, *, applied: bool | None, returned: Sequence[str] = (), kind: str = "decision"
+    ask: Ask, decision: Decision, *, applied: bool | None, returned: Sequence[str] = (), kind: Kind = Kind.DECISION
 ) -> Record:
     """The record of a decision. `applied` is None for reads, and says for writes whether the change took place.
-    `kind` is `access` for reads of the log itself."""
+    `kind` is ACCESS for reads of the log itself."""
     request = decision.request
     seen = request.seen
     return Record.make(
@@ -62,7 +62,7 @@ def of_change(  # noqa: PLR0913 — a record has this many members
     ask: Ask,
     decision: Decision,
     *,
-    kind: str,
+    kind: Kind,
     event: str,
     resource: Resource,
     before: Mapping[str, object],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from uuid_utils.compat import uuid7
 
+from service.audit.record import Kind
 from service.authorization import policy_versions
 from service.authorization.changes import Answer, AnswerToAll, Change, Refused, Target
 from service.authorization.decision_point import Decision, Resource, access_request, decide
@@ -19,7 +20,7 @@ from service.authorization.permit import Permit, grant
 from service.authorization.question import Reason, Verdict
 from service.authorization.refusal import refusal_of
 from service.authorization.visibility import Visibility, visible
-from service.errors import NotApplied, PolicyUnavailable, TimewardenError
+from service.errors import BadInput, Denied, NotApplied, PolicyUnavailable, TimewardenError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -57,10 +58,10 @@ class Enforcement:
         load: Callable[[Permit, Seen, Connection], Awaitable[tuple[T, Sequence[str]]]],
         *,
         row_id: UUID | None = None,
-        record_kind: str = "decision",
+        record_kind: Kind = Kind.DECISION,
     ) -> Answer[T]:
         """Decide, load, record, answer. `load` returns the value and the ids that it holds; with a `row_id` the row is
-        in what was seen. `record_kind` is `access` for reads of the log. Raises Denied."""
+        in what was seen. `record_kind` is ACCESS for reads of the log. Raises Denied."""
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
             async with self._database.connection() as connection:
@@ -120,7 +121,8 @@ class Enforcement:
         """Lock, read facts, decide, change and record, in one transaction.
 
         `expect` judges the version that the caller has seen and raises NotApplied; `exclusively` keeps every other
-        change out meanwhile (activation of a policy). `work` may raise NotApplied. Raises Denied, NotApplied, TryLater.
+        change out meanwhile (activation of a policy). `work` may raise NotApplied, and Denied or BadInput
+        for what only the row can tell: the decision is recorded as not applied. Raises these and TryLater.
         """
 
         async def only(changes: Sequence[Change]) -> T:
@@ -167,9 +169,20 @@ class Enforcement:
                 return AnswerToAll(value, receipts[: len(decisions)])
             except _NotDone as stopped:
                 error = stopped.error
-            except NotApplied as not_applied:
+            except (NotApplied, Denied, BadInput) as not_applied:
                 error = not_applied
             return await self._tell(ask, decisions, error, applied=False)
+
+        return await self._under_active(attempt)
+
+    async def prospect(self, ask: Ask, kind: str, action: str) -> bool:
+        """Whether this would be allowed now, without any row. Nothing is recorded and nothing follows from it but that
+        costly preparation is worth doing: the decision comes with `change`."""
+
+        async def attempt(snapshot: Snapshot) -> bool:
+            async with self._database.connection() as connection:
+                seen = await self._see(connection, snapshot, ask, (kind, action), None)
+                return _decide(snapshot, ask, action, Resource(kind), seen).allowed
 
         return await self._under_active(attempt)
 
@@ -241,7 +254,7 @@ class Enforcement:
         error: TimewardenError,
         *,
         applied: bool | None,
-        kind: str = "decision",
+        kind: Kind = Kind.DECISION,
     ) -> NoReturn:
         """Record decisions that led to nothing, in a commit of their own, then raise."""
         if decisions:

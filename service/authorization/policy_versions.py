@@ -19,6 +19,7 @@ from service.errors import NotFound, PolicyRejected, PolicyUnavailable, TryLater
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from uuid import UUID
 
@@ -98,9 +99,13 @@ class PolicyVersions:
         except TimeoutError as error:
             raise PolicyUnavailable(cause=f"version {number} was not loaded in time") from error
 
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
+        """One of the loader's own connections, for reading versions outside any request's transaction."""
+        return self._database.connection()
+
     async def _load(self, number: int) -> Snapshot:
         try:
-            async with self._database.connection() as connection:
+            async with self.connection() as connection:
                 text = await text_of(connection, number)
             snapshot = await asyncio.to_thread(self._build, text, number)
         except (TryLater, NotFound, PolicyRejected) as error:

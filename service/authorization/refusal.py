@@ -28,7 +28,7 @@ def refusal_of(snapshot: Snapshot, decision: Decision, expect: Callable[[int | N
         return InsufficientScope(snapshot.scopes_for(resource.kind, request.action))
     if reason is Reason.UNKNOWN_RESOURCE or not _may_know(snapshot, decision):
         return NotFound()
-    explanation = explain(snapshot.rules, decision.question)
+    explanation = explain(snapshot.rules_of(resource.kind, request.action), decision.question)
     if reason is Reason.NO_RULE:
         if _only(explanation, {"state"}):
             return _wrong_state(resource.state, explanation, resource.version, expect)

@@ -49,16 +49,16 @@ class Visibility:
 def visible(snapshot: Snapshot, decision: Decision, facts: KindFacts) -> Visibility:
     """Compile the rules for the question of `decision`, which was asked without a row."""
     question = decision.question
-    rules = [rule for rule in snapshot.rules if rule.kind == question.kind and rule.action == question.action]
+    rules = snapshot.rules_of(question.kind, question.action)
     shown = [
         (rule.name, sql)
         for rule in rules
-        if rule.effect is Effect.ALLOW and (sql := _rule(snapshot, rule, question, facts)) is not None
+        if rule.effect is Effect.ALLOW and (sql := _rule(rule, question, facts)) is not None
     ]
     hidden = [
         sql
         for rule in rules
-        if rule.effect is Effect.DENY and (sql := _rule(snapshot, rule, question, facts)) is not None
+        if rule.effect is Effect.DENY and (sql := _rule(rule, question, facts)) is not None
     ]
     condition = "(" + (" OR ".join(sql for _, sql in shown) or "false") + ")"
     if hidden:
@@ -66,7 +66,7 @@ def visible(snapshot: Snapshot, decision: Decision, facts: KindFacts) -> Visibil
     return Visibility(question, condition, asker(decision.request.principal), tuple(name for name, _ in shown), _KEY)
 
 
-def _rule(snapshot: Snapshot, rule: Rule, question: Question, facts: KindFacts) -> str | None:
+def _rule(rule: Rule, question: Question, facts: KindFacts) -> str | None:
     """The rule as SQL, or None when it can hold for no row."""
     parts: list[str] = []
     if rule.scope != ANY and rule.scope not in question.scopes:
@@ -79,7 +79,7 @@ def _rule(snapshot: Snapshot, rule: Rule, question: Question, facts: KindFacts) 
         # States are words of the checked vocabulary: letters and hyphens.
         parts.append("r.state IN (" + ", ".join(f"'{state}'" for state in sorted(rule.states)) + ")")
     for condition in rule.when:
-        sql = _condition(snapshot, rule, condition, question, facts)
+        sql = _condition(rule, condition, question, facts)
         if sql is None:
             return None
         parts.append(sql)
@@ -87,7 +87,7 @@ def _rule(snapshot: Snapshot, rule: Rule, question: Question, facts: KindFacts) 
 
 
 def _condition(
-    snapshot: Snapshot, rule: Rule, condition: Condition, question: Question, facts: KindFacts
+    rule: Rule, condition: Condition, question: Question, facts: KindFacts
 ) -> str | None:
     """One fact: of the row as SQL, of the sign-in as a constant. Unknown fails an allow and fulfils a deny."""
     if condition.fact in facts.facts:

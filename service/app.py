@@ -1,0 +1,249 @@
+"""The composition root: the only place where the parts meet. `create` makes the API, `keep` runs the keeper.
+
+Each API process owns its pools, key cache and policy snapshots; nothing is durable here. Every part gets plain values:
+settings are read in this module and by the command line alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.di import Provide
+
+from events.relay import Relay
+from events.stream import open_redis, stream_name
+from service import settings as configuration
+from service.audit.feed import Feed
+from service.audit.keeper_status import KeeperStatus, read_status
+from service.audit.log import Log
+from service.audit.opening import check_rights
+from service.audit.sealing import Sealer
+from service.authorization import policy_check
+from service.authorization.enforcement import Enforcement
+from service.authorization.policy_administration import PolicyAdministration
+from service.authorization.policy_versions import PolicyVersions
+from service.authorization.relationships import Relationships
+from service.database import Database
+from service.directory.actions import Directory
+from service.directory.people import People
+from service.errors import TimewardenError, TryLater
+from service.identity.issuer import Issuer
+from service.identity.tokens import Tokens
+from service.timesheets.actions import Timesheets
+from service.timesheets.relations import TIMESHEET
+from service.timesheets.upload import Uploads
+from service.web import metadata
+from service.web.authentication import Authentication, provide_ask
+from service.web.decisions import decision_routes
+from service.web.directory import directory_routes
+from service.web.documentation import documentation_routes, openapi_config
+from service.web.health import Part, Ready, health_routes
+from service.web.me import me_route
+from service.web.paging import Cursors
+from service.web.policies import policy_routes
+from service.web.problems import Problems
+from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
+from service.web.timesheets import timesheet_routes
+from service.web.uploads import upload_routes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from service.settings import Settings
+
+# A part of the keeper that said nothing for this many seconds does not run.
+SILENT_AFTER = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What one API process opens and closes."""
+
+    requests: Database
+    decisions: Database
+    loader: Database
+    policies: PolicyVersions
+    tokens: Tokens
+
+    @asynccontextmanager
+    async def running(self, _app: Litestar) -> AsyncIterator[None]:
+        """Open pools, refuse a role that could rewrite the log, load the policy and fetch keys; close it all after."""
+        databases = (self.requests, self.decisions, self.loader)
+        try:
+            for database in databases:
+                await database.open()
+            async with self.requests.connection() as connection:
+                await check_rights(connection)
+            await self.policies.start()
+            await self.tokens.start()
+            yield
+        finally:
+            await self.tokens.close()
+            for database in databases:
+                await database.close()
+
+    async def look(self) -> Ready:
+        """Readiness: database, policy and keys are needed; the keeper's parts are told of."""
+        parts: list[Part] = []
+        version: int | None = None
+        try:
+            version = self.policies.current().number
+            async with self.requests.connection() as connection:
+                statuses = await read_status(connection)
+            parts.append(Part("database", ready=True, needed=True, detail="answers"))
+            for one in statuses:
+                alive = one.ready and one.age < SILENT_AFTER
+                detail = one.detail if one.age < SILENT_AFTER else f"silent for {one.age:.0f} s"
+                parts.append(Part(one.part, ready=alive, needed=False, detail=detail))
+        except TryLater as error:
+            parts.append(Part("database", ready=False, needed=True, detail=error.public))
+        for state in self.tokens.states():
+            detail = "has keys" if state.usable else "has no keys yet"
+            parts.append(Part(f"keys of {state.issuer}", ready=state.usable, needed=True, detail=detail))
+        ready = all(one.ready for one in parts if one.needed)
+        return Ready("ready" if ready else "not ready", version, parts)
+
+
+def create() -> RequestFrame:
+    """The ASGI application of one API process, from the environment: what Granian is told to run."""
+    settings = configuration.load()
+    settings.need("database_url", "issuer", "audience", "cursor_key")
+    configure_log_lines(settings.log_level)
+    return build(settings)
+
+
+def build(settings: Settings) -> RequestFrame:
+    """Wire an API process from its settings."""
+
+    def database(name: str, size: int) -> Database:
+        return Database(
+            settings.database_url,
+            size=size,
+            timeout=settings.database_timeout,
+            lock_timeout=settings.lock_timeout,
+            name=name,
+        )
+
+    loader = database("policy", 1)
+    policies = PolicyVersions(loader, policy_check.load, timeout=settings.database_timeout)
+    api = Api(
+        requests=database("requests", settings.database_pool),
+        decisions=database("log", settings.log_pool),
+        loader=loader,
+        policies=policies,
+        tokens=Tokens([issuer_of(settings)]),
+    )
+    log = Log(api.decisions)
+    enforcement = Enforcement(api.requests, log, policies, Relationships([TIMESHEET]))
+    cursors = Cursors(settings.cursor_key)
+    timesheets = Timesheets(enforcement)
+    app = Litestar(
+        route_handlers=[
+            me_route(enforcement),
+            *timesheet_routes(timesheets, cursors),
+            *upload_routes(Uploads(enforcement)),
+            *decision_routes(enforcement, cursors),
+            *policy_routes(PolicyAdministration(enforcement, policies, policy_check.load), cursors),
+            *directory_routes(Directory(enforcement), cursors),
+            *health_routes(api.look),
+            *metadata.metadata_routes(settings.audience, [settings.issuer]),
+            *documentation_routes(),
+        ],
+        dependencies={"ask": Provide(provide_ask)},
+        middleware=[
+            RequestBounds(settings.max_body_bytes),
+            Authentication(api.tokens, People(api.requests, log).person_for),
+        ],
+        before_request=refuse_unknown_parameters,
+        exception_handlers=Problems(_metadata_url(settings)).handlers(),
+        cors_config=_cors(settings),
+        openapi_config=openapi_config(settings.public_url, settings.issuer),
+        request_max_body_size=settings.max_body_bytes,
+        lifespan=[api.running],
+        logging_config=None,
+    )
+    return RequestFrame(app)
+
+
+async def keep(settings: Settings, stop: asyncio.Event) -> None:
+    """Run the sealer and the relay until `stop`. Any number of keepers may run."""
+    settings.need("database_url", "redis_url")
+    database = Database(settings.database_url, size=4, timeout=settings.database_timeout, name="keeper")
+    await database.open()
+    redis = open_redis(settings.redis_url)
+    try:
+        feed = Feed(database)
+        epoch = (await feed.head()).epoch
+        relay = Relay(
+            redis,
+            stream_name(settings.event_stream, epoch),
+            settings.public_url or settings.audience or "urn:timewarden",
+            feed=feed.feed,
+            at=feed.at,
+            report=KeeperStatus(database, "relay").report,
+            log_errors=(TimewardenError,),
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Sealer(database).run(stop, settings.seal_interval))
+            group.create_task(relay.run(stop, settings.seal_interval))
+    finally:
+        await redis.aclose()
+        await database.close()
+
+
+def issuer_of(settings: Settings) -> Issuer:
+    """The one issuer whose tokens are taken."""
+    return Issuer(
+        name="main",
+        issuer=settings.issuer,
+        audience=settings.audience,
+        jwks_url=settings.jwks_url or None,
+        algorithms=frozenset(settings.listed("token_algorithms")),
+        accepted_types=frozenset(settings.listed("token_types")),
+        roles_claim=settings.roles_claim,
+    )
+
+
+def configure_log_lines(level: str) -> None:
+    """JSON log lines on standard error, the standard library's included; never a traceback with values."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.basicConfig(level=max(number, logging.INFO), stream=sys.stderr, format="%(message)s", force=True)
+    for noisy in ("httpx", "httpcore", "asyncio", "casbin"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _metadata_url(settings: Settings) -> str | None:
+    return settings.public_url.rstrip("/") + metadata.PATH if settings.public_url else None
+
+
+def _cors(settings: Settings) -> CORSConfig | None:
+    """Browser apps of the configured origins may call and may read what they need (RFC 9449 section 7.1 and ours)."""
+    origins = settings.listed("cors_origins")
+    if not origins:
+        return None
+    return CORSConfig(
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "If-Match", "X-Request-Id"],
+        expose_headers=["WWW-Authenticate", "ETag", "Link", "Location", "Decision-Id", "Decision-Leaf", "X-Request-Id"],
+    )

@@ -1,0 +1,169 @@
+"""Policy administration (PAP): propose, activate and read versions, each step decided by the policy and recorded.
+
+Owns no state: versions and the head live in Postgres. Checks run before a transaction is opened, in a thread, because
+they may take a second, and only for those who may do the step, so that nobody else can make us work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.audit.record import Kind, Record
+from service.authorization import policy_versions
+from service.authorization.changes import Answer, Change, Target
+from service.authorization.decision_point import Resource
+from service.errors import Conflict, NotFound, PolicyUnavailable, StaleExpectation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from service.audit.log import Log
+    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement import Enforcement
+    from service.authorization.engine import Snapshot
+    from service.authorization.permit import Permit
+    from service.authorization.policy_file import PolicyText
+    from service.authorization.policy_versions import PolicyVersion, PolicyVersions
+    from service.authorization.relationships import Seen
+    from service.database import Connection
+
+KIND = "policy"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionWithTexts:
+    """A version with everything that it was made of."""
+
+    version: PolicyVersion
+    text: PolicyText
+
+
+class PolicyAdministration:
+    """`check` reads, builds and tests a policy, raising PolicyRejected with every complaint."""
+
+    def __init__(
+        self, enforcement: Enforcement, versions: PolicyVersions, check: Callable[[PolicyText, int], Snapshot]
+    ) -> None:
+        self._enforcement = enforcement
+        self._versions = versions
+        self._check = check
+
+    async def list(self, ask: Ask, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
+        """Versions, newest first."""
+
+        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Sequence[PolicyVersion], list[str]]:
+            return await policy_versions.listed(connection, before=before, limit=limit), []
+
+        return await self._enforcement.read(ask, KIND, "read", load)
+
+    async def read(self, ask: Ask, number: int) -> Answer[VersionWithTexts]:
+        """One version with its texts. Raises NotFound."""
+
+        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[VersionWithTexts | None, list[str]]:
+            found = await policy_versions.listed(connection, before=number + 1, limit=1)
+            if not found or found[0].number != number:
+                return None, []
+            return VersionWithTexts(found[0], await policy_versions.text_of(connection, number)), []
+
+        answer = await self._enforcement.read(ask, KIND, "read", load)
+        if answer.value is None:
+            raise NotFound("There is no such policy version")
+        return Answer(answer.value, answer.receipt)
+
+    async def propose(self, ask: Ask, text: PolicyText, message: str) -> Answer[PolicyVersion]:
+        """Store a checked proposal under the next number; it decides nothing until it is activated."""
+
+        checked = False
+
+        async def work(change: Change) -> PolicyVersion:
+            if not checked:
+                raise PolicyUnavailable(cause="allowed only after the check was skipped")
+            version = await policy_versions.insert(
+                change.connection,
+                text,
+                message=message,
+                author_person=ask.principal.person,
+                author_client=ask.principal.client,
+            )
+            change.record(
+                "policy.proposed",
+                Resource(KIND, str(version.number)),
+                before={},
+                after={"number": version.number, "digest": version.digest, "parent": version.parent},
+                texts={"message": message},
+                kind=Kind.POLICY,
+            )
+            return version
+
+        if await self._enforcement.prospect(ask, KIND, "propose"):
+            await asyncio.to_thread(self._check, text, 0)
+            checked = True
+        return await self._enforcement.change(ask, KIND, "propose", Target(), work)
+
+    async def activate(self, ask: Ask, number: int, *, expected: int) -> Answer[PolicyVersion]:
+        """Make a version decide from now on, if `expected` is still the active one. An older version is rolled back to.
+
+        Whoever asks after this returned is decided by it, and no change commits under the former: the policy's lock is
+        held exclusively until the commit. Raises StaleExpectation, NotFound, PolicyRejected, Conflict.
+        """
+
+        async def work(change: Change) -> PolicyVersion:
+            if change.seen.version != expected:
+                raise StaleExpectation(f"Version {change.seen.version} is active, not {expected}")
+            if snapshot is None:
+                raise PolicyUnavailable(cause="allowed only after the check was skipped")
+            if number == expected:
+                raise Conflict(f"Version {number} is active already")
+            if not await policy_versions.move_head(change.connection, number, expected=expected):
+                raise StaleExpectation
+            change.record(
+                "policy.activated",
+                Resource(KIND, str(number)),
+                before={"active": expected},
+                after={"active": number, "digest": snapshot.digest},
+                kind=Kind.POLICY,
+            )
+            return (await policy_versions.listed(change.connection, before=number + 1, limit=1))[0]
+
+        snapshot = await self._checked(number) if await self._enforcement.prospect(ask, KIND, "activate") else None
+        answer = await self._enforcement.change(ask, KIND, "activate", Target(id=str(number)), work, exclusively=True)
+        if snapshot is not None:
+            self._versions.keep(snapshot)
+        await self._versions.at(number)
+        return answer
+
+    async def _checked(self, number: int) -> Snapshot:
+        """Check a stored version again: the code's laws may be newer than the proposal."""
+        async with self._versions.connection() as connection:
+            text = await policy_versions.text_of(connection, number)
+        return await asyncio.to_thread(self._check, text, number)
+
+
+async def bootstrap(
+    connection: Connection, log: Log, text: PolicyText, check: Callable[[PolicyText, int], Snapshot], at: datetime
+) -> PolicyVersion:
+    """Make the first version, checked and active, inside the caller's transaction, as the owner of the database.
+
+    Raises Conflict when there is a version already: from then on the API is the only way. Raises PolicyRejected.
+    """
+    if await policy_versions.listed(connection, before=None, limit=1):
+        raise Conflict("There is a policy already; propose a new version through the API")
+    snapshot = check(text, 1)
+    version = await policy_versions.insert(
+        connection, text, message="First version, from files", author_person=None, author_client="system"
+    )
+    await policy_versions.found_head(connection, version.number)
+    body = {
+        "decided_at": at,
+        "event": "policy.bootstrapped",
+        "action": "activate",
+        "resource": {"kind": KIND, "id": "1"},
+        "policy": {"version": version.number, "digest": snapshot.digest},
+    }
+    await log.append([Record.make(Kind.SYSTEM, body)], connection)
+    return version
+
+

@@ -1,0 +1,34 @@
+"""Answers: a body, and the headers that prove its decision. Pure: owns no state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from litestar import Response
+
+from service.web.preconditions import etag
+
+if TYPE_CHECKING:
+    from service.audit.log import Receipt
+
+T = TypeVar("T")
+
+
+def answered(
+    body: T,
+    receipt: Receipt,
+    *,
+    status: int = 200,
+    version: int | None = None,
+    location: str | None = None,
+    next_page: str | None = None,
+) -> Response[T]:
+    """A response with Decision-Id and Decision-Leaf, and where they apply ETag, Location and Link (RFC 8288)."""
+    headers = {"Decision-Id": str(receipt.uid), "Decision-Leaf": receipt.leaf}
+    if version is not None:
+        headers["ETag"] = etag(version)
+    if location is not None:
+        headers["Location"] = location
+    if next_page is not None:
+        headers["Link"] = f'<{next_page}>; rel="next"'
+    return Response(body, status_code=status, headers=headers)

@@ -1,0 +1,62 @@
+"""Who asks: from the Authorization headers to an Ask in the request's state, before any body is read.
+
+An ASGI middleware on every route but the public ones, which are listed here and nowhere else. Owns no state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from litestar.middleware import ASGIMiddleware
+
+from service.authorization.decision_record import Ask
+from service.errors import MalformedRequest
+from service.identity.principal import PrincipalKind
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from uuid import UUID
+
+    from litestar import Request
+    from litestar.types import ASGIApp, Receive, Scope, Send
+
+    from service.identity.tokens import Tokens
+
+# Routes that answer without a decision (design, promise 1): health, well-known metadata, the OpenAPI document and page.
+PUBLIC: Final = frozenset(
+    {"/", "/health/live", "/health/ready", "/.well-known/oauth-protected-resource", "/openapi.json", "/docs"}
+)
+
+
+class Authentication(ASGIMiddleware):
+    """`tokens` verifies; `person_for` gives the person behind (issuer, subject, client), made on first valid use."""
+
+    def __init__(self, tokens: Tokens, person_for: Callable[[str, str, str], Awaitable[UUID]]) -> None:
+        self._tokens = tokens
+        self._person_for = person_for
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        template = scope.get("path_template", "")
+        if scope["type"] == "http" and template not in PUBLIC:
+            if _names_a_token(scope["query_string"]):
+                # RFC 9700 section 4.3.2: a token in a URL ends in logs and histories.
+                raise MalformedRequest("Send the token in the Authorization header, never in the URL")
+            headers = [value for name, value in scope["headers"] if name == b"authorization"]
+            principal = await self._tokens.verify(headers)
+            if principal.kind is PrincipalKind.USER:
+                person = await self._person_for(principal.issuer, principal.subject, principal.client)
+                principal = replace(principal, person=person)
+            state: dict[str, Any] = scope["state"]
+            state["ask"] = Ask(principal, state["request_id"], scope["method"], template)
+        await next_app(scope, receive, send)
+
+
+async def provide_ask(request: Request[Any, Any, Any]) -> Ask:
+    """The dependency that handlers name `ask`."""
+    ask: Ask = request.scope["state"]["ask"]
+    return ask
+
+
+def _names_a_token(query: bytes) -> bool:
+    return any(part.split(b"=", 1)[0] == b"access_token" for part in query.split(b"&"))

@@ -1,0 +1,49 @@
+"""Health: `live` says that the process answers, `ready` that it can decide and record. Public, without a decision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar import Response, get
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class Live(msgspec.Struct):
+    """The process answers."""
+
+    status: str = "live"
+
+
+class Part(msgspec.Struct):
+    """One thing that readiness depends on, or, if not `needed`, only tells of."""
+
+    name: str
+    ready: bool
+    needed: bool
+    detail: str
+
+
+class Ready(msgspec.Struct):
+    """Whether this replica can decide and record now, part by part."""
+
+    status: str
+    policy_version: int | None
+    parts: list[Part]
+
+
+def health_routes(look: Callable[[], Awaitable[Ready]]) -> list[Any]:
+    """The two handlers; `look` asks every part, within its bounds."""
+
+    @get("/health/live", summary="Does the process answer", tags=["Health"])
+    async def live() -> Live:
+        return Live()
+
+    @get("/health/ready", summary="Can this replica decide and record", tags=["Health"])
+    async def ready() -> Response[Ready]:
+        found = await look()
+        return Response(found, status_code=200 if found.status == "ready" else 503)
+
+    return [live, ready]

@@ -1,0 +1,54 @@
+"""Small shapes that requests share: ids in paths, times and texts in queries. Pure: owns no state."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from service.errors import FieldError, InvalidField
+
+
+def uuid_of(text: str, field: str) -> UUID:
+    """A UUID in its usual spelling. Raises InvalidField that names `field`."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        found = None
+    if found is None or str(found) != text.lower():
+        raise InvalidField(FieldError(field, "must be a UUID such as 0198c0de-0000-7000-8000-000000000000"))
+    return found
+
+
+def optional_uuid(text: str | None, field: str) -> UUID | None:
+    """As `uuid_of`, where the parameter may be left out."""
+    return None if text is None else uuid_of(text, field)
+
+
+def optional_time(text: str | None, field: str) -> datetime | None:
+    """An RFC 3339 time with its offset. Raises InvalidField that names `field`."""
+    if text is None:
+        return None
+    try:
+        # A `+` in a query string that nobody escaped arrives as a space.
+        found = datetime.fromisoformat(text.replace(" ", "+")).astimezone(UTC)
+    except (ValueError, OverflowError):
+        found = None
+    if found is None or "T" not in text.upper() or datetime.fromisoformat(text.replace(" ", "+")).tzinfo is None:
+        raise InvalidField(FieldError(field, "must be an RFC 3339 time with an offset, such as 2026-11-23T09:00:00Z"))
+    return found
+
+
+def plain_text(text: str, field: str) -> str:
+    """Text that can be stored and compared: no NUL, no lone surrogate. Raises InvalidField that names `field`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidField(FieldError(field, "holds characters that are not text")) from None
+    if "\x00" in text:
+        raise InvalidField(FieldError(field, "holds a NUL character"))
+    return text
+
+
+def optional_plain_text(text: str | None, field: str) -> str | None:
+    """As `plain_text`, where the parameter may be left out."""
+    return None if text is None else plain_text(text, field)

@@ -1,0 +1,149 @@
+"""/v1/policies: read versions, propose one, activate one, all while the service runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from litestar import Response, get, post
+from litestar.params import Parameter
+
+from service.authorization.decision_record import Ask  # noqa: TC001 — Litestar reads handler signatures
+from service.authorization.policy_file import PolicyText
+from service.errors import FieldError, InvalidField
+from service.web.answers import answered
+from service.web.operations import BODY, COMMON, ROW, operation
+from service.web.paging import DEFAULT_LIMIT, MOST
+from service.web.parameters import plain_text
+
+if TYPE_CHECKING:
+    from service.authorization.policy_administration import PolicyAdministration
+    from service.authorization.policy_versions import PolicyVersion
+    from service.web.paging import Cursors
+
+LISTING = "policy versions"
+TAG = "Policy"
+
+
+class Proposal(msgspec.Struct, forbid_unknown_fields=True):
+    """A whole policy, as its files' texts: `model` (model.conf), `rules` (policy.csv), `vocabulary` (vocabulary.toml) and
+    `cases` (file name to text). `message` says why."""
+
+    message: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    model: Annotated[str, msgspec.Meta(max_length=20_000)]
+    rules: Annotated[str, msgspec.Meta(max_length=1_000_000)]
+    vocabulary: Annotated[str, msgspec.Meta(max_length=200_000)]
+    cases: dict[str, str]
+
+
+class Activation(msgspec.Struct, forbid_unknown_fields=True):
+    """`expected_active` is the version that you believe to be active now: another one is answered with 409."""
+
+    expected_active: Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647)]
+
+
+class VersionBody(msgspec.Struct):
+    """A policy version. `author` is the person's id, or null when a client acted for itself."""
+
+    number: int
+    digest: str
+    parent: int | None
+    message: str
+    author: str | None
+    author_client: str
+    proposed_at: str
+    active: bool
+
+
+class VersionTexts(VersionBody):
+    """A policy version with its texts."""
+
+    model: str
+    rules: str
+    vocabulary: str
+    cases: dict[str, str]
+
+
+class VersionPage(msgspec.Struct):
+    """Versions, newest first. `next_cursor` is null on the last page."""
+
+    items: list[VersionBody]
+    next_cursor: str | None
+
+
+def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> list[Any]:
+    """The handlers, bound to their use cases."""
+
+    @get("/v1/policies/versions", **operation("List policy versions", scope="read:policies", problems=COMMON, tag=TAG))
+    async def list_versions(
+        ask: Ask,
+        cursor: Annotated[str | None, Parameter(max_length=600)] = None,
+        limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
+    ) -> Response[VersionPage]:
+        after = cursors.read(LISTING, {}, cursor)
+        answer = await administration.list(ask, before=int(after[0]) if after else None, limit=limit + 1)
+        page = answer.value[:limit]
+        following = cursors.make(LISTING, {}, [page[-1].number]) if len(answer.value) > limit else None
+        return answered(VersionPage([VersionBody(**_members(one)) for one in page], following), answer.receipt)
+
+    @get("/v1/policies/versions/{number:str}", **operation("Read a version", scope="read:policies", problems=ROW, tag=TAG))
+    async def read_version(ask: Ask, number: str) -> Response[VersionTexts]:
+        answer = await administration.read(ask, _number(number))
+        text = answer.value.text
+        body = VersionTexts(
+            **_members(answer.value.version),
+            model=text.model,
+            rules=text.rules,
+            vocabulary=text.vocabulary,
+            cases=dict(text.cases),
+        )
+        return answered(body, answer.receipt)
+
+    @post(
+        "/v1/policies/versions",
+        **operation("Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG),
+    )
+    async def propose(ask: Ask, data: Proposal) -> Response[VersionBody]:
+        text = PolicyText(
+            model=plain_text(data.model, "model"),
+            rules=plain_text(data.rules, "rules"),
+            vocabulary=plain_text(data.vocabulary, "vocabulary"),
+            cases={plain_text(name, "cases"): plain_text(one, f"cases.{name}") for name, one in data.cases.items()},
+        )
+        answer = await administration.propose(ask, text, plain_text(data.message, "message"))
+        return answered(
+            VersionBody(**_members(answer.value)),
+            answer.receipt,
+            status=201,
+            location=f"/v1/policies/versions/{answer.value.number}",
+        )
+
+    @post(
+        "/v1/policies/versions/{number:str}/activate",
+        status_code=200,
+        **operation("Activate a version", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
+    )
+    async def activate(ask: Ask, number: str, data: Activation) -> Response[VersionBody]:
+        answer = await administration.activate(ask, _number(number), expected=data.expected_active)
+        return answered(VersionBody(**_members(answer.value)), answer.receipt)
+
+    return [list_versions, read_version, propose, activate]
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= 2_147_483_647 or len(text) > 10:  # noqa: PLR2004
+        raise InvalidField(FieldError("path.number", "must be a version's number, 1 or more"))
+    return int(text)
+
+
+def _members(one: PolicyVersion) -> dict[str, Any]:
+    return {
+        "number": one.number,
+        "digest": one.digest,
+        "parent": one.parent,
+        "message": one.message,
+        "author": str(one.author_person) if one.author_person else None,
+        "author_client": one.author_client,
+        "proposed_at": one.proposed_at.isoformat(),
+        "active": one.active,
+    }

@@ -1,0 +1,151 @@
+"""Errors become RFC 9457 problem documents: the one table from the error tree to HTTP. Pure: owns no state.
+
+The answer holds the public sentence, the slug and what helps to mend the request; causes and traces go to the log only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from litestar import Response
+from litestar.exceptions import (
+    ClientException,
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
+
+from service import errors
+from service.identity.challenges import challenge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from litestar import Request
+    from litestar.types import ExceptionHandlersMap
+
+PROBLEM_JSON: Final = "application/problem+json"
+log = structlog.get_logger("problems")
+
+# The most specific class of an error found here gives its status.
+STATUS: Final[Mapping[type[errors.TimewardenError], int]] = {
+    errors.MalformedRequest: 400,
+    errors.InvalidField: 422,
+    errors.BodyTooLarge: 413,
+    errors.HeadersTooLarge: 431,
+    errors.UnsupportedMediaType: 415,
+    errors.BadInput: 400,
+    errors.Unauthenticated: 401,
+    errors.NotFound: 404,
+    errors.Denied: 403,
+    errors.PreconditionRequired: 428,
+    errors.PreconditionFailed: 412,
+    errors.NotApplied: 409,
+    errors.PolicyRejected: 422,
+    errors.StaleExpectation: 409,
+    errors.TryLater: 503,
+    errors.TimewardenError: 500,
+}
+
+
+def status_of(kind: type[errors.TimewardenError]) -> int:
+    """The HTTP status of an error class: that of its nearest ancestor in the table."""
+    return next(STATUS[one] for one in kind.__mro__ if one in STATUS)
+
+
+class Problems:
+    """Exception handlers for an app. `resource_metadata` is the URL that challenges name, or None."""
+
+    def __init__(self, resource_metadata: str | None) -> None:
+        self._resource_metadata = resource_metadata
+
+    def handlers(self) -> ExceptionHandlersMap:
+        """What Litestar wants: exception class to handler."""
+        return {
+            errors.TimewardenError: self.answer,
+            HTTPException: lambda request, error: self.answer(request, of_framework(error)),
+            Exception: self.unexpected,
+        }
+
+    def answer(self, request: Request[Any, Any, Any], error: errors.TimewardenError) -> Response[dict[str, object]]:
+        """The problem document of an error of ours."""
+        status = status_of(type(error))
+        if error.cause or status >= 500:  # noqa: PLR2004
+            log.log(40 if status >= 500 else 20, "problem", slug=error.slug, cause=error.cause, status=status)  # noqa: PLR2004
+        body: dict[str, object] = {
+            "type": f"urn:timewarden:problem:{error.slug}",
+            "title": error.summary,
+            "status": status,
+            "detail": error.public,
+            **error.extra,
+        }
+        headers: dict[str, str] = {}
+        if (value := challenge(error, resource_metadata=self._resource_metadata)) is not None:
+            headers["WWW-Authenticate"] = value
+        if isinstance(error, errors.TryLater):
+            headers["Retry-After"] = str(error.retry_after)
+        if isinstance(error, _MethodNotAllowed):
+            headers["Allow"] = error.allow
+        if error.decision is not None:
+            headers["Decision-Id"], headers["Decision-Leaf"] = error.decision
+            body["decision_id"] = error.decision[0]
+        if request_id := request.scope.get("state", {}).get("request_id"):
+            body["request_id"] = request_id
+        return Response(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)
+
+    def unexpected(self, request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
+        """What nobody foresaw: told without detail, logged with its trace."""
+        log.error("unexpected error", exc_info=error)
+        return self.answer(request, errors.TimewardenError("Something went wrong on our side; the request id finds it"))
+
+
+def of_framework(error: HTTPException) -> errors.TimewardenError:
+    """Litestar's own exceptions as errors of our tree."""
+    if isinstance(error, ValidationException):
+        return _invalid(error)
+    if isinstance(error, NotFoundException):
+        return _NoSuchRoute()
+    if isinstance(error, MethodNotAllowedException):
+        return _MethodNotAllowed((error.headers or {}).get("Allow", ""))
+    if error.status_code == 413:  # noqa: PLR2004
+        return errors.BodyTooLarge()
+    if isinstance(error, ClientException):
+        return errors.MalformedRequest(_sentence(str(error.detail)))
+    return errors.TimewardenError(cause=type(error).__name__)
+
+
+class _NoSuchRoute(errors.NotFound):
+    slug = "no-such-route"
+    summary = "There is nothing at this path; the routes are listed in /openapi.json"
+
+
+class _MethodNotAllowed(errors.BadInput):
+    slug = "method-not-allowed"
+    summary = "This path does not take that method"
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(f"{self.summary}; it takes {allow}" if allow else self.summary)
+        self.allow = allow
+
+
+def _invalid(error: ValidationException) -> errors.TimewardenError:
+    found = []
+    for one in error.extra if isinstance(error.extra, list) else []:
+        if isinstance(one, dict):
+            where = str(one.get("source", "")).removeprefix("ParamType.").lower()
+            name = str(one.get("key", "")) or "body"
+            path = name if where in {"", "body"} else f"{where}.{name}"
+            found.append(errors.FieldError(path, _sentence(str(one.get("message", "is not valid")))))
+    if not found:
+        return errors.MalformedRequest(_sentence(str(error.detail)))
+    return errors.InvalidField(*found)
+
+
+def _sentence(text: str) -> str:
+    """A framework's message without the caller's own bytes in excess, and without line breaks."""
+    return " ".join(text.split())[:300]
+
+
+STATUS = {**STATUS, _MethodNotAllowed: 405}  # type: ignore[misc]  # the class stands below the table that needs it

@@ -1,0 +1,113 @@
+"""Every request's frame: its id, its log line, the bounds of its headers and body, and the headers of every answer.
+
+Owns no state. What is refused here is refused before anything is decided, so it is logged and not recorded.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
+from litestar.middleware import ASGIMiddleware
+from uuid_utils.compat import uuid7
+
+from service.errors import BodyTooLarge, FieldError, HeadersTooLarge, InvalidField, UnsupportedMediaType
+
+if TYPE_CHECKING:
+    from litestar import Litestar, Request
+    from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger("requests")
+MAX_HEADER_BYTES: Final = 32_768
+MAX_URL_BYTES: Final = 8_192
+WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+ALWAYS: Final = {
+    "Cache-Control": "no-store",
+    "Vary": "Authorization, Origin",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+
+
+class RequestFrame:
+    """The ASGI application that is served: it wraps `app`, so that also unknown routes get an id and a log line."""
+
+    def __init__(self, app: Litestar) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        started = time.perf_counter()
+
+        async def send_framed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableScopeHeaders.from_message(message)
+                for name, value in ALWAYS.items():
+                    headers.setdefault(name, value)
+                headers["X-Request-Id"] = request_id
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    route=scope.get("path_template", ""),
+                    status=message["status"],
+                    milliseconds=round((time.perf_counter() - started) * 1000, 1),
+                    decision=headers.get("Decision-Id"),
+                )
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            await self.app(scope, receive, send_framed)
+
+
+class RequestBounds(ASGIMiddleware):
+    """Refuses what is too large or of another media type, before the token is looked at. `max_body_bytes` bounds what a
+    request may declare; Litestar bounds what it really sends."""
+
+    scopes = (ScopeType.HTTP,)
+
+    def __init__(self, max_body_bytes: int) -> None:
+        self._max_body_bytes = max_body_bytes
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        headers = scope["headers"]
+        if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
+            raise HeadersTooLarge
+        if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
+            raise HeadersTooLarge("The URL is too long")
+        length = next((value for name, value in headers if name == b"content-length"), b"0")
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            raise BodyTooLarge(f"The request body may have {self._max_body_bytes} bytes at the most")
+        chunked = any(name == b"transfer-encoding" for name, _ in headers)
+        if scope["method"] in WITH_BODY and (chunked or (length.isdigit() and int(length) > 0)):
+            kind = next((value for name, value in headers if name == b"content-type"), b"")
+            if kind.split(b";")[0].strip().lower() not in {b"application/json", b""}:
+                raise UnsupportedMediaType("Send the body as application/json")
+        await next_app(scope, receive, send)
+
+
+async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
+    """A `before_request` hook: query parameters that the route does not take, or takes once, are refused by name."""
+    signature = request.route_handler.parsed_fn_signature.parameters
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name not in signature:
+            raise InvalidField(FieldError(f"query.{name[:64]}", "is not a parameter of this route"))
+        if name in seen:
+            raise InvalidField(FieldError(f"query.{name}", "may be given only once"))
+        seen.add(name)
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's own id when it is short and plain, otherwise a new one."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given.decode() if _REQUEST_ID.fullmatch(given) else str(uuid7())
