@@ -161,8 +161,8 @@ CHALLENGES: dict[str, tuple[TimewardenError, str | None]] = {
     "a scope that is lacking": (
         InsufficientScope(["read:timesheets"]),
         (
-            'Bearer realm="example", error="insufficient_scope", error_description="This needs the scope read:timesheets",'
-            ' scope="read:timesheets"'
+            'Bearer realm="example", error="insufficient_scope",'
+            ' error_description="This needs the scope read:timesheets", scope="read:timesheets"'
         ),
     ),
     "the first example of 9470 section 3": (
