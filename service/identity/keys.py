@@ -31,14 +31,14 @@ _MAX_ABSENT = 1000
 
 @dataclass(frozen=True, slots=True)
 class KeyTiming:
-    """Seconds. `cool_down`: between two refreshes for unknown key ids; `absent_for`: how long a key id that was just
-    looked for starts no refresh; `shortest`, `longest`: bounds of what the server's max-age may say; `stale_limit`: how
-    long after the last good answer keys are used while refreshing fails; `first_retry`, `longest_retry`: on failure;
-    `refresh_at_share`: the part of the keys' life after which they are fetched anew.
+    """Seconds. `cool_down`: between two refreshes for unknown key ids; `absent_for`: how long a key id that was looked
+    for in vain starts no refresh; `shortest`, `longest`: bounds of what the server's max-age may say; `stale_limit`:
+    how long after the last good answer keys are used while refreshing fails; `first_retry`, `longest_retry`: on
+    failure; `refresh_at_share`: the part of the keys' life after which they are fetched anew.
     """
 
     cool_down: float = 30.0
-    absent_for: float = 120.0
+    absent_for: float = 60.0
     shortest: float = 60.0
     longest: float = 86_400.0
     stale_limit: float = 86_400.0
@@ -150,18 +150,24 @@ class KeySet:
 
     async def _look_again(self, kid: str | None, algorithm: str) -> None:
         """Refresh for a key id that is not there: joining a refresh under way, else at most once in a cool-down."""
+        if self._flight is not None:
+            await self._refresh()
+            return
         now = self._clock()
-        if self._flight is None:
-            if now < self._absent.get((kid, algorithm), now):
-                return
-            if self._last_kid_refresh is not None and now - self._last_kid_refresh < self._timing.cool_down:
-                return
-            self._last_kid_refresh = now
-            # One stuck client repeats one key id: remembered, it does not use up the cool-down of all others.
-            while len(self._absent) >= _MAX_ABSENT:
-                del self._absent[next(iter(self._absent))]
-            self._absent[(kid, algorithm)] = now + self._timing.absent_for
+        if now < self._absent.get((kid, algorithm), now):
+            return
+        if self._last_kid_refresh is not None and now - self._last_kid_refresh < self._timing.cool_down:
+            return
+        self._last_kid_refresh = now
         await self._refresh()
+        if self._last_failure is None:
+            self._remember_absent((kid, algorithm), now + self._timing.absent_for)
+
+    def _remember_absent(self, wanted: tuple[str | None, str], until: float) -> None:
+        """One stuck client repeats one key id: remembered, it does not use up the cool-down of all others."""
+        while len(self._absent) >= _MAX_ABSENT:
+            del self._absent[next(iter(self._absent))]
+        self._absent[wanted] = until
 
     def _young_enough(self) -> bool:
         return self._clock() - self._fetched_at <= self._timing.stale_limit

@@ -120,6 +120,18 @@ async def test_one_client_that_repeats_an_unknown_key_id_does_not_use_up_the_coo
     assert (await keys.find("rsa-2", "RS256")).kid == "rsa-2"
 
 
+async def test_a_key_id_looked_for_while_the_issuer_was_down_is_looked_for_again_after_the_cool_down() -> None:
+    source, clock = HeldKeys(good_jwks()), Clock()
+    keys = key_set(source, clock, cool_down=30)
+    await keys.find("rsa-1", "RS256")
+    source.body = None
+    with pytest.raises(InvalidToken):
+        await keys.find("rsa-2", "RS256")
+    source.body = second_jwks()
+    clock.now += 31
+    assert (await keys.find("rsa-2", "RS256")).kid == "rsa-2"
+
+
 async def test_the_memory_of_absent_key_ids_is_bounded() -> None:
     keys = key_set(HeldKeys(good_jwks()), Clock(), cool_down=0)
     for number in range(1100):
