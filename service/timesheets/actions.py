@@ -1,0 +1,202 @@
+"""What people and clients do with timesheets: one use case for each action, all through enforcement.
+
+Owns no state. Whoever asks is told by `Ask`; the owner of a new sheet is that person, never somebody from a body.
+`expect` judges the version that the caller has seen (If-Match) and raises PreconditionRequired or PreconditionFailed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from uuid_utils.compat import uuid7
+
+from service.authorization.changes import Answer, Target
+from service.authorization.relationships import asker
+from service.errors import Conflict, NotFound
+from service.timesheets import store, timesheet
+from service.timesheets.changed import changed, facts_of, resource_of
+from service.timesheets.entry import Entry, check_hours, check_reason, check_week
+from service.timesheets.relations import KIND
+from service.timesheets.timesheet import By, Timesheet
+from service.timesheets.upload import upload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date
+    from uuid import UUID
+
+    from service.authorization.changes import AnswerToAll, Change
+    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement import Enforcement, Expect
+    from service.authorization.permit import Permit
+    from service.authorization.relationships import Seen
+    from service.authorization.visibility import Visibility
+    from service.database import Connection
+    from service.timesheets.entry import Hours
+    from service.timesheets.store import Filters, Page, Place
+    from service.timesheets.upload import Row, RowResult
+
+    Move = Callable[[Timesheet], Timesheet]
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A sheet, and the entry in it that was added or replaced."""
+
+    sheet: Timesheet
+    entry: Entry
+
+
+class Timesheets:
+    """Every method raises Denied, TryLater and what it names; a change also NotApplied."""
+
+    def __init__(self, enforcement: Enforcement) -> None:
+        self._enforcement = enforcement
+
+    async def create(self, ask: Ask, period_start: date, time_zone: str) -> Answer[Timesheet]:
+        """Open the asker's own sheet for the week from `period_start`. Raises InvalidField, Conflict."""
+        check_week(period_start, time_zone)
+        owner = by(ask).person
+
+        async def work(change: Change) -> Timesheet:
+            if change.row is not None:
+                raise Conflict(
+                    "There is already a timesheet for this person and week", extra={"timesheet": str(change.row["id"])}
+                )
+            if owner is None:
+                raise Conflict("A client that acts for itself has no hours of its own")
+            sheet = Timesheet(
+                id=uuid7(), owner=owner, period_start=period_start, time_zone=time_zone, last_editor=owner
+            )
+            sheet = await store.create(change.permit, change.connection, sheet)
+            change.record("timesheet.created", resource_of(sheet), before={}, after=facts_of(sheet))
+            return sheet
+
+        target = Target() if owner is None else Target(lock=store.lock_week(owner, period_start), owner=owner)
+        return await self._enforcement.change(ask, KIND, "create", target, work)
+
+    async def read(self, ask: Ask, sheet_id: UUID) -> Answer[Timesheet]:
+        """One sheet with its entries."""
+
+        async def load(permit: Permit, seen: Seen, _: Connection) -> tuple[Timesheet, Sequence[str]]:
+            if seen.row is None:
+                raise NotFound
+            return store.sheet_of_row(permit, seen.row), [str(sheet_id)]
+
+        return await self._enforcement.read(ask, KIND, "read", load, row_id=sheet_id)
+
+    async def list(self, ask: Ask, filters: Filters, *, after: Place | None = None, limit: int = 50) -> Answer[Page]:
+        """A page of what single reads would show to the asker; newest period first."""
+
+        async def query(visibility: Visibility, connection: Connection) -> tuple[Page, Sequence[str]]:
+            page = await store.page(visibility, connection, filters, after=after, limit=limit)
+            return page, [str(one.id) for one in page.items]
+
+        return await self._enforcement.list(ask, KIND, "read", query)
+
+    async def add_entry(self, ask: Ask, sheet_id: UUID, expect: Expect, hours: Hours) -> Answer[Edited]:
+        """Raises InvalidField, also for a day out of the period or with more than 1,440 minutes."""
+        check_hours(hours)
+        entry = Entry.of(hours, uuid7())
+        answer = await self._edit(ask, sheet_id, expect, lambda sheet: timesheet.add(sheet, entry, by(ask)))
+        return _edited(answer, entry.id)
+
+    async def replace_entry(
+        self, ask: Ask, sheet_id: UUID, expect: Expect, entry_id: UUID, hours: Hours
+    ) -> Answer[Edited]:
+        """As `add_entry`, in place of an entry. Raises NotFound when the sheet has no such entry."""
+        check_hours(hours)
+        answer = await self._edit(
+            ask, sheet_id, expect, lambda sheet: timesheet.replace_entry(sheet, entry_id, hours, by(ask))
+        )
+        return _edited(answer, entry_id)
+
+    async def remove_entry(self, ask: Ask, sheet_id: UUID, expect: Expect, entry_id: UUID) -> Answer[Timesheet]:
+        """Raises NotFound when the sheet has no such entry."""
+        return await self._edit(ask, sheet_id, expect, lambda sheet: timesheet.remove(sheet, entry_id, by(ask)))
+
+    async def delete(self, ask: Ask, sheet_id: UUID, expect: Expect) -> Answer[None]:
+        """Remove a sheet with its entries."""
+
+        async def work(change: Change) -> None:
+            sheet = _locked(change)
+            timesheet.delete(sheet)
+            await store.delete(change.permit, change.connection, sheet)
+            change.record("timesheet.deleted", resource_of(sheet), before=facts_of(sheet), after={})
+
+        return await self._enforcement.change(ask, KIND, "delete", _known(sheet_id), work, expect=expect)
+
+    async def submit(self, ask: Ask, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
+        """Raises Conflict for a sheet without entries."""
+        return await self._move(ask, "submit", sheet_id, expect, lambda sheet: timesheet.submit(sheet, by(ask)))
+
+    async def withdraw(self, ask: Ask, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
+        """Take a submitted sheet back to draft."""
+        return await self._move(ask, "withdraw", sheet_id, expect, timesheet.withdraw)
+
+    async def approve(self, ask: Ask, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
+        """Nobody approves what is theirs or what they entered or submitted, whatever the policy says: Forbidden."""
+        return await self._move(ask, "approve", sheet_id, expect, lambda sheet: timesheet.approve(sheet, by(ask)))
+
+    async def reject(self, ask: Ask, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
+        """Raises InvalidField for a reason that is empty or longer than 1,000 characters."""
+        check_reason(reason)
+        return await self._move(ask, "reject", sheet_id, expect, lambda sheet: timesheet.reject(sheet, reason))
+
+    async def reopen(self, ask: Ask, sheet_id: UUID, expect: Expect, reason: str | None = None) -> Answer[Timesheet]:
+        """Take an approval back: the sheet is a draft again. Raises InvalidField as `reject`."""
+        if reason is not None:
+            check_reason(reason)
+        return await self._move(ask, "reopen", sheet_id, expect, lambda sheet: timesheet.reopen(sheet, reason))
+
+    async def upload(self, ask: Ask, rows: Sequence[Row]) -> AnswerToAll[Sequence[RowResult]]:
+        """Import rows for many owners, all or nothing; see `upload`."""
+        return await upload(self._enforcement, ask, rows)
+
+    async def _edit(self, ask: Ask, sheet_id: UUID, expect: Expect, move: Move) -> Answer[Timesheet]:
+        return await self._change(ask, ("edit", "timesheet.edited"), sheet_id, expect, move)
+
+    async def _move(self, ask: Ask, action: str, sheet_id: UUID, expect: Expect, move: Move) -> Answer[Timesheet]:
+        return await self._change(ask, (action, EVENTS[action]), sheet_id, expect, move)
+
+    async def _change(
+        self, ask: Ask, names: tuple[str, str], sheet_id: UUID, expect: Expect, move: Move
+    ) -> Answer[Timesheet]:
+        action, event = names
+
+        async def work(change: Change) -> Timesheet:
+            before = _locked(change)
+            after = await store.save(change.permit, change.connection, before, move(before))
+            changed(change, event, before, after)
+            return after
+
+        return await self._enforcement.change(ask, KIND, action, _known(sheet_id), work, expect=expect)
+
+
+EVENTS = {
+    "submit": "timesheet.submitted",
+    "withdraw": "timesheet.withdrawn",
+    "approve": "timesheet.approved",
+    "reject": "timesheet.rejected",
+    "reopen": "timesheet.reopened",
+}
+
+
+def by(ask: Ask) -> By:
+    """Who acts: the person, or the client that acts for itself."""
+    return By(*asker(ask.principal))
+
+
+def _known(sheet_id: UUID) -> Target:
+    return Target(str(sheet_id), store.lock(sheet_id), must_exist=True)
+
+
+def _locked(change: Change) -> Timesheet:
+    if change.row is None:
+        raise NotFound
+    return store.sheet_of_row(change.permit, change.row)
+
+
+def _edited(answer: Answer[Timesheet], entry_id: UUID) -> Answer[Edited]:
+    return Answer(Edited(answer.value, answer.value.entry(entry_id)), answer.receipt)

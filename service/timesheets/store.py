@@ -1,0 +1,244 @@
+"""SQL of timesheets and entries. Postgres owns them; the database's constraints are the last word.
+
+Every function takes a Permit or a Visibility, which enforcement alone can make, except the locks, which tell nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import asyncpg
+
+from service.errors import Conflict
+from service.timesheets.entry import Entry
+from service.timesheets.relations import KIND, ROW
+from service.timesheets.timesheet import TRANSITIONS, State, Timesheet
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from service.authorization.permit import Permit
+    from service.authorization.visibility import Visibility
+    from service.database import Connection
+
+Place = tuple[date, UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which sheets a list is narrowed to; `since` and `until` are days, and a sheet counts that has any day between."""
+
+    owner: UUID | None = None
+    state: State | None = None
+    since: date | None = None
+    until: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Sheets, newest period first. `after` is the place to go on from, None on the last page."""
+
+    items: tuple[Timesheet, ...]
+    after: Place | None
+
+
+def lock(sheet_id: UUID) -> Callable[[Connection], Awaitable[UUID | None]]:
+    """For a Target: locks a sheet until the transaction ends."""
+
+    async def locking(connection: Connection) -> UUID | None:
+        # The sheet's id, once nobody else is changing it.
+        found: UUID | None = await connection.fetchval("SELECT id FROM timesheet WHERE id = $1 FOR UPDATE", sheet_id)
+        return found
+
+    return locking
+
+
+def lock_week(owner: UUID, period_start: date) -> Callable[[Connection], Awaitable[UUID | None]]:
+    """For a Target: locks a person's week, whether or not it has a sheet yet, so that two makers go one by one."""
+
+    async def locking(connection: Connection) -> UUID | None:
+        # Two weeks with the same hash only wait for one another.
+        await connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{KIND} {owner} {period_start}"
+        )
+        # The week's sheet, if it has one.
+        found: UUID | None = await connection.fetchval(
+            "SELECT id FROM timesheet WHERE owner_id = $1 AND period_start = $2 FOR UPDATE", owner, period_start
+        )
+        return found
+
+    return locking
+
+
+def sheet_of_row(permit: Permit, row: asyncpg.Record) -> Timesheet:
+    """The sheet in a row that was seen for this permit."""
+    permit.covers(KIND, "read", *TRANSITIONS)
+    return _sheet(row)
+
+
+async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Timesheet:
+    """Store a new sheet with its entries. Raises Conflict when the owner has one for that week, or does not exist."""
+    permit.covers(KIND, "create", "upload")
+    if permit.decision.request.resource.owner != sheet.owner:
+        raise PermissionError("the permit is for another owner")
+    with _constraints():
+        # A new sheet; the database sets its times.
+        row = await connection.fetchrow(
+            "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version, last_editor,"
+            " submitter, uploader, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+            " RETURNING created_at, updated_at",
+            sheet.id,
+            sheet.owner,
+            sheet.period_start,
+            sheet.period_end,
+            sheet.time_zone,
+            sheet.state,
+            sheet.version,
+            sheet.last_editor,
+            sheet.submitter,
+            sheet.uploader,
+            sheet.reason,
+        )
+        await _write_entries(connection, sheet, sheet.entries)
+    return _timed(sheet, row)
+
+
+async def save(permit: Permit, connection: Connection, before: Timesheet, after: Timesheet) -> Timesheet:
+    """Store what changed between two versions of a sheet. Raises Conflict when the stored one is not `before`."""
+    _mine(permit, after)
+    known = {one.id: one for one in before.entries}
+    kept = {one.id for one in after.entries}
+    with _constraints():
+        # Each change is made from the version that was locked, and from no other.
+        row = await connection.fetchrow(
+            "UPDATE timesheet SET state = $3, version = $4, last_editor = $5, submitter = $6, uploader = $7,"
+            " reason = $8, updated_at = clock_timestamp() WHERE id = $1 AND version = $2"
+            " RETURNING created_at, updated_at",
+            after.id,
+            before.version,
+            after.state,
+            after.version,
+            after.last_editor,
+            after.submitter,
+            after.uploader,
+            after.reason,
+        )
+        if gone := [one for one in known if one not in kept]:
+            # Entries that are there no longer.
+            await connection.execute("DELETE FROM entry WHERE timesheet_id = $1 AND id = ANY($2)", after.id, gone)
+        await _write_entries(connection, after, [one for one in after.entries if known.get(one.id) != one])
+    return _timed(after, row)
+
+
+async def delete(permit: Permit, connection: Connection, sheet: Timesheet) -> None:
+    """Remove a sheet with its entries; the log keeps what it was."""
+    _mine(permit, sheet)
+    # Entries go with their sheet.
+    await connection.execute("DELETE FROM timesheet WHERE id = $1 AND version = $2", sheet.id, sheet.version)
+
+
+async def page(
+    visibility: Visibility, connection: Connection, filters: Filters, *, after: Place | None, limit: int
+) -> Page:
+    """At most `limit` of the visible sheets, from behind the place `after`."""
+    if (visibility.kind, visibility.action) != (KIND, "read"):
+        raise PermissionError("the visibility is of something else")
+    asked = {
+        "r.owner_id = {}::uuid": filters.owner,
+        "r.state = {}::text": filters.state,
+        "r.period_start >= {}::date - 6": filters.since,
+        "r.period_start <= {}::date": filters.until,
+        "(r.period_start, r.id) < ({}::date, {}::uuid)": after,
+    }
+    parameters: list[object] = [*visibility.parameters, limit + 1]
+    conditions = [visibility.condition]
+    for template, wanted in asked.items():
+        if wanted is not None:
+            values = wanted if isinstance(wanted, tuple) else (wanted,)
+            first = len(parameters) + 1
+            conditions.append(template.format(*(f"${first + place}" for place in range(len(values)))))
+            parameters += values
+    # Visible sheets in keyset order, one more than asked so as to know whether there are more; entries for these alone.
+    rows = await connection.fetch(
+        f"SELECT {ROW} FROM (SELECT r.* FROM timesheet AS r WHERE {' AND '.join(conditions)}"
+        " ORDER BY r.period_start DESC, r.id DESC LIMIT $3) AS r ORDER BY r.period_start DESC, r.id DESC",
+        *parameters,
+    )
+    items = tuple(_sheet(row) for row in rows[:limit])
+    return Page(items, (items[-1].period_start, items[-1].id) if len(rows) > limit else None)
+
+
+async def _write_entries(connection: Connection, sheet: Timesheet, entries: list[Entry] | tuple[Entry, ...]) -> None:
+    if not entries:
+        return
+    # Entries that are new or changed.
+    await connection.executemany(
+        "INSERT INTO entry (id, timesheet_id, day, project, minutes, note, external_ref, uploader)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET day = excluded.day,"
+        " project = excluded.project, minutes = excluded.minutes, note = excluded.note, uploader = excluded.uploader"
+        " WHERE entry.timesheet_id = excluded.timesheet_id",
+        [
+            (one.id, sheet.id, one.day, one.project, one.minutes, one.note, one.external_ref, one.uploader)
+            for one in entries
+        ],
+    )
+
+
+@contextmanager
+def _constraints() -> Iterator[None]:
+    """What the database refuses is a contradiction to what is there, not a fault of the service."""
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        sentence = "There is already a timesheet for this person and week"
+        if error.constraint_name != "timesheet_owner_id_period_start_key":
+            sentence = "There is already an entry with this day, project and external reference"
+        raise Conflict(sentence, cause=error.constraint_name) from error
+    except asyncpg.ForeignKeyViolationError as error:
+        raise Conflict("There is no such person", cause=error.constraint_name) from error
+
+
+def _mine(permit: Permit, sheet: Timesheet) -> None:
+    permit.covers(KIND, *TRANSITIONS)
+    if permit.decision.request.resource.id != str(sheet.id):
+        raise PermissionError("the permit is for another timesheet")
+
+
+def _timed(sheet: Timesheet, row: asyncpg.Record | None) -> Timesheet:
+    if row is None:
+        raise Conflict(cause="the locked version is not the stored one")
+    return replace(sheet, created_at=row["created_at"], updated_at=row["updated_at"])
+
+
+def _sheet(row: asyncpg.Record) -> Timesheet:
+    return Timesheet(
+        id=row["id"],
+        owner=row["owner_id"],
+        period_start=row["period_start"],
+        time_zone=row["time_zone"],
+        state=State(row["state"]),
+        version=row["version"],
+        last_editor=row["last_editor"],
+        submitter=row["submitter"],
+        uploader=row["uploader"],
+        reason=row["reason"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        entries=tuple(
+            Entry(
+                date.fromisoformat(one["day"]),
+                one["project"],
+                one["minutes"],
+                one["note"],
+                id=UUID(one["id"]),
+                external_ref=one["external_ref"],
+                uploader=one["uploader"],
+            )
+            for one in json.loads(row["entries"])
+        ),
+    )

@@ -1,0 +1,219 @@
+"""The life of a timesheet: which state follows which, and what may be written when. Pure: owns no state.
+
+A sheet that was handed in is frozen, so that the approver approves what they saw. Every change makes a new Timesheet
+whose version is one more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from service.errors import Conflict, Forbidden, NotFound, WrongState
+from service.timesheets.entry import MOST_MINUTES, WEEK, Entry, check_hours, check_reason, wrong
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date, datetime
+    from uuid import UUID
+
+    from service.timesheets.entry import Hours
+
+MOST_ENTRIES = 500
+
+
+class State(StrEnum):
+    """Where a sheet stands between its owner and whoever approves it."""
+
+    DRAFT = "draft"
+    SUBMITTED = "submitted"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """An action: the states that it starts from, and the one that it leads to; None when it leaves the state alone."""
+
+    starts: frozenset[State]
+    leads_to: State | None = None
+
+
+_OPEN = frozenset({State.DRAFT, State.REJECTED})
+_WAITING = frozenset({State.SUBMITTED})
+
+TRANSITIONS: Mapping[str, Transition] = MappingProxyType(
+    {
+        "edit": Transition(_OPEN),
+        "upload": Transition(_OPEN),
+        "delete": Transition(_OPEN),
+        "submit": Transition(_OPEN, State.SUBMITTED),
+        "withdraw": Transition(_WAITING, State.DRAFT),
+        "approve": Transition(_WAITING, State.APPROVED),
+        "reject": Transition(_WAITING, State.REJECTED),
+        "reopen": Transition(frozenset({State.APPROVED}), State.DRAFT),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who does it: a person, or a client that acts for itself."""
+
+    person: UUID | None = None
+    client: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timesheet:
+    """One person's week, Monday to Sunday, as local dates in `time_zone` (IANA), which is the sheet's and no viewer's.
+
+    `last_editor` and `submitter` are persons, `uploader` is a client; `reason` is why it was last rejected or reopened.
+    """
+
+    id: UUID
+    owner: UUID
+    period_start: date
+    time_zone: str
+    state: State = State.DRAFT
+    version: int = 1
+    last_editor: UUID | None = None
+    submitter: UUID | None = None
+    uploader: str | None = None
+    reason: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def period_end(self) -> date:
+        return self.period_start + timedelta(days=6)
+
+    @property
+    def minutes(self) -> int:
+        """The minutes of the whole week."""
+        return sum(one.minutes for one in self.entries)
+
+    def entry(self, entry_id: UUID) -> Entry:
+        """One of its entries. Raises NotFound."""
+        found = next((one for one in self.entries if one.id == entry_id), None)
+        if found is None:
+            raise NotFound("There is no such entry in this timesheet")
+        return found
+
+
+def ready(sheet: Timesheet, action: str) -> Timesheet:
+    """The same sheet, if its state allows the action. Raises WrongState."""
+    starts = TRANSITIONS[action].starts
+    if sheet.state not in starts:
+        wanted = " or ".join(sorted(starts))
+        raise WrongState(
+            f"The timesheet is {sheet.state}; this needs it to be {wanted}",
+            extra={"state": str(sheet.state), "wanted": wanted},
+        )
+    return sheet
+
+
+def add(sheet: Timesheet, entry: Entry, by: By) -> Timesheet:
+    """With one more entry. Raises WrongState, InvalidField, Conflict."""
+    return with_entries(ready(sheet, "edit"), (*sheet.entries, _fitting(sheet, entry)), by)
+
+
+def replace_entry(sheet: Timesheet, entry_id: UUID, hours: Hours, by: By) -> Timesheet:
+    """With other hours in one entry. Raises WrongState, NotFound, InvalidField."""
+    old = ready(sheet, "edit").entry(entry_id)
+    new = _fitting(sheet, Entry.of(hours, old.id, external_ref=old.external_ref, uploader=old.uploader))
+    return with_entries(sheet, tuple(new if one is old else one for one in sheet.entries), by)
+
+
+def remove(sheet: Timesheet, entry_id: UUID, by: By) -> Timesheet:
+    """Without one entry. Raises WrongState, NotFound."""
+    gone = ready(sheet, "edit").entry(entry_id)
+    return with_entries(sheet, tuple(one for one in sheet.entries if one is not gone), by)
+
+
+def with_entries(sheet: Timesheet, entries: tuple[Entry, ...], by: By) -> Timesheet:
+    """The next version with these entries, all of which fit the period. Raises InvalidField, Conflict."""
+    if full := overfull(entries):
+        raise wrong("minutes", full[1])
+    if len(entries) > MOST_ENTRIES:
+        raise Conflict(f"A timesheet holds at most {MOST_ENTRIES} entries")
+    ordered = tuple(sorted(entries, key=lambda one: (one.day, one.id)))
+    return replace(
+        sheet,
+        version=sheet.version + 1,
+        entries=ordered,
+        last_editor=by.person or sheet.last_editor,
+        uploader=by.client or sheet.uploader,
+    )
+
+
+def overfull(entries: tuple[Entry, ...]) -> tuple[date, str] | None:
+    """The first day with more minutes than a day has, and the sentence that says so."""
+    totals: Counter[date] = Counter()
+    for one in entries:
+        totals[one.day] += one.minutes
+    return next(
+        (
+            (day, f"{day} would have {minutes} minutes, and a day has {MOST_MINUTES}")
+            for day, minutes in sorted(totals.items())
+            if minutes > MOST_MINUTES
+        ),
+        None,
+    )
+
+
+def delete(sheet: Timesheet) -> None:
+    """Judge whether the sheet may go. Raises WrongState."""
+    ready(sheet, "delete")
+
+
+def submit(sheet: Timesheet, by: By) -> Timesheet:
+    """Hand it in. Raises WrongState, and Conflict for a sheet without entries."""
+    if not ready(sheet, "submit").entries:
+        raise Conflict("A timesheet without entries cannot be submitted")
+    moved = _moved(sheet, "submit")
+    return replace(moved, submitter=by.person, uploader=by.client or sheet.uploader)
+
+
+def withdraw(sheet: Timesheet) -> Timesheet:
+    """Take it back before it was judged. Raises WrongState."""
+    return _moved(sheet, "withdraw")
+
+
+def approve(sheet: Timesheet, by: By) -> Timesheet:
+    """Accept it. Raises WrongState, and Forbidden for whoever owns, last edited, submitted or uploaded it, whatever any
+    policy says."""
+    acted = by.person is not None and by.person in {sheet.owner, sheet.last_editor, sheet.submitter}
+    if acted or (by.client is not None and by.client == sheet.uploader) or by == By():
+        raise Forbidden(["nobody approves hours that are their own, or that they entered or submitted"])
+    return _moved(sheet, "approve")
+
+
+def reject(sheet: Timesheet, reason: str) -> Timesheet:
+    """Send it back. Raises WrongState, InvalidField."""
+    check_reason(reason)
+    return _moved(sheet, "reject", reason)
+
+
+def reopen(sheet: Timesheet, reason: str | None = None) -> Timesheet:
+    """Take an approval back. Raises WrongState, InvalidField."""
+    if reason is not None:
+        check_reason(reason)
+    return _moved(sheet, "reopen", reason)
+
+
+def _moved(sheet: Timesheet, action: str, reason: str | None = None) -> Timesheet:
+    state = TRANSITIONS[action].leads_to or sheet.state
+    return replace(ready(sheet, action), state=state, version=sheet.version + 1, reason=reason)
+
+
+def _fitting(sheet: Timesheet, entry: Entry) -> Entry:
+    check_hours(entry)
+    if not sheet.period_start <= entry.day < sheet.period_start + WEEK:
+        raise wrong("day", f"must lie in the timesheet's week, {sheet.period_start} to {sheet.period_end}")
+    return entry
