@@ -208,7 +208,7 @@ def test_the_digest_names_every_text_and_no_other() -> None:
     text = policy_forge.shipped()
     moved = replace(text, model=text.model + text.rules[:1], rules=text.rules[1:])
     renamed = replace(text, cases={f"a{name}": body for name, body in text.cases.items()})
-    reordered = replace(text, cases=dict(reversed(text.cases.items())))
+    reordered = replace(text, cases=dict(reversed(list(text.cases.items()))))
     assert len({text.digest(), moved.digest(), renamed.digest(), replace(text, rules="").digest()}) == 4
     assert reordered.digest() == text.digest()
 

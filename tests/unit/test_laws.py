@@ -1,0 +1,178 @@
+"""The safety laws: a version that would let somebody approve their own hours, or lock everybody out, is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain, combinations, product
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.authorization import laws, policy_check, policy_file
+from service.authorization.engine import Snapshot
+from service.authorization.question import ANYONE, NO_STATE, Question
+from service.errors import PolicyRejected
+from tests import policy_forge
+
+if TYPE_CHECKING:
+    from service.authorization.policy_file import PolicyText
+
+KEEP = (
+    "p, allow, role:author, propose, any, policy, any, always, propose",
+    "p, allow, role:author, activate, any, policy, any, always, activate",
+    "p, allow, role:auditor, read, any, log, any, always, audit",
+)
+NEVER_OWN = "p, deny, owner, approve, any, timesheet, any, always, never-own"
+NEVER_FOR = "p, deny, anyone, approve, any, timesheet, any, acted_for_owner, never-for"
+
+
+def broken(text: PolicyText) -> list[str]:
+    try:
+        policy_check.load(text, 1)
+    except PolicyRejected as refused:
+        return [one.message for one in refused.complaints]
+    return []
+
+
+def test_the_shipped_policy_keeps_the_laws() -> None:
+    assert broken(policy_forge.shipped()) == []
+
+
+@pytest.mark.parametrize(
+    ("removed", "law"),
+    [
+        ("never-own-hours", "Nobody may approve their own hours"),
+        ("never-for-owner", "on the owner's behalf"),
+        ("policy-propose", "propose a policy version"),
+        ("policy-activate", "activate a policy version"),
+        ("audit-read", "read the decision log"),
+    ],
+)
+def test_a_version_without_a_row_that_the_laws_need_is_refused(removed: str, law: str) -> None:
+    (message,) = broken(policy_forge.without_rule(removed))
+    assert law in message
+
+
+@pytest.mark.parametrize(
+    ("row", "law"),
+    [
+        ("p, deny, owner, approve, submitted, timesheet, any, always, never-own", "their own hours"),
+        ("p, deny, owner, approve, any, timesheet, approve:timesheets, always, never-own", "their own hours"),
+        ("p, deny, owner, approve, any, timesheet, any, mfa, never-own", "their own hours"),
+        ("p, deny, role:staff, approve, any, timesheet, any, always, never-own", "their own hours"),
+        ("p, deny, owner, reject, any, timesheet, any, always, never-own", "their own hours"),
+    ],
+)
+def test_a_narrower_row_than_the_law_is_refused(row: str, law: str) -> None:
+    allow = "p, allow, anyone, approve, any, timesheet, any, always, free-for-all"
+    (message,) = broken(policy_forge.rows(*KEEP, NEVER_FOR, allow, row))
+    assert law in message
+
+
+def test_the_complaint_names_the_row_that_would_allow() -> None:
+    with pytest.raises(PolicyRejected) as refused:
+        policy_check.load(policy_forge.without_rule("never-own-hours"), 1)
+    (complaint,) = refused.value.complaints
+    assert "'approve-team'" in complaint.message
+    assert complaint.line > 0
+    assert "p, deny, owner, approve" in (complaint.suggestion or "")
+
+
+def test_a_policy_that_nobody_may_approve_under_keeps_the_laws_without_any_deny() -> None:
+    assert broken(policy_forge.rows(*KEEP)) == []
+
+
+def test_allowing_only_those_known_not_to_have_acted_keeps_the_second_law() -> None:
+    allow = "p, allow, manager, approve, any, timesheet, any, not acted_for_owner, approve"
+    assert broken(policy_forge.rows(*KEEP, NEVER_OWN, allow)) == []
+
+
+def test_a_way_to_change_the_policy_that_a_deny_always_blocks_is_none() -> None:
+    deny = "p, deny, role:staff, activate, any, policy, any, always, blocked"
+    text = policy_forge.rows(*KEEP, deny)
+    assert broken(text) == []
+    (message,) = broken(replace(text, rules=text.rules + "g, role:author, role:staff\n"))
+    assert "activate a policy version" in message
+
+
+def test_a_law_that_is_too_much_to_prove_is_not_taken_on_trust() -> None:
+    facts = "\n".join(f'f{n} = {{ max_age = {n + 1}, yes = "y", no = "n" }}' for n in range(12))
+    rows = [
+        f"p, allow, role:r{n}, approve, any, timesheet, any, f{n % 12} and not acted_for_owner, a-{n}"
+        for n in range(60)
+    ]
+    text = policy_forge.rows(*KEEP, *rows)
+    text = replace(text, vocabulary=text.vocabulary.replace("[request.facts]", "[request.facts]\n" + facts))
+    (message,) = broken(replace(text, rules=text.rules + NEVER_OWN))
+    assert "on the owner's behalf: there are too many rows and facts" in message
+
+
+@pytest.mark.parametrize(
+    ("who", "facts", "forbidden"),
+    [
+        ({"manager"}, {("acted_for_owner", False)}, False),
+        ({"manager", "owner"}, {("acted_for_owner", False)}, True),
+        ({"manager"}, {("acted_for_owner", True)}, True),
+        ({"manager"}, set(), True),
+    ],
+)
+def test_the_law_is_asked_again_behind_the_rules(
+    who: set[str], facts: set[tuple[str, bool]], *, forbidden: bool
+) -> None:
+    question = Question(
+        "timesheet", "approve", "submitted", frozenset(who), frozenset({"approve:timesheets"}), frozenset(facts)
+    )
+    assert laws.law_forbids(question) is forbidden
+    assert not laws.law_forbids(replace(question, action="read"))
+
+
+def test_the_engine_never_drops_the_words_of_the_law() -> None:
+    snapshot = policy_forge.snapshot("p, allow, manager, approve, any, timesheet, any, always, approve")
+    question = snapshot.question("timesheet", "approve", "draft", ["owner", "manager"], [], {"acted_for_owner": False})
+    assert laws.law_forbids(question)
+    assert not laws.law_forbids(replace(question, who=frozenset({"manager"})))
+    without_rules = policy_forge.snapshot(*KEEP).question("timesheet", "approve", "draft", ["owner"], [], {})
+    assert "owner" in without_rules.who
+
+
+APPROVE_ROWS = st.tuples(
+    st.sampled_from(["allow", "deny"]),
+    st.sampled_from(["owner", "manager", "role:a", "role:b", "anyone"]),
+    st.sampled_from(["any", "submitted", "draft or submitted"]),
+    st.sampled_from(["any", "approve:timesheets"]),
+    st.sampled_from(["always", "mfa", "not mfa", "acted_for_owner", "not acted_for_owner", "mfa and acted_for_owner"]),
+)
+
+
+@given(rows=st.lists(APPROVE_ROWS, min_size=1, max_size=6, unique=True), linked=st.booleans())
+def test_the_laws_say_what_asking_every_question_says(rows: list[tuple[str, ...]], *, linked: bool) -> None:
+    lines = [
+        f"p, {effect}, {who}, approve, {state}, timesheet, {scope}, {when}, row-{n}"
+        for n, (effect, who, state, scope, when) in enumerate(rows)
+    ]
+    links = ["g, role:a, role:b"] if linked else []
+    snapshot = Snapshot.build(policy_file.parse(policy_forge.rows(*KEEP, *lines, *links)), 1)
+    found = laws.check(
+        snapshot.policy.rules,
+        snapshot.vocabulary,
+        lambda question: snapshot.decide(replace(question, who=snapshot.close(question.who))),
+    )
+    own, acted = False, False
+    words = ["owner", "manager", "role:a", "role:b"]
+    for chosen, state, scopes, mfa, did in product(
+        chain.from_iterable(combinations(words, size) for size in range(5)),
+        ["draft", "submitted", "approved", NO_STATE],
+        [(), ("approve:timesheets",)],
+        [True, False, None],
+        [True, False, None],
+    ):
+        facts = {"mfa": mfa, "acted_for_owner": did}
+        question = snapshot.question("timesheet", "approve", state, (*chosen, ANYONE), scopes, facts)
+        if snapshot.decide(question).allowed:
+            own |= "owner" in chosen
+            acted |= did is not False
+    assert {one.message.split(":")[0] for one in found} == {
+        law.sentence for law, broken_by in ((laws.NEVER_OWN, own), (laws.NEVER_FOR_OWNER, acted)) if broken_by
+    }
