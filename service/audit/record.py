@@ -124,11 +124,11 @@ def _check_shape(kind: Kind, body: Mapping[str, object]) -> None:
 
 
 def _plain(value: object, path: str, depth: int) -> object:
-    """The same in JSON's own types. Numbers are checked by rfc8785: integers within 2**53, floats finite."""
+    """The same in JSON's own types. Integers within 2**53 are checked by rfc8785; a float has no place in a record."""
     if depth < 0:
         raise LogUnavailable(cause=f"record: {path} lies too deep")
     match value:
-        case None | bool() | int() | float():
+        case None | bool() | int():
             return value
         case str():
             return _text(path, value)

@@ -1,4 +1,4 @@
-"""What tests of the log share: a database with a Database for each role, and records. Fixtures are in log_fixtures.py."""
+"""What tests of the log share: a database with a pool for each role, and records; see log_fixtures.py."""
 
 from __future__ import annotations
 

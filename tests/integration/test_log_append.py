@@ -52,11 +52,11 @@ async def test_a_record_alone_is_durable_when_append_returns(log_database: LogDa
 async def test_records_of_a_transaction_vanish_when_it_rolls_back(log_database: LogDatabase) -> None:
     app = await log_database.open("app")
     log = Log(app)
-    with pytest.raises(RuntimeError):
-        async with app.transaction() as connection:
-            await log.append([decision(), change()], connection)
-            raise RuntimeError
     async with app.connection() as connection:
+        attempt = connection.transaction()
+        await attempt.start()
+        await log.append([decision(), change()], connection)
+        await attempt.rollback()
         assert await connection.fetchval("SELECT count(*) FROM audit_record") == 1
 
 

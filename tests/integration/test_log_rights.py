@@ -26,7 +26,7 @@ REWRITING = [
     "INSERT INTO audit_record (uid, kind, body) VALUES (gen_random_uuid(), 'x', '{}')",
 ]
 FORGING = [
-    "INSERT INTO audit_record (id, uid, kind, body) OVERRIDING SYSTEM VALUE VALUES (0, gen_random_uuid(), 'system', '{}')",
+    "INSERT INTO audit_record (id, uid, kind, body) OVERRIDING SYSTEM VALUE VALUES (0, gen_random_uuid(), 'x', '{}')",
     "INSERT INTO audit_record (uid, kind, body, xid) VALUES (gen_random_uuid(), 'system', '{}', '3')",
     "INSERT INTO audit_record (uid, kind, body, at) VALUES (gen_random_uuid(), 'system', '{}', '2020-01-01')",
     "INSERT INTO audit_record (uid, kind, body, leaf) VALUES (gen_random_uuid(), 'system', '{}', '')",
@@ -56,7 +56,7 @@ KEEPING = [
 ]
 WRITING = [
     "INSERT INTO audit_record (uid, kind, body) VALUES (gen_random_uuid(), 'system', '{}')",
-    "INSERT INTO audit_text (record_uid, field, salt, value) VALUES (gen_random_uuid(), 'x', decode(repeat('00', 16), 'hex'), 'y')",
+    "INSERT INTO audit_text (record_uid, field, salt, value) VALUES (gen_random_uuid(), 'x', sha224('')::bytea, 'y')",
 ]
 OTHERS = [
     "UPDATE log_head SET epoch = gen_random_uuid()",
@@ -69,8 +69,12 @@ OTHERS = [
 ]
 
 
-async def refused(log_database: LogDatabase, role: str, statements: list[str]) -> list[str]:
-    """The statements that the role could run; each is tried by itself and rolled back."""
+# Insufficient privilege; a generated column; a check constraint.
+REFUSALS = {"42501", "428C9", "23514"}
+
+
+async def unrefused(log_database: LogDatabase, role: str, statements: list[str]) -> list[str]:
+    """The statements that were not refused; each is tried by itself and rolled back."""
     app = Log(await log_database.open("app"))
     await app.append([decision(), change()])
     await Sealer(await log_database.open("keeper")).seal()
@@ -82,7 +86,8 @@ async def refused(log_database: LogDatabase, role: str, statements: list[str]) -
         try:
             await connection.execute(statement)
         except asyncpg.PostgresError as error:
-            assert error.sqlstate in {"42501", "428C9", "23514"}, f"{statement}: {error}"
+            if error.sqlstate not in REFUSALS:
+                passed.append(f"{statement}: {error}")
         else:
             passed.append(statement)
         await attempt.rollback()
@@ -90,17 +95,18 @@ async def refused(log_database: LogDatabase, role: str, statements: list[str]) -
 
 
 async def test_the_app_can_neither_rewrite_nor_forge_nor_keep_the_log(log_database: LogDatabase) -> None:
-    assert await refused(log_database, "app", REWRITING + FORGING + UNDERMINING + KEEPING + OTHERS) == []
+    assert await unrefused(log_database, "app", REWRITING + FORGING + UNDERMINING + KEEPING + OTHERS) == []
 
 
 async def test_the_keeper_can_neither_rewrite_nor_write_records(log_database: LogDatabase) -> None:
-    assert await refused(log_database, "keeper", REWRITING + FORGING + UNDERMINING + WRITING + OTHERS) == []
+    assert await unrefused(log_database, "keeper", REWRITING + FORGING + UNDERMINING + WRITING + OTHERS) == []
 
 
 async def test_the_auditor_can_only_read(log_database: LogDatabase) -> None:
-    assert await refused(log_database, "auditor", REWRITING + FORGING + UNDERMINING + KEEPING + WRITING + OTHERS) == []
+    everything = REWRITING + FORGING + UNDERMINING + KEEPING + WRITING + OTHERS
+    assert await unrefused(log_database, "auditor", everything) == []
 
 
 async def test_even_the_owner_is_told_that_the_log_is_append_only(log_database: LogDatabase) -> None:
     """The owner could take the triggers away; that is what signed checkpoints are for."""
-    assert await refused(log_database, "owner", REWRITING) == []
+    assert await unrefused(log_database, "owner", REWRITING) == []

@@ -1,0 +1,231 @@
+"""Sealing: every committed record gets one place, without a gap, whatever runs and dies meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from service.audit.feed import Feed
+from service.audit.keeper_status import KeeperStatus, read_status
+from service.audit.log import Log
+from service.audit.record import read_body
+from service.audit.sealing import Sealer
+from tests.integration.log_database import SHEET, LogDatabase, change, decision
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.database import Connection, Database
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+
+# Every committed record with its place, by place.
+SEALED = "SELECT p.position, r.id, r.uid, r.body FROM audit_record r LEFT JOIN audit_position p ON p.record_id = r.id"
+
+SEALER_PROCESS = """
+import asyncio, sys
+from service.audit.sealing import Sealer
+from service.database import Database
+
+async def main():
+    database = Database(sys.argv[1], size=2, name="killed")
+    await database.open()
+    print("ready", flush=True)
+    await Sealer(database, batch=7).run(asyncio.Event(), 0.001)
+
+asyncio.run(main())
+"""
+
+
+async def assert_whole(log_database: LogDatabase) -> int:
+    """Everything committed is sealed, gapless from 0, and the head knows; returns how many there are."""
+    auditor = await log_database.connect("auditor")
+    rows = await auditor.fetch(SEALED)
+    assert sorted(row["position"] for row in rows) == list(range(len(rows)))
+    assert await auditor.fetchval("SELECT size FROM log_head") == len(rows)
+    assert await auditor.fetchval("SELECT count(*) FROM audit_position") == len(rows)
+    return len(rows)
+
+
+async def seal_all(sealer: Sealer) -> None:
+    while await sealer.seal():
+        pass
+
+
+async def test_the_opening_record_gets_position_nought(log_database: LogDatabase) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    await Log(app).append([decision()])
+    assert await Sealer(keeper).seal() == 2
+    async with keeper.connection() as connection:
+        row = await connection.fetchrow(f"{SEALED} WHERE p.position = 0")
+    assert row is not None
+    assert read_body(row["body"])["event"] == "log.opened"
+
+
+async def test_a_step_that_leaves_records_behind_finds_them_in_the_next(log_database: LogDatabase) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    for _ in range(9):
+        await Log(app).append([decision()])
+    sealer = Sealer(keeper)
+    assert [await sealer.seal(4) for _ in range(4)] == [4, 4, 2, 0]
+    assert await assert_whole(log_database) == 10
+
+
+async def test_an_open_transaction_is_sealed_when_it_commits_and_holds_nobody_up(log_database: LogDatabase) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    log, sealer = Log(app), Sealer(keeper)
+    async with app.transaction() as slow:
+        await log.append([decision(reason="slow")], slow)
+        for _ in range(3):
+            await log.append([decision()])
+        assert await sealer.seal() == 4
+        assert await sealer.seal() == 0
+    assert await sealer.seal() == 1
+    assert await assert_whole(log_database) == 5
+
+
+async def test_changes_of_one_sheet_keep_their_order_whatever_was_touched_first(log_database: LogDatabase) -> None:
+    """A gets its xid first, by another row; B changes the sheet and commits; then A changes it: 8 to 9, 9 to 10."""
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    log, sealer = Log(app), Sealer(keeper)
+    async with app.transaction() as first:
+        await first.execute("SELECT pg_current_xact_id()")
+        async with app.transaction() as second:
+            await log.append([change(version=9)], second)
+        await log.append([change(version=10)], first)
+    await seal_all(sealer)
+    assert await versions(keeper, SHEET) == [9, 10]
+
+
+async def test_concurrent_writers_and_sealers_leave_no_gap_no_duplicate_and_no_inversion(
+    log_database: LogDatabase,
+) -> None:
+    app, keeper = await log_database.open("app", size=10), await log_database.open("keeper", size=4)
+    log, stop = Log(app), asyncio.Event()
+    sheets = [uuid4() for _ in range(3)]
+    await make_counters(log_database, sheets)
+    sealers = [asyncio.create_task(Sealer(keeper, batch=11).run(stop, 0.002)) for _ in range(2)]
+    written = await asyncio.gather(*(write(app, log, sheets, n) for n in range(8)))
+    acknowledged = [uid for uids in written for uid in uids]
+    stop.set()
+    await asyncio.gather(*sealers)
+    await seal_all(Sealer(keeper))
+    await assert_whole(log_database)
+    await assert_nothing_lost(log_database, keeper, acknowledged, sheets)
+
+
+async def test_sealers_killed_at_any_moment_leave_the_log_whole(log_database: LogDatabase) -> None:
+    app, keeper = await log_database.open("app", size=6), await log_database.open("keeper")
+    log, sheets = Log(app), [uuid4()]
+    await make_counters(log_database, sheets)
+    writers = [asyncio.create_task(write(app, log, sheets, n, rounds=40)) for n in range(4)]
+    for pause in (0.0, 0.02, 0.1, 0.3):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", SEALER_PROCESS, log_database.url("keeper"), stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+        await asyncio.sleep(pause)
+        process.kill()
+        await process.wait()
+    acknowledged = [uid for uids in await asyncio.gather(*writers) for uid in uids]
+    await seal_all(Sealer(keeper))
+    await assert_whole(log_database)
+    await assert_nothing_lost(log_database, keeper, acknowledged, sheets)
+
+
+async def test_the_feed_knows_the_change_before_even_across_many_decisions(log_database: LogDatabase) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    log, feed = Log(app), Feed(keeper)
+    await log.append([change(version=1), *(decision() for _ in range(20)), change(version=2), decision()])
+    await seal_all(Sealer(keeper))
+    first, second = await feed.feed(-1, 10)
+    assert (first.position, first.previous, second.position, second.previous) == (1, None, 22, 1)
+    assert await feed.feed(22, 10) == await feed.feed(22, 10) == []
+    await log.append([decision(), change(version=3)])
+    await seal_all(Sealer(keeper))
+    (third,) = await feed.feed(22, 10)
+    assert (third.position, third.previous) == (25, 22)
+    assert (await feed.at(22), await feed.at(23), await feed.at(99)) == (second, None, None)
+    assert (await feed.head()).size == 26
+    assert [one.position for one in await feed.feed(-1, 2)] == [1, 22]
+
+
+async def test_the_sealer_says_how_it_is(log_database: LogDatabase) -> None:
+    keeper = await log_database.open("keeper")
+    stop = asyncio.Event()
+    running = asyncio.create_task(Sealer(keeper).run(stop, 0.01))
+    await KeeperStatus(keeper, "relay").report(False, "Redis is away")
+    await asyncio.sleep(0.1)
+    stop.set()
+    await running
+    async with (await log_database.open("app")).connection() as connection:
+        status = {one.part: (one.ready, one.detail) for one in await read_status(connection)}
+    assert status == {"sealer": (True, "sealing"), "relay": (False, "Redis is away")}
+
+
+async def make_counters(log_database: LogDatabase, sheets: list[UUID]) -> None:
+    """A row to lock for each sheet, as the real sheets have."""
+    owner = await log_database.connect("owner")
+    await owner.execute("CREATE TABLE counter (sheet uuid PRIMARY KEY, version integer NOT NULL)")
+    await owner.execute("GRANT SELECT, UPDATE ON counter TO timewarden_app")
+    await owner.executemany("INSERT INTO counter VALUES ($1, 0)", [(one,) for one in sheets])
+
+
+async def write(app: Database, log: Log, sheets: list[UUID], seed: int, rounds: int = 25) -> list[UUID]:
+    """Reads, denials, changes, rollbacks and stalls, in any order; returns the uids that were acknowledged."""
+    chance = random.Random(seed)  # noqa: S311 - the same mixture every time
+    acknowledged = []
+    for _ in range(rounds):
+        if chance.random() < 0.4:
+            acknowledged += [one.uid for one in await log.append([decision()])]
+            continue
+        receipts = []
+        try:
+            async with app.transaction() as connection:
+                await connection.execute("SELECT pg_current_xact_id()")
+                await asyncio.sleep(chance.random() * 0.01)
+                version = await count(connection, chance.choice(sheets))
+                receipts = await log.append([decision(), change(*version)], connection)
+                await asyncio.sleep(chance.random() * 0.01)
+                if chance.random() < 0.2:
+                    raise asyncio.InvalidStateError
+        except asyncio.InvalidStateError:
+            continue
+        acknowledged += [one.uid for one in receipts]
+    return acknowledged
+
+
+async def count(connection: Connection, sheet: UUID) -> tuple[UUID, int]:
+    version = await connection.fetchval(
+        "UPDATE counter SET version = version + 1 WHERE sheet = $1 RETURNING version", sheet
+    )
+    return sheet, int(version)
+
+
+async def versions(database: Database, sheet: UUID) -> list[int]:
+    """The versions of a sheet in the order of the sealed log."""
+    found: list[int] = []
+    for one in await Feed(database).feed(-1, 10_000):
+        resource = one.data["resource"]
+        assert isinstance(resource, dict)
+        if one.subject == str(sheet):
+            found.append(resource["version"])
+    return found
+
+
+async def assert_nothing_lost(
+    log_database: LogDatabase, keeper: Database, acknowledged: list[UUID], sheets: list[UUID]
+) -> None:
+    auditor: asyncpg.Connection[asyncpg.Record] = await log_database.connect("auditor")
+    sealed = {row["uid"] for row in await auditor.fetch(f"{SEALED} WHERE p.position IS NOT NULL")}
+    assert set(acknowledged) <= sealed
+    for sheet in sheets:
+        held = await versions(keeper, sheet)
+        assert held == list(range(1, len(held) + 1))
+        assert held
