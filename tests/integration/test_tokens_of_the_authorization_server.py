@@ -1,0 +1,39 @@
+"""The verifier against the running development authorization server: metadata, keys and tokens over real HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.development.authorization_server.serving import running
+from service.development.authorization_server.sign_in import authorization_code_token, client_credentials_token
+from service.development.people import PEOPLE
+from service.errors import InvalidToken
+from service.identity.issuer import Issuer
+from service.identity.principal import PrincipalKind
+from service.identity.tokens import Tokens
+from tests.integration.authorization_server_browser import AUDIENCE, free_issuer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_people_and_machines_are_told_apart_and_another_audience_refuses_them(tmp_path: Path) -> None:
+    url = free_issuer()
+    async with running(url, AUDIENCE, tmp_path):
+        signed_in = await authorization_code_token(url, "ana", PEOPLE["ana"].password, "hours-app", ["read:timesheets"])
+        person = signed_in.access_token
+        machine = (await client_credentials_token(url, "payroll-import", "payroll-import-demo")).access_token
+        ours, other = (Tokens([Issuer("local", url, audience)]) for audience in (AUDIENCE, "https://other.example"))
+        for tokens in (ours, other):
+            await tokens.start()
+        asker = await ours.verify([f"Bearer {person}"])
+        assert (asker.kind, asker.scopes) == (PrincipalKind.USER, frozenset({"read:timesheets"}))
+        assert asker.methods == frozenset({"pwd"})
+        assert (await ours.verify([f"Bearer {machine}"])).kind is PrincipalKind.CLIENT
+        with pytest.raises(InvalidToken) as caught:
+            await other.verify([f"Bearer {person}"])
+        assert caught.value.cause == "audience"
+        for tokens in (ours, other):
+            await tokens.close()
