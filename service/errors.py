@@ -35,11 +35,14 @@ One table maps the tree to HTTP: service/web/problems.py.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+UNWRITABLE = frozenset({"Cc", "Cs"})
 
 
 class TimewardenError(Exception):
@@ -291,6 +294,14 @@ class Fields:
 
     def wrong(self, name: str, message: str) -> None:
         self.found.append(FieldError(name, message))
+
+    def text(self, name: str, value: str, longest: int) -> None:
+        """Wrong unless `value` has 1 to `longest` characters that can be written: no control character, no half of a
+        surrogate pair (which no UTF-8 can hold)."""
+        if not 1 <= len(value) <= longest:
+            self.wrong(name, f"must have 1 to {longest} characters")
+        elif any(unicodedata.category(one) in UNWRITABLE for one in value):
+            self.wrong(name, "must have no control characters")
 
     def refuse(self) -> None:
         """Raise InvalidField if anything was found."""

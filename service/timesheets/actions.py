@@ -19,14 +19,13 @@ from service.timesheets.changed import changed, facts_of, resource_of
 from service.timesheets.entry import Entry, check_hours, check_reason, check_week
 from service.timesheets.relations import KIND
 from service.timesheets.timesheet import By, Timesheet
-from service.timesheets.upload import upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import date
     from uuid import UUID
 
-    from service.authorization.changes import AnswerToAll, Change
+    from service.authorization.changes import Change
     from service.authorization.decision_record import Ask
     from service.authorization.enforcement import Enforcement, Expect
     from service.authorization.permit import Permit
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.timesheets.entry import Hours
     from service.timesheets.store import Filters, Page, Place
-    from service.timesheets.upload import Row, RowResult
 
     Move = Callable[[Timesheet], Timesheet]
 
@@ -149,10 +147,6 @@ class Timesheets:
         if reason is not None:
             check_reason(reason)
         return await self._move(ask, "reopen", sheet_id, expect, lambda sheet: timesheet.reopen(sheet, reason))
-
-    async def upload(self, ask: Ask, rows: Sequence[Row]) -> AnswerToAll[Sequence[RowResult]]:
-        """Import rows for many owners, all or nothing; see `upload`."""
-        return await upload(self._enforcement, ask, rows)
 
     async def _edit(self, ask: Ask, sheet_id: UUID, expect: Expect, move: Move) -> Answer[Timesheet]:
         return await self._change(ask, ("edit", "timesheet.edited"), sheet_id, expect, move)

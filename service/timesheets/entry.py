@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import re
-import unicodedata
 import zoneinfo
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -25,8 +24,6 @@ LONGEST_REFERENCE = 100
 WEEK = timedelta(days=7)
 FIRST_WEEK, LAST_WEEK = date(2000, 1, 3), date(2099, 12, 28)
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
-# Control characters, and halves of surrogate pairs, which no UTF-8 can hold.
-UNWRITABLE = frozenset({"Cc", "Cs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +75,13 @@ def judge_hours(hours: Hours, fields: Fields, prefix: str = "") -> None:
     if isinstance(hours.minutes, bool) or not 1 <= hours.minutes <= MOST_MINUTES:
         fields.wrong(f"{prefix}minutes", f"must be a whole number from 1 to {MOST_MINUTES}")
     if hours.note is not None:
-        judge_text(hours.note, LONGEST_NOTE, fields, f"{prefix}note")
-
-
-def judge_text(text: str, longest: int, fields: Fields, name: str) -> None:
-    """Put a complaint into `fields` unless `text` is 1 to `longest` characters, none of them a control character."""
-    if not 1 <= len(text) <= longest:
-        fields.wrong(name, f"must have 1 to {longest} characters")
-    elif any(unicodedata.category(one) in UNWRITABLE for one in text):
-        fields.wrong(name, "must have no control characters")
+        fields.text(f"{prefix}note", hours.note, LONGEST_NOTE)
 
 
 def check_reason(reason: str) -> None:
     """Raise InvalidField unless this can stand as the reason of a rejection or reopening."""
     fields = Fields()
-    judge_text(reason, LONGEST_REASON, fields, "reason")
+    fields.text("reason", reason, LONGEST_REASON)
     fields.refuse()
 
 

@@ -23,7 +23,6 @@ from service.timesheets.entry import (
     Entry,
     Hours,
     judge_hours,
-    judge_text,
     judge_zone,
     week_of,
     wrong,
@@ -69,30 +68,36 @@ class RowResult:
     entry: UUID
 
 
-async def upload(enforcement: Enforcement, ask: Ask, rows: Sequence[Row]) -> AnswerToAll[Sequence[RowResult]]:
-    """Import all rows or none; results come in the order of the rows, receipts in the order of owner and week.
+class Uploads:
+    """The use case of importing jobs."""
 
-    Raises InvalidField with paths such as `rows[3].minutes`; Forbidden or WrongState, whose extra `rows` tells each
-    refused row; InsufficientScope; TryLater.
-    """
-    _check(rows)
-    weeks: dict[Week, list[tuple[int, Row]]] = defaultdict(list)
-    for index, row in enumerate(rows):
-        weeks[row.owner, week_of(row.day)].append((index, row))
-    order = sorted(weeks)
-    by = By(*asker(ask.principal))
+    def __init__(self, enforcement: Enforcement) -> None:
+        self._enforcement = enforcement
 
-    async def work(changes: Sequence[Change]) -> Sequence[RowResult]:
-        results: list[RowResult] = []
-        for change, week in zip(changes, order, strict=True):
-            results += await _import(change, week, weeks[week], by)
-        return sorted(results, key=lambda one: one.row)
+    async def upload(self, ask: Ask, rows: Sequence[Row]) -> AnswerToAll[Sequence[RowResult]]:
+        """Import all rows or none; results come in the order of the rows, receipts in the order of owner and week.
 
-    def denied(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
-        return _refusal({index: error for place, error in refusals.items() for index, _ in weeks[order[place]]})
+        Raises InvalidField with paths such as `rows[3].minutes`; Forbidden or WrongState, whose extra `rows` tells
+        each refused row; InsufficientScope; Conflict; TryLater.
+        """
+        _check(rows)
+        weeks: dict[Week, list[tuple[int, Row]]] = defaultdict(list)
+        for index, row in enumerate(rows):
+            weeks[row.owner, week_of(row.day)].append((index, row))
+        order = sorted(weeks)
+        by = By(*asker(ask.principal))
 
-    targets = [Target(lock=store.lock_week(*week), owner=week[0]) for week in order]
-    return await enforcement.change_all(ask, KIND, "upload", targets, work, denied=denied)
+        async def work(changes: Sequence[Change]) -> Sequence[RowResult]:
+            results: list[RowResult] = []
+            for change, week in zip(changes, order, strict=True):
+                results += await _import(change, week, weeks[week], by)
+            return sorted(results, key=lambda one: one.row)
+
+        def denied(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
+            return _refusal({index: error for place, error in refusals.items() for index, _ in weeks[order[place]]})
+
+        targets = [Target(lock=store.lock_week(*week), owner=week[0]) for week in order]
+        return await self._enforcement.change_all(ask, KIND, "upload", targets, work, denied=denied)
 
 
 def _check(rows: Sequence[Row]) -> None:
@@ -104,7 +109,7 @@ def _check(rows: Sequence[Row]) -> None:
     for index, row in enumerate(rows):
         prefix = f"rows[{index}]."
         judge_hours(row, fields, prefix)
-        judge_text(row.external_ref, LONGEST_REFERENCE, fields, f"{prefix}external_ref")
+        fields.text(f"{prefix}external_ref", row.external_ref, LONGEST_REFERENCE)
         twin = first.setdefault((row.owner, row.day, row.project, row.external_ref), index)
         if twin != index:
             fields.wrong(f"{prefix}external_ref", f"is that of rows[{twin}], for the same owner, day and project")
