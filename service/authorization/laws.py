@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FILE = "policy.csv"
 APPROVE = ("timesheet", "approve")
 # Casbin walks the rows of an action for each question, so this bounds the proof to some seconds.
-MOST_ROW_VISITS = 400_000
+MOST_ROW_VISITS = 250_000
 
 
 @dataclass(frozen=True, slots=True)

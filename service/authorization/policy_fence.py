@@ -27,9 +27,11 @@ def fence(policy: Policy) -> list[Complaint]:
         complaints.append(Complaint("policy.csv", 0, 0, "The policy is empty, under which casbin may allow all"))
     names = set()
     for rule in policy.rules:
-        columns = row(rule)
-        if rule.effect not in tuple(Effect) or type(rule.effect) is not Effect:
+        effect: object = rule.effect
+        if not isinstance(effect, Effect):
             complaints.append(Complaint("policy.csv", rule.line, 1, "The effect is neither allow nor deny"))
+            continue
+        columns = row(rule)
         if any(not column.strip() or column != column.strip() or "," in column for column in columns):
             complaints.append(Complaint("policy.csv", rule.line, 1, "A field is blank or holds a comma"))
         if rule.action not in policy.vocabulary.actions.get(rule.kind, ()):

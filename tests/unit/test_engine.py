@@ -1,0 +1,195 @@
+"""The engine: what a snapshot decides, what it can see, and that nothing changes it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import pytest
+
+from service.authorization import engine
+from service.authorization.question import NO_STATE, Question, Reason, Verdict
+from tests import policy_forge
+
+READ = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"
+
+
+def asked(snapshot: engine.Snapshot, *who: str, scopes: tuple[str, ...] = ("read:timesheets",)) -> Verdict:
+    return snapshot.decide(snapshot.question("timesheet", "read", "draft", who, scopes, {}))
+
+
+def test_every_rule_that_allows_is_named() -> None:
+    snapshot = policy_forge.snapshot(READ, READ.replace("owner", "manager").replace("read-own", "read-team"))
+    assert asked(snapshot, "owner", "manager") == Verdict(True, Reason.ALLOWED, ("read-own", "read-team"))
+    assert asked(snapshot, "manager") == Verdict(True, Reason.ALLOWED, ("read-team",))
+    assert asked(snapshot, "importer") == Verdict(False, Reason.NO_RULE)
+
+
+def test_one_deny_outweighs_every_allow_and_is_named() -> None:
+    deny = "p, deny, role:suspended, read, any, timesheet, any, always, never-suspended"
+    snapshot = policy_forge.snapshot(READ, deny)
+    assert asked(snapshot, "owner", "role:suspended") == Verdict(False, Reason.DENY_RULE, ("never-suspended",))
+
+
+def test_an_action_that_no_rule_mentions_is_denied_and_an_unknown_one_is_an_error() -> None:
+    snapshot = policy_forge.snapshot(READ)
+    assert (
+        snapshot.decide(snapshot.question("timesheet", "approve", "draft", ["owner"], [], {})).reason is Reason.NO_RULE
+    )
+    for kind, action, state in (
+        ("timesheet", "frobnicate", "draft"),
+        ("invoice", "read", NO_STATE),
+        ("timesheet", "read", "shredded"),
+    ):
+        verdict = snapshot.decide(snapshot.question(kind, action, state, ["owner"], ["read:timesheets"], {}))
+        assert verdict == Verdict(False, Reason.POLICY_ERROR)
+    assert snapshot.errors == 3
+
+
+def test_states_are_whole_words() -> None:
+    snapshot = policy_forge.snapshot(READ.replace("any,", "draft or rejected,"))
+    for state, allowed in (("draft", True), ("rejected", True), ("submitted", False), (NO_STATE, False)):
+        question = snapshot.question("timesheet", "read", state, ["owner"], ["read:timesheets"], {})
+        assert snapshot.decide(question).allowed is allowed
+
+
+@pytest.mark.parametrize("words", [("client:x",), ("via:x",)])
+def test_a_deny_on_a_client_holds_for_both_ways_of_acting(words: tuple[str, ...]) -> None:
+    snapshot = policy_forge.snapshot(READ, "p, deny, client:x, read, any, timesheet, any, always, no-x")
+    assert asked(snapshot, "owner", *words).rules == ("no-x",)
+    assert asked(snapshot, "owner", "client:y").allowed
+
+
+def test_an_allow_on_a_client_holds_only_while_it_acts_for_itself() -> None:
+    snapshot = policy_forge.snapshot(READ.replace("owner", "client:x"))
+    assert asked(snapshot, "client:x").allowed
+    assert not asked(snapshot, "via:x").allowed
+
+
+def test_a_deny_on_a_client_acting_for_users_leaves_it_to_itself() -> None:
+    snapshot = policy_forge.snapshot(
+        READ.replace("owner", "client:x"), "p, deny, via:x, read, any, timesheet, any, always, no-x"
+    )
+    assert asked(snapshot, "client:x").allowed
+    assert asked(snapshot, "client:x", "via:x").rules == ("no-x",)
+
+
+@pytest.mark.parametrize(
+    ("effect", "when", "known", "holds"),
+    [
+        ("allow", "mfa", True, True),
+        ("allow", "mfa", False, False),
+        ("allow", "mfa", None, False),
+        ("allow", "not mfa", True, False),
+        ("allow", "not mfa", False, True),
+        ("allow", "not mfa", None, False),
+        ("deny", "mfa", True, True),
+        ("deny", "mfa", False, False),
+        ("deny", "mfa", None, True),
+        ("deny", "not mfa", True, False),
+        ("deny", "not mfa", False, True),
+        ("deny", "not mfa", None, True),
+    ],
+)
+def test_an_unknown_fact_never_helps_an_allow_and_always_helps_a_deny(
+    *, effect: str, when: str, known: bool | None, holds: bool
+) -> None:
+    row = f"p, {effect}, anyone, read, any, timesheet, any, {when}, the-rule"
+    snapshot = policy_forge.snapshot(row)
+    verdict = snapshot.decide(snapshot.question("timesheet", "read", "draft", [], [], {"mfa": known}))
+    assert (verdict.rules == ("the-rule",)) is holds
+
+
+def test_roles_are_followed_through_any_number_of_steps() -> None:
+    links = [f"g, role:r{n}, role:r{n + 1}" for n in range(40)]
+    snapshot = policy_forge.snapshot(READ.replace("owner", "role:r40"), *links)
+    assert asked(snapshot, "role:r0").allowed
+    assert not asked(snapshot, "role:r41").allowed
+    assert not asked(policy_forge.snapshot(READ.replace("owner", "role:r0"), *links), "role:r40").allowed
+
+
+def test_a_deny_on_an_included_role_holds_for_the_role_that_includes_it() -> None:
+    deny = "p, deny, role:b, read, any, timesheet, any, always, no-b"
+    snapshot = policy_forge.snapshot(READ, deny, "g, role:a, role:b")
+    assert asked(snapshot, "owner", "role:a").rules == ("no-b",)
+
+
+def test_words_that_no_rule_mentions_leave_no_trace() -> None:
+    snapshot = policy_forge.snapshot(READ)
+    for number in range(500):
+        assert asked(
+            snapshot, "owner", f"person:{number}", f"role:{number}", scopes=("read:timesheets", str(number))
+        ).allowed
+    assert len(snapshot._remembered) == 1
+    assert snapshot.words == engine.Words(frozenset({"owner", "anyone"}), frozenset({"read:timesheets"}), frozenset())
+
+
+def test_the_memory_of_verdicts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "MOST_REMEMBERED", 4)
+    snapshot = policy_forge.snapshot(*(READ.replace("owner", f"role:r{n}").replace("own", f"r{n}") for n in range(20)))
+    for number in range(20):
+        assert asked(snapshot, f"role:r{number}").allowed
+        assert len(snapshot._remembered) <= 4
+
+
+def test_scopes_that_would_help_are_told_before_anything_is_looked_up() -> None:
+    snapshot = policy_forge.snapshot(
+        READ, READ.replace("read:timesheets", "approve:timesheets").replace("read-own", "read-to-approve"),
+        "p, allow, anyone, read, any, me, any, always, read-me",
+        "p, deny, anyone, create, any, timesheet, any, always, no-create",
+    )  # fmt: skip
+    assert snapshot.scopes_for("timesheet", "read") == ("read:timesheets", "approve:timesheets")
+    assert snapshot.could_allow("timesheet", "read", {"approve:timesheets", "openid"})
+    assert not snapshot.could_allow("timesheet", "read", {"create:timesheets"})
+    assert snapshot.scopes_for("me", "read") == ()
+    assert snapshot.could_allow("me", "read", ())
+    assert snapshot.scopes_for("timesheet", "create") == ()
+    assert not snapshot.could_allow("timesheet", "create", {"create:timesheets"})
+
+
+def test_the_rules_of_an_action_come_in_the_order_of_the_file() -> None:
+    snapshot = policy_forge.snapshot(*policy_forge.shipped().rules.splitlines())
+    assert [rule.name for rule in snapshot.rules_of("timesheet", "approve")] == [
+        "approve-team", "never-own-hours", "never-for-owner",
+    ]  # fmt: skip
+    assert snapshot.rules_of("timesheet", "frobnicate") == ()
+
+
+def test_a_remembered_verdict_is_the_verdict() -> None:
+    snapshot = policy_forge.snapshot(READ)
+    first = asked(snapshot, "owner")
+    assert asked(snapshot, "owner") is first
+
+
+def test_many_threads_get_what_one_gets() -> None:
+    rows = [READ.replace("owner", f"role:r{n}").replace("own", f"r{n}") for n in range(30)]
+    deny = "p, deny, role:bad, read, any, timesheet, any, always, no-bad"
+    wrong: list[str] = []
+
+    def work(snapshot: engine.Snapshot, seed: int) -> None:
+        for step in range(300):
+            number = (seed * 31 + step) % 60
+            bad = step % 3 == 0
+            words = frozenset({f"role:r{number}"} | ({"role:bad"} if bad else set()))
+            scopes = frozenset({"read:timesheets", f"s{seed}-{step}"})
+            verdict = snapshot.decide(Question("timesheet", "read", "draft", words, scopes, frozenset()))
+            if verdict.allowed is not (number < 30 and not bad):
+                wrong.append(f"{words}: {verdict}")
+
+    for _ in range(3):
+        fresh = policy_forge.snapshot(*rows, deny)
+        threads = [threading.Thread(target=work, args=(fresh, seed)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert fresh.errors == 0
+    assert wrong == []
+
+
+def test_a_fact_that_is_both_true_and_false_is_an_error() -> None:
+    snapshot = policy_forge.snapshot(READ.replace("always", "not mfa"))
+    question = snapshot.question("timesheet", "read", "draft", ["owner"], ["read:timesheets"], {"mfa": False})
+    assert snapshot.decide(question).allowed
+    both = replace(question, facts=frozenset({("mfa", True), ("mfa", False)}))
+    assert snapshot.decide(both).reason is Reason.POLICY_ERROR
