@@ -1,0 +1,136 @@
+"""What the directory holds, and the grammar of what may be written into it. Pure: owns no state."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from service.errors import Fields
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+LONGEST_NAME = 200
+LONGEST_TEAM_NAME = 120
+LONGEST_ADDRESS = 320
+LONGEST_CLIENT = 255
+LONGEST_LINK = 255
+MOST_LINKS = 10
+ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
+ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+class Part(StrEnum):
+    """What somebody is in a team."""
+
+    MEMBER = "member"
+    LEAD = "lead"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Tokens that speak for a person: those with this issuer (`iss`) and subject (`sub`)."""
+
+    issuer: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A human. Somebody who was made on first use of a token has neither name nor e-mail address until described."""
+
+    id: UUID
+    display_name: str | None = None
+    email: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """A team; `parent` is the team above, None at the top."""
+
+    id: UUID
+    name: str
+    parent: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """Half-open in time: from `valid_from`, up to and without `valid_to`. None means: from now on, and without end."""
+
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A person's part in a team."""
+
+    id: UUID
+    person: UUID
+    team: UUID
+    part: Part
+    validity: Validity
+
+
+@dataclass(frozen=True, slots=True)
+class ImporterGrant:
+    """A client that may upload hours for the people of a team and of the teams below it."""
+
+    id: UUID
+    client: str
+    team: UUID
+    validity: Validity
+
+
+@dataclass(frozen=True, slots=True)
+class GivenRole:
+    """A role that the directory gives, beside those in tokens; without the prefix `role:`."""
+
+    person: UUID
+    role: str
+    validity: Validity
+
+
+def check_person(display_name: str | None, email: str | None, links: tuple[Link, ...] = ()) -> None:
+    """Raise InvalidField naming every wrong field."""
+    fields = Fields()
+    if display_name is not None:
+        fields.text("display_name", display_name, LONGEST_NAME)
+    if email is not None:
+        fields.text("email", email, LONGEST_ADDRESS)
+        if not ADDRESS.fullmatch(email):
+            fields.wrong("email", "must be an e-mail address")
+    if len(links) > MOST_LINKS:
+        fields.wrong("links", f"must be at most {MOST_LINKS}")
+    for place, link in enumerate(links):
+        fields.text(f"links[{place}].issuer", link.issuer, LONGEST_LINK)
+        fields.text(f"links[{place}].subject", link.subject, LONGEST_LINK)
+        if link in links[:place]:
+            fields.wrong(f"links[{place}]", "stands there twice")
+    fields.refuse()
+
+
+def check_team(name: str) -> None:
+    """Raise InvalidField unless a team can have this name."""
+    fields = Fields()
+    fields.text("name", name, LONGEST_TEAM_NAME)
+    fields.refuse()
+
+
+def check_grant(validity: Validity, *, client: str | None = None, role: str | None = None) -> None:
+    """Raise InvalidField unless something can be given for this time, to this client or as this role."""
+    fields = Fields()
+    if client is not None:
+        fields.text("client", client, LONGEST_CLIENT)
+    if role is not None and not ROLE.fullmatch(role):
+        fields.wrong("role", "must be 1 to 63 of the characters a-z 0-9 -, the first a letter or digit")
+    for name, time in (("valid_from", validity.valid_from), ("valid_to", validity.valid_to)):
+        if time is not None and time.tzinfo is None:
+            fields.wrong(name, "must have a time zone")
+    fields.refuse()
+    if validity.valid_from is not None and validity.valid_to is not None and validity.valid_to <= validity.valid_from:
+        fields.wrong("valid_to", "must be after valid_from")
+    fields.refuse()
