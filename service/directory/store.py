@@ -223,13 +223,13 @@ async def take_role(permit: Permit, connection: Connection, person: UUID, role: 
 
 async def people(visibility: Visibility, connection: Connection, after: UUID | None, limit: int) -> list[Person]:
     """Oldest first, from behind `after`; one more than `limit` tells that there are more."""
-    rows = await _page(visibility, connection, "person", "id, display_name, email", after, limit))
+    rows = await _page(visibility, connection, "person", "id, display_name, email", after, limit)
     return [Person(**dict(row)) for row in rows]
 
 
 async def teams(visibility: Visibility, connection: Connection, after: UUID | None, limit: int) -> list[Team]:
     """As `people`."""
-    rows = await _page(visibility, connection, "team", "id, name, parent_id", after, limit))
+    rows = await _page(visibility, connection, "team", "id, name, parent_id", after, limit)
     return [Team(row["id"], row["name"], row["parent_id"]) for row in rows]
 
 
@@ -238,7 +238,7 @@ async def memberships(
 ) -> list[Membership]:
     """As `people`, ended ones too."""
     columns = f"id, person_id, team_id, part, {VALID}"
-    rows = await _page(visibility, connection, "membership", columns, after, limit))
+    rows = await _page(visibility, connection, "membership", columns, after, limit)
     return [_membership(row, row["valid_to"]) for row in rows]
 
 
