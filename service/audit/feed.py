@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 PUBLISHED = "r.kind IN ('change', 'policy', 'directory')"
 WINDOW = 20_000
 
+# What an event says of the state before and after; all of these are ids, words and numbers of ours.
+STATE = ("state", "version", "number", "digest", "parent", "active", "revision")
+
 # How long the sealed log is and which epoch it has; and the leaf of a place, to see that it is still the same log.
 HEAD = """
     SELECT h.epoch, h.size, (SELECT r.leaf FROM audit_position p JOIN audit_record r ON r.id = p.record_id
@@ -157,9 +160,9 @@ def _members(body: Mapping[str, object], name: str) -> Mapping[str, object]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _state(change: Mapping[str, object], name: str) -> dict[str, object] | None:
+def _state(change: Mapping[str, object], name: str) -> dict[str, object]:
     """Of what a change was before or after, only what says which state it is; the rest is asked of the API."""
     found = change.get(name)
     if not isinstance(found, Mapping):
-        return None
-    return {member: found[member] for member in ("state", "version", "digest", "revision") if member in found}
+        return {}
+    return {member: found[member] for member in STATE if member in found}

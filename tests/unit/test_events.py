@@ -1,0 +1,129 @@
+"""The envelope: every event type is as its golden file, its schema and the AsyncAPI document say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import jsonschema_rs
+import pytest
+import yaml
+
+import events
+from events.envelope import CONTENT_TYPE, PREFIX, TYPES, Change, parse, serialize
+from events.stream import BEFORE_ALL, id_of, position_of
+from tests.golden.event_files import SOURCE, examples, files
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "events"
+HERE = Path(events.__file__).parent
+SCHEMAS = {path.name: json.loads(path.read_text()) for path in sorted((HERE / "schemas").glob("*.json"))}
+BY_TYPE = {change.type: change for change in examples()}
+
+
+def validator(name: str) -> Any:
+    base = "https://schemas.example/"
+    named = [(base + one, {**schema, "$id": base + one}) for one, schema in SCHEMAS.items()]
+    return jsonschema_rs.validator_for(
+        dict(named)[base + name], registry=jsonschema_rs.Registry(named), validate_formats=True
+    )
+
+
+def test_the_golden_files_are_what_the_envelope_writes() -> None:
+    """After a change that is meant, rewrite them with `make golden` and read the difference."""
+    assert {path.name: path.read_text() for path in GOLDEN.glob("*.json")} == files()
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_every_event_fits_its_schema_and_no_other_type_s(type_: str) -> None:
+    written = json.loads(serialize(BY_TYPE[type_], SOURCE))
+    validator(f"{type_}.json").validate(written)
+    for other in TYPES:
+        assert validator(f"{other}.json").is_valid(written) == (other == type_)
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [("sequence", "7"), ("id", "7"), ("leafhash", "ab"), ("time", "yesterday"), ("specversion", "0.3"), ("data", {})],
+)
+def test_the_schema_refuses_an_event_with_a_wrong_member(member: str, value: object) -> None:
+    written = json.loads(serialize(BY_TYPE["timesheet.approved"], SOURCE))
+    assert not validator("timesheet.approved.json").is_valid({**written, member: value})
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_what_is_written_reads_back_the_same(type_: str) -> None:
+    assert parse(serialize(BY_TYPE[type_], SOURCE)) == BY_TYPE[type_]
+
+
+def test_the_first_event_has_no_previous_and_sequences_sort_as_text() -> None:
+    written = [json.loads(serialize(change, SOURCE)) for change in examples()]
+    assert "previous" not in written[0]
+    assert [one["previous"] for one in written[1:]] == [one["sequence"] for one in written[:-1]]
+    assert sorted(one["sequence"] for one in written) == [one["sequence"] for one in written]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{}",
+        b"\xff",
+        b"[]",
+        b"null",
+        b'"x"',
+        b'{"specversion":"1.0","id":"1","source":"s","type":"t"}',
+        b"[" * 9000,
+    ],
+)
+def test_what_is_no_event_is_refused_with_one_kind_of_error(raw: bytes) -> None:
+    with pytest.raises(ValueError, match="not an event"):
+        parse(raw)
+
+
+def test_the_id_of_a_position_is_never_nought_and_reads_back() -> None:
+    assert (id_of(None), id_of(BEFORE_ALL), id_of(0), id_of(41)) == ("0-0", "0-0", "1-0", "42-0")
+    assert [position_of(id_of(one)) for one in (BEFORE_ALL, 0, 41)] == [BEFORE_ALL, 0, 41]
+    for strange in ("5-1", "x-0", "1700000000000-3", ""):
+        with pytest.raises(ValueError, match="no id of an event"):
+            position_of(strange)
+
+
+def test_the_asyncapi_document_has_a_message_for_every_type_and_no_other() -> None:
+    document = yaml.safe_load((HERE / "asyncapi.yaml").read_text())
+    messages = document["components"]["messages"]
+    assert {one["name"] for one in messages.values()} == {PREFIX + type_ for type_ in TYPES}
+    assert document["defaultContentType"] == CONTENT_TYPE
+    assert set(SCHEMAS) == {f"{type_}.json" for type_ in TYPES} | {"event.json"}
+    for message in messages.values():
+        schema = SCHEMAS[Path(message["payload"]["schema"]["$ref"]).name]
+        assert schema["title"] == message["title"]
+        assert schema["properties"]["type"]["const"] == message["name"]
+
+
+def test_every_local_reference_of_the_asyncapi_document_leads_somewhere() -> None:
+    document = yaml.safe_load((HERE / "asyncapi.yaml").read_text())
+    found = list(references(document))
+    assert len(found) > 2 * len(TYPES)
+    for reference in found:
+        if not reference.startswith("#/"):
+            assert (HERE / reference).is_file()
+            continue
+        place: Any = document
+        for name in reference[2:].split("/"):
+            place = place[name]
+
+
+def references(node: object) -> list[str]:
+    if isinstance(node, list):
+        return [one for item in node for one in references(item)]
+    if not isinstance(node, dict):
+        return []
+    own = [cast("str", node["$ref"])] if "$ref" in node else []
+    return own + [one for item in node.values() for one in references(item)]
+
+
+def test_an_event_names_nobody() -> None:
+    """Ids and words of ours: no member could hold a name, an address or a free text."""
+    change: Change = BY_TYPE["timesheet.rejected"]
+    assert set(change.data) == {"resource", "from", "to", "by", "decision"}
