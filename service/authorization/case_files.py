@@ -1,7 +1,7 @@
 """Reads policies/cases/*.yaml: what a policy must answer, one case a list item. Pure.
 
-Strict like the other readers: every key, word and value is known or complained about with its line; no anchors, no
-aliases, no tags, so that a file means what it shows.
+Strict like the other readers: every key, word and value is known or complained about with its line. There are no
+aliases, and no object is ever made from a tag, so a file means what it shows.
 """
 
 from __future__ import annotations

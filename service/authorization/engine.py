@@ -153,7 +153,7 @@ class Snapshot:
         if part is None:
             return _NO_RULE
         allowed = part.ask(question)
-        applied = [rule for rule in part.rules if matches(rule, question)]
+        applied = part.applied(question)
         denied_by = tuple(rule.name for rule in applied if rule.effect is Effect.DENY)
         allowed_by = tuple(rule.name for rule in applied if rule.effect is Effect.ALLOW)
         if allowed is not (bool(allowed_by) and not denied_by):
@@ -187,6 +187,7 @@ class _Part:
 
     rules: tuple[Rule, ...]
     words: Words
+    by_word: Mapping[str, tuple[int, ...]]
     enforcer: _Enforcer
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -198,11 +199,21 @@ class _Part:
             scopes=frozenset(rule.scope for rule in rules) - {ANY},
             facts=facts | {one.fact for rule in rules for one in rule.when},
         )
-        part = cls(rules, words, _Enforcer.of(rules))
+        by_word: dict[str, list[int]] = defaultdict(list)
+        for index, rule in enumerate(rules):
+            for word in words_for(rule):
+                by_word[word].append(index)
+        part = cls(rules, words, {word: tuple(own) for word, own in by_word.items()}, _Enforcer.of(rules))
         part.ask(Question(kind, action, NO_STATE, frozenset(), frozenset(), frozenset()))
         return part
 
+    def applied(self, question: Question) -> list[Rule]:
+        """The rules that match, in order; only those on a word that the asker answers to are looked at."""
+        near = sorted({index for word in question.who for index in self.by_word.get(word, ())})
+        return [self.rules[index] for index in near if matches(self.rules[index], question)]
+
     def ask(self, question: Question) -> bool:
+        """What casbin says."""
         # casbin's evaluator keeps the values of the question in itself, so one question at a time.
         with self.lock:
             answer = self.enforcer.enforce(

@@ -55,7 +55,7 @@ def sentences_for_caller(explanation: Explanation, question: Question, vocabular
     """What to tell the caller of a denial, nearest first, at most five; empty for an allow.
 
     A deny rule's grounds come first and alone. Otherwise there is one sentence for each near miss; its conditions are
-    joined by `and`.
+    joined by semicolons.
     """
     if explanation.denied_by:
         grounds = [_grounds(one, question, vocabulary) for one in explanation.denied_because]
@@ -63,7 +63,7 @@ def sentences_for_caller(explanation: Explanation, question: Question, vocabular
     if explanation.allowed_by:
         return ()
     told = [
-        " and ".join(_wanting(dimension, word, question, vocabulary) for dimension, word in miss.conditions)
+        "; ".join(_wanting(dimension, word, question, vocabulary) for dimension, word in miss.conditions)
         for miss in explanation.near_misses
         if not any(word.startswith(_PRIVATE) for dimension, word in miss.conditions if dimension == "who")
     ]
@@ -110,7 +110,7 @@ def _grounds(applied: Applied, question: Question, vocabulary: Vocabulary) -> st
             told.append(_fact(word, question, vocabulary))
         elif dimension == "state":
             told.append(f"{_thing(question, vocabulary)} is {_state(question.state, question, vocabulary)}")
-    return " and ".join(sentence for sentence in told if sentence) or A_RULE_FORBIDS
+    return "; ".join(sentence for sentence in told if sentence) or A_RULE_FORBIDS
 
 
 def _wanting(dimension: str, word: str, question: Question, vocabulary: Vocabulary) -> str:

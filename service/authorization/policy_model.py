@@ -13,7 +13,7 @@ REQUEST = ("sub", "act", "obj", "scopes", "facts")
 COLUMNS = ("eft", "who", "act", "state", "kind", "scope", "when", "rule")
 EFFECT = "some(where (p.eft == allow)) && !some(where (p.eft == deny))"
 MATCHER = (
-    "r.act == p.act && r.obj.kind == p.kind && answers(r.sub, p.who, p.eft) && stands(r.obj.state, p.state)"
+    "answers(r.sub, p.who, p.eft) && r.act == p.act && r.obj.kind == p.kind && stands(r.obj.state, p.state)"
     " && granted(r.scopes, p.scope) && holds(r.facts, p.when, p.eft)"
 )
 MODEL = f"""\

@@ -1,0 +1,178 @@
+"""Properties: our engine answers as a naive reading of the rules and as stock casbin, over the whole vocabulary."""
+
+from __future__ import annotations
+
+import casbin
+from casbin.model import Model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.authorization import engine, policy_model
+from service.authorization.engine import Snapshot
+from service.authorization.explanation import explain
+from service.authorization.question import NO_STATE, Condition, Effect, Question, Reason, Rule
+from tests import policy_forge
+
+ACTIONS = ["read", "edit", "approve"]
+STATES = ["draft", "submitted", "approved"]
+WHO = ["owner", "manager", "anyone", "role:a", "role:b", "role:c", "client:x", "via:x", "person:p"]
+SCOPES = ["read:timesheets", "approve:timesheets", "create:timesheets"]
+FACTS = ["mfa", "acted_for_owner", "recent_sign_in"]
+LINKS = [("role:a", "role:b"), ("role:b", "role:c"), ("role:a", "role:c")]
+
+rules = st.builds(
+    Rule,
+    name=st.just(""),
+    effect=st.sampled_from([Effect.ALLOW, Effect.ALLOW, Effect.DENY]),
+    who=st.sampled_from(WHO),
+    action=st.sampled_from(ACTIONS),
+    states=st.frozensets(st.sampled_from(STATES), max_size=2),
+    kind=st.just("timesheet"),
+    scope=st.sampled_from(["any", *SCOPES]),
+    when=st.lists(
+        st.builds(Condition, st.sampled_from(FACTS), st.booleans()), max_size=2, unique_by=lambda one: one.fact
+    ).map(tuple),
+)
+requests = st.tuples(
+    st.sampled_from(ACTIONS),
+    st.sampled_from([*STATES, NO_STATE]),
+    st.frozensets(st.sampled_from(WHO), max_size=4),
+    st.frozensets(st.sampled_from(SCOPES), max_size=2),
+    st.dictionaries(st.sampled_from(FACTS), st.sampled_from([True, False, None])),
+)
+links = st.lists(st.sampled_from(LINKS), unique=True)
+policies = st.lists(rules, min_size=1, max_size=12)
+
+SHIPPED = policy_forge.policy("p, allow, owner, read, any, timesheet, any, always, x")
+
+
+def built(given_rules: list[Rule], role_links: list[tuple[str, str]]) -> Snapshot:
+    named = tuple(
+        Rule(f"rule-{n}", one.effect, one.who, one.action, one.states, one.kind, one.scope, one.when, n)
+        for n, one in enumerate(given_rules)
+    )
+    policy = type(SHIPPED)(named, tuple(role_links), SHIPPED.vocabulary, SHIPPED.model, SHIPPED.text)
+    return Snapshot.build(policy, 1)
+
+
+def naive(snapshot: Snapshot, request: tuple[object, ...]) -> bool:
+    """The rules as policies/README.md states them, read with nothing of the engine."""
+    action, state, who, scopes, facts = request
+    words = {*who, "anyone"}  # type: ignore[misc]  # a tuple of strategies has no better type
+    for _ in LINKS:
+        words |= {included for role, included in snapshot.policy.role_links if role in words}
+    effects = set()
+    for rule in snapshot.policy.rules:
+        deny = rule.effect == "deny"
+        who_holds = rule.who in words or (
+            deny and rule.who.startswith("client:") and rule.who.replace("client:", "via:") in words
+        )
+        state_holds = not rule.states or state in rule.states
+        scope_holds = rule.scope == "any" or rule.scope in scopes  # type: ignore[operator]  # as above
+        facts_hold = True
+        for condition in rule.when:
+            value = facts.get(condition.fact)  # type: ignore[attr-defined]  # as above
+            facts_hold &= deny if value is None else value != condition.negated
+        if rule.action == action and who_holds and state_holds and scope_holds and facts_hold:
+            effects.add(str(rule.effect))
+    return effects == {"allow"}
+
+
+def stock(snapshot: Snapshot) -> casbin.Enforcer:
+    """casbin as it comes, with the shipped model and all rows in one list."""
+    model = Model()
+    model.load_model_from_text(policy_model.MODEL)
+    enforcer = casbin.Enforcer(model)
+    enforcer.add_function("answers", lambda who, word, effect: word in who or (
+        effect == "deny" and word.startswith("client:") and "via" + word[6:] in who))  # fmt: skip
+    enforcer.add_function("stands", lambda state, wanted: wanted == "any" or state in wanted.split(" or "))
+    enforcer.add_function("granted", lambda scopes, wanted: wanted in {"any", *scopes})
+    enforcer.add_function("holds", stock_holds)
+    for rule in snapshot.policy.rules:
+        when = " and ".join(("not " if one.negated else "") + one.fact for one in rule.when) or "always"
+        state = " or ".join(rule.states) or "any"
+        row = [rule.effect.value, rule.who, rule.action, state, rule.kind, rule.scope, when, rule.name]
+        enforcer.model.add_policy("p", "p", row)
+    return enforcer
+
+
+def stock_holds(facts: frozenset[tuple[str, bool]], when: str, effect: str) -> bool:
+    known = dict(facts)
+    parts = [] if when == "always" else when.split(" and ")
+    for part in parts:
+        value = known.get(part.split()[-1])
+        wanted = not part.startswith("not ")
+        if value is not wanted and not (value is None and effect == "deny"):
+            return False
+    return True
+
+
+def question(snapshot: Snapshot, request: tuple[object, ...]) -> Question:
+    action, state, who, scopes, facts = request
+    return snapshot.question("timesheet", action, state, who, scopes, facts)  # type: ignore[arg-type]  # as above
+
+
+@settings(max_examples=150, deadline=None)
+@given(given_rules=policies, role_links=links, asked=st.lists(requests, min_size=5, max_size=15))
+def test_the_engine_answers_as_a_naive_reading_and_as_stock_casbin(
+    given_rules: list[Rule], role_links: list[tuple[str, str]], asked: list[tuple[object, ...]]
+) -> None:
+    snapshot = built(given_rules, role_links)
+    plain = stock(snapshot)
+    for request in asked:
+        ours = question(snapshot, request)
+        verdict = snapshot.decide(ours)
+        thing = engine.Thing("timesheet", ours.state)
+        assert verdict.allowed is naive(snapshot, request)
+        assert verdict.allowed is plain.enforce(ours.who, ours.action, thing, ours.scopes, ours.facts)
+        assert snapshot.decide(ours) == verdict
+        why = explain(snapshot.policy.rules, ours)
+        assert verdict.rules == (why.allowed_by if verdict.allowed else why.denied_by)
+        assert bool(why.near_misses) <= (not verdict.allowed)
+        counts = [len(miss.conditions) for miss in why.near_misses]
+        assert counts == sorted(counts)
+        assert 0 not in counts
+    assert snapshot.errors == 0
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    given_rules=policies,
+    role_links=links,
+    request=requests,
+    who=st.frozensets(st.text(min_size=1, max_size=8)),
+    scopes=st.frozensets(st.text(min_size=1, max_size=8)),
+    facts=st.dictionaries(st.text(min_size=1, max_size=8), st.booleans()),
+)
+def test_a_verdict_never_depends_on_words_outside_the_snapshot(
+    *,
+    given_rules: list[Rule],
+    role_links: list[tuple[str, str]],
+    request: tuple[str, str, frozenset[str], frozenset[str], dict[str, bool | None]],
+    who: frozenset[str],
+    scopes: frozenset[str],
+    facts: dict[str, bool],
+) -> None:
+    snapshot = built(given_rules, role_links)
+    action, state, known_who, known_scopes, known_facts = request
+    plain = snapshot.question("timesheet", action, state, known_who, known_scopes, known_facts)
+    more = snapshot.question(
+        "timesheet", action, state, known_who | who, known_scopes | scopes, {**facts, **known_facts}
+    )
+    whole = Question(
+        "timesheet", action, state, snapshot.close(known_who | who), known_scopes | scopes,
+        frozenset((name, value) for name, value in {**facts, **known_facts}.items() if value is not None),
+    )  # fmt: skip
+    assert more == plain
+    assert snapshot.decide(whole) == snapshot.decide(plain)
+
+
+@given(given_rules=policies, request=requests)
+def test_what_could_not_be_allowed_is_never_allowed(given_rules: list[Rule], request: tuple[object, ...]) -> None:
+    snapshot = built(given_rules, [])
+    asked = question(snapshot, request)
+    verdict = snapshot.decide(asked)
+    if not snapshot.could_allow("timesheet", asked.action, asked.scopes):
+        assert not verdict.allowed
+    if verdict.reason is Reason.ALLOWED and snapshot.scopes_for("timesheet", asked.action):
+        assert asked.scopes & set(snapshot.scopes_for("timesheet", asked.action))

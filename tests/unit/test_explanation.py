@@ -1,0 +1,154 @@
+"""Why: rules that applied, near misses, and what the caller is told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.authorization.explanation import (
+    explain,
+    missing_sign_in_facts,
+    only_state_missing,
+    sentences_for_caller,
+    with_sentences,
+)
+from service.authorization.question import Applied, Explanation, Missing, Question
+from tests import policy_forge
+
+if TYPE_CHECKING:
+    from service.authorization.engine import Snapshot
+
+SHIPPED = policy_forge.snapshot(*policy_forge.shipped().rules.splitlines())
+
+
+def asked(
+    action: str, state: str, *who: str, scopes: tuple[str, ...] = (), facts: dict[str, bool] | None = None,
+    snapshot: Snapshot = SHIPPED,
+) -> tuple[Explanation, Question]:  # fmt: skip
+    known = {"acted_for_owner": False} if facts is None else facts
+    question = snapshot.question("timesheet", action, state, who, scopes, known)
+    return explain(snapshot.rules_of("timesheet", action), question), question
+
+
+def told(action: str, state: str, *who: str, scopes: tuple[str, ...] = (), facts: dict[str, bool] | None = None,
+         snapshot: Snapshot = SHIPPED) -> tuple[str, ...]:  # fmt: skip
+    explanation, question = asked(action, state, *who, scopes=scopes, facts=facts, snapshot=snapshot)
+    return sentences_for_caller(explanation, question, snapshot.vocabulary)
+
+
+def test_an_allow_names_the_rules_that_allowed_and_tells_nothing() -> None:
+    explanation, question = asked("approve", "submitted", "manager", scopes=("approve:timesheets",))
+    assert explanation == Explanation(allowed_by=("approve-team",))
+    assert sentences_for_caller(explanation, question, SHIPPED.vocabulary) == ()
+
+
+def test_a_missing_scope_is_named() -> None:
+    assert told("approve", "submitted", "manager") == ("needs scope approve:timesheets",)
+
+
+def test_a_missing_relation_is_told_in_the_words_of_the_vocabulary() -> None:
+    assert told("approve", "submitted", scopes=("approve:timesheets",)) == ("you do not lead this person's team",)
+
+
+def test_a_wrong_state_is_told_with_the_one_that_is_wanted() -> None:
+    scopes = ("approve:timesheets", "create:timesheets")
+    assert told("approve", "approved", "manager", scopes=scopes) == ("the timesheet is approved, not submitted",)
+    assert told("edit", "submitted", "owner", scopes=scopes) == ("the timesheet is submitted, not a draft or rejected",)
+
+
+def test_every_condition_that_a_rule_misses_stands_in_its_sentence() -> None:
+    assert told("approve", "draft") == (
+        "you do not lead this person's team; the timesheet is a draft, not submitted; needs scope approve:timesheets",
+    )
+
+
+def test_owners_are_told_that_these_are_their_own_hours() -> None:
+    explanation, question = asked("approve", "submitted", "owner", scopes=("approve:timesheets",))
+    assert explanation.denied_by == ("never-own-hours",)
+    assert explanation.denied_because == (Applied("never-own-hours", (("who", "owner"),)),)
+    assert sentences_for_caller(explanation, question, SHIPPED.vocabulary) == ("these are your own hours",)
+
+
+def test_who_acted_for_the_owner_is_told_so_and_who_may_have_is_told_that() -> None:
+    scopes = ("approve:timesheets",)
+    assert told("approve", "submitted", "manager", scopes=scopes, facts={"acted_for_owner": True}) == (
+        "you entered or submitted hours on the owner's behalf",
+    )
+    assert told("approve", "submitted", "manager", scopes=scopes, facts={}) == (
+        "it is not known whether you entered or submitted hours on the owner's behalf",
+    )
+
+
+def test_near_misses_come_nearest_first_and_then_in_the_order_of_the_file() -> None:
+    explanation, _ = asked("read", "draft", "manager")
+    assert explanation.near_misses == (
+        Missing("read-team", (("scope", "read:timesheets"),)),
+        Missing("read-own", (("who", "owner"), ("scope", "read:timesheets"))),
+    )
+    explanation, _ = asked("read", "draft", scopes=("read:timesheets",))
+    assert [miss.rule for miss in explanation.near_misses] == ["read-own", "read-team"]
+
+
+def test_that_a_rule_names_somebody_else_is_not_told() -> None:
+    person = "person:018f0000-0000-7000-8000-000000000000"
+    rows = [
+        f"p, allow, {who}, read, any, timesheet, any, always, rule-{n}"
+        for n, who in enumerate((person, "client:partner", "via:partner"))
+    ]
+    snapshot = policy_forge.snapshot(*rows)
+    assert told("read", "draft", snapshot=snapshot) == ("no rule of the policy allows this",)
+    denies = policy_forge.snapshot(
+        rows[0].replace("allow", "deny"), "p, allow, owner, read, any, timesheet, any, always, x"
+    )
+    assert told("read", "draft", "owner", person, snapshot=denies) == ("a rule of the policy forbids this",)
+
+
+def test_a_missing_role_is_named_without_its_prefix() -> None:
+    snapshot = policy_forge.snapshot("p, allow, role:payroll, read, any, timesheet, any, always, x")
+    assert told("read", "draft", snapshot=snapshot) == ("you do not have the role payroll",)
+    deny = policy_forge.snapshot("p, deny, role:payroll, read, draft, timesheet, any, not mfa, x")
+    assert told("read", "draft", "role:payroll", facts={"mfa": False}, snapshot=deny) == (
+        "you have the role payroll; the timesheet is a draft; you did not sign in with a second factor",
+    )
+
+
+def test_an_action_without_any_rule_is_told_as_that() -> None:
+    snapshot = policy_forge.snapshot("p, allow, owner, read, any, timesheet, any, always, x")
+    assert told("approve", "draft", "owner", snapshot=snapshot) == ("no rule of the policy allows this",)
+
+
+def test_a_list_of_reasons_is_bounded() -> None:
+    rows = [f"p, allow, role:r{n}, read, any, timesheet, any, always, rule-{n}" for n in range(50)]
+    assert len(told("read", "draft", snapshot=policy_forge.snapshot(*rows))) == 5
+
+
+def test_only_the_state_was_missing_when_another_state_would_have_been_allowed() -> None:
+    scopes = ("approve:timesheets",)
+    assert only_state_missing(asked("approve", "approved", "manager", scopes=scopes)[0])
+    assert not only_state_missing(asked("approve", "approved", "manager")[0])
+    assert not only_state_missing(asked("approve", "approved", scopes=scopes)[0])
+    assert not only_state_missing(asked("approve", "approved", "owner", "manager", scopes=scopes)[0])
+    assert not only_state_missing(asked("approve", "submitted", "manager", scopes=scopes)[0])
+
+
+def test_a_stronger_sign_in_would_help_only_when_nothing_else_is_missing() -> None:
+    snapshot = policy_forge.snapshot(
+        "p, allow, manager, approve, submitted, timesheet, any, mfa and recent_sign_in, strong",
+        "p, allow, owner, edit, any, timesheet, any, not mfa, weak",
+        "p, allow, owner, submit, any, timesheet, any, acted_for_owner, row-fact",
+    )
+    words = snapshot.vocabulary
+
+    def helps(action: str, *who: str, facts: dict[str, bool]) -> tuple[str, ...]:
+        return missing_sign_in_facts(asked(action, "submitted", *who, facts=facts, snapshot=snapshot)[0], words)
+
+    assert helps("approve", "manager", facts={"mfa": False}) == ("mfa", "recent_sign_in")
+    assert helps("approve", "manager", facts={"mfa": True}) == ("recent_sign_in",)
+    assert helps("approve", "manager", facts={"mfa": True, "recent_sign_in": True}) == ()
+    assert helps("approve", facts={"mfa": False}) == ()
+    assert helps("edit", "owner", facts={"mfa": True}) == ()
+    assert helps("submit", "owner", facts={"acted_for_owner": False}) == ()
+
+
+def test_sentences_can_be_put_into_the_explanation() -> None:
+    explanation, question = asked("approve", "submitted", "manager")
+    assert with_sentences(explanation, question, SHIPPED.vocabulary).sentences == ("needs scope approve:timesheets",)

@@ -1,0 +1,146 @@
+"""Cases: the shipped ones hold and leave nothing untried; a policy that fails one is refused; wrong files are named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from service.authorization import case_files, policy_cases, policy_check, policy_file
+from service.authorization.question import Reason
+from service.errors import Complaint, PolicyRejected
+from tests import policy_forge
+
+VOCABULARY = policy_file.parse(policy_forge.shipped()).vocabulary
+SHIPPED = case_files.read(policy_forge.shipped().cases, VOCABULARY).cases
+CASE = """\
+- case: an owner reads their own sheet
+  who: owner
+  scopes: read:timesheets
+  action: read
+  kind: timesheet
+  state: draft
+  verdict: allow
+"""
+
+
+def complaints_of(yaml: str) -> list[Complaint]:
+    return case_files.read({"odd.yaml": yaml}, VOCABULARY).complaints
+
+
+def refused(text: policy_file.PolicyText) -> list[str]:
+    with pytest.raises(PolicyRejected) as error:
+        policy_check.load(text, 1)
+    return [str(one) for one in error.value.complaints]
+
+
+@pytest.mark.parametrize("case", SHIPPED, ids=lambda case: case.name)
+def test_the_shipped_policy_answers_as_the_case_says(case: case_files.Case) -> None:
+    snapshot = policy_check.load(policy_forge.shipped(), 1)
+    assert policy_cases.run(snapshot.policy, snapshot, [case]) == []
+
+
+def test_every_rule_and_every_word_is_tried_allowed_and_denied() -> None:
+    assert policy_check.untried(policy_forge.shipped()) == []
+
+
+def test_reads_of_timesheets_say_whether_they_are_listed() -> None:
+    reads = [case for case in SHIPPED if (case.kind, case.action) == ("timesheet", "read")]
+    assert {case.listed for case in reads} == {True, False}
+
+
+def test_a_policy_that_fails_a_case_is_refused_with_the_case_and_what_it_got() -> None:
+    text = policy_forge.shipped()
+    changed = text.rules.replace("manager,            reject, ", "owner,              reject, ")
+    assert changed != text.rules
+    (complaint,) = refused(replace(text, rules=changed))
+    assert complaint.startswith("cases/approval.yaml:")
+    assert "Case 'a manager sends a sheet back': wanted allow, got deny (no-rule)" in complaint
+
+
+@pytest.mark.parametrize(
+    ("addition", "got"),
+    [
+        ("  rule: read-team\n", "wanted it decided by read-team, got read-own"),
+        ("  rule: read-all\n", "there is no rule 'read-all'"),
+        ("  reason: no-rule\n", "wanted the reason no-rule, got allowed"),
+    ],
+)
+def test_the_rule_and_the_reason_count_too(addition: str, got: str) -> None:
+    text = replace(policy_forge.shipped(), cases={"odd.yaml": CASE + addition})
+    (complaint,) = refused(text)
+    assert got in complaint
+
+
+def test_a_case_can_leave_rule_reason_and_list_open() -> None:
+    snapshot = policy_check.load(replace(policy_forge.shipped(), cases={"a.yaml": CASE}), 7)
+    assert (snapshot.number, snapshot.errors) == (7, 0)
+
+
+def test_a_fact_that_a_case_leaves_out_is_unknown() -> None:
+    case = CASE.replace("read", "approve").replace("draft", "submitted").replace("owner", "manager")
+    cases = case_files.read(
+        {"a.yaml": case.replace("verdict: allow", "verdict: deny\n  rule: never-for-owner")}, VOCABULARY
+    )
+    assert cases.complaints == []
+    snapshot = policy_check.load(policy_forge.shipped(), 1)
+    assert policy_cases.run(snapshot.policy, snapshot, cases.cases) == []
+
+
+def test_an_untried_rule_or_word_is_a_hint_and_no_refusal() -> None:
+    text = replace(policy_forge.shipped(), cases={"a.yaml": CASE})
+    hints = policy_check.untried(text)
+    assert any("No case is decided by the rule 'approve-team'" in hint for hint in hints)
+    assert any("No denied case uses the state 'draft'" in hint for hint in hints)
+    assert not any("the rule 'read-own'" in hint for hint in hints)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "line", "message"),
+    [
+        ("- case: [", 1, "not YAML"),
+        ("case: x", 1, "must be a list of cases"),
+        ("", 1, "must be a list of cases"),
+        ("- just words", 1, "Keys with values"),
+        (CASE.replace("  kind: timesheet\n", ""), 1, "lacks 'kind'"),
+        (CASE.replace("kind: timesheet", "kind: timeshet"), 5, "'timeshet' is not a known kind"),
+        (CASE.replace("action: read", "action: raed"), 4, "not a known action"),
+        (CASE.replace("who: owner", "who: [owner, ownr]"), 2, "'ownr' is not a known relation"),
+        (CASE.replace("who: owner", "who: {owner: 1}"), 2, "One word"),
+        (CASE.replace("read:timesheets", "reed:timesheets"), 3, "not a known scope"),
+        (CASE.replace("state: draft", "state: any"), 6, "not a known state"),
+        (CASE.replace("state: draft", "facts: {mfaa: true}"), 6, "not a known key"),
+        (CASE.replace("state: draft", "facts: {mfa: yes}"), 6, "'yes' is not a known answer"),
+        (CASE.replace("verdict: allow", "verdict: permit"), 7, "not a known verdict"),
+        (CASE + "  verdict: deny\n", 8, "stands here twice"),
+        (CASE + "  colour: red\n", 8, "not a known key"),
+        (CASE + "  reason: because\n", 8, "not a known reason"),
+        (CASE + "  listed: false\n", 8, "listed exactly when reading it is allowed"),
+        (CASE.replace("read\n", "edit\n") + "  listed: true\n", 8, "Only reads"),
+        (CASE + CASE, 8, "already in cases/odd.yaml line 1"),
+        (CASE.replace("who: owner", "who: &a [owner]") + "  rule: *a\n", 8, "aliases"),
+        (CASE.replace("who: owner", "who: !!python/name:os.system x"), 2, "not a known relation"),
+        ("[" * 100_000, 0, "not YAML"),
+        ("a: \x07", 0, "not YAML"),
+    ],
+)  # fmt: skip
+def test_a_wrong_case_file_is_named_by_its_line(yaml: str, line: int, message: str) -> None:
+    found = complaints_of(yaml)
+    assert len(found) == 1, [str(one) for one in found]
+    assert (found[0].file, found[0].line) == ("cases/odd.yaml", line), str(found[0])
+    assert message in found[0].message
+
+
+def test_wrong_cases_refuse_the_policy() -> None:
+    text = replace(policy_forge.shipped(), cases={"odd.yaml": CASE + "  colour: red\n"})
+    (complaint,) = refused(text)
+    assert complaint.startswith("cases/odd.yaml:8:3: 'colour' is not a known key")
+
+
+def test_a_question_that_cannot_be_decided_refuses_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.authorization.engine.matches", lambda *_: False)
+    assert any("could not be decided" in one for one in refused(replace(policy_forge.shipped(), cases={})))
+
+
+def test_cases_speak_of_reasons_that_the_rules_can_give() -> None:
+    assert {case.reason for case in SHIPPED} <= {Reason.ALLOWED, Reason.DENY_RULE, Reason.NO_RULE, None}
