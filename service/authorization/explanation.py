@@ -5,7 +5,6 @@ Auditors get the whole Explanation; callers get sentences that speak of themselv
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.authorization.matching import concerns, fact_word, matches, missing, state_words
@@ -46,11 +45,6 @@ def explain(rules: Iterable[Rule], question: Question) -> Explanation:
     )
 
 
-def with_sentences(explanation: Explanation, question: Question, vocabulary: Vocabulary) -> Explanation:
-    """The same explanation with its sentences for the caller filled in."""
-    return replace(explanation, sentences=sentences_for_caller(explanation, question, vocabulary))
-
-
 def sentences_for_caller(explanation: Explanation, question: Question, vocabulary: Vocabulary) -> tuple[str, ...]:
     """What to tell the caller of a denial, nearest first, at most five; empty for an allow.
 
@@ -68,26 +62,6 @@ def sentences_for_caller(explanation: Explanation, question: Question, vocabular
         if not any(word.startswith(_PRIVATE) for dimension, word in miss.conditions if dimension == "who")
     ]
     return tuple(dict.fromkeys(told))[:MOST_SENTENCES] or (NOTHING_ALLOWS,)
-
-
-def only_state_missing(explanation: Explanation) -> bool:
-    """True when a rule would have allowed in another state, and nothing else stood against it."""
-    if explanation.denied_by or explanation.allowed_by:
-        return False
-    return any([dimension for dimension, _ in miss.conditions] == ["state"] for miss in explanation.near_misses)
-
-
-def missing_sign_in_facts(explanation: Explanation, vocabulary: Vocabulary) -> tuple[str, ...]:
-    """The facts about the sign-in that alone kept a rule from allowing: a stronger sign-in would help (RFC 9470).
-
-    Empty when anything else was missing, or when the rule wants the fact to be false.
-    """
-    if explanation.denied_by or explanation.allowed_by:
-        return ()
-    for miss in explanation.near_misses:
-        if all(dimension == "fact" and word in vocabulary.request_facts for dimension, word in miss.conditions):
-            return tuple(word for _, word in miss.conditions)
-    return ()
 
 
 def _conditions(rule: Rule) -> tuple[tuple[str, str], ...]:

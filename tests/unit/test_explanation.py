@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.authorization.explanation import (
-    explain,
-    missing_sign_in_facts,
-    only_state_missing,
-    sentences_for_caller,
-    with_sentences,
-)
+from service.authorization.explanation import explain, sentences_for_caller
 from service.authorization.question import Applied, Explanation, Missing, Question
 from tests import policy_forge
 
@@ -119,36 +113,3 @@ def test_an_action_without_any_rule_is_told_as_that() -> None:
 def test_a_list_of_reasons_is_bounded() -> None:
     rows = [f"p, allow, role:r{n}, read, any, timesheet, any, always, rule-{n}" for n in range(50)]
     assert len(told("read", "draft", snapshot=policy_forge.snapshot(*rows))) == 5
-
-
-def test_only_the_state_was_missing_when_another_state_would_have_been_allowed() -> None:
-    scopes = ("approve:timesheets",)
-    assert only_state_missing(asked("approve", "approved", "manager", scopes=scopes)[0])
-    assert not only_state_missing(asked("approve", "approved", "manager")[0])
-    assert not only_state_missing(asked("approve", "approved", scopes=scopes)[0])
-    assert not only_state_missing(asked("approve", "approved", "owner", "manager", scopes=scopes)[0])
-    assert not only_state_missing(asked("approve", "submitted", "manager", scopes=scopes)[0])
-
-
-def test_a_stronger_sign_in_would_help_only_when_nothing_else_is_missing() -> None:
-    snapshot = policy_forge.snapshot(
-        "p, allow, manager, approve, submitted, timesheet, any, mfa and recent_sign_in, strong",
-        "p, allow, owner, edit, any, timesheet, any, not mfa, weak",
-        "p, allow, owner, submit, any, timesheet, any, acted_for_owner, row-fact",
-    )
-    words = snapshot.vocabulary
-
-    def helps(action: str, *who: str, facts: dict[str, bool]) -> tuple[str, ...]:
-        return missing_sign_in_facts(asked(action, "submitted", *who, facts=facts, snapshot=snapshot)[0], words)
-
-    assert helps("approve", "manager", facts={"mfa": False}) == ("mfa", "recent_sign_in")
-    assert helps("approve", "manager", facts={"mfa": True}) == ("recent_sign_in",)
-    assert helps("approve", "manager", facts={"mfa": True, "recent_sign_in": True}) == ()
-    assert helps("approve", facts={"mfa": False}) == ()
-    assert helps("edit", "owner", facts={"mfa": True}) == ()
-    assert helps("submit", "owner", facts={"acted_for_owner": False}) == ()
-
-
-def test_sentences_can_be_put_into_the_explanation() -> None:
-    explanation, question = asked("approve", "submitted", "manager")
-    assert with_sentences(explanation, question, SHIPPED.vocabulary).sentences == ("needs scope approve:timesheets",)
