@@ -38,13 +38,14 @@ from service.errors import TimewardenError, TryLater
 from service.identity.issuer import Issuer
 from service.identity.tokens import Tokens
 from service.timesheets.actions import Timesheets
-from service.timesheets.relations import TIMESHEET
+from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.upload import Uploads
 from service.web import metadata
 from service.web.authentication import Authentication, provide_ask
 from service.web.decisions import decision_routes
 from service.web.directory import directory_routes
 from service.web.documentation import documentation_routes, openapi_config
+from service.web.documented_shapes import DocumentedShapes
 from service.web.health import Part, Ready, health_routes
 from service.web.me import me_route
 from service.web.paging import Cursors
@@ -106,8 +107,8 @@ class Api:
         except TryLater as error:
             parts.append(Part("database", ready=False, needed=True, detail=error.public))
         for state in self.tokens.states():
-            detail = "has keys" if state.usable else "has no keys yet"
-            parts.append(Part(f"keys of {state.issuer}", ready=state.usable, needed=True, detail=detail))
+            detail = "has keys" if state.ready else "has no keys yet"
+            parts.append(Part(f"keys of {state.issuer}", ready=state.ready, needed=True, detail=detail))
         ready = all(one.ready for one in parts if one.needed)
         return Ready("ready" if ready else "not ready", version, parts)
 
@@ -142,7 +143,7 @@ def build(settings: Settings) -> RequestFrame:
         tokens=Tokens([issuer_of(settings)]),
     )
     log = Log(api.decisions)
-    enforcement = Enforcement(api.requests, log, policies, Relationships([TIMESHEET]))
+    enforcement = Enforcement(api.requests, log, policies, Relationships([TIMESHEET_FACTS]))
     cursors = Cursors(settings.cursor_key)
     timesheets = Timesheets(enforcement)
     app = Litestar(
@@ -166,6 +167,7 @@ def build(settings: Settings) -> RequestFrame:
         exception_handlers=Problems(_metadata_url(settings)).handlers(),
         cors_config=_cors(settings),
         openapi_config=openapi_config(settings.public_url, settings.issuer),
+        plugins=[DocumentedShapes()],
         request_max_body_size=settings.max_body_bytes,
         lifespan=[api.running],
         logging_config=None,

@@ -40,7 +40,9 @@ class Database:
     """A bounded pool. `size` connections; `timeout` in seconds bounds acquiring a connection and every statement;
     `lock_timeout` in seconds bounds waiting for a row or advisory lock."""
 
-    def __init__(self, url: str, *, size: int, timeout: float = 5.0, lock_timeout: float = 3.0, name: str = "api") -> None:
+    def __init__(
+        self, url: str, *, size: int, timeout: float = 5.0, lock_timeout: float = 3.0, name: str = "api"
+    ) -> None:
         self._url = url
         self._size = size
         self._timeout = timeout

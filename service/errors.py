@@ -79,7 +79,7 @@ class MalformedCredentials(MalformedRequest):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One wrong field: `field` is a path such as `entries[3].minutes` or `query.cursor`; `message` says what is wanted."""
+    """One wrong field: `field` is a path such as `rows[3].minutes` or `query.cursor`; `message` says what is wanted."""
 
     field: str
     message: str
@@ -130,7 +130,7 @@ class InvalidToken(Unauthenticated):
 
 
 class StepUpNeeded(Unauthenticated):
-    """Allowed but for the strength or age of the sign-in (RFC 9470). `max_age` in seconds, `acr_values` as configured."""
+    """Allowed but for the strength or age of the sign-in (RFC 9470). `max_age` in seconds, `acr_values` as set."""
 
     slug = "step-up-needed"
     summary = "This needs a stronger or more recent sign-in"
@@ -207,7 +207,7 @@ class Conflict(NotApplied):
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """One reason why a policy is refused. `file` as in policies/, `line` and `column` from 1 (0 when a whole file is meant)."""
+    """One reason why a policy is refused: `file` as in policies/, `line` and `column` from 1, 0 for a whole file."""
 
     file: str
     line: int

@@ -25,35 +25,57 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     environment: Literal["production", "development"] = Field(
-        "production", description="`development` allows plain http on loopback and a cursor key made at start"
+        default="production", description="`development` allows plain http on loopback and a cursor key made at start"
     )
     database_url: str = Field(
-        "",
-        description="Postgres, `postgresql://user:password@host/name`: as `timewarden_app` for `serve`, `timewarden_keeper`"
-        " for `keep`, `timewarden_owner` for `migrate` and `policy bootstrap`",
+        default="",
+        description="Postgres, `postgresql://user:password@host/name`: as `timewarden_app` for `serve`,"
+        " `timewarden_keeper` for `keep`, `timewarden_owner` for `migrate` and `policy bootstrap`",
     )
-    redis_url: str = Field("", description="Redis, `redis://:password@host:6379/0`: where `keep` publishes events")
-    issuer: str = Field("", description="The authorization server's exact `iss`, for example `https://acme.eu.auth0.com/`")
-    audience: str = Field("", description="The `aud` that tokens for this API carry, for example `https://api.acme.com/timesheets`")
-    jwks_url: str = Field("", description="Where the issuer's keys are; empty: found through the issuer's metadata")
-    token_types: str = Field("at+jwt", description="Accepted `typ` headers, comma-separated; add `JWT` for Auth0's default and Keycloak")
-    token_algorithms: str = Field("RS256,ES256", description="Accepted signature algorithms, comma-separated")
-    roles_claim: str = Field("roles", description="The claim that holds a person's roles; may be a URL")
-    public_url: str = Field("", description="The base URL that callers use; stands in metadata and as the events' source")
-    policies_directory: Path = Field(Path("policies"), description="The policy that `policy bootstrap` loads and that start compares")
-    host: str = Field("127.0.0.1", description="Address that the API listens on")
+    redis_url: str = Field(
+        default="", description="Redis, `redis://:password@host:6379/0`: where `keep` publishes events"
+    )
+    issuer: str = Field(
+        default="", description="The authorization server's exact `iss`, for example `https://acme.eu.auth0.com/`"
+    )
+    audience: str = Field(
+        default="",
+        description="The `aud` that tokens for this API carry, for example `https://api.acme.com/timesheets`",
+    )
+    jwks_url: str = Field(
+        default="", description="Where the issuer's keys are; empty: found through the issuer's metadata"
+    )
+    token_types: str = Field(
+        default="at+jwt",
+        description="Accepted `typ` headers, comma-separated; add `JWT` for Auth0's default and Keycloak",
+    )
+    token_algorithms: str = Field(default="RS256,ES256", description="Accepted signature algorithms, comma-separated")
+    roles_claim: str = Field(default="roles", description="The claim that holds a person's roles; may be a URL")
+    public_url: str = Field(
+        default="", description="The base URL that callers use; stands in metadata and as the events' source"
+    )
+    policies_directory: Path = Field(
+        default=Path("policies"), description="The policy that `policy bootstrap` loads and that start compares"
+    )
+    host: str = Field(default="127.0.0.1", description="Address that the API listens on")
     port: Annotated[int, Field(ge=1, le=65535, description="Port that the API listens on")] = 8080
     workers: Annotated[int, Field(ge=1, le=64, description="API processes")] = 1
     database_pool: Annotated[int, Field(ge=2, le=200, description="Connections for requests, per API process")] = 8
-    log_pool: Annotated[int, Field(ge=1, le=50, description="Connections kept for the decision log, per API process")] = 2
+    log_pool: Annotated[
+        int, Field(ge=1, le=50, description="Connections kept for the decision log, per API process")
+    ] = 2
     database_timeout: Annotated[float, Field(gt=0, le=60, description="Seconds that a statement may take")] = 5.0
     lock_timeout: Annotated[float, Field(gt=0, le=60, description="Seconds to wait for a lock")] = 3.0
     max_body_bytes: Annotated[int, Field(ge=1024, le=10_000_000, description="Largest request body")] = 262_144
-    cursor_key: str = Field("", description="Signs page cursors, 32 characters or more, the same on every replica")
-    cors_origins: str = Field("", description="Origins of browser apps, comma-separated")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged")
+    cursor_key: str = Field(
+        default="", description="Signs page cursors, 32 characters or more, the same on every replica"
+    )
+    cors_origins: str = Field(default="", description="Origins of browser apps, comma-separated")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged")
     seal_interval: Annotated[float, Field(gt=0, le=60, description="Seconds between looks for records to seal")] = 0.1
-    event_stream: str = Field("timewarden:events", description="Prefix of the Redis stream; the log's epoch follows it")
+    event_stream: str = Field(
+        default="timewarden:events", description="Prefix of the Redis stream; the log's epoch follows it"
+    )
 
     def need(self, *names: str) -> None:
         """Refuse to go on unless each named setting has a value, and is safe in production. Raises Misconfigured."""

@@ -58,7 +58,7 @@ def of_decision(
     )
 
 
-def of_change(  # noqa: PLR0913 — a record has this many members
+def of_change(
     ask: Ask,
     decision: Decision,
     *,

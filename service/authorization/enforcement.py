@@ -66,7 +66,7 @@ class Enforcement:
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
             async with self._database.connection() as connection:
                 seen = await self._see(connection, snapshot, ask, (kind, action), row_id)
-                decision = _decide(snapshot, ask, action, _resource(kind, seen, row_id and str(row_id)), seen)
+                decision = _decide(snapshot, ask, action, _resource(kind, seen, str(row_id) if row_id else None), seen)
                 refused = _judge(snapshot, decision, missing=row_id is not None and seen.row is None)
                 return refused or (decision, await load(grant(decision), seen, connection))
 
@@ -143,8 +143,8 @@ class Enforcement:
         exclusively: bool = False,
         denied: Callable[[Mapping[int, TimewardenError]], TimewardenError] | None = None,
     ) -> AnswerToAll[T]:
-        """As `change`, for several targets: one decision each, all or nothing, locked in the given order. `denied` makes
-        the error from the refusals by index; without it the first is told."""
+        """As `change`, for several targets: one decision each, all or nothing, locked in the given order. `denied`
+        makes the error from the refusals by index; without it the first is told."""
 
         async def attempt(snapshot: Snapshot) -> AnswerToAll[T]:
             decisions: list[Decision] = []
@@ -263,7 +263,7 @@ class Enforcement:
         raise error
 
 
-class _Behind(Exception):  # noqa: N818 — a signal within this module, not an error
+class _Behind(Exception):
     """The facts named an active version that is not the one decided under."""
 
     def __init__(self, version: int) -> None:
@@ -271,7 +271,7 @@ class _Behind(Exception):  # noqa: N818 — a signal within this module, not an 
         self.version = version
 
 
-class _NotDone(Exception):  # noqa: N818 — a signal within this module, not an error
+class _NotDone(Exception):
     """Leaves the transaction, so that nothing of a refused change stays and no lock is held while it is recorded."""
 
     def __init__(self, error: TimewardenError) -> None:

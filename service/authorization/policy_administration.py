@@ -54,7 +54,9 @@ class PolicyAdministration:
     async def list(self, ask: Ask, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
         """Versions, newest first."""
 
-        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Sequence[PolicyVersion], list[str]]:
+        async def load(
+            _permit: Permit, _seen: Seen, connection: Connection
+        ) -> tuple[Sequence[PolicyVersion], list[str]]:
             return await policy_versions.listed(connection, before=before, limit=limit), []
 
         return await self._enforcement.read(ask, KIND, "read", load)
@@ -62,7 +64,9 @@ class PolicyAdministration:
     async def read(self, ask: Ask, number: int) -> Answer[VersionWithTexts]:
         """One version with its texts. Raises NotFound."""
 
-        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[VersionWithTexts | None, list[str]]:
+        async def load(
+            _permit: Permit, _seen: Seen, connection: Connection
+        ) -> tuple[VersionWithTexts | None, list[str]]:
             found = await policy_versions.listed(connection, before=number + 1, limit=1)
             if not found or found[0].number != number:
                 return None, []
@@ -75,7 +79,6 @@ class PolicyAdministration:
 
     async def propose(self, ask: Ask, text: PolicyText, message: str) -> Answer[PolicyVersion]:
         """Store a checked proposal under the next number; it decides nothing until it is activated."""
-
         checked = False
 
         async def work(change: Change) -> PolicyVersion:
@@ -165,5 +168,3 @@ async def bootstrap(
     }
     await log.append([Record.make(Kind.SYSTEM, body)], connection)
     return version
-
-

@@ -1,7 +1,7 @@
 """Policy versions: immutable rows in Postgres, and the snapshots that this process has built from them.
 
-Postgres owns which version is active; a process holds a few built snapshots, and learns the active number with the facts
-of every decision. The loader has a Database of its own, so that no request waits for a connection while holding one.
+Postgres owns which version is active; a process holds a few built snapshots, and learns the active number with the
+facts of every decision. The loader has a Database of its own, so that no request waits for a connection while holding one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COLUMNS = "number, digest, parent, message, author_person, author_client, propos
 
 @dataclass(frozen=True, slots=True)
 class PolicyVersion:
-    """A version without its texts. `author_person` is None when a client acted for itself; `active` as of the reading."""
+    """A version without its texts. `author_person` is None when a client acted for itself."""
 
     number: int
     digest: str
@@ -47,8 +47,8 @@ class PolicyVersion:
 
 
 class PolicyVersions:
-    """`build` turns texts and a number into a Snapshot (it may take a second and runs in a thread); `timeout` in seconds
-    bounds how long a request may wait for a version to be loaded."""
+    """`build` turns texts and a number into a Snapshot (it may take a second and runs in a thread); `timeout`, in
+    seconds, bounds how long a request may wait for a version to be loaded."""
 
     def __init__(
         self, database: Database, build: Callable[[PolicyText, int], Snapshot], *, timeout: float = 5.0
@@ -162,8 +162,8 @@ async def insert(
     # The next number; the active version is the parent.
     row = await connection.fetchrow(
         "INSERT INTO policy_version (number, digest, parent, model, rules, vocabulary, cases, message, author_person,"
-        " author_client) SELECT coalesce(max(number), 0) + 1, $1, (SELECT active FROM policy_head), $2, $3, $4, $5, $6, $7,"
-        f" $8 FROM policy_version RETURNING {COLUMNS}, false AS active",
+        " author_client) SELECT coalesce(max(number), 0) + 1, $1, (SELECT active FROM policy_head), $2, $3, $4, $5, $6,"
+        f" $7, $8 FROM policy_version RETURNING {COLUMNS}, false AS active",
         text.digest(),
         text.model,
         text.rules,

@@ -27,7 +27,8 @@ AMBIENT = """
     directory.revision AS seen_revision,
     statement_timestamp() AS seen_at,
     ARRAY(SELECT role FROM person_role
-          WHERE person_id = $1 AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to) AS seen_roles
+          WHERE person_id = $1 AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to)
+        AS seen_roles
 """
 AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
 
@@ -37,9 +38,9 @@ class KindFacts:
     """What floor 5 supplies for one kind of resource.
 
     `row`: SELECT columns of the row `r`, among them id, owner_id, state and version. `table`: where rows live.
-    `imagined`: a SELECT that makes the row a resource would start as, its owner being $3, in `imagined_state`. `relations` and `facts`: one
-    SQL expression each about `r`, `:person` (NULL for a client acting for itself) and `:client` (NULL for a person),
-    true or false and never NULL. Kinds without rows give none of these.
+    `imagined`: a SELECT that makes the row a resource would start as, its owner being $3, in `imagined_state`.
+    `relations` and `facts`: one SQL expression each about `r`, `:person` (NULL for a client acting for itself) and
+    `:client` (NULL for a person), true or false and never NULL. Kinds without rows give none of these.
     """
 
     kind: str

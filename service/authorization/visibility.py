@@ -55,11 +55,7 @@ def visible(snapshot: Snapshot, decision: Decision, facts: KindFacts) -> Visibil
         for rule in rules
         if rule.effect is Effect.ALLOW and (sql := _rule(rule, question, facts)) is not None
     ]
-    hidden = [
-        sql
-        for rule in rules
-        if rule.effect is Effect.DENY and (sql := _rule(rule, question, facts)) is not None
-    ]
+    hidden = [sql for rule in rules if rule.effect is Effect.DENY and (sql := _rule(rule, question, facts)) is not None]
     condition = "(" + (" OR ".join(sql for _, sql in shown) or "false") + ")"
     if hidden:
         condition += " AND NOT (" + " OR ".join(hidden) + ")"
@@ -86,9 +82,7 @@ def _rule(rule: Rule, question: Question, facts: KindFacts) -> str | None:
     return "(" + " AND ".join(f"({part})" for part in parts or ["true"]) + ")"
 
 
-def _condition(
-    rule: Rule, condition: Condition, question: Question, facts: KindFacts
-) -> str | None:
+def _condition(rule: Rule, condition: Condition, question: Question, facts: KindFacts) -> str | None:
     """One fact: of the row as SQL, of the sign-in as a constant. Unknown fails an allow and fulfils a deny."""
     if condition.fact in facts.facts:
         sql = bound(facts.facts[condition.fact])

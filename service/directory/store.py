@@ -106,8 +106,8 @@ async def add_team(permit: Permit, connection: Connection, team: Team) -> None:
         )
         # It lies below itself and below everything that its parent lies below.
         await connection.execute(
-            "INSERT INTO team_path (ancestor_id, descendant_id, depth) SELECT $1, $1, 0 UNION ALL"
-            " SELECT ancestor_id, $1, depth + 1 FROM team_path WHERE descendant_id = $2::uuid",
+            "INSERT INTO team_path (ancestor_id, descendant_id, depth) SELECT $1::uuid, $1::uuid, 0 UNION ALL"
+            " SELECT ancestor_id, $1::uuid, depth + 1 FROM team_path WHERE descendant_id = $2::uuid",
             team.id,
             team.parent,
         )
@@ -120,7 +120,7 @@ async def add_membership(permit: Permit, connection: Connection, one: Membership
         # A membership, unless it overlaps one of the same person, team and part.
         row = await connection.fetchrow(
             "INSERT INTO membership (id, person_id, team_id, part, valid_from, valid_to)"
-            " SELECT $1, $2, $3, $4, asked.*"
+            " SELECT $1::uuid, $2::uuid, $3::uuid, $4::text, asked.*"
             f" FROM (SELECT {VALIDITY.format(from_='$5', to='$6')}) AS asked (since, upto)"
             " WHERE NOT EXISTS (SELECT FROM membership WHERE person_id = $2 AND team_id = $3 AND part = $4"
             f" AND valid_from < upto AND since < valid_to) RETURNING *, nullif(valid_to, 'infinity') AS ends",
@@ -141,9 +141,9 @@ async def end_membership(permit: Permit, connection: Connection, membership: UUI
     permit.covers(KIND, MANAGE)
     # The end moves forward only, and never into the past: decisions were made while it held.
     row = await connection.fetchrow(
-        "UPDATE membership SET valid_to = coalesce($2, statement_timestamp()) WHERE id = $1"
-        " AND valid_from < coalesce($2, statement_timestamp()) AND coalesce($2, statement_timestamp()) <= valid_to"
-        " AND coalesce($2, statement_timestamp()) >= statement_timestamp() RETURNING *",
+        "UPDATE membership SET valid_to = coalesce($2::timestamptz, statement_timestamp()) WHERE id = $1"
+        " AND valid_from < coalesce($2::timestamptz, statement_timestamp()) AND coalesce($2::timestamptz, statement_timestamp()) <= valid_to"
+        " AND coalesce($2::timestamptz, statement_timestamp()) >= statement_timestamp() RETURNING *",
         membership,
         at,
     )
@@ -193,7 +193,7 @@ async def give_role(permit: Permit, connection: Connection, one: GivenRole) -> G
         # A role, unless it overlaps the same one.
         row = await connection.fetchrow(
             "INSERT INTO person_role (person_id, role, valid_from, valid_to)"
-            f" SELECT $1, $2, asked.* FROM (SELECT {VALIDITY.format(from_='$3', to='$4')}) AS asked (since, upto)"
+            f" SELECT $1::uuid, $2::text, asked.* FROM (SELECT {VALIDITY.format(from_='$3', to='$4')}) AS asked (since, upto)"
             " WHERE NOT EXISTS (SELECT FROM person_role WHERE person_id = $1 AND role = $2"
             f" AND valid_from < upto AND since < valid_to) RETURNING {VALID}",
             one.person,

@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 
 from service.authorization.decision_record import Ask
-from service.errors import MalformedRequest
+from service.errors import MalformedCredentials
 from service.identity.principal import PrincipalKind
 
 if TYPE_CHECKING:
@@ -32,23 +33,25 @@ PUBLIC: Final = frozenset(
 class Authentication(ASGIMiddleware):
     """`tokens` verifies; `person_for` gives the person behind (issuer, subject, client), made on first valid use."""
 
+    scopes = (ScopeType.HTTP,)
+
     def __init__(self, tokens: Tokens, person_for: Callable[[str, str, str], Awaitable[UUID]]) -> None:
         self._tokens = tokens
         self._person_for = person_for
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         template = scope.get("path_template", "")
-        if scope["type"] == "http" and template not in PUBLIC:
+        if template not in PUBLIC:
             if _names_a_token(scope["query_string"]):
                 # RFC 9700 section 4.3.2: a token in a URL ends in logs and histories.
-                raise MalformedRequest("Send the token in the Authorization header, never in the URL")
+                raise MalformedCredentials("Send the token in the Authorization header, never in the URL")
             headers = [value for name, value in scope["headers"] if name == b"authorization"]
             principal = await self._tokens.verify(headers)
             if principal.kind is PrincipalKind.USER:
                 person = await self._person_for(principal.issuer, principal.subject, principal.client)
                 principal = replace(principal, person=person)
             state: dict[str, Any] = scope["state"]
-            state["ask"] = Ask(principal, state["request_id"], scope["method"], template)
+            state["ask"] = Ask(principal, state["request_id"], str(scope.get("method", "")), template)
         await next_app(scope, receive, send)
 
 

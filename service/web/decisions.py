@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import msgspec
 from litestar import Response, get
@@ -33,7 +32,7 @@ Text = Annotated[str | None, Parameter(max_length=255)]
 
 class DecisionBody(msgspec.Struct):
     """A recorded decision. `record` is what was sealed: who asked for what, everything that was known, the outcome and
-    its rules. `position` is its place in the sealed log, null until it is sealed; `leaf` is the hash that was answered."""
+    its rules. `position` is its place in the sealed log, null until sealed; `leaf` is the hash that was answered."""
 
     id: str
     kind: str
@@ -100,9 +99,12 @@ def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
         following = cursors.make(LISTING, bound, [page[-1].id]) if len(answer.value) > limit else None
         return answered(DecisionPage([_body(one) for one in page], following), answer.receipt)
 
-    @get("/v1/decisions/{decision_id:str}", **operation("Read a decision", scope="read:audit", problems=ROW, tag="Decision log"))
+    @get(
+        "/v1/decisions/{decision_id:str}",
+        **operation("Read a decision", scope="read:audit", problems=ROW, tag="Decision log"),
+    )
     async def read_decision(ask: Ask, decision_id: str) -> Response[DecisionBody]:
-        uid: UUID = uuid_of(decision_id, "path.decision_id")
+        uid = uuid_of(decision_id, "path.decision_id")
 
         async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Logged | None, list[str]]:
             found = await search.decision(connection, uid)

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar import Response, get
+from litestar.openapi.datastructures import ResponseSpec
+
+from service.web.operations import public_operation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,11 +40,14 @@ class Ready(msgspec.Struct):
 def health_routes(look: Callable[[], Awaitable[Ready]]) -> list[Any]:
     """The two handlers; `look` asks every part, within its bounds."""
 
-    @get("/health/live", summary="Does the process answer", tags=["Health"])
+    readiness = public_operation("Can this replica decide and record", tag="Health")
+    readiness["responses"][503] = ResponseSpec(Ready, generate_examples=False, description="Not now; the parts say why")
+
+    @get("/health/live", **public_operation("Does the process answer", tag="Health"))
     async def live() -> Live:
         return Live()
 
-    @get("/health/ready", summary="Can this replica decide and record", tags=["Health"])
+    @get("/health/ready", **readiness)
     async def ready() -> Response[Ready]:
         found = await look()
         return Response(found, status_code=200 if found.status == "ready" else 503)

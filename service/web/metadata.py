@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 from litestar import get
 
+from service.web.operations import SCOPES, public_operation
+
 PATH = "/.well-known/oauth-protected-resource"
 
 
@@ -20,24 +22,11 @@ class ResourceMetadata(msgspec.Struct):
     resource_name: str = "Timewarden"
 
 
-SCOPES = (
-    "read:timesheets",
-    "create:timesheets",
-    "delete:timesheets",
-    "approve:timesheets",
-    "batch:upload",
-    "read:audit",
-    "read:policies",
-    "write:policies",
-    "manage:directory",
-)
-
-
 def metadata_routes(resource: str, issuers: list[str]) -> list[Any]:
     """The handler. `resource` is the audience that tokens must carry."""
     document = ResourceMetadata(resource, issuers, list(SCOPES), ["header"])
 
-    @get(PATH, summary="Protected-resource metadata (RFC 9728)", tags=["Metadata"])
+    @get(PATH, **public_operation("Protected-resource metadata (RFC 9728)", tag="Metadata"))
     async def resource_metadata() -> ResourceMetadata:
         return document
 

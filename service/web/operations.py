@@ -1,60 +1,48 @@
-"""What the OpenAPI document says of every operation: its scope, its problems, its headers. Pure: owns no state."""
+"""What route authors say of an operation for the OpenAPI document: its scope, its problems, its conditions. Pure.
+
+An example of a body is not said here: it is put together from the `msgspec.Meta(examples=[...])` of the body's fields.
+"""
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Any, Final
 
-import msgspec
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Example
+
+from service.web.documented_operations import documented
+from service.web.problem_documents import PROBLEM_JSON, Problem, sentence_of
 
 SECURITY_SCHEME: Final = "oauth"
 COMMON: Final = (400, 401, 403, 422, 503)
 ROW: Final = (*COMMON, 404)
 BODY: Final = (413, 415)
 CHANGE: Final = (*ROW, 409, 412, 428)
-
-
-class WrongField(msgspec.Struct):
-    """A field that is wrong, and what is wanted."""
-
-    field: str
-    message: str
-
-
-class Problem(msgspec.Struct, omit_defaults=True):
-    """An RFC 9457 problem document. `type` is `urn:timewarden:problem:<slug>`; further members depend on it."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    request_id: str | None = None
-    decision_id: str | None = None
-    required_scope: list[str] | None = None
-    reasons: list[str] | None = None
-    rules: list[str] | None = None
-    fields: list[WrongField] | None = None
-
-
-MEANING: Final = {
-    400: ("malformed-request", "The request is malformed"),
-    401: ("invalid-token", "Missing or invalid token"),
-    403: ("insufficient-scope", "The token lacks the scope that this needs"),
-    404: ("not-found", "There is no such resource, or it is not for you to know"),
-    409: ("wrong-state", "The resource is not in a state that allows this, or contradicts another"),
-    412: ("precondition-failed", "The resource has changed since the version that you named; read it again"),
-    413: ("body-too-large", "The request body is too large"),
-    415: ("unsupported-media-type", "The request body has an unsupported media type"),
-    422: ("invalid-field", "A field of the request is not valid"),
-    428: ("precondition-required", "Send If-Match with the ETag of the version that you have seen"),
-    503: ("log-unavailable", "Temporarily unavailable; nothing was changed"),
+# Every scope and what it lets a token do; the policy's vocabulary says the same, and a test holds the two together.
+SCOPES: Final = {
+    "read:timesheets": "read timesheets",
+    "create:timesheets": "write, submit and withdraw timesheets",
+    "delete:timesheets": "delete timesheets",
+    "approve:timesheets": "approve, reject and reopen timesheets",
+    "batch:upload": "import hours in batches",
+    "read:audit": "read the decision log",
+    "read:policies": "read policy versions",
+    "write:policies": "propose and activate policy versions",
+    "manage:directory": "change people, teams, memberships and grants",
 }
 
 
-def operation(summary: str, *, scope: str | None, problems: tuple[int, ...] = COMMON, tag: str) -> dict[str, Any]:
-    """Keyword arguments for a handler: summary, scope and the problems that it may answer with."""
+def operation(
+    summary: str,
+    *,
+    scope: str | None,
+    problems: tuple[int, ...] = COMMON,
+    tag: str,
+    conditional: bool = False,
+    etag: bool = False,
+) -> dict[str, Any]:
+    """Keyword arguments for a handler: summary, scope, the problems that it may answer with, and whether it is
+    `conditional`, that is, needs If-Match and answers with an ETag. `etag` alone is for a read or a creation that
+    answers with the ETag which later changes need."""
     needs = f"Needs the scope `{scope}`." if scope else "Any valid token will do."
     return {
         "summary": summary,
@@ -62,21 +50,26 @@ def operation(summary: str, *, scope: str | None, problems: tuple[int, ...] = CO
         "security": [{SECURITY_SCHEME: [scope] if scope else []}],
         "responses": {status: problem(status) for status in sorted(set(problems))},
         "tags": [tag],
+        "operation_class": documented(decided=True, conditional=conditional, etag=conditional or etag),
+    }
+
+
+def public_operation(summary: str, *, tag: str) -> dict[str, Any]:
+    """Keyword arguments for a handler that answers without a token and without a decision."""
+    return {
+        "summary": summary,
+        "description": f"{summary}. Public: needs no token.",
+        "responses": {422: problem(422)},
+        "tags": [tag],
+        "operation_class": documented(decided=False, conditional=False, etag=False),
     }
 
 
 def problem(status: int) -> ResponseSpec:
-    """The answer for a status, with an example."""
-    slug, title = MEANING[status]
+    """The answer for a status; the document itself refers to the one description of it."""
     return ResponseSpec(
         data_container=Problem,
-        description=HTTPStatus(status).phrase,
-        media_type="application/problem+json",  # type: ignore[arg-type]  # Litestar passes any text through
+        description=sentence_of(status),
+        media_type=PROBLEM_JSON,  # type: ignore[arg-type]  # Litestar passes any text through
         generate_examples=False,
-        examples=[
-            Example(
-                summary=slug,
-                value={"type": f"urn:timewarden:problem:{slug}", "title": title, "status": status, "detail": title},
-            )
-        ],
     )

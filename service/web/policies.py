@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
     from service.web.paging import Cursors
 
 LISTING = "policy versions"
+LARGEST = 2_147_483_647
+_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 TAG = "Policy"
 
 
 class Proposal(msgspec.Struct, forbid_unknown_fields=True):
-    """A whole policy, as its files' texts: `model` (model.conf), `rules` (policy.csv), `vocabulary` (vocabulary.toml) and
-    `cases` (file name to text). `message` says why."""
+    """A whole policy, as the texts of its files: `model` (model.conf), `rules` (policy.csv), `vocabulary`
+    (vocabulary.toml) and `cases` (file name to text). `message` says why."""
 
     message: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
     model: Annotated[str, msgspec.Meta(max_length=20_000)]
@@ -86,7 +89,10 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         following = cursors.make(LISTING, {}, [page[-1].number]) if len(answer.value) > limit else None
         return answered(VersionPage([VersionBody(**_members(one)) for one in page], following), answer.receipt)
 
-    @get("/v1/policies/versions/{number:str}", **operation("Read a version", scope="read:policies", problems=ROW, tag=TAG))
+    @get(
+        "/v1/policies/versions/{number:str}",
+        **operation("Read a version", scope="read:policies", problems=ROW, tag=TAG),
+    )
     async def read_version(ask: Ask, number: str) -> Response[VersionTexts]:
         answer = await administration.read(ask, _number(number))
         text = answer.value.text
@@ -131,7 +137,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
 
 
 def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:10]) <= 2_147_483_647 or len(text) > 10:  # noqa: PLR2004
+    if not _NUMBER.fullmatch(text) or int(text) > LARGEST:
         raise InvalidField(FieldError("path.number", "must be a version's number, 1 or more"))
     return int(text)
 

@@ -25,7 +25,7 @@ def etag(version: int) -> str:
 
 def if_match(values: Sequence[str]) -> Callable[[int | None], None]:
     """What judges a version: given every If-Match header of the request. Raises MalformedRequest when they are no list
-    of entity tags; what it returns raises PreconditionRequired without any, PreconditionFailed when none is the version.
+    of entity tags; what it returns raises PreconditionRequired without any, PreconditionFailed when none fits.
 
     Comparison is strong (section 8.8.3.2): a weak tag never matches. `*` matches whatever exists.
     """

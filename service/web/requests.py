@@ -42,7 +42,7 @@ class RequestFrame:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
         request_id = _request_id(scope)
@@ -88,7 +88,7 @@ class RequestBounds(ASGIMiddleware):
         if length.isdigit() and int(length) > self._max_body_bytes:
             raise BodyTooLarge(f"The request body may have {self._max_body_bytes} bytes at the most")
         chunked = any(name == b"transfer-encoding" for name, _ in headers)
-        if scope["method"] in WITH_BODY and (chunked or (length.isdigit() and int(length) > 0)):
+        if scope.get("method") in WITH_BODY and (chunked or (length.isdigit() and int(length) > 0)):
             kind = next((value for name, value in headers if name == b"content-type"), b"")
             if kind.split(b";")[0].strip().lower() not in {b"application/json", b""}:
                 raise UnsupportedMediaType("Send the body as application/json")

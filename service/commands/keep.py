@@ -1,0 +1,27 @@
+"""`timewarden keep`: the sealer, which gives records their positions, and the relay, which publishes changes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import rich_click as click
+
+from service import app
+from service import settings as configuration
+
+
+@click.command()
+def keep() -> None:
+    """Seal the log and publish events. Any number may run: one leads, the others wait."""
+    asyncio.run(_until_told())
+
+
+async def _until_told() -> None:
+    settings = configuration.load()
+    app.configure_log_lines(settings.log_level)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await app.keep(settings, stop)

@@ -1,0 +1,123 @@
+"""`timewarden policy`: the first version from files, as the database's owner; everything after that through the API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import rich_click as click
+from rich.console import Console
+from rich.table import Table
+
+from service import settings as configuration
+from service.audit.log import Log
+from service.authorization import policy_check
+from service.authorization.policy_administration import bootstrap as make_first
+from service.authorization.policy_file import PolicyText
+from service.commands.caller import caller
+from service.database import Database
+from service.errors import Conflict, PolicyRejected
+
+as_person = click.option("--as", "person", help="A demo person whose token is used, where `make run` runs.")
+directory = click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("policies"),
+    help="Where the files are.",
+)
+
+
+@click.group()
+def policy() -> None:
+    """Read, try, propose and activate policy versions."""
+
+
+@policy.command()
+def bootstrap() -> None:
+    """Make TIMEWARDEN_POLICIES_DIRECTORY version 1, as the database's owner. Does nothing when there is a version."""
+    settings = configuration.load()
+    settings.need("database_url")
+    try:
+        print(f"Version {asyncio.run(bootstrapped(settings.database_url, settings.policies_directory))} decides now.")
+    except Conflict:
+        print("There is a policy already; nothing was changed.")
+
+
+async def bootstrapped(owner_url: str, files: Path) -> int:
+    """Load the first version and make it active. Raises Conflict when there is one, PolicyRejected."""
+    text = PolicyText.read(files)
+    database = Database(owner_url, size=1, timeout=30, name="bootstrap")
+    await database.open()
+    try:
+        async with database.transaction() as connection:
+            version = await make_first(connection, Log(database), text, policy_check.load, datetime.now(UTC))
+    finally:
+        await database.close()
+    return version.number
+
+
+@policy.command()
+@directory
+def test(directory: Path) -> None:
+    """Read the files, check the laws and run the cases, here and without a service."""
+    try:
+        text = PolicyText.read(directory)
+        policy_check.load(text, 0)
+        untried = policy_check.untried(text)
+    except PolicyRejected as error:
+        raise click.ClickException("\n".join(str(one) for one in error.complaints)) from error
+    print("The policy holds: it reads well, keeps the laws and passes its cases.")
+    for sentence in untried:
+        print(f"  untried: {sentence}")
+
+
+@policy.command()
+@click.option("-m", "--message", required=True, help="Why.")
+@directory
+@as_person
+def propose(message: str, directory: Path, person: str | None) -> None:
+    """Put the files forward as a new version. It decides nothing until it is activated."""
+    text = PolicyText.read(directory)
+    body = {
+        "message": message,
+        "model": text.model,
+        "rules": text.rules,
+        "vocabulary": text.vocabulary,
+        "cases": dict(text.cases),
+    }
+    version = caller(person).call("POST", "/v1/policies/versions", body)
+    print(f"Proposed as version {version['number']}; `timewarden policy activate {version['number']}` makes it decide.")
+
+
+@policy.command()
+@click.argument("number", type=click.IntRange(min=1))
+@click.option(
+    "--expected", type=click.IntRange(min=1), help="The version that must be active now; default: the one that is."
+)
+@as_person
+def activate(number: int, expected: int | None, person: str | None) -> None:
+    """Let version NUMBER decide, from the next request on. An older NUMBER rolls back."""
+    api = caller(person)
+    if expected is None:
+        expected = int(api.call("GET", "/v1/me")["policy_version"])
+    path = f"/v1/policies/versions/{number}/activate"
+    version = api.call("POST", path, {"expected_active": expected})
+    print(f"Version {version['number']} decides now; before it was {expected}.")
+
+
+@policy.command(name="list")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@as_person
+def list_versions(*, as_json: bool, person: str | None) -> None:
+    """Show the versions, newest first."""
+    versions = caller(person).call("GET", "/v1/policies/versions", query={"limit": "200"})["items"]
+    if as_json:
+        print(json.dumps(versions, indent=2))
+        return
+    table = Table("version", "active", "parent", "proposed at", "message")
+    for one in versions:
+        mark = "active" if one["active"] else ""
+        table.add_row(str(one["number"]), mark, str(one["parent"] or ""), one["proposed_at"], one["message"])
+    Console().print(table)

@@ -1,0 +1,58 @@
+"""Where the service that `timewarden up` started can be reached: read from its state directory. Owns no state."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+STATE_VARIABLE = "TIMEWARDEN_STATE"
+FILE = "running.json"
+
+
+class NotRunning(Exception):
+    """Nothing was started from the state directory, or it has stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Addresses of what runs, and the process that owns it."""
+
+    pid: int
+    api: str
+    issuer: str
+    audience: str
+    redis_url: str
+    stream: str
+
+
+def state_directory() -> Path:
+    """`.local` of this checkout, unless TIMEWARDEN_STATE names another directory."""
+    named = os.environ.get(STATE_VARIABLE)
+    return Path(named) if named else Path(__file__).resolve().parents[2] / ".local"
+
+
+def running() -> Running:
+    """What runs from the state directory. Raises NotRunning."""
+    file = state_directory() / FILE
+    try:
+        found = Running(**json.loads(file.read_text(encoding="utf-8")))
+        os.kill(found.pid, 0)
+    except (OSError, ValueError, TypeError) as error:
+        raise NotRunning("Nothing runs here: start it with `make run` in another terminal.") from error
+    return found
+
+
+def announce(found: Running) -> None:
+    """Write down what runs, for the commands of other terminals; readable by its owner alone (it holds a password)."""
+    file = state_directory() / FILE
+    new = file.with_suffix(".new")
+    new.touch(mode=0o600)
+    new.write_text(json.dumps(asdict(found), indent=2), encoding="utf-8")
+    new.replace(file)
+
+
+def withdraw() -> None:
+    """Nothing runs any more."""
+    (state_directory() / FILE).unlink(missing_ok=True)

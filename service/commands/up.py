@@ -1,0 +1,16 @@
+"""`timewarden up`: everything on this machine, for development: servers, sign-in, API, keeper and demo people."""
+
+from __future__ import annotations
+
+import asyncio
+
+import rich_click as click
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, help="The API's port; the next free one if taken.")
+def up(port: int) -> None:
+    """Start embedded Postgres and Redis, a development authorization server, the API and the keeper, until Ctrl-C."""
+    from service.development.up import run  # noqa: PLC0415 — starts nothing until asked to
+
+    asyncio.run(run(port))

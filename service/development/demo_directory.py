@@ -1,0 +1,78 @@
+"""Fills the directory with the demo people and teams, through the API, as the administrator would.
+
+    Example Ltd (led by dora) ── Atlas (led by mia; ana) ── Contractors (carl; payroll-import may upload)
+                              └─ Borealis (led by max; ben)
+
+What was made is written down in the state directory (`demo.json`) once it is whole; a start that was cut short is
+finished by the next one. Durable are only the rows that the API made.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import httpx
+
+from service.development.authorization_server import sign_in
+from service.development.people import PEOPLE
+from service.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TEAMS = (("Example Ltd", None), ("Atlas", "Example Ltd"), ("Borealis", "Example Ltd"), ("Contractors", "Atlas"))
+PARTS = (
+    ("dora", "Example Ltd", "lead"),
+    ("mia", "Atlas", "lead"),
+    ("ana", "Atlas", "member"),
+    ("max", "Borealis", "lead"),
+    ("ben", "Borealis", "member"),
+    ("carl", "Contractors", "member"),
+)
+
+
+async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -> None:
+    """Make people, teams, memberships and the importer's grant, unless that was done for this issuer."""
+    file = state / "demo.json"
+    if file.exists() and json.loads(file.read_text(encoding="utf-8"))["issuer"] == issuer:
+        return
+    say("filling in the demo people and teams")
+    adam = PEOPLE["adam"]
+    answer = await sign_in.authorization_code_token(issuer, adam.login, adam.password, "timesheets-cli")
+    headers = {"Authorization": f"Bearer {answer.access_token}"}
+    async with httpx.AsyncClient(base_url=api, headers=headers, timeout=20, trust_env=False) as http:
+        people = {login: await _person(http, issuer, login) for login in PEOPLE}
+        teams: dict[str, str] = await _known_teams(http)
+        for name, parent in TEAMS:
+            if name not in teams:
+                body: dict[str, object] = {"name": name, "parent": teams[parent] if parent else None}
+                teams[name] = (await _made(http, "/v1/teams", body))["id"]
+        for login, team, part in PARTS:
+            await _made(http, "/v1/memberships", {"person": people[login], "team": teams[team], "part": part})
+        await _made(http, "/v1/importer-grants", {"client": "payroll-import", "team": teams["Contractors"]})
+    file.write_text(json.dumps({"issuer": issuer, "people": people, "teams": teams}, indent=2), encoding="utf-8")
+
+
+async def _person(http: httpx.AsyncClient, issuer: str, login: str) -> str:
+    """The id of a demo person, made if need be; 409 names the one whom these tokens speak for already."""
+    person = PEOPLE[login]
+    links: object = [{"issuer": issuer, "subject": person.subject}]
+    made = await _made(http, "/v1/people", {"display_name": person.name, "links": links})
+    return str(made.get("person") or made["id"])
+
+
+async def _known_teams(http: httpx.AsyncClient) -> dict[str, str]:
+    answer = await http.get("/v1/teams", params={"limit": "200"})
+    answer.raise_for_status()
+    return {one["name"]: one["id"] for one in answer.json()["items"]}
+
+
+async def _made(http: httpx.AsyncClient, path: str, body: dict[str, object]) -> dict[str, str]:
+    """What was made, or the conflict with what is there. Raises Misconfigured for every other answer."""
+    answer = await http.post(path, json=body)
+    if answer.status_code not in {201, 409}:
+        raise Misconfigured(f"The demo data could not be made: {path} answered {answer.status_code}: {answer.text}")
+    made: dict[str, str] = answer.json()
+    return made

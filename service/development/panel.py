@@ -1,0 +1,33 @@
+"""The panel that `timewarden up` prints: where things are, who can sign in, and three lines to paste. Owns no state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from service.development.people import PEOPLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def panel(api: str, issuer: str, state: Path) -> None:
+    """Print it. The three lines are printed outside any frame, so that they can be pasted whole."""
+    console = Console(highlight=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("API", api, f"documentation: {api}/docs")
+    table.add_row("sign-in", issuer, "passwords are LOGIN-demo")
+    table.add_row("data, logs", str(state), "")
+    console.print(Panel.fit(table, title="Timewarden runs (Ctrl-C stops it)"))
+    people = Table("login", "name", "role", box=None, pad_edge=False)
+    for person in PEOPLE.values():
+        people.add_row(person.login, person.name, ", ".join(person.roles))
+    console.print(people)
+    print("\nIn another terminal:\n")
+    print("TOKEN=$(.venv/bin/timewarden token get ana)")
+    print(f'curl -s -H "Authorization: Bearer $TOKEN" {api}/v1/me')
+    print(f'curl -s -H "Authorization: Bearer $TOKEN" {api}/v1/decisions')
+    print("\nThe last one is refused: ana's token lacks the scope read:audit, and the answer says so.", flush=True)

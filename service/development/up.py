@@ -1,0 +1,191 @@
+"""Runs the whole house on one machine: servers, sign-in, API and keeper, each a real process of its own.
+
+This process owns the children and stops them; what is durable lies in the state directory (`.local`): Postgres and
+Redis data, secrets, the ports used last. After kill -9 of everything the next start finds it all again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from events.stream import stream_name
+from service.audit.feed import Feed
+from service.commands.database import migrated
+from service.commands.policy import bootstrapped
+from service.commands.running import Running, announce, state_directory, withdraw
+from service.database import Database
+from service.development.authorization_server.serving import running as authorization_server
+from service.development.demo_directory import fill
+from service.development.local_servers import free_port
+from service.development.panel import panel
+from service.development.server_directory import secret
+from service.development.stores import Stores, open_stores
+from service.errors import Conflict, Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+AUDIENCE = "https://timewarden.example/timesheets"
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+
+
+def say(sentence: str) -> None:
+    """One line of progress."""
+    print(f"  {sentence}", flush=True)
+
+
+async def run(preferred_port: int) -> None:
+    """Start everything, print the panel, and wait for Ctrl-C or for a child that ends by itself."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    state = state_directory()
+    state.mkdir(mode=0o700, exist_ok=True)
+    with open_stores(state, say) as stores:
+        say("bringing the schema up to date")
+        await migrated(stores.owner_url)
+        with contextlib.suppress(Conflict):
+            version = await bootstrapped(stores.owner_url, ROOT / "policies")
+            say(f"policies/ became version {version}")
+        port = _kept_port(state, "api", preferred_port)
+        issuer = f"http://127.0.0.1:{_kept_port(state, 'sign-in', 8090)}"
+        async with authorization_server(issuer, AUDIENCE, state / "authorization-server"):
+            await _serve(state, stores, port, issuer, stop)
+    print("stopped; the data stay in", state)
+
+
+async def _serve(state: Path, stores: Stores, port: int, issuer: str, stop: asyncio.Event) -> None:
+    api = f"http://127.0.0.1:{port}"
+    shared = {
+        "TIMEWARDEN_ENVIRONMENT": "development",
+        "TIMEWARDEN_ISSUER": issuer,
+        "TIMEWARDEN_JWKS_URL": f"{issuer}/jwks",
+        "TIMEWARDEN_AUDIENCE": AUDIENCE,
+        "TIMEWARDEN_PUBLIC_URL": api,
+        "TIMEWARDEN_PORT": str(port),
+        "TIMEWARDEN_CURSOR_KEY": secret(state, "cursor-key"),
+        "TIMEWARDEN_POLICIES_DIRECTORY": str(ROOT / "policies"),
+        "TIMEWARDEN_REDIS_URL": stores.redis_url,
+    }
+    with _logs(state) as log:
+        children = {
+            "serve": await _child("serve", {**shared, "TIMEWARDEN_DATABASE_URL": stores.app_url}, log),
+            "keep": await _child("keep", {**shared, "TIMEWARDEN_DATABASE_URL": stores.keeper_url}, log),
+        }
+        try:
+            await _ready(api, children, stop, state)
+            if stop.is_set():
+                return
+            await fill(api, issuer, state, say)
+            stream = await _stream(stores)
+            announce(Running(os.getpid(), api, issuer, AUDIENCE, stores.redis_url, stream))
+            panel(api, issuer, state)
+            await _until_stopped(children, stop, state)
+        finally:
+            withdraw()
+            await _end(children)
+
+
+async def _child(command: str, variables: Mapping[str, str], log: int) -> asyncio.subprocess.Process:
+    """One of our own processes, in a session of its own, so that Ctrl-C reaches only this one."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "service",
+        command,
+        cwd=ROOT,
+        env={**inherited, **variables},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+
+
+async def _ready(
+    api: str, children: Mapping[str, asyncio.subprocess.Process], stop: asyncio.Event, state: Path
+) -> None:
+    """Wait until the API can decide and record. Raises Misconfigured when a child ends, or none of it in time."""
+    async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
+        for _ in range(int(PATIENCE / 0.1)):
+            if stop.is_set():
+                return
+            _complain_of_ended(children, state)
+            with contextlib.suppress(httpx.HTTPError):
+                if (await http.get(f"{api}/health/ready")).status_code == httpx.codes.OK:
+                    return
+            await asyncio.sleep(0.1)
+    raise Misconfigured(f"The API is not ready after {PATIENCE:.0f} s; see {state / 'logs' / 'service.log'}")
+
+
+async def _until_stopped(children: Mapping[str, asyncio.subprocess.Process], stop: asyncio.Event, state: Path) -> None:
+    waiting = [asyncio.create_task(one.wait()) for one in children.values()]
+    told = asyncio.create_task(stop.wait())
+    await asyncio.wait([*waiting, told], return_when=asyncio.FIRST_COMPLETED)
+    for task in (*waiting, told):
+        task.cancel()
+    if not stop.is_set():
+        _complain_of_ended(children, state)
+
+
+def _complain_of_ended(children: Mapping[str, asyncio.subprocess.Process], state: Path) -> None:
+    for name, child in children.items():
+        if child.returncode is not None:
+            raise Misconfigured(f"`timewarden {name}` ended by itself; see {state / 'logs' / 'service.log'}")
+
+
+async def _end(children: Mapping[str, asyncio.subprocess.Process]) -> None:
+    for child in children.values():
+        with contextlib.suppress(ProcessLookupError):
+            child.terminate()
+    for child in children.values():
+        try:
+            await asyncio.wait_for(child.wait(), 10)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+
+
+async def _stream(stores: Stores) -> str:
+    database = Database(stores.keeper_url, size=1, name="up")
+    await database.open()
+    try:
+        return stream_name("timewarden:events", (await Feed(database).head()).epoch)
+    finally:
+        await database.close()
+
+
+def _kept_port(state: Path, name: str, preferred: int) -> int:
+    """The port used last, if it is still free: addresses in tokens and bookmarks then stay true."""
+    file = state / "ports" / name
+    file.parent.mkdir(exist_ok=True)
+    with contextlib.suppress(OSError, ValueError):
+        preferred = int(file.read_text(encoding="utf-8"))
+    port = free_port(preferred)
+    file.write_text(str(port), encoding="utf-8")
+    return port
+
+
+@contextlib.contextmanager
+def _logs(state: Path) -> Iterator[int]:
+    """The file that the children write to; it grows until `make clean`, or is cut here when it is large."""
+    file = state / "logs" / "service.log"
+    file.parent.mkdir(exist_ok=True)
+    if file.exists() and file.stat().st_size > 50_000_000:  # noqa: PLR2004 — bytes
+        file.replace(file.with_suffix(".old"))
+    descriptor = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

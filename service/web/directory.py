@@ -1,0 +1,280 @@
+"""People, teams, memberships, roles and importer grants, for those who manage the directory."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 — msgspec reads annotations
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Response, delete, get, post
+from litestar.params import Parameter
+
+from service.authorization.decision_record import Ask  # noqa: TC001 — Litestar reads handler signatures
+from service.directory.entities import Link, Part, Validity
+from service.web.answers import answered
+from service.web.operations import BODY, COMMON, ROW, operation
+from service.web.paging import DEFAULT_LIMIT, MOST
+from service.web.parameters import optional_uuid, uuid_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from service.authorization.changes import Answer
+    from service.directory.actions import Directory, Listed
+    from service.directory.entities import GivenRole, ImporterGrant, Membership, Person, Team
+    from service.web.paging import Cursors
+
+SCOPE = "manage:directory"
+TAG = "Directory"
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, examples=["Ana Lima"])]
+Id = Annotated[str, msgspec.Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000001"])]
+Cursor = Annotated[str | None, Parameter(max_length=600)]
+Limit = Annotated[int, Parameter(ge=1, le=MOST)]
+Moment = Annotated[datetime, msgspec.Meta(tz=True, examples=["2026-11-23T09:00:00Z"])]
+
+
+class LinkBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Tokens that speak for a person: those with this `iss` and `sub`."""
+
+    issuer: Annotated[str, msgspec.Meta(max_length=255, examples=["https://acme.eu.auth0.com/"])]
+    subject: Annotated[str, msgspec.Meta(max_length=255, examples=["auth0|5f7c8ec7c33c6c004bbafe82"])]
+
+
+class NewPerson(msgspec.Struct, forbid_unknown_fields=True):
+    """A person to know beforehand; others are made on first valid use of their token."""
+
+    display_name: Name | None = None
+    email: Annotated[str, msgspec.Meta(max_length=320, examples=["ana@example.com"])] | None = None
+    links: Annotated[list[LinkBody], msgspec.Meta(max_length=10)] = msgspec.field(default_factory=list)
+
+
+class PersonBody(msgspec.Struct):
+    """A person."""
+
+    id: str
+    display_name: str | None
+    email: str | None
+
+
+class NewTeam(msgspec.Struct, forbid_unknown_fields=True):
+    """A team, below `parent` or at the top."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=120, examples=["Atlas"])]
+    parent: Id | None = None
+
+
+class TeamBody(msgspec.Struct):
+    """A team in the tree."""
+
+    id: str
+    name: str
+    parent: str | None
+
+
+class NewMembership(msgspec.Struct, forbid_unknown_fields=True):
+    """A person's part in a team, half-open in time; without times: from now on."""
+
+    person: Id
+    team: Id
+    part: Literal["member", "lead"]
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
+
+
+class MembershipBody(msgspec.Struct):
+    """A person's part in a team; `valid_to` is null while no end is known."""
+
+    id: str
+    person: str
+    team: str
+    part: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+class NewGrant(msgspec.Struct, forbid_unknown_fields=True):
+    """A client that may upload hours for the people of a team and of the teams below it."""
+
+    client: Annotated[str, msgspec.Meta(min_length=1, max_length=255, examples=["payroll-import"])]
+    team: Id
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
+
+
+class GrantBody(msgspec.Struct):
+    """An importer grant."""
+
+    id: str
+    client: str
+    team: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+class NewRole(msgspec.Struct, forbid_unknown_fields=True):
+    """A role for a person, beside those in their tokens."""
+
+    role: Annotated[str, msgspec.Meta(max_length=63, examples=["auditor"])]
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
+
+
+class RoleBody(msgspec.Struct):
+    """A role that the directory gives."""
+
+    person: str
+    role: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+class PersonPage(msgspec.Struct):
+    """People, oldest first."""
+
+    items: list[PersonBody]
+    next_cursor: str | None
+
+
+class TeamPage(msgspec.Struct):
+    """Teams, oldest first."""
+
+    items: list[TeamBody]
+    next_cursor: str | None
+
+
+class MembershipPage(msgspec.Struct):
+    """Memberships, ended ones too, oldest first."""
+
+    items: list[MembershipBody]
+    next_cursor: str | None
+
+
+def directory_routes(directory: Directory, cursors: Cursors) -> list[Any]:
+    """The handlers, bound to their use cases."""
+    return [*_people(directory, cursors), *_teams(directory, cursors), *_memberships(directory, cursors)]
+
+
+def _people(directory: Directory, cursors: Cursors) -> list[Any]:
+    @get("/v1/people", **operation("List people", scope=SCOPE, problems=COMMON, tag=TAG))
+    async def list_people(ask: Ask, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[PersonPage]:
+        answer, following = await _page(directory.people, cursors, "people", ask, cursor, limit)
+        return answered(PersonPage([_person(one) for one in answer.value.items], following), answer.receipt)
+
+    @post("/v1/people", **operation("Add a person", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
+    async def add_person(ask: Ask, data: NewPerson) -> Response[PersonBody]:
+        links = [Link(one.issuer, one.subject) for one in data.links]
+        answer = await directory.add_person(ask, data.display_name, data.email, links)
+        return answered(_person(answer.value), answer.receipt, status=201)
+
+    @post(
+        "/v1/people/{person_id:str}/roles",
+        **operation("Give a role", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+    )
+    async def give_role(ask: Ask, person_id: str, data: NewRole) -> Response[RoleBody]:
+        validity = Validity(data.valid_from, data.valid_to)
+        answer = await directory.give_role(ask, uuid_of(person_id, "path.person_id"), data.role, validity)
+        return answered(_role(answer.value), answer.receipt, status=201)
+
+    @delete(
+        "/v1/people/{person_id:str}/roles/{role:str}",
+        status_code=200,
+        **operation("Take a role back", scope=SCOPE, problems=ROW, tag=TAG),
+    )
+    async def take_role(ask: Ask, person_id: str, role: str) -> Response[RoleBody]:
+        answer = await directory.take_role(ask, uuid_of(person_id, "path.person_id"), role)
+        return answered(_role(answer.value), answer.receipt)
+
+    return [list_people, add_person, give_role, take_role]
+
+
+def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
+    @get("/v1/teams", **operation("List teams", scope=SCOPE, problems=COMMON, tag=TAG))
+    async def list_teams(ask: Ask, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[TeamPage]:
+        answer, following = await _page(directory.teams, cursors, "teams", ask, cursor, limit)
+        return answered(TeamPage([_team(one) for one in answer.value.items], following), answer.receipt)
+
+    @post("/v1/teams", **operation("Add a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
+    async def add_team(ask: Ask, data: NewTeam) -> Response[TeamBody]:
+        answer = await directory.add_team(ask, data.name, optional_uuid(data.parent, "parent"))
+        return answered(_team(answer.value), answer.receipt, status=201)
+
+    @post("/v1/importer-grants", **operation("Let a client import", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
+    async def grant_importer(ask: Ask, data: NewGrant) -> Response[GrantBody]:
+        validity = Validity(data.valid_from, data.valid_to)
+        answer = await directory.grant_importer(ask, data.client, uuid_of(data.team, "team"), validity)
+        return answered(_grant(answer.value), answer.receipt, status=201)
+
+    @post(
+        "/v1/importer-grants/{grant_id:str}/end",
+        status_code=200,
+        **operation("End an importer grant", scope=SCOPE, problems=(*ROW, 409), tag=TAG),
+    )
+    async def end_grant(ask: Ask, grant_id: str) -> Response[GrantBody]:
+        answer = await directory.end_importer_grant(ask, uuid_of(grant_id, "path.grant_id"))
+        return answered(_grant(answer.value), answer.receipt)
+
+    return [list_teams, add_team, grant_importer, end_grant]
+
+
+def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
+    @get("/v1/memberships", **operation("List memberships", scope=SCOPE, problems=COMMON, tag=TAG))
+    async def list_memberships(
+        ask: Ask, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+    ) -> Response[MembershipPage]:
+        answer, following = await _page(directory.memberships, cursors, "memberships", ask, cursor, limit)
+        return answered(MembershipPage([_membership(one) for one in answer.value.items], following), answer.receipt)
+
+    @post("/v1/memberships", **operation("Add a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
+    async def add_membership(ask: Ask, data: NewMembership) -> Response[MembershipBody]:
+        validity = Validity(data.valid_from, data.valid_to)
+        person, team = uuid_of(data.person, "person"), uuid_of(data.team, "team")
+        answer = await directory.add_membership(ask, person, team, Part(data.part), validity)
+        return answered(_membership(answer.value), answer.receipt, status=201)
+
+    @post(
+        "/v1/memberships/{membership_id:str}/end",
+        status_code=200,
+        **operation("End a membership now", scope=SCOPE, problems=(*ROW, 409), tag=TAG),
+    )
+    async def end_membership(ask: Ask, membership_id: str) -> Response[MembershipBody]:
+        answer = await directory.end_membership(ask, uuid_of(membership_id, "path.membership_id"))
+        return answered(_membership(answer.value), answer.receipt)
+
+    return [list_memberships, add_membership, end_membership]
+
+
+async def _page(
+    load: Callable[..., Awaitable[Answer[Listed[Any]]]],
+    cursors: Cursors,
+    listing: str,
+    ask: Ask,
+    cursor: str | None,
+    limit: int,
+) -> tuple[Answer[Listed[Any]], str | None]:
+    """One page of a listing by id, and the cursor of the next."""
+    place = cursors.read(listing, {}, cursor)
+    answer = await load(ask, after=UUID(place[0]) if place else None, limit=limit)
+    after = answer.value.after
+    return answer, cursors.make(listing, {}, [str(after)]) if after else None
+
+
+def _person(one: Person) -> PersonBody:
+    return PersonBody(str(one.id), one.display_name, one.email)
+
+
+def _team(one: Team) -> TeamBody:
+    return TeamBody(str(one.id), one.name, str(one.parent) if one.parent else None)
+
+
+def _membership(one: Membership) -> MembershipBody:
+    times = (one.validity.valid_from, one.validity.valid_to)
+    return MembershipBody(str(one.id), str(one.person), str(one.team), str(one.part), *times)
+
+
+def _grant(one: ImporterGrant) -> GrantBody:
+    return GrantBody(str(one.id), one.client, str(one.team), one.validity.valid_from, one.validity.valid_to)
+
+
+def _role(one: GivenRole) -> RoleBody:
+    return RoleBody(str(one.person), one.role, one.validity.valid_from, one.validity.valid_to)

@@ -1,0 +1,50 @@
+"""The headers that answers carry, described once for the OpenAPI document. Pure: owns no state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from litestar.openapi.spec import Example, OpenAPIHeader, OpenAPIType, Reference, Schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ETAG: Final = "ETag"
+LOCATION: Final = "Location"
+REQUEST: Final = "X-Request-Id"
+DECISION: Final = ("Decision-Id", "Decision-Leaf")
+
+# Name to what it says and an example.
+MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
+    "Decision-Id": (
+        "The recorded decision behind this answer; `/v1/decisions/{decision_id}` explains it",
+        "0198c0de-0000-7000-8000-000000000000",
+    ),
+    "Decision-Leaf": (
+        "The hash of the sealed record: keep it, and an omission from the log can be proved",
+        "1c9a6f0e2d4b8a7c5e3f1d0b9a8c7e6f5d4c3b2a190817263544536271809fae",
+    ),
+    "ETag": ("The version of the resource; send it back in If-Match to change it", '"7"'),
+    "Location": ("Where the new resource is", "/v1/timesheets/0198c0de-0000-7000-8000-000000000000"),
+    "Retry-After": ("Seconds after which the same request may succeed", "2"),
+    "WWW-Authenticate": (
+        "The challenge (RFC 6750 section 3): what was wrong with the token, or the scope that is needed",
+        'Bearer realm="timewarden", error="invalid_token"',
+    ),
+    "X-Request-Id": ("Names this request in our logs; your own, if you sent a short plain one", "0198c0de-4f2a"),
+}
+
+
+def described_headers() -> dict[str, OpenAPIHeader]:
+    """Every header, for the document's shared parts."""
+    return {
+        name: OpenAPIHeader(
+            schema=Schema(type=OpenAPIType.STRING), description=says, examples={"example": Example(value=example)}
+        )
+        for name, (says, example) in MEANINGS.items()
+    }
+
+
+def headers(*names: str) -> dict[str, OpenAPIHeader | Reference]:
+    """References to headers by name, for an answer."""
+    return {name: Reference(ref=f"#/components/headers/{name}") for name in names}

@@ -1,0 +1,117 @@
+"""Problem documents (RFC 9457) as the OpenAPI document describes them: the shape, and the types of every status.
+
+Pure: owns no state. Slugs and sentences come from the error tree, so what is written is what is answered.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIResponse, Reference
+
+from service import errors
+from service.web.documented_headers import headers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROBLEM_JSON: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:timewarden:problem:"
+UNDECIDED: Final = frozenset({400, 401, 413, 415})
+TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
+    400: (errors.MalformedRequest,),
+    401: (errors.MissingToken, errors.InvalidToken, errors.StepUpNeeded),
+    403: (errors.InsufficientScope, errors.Forbidden),
+    404: (errors.NotFound,),
+    409: (errors.WrongState, errors.Conflict, errors.StaleExpectation),
+    412: (errors.PreconditionFailed,),
+    413: (errors.BodyTooLarge,),
+    415: (errors.UnsupportedMediaType,),
+    422: (errors.InvalidField, errors.PolicyRejected),
+    428: (errors.PreconditionRequired,),
+    503: (errors.LogUnavailable, errors.DatabaseUnavailable, errors.KeysUnavailable, errors.PolicyUnavailable),
+}
+MORE: Final[Mapping[type[errors.TimewardenError], dict[str, object]]] = {
+    errors.InsufficientScope: {"required_scope": ["approve:timesheets"]},
+    errors.Forbidden: {"reasons": ["you do not lead this person's team"]},
+    errors.InvalidField: {"fields": [{"field": "minutes", "message": "must be a whole number from 1 to 1440"}]},
+    errors.PolicyRejected: {
+        "complaints": [{"file": "policy.csv", "line": 12, "column": 1, "message": "names an unknown scope"}]
+    },
+}
+
+
+class WrongField(msgspec.Struct):
+    """A field that is wrong, and what is wanted. `field` is a path such as `rows[3].minutes` or `query.cursor`."""
+
+    field: str
+    message: str
+
+
+class PolicyComplaint(msgspec.Struct):
+    """One reason why a policy is refused, with its place (line and column from 1; 0 means the whole file)."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    suggestion: str | None = None
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """An RFC 9457 problem document. `type` is stable and names the kind of problem; `detail` is for people. The last five
+    members stand only where they help."""
+
+    type: Annotated[str, msgspec.Meta(pattern=f"^{TYPE_PREFIX}[a-z-]+$")]
+    title: str
+    status: int
+    detail: str
+    request_id: str | None = None
+    decision_id: str | None = None
+    required_scope: list[str] | None = None
+    reasons: list[str] | None = None
+    rules: list[str] | None = None
+    fields: list[WrongField] | None = None
+    complaints: list[PolicyComplaint] | None = None
+
+
+def component(status: int) -> str:
+    """The name of a status's answer among the document's shared parts."""
+    return f"Problem{status}"
+
+
+def problem_responses() -> dict[str, OpenAPIResponse]:
+    """Every problem answer, once, for operations to refer to."""
+    return {component(status): _response(status) for status in TYPES}
+
+
+def sentence_of(status: int) -> str:
+    """What a status means here, in the words of its problem types."""
+    return f"{HTTPStatus(status).phrase}: " + "; ".join(f"`{kind.slug}`" for kind in TYPES[status])
+
+
+def _response(status: int) -> OpenAPIResponse:
+    names = ["X-Request-Id"]
+    if status not in UNDECIDED:
+        names += ["Decision-Id", "Decision-Leaf"]
+    if status in {401, 403}:
+        names.append("WWW-Authenticate")
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        names.append("Retry-After")
+    examples = {kind.slug: Example(summary=kind.summary, value=_example(kind, status)) for kind in TYPES[status]}
+    content = OpenAPIMediaType(schema=Reference(ref="#/components/schemas/Problem"), examples=dict(examples))
+    return OpenAPIResponse(
+        description=sentence_of(status), content={PROBLEM_JSON: content}, headers=headers(*names)
+    )
+
+
+def _example(kind: type[errors.TimewardenError], status: int) -> dict[str, Any]:
+    return {
+        "type": TYPE_PREFIX + kind.slug,
+        "title": kind.summary,
+        "status": status,
+        "detail": kind.summary,
+        **MORE.get(kind, {}),
+    }
