@@ -1,4 +1,5 @@
-"""A migrated database with an opened log for one test: `pytest_plugins = ["tests.integration.log_fixtures"]`.
+"""A migrated database with an opened log, and an event stream beside it. To use them:
+`pytest_plugins = ["tests.integration.log_fixtures"]`.
 
 The template is migrated once a session; each test gets a copy.
 """
@@ -14,10 +15,13 @@ import asyncpg
 import pytest
 
 import service.migrations
+from events.stream import open_redis, stream_name
+from service.audit.feed import Feed
 from service.audit.opening import open_log
 from service.development.local_servers import LocalPostgres, run_psql_script
 from service.migrations.run import migrate
 from tests.conftest import database_from
+from tests.integration.event_stream import EventStream
 from tests.integration.log_database import PASSWORDS, LogDatabase
 
 if TYPE_CHECKING:
@@ -47,3 +51,12 @@ async def log_database(postgres: LocalPostgres, log_template: str) -> AsyncItera
         found.epoch = await open_log(owner)
         await owner.close()
         yield found
+
+
+@pytest.fixture
+async def event_stream(log_database: LogDatabase, redis_url: str) -> AsyncIterator[EventStream]:
+    keeper = await log_database.open("keeper", size=6)
+    redis = open_redis(redis_url)
+    stream = stream_name("test", log_database.epoch)
+    yield EventStream(log_database, await log_database.open("app"), keeper, redis, stream, Feed(keeper))
+    await redis.aclose()

@@ -1,0 +1,102 @@
+"""What tests of relay and consumer share: a log that is sealed at once, its feed, and the Redis stream."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from events.consumer import read
+from events.relay import Relay
+from events.stream import id_of
+from service.audit.feed import Feed
+from service.audit.log import Log
+from service.audit.sealing import Sealer
+from tests.integration.log_database import LogDatabase, change, decision
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio import Redis
+
+    from service.database import Database
+
+SOURCE = "https://timesheets.example.com"
+
+
+@dataclass(slots=True)
+class EventStream:
+    """`change()` makes a sealed change; `relay()` a relay over the real log; `reports` is what relays said."""
+
+    log_database: LogDatabase
+    app: Database
+    keeper: Database
+    redis: Redis
+    stream: str
+    feed: Feed
+    reports: list[tuple[bool, str]] = field(default_factory=list)
+
+    async def change(self, times: int = 1) -> list[UUID]:
+        records = [change(uuid4()) for _ in range(times)]
+        for record in records:
+            await Log(self.app).append([decision(), record])
+        await Sealer(self.keeper).seal()
+        return [one.uid for one in records]
+
+    def relay(self, *, redis: Any = None, feed: Any = None, at: Any = None, **settings: Any) -> Relay:
+        return Relay(
+            redis or self.redis,
+            self.stream,
+            SOURCE,
+            feed=feed or self.feed.feed,
+            at=at or self.feed.at,
+            report=self.report,
+            **{"batch": 3, "compare_every": 60.0, **settings},
+        )
+
+    async def report(self, ready: bool, detail: str) -> None:  # noqa: FBT001 - the relay's callback
+        self.reports.append((ready, detail))
+
+    async def held(self) -> list[UUID]:
+        return [one.uid for one in await read(self.redis, self.stream, count=10_000)]
+
+    async def assert_published(self) -> None:
+        """The stream holds every sealed change once, in log order, under its position's id."""
+        sealed = await Feed(self.keeper).feed(-1, 10_000)
+        assert await read(self.redis, self.stream, count=10_000) == list(sealed)
+        ids = [entry_id for entry_id, _ in await entries(self.redis, self.stream)]
+        assert ids == [id_of(one.position).encode() for one in sealed]
+
+    async def restore_postgres(self, size: int) -> None:
+        """As if Postgres had been restored from a backup taken when the log was `size` long."""
+        postgres = self.log_database.postgres
+        superuser = await asyncpg.connect(postgres.superuser_database_url(self.log_database.name))
+        await superuser.execute(f"""
+            SET session_replication_role = replica;
+            DELETE FROM audit_record WHERE id IN (SELECT record_id FROM audit_position WHERE position >= {size});
+            DELETE FROM audit_position WHERE position >= {size};
+            UPDATE log_head SET size = {size};
+        """)
+        await superuser.close()
+
+
+async def entries(redis: Redis, stream: str) -> list[tuple[bytes, dict[Any, Any]]]:
+    """All that a stream holds."""
+    return cast("list[tuple[bytes, dict[Any, Any]]]", await redis.xrange(stream))
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+    """Wait for something that another task or process does."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - servers set no asyncio.Event
+            await asyncio.sleep(0.01)
+
+
+async def publish_all(relay: Relay) -> None:
+    """Step until a step finds nothing more."""
+    idle = 0
+    while idle < 2:
+        idle = 0 if await relay.step() else idle + 1

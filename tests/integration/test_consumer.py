@@ -1,0 +1,236 @@
+"""A consumer group: at least once, nothing forgotten, poison put aside, holes noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from events.consumer import Consumer
+from tests.integration.event_stream import entries, publish_all, until
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from events.envelope import Change
+    from tests.integration.event_stream import EventStream
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+
+
+@dataclass(slots=True)
+class Subscriber:
+    """Keeps what it is given; refuses what is in `poison`."""
+
+    event_stream: EventStream
+    seen: list[UUID] = field(default_factory=list)
+    holes: list[tuple[int, int]] = field(default_factory=list)
+    poison: set[UUID] = field(default_factory=set)
+
+    def consumer(self, name: str = "one", **settings: Any) -> Consumer:
+        stream = self.event_stream
+        quick = {"block": 0.01, "stale_after": 0.0, **settings}
+        return Consumer(stream.redis, stream.stream, "billing", name, self.handle, on_hole=self.on_hole, **quick)
+
+    async def handle(self, change: Change) -> None:
+        if change.uid in self.poison:
+            raise LookupError
+        self.seen.append(change.uid)
+
+    async def on_hole(self, after: int, before: int) -> None:
+        self.holes.append((after, before))
+
+
+@pytest.fixture
+def subscriber(event_stream: EventStream) -> Subscriber:
+    return Subscriber(event_stream)
+
+
+async def pending(event_stream: EventStream) -> int:
+    return int((await event_stream.redis.xpending(event_stream.stream, "billing"))["pending"])
+
+
+async def test_every_event_is_handled_once_in_order_and_acknowledged(
+    event_stream: EventStream, subscriber: Subscriber
+) -> None:
+    consumer = subscriber.consumer()
+    assert await consumer.step() == 0
+    made = await event_stream.change(7)
+    await publish_all(event_stream.relay())
+    assert await consumer.step() == 7
+    assert await consumer.step() == 0
+    assert subscriber.seen == made
+    assert subscriber.holes == []
+    assert await pending(event_stream) == 0
+
+
+async def test_a_group_that_comes_later_starts_from_the_beginning(
+    event_stream: EventStream, subscriber: Subscriber
+) -> None:
+    made = await event_stream.change(3)
+    await publish_all(event_stream.relay())
+    for _ in range(2):
+        await subscriber.consumer().step()
+    assert subscriber.seen == made
+
+
+async def test_what_a_dead_member_left_is_handled_by_another(event_stream: EventStream, subscriber: Subscriber) -> None:
+    made = await event_stream.change(3)
+    await publish_all(event_stream.relay())
+    dying = subscriber.consumer("dying")
+    await dying.step()
+    started = asyncio.Event()
+
+    async def hang(change: Change) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    dying._handle = hang
+    stuck = asyncio.create_task(dying.step())
+    await started.wait()
+    stuck.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await stuck
+    assert await pending(event_stream) == 3
+    await subscriber.consumer("other").step()
+    assert sorted(subscriber.seen) == sorted(made)
+    assert await pending(event_stream) == 0
+
+
+async def test_a_failed_event_comes_again_and_the_others_do_not(
+    event_stream: EventStream, subscriber: Subscriber
+) -> None:
+    made = await event_stream.change(3)
+    await publish_all(event_stream.relay())
+    subscriber.poison = {made[1]}
+    consumer = subscriber.consumer()
+    for _ in range(2):
+        await consumer.step()
+    assert subscriber.seen == [made[0], made[2]]
+    subscriber.poison = set()
+    await consumer.step()
+    assert subscriber.seen == [made[0], made[2], made[1]]
+    assert await pending(event_stream) == 0
+
+
+async def test_poison_is_put_aside_with_its_error_after_some_deliveries(
+    event_stream: EventStream, subscriber: Subscriber
+) -> None:
+    made = await event_stream.change(2)
+    await publish_all(event_stream.relay())
+    subscriber.poison = {made[0]}
+    consumer = subscriber.consumer(deliveries=3)
+    for _ in range(5):
+        await consumer.step()
+    assert subscriber.seen == [made[1]]
+    assert await pending(event_stream) == 0
+    ((_, fields),) = await entries(event_stream.redis, consumer.dead)
+    assert fields[b"error"] == b"LookupError"
+    assert fields[b"group"] == b"billing"
+    ((original, kept), _) = await entries(event_stream.redis, event_stream.stream)
+    assert (fields[b"id"], fields[b"ce"]) == (original, kept[b"ce"])
+
+
+async def test_an_event_that_kills_its_consumer_every_time_is_put_aside_too(
+    event_stream: EventStream, subscriber: Subscriber
+) -> None:
+    await event_stream.change(1)
+    await publish_all(event_stream.relay())
+    consumer = subscriber.consumer(deliveries=2)
+    await consumer.step()
+    await event_stream.redis.xreadgroup("billing", "first", {event_stream.stream: ">"})
+    await event_stream.redis.xautoclaim(event_stream.stream, "billing", "second", min_idle_time=0)
+    await consumer.step()
+    assert subscriber.seen == []
+    assert await event_stream.redis.xlen(consumer.dead) == 1
+    assert await pending(event_stream) == 0
+
+
+async def test_what_is_no_event_is_put_aside_at_once(event_stream: EventStream, subscriber: Subscriber) -> None:
+    await event_stream.redis.xadd(event_stream.stream, {"ce": "junk"}, id="1-0")
+    consumer = subscriber.consumer()
+    for _ in range(2):
+        await consumer.step()
+    assert await event_stream.redis.xlen(consumer.dead) == 1
+
+
+async def test_events_trimmed_before_anybody_read_them_are_reported_as_a_hole(
+    event_stream: EventStream, subscriber: Subscriber
+) -> None:
+    consumer = subscriber.consumer()
+    await event_stream.change(1)
+    await publish_all(event_stream.relay())
+    for _ in range(2):
+        await consumer.step()
+    await event_stream.change(3)
+    await publish_all(event_stream.relay())
+    await event_stream.redis.xtrim(event_stream.stream, maxlen=1, approximate=False)
+    await consumer.step()
+    assert len(subscriber.seen) == 2
+    assert subscriber.holes == [(2, 8)]
+    missing = await event_stream.feed.feed(2, 10)
+    assert [one.position for one in missing if one.position < 8] == [4, 6]
+
+
+async def test_an_event_removed_from_the_middle_is_reported_as_a_hole(
+    event_stream: EventStream, subscriber: Subscriber
+) -> None:
+    await event_stream.change(3)
+    await publish_all(event_stream.relay())
+    await event_stream.redis.xdel(event_stream.stream, "5-0")
+    for _ in range(2):
+        await subscriber.consumer().step()
+    assert subscriber.holes == [(2, 6)]
+
+
+async def test_an_event_trimmed_while_it_waited_for_its_handler_is_reported_and_forgotten(
+    event_stream: EventStream, subscriber: Subscriber
+) -> None:
+    made = await event_stream.change(1)
+    await publish_all(event_stream.relay())
+    subscriber.poison = set(made)
+    consumer = subscriber.consumer()
+    for _ in range(2):
+        await consumer.step()
+    await event_stream.redis.xtrim(event_stream.stream, maxlen=0, approximate=False)
+    await consumer.step()
+    assert subscriber.holes == [(1, 3)]
+    assert await pending(event_stream) == 0
+
+
+async def test_a_flushed_redis_makes_the_group_again_and_events_come_again(
+    event_stream: EventStream, subscriber: Subscriber
+) -> None:
+    relay, consumer = event_stream.relay(), subscriber.consumer()
+    made = await event_stream.change(2)
+    await publish_all(relay)
+    for _ in range(2):
+        await consumer.step()
+    await event_stream.redis.flushdb()
+    made += await event_stream.change(1)
+    await publish_all(relay)
+    for _ in range(2):
+        await consumer.step()
+    assert subscriber.seen == [*made[:2], *made]
+    assert subscriber.holes == []
+
+
+async def test_two_members_share_the_work_without_repeating_any(
+    event_stream: EventStream, subscriber: Subscriber
+) -> None:
+    stop = asyncio.Event()
+    members = [subscriber.consumer(name, stale_after=30.0, count=2) for name in ("a", "b")]
+    running = [asyncio.create_task(one.run(stop)) for one in members]
+    made = await event_stream.change(30)
+    await publish_all(event_stream.relay(batch=4))
+
+    async def all_seen() -> bool:
+        return len(subscriber.seen) == len(made)
+
+    await until(all_seen)
+    stop.set()
+    await asyncio.gather(*running)
+    assert sorted(subscriber.seen) == sorted(made)

@@ -1,0 +1,296 @@
+"""The relay: every sealed change once, in order, whatever is killed, flushed or restored."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from events.consumer import read
+from events.relay import DivergedError
+from events.stream import open_redis
+from service.audit.feed import Feed
+from tests.integration.event_stream import entries, publish_all, until
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.integration.event_stream import EventStream
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+
+RELAY_PROCESS = """
+import asyncio, sys
+from events.relay import Relay
+from events.stream import open_redis
+from service.audit.feed import Feed
+from service.database import Database
+
+async def report(ready, detail):
+    pass
+
+async def main():
+    database = Database(sys.argv[1], size=2, name="killed")
+    await database.open()
+    feed = Feed(database)
+    print("ready", flush=True)
+    relay = Relay(open_redis(sys.argv[2]), sys.argv[3], "https://timesheets.example.com",
+                  feed=feed.feed, at=feed.at, report=report, batch=2)
+    await relay.run(asyncio.Event(), 0.001)
+
+asyncio.run(main())
+"""
+
+
+async def test_changes_are_published_once_and_in_order_and_decisions_are_not(event_stream: EventStream) -> None:
+    relay = event_stream.relay()
+    assert await relay.step() == 0
+    await event_stream.change(8)
+    await publish_all(relay)
+    await event_stream.assert_published()
+    await event_stream.change(1)
+    await publish_all(relay)
+    await publish_all(event_stream.relay())
+    await event_stream.assert_published()
+    assert len(await event_stream.held()) == 9
+
+
+async def test_reading_goes_on_behind_a_position(event_stream: EventStream) -> None:
+    made = await event_stream.change(5)
+    await publish_all(event_stream.relay())
+    first = await read(event_stream.redis, event_stream.stream, count=2)
+    rest = await read(event_stream.redis, event_stream.stream, after=first[-1].position)
+    assert [one.uid for one in first + rest] == made
+
+
+async def test_two_relays_at_once_publish_nothing_twice(event_stream: EventStream) -> None:
+    stop = asyncio.Event()
+    relays = [asyncio.create_task(event_stream.relay().run(stop, 0.001)) for _ in range(2)]
+    for _ in range(10):
+        await event_stream.change(3)
+    await until(lambda: published(event_stream, 30))
+    stop.set()
+    await asyncio.gather(*relays)
+    await event_stream.assert_published()
+
+
+async def test_a_flushed_redis_is_filled_again_from_the_log_also_in_mid_run(event_stream: EventStream) -> None:
+    relay = event_stream.relay()
+    await event_stream.change(5)
+    await publish_all(relay)
+    await event_stream.redis.flushdb()
+    await event_stream.change(1)
+    await publish_all(relay)
+    await event_stream.assert_published()
+
+
+async def test_a_flush_is_noticed_although_nothing_new_happens(event_stream: EventStream) -> None:
+    await event_stream.change(5)
+    stop = asyncio.Event()
+    running = asyncio.create_task(event_stream.relay(compare_every=0.05).run(stop, 0.01))
+    await until(lambda: published(event_stream, 5))
+    await event_stream.redis.flushdb()
+    await until(lambda: published(event_stream, 5))
+    stop.set()
+    await running
+    await event_stream.assert_published()
+
+
+async def test_a_redis_that_lost_its_newest_events_gets_them_again(event_stream: EventStream) -> None:
+    """A fail-over to a stale replica: the stream ends earlier than the relay remembers."""
+    relay = event_stream.relay()
+    await event_stream.change(4)
+    await publish_all(relay)
+    kept = (await entries(event_stream.redis, event_stream.stream))[:2]
+    await event_stream.redis.delete(event_stream.stream)
+    for entry_id, fields in kept:
+        await event_stream.redis.xadd(event_stream.stream, fields, id=entry_id)
+    await event_stream.change(2)
+    await publish_all(relay)
+    await event_stream.assert_published()
+
+
+async def test_a_trimmed_stream_is_gone_on_with_behind_what_was_trimmed(event_stream: EventStream) -> None:
+    await event_stream.change(4)
+    await publish_all(event_stream.relay())
+    await event_stream.redis.xtrim(event_stream.stream, maxlen=0, approximate=False)
+    new = await event_stream.change(2)
+    await publish_all(event_stream.relay())
+    assert await event_stream.held() == new
+
+
+@pytest.mark.parametrize("grown_again", [False, True])
+async def test_an_older_postgres_stops_the_relay_which_says_what_to_do(
+    event_stream: EventStream,
+    grown_again: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    relay = event_stream.relay()
+    await event_stream.change(4)
+    await publish_all(relay)
+    before = await event_stream.held()
+    await event_stream.restore_postgres(4)
+    if grown_again:
+        await event_stream.change(4)
+    for one in (relay, event_stream.relay(compare_every=0)):
+        with contextlib.suppress(DivergedError):
+            await one.step()
+    stop = asyncio.Event()
+    running = asyncio.create_task(event_stream.relay().run(stop, 0.001))
+    await until(lambda: reported(event_stream))
+    stop.set()
+    await running
+    ready, detail = event_stream.reports[-1]
+    assert not ready
+    assert "restore the right Postgres" in detail
+    assert await event_stream.held() == before
+
+
+async def test_a_running_relay_does_not_publish_behind_what_the_log_has_lost(event_stream: EventStream) -> None:
+    relay = event_stream.relay()
+    await event_stream.change(4)
+    await publish_all(relay)
+    before = await event_stream.held()
+    await event_stream.restore_postgres(4)
+    await event_stream.change(6)
+    with pytest.raises(DivergedError):
+        await relay.step()
+    assert await event_stream.held() == before
+
+
+async def test_renaming_the_stream_heals_what_was_restored(event_stream: EventStream) -> None:
+    relay = event_stream.relay()
+    await event_stream.change(4)
+    await publish_all(relay)
+    await event_stream.restore_postgres(4)
+    with pytest.raises(DivergedError):
+        await event_stream.relay().step()
+    await event_stream.redis.rename(event_stream.stream, "aside")
+    await publish_all(event_stream.relay())
+    await event_stream.assert_published()
+
+
+@pytest.mark.parametrize("entry_id", ["1-1", "1700000000000-0"])
+async def test_a_stream_that_somebody_else_wrote_to_stops_the_relay(event_stream: EventStream, entry_id: str) -> None:
+    await event_stream.change(2)
+    await event_stream.redis.xadd(event_stream.stream, {"ce": "{}"}, id=entry_id)
+    with pytest.raises(DivergedError):
+        await event_stream.relay().step()
+    assert await event_stream.redis.xlen(event_stream.stream) == 1
+
+
+async def test_dying_at_any_point_between_two_steps_loses_and_repeats_nothing(event_stream: EventStream) -> None:
+    """The relay dies before and after each of its calls in turn, and another one goes on."""
+    await event_stream.change(7)
+    for fatal in itertools.count():
+        calls = itertools.count()
+        dying = event_stream.relay(
+            redis=DyingRedis(event_stream.redis, calls, fatal),
+            feed=mortal(event_stream.feed.feed, calls, fatal),
+            at=mortal(event_stream.feed.at, calls, fatal),
+        )
+        try:
+            await publish_all(dying)
+        except DiedError:
+            sealed = [one.uid for one in await Feed(event_stream.keeper).feed(-1, 100)]
+            held = await event_stream.held()
+            assert held == sealed[: len(held)]
+            await event_stream.change(1)
+        else:
+            break
+    assert fatal > 10
+    await event_stream.assert_published()
+
+
+async def test_a_killed_process_loses_and_repeats_nothing(event_stream: EventStream, redis_url: str) -> None:
+    for pause in (0.0, 0.01, 0.05, 0.2):
+        await event_stream.change(10)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            RELAY_PROCESS,
+            event_stream.log_database.url("keeper"),
+            redis_url,
+            event_stream.stream,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+        await asyncio.sleep(pause)
+        process.kill()
+        await process.wait()
+    await publish_all(event_stream.relay())
+    await event_stream.assert_published()
+
+
+async def test_a_redis_that_is_away_makes_the_relay_unready_until_it_is_back(event_stream: EventStream) -> None:
+    away = open_redis("redis://127.0.0.1:9/0", timeout=0.2)
+    stop = asyncio.Event()
+    running = asyncio.create_task(event_stream.relay(redis=away).run(stop, 0.001))
+    await until(lambda: reported(event_stream))
+    stop.set()
+    await running
+    await away.aclose()
+    ready, detail = event_stream.reports[-1]
+    assert not ready
+    assert detail == "Redis does not take events: ConnectionError; they wait in the log"
+
+
+async def test_a_relay_goes_on_after_redis_was_away(event_stream: EventStream) -> None:
+    await event_stream.change(5)
+    stop, calls = asyncio.Event(), itertools.count()
+
+    class Flaky(DyingRedis):
+        error = RedisConnectionError
+
+    running = asyncio.create_task(event_stream.relay(redis=Flaky(event_stream.redis, calls, 2)).run(stop, 0.001))
+    await until(lambda: published(event_stream, 5))
+    stop.set()
+    await running
+    assert {ready for ready, _ in event_stream.reports} == {True, False}
+    last = (await read(event_stream.redis, event_stream.stream))[-1].position
+    assert event_stream.reports[-1] == (True, f"published up to position {last}")
+
+
+class DiedError(Exception):
+    """The process ended here."""
+
+
+class DyingRedis:
+    """The real client; its scripts die before or after their `fatal`th call, which was made or not."""
+
+    error: type[Exception] = DiedError
+
+    def __init__(self, redis: Any, calls: itertools.count[int], fatal: int) -> None:
+        self._redis = redis
+        self._calls = calls
+        self._fatal = fatal
+
+    def register_script(self, text: str) -> Callable[..., Awaitable[Any]]:
+        return mortal(self._redis.register_script(text), self._calls, self._fatal, self.error)
+
+
+def mortal(
+    call: Callable[..., Awaitable[Any]], calls: itertools.count[int], fatal: int, error: type[Exception] = DiedError
+) -> Callable[..., Awaitable[Any]]:
+    async def called(*args: Any, **named: Any) -> Any:
+        if next(calls) == fatal:
+            raise error
+        answer = await call(*args, **named)
+        if next(calls) == fatal:
+            raise error
+        return answer
+
+    return called
+
+
+async def published(event_stream: EventStream, count: int) -> bool:
+    return await event_stream.redis.xlen(event_stream.stream) == count
+
+
+async def reported(event_stream: EventStream) -> bool:
+    return bool(event_stream.reports)
