@@ -119,7 +119,9 @@ def document_of(app: Litestar) -> dict[str, Any]:
 def content_security_policy(style: str) -> str:
     """Nothing may be loaded, run or sent; only this very style sheet is used."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    return (
+        f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 class _NoPages(Router):

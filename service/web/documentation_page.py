@@ -107,7 +107,11 @@ def _operation(document: Mapping[str, Any], method: str, path: str, one: Mapping
             f"<p>{inline(one['description'])}</p><p>{_needs(one)}</p>",
             _parameters(document, one.get("parameters", [])),
             _body(document, one.get("requestBody")),
-            *(_success(document, status, one["responses"][status]) for status in one["responses"] if status not in problems),
+            *(
+                _success(document, status, one["responses"][status])
+                for status in one["responses"]
+                if status not in problems
+            ),
             f"<h4>Problems</h4><p>{links}</p>" if links else "",
             "</article>",
         ]
@@ -161,7 +165,9 @@ def _success(document: Mapping[str, Any], status: str, response: Mapping[str, An
 def _shapes(document: Mapping[str, Any]) -> str:
     parts = ["<section id=shapes><h2>Shapes</h2>"]
     for name, schema in sorted(document["components"]["schemas"].items()):
-        parts.append(f"<article id='shape-{escape(name)}'><h3>{escape(name)}</h3>{prose(schema.get('description') or '')}")
+        parts.append(
+            f"<article id='shape-{escape(name)}'><h3>{escape(name)}</h3>{prose(schema.get('description') or '')}"
+        )
         parts.append(fields_table(document, schema) if "properties" in schema else words_of(document, schema))
         parts.append("</article>")
     return "".join([*parts, "</section>"])
@@ -182,7 +188,9 @@ def _problems(document: Mapping[str, Any]) -> str:
     for name, response in document["components"]["responses"].items():
         status = name.removeprefix("Problem")
         names = ", ".join(f"<a href='#header-{escape(one)}'>{escape(one)}</a>" for one in response["headers"])
-        parts.append(f"<article id='problem-{escape(status)}'><h3>{escape(status)}</h3><p class=soft>Headers: {names}</p>")
+        parts.append(
+            f"<article id='problem-{escape(status)}'><h3>{escape(status)}</h3><p class=soft>Headers: {names}</p>"
+        )
         for content in response["content"].values():
             for example in content["examples"].values():
                 parts.append(f"<p>{escape(example['summary'])}</p><pre>{_json(example['value'])}</pre>")

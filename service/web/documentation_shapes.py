@@ -73,7 +73,9 @@ def _kind(document: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
 
 
 def _bounds(schema: Mapping[str, Any]) -> list[str]:
-    found = [words.format(f"<code>{escape(str(schema[name]))}</code>") for name, words in BOUNDS.items() if name in schema]
+    found = [
+        words.format(f"<code>{escape(str(schema[name]))}</code>") for name, words in BOUNDS.items() if name in schema
+    ]
     if schema.get("default") is not None:
         found.append(f"<code>{escape(str(schema['default']))}</code> if left out")
     return found

@@ -102,9 +102,7 @@ def _response(status: int) -> OpenAPIResponse:
         names.append("Retry-After")
     examples = {kind.slug: Example(summary=kind.summary, value=_example(kind, status)) for kind in TYPES[status]}
     content = OpenAPIMediaType(schema=Reference(ref="#/components/schemas/Problem"), examples=dict(examples))
-    return OpenAPIResponse(
-        description=sentence_of(status), content={PROBLEM_JSON: content}, headers=headers(*names)
-    )
+    return OpenAPIResponse(description=sentence_of(status), content={PROBLEM_JSON: content}, headers=headers(*names))
 
 
 def _example(kind: type[errors.TimewardenError], status: int) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+"""The OpenAPI document of the whole app, without any server: nothing connects before an app's lifespan begins."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from service.app import build
+from service.settings import Settings
+from service.web.documentation import document_of
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+
+
+def app() -> Litestar:
+    """The app, wired from settings that lead nowhere."""
+    settings = Settings(
+        database_url="postgresql://nobody@127.0.0.1:1/none",
+        issuer="https://issuer.example",
+        audience="https://timewarden.example",
+        public_url="https://timewarden.example",
+        cursor_key="0" * 32,
+    )
+    return build(settings).app
+
+
+def document() -> dict[str, Any]:
+    """The document, as /openapi.json serves it; also what tests/golden/openapi.json holds."""
+    return document_of(app())
