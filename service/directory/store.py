@@ -141,9 +141,9 @@ async def end_membership(permit: Permit, connection: Connection, membership: UUI
     permit.covers(KIND, MANAGE)
     # The end moves forward only, and never into the past: decisions were made while it held.
     row = await connection.fetchrow(
-        "UPDATE membership SET valid_to = coalesce($2::timestamptz, statement_timestamp()) WHERE id = $1"
-        " AND valid_from < coalesce($2::timestamptz, statement_timestamp()) AND coalesce($2::timestamptz, statement_timestamp()) <= valid_to"
-        " AND coalesce($2::timestamptz, statement_timestamp()) >= statement_timestamp() RETURNING *",
+        "UPDATE membership SET valid_to = asked.moment"
+        " FROM (SELECT coalesce($2::timestamptz, statement_timestamp())) AS asked (moment) WHERE id = $1"
+        " AND valid_from < moment AND moment <= valid_to AND moment >= statement_timestamp() RETURNING membership.*",
         membership,
         at,
     )
@@ -193,7 +193,8 @@ async def give_role(permit: Permit, connection: Connection, one: GivenRole) -> G
         # A role, unless it overlaps the same one.
         row = await connection.fetchrow(
             "INSERT INTO person_role (person_id, role, valid_from, valid_to)"
-            f" SELECT $1::uuid, $2::text, asked.* FROM (SELECT {VALIDITY.format(from_='$3', to='$4')}) AS asked (since, upto)"
+            " SELECT $1::uuid, $2::text, asked.*"
+            f" FROM (SELECT {VALIDITY.format(from_='$3', to='$4')}) AS asked (since, upto)"
             " WHERE NOT EXISTS (SELECT FROM person_role WHERE person_id = $1 AND role = $2"
             f" AND valid_from < upto AND since < valid_to) RETURNING {VALID}",
             one.person,

@@ -1,0 +1,148 @@
+"""What tests of floor 5 share: the parts wired on a real database, and an organisation. Fixture: house_fixtures.py.
+
+division: led by dora
+├── east: led by mia; ana, ben
+└── west: led by max; carl; the client payroll-import may upload
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from service.audit.log import Log
+from service.authorization import policy_check
+from service.authorization.decision_record import Ask
+from service.authorization.enforcement import Enforcement
+from service.authorization.policy_versions import PolicyVersions
+from service.authorization.relationships import Relationships
+from service.directory.actions import Directory
+from service.directory.entities import Part
+from service.directory.people import People
+from service.errors import PreconditionFailed
+from service.identity.principal import Principal, PrincipalKind
+from service.timesheets.actions import Timesheets
+from service.timesheets.entry import Hours
+from service.timesheets.relations import TIMESHEET_FACTS
+from service.timesheets.upload import Uploads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import asyncpg
+
+    from service.database import Database
+    from service.timesheets.timesheet import Timesheet
+    from tests.integration.log_database import LogDatabase
+
+MONDAY = date(2026, 3, 2)
+EIGHT_HOURS = Hours(MONDAY, "apollo", 480)
+NAMES = ("ana", "ben", "carl", "mia", "max", "dora", "adam")
+ALL_SCOPES = frozenset(
+    {"read:timesheets", "create:timesheets", "delete:timesheets", "approve:timesheets", "manage:directory"}
+)
+
+
+@dataclass(slots=True)
+class House:
+    """Timewarden without HTTP. `people` and `teams` by name."""
+
+    log_database: LogDatabase
+    requests: Database
+    log: Log
+    versions: PolicyVersions
+    enforcement: Enforcement
+    owner: asyncpg.Connection[asyncpg.Record]
+    people: dict[str, UUID] = field(default_factory=dict)
+    teams: dict[str, UUID] = field(default_factory=dict)
+
+    @property
+    def timesheets(self) -> Timesheets:
+        return Timesheets(self.enforcement)
+
+    @property
+    def uploads(self) -> Uploads:
+        return Uploads(self.enforcement)
+
+    @property
+    def directory(self) -> Directory:
+        return Directory(self.enforcement)
+
+    def ask(self, name: str, *, scopes: frozenset[str] = ALL_SCOPES, roles: frozenset[str] = frozenset()) -> Ask:
+        """A request by a person of the organisation through an app."""
+        found = self.people.get(name) or uuid4()
+        return Ask(principal(PrincipalKind.USER, "hours-app", scopes, roles, found), "request-1", "POST", "/v1/test")
+
+    def machine(self, client: str = "payroll-import", *, scopes: frozenset[str] = frozenset({"batch:upload"})) -> Ask:
+        """A request by a client for itself."""
+        return Ask(principal(PrincipalKind.CLIENT, client, scopes, frozenset(), None), "request-2", "POST", "/v1/test")
+
+    def administrator(self) -> Ask:
+        return self.ask("adam", roles=frozenset({"role:administrator"}))
+
+    async def submitted(self, name: str, period_start: date = MONDAY) -> Timesheet:
+        """A sheet of this person, with eight hours on its first day, handed in."""
+        ask = self.ask(name)
+        sheet = (await self.timesheets.create(ask, period_start, "UTC")).value
+        hours = Hours(period_start, EIGHT_HOURS.project, EIGHT_HOURS.minutes)
+        edited = (await self.timesheets.add_entry(ask, sheet.id, at(1), hours)).value.sheet
+        return (await self.timesheets.submit(ask, sheet.id, at(edited.version))).value
+
+    async def count(self, what: str) -> int:
+        """The rows of a table, or of a table with a condition."""
+        found: int = await self.owner.fetchval(f"SELECT count(*) FROM {what}")
+        return found
+
+
+def principal(
+    kind: PrincipalKind, client: str, scopes: frozenset[str], roles: frozenset[str], person: UUID | None
+) -> Principal:
+    return Principal(kind, "https://issuer.example", "subject", client, scopes, roles, None, 0, 1, person=person)
+
+
+def at(version: int) -> Callable[[int | None], None]:
+    """If-Match with this version."""
+
+    def judge(found: int | None) -> None:
+        if found != version:
+            raise PreconditionFailed
+
+    return judge
+
+
+def anything(_: int | None) -> None:
+    """If-Match: *"""
+
+
+async def wired(log_database: LogDatabase) -> House:
+    """The parts as the composition root wires them, under the policy that is active."""
+    requests = await log_database.open("app", size=6)
+    log = Log(await log_database.open("app"))
+    versions = PolicyVersions(await log_database.open("app", size=1), policy_check.load)
+    await versions.start()
+    enforcement = Enforcement(requests, log, versions, Relationships([TIMESHEET_FACTS]))
+    return House(log_database, requests, log, versions, enforcement, await log_database.connect("owner"))
+
+
+async def peopled(house: House) -> House:
+    """The organisation, put in through the directory's own use cases."""
+    people = People(house.requests, house.log)
+    for name in NAMES:
+        house.people[name] = await people.person_for("https://issuer.example", name, "hours-app")
+    asks = house.administrator()
+    for name, parent in (("division", None), ("east", "division"), ("west", "division")):
+        team = await house.directory.add_team(asks, name, house.teams[parent] if parent else None)
+        house.teams[name] = team.value.id
+    for name, team_name, part in (
+        ("dora", "division", Part.LEAD),
+        ("mia", "east", Part.LEAD),
+        ("max", "west", Part.LEAD),
+        ("ana", "east", Part.MEMBER),
+        ("ben", "east", Part.MEMBER),
+        ("carl", "west", Part.MEMBER),
+    ):
+        await house.directory.add_membership(asks, house.people[name], house.teams[team_name], part)
+    await house.directory.grant_importer(asks, "payroll-import", house.teams["west"])
+    return house
