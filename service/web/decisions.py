@@ -12,12 +12,11 @@ from litestar.params import Parameter
 from service.audit import search
 from service.audit.record import Kind
 from service.audit.search import Filters, Logged
-from service.authorization.decision_record import Ask  # noqa: TC001 — Litestar reads handler signatures
 from service.errors import FieldError, InvalidField, NotFound
 from service.web.answers import answered
 from service.web.operations import COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import optional_plain_text, optional_time, optional_uuid, uuid_of
+from service.web.parameters import Asking, optional_plain_text, optional_time, optional_uuid, uuid_of
 
 if TYPE_CHECKING:
     from service.authorization.enforcement import Enforcement
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
 LISTING = "decisions"
 Text = Annotated[str | None, Parameter(max_length=255)]
+Id = Annotated[str | None, Parameter(max_length=255, schema_extra={"format": "uuid"})]
+Time = Annotated[str | None, Parameter(max_length=255, schema_extra={"format": "date-time"})]
 
 
 class DecisionBody(msgspec.Struct):
@@ -54,18 +55,18 @@ def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
 
     @get("/v1/decisions", **operation("Search decisions", scope="read:audit", problems=COMMON, tag="Decision log"))
     async def list_decisions(
-        ask: Ask,
-        subject: Text = None,
+        ask: Asking,
+        subject: Id = None,
         client: Text = None,
         action: Text = None,
         resource: Text = None,
         resource_kind: Text = None,
-        outcome: Text = None,
+        outcome: Annotated[str | None, Parameter(schema_extra={"enum": ["allow", "deny"]})] = None,
         reason: Text = None,
         rule: Text = None,
         policy_version: Annotated[int | None, Parameter(ge=1, le=2_147_483_647)] = None,
-        since: Text = None,
-        until: Text = None,
+        since: Time = None,
+        until: Time = None,
         cursor: Annotated[str | None, Parameter(max_length=600)] = None,
         limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
     ) -> Response[DecisionPage]:
@@ -103,7 +104,7 @@ def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
         "/v1/decisions/{decision_id:str}",
         **operation("Read a decision", scope="read:audit", problems=ROW, tag="Decision log"),
     )
-    async def read_decision(ask: Ask, decision_id: str) -> Response[DecisionBody]:
+    async def read_decision(ask: Asking, decision_id: str) -> Response[DecisionBody]:
         uid = uuid_of(decision_id, "path.decision_id")
 
         async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Logged | None, list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 — msgspec reads annotations
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
@@ -10,12 +10,11 @@ import msgspec
 from litestar import Response, delete, get, post
 from litestar.params import Parameter
 
-from service.authorization.decision_record import Ask  # noqa: TC001 — Litestar reads handler signatures
 from service.directory.entities import Link, Part, Validity
 from service.web.answers import answered
 from service.web.operations import BODY, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import optional_uuid, uuid_of
+from service.web.parameters import Asking, optional_uuid, uuid_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,6 +30,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, examples=["Ana 
 Id = Annotated[str, msgspec.Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000001"])]
 Cursor = Annotated[str | None, Parameter(max_length=600)]
 Limit = Annotated[int, Parameter(ge=1, le=MOST)]
+Until = Annotated[datetime, msgspec.Meta(tz=True, examples=["2027-11-23T09:00:00Z"])]
 Moment = Annotated[datetime, msgspec.Meta(tz=True, examples=["2026-11-23T09:00:00Z"])]
 
 
@@ -79,7 +79,7 @@ class NewMembership(msgspec.Struct, forbid_unknown_fields=True):
     team: Id
     part: Literal["member", "lead"]
     valid_from: Moment | None = None
-    valid_to: Moment | None = None
+    valid_to: Until | None = None
 
 
 class MembershipBody(msgspec.Struct):
@@ -99,7 +99,7 @@ class NewGrant(msgspec.Struct, forbid_unknown_fields=True):
     client: Annotated[str, msgspec.Meta(min_length=1, max_length=255, examples=["payroll-import"])]
     team: Id
     valid_from: Moment | None = None
-    valid_to: Moment | None = None
+    valid_to: Until | None = None
 
 
 class GrantBody(msgspec.Struct):
@@ -117,7 +117,7 @@ class NewRole(msgspec.Struct, forbid_unknown_fields=True):
 
     role: Annotated[str, msgspec.Meta(max_length=63, examples=["auditor"])]
     valid_from: Moment | None = None
-    valid_to: Moment | None = None
+    valid_to: Until | None = None
 
 
 class RoleBody(msgspec.Struct):
@@ -157,12 +157,12 @@ def directory_routes(directory: Directory, cursors: Cursors) -> list[Any]:
 
 def _people(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/people", **operation("List people", scope=SCOPE, problems=COMMON, tag=TAG))
-    async def list_people(ask: Ask, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[PersonPage]:
+    async def list_people(ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[PersonPage]:
         answer, following = await _page(directory.people, cursors, "people", ask, cursor, limit)
         return answered(PersonPage([_person(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/people", **operation("Add a person", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
-    async def add_person(ask: Ask, data: NewPerson) -> Response[PersonBody]:
+    async def add_person(ask: Asking, data: NewPerson) -> Response[PersonBody]:
         links = [Link(one.issuer, one.subject) for one in data.links]
         answer = await directory.add_person(ask, data.display_name, data.email, links)
         return answered(_person(answer.value), answer.receipt, status=201)
@@ -171,7 +171,7 @@ def _people(directory: Directory, cursors: Cursors) -> list[Any]:
         "/v1/people/{person_id:str}/roles",
         **operation("Give a role", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def give_role(ask: Ask, person_id: str, data: NewRole) -> Response[RoleBody]:
+    async def give_role(ask: Asking, person_id: str, data: NewRole) -> Response[RoleBody]:
         validity = Validity(data.valid_from, data.valid_to)
         answer = await directory.give_role(ask, uuid_of(person_id, "path.person_id"), data.role, validity)
         return answered(_role(answer.value), answer.receipt, status=201)
@@ -181,7 +181,7 @@ def _people(directory: Directory, cursors: Cursors) -> list[Any]:
         status_code=200,
         **operation("Take a role back", scope=SCOPE, problems=ROW, tag=TAG),
     )
-    async def take_role(ask: Ask, person_id: str, role: str) -> Response[RoleBody]:
+    async def take_role(ask: Asking, person_id: str, role: str) -> Response[RoleBody]:
         answer = await directory.take_role(ask, uuid_of(person_id, "path.person_id"), role)
         return answered(_role(answer.value), answer.receipt)
 
@@ -190,17 +190,17 @@ def _people(directory: Directory, cursors: Cursors) -> list[Any]:
 
 def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/teams", **operation("List teams", scope=SCOPE, problems=COMMON, tag=TAG))
-    async def list_teams(ask: Ask, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[TeamPage]:
+    async def list_teams(ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[TeamPage]:
         answer, following = await _page(directory.teams, cursors, "teams", ask, cursor, limit)
         return answered(TeamPage([_team(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/teams", **operation("Add a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
-    async def add_team(ask: Ask, data: NewTeam) -> Response[TeamBody]:
+    async def add_team(ask: Asking, data: NewTeam) -> Response[TeamBody]:
         answer = await directory.add_team(ask, data.name, optional_uuid(data.parent, "parent"))
         return answered(_team(answer.value), answer.receipt, status=201)
 
     @post("/v1/importer-grants", **operation("Let a client import", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
-    async def grant_importer(ask: Ask, data: NewGrant) -> Response[GrantBody]:
+    async def grant_importer(ask: Asking, data: NewGrant) -> Response[GrantBody]:
         validity = Validity(data.valid_from, data.valid_to)
         answer = await directory.grant_importer(ask, data.client, uuid_of(data.team, "team"), validity)
         return answered(_grant(answer.value), answer.receipt, status=201)
@@ -210,7 +210,7 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
         status_code=200,
         **operation("End an importer grant", scope=SCOPE, problems=(*ROW, 409), tag=TAG),
     )
-    async def end_grant(ask: Ask, grant_id: str) -> Response[GrantBody]:
+    async def end_grant(ask: Asking, grant_id: str) -> Response[GrantBody]:
         answer = await directory.end_importer_grant(ask, uuid_of(grant_id, "path.grant_id"))
         return answered(_grant(answer.value), answer.receipt)
 
@@ -220,13 +220,13 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
 def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/memberships", **operation("List memberships", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_memberships(
-        ask: Ask, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+        ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
     ) -> Response[MembershipPage]:
         answer, following = await _page(directory.memberships, cursors, "memberships", ask, cursor, limit)
         return answered(MembershipPage([_membership(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/memberships", **operation("Add a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
-    async def add_membership(ask: Ask, data: NewMembership) -> Response[MembershipBody]:
+    async def add_membership(ask: Asking, data: NewMembership) -> Response[MembershipBody]:
         validity = Validity(data.valid_from, data.valid_to)
         person, team = uuid_of(data.person, "person"), uuid_of(data.team, "team")
         answer = await directory.add_membership(ask, person, team, Part(data.part), validity)
@@ -237,7 +237,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         status_code=200,
         **operation("End a membership now", scope=SCOPE, problems=(*ROW, 409), tag=TAG),
     )
-    async def end_membership(ask: Ask, membership_id: str) -> Response[MembershipBody]:
+    async def end_membership(ask: Asking, membership_id: str) -> Response[MembershipBody]:
         answer = await directory.end_membership(ask, uuid_of(membership_id, "path.membership_id"))
         return answered(_membership(answer.value), answer.receipt)
 
@@ -248,7 +248,7 @@ async def _page(
     load: Callable[..., Awaitable[Answer[Listed[Any]]]],
     cursors: Cursors,
     listing: str,
-    ask: Ask,
+    ask: Asking,
     cursor: str | None,
     limit: int,
 ) -> tuple[Answer[Listed[Any]], str | None]:

@@ -192,8 +192,10 @@ def _problems(document: Mapping[str, Any]) -> str:
             f"<article id='problem-{escape(status)}'><h3>{escape(status)}</h3><p class=soft>Headers: {names}</p>"
         )
         for content in response["content"].values():
-            for example in content["examples"].values():
-                parts.append(f"<p>{escape(example['summary'])}</p><pre>{_json(example['value'])}</pre>")
+            parts.extend(
+                f"<p>{escape(example['summary'])}</p><pre>{_json(example['value'])}</pre>"
+                for example in content["examples"].values()
+            )
         parts.append("</article>")
     return "".join([*parts, "</section>"])
 

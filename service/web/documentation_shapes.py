@@ -74,8 +74,13 @@ def _kind(document: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
 
 def _bounds(schema: Mapping[str, Any]) -> list[str]:
     found = [
-        words.format(f"<code>{escape(str(schema[name]))}</code>") for name, words in BOUNDS.items() if name in schema
+        words.format(f"<code>{escape(_plain(schema[name]))}</code>") for name, words in BOUNDS.items() if name in schema
     ]
     if schema.get("default") is not None:
         found.append(f"<code>{escape(str(schema['default']))}</code> if left out")
     return found
+
+
+def _plain(bound: object) -> str:
+    """A bound as people write it: Litestar makes floats of integers."""
+    return str(int(bound)) if isinstance(bound, float) and bound.is_integer() else str(bound)

@@ -1,6 +1,6 @@
 """How an operation stands in the OpenAPI document: shared problem answers, headers, If-Match. Pure: owns no state.
 
-Litestar builds every operation and hands it to the class named by the handler; ours completes what Litestar cannot know.
+Litestar builds every operation and hands it to the class that the handler names; ours completes what it cannot know.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from litestar.openapi.spec import (
+    OpenAPIFormat,
     OpenAPIResponse,
     OpenAPIType,
     Operation,
@@ -33,9 +34,11 @@ IF_MATCH: Final = Parameter(
 )
 
 
-def documented(*, decided: bool, conditional: bool, etag: bool) -> type[Operation]:
-    """The class of an operation: `decided` answers carry their decision, `conditional` ones need If-Match, and `etag`
-    says that success answers with the version."""
+def documented(*, decided: bool, conditional: bool, etag: bool, location: bool) -> type[Operation]:
+    """The class of an operation: `decided` answers carry their decision, `conditional` ones need If-Match; `etag`
+    and `location` say that success answers with the version and with the address of what was made."""
+
+    more = [name for name, wanted in ((ETAG, etag), (LOCATION, location)) if wanted]
 
     @dataclass
     class Documented(Operation):
@@ -49,41 +52,40 @@ def documented(*, decided: bool, conditional: bool, etag: bool) -> type[Operatio
                 if PROBLEM_JSON in (response.content or {}) and self.responses:
                     self.responses[status] = Reference(ref=f"#/components/responses/{component(int(status))}")
                 else:
-                    _complete(response, int(status), decided=decided, etag=etag)
+                    _complete(response, int(status), [*more, *(DECISION if decided else ())])
 
     return Documented
 
 
-def _complete(response: OpenAPIResponse, status: int, *, decided: bool, etag: bool) -> None:
-    """What goes with an answer that is not a problem."""
-    names = [REQUEST, *(DECISION if decided else ())]
-    if status == HTTPStatus.CREATED:
-        names.append(LOCATION)
-    if etag and status != HTTPStatus.NO_CONTENT:
-        names.append(ETAG)
+def _complete(response: OpenAPIResponse, status: int, names: Sequence[str]) -> None:
+    """What goes with an answer that is not a problem: nothing is in a 204, so it has no version either."""
+    if response.description == HTTPStatus(status).description:
+        response.description = HTTPStatus(status).phrase
     if status == HTTPStatus.NO_CONTENT:
         response.content = None
-    response.headers = {**(response.headers or {}), **headers(*names)}
+        names = [name for name in names if name != ETAG]
+    response.headers = {**(response.headers or {}), **headers(*names, REQUEST)}
 
 
 def _plain(parameter: Parameter | Reference) -> Parameter | Reference:
-    """A parameter that may be left out is not a parameter that may be null: a URL has no null."""
-    if isinstance(parameter, Parameter) and isinstance(parameter.schema, Schema):
-        kinds = _without_null(parameter.schema.one_of)
-        if kinds is not None and len(kinds) == 1:
-            only = kinds[0]
-            if isinstance(only, Reference):
-                parameter.schema = only
-            else:
-                outer = parameter.schema
-                outer.one_of = None
-                for name in ("type", "format", "enum", "pattern"):
-                    if getattr(outer, name) is None:
-                        setattr(outer, name, getattr(only, name))
+    """A parameter that may be left out is not one that may be null: a URL has no null. Ids in paths are UUIDs."""
+    if not isinstance(parameter, Parameter) or not isinstance(parameter.schema, Schema):
+        return parameter
+    schema = parameter.schema
+    if parameter.param_in == "path" and parameter.name.endswith("_id"):
+        schema.format = OpenAPIFormat.UUID
+    kinds = _without_null(schema.one_of)
+    if len(kinds) == 1:
+        (only,) = kinds
+        if isinstance(only, Reference):
+            parameter.schema = only
+        else:
+            schema.one_of = None
+            for name in ("type", "format", "enum", "pattern"):
+                if getattr(schema, name) is None:
+                    setattr(schema, name, getattr(only, name))
     return parameter
 
 
-def _without_null(kinds: Sequence[Schema | Reference] | None) -> list[Schema | Reference] | None:
-    if kinds is None:
-        return None
-    return [one for one in kinds if not (isinstance(one, Schema) and one.type == OpenAPIType.NULL)]
+def _without_null(kinds: Sequence[Schema | Reference] | None) -> list[Schema | Reference]:
+    return [one for one in kinds or () if not (isinstance(one, Schema) and one.type == OpenAPIType.NULL)]

@@ -46,6 +46,8 @@ def example_of(kind: msgspec.inspect.Type) -> Any:
         case msgspec.inspect.ListType(item_type=item):
             found = example_of(item)
             return found if found is NONE else [found]
+        case msgspec.inspect.LiteralType(values=values):
+            return values[0]
         case msgspec.inspect.StructType(fields=fields):
             return _of_fields(fields)
         case _:

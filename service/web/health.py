@@ -39,7 +39,6 @@ class Ready(msgspec.Struct):
 
 def health_routes(look: Callable[[], Awaitable[Ready]]) -> list[Any]:
     """The two handlers; `look` asks every part, within its bounds."""
-
     readiness = public_operation("Can this replica decide and record", tag="Health")
     readiness["responses"][503] = ResponseSpec(Ready, generate_examples=False, description="Not now; the parts say why")
 

@@ -9,14 +9,13 @@ from litestar import Response, get
 
 from service.web.answers import answered
 from service.web.operations import operation
+from service.web.parameters import Asking
 
 if TYPE_CHECKING:
     from service.authorization.enforcement import Enforcement
     from service.authorization.permit import Permit
     from service.authorization.relationships import Seen
     from service.database import Connection
-
-from service.authorization.decision_record import Ask  # noqa: TC001 — Litestar reads handler signatures
 
 
 class Me(msgspec.Struct):
@@ -34,7 +33,7 @@ def me_route(enforcement: Enforcement) -> Any:
     """The handler, bound to its use case."""
 
     @get("/v1/me", **operation("Who am I", scope=None, tag="Me"))
-    async def read_me(ask: Ask) -> Response[Me]:
+    async def read_me(ask: Asking) -> Response[Me]:
         async def load(_permit: Permit, seen: Seen, _connection: Connection) -> tuple[Me, list[str]]:
             principal = ask.principal
             roles = principal.roles | {f"role:{role}" for role in seen.roles}

@@ -39,10 +39,11 @@ def operation(
     tag: str,
     conditional: bool = False,
     etag: bool = False,
+    location: bool = False,
 ) -> dict[str, Any]:
     """Keyword arguments for a handler: summary, scope, the problems that it may answer with, and whether it is
     `conditional`, that is, needs If-Match and answers with an ETag. `etag` alone is for a read or a creation that
-    answers with the ETag which later changes need."""
+    answers with the ETag which later changes need, `location` for a creation that says where its result is."""
     needs = f"Needs the scope `{scope}`." if scope else "Any valid token will do."
     return {
         "summary": summary,
@@ -50,7 +51,9 @@ def operation(
         "security": [{SECURITY_SCHEME: [scope] if scope else []}],
         "responses": {status: problem(status) for status in sorted(set(problems))},
         "tags": [tag],
-        "operation_class": documented(decided=True, conditional=conditional, etag=conditional or etag),
+        "operation_class": documented(
+            decided=True, conditional=conditional, etag=conditional or etag, location=location
+        ),
     }
 
 
@@ -61,7 +64,7 @@ def public_operation(summary: str, *, tag: str) -> dict[str, Any]:
         "description": f"{summary}. Public: needs no token.",
         "responses": {422: problem(422)},
         "tags": [tag],
-        "operation_class": documented(decided=False, conditional=False, etag=False),
+        "operation_class": documented(decided=False, conditional=False, etag=False, location=False),
     }
 
 
@@ -70,6 +73,6 @@ def problem(status: int) -> ResponseSpec:
     return ResponseSpec(
         data_container=Problem,
         description=sentence_of(status),
-        media_type=PROBLEM_JSON,  # type: ignore[arg-type]  # Litestar passes any text through
+        media_type=PROBLEM_JSON,
         generate_examples=False,
     )

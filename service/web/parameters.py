@@ -1,11 +1,18 @@
-"""Small shapes that requests share: ids in paths, times and texts in queries. Pure: owns no state."""
+"""Small shapes that requests share: who asks, ids in paths, times and texts in queries. Pure: owns no state."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from uuid import UUID
 
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+
+from service.authorization.decision_record import Ask
 from service.errors import FieldError, InvalidField
+
+# Who asks, as `authentication` found out: what a handler names `ask`.
+Asking = NamedDependency[SkipValidation[Ask]]
 
 
 def uuid_of(text: str, field: str) -> UUID:

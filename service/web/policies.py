@@ -9,13 +9,12 @@ import msgspec
 from litestar import Response, get, post
 from litestar.params import Parameter
 
-from service.authorization.decision_record import Ask  # noqa: TC001 — Litestar reads handler signatures
 from service.authorization.policy_file import PolicyText
 from service.errors import FieldError, InvalidField
 from service.web.answers import answered
 from service.web.operations import BODY, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import plain_text
+from service.web.parameters import Asking, plain_text
 
 if TYPE_CHECKING:
     from service.authorization.policy_administration import PolicyAdministration
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from service.web.paging import Cursors
 
 LISTING = "policy versions"
+Number = Annotated[str, Parameter(description="The version's number", schema_extra={"pattern": "^[1-9][0-9]{0,8}$"})]
 LARGEST = 2_147_483_647
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 TAG = "Policy"
@@ -32,17 +32,17 @@ class Proposal(msgspec.Struct, forbid_unknown_fields=True):
     """A whole policy, as the texts of its files: `model` (model.conf), `rules` (policy.csv), `vocabulary`
     (vocabulary.toml) and `cases` (file name to text). `message` says why."""
 
-    message: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
-    model: Annotated[str, msgspec.Meta(max_length=20_000)]
-    rules: Annotated[str, msgspec.Meta(max_length=1_000_000)]
-    vocabulary: Annotated[str, msgspec.Meta(max_length=200_000)]
-    cases: dict[str, str]
+    message: Annotated[str, msgspec.Meta(min_length=1, max_length=500, examples=["Leads may reopen"])]
+    model: Annotated[str, msgspec.Meta(max_length=20_000, examples=["[request_definition] ..."])]
+    rules: Annotated[str, msgspec.Meta(max_length=1_000_000, examples=["p, ..."])]
+    vocabulary: Annotated[str, msgspec.Meta(max_length=200_000, examples=["[kinds.timesheet] ..."])]
+    cases: Annotated[dict[str, str], msgspec.Meta(examples=[{"timesheets.yaml": "..."}])]
 
 
 class Activation(msgspec.Struct, forbid_unknown_fields=True):
     """`expected_active` is the version that you believe to be active now: another one is answered with 409."""
 
-    expected_active: Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647)]
+    expected_active: Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647, examples=[1])]
 
 
 class VersionBody(msgspec.Struct):
@@ -79,7 +79,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
 
     @get("/v1/policies/versions", **operation("List policy versions", scope="read:policies", problems=COMMON, tag=TAG))
     async def list_versions(
-        ask: Ask,
+        ask: Asking,
         cursor: Annotated[str | None, Parameter(max_length=600)] = None,
         limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
     ) -> Response[VersionPage]:
@@ -93,7 +93,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         "/v1/policies/versions/{number:str}",
         **operation("Read a version", scope="read:policies", problems=ROW, tag=TAG),
     )
-    async def read_version(ask: Ask, number: str) -> Response[VersionTexts]:
+    async def read_version(ask: Asking, number: Number) -> Response[VersionTexts]:
         answer = await administration.read(ask, _number(number))
         text = answer.value.text
         body = VersionTexts(
@@ -107,9 +107,9 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
 
     @post(
         "/v1/policies/versions",
-        **operation("Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG),
+        **operation("Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True),
     )
-    async def propose(ask: Ask, data: Proposal) -> Response[VersionBody]:
+    async def propose(ask: Asking, data: Proposal) -> Response[VersionBody]:
         text = PolicyText(
             model=plain_text(data.model, "model"),
             rules=plain_text(data.rules, "rules"),
@@ -129,7 +129,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         status_code=200,
         **operation("Activate a version", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def activate(ask: Ask, number: str, data: Activation) -> Response[VersionBody]:
+    async def activate(ask: Asking, number: Number, data: Activation) -> Response[VersionBody]:
         answer = await administration.activate(ask, _number(number), expected=data.expected_active)
         return answered(VersionBody(**_members(answer.value)), answer.receipt)
 

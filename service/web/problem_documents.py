@@ -61,7 +61,7 @@ class PolicyComplaint(msgspec.Struct):
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """An RFC 9457 problem document. `type` is stable and names the kind of problem; `detail` is for people. The last five
+    """An RFC 9457 problem document. `type` is stable and names the kind of problem; `detail` is for people. Other
     members stand only where they help."""
 
     type: Annotated[str, msgspec.Meta(pattern=f"^{TYPE_PREFIX}[a-z-]+$")]

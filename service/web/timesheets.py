@@ -10,7 +10,6 @@ import msgspec
 from litestar import Request, Response, delete, get, post, put
 from litestar.params import Parameter
 
-from service.authorization.decision_record import Ask  # noqa: TC001 — Litestar reads handler signatures
 from service.errors import FieldError, InvalidField
 from service.timesheets.entry import Entry, Hours
 from service.timesheets.store import Filters
@@ -18,7 +17,7 @@ from service.timesheets.timesheet import State, Timesheet
 from service.web.answers import answered
 from service.web.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import optional_uuid, uuid_of
+from service.web.parameters import Asking, optional_uuid, uuid_of
 from service.web.preconditions import if_match
 
 if TYPE_CHECKING:
@@ -61,7 +60,9 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
 class OptionalReason(msgspec.Struct, forbid_unknown_fields=True):
     """Why, if you like to say."""
 
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)] | None = None
+    reason: (
+        Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Booked on the wrong project"])] | None
+    ) = None
 
 
 class EntryBody(msgspec.Struct):
@@ -109,7 +110,7 @@ def timesheet_routes(timesheets: Timesheets, cursors: Cursors) -> list[Any]:
 def _reading(timesheets: Timesheets, cursors: Cursors) -> list[Any]:
     @get(PATH, **operation("List timesheets", scope="read:timesheets", problems=COMMON, tag=TAG))
     async def list_timesheets(
-        ask: Ask,
+        ask: Asking,
         owner: Annotated[str | None, Parameter(max_length=64, description="Only this person's")] = None,
         sheet_state: Annotated[State | None, Parameter(query="state", description="Only in this state")] = None,
         since: Annotated[date | None, Parameter(description="Only weeks with a day on or after this")] = None,
@@ -128,23 +129,28 @@ def _reading(timesheets: Timesheets, cursors: Cursors) -> list[Any]:
         following = cursors.make(LISTING, bound, [str(page.after[0]), str(page.after[1])]) if page.after else None
         return answered(SheetPage([_body(one) for one in page.items], following), answer.receipt)
 
-    @post(PATH, **operation("Open a week", scope="create:timesheets", problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
-    async def create_timesheet(ask: Ask, data: NewSheet) -> Response[SheetBody]:
+    @post(
+        PATH, **operation("Open a week", scope="create:timesheets", problems=(*COMMON, *BODY, 409), tag=TAG, etag=True)
+    )
+    async def create_timesheet(ask: Asking, data: NewSheet) -> Response[SheetBody]:
         answer = await timesheets.create(ask, data.period_start, data.time_zone)
         location = f"{PATH}/{answer.value.id}"
         return answered(
             _body(answer.value), answer.receipt, status=201, version=answer.value.version, location=location
         )
 
-    @get(PATH + "/{timesheet_id:str}", **operation("Read a timesheet", scope="read:timesheets", problems=ROW, tag=TAG, etag=True))
-    async def read_timesheet(ask: Ask, timesheet_id: Id) -> Response[SheetBody]:
+    @get(
+        PATH + "/{timesheet_id:str}",
+        **operation("Read a timesheet", scope="read:timesheets", problems=ROW, tag=TAG, etag=True),
+    )
+    async def read_timesheet(ask: Asking, timesheet_id: Id) -> Response[SheetBody]:
         return _sheet(await timesheets.read(ask, _id(timesheet_id)))
 
     @delete(
         PATH + "/{timesheet_id:str}",
         **operation("Delete a draft", scope="delete:timesheets", problems=CHANGE, tag=TAG, conditional=True),
     )
-    async def delete_timesheet(ask: Ask, timesheet_id: Id, request: Request[Any, Any, Any]) -> Response[None]:
+    async def delete_timesheet(ask: Asking, timesheet_id: Id, request: Request[Any, Any, Any]) -> Response[None]:
         answer = await timesheets.delete(ask, _id(timesheet_id), _expect(request))
         return answered(None, answer.receipt, status=204)
 
@@ -152,11 +158,16 @@ def _reading(timesheets: Timesheets, cursors: Cursors) -> list[Any]:
 
 
 def _entries(timesheets: Timesheets) -> list[Any]:
-    changes: dict[str, Any] = {"scope": "create:timesheets", "problems": (*CHANGE, *BODY), "tag": TAG, "conditional": True}
+    changes: dict[str, Any] = {
+        "scope": "create:timesheets",
+        "problems": (*CHANGE, *BODY),
+        "tag": TAG,
+        "conditional": True,
+    }
 
-    @post(PATH + "/{timesheet_id:str}/entries", **operation("Add an entry", **changes))
+    @post(PATH + "/{timesheet_id:str}/entries", **operation("Add an entry", location=True, **changes))
     async def add_entry(
-        ask: Ask, timesheet_id: Id, data: EntryFields, request: Request[Any, Any, Any]
+        ask: Asking, timesheet_id: Id, data: EntryFields, request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         answer = await timesheets.add_entry(ask, _id(timesheet_id), _expect(request), _hours(data))
         sheet = answer.value.sheet
@@ -165,7 +176,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
 
     @put(PATH + "/{timesheet_id:str}/entries/{entry_id:str}", **operation("Replace an entry", **changes))
     async def replace_entry(
-        ask: Ask, timesheet_id: Id, entry_id: str, data: EntryFields, request: Request[Any, Any, Any]
+        ask: Asking, timesheet_id: Id, entry_id: str, data: EntryFields, request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         entry = uuid_of(entry_id, "path.entry_id")
         answer = await timesheets.replace_entry(ask, _id(timesheet_id), _expect(request), entry, _hours(data))
@@ -176,7 +187,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}", status_code=200, **operation("Remove an entry", **changes)
     )
     async def remove_entry(
-        ask: Ask, timesheet_id: Id, entry_id: str, request: Request[Any, Any, Any]
+        ask: Asking, timesheet_id: Id, entry_id: str, request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         entry = uuid_of(entry_id, "path.entry_id")
         return _sheet(await timesheets.remove_entry(ask, _id(timesheet_id), _expect(request), entry))
@@ -192,7 +203,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             operation_id=f"{action}_timesheet",
             **operation(summary, scope=scope, problems=CHANGE, tag=TAG, conditional=True),
         )
-        async def transition(ask: Ask, timesheet_id: Id, request: Request[Any, Any, Any]) -> Response[SheetBody]:
+        async def transition(ask: Asking, timesheet_id: Id, request: Request[Any, Any, Any]) -> Response[SheetBody]:
             return _sheet(await move(ask, _id(timesheet_id), _expect(request)))
 
         return transition
@@ -203,7 +214,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
         **operation("Send back", scope="approve:timesheets", problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
     )
     async def reject_timesheet(
-        ask: Ask, timesheet_id: Id, data: Reason, request: Request[Any, Any, Any]
+        ask: Asking, timesheet_id: Id, data: Reason, request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         return _sheet(await timesheets.reject(ask, _id(timesheet_id), _expect(request), data.reason))
 
@@ -215,7 +226,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
         ),
     )
     async def reopen_timesheet(
-        ask: Ask, timesheet_id: Id, data: OptionalReason, request: Request[Any, Any, Any]
+        ask: Asking, timesheet_id: Id, data: OptionalReason, request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         return _sheet(await timesheets.reopen(ask, _id(timesheet_id), _expect(request), data.reason))
 
@@ -229,7 +240,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
 
 
 if TYPE_CHECKING:
-    Move = Callable[[Ask, UUID, Expect], Awaitable[Answer[Timesheet]]]
+    Move = Callable[[Asking, UUID, Expect], Awaitable[Answer[Timesheet]]]
 
 
 def date_of(text: str) -> date:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from litestar import Response, post
 
-from service.authorization.decision_record import Ask  # noqa: TC001 — Litestar reads handler signatures
 from service.timesheets.upload import MOST_ROWS, Row
 from service.web.answers import answered
 from service.web.operations import BODY, COMMON, operation
-from service.web.parameters import uuid_of
+from service.web.parameters import Asking, uuid_of
 
 if TYPE_CHECKING:
     from service.timesheets.upload import Uploads
@@ -63,7 +62,7 @@ def upload_routes(uploads: Uploads) -> list[Any]:
         status_code=200,
         **operation("Upload hours", scope="batch:upload", problems=(*COMMON, *BODY, 409), tag="Uploads"),
     )
-    async def upload_hours(ask: Ask, data: Upload) -> Response[Uploaded]:
+    async def upload_hours(ask: Asking, data: Upload) -> Response[Uploaded]:
         rows = [
             Row(
                 owner=uuid_of(one.owner, f"rows[{index}].owner"),
