@@ -2,7 +2,7 @@
 
 Delivery is at least once: a handler runs again for an event when its process died or it raised, so it must recognise
 `change.uid`; a repeated event may come after newer ones of its subject, which `position` tells. Redis is only
-transport: `on_hole` is told of events that the stream lost, to be fetched from the service.
+transport: `on_hole` is told, once or more, of events that the stream may have lost, to be fetched from the service.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from redis.exceptions import RedisError, ResponseError
 
 from events.envelope import Change, parse
-from events.stream import BEFORE_ALL, FIELD, NOTHING, position_of
+from events.stream import BEFORE_ALL, FIELD, NOTHING, id_of, position_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -139,16 +139,26 @@ class Consumer:
         except ValueError as error:
             await self._bury(entry_id, fields, str(error))
             return
-        previous = BEFORE_ALL if change.previous is None else change.previous
-        if delivered is not None and previous > delivered:
-            await self._on_hole(delivered, change.position)
         try:
+            await self._look_for_hole(change, delivered)
             await self._handle(change)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises means: not handled
             if delivery >= self._deliveries:
                 await self._bury(entry_id, fields, type(error).__name__)
             return
         await self._redis.xack(self._stream, self._group, entry_id)
+
+    async def _look_for_hole(self, change: Change, delivered: int | None) -> None:
+        """Compare with what the group was given before. For a repeated event that is not known any more: then the event
+        before it must still be there, for telling of a hole may have been what failed."""
+        if change.previous is None:
+            return
+        if delivered is None:
+            before = id_of(change.previous)
+            found = await self._redis.xrange(self._stream, before, before)
+            delivered = change.previous if found else change.previous - 1
+        if change.previous > delivered:
+            await self._on_hole(delivered, change.position)
 
     async def _bury(self, entry_id: bytes, fields: Fields, error: str) -> None:
         """Keep the event aside with what went wrong, and acknowledge it, both or neither."""

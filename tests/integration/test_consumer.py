@@ -29,6 +29,7 @@ class Subscriber:
     seen: list[UUID] = field(default_factory=list)
     holes: list[tuple[int, int]] = field(default_factory=list)
     poison: set[UUID] = field(default_factory=set)
+    deaf: bool = False
 
     def consumer(self, name: str = "one", **settings: Any) -> Consumer:
         stream = self.event_stream
@@ -41,6 +42,8 @@ class Subscriber:
         self.seen.append(change.uid)
 
     async def on_hole(self, after: int, before: int) -> None:
+        if self.deaf:
+            raise ConnectionError
         self.holes.append((after, before))
 
 
@@ -173,6 +176,22 @@ async def test_events_trimmed_before_anybody_read_them_are_reported_as_a_hole(
     assert subscriber.holes == [(2, 8)]
     missing = await event_stream.feed.feed(2, 10)
     assert [one.position for one in missing if one.position < 8] == [4, 6]
+
+
+async def test_a_hole_that_could_not_be_told_of_is_told_of_again(
+    event_stream: EventStream, subscriber: Subscriber
+) -> None:
+    made = await event_stream.change(2)
+    await publish_all(event_stream.relay())
+    await event_stream.redis.xdel(event_stream.stream, "3-0")
+    subscriber.deaf = True
+    for _ in range(2):
+        await subscriber.consumer().step()
+    assert subscriber.seen == []
+    subscriber.deaf = False
+    await subscriber.consumer().step()
+    assert subscriber.holes == [(1, 4)]
+    assert subscriber.seen == made[1:]
 
 
 async def test_an_event_removed_from_the_middle_is_reported_as_a_hole(
