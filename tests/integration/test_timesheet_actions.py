@@ -1,0 +1,217 @@
+"""Use cases on a real database under the shipped policy: what is done, recorded, refused, and what racing comes to."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from service.errors import (
+    Conflict,
+    Forbidden,
+    InsufficientScope,
+    InvalidField,
+    NotFound,
+    PreconditionFailed,
+    TimewardenError,
+    WrongState,
+)
+from service.timesheets.entry import Hours
+from service.timesheets.store import Filters
+from service.timesheets.timesheet import State
+from tests.integration.house import ALL_SCOPES, EIGHT_HOURS, MONDAY, House, anything, at
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+
+async def test_a_week_goes_from_draft_to_approved_and_each_step_is_recorded(house: House) -> None:
+    ana, mia = house.ask("ana"), house.ask("mia")
+    created = (await house.timesheets.create(ana, MONDAY, "Europe/Berlin")).value
+    assert (created.owner, created.version, created.state) == (house.people["ana"], 1, State.DRAFT)
+    added = (await house.timesheets.add_entry(ana, created.id, at(1), replace(EIGHT_HOURS, note="kick-off"))).value
+    changed = (
+        await house.timesheets.replace_entry(ana, created.id, at(2), added.entry.id, Hours(MONDAY, "zeus", 60))
+    ).value
+    assert (changed.entry.id, changed.entry.minutes, changed.entry.note) == (added.entry.id, 60, None)
+    await house.timesheets.submit(ana, created.id, at(3))
+    await house.timesheets.withdraw(ana, created.id, at(4))
+    await house.timesheets.submit(ana, created.id, at(5))
+    rejected = (await house.timesheets.reject(mia, created.id, at(6), "Zeus is closed")).value
+    assert (rejected.state, rejected.reason) == (State.REJECTED, "Zeus is closed")
+    await house.timesheets.submit(ana, created.id, at(7))
+    approved = (await house.timesheets.approve(mia, created.id, at(8))).value
+    assert (approved.state, approved.version, approved.reason) == (State.APPROVED, 9, None)
+    reopened = (await house.timesheets.reopen(mia, created.id, at(9), "Wrong project")).value
+    assert (reopened.state, reopened.submitter) == (State.DRAFT, house.people["ana"])
+    stored = (await house.timesheets.read(ana, created.id)).value
+    assert stored == reopened
+    emptied = (await house.timesheets.remove_entry(ana, created.id, at(10), added.entry.id)).value
+    assert emptied.entries == ()
+    await house.timesheets.delete(ana, created.id, at(11))
+    with pytest.raises(NotFound):
+        await house.timesheets.read(ana, created.id)
+    rows = await house.owner.fetch(
+        "SELECT convert_from(body, 'UTF8')::jsonb #>> '{change,type}' FROM audit_record WHERE kind = 'change'"
+        " ORDER BY id"
+    )
+    assert " ".join(row[0].removeprefix("timesheet.") for row in rows) == (
+        "created edited edited submitted withdrawn submitted rejected submitted approved reopened edited deleted"
+    )
+    for text in ("kick-off", "Zeus is closed", "Wrong project"):
+        assert await house.count(f"audit_record WHERE position(convert_to('{text}', 'UTF8') IN body) > 0") == 0
+    assert await house.count("audit_text WHERE value IN ('kick-off', 'Zeus is closed', 'Wrong project')") == 3
+
+
+async def test_one_sheet_a_person_and_week(house: House) -> None:
+    ana = house.ask("ana")
+    made = (await house.timesheets.create(ana, MONDAY, "UTC")).value
+    with pytest.raises(Conflict) as refused:
+        await house.timesheets.create(ana, MONDAY, "UTC")
+    assert refused.value.extra == {"timesheet": str(made.id)}
+    assert refused.value.decision is not None
+
+
+async def test_of_many_who_create_the_same_week_at_once_one_wins(house: House) -> None:
+    found = await asyncio.gather(
+        *(house.timesheets.create(house.ask("ana"), MONDAY, "UTC") for _ in range(5)), return_exceptions=True
+    )
+    assert sum(isinstance(one, Conflict) for one in found) == 4
+    assert await house.count("timesheet") == 1
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("ana", Forbidden), ("max", NotFound), ("ben", NotFound)])
+async def test_whoever_is_not_the_manager_cannot_approve(
+    house: House, name: str, wanted: type[TimewardenError]
+) -> None:
+    sheet = await house.submitted("ana")
+    with pytest.raises(wanted):
+        await house.timesheets.approve(house.ask(name), sheet.id, at(sheet.version))
+    assert (await house.timesheets.read(house.ask("ana"), sheet.id)).value == sheet
+
+
+async def test_a_manager_who_submitted_for_the_owner_cannot_approve_but_the_one_above_can(house: House) -> None:
+    sheet = await house.submitted("ana")
+    await house.owner.execute("UPDATE timesheet SET submitter = $1", house.people["mia"])
+    with pytest.raises(Forbidden):
+        await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version))
+    assert (await house.timesheets.approve(house.ask("dora"), sheet.id, at(sheet.version))).value.state == "approved"
+
+
+async def test_of_approvals_that_race_one_wins_and_the_others_hear_of_it(house: House) -> None:
+    sheet = await house.submitted("ana")
+    found = await asyncio.gather(
+        *(
+            house.timesheets.approve(house.ask(name), sheet.id, at(sheet.version))
+            for name in ("mia", "dora", "mia", "dora")
+        ),
+        return_exceptions=True,
+    )
+    refused = [one for one in found if isinstance(one, BaseException)]
+    assert len(refused) == 3
+    assert all(isinstance(one, PreconditionFailed | WrongState) for one in refused)
+    assert await house.count("audit_record WHERE kind = 'change' AND action = 'approve'") == 1
+
+
+async def test_approving_what_one_has_not_seen_is_refused(house: House) -> None:
+    sheet = await house.submitted("ana")
+    with pytest.raises(PreconditionFailed):
+        await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version - 1))
+
+
+async def test_a_submitted_sheet_is_frozen(house: House) -> None:
+    sheet = await house.submitted("ana")
+    ana = house.ask("ana")
+    attempts: list[Awaitable[object]] = [
+        house.timesheets.add_entry(ana, sheet.id, anything, EIGHT_HOURS),
+        house.timesheets.remove_entry(ana, sheet.id, anything, sheet.entries[0].id),
+        house.timesheets.delete(ana, sheet.id, anything),
+        house.timesheets.submit(ana, sheet.id, anything),
+    ]
+    for attempt in attempts:
+        with pytest.raises(WrongState):
+            await attempt
+
+
+async def test_a_client_that_acts_for_itself_has_no_sheet(house: House) -> None:
+    with pytest.raises(Forbidden):
+        await house.timesheets.create(house.machine(scopes=ALL_SCOPES), MONDAY, "UTC")
+    assert await house.count("timesheet") == 0
+
+
+async def test_without_the_scope_known_and_unknown_sheets_are_refused_alike(house: House) -> None:
+    sheet = await house.submitted("ana")
+    asks = house.ask("ana", scopes=frozenset({"read:timesheets"}))
+    for sheet_id in (sheet.id, uuid4()):
+        with pytest.raises(InsufficientScope):
+            await house.timesheets.delete(asks, sheet_id, anything)
+
+
+async def test_what_only_the_sheet_can_tell_is_refused_by_field_after_the_decision(house: House) -> None:
+    ana = house.ask("ana")
+    sheet = (await house.timesheets.create(ana, MONDAY, "UTC")).value
+    edited = (await house.timesheets.add_entry(ana, sheet.id, at(1), Hours(MONDAY, "apollo", 1440))).value.sheet
+    for hours, wrong in (
+        (Hours(MONDAY, "zeus", 1), "minutes"),
+        (Hours(MONDAY + timedelta(days=7), "zeus", 1), "day"),
+    ):
+        with pytest.raises(InvalidField) as refused:
+            await house.timesheets.add_entry(ana, sheet.id, at(2), hours)
+        assert [one.field for one in refused.value.fields] == [wrong]
+        assert refused.value.decision is not None
+    with pytest.raises(NotFound, match="entry"):
+        await house.timesheets.remove_entry(ana, sheet.id, at(2), uuid4())
+    assert (await house.timesheets.read(ana, sheet.id)).value == edited
+
+
+async def test_an_empty_sheet_cannot_be_submitted(house: House) -> None:
+    sheet = (await house.timesheets.create(house.ask("ana"), MONDAY, "UTC")).value
+    with pytest.raises(Conflict):
+        await house.timesheets.submit(house.ask("ana"), sheet.id, at(1))
+
+
+async def test_a_list_is_what_single_reads_allow_page_by_page(house: House) -> None:
+    weeks = [MONDAY + timedelta(days=7 * number) for number in range(3)]
+    sheets = [await house.submitted(name, week) for name in ("ana", "ben", "carl", "mia", "max") for week in weeks]
+    for name in house.people:
+        asks = house.ask(name)
+        allowed = set()
+        for sheet in sheets:
+            try:
+                allowed.add((await house.timesheets.read(asks, sheet.id)).value)
+            except NotFound:
+                continue
+        listed, after = [], None
+        while True:
+            page = (await house.timesheets.list(asks, Filters(), after=after, limit=2)).value
+            listed += page.items
+            if (after := page.after) is None:
+                break
+        assert set(listed) == allowed
+        assert len(listed) == len(allowed)
+        assert listed == sorted(listed, key=lambda one: (one.period_start, one.id), reverse=True)
+
+
+async def test_filters_narrow_a_list(house: House) -> None:
+    mia = house.ask("mia")
+    for name in ("ana", "ben"):
+        await house.submitted(name)
+        await house.timesheets.create(house.ask(name), MONDAY + timedelta(days=7), "UTC")
+
+    async def found(**wanted: object) -> int:
+        return len((await house.timesheets.list(mia, Filters(**wanted))).value.items)  # type: ignore[arg-type]  # by name
+
+    assert await found() == 4
+    assert await found(owner=house.people["ana"]) == 2
+    assert await found(state=State.SUBMITTED) == 2
+    assert await found(since=MONDAY + timedelta(days=7)) == 2
+    assert await found(since=MONDAY + timedelta(days=6)) == 4
+    assert await found(until=MONDAY + timedelta(days=6)) == 2
+    assert await found(until=MONDAY - timedelta(days=1)) == 0
+    assert await found(since=date.min, until=date.max, owner=house.people["ben"], state=State.DRAFT) == 1

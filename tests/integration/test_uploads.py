@@ -1,0 +1,193 @@
+"""Uploads: all or nothing, once however often the job runs, and only for people whom a grant covers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from service.errors import Forbidden, InsufficientScope, InvalidField, TimewardenError
+from service.timesheets.upload import Row
+from tests.integration.house import MONDAY, House, anything, at
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from service.timesheets.upload import RowResult
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+
+def row(owner: UUID, reference: str = "job-1", *, days: int = 0, minutes: int = 60, **more: Any) -> Row:
+    return Row(MONDAY + timedelta(days=days), "apollo", minutes, owner=owner, external_ref=reference, **more)
+
+
+async def upload(house: House, *rows: Row) -> list[RowResult]:
+    return list((await house.uploads.upload(house.machine(), rows)).value)
+
+
+async def carls(house: House) -> list[tuple[str, int]]:
+    rows = await house.owner.fetch(
+        "SELECT external_ref, minutes FROM entry JOIN timesheet ON timesheet.id = timesheet_id"
+        " WHERE owner_id = $1 ORDER BY external_ref",
+        house.people["carl"],
+    )
+    return [(one["external_ref"], one["minutes"]) for one in rows]
+
+
+async def test_rows_become_entries_and_sheets_are_made(house: House) -> None:
+    carl, max_ = house.people["carl"], house.people["max"]
+    rows = [row(max_), row(carl, "b", days=7), row(carl, "a", days=1), row(carl, "c", time_zone="Europe/Rome")]
+    answer = await house.uploads.upload(house.machine(), rows)
+    assert [(one.row, one.outcome) for one in answer.value] == [(number, "created") for number in range(4)]
+    assert len(answer.receipts) == await house.count("timesheet") == 3
+    assert await carls(house) == [("a", 60), ("b", 60), ("c", 60)]
+    made = await house.owner.fetchrow("SELECT * FROM timesheet WHERE owner_id = $1 AND period_start = $2", carl, MONDAY)
+    assert made is not None
+    assert (made["state"], made["version"], made["uploader"]) == ("draft", 1, "payroll-import")
+    assert (made["time_zone"], made["last_editor"]) == ("Europe/Rome", None)
+
+
+async def test_a_second_run_changes_nothing(house: House) -> None:
+    rows = [row(house.people["carl"], f"job-{number}", days=number, note="night shift") for number in range(3)]
+    first = await upload(house, *rows)
+    changes = await house.count("audit_record WHERE kind = 'change'")
+    second = await upload(house, *rows)
+    assert [one.outcome for one in second] == ["unchanged"] * 3
+    assert [one.entry for one in second] == [one.entry for one in first]
+    assert await house.owner.fetchval("SELECT version FROM timesheet") == 1
+    assert await house.count("audit_record WHERE kind = 'change'") == changes
+
+
+async def test_other_minutes_under_the_same_key_are_an_update(house: House) -> None:
+    carl = house.people["carl"]
+    await upload(house, row(carl, "a"), row(carl, "b"))
+    again = await upload(house, row(carl, "a"), row(carl, "b", minutes=90), row(carl, "c"))
+    assert [one.outcome for one in again] == ["unchanged", "updated", "created"]
+    assert await carls(house) == [("a", 60), ("b", 90), ("c", 60)]
+
+
+async def test_the_same_reference_on_another_day_is_another_row(house: House) -> None:
+    carl = house.people["carl"]
+    assert [one.outcome for one in await upload(house, row(carl), row(carl, days=1))] == ["created", "created"]
+
+
+async def test_one_refused_row_refuses_all_and_says_which(house: House) -> None:
+    with pytest.raises(Forbidden) as refused:
+        await upload(house, row(house.people["carl"]), row(house.people["ana"]), row(uuid4(), "nobody"))
+    told: Any = refused.value.extra["rows"]
+    assert [one["row"] for one in told] == [1, 2]
+    assert refused.value.decision is not None
+    assert await house.count("timesheet") == 0
+    assert await house.count("audit_record WHERE kind = 'decision' AND action = 'upload' AND NOT applied") == 3
+
+
+async def test_a_refusal_does_not_tell_whether_there_is_a_sheet(house: House) -> None:
+    async def told() -> tuple[str, object]:
+        with pytest.raises(Forbidden) as refused:
+            await upload(house, row(house.people["ana"]))
+        return refused.value.public, refused.value.extra
+
+    before = await told()
+    await house.submitted("ana")
+    assert await told() == before
+
+
+async def test_a_submitted_sheet_takes_no_rows(house: House) -> None:
+    sheet = await house.submitted("carl")
+    with pytest.raises(TimewardenError) as refused:
+        await upload(house, row(house.people["carl"]))
+    assert "rows" in refused.value.extra
+    assert (await house.timesheets.read(house.ask("carl"), sheet.id)).value == sheet
+
+
+async def test_a_person_cannot_upload_whatever_their_scopes(house: House) -> None:
+    asks = house.ask("max", scopes=frozenset({"batch:upload"}))
+    with pytest.raises(Forbidden):
+        await house.uploads.upload(asks, [row(house.people["carl"])])
+    with pytest.raises(InsufficientScope):
+        await house.uploads.upload(house.ask("max"), [row(house.people["carl"])])
+
+
+async def test_wrong_rows_are_named_by_row_and_field(house: House) -> None:
+    carl = house.people["carl"]
+    wrong = [
+        row(carl, minutes=0),
+        row(carl, "x" * 101),
+        replace(row(carl, "b"), project="a b"),
+        row(carl, "c", note="\x00"),
+        row(carl, "d", time_zone="Mars/Olympus"),
+        row(carl),
+    ]
+    with pytest.raises(InvalidField) as refused:
+        await upload(house, *wrong)
+    assert [one.field for one in refused.value.fields] == [
+        "rows[0].minutes",
+        "rows[1].external_ref",
+        "rows[2].project",
+        "rows[3].note",
+        "rows[4].time_zone",
+        "rows[5].external_ref",
+    ]
+
+
+@pytest.mark.parametrize("number", [0, 101])
+async def test_no_rows_and_too_many_rows_are_refused(house: House, number: int) -> None:
+    with pytest.raises(InvalidField, match="rows"):
+        await upload(house, *(row(house.people["carl"], str(one)) for one in range(number)))
+
+
+async def test_a_hundred_rows_fit_into_a_record(house: House) -> None:
+    carl = house.people["carl"]
+    rows = [
+        replace(row(carl, str(one), minutes=14, days=one % 7, note="x" * 500), project="p" * 40) for one in range(100)
+    ]
+    assert len(await upload(house, *rows)) == 100
+    assert len(await upload(house, *(replace(one, minutes=15) for one in rows))) == 100
+
+
+async def test_a_day_that_would_be_too_long_names_the_row_and_leaves_nothing(house: House) -> None:
+    carl = house.people["carl"]
+    with pytest.raises(InvalidField) as refused:
+        await upload(house, row(carl, "a", minutes=1440), row(carl, "b", minutes=1), row(carl, "c", days=1))
+    assert [one.field for one in refused.value.fields] == ["rows[1].minutes"]
+    assert await house.count("timesheet") == 0
+
+
+async def test_minutes_may_move_between_rows_of_a_full_day(house: House) -> None:
+    carl = house.people["carl"]
+    await upload(house, row(carl, "a", minutes=1000), row(carl, "b", minutes=440))
+    await upload(house, row(carl, "a", minutes=1100), row(carl, "b", minutes=340))
+    assert await carls(house) == [("a", 1100), ("b", 340)]
+
+
+async def test_uploads_at_once_for_the_same_new_week_all_succeed(house: House) -> None:
+    carl, max_ = house.people["carl"], house.people["max"]
+    found = await asyncio.gather(
+        *(upload(house, row(carl, str(one)), row(max_, str(one), days=7)) for one in range(5)),
+        *(upload(house, row(max_, str(one), days=7), row(carl, str(one))) for one in range(5)),
+    )
+    assert sorted(one.outcome for results in found for one in results) == ["created"] * 10 + ["unchanged"] * 10
+    assert await house.count("timesheet") == 2
+
+
+async def test_the_owner_may_correct_imported_hours_and_the_job_sets_them_right_again(house: House) -> None:
+    carl = house.people["carl"]
+    made = (await upload(house, row(carl)))[0]
+    hours = replace(row(carl), minutes=30)
+    await house.timesheets.replace_entry(house.ask("carl"), made.timesheet, at(1), made.entry, hours)
+    assert [one.outcome for one in await upload(house, row(carl))] == ["updated"]
+    assert await carls(house) == [("job-1", 60)]
+
+
+async def test_hours_that_a_client_uploaded_are_not_approved_by_it(house: House) -> None:
+    made = (await upload(house, row(house.people["carl"])))[0]
+    await house.timesheets.submit(house.ask("carl"), made.timesheet, at(1))
+    with pytest.raises(TimewardenError):
+        await house.timesheets.approve(
+            house.machine(scopes=frozenset({"approve:timesheets"})), made.timesheet, anything
+        )

@@ -1,0 +1,246 @@
+"""The life of a timesheet: every sequence of actions keeps the laws, and every wrong field is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from service.errors import Conflict, Forbidden, InvalidField, NotApplied, NotFound, TimewardenError, WrongState
+from service.timesheets import timesheet
+from service.timesheets.entry import LAST_WEEK, Entry, Hours, check_hours, check_reason, check_week, week_of
+from service.timesheets.timesheet import MOST_ENTRIES, TRANSITIONS, By, State, Timesheet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MONDAY = date(2026, 3, 2)
+OWNER, MANAGER, DEPUTY = (UUID(int=number) for number in (1, 2, 3))
+PEOPLE = st.sampled_from([By(OWNER), By(MANAGER), By(DEPUTY), By(client="import"), By(client="other")])
+DAYS = st.integers(-2, 8).map(lambda days: MONDAY + timedelta(days=days))
+
+
+def sheet(*entries: Entry, **more: Any) -> Timesheet:
+    return Timesheet(id=uuid4(), owner=OWNER, period_start=MONDAY, time_zone="UTC", entries=entries, **more)
+
+
+def entry(minutes: int = 60, day: date = MONDAY) -> Entry:
+    return Entry(day, "apollo", minutes, id=uuid4())
+
+
+class Life(RuleBasedStateMachine):
+    """Everybody tries everything; a model remembers who acted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sheet = sheet()
+        self.last_editor: UUID | None = None
+        self.submitter: UUID | None = None
+        self.uploaders: list[str] = []
+
+    def attempt(self, action: str, move: Callable[[Timesheet], Timesheet]) -> bool:
+        """Whether it was done. A refusal names its cause and leaves the sheet as it was."""
+        before = self.sheet
+        transition = TRANSITIONS[action]
+        try:
+            after = move(before)
+        except WrongState:
+            assert before.state not in transition.starts
+            return False
+        except TimewardenError:
+            return False
+        assert before.state in transition.starts
+        assert after.state == (transition.leads_to or before.state)
+        assert after.version == before.version + 1
+        assert (after.id, after.owner, after.period_start) == (before.id, before.owner, before.period_start)
+        if action != "edit":
+            assert after.entries == before.entries
+        self.sheet = after
+        return True
+
+    def edited(self, by: By, *, done: bool) -> None:
+        if done:
+            self.last_editor = by.person or self.last_editor
+            self.acted(by)
+
+    def acted(self, by: By) -> None:
+        if by.client is not None:
+            self.uploaders.append(by.client)
+
+    @rule(by=PEOPLE, day=DAYS, minutes=st.integers(-1, 1441))
+    def add(self, by: By, day: date, minutes: int) -> None:
+        self.edited(by, done=self.attempt("edit", lambda one: timesheet.add(one, entry(minutes, day), by)))
+
+    @precondition(lambda self: self.sheet.entries)
+    @rule(by=PEOPLE, place=st.integers(0, 20), day=DAYS, minutes=st.integers(1, 1440))
+    def replace(self, by: By, place: int, day: date, minutes: int) -> None:
+        chosen = self.sheet.entries[place % len(self.sheet.entries)].id
+        hours = Hours(day, "zeus", minutes)
+        self.edited(by, done=self.attempt("edit", lambda one: timesheet.replace_entry(one, chosen, hours, by)))
+
+    @precondition(lambda self: self.sheet.entries)
+    @rule(by=PEOPLE, place=st.integers(0, 20))
+    def remove(self, by: By, place: int) -> None:
+        chosen = self.sheet.entries[place % len(self.sheet.entries)].id
+        self.edited(by, done=self.attempt("edit", lambda one: timesheet.remove(one, chosen, by)))
+
+    @rule(by=PEOPLE)
+    def submit(self, by: By) -> None:
+        if self.attempt("submit", lambda one: timesheet.submit(one, by)):
+            self.submitter = by.person
+            self.acted(by)
+            assert self.sheet.entries
+
+    @rule()
+    def withdraw(self) -> None:
+        self.attempt("withdraw", timesheet.withdraw)
+
+    @rule(by=PEOPLE)
+    def approve(self, by: By) -> None:
+        if self.attempt("approve", lambda one: timesheet.approve(one, by)):
+            assert by.person not in {OWNER, self.last_editor, self.submitter} or by.person is None
+            assert by.client is None or by.client not in self.uploaders[-1:]
+
+    @rule()
+    def reject(self) -> None:
+        if self.attempt("reject", lambda one: timesheet.reject(one, "look again")):
+            assert self.sheet.reason == "look again"
+
+    @rule()
+    def reopen(self) -> None:
+        self.attempt("reopen", timesheet.reopen)
+
+    @rule()
+    def delete(self) -> None:
+        try:
+            timesheet.delete(self.sheet)
+        except WrongState:
+            assert self.sheet.state in {State.SUBMITTED, State.APPROVED}
+
+    @invariant()
+    def no_day_has_more_minutes_than_a_day(self) -> None:
+        for days in range(7):
+            day = MONDAY + timedelta(days=days)
+            assert sum(one.minutes for one in self.sheet.entries if one.day == day) <= 1440
+        assert all(MONDAY <= one.day <= self.sheet.period_end and one.minutes > 0 for one in self.sheet.entries)
+
+
+Life.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestLife = Life.TestCase
+
+
+@pytest.mark.parametrize("action", TRANSITIONS)
+@pytest.mark.parametrize("state", State)
+def test_a_state_allows_what_the_table_says_and_nothing_else(action: str, state: State) -> None:
+    one = sheet(entry(), state=state)
+    if state in TRANSITIONS[action].starts:
+        assert timesheet.ready(one, action) is one
+    else:
+        with pytest.raises(WrongState) as refused:
+            timesheet.ready(one, action)
+        assert refused.value.extra["state"] == state
+
+
+@pytest.mark.parametrize(
+    "by",
+    [By(OWNER), By(MANAGER), By(DEPUTY), By(client="import"), By()],
+    ids=["owner", "last editor", "submitter", "uploader", "nobody"],
+)
+def test_nobody_who_acted_for_the_owner_approves(by: By) -> None:
+    one = sheet(entry(), state=State.SUBMITTED, last_editor=MANAGER, submitter=DEPUTY, uploader="import")
+    with pytest.raises(Forbidden):
+        timesheet.approve(one, by)
+    assert timesheet.approve(one, By(UUID(int=9))).state is State.APPROVED
+
+
+def test_an_empty_sheet_cannot_be_submitted() -> None:
+    with pytest.raises(Conflict):
+        timesheet.submit(sheet(), By(OWNER))
+
+
+def test_a_reason_lasts_until_the_sheet_is_handed_in_again() -> None:
+    rejected = timesheet.reject(sheet(entry(), state=State.SUBMITTED), "Wrong project")
+    edited = timesheet.add(rejected, entry(), By(OWNER))
+    assert edited.reason == "Wrong project"
+    assert timesheet.submit(edited, By(OWNER)).reason is None
+
+
+def test_replacing_uploaded_hours_keeps_the_name_that_the_job_gave_them() -> None:
+    uploaded = replace(entry(), external_ref="job-1", uploader="import")
+    after = timesheet.replace_entry(sheet(uploaded), uploaded.id, Hours(MONDAY, "zeus", 5), By(OWNER))
+    assert (after.entries[0].external_ref, after.entries[0].minutes) == ("job-1", 5)
+
+
+def test_an_entry_that_is_not_there_is_not_found() -> None:
+    for move in (
+        lambda one: timesheet.remove(one, uuid4(), By(OWNER)),
+        lambda one: timesheet.replace_entry(one, uuid4(), Hours(MONDAY, "zeus", 5), By(OWNER)),
+    ):
+        with pytest.raises(NotFound):
+            move(sheet(entry()))
+
+
+def test_a_sheet_holds_a_bounded_number_of_entries() -> None:
+    full = sheet(*(entry(1, MONDAY + timedelta(days=number % 7)) for number in range(MOST_ENTRIES)))
+    with pytest.raises(NotApplied):
+        timesheet.add(full, entry(1), By(OWNER))
+
+
+GOOD = Hours(MONDAY, "a", 1)
+
+
+@pytest.mark.parametrize(
+    ("hours", "field"),
+    [
+        *((replace(GOOD, minutes=minutes), "minutes") for minutes in (0, -1, 1441, True)),
+        *((replace(GOOD, project=code), "project") for code in ("", "-a", "a b", "ä", "a" * 41, "a\n", "a/b")),
+        *((replace(GOOD, note=note), "note") for note in ("", "x" * 501, "a\x00", "a\x1b[0m", "\ud800")),
+        *((replace(GOOD, day=day), "day") for day in (date.min, date.max)),
+    ],
+)
+def test_each_wrong_field_of_hours_is_named(hours: Hours, field: str) -> None:
+    with pytest.raises(InvalidField) as refused:
+        check_hours(hours)
+    assert [one.field for one in refused.value.fields] == [field]
+
+
+@pytest.mark.parametrize(
+    "hours", [GOOD, Hours(MONDAY, "A9._-" * 8, 1440, "x" * 500), replace(GOOD, note="Überstunden ☕")]
+)
+def test_good_hours_pass(hours: Hours) -> None:
+    check_hours(hours)
+
+
+@pytest.mark.parametrize(
+    ("start", "zone", "field"),
+    [
+        (MONDAY + timedelta(days=1), "UTC", "period_start"),
+        (date.min, "UTC", "period_start"),
+        (LAST_WEEK + timedelta(days=7), "UTC", "period_start"),
+        (MONDAY, "Mars/Olympus", "time_zone"),
+        (MONDAY, "../../etc/passwd", "time_zone"),
+        (MONDAY, "", "time_zone"),
+    ],
+)
+def test_a_week_begins_on_a_monday_in_a_zone_that_there_is(start: date, zone: str, field: str) -> None:
+    with pytest.raises(InvalidField) as refused:
+        check_week(start, zone)
+    assert [one.field for one in refused.value.fields] == [field]
+
+
+def test_a_day_belongs_to_the_week_of_its_monday() -> None:
+    check_week(LAST_WEEK, "Europe/Berlin")
+    for days in range(7):
+        assert week_of(MONDAY + timedelta(days=days)) == MONDAY
+
+
+@pytest.mark.parametrize("reason", ["", "x" * 1001, "a\x07"])
+def test_a_reason_is_wanted_in_plain_characters(reason: str) -> None:
+    with pytest.raises(InvalidField, match="reason"):
+        check_reason(reason)
