@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Response, get
-from litestar.params import Parameter
+from litestar.params import FromPath, Parameter
 
 from service.audit import search
 from service.audit.record import Kind
@@ -104,7 +104,7 @@ def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
         "/v1/decisions/{decision_id:str}",
         **operation("Read a decision", scope="read:audit", problems=ROW, tag="Decision log"),
     )
-    async def read_decision(ask: Asking, decision_id: str) -> Response[DecisionBody]:
+    async def read_decision(ask: Asking, decision_id: FromPath[str]) -> Response[DecisionBody]:
         uid = uuid_of(decision_id, "path.decision_id")
 
         async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Logged | None, list[str]]:

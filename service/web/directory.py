@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, delete, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, Parameter
 
 from service.directory.entities import Link, Part, Validity
 from service.web.answers import answered
@@ -162,7 +162,7 @@ def _people(directory: Directory, cursors: Cursors) -> list[Any]:
         return answered(PersonPage([_person(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/people", **operation("Add a person", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
-    async def add_person(ask: Asking, data: NewPerson) -> Response[PersonBody]:
+    async def add_person(ask: Asking, data: JSONBody[NewPerson]) -> Response[PersonBody]:
         links = [Link(one.issuer, one.subject) for one in data.links]
         answer = await directory.add_person(ask, data.display_name, data.email, links)
         return answered(_person(answer.value), answer.receipt, status=201)
@@ -171,7 +171,7 @@ def _people(directory: Directory, cursors: Cursors) -> list[Any]:
         "/v1/people/{person_id:str}/roles",
         **operation("Give a role", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def give_role(ask: Asking, person_id: str, data: NewRole) -> Response[RoleBody]:
+    async def give_role(ask: Asking, person_id: FromPath[str], data: JSONBody[NewRole]) -> Response[RoleBody]:
         validity = Validity(data.valid_from, data.valid_to)
         answer = await directory.give_role(ask, uuid_of(person_id, "path.person_id"), data.role, validity)
         return answered(_role(answer.value), answer.receipt, status=201)
@@ -181,7 +181,7 @@ def _people(directory: Directory, cursors: Cursors) -> list[Any]:
         status_code=200,
         **operation("Take a role back", scope=SCOPE, problems=ROW, tag=TAG),
     )
-    async def take_role(ask: Asking, person_id: str, role: str) -> Response[RoleBody]:
+    async def take_role(ask: Asking, person_id: FromPath[str], role: FromPath[str]) -> Response[RoleBody]:
         answer = await directory.take_role(ask, uuid_of(person_id, "path.person_id"), role)
         return answered(_role(answer.value), answer.receipt)
 
@@ -195,12 +195,12 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
         return answered(TeamPage([_team(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/teams", **operation("Add a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
-    async def add_team(ask: Asking, data: NewTeam) -> Response[TeamBody]:
+    async def add_team(ask: Asking, data: JSONBody[NewTeam]) -> Response[TeamBody]:
         answer = await directory.add_team(ask, data.name, optional_uuid(data.parent, "parent"))
         return answered(_team(answer.value), answer.receipt, status=201)
 
     @post("/v1/importer-grants", **operation("Let a client import", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
-    async def grant_importer(ask: Asking, data: NewGrant) -> Response[GrantBody]:
+    async def grant_importer(ask: Asking, data: JSONBody[NewGrant]) -> Response[GrantBody]:
         validity = Validity(data.valid_from, data.valid_to)
         answer = await directory.grant_importer(ask, data.client, uuid_of(data.team, "team"), validity)
         return answered(_grant(answer.value), answer.receipt, status=201)
@@ -210,7 +210,7 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
         status_code=200,
         **operation("End an importer grant", scope=SCOPE, problems=(*ROW, 409), tag=TAG),
     )
-    async def end_grant(ask: Asking, grant_id: str) -> Response[GrantBody]:
+    async def end_grant(ask: Asking, grant_id: FromPath[str]) -> Response[GrantBody]:
         answer = await directory.end_importer_grant(ask, uuid_of(grant_id, "path.grant_id"))
         return answered(_grant(answer.value), answer.receipt)
 
@@ -226,7 +226,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         return answered(MembershipPage([_membership(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/memberships", **operation("Add a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
-    async def add_membership(ask: Asking, data: NewMembership) -> Response[MembershipBody]:
+    async def add_membership(ask: Asking, data: JSONBody[NewMembership]) -> Response[MembershipBody]:
         validity = Validity(data.valid_from, data.valid_to)
         person, team = uuid_of(data.person, "person"), uuid_of(data.team, "team")
         answer = await directory.add_membership(ask, person, team, Part(data.part), validity)
@@ -237,7 +237,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         status_code=200,
         **operation("End a membership now", scope=SCOPE, problems=(*ROW, 409), tag=TAG),
     )
-    async def end_membership(ask: Asking, membership_id: str) -> Response[MembershipBody]:
+    async def end_membership(ask: Asking, membership_id: FromPath[str]) -> Response[MembershipBody]:
         answer = await directory.end_membership(ask, uuid_of(membership_id, "path.membership_id"))
         return answered(_membership(answer.value), answer.receipt)
 

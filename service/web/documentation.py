@@ -58,8 +58,8 @@ Send an access token of the authorization server as `Authorization: Bearer ...`.
 the policy says what of it applies to whom. Answers with a decision carry `Decision-Id` and `Decision-Leaf`.
 
 A change of a timesheet needs `If-Match` with the `ETag` that you have seen, so that nobody changes or approves what \
-they have not read. Problems are RFC 9457 documents; unknown fields and parameters are refused by name. Lists are paged: \
-send `next_cursor` back as `cursor`."""
+they have not read. Problems are RFC 9457 documents; unknown fields and parameters are refused by name. Lists are \
+paged: send `next_cursor` back as `cursor`."""
 
 
 def openapi_config(public_url: str, issuer: str) -> OpenAPIConfig:

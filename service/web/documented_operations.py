@@ -37,7 +37,6 @@ IF_MATCH: Final = Parameter(
 def documented(*, decided: bool, conditional: bool, etag: bool, location: bool) -> type[Operation]:
     """The class of an operation: `decided` answers carry their decision, `conditional` ones need If-Match; `etag`
     and `location` say that success answers with the version and with the address of what was made."""
-
     more = [name for name, wanted in ((ETAG, etag), (LOCATION, location)) if wanted]
 
     @dataclass

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Response, get, post
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter, PathParameter
 
 from service.authorization.policy_file import PolicyText
 from service.errors import FieldError, InvalidField
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from service.web.paging import Cursors
 
 LISTING = "policy versions"
-Number = Annotated[str, Parameter(description="The version's number", schema_extra={"pattern": "^[1-9][0-9]{0,8}$"})]
+Number = Annotated[
+    str, PathParameter(description="The version's number", schema_extra={"pattern": "^[1-9][0-9]{0,8}$"})
+]
 LARGEST = 2_147_483_647
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 TAG = "Policy"
@@ -109,7 +111,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         "/v1/policies/versions",
         **operation("Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True),
     )
-    async def propose(ask: Asking, data: Proposal) -> Response[VersionBody]:
+    async def propose(ask: Asking, data: JSONBody[Proposal]) -> Response[VersionBody]:
         text = PolicyText(
             model=plain_text(data.model, "model"),
             rules=plain_text(data.rules, "rules"),
@@ -129,7 +131,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         status_code=200,
         **operation("Activate a version", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def activate(ask: Asking, number: Number, data: Activation) -> Response[VersionBody]:
+    async def activate(ask: Asking, number: Number, data: JSONBody[Activation]) -> Response[VersionBody]:
         answer = await administration.activate(ask, _number(number), expected=data.expected_active)
         return answered(VersionBody(**_members(answer.value)), answer.receipt)
 

@@ -98,9 +98,10 @@ class RequestBounds(ASGIMiddleware):
 async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     """A `before_request` hook: query parameters that the route does not take, or takes once, are refused by name."""
     signature = request.route_handler.parsed_fn_signature.parameters
+    taken = {getattr(field.kwarg_definition, "name", None) or name for name, field in signature.items()}
     seen: set[str] = set()
     for name, _ in request.query_params.multi_items():
-        if name not in signature:
+        if name not in taken:
             raise InvalidField(FieldError(f"query.{name[:64]}", "is not a parameter of this route"))
         if name in seen:
             raise InvalidField(FieldError(f"query.{name}", "may be given only once"))

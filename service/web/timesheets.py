@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, delete, get, post, put
-from litestar.params import Parameter
+from litestar.params import FromPath, JSONBody, Parameter, PathParameter, QueryParameter
 
 from service.errors import FieldError, InvalidField
 from service.timesheets.entry import Entry, Hours
@@ -32,7 +32,7 @@ PATH = "/v1/timesheets"
 LISTING = "timesheets"
 TAG = "Timesheets"
 Day = Annotated[date, msgspec.Meta(description="A calendar day, YYYY-MM-DD", examples=["2026-11-23"])]
-Id = Annotated[str, Parameter(description="The timesheet's id", max_length=64)]
+Id = Annotated[str, PathParameter(description="The timesheet's id", max_length=64)]
 
 
 class NewSheet(msgspec.Struct, forbid_unknown_fields=True):
@@ -112,7 +112,7 @@ def _reading(timesheets: Timesheets, cursors: Cursors) -> list[Any]:
     async def list_timesheets(
         ask: Asking,
         owner: Annotated[str | None, Parameter(max_length=64, description="Only this person's")] = None,
-        sheet_state: Annotated[State | None, Parameter(query="state", description="Only in this state")] = None,
+        sheet_state: Annotated[State | None, QueryParameter(name="state", description="Only in this state")] = None,
         since: Annotated[date | None, Parameter(description="Only weeks with a day on or after this")] = None,
         until: Annotated[date | None, Parameter(description="Only weeks with a day on or before this")] = None,
         cursor: Annotated[str | None, Parameter(max_length=600)] = None,
@@ -130,9 +130,12 @@ def _reading(timesheets: Timesheets, cursors: Cursors) -> list[Any]:
         return answered(SheetPage([_body(one) for one in page.items], following), answer.receipt)
 
     @post(
-        PATH, **operation("Open a week", scope="create:timesheets", problems=(*COMMON, *BODY, 409), tag=TAG, etag=True)
+        PATH,
+        **operation(
+            "Open a week", scope="create:timesheets", problems=(*COMMON, *BODY, 409), tag=TAG, etag=True, location=True
+        ),
     )
-    async def create_timesheet(ask: Asking, data: NewSheet) -> Response[SheetBody]:
+    async def create_timesheet(ask: Asking, data: JSONBody[NewSheet]) -> Response[SheetBody]:
         answer = await timesheets.create(ask, data.period_start, data.time_zone)
         location = f"{PATH}/{answer.value.id}"
         return answered(
@@ -167,7 +170,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
 
     @post(PATH + "/{timesheet_id:str}/entries", **operation("Add an entry", location=True, **changes))
     async def add_entry(
-        ask: Asking, timesheet_id: Id, data: EntryFields, request: Request[Any, Any, Any]
+        ask: Asking, timesheet_id: Id, data: JSONBody[EntryFields], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         answer = await timesheets.add_entry(ask, _id(timesheet_id), _expect(request), _hours(data))
         sheet = answer.value.sheet
@@ -176,7 +179,11 @@ def _entries(timesheets: Timesheets) -> list[Any]:
 
     @put(PATH + "/{timesheet_id:str}/entries/{entry_id:str}", **operation("Replace an entry", **changes))
     async def replace_entry(
-        ask: Asking, timesheet_id: Id, entry_id: str, data: EntryFields, request: Request[Any, Any, Any]
+        ask: Asking,
+        timesheet_id: Id,
+        entry_id: FromPath[str],
+        data: JSONBody[EntryFields],
+        request: Request[Any, Any, Any],
     ) -> Response[SheetBody]:
         entry = uuid_of(entry_id, "path.entry_id")
         answer = await timesheets.replace_entry(ask, _id(timesheet_id), _expect(request), entry, _hours(data))
@@ -187,7 +194,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}", status_code=200, **operation("Remove an entry", **changes)
     )
     async def remove_entry(
-        ask: Asking, timesheet_id: Id, entry_id: str, request: Request[Any, Any, Any]
+        ask: Asking, timesheet_id: Id, entry_id: FromPath[str], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         entry = uuid_of(entry_id, "path.entry_id")
         return _sheet(await timesheets.remove_entry(ask, _id(timesheet_id), _expect(request), entry))
@@ -214,7 +221,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
         **operation("Send back", scope="approve:timesheets", problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
     )
     async def reject_timesheet(
-        ask: Asking, timesheet_id: Id, data: Reason, request: Request[Any, Any, Any]
+        ask: Asking, timesheet_id: Id, data: JSONBody[Reason], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         return _sheet(await timesheets.reject(ask, _id(timesheet_id), _expect(request), data.reason))
 
@@ -226,7 +233,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
         ),
     )
     async def reopen_timesheet(
-        ask: Asking, timesheet_id: Id, data: OptionalReason, request: Request[Any, Any, Any]
+        ask: Asking, timesheet_id: Id, data: JSONBody[OptionalReason], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         return _sheet(await timesheets.reopen(ask, _id(timesheet_id), _expect(request), data.reason))
 

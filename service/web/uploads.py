@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Response, post
+from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 
 from service.timesheets.upload import MOST_ROWS, Row
 from service.web.answers import answered
@@ -62,7 +63,7 @@ def upload_routes(uploads: Uploads) -> list[Any]:
         status_code=200,
         **operation("Upload hours", scope="batch:upload", problems=(*COMMON, *BODY, 409), tag="Uploads"),
     )
-    async def upload_hours(ask: Asking, data: Upload) -> Response[Uploaded]:
+    async def upload_hours(ask: Asking, data: JSONBody[Upload]) -> Response[Uploaded]:
         rows = [
             Row(
                 owner=uuid_of(one.owner, f"rows[{index}].owner"),

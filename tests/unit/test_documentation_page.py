@@ -1,0 +1,260 @@
+"""The OpenAPI document is valid and complete, and its page shows all of it without any other host."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from html import escape
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from litestar import Litestar, get
+from litestar.params import FromQuery  # noqa: TC002 — Litestar reads handler signatures
+
+from service.web.documentation import (
+    VERSION,
+    content_security_policy,
+    document_of,
+    documentation_routes,
+    openapi_config,
+)
+from service.web.documentation_page import operations, page
+from service.web.documented_shapes import DocumentedShapes
+from service.web.metadata import metadata_routes
+from service.web.operations import COMMON, SCOPES, SECURITY_SCHEME, operation
+from service.web.problem_documents import PROBLEM_JSON, TYPES
+from service.web.problems import status_of
+from tests.openapi_document import app, document
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+STYLE = (ROOT / "service/web/static/documentation.css").read_text(encoding="utf-8")
+HOSTILE = "<script>alert('\"&')</script>"
+MAY_LINK = re.compile(r"https://(www\.rfc-editor\.org|www\.apache\.org)/")
+
+
+class Links(HTMLParser):
+    """Everything in a page that names something else, and every id."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+        self.attributes: set[str] = set()
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attrs:
+            self.attributes.add(name)
+            if name == "id":
+                self.ids.append(value or "")
+            if name in {"src", "href", "action", "data", "srcset", "poster"}:
+                self.targets.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, Any]:
+    return document()
+
+
+@pytest.fixture(scope="module")
+def shown(whole: dict[str, Any]) -> Links:
+    return Links(page(whole, STYLE))
+
+
+def decided(whole: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
+    return [one for one in operations(whole) if one[1].startswith("/v1/")]
+
+
+def answer(whole: Mapping[str, Any], one: Mapping[str, Any], status: int) -> Any:
+    found = one["responses"][str(status)]
+    name = found.get("$ref", "").removeprefix("#/components/responses/")
+    return whole["components"]["responses"][name] if name else found
+
+
+def with_parts(whole: Mapping[str, Any], schema: Any) -> dict[str, Any]:
+    return {**schema, "components": whole["components"]}
+
+
+def test_the_document_is_valid_openapi_3_1(whole: dict[str, Any]) -> None:
+    schemathesis.openapi.from_dict(whole).validate()
+    assert whole["openapi"].startswith("3.1.")
+
+
+def test_every_reference_in_the_document_leads_somewhere(whole: dict[str, Any]) -> None:
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            if isinstance(reference := node.get("$ref"), str):
+                found: Any = whole
+                for part in reference.removeprefix("#/").split("/"):
+                    found = found[part]
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    walk(whole)
+
+
+def test_every_operation_has_a_name_of_its_own_and_a_described_tag(whole: dict[str, Any]) -> None:
+    names = [one["operationId"] for _, _, one in operations(whole)]
+    assert len(names) == len(set(names)) > 20
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", name) for name in names)
+    described = {tag["name"] for tag in whole["tags"] if tag["description"]}
+    assert {tag for _, _, one in operations(whole) for tag in one["tags"]} <= described
+
+
+def test_every_decided_operation_names_a_known_scope_or_takes_any_token(whole: dict[str, Any]) -> None:
+    for _, path, one in decided(whole):
+        (needs,) = one["security"]
+        assert list(needs) == [SECURITY_SCHEME], path
+        assert set(needs[SECURITY_SCHEME]) <= set(SCOPES), path
+        words = one["description"]
+        assert all(f"`{scope}`" in words for scope in needs[SECURITY_SCHEME])
+        assert needs[SECURITY_SCHEME] or "Any valid token" in words
+
+
+def test_every_decided_operation_tells_of_refusals_and_outages(whole: dict[str, Any]) -> None:
+    for _, path, one in decided(whole):
+        for status in (401, 403, 503):
+            assert PROBLEM_JSON in answer(whole, one, status)["content"], path
+        assert "WWW-Authenticate" in answer(whole, one, 401)["headers"]
+        assert "WWW-Authenticate" in answer(whole, one, 403)["headers"]
+        assert "Retry-After" in answer(whole, one, 503)["headers"]
+
+
+def test_every_decided_answer_names_its_decision(whole: dict[str, Any]) -> None:
+    for _, path, one in decided(whole):
+        for status in one["responses"]:
+            if status not in {"400", "401", "413", "415"}:
+                assert {"Decision-Id", "Decision-Leaf"} <= set(answer(whole, one, int(status))["headers"]), path
+
+
+def test_every_conditional_operation_needs_if_match_and_answers_with_an_etag(whole: dict[str, Any]) -> None:
+    conditional = [one for _, _, one in operations(whole) if "428" in one["responses"]]
+    assert len(conditional) >= 9
+    for one in conditional:
+        (found,) = [given for given in one["parameters"] if given["name"] == "If-Match"]
+        assert found["in"] == "header"
+        assert found["required"]
+        (success,) = [status for status in one["responses"] if status.startswith("2")]
+        assert success == "204" or "ETag" in one["responses"][success]["headers"]
+
+
+def test_every_body_is_closed_and_has_an_example_that_fits_it(whole: dict[str, Any]) -> None:
+    bodies = [(path, one["requestBody"]) for _, path, one in operations(whole) if "requestBody" in one]
+    assert len(bodies) >= 10
+    for path, body in bodies:
+        for content in body["content"].values():
+            name = content["schema"]["$ref"].removeprefix("#/components/schemas/")
+            schema = whole["components"]["schemas"][name]
+            assert schema["additionalProperties"] is False, path
+            (example,) = schema["examples"]
+            assert example, path
+            jsonschema_rs.validator_for(with_parts(whole, content["schema"])).validate(example)
+
+
+def test_no_parameter_may_be_null_and_ids_in_paths_are_uuids(whole: dict[str, Any]) -> None:
+    for _, path, one in operations(whole):
+        for given in one.get("parameters", []):
+            assert re.fullmatch(r"[a-z_]+|If-Match", given["name"])
+            assert "oneOf" not in given["schema"], (path, given["name"])
+            if given["in"] == "path" and given["name"].endswith("_id"):
+                assert given["schema"]["format"] == "uuid"
+
+
+def test_every_problem_example_fits_the_problem_shape_and_its_status(whole: dict[str, Any]) -> None:
+    shape = jsonschema_rs.validator_for(with_parts(whole, {"$ref": "#/components/schemas/Problem"}))
+    for status, kinds in TYPES.items():
+        examples = whole["components"]["responses"][f"Problem{status}"]["content"][PROBLEM_JSON]["examples"]
+        assert list(examples) == [kind.slug for kind in kinds]
+        assert all(status_of(kind) == status for kind in kinds)
+        for example in examples.values():
+            shape.validate(example["value"])
+            assert example["value"]["status"] == status
+
+
+def test_scopes_are_the_same_in_the_document_the_metadata_and_the_policy(whole: dict[str, Any]) -> None:
+    vocabulary = tomllib.loads((ROOT / "policies/vocabulary.toml").read_text(encoding="utf-8"))["scopes"]
+    flows = whole["components"]["securitySchemes"][SECURITY_SCHEME]["flows"]
+    assert set(flows) == {"authorizationCode", "clientCredentials"}
+    assert all(flow["scopes"] == vocabulary == dict(SCOPES) for flow in flows.values())
+    assert metadata_routes("https://api.example", ["https://issuer.example"])
+
+
+def test_the_document_has_the_version_of_the_project() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"] == VERSION
+
+
+def test_every_operation_is_on_the_page_with_its_scope(whole: dict[str, Any], shown: Links) -> None:
+    text = page(whole, STYLE)
+    for method, path, one in operations(whole):
+        assert one["operationId"] in shown.ids
+        article = text.split(f"<article id='{one['operationId']}'>", 1)[1].split("</article>", 1)[0]
+        assert method.upper() in article
+        assert f"<code>{escape(path)}</code>" in article
+        for needs in one.get("security", []):
+            assert all(f"<code>{scope}</code>" in article for scope in needs[SECURITY_SCHEME])
+        for given in one.get("parameters", []):
+            assert f"<code>{given['name']}</code>" in article
+        assert ("<pre>" in article) == ("requestBody" in one)
+
+
+def test_the_page_loads_nothing_and_every_link_on_it_leads_somewhere(shown: Links) -> None:
+    assert not shown.tags & {"script", "link", "img", "iframe", "object", "embed", "form", "base"}
+    assert not any(name.startswith("on") or name == "style" for name in shown.attributes)
+    assert len(shown.ids) == len(set(shown.ids))
+    for target in shown.targets:
+        if target.startswith("#"):
+            assert target.removeprefix("#") in shown.ids, target
+        else:
+            assert target == "openapi.json" or MAY_LINK.match(target), target
+    assert "url(" not in STYLE
+    assert "@import" not in STYLE
+
+
+def test_whatever_stands_in_a_document_is_text_on_the_page() -> None:
+    @get("/v1/<b>/odd", **operation(HOSTILE, scope=None, problems=COMMON, tag="Me"))
+    async def odd(asked: FromQuery[str] = HOSTILE) -> dict[str, str]:
+        return {HOSTILE: asked}
+
+    config = openapi_config("", HOSTILE)
+    config.title, config.summary, config.description = HOSTILE, HOSTILE, HOSTILE
+    hostile = Litestar([odd], openapi_config=config, plugins=[DocumentedShapes()])
+    shown = Links(page(document_of(hostile), STYLE))
+    assert "script" not in shown.tags
+    assert "b" not in shown.tags
+    assert HOSTILE in "".join(shown.words)
+
+
+def test_the_page_may_use_its_own_style_and_nothing_else() -> None:
+    policy = content_security_policy(STYLE)
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert content_security_policy(STYLE + " ") != policy
+
+
+def test_only_our_own_documentation_routes_are_served() -> None:
+    found = {route.path for route in app().routes if not route.path.startswith("/v1/")}
+    assert found == {
+        "/",
+        "/docs",
+        "/openapi.json",
+        "/health/live",
+        "/health/ready",
+        "/.well-known/oauth-protected-resource",
+    }
+    assert len(documentation_routes()) == 3
