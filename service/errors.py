@@ -35,14 +35,11 @@ One table maps the tree to HTTP: service/web/problems.py.
 
 from __future__ import annotations
 
-import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-UNWRITABLE = frozenset({"Cc", "Cs"})
 
 
 class TimewardenError(Exception):
@@ -284,26 +281,3 @@ class Misconfigured(TimewardenError):
 
     slug = "misconfigured"
     summary = "The configuration is incomplete"
-
-
-@dataclass(slots=True)
-class Fields:
-    """Collects field errors, so that a caller learns all of them at once."""
-
-    found: list[FieldError] = field(default_factory=list)
-
-    def wrong(self, name: str, message: str) -> None:
-        self.found.append(FieldError(name, message))
-
-    def text(self, name: str, value: str, longest: int) -> None:
-        """Wrong unless `value` has 1 to `longest` characters that can be written: no control character, no half of a
-        surrogate pair (which no UTF-8 can hold)."""
-        if not 1 <= len(value) <= longest:
-            self.wrong(name, f"must have 1 to {longest} characters")
-        elif any(unicodedata.category(one) in UNWRITABLE for one in value):
-            self.wrong(name, "must have no control characters")
-
-    def refuse(self) -> None:
-        """Raise InvalidField if anything was found."""
-        if self.found:
-            raise InvalidField(*self.found)

@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from uuid_utils.compat import uuid7
-
 from service.audit.record import Kind
 from service.authorization import policy_versions
 from service.authorization.changes import Answer, AnswerToAll, Change, Refused, Target
-from service.authorization.decision_point import Decision, Resource, access_request, decide
+from service.authorization.decision_point import Decision, Resource
 from service.authorization.decision_record import Ask, of_decision
+from service.authorization.judgement import decided, judged, resource_of
 from service.authorization.permit import Permit, grant
 from service.authorization.question import Reason, Verdict
 from service.authorization.refusal import refusal_of
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ATTEMPTS = 5
-NO_SCOPE = Verdict(allowed=False, reason=Reason.INSUFFICIENT_SCOPE)
-NO_ROW = Verdict(allowed=False, reason=Reason.UNKNOWN_RESOURCE)
 
 
 class Enforcement:
@@ -66,8 +63,10 @@ class Enforcement:
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
             async with self._database.connection() as connection:
                 seen = await self._see(connection, snapshot, ask, (kind, action), row_id)
-                decision = _decide(snapshot, ask, action, _resource(kind, seen, str(row_id) if row_id else None), seen)
-                refused = _judge(snapshot, decision, missing=row_id is not None and seen.row is None)
+                decision = decided(
+                    snapshot, ask, action, resource_of(kind, seen, str(row_id) if row_id else None), seen
+                )
+                refused = judged(snapshot, decision, missing=row_id is not None and seen.row is None)
                 return refused or (decision, await load(grant(decision), seen, connection))
 
         outcome = await self._under_active(attempt)
@@ -93,10 +92,10 @@ class Enforcement:
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
                 seen = await self._see(connection, snapshot, ask, (kind, action), None)
-                decision = _decide(snapshot, ask, action, Resource(kind), seen)
+                decision = decided(snapshot, ask, action, Resource(kind), seen)
                 if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
                     return Refused(decision, refusal_of(snapshot, decision, None))
-                shown = visible(snapshot, decision, self._relationships.of(kind))
+                shown = visible(snapshot, decision.question, ask.principal, self._relationships.of(kind))
                 verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown.rules)
                 return replace(decision, verdict=verdict), await query(shown, connection)
 
@@ -182,7 +181,7 @@ class Enforcement:
         async def attempt(snapshot: Snapshot) -> bool:
             async with self._database.connection() as connection:
                 seen = await self._see(connection, snapshot, ask, (kind, action), None)
-                return _decide(snapshot, ask, action, Resource(kind), seen).allowed
+                return decided(snapshot, ask, action, Resource(kind), seen).allowed
 
         return await self._under_active(attempt)
 
@@ -210,11 +209,11 @@ class Enforcement:
         if target.lock is not None and snapshot.could_allow(*asked, ask.principal.scopes):
             row_id = await target.lock(connection)
         seen = await self._see(connection, snapshot, ask, asked, row_id, owner=target.owner)
-        resource = _resource(asked[0], seen, target.id)
+        resource = resource_of(asked[0], seen, target.id)
         if seen.row is None and target.owner is not None:
             resource = replace(resource, owner=target.owner, state=self._relationships.of(asked[0]).imagined_state)
-        decision = _decide(snapshot, ask, asked[1], resource, seen)
-        refused = _judge(snapshot, decision, missing=target.must_exist and seen.row is None, expect=expect)
+        decision = decided(snapshot, ask, asked[1], resource, seen)
+        refused = judged(snapshot, decision, missing=target.must_exist and seen.row is None, expect=expect)
         if refused is not None:
             return refused.decision, refused.error
         if expect is not None:
@@ -277,25 +276,3 @@ class _NotDone(Exception):
     def __init__(self, error: TimewardenError) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-def _decide(snapshot: Snapshot, ask: Ask, action: str, resource: Resource, seen: Seen) -> Decision:
-    decision = decide(snapshot, uuid7(), access_request(snapshot, ask.principal, action, resource, seen))
-    if decision.allowed or snapshot.could_allow(resource.kind, action, ask.principal.scopes):
-        return decision
-    return replace(decision, verdict=NO_SCOPE)
-
-
-def _judge(snapshot: Snapshot, decision: Decision, *, missing: bool, expect: Expect | None = None) -> Refused | None:
-    """None when allowed; otherwise the decision as it is recorded and the error as it is told."""
-    if missing and decision.verdict.reason is not Reason.INSUFFICIENT_SCOPE:
-        decision = replace(decision, verdict=NO_ROW)
-    return None if decision.allowed else Refused(decision, refusal_of(snapshot, decision, expect))
-
-
-def _resource(kind: str, seen: Seen, called: str | None) -> Resource:
-    """The resource as seen; without a row, as the caller called it."""
-    row = seen.row
-    if row is None:
-        return Resource(kind, called)
-    return Resource(kind, str(row["id"]), row["owner_id"], row["state"], row["version"])

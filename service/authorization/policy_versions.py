@@ -1,7 +1,8 @@
 """Policy versions: immutable rows in Postgres, and the snapshots that this process has built from them.
 
 Postgres owns which version is active; a process holds a few built snapshots, and learns the active number with the
-facts of every decision. The loader has a Database of its own, so that no request waits for a connection while holding one.
+facts of every decision. The loader has a Database of its own, so that no request waits for a connection while holding
+one.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import asyncpg
-
 from service.authorization.policy_file import PolicyText
 from service.errors import NotFound, PolicyRejected, PolicyUnavailable, TryLater
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from uuid import UUID
+
+    import asyncpg
 
     from service.authorization.engine import Snapshot
     from service.database import Connection, Database

@@ -15,10 +15,10 @@ from service.authorization.relationships import asker, bound
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from service.authorization.decision_point import Decision
     from service.authorization.engine import Snapshot
     from service.authorization.question import Condition, Question, Rule
     from service.authorization.relationships import KindFacts
+    from service.identity.principal import Principal
 
 _KEY: Final = object()
 
@@ -46,9 +46,8 @@ class Visibility:
         self.rules = rules
 
 
-def visible(snapshot: Snapshot, decision: Decision, facts: KindFacts) -> Visibility:
-    """Compile the rules for the question of `decision`, which was asked without a row."""
-    question = decision.question
+def visible(snapshot: Snapshot, question: Question, principal: Principal, facts: KindFacts) -> Visibility:
+    """Compile the rules for a question that `principal` asked without a row."""
     rules = snapshot.rules_of(question.kind, question.action)
     shown = [
         (rule.name, sql)
@@ -59,7 +58,7 @@ def visible(snapshot: Snapshot, decision: Decision, facts: KindFacts) -> Visibil
     condition = "(" + (" OR ".join(sql for _, sql in shown) or "false") + ")"
     if hidden:
         condition += " AND NOT (" + " OR ".join(hidden) + ")"
-    return Visibility(question, condition, asker(decision.request.principal), tuple(name for name, _ in shown), _KEY)
+    return Visibility(question, condition, asker(principal), tuple(name for name, _ in shown), _KEY)
 
 
 def _rule(rule: Rule, question: Question, facts: KindFacts) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from service.errors import Fields
+from service.fields import Fields
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from service.errors import FieldError, Fields, InvalidField
+from service.errors import FieldError, InvalidField
+from service.fields import Fields
 
 if TYPE_CHECKING:
     from uuid import UUID

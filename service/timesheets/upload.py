@@ -15,7 +15,8 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.changes import Target
 from service.authorization.relationships import asker
-from service.errors import Fields, Forbidden, InsufficientScope, TimewardenError, WrongState
+from service.errors import Forbidden, InsufficientScope, TimewardenError, WrongState
+from service.fields import Fields
 from service.timesheets import store
 from service.timesheets.changed import changed
 from service.timesheets.entry import (

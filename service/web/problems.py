@@ -5,6 +5,7 @@ The answer holds the public sentence, the slug and what helps to mend the reques
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -29,6 +30,21 @@ if TYPE_CHECKING:
 PROBLEM_JSON: Final = "application/problem+json"
 log = structlog.get_logger("problems")
 
+
+class _NoSuchRoute(errors.NotFound):
+    slug = "no-such-route"
+    summary = "There is nothing at this path; the routes are listed in /openapi.json"
+
+
+class _MethodNotAllowed(errors.BadInput):
+    slug = "method-not-allowed"
+    summary = "This path does not take that method"
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(f"{self.summary}; it takes {allow}" if allow else self.summary)
+        self.allow = allow
+
+
 # The most specific class of an error found here gives its status.
 STATUS: Final[Mapping[type[errors.TimewardenError], int]] = {
     errors.MalformedRequest: 400,
@@ -36,6 +52,7 @@ STATUS: Final[Mapping[type[errors.TimewardenError], int]] = {
     errors.BodyTooLarge: 413,
     errors.HeadersTooLarge: 431,
     errors.UnsupportedMediaType: 415,
+    _MethodNotAllowed: 405,
     errors.BadInput: 400,
     errors.Unauthenticated: 401,
     errors.NotFound: 404,
@@ -65,7 +82,7 @@ class Problems:
         """What Litestar wants: exception class to handler."""
         return {
             errors.TimewardenError: self.answer,
-            HTTPException: lambda request, error: self.answer(request, of_framework(error)),
+            HTTPException: lambda request, error: self.answer(request, of_framework(request, error)),
             Exception: self.unexpected,
         }
 
@@ -101,14 +118,14 @@ class Problems:
         return self.answer(request, errors.TimewardenError("Something went wrong on our side; the request id finds it"))
 
 
-def of_framework(error: HTTPException) -> errors.TimewardenError:
+def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> errors.TimewardenError:
     """Litestar's own exceptions as errors of our tree."""
     if isinstance(error, ValidationException):
         return _invalid(error)
     if isinstance(error, NotFoundException):
         return _NoSuchRoute()
     if isinstance(error, MethodNotAllowedException):
-        return _MethodNotAllowed((error.headers or {}).get("Allow", ""))
+        return _MethodNotAllowed(", ".join(_methods_of(request)))
     if error.status_code == 413:  # noqa: PLR2004
         return errors.BodyTooLarge()
     if isinstance(error, ClientException):
@@ -116,18 +133,14 @@ def of_framework(error: HTTPException) -> errors.TimewardenError:
     return errors.TimewardenError(cause=type(error).__name__)
 
 
-class _NoSuchRoute(errors.NotFound):
-    slug = "no-such-route"
-    summary = "There is nothing at this path; the routes are listed in /openapi.json"
-
-
-class _MethodNotAllowed(errors.BadInput):
-    slug = "method-not-allowed"
-    summary = "This path does not take that method"
-
-    def __init__(self, allow: str) -> None:
-        super().__init__(f"{self.summary}; it takes {allow}" if allow else self.summary)
-        self.allow = allow
+def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
+    """The methods that the path takes (RFC 9110 section 10.2.1), asked of the router, which does not tell them."""
+    found = []
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        with suppress(HTTPException):
+            request.app.asgi_router.handle_routing(path=request.scope["path"], method=method)
+            found.append(method)
+    return found
 
 
 def _invalid(error: ValidationException) -> errors.TimewardenError:
@@ -146,6 +159,3 @@ def _invalid(error: ValidationException) -> errors.TimewardenError:
 def _sentence(text: str) -> str:
     """A framework's message without the caller's own bytes in excess, and without line breaks."""
     return " ".join(text.split())[:300]
-
-
-STATUS = {**STATUS, _MethodNotAllowed: 405}  # type: ignore[misc]  # the class stands below the table that needs it

@@ -1,0 +1,51 @@
+"""From what was seen to a decision, and from a decision to what the caller is told. Pure: owns no state.
+
+Enforcement reads and records; this module only judges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from uuid_utils.compat import uuid7
+
+from service.authorization.changes import Refused
+from service.authorization.decision_point import Decision, Resource, access_request, decide
+from service.authorization.question import Reason, Verdict
+from service.authorization.refusal import refusal_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.authorization.decision_record import Ask
+    from service.authorization.engine import Snapshot
+    from service.authorization.relationships import Seen
+
+    Expect = Callable[[int | None], None]
+
+NO_SCOPE = Verdict(allowed=False, reason=Reason.INSUFFICIENT_SCOPE)
+NO_ROW = Verdict(allowed=False, reason=Reason.UNKNOWN_RESOURCE)
+
+
+def decided(snapshot: Snapshot, ask: Ask, action: str, resource: Resource, seen: Seen) -> Decision:
+    """The decision; without any scope that could help it says so, whatever else is missing."""
+    decision = decide(snapshot, uuid7(), access_request(snapshot, ask.principal, action, resource, seen))
+    if decision.allowed or snapshot.could_allow(resource.kind, action, ask.principal.scopes):
+        return decision
+    return replace(decision, verdict=NO_SCOPE)
+
+
+def judged(snapshot: Snapshot, decision: Decision, *, missing: bool, expect: Expect | None = None) -> Refused | None:
+    """None when allowed; otherwise the decision as it is recorded and the error as it is told."""
+    if missing and decision.verdict.reason is not Reason.INSUFFICIENT_SCOPE:
+        decision = replace(decision, verdict=NO_ROW)
+    return None if decision.allowed else Refused(decision, refusal_of(snapshot, decision, expect))
+
+
+def resource_of(kind: str, seen: Seen, called: str | None) -> Resource:
+    """The resource as seen; without a row, as the caller called it."""
+    row = seen.row
+    if row is None:
+        return Resource(kind, called)
+    return Resource(kind, str(row["id"]), row["owner_id"], row["state"], row["version"])

@@ -1,0 +1,136 @@
+"""What import-linter cannot say: who may use which library, who makes permits, where SQL and settings are."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted([*ROOT.glob("service/**/*.py"), *ROOT.glob("events/**/*.py")])
+NAMES = {str(path.relative_to(ROOT)): path for path in SOURCES}
+
+# Library to the places that may import it: a prefix of the path.
+ALLOWED = {
+    "casbin": ["service/authorization/engine.py"],
+    "simpleeval": ["service/authorization/"],
+    "jwt": ["service/identity/", "service/development/authorization_server/"],
+    "joserfc": ["service/development/authorization_server/"],
+    "authlib": ["service/development/authorization_server/"],
+    "litestar": ["service/web/", "service/app.py", "service/development/authorization_server/"],
+    "redis": ["events/"],
+    "alembic": ["service/migrations/"],
+    "sqlalchemy": ["service/migrations/"],
+    "granian": ["service/commands/serve.py", "service/development/authorization_server/"],
+    "pydantic": ["service/settings.py"],
+    "pydantic_settings": ["service/settings.py"],
+}
+SETTINGS_READERS = ("service/app.py", "service/__main__.py", "service/commands/", "service/settings.py")
+# Modules whose job is storage, and those that put one statement together from what storage modules gave them.
+SQL_PLACES = (
+    "service/audit/",
+    "service/authorization/policy_versions.py",
+    "service/authorization/relationships.py",
+    "service/authorization/visibility.py",
+    "service/timesheets/store.py",
+    "service/timesheets/relations.py",
+    "service/directory/store.py",
+    "service/migrations/",
+    "service/commands/serve.py",
+    "service/development/",
+)
+SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b[^.]*\b(FROM|INTO|SET|WHERE|VALUES)\b")
+FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "core", "manager", "util", "misc"}
+
+
+def imported(path: Path) -> set[str]:
+    """Every module name that a file imports, wherever in the file."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("library", ALLOWED)
+def test_a_library_is_imported_only_where_its_job_is_done(library: str) -> None:
+    strangers = [
+        name
+        for name, path in NAMES.items()
+        if any(one == library or one.startswith(f"{library}.") for one in imported(path))
+        and not name.startswith(tuple(ALLOWED[library]))
+    ]
+    assert strangers == []
+
+
+def test_settings_are_read_by_the_composition_root_and_the_command_line_alone() -> None:
+    readers = [name for name, path in NAMES.items() if "service.settings" in imported(path)]
+    assert [name for name in readers if not name.startswith(SETTINGS_READERS)] == []
+
+
+def test_permits_are_made_by_enforcement_alone() -> None:
+    makers = [name for name, path in NAMES.items() if "service.authorization.permit.grant" in imported(path)]
+    assert makers == ["service/authorization/enforcement.py"]
+
+
+def test_visibilities_are_made_by_enforcement_alone() -> None:
+    makers = [name for name, path in NAMES.items() if "service.authorization.visibility.visible" in imported(path)]
+    assert makers == ["service/authorization/enforcement.py"]
+
+
+def test_sql_stands_in_the_modules_whose_job_is_storage() -> None:
+    speakers = []
+    for name, path in NAMES.items():
+        if name.startswith(SQL_PLACES):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value):
+                speakers.append(f"{name}:{node.lineno}")
+    assert speakers == []
+
+
+def test_web_modules_do_not_know_one_anothers_routes() -> None:
+    routes = {
+        name: path
+        for name, path in NAMES.items()
+        if name.startswith("service/web/") and re.search(r"^def \w+_routes?\(", path.read_text(encoding="utf-8"), re.M)
+    }
+    known = {name.removesuffix(".py").replace("/", ".") for name in routes}
+    meetings = [
+        f"{name} imports {one}"
+        for name, path in routes.items()
+        for one in imported(path) & known
+        if one != name.removesuffix(".py").replace("/", ".")
+    ]
+    assert meetings == []
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert [name for name in NAMES if FORBIDDEN_NAMES & set(Path(name).with_suffix("").parts)] == []
+
+
+def test_every_module_opens_with_what_it_is_for() -> None:
+    silent = []
+    for name, path in NAMES.items():
+        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))):
+            silent.append(name)
+    assert silent == []
+
+
+def test_no_file_holds_more_than_300_lines() -> None:
+    lines = {name: path.read_text(encoding="utf-8").count("\n") for name, path in NAMES.items()}
+    assert {name: count for name, count in lines.items() if count > 300} == {}
+
+
+def test_the_top_level_is_as_the_users_fixed_it() -> None:
+    fixed = {"service", "policies", "events", "tests", "docker-compose.yml", "pyproject.toml", "Makefile", "README.md"}
+    also = {"docs", "Dockerfile", "CHANGELOG.md", "LICENSE"}
+    made = {"build", "dist"}
+    found = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+    extra = {name for name in found - fixed - also - made if not name.endswith((".lock", ".egg-info"))}
+    assert extra == set()
+    assert fixed <= found
