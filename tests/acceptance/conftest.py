@@ -1,0 +1,35 @@
+"""One running service for all acceptance tests of a session, and its callers; crash tests start services of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.acceptance.caller import Callers
+from tests.acceptance.running_service import RunningService
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """Everything that `timewarden up` starts. It must stop cleanly in the end."""
+    running = RunningService(tmp_path_factory.mktemp("acceptance") / "state")
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+async def http(service: RunningService) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=service.addresses.api, timeout=20, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+async def callers(service: RunningService, http: httpx.AsyncClient) -> Callers:
+    """Real tokens: `await callers("ana")`."""
+    return Callers(http, service.addresses)

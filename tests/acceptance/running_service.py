@@ -1,0 +1,157 @@
+"""`timewarden up` as a real subprocess with a state directory of its own, and its processes, to be asked or killed.
+
+Owns the processes that it starts; what is durable lies in the state directory that it is given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from service.commands.running import FILE, Running
+from service.development.local_servers import free_port
+from service.development.processes import spawn, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+# What tells our processes apart, on their command lines.
+SERVE, KEEP, POSTGRES, REDIS = "-m service serve", "-m service keep", "/postgres -D", "redis-server"
+START_SECONDS = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process as /proc shows it; number and start together name it for good."""
+
+    pid: int
+    parent: int
+    started: str
+    line: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs (a zombie does not)."""
+        now = _process(self.pid)
+        return now is not None and now.started == self.started
+
+    def send(self, how: signal.Signals) -> None:
+        """Signal it, if it still runs."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, how)
+
+
+class RunningService:
+    """Start, stop and hurt the service of one state directory; `addresses` says where it is."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.port = free_port(0)
+        self._up: subprocess.Popen[bytes] | None = None
+        self._addresses: Running | None = None
+
+    @property
+    def addresses(self) -> Running:
+        assert self._addresses is not None, "the service was not started"
+        return self._addresses
+
+    @property
+    def log(self) -> Path:
+        """What the API and the keeper wrote."""
+        return self.state / "logs" / "service.log"
+
+    def start(self) -> None:
+        """Start it and return when it takes requests."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+        output = self.state.with_name(f"{self.state.name}-up.log")
+        (self.state / FILE).unlink(missing_ok=True)
+        self._up = up = spawn(
+            [sys.executable, "-m", "service", "up", "--port", str(self.port)],
+            log=output,
+            directory=ROOT,
+            environment={**environment, "TIMEWARDEN_STATE": str(self.state)},
+            death_signal=signal.SIGINT,
+        )
+        announced = wait_until(lambda: (self.state / FILE).exists() or up.poll() is not None, START_SECONDS)
+        assert announced and up.poll() is None, f"it did not start: {output.read_text()[-2000:]}"
+        self._addresses = Running(**json.loads((self.state / FILE).read_text(encoding="utf-8")))
+
+    def stop(self) -> None:
+        """Ctrl-C. It must end by itself, with success, and leave nothing behind."""
+        if self._up is None:
+            return
+        mine = self.processes()
+        self._up.send_signal(signal.SIGINT)
+        code = self._up.wait(40)
+        left = [one.line for one in mine if one.alive]
+        assert not left, f"left behind: {left}"
+        assert code == 0
+        assert not (self.state / FILE).exists()
+        self._up = None
+
+    def processes(self, mark: str = "") -> list[Process]:
+        """Our processes whose command line holds the mark: `up` and all that descend from it."""
+        assert self._up is not None
+        every = list(_processes())
+        mine = {self._up.pid}
+        while more := {one.pid for one in every if one.parent in mine} - mine:
+            mine |= more
+        return [one for one in every if one.pid in mine and mark in one.line]
+
+    def kill(self, *marks: str) -> None:
+        """SIGKILL for what carries one of the marks, and for their children, at once; without marks for everything."""
+        every = self.processes()
+        chosen = {one.pid for one in every if not marks or any(mark in one.line for mark in marks)}
+        while more := {one.pid for one in every if one.parent in chosen} - chosen:
+            chosen |= more
+        victims = [one for one in every if one.pid in chosen]
+        for one in victims:
+            one.send(signal.SIGKILL)
+        assert wait_until(lambda: self._reaped() and not any(one.alive for one in victims), 15)
+        if not marks:
+            self._up = None
+
+    def wait_ready(self, seconds: float = 20.0) -> None:
+        """Wait until the API can decide and record."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with contextlib.suppress(httpx.HTTPError):
+                answer = httpx.get(f"{self.addresses.api}/health/ready", timeout=2, trust_env=False)
+                if answer.status_code == httpx.codes.OK:
+                    return
+            time.sleep(0.05)
+        raise AssertionError("the API did not become ready")
+
+    def _reaped(self) -> bool:
+        if self._up is not None:
+            self._up.poll()
+        return True
+
+
+def _processes() -> Iterator[Process]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        if (found := _process(int(folder.name))) is not None:
+            yield found
+
+
+def _process(pid: int) -> Process | None:
+    try:
+        folder = Path("/proc") / str(pid)
+        # After the name in parentheses: state, parent, and, as the twentieth, the start time.
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else Process(pid, int(fields[1]), fields[19], line)
