@@ -28,6 +28,8 @@ from tests.integration.house import ALL_SCOPES, EIGHT_HOURS, MONDAY, House, anyt
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from service.timesheets.timesheet import Timesheet
+
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
 
@@ -187,7 +189,8 @@ async def test_a_list_is_what_single_reads_allow_page_by_page(house: House) -> N
                 allowed.add((await house.timesheets.read(asks, sheet.id)).value)
             except NotFound:
                 continue
-        listed, after = [], None
+        listed: list[Timesheet] = []
+        after = None
         while True:
             page = (await house.timesheets.list(asks, Filters(), after=after, limit=2)).value
             listed += page.items

@@ -178,12 +178,10 @@ def test_replacing_uploaded_hours_keeps_the_name_that_the_job_gave_them() -> Non
 
 
 def test_an_entry_that_is_not_there_is_not_found() -> None:
-    for move in (
-        lambda one: timesheet.remove(one, uuid4(), By(OWNER)),
-        lambda one: timesheet.replace_entry(one, uuid4(), Hours(MONDAY, "zeus", 5), By(OWNER)),
-    ):
-        with pytest.raises(NotFound):
-            move(sheet(entry()))
+    with pytest.raises(NotFound):
+        timesheet.remove(sheet(entry()), uuid4(), By(OWNER))
+    with pytest.raises(NotFound):
+        timesheet.replace_entry(sheet(entry()), uuid4(), Hours(MONDAY, "zeus", 5), By(OWNER))
 
 
 def test_a_sheet_holds_a_bounded_number_of_entries() -> None:

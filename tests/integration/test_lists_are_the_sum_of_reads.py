@@ -1,0 +1,112 @@
+"""Under any policy, a list holds exactly the sheets that single reads allow (promise 4)."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.authorization import policy_file
+from service.authorization.engine import Snapshot
+from service.errors import Denied, InsufficientScope, Unauthenticated
+from service.timesheets.store import Filters
+from tests.integration.house import MONDAY, House
+from tests.policy_forge import rows
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from service.authorization.decision_record import Ask
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+WHO = st.sampled_from(
+    ["owner", "manager", "importer", "anyone", "role:auditor", "client:payroll-import", "via:hours-app"]
+)
+STATES = st.sampled_from(["any", "draft", "submitted", "draft or rejected", "submitted or approved"])
+WHEN = st.sampled_from(
+    ["always", "acted_for_owner", "not acted_for_owner", "mfa", "not mfa", "acted_for_owner and not mfa"]
+)
+SCOPE = st.sampled_from(["any", "any", "read:timesheets", "read:audit"])
+READ_ROWS = st.lists(
+    st.tuples(st.sampled_from(["allow", "allow", "deny"]), WHO, STATES, SCOPE, WHEN),
+    min_size=1,
+    max_size=5,
+    unique=True,
+)
+SCOPES = frozenset({"read:timesheets"})
+
+numbers = itertools.count(2)
+
+
+@pytest.fixture
+async def sheets(house: House) -> list[UUID]:
+    """Sheets of several people in every state, some of them entered, submitted or uploaded by others."""
+    names = ("ana", "carl", "mia")
+    made = [(await house.submitted(name, MONDAY + timedelta(days=7 * week))).id for name in names for week in range(3)]
+    mia, max_ = house.people["mia"], house.people["max"]
+    for place, (sheet, state) in enumerate(
+        zip(made, itertools.cycle(["draft", "submitted", "approved", "rejected"]), strict=False)
+    ):
+        await house.owner.execute(
+            "UPDATE timesheet SET state = $2, last_editor = $3, submitter = $4, uploader = $5 WHERE id = $1",
+            sheet,
+            state,
+            (None, mia, max_)[place % 3],
+            (mia, None)[place % 2],
+            (None, None, "payroll-import")[(place // 2) % 3],
+        )
+    return made
+
+
+async def activate(house: House, lines: list[str]) -> None:
+    """Let these rows decide, past the laws, which have nothing to say about reading."""
+    number = next(numbers)
+    snapshot = Snapshot.build(policy_file.parse(rows(*lines)), number)
+    await house.owner.execute(
+        "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
+        " VALUES ($1, repeat('0', 64), '', '', '', '{}', 'a test', 'a test')",
+        number,
+    )
+    await house.owner.execute("UPDATE policy_head SET active = $1", number)
+    house.versions.keep(snapshot)
+
+
+async def read_one_by_one(house: House, ask: Ask, sheets: list[UUID]) -> set[UUID]:
+    allowed = set()
+    for sheet in sheets:
+        try:
+            allowed.add((await house.timesheets.read(ask, sheet)).value.id)
+        except (Denied, Unauthenticated):
+            continue
+    return allowed
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=READ_ROWS)
+async def test_a_list_holds_what_reads_allow_under_any_policy(
+    house: House, sheets: list[UUID], drawn: list[tuple[str, str, str, str, str]]
+) -> None:
+    await activate(
+        house,
+        [
+            f"p, {effect}, {who}, read, {states}, timesheet, {scope}, {when}, rule-{place}"
+            for place, (effect, who, states, scope, when) in enumerate(drawn)
+        ],
+    )
+    for ask in (
+        house.ask("ana", scopes=SCOPES),
+        house.ask("mia", scopes=SCOPES),
+        house.ask("dora", scopes=SCOPES, roles=frozenset({"role:auditor"})),
+        house.machine(scopes=SCOPES),
+    ):
+        try:
+            listed = [one.id for one in (await house.timesheets.list(ask, Filters())).value.items]
+        except InsufficientScope:
+            listed = []
+        assert len(listed) == len(set(listed))
+        assert set(listed) == await read_one_by_one(house, ask, sheets)
