@@ -83,13 +83,13 @@ def test_visibilities_are_made_by_enforcement_alone() -> None:
 
 
 def test_sql_stands_in_the_modules_whose_job_is_storage() -> None:
-    speakers = []
-    for name, path in NAMES.items():
-        if name.startswith(SQL_PLACES):
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value):
-                speakers.append(f"{name}:{node.lineno}")
+    speakers = [
+        f"{name}:{node.lineno}"
+        for name, path in NAMES.items()
+        if not name.startswith(SQL_PLACES)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value)
+    ]
     assert speakers == []
 
 
@@ -97,7 +97,8 @@ def test_web_modules_do_not_know_one_anothers_routes() -> None:
     routes = {
         name: path
         for name, path in NAMES.items()
-        if name.startswith("service/web/") and re.search(r"^def \w+_routes?\(", path.read_text(encoding="utf-8"), re.M)
+        if name.startswith("service/web/")
+        and re.search(r"^def \w+_routes?\(", path.read_text(encoding="utf-8"), re.MULTILINE)
     }
     known = {name.removesuffix(".py").replace("/", ".") for name in routes}
     meetings = [

@@ -1,0 +1,46 @@
+"""`make golden`: writes every golden file anew from what the code does now. Review the difference like code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from pathlib import Path
+
+from service.development.local_servers import start_postgres
+from service.development.stores import prepare
+from service.migrations import migrate
+from tests.golden import event_files
+from tests.golden.problems import problems
+from tests.golden.schema import schema_of
+from tests.golden.stored import store
+from tests.openapi_document import document
+
+
+def main() -> None:
+    """Write them all."""
+    store("openapi.json", openapi())
+    store("problems.json", problems())
+    for name, text in event_files.files().items():
+        store(f"events/{name}", text)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        start_postgres(Path(folder), preferred_port=0, durable=False) as server,
+    ):
+        owner_url = prepare(Path(folder), server.superuser_url)[0]
+        store("schema.txt", asyncio.run(_schema(owner_url)))
+    print("The golden files are written; `git diff tests/golden` shows what changed.")
+
+
+def openapi() -> str:
+    """The OpenAPI document, readable."""
+    return json.dumps(document(), indent=2, sort_keys=True) + "\n"
+
+
+async def _schema(owner_url: str) -> str:
+    await migrate(owner_url)
+    return await schema_of(owner_url)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Every problem that can leave, as the error tree and the one table to HTTP say."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from service import errors
+from service.web.problems import status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def kinds(root: type[errors.TimewardenError] = errors.TimewardenError) -> Iterator[type[errors.TimewardenError]]:
+    """The root and everything below it that the service itself raises."""
+    yield root
+    for one in root.__subclasses__():
+        if one.__module__.startswith("service.") and not one.__module__.startswith("service.development"):
+            yield from kinds(one)
+
+
+def problems() -> str:
+    """Slug, status and title of each, by slug."""
+    found = {
+        one.slug: {"status": status_of(one), "title": one.summary}
+        for one in kinds()
+        if not issubclass(one, errors.Misconfigured)
+    }
+    return json.dumps(dict(sorted(found.items())), indent=2) + "\n"

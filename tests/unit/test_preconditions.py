@@ -1,0 +1,45 @@
+"""If-Match, read as RFC 9110 section 13.1.1 says."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.errors import MalformedRequest, PreconditionFailed, PreconditionRequired
+from service.web.preconditions import etag, if_match
+
+
+@pytest.mark.parametrize("headers", [['"7"'], ['"6", "7"'], ['"6"', '"7"'], ["*"], ['  "7"  ']])
+def test_the_version_that_the_caller_has_seen_is_accepted(headers: list[str]) -> None:
+    if_match(headers)(7)
+
+
+@pytest.mark.parametrize("headers", [['"8"'], ['""'], ['"07"'], ['"7 "']])
+def test_another_version_fails(headers: list[str]) -> None:
+    with pytest.raises((PreconditionFailed, MalformedRequest)):
+        if_match(headers)(7)
+
+
+def test_a_weak_tag_never_matches_because_the_comparison_is_strong() -> None:
+    with pytest.raises(PreconditionFailed):
+        if_match(['W/"7"'])(7)
+
+
+@pytest.mark.parametrize("headers", [[], [""], ["   "]])
+def test_without_a_tag_the_caller_is_asked_for_one(headers: list[str]) -> None:
+    with pytest.raises(PreconditionRequired):
+        if_match(headers)(7)
+
+
+def test_what_does_not_exist_matches_nothing_not_even_a_star() -> None:
+    with pytest.raises(PreconditionFailed):
+        if_match(["*"])(None)
+
+
+@pytest.mark.parametrize("header", ["7", '"7', '7"', '"7" "8"', '"a\x00"', "*, *", '"' + "7" * 600 + '"'])
+def test_a_malformed_list_of_tags_is_refused_before_anything_is_decided(header: str) -> None:
+    with pytest.raises(MalformedRequest):
+        if_match([header])
+
+
+def test_the_etag_of_a_version_is_strong_and_quoted() -> None:
+    assert etag(7) == '"7"'

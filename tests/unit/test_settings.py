@@ -1,0 +1,59 @@
+"""Settings refuse to start half-configured, and every complaint names its variable."""
+
+from __future__ import annotations
+
+import pytest
+
+from service import settings as configuration
+from service.errors import Misconfigured
+from service.settings import Settings, variable
+
+WHOLE = {
+    "database_url": "postgresql://timewarden_app:secret@db/timewarden",
+    "issuer": "https://issuer.example/",
+    "audience": "https://api.example/timesheets",
+    "cursor_key": "c" * 32,
+}
+NEEDED = tuple(WHOLE)
+
+
+@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("value", ["", "   "])
+def test_an_empty_setting_that_security_rests_on_stops_the_start_and_is_named(name: str, value: str) -> None:
+    with pytest.raises(Misconfigured, match=variable(name)):
+        Settings(**{**WHOLE, name: value}).need(*NEEDED)  # type: ignore[arg-type]  # texts are what the environment gives
+
+
+def test_a_whole_configuration_is_enough() -> None:
+    Settings(**WHOLE).need(*NEEDED)  # type: ignore[arg-type]  # as above
+
+
+def test_a_plain_http_issuer_is_refused_in_production() -> None:
+    with pytest.raises(Misconfigured, match="TIMEWARDEN_ISSUER must be an https URL"):
+        Settings(**{**WHOLE, "issuer": "http://issuer.example/"}).need(*NEEDED)  # type: ignore[arg-type]  # as above
+
+
+def test_a_plain_http_issuer_is_possible_in_development() -> None:
+    changed = {**WHOLE, "issuer": "http://127.0.0.1:8090", "environment": "development"}
+    Settings(**changed).need(*NEEDED)  # type: ignore[arg-type]  # as above
+
+
+def test_a_short_cursor_key_is_refused() -> None:
+    with pytest.raises(Misconfigured, match="TIMEWARDEN_CURSOR_KEY"):
+        Settings(**{**WHOLE, "cursor_key": "short"}).need(*NEEDED)  # type: ignore[arg-type]  # as above
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "0"), ("PORT", "eighty"), ("WORKERS", "0"), ("LOG_LEVEL", "loud"), ("ENVIRONMENT", "x")],
+)
+def test_a_value_that_cannot_be_is_named_with_its_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"TIMEWARDEN_{name}", value)
+    with pytest.raises(Misconfigured, match=f"TIMEWARDEN_{name}"):
+        configuration.load()
+
+
+def test_production_is_what_nothing_said_means() -> None:
+    assert Settings().environment == "production"
