@@ -84,7 +84,7 @@ class Enforcement:
         query: Callable[[Visibility, Connection], Awaitable[tuple[T, Sequence[str]]]],
     ) -> Answer[T]:
         """A listing of what single reads would allow. `query` gets the rules as a SQL condition and returns the page
-        and its ids; roles, policy and rows are seen as of one moment. Raises InsufficientScope."""
+        and its ids; roles, policy and rows are seen as of one moment. Raises Denied when no rule could show any row."""
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
             async with (
@@ -96,6 +96,8 @@ class Enforcement:
                 if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
                     return Refused(decision, refusal_of(snapshot, decision, None))
                 shown = visible(snapshot, decision.question, ask.principal, self._relationships.of(kind))
+                if not shown.rules and not decision.allowed:
+                    return Refused(decision, refusal_of(snapshot, decision, None))
                 verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown.rules)
                 return replace(decision, verdict=verdict), await query(shown, connection)
 
