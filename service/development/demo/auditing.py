@@ -1,0 +1,63 @@
+"""The auditor's part of the story: every answer so far stands in the decision log, with who, through what, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from service.development.people import PEOPLE
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from service.development.demo.cast import Stage
+
+PATH = "/v1/decisions"
+CLI = "timesheets-cli"
+
+
+async def audrey_looks(stage: Stage, since: datetime) -> None:
+    """List the decisions of the story so far, and hold them against what was answered."""
+    stage.transcript.step("Audrey, an auditor, lists the decisions just made")
+    audrey = await stage.person("audrey", CLI)
+    names = {person: PEOPLE[login].name for login, person in stage.people.items()}
+    expected = dict(stage.decided)
+    query = {"since": f"{since:%Y-%m-%dT%H:%M:%S.%fZ}", "limit": "200"}
+    page = await audrey.ask("GET", PATH, 200, query=query, tell=lambda body: f"{len(body['items'])} decisions")
+    found = {one["id"]: one["record"] for one in page.body["items"]}
+    for decision, answer in expected.items():
+        logged = _outcome(found[decision]) if decision in found else None
+        page.must(logged == _told(answer.status), f"The log was to hold {decision} of {answer.who} as it was answered")
+    mine = [record for record in reversed(found.values()) if record["uid"] in expected]
+    writes = [record for record in mine if record["request"]["method"] != "GET"]
+    heads = ("person", "client", "action", "outcome", "because")
+    stage.transcript.table(heads, [_row(one, names) for one in writes])
+    reads = len(mine) - len(writes)
+    stage.transcript.say(f"And {reads} reads. Every answer of this story so far is in the log: {len(mine)}.")
+    one = next(record["uid"] for record in writes if record["rules"] == ["never-own-hours"])
+    await audrey.ask("GET", f"{PATH}/{one}", 200, tell=_sealed)
+
+
+def _told(status: int) -> str:
+    """What the log must say of an answer with this status."""
+    if status == httpx.codes.PRECONDITION_FAILED:
+        return "not applied"
+    return "deny" if status >= httpx.codes.BAD_REQUEST else "allow"
+
+
+def _outcome(record: dict[str, Any]) -> str:
+    return "not applied" if record["outcome"] == "allow" and record["applied"] is False else str(record["outcome"])
+
+
+def _row(record: dict[str, Any], names: dict[str, str]) -> tuple[str, ...]:
+    principal = record["principal"]
+    who = names.get(principal["person"], principal["person"]) if principal["person"] else "(itself)"
+    because = ", ".join(record["rules"]) or record["reason"]
+    return who, principal["client"], record["action"], _outcome(record), because
+
+
+def _sealed(body: Any) -> str:
+    record = body["record"]
+    relations = ", ".join(record["relations"])
+    return f"relations: {relations}; policy version {record['policy']['version']}; log position {body['position']}"

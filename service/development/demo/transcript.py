@@ -1,0 +1,112 @@
+"""What the demo tells: steps with exchanges, for people as text of 80 columns, for machines as JSON. Owns the telling.
+
+A terminal gets colours; anything else the same text without them.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WIDTH = 80
+FINE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request (its line, then If-Match and body if any) and the telling part of its answer. `who` is the person or
+    client, `through` the app."""
+
+    who: str
+    through: str
+    request: Sequence[str]
+    status: int
+    etag: str
+    told: Sequence[str]
+    decision: str | None
+
+
+@dataclass(slots=True)
+class Step:
+    """One step of the story, as it was told."""
+
+    number: int
+    title: str
+    told: list[object] = field(default_factory=list)
+
+
+class Transcript:
+    """Prints each thing as it happens, or, `as_json`, everything at the end."""
+
+    def __init__(self, console: Console | None = None, *, as_json: bool = False) -> None:
+        self.steps: list[Step] = []
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._as_json = as_json
+        self._speaker = ""
+
+    def step(self, title: str) -> None:
+        """Begin a step."""
+        self.steps.append(Step(len(self.steps) + 1, title))
+        self._speaker = ""
+        self._line("")
+        self._line(f"{len(self.steps):>2}. {title}", "bold", hanging=4)
+
+    def say(self, sentence: str) -> None:
+        """A sentence between exchanges."""
+        self.steps[-1].told.append({"said": sentence})
+        self._line(sentence, indent=4)
+
+    def exchange(self, one: Exchange) -> None:
+        """A request, and below it what was answered."""
+        self.steps[-1].told.append(asdict(one))
+        who = f"{one.who}, through {one.through}" if one.through != one.who else one.who
+        if who != self._speaker:
+            self._line(who, "cyan", indent=4)
+            self._speaker = who
+        self._line(f"> {one.request[0]}", indent=4)
+        for line in one.request[1:]:
+            self._line(line, "dim", indent=6)
+        answer = [str(one.status), f"ETag {one.etag}" * bool(one.etag), f"decision {one.decision}" * bool(one.decision)]
+        self._line(f"< {', '.join(filter(None, answer))}", "green" if one.status < FINE else "yellow", indent=4)
+        for sentence in one.told:
+            self._line(sentence, indent=6)
+
+    def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Rows under heads."""
+        self.steps[-1].told.append({"table": [dict(zip(heads, row, strict=True)) for row in rows]})
+        if self._as_json:
+            return
+        table = Table(*heads, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*row)
+        self._console.print(Padding(table, (0, 0, 0, 4)), soft_wrap=False, width=WIDTH)
+
+    def end(self, seconds: float, failed: str | None = None) -> None:
+        """The last words: all went as told, or (for machines only) which step did not and why."""
+        if self._as_json:
+            steps = [asdict(one) for one in self.steps]
+            print(json.dumps({"ok": failed is None, "failed": failed, "seconds": round(seconds, 1), "steps": steps}))
+        elif failed is None:
+            self._line("")
+            self._line(f"Everything went as told: {len(self.steps)} steps in {seconds:.1f} s.", "bold green")
+
+    def _line(self, text: str, style: str = "", indent: int = 0, hanging: int | None = None) -> None:
+        if self._as_json:
+            return
+        space = " " * indent
+        further = " " * (indent if hanging is None else hanging)
+        lines = textwrap.wrap(text, WIDTH, initial_indent=space, subsequent_indent=further, break_on_hyphens=False) or [
+            ""
+        ]
+        for line in lines:
+            self._console.print(Text(line, style=style))
