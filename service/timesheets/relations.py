@@ -1,7 +1,8 @@
 """What a person or client is to a timesheet, in SQL. Pure: rows are read by `relationships` (one) and `store` (lists).
 
 Each expression is true or false, never NULL, also when :person or :client is NULL. The sets of owners do not depend on
-the row, so Postgres computes them once a statement and finds the rows by timesheet_owner_period.
+the row, so Postgres computes them once a statement and finds the rows by timesheet_owner_period; nothing is said of the
+row beside `= ANY`, because that would be a filter that goes through the whole set for each row.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ OWNER = "(r.owner_id = :person AND :person IS NOT NULL)"
 
 # The people in the teams that the person leads, and in those below; a lead is not their own manager.
 MANAGER = f"""
-    (r.owner_id IS DISTINCT FROM :person AND r.owner_id = ANY (ARRAY(
-        SELECT belongs.person_id FROM membership AS over {_BELONGING}
+    (r.owner_id = ANY (ARRAY(
+        SELECT belongs.person_id FROM membership AS over {_BELONGING} AND belongs.person_id <> over.person_id
         WHERE over.person_id = :person AND over.part = 'lead' AND {_now("over")})))
 """
 
