@@ -1,0 +1,35 @@
+# One image for `serve`, `keep`, `migrate` and `policy bootstrap`. Nothing of service/development is in it (.dockerignore),
+# and nothing is installed but what requirements.lock names by hash.
+
+FROM python:3.13-slim-trixie AS libraries
+COPY requirements.lock ./
+RUN python -m venv /opt/timewarden \
+ && /opt/timewarden/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
+      --requirement requirements.lock \
+ && /opt/timewarden/bin/pip uninstall --yes pip \
+ && printf '#!/bin/sh\nexec /opt/timewarden/bin/python -m service "$@"\n' > /opt/timewarden/bin/timewarden \
+ && chmod 755 /opt/timewarden/bin/timewarden
+
+FROM python:3.13-slim-trixie
+LABEL org.opencontainers.image.title="timewarden" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin timewarden
+COPY --from=libraries /opt/timewarden /opt/timewarden
+WORKDIR /app
+COPY LICENSE ./
+COPY events/ events/
+COPY policies/ policies/
+COPY service/ service/
+# The file system may be read-only, so what Python would cache is made now.
+RUN /opt/timewarden/bin/python -m compileall -q service events
+ENV PATH=/opt/timewarden/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONPATH=/app \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    TIMEWARDEN_HOST=0.0.0.0 \
+    TIMEWARDEN_PORT=8080 \
+    TIMEWARDEN_POLICIES_DIRECTORY=/app/policies
+USER 10001:10001
+EXPOSE 8080
+HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 CMD ["timewarden", "health"]
+CMD ["timewarden", "serve"]
