@@ -23,6 +23,8 @@ from service.identity.tokens import Tokens
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+# When the tests were collected: a long run must not make tokens expire under way.
+NOW = int(time.time())
 ISSUER = "https://issuer.example/"
 AUDIENCE = "https://api.example/timesheets"
 ABSENT = object()
@@ -65,7 +67,7 @@ def good_jwks() -> bytes:
 
 def claims(**changes: Any) -> dict[str, Any]:
     """Claims that are accepted, changed; ABSENT takes one out."""
-    now = int(time.time())
+    now = NOW
     good: dict[str, Any] = {
         "iss": ISSUER,
         "aud": AUDIENCE,
@@ -145,9 +147,9 @@ def issuer(**changes: Any) -> Issuer:
 
 
 def verifier(*issuers: Issuer, body: bytes | None = None, **options: Any) -> Tokens:
-    """A verifier that holds the good keys, or `body`."""
+    """A verifier that holds the good keys, or `body`, and for which it is always NOW."""
     held = HeldKeys(good_jwks() if body is None else body)
-    return Tokens(issuers or (issuer(),), source=lambda _: held, **options)
+    return Tokens(issuers or (issuer(),), source=lambda _: held, **{"clock": lambda: float(NOW), **options})
 
 
 def bearer(token: bytes) -> list[bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +19,7 @@ from tests.token_forge import (
     ABSENT,
     AUDIENCE,
     ISSUER,
+    NOW,
     bearer,
     claims,
     ec_key,
@@ -37,8 +37,6 @@ from tests.token_forge import (
 
 if TYPE_CHECKING:
     from service.identity.principal import Principal
-
-NOW = int(time.time())
 
 
 async def refused(token: bytes, tokens: Tokens | None = None) -> str:
