@@ -94,7 +94,7 @@ def documentation_routes() -> list[Any]:
     async def read_document(request: Request[Any, Any, Any]) -> Response[bytes]:
         if DOCUMENT_PATH not in made:
             made[DOCUMENT_PATH] = json.dumps(document_of(request.app), ensure_ascii=False).encode()
-        headers = {"Cache-Control": CACHEABLE, "Access-Control-Allow-Origin": "*"}
+        headers = {"Cache-Control": CACHEABLE}
         return Response(made[DOCUMENT_PATH], media_type="application/json", headers=headers)
 
     @get(PAGE_PATH, include_in_schema=False)
@@ -102,7 +102,7 @@ def documentation_routes() -> list[Any]:
         if PAGE_PATH not in made:
             made[PAGE_PATH] = page(document_of(request.app), style).encode()
         headers = {"Cache-Control": CACHEABLE, "Content-Security-Policy": policy}
-        return Response(made[PAGE_PATH], media_type="text/html; charset=utf-8", headers=headers)
+        return Response(made[PAGE_PATH], media_type="text/html", headers=headers)
 
     @get("/", include_in_schema=False)
     async def read_root() -> Redirect:

@@ -44,7 +44,7 @@ def words_of(document: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         return shape_link(schema) if "properties" in target else words_of(document, target)
     alternatives = schema.get("oneOf") or schema.get("anyOf")
     if alternatives:
-        return " or ".join(words_of(document, one) for one in alternatives)
+        return ", ".join([" or ".join(words_of(document, one) for one in alternatives), *_bounds(schema)])
     if "enum" in schema:
         return " or ".join(f"<code>{escape(str(one))}</code>" for one in schema["enum"])
     return ", ".join([_kind(document, schema), *_bounds(schema)])

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import jsonschema_rs
 import pytest
 import schemathesis
@@ -28,6 +29,7 @@ from service.web.metadata import metadata_routes
 from service.web.operations import COMMON, SCOPES, SECURITY_SCHEME, operation
 from service.web.problem_documents import PROBLEM_JSON, TYPES
 from service.web.problems import status_of
+from service.web.requests import RequestFrame
 from tests.openapi_document import app, document
 
 if TYPE_CHECKING:
@@ -245,6 +247,25 @@ def test_the_page_may_use_its_own_style_and_nothing_else() -> None:
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "unsafe" not in policy
     assert content_security_policy(STYLE + " ") != policy
+
+
+async def test_document_and_page_are_served_to_anybody_with_a_policy_that_allows_nothing_else(
+    whole: dict[str, Any],
+) -> None:
+    transport = httpx.ASGITransport(app=RequestFrame(app()))
+    async with httpx.AsyncClient(transport=transport, base_url="https://timewarden.example") as client:
+        document_answer = await client.get("/openapi.json")
+        page_answer = await client.get("/docs")
+        root_answer = await client.get("/", follow_redirects=True)
+    assert document_answer.headers["content-type"] == "application/json"
+    assert document_answer.json() == whole
+    assert page_answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert page_answer.headers["content-security-policy"] == content_security_policy(STYLE)
+    assert page_answer.headers["x-content-type-options"] == "nosniff"
+    assert page_answer.text == page(whole, STYLE)
+    assert f"<style>{STYLE}</style>" in page_answer.text
+    assert root_answer.url.path == "/docs"
+    assert root_answer.is_success
 
 
 def test_only_our_own_documentation_routes_are_served() -> None:
