@@ -41,6 +41,13 @@ def last_stage() -> list[Instruction]:
     return [one for one in every if one.stage == every[-1].stage]
 
 
+def health_check() -> list[str]:
+    """The words of the command with which an engine asks the image's API whether it is ready."""
+    (check,) = [one for one in last_stage() if one.word == "HEALTHCHECK"]
+    words: list[str] = json.loads(check.rest.partition("CMD ")[2])
+    return words
+
+
 def copies() -> list[tuple[str, str]]:
     """Source in the checkout and target in the image of every COPY of the last stage that is not from another stage."""
     pairs = []

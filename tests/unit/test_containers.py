@@ -85,7 +85,9 @@ def test_every_container_is_there_and_waits_for_what_it_needs(services: dict[str
         assert {one: of["condition"] for one, of in services[name]["depends_on"].items()} == waits
     for name in ("postgres", "redis", "api", "keeper"):
         assert services[name]["restart"] == "unless-stopped"
+    for name in ("postgres", "redis", "keeper"):
         assert services[name]["healthcheck"]["test"]
+    assert "healthcheck" not in services["api"], "the image's own check is the API's"
     for name in ("roles", "migrate", "bootstrap"):
         assert services[name]["restart"] == "no"
 
@@ -137,14 +139,11 @@ def test_api_and_keeper_are_given_all_that_they_refuse_to_start_without(services
 def test_every_command_of_a_container_is_one_of_the_command_line(services: dict[str, Any]) -> None:
     for name in ROLE_OF:
         command_of(services[name]["command"])
-    for name in ("api", "keeper"):
-        kind, *words = services[name]["healthcheck"]["test"]
-        assert kind == "CMD"
-        assert command_of(words).name == "health"
+    kind, *words = services["keeper"]["healthcheck"]["test"]
+    assert kind == "CMD"
+    assert command_of(words).name == "health"
     (default,) = [one for one in last_stage() if one.word == "CMD"]
     assert command_of(default.words()).name == "serve"
-    (check,) = [one for one in last_stage() if one.word == "HEALTHCHECK"]
-    assert command_of(yaml.safe_load(check.rest.partition("CMD ")[2])).name == "health"
 
 
 def test_every_image_is_pinned_and_only_the_api_is_reached_from_this_machine_alone(services: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import tomllib
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import jsonschema_rs
@@ -252,7 +252,7 @@ def test_the_page_may_use_its_own_style_and_nothing_else() -> None:
 async def test_document_and_page_are_served_to_anybody_with_a_policy_that_allows_nothing_else(
     whole: dict[str, Any],
 ) -> None:
-    transport = httpx.ASGITransport(app=RequestFrame(app()))
+    transport = httpx.ASGITransport(app=cast("Any", RequestFrame(app())))
     async with httpx.AsyncClient(transport=transport, base_url="https://timewarden.example") as client:
         document_answer = await client.get("/openapi.json")
         page_answer = await client.get("/docs")
