@@ -1,39 +1,58 @@
-"""The command line, `timewarden`. Every group stands in service/commands; this module only puts them on the door.
+"""The command line, `timewarden`. Each command stands in service/commands and is loaded only when it is called.
 
-`up`, `demo` and `token get` belong to development: where service/development is not installed, they are not there.
+`up`, `demo` and `token` belong to development: where service/development is not installed, they are not there.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 
 import rich_click as click
 
-from service.commands.database import migrate
-from service.commands.health import health
-from service.commands.keep import keep
-from service.commands.policy import policy
-from service.commands.serve import serve
+from service import VERSION
 from service.errors import TimewardenError
 
+# Command to the module that holds it under its own name.
+COMMANDS = {
+    "serve": "serve",
+    "keep": "keep",
+    "migrate": "database",
+    "policy": "policy",
+    "health": "health",
+}
+DEVELOPMENT = {"up": "up", "demo": "demo", "token": "token"}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="timewarden")
+
+class Door(click.RichGroup):
+    """Loads a command when it is asked for: `token get` need not wait for a web framework."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands of this installation, in their order."""
+        del ctx
+        return list(commands())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command by its name, or None."""
+        del ctx
+        module = commands().get(cmd_name)
+        if module is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"service.commands.{module}"), cmd_name)
+        return command
+
+
+def commands() -> dict[str, str]:
+    """What can be called here."""
+    there = importlib.util.find_spec("service.development") is not None
+    return {**DEVELOPMENT, **COMMANDS} if there else COMMANDS
+
+
+@click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION)
 def timewarden() -> None:
     """A timesheet API in which a policy decides every request and a log remembers every decision."""
-
-
-for command in (serve, keep, migrate, health, policy):
-    timewarden.add_command(command)
-
-if importlib.util.find_spec("service.development") is not None:
-    from service.commands.demo import demo
-    from service.commands.token import token
-    from service.commands.up import up
-
-    for command in (up, demo, token):
-        timewarden.add_command(command)
 
 
 def main() -> None:

@@ -42,6 +42,7 @@ from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.upload import Uploads
 from service.web import metadata
 from service.web.authentication import Authentication, provide_ask
+from service.web.bodies import JsonRequest
 from service.web.decisions import decision_routes
 from service.web.directory import directory_routes
 from service.web.documentation import documentation_routes, openapi_config
@@ -163,6 +164,7 @@ def build(settings: Settings) -> RequestFrame:
             RequestBounds(settings.max_body_bytes),
             Authentication(api.tokens, People(api.requests, log).person_for),
         ],
+        request_class=JsonRequest,
         before_request=refuse_unknown_parameters,
         exception_handlers=Problems(_metadata_url(settings)).handlers(),
         cors_config=_cors(settings),

@@ -58,6 +58,6 @@ if __name__ == "__main__":
         sys.exit("usage: python -m service.development.local_servers stop DIRECTORY")
     try:
         for what in stop_everything(Path(sys.argv[2])):
-            print(f"stopped {what}")  # noqa: T201 - said to the person who cleans
+            print(f"stopped {what}")
     except LocalServerFailed as failure:
         sys.exit(str(failure))

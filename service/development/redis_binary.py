@@ -79,4 +79,4 @@ def _extract(wheel: zipfile.ZipFile, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(fetch(Path(sys.argv[1])), flush=True)  # noqa: T201 - the installer shows this line
+    print(fetch(Path(sys.argv[1])), flush=True)

@@ -19,7 +19,6 @@ import httpx
 from events.stream import stream_name
 from service.audit.feed import Feed
 from service.commands.database import migrated
-from service.commands.policy import bootstrapped
 from service.commands.running import Running, announce, state_directory, withdraw
 from service.database import Database
 from service.development.authorization_server.serving import running as authorization_server
@@ -28,7 +27,7 @@ from service.development.local_servers import free_port
 from service.development.panel import panel
 from service.development.server_directory import secret
 from service.development.stores import Stores, open_stores
-from service.errors import Conflict, Misconfigured
+from service.errors import Misconfigured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,9 +53,7 @@ async def run(preferred_port: int) -> None:
     with open_stores(state, say) as stores:
         say("bringing the schema up to date")
         await migrated(stores.owner_url)
-        with contextlib.suppress(Conflict):
-            version = await bootstrapped(stores.owner_url, ROOT / "policies")
-            say(f"policies/ became version {version}")
+        await _first_policy(stores)
         port = _kept_port(state, "api", preferred_port)
         issuer = f"http://127.0.0.1:{_kept_port(state, 'sign-in', 8090)}"
         async with authorization_server(issuer, AUDIENCE, state / "authorization-server"):
@@ -155,6 +152,23 @@ async def _end(children: Mapping[str, asyncio.subprocess.Process]) -> None:
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
+
+
+async def _first_policy(stores: Stores) -> None:
+    """Load policies/ as version 1 unless there is a version: from then on the API is the only way."""
+    database = Database(stores.owner_url, size=1, name="up")
+    await database.open()
+    try:
+        async with database.connection() as connection:
+            # Whether any version was ever activated.
+            known = await connection.fetchval("SELECT EXISTS (SELECT FROM policy_head)")
+    finally:
+        await database.close()
+    if not known:
+        from service.commands.policy import bootstrapped  # noqa: PLC0415 — slow to load, and needed once
+
+        version = await bootstrapped(stores.owner_url, ROOT / "policies")
+        say(f"policies/ became version {version}")
 
 
 async def _stream(stores: Stores) -> str:

@@ -26,6 +26,7 @@ from litestar.openapi.spec import (
 )
 from litestar.response import Redirect
 
+from service import VERSION
 from service.web.documentation_page import page
 from service.web.documented_headers import described_headers
 from service.web.operations import SCOPES, SECURITY_SCHEME
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from litestar.handlers.http_handlers import HTTPRouteHandler
     from litestar.routes import BaseRoute
 
-VERSION: Final = "0.1.0"
 DOCUMENT_PATH, PAGE_PATH = "/openapi.json", "/docs"
 CACHEABLE: Final = "public, max-age=300"
 NO_ISSUER: Final = "https://issuer.example"

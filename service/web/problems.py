@@ -121,7 +121,7 @@ class Problems:
 def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> errors.TimewardenError:
     """Litestar's own exceptions as errors of our tree."""
     if isinstance(error, ValidationException):
-        return _invalid(error)
+        return _invalid(request, error)
     if isinstance(error, NotFoundException):
         return _NoSuchRoute()
     if isinstance(error, MethodNotAllowedException):
@@ -143,17 +143,26 @@ def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
     return found
 
 
-def _invalid(error: ValidationException) -> errors.TimewardenError:
+def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> errors.TimewardenError:
     found = []
+    called = {"data": "body", **_names_of_parameters(request)}
     for one in error.extra if isinstance(error.extra, list) else []:
         if isinstance(one, dict):
             where = str(one.get("source", "")).removeprefix("ParamType.").lower()
             name = str(one.get("key", "")) or "body"
+            name = called.get(name, name)
             path = name if where in {"", "body"} else f"{where}.{name}"
             found.append(errors.FieldError(path, _sentence(str(one.get("message", "is not valid")))))
     if not found:
         return errors.MalformedRequest(_sentence(str(error.detail)))
     return errors.InvalidField(*found)
+
+
+def _names_of_parameters(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """How callers spell the parameters that a handler's signature spells otherwise."""
+    signature = request.route_handler.parsed_fn_signature.parameters
+    spelled = ((name, getattr(field.kwarg_definition, "name", None)) for name, field in signature.items())
+    return {name: spelling for name, spelling in spelled if spelling}
 
 
 def _sentence(text: str) -> str:

@@ -16,8 +16,8 @@ import schemathesis
 from litestar import Litestar, get
 from litestar.params import FromQuery  # noqa: TC002 — Litestar reads handler signatures
 
+from service import VERSION
 from service.web.documentation import (
-    VERSION,
     content_security_policy,
     document_of,
     documentation_routes,
