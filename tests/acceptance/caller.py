@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from service.development.authorization_server import sign_in
 from service.development.people import CLIENTS, PEOPLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import httpx
 
     from service.commands.running import Running
 

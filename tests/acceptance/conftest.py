@@ -1,4 +1,4 @@
-"""One running service for all acceptance tests of a session, and its callers; crash tests start services of their own."""
+"""One running service for all acceptance tests of a session, and its callers; crash tests start their own."""
 
 from __future__ import annotations
 

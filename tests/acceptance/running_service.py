@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from service.development.local_servers import free_port
 from service.development.processes import spawn, wait_until
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +85,8 @@ class RunningService:
             death_signal=signal.SIGINT,
         )
         announced = wait_until(lambda: (self.state / FILE).exists() or up.poll() is not None, START_SECONDS)
-        assert announced and up.poll() is None, f"it did not start: {output.read_text()[-2000:]}"
+        assert announced, "nothing was announced in time"
+        assert up.poll() is None, f"it did not start: {output.read_text()[-2000:]}"
         self._addresses = Running(**json.loads((self.state / FILE).read_text(encoding="utf-8")))
 
     def stop(self) -> None:

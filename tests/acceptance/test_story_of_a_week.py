@@ -1,0 +1,247 @@
+"""A week from draft to approved, over HTTP with real tokens: what each person may do to it, and what they are told."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.acceptance.caller import SHEETS, draft, fresh_week, problem, submitted
+
+if TYPE_CHECKING:
+    from tests.acceptance.caller import Callers
+
+UNKNOWN = "0198c0de-0000-7000-8000-00000000dead"
+
+
+def path_of(sheet: dict[str, object], *rest: str) -> str:
+    return "/".join([SHEETS, str(sheet["id"]), *rest])
+
+
+async def test_a_week_goes_from_draft_to_approved(callers: Callers) -> None:
+    ana, mia = await callers("ana"), await callers("mia")
+    week = fresh_week()
+
+    made = await ana.post(SHEETS, {"period_start": week.isoformat(), "time_zone": "Europe/Berlin"})
+    assert made.status_code == 201
+    sheet = made.json()
+    assert made.headers["Location"] == path_of(sheet)
+    assert made.headers["ETag"] == '"1"'
+    assert (sheet["owner"], sheet["state"], sheet["minutes"]) == (await ana.me(), "draft", 0)
+    assert (sheet["period_start"], sheet["period_end"]) == (week.isoformat(), (week + timedelta(days=6)).isoformat())
+
+    monday = {"day": week.isoformat(), "project": "ATLAS", "minutes": 480, "note": "planning"}
+    added = await ana.post(path_of(sheet, "entries"), monday, if_match='"1"')
+    assert (added.status_code, added.headers["ETag"], added.json()["minutes"]) == (201, '"2"', 480)
+    entry = added.headers["Location"]
+    assert entry.startswith(path_of(sheet, "entries"))
+    replaced = await ana.put(entry, {**monday, "minutes": 450}, if_match='"2"')
+    assert (replaced.status_code, replaced.json()["minutes"]) == (200, 450)
+    tuesday = {"day": (week + timedelta(days=1)).isoformat(), "project": "BOREALIS", "minutes": 60}
+    second = await ana.post(path_of(sheet, "entries"), tuesday, if_match='"3"')
+    removed = await ana.delete(second.headers["Location"], if_match='"4"')
+    assert (removed.status_code, [one["project"] for one in removed.json()["entries"]]) == (200, ["ATLAS"])
+
+    handed = await ana.post(path_of(sheet, "submit"), if_match='"5"')
+    assert (handed.status_code, handed.json()["state"], handed.headers["ETag"]) == (200, "submitted", '"6"')
+    seen = await mia.get(path_of(sheet))
+    assert (seen.status_code, seen.headers["ETag"], seen.json()) == (200, '"6"', handed.json())
+    approved = await mia.post(path_of(sheet, "approve"), if_match=seen.headers["ETag"])
+    assert (approved.status_code, approved.json()["state"]) == (200, "approved")
+    assert (await ana.get(path_of(sheet))).json() == approved.json()
+
+
+async def test_a_manager_of_another_team_does_not_even_learn_of_a_week(callers: Callers) -> None:
+    sheet, max_ = (await submitted(await callers("ana"))).json(), await callers("max")
+
+    for action, body in (("approve", None), ("reject", {"reason": "no"}), ("reopen", {}), ("submit", None)):
+        real = await max_.post(path_of(sheet, action), body, if_match='"1"')
+        unknown = await max_.post(f"{SHEETS}/{UNKNOWN}/{action}", body, if_match='"1"')
+        assert problem(real, 404, "not-found")["detail"] == problem(unknown, 404, "not-found")["detail"]
+        assert real.json().keys() == unknown.json().keys()
+    problem(await max_.get(path_of(sheet)), 404, "not-found")
+    problem(await max_.delete(path_of(sheet), if_match='"3"'), 404, "not-found")
+
+
+async def test_an_employee_has_no_scope_to_approve_with(callers: Callers) -> None:
+    ana = await callers("ana")
+    sheet = (await submitted(ana)).json()
+
+    refused = await ana.post(path_of(sheet, "approve"), if_match='"3"')
+    assert problem(refused, 403, "insufficient-scope")["required_scope"] == ["approve:timesheets"]
+    unknown = await ana.post(f"{SHEETS}/{UNKNOWN}/approve", if_match='"3"')
+    assert problem(unknown, 403, "insufficient-scope")["detail"] == refused.json()["detail"]
+
+
+async def test_a_manager_does_not_approve_their_own_hours(callers: Callers) -> None:
+    mia = await callers("mia")
+    handed = await submitted(mia)
+
+    refused = await mia.post(path_of(handed.json(), "approve"), if_match=handed.headers["ETag"])
+    told = problem(refused, 403, "forbidden")
+    assert told["rules"] == ["never-own-hours"]
+    assert told["reasons"] == ["these are your own hours"]
+    logged = await (await callers("audrey")).decision(refused)
+    assert logged["record"]["rules"] == ["never-own-hours"]
+    assert logged["record"]["applied"] is False
+    dora = await callers("dora")
+    approved = await dora.post(path_of(handed.json(), "approve"), if_match=handed.headers["ETag"])
+    assert approved.json()["state"] == "approved"
+
+
+async def test_an_app_that_was_granted_reading_alone_creates_nothing(callers: Callers) -> None:
+    ana = await callers("ana", ["read:timesheets"])
+
+    refused = await ana.post(SHEETS, {"period_start": fresh_week().isoformat()})
+    assert problem(refused, 403, "insufficient-scope")["required_scope"] == ["create:timesheets"]
+    assert 'scope="create:timesheets"' in refused.headers["WWW-Authenticate"]
+    assert (await ana.get(SHEETS)).status_code == 200
+
+
+async def test_a_rejected_week_is_mended_and_handed_in_again(callers: Callers) -> None:
+    ana, mia = await callers("ana"), await callers("mia")
+    handed = await submitted(ana)
+    sheet = handed.json()
+
+    for body in ({}, {"reason": ""}, {"reason": None}):
+        refused = await mia.post(path_of(sheet, "reject"), body, if_match='"3"')
+        assert problem(refused, 422, "invalid-field")["fields"][0]["field"] == "reason"
+    rejected = await mia.post(path_of(sheet, "reject"), {"reason": "Friday is missing"}, if_match='"3"')
+    assert (rejected.json()["state"], rejected.json()["reason"]) == ("rejected", "Friday is missing")
+    assert (await ana.get(path_of(sheet))).json()["reason"] == "Friday is missing"
+    friday = {"day": sheet["period_end"], "project": "ATLAS", "minutes": 300}
+    mended = await ana.post(path_of(sheet, "entries"), friday, if_match='"4"')
+    assert mended.status_code == 201
+    again = await ana.post(path_of(sheet, "submit"), if_match=mended.headers["ETag"])
+    assert again.json()["state"] == "submitted"
+
+
+async def test_an_approval_is_taken_back_by_reopening(callers: Callers) -> None:
+    ana, mia = await callers("ana"), await callers("mia")
+    sheet = (await submitted(ana)).json()
+    assert (await mia.post(path_of(sheet, "approve"), if_match='"3"')).status_code == 200
+
+    problem(await ana.post(path_of(sheet, "reopen"), {}, if_match='"4"'), 403, "insufficient-scope")
+    reopened = await mia.post(path_of(sheet, "reopen"), {"reason": "wrong project"}, if_match='"4"')
+    assert (reopened.status_code, reopened.json()["state"]) == (200, "draft")
+
+
+async def test_a_submitted_week_is_withdrawn_and_a_draft_deleted(callers: Callers) -> None:
+    ana = await callers("ana")
+    sheet = (await submitted(ana)).json()
+
+    wrong = problem(await ana.delete(path_of(sheet), if_match='"3"'), 409, "wrong-state")
+    assert wrong["state"] == "submitted"
+    withdrawn = await ana.post(path_of(sheet, "withdraw"), if_match='"3"')
+    assert withdrawn.json()["state"] == "draft"
+    assert (await ana.delete(path_of(sheet), if_match='"4"')).status_code == 204
+    problem(await ana.get(path_of(sheet)), 404, "not-found")
+    again = await ana.post(SHEETS, {"period_start": sheet["period_start"]})
+    assert again.status_code == 201
+
+
+async def test_deleting_needs_a_scope_of_its_own(callers: Callers) -> None:
+    ana = await callers("ana")
+    sheet = (await draft(ana)).json()
+    writer = await callers("ana", ["read:timesheets", "create:timesheets"])
+
+    problem(await writer.delete(path_of(sheet), if_match='"2"'), 403, "insufficient-scope")
+    assert (await ana.get(path_of(sheet))).status_code == 200
+
+
+async def test_a_change_needs_the_version_that_was_seen(callers: Callers) -> None:
+    ana, mia = await callers("ana"), await callers("mia")
+    sheet = (await submitted(ana)).json()
+
+    problem(await mia.post(path_of(sheet, "approve")), 428, "precondition-required")
+    problem(await mia.post(path_of(sheet, "approve"), if_match='"2"'), 412, "precondition-failed")
+    problem(await mia.post(path_of(sheet, "approve"), if_match='W/"3"'), 412, "precondition-failed")
+    # The version goes before the state, so that nobody is told of a state that they have not seen.
+    problem(await ana.post(path_of(sheet, "submit"), if_match='"2"'), 412, "precondition-failed")
+    wrong = problem(await ana.post(path_of(sheet, "submit"), if_match='"3"'), 409, "wrong-state")
+    assert wrong["state"] == "submitted"
+    assert (await mia.get(path_of(sheet))).headers["ETag"] == '"3"'
+    assert (await mia.post(path_of(sheet, "approve"), if_match='"2", "3"')).status_code == 200
+
+
+async def test_a_refusal_for_the_version_is_recorded_as_allowed_and_not_applied(callers: Callers) -> None:
+    mia, audrey = await callers("mia"), await callers("audrey")
+    sheet = (await submitted(await callers("ana"))).json()
+
+    refused = await mia.post(path_of(sheet, "approve"), if_match='"2"')
+    record = (await audrey.decision(refused))["record"]
+    assert (record["outcome"], record["applied"]) == ("allow", False)
+
+
+async def test_the_same_week_is_opened_once(callers: Callers) -> None:
+    ana = await callers("ana")
+    body = {"period_start": fresh_week().isoformat()}
+
+    answers = await asyncio.gather(*(ana.post(SHEETS, body) for _ in range(6)))
+    assert sorted(one.status_code for one in answers) == [201, 409, 409, 409, 409, 409]
+    conflict = problem(next(one for one in answers if one.status_code == 409), 409, "conflict")
+    made = next(one for one in answers if one.status_code == 201)
+    assert conflict["timesheet"] == made.json()["id"]
+
+
+async def test_an_empty_week_is_not_handed_in(callers: Callers) -> None:
+    ana = await callers("ana")
+    made = await ana.post(SHEETS, {"period_start": fresh_week().isoformat()})
+
+    problem(await ana.post(path_of(made.json(), "submit"), if_match='"1"'), 409, "conflict")
+
+
+@pytest.mark.parametrize("round_", range(4))
+async def test_of_racing_approvals_one_is_applied(callers: Callers, round_: int) -> None:
+    handed = await submitted(await callers("ana"))
+    sheet = handed.json()
+    leads = [await callers("mia"), await callers("dora")]
+
+    answers = await asyncio.gather(
+        *(leads[turn % 2].post(path_of(sheet, "approve"), if_match='"3"') for turn in range(8))
+    )
+    statuses = sorted(one.status_code for one in answers)
+    assert statuses[0] == 200
+    assert set(statuses[1:]) <= {409, 412}
+    audrey = await callers("audrey")
+    applied = [(await audrey.decision(one))["record"]["applied"] for one in answers]
+    assert applied.count(True) == 1
+    assert applied[[one.status_code for one in answers].index(200)] is True
+
+
+async def test_approval_and_withdrawal_race_and_one_wins(callers: Callers) -> None:
+    ana, mia = await callers("ana"), await callers("mia")
+    sheet = (await submitted(ana)).json()
+
+    answers = await asyncio.gather(
+        mia.post(path_of(sheet, "approve"), if_match='"3"'), ana.post(path_of(sheet, "withdraw"), if_match='"3"')
+    )
+    won_with, lost_with = sorted(one.status_code for one in answers)
+    assert won_with == 200
+    assert lost_with in {409, 412}
+    won = next(one for one in answers if one.status_code == 200).json()
+    assert (await ana.get(path_of(sheet))).json() == won
+
+
+async def test_entries_that_race_with_one_version_add_one(callers: Callers) -> None:
+    ana = await callers("ana")
+    sheet = (await draft(ana)).json()
+    entry = {"day": sheet["period_start"], "project": "RACE", "minutes": 1}
+
+    answers = await asyncio.gather(*(ana.post(path_of(sheet, "entries"), entry, if_match='"2"') for _ in range(8)))
+    assert sorted(one.status_code for one in answers) == [201] + [412] * 7
+    assert len((await ana.get(path_of(sheet))).json()["entries"]) == 2
+
+
+async def test_a_day_has_no_more_minutes_than_a_day(callers: Callers) -> None:
+    ana = await callers("ana")
+    sheet = (await draft(ana, minutes=1440)).json()
+    entry = {"day": sheet["period_start"], "project": "MORE", "minutes": 1}
+
+    refused = problem(await ana.post(path_of(sheet, "entries"), entry, if_match='"2"'), 422, "invalid-field")
+    assert refused["fields"][0]["field"] == "minutes"
+    outside = {**entry, "day": "1999-12-31"}
+    refused = problem(await ana.post(path_of(sheet, "entries"), outside, if_match='"2"'), 422, "invalid-field")
+    assert refused["fields"][0]["field"] == "day"
