@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx
 import rich_click as click
@@ -40,7 +40,7 @@ class Caller:
             ) from error
         if answer.is_success:
             return answer.json() if answer.content else None
-        _refused(answer)
+        raise _refused(answer)
 
 
 def caller(person: str | None) -> Caller:
@@ -64,7 +64,7 @@ def _api() -> str:
         raise click.ClickException(f"{error} Or set {API_VARIABLE} to the API's address.") from error
 
 
-def _refused(answer: httpx.Response) -> NoReturn:
+def _refused(answer: httpx.Response) -> click.ClickException:
     try:
         problem = answer.json()
         lines = [f"{answer.status_code}: {problem['detail']}"]
@@ -72,4 +72,4 @@ def _refused(answer: httpx.Response) -> NoReturn:
         lines += [f"  {reason}" for reason in problem.get("reasons", [])[1:]]
     except (ValueError, KeyError, TypeError):
         lines = [f"{answer.status_code}: {answer.text[:300]}"]
-    raise click.ClickException("\n".join(lines))
+    return click.ClickException("\n".join(lines))

@@ -9,7 +9,7 @@ from litestar import Response, get
 
 from service.web.answers import answered
 from service.web.operations import operation
-from service.web.parameters import Asking
+from service.web.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
 
 if TYPE_CHECKING:
     from service.authorization.enforcement import Enforcement

@@ -74,7 +74,9 @@ def command_of(words: list[str]) -> click.Command:
             assert any(word in one.opts for one in found.params), word
         else:
             assert isinstance(found, click.Group), word
-            found = found.commands[word]
+            below = found.get_command(click.Context(found), word)
+            assert below is not None, word
+            found = below
     assert not isinstance(found, click.Group), words
     return found
 
