@@ -47,7 +47,7 @@ def of_decision(
             "action": request.action,
             "resource": _resource(request.resource),
             "principal": _whole_principal(ask.principal, seen.roles, seen.at),
-            "relations": sorted(seen.relations),
+            "relations": {name: name in seen.relations for name in sorted(seen.evaluated)},
             "facts": dict(request.facts),
             "policy": {"version": decision.version, "digest": decision.digest},
             "directory_revision": seen.directory_revision,

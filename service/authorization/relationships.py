@@ -6,7 +6,7 @@ read anew for every decision, after any lock was won, and never cached.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from service.errors import PolicyUnavailable
@@ -55,7 +55,7 @@ class KindFacts:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What one statement saw: the active version, the directory's revision, the asker's directory roles, the moment,
-    the row if there is one, the relations that hold and the row's facts."""
+    the row if there is one, the relations that hold, the row's facts, and which relations were looked at at all."""
 
     version: int
     directory_revision: int
@@ -64,6 +64,7 @@ class Seen:
     row: asyncpg.Record | None = None
     relations: frozenset[str] = frozenset()
     facts: Mapping[str, bool] = field(default_factory=dict)
+    evaluated: frozenset[str] = frozenset()
 
 
 def asker(principal: Principal) -> tuple[UUID | None, str | None]:
@@ -122,7 +123,7 @@ class Relationships:
             owner,
         )
         seen = _seen(row, facts, present=True)
-        return Seen(seen.version, seen.directory_revision, seen.at, seen.roles, None, seen.relations, seen.facts)
+        return replace(seen, row=None)
 
 
 def _columns(facts: KindFacts) -> str:
@@ -140,4 +141,5 @@ def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> See
     if not present:
         return Seen(*ambient)
     relations = frozenset(name for name in facts.relations if row[f"relation_{name}"] is True)
-    return Seen(*ambient, row, relations, {name: row[f"fact_{name}"] for name in facts.facts})
+    values = {name: row[f"fact_{name}"] for name in facts.facts}
+    return Seen(*ambient, row, relations, values, frozenset(facts.relations))
