@@ -1,0 +1,125 @@
+"""The README and the pages that it names say what the code does: settings, routes, errors, events, commands."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain, pairwise
+from pathlib import Path
+
+import pytest
+import rich_click as click
+
+from events.envelope import TYPES
+from service import errors
+from service.__main__ import timewarden
+from service.authorization.question import Reason
+from service.settings import Settings, variable
+from service.web.problems import status_of
+from tests.openapi_document import document
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+# Errors that stand for a family and are not answered by themselves.
+FAMILIES = {"bad-input", "unauthenticated", "denied", "not-applied", "try-later"}
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every table row of a page, without heads and rules."""
+    lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| ---")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def every_error() -> set[type[errors.TimewardenError]]:
+    """The tree as it is answered: our own module's and the web floor's."""
+    found, waiting = set(), [errors.TimewardenError]
+    while waiting:
+        one = waiting.pop()
+        if one.__module__ in {"service.errors", "service.web.problems"}:
+            found.add(one)
+        waiting += one.__subclasses__()
+    return found
+
+
+def test_every_setting_is_in_the_readme_with_its_default_and_meaning() -> None:
+    told = {row[0]: row[1:] for row in rows(README) if row[0].startswith("`TIMEWARDEN_")}
+    wanted = {}
+    for name, field in Settings.model_fields.items():
+        default = str(field.default)
+        wanted[f"`{variable(name)}`"] = [f"`{default}`" if default else "", field.description]
+    assert told == wanted
+
+
+def test_every_problem_is_on_the_page_of_errors_with_its_status() -> None:
+    told = {row[0].strip("`"): int(row[1]) for row in rows(PAGES["errors.md"]) if row[0].startswith("`")}
+    wanted = {one.slug: status_of(one) for one in every_error()}
+    alone = {slug: status for slug, status in wanted.items() if slug not in FAMILIES | {"misconfigured"}}
+    assert told == alone
+    assert all(f"`{slug}`" in PAGES["errors.md"] for slug in wanted)
+
+
+def test_every_event_is_on_the_page_of_events() -> None:
+    assert [row[0].strip("`") for row in rows(PAGES["events.md"]) if row[0].startswith("`")] == list(TYPES)
+
+
+def test_every_route_is_on_the_page_of_routes_with_scope_and_success() -> None:
+    told = {}
+    for route, scope, status in (row for row in rows(PAGES["api.md"]) if row[0].startswith("`")):
+        told[route.split("`")[1]] = (scope, status, "†" in route)
+    wanted = {}
+    for path, operations in document()["paths"].items():
+        for method, one in operations.items():
+            scopes = one["security"][0]["oauth"] if one.get("security") else ["public"]
+            success = next(status for status in one["responses"] if status.startswith("2"))
+            wanted[f"{method.upper()} {path}"] = (scopes[0] if scopes else "any", success, "428" in one["responses"])
+    assert told == wanted
+
+
+def test_every_make_target_is_in_the_readme() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE)
+    assert [one for one in targets if f"`{one}`" not in README] == []
+
+
+def test_every_reason_of_a_decision_is_on_the_auditors_page() -> None:
+    assert [str(one) for one in Reason if f"`{one}`" not in PAGES["auditor.md"]] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", *sorted(f"docs/{name}" for name in PAGES)])
+def test_every_command_that_a_page_names_exists(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    spans = re.findall(r"`(?:\.venv/bin/)?(timewarden [^`]+)`", text)
+    lines = [*spans, *chain.from_iterable(block.splitlines() for block in blocks)]
+    assert [line for line in lines if not _can_be_called(line)] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", *sorted(f"docs/{name}" for name in PAGES)])
+def test_every_link_leads_to_a_file(name: str) -> None:
+    page = ROOT / name
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    assert [one for one in links if "://" not in one and not (page.parent / one).exists()] == []
+
+
+def test_the_readme_names_every_page() -> None:
+    assert [name for name in PAGES if f"(docs/{name})" not in README] == []
+
+
+def test_the_drawing_of_the_floors_shows_every_floor() -> None:
+    drawing = README[README.index(" service/\n ┌") : README.index(" events/")]
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    layers = re.findall(r'^  "(service\..+)",$', project.split("name = ")[2], re.MULTILINE)
+    floors = [re.findall(r"service\.(\w+)", layer) for layer in layers]
+    places = [[drawing.index(name) for name in floor] for floor in floors if floor != ["errors"]]
+    assert all(max(above) < min(below) for above, below in pairwise(places))
+
+
+def _can_be_called(line: str) -> bool:
+    """Whether a line calls no command of ours, or one that exists, with options that it has."""
+    found = re.search(r"(?:^|\s|/bin/|\()timewarden ([a-z].*)", line)
+    words = found[1].replace(")", "").split() if found else []
+    command: click.Command | None = timewarden
+    while words and isinstance(command, click.Group):
+        command = command.get_command(click.Context(command), words.pop(0))
+    known = {option for one in command.params for option in one.opts} if command else set()
+    return command is not None and all(word in known for word in words if word.startswith("-"))
