@@ -19,7 +19,15 @@ from service.authorization.permit import Permit, grant
 from service.authorization.question import Reason, Verdict
 from service.authorization.refusal import refusal_of
 from service.authorization.visibility import Visibility, visible
-from service.errors import BadInput, Denied, NotApplied, PolicyUnavailable, TimewardenError
+from service.errors import (
+    BadInput,
+    Denied,
+    NotApplied,
+    PolicyRejected,
+    PolicyUnavailable,
+    StaleExpectation,
+    TimewardenError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -122,8 +130,9 @@ class Enforcement:
         """Lock, read facts, decide, change and record, in one transaction.
 
         `expect` judges the version that the caller has seen and raises NotApplied; `exclusively` keeps every other
-        change out meanwhile (activation of a policy). `work` may raise NotApplied, and Denied or BadInput
-        for what only the row can tell: the decision is recorded as not applied. Raises these and TryLater.
+        change out meanwhile (activation of a policy). `work` may raise NotApplied, PolicyRejected or StaleExpectation,
+        and Denied or BadInput for what only the row can tell: the decision is recorded as not applied. Raises these
+        and TryLater.
         """
 
         async def only(changes: Sequence[Change]) -> T:
@@ -170,7 +179,7 @@ class Enforcement:
                 return AnswerToAll(value, receipts[: len(decisions)])
             except _NotDone as stopped:
                 error = stopped.error
-            except (NotApplied, Denied, BadInput) as not_applied:
+            except (NotApplied, Denied, BadInput, PolicyRejected, StaleExpectation) as not_applied:
                 error = not_applied
             return await self._tell(ask, decisions, error, applied=False)
 

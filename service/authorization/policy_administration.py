@@ -14,7 +14,7 @@ from service.audit.record import Kind, Record
 from service.authorization import policy_versions
 from service.authorization.changes import Answer, Change, Target
 from service.authorization.decision_point import Resource
-from service.errors import Conflict, NotFound, PolicyUnavailable, StaleExpectation
+from service.errors import Conflict, NotFound, PolicyRejected, PolicyUnavailable, StaleExpectation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,14 +74,22 @@ class PolicyAdministration:
 
         answer = await self._enforcement.read(ask, KIND, "read", load)
         if answer.value is None:
-            raise NotFound("There is no such policy version")
+            missing = NotFound("There is no such policy version")
+            missing.decision = (str(answer.receipt.uid), answer.receipt.leaf)
+            raise missing
         return Answer(answer.value, answer.receipt)
 
     async def propose(self, ask: Ask, text: PolicyText, message: str) -> Answer[PolicyVersion]:
-        """Store a checked proposal under the next number; it decides nothing until it is activated."""
-        checked = False
+        """Store a checked proposal under the next number; it decides nothing until it is activated.
+
+        Raises PolicyRejected.
+        """
+        checked, refused = False, None
 
         async def work(change: Change) -> PolicyVersion:
+            # Whoever may propose is told what is wrong; that they were allowed to ask is on record then.
+            if refused is not None:
+                raise refused
             if not checked:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
             version = await policy_versions.insert(
@@ -102,8 +110,11 @@ class PolicyAdministration:
             return version
 
         if await self._enforcement.prospect(ask, KIND, "propose"):
-            await asyncio.to_thread(self._check, text, 0)
-            checked = True
+            try:
+                await asyncio.to_thread(self._check, text, 0)
+                checked = True
+            except PolicyRejected as error:
+                refused = error
         return await self._enforcement.change(ask, KIND, "propose", Target(), work)
 
     async def activate(self, ask: Ask, number: int, *, expected: int) -> Answer[PolicyVersion]:
@@ -116,6 +127,8 @@ class PolicyAdministration:
         async def work(change: Change) -> PolicyVersion:
             if change.seen.version != expected:
                 raise StaleExpectation(f"Version {change.seen.version} is active, not {expected}")
+            if refused is not None:
+                raise refused
             if snapshot is None:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
             if number == expected:
@@ -131,8 +144,16 @@ class PolicyAdministration:
             )
             return (await policy_versions.listed(change.connection, before=number + 1, limit=1))[0]
 
-        snapshot = await self._checked(number) if await self._enforcement.prospect(ask, KIND, "activate") else None
-        answer = await self._enforcement.change(ask, KIND, "activate", Target(id=str(number)), work, exclusively=True)
+        snapshot, refused = None, None
+        if await self._enforcement.prospect(ask, KIND, "activate"):
+            try:
+                snapshot = await self._checked(number)
+            except (NotFound, PolicyRejected) as error:
+                refused = error
+        # Only what can take effect may keep all other changes waiting, or any token could stop them.
+        answer = await self._enforcement.change(
+            ask, KIND, "activate", Target(id=str(number)), work, exclusively=snapshot is not None
+        )
         if snapshot is not None:
             self._versions.keep(snapshot)
         await self._versions.at(number)

@@ -147,7 +147,7 @@ async def listed(connection: Connection, *, before: int | None, limit: int) -> l
     # A page of versions; the primary key gives the order.
     rows = await connection.fetch(
         f"SELECT {COLUMNS}, number = (SELECT active FROM policy_head) AS active FROM policy_version"
-        " WHERE $1::int IS NULL OR number < $1 ORDER BY number DESC LIMIT $2",
+        " WHERE $1::bigint IS NULL OR number < $1 ORDER BY number DESC LIMIT $2",
         before,
         limit,
     )

@@ -1,0 +1,73 @@
+"""Steps of a policy's life on a real database: no answer without a record; without a right nobody is kept waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.authorization import policy_check, policy_versions
+from service.authorization.policy_administration import PolicyAdministration
+from service.errors import InsufficientScope, NotFound, PolicyRejected, StaleExpectation, TimewardenError
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from service.authorization.decision_record import Ask
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+SCOPES = frozenset({"read:policies", "write:policies"})
+
+
+def administration(house: House) -> PolicyAdministration:
+    return PolicyAdministration(house.enforcement, house.versions, policy_check.load)
+
+
+def author(house: House) -> Ask:
+    return house.ask("adam", scopes=SCOPES, roles=frozenset({"role:policy-author"}))
+
+
+async def recorded(house: House, error: TimewardenError) -> tuple[str, bool | None]:
+    """Outcome of the decision that the error names, and whether it was applied."""
+    assert error.decision is not None
+    row = await house.owner.fetchrow(
+        "SELECT outcome, applied, leaf FROM audit_record WHERE uid = $1::text::uuid", error.decision[0]
+    )
+    assert row is not None
+    assert row["leaf"].hex() == error.decision[1]
+    return row["outcome"], row["applied"]
+
+
+async def test_a_proposal_that_is_refused_for_its_texts_is_recorded(house: House) -> None:
+    bad = replace(shipped(), rules="p, allow, everybody\n")
+    with pytest.raises(PolicyRejected) as refused:
+        await administration(house).propose(author(house), bad, "A typing mistake")
+    assert await recorded(house, refused.value) == ("allow", False)
+    assert await house.count("policy_version") == 1
+
+
+async def test_an_activation_that_comes_to_nothing_is_recorded(house: House) -> None:
+    for number, expected, kind in ((1, 2, StaleExpectation), (7, 1, NotFound)):
+        with pytest.raises(kind) as refused:
+            await administration(house).activate(author(house), number, expected=expected)
+        assert await recorded(house, refused.value) == ("allow", False)
+
+
+async def test_a_version_that_does_not_exist_is_recorded_as_asked_for(house: House) -> None:
+    with pytest.raises(NotFound) as refused:
+        await administration(house).read(author(house), 7)
+    assert await recorded(house, refused.value) == ("allow", None)
+
+
+async def test_the_largest_number_is_a_version_that_does_not_exist(house: House) -> None:
+    with pytest.raises(NotFound):
+        await administration(house).read(author(house), 2_147_483_647)
+
+
+async def test_who_may_not_activate_waits_for_no_change_and_keeps_none_waiting(house: House) -> None:
+    async with house.requests.transaction() as somebodys_change:
+        await policy_versions.hold(somebodys_change)
+        with pytest.raises(InsufficientScope):
+            await asyncio.wait_for(administration(house).activate(house.ask("ana"), 1, expected=1), 2)
