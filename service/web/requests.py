@@ -13,6 +13,7 @@ import structlog
 from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
+from litestar.params import ParameterKwarg
 from uuid_utils.compat import uuid7
 
 from service.errors import BodyTooLarge, FieldError, HeadersTooLarge, InvalidField, UnsupportedMediaType
@@ -90,6 +91,8 @@ class RequestBounds(ASGIMiddleware):
         chunked = any(name == b"transfer-encoding" for name, _ in headers)
         if scope.get("method") in WITH_BODY and (chunked or (length.isdigit() and int(length) > 0)):
             kind = next((value for name, value in headers if name == b"content-type"), b"")
+            if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in headers):
+                raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding")
             if kind.split(b";")[0].strip().lower() not in {b"application/json", b""}:
                 raise UnsupportedMediaType("Send the body as application/json")
         await next_app(scope, receive, send)
@@ -97,8 +100,13 @@ class RequestBounds(ASGIMiddleware):
 
 async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     """A `before_request` hook: query parameters that the route does not take, or takes once, are refused by name."""
-    signature = request.route_handler.parsed_fn_signature.parameters
-    taken = {getattr(field.kwarg_definition, "name", None) or name for name, field in signature.items()}
+    route = request.route_handler
+    filled_otherwise = request.path_params.keys() | route.resolve_dependencies().keys()
+    taken = {
+        field.kwarg_definition.name or name
+        for name, field in route.parsed_fn_signature.parameters.items()
+        if isinstance(field.kwarg_definition, ParameterKwarg) and name not in filled_otherwise
+    }
     seen: set[str] = set()
     for name, _ in request.query_params.multi_items():
         if name not in taken:

@@ -51,8 +51,9 @@ class Caller:
             given["If-Match"] = if_match
         if content is not None:
             given.setdefault("Content-Type", "application/json")
-            return await self.http.request(method, path, content=content, params=params, headers=given)
-        return await self.http.request(method, path, json=body, params=params, headers=given)
+        # As bytes, so that headers may hold what they should not; empty parameters would cut the path's own query off.
+        written = [(name.encode(), value.encode()) for name, value in given.items()]
+        return await self.http.request(method, path, content=content, json=body, params=params or None, headers=written)
 
     async def get(self, path: str, **params: str | int) -> httpx.Response:
         return await self.send("GET", path, params=params)

@@ -1,0 +1,421 @@
+"""Bad input over HTTP: every answer is a problem document that names the field, and never a 500."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.acceptance.caller import SHEETS, draft, fields, fresh_week, problem
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+    from tests.acceptance.caller import Caller, Callers
+    from tests.acceptance.running_service import RunningService
+
+UNKNOWN = "0198c0de-0000-7000-8000-00000000dead"
+WEEK = '"period_start":"2026-11-23"'
+ENTRY = {"day": "2026-11-23", "project": "ATLAS", "minutes": 60}
+
+
+@pytest.fixture(autouse=True)
+async def _nothing_unexpected(service: RunningService) -> AsyncIterator[None]:
+    """No test here may leave an unexpected error in the service's log."""
+    before = service.log.stat().st_size
+    yield
+    with service.log.open("rb") as log:
+        log.seek(before)
+        assert b"unexpected error" not in log.read()
+
+
+async def raw(
+    caller: Caller, content: bytes, path: str = SHEETS, method: str = "POST", **headers: str
+) -> httpx.Response:
+    return await caller.send(method, path, content=content, headers=headers, if_match='"1"')
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"}",
+        b"{" + WEEK.encode() + b"} {}",
+        b"{'period_start': '2026-11-23'}",
+        b"\xef\xbb\xbf{" + WEEK.encode() + b"}",
+        b"\xff\xfe{}",
+        b'{"period_start":"2026-11-23","time_zone":"\\ud800"}',
+        b'{"period_start":NaN}',
+        b'{"period_start":Infinity}',
+        ("{" + WEEK + "}").encode("utf-16"),
+        b"\x00",
+        b"not json",
+    ],
+)
+async def test_a_body_that_is_no_json_is_malformed(callers: Callers, content: bytes) -> None:
+    problem(await raw(await callers("ana"), content), 400, "malformed-request")
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b"[]", "body"),
+        (b"null", "body"),
+        (b'"text"', "body"),
+        (b"7", "body"),
+        (b"{}", "period_start"),
+        (b'{"period_start":"\xff"}', "period_start"),
+        (b'{"period_start":null}', "period_start"),
+        (b'{"period_start":20261123}', "period_start"),
+        (b'{"period_start":["2026-11-23"]}', "period_start"),
+        (b'{"period_start":"2026-11-24"}', "period_start"),  # a Tuesday
+        (b'{"period_start":"2026-13-01"}', "period_start"),
+        (b'{"period_start":"2026-11-23T00:00:00Z"}', "period_start"),
+        (b'{"period_start":"0001-01-01"}', "period_start"),
+        (b'{"period_start":"9999-12-27"}', "period_start"),
+        (b'{"period_start":""}', "period_start"),
+        (b'{"period_start":"2026-11-23","time_zone":"Mars/Olympus"}', "time_zone"),
+        (b'{"period_start":"2026-11-23","time_zone":"../../etc/passwd"}', "time_zone"),
+        (b'{"period_start":"2026-11-23","time_zone":"UTC\\u0000"}', "time_zone"),
+        (b'{"period_start":"2026-11-23","time_zone":""}', "time_zone"),
+        (b'{"period_start":"2026-11-23","time_zone":null}', "time_zone"),
+        (b'{"period_start":"2026-11-23","owner":"' + UNKNOWN.encode() + b'"}', "owner"),
+        (b'{"period_start":"2026-11-23","state":"approved"}', "state"),
+        (b'{"period_start":"2026-11-23","period_start":"2026-11-30"}', "period_start"),
+        (b'{"period_start":"2026-11-23","__proto__":{}}', "__proto__"),
+        (b'{"' + b"x" * 5000 + b'":1}', "x" * 200),
+        (b'{"deep":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "deep"),
+        (b'{"deep":' + b'{"a":' * 40_000 + b"1" + b"}" * 40_000 + b"}", "deep"),
+    ],
+)
+async def test_a_wrong_field_is_named(callers: Callers, content: bytes, field: str) -> None:
+    assert fields(await raw(await callers("ana"), content)) == [field]
+
+
+async def test_a_missing_body_is_told(callers: Callers) -> None:
+    answer = await (await callers("ana")).post(SHEETS)
+
+    assert fields(answer) == ["body"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"minutes": 0}, "minutes"),
+        ({"minutes": -1}, "minutes"),
+        ({"minutes": 1441}, "minutes"),
+        ({"minutes": 7.5}, "minutes"),
+        ({"minutes": "60"}, "minutes"),
+        ({"minutes": True}, "minutes"),
+        ({"minutes": None}, "minutes"),
+        ({"minutes": 10**30}, "minutes"),
+        ({"minutes": 10**4000}, "minutes"),
+        ({"minutes": [60]}, "minutes"),
+        ({"project": ""}, "project"),
+        ({"project": "x" * 41}, "project"),
+        ({"project": "a/b"}, "project"),
+        ({"project": "\u202eATLAS"}, "project"),
+        ({"project": 7}, "project"),
+        ({"note": "x" * 501}, "note"),
+        ({"note": "a\u0000b"}, "note"),
+        ({"note": "a\u001bb"}, "note"),
+        ({"note": ""}, "note"),
+        ({"note": {"a": 1}}, "note"),
+        ({"day": "23.11.2026"}, "day"),
+        ({"id": UNKNOWN}, "id"),
+        ({"uploader": "payroll-import"}, "uploader"),
+    ],
+)
+async def test_a_wrong_entry_is_told_by_field_and_changes_nothing(
+    callers: Callers, change: dict[str, object], field: str
+) -> None:
+    ana = await callers("ana")
+    made = await ana.post(SHEETS, {"period_start": fresh_week().isoformat()})
+    path = f"{SHEETS}/{made.json()['id']}"
+    entry = {**ENTRY, "day": made.json()["period_start"], **change}
+
+    assert fields(await ana.post(f"{path}/entries", entry, if_match='"1"')) == [field]
+    after = await ana.get(path)
+    assert (after.json(), after.headers["ETag"]) == (made.json(), '"1"')
+
+
+async def test_text_of_any_script_is_kept_as_it_was_sent(callers: Callers) -> None:
+    ana = await callers("ana")
+    made = await ana.post(SHEETS, {"period_start": fresh_week().isoformat()})
+    note = "Räumung 東京 🗼 \u200f\u2028' OR 1=1 -- <script>"
+    entry = {**ENTRY, "day": made.json()["period_start"], "note": note}
+
+    added = await ana.post(f"{SHEETS}/{made.json()['id']}/entries", entry, if_match='"1"')
+    assert added.json()["entries"][0]["note"] == note
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "text/plain",
+        "application/xml",
+        "application/x-www-form-urlencoded",
+        "application/msgpack",
+        "multipart/form-data",
+        "*/*",
+    ],
+)
+async def test_another_media_type_is_refused(callers: Callers, kind: str) -> None:
+    answer = await raw(await callers("ana"), b"{" + WEEK.encode() + b"}", **{"Content-Type": kind})
+
+    problem(answer, 415, "unsupported-media-type")
+
+
+async def test_a_packed_body_is_refused(callers: Callers) -> None:
+    packed = gzip.compress(b"{" + WEEK.encode() + b"}")
+
+    answer = await raw(await callers("ana"), packed, **{"Content-Encoding": "gzip"})
+    problem(answer, 415, "unsupported-media-type")
+
+
+async def test_a_body_that_says_it_is_too_large_is_refused(callers: Callers) -> None:
+    problem(await raw(await callers("ana"), b" " * 262_145), 413, "body-too-large")
+
+
+async def test_a_body_that_grows_too_large_is_refused(callers: Callers) -> None:
+    async def growing() -> AsyncIterator[bytes]:
+        for _ in range(16):
+            yield b" " * 16_384
+        yield b" "
+
+    ana = await callers("ana")
+    headers = {"Authorization": f"Bearer {ana.token}", "Content-Type": "application/json"}
+    answer = await ana.http.post(SHEETS, content=growing(), headers=headers)
+    problem(answer, 413, "body-too-large")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "1",
+        "me",
+        "0",
+        "%00",
+        "..",
+        "0198c0de00007000800000000000dead",
+        "{" + UNKNOWN + "}",
+        "urn:uuid:" + UNKNOWN,
+        "é",
+        "a" * 300,
+    ],
+)
+@pytest.mark.parametrize("rest", ["", "/submit", "/entries"])
+async def test_a_malformed_id_is_named(callers: Callers, wrong: str, rest: str) -> None:
+    ana = await callers("ana")
+    path = f"{SHEETS}/{wrong}{rest}"
+
+    answer = await (
+        ana.get(path) if not rest else ana.post(path, ENTRY if rest == "/entries" else None, if_match='"1"')
+    )
+    if wrong == "..":  # the client itself resolves it away
+        assert answer.status_code in {200, 404, 405}
+        return
+    assert fields(answer) == ["path.timesheet_id"]
+
+
+@pytest.mark.parametrize(
+    ("who", "method", "path", "field"),
+    [
+        ("ana", "DELETE", f"{SHEETS}/{UNKNOWN}/entries/7", "path.entry_id"),
+        ("audrey", "GET", "/v1/decisions/7", "path.decision_id"),
+        ("paula", "GET", "/v1/policies/versions/zero", "path.number"),
+        ("paula", "GET", "/v1/policies/versions/0", "path.number"),
+        ("paula", "GET", "/v1/policies/versions/-1", "path.number"),
+        ("paula", "GET", "/v1/policies/versions/99999999999", "path.number"),
+        ("adam", "DELETE", "/v1/people/7/roles/auditor", "path.person_id"),
+        ("adam", "POST", "/v1/memberships/7/end", "path.membership_id"),
+        ("adam", "POST", "/v1/importer-grants/7/end", "path.grant_id"),
+        ("audrey", "GET", "/v1/decisions?subject=ana", "query.subject"),
+        ("audrey", "GET", "/v1/decisions?since=yesterday", "query.since"),
+        ("audrey", "GET", "/v1/decisions?since=2026-11-23T09:00:00", "query.since"),
+        ("audrey", "GET", "/v1/decisions?outcome=maybe", "query.outcome"),
+        ("audrey", "GET", "/v1/decisions?policy_version=x", "query.policy_version"),
+        ("audrey", "GET", "/v1/decisions?action=%00", "query.action"),
+        ("audrey", "GET", "/v1/decisions?since=2026-11-24T09:00:00Z&until=2026-11-23T09:00:00Z", "query.until"),
+        ("ana", "GET", f"{SHEETS}?surprise=1", "query.surprise"),
+        ("ana", "GET", f"{SHEETS}?sheet_state=draft", "query.sheet_state"),
+        ("ana", "GET", f"{SHEETS}?limit=1&limit=2", "query.limit"),
+        ("ana", "GET", "/v1/me?verbose", "query.verbose"),
+        ("ana", "GET", f"{SHEETS}?ask=1", "query.ask"),
+        ("ana", "GET", "/health/live?ask=1", "query.ask"),
+    ],
+)
+async def test_a_wrong_parameter_is_named(callers: Callers, who: str, method: str, path: str, field: str) -> None:
+    assert fields(await (await callers(who)).send(method, path, if_match='"1"')) == [field]
+
+
+@pytest.mark.parametrize(
+    "tag", ["7", "'7'", '"7', '7"', '"7"x', '""7""', '"é"', '"7",,', "W/7", 'w/"7"', "*,*", '"' + "7" * 600 + '"']
+)
+async def test_a_malformed_if_match_is_told(callers: Callers, tag: str) -> None:
+    ana = await callers("ana")
+    sheet = (await draft(ana)).json()["id"]
+
+    answer = await ana.send("POST", f"{SHEETS}/{sheet}/submit", headers={"If-Match": tag})
+    assert "If-Match" in problem(answer, 400, "malformed-request")["detail"]
+    assert (await ana.get(f"{SHEETS}/{sheet}")).headers["ETag"] == '"2"'
+
+
+@pytest.mark.parametrize("tag", ['""', '"0"', '"-1"', '"999999999999999999999"', 'W/"2"', '"two"', '"02"', '"2 "'])
+async def test_a_tag_that_names_no_version_of_this_sheet_does_not_fit(callers: Callers, tag: str) -> None:
+    ana = await callers("ana")
+    sheet = (await draft(ana)).json()["id"]
+
+    answer = await ana.post(f"{SHEETS}/{sheet}/submit", if_match=tag)
+    assert answer.status_code in {400, 412}, answer.text
+
+
+async def test_headers_that_are_too_large_are_refused(callers: Callers) -> None:
+    ana = await callers("ana")
+
+    problem(await ana.send("GET", "/v1/me", headers={"X-Much": "x" * 40_000}), 431, "headers-too-large")
+    problem(await ana.get("/v1/me?" + "x" * 9_000), 431, "headers-too-large")
+
+
+async def test_credentials_are_given_once_and_in_the_header(callers: Callers) -> None:
+    ana = await callers("ana")
+    twice = [("Authorization", f"Bearer {ana.token}"), ("Authorization", f"Bearer {ana.token}")]
+
+    answer = await ana.http.get("/v1/me", headers=twice)
+    problem(answer, 400, "malformed-request")
+    assert 'error="invalid_request"' in answer.headers["WWW-Authenticate"]
+    in_query = await ana.http.get("/v1/me", params={"access_token": ana.token or ""})
+    problem(in_query, 400, "malformed-request")
+    both = await ana.get("/v1/me", access_token=ana.token or "")
+    problem(both, 400, "malformed-request")
+    assert ana.token not in both.text
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Bearer", "Basic YTpi", "bearer  x", "Bearer a b", "Bearer ü", "Token x", "", "Bearer " + "a" * 20_000],
+)
+async def test_an_authorization_header_that_holds_no_token_is_told(callers: Callers, value: str) -> None:
+    header = {"Authorization": value}
+
+    answer = await callers.nobody().send("GET", "/v1/me", headers=header)
+    assert answer.status_code in {400, 401}, answer.text
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PATCH", SHEETS, {"GET", "POST"}),
+        ("DELETE", SHEETS, {"GET", "POST"}),
+        ("PUT", f"{SHEETS}/{UNKNOWN}", {"GET", "DELETE"}),
+        ("GET", f"{SHEETS}/{UNKNOWN}/submit", {"POST"}),
+        ("POST", "/v1/me", {"GET"}),
+        ("POST", "/v1/decisions", {"GET"}),
+        ("POST", "/health/live", {"GET"}),
+        ("DELETE", "/openapi.json", {"GET"}),
+        ("TRACE", "/v1/me", {"GET"}),
+    ],
+)
+async def test_another_method_is_answered_with_those_that_are_allowed(
+    callers: Callers, method: str, path: str, allow: set[str]
+) -> None:
+    answer = await (await callers("ana")).send(method, path)
+
+    problem(answer, 405, "method-not-allowed")
+    told = {one.strip() for one in answer.headers["Allow"].split(",")}
+    assert allow <= told <= allow | {"OPTIONS", "HEAD"}
+
+
+@pytest.mark.parametrize("path", [SHEETS, "/v1/me", f"{SHEETS}/{UNKNOWN}/approve", "/health/live", "/nowhere"])
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])
+async def test_head_and_options_tell_nothing_and_break_nothing(callers: Callers, method: str, path: str) -> None:
+    answer = await callers.nobody().send(method, path)
+
+    assert answer.status_code < 500
+    assert answer.headers["X-Request-Id"]
+    assert "Decision-Id" not in answer.headers
+
+
+@pytest.mark.parametrize("given", ["abc-1.2_3", "0198c0de-4f2a"])
+async def test_a_short_request_id_is_kept(callers: Callers, given: str) -> None:
+    answer = await callers.nobody().send("GET", "/v1/me", headers={"X-Request-Id": given})
+
+    assert answer.headers["X-Request-Id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 65, 'a"b', "ä", "{}"])
+async def test_a_strange_request_id_is_replaced(callers: Callers, given: str) -> None:
+    header = {"X-Request-Id": given}
+
+    answer = await callers.nobody().send("GET", "/v1/me", headers=header)
+    assert answer.headers["X-Request-Id"] != header["X-Request-Id"]
+    assert answer.headers["X-Request-Id"].isascii()
+
+
+DIRECTORY: list[tuple[str, dict[str, Any], str]] = [
+    ("/v1/people", {"display_name": "a\u0000b"}, "display_name"),
+    ("/v1/people", {"display_name": ""}, "display_name"),
+    ("/v1/people", {"display_name": "x" * 201}, "display_name"),
+    ("/v1/people", {"email": "a\u0000@b"}, "email"),
+    ("/v1/people", {"links": [{"issuer": "https://i.example", "subject": ""}]}, "links[0].subject"),
+    ("/v1/people", {"links": [{"issuer": "", "subject": "s"}]}, "links[0].issuer"),
+    ("/v1/people", {"links": [{"issuer": "i\u0000", "subject": "s"}]}, "links[0].issuer"),
+    ("/v1/people", {"links": [{"issuer": "https://i.example"}]}, "links[0].subject"),
+    ("/v1/teams", {"name": ""}, "name"),
+    ("/v1/teams", {"name": "a\u0000b"}, "name"),
+    ("/v1/teams", {"name": "Atlas 2", "parent": "Atlas"}, "parent"),
+    ("/v1/memberships", {"person": UNKNOWN, "team": UNKNOWN, "part": "owner"}, "part"),
+    ("/v1/memberships", {"person": "ana", "team": UNKNOWN, "part": "lead"}, "person"),
+    (
+        "/v1/memberships",
+        {"person": UNKNOWN, "team": UNKNOWN, "part": "lead", "valid_from": "2026-11-23T09:00:00"},
+        "valid_from",
+    ),
+    (
+        "/v1/memberships",
+        {
+            "person": UNKNOWN,
+            "team": UNKNOWN,
+            "part": "lead",
+            "valid_from": "2026-11-23T09:00:00Z",
+            "valid_to": "2026-11-22T09:00:00Z",
+        },
+        "valid_to",
+    ),
+    ("/v1/importer-grants", {"client": "", "team": UNKNOWN}, "client"),
+    ("/v1/importer-grants", {"client": "a\u0000b", "team": UNKNOWN}, "client"),
+    (f"/v1/people/{UNKNOWN}/roles", {"role": "no such role!"}, "role"),
+    (f"/v1/people/{UNKNOWN}/roles", {"role": ""}, "role"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "field"), DIRECTORY)
+async def test_wrong_directory_data_are_named(callers: Callers, path: str, body: dict[str, Any], field: str) -> None:
+    assert fields(await (await callers("adam")).post(path, body)) == [field]
+
+
+@pytest.mark.parametrize("path", ["/v1/teams", "/v1/memberships", "/v1/importer-grants"])
+async def test_an_unknown_team_or_person_is_not_found(callers: Callers, path: str) -> None:
+    body: dict[str, dict[str, object]] = {
+        "/v1/teams": {"name": "Lost", "parent": UNKNOWN},
+        "/v1/memberships": {"person": UNKNOWN, "team": UNKNOWN, "part": "lead"},
+        "/v1/importer-grants": {"client": "lost-job", "team": UNKNOWN},
+    }
+    answer = await (await callers("adam")).post(path, body[path])
+
+    assert answer.status_code in {404, 409, 422}, answer.text
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+
+
+async def test_bodies_that_say_one_thing_twice_are_refused_at_any_depth(callers: Callers) -> None:
+    job = await callers("payroll-import")
+    row = json.dumps({**ENTRY, "owner": UNKNOWN, "external_ref": "a"})[:-1] + ', "minutes": 61}'
+
+    answer = await job.send("POST", "/v1/uploads", content=f'{{"rows": [{row}]}}'.encode())
+    assert fields(answer) == ["minutes"]
