@@ -169,6 +169,9 @@ class Enforcement:
                         decisions.append(decision)
                         if error is not None:
                             refusals[index] = error
+                        # The same holds for every other target, and a stranger's one request is one record.
+                        if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
+                            break
                     if refusals:
                         raise _NotDone(denied(refusals) if denied else next(iter(refusals.values())))
                     changes = [Change(ask, one, grant(one), connection) for one in decisions]
@@ -266,10 +269,11 @@ class Enforcement:
         applied: bool | None,
         kind: Kind = Kind.DECISION,
     ) -> NoReturn:
-        """Record decisions that led to nothing, in a commit of their own, then raise."""
+        """Record decisions that led to nothing, in a commit of their own, then raise, naming the first that denied."""
         if decisions:
             receipts = await self._log.append([of_decision(ask, one, applied=applied, kind=kind) for one in decisions])
-            error.decision = (str(receipts[0].uid), receipts[0].leaf)
+            told = receipts[next((place for place, one in enumerate(decisions) if not one.allowed), 0)]
+            error.decision = (str(told.uid), told.leaf)
         raise error
 
 

@@ -191,3 +191,20 @@ async def test_hours_that_a_client_uploaded_are_not_approved_by_it(house: House)
         await house.timesheets.approve(
             house.machine(scopes=frozenset({"approve:timesheets"})), made.timesheet, anything
         )
+
+
+async def test_a_refused_upload_names_a_decision_that_refused_it(house: House) -> None:
+    granted, not_granted = house.people["carl"], house.people["adam"]
+    assert granted < not_granted
+    with pytest.raises(Forbidden) as refused:
+        await upload(house, row(granted), row(not_granted))
+    assert refused.value.decision is not None
+    assert await house.count(f"audit_record WHERE uid = '{refused.value.decision[0]}' AND outcome = 'deny'") == 1
+
+
+async def test_a_token_without_the_scope_writes_one_record_however_many_rows_it_sends(house: House) -> None:
+    rows = [row(uuid4()) for _ in range(100)]
+    before = await house.count("audit_record")
+    with pytest.raises(InsufficientScope):
+        await house.uploads.upload(house.machine(scopes=frozenset()), rows)
+    assert await house.count("audit_record") == before + 1
