@@ -1,0 +1,125 @@
+"""The demo tells its story again and again, starts what it needs, and fails by name of the step that goes otherwise."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from service.development.demo.cast import NotAsTold
+from service.development.demo.story import play
+from service.development.demo.transcript import Transcript
+from tests.acceptance.running_service import ROOT, RunningService
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.acceptance.caller import Callers
+
+STEPS = 15
+
+
+class Disturbed(Transcript):
+    """A transcript that does something as soon as the step with this title begins."""
+
+    def __init__(self, title: str, do: Callable[[], object]) -> None:
+        super().__init__(as_json=True)
+        self._title = title
+        self._do = do
+
+    def step(self, title: str) -> None:
+        super().step(title)
+        if title.startswith(self._title):
+            self._do()
+
+
+def demo(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`timewarden demo`, as somebody would call it beside the service of this state directory."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+    return subprocess.run(
+        [sys.executable, "-m", "service", "demo", *arguments],
+        cwd=ROOT,
+        env={**environment, "TIMEWARDEN_STATE": str(state)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+
+
+def requests(transcript: Transcript) -> list[str]:
+    """The request lines of a transcript so far."""
+    told: list[Any] = [one for step in transcript.steps for one in step.told]
+    return [one["request"][0] for one in told if "request" in one]
+
+
+def test_the_demo_can_be_told_twice(service: RunningService) -> None:
+    for _ in range(2):
+        told = demo(service.state)
+        assert told.returncode == 0, told.stdout[-3000:] + told.stderr
+        assert f"Everything went as told: {STEPS} steps" in told.stdout
+        assert max(len(line.rstrip()) for line in told.stdout.splitlines()) <= 80
+
+
+def test_the_demo_can_be_told_to_machines(service: RunningService) -> None:
+    told = json.loads(demo(service.state, "--json").stdout)
+    assert told["ok"] is True
+    assert told["failed"] is None
+    assert len(told["steps"]) == STEPS
+    assert told["seconds"] < 15
+
+
+def test_the_policy_of_before_decides_after_the_demo(service: RunningService) -> None:
+    def active() -> int:
+        return int(httpx.get(f"{service.addresses.api}/health/ready", trust_env=False).json()["policy_version"])
+
+    before = active()
+    assert demo(service.state).returncode == 0
+    assert active() == before
+
+
+async def test_the_demo_fails_at_the_step_that_somebody_spoils(service: RunningService, callers: Callers) -> None:
+    mia = await callers("mia")
+
+    def reject() -> None:
+        submit = next(one for one in requests(transcript) if one.endswith("/submit"))
+        path = submit.removeprefix("POST ").replace("/submit", "/reject")
+        headers = {"Authorization": f"Bearer {mia.token}", "If-Match": '"4"'}
+        body = {"reason": "A word with you first"}
+        answer = httpx.post(service.addresses.api + path, headers=headers, json=body, trust_env=False)
+        assert answer.status_code == 200, answer.text
+
+    transcript = Disturbed("Mia leads Ana's team", reject)
+    with pytest.raises(NotAsTold, match=r"Step 7, “Mia leads Ana's team.*answered 4(09|12), not 200"):
+        await play(service.addresses, service.state, transcript)
+
+
+async def test_the_demo_starts_what_it_needs_stops_it_and_fails_when_the_service_dies(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    told = demo(state)
+    assert told.returncode == 0, told.stdout[-3000:] + told.stderr
+    assert not (state / "running.json").exists()
+
+    service = RunningService(state)
+    service.start()
+    transcript = Disturbed("Mia is a manager", service.kill)
+    with pytest.raises(NotAsTold, match=r"Step 6, “Mia is a manager.*ConnectError"):
+        await play(service.addresses, state, transcript)
+
+    failed = demo_of_a_dead_service(state)
+    assert failed.returncode == 1
+    assert "Step 1" in failed.stderr
+
+
+def demo_of_a_dead_service(state: Path) -> subprocess.CompletedProcess[str]:
+    """The demo beside a file that names a living process, us, but addresses where nothing answers."""
+    file = state / "running.json"
+    named = {**json.loads(file.read_text(encoding="utf-8")), "pid": os.getpid()}
+    file.write_text(json.dumps(named), encoding="utf-8")
+    return demo(state)
