@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import traceback
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from litestar import Litestar
@@ -63,6 +64,8 @@ if TYPE_CHECKING:
 
 # A part of the keeper that said nothing for this many seconds does not run.
 SILENT_AFTER = 15.0
+# A log line tells of this many errors that came of one another.
+LONGEST_CHAIN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +222,8 @@ def issuer_of(settings: Settings) -> Issuer:
 def configure_log_lines(level: str) -> None:
     """JSON log lines on standard error, the standard library's included; never a traceback with values."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    logging.basicConfig(level=max(number, logging.INFO), stream=sys.stderr, format="%(message)s", force=True)
+    logging.basicConfig(level=max(number, logging.INFO), stream=sys.stderr, force=True)
+    logging.getLogger().handlers[0].setFormatter(_Lines("%(message)s"))
     for noisy in ("httpx", "httpcore", "asyncio", "casbin"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     structlog.configure(
@@ -227,13 +231,28 @@ def configure_log_lines(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(lambda found: _Lines().formatException(found)),
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+class _Lines(logging.Formatter):
+    """Traces by kind and place of each error: their own sentences may hold values, such as the subject of a token."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 — the standard library's name
+        told: list[str] = []
+        error: BaseException | None = ei[1]
+        while error is not None and len(told) < LONGEST_CHAIN:
+            places = (
+                f"{one.filename} line {one.lineno} in {one.name}" for one in traceback.extract_tb(error.__traceback__)
+            )
+            told.append("\n  ".join((type(error).__qualname__, *places)))
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return "\nafter ".join(told)
 
 
 def _metadata_url(settings: Settings) -> str | None:
