@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from service.fields import Fields
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from uuid import UUID
 
 LONGEST_NAME = 200
@@ -19,6 +19,8 @@ LONGEST_ADDRESS = 320
 LONGEST_CLIENT = 255
 LONGEST_LINK = 255
 MOST_LINKS = 10
+# Within these every time can be written in UTC, whatever its offset; the ends themselves stand for infinity in drivers.
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
@@ -130,6 +132,8 @@ def check_grant(validity: Validity, *, client: str | None = None, role: str | No
     for name, time in (("valid_from", validity.valid_from), ("valid_to", validity.valid_to)):
         if time is not None and time.tzinfo is None:
             fields.wrong(name, "must have a time zone")
+        elif time is not None and not EARLIEST <= time < LATEST:
+            fields.wrong(name, f"must lie between the years {EARLIEST.year} and {LATEST.year}")
     fields.refuse()
     if validity.valid_from is not None and validity.valid_to is not None and validity.valid_to <= validity.valid_from:
         fields.wrong("valid_to", "must be after valid_from")

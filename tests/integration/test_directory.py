@@ -142,6 +142,15 @@ WRONG: list[tuple[str, Callable[[House, Directory], Awaitable[object]]]] = [
         "valid_from",
         lambda h, d: d.give_role(h.administrator(), h.people["ana"], "auditor", Validity(datetime(2026, 3, 2))),  # noqa: DTZ001  # the point
     ),
+    *(
+        (
+            "valid_from",
+            lambda h, d, moment=moment: d.give_role(
+                h.administrator(), h.people["ana"], "auditor", Validity(datetime.fromisoformat(moment))
+            ),
+        )
+        for moment in ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59-14:00")
+    ),
 ]
 
 
