@@ -1,0 +1,41 @@
+"""What policy authors do over HTTP: put texts forward, let a version decide, and go back. Owns no state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import httpx
+
+    from service.authorization.policy_file import PolicyText
+    from tests.acceptance.caller import Caller
+
+VERSIONS = "/v1/policies/versions"
+
+
+def proposal(text: PolicyText, message: str = "why not") -> dict[str, Any]:
+    """The body of a proposal."""
+    return {
+        "message": message,
+        "model": text.model,
+        "rules": text.rules,
+        "vocabulary": text.vocabulary,
+        "cases": dict(text.cases),
+    }
+
+
+async def proposed(author: Caller, text: PolicyText) -> int:
+    """Put a policy forward that must be taken; its number."""
+    answer = await author.post(VERSIONS, proposal(text))
+    assert answer.status_code == 201, answer.text
+    return int(answer.json()["number"])
+
+
+async def active(author: Caller) -> int:
+    """The version that decides."""
+    return int((await author.get("/v1/me")).json()["policy_version"])
+
+
+async def activate(author: Caller, number: int, expected: int) -> httpx.Response:
+    """Ask that a version decides from now on."""
+    return await author.post(f"{VERSIONS}/{number}/activate", {"expected_active": expected})
