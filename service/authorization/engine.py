@@ -19,7 +19,7 @@ from service.authorization import casbin_functions, policy_model
 from service.authorization.laws import law_words
 from service.authorization.matching import matches, words_for
 from service.authorization.policy_fence import fence, row
-from service.authorization.question import ANY, ANYONE, NO_STATE, Effect, Question, Reason, Verdict
+from service.authorization.question import ANY, ANYONE, MOST_NAMED, NO_STATE, Effect, Question, Reason, Verdict
 from service.errors import Complaint, PolicyRejected
 
 if TYPE_CHECKING:
@@ -159,8 +159,8 @@ class Snapshot:
         if allowed is not (bool(allowed_by) and not denied_by):
             return self._failed(question, "casbin and our own reading of the rules disagree")
         if allowed:
-            return Verdict(allowed=True, reason=Reason.ALLOWED, rules=allowed_by)
-        return Verdict(allowed=False, reason=Reason.DENY_RULE, rules=denied_by) if denied_by else _NO_RULE
+            return Verdict(allowed=True, reason=Reason.ALLOWED, rules=allowed_by[:MOST_NAMED])
+        return Verdict(allowed=False, reason=Reason.DENY_RULE, rules=denied_by[:MOST_NAMED]) if denied_by else _NO_RULE
 
     def _unfit(self, question: Question) -> str | None:
         """Why this question must not reach casbin; a string in place of a set would turn `in` into a substring test."""

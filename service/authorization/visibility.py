@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.matching import words_for
-from service.authorization.question import ANY, Effect
+from service.authorization.question import ANY, MOST_NAMED, Effect
 from service.authorization.relationships import asker, bound
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _KEY: Final = object()
 
 class Visibility:
     """A condition about a row `r`, for a WHERE clause. `$1` and `$2` in it are `parameters`; the caller's own start at
-    $3. `rules` are the names of the rules that can show a row. Made by `visible` alone."""
+    $3. `rules` are names of the rules that can show a row, as in a Verdict. Made by `visible` alone."""
 
     __slots__ = ("action", "condition", "kind", "parameters", "rules")
 
@@ -58,7 +58,7 @@ def visible(snapshot: Snapshot, question: Question, principal: Principal, facts:
     condition = "(" + (" OR ".join(sql for _, sql in shown) or "false") + ")"
     if hidden:
         condition += " AND NOT (" + " OR ".join(hidden) + ")"
-    return Visibility(question, condition, asker(principal), tuple(name for name, _ in shown), _KEY)
+    return Visibility(question, condition, asker(principal), tuple(name for name, _ in shown[:MOST_NAMED]), _KEY)
 
 
 def _rule(rule: Rule, question: Question, facts: KindFacts) -> str | None:

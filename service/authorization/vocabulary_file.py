@@ -26,6 +26,8 @@ ANSWERS = frozenset({"yes", "no", "unknown"})
 LONGEST_SENTENCE = 300
 FEW = 12
 OLDEST_SIGN_IN = 31 * 24 * 3600
+# Every record tells of every fact.
+MOST_REQUEST_FACTS = 50
 _TOML_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)$")
 
 
@@ -101,6 +103,8 @@ class _Reader:
                 )
             else:
                 thresholds[name] = age
+        if len(thresholds) > MOST_REQUEST_FACTS:
+            self._complain(("request", "facts"), f"There are more than {MOST_REQUEST_FACTS} facts with a max_age")
         known = known_words.REQUEST_FACTS | thresholds.keys()
         return self._answers(request, ("request", "facts"), known, extra={"max_age"}), thresholds
 

@@ -71,3 +71,17 @@ async def test_who_may_not_activate_waits_for_no_change_and_keeps_none_waiting(h
         await policy_versions.hold(somebodys_change)
         with pytest.raises(InsufficientScope):
             await asyncio.wait_for(administration(house).activate(house.ask("ana"), 1, expected=1), 2)
+
+
+async def test_a_version_whose_rules_all_apply_at_once_can_still_be_recorded_and_left(house: House) -> None:
+    many = [f"g, role:policy-author, role:r{number}" for number in range(900)]
+    many += [
+        f"p, allow, role:r{number}, activate, any, policy, write:policies, always, {'long-name-' * 7}{number}"
+        for number in range(900)
+    ]
+    text = replace(shipped(), rules="\n".join([shipped().rules, *many, ""]), cases={})
+    steps = administration(house)
+    proposed = (await steps.propose(author(house), text, "Every role may")).value
+    await steps.activate(author(house), proposed.number, expected=1)
+    back = await steps.activate(author(house), 1, expected=proposed.number)
+    assert back.value.number == 1
