@@ -53,6 +53,11 @@ def demo(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def active_version(service: RunningService) -> int:
+    """The policy version that decides now."""
+    return int(httpx.get(f"{service.addresses.api}/health/ready", trust_env=False).json()["policy_version"])
+
+
 def requests(transcript: Transcript) -> list[str]:
     """The request lines of a transcript so far."""
     told: list[Any] = [one for step in transcript.steps for one in step.told]
@@ -76,12 +81,9 @@ def test_the_demo_can_be_told_to_machines(service: RunningService) -> None:
 
 
 def test_the_policy_of_before_decides_after_the_demo(service: RunningService) -> None:
-    def active() -> int:
-        return int(httpx.get(f"{service.addresses.api}/health/ready", trust_env=False).json()["policy_version"])
-
-    before = active()
+    before = active_version(service)
     assert demo(service.state).returncode == 0
-    assert active() == before
+    assert active_version(service) == before
 
 
 async def test_the_demo_fails_at_the_step_that_somebody_spoils(service: RunningService, callers: Callers) -> None:
@@ -98,6 +100,19 @@ async def test_the_demo_fails_at_the_step_that_somebody_spoils(service: RunningS
     transcript = Disturbed("Mia leads Ana's team", reject)
     with pytest.raises(NotAsTold, match=r"Step 7, “Mia leads Ana's team.*answered 4(09|12), not 200"):
         await play(service.addresses, service.state, transcript)
+
+
+async def test_a_policy_left_behind_by_a_killed_demo_is_rolled_back_by_the_next(service: RunningService) -> None:
+    def die() -> None:
+        raise InterruptedError
+
+    before = active_version(service)
+    with pytest.raises(NotAsTold, match=r"Step 14, “Paula rolls back.*InterruptedError"):
+        await play(service.addresses, service.state, Disturbed("Paula rolls back", die))
+    assert active_version(service) > before
+    told = demo(service.state)
+    assert told.returncode == 0, told.stdout[-3000:] + told.stderr
+    assert active_version(service) == before
 
 
 async def test_the_demo_starts_what_it_needs_stops_it_and_fails_when_the_service_dies(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ NOT_OURS = ("TIMEWARDEN_", "MAKE", "MFLAGS", "ARGS")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Commands to paste, and the lines that the README shows below them (`...` stands for anything)."""
+    """Commands to paste, and the lines shown below them, broken where it reads best (`...` stands for anything)."""
 
     commands: str
     shown: tuple[str, ...]

@@ -60,4 +60,5 @@ def _row(record: dict[str, Any], names: dict[str, str]) -> tuple[str, ...]:
 def _sealed(body: Any) -> str:
     record = body["record"]
     relations = ", ".join(name for name, holds in record["relations"].items() if holds)
-    return f"relations: {relations}; policy version {record['policy']['version']}; log position {body['position']}"
+    position = "not sealed yet" if body["position"] is None else f"log position {body['position']}"
+    return f"relations: {relations}; policy version {record['policy']['version']}; {position}"

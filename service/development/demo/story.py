@@ -42,6 +42,7 @@ async def _steps(stage: Stage) -> None:
     stage.transcript.step("The service runs")
     stage.transcript.say(f"API {stage.house.api}, sign-in {stage.house.issuer}")
     since, position = datetime.now(UTC), await published.last_position(stage)
+    await policy_change.undo_what_a_killed_demo_left(stage)
     await hours.ana_grants_little(stage)
     ana, sheet, seen = await hours.ana_hands_in_a_week(stage)
     await hours.the_wrong_people_do_not_approve(stage, ana, sheet, seen)
