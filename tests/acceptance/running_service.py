@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 # What tells our processes apart, on their command lines.
-SERVE, KEEP, POSTGRES, REDIS = "-m service serve", "-m service keep", "/postgres -D", "redis-server"
+UP, SERVE, KEEP = "-m service up", "-m service serve", "-m service keep"
+POSTGRES, REDIS = "/postgres -D", "redis-server"
 START_SECONDS = 90.0
 
 
@@ -102,6 +103,15 @@ class RunningService:
         assert not (self.state / FILE).exists()
         self._up = None
 
+    def end(self) -> None:
+        """Ctrl-C, unless it has ended by itself for want of a part. It must leave nothing behind."""
+        assert self._up is not None
+        mine = self.processes()
+        self._up.send_signal(signal.SIGINT)
+        self._up.wait(40)
+        assert wait_until(lambda: not any(one.alive for one in mine), 1), [one.line for one in mine if one.alive]
+        self._up = None
+
     def processes(self, mark: str = "") -> list[Process]:
         """Our processes whose command line holds the mark: `up` and all that descend from it."""
         assert self._up is not None
@@ -112,17 +122,20 @@ class RunningService:
         return [one for one in every if one.pid in mine and mark in one.line]
 
     def kill(self, *marks: str) -> None:
-        """SIGKILL for what carries one of the marks, and for their children, at once; without marks for everything."""
+        """SIGKILL for what carries one of the marks, and for its children, at once; without marks for everything."""
         every = self.processes()
         chosen = {one.pid for one in every if not marks or any(mark in one.line for mark in marks)}
         while more := {one.pid for one in every if one.parent in chosen} - chosen:
             chosen |= more
-        victims = [one for one in every if one.pid in chosen]
+        self.kill_these([one for one in every if one.pid in chosen])
+        if not marks:
+            self._up = None
+
+    def kill_these(self, victims: list[Process]) -> None:
+        """SIGKILL for these and nothing else."""
         for one in victims:
             one.send(signal.SIGKILL)
         assert wait_until(lambda: self._reaped() and not any(one.alive for one in victims), 15)
-        if not marks:
-            self._up = None
 
     def wait_ready(self, seconds: float = 20.0) -> None:
         """Wait until the API can decide and record."""

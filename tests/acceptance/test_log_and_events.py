@@ -1,0 +1,217 @@
+"""The decision log and the events of what tests did here: found by every filter, sealed soon, in order, ids only."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from events.envelope import PREFIX
+from events.stream import FIELD, open_redis, position_of
+from service.development.people import PEOPLE
+from tests.acceptance.caller import SHEETS, draft, problem, submitted
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from redis.asyncio import Redis
+
+    from tests.acceptance.caller import Caller, Callers
+    from tests.acceptance.running_service import RunningService
+
+DECISIONS = "/v1/decisions"
+# What people wrote or are called: none of it may stand in a record or an event.
+PRIVATE = ("a secret errand", "Friday is missing", "dev|ana", "Ana Lima", "Mia Novak", "ana@example.com")
+
+
+@pytest.fixture
+async def redis(service: RunningService) -> AsyncIterator[Redis]:
+    client = open_redis(service.addresses.redis_url)
+    yield client
+    await client.aclose()
+
+
+async def found(audrey: Caller, **filters: str) -> list[dict[str, Any]]:
+    """The first page of a search."""
+    answer = await audrey.get(DECISIONS, limit=200, **filters)
+    assert answer.status_code == 200, answer.text
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return items
+
+
+async def events_of(redis: Redis, stream: str, subject: str, count: int) -> list[dict[str, Any]]:
+    """The events about one subject in the order of the stream, once there are so many."""
+    for _ in range(100):
+        entries = await redis.xrange(stream)
+        told = [{**json.loads(fields[FIELD]), "at": position_of(entry)} for entry, fields in entries]
+        about = [one for one in told if one["subject"] == subject]
+        if len(about) >= count:
+            return about
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"only {len(about)} of {count} events came")
+
+
+async def test_decisions_are_found_by_each_filter(callers: Callers) -> None:
+    ana, mia, audrey = await callers("ana"), await callers("mia"), await callers("audrey")
+    anas, mias = await ana.me(), await mia.me()
+    since = datetime.now(UTC)
+    handed = await submitted(ana)
+    sheet = handed.json()["id"]
+    refused = await ana.post(f"{SHEETS}/{sheet}/approve", if_match='"3"')
+    listed = await mia.get(SHEETS, state="submitted", limit=200)
+    approved = await mia.post(f"{SHEETS}/{sheet}/approve", if_match='"3"')
+    until = datetime.now(UTC)
+
+    span = {"since": since.isoformat(), "until": until.isoformat()}
+    about = await found(audrey, resource=sheet)
+    ids = [one["id"] for one in about]
+    # Newest first; the list that returned the sheet is among them.
+    assert ids[:4] == [one.headers["Decision-Id"] for one in (approved, listed, refused, handed)]
+    assert sheet in about[1]["record"]["returned"]
+    by_person = await found(audrey, subject=mias, **span)
+    assert {one["id"] for one in by_person} == {listed.headers["Decision-Id"], approved.headers["Decision-Id"]}
+    denied = await found(audrey, outcome="deny", subject=anas, **span)
+    assert [one["id"] for one in denied] == [refused.headers["Decision-Id"]]
+    assert [one["id"] for one in await found(audrey, action="approve", outcome="allow", **span)] == [
+        approved.headers["Decision-Id"]
+    ]
+    assert {one["record"]["action"] for one in await found(audrey, action="submit")} == {"submit"}
+    assert approved.headers["Decision-Id"] in {one["id"] for one in await found(audrey, rule="approve-team")}
+    assert {one["record"]["principal"]["client"] for one in await found(audrey, client="timesheets-cli")} == {
+        "timesheets-cli"
+    }
+    assert await found(audrey, since=until.isoformat(), subject=anas) == []
+    assert await found(audrey, policy_version="2147483647") == []
+    assert await found(audrey, resource="no-such-thing") == []
+
+
+async def test_pages_of_the_log_are_complete(callers: Callers) -> None:
+    ana, audrey = await callers("ana"), await callers("audrey")
+    since = datetime.now(UTC).isoformat()
+    sent = [(await ana.get("/v1/me")).headers["Decision-Id"] for _ in range(7)]
+
+    ids: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = (await audrey.get(DECISIONS, limit=3, subject=await ana.me(), since=since, **cursor)).json()
+        ids += [one["id"] for one in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    # Asking for one's own id is a decision too, and came first each time; what was sent before stays in order.
+    assert [one for one in ids if one in sent] == sent[::-1]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("who", ["ana", "mia", "paula", "adam", "payroll-import"])
+async def test_only_auditors_read_the_log(callers: Callers, who: str) -> None:
+    caller, audrey = await callers(who), await callers("audrey")
+    own = (await caller.get("/v1/me")).headers["Decision-Id"]
+
+    for path in (DECISIONS, f"{DECISIONS}/{own}"):
+        refused = await caller.get(path)
+        assert refused.status_code == 403
+        assert (await audrey.decision(refused))["record"]["outcome"] == "deny"
+
+
+async def test_reading_the_log_is_recorded_with_what_was_read(callers: Callers) -> None:
+    ana, audrey = await callers("ana"), await callers("audrey")
+    decision = (await ana.get("/v1/me")).headers["Decision-Id"]
+
+    single = await audrey.get(f"{DECISIONS}/{decision}")
+    listing = await audrey.get(DECISIONS, subject=await ana.me(), limit=5)
+    for answer in (single, listing):
+        logged = await audrey.decision(answer)
+        assert logged["kind"] == "access"
+        assert logged["record"]["principal"]["person"] == await audrey.me()
+    assert (await audrey.decision(single))["record"]["returned"] == [decision]
+    assert (await audrey.decision(listing))["record"]["returned"] == [one["id"] for one in listing.json()["items"]]
+
+
+async def test_an_unknown_decision_is_not_found(callers: Callers) -> None:
+    audrey = await callers("audrey")
+
+    problem(await audrey.get(f"{DECISIONS}/0198c0de-0000-7000-8000-00000000dead"), 404, "not-found")
+
+
+async def test_a_decision_is_sealed_within_a_second_and_keeps_its_leaf(callers: Callers) -> None:
+    ana, audrey = await callers("ana"), await callers("audrey")
+    answers = [await ana.get("/v1/me") for _ in range(3)]
+
+    await asyncio.sleep(1)
+    logged = [await audrey.decision(one) for one in answers]
+    positions = [one["position"] for one in logged]
+    assert positions == sorted(set(positions))
+    assert [one["leaf"] for one in logged] == [one.headers["Decision-Leaf"] for one in answers]
+
+
+async def test_the_events_of_a_story_come_in_order(callers: Callers, service: RunningService, redis: Redis) -> None:
+    ana, mia = await callers("ana"), await callers("mia")
+    sheet = (await submitted(ana)).json()["id"]
+    path = f"{SHEETS}/{sheet}"
+    await ana.get(path)
+    await mia.post(f"{path}/approve", if_match='"2"')
+    await mia.post(f"{path}/reject", {"reason": "Friday is missing"}, if_match='"3"')
+    await ana.post(f"{path}/submit", if_match='"4"')
+    await mia.post(f"{path}/approve", if_match='"5"')
+    await mia.post(f"{path}/reopen", {}, if_match='"6"')
+    assert (await ana.delete(path, if_match='"7"')).status_code == 204
+
+    told = await events_of(redis, service.addresses.stream, sheet, 8)
+    assert [one["type"].removeprefix(f"{PREFIX}timesheet.") for one in told] == [
+        "created",
+        "edited",
+        "submitted",
+        "rejected",
+        "submitted",
+        "approved",
+        "reopened",
+        "deleted",
+    ]
+    positions = [one["at"] for one in told]
+    assert positions == sorted(set(positions))
+    assert [int(one["sequence"]) for one in told] == positions
+    assert len({one["id"] for one in told}) == len(told)
+
+
+async def test_events_of_the_policy_and_the_directory_are_published(
+    callers: Callers, service: RunningService, redis: Redis
+) -> None:
+    adam = await callers("adam")
+    person = (await adam.post("/v1/people", {"display_name": "Ana Lima", "email": "ana@example.com"})).json()["id"]
+
+    told = await events_of(redis, service.addresses.stream, person, 1)
+    assert told[0]["type"] == f"{PREFIX}directory.changed"
+
+
+async def test_records_and_events_hold_ids_and_never_what_people_wrote(
+    callers: Callers, service: RunningService, redis: Redis
+) -> None:
+    ana, mia, audrey = await callers("ana"), await callers("mia"), await callers("audrey")
+    sheet = (await submitted(ana)).json()["id"]
+    await mia.post(f"{SHEETS}/{sheet}/reject", {"reason": "Friday is missing"}, if_match='"3"')
+    await (await callers("adam")).post("/v1/people", {"display_name": "Ana Lima", "email": "ana@example.com"})
+    await events_of(redis, service.addresses.stream, sheet, 4)
+
+    stream = b"".join(fields[FIELD] for _, fields in await redis.xrange(service.addresses.stream))
+    records = json.dumps([one["record"] for one in await found(audrey)], ensure_ascii=False)
+    private = (*PRIVATE, *(one.subject for one in PEOPLE.values()), *(one.name for one in PEOPLE.values()))
+    for text in private:
+        assert text.encode() not in stream, text
+        assert text not in records, text
+    assert (ana.token or "?")[-40:] not in records
+    assert sheet in records
+
+
+async def test_the_log_of_the_process_holds_no_secrets(callers: Callers, service: RunningService) -> None:
+    ana = await callers("ana")
+    await draft(ana)
+    await callers.bearer_of("eyJhbGciOiJub25lIn0.e30.").get("/v1/me")
+    await ana.get("/v1/me", access_token=ana.token or "")
+
+    written = service.log.read_text(encoding="utf-8")
+    for secret in ("a secret errand", "eyJhbGciOi", "dev|ana", (ana.token or "?")[-40:], "access_token="):
+        assert secret not in written, secret
