@@ -55,11 +55,13 @@ IMPORTER = f"""
         WHERE over.client_id = :client AND {_now("over")})))
 """
 
-# The person entered or submitted hours that are not their own; or the client uploaded them.
+# The person entered or submitted hours that are not their own; or the client uploaded them, or some of them before
+# another client did: the sheet names the last, each entry its own.
 ACTED_FOR_OWNER = """
     ((:person IS NOT NULL AND r.owner_id IS DISTINCT FROM :person
       AND (r.last_editor IS NOT DISTINCT FROM :person OR r.submitter IS NOT DISTINCT FROM :person))
-     OR (:client IS NOT NULL AND r.uploader IS NOT DISTINCT FROM :client))
+     OR (:client IS NOT NULL AND (r.uploader IS NOT DISTINCT FROM :client
+         OR EXISTS (SELECT FROM entry AS e WHERE e.timesheet_id = r.id AND e.uploader = :client))))
 """
 
 TIMESHEET_FACTS = KindFacts(

@@ -189,7 +189,8 @@ def approve(sheet: Timesheet, by: By) -> Timesheet:
     """Accept it. Raises WrongState, and Forbidden for whoever owns, last edited, submitted or uploaded it, whatever any
     policy says."""
     acted = by.person is not None and by.person in {sheet.owner, sheet.last_editor, sheet.submitter}
-    if acted or (by.client is not None and by.client == sheet.uploader) or by == By():
+    uploaders = {sheet.uploader, *(one.uploader for one in sheet.entries)}
+    if acted or (by.client is not None and by.client in uploaders) or by == By():
         raise Forbidden(["nobody approves hours that are their own, or that they entered or submitted"])
     return _moved(sheet, "approve")
 

@@ -124,6 +124,16 @@ async def test_the_client_that_uploaded_acted_for_the_owner(house: House, sheet:
     assert await who(house, "acted_for_owner", sheet) == set()
 
 
+async def test_a_client_whose_upload_another_followed_acted_for_the_owner_all_the_same(
+    house: House, sheet: UUID
+) -> None:
+    await house.owner.execute("UPDATE entry SET uploader = 'payroll-import'")
+    await house.owner.execute("UPDATE timesheet SET uploader = 'another-client'")
+    for client in ("payroll-import", "another-client"):
+        assert await holds(house, "acted_for_owner", sheet, None, client)
+    assert not await holds(house, "acted_for_owner", sheet, None, "a-third-client")
+
+
 @pytest.mark.parametrize("word", WORDS)
 async def test_every_word_is_true_or_false_whatever_is_null(house: House, sheet: UUID, word: str) -> None:
     filled = ("NULL", f"'{house.people['mia']}'")
