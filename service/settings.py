@@ -25,7 +25,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     environment: Literal["production", "development"] = Field(
-        default="production", description="`development` allows plain http on loopback and a cursor key made at start"
+        default="production", description="`development` allows plain http on loopback"
     )
     database_url: str = Field(
         default="",
