@@ -170,7 +170,7 @@ class Enforcement:
                         if error is not None:
                             refusals[index] = error
                         # The same holds for every other target, and a stranger's one request is one record.
-                        if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
+                        if not snapshot.could_allow(kind, action, ask.principal.scopes):
                             break
                     if refusals:
                         raise _NotDone(denied(refusals) if denied else next(iter(refusals.values())))

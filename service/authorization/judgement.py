@@ -29,11 +29,12 @@ NO_ROW = Verdict(allowed=False, reason=Reason.UNKNOWN_RESOURCE)
 
 
 def decided(snapshot: Snapshot, ask: Ask, action: str, resource: Resource, seen: Seen) -> Decision:
-    """The decision; without any scope that could help it says so, whatever else is missing."""
+    """The decision; when only another scope could help it says so, whatever else is missing."""
     decision = decide(snapshot, uuid7(), access_request(snapshot, ask.principal, action, resource, seen))
     if decision.allowed or snapshot.could_allow(resource.kind, action, ask.principal.scopes):
         return decision
-    return replace(decision, verdict=NO_SCOPE)
+    # Where no rule allows it at all, a challenge that asks for a scope would send the caller round in circles.
+    return replace(decision, verdict=NO_SCOPE) if snapshot.scopes_for(resource.kind, action) else decision
 
 
 def judged(snapshot: Snapshot, decision: Decision, *, missing: bool, expect: Expect | None = None) -> Refused | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
 from service.authorization import policy_check, policy_versions
 from service.authorization.policy_administration import PolicyAdministration
-from service.errors import InsufficientScope, NotFound, PolicyRejected, StaleExpectation, TimewardenError
-from tests.policy_forge import shipped
+from service.errors import Forbidden, InsufficientScope, NotFound, PolicyRejected, StaleExpectation, TimewardenError
+from tests.integration.house import MONDAY, anything
+from tests.policy_forge import shipped, without_rule
 
 if TYPE_CHECKING:
     from service.authorization.decision_record import Ask
@@ -85,3 +87,18 @@ async def test_a_version_whose_rules_all_apply_at_once_can_still_be_recorded_and
     await steps.activate(author(house), proposed.number, expected=1)
     back = await steps.activate(author(house), 1, expected=proposed.number)
     assert back.value.number == 1
+
+
+async def test_what_no_rule_allows_asks_for_no_scope_and_tells_nothing_of_ids(house: House) -> None:
+    steps = administration(house)
+    for name, number in (("delete-own", 2), ("directory-manage", 3)):
+        await steps.propose(author(house), without_rule(name), "Nobody may")
+        await steps.activate(author(house), number, expected=number - 1)
+        if number == 2:
+            sheet, ana = (await house.timesheets.create(house.ask("ana"), MONDAY, "UTC")).value, house.ask("ana")
+            for known_or_not in (sheet.id, uuid4()):
+                with pytest.raises(NotFound):
+                    await house.timesheets.delete(ana, known_or_not, anything)
+    with pytest.raises(Forbidden) as refused:
+        await house.directory.add_team(house.administrator(), "north")
+    assert await recorded(house, refused.value) == ("deny", False)
