@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import asyncpg
 
@@ -30,6 +30,8 @@ PASSING = (
     asyncpg.LockNotAvailableError,
     asyncpg.TransactionRollbackError,
     asyncpg.InterfaceError,
+    # What asyncpg says of a connection that was lost between two of its steps.
+    asyncpg.InternalClientError,
     asyncpg.ReadOnlySQLTransactionError,
     OSError,
     TimeoutError,
@@ -92,17 +94,33 @@ class Database:
         if self._pool is None:
             raise DatabaseUnavailable(cause="the pool is not open")
         try:
-            async with self._pool.acquire(timeout=self._timeout) as connection:
+            async with self._pool.acquire(timeout=self._timeout) as connection, _cut_when_silent(connection):
                 yield connection
         except PASSING as error:
             raise DatabaseUnavailable(cause=f"{self._name}: {type(error).__name__}") from error
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """A READ COMMITTED transaction: commits when the block ends, rolls back when it raises.
+    async def transaction(self, *, snapshot: bool = False) -> AsyncIterator[Connection]:
+        """A READ COMMITTED transaction: commits when the block ends, rolls back when it raises. A `snapshot` is for
+        reading alone, and all of its statements see one moment (REPEATABLE READ).
 
         When the connection is lost during COMMIT the outcome is unknown; the caller sees DatabaseUnavailable, whose
         sentence asks to look the resource up before repeating.
         """
-        async with self.connection() as connection, connection.transaction():
+        isolation: Literal["repeatable_read"] | None = "repeatable_read" if snapshot else None
+        async with (
+            self.connection() as connection,
+            connection.transaction(isolation=isolation, readonly=snapshot),
+            _cut_when_silent(connection),
+        ):
             yield connection
+
+
+@asynccontextmanager
+async def _cut_when_silent(connection: Connection) -> AsyncIterator[None]:
+    """Give a connection up whose server fell silent: to cancel, to roll back or to reset would each wait once more."""
+    try:
+        yield
+    except TimeoutError:
+        connection.terminate()
+        raise

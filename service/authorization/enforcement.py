@@ -95,10 +95,7 @@ class Enforcement:
         and its ids; roles, policy and rows are seen as of one moment. Raises Denied when no rule could show any row."""
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
-            async with (
-                self._database.connection() as connection,
-                connection.transaction(isolation="repeatable_read", readonly=True),
-            ):
+            async with self._database.transaction(snapshot=True) as connection:
                 seen = await self._see(connection, snapshot, ask, (kind, action), None)
                 decision = decided(snapshot, ask, action, Resource(kind), seen)
                 if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:

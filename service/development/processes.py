@@ -77,7 +77,7 @@ def spawn(
             cwd=directory,
             env=dict(environment),
             start_new_session=True,
-            preexec_fn=_die_with_parent(death_signal),  # noqa: PLW1509 - only from the main thread
+            preexec_fn=die_with_parent(death_signal),  # noqa: PLW1509 - only from the main thread
             **account.arguments(),
         )
     with contextlib.suppress(BrokenPipeError), process.stdin or contextlib.nullcontext() as pipe:
@@ -86,7 +86,8 @@ def spawn(
     return process
 
 
-def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
+def die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
+    """What a child runs before its program, so that the kernel signals it when we die; None where that cannot be."""
     # The kernel watches the thread that forked, not the process; only the main thread lives as long as we do.
     if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
         return None

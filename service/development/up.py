@@ -25,6 +25,7 @@ from service.development.authorization_server.serving import running as authoriz
 from service.development.demo_directory import fill
 from service.development.local_servers import free_port
 from service.development.panel import panel
+from service.development.processes import die_with_parent
 from service.development.server_directory import secret
 from service.development.stores import Stores, open_stores
 from service.errors import Misconfigured
@@ -107,6 +108,7 @@ async def _child(command: str, variables: Mapping[str, str], log: int) -> asynci
         stdout=log,
         stderr=log,
         start_new_session=True,
+        preexec_fn=die_with_parent(signal.SIGTERM),
     )
 
 
@@ -150,8 +152,10 @@ async def _end(children: Mapping[str, asyncio.subprocess.Process]) -> None:
         try:
             await asyncio.wait_for(child.wait(), 10)
         except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            say(f"process {child.pid} does not end by itself")
+        # Its session is its own: whatever is left of it, such as a worker whose leader was killed, ends here.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
 
 
 async def _first_policy(stores: Stores) -> None:

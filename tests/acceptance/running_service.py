@@ -20,6 +20,7 @@ import httpx
 from service.commands.running import FILE, Running
 from service.development.local_servers import free_port
 from service.development.processes import spawn, wait_until
+from service.development.server_directory import remember_port
 
 if TYPE_CHECKING:
     import subprocess
@@ -60,6 +61,9 @@ class RunningService:
     def __init__(self, state: Path) -> None:
         self.state = state
         self.port = free_port(0)
+        # Ports that nobody else prefers: after a restart the addresses in tokens must still be ours.
+        for name in ("sign-in", "postgres", "redis"):
+            remember_port(state, name, free_port(0))
         self._up: subprocess.Popen[bytes] | None = None
         self._addresses: Running | None = None
 
@@ -67,6 +71,11 @@ class RunningService:
     def addresses(self) -> Running:
         assert self._addresses is not None, "the service was not started"
         return self._addresses
+
+    @property
+    def started(self) -> bool:
+        """Whether `up` runs."""
+        return self._up is not None and self._up.poll() is None
 
     @property
     def log(self) -> Path:
