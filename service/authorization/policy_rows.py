@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 FILE = "policy.csv"
 MOST_ROWS = 10_000
+# Following them takes a time that grows with their third power: a second or two for a chain of so many.
+MOST_LINKS = 1_000
 LONGEST_ROW = 1_000
 MOST_COMPLAINTS = 100
 ALWAYS = "always"
@@ -76,6 +78,9 @@ def read(text: str, vocabulary: Vocabulary) -> Rows:
     if not rows.rules and not rows.complaints:
         rows.complaints.append(Complaint(FILE, 0, 0, "The policy is empty: without a p row nobody may do anything"))
     rows.links.extend(links)
+    if len(links) > MOST_LINKS:
+        rows.complaints.append(Complaint(FILE, 0, 0, f"There are more than {MOST_LINKS} g rows"))
+        return rows
     _no_cycles(rows, links)
     return rows
 
