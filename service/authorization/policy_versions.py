@@ -68,7 +68,9 @@ class PolicyVersions:
             active = await connection.fetchval("SELECT active FROM policy_head")
         if active is None:
             raise PolicyUnavailable("No policy was ever activated: run `timewarden policy bootstrap`")
-        return await self.at(active)
+        # No request waits yet, so a version may take the time that it takes: a bound would make every start fail alike.
+        self._current = await self._load(active)
+        return self._current
 
     def current(self) -> Snapshot:
         """The newest active version that this process has learned of. It may be behind: see `enforcement`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -11,12 +12,15 @@ import pytest
 
 from service.authorization import policy_check, policy_versions
 from service.authorization.policy_administration import PolicyAdministration
+from service.authorization.policy_versions import PolicyVersions
 from service.errors import Forbidden, InsufficientScope, NotFound, PolicyRejected, StaleExpectation, TimewardenError
 from tests.integration.house import MONDAY, anything
 from tests.policy_forge import shipped, without_rule
 
 if TYPE_CHECKING:
     from service.authorization.decision_record import Ask
+    from service.authorization.engine import Snapshot
+    from service.authorization.policy_file import PolicyText
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -102,3 +106,12 @@ async def test_what_no_rule_allows_asks_for_no_scope_and_tells_nothing_of_ids(ho
     with pytest.raises(Forbidden) as refused:
         await house.directory.add_team(house.administrator(), "north")
     assert await recorded(house, refused.value) == ("deny", False)
+
+
+async def test_a_process_starts_however_long_its_version_takes_to_build(house: House) -> None:
+    def slowly(text: PolicyText, number: int) -> Snapshot:
+        time.sleep(0.5)
+        return policy_check.load(text, number)
+
+    versions = PolicyVersions(await house.log_database.open("app", size=1), slowly, timeout=0.1)
+    assert (await versions.start()).number == versions.current().number == 1
