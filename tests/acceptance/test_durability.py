@@ -6,19 +6,18 @@ A service of its own is started, hurt, and started again from the same state dir
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
-from events.stream import FIELD, open_redis
 from service.development.processes import wait_until
 from tests.acceptance.caller import SHEETS, Caller, Callers, draft, fresh_week, problem, submitted
+from tests.acceptance.published import published
 from tests.acceptance.running_service import KEEP, POSTGRES, REDIS, SERVE, UP, RunningService
 
 if TYPE_CHECKING:
@@ -117,21 +116,17 @@ async def check(callers: Callers, told: Told) -> None:
 
 async def check_events(callers: Callers, told: Told) -> None:
     """Every change of the sheets is published once, and no event is missing from the chain."""
-    redis = open_redis(callers.addresses.redis_url)
-    try:
-        missing = dict(told.versions)
-        events: list[dict[str, str]] = []
-        for _ in range(200):
-            events = [json.loads(one[FIELD]) for _, one in await redis.xrange(callers.addresses.stream)]
-            counted = Counter(one["subject"] for one in events)
-            missing = {sheet: version for sheet, version in told.versions.items() if counted[sheet] < version}
-            if not missing:
-                break
-            await asyncio.sleep(0.05)
-        assert not missing
-        assert [one.get("previous") for one in events] == [None, *(one["sequence"] for one in events[:-1])]
-    finally:
-        await redis.aclose()
+    missing = dict(told.versions)
+    events: list[dict[str, Any]] = []
+    for _ in range(200):
+        events = await published(callers.addresses)
+        counted = Counter(one["subject"] for one in events)
+        missing = {sheet: version for sheet, version in told.versions.items() if counted[sheet] < version}
+        if not missing:
+            break
+        await asyncio.sleep(0.05)
+    assert not missing
+    assert [one.get("previous") for one in events] == [None, *(one["sequence"] for one in events[:-1])]
 
 
 async def run_and_hurt(hurt: RunningService, those: Callers, marks: tuple[str, ...] | None) -> Told:

@@ -1,0 +1,21 @@
+"""Every event in the Redis stream of a running service, in its order. Owns no state."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from events.stream import FIELD, open_redis, position_of
+
+if TYPE_CHECKING:
+    from service.commands.running import Running
+
+
+async def published(addresses: Running) -> list[dict[str, Any]]:
+    """The CloudEvents, each with the position that its stream id tells as `at`."""
+    redis = open_redis(addresses.redis_url)
+    try:
+        entries: list[Any] = await redis.xrange(addresses.stream) or []
+        return [{**json.loads(fields[FIELD]), "at": position_of(entry)} for entry, fields in entries]
+    finally:
+        await redis.aclose()

@@ -1,0 +1,152 @@
+"""The service against its own OpenAPI document: generated requests with rights, with few, with a bad token and without.
+
+Bounded and derandomized, so that a run is short and can be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.acceptance.caller import draft, submitted
+from tests.acceptance.policy_author import activate, active
+from tests.openapi_document import document
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from tests.acceptance.caller import Callers
+    from tests.acceptance.running_service import RunningService
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+METHODS = {"get", "post", "put", "delete"}
+OPERATIONS = [
+    pytest.param(method.upper(), path, id=f"{method.upper()} {path}")
+    for path, operations in sorted(document()["paths"].items())
+    for method in sorted(operations)
+    if method in METHODS
+]
+EXAMPLES, FEW = 15, 4
+BAD_TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbmEifQ."
+UNAUTHENTICATED = {400, 401, 404, 405, 413, 415, 431}
+
+
+def with_rights(method: str, path: str) -> str:
+    """Somebody whom the policy lets use the route."""
+    if path.startswith("/v1/timesheets"):
+        return "mia" if path.rsplit("/", 1)[1] in {"approve", "reject", "reopen"} else "ana"
+    routes = {"uploads": "payroll-import", "decisions": "audrey", "policies": "paula", "me": "ben"}
+    return routes.get(path.split("/")[2], "adam") if path.startswith("/v1/") else "ana"
+
+
+@pytest.fixture(scope="module")
+def described(service: RunningService) -> Any:
+    """The document that the running service serves."""
+    return schemathesis.openapi.from_url(f"{service.addresses.api}/openapi.json")
+
+
+@pytest.fixture(scope="module")
+async def tokens(callers: Callers) -> AsyncIterator[dict[str, str]]:
+    """Tokens by name. Whatever generated requests did to the policy is undone in the end."""
+    names = ("ana", "ben", "mia", "audrey", "paula", "adam", "payroll-import")
+    paula = await callers("paula")
+    before = await active(paula)
+    yield {name: str((await callers(name)).token) for name in names}
+    if (now := await active(paula)) != before:
+        assert (await activate(paula, before, now)).status_code == 200
+
+
+def judged(
+    operation: Any, token: str | None, modes: Mapping[GenerationMode, int], **known: Mapping[str, object]
+) -> set[int]:
+    """Send generated requests and judge each answer by the document; the statuses that came. `known` are parts that are
+    not generated, such as path_parameters. A negative request needs something to be wrong with."""
+    statuses: set[int] = set()
+    session = requests.Session()
+    session.trust_env = False
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    takes_something = bool(operation.body) or any(True for _ in operation.iter_parameters())
+    for mode, examples in modes.items():
+        if mode is GenerationMode.NEGATIVE and not takes_something:
+            continue
+
+        @settings(
+            max_examples=examples,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(mode, **known))
+        def send(case: schemathesis.Case[Any]) -> None:
+            answer = case.call(session=session, headers=headers)
+            statuses.add(answer.status_code)
+            assert answer.headers.get("x-request-id")
+            case.validate_response(answer, checks=CHECKS)
+
+        send()
+    session.close()
+    return statuses
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_the_service_does_what_its_document_says_for_whoever_has_rights(
+    described: Any, tokens: dict[str, str], method: str, path: str
+) -> None:
+    modes = {GenerationMode.POSITIVE: EXAMPLES, GenerationMode.NEGATIVE: EXAMPLES}
+
+    judged(described[path][method], tokens[with_rights(method, path)], modes)
+
+
+@pytest.mark.parametrize("who", ["ben", "payroll-import"])
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_the_service_does_what_its_document_says_for_whoever_has_few_rights(
+    described: Any, tokens: dict[str, str], method: str, path: str, who: str
+) -> None:
+    modes = {GenerationMode.POSITIVE: FEW, GenerationMode.NEGATIVE: FEW}
+
+    judged(described[path][method], tokens[who], modes)
+
+
+@pytest.mark.parametrize(("method", "path"), [one for one in OPERATIONS if "{timesheet_id}" in str(one.values[1])])
+async def test_the_service_does_what_its_document_says_of_sheets_that_are_there(
+    described: Any, callers: Callers, tokens: dict[str, str], method: str, path: str
+) -> None:
+    make = submitted if path.rsplit("/", 1)[1] in {"approve", "reject", "withdraw"} else draft
+    sheet = (await make(await callers("ana"))).json()
+    known: dict[str, Mapping[str, object]] = {"headers": {"If-Match": "*"}} if method != "GET" else {}
+    ids = {"timesheet_id": sheet["id"]} | ({"entry_id": sheet["entries"][0]["id"]} if "{entry_id}" in path else {})
+    token = tokens[with_rights(method, path)]
+    modes = {GenerationMode.POSITIVE: EXAMPLES}
+
+    await asyncio.to_thread(judged, described[path][method], token, modes, path_parameters=ids, **known)
+
+
+@pytest.mark.parametrize("token", [BAD_TOKEN, None], ids=["bad token", "no token"])
+@pytest.mark.parametrize(("method", "path"), [one for one in OPERATIONS if str(one.values[1]).startswith("/v1/")])
+def test_nothing_is_to_be_had_without_a_valid_token(described: Any, method: str, path: str, token: str | None) -> None:
+    modes = {GenerationMode.POSITIVE: FEW, GenerationMode.NEGATIVE: FEW}
+    statuses = judged(described[path][method], token, modes)
+
+    assert 401 in statuses
+    assert statuses <= UNAUTHENTICATED
