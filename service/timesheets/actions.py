@@ -65,7 +65,7 @@ class Timesheets:
             if owner is None:
                 raise Conflict("A client that acts for itself has no hours of its own")
             sheet = Timesheet(
-                id=uuid7(), owner=owner, period_start=period_start, time_zone=time_zone, last_editor=owner
+                id=uuid7(), owner=owner, period_start=period_start, time_zone=time_zone, editors=frozenset({owner})
             )
             sheet = await store.create(change.permit, change.connection, sheet)
             change.record("timesheet.created", resource_of(sheet), before={}, after=facts_of(sheet))

@@ -13,7 +13,7 @@ KIND = "timesheet"
 
 # Everything of a sheet, its entries in order as JSON.
 ROW = """
-    r.id, r.owner_id, r.period_start, r.time_zone, r.state, r.version, r.last_editor, r.submitter, r.uploader, r.reason,
+    r.id, r.owner_id, r.period_start, r.time_zone, r.state, r.version, r.editors, r.uploaders, r.reason,
     r.created_at, r.updated_at,
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
                 'id', e.id, 'day', e.day, 'project', e.project, 'minutes', e.minutes, 'note', e.note,
@@ -23,8 +23,8 @@ ROW = """
 
 # The draft that $3 would own.
 IMAGINED = """
-    SELECT NULL::uuid AS id, $3::uuid AS owner_id, 'draft'::text AS state, NULL::uuid AS last_editor,
-           NULL::uuid AS submitter, NULL::text AS uploader
+    SELECT NULL::uuid AS id, $3::uuid AS owner_id, 'draft'::text AS state, '{}'::uuid[] AS editors,
+           '{}'::text[] AS uploaders
 """
 
 
@@ -55,13 +55,10 @@ IMPORTER = f"""
         WHERE over.client_id = :client AND {_now("over")})))
 """
 
-# The person entered or submitted hours that are not their own; or the client uploaded them, or some of them before
-# another client did: the sheet names the last, each entry its own.
+# The person ever wrote in it or handed it in, and it is not theirs; or the client ever did so for itself.
 ACTED_FOR_OWNER = """
-    ((:person IS NOT NULL AND r.owner_id IS DISTINCT FROM :person
-      AND (r.last_editor IS NOT DISTINCT FROM :person OR r.submitter IS NOT DISTINCT FROM :person))
-     OR (:client IS NOT NULL AND (r.uploader IS NOT DISTINCT FROM :client
-         OR EXISTS (SELECT FROM entry AS e WHERE e.timesheet_id = r.id AND e.uploader = :client))))
+    ((:person IS NOT NULL AND r.owner_id IS DISTINCT FROM :person AND r.editors @> ARRAY[:person])
+     OR (:client IS NOT NULL AND r.uploaders @> ARRAY[:client]))
 """
 
 TIMESHEET_FACTS = KindFacts(

@@ -89,8 +89,8 @@ async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Ti
     with _constraints():
         # A new sheet; the database sets its times.
         row = await connection.fetchrow(
-            "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version, last_editor,"
-            " submitter, uploader, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+            "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version, editors,"
+            " uploaders, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
             " RETURNING created_at, updated_at",
             sheet.id,
             sheet.owner,
@@ -99,9 +99,8 @@ async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Ti
             sheet.time_zone,
             sheet.state,
             sheet.version,
-            sheet.last_editor,
-            sheet.submitter,
-            sheet.uploader,
+            sorted(sheet.editors),
+            sorted(sheet.uploaders),
             sheet.reason,
         )
         await _write_entries(connection, sheet, sheet.entries)
@@ -116,16 +115,15 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
     with _constraints():
         # Each change is made from the version that was locked, and from no other.
         row = await connection.fetchrow(
-            "UPDATE timesheet SET state = $3, version = $4, last_editor = $5, submitter = $6, uploader = $7,"
-            " reason = $8, updated_at = clock_timestamp() WHERE id = $1 AND version = $2"
+            "UPDATE timesheet SET state = $3, version = $4, editors = $5, uploaders = $6,"
+            " reason = $7, updated_at = clock_timestamp() WHERE id = $1 AND version = $2"
             " RETURNING created_at, updated_at",
             after.id,
             before.version,
             after.state,
             after.version,
-            after.last_editor,
-            after.submitter,
-            after.uploader,
+            sorted(after.editors),
+            sorted(after.uploaders),
             after.reason,
         )
         if gone := [one for one in known if one not in kept]:
@@ -223,9 +221,8 @@ def _sheet(row: asyncpg.Record) -> Timesheet:
         time_zone=row["time_zone"],
         state=State(row["state"]),
         version=row["version"],
-        last_editor=row["last_editor"],
-        submitter=row["submitter"],
-        uploader=row["uploader"],
+        editors=frozenset(row["editors"]),
+        uploaders=frozenset(row["uploaders"]),
         reason=row["reason"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],

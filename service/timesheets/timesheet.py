@@ -72,7 +72,8 @@ class By:
 class Timesheet:
     """One person's week, Monday to Sunday, as local dates in `time_zone` (IANA), which is the sheet's and no viewer's.
 
-    `last_editor` and `submitter` are persons, `uploader` is a client; `reason` is why it was last rejected or reopened.
+    `editors` are all the people who ever wrote in it or handed it in, `uploaders` all the clients that did so for
+    themselves; both only grow. `reason` is why it was last rejected or reopened.
     """
 
     id: UUID
@@ -81,9 +82,8 @@ class Timesheet:
     time_zone: str
     state: State = State.DRAFT
     version: int = 1
-    last_editor: UUID | None = None
-    submitter: UUID | None = None
-    uploader: str | None = None
+    editors: frozenset[UUID] = frozenset()
+    uploaders: frozenset[str] = frozenset()
     reason: str | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
@@ -143,13 +143,7 @@ def with_entries(sheet: Timesheet, entries: tuple[Entry, ...], by: By) -> Timesh
     if len(entries) > MOST_ENTRIES:
         raise Conflict(f"A timesheet holds at most {MOST_ENTRIES} entries")
     ordered = tuple(sorted(entries, key=lambda one: (one.day, one.id)))
-    return replace(
-        sheet,
-        version=sheet.version + 1,
-        entries=ordered,
-        last_editor=by.person or sheet.last_editor,
-        uploader=by.client or sheet.uploader,
-    )
+    return replace(_written(sheet, by), version=sheet.version + 1, entries=ordered)
 
 
 def overfull(entries: tuple[Entry, ...]) -> tuple[date, str] | None:
@@ -176,8 +170,7 @@ def submit(sheet: Timesheet, by: By) -> Timesheet:
     """Hand it in. Raises WrongState, and Conflict for a sheet without entries."""
     if not ready(sheet, "submit").entries:
         raise Conflict("A timesheet without entries cannot be submitted")
-    moved = _moved(sheet, "submit")
-    return replace(moved, submitter=by.person, uploader=by.client or sheet.uploader)
+    return _written(_moved(sheet, "submit"), by)
 
 
 def withdraw(sheet: Timesheet) -> Timesheet:
@@ -186,11 +179,10 @@ def withdraw(sheet: Timesheet) -> Timesheet:
 
 
 def approve(sheet: Timesheet, by: By) -> Timesheet:
-    """Accept it. Raises WrongState, and Forbidden for whoever owns, last edited, submitted or uploaded it, whatever any
-    policy says."""
-    acted = by.person is not None and by.person in {sheet.owner, sheet.last_editor, sheet.submitter}
-    uploaders = {sheet.uploader, *(one.uploader for one in sheet.entries)}
-    if acted or (by.client is not None and by.client in uploaders) or by == By():
+    """Accept it. Raises WrongState, and Forbidden for whoever owns it or ever edited, submitted or uploaded it,
+    whatever any policy says."""
+    acted = by.person is not None and by.person in {sheet.owner, *sheet.editors}
+    if acted or by.client in sheet.uploaders or by == By():
         raise Forbidden(["nobody approves hours that are their own, or that they entered or submitted"])
     return _moved(sheet, "approve")
 
@@ -206,6 +198,15 @@ def reopen(sheet: Timesheet, reason: str | None = None) -> Timesheet:
     if reason is not None:
         check_reason(reason)
     return _moved(sheet, "reopen", reason)
+
+
+def _written(sheet: Timesheet, by: By) -> Timesheet:
+    """The sheet, with whoever wrote in it or handed it in remembered for good."""
+    return replace(
+        sheet,
+        editors=sheet.editors | ({by.person} if by.person else set()),
+        uploaders=sheet.uploaders | ({by.client} if by.client else set()),
+    )
 
 
 def _moved(sheet: Timesheet, action: str, reason: str | None = None) -> Timesheet:

@@ -13,7 +13,7 @@ from service.web.documented_operations import documented
 from service.web.problem_documents import PROBLEM_JSON, Problem, sentence_of
 
 SECURITY_SCHEME: Final = "oauth"
-COMMON: Final = (400, 401, 403, 422, 503)
+COMMON: Final = (400, 401, 403, 422, 431, 503)
 ROW: Final = (*COMMON, 404)
 BODY: Final = (413, 415)
 CHANGE: Final = (*ROW, 409, 412, 428)
@@ -62,7 +62,7 @@ def public_operation(summary: str, *, tag: str) -> dict[str, Any]:
     return {
         "summary": summary,
         "description": f"{summary}. Public: needs no token.",
-        "responses": {422: problem(422)},
+        "responses": {status: problem(status) for status in (422, 431)},
         "tags": [tag],
         "operation_class": documented(decided=False, conditional=False, etag=False, location=False),
     }

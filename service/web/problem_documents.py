@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PROBLEM_JSON: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:timewarden:problem:"
-UNDECIDED: Final = frozenset({400, 401, 413, 415})
+UNDECIDED: Final = frozenset({400, 401, 413, 415, 431})
 TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
     400: (errors.MalformedRequest,),
     401: (errors.MissingToken, errors.InvalidToken, errors.StepUpNeeded),
@@ -31,6 +31,7 @@ TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
     415: (errors.UnsupportedMediaType,),
     422: (errors.InvalidField, errors.PolicyRejected),
     428: (errors.PreconditionRequired,),
+    431: (errors.HeadersTooLarge,),
     503: (errors.LogUnavailable, errors.DatabaseUnavailable, errors.KeysUnavailable, errors.PolicyUnavailable),
 }
 MORE: Final[Mapping[type[errors.TimewardenError], dict[str, object]]] = {

@@ -53,12 +53,11 @@ async def sheets(house: House) -> list[UUID]:
         zip(made, itertools.cycle(["draft", "submitted", "approved", "rejected"]), strict=False)
     ):
         await house.owner.execute(
-            "UPDATE timesheet SET state = $2, last_editor = $3, submitter = $4, uploader = $5 WHERE id = $1",
+            "UPDATE timesheet SET state = $2, editors = $3, uploaders = $4 WHERE id = $1",
             sheet,
             state,
-            (None, mia, max_)[place % 3],
-            (mia, None)[place % 2],
-            (None, None, "payroll-import")[(place // 2) % 3],
+            ([], [mia], [max_, mia])[place % 3],
+            ([], [], ["payroll-import"])[(place // 2) % 3],
         )
     return made
 

@@ -51,7 +51,7 @@ async def test_a_week_goes_from_draft_to_approved_and_each_step_is_recorded(hous
     approved = (await house.timesheets.approve(mia, created.id, at(8))).value
     assert (approved.state, approved.version, approved.reason) == (State.APPROVED, 9, None)
     reopened = (await house.timesheets.reopen(mia, created.id, at(9), "Wrong project")).value
-    assert (reopened.state, reopened.submitter) == (State.DRAFT, house.people["ana"])
+    assert (reopened.state, reopened.editors) == (State.DRAFT, frozenset({house.people["ana"]}))
     stored = (await house.timesheets.read(ana, created.id)).value
     assert stored == reopened
     emptied = (await house.timesheets.remove_entry(ana, created.id, at(10), added.entry.id)).value
@@ -100,7 +100,7 @@ async def test_whoever_is_not_the_manager_cannot_approve(
 
 async def test_a_manager_who_submitted_for_the_owner_cannot_approve_but_the_one_above_can(house: House) -> None:
     sheet = await house.submitted("ana")
-    await house.owner.execute("UPDATE timesheet SET submitter = $1", house.people["mia"])
+    await house.owner.execute("UPDATE timesheet SET editors = editors || $1::uuid", house.people["mia"])
     with pytest.raises(Forbidden):
         await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version))
     assert (await house.timesheets.approve(house.ask("dora"), sheet.id, at(sheet.version))).value.state == "approved"

@@ -107,18 +107,16 @@ async def test_a_person_is_never_an_importer_and_a_client_never_owner_or_manager
     assert not await holds(house, "manager", carls, None, "payroll-import")
 
 
-@pytest.mark.parametrize("column", ["last_editor", "submitter"])
-async def test_whoever_entered_or_submitted_for_the_owner_acted_for_them(
-    house: House, sheet: UUID, column: str
-) -> None:
+async def test_whoever_ever_entered_or_submitted_for_the_owner_acted_for_them(house: House, sheet: UUID) -> None:
     assert await who(house, "acted_for_owner", sheet) == set()
-    await house.owner.execute(f"UPDATE timesheet SET {column} = $1", house.people["mia"])
-    assert await who(house, "acted_for_owner", sheet) == {"mia"}
+    people = [house.people[name] for name in ("ana", "mia", "max")]
+    await house.owner.execute("UPDATE timesheet SET editors = $1", people)
+    assert await who(house, "acted_for_owner", sheet) == {"mia", "max"}
 
 
 async def test_the_client_that_uploaded_acted_for_the_owner(house: House, sheet: UUID) -> None:
     assert not await holds(house, "acted_for_owner", sheet, None, "payroll-import")
-    await house.owner.execute("UPDATE timesheet SET uploader = 'payroll-import'")
+    await house.owner.execute("UPDATE timesheet SET uploaders = '{payroll-import}'")
     assert await holds(house, "acted_for_owner", sheet, None, "payroll-import")
     assert not await holds(house, "acted_for_owner", sheet, None, "another-client")
     assert await who(house, "acted_for_owner", sheet) == set()
@@ -127,8 +125,7 @@ async def test_the_client_that_uploaded_acted_for_the_owner(house: House, sheet:
 async def test_a_client_whose_upload_another_followed_acted_for_the_owner_all_the_same(
     house: House, sheet: UUID
 ) -> None:
-    await house.owner.execute("UPDATE entry SET uploader = 'payroll-import'")
-    await house.owner.execute("UPDATE timesheet SET uploader = 'another-client'")
+    await house.owner.execute("UPDATE timesheet SET uploaders = '{payroll-import,another-client}'")
     for client in ("payroll-import", "another-client"):
         assert await holds(house, "acted_for_owner", sheet, None, client)
     assert not await holds(house, "acted_for_owner", sheet, None, "a-third-client")
@@ -136,11 +133,8 @@ async def test_a_client_whose_upload_another_followed_acted_for_the_owner_all_th
 
 @pytest.mark.parametrize("word", WORDS)
 async def test_every_word_is_true_or_false_whatever_is_null(house: House, sheet: UUID, word: str) -> None:
-    filled = ("NULL", f"'{house.people['mia']}'")
-    for editor, submitter, uploader in product(filled, filled, ("NULL", "'payroll-import'")):
-        await house.owner.execute(
-            f"UPDATE timesheet SET last_editor = {editor}, submitter = {submitter}, uploader = {uploader}"
-        )
+    for editors, uploaders in product(([], [house.people["mia"]]), ([], ["payroll-import"])):
+        await house.owner.execute("UPDATE timesheet SET editors = $1, uploaders = $2", editors, uploaders)
         for person, client in ((None, None), ("mia", None), ("ana", None), (None, "payroll-import")):
             await holds(house, word, sheet, person, client)
 

@@ -48,8 +48,8 @@ async def test_rows_become_entries_and_sheets_are_made(house: House) -> None:
     assert await carls(house) == [("a", 60), ("b", 60), ("c", 60)]
     made = await house.owner.fetchrow("SELECT * FROM timesheet WHERE owner_id = $1 AND period_start = $2", carl, MONDAY)
     assert made is not None
-    assert (made["state"], made["version"], made["uploader"]) == ("draft", 1, "payroll-import")
-    assert (made["time_zone"], made["last_editor"]) == ("Europe/Rome", None)
+    assert (made["state"], made["version"], made["uploaders"]) == ("draft", 1, ["payroll-import"])
+    assert (made["time_zone"], made["editors"]) == ("Europe/Rome", [])
 
 
 async def test_a_second_run_changes_nothing(house: House) -> None:

@@ -108,7 +108,8 @@ CREATE TABLE policy_head (
 -- ── Timesheets ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 -- One person's week. `version` grows by one with each change and is the ETag.
--- last_editor and submitter are people, uploader is a client: the law against approving one's own hours reads them.
+-- editors are all the people who ever wrote in it or handed it in, uploaders all the clients that did so for themselves;
+-- they only ever grow: the law against approving one's own hours reads them.
 CREATE TABLE timesheet (
     id           uuid PRIMARY KEY,
     owner_id     uuid NOT NULL REFERENCES person,
@@ -117,9 +118,8 @@ CREATE TABLE timesheet (
     time_zone    text NOT NULL,
     state        text NOT NULL CHECK (state IN ('draft', 'submitted', 'approved', 'rejected')),
     version      integer NOT NULL CHECK (version > 0),
-    last_editor  uuid,
-    submitter    uuid,
-    uploader     text,
+    editors      uuid[] NOT NULL DEFAULT '{}',
+    uploaders    text[] NOT NULL DEFAULT '{}',
     reason       text CHECK (char_length(reason) BETWEEN 1 AND 1000),
     created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
