@@ -144,7 +144,9 @@ class RunningService:
         """SIGKILL for these and nothing else."""
         for one in victims:
             one.send(signal.SIGKILL)
-        assert wait_until(lambda: self._reaped() and not any(one.alive for one in victims), 15)
+        if self._up is not None and self._up.pid in {one.pid for one in victims}:
+            self._up.wait(15)
+        assert wait_until(lambda: not any(one.alive for one in victims), 15)
 
     def wait_ready(self, seconds: float = 20.0) -> None:
         """Wait until the API can decide and record."""
@@ -156,11 +158,6 @@ class RunningService:
                     return
             time.sleep(0.05)
         raise AssertionError("the API did not become ready")
-
-    def _reaped(self) -> bool:
-        if self._up is not None:
-            self._up.poll()
-        return True
 
 
 def _processes() -> Iterator[Process]:

@@ -177,6 +177,18 @@ async def test_an_api_worker_that_dies_is_replaced_while_the_rest_goes_on(hurt: 
     await check(those, told)
 
 
+async def test_no_worker_outlives_a_leader_that_was_killed(hurt: RunningService, those: Callers) -> None:
+    serving = hurt.processes(SERVE)
+    workers = [one for one in serving if one.parent in {each.pid for each in serving}]
+    leaders = [one for one in serving if one not in workers]
+
+    await asyncio.to_thread(hurt.kill_these, leaders)
+    await asyncio.to_thread(hurt.end)
+    assert not any(one.alive for one in workers)
+    await asyncio.to_thread(hurt.start)
+    assert (await (await those("ana")).get("/v1/me")).status_code == 200
+
+
 async def test_nothing_of_ours_outlives_a_supervisor_that_was_killed(hurt: RunningService, those: Callers) -> None:
     mine = hurt.processes()
     told = Told()
