@@ -32,7 +32,7 @@ from service.authorization.enforcement import Enforcement
 from service.authorization.policy_administration import PolicyAdministration
 from service.authorization.policy_versions import PolicyVersions
 from service.authorization.relationships import Relationships
-from service.database import Database
+from service.database import Database, Turns
 from service.directory.actions import Directory
 from service.directory.people import People
 from service.errors import TimewardenError, TryLater
@@ -70,18 +70,19 @@ LONGEST_CHAIN = 10
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """What one API process opens and closes."""
+    """What one API process opens and closes. `health` is apart: readiness must not wait behind requests."""
 
     requests: Database
     decisions: Database
     loader: Database
+    health: Database
     policies: PolicyVersions
     tokens: Tokens
 
     @asynccontextmanager
     async def running(self, _app: Litestar) -> AsyncIterator[None]:
         """Open pools, refuse a role that could rewrite the log, load the policy and fetch keys; close it all after."""
-        databases = (self.requests, self.decisions, self.loader)
+        databases = (self.requests, self.decisions, self.loader, self.health)
         try:
             for database in databases:
                 await database.open()
@@ -101,7 +102,7 @@ class Api:
         version: int | None = None
         try:
             version = self.policies.current().number
-            async with self.requests.connection() as connection:
+            async with self.health.connection() as connection:
                 statuses = await read_status(connection)
             parts.append(Part("database", ready=True, needed=True, detail="answers"))
             for one in statuses:
@@ -138,16 +139,23 @@ def build(settings: Settings) -> RequestFrame:
         )
 
     loader = database("policy", 1)
-    policies = PolicyVersions(loader, policy_check.load, timeout=settings.database_timeout)
+    policies = PolicyVersions(loader, policy_check.build, timeout=settings.database_timeout)
     api = Api(
         requests=database("requests", settings.database_pool),
         decisions=database("log", settings.log_pool),
         loader=loader,
+        health=database("health", 1),
         policies=policies,
         tokens=Tokens([issuer_of(settings)]),
     )
     log = Log(api.decisions)
-    enforcement = Enforcement(api.requests, log, policies, Relationships([TIMESHEET_FACTS]))
+    enforcement = Enforcement(
+        api.requests,
+        log,
+        policies,
+        Relationships([TIMESHEET_FACTS]),
+        turns=Turns(max(1, settings.database_pool - 2), timeout=settings.lock_timeout),
+    )
     cursors = Cursors(settings.cursor_key)
     timesheets = Timesheets(enforcement)
     app = Litestar(

@@ -124,3 +124,25 @@ async def _cut_when_silent(connection: Connection) -> AsyncIterator[None]:
     except TimeoutError:
         connection.terminate()
         raise
+
+
+class Turns:
+    """Lets `size` tasks in at once; the others wait for up to `timeout` seconds. A bounded pool of its own kind: work
+    that may wait long for a lock takes a turn first, so that it never holds all connections."""
+
+    def __init__(self, size: int, *, timeout: float = 3.0) -> None:
+        self._free = asyncio.Semaphore(size)
+        self._timeout = timeout
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Inside this block a turn is held. Raises DatabaseUnavailable when none came in time."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise DatabaseUnavailable("Too many changes wait for one another", cause="no turn in time") from error
+        try:
+            yield
+        finally:
+            self._free.release()

@@ -30,10 +30,16 @@ class Ask:
 
 
 def of_decision(
-    ask: Ask, decision: Decision, *, applied: bool | None, returned: Sequence[str] = (), kind: Kind = Kind.DECISION
+    ask: Ask,
+    decision: Decision,
+    *,
+    applied: bool | None,
+    because: str | None = None,
+    returned: Sequence[str] = (),
+    kind: Kind = Kind.DECISION,
 ) -> Record:
-    """The record of a decision. `applied` is None for reads, and says for writes whether the change took place.
-    `kind` is ACCESS for reads of the log itself."""
+    """The record of a decision. `applied` is None for reads, and says for writes whether the change took place; if it
+    was allowed and did not, `because` is the slug of what stood in the way. `kind` is ACCESS for reads of the log."""
     request = decision.request
     seen = request.seen
     return Record.make(
@@ -44,6 +50,7 @@ def of_decision(
             "reason": str(decision.verdict.reason),
             "rules": list(decision.verdict.rules),
             "applied": applied,
+            "not_applied_because": because if decision.allowed else None,
             "action": request.action,
             "resource": _resource(request.resource),
             "principal": _whole_principal(ask.principal, seen.roles, seen.at),

@@ -14,7 +14,7 @@ from service.authorization import policy_versions
 from service.authorization.changes import Answer, AnswerToAll, Change, Refused, Target
 from service.authorization.decision_point import Decision, Resource
 from service.authorization.decision_record import Ask, of_decision
-from service.authorization.judgement import decided, judged, resource_of
+from service.authorization.judgement import Behind, NotDone, decided, judged, resource_of
 from service.authorization.permit import Permit, grant
 from service.authorization.question import Reason, Verdict
 from service.authorization.refusal import refusal_of
@@ -22,6 +22,7 @@ from service.authorization.visibility import Visibility, visible
 from service.errors import (
     BadInput,
     Denied,
+    Forbidden,
     NotApplied,
     PolicyRejected,
     PolicyUnavailable,
@@ -38,19 +39,30 @@ if TYPE_CHECKING:
     from service.authorization.engine import Snapshot
     from service.authorization.policy_versions import PolicyVersions
     from service.authorization.relationships import Relationships, Seen
-    from service.database import Connection, Database
+    from service.database import Connection, Database, Turns
 
     Expect = Callable[[int | None], None]
 
 T = TypeVar("T")
 ATTEMPTS = 5
+BY_LAW = Verdict(allowed=False, reason=Reason.LAW)
 
 
 class Enforcement:
-    """Every use case goes through one of `read`, `list`, `change` and `change_all`."""
+    """Every use case goes through one of `read`, `list`, `change` and `change_all`. `turns` bounds how many
+    changes have a connection: those that wait for a lock must leave some for reads."""
 
-    def __init__(self, database: Database, log: Log, policies: PolicyVersions, relationships: Relationships) -> None:
+    def __init__(
+        self,
+        database: Database,
+        log: Log,
+        policies: PolicyVersions,
+        relationships: Relationships,
+        *,
+        turns: Turns,
+    ) -> None:
         self._database = database
+        self._turns = turns
         self._log = log
         self._policies = policies
         self._relationships = relationships
@@ -156,7 +168,7 @@ class Enforcement:
         async def attempt(snapshot: Snapshot) -> AnswerToAll[T]:
             decisions: list[Decision] = []
             try:
-                async with self._database.transaction() as connection:
+                async with self._turns.one(), self._database.transaction() as connection:
                     await policy_versions.hold(connection, exclusively=exclusively)
                     refusals: dict[int, TimewardenError] = {}
                     for index, target in enumerate(targets):
@@ -170,17 +182,20 @@ class Enforcement:
                         if not snapshot.could_allow(kind, action, ask.principal.scopes):
                             break
                     if refusals:
-                        raise _NotDone(denied(refusals) if denied else next(iter(refusals.values())))
+                        raise NotDone(denied(refusals) if denied else next(iter(refusals.values())))
                     changes = [Change(ask, one, grant(one), connection) for one in decisions]
                     value = await work(changes)
                     records = [of_decision(ask, one, applied=True) for one in decisions]
                     records += [record for change in changes for record in change.records]
                     receipts = await self._log.append(records, connection)
                 return AnswerToAll(value, receipts[: len(decisions)])
-            except _NotDone as stopped:
+            except NotDone as stopped:
                 error = stopped.error
             except (NotApplied, Denied, BadInput, PolicyRejected, StaleExpectation) as not_applied:
                 error = not_applied
+                if isinstance(error, Forbidden):
+                    # A law in code refused what every rule allowed: the record must say what the caller is told.
+                    decisions = [replace(one, verdict=BY_LAW) for one in decisions]
             return await self._tell(ask, decisions, error, applied=False)
 
         return await self._under_active(attempt)
@@ -202,7 +217,7 @@ class Enforcement:
         for _ in range(ATTEMPTS):
             try:
                 return await attempt(snapshot)
-            except _Behind as behind:
+            except Behind as behind:
                 snapshot = await self._policies.at(behind.version)
         raise PolicyUnavailable(cause="the active version changed with every attempt")
 
@@ -245,7 +260,7 @@ class Enforcement:
         owner: UUID | None = None,
     ) -> Seen:
         """The facts of a row, of an imagined one, or of none. Without a fitting scope nothing is looked up, so that the
-        refusal is the same for known and unknown ids. Signals _Behind."""
+        refusal is the same for known and unknown ids. Signals Behind."""
         may_look = snapshot.could_allow(*asked, ask.principal.scopes)
         if may_look and row_id is not None and self._relationships.of(asked[0]).table:
             seen = await self._relationships.of_row(connection, ask.principal, asked[0], row_id)
@@ -254,7 +269,7 @@ class Enforcement:
         else:
             seen = await self._relationships.ambient(connection, ask.principal)
         if seen.version != snapshot.number:
-            raise _Behind(seen.version)
+            raise Behind(seen.version)
         return seen
 
     async def _tell(
@@ -268,23 +283,8 @@ class Enforcement:
     ) -> NoReturn:
         """Record decisions that led to nothing, in a commit of their own, then raise, naming the first that denied."""
         if decisions:
-            receipts = await self._log.append([of_decision(ask, one, applied=applied, kind=kind) for one in decisions])
+            records = [of_decision(ask, one, applied=applied, because=error.slug, kind=kind) for one in decisions]
+            receipts = await self._log.append(records)
             told = receipts[next((place for place, one in enumerate(decisions) if not one.allowed), 0)]
             error.decision = (str(told.uid), told.leaf)
         raise error
-
-
-class _Behind(Exception):
-    """The facts named an active version that is not the one decided under."""
-
-    def __init__(self, version: int) -> None:
-        super().__init__(version)
-        self.version = version
-
-
-class _NotDone(Exception):
-    """Leaves the transaction, so that nothing of a refused change stays and no lock is held while it is recorded."""
-
-    def __init__(self, error: TimewardenError) -> None:
-        super().__init__(str(error))
-        self.error = error

@@ -21,11 +21,28 @@ if TYPE_CHECKING:
     from service.authorization.decision_record import Ask
     from service.authorization.engine import Snapshot
     from service.authorization.relationships import Seen
+    from service.errors import TimewardenError
 
     Expect = Callable[[int | None], None]
 
 NO_SCOPE = Verdict(allowed=False, reason=Reason.INSUFFICIENT_SCOPE)
 NO_ROW = Verdict(allowed=False, reason=Reason.UNKNOWN_RESOURCE)
+
+
+class Behind(Exception):
+    """The facts named an active version that is not the one decided under."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(version)
+        self.version = version
+
+
+class NotDone(Exception):
+    """Leaves the transaction, so that nothing of a refused change stays and no lock is held while it is recorded."""
+
+    def __init__(self, error: TimewardenError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def decided(snapshot: Snapshot, ask: Ask, action: str, resource: Resource, seen: Seen) -> Decision:

@@ -10,11 +10,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from uuid_utils.compat import uuid7
+
 from service.audit.record import Kind, Record
 from service.authorization import policy_versions
 from service.authorization.changes import Answer, Change, Target
-from service.authorization.decision_point import Resource
-from service.errors import Conflict, NotFound, PolicyRejected, PolicyUnavailable, StaleExpectation
+from service.authorization.decision_point import Resource, access_request, decide
+from service.errors import Complaint, Conflict, NotFound, PolicyRejected, PolicyUnavailable, StaleExpectation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from service.database import Connection
 
 KIND = "policy"
+LOCKED_OUT = Complaint("policy.csv", 0, 0, "you could not activate a version under this one, so you could not go back")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,7 @@ class PolicyAdministration:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
             if number == expected:
                 raise Conflict(f"Version {number} is active already")
+            _keep_a_way_back(change, snapshot)
             if not await policy_versions.move_head(change.connection, number, expected=expected):
                 raise StaleExpectation
             change.record(
@@ -164,6 +168,14 @@ class PolicyAdministration:
         async with self._versions.connection() as connection:
             text = await policy_versions.text_of(connection, number)
         return await asyncio.to_thread(self._check, text, number)
+
+
+def _keep_a_way_back(change: Change, snapshot: Snapshot) -> None:
+    """Raise PolicyRejected unless whoever activates could activate again: the laws ask that somebody can, but whether
+    that somebody exists, only the one who is here proves."""
+    again = access_request(snapshot, change.ask.principal, "activate", Resource(KIND), change.seen)
+    if not decide(snapshot, uuid7(), again).allowed:
+        raise PolicyRejected([LOCKED_OUT])
 
 
 async def bootstrap(

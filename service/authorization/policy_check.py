@@ -44,6 +44,18 @@ def load(text: PolicyText, number: int) -> Snapshot:
     return snapshot
 
 
+def build(text: PolicyText, number: int) -> Snapshot:
+    """A warm snapshot of a version that was checked when it was activated: cases and laws are not asked again, so that
+    a replica that is behind has it in a moment. The laws in code stand behind every decision all the same.
+
+    Raises PolicyRejected for texts that cannot be read.
+    """
+    policy, complaints = policy_file.examine(text)
+    if policy is None:
+        raise PolicyRejected(complaints)
+    return Snapshot.build(policy, number)
+
+
 def untried(text: PolicyText) -> list[str]:
     """What the cases of a policy leave untried, one sentence each. Raises PolicyRejected as `load`."""
     snapshot = load(text, 0)

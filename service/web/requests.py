@@ -26,7 +26,7 @@ log = structlog.get_logger("requests")
 MAX_HEADER_BYTES: Final = 32_768
 MAX_URL_BYTES: Final = 8_192
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID: Final = re.compile(rb"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 ALWAYS: Final = {
     "Cache-Control": "no-store",
     "Vary": "Authorization, Origin",
@@ -117,6 +117,6 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
 
 
 def _request_id(scope: Scope) -> str:
-    """The caller's own id when it is short and plain, otherwise a new one."""
+    """The caller's own id if it is a UUID, else a new one: it stands in the log for good, so it holds no words."""
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     return given.decode() if _REQUEST_ID.fullmatch(given) else str(uuid7())

@@ -18,6 +18,7 @@ from service.authorization.decision_record import Ask
 from service.authorization.enforcement import Enforcement
 from service.authorization.policy_versions import PolicyVersions
 from service.authorization.relationships import Relationships
+from service.database import Turns
 from service.directory.actions import Directory
 from service.directory.entities import Part
 from service.directory.people import People
@@ -122,7 +123,7 @@ async def wired(log_database: LogDatabase) -> House:
     log = Log(await log_database.open("app"))
     versions = PolicyVersions(await log_database.open("app", size=1), policy_check.load)
     await versions.start()
-    enforcement = Enforcement(requests, log, versions, Relationships([TIMESHEET_FACTS]))
+    enforcement = Enforcement(requests, log, versions, Relationships([TIMESHEET_FACTS]), turns=Turns(8))
     return House(log_database, requests, log, versions, enforcement, await log_database.connect("owner"))
 
 

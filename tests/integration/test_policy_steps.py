@@ -115,3 +115,18 @@ async def test_a_process_starts_however_long_its_version_takes_to_build(house: H
 
     versions = PolicyVersions(await house.log_database.open("app", size=1), slowly, timeout=0.1)
     assert (await versions.start()).number == versions.current().number == 1
+
+
+async def test_nobody_can_activate_a_version_that_would_lock_them_out(house: House) -> None:
+    """The laws are content with a role that nobody holds; the one who activates must be able to go back."""
+    text = shipped()
+    handed_over = replace(
+        text,
+        rules=text.rules.replace("role:policy-author, activate,", "role:nobody-at-all, activate,"),
+        cases={},
+    )
+    proposed = await administration(house).propose(author(house), handed_over, "Hand it to nobody")
+    with pytest.raises(PolicyRejected, match="could not go back") as refused:
+        await administration(house).activate(author(house), proposed.value.number, expected=1)
+    assert await recorded(house, refused.value) == ("allow", False)
+    assert await house.owner.fetchval("SELECT active FROM policy_head") == 1

@@ -10,6 +10,9 @@ from uuid import uuid4
 
 import pytest
 
+from service.audit.record import read_body
+from service.authorization import laws, policy_file
+from service.authorization.engine import Snapshot
 from service.errors import (
     Conflict,
     Forbidden,
@@ -24,6 +27,7 @@ from service.timesheets.entry import Hours
 from service.timesheets.store import Filters
 from service.timesheets.timesheet import State
 from tests.integration.house import ALL_SCOPES, EIGHT_HOURS, MONDAY, House, anything, at
+from tests.policy_forge import rows
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -218,3 +222,38 @@ async def test_filters_narrow_a_list(house: House) -> None:
     assert await found(until=MONDAY + timedelta(days=6)) == 2
     assert await found(until=MONDAY - timedelta(days=1)) == 0
     assert await found(since=date.min, until=date.max, owner=house.people["ben"], state=State.DRAFT) == 1
+
+
+async def test_an_allowed_change_that_did_not_take_place_is_recorded_with_what_stood_in_the_way(house: House) -> None:
+    sheet = await house.submitted("ana")
+    with pytest.raises(PreconditionFailed) as refused:
+        await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version + 1))
+    record = await body_of(house, refused.value)
+    assert (record["outcome"], record["applied"]) == ("allow", False)
+    assert record["not_applied_because"] == "precondition-failed"
+
+
+async def test_a_refusal_by_a_law_in_code_is_recorded_as_what_the_caller_is_told(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Should every rule and the law behind the decision fail, the state machine still refuses, and the log says so."""
+    sheet = await house.submitted("ana")
+    await house.owner.execute("UPDATE timesheet SET editors = editors || $1::uuid", house.people["mia"])
+    lenient = policy_file.parse(
+        rows("p, allow, manager, approve, submitted, timesheet, approve:timesheets, always, approve-team")
+    )
+    house.versions.keep(Snapshot.build(lenient, 1))
+    await house.versions.at(1)
+    monkeypatch.setattr(laws, "law_forbids", lambda _: False)
+    with pytest.raises(Forbidden) as refused:
+        await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version))
+    record = await body_of(house, refused.value)
+    assert (record["outcome"], record["reason"], record["applied"]) == ("deny", "law", False)
+
+
+async def body_of(house: House, error: TimewardenError) -> dict[str, object]:
+    """The record that an error names."""
+    assert error.decision is not None
+    return read_body(
+        await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1::text::uuid", error.decision[0])
+    )
