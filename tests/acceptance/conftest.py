@@ -33,3 +33,13 @@ async def http(service: RunningService) -> AsyncIterator[httpx.AsyncClient]:
 async def callers(service: RunningService, http: httpx.AsyncClient) -> Callers:
     """Real tokens: `await callers("ana")`."""
     return Callers(http, service.addresses)
+
+
+@pytest.fixture
+def nothing_unexpected(service: RunningService) -> Iterator[None]:
+    """No test that uses this may leave an unexpected error in the service's log."""
+    before = service.log.stat().st_size
+    yield
+    with service.log.open("rb") as log:
+        log.seek(before)
+        assert b"unexpected error" not in log.read()
