@@ -1,4 +1,4 @@
-"""Bad headers and methods over HTTP: conditions, credentials, sizes, request ids; each is told, none breaks anything."""
+"""Bad headers and methods over HTTP: conditions, credentials, sizes, request ids; each is told, none breaks a thing."""
 
 from __future__ import annotations
 
