@@ -165,7 +165,7 @@ def build(settings: Settings) -> RequestFrame:
         dependencies={"ask": Provide(provide_ask)},
         middleware=[
             RequestBounds(settings.max_body_bytes),
-            Authentication(api.tokens, People(api.requests, log).person_for),
+            Authentication(api.tokens, People(api.requests, log).person_for, public_url=settings.public_url),
         ],
         request_class=JsonRequest,
         before_request=refuse_unknown_parameters,

@@ -18,6 +18,7 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from service.identity.issuer import Issuer
 from service.identity.key_source import FetchedKeys, KeysNotFetched
+from service.identity.presented import Presented
 from service.identity.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -152,6 +153,6 @@ def verifier(*issuers: Issuer, body: bytes | None = None, **options: Any) -> Tok
     return Tokens(issuers or (issuer(),), source=lambda _: held, **{"clock": lambda: float(NOW), **options})
 
 
-def bearer(token: bytes) -> list[bytes]:
-    """The request's Authorization headers."""
-    return [b"Bearer " + token]
+def bearer(token: bytes | str) -> Presented:
+    """A request with this token."""
+    return Presented((b"Bearer " + (token if isinstance(token, bytes) else token.encode()),))

@@ -28,20 +28,28 @@ class Validity:
 
 
 def check_use(claims: Mapping[str, Any], token_type: str, client: str) -> None:
-    """Refuse a token that is bound to a key, as nobody checks possession yet, and another kind of JWT in disguise.
+    """Refuse another kind of JWT in disguise.
 
     An `at+jwt` header says what the token is. Without it the claims must show that it is none of the others: ID, logout
     and security event tokens, introspection answers, proofs. `token_use` is Cognito's word for it, `typ` Keycloak's; a
     token whose only audience is its client is an ID token.
     """
-    if "cnf" in claims:
-        raise refusal("sender-constrained")
     if token_type == STRICT_TYPE:
         return
     if any(name in claims for name in _NOT_ACCESS) or claims.get("aud") in (client, [client]):
         raise refusal("other-use")
     if claims.get("token_use", "access") != "access" or str(claims.get("typ", "")).lower() in _OTHER_KINDS:
         raise refusal("other-use")
+
+
+def confirmation(claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The members of `cnf` (RFC 7800 section 3.1), empty when absent. What is no object with members is refused."""
+    if "cnf" not in claims:
+        return {}
+    cnf = claims["cnf"]
+    if not isinstance(cnf, dict) or not cnf:
+        raise refusal("sender-constrained")
+    return cnf
 
 
 def check_audience(claims: Mapping[str, Any], issuer: Issuer) -> None:

@@ -15,10 +15,11 @@ from jwt import PyJWS
 from jwt.exceptions import PyJWTError
 
 from service.errors import Misconfigured
-from service.identity.bearer import bearer_token
-from service.identity.claims import check_audience, check_time, check_use
+from service.identity.claims import check_audience, check_time, check_use, confirmation
+from service.identity.credentials import credentials
 from service.identity.key_source import HttpKeySource
 from service.identity.keys import KeySet
+from service.identity.presented import unbound_tokens_alone
 from service.identity.principal_claims import client_id, principal
 from service.identity.refusals import refusal
 from service.identity.token_format import read_token
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from service.identity.jwk_set import VerificationKey
     from service.identity.key_source import KeySource
     from service.identity.keys import KeyState, KeyTiming
+    from service.identity.presented import Presented, SenderCheck
     from service.identity.principal import Principal
 
 
@@ -56,6 +58,7 @@ class Tokens:
         clock: Callable[[], float] = time.time,
         remembered: int = 10_000,
         revocation: RevocationCheck | None = None,
+        sender: SenderCheck = unbound_tokens_alone,
     ) -> None:
         self._issuers = {one.issuer: one for one in issuers}
         if not issuers or len(self._issuers) != len(issuers):
@@ -64,6 +67,7 @@ class Tokens:
         self._clock = clock
         self._verified = VerifiedTokens(remembered)
         self._revocation = revocation
+        self._sender = sender
 
     async def start(self) -> None:
         """Fetch the keys of every issuer and keep them fresh; those that are down are tried again in the background."""
@@ -78,18 +82,17 @@ class Tokens:
         """The state of each issuer's keys, for readiness and metrics."""
         return tuple(keys.state() for keys in self._keys.values())
 
-    async def verify(self, authorization_headers: Sequence[bytes | str]) -> Principal:
-        """Who asks. Pass every Authorization header of the request.
-
-        Raises MissingToken, MalformedCredentials, InvalidToken (with a cause), or KeysUnavailable when the token could
-        not be judged because its issuer's keys cannot be had.
+    async def verify(self, presented: Presented) -> Principal:
+        """Who asks. Raises MissingToken, MalformedCredentials, InvalidToken (with a cause), or KeysUnavailable when the
+        token could not be judged because its issuer's keys cannot be had.
         """
-        token = bearer_token(authorization_headers)
+        scheme, token = credentials(presented.authorization)
         digest = hashlib.sha256(token).digest()
         verified = self._verified.get(digest, self._clock())
         if verified is None or not self._keys[verified.principal.issuer].holds(verified.key_digest):
             verified = await self._judge(token)
             self._verified.put(digest, verified)
+        await self._sender(scheme, token, verified.cnf, presented)
         if self._revocation is not None:
             await self._revocation(verified.principal)
         return verified.principal
@@ -107,7 +110,8 @@ class Tokens:
         check_audience(claims, issuer)
         client = client_id(claims, typ)
         check_use(claims, typ, client)
-        return VerifiedToken(principal(claims, issuer, typ, client, validity), key.digest)
+        asker = principal(claims, issuer, typ, client, validity)
+        return VerifiedToken(asker, key.digest, confirmation(claims))
 
     def _issuer(self, iss: object) -> Issuer:
         """The issuer of exactly this `iss`, chosen before any key is."""

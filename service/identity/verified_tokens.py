@@ -7,19 +7,22 @@ verifier asks anew at every use.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.identity.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """What verification found; `key_digest` names the key that signed."""
+    """What verification found; `key_digest` names the key that signed, `cnf` the keys that the sender must hold."""
 
     principal: Principal
     key_digest: bytes
+    cnf: Mapping[str, object] = field(default_factory=dict)
 
 
 class VerifiedTokens:

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidToken, MalformedCredentials, MissingToken
+from service.identity.presented import Presented
 from tests.token_forge import bearer, claims, good_ec_token, good_token, header, rsa_key, signed, verifier
 
 ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/~ "
@@ -54,15 +55,15 @@ async def test_a_token_changed_in_several_places_is_refused(name: str, data: st.
         token[place] = data.draw(st.sampled_from(ALPHABET))
     if bytes(token) != GOOD[name]:
         with pytest.raises(REFUSALS):
-            await verifier().verify([b"Bearer " + bytes(token)])
+            await verifier().verify(bearer(bytes(token)))
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.binary(max_size=80) | st.text(max_size=80), max_size=3))
-@example(["Bearer \udcff"])
-async def test_whatever_stands_in_the_headers_is_refused_in_an_orderly_way(headers: list[bytes | str]) -> None:
+@given(st.lists(st.binary(max_size=80), max_size=3))
+@example([b"Bearer \xff"])
+async def test_whatever_stands_in_the_headers_is_refused_in_an_orderly_way(headers: list[bytes]) -> None:
     with pytest.raises(REFUSALS):
-        await verifier().verify(headers)
+        await verifier().verify(Presented(tuple(headers)))
 
 
 @settings(max_examples=300, deadline=None)
