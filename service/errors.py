@@ -10,6 +10,8 @@
     ├── Unauthenticated                        401
     │   ├── MissingToken                       no credentials: a challenge without an error code
     │   ├── InvalidToken                       bad, expired, wrong issuer or audience ...
+    │   ├── InvalidProof                       the token may be good, the DPoP proof beside it is not (RFC 9449)
+    │   │   └── NonceWanted                    ... for it lacks a nonce of ours that is still taken
     │   └── StepUpNeeded                       a stronger or fresher sign-in is wanted (RFC 9470)
     ├── Denied                                 the policy said no
     │   ├── InsufficientScope                  403  no rule can be satisfied with these scopes
@@ -26,6 +28,7 @@
     │   ├── LogUnavailable                     the decision could not be made durable: nothing happened
     │   ├── DatabaseUnavailable                Postgres did not answer within its bound
     │   ├── KeysUnavailable                    a token could not be judged, because its issuer's keys cannot be had
+    │   ├── ReplayUnavailable                  whether a DPoP proof was used before cannot be learned
     │   └── PolicyUnavailable                  the active version could not be learned within its bound
     └── Misconfigured                          the process refuses to start; never leaves over HTTP
 
@@ -35,7 +38,7 @@ One table maps the tree to HTTP: service/web/problems.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -124,6 +127,20 @@ class InvalidToken(Unauthenticated):
 
     slug = "invalid-token"
     summary = "Missing or invalid token"
+
+
+class InvalidProof(Unauthenticated):
+    """The DPoP proof was judged and refused (RFC 9449 section 7.1). `public` never holds any content of it."""
+
+    slug = "invalid-dpop-proof"
+    summary = "Missing or invalid DPoP proof"
+
+
+class NonceWanted(InvalidProof):
+    """The same request with a proof that holds the nonce of this answer is judged anew (RFC 9449 section 9)."""
+
+    slug = "use-dpop-nonce"
+    summary = "Make a DPoP proof with the nonce of this answer, and send the request again"
 
 
 class StepUpNeeded(Unauthenticated):
@@ -227,18 +244,7 @@ class PolicyRejected(TimewardenError):
         first = f": {complaints[0]}" if complaints else ""
         super().__init__(
             self.summary + first,
-            extra={
-                "complaints": [
-                    {
-                        "file": c.file,
-                        "line": c.line,
-                        "column": c.column,
-                        "message": c.message,
-                        "suggestion": c.suggestion,
-                    }
-                    for c in complaints
-                ]
-            },
+            extra={"complaints": [asdict(one) for one in complaints]},
         )
         self.complaints = tuple(complaints)
 
@@ -269,6 +275,11 @@ class DatabaseUnavailable(TryLater):
 class KeysUnavailable(TryLater):
     slug = "keys-unavailable"
     summary = "The token's issuer cannot be asked for its keys, so the token was not judged"
+
+
+class ReplayUnavailable(TryLater):
+    slug = "replay-store-unavailable"
+    summary = "Whether this DPoP proof was used before cannot be learned now; try again with a new proof"
 
 
 class PolicyUnavailable(TryLater):

@@ -24,6 +24,7 @@ SENTENCES = {
     "signature": "The signature of the access token is not valid",
     "expiry": "The access token does not say properly when it expires",
     "expired": "The access token has expired",
+    "revoked": "The access token was revoked",
     "lifetime": "The access token is valid for longer than this API allows",
     "not-yet": "The access token is not valid yet",
     "issued-at": "The access token does not say properly when it was issued",
@@ -35,6 +36,13 @@ SENTENCES = {
     "roles": "The roles of the access token are not valid",
     "kind": "The access token does not tell whether a person or a client calls",
     "sender-constrained": "The access token is bound to a key whose possession this API cannot check",
+    "bound-as-bearer": "The access token is bound to a key: send it as DPoP, with a proof for each request",
+    "unbound-as-dpop": "The access token is not bound to a key by DPoP: send it as Bearer",
+    "dpop-required": "This API takes only access tokens that are bound to a key by DPoP",
+    "other-key": "The DPoP proof was made with another key than the one that the access token is bound to",
+    "other-token": "The DPoP proof was made for another access token",
+    "no-certificate": "The access token is bound to a client certificate, and none came with the request",
+    "other-certificate": "The access token is bound to another client certificate",
     "authentication": "The access token does not describe the sign-in properly",
 }
 
