@@ -112,7 +112,7 @@ CLIENTS: Mapping[str, DemoClient] = MappingProxyType(
                 name="Timewarden command line",
                 redirect_uris=("http://127.0.0.1/callback", "http://[::1]/callback"),
                 scopes=tuple(scope for scope in SCOPE_MEANINGS if scope != "batch:upload"),
-                grants=("authorization_code",),
+                grants=("authorization_code", "refresh_token"),
                 first_party=True,
             ),
             DemoClient(
@@ -121,7 +121,7 @@ CLIENTS: Mapping[str, DemoClient] = MappingProxyType(
                 name="Hours App",
                 redirect_uris=("http://127.0.0.1:4200/callback",),
                 scopes=(*_OWN_HOURS, "approve:timesheets"),
-                grants=("authorization_code",),
+                grants=("authorization_code", "refresh_token"),
             ),
             DemoClient(
                 client_id="payroll-import",

@@ -73,7 +73,7 @@ async def test_discovery_names_this_server_and_what_it_can_do(issuer: str) -> No
     assert one["authorization_endpoint"] == f"{issuer}/authorize"
     assert one["code_challenge_methods_supported"] == ["S256"]
     assert one["response_types_supported"] == ["code"]
-    assert one["grant_types_supported"] == ["authorization_code", "client_credentials"]
+    assert one["grant_types_supported"] == ["authorization_code", "client_credentials", "refresh_token"]
     assert one["scopes_supported"] == list(SCOPE_MEANINGS)
 
 

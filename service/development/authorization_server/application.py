@@ -30,14 +30,14 @@ def create(issuer: str, audience: str, key_directory: Path) -> Litestar:
     keys = signing_keys.load_or_make(key_directory)
     server = OAuthServer(issuer, audience, keys)
     sessions = Sessions()
-    document, public_keys = metadata.describe(server), signing_keys.public_document(keys)
+    document = metadata.describe(server)
     return Litestar(
         route_handlers=[authorize.show, authorize.answer, token_endpoint.issue, metadata.discovery, metadata.jwks],
         dependencies={
             "server": Provide(lambda: server, sync_to_thread=False),
             "sessions": Provide(lambda: sessions, sync_to_thread=False),
             "metadata": Provide(lambda: document, sync_to_thread=False),
-            "public_keys": Provide(lambda: public_keys, sync_to_thread=False),
+            "keys": Provide(lambda: keys, sync_to_thread=False),
         },
         # A page of another name that resolves to loopback (DNS rebinding) must not be able to speak to us.
         allowed_hosts=AllowedHostsConfig(allowed_hosts=[urlsplit(issuer).netloc, host]),

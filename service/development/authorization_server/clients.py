@@ -29,6 +29,10 @@ class RegisteredClient(ClientMixin):  # type: ignore[misc]  # Authlib ships no t
         self.demo = client
         self.signing_algorithm = client.signing_algorithm
 
+    @property
+    def is_public(self) -> bool:
+        return self.demo.secret is None
+
     def get_client_id(self) -> str:
         return self.demo.client_id
 

@@ -8,14 +8,16 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from service.development.authorization_server import authorize, token_endpoint
+from service.development.authorization_server.dpop_proof import PROOF_ALGORITHMS
 from service.development.authorization_server.oauth_server import OAuthServer
+from service.development.authorization_server.signing_keys import SigningKeys
 from service.development.people import SCOPE_MEANINGS
 
 JWKS_PATH = "/jwks"
 _CACHEABLE = {"Cache-Control": "public, max-age=300"}
 
 Metadata = NamedDependency[SkipValidation[dict[str, Any]]]
-PublicKeys = NamedDependency[SkipValidation[dict[str, Any]]]
+Keys = NamedDependency[SkipValidation[SigningKeys]]
 
 
 @get(["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"])
@@ -25,8 +27,8 @@ async def discovery(metadata: Metadata) -> Response[dict[str, Any]]:
 
 
 @get(JWKS_PATH)
-async def jwks(public_keys: PublicKeys) -> Response[dict[str, Any]]:
-    return Response(public_keys, headers=_CACHEABLE)
+async def jwks(keys: Keys) -> Response[dict[str, Any]]:
+    return Response(keys.published(), headers=_CACHEABLE)
 
 
 def describe(server: OAuthServer) -> dict[str, Any]:
@@ -40,9 +42,10 @@ def describe(server: OAuthServer) -> dict[str, Any]:
             "scopes_supported": list(SCOPE_MEANINGS),
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
-            "grant_types_supported": ["authorization_code", "client_credentials"],
+            "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
             "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
             "code_challenge_methods_supported": ["S256"],
+            "dpop_signing_alg_values_supported": list(PROOF_ALGORITHMS),
             "authorization_response_iss_parameter_supported": True,
         }
     )

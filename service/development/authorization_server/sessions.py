@@ -19,20 +19,24 @@ from service.development.people import PEOPLE
 if TYPE_CHECKING:
     from service.development.people import DemoPerson
 
+# OpenID's name for a second factor, which Auth0 uses too.
+ACR_MFA = "http://schemas.openid.net/pape/policies/2007/06/multi-factor"
 _EIGHT_HOURS = 8 * 3600
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """A person and when they proved who they are, in seconds since 1970 (the token's `auth_time`)."""
+    """A person, when they proved who they are, in seconds since 1970 (the token's `auth_time`), and how (`amr`)."""
 
     person: DemoPerson
     auth_time: int
+    methods: tuple[str, ...] = ("pwd",)
 
-    def get_user_id(self) -> str:
-        """What Authlib puts into `sub`."""
-        return self.person.subject
+    @property
+    def acr(self) -> str | None:
+        """The token's `acr`; a password alone has no name."""
+        return ACR_MFA if "mfa" in self.methods else None
 
 
 def check_password(login: str, password: str) -> SignIn | None:
