@@ -28,6 +28,7 @@ from service.authorization.enforcement import Enforcement
 from service.authorization.policy_administration import PolicyAdministration
 from service.authorization.policy_versions import PolicyVersions
 from service.authorization.relationships import Relationships
+from service.authorization.token_revocation import Revocations
 from service.database import Database
 from service.directory.actions import Directory
 from service.directory.people import People
@@ -51,6 +52,7 @@ from service.web.paging import Cursors
 from service.web.policies import policy_routes
 from service.web.problems import Problems
 from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
+from service.web.revocations import revocation_routes
 from service.web.timesheets import timesheet_routes
 from service.web.uploads import upload_routes
 
@@ -132,6 +134,7 @@ def build(settings: Settings) -> RequestFrame:
             name=name,
         )
 
+    issuers = [issuer_of(settings)]
     loader = database("policy", 1)
     policies = PolicyVersions(loader, policy_check.load, timeout=settings.database_timeout)
     api = Api(
@@ -139,12 +142,13 @@ def build(settings: Settings) -> RequestFrame:
         decisions=database("log", settings.log_pool),
         loader=loader,
         policies=policies,
-        tokens=Tokens([issuer_of(settings)]),
+        tokens=Tokens(issuers),
     )
     log = Log(api.decisions)
     enforcement = Enforcement(api.requests, log, policies, Relationships([TIMESHEET_FACTS]))
     cursors = Cursors(settings.cursor_key)
     timesheets = Timesheets(enforcement)
+    longest_lifetime = max(one.max_lifetime + one.leeway for one in issuers)
     app = Litestar(
         route_handlers=[
             me_route(enforcement),
@@ -153,6 +157,7 @@ def build(settings: Settings) -> RequestFrame:
             *decision_routes(enforcement, cursors),
             *policy_routes(PolicyAdministration(enforcement, policies, policy_check.load), cursors),
             *directory_routes(Directory(enforcement), cursors),
+            *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
             *health_routes(api.look),
             *metadata.metadata_routes(settings.audience, [settings.issuer]),
             *documentation_routes(),

@@ -28,6 +28,7 @@ from service.errors import (
     StaleExpectation,
     TimewardenError,
 )
+from service.identity.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -248,7 +249,8 @@ class Enforcement:
         owner: UUID | None = None,
     ) -> Seen:
         """The facts of a row, of an imagined one, or of none. Without a fitting scope nothing is looked up, so that the
-        refusal is the same for known and unknown ids. Signals _Behind."""
+        refusal is the same for known and unknown ids. Raises InvalidToken for a token that was revoked: then nobody
+        asks, so there is nothing to decide. Signals _Behind."""
         may_look = snapshot.could_allow(*asked, ask.principal.scopes)
         if may_look and row_id is not None and self._relationships.of(asked[0]).table:
             seen = await self._relationships.of_row(connection, ask.principal, asked[0], row_id)
@@ -256,6 +258,8 @@ class Enforcement:
             seen = await self._relationships.of_imagined(connection, ask.principal, asked[0], owner)
         else:
             seen = await self._relationships.ambient(connection, ask.principal)
+        if seen.revoked:
+            raise refusal("revoked")
         if seen.version != snapshot.number:
             raise _Behind(seen.version)
         return seen

@@ -28,6 +28,7 @@ SCOPES: Final = {
     "read:policies": "read policy versions",
     "write:policies": "propose and activate policy versions",
     "manage:directory": "change people, teams, memberships and grants",
+    "manage:tokens": "revoke access tokens",
 }
 
 

@@ -43,6 +43,7 @@ BODIES: dict[str, object] = {
     "NewTeam": {"name": "Nobody's"},
     "NewGrant": {"client": "nobody", "team": NOBODY},
     "NewMembership": {"person": NOBODY, "team": NOBODY, "part": "lead"},
+    "NewRevocation": {"token_id": "nobody's", "issuer": "https://nobody.example"},
 }
 
 
