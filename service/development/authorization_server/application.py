@@ -11,7 +11,14 @@ from litestar import Litestar
 from litestar.config.allowed_hosts import AllowedHostsConfig
 from litestar.di import Provide
 
-from service.development.authorization_server import authorize, metadata, signing_keys, token_endpoint
+from service.development.authorization_server import (
+    authorize,
+    client_keys,
+    metadata,
+    signing_keys,
+    status_endpoints,
+    token_endpoint,
+)
 from service.development.authorization_server.oauth_server import OAuthServer
 from service.development.authorization_server.sessions import Sessions
 from service.errors import Misconfigured
@@ -28,11 +35,19 @@ def create(issuer: str, audience: str, key_directory: Path) -> Litestar:
     # Authlib logs whole tokens at DEBUG.
     logging.getLogger("authlib").setLevel(logging.INFO)
     keys = signing_keys.load_or_make(key_directory)
-    server = OAuthServer(issuer, audience, keys)
+    server = OAuthServer(issuer, audience, keys, client_keys.load_or_make(key_directory))
     sessions = Sessions()
     document = metadata.describe(server)
     return Litestar(
-        route_handlers=[authorize.show, authorize.answer, token_endpoint.issue, metadata.discovery, metadata.jwks],
+        route_handlers=[
+            authorize.show,
+            authorize.answer,
+            token_endpoint.issue,
+            status_endpoints.introspect,
+            status_endpoints.revoke,
+            metadata.discovery,
+            metadata.jwks,
+        ],
         dependencies={
             "server": Provide(lambda: server, sync_to_thread=False),
             "sessions": Provide(lambda: sessions, sync_to_thread=False),

@@ -87,9 +87,13 @@ class IssuedTokens:
         found = self._refresh.find(_digest(token))
         return None if found is None or self.is_revoked(found.family) else found
 
-    def revoke_access(self, token: str) -> None:
-        """Only this access token."""
-        self._access.take(_digest(token))
+    def revoke(self, token: str) -> None:
+        """An access token by itself; a refresh token with its family."""
+        digest = _digest(token)
+        self._access.take(digest)
+        found = self._refresh.find(digest)
+        if found is not None:
+            self.revoke_family(found.family)
 
     def revoke_family(self, family: str) -> None:
         """Everything that came of one grant: its refresh tokens and its access tokens."""

@@ -7,10 +7,11 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
-from service.development.authorization_server import authorize, token_endpoint
+from service.development.authorization_server import authorize, status_endpoints, token_endpoint
 from service.development.authorization_server.dpop_proof import PROOF_ALGORITHMS
 from service.development.authorization_server.oauth_server import OAuthServer
 from service.development.authorization_server.signing_keys import SigningKeys
+from service.development.authorization_server.token_status import ANSWER_ALGORITHM, CLIENT_METHODS
 from service.development.people import SCOPE_MEANINGS
 
 JWKS_PATH = "/jwks"
@@ -44,6 +45,13 @@ def describe(server: OAuthServer) -> dict[str, Any]:
             "response_modes_supported": ["query"],
             "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
             "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
+            "introspection_endpoint": server.endpoint(status_endpoints.INTROSPECTION_PATH),
+            "introspection_endpoint_auth_methods_supported": list(CLIENT_METHODS),
+            "introspection_endpoint_auth_signing_alg_values_supported": ["ES256"],
+            "introspection_signing_alg_values_supported": [ANSWER_ALGORITHM],
+            "revocation_endpoint": server.endpoint(status_endpoints.REVOCATION_PATH),
+            "revocation_endpoint_auth_methods_supported": ["none", *CLIENT_METHODS],
+            "revocation_endpoint_auth_signing_alg_values_supported": ["ES256"],
             "code_challenge_methods_supported": ["S256"],
             "dpop_signing_alg_values_supported": list(PROOF_ALGORITHMS),
             "authorization_response_iss_parameter_supported": True,

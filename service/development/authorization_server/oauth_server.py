@@ -13,16 +13,20 @@ from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749 import AuthorizationServer
 
 from service.development.authorization_server import clients
+from service.development.authorization_server.client_keys import ClientAssertion
 from service.development.authorization_server.dpop_proof import ProofCheck
 from service.development.authorization_server.expiring import ExpiringStore
 from service.development.authorization_server.grants import CodeGrant, MachineGrant, OneAudience, S256Only
 from service.development.authorization_server.issued_tokens import IssuedTokens
 from service.development.authorization_server.issuing import TokenIssuer
 from service.development.authorization_server.refreshing import RefreshGrant
+from service.development.authorization_server.token_status import Introspection, Revocation
 from service.development.people import SCOPE_MEANINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from joserfc.jwk import Key
 
     from service.development.authorization_server.grants import IssuedCode
     from service.development.authorization_server.requests import ProtocolRequest
@@ -42,9 +46,10 @@ class Reply:
 class OAuthServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships no types
     """`issuer` is exactly what tokens and metadata say; `audience` is the one resource that tokens are made for."""
 
-    def __init__(self, issuer: str, audience: str, keys: SigningKeys) -> None:
+    def __init__(self, issuer: str, audience: str, keys: SigningKeys, client_keys: Mapping[str, Key]) -> None:
         super().__init__(scopes_supported=list(SCOPE_MEANINGS))
         self.issuer = issuer
+        self.keys = keys
         self.codes: ExpiringStore[IssuedCode] = ExpiringStore(seconds=60, capacity=1000)
         self.spent_codes: ExpiringStore[IssuedCode] = ExpiringStore(seconds=3600, capacity=1000)
         self.issued = IssuedTokens()
@@ -53,6 +58,10 @@ class OAuthServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships n
         self.register_grant(CodeGrant, [S256Only(required=True), OneAudience(audience)])
         self.register_grant(MachineGrant, [OneAudience(audience)])
         self.register_grant(RefreshGrant, [OneAudience(audience)])
+        self.register_endpoint(Introspection)
+        self.register_endpoint(Revocation)
+        audiences = [issuer, *(self.endpoint(path) for path in ("/token", "/introspect", "/revoke"))]
+        self.register_client_auth_method("private_key_jwt", ClientAssertion(client_keys, audiences))
 
     def endpoint(self, path: str) -> str:
         """The public address of one of our paths."""

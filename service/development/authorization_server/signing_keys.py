@@ -7,14 +7,13 @@ published before it signs, so that verifiers know it in time, and the one before
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
+from service.development.authorization_server import key_files
 from service.development.authorization_server.access_tokens import LIFETIME_SECONDS
 from service.errors import Misconfigured
 
@@ -58,7 +57,7 @@ class SigningKeys:
         signs_from = {str(key.kid): self._clock() + published_before_use for key in fresh}
         kept = [key for key in self._keys if not self._is_over(key)]
         times = {str(key.kid): self._starts(key) for key in kept} | signs_from
-        _replace(self._path, _document(KeySet([*kept, *fresh]), times))
+        key_files.replace(self._path, _document(KeySet([*kept, *fresh]), times))
         self._keys, self._signs_from = [*kept, *fresh], times
 
     def _of(self, algorithm: str) -> list[Key]:
@@ -82,7 +81,7 @@ def load_or_make(directory: Path, clock: Callable[[], float] = time.time) -> Sig
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = directory / _FILE
     if not path.exists():
-        _keep_first(path, _document(_make(), {}))
+        key_files.keep_first(path, _document(_make(), {}))
     return _read(path, clock)
 
 
@@ -97,31 +96,6 @@ def _make() -> KeySet:
 
 def _document(keys: KeySet, signs_from: dict[str, float]) -> dict[str, Any]:
     return {**keys.as_dict(private=True), "signs_from": signs_from}
-
-
-def _draft(path: Path, document: dict[str, Any]) -> Path:
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(document, file)
-        file.flush()
-        os.fsync(file.fileno())
-    return draft
-
-
-def _keep_first(path: Path, document: dict[str, Any]) -> None:
-    draft = _draft(path, document)
-    try:
-        # A link, not a rename: when two servers start at once, the first one's keys stay and both read them.
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-
-
-def _replace(path: Path, document: dict[str, Any]) -> None:
-    _draft(path, document).replace(path)
 
 
 def _read(path: Path, clock: Callable[[], float]) -> SigningKeys:
