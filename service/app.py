@@ -34,6 +34,7 @@ from service.directory.actions import Directory
 from service.directory.people import People
 from service.errors import TimewardenError, TryLater
 from service.identity.issuer import Issuer
+from service.identity.sender import senders_of
 from service.identity.tokens import Tokens
 from service.log_lines import configure_log_lines
 from service.timesheets.actions import Timesheets
@@ -46,6 +47,7 @@ from service.web.decisions import decision_routes
 from service.web.directory import directory_routes
 from service.web.documentation import documentation_routes, openapi_config
 from service.web.documented_shapes import DocumentedShapes
+from service.web.dpop_nonces import offering
 from service.web.health import Part, Ready, health_routes
 from service.web.me import me_route
 from service.web.paging import Cursors
@@ -59,6 +61,7 @@ from service.web.uploads import upload_routes
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from service.identity.replay import Replay
     from service.settings import Settings
 
 # A part of the keeper that said nothing for this many seconds does not run.
@@ -74,6 +77,7 @@ class Api:
     loader: Database
     policies: PolicyVersions
     tokens: Tokens
+    replay: Replay | None
 
     @asynccontextmanager
     async def running(self, _app: Litestar) -> AsyncIterator[None]:
@@ -89,6 +93,8 @@ class Api:
             yield
         finally:
             await self.tokens.close()
+            if self.replay is not None:
+                await self.replay.close()
             for database in databases:
                 await database.close()
 
@@ -135,6 +141,16 @@ def build(settings: Settings) -> RequestFrame:
         )
 
     issuers = [issuer_of(settings)]
+    senders = senders_of(
+        redis_url=settings.redis_url,
+        public_url=settings.public_url,
+        secret=settings.cursor_key,
+        algorithms=settings.listed("dpop_algorithms"),
+        nonce_required=settings.dpop_nonce == "required",
+        dpop_required=settings.dpop_required,
+        certificate_header=settings.client_certificate_header,
+        trusted_proxies=settings.listed("trusted_proxies"),
+    )
     loader = database("policy", 1)
     policies = PolicyVersions(loader, policy_check.load, timeout=settings.database_timeout)
     api = Api(
@@ -142,7 +158,8 @@ def build(settings: Settings) -> RequestFrame:
         decisions=database("log", settings.log_pool),
         loader=loader,
         policies=policies,
-        tokens=Tokens(issuers),
+        replay=senders.replay,
+        tokens=Tokens(issuers, sender=senders.check),
     )
     log = Log(api.decisions)
     enforcement = Enforcement(api.requests, log, policies, Relationships([TIMESHEET_FACTS]))
@@ -159,17 +176,31 @@ def build(settings: Settings) -> RequestFrame:
             *directory_routes(Directory(enforcement), cursors),
             *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
             *health_routes(api.look),
-            *metadata.metadata_routes(settings.audience, [settings.issuer]),
+            *metadata.metadata_routes(
+                settings.audience,
+                [settings.issuer],
+                dpop_algorithms=senders.algorithms,
+                dpop_required=settings.dpop_required,
+                certificate_bound=senders.certificates is not None,
+            ),
             *documentation_routes(),
         ],
         dependencies={"ask": Provide(provide_ask)},
         middleware=[
             RequestBounds(settings.max_body_bytes),
-            Authentication(api.tokens, People(api.requests, log).person_for, public_url=settings.public_url),
+            Authentication(
+                api.tokens,
+                People(api.requests, log).person_for,
+                public_url=settings.public_url,
+                certificates=senders.certificates,
+            ),
         ],
         request_class=JsonRequest,
         before_request=refuse_unknown_parameters,
-        exception_handlers=Problems(_metadata_url(settings)).handlers(),
+        exception_handlers=Problems(
+            _metadata_url(settings), dpop_algorithms=senders.algorithms, dpop_required=settings.dpop_required
+        ).handlers(),
+        before_send=[offering(senders.nonces)] if senders.algorithms else [],
         cors_config=_cors(settings),
         openapi_config=openapi_config(settings.public_url, settings.issuer),
         plugins=[DocumentedShapes()],
@@ -231,6 +262,6 @@ def _cors(settings: Settings) -> CORSConfig | None:
     return CORSConfig(
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "If-Match", "X-Request-Id"],
-        expose_headers=["WWW-Authenticate", "ETag", "Link", "Location", "Decision-Id", "Decision-Leaf", "X-Request-Id"],
+        allow_headers=["Authorization", "DPoP", "Content-Type", "If-Match", "X-Request-Id"],
+        expose_headers=["WWW-Authenticate", "DPoP-Nonce", "ETag", "Link", "Location", "Decision-Id", "Decision-Leaf", "X-Request-Id"],
     )

@@ -11,7 +11,8 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from service.errors import InvalidToken, NonceWanted
+from service.errors import InvalidToken, Misconfigured, NonceWanted
+from service.identity.issuer import KEY_TYPES
 from service.identity.jwk_set import read_jwk_set
 from service.identity.jwk_thumbprint import digest64, thumbprint
 from service.identity.proof_refusals import proof_refusal
@@ -54,6 +55,8 @@ class Proofs:
         self._first_use = first_use
         self._nonces = nonces
         self._algorithms = frozenset(algorithms)
+        if not self._algorithms or not self._algorithms <= KEY_TYPES.keys():
+            raise Misconfigured(f"DPoP proofs may use only these algorithms: {', '.join(KEY_TYPES)}")
         self._nonce_required = nonce_required
         self._clock = clock
 
@@ -129,11 +132,12 @@ def _read(proof: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _key(jwk: Mapping[str, Any], alg: str) -> PyJWK:
-    """The proof's own key, under the rules for keys of issuers: public, for signatures, of the right kind, long enough."""
-    keys = read_jwk_set(json.dumps({"keys": [jwk]}).encode(), [alg]).keys
-    if not keys:
-        raise proof_refusal("key")
-    return keys[0].by_algorithm[alg]
+    """The proof's own key, under the rules for issuers' keys: public, for signatures, of a fitting kind and length."""
+    try:
+        (key,) = read_jwk_set(json.dumps({"keys": [jwk]}).encode(), [alg]).keys
+    except ValueError as error:
+        raise proof_refusal("key") from error
+    return key.by_algorithm[alg]
 
 
 def _thumbprint(jwk: Mapping[str, Any]) -> str:

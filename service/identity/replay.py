@@ -47,3 +47,7 @@ class Replay:
                 return bool(await self._redis.set(self._prefix + digest, b"", nx=True, ex=kept_for))
         except (RedisError, OSError, TimeoutError) as error:
             raise ReplayUnavailable(cause=f"replay store: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._redis.aclose()

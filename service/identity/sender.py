@@ -6,16 +6,21 @@ Owns no state. Which members can be checked depends on the configuration; what c
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from events.stream import open_redis
 from service.identity.credentials import DPOP
+from service.identity.dpop import Proofs
 from service.identity.jwk_thumbprint import digest64
+from service.identity.mtls import ClientCertificates
+from service.identity.nonces import Nonces
 from service.identity.refusals import refusal
+from service.identity.replay import Replay
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from service.identity.dpop import Proofs
     from service.identity.presented import Presented
 
 KEY: Final = "jkt"
@@ -52,6 +57,42 @@ class SenderConstraint:
             if not isinstance(key, str) or not key.isascii():
                 raise refusal("sender-constrained")
             await self._proofs.check(presented, token, key)
+
+
+@dataclass(frozen=True, slots=True)
+class Senders:
+    """How callers prove that a token is theirs: what checks it, and what of it is offered. `algorithms`: of DPoP
+    proofs, empty when none can be judged; `replay`: to be closed at the end."""
+
+    check: SenderConstraint
+    algorithms: tuple[str, ...]
+    nonces: Nonces
+    replay: Replay | None
+    certificates: ClientCertificates | None
+
+
+def senders_of(
+    *,
+    redis_url: str,
+    public_url: str,
+    secret: str,
+    algorithms: tuple[str, ...],
+    nonce_required: bool,
+    dpop_required: bool,
+    certificate_header: str,
+    trusted_proxies: Sequence[str],
+) -> Senders:
+    """What can be checked with this configuration: without a public URL or Redis no DPoP proof, without a header no
+    client certificate. `secret`: the same on every replica. Raises Misconfigured for values that cannot be."""
+    replay = Replay(open_redis(redis_url, timeout=1.0)) if redis_url else None
+    nonces = Nonces(secret)
+    certificates = ClientCertificates(certificate_header, trusted_proxies) if certificate_header else None
+    offered = algorithms if replay and public_url else ()
+    proofs = None
+    if replay and offered:
+        proofs = Proofs(replay.first_use, nonces, algorithms=offered, nonce_required=nonce_required)
+    check = SenderConstraint(proofs, certificates=certificates is not None, dpop_required=dpop_required)
+    return Senders(check, offered, nonces, replay, certificates)
 
 
 def _check_certificate(wanted: object, given: bytes | None) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from litestar import Request
     from litestar.types import ASGIApp, Receive, Scope, Send
 
+    from service.identity.mtls import ClientCertificates
     from service.identity.tokens import Tokens
 
 # Routes that answer without a decision (design, promise 1): health, well-known metadata, the OpenAPI document and page.
@@ -35,8 +36,8 @@ PUBLIC: Final = frozenset(
 class Authentication(ASGIMiddleware):
     """`tokens` verifies; `person_for` gives the person behind (issuer, subject, client), made on first valid use.
 
-    `public_url`: the base that callers use, from configuration. `certificate`: the client certificate (DER) that a
-    trusted proxy passed with this request, or None.
+    `public_url`: the base that callers use, from configuration. `certificates`: takes the client certificate that a
+    trusted proxy passed on; None when no proxy does.
     """
 
     scopes = (ScopeType.HTTP,)
@@ -47,12 +48,12 @@ class Authentication(ASGIMiddleware):
         person_for: Callable[[str, str, str], Awaitable[UUID]],
         *,
         public_url: str = "",
-        certificate: Callable[[Scope], bytes | None] = lambda _: None,
+        certificates: ClientCertificates | None = None,
     ) -> None:
         self._tokens = tokens
         self._person_for = person_for
         self._public_url = public_url.rstrip("/")
-        self._certificate = certificate
+        self._certificates = certificates
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         template = scope.get("path_template", "")
@@ -77,6 +78,12 @@ class Authentication(ASGIMiddleware):
             url=self._public_url + path.partition(b"?")[0].decode("latin-1"),
             client_certificate=self._certificate(scope),
         )
+
+    def _certificate(self, scope: Scope) -> bytes | None:
+        if self._certificates is None:
+            return None
+        peer = scope["client"]
+        return self._certificates.of(peer[0] if peer else None, scope["headers"])
 
 
 async def provide_ask(request: Request[Any, Any, Any]) -> Ask:

@@ -22,7 +22,13 @@ TYPE_PREFIX: Final = "urn:timewarden:problem:"
 UNDECIDED: Final = frozenset({400, 401, 413, 415})
 TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
     400: (errors.MalformedRequest,),
-    401: (errors.MissingToken, errors.InvalidToken, errors.StepUpNeeded),
+    401: (
+        errors.MissingToken,
+        errors.InvalidToken,
+        errors.InvalidProof,
+        errors.NonceWanted,
+        errors.StepUpNeeded,
+    ),
     403: (errors.InsufficientScope, errors.Forbidden),
     404: (errors.NotFound,),
     409: (errors.WrongState, errors.Conflict, errors.StaleExpectation),
@@ -31,7 +37,13 @@ TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
     415: (errors.UnsupportedMediaType,),
     422: (errors.InvalidField, errors.PolicyRejected),
     428: (errors.PreconditionRequired,),
-    503: (errors.LogUnavailable, errors.DatabaseUnavailable, errors.KeysUnavailable, errors.PolicyUnavailable),
+    503: (
+        errors.LogUnavailable,
+        errors.DatabaseUnavailable,
+        errors.KeysUnavailable,
+        errors.ReplayUnavailable,
+        errors.PolicyUnavailable,
+    ),
 }
 MORE: Final[Mapping[type[errors.TimewardenError], dict[str, object]]] = {
     errors.InsufficientScope: {"required_scope": ["approve:timesheets"]},
