@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         default="", description="Signs page cursors, 32 characters or more, the same on every replica"
     )
     dpop_algorithms: str = Field(
-        default="ES256,ES384,Ed25519,PS256,RS256",
+        default="ES256,ES384,Ed25519,EdDSA,PS256,RS256",
         description="Signature algorithms of DPoP proofs, comma-separated; DPoP needs the public URL and Redis too",
     )
     dpop_nonce: Literal["optional", "required"] = Field(

@@ -135,6 +135,7 @@ def test_api_and_keeper_are_given_all_that_they_refuse_to_start_without(services
     assert {"TIMEWARDEN_DATABASE_URL", "TIMEWARDEN_ISSUER", "TIMEWARDEN_AUDIENCE", "TIMEWARDEN_CURSOR_KEY"} <= set(
         services["api"]["environment"]
     )
+    assert {"TIMEWARDEN_REDIS_URL", "TIMEWARDEN_PUBLIC_URL"} <= set(services["api"]["environment"]), "for DPoP"
     assert {"TIMEWARDEN_DATABASE_URL", "TIMEWARDEN_REDIS_URL"} <= set(services["keeper"]["environment"])
 
 
