@@ -113,7 +113,7 @@ CLIENTS: Mapping[str, DemoClient] = MappingProxyType(
                 name="Timewarden command line",
                 redirect_uris=("http://127.0.0.1/callback", "http://[::1]/callback"),
                 scopes=tuple(scope for scope in SCOPE_MEANINGS if scope != "batch:upload"),
-                grants=("authorization_code", "refresh_token"),
+                grants=("authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"),
                 first_party=True,
             ),
             DemoClient(

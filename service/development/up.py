@@ -73,6 +73,9 @@ async def _serve(state: Path, stores: Stores, port: int, issuer: str, stop: asyn
         "TIMEWARDEN_CURSOR_KEY": secret(state, "cursor-key"),
         "TIMEWARDEN_POLICIES_DIRECTORY": str(ROOT / "policies"),
         "TIMEWARDEN_REDIS_URL": stores.redis_url,
+        # Everybody comes from one address here, tests and load included.
+        "TIMEWARDEN_ADDRESS_RATE": "1000000",
+        "TIMEWARDEN_CLIENT_RATE": "1000000",
     }
     with _logs(state) as log:
         children = {

@@ -20,6 +20,7 @@ import pytest_asyncio
 from service.development.authorization_server import create
 from service.development.authorization_server.serving import running
 from service.development.authorization_server.sign_in import (
+    DEVICE_GRANT,
     SignInRefused,
     authorization_code_token,
     client_credentials_token,
@@ -74,7 +75,7 @@ async def test_discovery_names_this_server_and_what_it_can_do(issuer: str) -> No
     assert one["authorization_endpoint"] == f"{issuer}/authorize"
     assert one["code_challenge_methods_supported"] == ["S256"]
     assert one["response_types_supported"] == ["code"]
-    assert one["grant_types_supported"] == ["authorization_code", "client_credentials", "refresh_token"]
+    assert one["grant_types_supported"] == ["authorization_code", "client_credentials", "refresh_token", DEVICE_GRANT]
     assert one["scopes_supported"] == list(SCOPE_MEANINGS)
 
 

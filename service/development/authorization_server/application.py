@@ -14,6 +14,7 @@ from litestar.di import Provide
 from service.development.authorization_server import (
     authorize,
     client_keys,
+    device_pages,
     metadata,
     signing_keys,
     status_endpoints,
@@ -43,6 +44,10 @@ def create(issuer: str, audience: str, key_directory: Path) -> Litestar:
             authorize.show,
             authorize.answer,
             token_endpoint.issue,
+            device_pages.authorize_device,
+            device_pages.show_device,
+            device_pages.answer_device,
+            device_pages.device_done,
             status_endpoints.introspect,
             status_endpoints.revoke,
             metadata.discovery,

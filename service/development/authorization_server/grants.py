@@ -20,14 +20,7 @@ if TYPE_CHECKING:
     from service.development.authorization_server.clients import RegisteredClient
     from service.development.authorization_server.requests import ProtocolRequest
     from service.development.authorization_server.sessions import SignIn
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """What somebody said on the consent page: the scopes whose boxes were ticked."""
-
-    sign_in: SignIn
-    ticked: frozenset[str]
+    from service.development.authorization_server.visit import Approval
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +139,11 @@ class OneAudience:
         grant.register_hook("before_create_token_response", self._check)
 
     def _check(self, grant: CodeGrant | MachineGrant, *_result: Any) -> None:
-        asked = grant.request.payload.datalist
+        self.check(grant.request)
+
+    def check(self, request: ProtocolRequest) -> None:
+        """Raises InvalidTargetError."""
+        asked = request.payload.datalist
         named = (*asked.get("resource", ()), *asked.get("audience", ()))
         if any(name != self._audience for name in named):
             raise InvalidTargetError

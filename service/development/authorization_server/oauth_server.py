@@ -1,7 +1,7 @@
 """Authlib's authorization server, told who our clients are, which grants there are and how tokens are made.
 
-Owns the authorization codes and the table of issued tokens, in memory. Knows nothing of HTTP frameworks: a request
-comes in as ProtocolRequest, the answer goes out as Reply.
+Owns the authorization codes, the waiting devices and the table of issued tokens, in memory. Knows nothing of
+HTTP frameworks: a request comes in as ProtocolRequest, the answer goes out as Reply.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from authlib.oauth2.rfc6749 import AuthorizationServer
 
 from service.development.authorization_server import clients
 from service.development.authorization_server.client_keys import ClientAssertion
+from service.development.authorization_server.device_grant import DeviceAuthorization, DeviceGrant
+from service.development.authorization_server.device_requests import DeviceRequests
 from service.development.authorization_server.dpop_proof import ProofCheck
 from service.development.authorization_server.expiring import ExpiringStore
 from service.development.authorization_server.grants import CodeGrant, MachineGrant, OneAudience, S256Only
@@ -55,9 +57,12 @@ class OAuthServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships n
         self.issued = IssuedTokens()
         self.proofs = ProofCheck()
         self.issuer_of_tokens = TokenIssuer(issuer, audience, keys, self.issued)
-        self.register_grant(CodeGrant, [S256Only(required=True), OneAudience(audience)])
-        self.register_grant(MachineGrant, [OneAudience(audience)])
-        self.register_grant(RefreshGrant, [OneAudience(audience)])
+        self.devices = DeviceRequests()
+        self.one_audience = OneAudience(audience)
+        self.register_grant(CodeGrant, [S256Only(required=True), self.one_audience])
+        for grant in (MachineGrant, RefreshGrant, DeviceGrant):
+            self.register_grant(grant, [self.one_audience])
+        self.register_endpoint(DeviceAuthorization)
         self.register_endpoint(Introspection)
         self.register_endpoint(Revocation)
         audiences = [issuer, *(self.endpoint(path) for path in ("/token", "/introspect", "/revoke"))]

@@ -84,8 +84,6 @@ def _fill(page: Page, account: Account) -> tuple[Form, Values]:
             return form, values | {"login": account.login, "password": account.password}
         if form.values("second_factor"):
             return form, values | {"second_factor": demo_code(account.login)}
-        if form.values("user_code") and not form.values("step"):
-            return form, values | {"user_code": form.values("user_code")[0]}
         if "deny" in form.values("decision"):
             boxes = [one.value for one in form.fields if one.kind == "checkbox" and one.name == "scope"]
             chosen = [scope for scope in boxes if account.ticked is None or scope in account.ticked]

@@ -1,4 +1,4 @@
-"""The pages people see: sign in, consent, and errors that must not redirect. Pure: text in, HTML out.
+"""The pages people see: sign in, second factor, consent, device, and errors that must not redirect. Pure.
 
 Self-contained (no script, image or font from anywhere), readable on a phone and by a screen reader. Everything that
 came from outside passes through `escape`.
@@ -68,6 +68,43 @@ def sign_in_page(client: DemoClient, action: str, form_token: str, *, login: str
     )
 
 
+def second_factor_page(person: DemoPerson, action: str, form_token: str, demo_code: str, *, problem: str = "") -> str:
+    """Asks for the second factor, and shows what a telephone would."""
+    return _page(
+        "Second factor",
+        f"""<p>The app asks that you, <strong>{escape(person.name)}</strong>, prove who you are once more.</p>
+{_alert(problem)}
+<form method="post" action="{escape(action)}">
+{_hidden(form_token, "second-factor")}
+<label for="second_factor">Code of your telephone</label>
+<input id="second_factor" name="second_factor" type="text" inputmode="numeric" autocomplete="one-time-code" required
+  autofocus>
+<button class="main" type="submit">Go on</button>
+</form>
+<p><small>This is a development server, and the telephone is imaginary. It would show <code>{escape(demo_code)}</code>
+for this half minute.</small></p>""",
+    )
+
+
+def user_code_page(action: str, *, problem: str = "") -> str:
+    """Asks for the code that a device shows (RFC 8628 section 3.3)."""
+    return _page(
+        "Connect a device",
+        f"""{_alert(problem)}
+<form method="get" action="{escape(action)}">
+<label for="user_code">Code that your device shows</label>
+<input id="user_code" name="user_code" type="text" autocomplete="off" autocapitalize="characters" spellcheck="false"
+  required autofocus>
+<button class="main" type="submit">Go on</button>
+</form>""",
+    )
+
+
+def device_done_page() -> str:
+    """After the decision about a device, whatever it was."""
+    return _page("Done", "<p>Your device has its answer. You can close this page.</p>")
+
+
 def consent_page(
     client: DemoClient,
     person: DemoPerson,
@@ -77,10 +114,12 @@ def consent_page(
     action: str,
     tokens: tuple[str, str],
     redirect_uri: str,
+    user_code: str = "",
 ) -> str:
     """One box for each scope that was asked for and is the person's to give; the others are named below.
 
-    `tokens` are the form tokens of the consent form and of the form that changes the account.
+    `tokens` are the form tokens of the consent form and of the form that changes the account. With a `user_code` it
+    is a device that waits, which the person must know for their own (RFC 8628 section 5.4).
     """
     boxes = "".join(_box(scope) for scope in asked if scope in allowed)
     beyond = "".join(_line(scope) for scope in asked if scope not in allowed)
@@ -91,17 +130,24 @@ def consent_page(
         if boxes
         else "<p>It asks for nothing that is yours to give.</p>"
     )
+    device = (
+        f"<p>A device waits with the code <strong>{escape(user_code)}</strong>. Allow it only if it is yours and shows "
+        "this code now.</p>"
+        if user_code
+        else ""
+    )
+    after = "" if user_code else f"<p><small>Either way you go back to {escape(redirect_uri)}</small></p>"
     return _page(
         f"{client.name} wants to act for you",
         f"""<p>You are signed in as <strong>{escape(person.name)}</strong> ({escape(person.login)}).</p>
-{origin}
+{origin}{device}
 <form method="post" action="{escape(action)}">
 {_hidden(tokens[0], "consent")}
 {choice}
 <button type="submit" name="decision" value="deny">Refuse</button>
 </form>
 {f"<p>Not yours to give, so it will not get:</p><ul>{beyond}</ul>" if beyond else ""}
-<p><small>Either way you go back to {escape(redirect_uri)}</small></p>
+{after}
 <form method="post" action="{escape(action)}">
 {_hidden(tokens[1], "switch")}
 <button class="quiet" type="submit">Sign in as somebody else</button>
