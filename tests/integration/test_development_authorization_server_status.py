@@ -4,7 +4,6 @@ server.
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import jwt
 import pytest
 import pytest_asyncio
 from joserfc import jwt as jose
-from joserfc.jwk import ECKey, import_key
+from joserfc.jwk import ECKey
 
 from service.development.authorization_server.proof_keys import ProofKey
 from service.development.authorization_server.serving import running
@@ -152,7 +151,7 @@ def assertion(keys: Path, issuer: str, key: Any = None, **changed: Any) -> dict[
     """A client assertion of ours, with claims changed; None takes one away."""
     made = {"iss": US[0], "sub": US[0], "aud": issuer, "exp": int(time.time()) + 60, "jti": f"id {time.time_ns()}"}
     claims = {name: value for name, value in (made | changed).items() if value is not None}
-    ours = import_key(json.loads((keys / "timewarden-api.json").read_text(encoding="utf-8")))
+    ours = ECKey.import_key((keys / "timewarden-api.pem").read_bytes())
     text = jose.encode({"alg": "ES256"}, claims, key or ours, algorithms=["ES256"])
     return {"client_assertion_type": ASSERTION, "client_assertion": text}
 

@@ -196,7 +196,7 @@ async def test_tokens_survive_a_restart_because_the_keys_do(tmp_path: Path) -> N
         assert await _keys(url) == first
         _verified(token, await _keys(url), url, "ES256")
     files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "keys").iterdir()}
-    assert files == {"signing-keys.json": 0o600, "timewarden-api.json": 0o600}
+    assert files == {"signing-keys.json": 0o600, "timewarden-api.pem": 0o600}
 
 
 async def test_a_second_server_on_the_same_port_is_refused(issuer: str, tmp_path: Path) -> None:

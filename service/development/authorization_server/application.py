@@ -14,6 +14,7 @@ from litestar.di import Provide
 from service.development.authorization_server import (
     authorize,
     client_keys,
+    demo,
     device_pages,
     metadata,
     signing_keys,
@@ -50,6 +51,10 @@ def create(issuer: str, audience: str, key_directory: Path) -> Litestar:
             device_pages.device_done,
             status_endpoints.introspect,
             status_endpoints.revoke,
+            demo.show_demo,
+            demo.forge,
+            demo.read,
+            demo.change_keys,
             metadata.discovery,
             metadata.jwks,
         ],

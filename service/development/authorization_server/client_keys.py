@@ -6,14 +6,13 @@ assertions already used is owned here, bounded, and not durable.
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
 from authlib.oauth2.rfc6749 import InvalidClientError
 from authlib.oauth2.rfc7523 import JWTBearerClientAssertion
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, Key, import_key
+from joserfc.jwk import ECKey, Key
 
 from service.development.authorization_server import key_files
 from service.development.authorization_server.expiring import ExpiringStore
@@ -32,12 +31,12 @@ _LEEWAY = 60
 
 
 def load_or_make(directory: Path) -> dict[str, Key]:
-    """The private key of each client that may introspect, by client id, kept as JWK in `<client id>.json`.
+    """The private key of each client that may introspect, by client id, kept as PEM in `<client id>.pem`.
 
     Raises Misconfigured when a file cannot be read as one.
     """
     return {
-        client.client_id: _key(directory / f"{client.client_id}.json")
+        client.client_id: _key(directory / f"{client.client_id}.pem")
         for client in CLIENTS.values()
         if client.introspects
     }
@@ -82,11 +81,11 @@ class ClientAssertion(JWTBearerClientAssertion):  # type: ignore[misc]  # Authli
 
 def _key(path: Path) -> Key:
     if not path.exists():
-        made = ECKey.generate_key("P-256", parameters={"use": "sig", "alg": "ES256"})
-        key_files.keep_first(path, dict(made.as_dict(private=True)))
+        made = ECKey.generate_key("P-256")
+        key_files.keep_first(path, made.as_pem(private=True).decode())
     path.chmod(0o600)
     try:
-        key = import_key(json.loads(path.read_text(encoding="utf-8")))
+        key = ECKey.import_key(path.read_bytes())
     except (JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Misconfigured(f"{path} holds no readable key; delete it to have a new one made") from error
     if not key.is_private:

@@ -51,6 +51,7 @@ class OAuthServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships n
     def __init__(self, issuer: str, audience: str, keys: SigningKeys, client_keys: Mapping[str, Key]) -> None:
         super().__init__(scopes_supported=list(SCOPE_MEANINGS))
         self.issuer = issuer
+        self.audience = audience
         self.keys = keys
         self.codes: ExpiringStore[IssuedCode] = ExpiringStore(seconds=60, capacity=1000)
         self.spent_codes: ExpiringStore[IssuedCode] = ExpiringStore(seconds=3600, capacity=1000)

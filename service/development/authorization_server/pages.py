@@ -30,7 +30,9 @@ main { max-width: 26rem; margin: 6vh auto; padding: 1.5rem; background: var(--pa
 h1 { margin: 0 0 1rem; font-size: 1.35rem; line-height: 1.25; overflow-wrap: anywhere; }
 p { overflow-wrap: anywhere; }
 label { display: block; margin: .75rem 0 .25rem; font-weight: 600; }
-input[type=text], input[type=password] { width: 100%; padding: .6rem; font: inherit; color: inherit;
+h2 { margin: 1.5rem 0 .5rem; font-size: 1.1rem; }
+pre { overflow-x: auto; font-size: .85rem; }
+input[type=text], input[type=password], select, textarea { width: 100%; padding: .6rem; font: inherit; color: inherit;
   background: transparent; border: 1px solid var(--line); border-radius: .4rem; }
 fieldset { margin: 0 0 1rem; padding: 0; border: 0; }
 legend { padding: 0; font-weight: 600; }
@@ -51,10 +53,10 @@ STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest
 
 def sign_in_page(client: DemoClient, action: str, form_token: str, *, login: str = "", problem: str = "") -> str:
     """Asks for login and password; `problem` says why it is shown again."""
-    return _page(
+    return page(
         "Sign in",
         f"""<p>to go on to <strong>{escape(client.name)}</strong></p>
-{_alert(problem)}
+{alert(problem)}
 <form method="post" action="{escape(action)}">
 {_hidden(form_token, "sign-in")}
 <label for="login">Name</label>
@@ -70,10 +72,10 @@ def sign_in_page(client: DemoClient, action: str, form_token: str, *, login: str
 
 def second_factor_page(person: DemoPerson, action: str, form_token: str, demo_code: str, *, problem: str = "") -> str:
     """Asks for the second factor, and shows what a telephone would."""
-    return _page(
+    return page(
         "Second factor",
         f"""<p>The app asks that you, <strong>{escape(person.name)}</strong>, prove who you are once more.</p>
-{_alert(problem)}
+{alert(problem)}
 <form method="post" action="{escape(action)}">
 {_hidden(form_token, "second-factor")}
 <label for="second_factor">Code of your telephone</label>
@@ -88,9 +90,9 @@ for this half minute.</small></p>""",
 
 def user_code_page(action: str, *, problem: str = "") -> str:
     """Asks for the code that a device shows (RFC 8628 section 3.3)."""
-    return _page(
+    return page(
         "Connect a device",
-        f"""{_alert(problem)}
+        f"""{alert(problem)}
 <form method="get" action="{escape(action)}">
 <label for="user_code">Code that your device shows</label>
 <input id="user_code" name="user_code" type="text" autocomplete="off" autocapitalize="characters" spellcheck="false"
@@ -102,7 +104,7 @@ def user_code_page(action: str, *, problem: str = "") -> str:
 
 def device_done_page() -> str:
     """After the decision about a device, whatever it was."""
-    return _page("Done", "<p>Your device has its answer. You can close this page.</p>")
+    return page("Done", "<p>Your device has its answer. You can close this page.</p>")
 
 
 def consent_page(
@@ -137,7 +139,7 @@ def consent_page(
         else ""
     )
     after = "" if user_code else f"<p><small>Either way you go back to {escape(redirect_uri)}</small></p>"
-    return _page(
+    return page(
         f"{client.name} wants to act for you",
         f"""<p>You are signed in as <strong>{escape(person.name)}</strong> ({escape(person.login)}).</p>
 {origin}{device}
@@ -159,16 +161,17 @@ def error_page(error: str, description: str) -> str:
     """For errors that must not be sent to a redirect URI, because that URI cannot be trusted (RFC 6749 section
     4.1.2.1).
     """
-    return _page(
+    return page(
         "This request cannot go on",
-        f"""{_alert(description or "The request is not valid.")}
+        f"""{alert(description or "The request is not valid.")}
 <p>The app that sent you here made a mistake, so you were not sent back to it. Close this page and start again from the
 app.</p>
 <p><code>{escape(error)}</code></p>""",
     )
 
 
-def _page(title: str, content: str) -> str:
+def page(title: str, content: str) -> str:
+    """One of our pages around this content."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -194,7 +197,8 @@ def _hidden(form_token: str, step: str) -> str:
     )
 
 
-def _alert(problem: str) -> str:
+def alert(problem: str) -> str:
+    """What went wrong, told to screen readers too; nothing when nothing did."""
     return f'<p role="alert">{escape(problem)}</p>' if problem else ""
 
 

@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from service.development.authorization_server import key_files
 from service.development.authorization_server.access_tokens import LIFETIME_SECONDS
-from service.errors import Misconfigured
+from service.errors import Conflict, Misconfigured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,7 @@ ALGORITHMS = ("RS256", "ES256")
 PUBLISHED_BEFORE_USE = 300
 _FILE = "signing-keys.json"
 _LEEWAY = 120
+_MOST_KEYS = 20
 
 
 class SigningKeys:
@@ -51,11 +52,26 @@ class SigningKeys:
         """The key of this id, as long as it is published."""
         return next((key for key in self._keys if key.kid == kid and not self._is_over(key)), None)
 
+    def plan(self) -> list[tuple[str, str, str]]:
+        """Each published key: id, algorithm, and whether it signs now, will, or did."""
+        now = [self.signing_key(algorithm) for algorithm in ALGORITHMS]
+        said = []
+        for key in (key for key in self._keys if not self._is_over(key)):
+            wait = self._starts(key) - self._clock()
+            state = "signs now" if key in now else "verifies only" if wait <= 0 else f"signs in {wait:.0f} s"
+            said.append((str(key.kid), str(key.alg), state))
+        return said
+
     def rotate(self, published_before_use: float = PUBLISHED_BEFORE_USE) -> None:
-        """Publish new keys now, which sign from that many seconds on. Keys whose tokens have expired are dropped."""
+        """Publish new keys now, which sign from that many seconds on. Keys whose tokens have expired are dropped.
+
+        Raises Conflict when too many are kept already.
+        """
+        kept = [key for key in self._keys if not self._is_over(key)]
+        if len(kept) >= _MOST_KEYS:
+            raise Conflict("There are too many keys whose tokens have not expired; wait until they have")
         fresh = _make()
         signs_from = {str(key.kid): self._clock() + published_before_use for key in fresh}
-        kept = [key for key in self._keys if not self._is_over(key)]
         times = {str(key.kid): self._starts(key) for key in kept} | signs_from
         key_files.replace(self._path, _document(KeySet([*kept, *fresh]), times))
         self._keys, self._signs_from = [*kept, *fresh], times
@@ -94,8 +110,8 @@ def _make() -> KeySet:
     )
 
 
-def _document(keys: KeySet, signs_from: dict[str, float]) -> dict[str, Any]:
-    return {**keys.as_dict(private=True), "signs_from": signs_from}
+def _document(keys: KeySet, signs_from: dict[str, float]) -> str:
+    return json.dumps({**keys.as_dict(private=True), "signs_from": signs_from})
 
 
 def _read(path: Path, clock: Callable[[], float]) -> SigningKeys:
