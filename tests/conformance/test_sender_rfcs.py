@@ -151,16 +151,16 @@ CHALLENGES: dict[str, tuple[TimewardenError, dict[str, Any], str]] = {
         InsufficientScope(["read:timesheets"]),
         {"scheme": "dpop"},
         (
-            'DPoP realm="example", error="insufficient_scope", error_description="This needs the scope read:timesheets",'
-            ' scope="read:timesheets", algs="ES256 PS256"'
+            'DPoP realm="example", error="insufficient_scope", '
+            'error_description="This needs the scope read:timesheets", scope="read:timesheets", algs="ES256 PS256"'
         ),
     ),
     "a scope that is lacking, as bearer": (
         InsufficientScope(["read:timesheets"]),
         {"scheme": "bearer"},
         (
-            'Bearer realm="example", error="insufficient_scope", error_description="This needs the scope read:timesheets",'
-            ' scope="read:timesheets"'
+            'Bearer realm="example", error="insufficient_scope", '
+            'error_description="This needs the scope read:timesheets", scope="read:timesheets"'
         ),
     ),
     "DPoP where it is not offered": (
