@@ -19,12 +19,14 @@ def token() -> None:
 @token.command()
 @click.argument("who")
 @click.option("--scope", "scopes", multiple=True, help="Ask for this scope only; may be given several times.")
-def get(who: str, scopes: tuple[str, ...]) -> None:
+@click.option("--mfa", is_flag=True, help="Sign in with a second factor; for people.")
+@click.option("--opaque", is_flag=True, help="A token that says nothing by itself, to be introspected.")
+def get(who: str, scopes: tuple[str, ...], *, mfa: bool, opaque: bool) -> None:
     """Print a token of WHO: a demo person (ana, mia, audrey ...) or a machine client (payroll-import)."""
-    print(demo_token(who, scopes))
+    print(demo_token(who, scopes, mfa=mfa, opaque=opaque))
 
 
-def demo_token(who: str, scopes: tuple[str, ...] = ()) -> str:
+def demo_token(who: str, scopes: tuple[str, ...] = (), *, mfa: bool = False, opaque: bool = False) -> str:
     """Sign in as a demo person, or as a client for itself. Raises ClickException for unknown names."""
     try:
         issuer = running().issuer
@@ -33,10 +35,14 @@ def demo_token(who: str, scopes: tuple[str, ...] = ()) -> str:
     if who in PEOPLE:
         person = PEOPLE[who]
         return asyncio.run(
-            sign_in.authorization_code_token(issuer, person.login, person.password, "timesheets-cli", scopes)
+            sign_in.authorization_code_token(
+                issuer, person.login, person.password, "timesheets-cli", scopes, mfa=mfa, opaque=opaque
+            )
         ).access_token
     client = CLIENTS.get(who)
-    if client is None or client.secret is None:
-        known = ", ".join([*PEOPLE, *(one.client_id for one in CLIENTS.values() if one.secret)])
+    if client is None or client.secret is None or "client_credentials" not in client.grants:
+        known = ", ".join([*PEOPLE, *(one.client_id for one in CLIENTS.values() if "client_credentials" in one.grants)])
         raise click.ClickException(f"There is no {who} here; there are {known}")
-    return asyncio.run(sign_in.client_credentials_token(issuer, client.client_id, client.secret, scopes)).access_token
+    return asyncio.run(
+        sign_in.client_credentials_token(issuer, client.client_id, client.secret, scopes, opaque=opaque)
+    ).access_token
