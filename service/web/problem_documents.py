@@ -110,6 +110,8 @@ def _response(status: int) -> OpenAPIResponse:
         names += ["Decision-Id", "Decision-Leaf"]
     if status in {401, 403}:
         names.append("WWW-Authenticate")
+    if status == HTTPStatus.UNAUTHORIZED:
+        names.append("DPoP-Nonce")
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         names.append("Retry-After")
     examples = {kind.slug: Example(summary=kind.summary, value=_example(kind, status)) for kind in TYPES[status]}
