@@ -52,8 +52,10 @@ def confirmation(claims: Mapping[str, Any]) -> Mapping[str, Any]:
     return cnf
 
 
-def check_audience(claims: Mapping[str, Any], issuer: Issuer) -> None:
-    """`aud`, a string or a list of strings, must contain ours exactly."""
+def check_audience(claims: Mapping[str, Any], issuer: Issuer, client: str) -> None:
+    """`aud`, a string or a list of strings, must contain ours exactly; absent, the client must stand in for it."""
+    if "aud" not in claims and client in issuer.clients_as_audience:
+        return
     given = claims.get("aud")
     audiences = [given] if isinstance(given, str) else given
     if not isinstance(audiences, list) or not 0 < len(audiences) <= _MAX_AUDIENCES:

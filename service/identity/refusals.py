@@ -34,6 +34,8 @@ SENTENCES = {
     "token-id": "The access token has no proper identifier",
     "scope": "The scopes of the access token are not valid",
     "roles": "The roles of the access token are not valid",
+    "groups": "The access token does not hold all of the caller's groups",
+    "inactive": "The issuer of the access token says that it is not active",
     "kind": "The access token does not tell whether a person or a client calls",
     "sender-constrained": "The access token is bound to a key whose possession this API cannot check",
     "bound-as-bearer": "The access token is bound to a key: send it as DPoP, with a proof for each request",
