@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from litestar import Litestar
@@ -34,6 +35,7 @@ from service.directory.actions import Directory
 from service.directory.people import People
 from service.errors import TimewardenError, TryLater
 from service.identity.issuer import Issuer
+from service.identity.issuers_file import read_issuers_file
 from service.identity.sender import senders_of
 from service.identity.tokens import Tokens
 from service.log_lines import configure_log_lines
@@ -41,7 +43,7 @@ from service.timesheets.actions import Timesheets
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.upload import Uploads
 from service.web import metadata
-from service.web.authentication import Authentication, provide_ask
+from service.web.authentication import PUBLIC, Authentication, provide_ask
 from service.web.bodies import JsonRequest
 from service.web.decisions import decision_routes
 from service.web.directory import directory_routes
@@ -53,6 +55,7 @@ from service.web.me import me_route
 from service.web.paging import Cursors
 from service.web.policies import policy_routes
 from service.web.problems import Problems
+from service.web.rate_limits import AddressLimits, ClientLimits, Counters
 from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
 from service.web.revocations import revocation_routes
 from service.web.timesheets import timesheet_routes
@@ -77,6 +80,7 @@ class Api:
     loader: Database
     policies: PolicyVersions
     tokens: Tokens
+    counters: Counters
     replay: Replay | None
 
     @asynccontextmanager
@@ -93,6 +97,7 @@ class Api:
             yield
         finally:
             await self.tokens.close()
+            await self.counters.close()
             if self.replay is not None:
                 await self.replay.close()
             for database in databases:
@@ -123,7 +128,7 @@ class Api:
 def create() -> RequestFrame:
     """The ASGI application of one API process, from the environment: what Granian is told to run."""
     settings = configuration.load()
-    settings.need("database_url", "issuer", "audience", "cursor_key")
+    settings.need("database_url", "cursor_key", *settings.names_of_issuer())
     configure_log_lines(settings.log_level)
     return build(settings)
 
@@ -140,7 +145,7 @@ def build(settings: Settings) -> RequestFrame:
             name=name,
         )
 
-    issuers = [issuer_of(settings)]
+    issuers = issuers_of(settings)
     senders = senders_of(
         redis_url=settings.redis_url,
         public_url=settings.public_url,
@@ -159,6 +164,7 @@ def build(settings: Settings) -> RequestFrame:
         loader=loader,
         policies=policies,
         replay=senders.replay,
+        counters=Counters(settings.redis_url),
         tokens=Tokens(issuers, sender=senders.check),
     )
     log = Log(api.decisions)
@@ -177,8 +183,8 @@ def build(settings: Settings) -> RequestFrame:
             *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
             *health_routes(api.look),
             *metadata.metadata_routes(
-                settings.audience,
-                [settings.issuer],
+                settings.audience or issuers[0].audience,
+                [one.issuer for one in issuers],
                 dpop_algorithms=senders.algorithms,
                 dpop_required=settings.dpop_required,
                 certificate_bound=senders.certificates is not None,
@@ -188,21 +194,32 @@ def build(settings: Settings) -> RequestFrame:
         dependencies={"ask": Provide(provide_ask)},
         middleware=[
             RequestBounds(settings.max_body_bytes),
+            AddressLimits(
+                api.counters,
+                settings.address_rate,
+                weight=settings.failed_authentication_weight,
+                public=PUBLIC,
+                proxies=settings.listed("trusted_proxies"),
+            ),
             Authentication(
                 api.tokens,
                 People(api.requests, log).person_for,
                 public_url=settings.public_url,
                 certificates=senders.certificates,
             ),
+            ClientLimits(api.counters, settings.client_rate),
         ],
         request_class=JsonRequest,
         before_request=refuse_unknown_parameters,
         exception_handlers=Problems(
-            _metadata_url(settings), dpop_algorithms=senders.algorithms, dpop_required=settings.dpop_required
+            _metadata_url(settings),
+            dpop_algorithms=senders.algorithms,
+            dpop_required=settings.dpop_required,
+            step_up_acr=settings.step_up_acr,
         ).handlers(),
         before_send=[offering(senders.nonces)] if senders.algorithms else [],
         cors_config=_cors(settings),
-        openapi_config=openapi_config(settings.public_url, settings.issuer),
+        openapi_config=openapi_config(settings.public_url, issuers[0].issuer),
         plugins=[DocumentedShapes()],
         request_max_body_size=settings.max_body_bytes,
         lifespan=[api.running],
@@ -237,9 +254,13 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
         await database.close()
 
 
-def issuer_of(settings: Settings) -> Issuer:
-    """The one issuer whose tokens are taken."""
-    return Issuer(
+def issuers_of(settings: Settings) -> list[Issuer]:
+    """The issuers whose tokens are taken: the one of the variables, and those of the file."""
+    https = settings.environment == "production"
+    filed = read_issuers_file(Path(settings.issuers_file), https=https) if settings.issuers_file else []
+    if not settings.names_of_issuer():
+        return filed
+    single = Issuer(
         name="main",
         issuer=settings.issuer,
         audience=settings.audience,
@@ -248,6 +269,7 @@ def issuer_of(settings: Settings) -> Issuer:
         accepted_types=frozenset(settings.listed("token_types")),
         roles_claim=settings.roles_claim,
     )
+    return [single, *filed]
 
 
 def _metadata_url(settings: Settings) -> str | None:
@@ -263,5 +285,14 @@ def _cors(settings: Settings) -> CORSConfig | None:
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "PUT", "DELETE"],
         allow_headers=["Authorization", "DPoP", "Content-Type", "If-Match", "X-Request-Id"],
-        expose_headers=["WWW-Authenticate", "DPoP-Nonce", "ETag", "Link", "Location", "Decision-Id", "Decision-Leaf", "X-Request-Id"],
+        expose_headers=[
+            "WWW-Authenticate",
+            "DPoP-Nonce",
+            "ETag",
+            "Link",
+            "Location",
+            "Decision-Id",
+            "Decision-Leaf",
+            "X-Request-Id",
+        ],
     )

@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     jwks_url: str = Field(
         default="", description="Where the issuer's keys are; empty: found through the issuer's metadata"
     )
+    issuers_file: str = Field(
+        default="",
+        description="A TOML file of issuers, instead of the variables for one or besides it: docs/issuers.md",
+    )
     token_types: str = Field(
         default="at+jwt",
         description="Accepted `typ` headers, comma-separated; add `JWT` for Auth0's default and Keycloak",
@@ -91,6 +95,21 @@ class Settings(BaseSettings):
         default="",
         description="Addresses or networks of the proxies whose headers are believed, comma-separated",
     )
+    client_rate: Annotated[
+        int, Field(ge=0, le=1_000_000, description="Requests a minute by one person through one client; 0: any number")
+    ] = 1200
+    address_rate: Annotated[
+        int,
+        Field(ge=0, le=1_000_000, description="Requests a minute without a valid token by one address; 0: any number"),
+    ] = 300
+    failed_authentication_weight: Annotated[
+        int, Field(ge=1, le=1000, description="As how many of these a request with a refused token counts")
+    ] = 5
+    step_up_acr: str = Field(
+        default="",
+        description="`acr_values` of the challenge when a second factor is wanted, for example"
+        " `http://schemas.openid.net/pape/policies/2007/06/multi-factor`",
+    )
     cors_origins: str = Field(default="", description="Origins of browser apps, comma-separated")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged")
     seal_interval: Annotated[float, Field(gt=0, le=60, description="Seconds between looks for records to seal")] = 0.1
@@ -126,6 +145,10 @@ class Settings(BaseSettings):
             if one.strip():
                 ip_network(one.strip())
         return given
+
+    def names_of_issuer(self) -> tuple[str, ...]:
+        """The settings that the one issuer of the variables needs; none where a file alone names the issuers."""
+        return ("issuer", "audience") if self.issuer or not self.issuers_file else ()
 
     def listed(self, name: str) -> tuple[str, ...]:
         """A comma-separated setting as a tuple."""

@@ -104,9 +104,11 @@ class Enforcement:
                 decision = decided(snapshot, ask, action, Resource(kind), seen)
                 if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
                     return Refused(decision, refusal_of(snapshot, decision, None))
-                shown = visible(snapshot, decision.question, ask.principal, self._relationships.of(kind))
+                facts = self._relationships.of(kind)
+                shown = visible(snapshot, decision.question, ask.principal, facts)
                 if not shown.rules and not decision.allowed:
-                    return Refused(decision, refusal_of(snapshot, decision, None))
+                    relations = frozenset(facts.relations)
+                    return Refused(decision, refusal_of(snapshot, decision, None, listed=relations))
                 verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown.rules)
                 return replace(decision, verdict=verdict), await query(shown, connection)
 

@@ -30,6 +30,11 @@ MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "ETag": ("The version of the resource; send it back in If-Match to change it", '"7"'),
     "Location": ("Where the new resource is", "/v1/timesheets/0198c0de-0000-7000-8000-000000000000"),
+    "RateLimit": ("Requests that are left, and seconds until there are more", '"client";r=1199;t=60'),
+    "RateLimit-Policy": (
+        "The limit that this request counts against: requests in a window of seconds",
+        '"client";q=1200;w=60',
+    ),
     "Retry-After": ("Seconds after which the same request may succeed", "2"),
     "WWW-Authenticate": (
         "The challenge (RFC 6750, RFC 9449): what was wrong with the token or its proof, or the scope that is needed",

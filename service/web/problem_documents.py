@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PROBLEM_JSON: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:timewarden:problem:"
-UNDECIDED: Final = frozenset({400, 401, 413, 415})
+UNDECIDED: Final = frozenset({400, 401, 413, 415, 429})
 TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
     400: (errors.MalformedRequest,),
     401: (
@@ -37,10 +37,12 @@ TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
     415: (errors.UnsupportedMediaType,),
     422: (errors.InvalidField, errors.PolicyRejected),
     428: (errors.PreconditionRequired,),
+    429: (errors.TooManyRequests,),
     503: (
         errors.LogUnavailable,
         errors.DatabaseUnavailable,
         errors.KeysUnavailable,
+        errors.IntrospectionUnavailable,
         errors.ReplayUnavailable,
         errors.PolicyUnavailable,
     ),
@@ -112,7 +114,9 @@ def _response(status: int) -> OpenAPIResponse:
         names.append("WWW-Authenticate")
     if status == HTTPStatus.UNAUTHORIZED:
         names.append("DPoP-Nonce")
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        names += ["RateLimit", "RateLimit-Policy"]
+    if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         names.append("Retry-After")
     examples = {kind.slug: Example(summary=kind.summary, value=_example(kind, status)) for kind in TYPES[status]}
     content = OpenAPIMediaType(schema=Reference(ref="#/components/schemas/Problem"), examples=dict(examples))

@@ -63,6 +63,7 @@ STATUS: Final[Mapping[type[errors.TimewardenError], int]] = {
     errors.NotApplied: 409,
     errors.PolicyRejected: 422,
     errors.StaleExpectation: 409,
+    errors.TooManyRequests: 429,
     errors.TryLater: 503,
     errors.TimewardenError: 500,
 }
@@ -75,11 +76,18 @@ def status_of(kind: type[errors.TimewardenError]) -> int:
 
 class Problems:
     """Exception handlers for an app. `resource_metadata` is the URL that challenges name, or None; `dpop_algorithms`
-    are offered for proofs, and with `dpop_required` nothing but DPoP is."""
+    are offered for proofs, and with `dpop_required` nothing but DPoP is; `step_up_acr` is what challenges for a
+    stronger sign-in ask for."""
 
     def __init__(
-        self, resource_metadata: str | None, *, dpop_algorithms: Sequence[str] = (), dpop_required: bool = False
+        self,
+        resource_metadata: str | None,
+        *,
+        dpop_algorithms: Sequence[str] = (),
+        dpop_required: bool = False,
+        step_up_acr: str = "",
     ) -> None:
+        self._step_up_acr = step_up_acr
         self._challenge = partial(
             challenge, resource_metadata=resource_metadata, dpop_algorithms=dpop_algorithms, dpop_required=dpop_required
         )
@@ -105,9 +113,11 @@ class Problems:
             **error.extra,
         }
         headers: dict[str, str] = {}
+        if isinstance(error, errors.StepUpNeeded) and error.stronger:
+            error.acr_values = self._step_up_acr or None
         if (value := self._challenge(error, scheme=_scheme(request))) is not None:
             headers["WWW-Authenticate"] = value
-        if isinstance(error, errors.TryLater):
+        if isinstance(error, errors.TryLater | errors.TooManyRequests):
             headers["Retry-After"] = str(error.retry_after)
         if isinstance(error, _MethodNotAllowed):
             headers["Allow"] = error.allow

@@ -56,6 +56,8 @@ class RequestFrame:
                 for name, value in ALWAYS.items():
                     headers.setdefault(name, value)
                 headers["X-Request-Id"] = request_id
+                for name, value in scope["state"].get("answer_headers", {}).items():
+                    headers[name] = value
                 log.info(
                     "request",
                     method=scope["method"],

@@ -20,6 +20,7 @@ ALLOWED = {
     "joserfc": ["service/development/authorization_server/"],
     "authlib": ["service/development/authorization_server/"],
     "litestar": ["service/web/", "service/app.py", "service/development/authorization_server/"],
+    "limits": ["service/web/rate_limits.py"],
     "redis": ["events/", "service/identity/replay.py"],
     "alembic": ["service/migrations/"],
     "sqlalchemy": ["service/migrations/"],
