@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from litestar import Litestar
-from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 
 from events.relay import Relay
@@ -45,6 +44,7 @@ from service.timesheets.upload import Uploads
 from service.web import metadata
 from service.web.authentication import PUBLIC, Authentication, provide_ask
 from service.web.bodies import JsonRequest
+from service.web.cross_origin import cross_origin
 from service.web.decisions import decision_routes
 from service.web.directory import directory_routes
 from service.web.documentation import documentation_routes, openapi_config
@@ -174,7 +174,7 @@ def build(settings: Settings) -> RequestFrame:
     longest_lifetime = max(one.max_lifetime + one.leeway for one in issuers)
     app = Litestar(
         route_handlers=[
-            me_route(enforcement),
+            me_route(enforcement, policies.built),
             *timesheet_routes(timesheets, cursors),
             *upload_routes(Uploads(enforcement)),
             *decision_routes(enforcement, cursors),
@@ -212,20 +212,20 @@ def build(settings: Settings) -> RequestFrame:
         request_class=JsonRequest,
         before_request=refuse_unknown_parameters,
         exception_handlers=Problems(
-            _metadata_url(settings),
+            _metadata_url(settings, settings.audience or issuers[0].audience),
             dpop_algorithms=senders.algorithms,
             dpop_required=settings.dpop_required,
             step_up_acr=settings.step_up_acr,
         ).handlers(),
         before_send=[offering(senders.nonces)] if senders.algorithms else [],
-        cors_config=_cors(settings),
+        cors_config=cross_origin(settings.listed("cors_origins")),
         openapi_config=openapi_config(settings.public_url, issuers[0].issuer),
         plugins=[DocumentedShapes()],
         request_max_body_size=settings.max_body_bytes,
         lifespan=[api.running],
         logging_config=None,
     )
-    return RequestFrame(app)
+    return RequestFrame(app, https=settings.public_url.startswith("https://"))
 
 
 async def keep(settings: Settings, stop: asyncio.Event) -> None:
@@ -272,27 +272,5 @@ def issuers_of(settings: Settings) -> list[Issuer]:
     return [single, *filed]
 
 
-def _metadata_url(settings: Settings) -> str | None:
-    return settings.public_url.rstrip("/") + metadata.PATH if settings.public_url else None
-
-
-def _cors(settings: Settings) -> CORSConfig | None:
-    """Browser apps of the configured origins may call and may read what they need (RFC 9449 section 7.1 and ours)."""
-    origins = settings.listed("cors_origins")
-    if not origins:
-        return None
-    return CORSConfig(
-        allow_origins=list(origins),
-        allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["Authorization", "DPoP", "Content-Type", "If-Match", "X-Request-Id"],
-        expose_headers=[
-            "WWW-Authenticate",
-            "DPoP-Nonce",
-            "ETag",
-            "Link",
-            "Location",
-            "Decision-Id",
-            "Decision-Leaf",
-            "X-Request-Id",
-        ],
-    )
+def _metadata_url(settings: Settings, resource: str) -> str | None:
+    return settings.public_url.rstrip("/") + metadata.path_of(resource) if settings.public_url else None

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 PUBLIC: Final = frozenset(
     {"/", "/health/live", "/health/ready", "/.well-known/oauth-protected-resource", "/openapi.json", "/docs"}
 )
+# The metadata of a resource whose identifier has a path stands behind that path too (RFC 9728 section 3.1).
+_METADATA: Final = "/.well-known/oauth-protected-resource/"
 
 
 class Authentication(ASGIMiddleware):
@@ -57,7 +59,7 @@ class Authentication(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         template = scope.get("path_template", "")
-        if template not in PUBLIC:
+        if template not in PUBLIC and not template.startswith(_METADATA):
             if _names_a_token(scope["query_string"]):
                 # RFC 9700 section 4.3.2: a token in a URL ends in logs and histories.
                 raise MalformedCredentials("Send the token in the Authorization header, never in the URL")

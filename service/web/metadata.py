@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 from litestar import get
@@ -28,6 +29,12 @@ class ResourceMetadata(msgspec.Struct, omit_defaults=True):
     tls_client_certificate_bound_access_tokens: bool = False
 
 
+def path_of(resource: str) -> str:
+    """Where the metadata of a resource is: with the path of an https resource behind it (RFC 9728 section 3.1)."""
+    parts = urlsplit(resource)
+    return PATH + parts.path.rstrip("/") if parts.scheme in {"https", "http"} else PATH
+
+
 def metadata_routes(
     resource: str,
     issuers: list[str],
@@ -36,7 +43,7 @@ def metadata_routes(
     dpop_required: bool = False,
     certificate_bound: bool = False,
 ) -> list[Any]:
-    """The handler. `resource` is the audience that tokens must carry; the rest says how tokens may or must be bound to
+    """The handlers. `resource` is the audience that tokens must carry; the rest says how tokens may or must be bound to
     a key (RFC 9449) or to a client certificate (RFC 8705)."""
     document = ResourceMetadata(
         resource,
@@ -53,4 +60,8 @@ def metadata_routes(
     async def resource_metadata() -> ResourceMetadata:
         return document
 
-    return [resource_metadata]
+    @get(path_of(resource), include_in_schema=False)
+    async def metadata_of_path() -> ResourceMetadata:
+        return document
+
+    return [resource_metadata] if path_of(resource) == PATH else [resource_metadata, metadata_of_path]
