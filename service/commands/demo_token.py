@@ -11,12 +11,7 @@ from service.development.authorization_server import sign_in
 from service.development.people import CLIENTS, PEOPLE
 
 
-@click.group()
-def token() -> None:
-    """Access tokens of the development authorization server."""
-
-
-@token.command()
+@click.command()
 @click.argument("who")
 @click.option("--scope", "scopes", multiple=True, help="Ask for this scope only; may be given several times.")
 @click.option("--mfa", is_flag=True, help="Sign in with a second factor; for people.")

@@ -51,6 +51,7 @@ class Introspection:
     `client_id` is ours at the issuer, with `client_secret` (client_secret_basic) or `private_key`, a PEM
     (private_key_jwt, RFC 7523), named by `private_key_id` and signing with `private_key_algorithm`. `signed`: only
     answers that are JWTs (RFC 9701) count. `audience_optional`: an answer without `aud` is about a token for us.
+    `subject_optional`: one without `sub`, and without `username`, is about a client's own token.
     `positive_seconds`, `negative_seconds`: how long answers are believed at most.
     """
 
@@ -62,6 +63,7 @@ class Introspection:
     private_key_algorithm: str = "RS256"
     signed: bool = False
     audience_optional: bool = False
+    subject_optional: bool = False
     positive_seconds: int = 60
     negative_seconds: int = 5
 

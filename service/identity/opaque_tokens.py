@@ -84,6 +84,8 @@ class OpaqueTokens:
             check_audience(claims, self._issuer, client)
         step("use")
         check_use({**claims, "token_use": _use(claims)}, NO_TYPE, client)
+        if self._rules.subject_optional and "sub" not in claims and "username" not in claims:
+            claims = {**claims, "sub": client}  # nobody authorized it but the client itself (RFC 7662 section 2.2)
         asker = principal(claims, self._issuer, NO_TYPE, client, validity, step)
         step("sender")
         return VerifiedToken(asker, min(asker.expires_at, now + self._rules.positive_seconds), None, cnf)

@@ -101,7 +101,12 @@ async def test_a_token_without_kid_is_taken_only_if_one_key_could_have_signed_it
 
 async def test_each_issuer_has_its_own_keys_audience_and_rules() -> None:
     other = issuer(
-        name="other", prefix="other", issuer="https://other.example", accepted_types=frozenset({"JWT"}), audience="other")
+        name="other",
+        prefix="other",
+        issuer="https://other.example",
+        accepted_types=frozenset({"JWT"}),
+        audience="other",
+    )
     tokens = verifier(issuer(), other)
     await tokens.verify(bearer(good_token()))
     theirs = claims(iss="https://other.example", aud="other")
