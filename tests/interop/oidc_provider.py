@@ -158,6 +158,22 @@ async def test_an_opaque_token_is_introspected(issuer: str, redis_url: str) -> N
             await tokens.verify(bearer(f"{token[:-1]}{'A' if token[-1] != 'A' else 'B'}"))
 
 
+async def test_a_machines_opaque_token_names_no_subject_and_is_taken_only_where_that_is_configured(
+    issuer: str, redis_url: str
+) -> None:
+    token = await machine_token(issuer, "opaque")
+    for optional in (True, False):
+        ours = Introspection(f"{issuer}/token/introspection", "api", client_secret=SECRET, subject_optional=optional)
+        async with verifier(issuer, redis_url, introspection=ours) as tokens:
+            if optional:
+                asker = await tokens.verify(bearer(token))
+                assert (asker.kind, asker.client) == (PrincipalKind.CLIENT, "machine-opaque")
+                continue
+            with pytest.raises(InvalidToken) as refused:
+                await tokens.verify(bearer(token))
+            assert refused.value.cause == "subject"
+
+
 async def test_a_bound_opaque_token_needs_its_key_too(issuer: str, redis_url: str) -> None:
     key = ProofKey()
     ours = Introspection(f"{issuer}/token/introspection", "api", client_secret=SECRET)

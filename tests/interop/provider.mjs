@@ -40,6 +40,7 @@ const app = (id) => ({
 const provider = new Provider(issuer, {
   clients: [
     ...algorithms.map(machine),
+    machine('opaque'),
     app('app'),
     app('app-opaque'),
     { ...machine('api'), client_id: 'api', grant_types: [] },
