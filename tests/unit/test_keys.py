@@ -326,3 +326,40 @@ async def comes_true(condition: Callable[[], bool]) -> None:
             return
         await asyncio.sleep(0.01)
     pytest.fail("it did not come true within 5 seconds")
+
+
+async def test_a_client_that_floods_unknown_key_ids_cannot_keep_others_from_a_rotated_key() -> None:
+    source, clock = HeldKeys(good_jwks()), Clock()
+    keys = key_set(source, clock)
+    await keys.find("rsa-1", "RS256")
+    keys.vouch("hours-app")
+    for number in range(500):
+        with pytest.raises(InvalidToken):
+            await keys.find(f"made-up-{number}", "RS256", "noisy")
+    assert source.asked <= 1 + KeyTiming().burst
+    source.body = second_jwks()
+    with pytest.raises(InvalidToken):
+        await keys.find("rsa-2", "RS256", "noisy")
+    assert (await keys.find("rsa-2", "RS256", "hours-app")).kid == "rsa-2"
+
+
+async def test_over_an_hour_of_flood_the_issuer_is_asked_no_more_than_once_in_a_cool_down_beyond_the_burst() -> None:
+    source, clock = HeldKeys(good_jwks()), Clock()
+    keys = key_set(source, clock)
+    await keys.find("rsa-1", "RS256")
+    for number in range(3600):
+        clock.now += 1
+        with pytest.raises(InvalidToken):
+            await keys.find(f"made-up-{number}", "RS256", f"client-{number}")
+    assert source.asked <= 1 + KeyTiming().burst + 3600 / KeyTiming().cool_down
+
+
+async def test_a_rotation_right_after_a_refresh_is_noticed_once_the_spacing_has_passed() -> None:
+    source = HeldKeys(good_jwks())
+    keys = KeySet(issuer(), source, timing=KeyTiming(spacing=0.05))
+    for number in range(3):
+        with pytest.raises(InvalidToken):
+            await keys.find(f"made-up-{number}", "RS256")
+    source.body = second_jwks()
+    assert (await keys.find("rsa-2", "RS256")).kid == "rsa-2"
+    await keys.close()
