@@ -149,7 +149,7 @@ async def test_a_proof_for_another_method_or_path_is_refused(running: InProcess)
 async def test_without_credentials_both_schemes_are_offered_without_an_error(running: InProcess) -> None:
     answer = await running.send("GET", "/v1/me")
     assert problem(answer) == (401, "missing-token")
-    metadata = f"{PUBLIC}/.well-known/oauth-protected-resource"
+    metadata = f"{PUBLIC}/.well-known/oauth-protected-resource/timesheets"
     assert answer.headers["WWW-Authenticate"] == (
         f'Bearer realm="timewarden", resource_metadata="{metadata}", DPoP {ALGS}'
     )
