@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from service.commands.running import NotRunning, running
+from service.commands.running import NotRunning, running, state_directory
 
 if TYPE_CHECKING:
     from service.identity.issuer import Issuer
@@ -75,12 +75,14 @@ def _issuers() -> list[Issuer]:
     settings = configuration.load()
     if not settings.issuer and not settings.issuers_file:
         try:
-            here = running()
+            here, file = running(), state_directory() / "authorization-server" / "issuers.toml"
         except NotRunning as error:
             raise click.ClickException(
                 "Set TIMEWARDEN_ISSUER and TIMEWARDEN_AUDIENCE, or TIMEWARDEN_ISSUERS_FILE, as for `serve`"
             ) from error
-        settings = settings.model_copy(update={"issuer": here.issuer, "audience": here.audience})
+        settings = settings.model_copy(update={"environment": "development", "audience": here.audience})
+        named = {"issuers_file": str(file)} if file.exists() else {"issuer": here.issuer}
+        settings = settings.model_copy(update=named)
     return issuers_of(settings)
 
 
