@@ -11,14 +11,43 @@ import random
 import sys
 import time
 from collections import Counter
+from typing import Any
 
 from service.errors import InvalidToken, MalformedCredentials
-from tests.token_forge import bearer, claims, ec_key, ed_key, encoded, header, issuer, rsa_key, signed, verifier
+from tests.token_forge import (
+    PrivateKey,
+    bearer,
+    claims,
+    ec_key,
+    ed_key,
+    encoded,
+    header,
+    issuer,
+    rsa_key,
+    signed,
+    verifier,
+)
 
 ALGORITHMS = {"RS256": "rsa-1", "PS256": "rsa-1", "ES256": "ec-1", "Ed25519": "ed-1", "EdDSA": "ed-1"}
-KEYS = {"rsa-1": rsa_key(), "ec-1": ec_key(), "ed-1": ed_key()}
+KEYS: dict[str, PrivateKey] = {"rsa-1": rsa_key(), "ec-1": ec_key(), "ed-1": ed_key()}
 BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/~"
-VALUES = [None, True, 0, -1, 1e308, 10**400, "", " ", "\x00", "\ud800", "x" * 300, [], ["x", 1], {}, {"a": []}]
+VALUES: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    1e308,
+    10**400,
+    "",
+    " ",
+    "\x00",
+    "\ud800",
+    "x" * 300,
+    [],
+    ["x", 1],
+    {},
+    {"a": []},
+]
 
 
 def broken(source: random.Random, good: list[bytes]) -> tuple[str, bytes]:

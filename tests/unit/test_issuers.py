@@ -179,7 +179,7 @@ async def test_no_issuer_can_speak_for_another_not_even_in_the_names_of_clients_
             await tokens.verify(bearer(signed(header(), claims(**changes))))
         assert caught.value.cause == cause
     asker = await tokens.verify(bearer(signed(header(), claims(iss="https://kc.example", roles=["auditor"]))))
-    assert (asker.client, asker.roles) == ("kc:web-app", {"role:kc-auditor"})
+    assert (asker.client, asker.roles) == ("kc:web-app", frozenset({"role:kc-auditor"}))
 
 
 async def test_keys_of_one_issuer_do_not_sign_for_another() -> None:
