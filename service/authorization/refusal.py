@@ -40,7 +40,9 @@ def refusal_of(
     wanted = _wanted_of_sign_in(snapshot, explanation, reason, listed)
     if not _may_know(snapshot, decision, wanted):
         return NotFound()
-    if reason is Reason.NO_RULE and _only(explanation, {"state"}):
+    # That a thing is in the wrong state to be read tells of it to somebody who may not read it.
+    hidden = request.action == "read" and request.seen.row is not None
+    if reason is Reason.NO_RULE and not hidden and _only(explanation, {"state"}):
         return _wrong_state(resource.state, explanation, resource.version, expect)
     if wanted:
         thresholds = snapshot.vocabulary.thresholds

@@ -168,3 +168,12 @@ async def test_reading_too_may_want_a_stronger_sign_in_one_by_one_and_in_lists(
     stranger = running.token(sub="auth0|new", scope=SCOPES, jti="token-3")
     sheet = one.request.url.path
     assert (await running.send("GET", sheet, stranger)).status_code == 404
+
+
+async def test_the_state_of_a_sheet_is_not_told_to_whoever_must_sign_in_better_to_read_it(
+    house: House, running: InProcess
+) -> None:
+    drafts = READ.replace("any,               timesheet", "draft,             timesheet").replace("team", "drafts")
+    await under(house, (READ, "mfa"), (drafts, "always"))
+    answer = await attempt(running, house, "read")
+    assert challenged(answer)["acr_values"] == ACR

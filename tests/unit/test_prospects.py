@@ -1,4 +1,4 @@
-"""What one may do at all agrees with every single question that could be asked, under the shipped and other policies."""
+"""What one may do at all agrees with every single question that could be asked, under the shipped and any policy."""
 
 from __future__ import annotations
 
