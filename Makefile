@@ -32,8 +32,8 @@ bench: ## comes later: figures for throughput and latency
 soak: ## comes later: hours of traffic with crashes
 	@echo "soak comes later: it will run traffic for hours, kill every part in turn, and verify that nothing was lost."
 
-interop: ## comes later: other authorization servers and clients
-	@echo "interop comes later: it will try tokens and keys of well-known authorization servers, and foreign verifiers."
+interop: environment ## our verifier against an authorization server that we did not write (needs Node.js)
+	@sh .ci/interop $(ARGS)
 
 golden: environment ## rewrite the golden files: schema, OpenAPI, events, problems; read the diff
 	@$(PYTHON) -m tests.golden

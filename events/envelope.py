@@ -36,6 +36,7 @@ TYPES = (
     "policy.proposed",
     "policy.activated",
     "directory.changed",
+    "token.revoked",
 )
 
 

@@ -1,6 +1,6 @@
 """The command line, `timewarden`. Each command stands in service/commands and is loaded only when it is called.
 
-`up`, `demo` and `token` belong to development: where service/development is not installed, they are not there.
+`up`, `demo` and `token get` belong to development: where service/development is not installed, they are not there.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ COMMANDS = {
     "keep": "keep",
     "migrate": "database",
     "policy": "policy",
+    "token": "token",
     "health": "health",
 }
-DEVELOPMENT = {"up": "up", "demo": "demo", "token": "token"}
+DEVELOPMENT = {"up": "up", "demo": "demo"}
 
 
 class Door(click.RichGroup):

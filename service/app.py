@@ -7,16 +7,12 @@ settings are read in this module and by the command line alone.
 from __future__ import annotations
 
 import asyncio
-import logging
-import sys
-import traceback
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import structlog
 from litestar import Litestar
-from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 
 from events.relay import Relay
@@ -32,40 +28,47 @@ from service.authorization.enforcement import Enforcement
 from service.authorization.policy_administration import PolicyAdministration
 from service.authorization.policy_versions import PolicyVersions
 from service.authorization.relationships import Relationships
+from service.authorization.token_revocation import Revocations
 from service.database import Database, Turns
 from service.directory.actions import Directory
 from service.directory.people import People
 from service.errors import TimewardenError, TryLater
 from service.identity.issuer import Issuer
+from service.identity.issuers_file import read_issuers_file
+from service.identity.sender import senders_of
 from service.identity.tokens import Tokens
+from service.log_lines import configure_log_lines
 from service.timesheets.actions import Timesheets
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.upload import Uploads
 from service.web import metadata
-from service.web.authentication import Authentication, provide_ask
+from service.web.authentication import PUBLIC, Authentication, provide_ask
 from service.web.bodies import JsonRequest
+from service.web.cross_origin import cross_origin
 from service.web.decisions import decision_routes
 from service.web.directory import directory_routes
 from service.web.documentation import documentation_routes, openapi_config
 from service.web.documented_shapes import DocumentedShapes
+from service.web.dpop_nonces import offering
 from service.web.health import Part, Ready, health_routes
 from service.web.me import me_route
 from service.web.paging import Cursors
 from service.web.policies import policy_routes
 from service.web.problems import Problems
+from service.web.rate_limits import AddressLimits, ClientLimits, Counters
 from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
+from service.web.revocations import revocation_routes
 from service.web.timesheets import timesheet_routes
 from service.web.uploads import upload_routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from service.identity.replay import Replay
     from service.settings import Settings
 
 # A part of the keeper that said nothing for this many seconds does not run.
 SILENT_AFTER = 15.0
-# A log line tells of this many errors that came of one another.
-LONGEST_CHAIN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class Api:
     health: Database
     policies: PolicyVersions
     tokens: Tokens
+    counters: Counters
+    replay: Replay | None
 
     @asynccontextmanager
     async def running(self, _app: Litestar) -> AsyncIterator[None]:
@@ -93,6 +98,9 @@ class Api:
             yield
         finally:
             await self.tokens.close()
+            await self.counters.close()
+            if self.replay is not None:
+                await self.replay.close()
             for database in databases:
                 await database.close()
 
@@ -121,7 +129,7 @@ class Api:
 def create() -> RequestFrame:
     """The ASGI application of one API process, from the environment: what Granian is told to run."""
     settings = configuration.load()
-    settings.need("database_url", "issuer", "audience", "cursor_key")
+    settings.need("database_url", "cursor_key", *settings.names_of_issuer())
     configure_log_lines(settings.log_level)
     return build(settings)
 
@@ -138,6 +146,17 @@ def build(settings: Settings) -> RequestFrame:
             name=name,
         )
 
+    issuers = issuers_of(settings)
+    senders = senders_of(
+        redis_url=settings.redis_url,
+        public_url=settings.public_url,
+        secret=settings.cursor_key,
+        algorithms=settings.listed("dpop_algorithms"),
+        nonce_required=settings.dpop_nonce == "required",
+        dpop_required=settings.dpop_required,
+        certificate_header=settings.client_certificate_header,
+        trusted_proxies=settings.listed("trusted_proxies"),
+    )
     loader = database("policy", 1)
     policies = PolicyVersions(loader, policy_check.build, timeout=settings.database_timeout)
     api = Api(
@@ -146,7 +165,9 @@ def build(settings: Settings) -> RequestFrame:
         loader=loader,
         health=database("health", 1),
         policies=policies,
-        tokens=Tokens([issuer_of(settings)]),
+        replay=senders.replay,
+        counters=Counters(settings.redis_url),
+        tokens=Tokens(issuers, sender=senders.check),
     )
     log = Log(api.decisions)
     enforcement = Enforcement(
@@ -158,34 +179,61 @@ def build(settings: Settings) -> RequestFrame:
     )
     cursors = Cursors(settings.cursor_key)
     timesheets = Timesheets(enforcement)
+    longest_lifetime = max(one.max_lifetime + one.leeway for one in issuers)
     app = Litestar(
         route_handlers=[
-            me_route(enforcement),
+            me_route(enforcement, policies.built),
             *timesheet_routes(timesheets, cursors),
             *upload_routes(Uploads(enforcement)),
             *decision_routes(enforcement, cursors),
             *policy_routes(PolicyAdministration(enforcement, policies, policy_check.load), cursors),
             *directory_routes(Directory(enforcement), cursors),
+            *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
             *health_routes(api.look),
-            *metadata.metadata_routes(settings.audience, [settings.issuer]),
+            *metadata.metadata_routes(
+                settings.audience or issuers[0].audience,
+                [one.issuer for one in issuers],
+                dpop_algorithms=senders.algorithms,
+                dpop_required=settings.dpop_required,
+                certificate_bound=senders.certificates is not None,
+            ),
             *documentation_routes(),
         ],
         dependencies={"ask": Provide(provide_ask)},
         middleware=[
             RequestBounds(settings.max_body_bytes),
-            Authentication(api.tokens, People(api.requests, log).person_for),
+            AddressLimits(
+                api.counters,
+                settings.address_rate,
+                weight=settings.failed_authentication_weight,
+                public=PUBLIC,
+                proxies=settings.listed("trusted_proxies"),
+            ),
+            Authentication(
+                api.tokens,
+                People(api.requests, log).person_for,
+                public_url=settings.public_url,
+                certificates=senders.certificates,
+            ),
+            ClientLimits(api.counters, settings.client_rate),
         ],
         request_class=JsonRequest,
         before_request=refuse_unknown_parameters,
-        exception_handlers=Problems(_metadata_url(settings)).handlers(),
-        cors_config=_cors(settings),
-        openapi_config=openapi_config(settings.public_url, settings.issuer),
+        exception_handlers=Problems(
+            _metadata_url(settings, settings.audience or issuers[0].audience),
+            dpop_algorithms=senders.algorithms,
+            dpop_required=settings.dpop_required,
+            step_up_acr=settings.step_up_acr,
+        ).handlers(),
+        before_send=[offering(senders.nonces)] if senders.algorithms else [],
+        cors_config=cross_origin(settings.listed("cors_origins")),
+        openapi_config=openapi_config(settings.public_url, issuers[0].issuer),
         plugins=[DocumentedShapes()],
         request_max_body_size=settings.max_body_bytes,
         lifespan=[api.running],
         logging_config=None,
     )
-    return RequestFrame(app)
+    return RequestFrame(app, https=settings.public_url.startswith("https://"))
 
 
 async def keep(settings: Settings, stop: asyncio.Event) -> None:
@@ -214,9 +262,13 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
         await database.close()
 
 
-def issuer_of(settings: Settings) -> Issuer:
-    """The one issuer whose tokens are taken."""
-    return Issuer(
+def issuers_of(settings: Settings) -> list[Issuer]:
+    """The issuers whose tokens are taken: the one of the variables, and those of the file."""
+    https = settings.environment == "production"
+    filed = read_issuers_file(Path(settings.issuers_file), https=https) if settings.issuers_file else []
+    if not settings.names_of_issuer():
+        return filed
+    single = Issuer(
         name="main",
         issuer=settings.issuer,
         audience=settings.audience,
@@ -225,56 +277,8 @@ def issuer_of(settings: Settings) -> Issuer:
         accepted_types=frozenset(settings.listed("token_types")),
         roles_claim=settings.roles_claim,
     )
+    return [single, *filed]
 
 
-def configure_log_lines(level: str) -> None:
-    """JSON log lines on standard error, the standard library's included; never a traceback with values."""
-    number = logging.getLevelNamesMapping()[level.upper()]
-    logging.basicConfig(level=max(number, logging.INFO), stream=sys.stderr, force=True)
-    logging.getLogger().handlers[0].setFormatter(_Lines("%(message)s"))
-    for noisy in ("httpx", "httpcore", "asyncio", "casbin"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.ExceptionRenderer(lambda found: _Lines().formatException(found)),
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-
-
-class _Lines(logging.Formatter):
-    """Traces by kind and place of each error: their own sentences may hold values, such as the subject of a token."""
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802 — the standard library's name
-        told: list[str] = []
-        error: BaseException | None = ei[1]
-        while error is not None and len(told) < LONGEST_CHAIN:
-            places = (
-                f"{one.filename} line {one.lineno} in {one.name}" for one in traceback.extract_tb(error.__traceback__)
-            )
-            told.append("\n  ".join((type(error).__qualname__, *places)))
-            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        return "\nafter ".join(told)
-
-
-def _metadata_url(settings: Settings) -> str | None:
-    return settings.public_url.rstrip("/") + metadata.PATH if settings.public_url else None
-
-
-def _cors(settings: Settings) -> CORSConfig | None:
-    """Browser apps of the configured origins may call and may read what they need (RFC 9449 section 7.1 and ours)."""
-    origins = settings.listed("cors_origins")
-    if not origins:
-        return None
-    return CORSConfig(
-        allow_origins=list(origins),
-        allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "If-Match", "X-Request-Id"],
-        expose_headers=["WWW-Authenticate", "ETag", "Link", "Location", "Decision-Id", "Decision-Leaf", "X-Request-Id"],
-    )
+def _metadata_url(settings: Settings, resource: str) -> str | None:
+    return settings.public_url.rstrip("/") + metadata.path_of(resource) if settings.public_url else None

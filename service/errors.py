@@ -5,28 +5,25 @@
     │   ├── MalformedRequest                   400  the bytes or the headers are not what HTTP or JSON allow
     │   │   └── MalformedCredentials           400  the Authorization header itself, so a challenge goes with it
     │   ├── InvalidField                       422  a field is wrong; names it
-    │   ├── BodyTooLarge · HeadersTooLarge     413 · 431
-    │   └── UnsupportedMediaType               415
+    │   └── BodyTooLarge · HeadersTooLarge · UnsupportedMediaType   413 · 431 · 415
     ├── Unauthenticated                        401
     │   ├── MissingToken                       no credentials: a challenge without an error code
     │   ├── InvalidToken                       bad, expired, wrong issuer or audience ...
+    │   ├── InvalidProof · NonceWanted         the DPoP proof beside the token is not good (RFC 9449)
     │   └── StepUpNeeded                       a stronger or fresher sign-in is wanted (RFC 9470)
     ├── Denied                                 the policy said no
     │   ├── InsufficientScope                  403  no rule can be satisfied with these scopes
     │   ├── Forbidden                          403  with reasons about the caller
     │   └── NotFound                           404  unknown, or not for the caller to know
     ├── NotApplied                             allowed, yet nothing was changed
-    │   ├── PreconditionRequired               428  no If-Match
-    │   ├── PreconditionFailed                 412  the resource moved on
-    │   ├── WrongState                         409
-    │   └── Conflict                           409  a constraint, for example one sheet a person and week
+    │   ├── PreconditionRequired · ...Failed   428 no If-Match · 412 the resource moved on
+    │   └── WrongState · Conflict              409  the state · a constraint, for example one sheet a person and week
     ├── PolicyRejected                         422  a policy that may not become active; every complaint with its place
     ├── StaleExpectation                       409  the active version is another one than the caller expected
+    ├── TooManyRequests                        429  beyond a rate limit; says when there is room again
     ├── TryLater                               503
-    │   ├── LogUnavailable                     the decision could not be made durable: nothing happened
-    │   ├── DatabaseUnavailable                Postgres did not answer within its bound
-    │   ├── KeysUnavailable                    a token could not be judged, because its issuer's keys cannot be had
-    │   └── PolicyUnavailable                  the active version could not be learned within its bound
+    │   ├── LogUnavailable · DatabaseUnavailable · PolicyUnavailable
+    │   └── KeysUnavailable · IntrospectionUnavailable · ReplayUnavailable   the token could not be judged
     └── Misconfigured                          the process refuses to start; never leaves over HTTP
 
 `slug` is stable and part of the API; `public` helps the caller; `cause` is for the log alone and never leaves.
@@ -35,7 +32,7 @@ One table maps the tree to HTTP: service/web/problems.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -126,16 +123,31 @@ class InvalidToken(Unauthenticated):
     summary = "Missing or invalid token"
 
 
+class InvalidProof(Unauthenticated):
+    """The DPoP proof was judged and refused (RFC 9449 section 7.1). `public` never holds any content of it."""
+
+    slug = "invalid-dpop-proof"
+    summary = "Missing or invalid DPoP proof"
+
+
+class NonceWanted(InvalidProof):
+    """The same request with a proof that holds the nonce of this answer is judged anew (RFC 9449 section 9)."""
+
+    slug = "use-dpop-nonce"
+    summary = "Make a DPoP proof with the nonce of this answer, and send the request again"
+
+
 class StepUpNeeded(Unauthenticated):
-    """Allowed but for the strength or age of the sign-in (RFC 9470). `max_age` in seconds, `acr_values` as set."""
+    """Allowed but for the sign-in (RFC 9470): it is older than `max_age` seconds, or a `stronger` one is wanted, which
+    the door names as `acr_values`."""
 
     slug = "step-up-needed"
     summary = "This needs a stronger or more recent sign-in"
+    stronger = False
 
     def __init__(self, public: str | None = None, *, max_age: int | None = None, acr_values: str | None = None) -> None:
         super().__init__(public)
-        self.max_age = max_age
-        self.acr_values = acr_values
+        self.max_age, self.acr_values = max_age, acr_values
 
 
 class Denied(TimewardenError):
@@ -163,10 +175,8 @@ class Forbidden(Denied):
     summary = "Forbidden by the policy"
 
     def __init__(self, reasons: Sequence[str], *, rules: Sequence[str] = ()) -> None:
-        extra: dict[str, object] = {"reasons": list(reasons)}
-        if rules:
-            extra["rules"] = list(rules)
-        super().__init__(reasons[0] if reasons else None, extra=extra)
+        named = {"rules": list(rules)} if rules else {}
+        super().__init__(reasons[0] if reasons else None, extra={"reasons": list(reasons), **named})
         self.reasons = tuple(reasons)
 
 
@@ -225,27 +235,24 @@ class PolicyRejected(TimewardenError):
 
     def __init__(self, complaints: Sequence[Complaint]) -> None:
         first = f": {complaints[0]}" if complaints else ""
-        super().__init__(
-            self.summary + first,
-            extra={
-                "complaints": [
-                    {
-                        "file": c.file,
-                        "line": c.line,
-                        "column": c.column,
-                        "message": c.message,
-                        "suggestion": c.suggestion,
-                    }
-                    for c in complaints
-                ]
-            },
-        )
+        super().__init__(self.summary + first, extra={"complaints": [asdict(one) for one in complaints]})
         self.complaints = tuple(complaints)
 
 
 class StaleExpectation(TimewardenError):
     slug = "stale-expectation"
     summary = "Another version is active than the one that you expected; look at it and try again"
+
+
+class TooManyRequests(TimewardenError):
+    """Beyond a rate limit. `retry_after` in seconds."""
+
+    slug = "too-many-requests"
+    summary = "Too many requests; wait before you send more"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"Too many requests; try again in {retry_after} s")
+        self.retry_after = retry_after
 
 
 class TryLater(TimewardenError):
@@ -269,6 +276,16 @@ class DatabaseUnavailable(TryLater):
 class KeysUnavailable(TryLater):
     slug = "keys-unavailable"
     summary = "The token's issuer cannot be asked for its keys, so the token was not judged"
+
+
+class IntrospectionUnavailable(TryLater):
+    slug = "introspection-unavailable"
+    summary = "The token's issuer cannot be asked about it, so the token was not judged"
+
+
+class ReplayUnavailable(TryLater):
+    slug = "replay-store-unavailable"
+    summary = "Whether this DPoP proof was used before cannot be learned now; try again with a new proof"
 
 
 class PolicyUnavailable(TryLater):

@@ -6,11 +6,12 @@ names the variable. The README's table of settings is kept equal to this file by
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import Misconfigured
@@ -33,7 +34,9 @@ class Settings(BaseSettings):
         " `timewarden_keeper` for `keep`, `timewarden_owner` for `migrate` and `policy bootstrap`",
     )
     redis_url: str = Field(
-        default="", description="Redis, `redis://:password@host:6379/0`: where `keep` publishes events"
+        default="",
+        description="Redis, `redis://:password@host:6379/0`: where `keep` publishes events, and where `serve`"
+        " remembers used DPoP proofs",
     )
     issuer: str = Field(
         default="", description="The authorization server's exact `iss`, for example `https://acme.eu.auth0.com/`"
@@ -44,6 +47,10 @@ class Settings(BaseSettings):
     )
     jwks_url: str = Field(
         default="", description="Where the issuer's keys are; empty: found through the issuer's metadata"
+    )
+    issuers_file: str = Field(
+        default="",
+        description="A TOML file of issuers, instead of the variables for one or besides it: docs/issuers.md",
     )
     token_types: str = Field(
         default="at+jwt",
@@ -70,6 +77,39 @@ class Settings(BaseSettings):
     cursor_key: str = Field(
         default="", description="Signs page cursors, 32 characters or more, the same on every replica"
     )
+    dpop_algorithms: str = Field(
+        default="ES256,ES384,Ed25519,EdDSA,PS256,RS256",
+        description="Signature algorithms of DPoP proofs, comma-separated; DPoP needs the public URL and Redis too",
+    )
+    dpop_nonce: Literal["optional", "required"] = Field(
+        default="optional", description="`required`: each DPoP proof must hold a nonce of ours"
+    )
+    dpop_required: bool = Field(default=False, description="Refuse tokens that are not bound to a key by DPoP")
+    client_certificate_header: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9-]*$",
+        description="The header in which a trusted proxy passes the client's certificate, for example `Client-Cert`;"
+        " empty: certificate-bound tokens are refused",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses or networks of the proxies whose headers are believed, comma-separated",
+    )
+    client_rate: Annotated[
+        int, Field(ge=0, le=1_000_000, description="Requests a minute by one person through one client; 0: any number")
+    ] = 1200
+    address_rate: Annotated[
+        int,
+        Field(ge=0, le=1_000_000, description="Requests a minute without a valid token by one address; 0: any number"),
+    ] = 300
+    failed_authentication_weight: Annotated[
+        int, Field(ge=1, le=1000, description="As how many of these a request with a refused token counts")
+    ] = 5
+    step_up_acr: str = Field(
+        default="",
+        description="`acr_values` of the challenge when a second factor is wanted, for example"
+        " `http://schemas.openid.net/pape/policies/2007/06/multi-factor`",
+    )
     cors_origins: str = Field(default="", description="Origins of browser apps, comma-separated")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged")
     seal_interval: Annotated[float, Field(gt=0, le=60, description="Seconds between looks for records to seal")] = 0.1
@@ -89,6 +129,26 @@ class Settings(BaseSettings):
                     raise Misconfigured(f"{variable(name)} must be an https URL in production")
         if "cursor_key" in names and len(self.cursor_key) < 32:  # noqa: PLR2004 — 256 bits as text
             raise Misconfigured(f"{variable('cursor_key')} must have 32 characters or more")
+        self._need_senders()
+
+    def _need_senders(self) -> None:
+        if self.dpop_required and not (self.dpop_algorithms and self.public_url and self.redis_url):
+            names = ", ".join(variable(name) for name in ("dpop_algorithms", "public_url", "redis_url"))
+            raise Misconfigured(f"{variable('dpop_required')} needs {names}: without them no proof can be judged")
+        if self.client_certificate_header and not self.trusted_proxies.strip():
+            raise Misconfigured(f"{variable('client_certificate_header')} needs {variable('trusted_proxies')}")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _addresses(cls, given: str) -> str:
+        for one in given.split(","):
+            if one.strip():
+                ip_network(one.strip())
+        return given
+
+    def names_of_issuer(self) -> tuple[str, ...]:
+        """The settings that the one issuer of the variables needs; none where a file alone names the issuers."""
+        return ("issuer", "audience") if self.issuer or not self.issuers_file else ()
 
     def listed(self, name: str) -> tuple[str, ...]:
         """A comma-separated setting as a tuple."""

@@ -12,12 +12,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from service.identity.issuer import Issuer
 from service.identity.key_source import FetchedKeys, KeysNotFetched
+from service.identity.keys import KeyTiming
+from service.identity.presented import Presented
 from service.identity.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ NOW = int(time.time())
 ISSUER = "https://issuer.example/"
 AUDIENCE = "https://api.example/timesheets"
 ABSENT = object()
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 
 @cache
@@ -45,10 +47,19 @@ def ec_key(name: str = "first") -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+@cache
+def ed_key(name: str = "first") -> ed25519.Ed25519PrivateKey:
+    """A real Ed25519 key."""
+    assert name
+    return ed25519.Ed25519PrivateKey.generate()
+
+
 def jwk(key: PrivateKey, kid: str | None, **members: Any) -> dict[str, Any]:
     """The public JWK of a key."""
     if isinstance(key, rsa.RSAPrivateKey):
         public = json.loads(RSAAlgorithm.to_jwk(key.public_key()))
+    elif isinstance(key, ed25519.Ed25519PrivateKey):
+        public = json.loads(OKPAlgorithm.to_jwk(key.public_key()))
     else:
         public = json.loads(ECAlgorithm.to_jwk(key.public_key()))
     public.pop("key_ops", None)
@@ -62,7 +73,11 @@ def jwks(*keys: Mapping[str, Any]) -> bytes:
 
 def good_jwks() -> bytes:
     """The key set with which `good_token` verifies."""
-    return jwks(jwk(rsa_key(), "rsa-1", use="sig"), jwk(ec_key(), "ec-1", use="sig", alg="ES256"))
+    return jwks(
+        jwk(rsa_key(), "rsa-1", use="sig"),
+        jwk(ec_key(), "ec-1", use="sig", alg="ES256"),
+        jwk(ed_key(), "ed-1", use="sig"),
+    )
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -105,6 +120,8 @@ def signature(data: bytes, key: PrivateKey, head: bytes = b"") -> bytes:
     if isinstance(key, ec.EllipticCurvePrivateKey):
         r, s = decode_dss_signature(key.sign(data, ec.ECDSA(hashes.SHA256())))
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return key.sign(data)
     if b'"PS256"' in head:
         return key.sign(data, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
     return key.sign(data, padding.PKCS1v15(), hashes.SHA256())
@@ -149,9 +166,10 @@ def issuer(**changes: Any) -> Issuer:
 def verifier(*issuers: Issuer, body: bytes | None = None, **options: Any) -> Tokens:
     """A verifier that holds the good keys, or `body`, and for which it is always NOW."""
     held = HeldKeys(good_jwks() if body is None else body)
-    return Tokens(issuers or (issuer(),), source=lambda _: held, **{"clock": lambda: float(NOW), **options})
+    given = {"clock": lambda: float(NOW), "timing": KeyTiming(spacing=0.0), **options}
+    return Tokens(issuers or (issuer(),), source=lambda _: held, **given)
 
 
-def bearer(token: bytes) -> list[bytes]:
-    """The request's Authorization headers."""
-    return [b"Bearer " + token]
+def bearer(token: bytes | str) -> Presented:
+    """A request with this token."""
+    return Presented((b"Bearer " + (token if isinstance(token, bytes) else token.encode()),))

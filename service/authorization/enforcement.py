@@ -29,6 +29,7 @@ from service.errors import (
     StaleExpectation,
     TimewardenError,
 )
+from service.identity.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -112,9 +113,11 @@ class Enforcement:
                 decision = decided(snapshot, ask, action, Resource(kind), seen)
                 if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
                     return Refused(decision, refusal_of(snapshot, decision, None))
-                shown = visible(snapshot, decision.question, ask.principal, self._relationships.of(kind))
+                facts = self._relationships.of(kind)
+                shown = visible(snapshot, decision.question, ask.principal, facts)
                 if not shown.rules and not decision.allowed:
-                    return Refused(decision, refusal_of(snapshot, decision, None))
+                    relations = frozenset(facts.relations)
+                    return Refused(decision, refusal_of(snapshot, decision, None, listed=relations))
                 verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown.rules)
                 return replace(decision, verdict=verdict), await query(shown, connection)
 
@@ -260,7 +263,8 @@ class Enforcement:
         owner: UUID | None = None,
     ) -> Seen:
         """The facts of a row, of an imagined one, or of none. Without a fitting scope nothing is looked up, so that the
-        refusal is the same for known and unknown ids. Signals Behind."""
+        refusal is the same for known and unknown ids. Raises InvalidToken for a token that was revoked: then nobody
+        asks, so there is nothing to decide. Signals Behind."""
         may_look = snapshot.could_allow(*asked, ask.principal.scopes)
         if may_look and row_id is not None and self._relationships.of(asked[0]).table:
             seen = await self._relationships.of_row(connection, ask.principal, asked[0], row_id)
@@ -268,6 +272,8 @@ class Enforcement:
             seen = await self._relationships.of_imagined(connection, ask.principal, asked[0], owner)
         else:
             seen = await self._relationships.ambient(connection, ask.principal)
+        if seen.revoked:
+            raise refusal("revoked")
         if seen.version != snapshot.number:
             raise Behind(seen.version)
         return seen

@@ -14,6 +14,7 @@ ACTIONS = {
     "log": frozenset({"read"}),
     "policy": frozenset({"read", "propose", "activate"}),
     "directory": frozenset({"read", "manage"}),
+    "token": frozenset({"read", "revoke"}),
 }
 STATES = {"timesheet": frozenset({"draft", "submitted", "approved", "rejected"})}
 RELATIONS = {"timesheet": frozenset({"owner", "manager", "importer"})}

@@ -14,41 +14,60 @@ from service.errors import Forbidden, InsufficientScope, NotApplied, NotFound, S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
     from service.authorization.decision_point import Decision
     from service.authorization.engine import Snapshot
     from service.authorization.question import Explanation
 
 
-def refusal_of(snapshot: Snapshot, decision: Decision, expect: Callable[[int | None], None] | None) -> TimewardenError:
-    """The error for a denial. `expect` judges the version that the caller has seen: it goes before a wrong state."""
+def refusal_of(
+    snapshot: Snapshot,
+    decision: Decision,
+    expect: Callable[[int | None], None] | None,
+    *,
+    listed: frozenset[str] = frozenset(),
+) -> TimewardenError:
+    """The error for a denial. `expect` judges the version that the caller has seen: it goes before a wrong state.
+    `listed`: for a list, the relations that some of its rows might have had."""
     request, reason = decision.request, decision.verdict.reason
     resource = request.resource
     if reason is Reason.INSUFFICIENT_SCOPE:
         return InsufficientScope(snapshot.scopes_for(resource.kind, request.action))
-    if reason is Reason.UNKNOWN_RESOURCE or not _may_know(snapshot, decision):
+    if reason is Reason.UNKNOWN_RESOURCE:
         return NotFound()
     explanation = explain(snapshot.rules_of(resource.kind, request.action), decision.question)
-    if reason is Reason.NO_RULE:
-        if _only(explanation, {"state"}):
-            return _wrong_state(resource.state, explanation, resource.version, expect)
-        wanted = _only_facts(snapshot, explanation)
-        if wanted:
-            ages = [snapshot.vocabulary.thresholds[one] for one in wanted if one in snapshot.vocabulary.thresholds]
-            return StepUpNeeded(max_age=min(ages, default=None))
+    wanted = _wanted_of_sign_in(snapshot, explanation, reason, listed)
+    if not _may_know(snapshot, decision, wanted):
+        return NotFound()
+    # That a thing is in the wrong state to be read tells of it to somebody who may not read it.
+    hidden = request.action == "read" and request.seen.row is not None
+    if reason is Reason.NO_RULE and not hidden and _only(explanation, {"state"}):
+        return _wrong_state(resource.state, explanation, resource.version, expect)
+    if wanted:
+        thresholds = snapshot.vocabulary.thresholds
+        ages = [thresholds[one] for one in wanted if one in thresholds]
+        step_up = StepUpNeeded(max_age=min(ages, default=None))
+        step_up.stronger = len(ages) < len(wanted)
+        return step_up
     return Forbidden(
         sentences_for_caller(explanation, decision.question, snapshot.vocabulary), rules=decision.verdict.rules
     )
 
 
-def _may_know(snapshot: Snapshot, decision: Decision) -> bool:
-    """True when the resource is no row, or is one that the caller may read."""
+def _may_know(snapshot: Snapshot, decision: Decision, wanted: frozenset[str]) -> bool:
+    """True when the resource is no row, or is one that the caller may read, or might with another sign-in."""
     request = decision.request
     if request.seen.row is None:
         return True
     if request.action == "read":
-        return False
-    return snapshot.decide(question_of(snapshot, request, "read")).allowed
+        return bool(wanted)
+    question = question_of(snapshot, request, "read")
+    verdict = snapshot.decide(question)
+    if verdict.allowed:
+        return True
+    explanation = explain(snapshot.rules_of(request.resource.kind, "read"), question)
+    return bool(_wanted_of_sign_in(snapshot, explanation, verdict.reason, frozenset()))
 
 
 def _only(explanation: Explanation, dimensions: set[str]) -> bool:
@@ -56,14 +75,41 @@ def _only(explanation: Explanation, dimensions: set[str]) -> bool:
     return any({kind for kind, _ in one.conditions} == dimensions for one in explanation.near_misses)
 
 
-def _only_facts(snapshot: Snapshot, explanation: Explanation) -> list[str]:
-    """The sign-in facts for want of which alone some rule did not allow."""
+def _wanted_of_sign_in(
+    snapshot: Snapshot, explanation: Explanation, reason: Reason, listed: frozenset[str]
+) -> frozenset[str]:
+    """The facts of the sign-in for want of which alone this was denied (RFC 9470); empty if more was missing."""
     words = snapshot.vocabulary.request_facts | snapshot.vocabulary.thresholds.keys()
+    if reason is Reason.DENY_RULE:
+        return _wanted_by_denies(explanation, words)
+    if reason is not Reason.NO_RULE:
+        return frozenset()
     for miss in explanation.near_misses:
-        facts = [word for kind, word in miss.conditions if kind == "fact" and word in words]
-        if len(facts) == len(miss.conditions):
-            return facts
-    return []
+        lacking = [
+            (kind, word)
+            for kind, word in miss.conditions
+            if not (listed and (kind == "state" or (kind == "who" and word in listed)))
+        ]
+        if lacking and all(kind == "fact" and word in words for kind, word in lacking):
+            return frozenset(word for _, word in lacking)
+    return frozenset()
+
+
+def _wanted_by_denies(explanation: Explanation, words: AbstractSet[str]) -> frozenset[str]:
+    """The facts that would have kept off each deny rule, where a rule allows: those that it wants not to hold."""
+    if not explanation.allowed_by:
+        return frozenset()
+    found: set[str] = set()
+    for applied in explanation.denied_because:
+        kept_off = {
+            word.removeprefix("not ")
+            for kind, word in applied.conditions
+            if kind == "fact" and word.startswith("not ") and word.removeprefix("not ") in words
+        }
+        if not kept_off:
+            return frozenset()
+        found |= kept_off
+    return frozenset(found)
 
 
 def _wrong_state(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from service.errors import PolicyUnavailable
+from service.identity import revocation
 from service.identity.principal import Principal, PrincipalKind
 
 if TYPE_CHECKING:
@@ -21,14 +22,16 @@ if TYPE_CHECKING:
 
     from service.database import Connection
 
-# The directory's roles that hold now, the policy that is active now, and the moment itself.
-AMBIENT = """
+# The directory's roles that hold now, the policy that is active now, the moment itself, and whether the token was
+# revoked. The token's own parameters start at $4.
+AMBIENT = f"""
     head.active AS seen_version,
     directory.revision AS seen_revision,
     statement_timestamp() AS seen_at,
     ARRAY(SELECT role FROM person_role
           WHERE person_id = $1 AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to)
-        AS seen_roles
+        AS seen_roles,
+    {revocation.revoked(person=1, first=4)} AS seen_revoked
 """
 AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
 
@@ -55,7 +58,8 @@ class KindFacts:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What one statement saw: the active version, the directory's revision, the asker's directory roles, the moment,
-    the row if there is one, the relations that hold, the row's facts, and which relations were looked at at all."""
+    the row if there is one, the relations that hold, the row's facts, which relations were looked at at all, and
+    whether the asker's token was revoked."""
 
     version: int
     directory_revision: int
@@ -65,6 +69,7 @@ class Seen:
     relations: frozenset[str] = frozenset()
     facts: Mapping[str, bool] = field(default_factory=dict)
     evaluated: frozenset[str] = frozenset()
+    revoked: bool = False
 
 
 def asker(principal: Principal) -> tuple[UUID | None, str | None]:
@@ -92,8 +97,14 @@ class Relationships:
     async def ambient(self, connection: Connection, principal: Principal) -> Seen:
         """What holds without any row. Raises PolicyUnavailable when no policy was ever activated."""
         person, client = asker(principal)
-        # The active version, the directory's revision and the asker's roles.
-        row = await connection.fetchrow(f"SELECT $2::text AS client, {AMBIENT} FROM {AMBIENT_FROM}", person, client)
+        # The active version, the directory's revision, the asker's roles, and whether the token was revoked.
+        row = await connection.fetchrow(
+            f"SELECT $2::text AS client, $3::uuid AS no_row, {AMBIENT} FROM {AMBIENT_FROM}",
+            person,
+            client,
+            None,
+            *revocation.parameters(principal),
+        )
         return _seen(row, KindFacts(""), present=False)
 
     async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID) -> Seen:
@@ -107,6 +118,7 @@ class Relationships:
             person,
             client,
             row_id,
+            *revocation.parameters(principal),
         )
         return _seen(row, facts, present=bool(row and row["seen_row"]))
 
@@ -121,6 +133,7 @@ class Relationships:
             person,
             client,
             owner,
+            *revocation.parameters(principal),
         )
         seen = _seen(row, facts, present=True)
         return replace(seen, row=None)
@@ -138,8 +151,9 @@ def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> See
             "No policy was ever activated: run `timewarden policy bootstrap`", cause="no policy_head"
         )
     ambient = (row["seen_version"], row["seen_revision"], row["seen_at"], frozenset(row["seen_roles"]))
+    revoked = row["seen_revoked"] is not False
     if not present:
-        return Seen(*ambient)
+        return Seen(*ambient, revoked=revoked)
     relations = frozenset(name for name in facts.relations if row[f"relation_{name}"] is True)
     values = {name: row[f"fact_{name}"] for name in facts.facts}
-    return Seen(*ambient, row, relations, values, frozenset(facts.relations))
+    return Seen(*ambient, row, relations, values, frozenset(facts.relations), revoked)

@@ -47,7 +47,7 @@ def caller(person: str | None) -> Caller:
     """The API and token from TIMEWARDEN_API and TIMEWARDEN_TOKEN, or, in development, a demo person's."""
     token = os.environ.get(TOKEN_VARIABLE, "")
     if person is not None:
-        from service.commands.token import demo_token  # noqa: PLC0415 — development alone has it
+        from service.commands.demo_token import demo_token  # noqa: PLC0415 — development alone has it
 
         token = demo_token(person)
     if not token:

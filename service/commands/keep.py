@@ -9,6 +9,7 @@ import rich_click as click
 
 from service import app
 from service import settings as configuration
+from service.log_lines import configure_log_lines
 
 
 @click.command()
@@ -19,7 +20,7 @@ def keep() -> None:
 
 async def _until_told() -> None:
     settings = configuration.load()
-    app.configure_log_lines(settings.log_level)
+    configure_log_lines(settings.log_level)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

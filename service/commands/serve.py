@@ -20,7 +20,7 @@ from service.errors import PolicyRejected
 def serve() -> None:
     """Serve the API on TIMEWARDEN_HOST and TIMEWARDEN_PORT with TIMEWARDEN_WORKERS processes."""
     settings = configuration.load()
-    settings.need("database_url", "issuer", "audience", "cursor_key")
+    settings.need("database_url", "cursor_key", *settings.names_of_issuer())
     asyncio.run(tell_of_other_files(settings))
     Granian(
         "service.app:create",

@@ -1,42 +1,102 @@
-"""`timewarden token get`: a real access token of a demo person or client, by a real sign-in over HTTP. Development."""
+"""`timewarden token`: why a token is taken or refused, check by check; in development also tokens of demo people."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from service.commands.running import NotRunning, running
-from service.development.authorization_server import sign_in
-from service.development.people import CLIENTS, PEOPLE
+from service.commands.running import NotRunning, running, state_directory
+
+if TYPE_CHECKING:
+    from service.identity.issuer import Issuer
+    from service.identity.token_explanation import Explanation
 
 
 @click.group()
 def token() -> None:
-    """Access tokens of the development authorization server."""
+    """Access tokens: why one is taken or refused."""
+
+
+if importlib.util.find_spec("service.development") is not None:
+    from service.commands.demo_token import get
+
+    token.add_command(get)
 
 
 @token.command()
-@click.argument("who")
-@click.option("--scope", "scopes", multiple=True, help="Ask for this scope only; may be given several times.")
-def get(who: str, scopes: tuple[str, ...]) -> None:
-    """Print a token of WHO: a demo person (ana, mia, audrey ...) or a machine client (payroll-import)."""
-    print(demo_token(who, scopes))
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def explain(*, as_json: bool) -> None:
+    """Read a token from standard input and say, check by check, why the API takes or refuses it.
+
+    It is judged by the settings of this process, with the issuer's keys fetched now, and it is never printed. Exit code
+    0: accepted, 1: refused, 2: it could not be judged. Revocation and proofs of possession belong to requests.
+    """
+    told = asyncio.run(_explain(_read_token(), _issuers()))
+    print(json.dumps(asdict(told), indent=2) if as_json else _text(told))
+    sys.exit({"accepted": 0, "refused": 1}.get(told.verdict, 2))
 
 
-def demo_token(who: str, scopes: tuple[str, ...] = ()) -> str:
-    """Sign in as a demo person, or as a client for itself. Raises ClickException for unknown names."""
+async def _explain(presented: bytes, issuers: list[Issuer]) -> Explanation:
+    from service.identity.token_explanation import explain as explained  # noqa: PLC0415 — slow to load
+    from service.identity.tokens import Tokens  # noqa: PLC0415 — slow to load
+
+    tokens = Tokens(issuers)
     try:
-        issuer = running().issuer
-    except NotRunning as error:
-        raise click.ClickException(str(error)) from error
-    if who in PEOPLE:
-        person = PEOPLE[who]
-        return asyncio.run(
-            sign_in.authorization_code_token(issuer, person.login, person.password, "timesheets-cli", scopes)
-        ).access_token
-    client = CLIENTS.get(who)
-    if client is None or client.secret is None:
-        known = ", ".join([*PEOPLE, *(one.client_id for one in CLIENTS.values() if one.secret)])
-        raise click.ClickException(f"There is no {who} here; there are {known}")
-    return asyncio.run(sign_in.client_credentials_token(issuer, client.client_id, client.secret, scopes)).access_token
+        return await explained(tokens, presented)
+    finally:
+        await tokens.close()
+
+
+def _read_token() -> bytes:
+    """One token, never from the command line, which other users of the machine can see. `Bearer` before it is fine."""
+    if sys.stdin.isatty():
+        given = str(click.prompt("Token (not shown)", hide_input=True, err=True))
+    else:
+        given = sys.stdin.read(1_000_000)
+    words = given.split()
+    if len(words) > 1 and words[0].lower() in {"bearer", "dpop"}:
+        words = words[1:]
+    if len(words) != 1:
+        raise click.ClickException("Give exactly one token on standard input")
+    return words[0].encode("utf-8", "surrogateescape")
+
+
+def _issuers() -> list[Issuer]:
+    """Those of the environment; with none there, the one of what `timewarden up` started."""
+    from service import settings as configuration  # noqa: PLC0415 — slow to load
+    from service.app import issuers_of  # noqa: PLC0415 — slow to load
+
+    settings = configuration.load()
+    if not settings.issuer and not settings.issuers_file:
+        try:
+            here, file = running(), state_directory() / "authorization-server" / "issuers.toml"
+        except NotRunning as error:
+            raise click.ClickException(
+                "Set TIMEWARDEN_ISSUER and TIMEWARDEN_AUDIENCE, or TIMEWARDEN_ISSUERS_FILE, as for `serve`"
+            ) from error
+        settings = settings.model_copy(update={"environment": "development", "audience": here.audience})
+        named = {"issuers_file": str(file)} if file.exists() else {"issuer": here.issuer}
+        settings = settings.model_copy(update=named)
+    return issuers_of(settings)
+
+
+def _text(told: Explanation) -> str:
+    marks = {"passed": "ok      ", "failed": "REFUSED ", "unknown": "UNKNOWN "}
+    lines = [f"{marks[one.outcome]}{one.name:<14}{one.told}" for one in told.checks]
+    lines.append(f"\n{told.verdict}" + (f": {told.cause}" if told.cause else ""))
+    if told.verdict == "accepted":
+        lines += [
+            f"  issuer   {told.issuer}",
+            f"  asker    a {told.kind}, client {told.client}",
+            f"  scopes   {' '.join(told.scopes) or 'none'}",
+            f"  roles    {' '.join(told.roles) or 'none'}",
+            f"  expires  in {told.expires_in} seconds",
+            *(f"  needs    {one}" for one in told.needs),
+        ]
+    return "\n".join(lines)

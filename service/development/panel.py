@@ -19,7 +19,7 @@ def panel(api: str, issuer: str, state: Path) -> None:
     console = Console(highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("API", api, f"documentation: {api}/docs")
-    table.add_row("sign-in", issuer, "passwords are LOGIN-demo")
+    table.add_row("sign-in", issuer, f"passwords are LOGIN-demo; tokens to try: {issuer}/demo")
     table.add_row("data, logs", str(state), "")
     console.print(Panel.fit(table, title="Timewarden runs (Ctrl-C stops it)"))
     people = Table("login", "name", "role", box=None, pad_edge=False)

@@ -28,7 +28,7 @@ class DemoPerson:
 @dataclass(frozen=True, slots=True)
 class DemoClient:
     """An OAuth client. Without a secret it is public (RFC 6749 section 2.1). A redirect URI on a loopback address
-    without a port stands for every port (RFC 8252 section 7.3).
+    without a port stands for every port (RFC 8252 section 7.3). One that `introspects` is a resource server.
     """
 
     client_id: str
@@ -39,6 +39,7 @@ class DemoClient:
     grants: tuple[str, ...]
     first_party: bool = False
     signing_algorithm: str = "RS256"
+    introspects: bool = False
 
 
 # What each scope lets an app do, in the words of the consent page, and in its order.
@@ -112,7 +113,7 @@ CLIENTS: Mapping[str, DemoClient] = MappingProxyType(
                 name="Timewarden command line",
                 redirect_uris=("http://127.0.0.1/callback", "http://[::1]/callback"),
                 scopes=tuple(scope for scope in SCOPE_MEANINGS if scope != "batch:upload"),
-                grants=("authorization_code",),
+                grants=("authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"),
                 first_party=True,
             ),
             DemoClient(
@@ -121,7 +122,7 @@ CLIENTS: Mapping[str, DemoClient] = MappingProxyType(
                 name="Hours App",
                 redirect_uris=("http://127.0.0.1:4200/callback",),
                 scopes=(*_OWN_HOURS, "approve:timesheets"),
-                grants=("authorization_code",),
+                grants=("authorization_code", "refresh_token"),
             ),
             DemoClient(
                 client_id="payroll-import",
@@ -132,6 +133,16 @@ CLIENTS: Mapping[str, DemoClient] = MappingProxyType(
                 grants=("client_credentials",),
                 first_party=True,
                 signing_algorithm="ES256",
+            ),
+            DemoClient(
+                client_id="timewarden-api",
+                secret="timewarden-api-demo",  # noqa: S106
+                name="Timewarden itself, as a resource server",
+                redirect_uris=(),
+                scopes=(),
+                grants=(),
+                first_party=True,
+                introspects=True,
             ),
         )
     }

@@ -22,7 +22,9 @@ from service.commands.database import migrated
 from service.commands.running import Running, announce, state_directory, withdraw
 from service.database import Database
 from service.development.authorization_server.serving import running as authorization_server
+from service.development.authorization_server.sessions import ACR_MFA
 from service.development.demo_directory import fill
+from service.development.issuer_file import write_issuer_file
 from service.development.local_servers import free_port
 from service.development.panel import panel
 from service.development.processes import die_with_parent
@@ -66,14 +68,16 @@ async def _serve(state: Path, stores: Stores, port: int, issuer: str, stop: asyn
     api = f"http://127.0.0.1:{port}"
     shared = {
         "TIMEWARDEN_ENVIRONMENT": "development",
-        "TIMEWARDEN_ISSUER": issuer,
-        "TIMEWARDEN_JWKS_URL": f"{issuer}/jwks",
-        "TIMEWARDEN_AUDIENCE": AUDIENCE,
+        "TIMEWARDEN_ISSUERS_FILE": str(write_issuer_file(state / "authorization-server", issuer, AUDIENCE)),
+        "TIMEWARDEN_STEP_UP_ACR": ACR_MFA,
         "TIMEWARDEN_PUBLIC_URL": api,
         "TIMEWARDEN_PORT": str(port),
         "TIMEWARDEN_CURSOR_KEY": secret(state, "cursor-key"),
         "TIMEWARDEN_POLICIES_DIRECTORY": str(ROOT / "policies"),
         "TIMEWARDEN_REDIS_URL": stores.redis_url,
+        # Everybody comes from one address here, tests and load included.
+        "TIMEWARDEN_ADDRESS_RATE": "1000000",
+        "TIMEWARDEN_CLIENT_RATE": "1000000",
     }
     with _logs(state) as log:
         children = {

@@ -243,6 +243,18 @@ async def memberships(
     return [_membership(row, row["valid_to"]) for row in rows]
 
 
+async def teams_led(permit: Permit, connection: Connection, person: UUID) -> list[Team]:
+    """The teams that a person leads now, by name, for a permit to read who oneself is. Those below are not named."""
+    permit.covers("me", "read")
+    # Teams of which the person's own lead holds at this moment.
+    rows = await connection.fetch(
+        "SELECT DISTINCT team.id, name, parent_id FROM membership JOIN team ON team.id = team_id WHERE person_id = $1"
+        " AND part = 'lead' AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to ORDER BY name",
+        person,
+    )
+    return [Team(row["id"], row["name"], row["parent_id"]) for row in rows]
+
+
 async def _page(
     visibility: Visibility, connection: Connection, table: str, columns: str, after: UUID | None, limit: int
 ) -> list[asyncpg.Record]:

@@ -1,50 +1,80 @@
-"""The WWW-Authenticate value of an error (RFC 6750 section 3, 9470, 9728 section 5.1). Pure: owns no state."""
+"""The WWW-Authenticate value of an error (RFC 6750, 9449, 9470, 9728). Pure: owns no state."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-from service.errors import InsufficientScope, InvalidToken, MalformedCredentials, StepUpNeeded, Unauthenticated
+from service.errors import (
+    InsufficientScope,
+    InvalidProof,
+    InvalidToken,
+    MalformedCredentials,
+    NonceWanted,
+    StepUpNeeded,
+    TimewardenError,
+    Unauthenticated,
+)
+from service.identity.credentials import BEARER, DPOP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from service.errors import TimewardenError
+    from collections.abc import Iterable, Mapping, Sequence
 
 REALM = "timewarden"
+_CODES: Mapping[type[TimewardenError], str] = {
+    MalformedCredentials: "invalid_request",
+    InvalidToken: "invalid_token",
+    NonceWanted: "use_dpop_nonce",
+    InvalidProof: "invalid_dpop_proof",
+    StepUpNeeded: "insufficient_user_authentication",
+    InsufficientScope: "insufficient_scope",
+}
 # RFC 6750 section 3: what a description or a scope may hold; it leaves nothing to escape inside quotes.
 _UNSAFE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 
 
-def challenge(error: TimewardenError, *, realm: str = REALM, resource_metadata: str | None = None) -> str | None:
+def challenge(
+    error: TimewardenError,
+    *,
+    realm: str = REALM,
+    resource_metadata: str | None = None,
+    dpop_algorithms: Sequence[str] = (),
+    dpop_required: bool = False,
+    scheme: str = BEARER,
+) -> str | None:
     """The header's value for `error`; None for errors that no credentials would mend.
 
-    `resource_metadata` is the URL of our protected-resource metadata. A missing token gets no error code (section 3.1).
+    `resource_metadata` is the URL of our protected-resource metadata. `dpop_algorithms`: those of proofs, empty when
+    DPoP is not offered; `dpop_required`: nothing else is. `scheme`: the request's, in lower case; what was wrong is
+    said in that scheme. A missing token gets no error code (RFC 6750 section 3.1, RFC 9449 section 7.2).
     """
-    described = [("error_description", error.public)]
-    match error:
-        case MalformedCredentials():
-            return _bearer([("error", "invalid_request"), *described], realm, resource_metadata)
-        case InvalidToken():
-            return _bearer([("error", "invalid_token"), *described], realm, resource_metadata)
-        case StepUpNeeded():
-            needs = [
-                ("acr_values", error.acr_values),
-                ("max_age", None if error.max_age is None else str(error.max_age)),
-            ]
-            return _bearer(
-                [("error", "insufficient_user_authentication"), *described, *needs], realm, resource_metadata
-            )
-        case InsufficientScope():
-            scopes = [("scope", " ".join(error.scopes))]
-            return _bearer([("error", "insufficient_scope"), *described, *scopes], realm, resource_metadata)
-        case Unauthenticated():
-            return _bearer([], realm, resource_metadata)
-        case _:
-            return None
+    told = _told(error)
+    if told is None:
+        return None
+    first, last = ("realm", realm), ("resource_metadata", resource_metadata)
+    algorithms = ("algs", " ".join(dpop_algorithms))
+    if dpop_algorithms and (scheme == DPOP or dpop_required or isinstance(error, InvalidProof)):
+        return _written("DPoP", [first, *told, algorithms, last])
+    bearer = _written("Bearer", [first, *told, last])
+    if dpop_algorithms and isinstance(error, Unauthenticated):
+        return f"{bearer}, {_written('DPoP', [algorithms])}"
+    return bearer
 
 
-def _bearer(parameters: Iterable[tuple[str, str | None]], realm: str, resource_metadata: str | None) -> str:
-    given = [("realm", realm), *parameters, ("resource_metadata", resource_metadata)]
-    return "Bearer " + ", ".join(f'{name}="{_UNSAFE.sub("", value)}"' for name, value in given if value is not None)
+def _told(error: TimewardenError) -> list[tuple[str, str | None]] | None:
+    """What the challenge says of the error; None when there is to be no challenge."""
+    code = next((_CODES[one] for one in type(error).__mro__ if one in _CODES), None)
+    if code is None:
+        return [] if isinstance(error, Unauthenticated) else None
+    more: list[tuple[str, str | None]] = []
+    if isinstance(error, StepUpNeeded):
+        age = None if error.max_age is None else str(error.max_age)
+        more = [("acr_values", error.acr_values), ("max_age", age)]
+    if isinstance(error, InsufficientScope):
+        more = [("scope", " ".join(error.scopes))]
+    return [("error", code), ("error_description", error.public), *more]
+
+
+def _written(scheme: str, parameters: Iterable[tuple[str, str | None]]) -> str:
+    shown = (f'{name}="{_UNSAFE.sub("", value)}"' for name, value in parameters if value is not None)
+    return f"{scheme} " + ", ".join(shown)

@@ -28,14 +28,12 @@ class Validity:
 
 
 def check_use(claims: Mapping[str, Any], token_type: str, client: str) -> None:
-    """Refuse a token that is bound to a key, as nobody checks possession yet, and another kind of JWT in disguise.
+    """Refuse another kind of JWT in disguise.
 
     An `at+jwt` header says what the token is. Without it the claims must show that it is none of the others: ID, logout
     and security event tokens, introspection answers, proofs. `token_use` is Cognito's word for it, `typ` Keycloak's; a
     token whose only audience is its client is an ID token.
     """
-    if "cnf" in claims:
-        raise refusal("sender-constrained")
     if token_type == STRICT_TYPE:
         return
     if any(name in claims for name in _NOT_ACCESS) or claims.get("aud") in (client, [client]):
@@ -44,8 +42,20 @@ def check_use(claims: Mapping[str, Any], token_type: str, client: str) -> None:
         raise refusal("other-use")
 
 
-def check_audience(claims: Mapping[str, Any], issuer: Issuer) -> None:
-    """`aud`, a string or a list of strings, must contain ours exactly."""
+def confirmation(claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The members of `cnf` (RFC 7800 section 3.1), empty when absent. What is no object with members is refused."""
+    if "cnf" not in claims:
+        return {}
+    cnf = claims["cnf"]
+    if not isinstance(cnf, dict) or not cnf:
+        raise refusal("sender-constrained")
+    return cnf
+
+
+def check_audience(claims: Mapping[str, Any], issuer: Issuer, client: str) -> None:
+    """`aud`, a string or a list of strings, must contain ours exactly; absent, the client must stand in for it."""
+    if "aud" not in claims and client in issuer.clients_as_audience:
+        return
     given = claims.get("aud")
     audiences = [given] if isinstance(given, str) else given
     if not isinstance(audiences, list) or not 0 < len(audiences) <= _MAX_AUDIENCES:

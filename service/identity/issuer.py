@@ -5,15 +5,21 @@ Several issuers live side by side, each with its own rules and keys; nothing is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from service.errors import Misconfigured
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 MAX_LEEWAY_SECONDS = 60
 STRICT_TYPE = "at+jwt"
 NO_TYPE = ""
+MACHINE_RULES = ("standard", "keycloak", "entra", "okta")
 
 KEY_TYPES = {
     "RS256": ("RSA", None),
@@ -25,8 +31,51 @@ KEY_TYPES = {
     "ES256": ("EC", "P-256"),
     "ES384": ("EC", "P-384"),
     "ES512": ("EC", "P-521"),
+    "Ed25519": ("OKP", "Ed25519"),
+    "EdDSA": ("OKP", "Ed25519"),
 }
-"""Signature algorithm to the `kty` and `crv` that it needs (RFC 7518 section 3.1): asymmetric ones only."""
+"""Signature algorithm to the `kty` and `crv` that it needs (RFC 7518 section 3.1, 8037, 9864): asymmetric ones only."""
+
+ClaimPath = str | tuple[str, ...]
+"""A claim's name, or the names of the objects that lead to it."""
+
+# No hyphen and no colon: what follows the prefix begins at the first of them, so no two prefixes overlap.
+_PREFIX = re.compile(r"[a-z][a-z0-9]{0,19}")
+_OUR_ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Introspection:
+    """How an issuer is asked about opaque tokens (RFC 7662). Raises Misconfigured when a value is unsafe.
+
+    `client_id` is ours at the issuer, with `client_secret` (client_secret_basic) or `private_key`, a PEM
+    (private_key_jwt, RFC 7523), named by `private_key_id` and signing with `private_key_algorithm`. `signed`: only
+    answers that are JWTs (RFC 9701) count. `audience_optional`: an answer without `aud` is about a token for us.
+    `subject_optional`: one without `sub`, and without `username`, is about a client's own token.
+    `positive_seconds`, `negative_seconds`: how long answers are believed at most.
+    """
+
+    url: str
+    client_id: str
+    client_secret: str | None = field(default=None, repr=False)
+    private_key: str | None = field(default=None, repr=False)
+    private_key_id: str | None = None
+    private_key_algorithm: str = "RS256"
+    signed: bool = False
+    audience_optional: bool = False
+    subject_optional: bool = False
+    positive_seconds: int = 60
+    negative_seconds: int = 5
+
+    def __post_init__(self) -> None:
+        if not is_safe_url(self.url):
+            raise Misconfigured("The introspection url must be an https URL, or http on loopback")
+        if not self.client_id or (self.client_secret is None) == (self.private_key is None):
+            raise Misconfigured("Introspection needs a client_id, and either a client secret or a private key")
+        if self.private_key_algorithm not in KEY_TYPES:
+            raise Misconfigured(f"Introspection may sign only with these algorithms: {', '.join(KEY_TYPES)}")
+        if not 0 <= self.positive_seconds <= 300 or not 0 <= self.negative_seconds <= 60:  # noqa: PLR2004
+            raise Misconfigured("Introspection answers may be believed for 300 seconds, denials for 60, at most")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +86,15 @@ class Issuer:
     `jwks_url`: where the keys are; None: read from `discovery_url`, or from the well-known places of RFC 8414 and
     OpenID Connect. `algorithms`: allow-list. `accepted_types`: `typ` headers, compared without case and without
     `application/`; add `JWT` for issuers that do not follow RFC 9068, and the empty string for those that send none.
-    `roles_claim`: where roles stand, may be a URL. `scope_claim`: a string of scopes divided by spaces.
-    `max_lifetime`, `leeway`: seconds.
+    `prefix`: stands before this issuer's clients (`prefix:client`) and roles (`prefix-role`), so that they are never
+    another issuer's. `max_lifetime`, `leeway`: seconds.
+
+    Where things stand in its tokens: `scope_claim`, a string of scopes divided by spaces (any claim but `scope` may be
+    a list too); `scope_prefix`, which a scope must have and loses; `permissions_claim`, a list that must hold scopes as
+    well; `machine_scope_claim`, a list of scopes in the tokens of clients for themselves; `roles_claim`; `groups_claim`
+    with `groups`, from a group to roles of ours; `client_claims`, which must agree; `subject_claim` and
+    `token_id_claim`. `clients_as_audience`: clients whose tokens need no `aud`. `machine`: how a client acting for
+    itself is known, besides `machine_claim`, a claim with its value.
     """
 
     name: str
@@ -48,10 +104,24 @@ class Issuer:
     discovery_url: str | None = None
     algorithms: frozenset[str] = frozenset({"RS256", "ES256"})
     accepted_types: frozenset[str] = frozenset({STRICT_TYPE})
-    roles_claim: str = "roles"
+    prefix: str = ""
     scope_claim: str = "scope"
+    scope_prefix: str = ""
+    permissions_claim: str | None = None
+    machine_scope_claim: str | None = None
+    roles_claim: ClaimPath = "roles"
+    groups_claim: ClaimPath | None = None
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    client_claims: tuple[str, ...] = ("client_id", "azp")
+    subject_claim: str = "sub"
+    token_id_claim: str = "jti"  # noqa: S105 — a claim's name
+    machine: str = "standard"
+    machine_claim: tuple[str, str] | None = None
+    clients_as_audience: frozenset[str] = frozenset()
     max_lifetime: int = 86_400
     leeway: int = 30
+    introspection: Introspection | None = None
+    foreign_prefixes: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for label, value in (("name", self.name), ("issuer", self.issuer), ("audience", self.audience)):
@@ -66,7 +136,21 @@ class Issuer:
             raise Misconfigured(f"Issuer {self.name} accepts no token type at all")
         if not 0 <= self.leeway <= MAX_LEEWAY_SECONDS or self.max_lifetime <= 0:
             raise Misconfigured(f"Issuer {self.name} needs a leeway of 0 to 60 seconds and a positive longest lifetime")
+        self._check_words()
         object.__setattr__(self, "accepted_types", frozenset(short_type(one) for one in self.accepted_types))
+
+    def _check_words(self) -> None:
+        if self.prefix and not _PREFIX.fullmatch(self.prefix):
+            raise Misconfigured(f"The prefix of issuer {self.name} must be 1 to 20 lower-case letters and digits")
+        if self.machine not in MACHINE_RULES:
+            raise Misconfigured(f"machine of issuer {self.name} must be one of {', '.join(MACHINE_RULES)}")
+        if not self.client_claims or not all(self.client_claims):
+            raise Misconfigured(f"Issuer {self.name} needs a claim that names the client")
+        wrong = [role for roles in self.groups.values() for role in roles if not _OUR_ROLE.fullmatch(role)]
+        if wrong:
+            raise Misconfigured(
+                f"groups of issuer {self.name} may give roles of lower-case letters, digits and hyphens"
+            )
 
 
 def short_type(typ: str) -> str:

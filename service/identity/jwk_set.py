@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 MAX_KEYS = 100
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192
-_MATERIAL = {"RSA": ("kty", "n", "e"), "EC": ("kty", "crv", "x", "y")}
+_MATERIAL = {"RSA": ("kty", "n", "e"), "EC": ("kty", "crv", "x", "y"), "OKP": ("kty", "crv", "x")}
+# PyJWT's name for what RFC 9864 calls Ed25519; KEY_TYPES holds both to that curve.
+_PYJWT_NAMES = {"Ed25519": "EdDSA"}
 _PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 
 
@@ -65,7 +67,7 @@ def _read_key(jwk: object, allowed: frozenset[str]) -> VerificationKey | None:
     kty, crv, kid = jwk.get("kty"), jwk.get("crv"), jwk.get("kid")
     if kid is not None and not isinstance(kid, str):
         return None
-    fitting = [name for name in allowed if KEY_TYPES[name] == (kty, crv if kty == "EC" else None)]
+    fitting = [name for name in allowed if KEY_TYPES[name] == (kty, None if kty == "RSA" else crv)]
     if "alg" in jwk:
         fitting = [name for name in fitting if name == jwk["alg"]]
     if not fitting:
@@ -92,7 +94,7 @@ def _may_verify(jwk: Mapping[str, Any]) -> bool:
 def _build(material: dict[str, Any], algorithm: str) -> PyJWK | None:
     """The key for one algorithm. Named explicitly: PyJWK alone would bind every RSA key without `alg` to RS256."""
     try:
-        key = PyJWK(material, algorithm=algorithm)
+        key = PyJWK(material, algorithm=_PYJWT_NAMES.get(algorithm, algorithm))
     except (PyJWTError, ValueError, TypeError, AttributeError):
         return None
     if isinstance(key.key, RSAPublicKey) and not MIN_RSA_BITS <= key.key.key_size <= MAX_RSA_BITS:

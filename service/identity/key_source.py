@@ -1,23 +1,23 @@
-"""Fetches an issuer's JWK Set over HTTP, within hard limits. Owns its HTTP client alone.
+"""Fetches an issuer's JWK Set over HTTP, within hard limits. Owns no state but its connections.
 
 The address comes from configuration or from the issuer's own metadata, never from a token.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-import httpx
-
-from service.identity.issuer import is_loopback, is_safe_url
+from service.identity.issuer import is_safe_url
+from service.identity.outbound import MAX_BYTES, Outbound, Unanswered
 from service.identity.strict_json import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import httpx
 
     from service.identity.issuer import Issuer
 
@@ -61,13 +61,10 @@ class HttpKeySource:
         *,
         connect: Callable[[], httpx.AsyncClient] | None = None,
         timeout: float = 3.0,
-        max_bytes: int = 256 * 1024,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         self._issuer = issuer
-        self._connect = connect
-        self._timeout = timeout
-        self._max_bytes = max_bytes
-        self._client: httpx.AsyncClient | None = None
+        self._outbound = Outbound(connect=connect, timeout=timeout, max_bytes=max_bytes)
 
     async def fetch(self) -> FetchedKeys:
         """The issuer's JWK Set; its address is looked up anew each time unless it is configured."""
@@ -75,9 +72,7 @@ class HttpKeySource:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        await self._outbound.close()
 
     async def _discover(self) -> str:
         """The `jwks_uri` of the first metadata document found (RFC 8414 section 3, OpenID Connect Discovery 4)."""
@@ -106,37 +101,10 @@ class HttpKeySource:
 
     async def _get(self, url: str) -> FetchedKeys:
         try:
-            async with asyncio.timeout(self._timeout):
-                return await self._read(url)
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise KeysNotFetched("timeout") from error
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise KeysNotFetched("unreachable") from error
-
-    async def _read(self, url: str) -> FetchedKeys:
-        headers = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
-        async with self._http(url).stream("GET", url, headers=headers, follow_redirects=False) as answer:
-            if answer.is_redirect:
-                raise KeysNotFetched("redirected")
-            if answer.status_code != httpx.codes.OK:
-                raise KeysNotFetched(f"status-{answer.status_code}")
-            if answer.headers.get("content-encoding", "identity") != "identity":
-                raise KeysNotFetched("compressed")
-            body = bytearray()
-            async for part in answer.aiter_raw():
-                body += part
-                if len(body) > self._max_bytes:
-                    raise KeysNotFetched("too-large")
-            return FetchedKeys(bytes(body), _max_age(answer.headers.get("cache-control", "")))
-
-    def _http(self, url: str) -> httpx.AsyncClient:
-        if self._client is None:
-            # Proxies of the environment are for the world outside, never for loopback.
-            outside = not is_loopback(urlsplit(url).hostname or "")
-            self._client = (
-                self._connect() if self._connect else httpx.AsyncClient(trust_env=outside, timeout=self._timeout)
-            )
-        return self._client
+            answer = await self._outbound.ask("GET", url, {"Accept": "application/jwk-set+json, application/json"})
+        except Unanswered as error:
+            raise KeysNotFetched(error.failure) from error
+        return FetchedKeys(answer.body, _max_age(answer.headers.get("cache-control", "")))
 
 
 def metadata_urls(issuer: Issuer) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import structlog
 from service.errors import KeysUnavailable
 from service.identity.jwk_set import read_jwk_set
 from service.identity.key_source import HttpKeySource, KeysNotFetched
+from service.identity.refresh_budget import RefreshBudget
 from service.identity.refusals import refusal
 
 if TYPE_CHECKING:
@@ -26,18 +27,20 @@ if TYPE_CHECKING:
     from service.identity.key_source import KeySource
 
 _log = structlog.get_logger(__name__)
-_MAX_ABSENT = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class KeyTiming:
-    """Seconds. `cool_down`: between two refreshes for unknown key ids; `absent_for`: how long a key id that was looked
-    for in vain starts no refresh; `shortest`, `longest`: bounds of what the server's max-age may say; `stale_limit`:
+    """Seconds. `cool_down`: in which one more refresh for unknown key ids is allowed, beyond `burst` of them;
+    `spacing`: at least so long between any two of these; `absent_for`: how long a key id that was looked for in vain
+    starts no refresh; `shortest`, `longest`: bounds of what the server's max-age may say; `stale_limit`:
     how long after the last good answer keys are used while refreshing fails; `first_retry`, `longest_retry`: on
     failure; `refresh_at_share`: the part of the keys' life after which they are fetched anew.
     """
 
     cool_down: float = 30.0
+    burst: int = 5
+    spacing: float = 1.0
     absent_for: float = 60.0
     shortest: float = 60.0
     longest: float = 86_400.0
@@ -81,8 +84,9 @@ class KeySet:
         self._fetched_at = 0.0
         self._refresh_at = 0.0
         self._last_attempt: float | None = None
-        self._last_kid_refresh: float | None = None
-        self._absent: dict[tuple[str | None, str], float] = {}
+        self._budget = RefreshBudget(
+            self._timing.cool_down, burst=self._timing.burst, absent_for=self._timing.absent_for, clock=clock
+        )
         self._retry = self._timing.first_retry
         self._last_failure: str | None = None
         self._failures = 0
@@ -105,8 +109,8 @@ class KeySet:
         self._keeper = self._flight = None
         await self._source.close()
 
-    async def find(self, kid: str | None, algorithm: str) -> VerificationKey:
-        """The one key that may have made a signature of this algorithm.
+    async def find(self, kid: str | None, algorithm: str, asker: str = "") -> VerificationKey:
+        """The one key that may have made a signature of this algorithm. `asker`: the client that the token claims.
 
         Raises InvalidToken when the issuer publishes none, or several that cannot be told apart without a `kid`, and
         KeysUnavailable when no keys are held that are young enough to judge by.
@@ -114,8 +118,10 @@ class KeySet:
         found = (await self._current()).candidates(kid, algorithm)
         if not found:
             self._unknown_kids += 1
-            await self._look_again(kid, algorithm)
+            looked = await self._look_again((kid, algorithm), asker)
             found = (await self._current()).candidates(kid, algorithm)
+            if looked and not found:
+                self._budget.remember_absent((kid, algorithm))
         if not found:
             raise refusal("unknown-key")
         if len(found) > 1:
@@ -125,6 +131,10 @@ class KeySet:
     def holds(self, digest: bytes) -> bool:
         """Whether the key with this digest is still published: what it once signed stands only as long as it is."""
         return self._keys is not None and self._young_enough() and digest in self._keys.digests
+
+    def vouch(self, client: str) -> None:
+        """A token of this client was verified: it keeps a refresh of its own, whatever others use up."""
+        self._budget.vouch(client)
 
     def state(self) -> KeyState:
         """What readiness and metrics want to know."""
@@ -148,26 +158,17 @@ class KeySet:
             raise KeysUnavailable(cause=f"no usable keys of issuer {self._issuer.name}: {self._last_failure}")
         return self._keys
 
-    async def _look_again(self, kid: str | None, algorithm: str) -> None:
-        """Refresh for a key id that is not there: joining a refresh under way, else at most once in a cool-down."""
+    async def _look_again(self, wanted: tuple[str | None, str], asker: str) -> bool:
+        """Refresh for a key that is not there: joining a refresh under way, else within the budget for it. Whether the
+        issuer has answered."""
         if self._flight is not None:
             await self._refresh()
-            return
-        now = self._clock()
-        if now < self._absent.get((kid, algorithm), now):
-            return
-        if self._last_kid_refresh is not None and now - self._last_kid_refresh < self._timing.cool_down:
-            return
-        self._last_kid_refresh = now
-        await self._refresh()
-        if self._last_failure is None:
-            self._remember_absent((kid, algorithm), now + self._timing.absent_for)
-
-    def _remember_absent(self, wanted: tuple[str | None, str], until: float) -> None:
-        """One stuck client repeats one key id: remembered, it does not use up the cool-down of all others."""
-        while len(self._absent) >= _MAX_ABSENT:
-            del self._absent[next(iter(self._absent))]
-        self._absent[wanted] = until
+        elif self._budget.take(wanted, asker):
+            since = self._clock() - (self._last_attempt or 0.0)
+            await self._refresh(after=max(0.0, self._timing.spacing - since))
+        else:
+            return False
+        return self._last_failure is None
 
     def _young_enough(self) -> bool:
         return self._clock() - self._fetched_at <= self._timing.stale_limit
@@ -180,15 +181,16 @@ class KeySet:
             else:
                 await self._refresh()
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, after: float = 0.0) -> None:
         """One attempt, shared by all who want one now; a caller that goes away does not stop it for the others."""
         if self._flight is None:
-            self._flight = asyncio.create_task(self._attempt())
+            self._flight = asyncio.create_task(self._attempt(after))
         await asyncio.shield(self._flight)
 
-    async def _attempt(self) -> None:
-        self._last_attempt = self._clock()
+    async def _attempt(self, after: float) -> None:
         try:
+            await asyncio.sleep(after)
+            self._last_attempt = self._clock()
             fetched = await self._source.fetch()
             keys = read_jwk_set(fetched.body, self._issuer.algorithms)
         except KeysNotFetched as error:

@@ -15,6 +15,7 @@ from service.identity.strict_json import read_object
 
 MAX_TOKEN_BYTES = 16_384
 _SHAPE = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_ENCRYPTED = re.compile(rb"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*){4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,11 @@ def read_token(token: bytes) -> UnverifiedToken:
     header, claims, signature = token.split(b".")
     _decoded(signature)
     return UnverifiedToken(_object(header), _object(claims))
+
+
+def looks_like_a_jwt(token: bytes) -> bool:
+    """Whether the token has the three parts of a signed JWT, or the five of an encrypted one."""
+    return _SHAPE.fullmatch(token) is not None or _ENCRYPTED.fullmatch(token) is not None
 
 
 def _object(segment: bytes) -> dict[str, Any]:

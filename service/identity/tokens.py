@@ -1,7 +1,7 @@
-"""Verifies access tokens: from the Authorization headers of a request to a Principal, or a refusal with its cause.
+"""Verifies access tokens: from what a request presents to a Principal, or a refusal with its cause.
 
-Tokens owns one KeySet an issuer and the memory of verified tokens; nothing is durable. The order of the checks is
-that of RFC 8725 and 9068: shape, header, issuer, key, signature, and only then what the claims say.
+Tokens owns one KeySet an issuer and the memory of verified tokens; nothing is durable. A token is judged once and then
+remembered; what may change while it lives (its key, its revocation, its sender) is asked about at every use.
 """
 
 from __future__ import annotations
@@ -9,29 +9,30 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from jwt import PyJWS
-from jwt.exceptions import PyJWTError
-
 from service.errors import Misconfigured
-from service.identity.bearer import bearer_token
-from service.identity.claims import check_audience, check_time, check_use
+from service.identity.credentials import credentials
+from service.identity.introspection import HttpIntrospector
+from service.identity.jwt_access_tokens import judge, unwatched
 from service.identity.key_source import HttpKeySource
 from service.identity.keys import KeySet
-from service.identity.principal_claims import client_id, principal
+from service.identity.opaque_tokens import OpaqueTokens
+from service.identity.presented import unbound_tokens_alone
 from service.identity.refusals import refusal
-from service.identity.token_format import read_token
-from service.identity.token_header import algorithm, check_extensions, key_id, token_type
+from service.identity.token_format import MAX_TOKEN_BYTES, looks_like_a_jwt
 from service.identity.verified_tokens import VerifiedToken, VerifiedTokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from service.identity.introspection import Introspector
     from service.identity.issuer import Issuer
-    from service.identity.jwk_set import VerificationKey
+    from service.identity.jwt_access_tokens import Step
     from service.identity.key_source import KeySource
     from service.identity.keys import KeyState, KeyTiming
+    from service.identity.presented import Presented, SenderCheck
     from service.identity.principal import Principal
 
 
@@ -42,9 +43,11 @@ class RevocationCheck(Protocol):
 
 
 class Tokens:
-    """The verifier. `clock` gives Unix seconds; `remembered` bounds the tokens kept; `source` says where keys are had.
+    """The verifier. `clock` gives Unix seconds; `remembered` bounds the tokens kept; `source` says where keys are had
+    and `introspector` how an issuer is asked about opaque tokens.
 
-    Raises Misconfigured when there is no issuer, or two with the same `iss`.
+    Raises Misconfigured when there is no issuer, when two have the same `iss`, name or prefix, or when two want to be
+    asked about opaque tokens: such a token does not say which of them made it.
     """
 
     def __init__(
@@ -52,77 +55,84 @@ class Tokens:
         issuers: Sequence[Issuer],
         *,
         source: Callable[[Issuer], KeySource] = HttpKeySource,
+        introspector: Callable[[Issuer, KeySet], Introspector] = HttpIntrospector,
         timing: KeyTiming | None = None,
         clock: Callable[[], float] = time.time,
         remembered: int = 10_000,
         revocation: RevocationCheck | None = None,
+        sender: SenderCheck = unbound_tokens_alone,
     ) -> None:
-        self._issuers = {one.issuer: one for one in issuers}
-        if not issuers or len(self._issuers) != len(issuers):
-            raise Misconfigured("Name at least one issuer, and each only once")
-        self._keys = {one.issuer: KeySet(one, source(one), timing=timing) for one in issuers}
+        known = _apart(issuers)
+        self._trusted = {one.issuer: (one, KeySet(one, source(one), timing=timing)) for one in known}
+        asked = [one for one in known if one.introspection is not None]
+        self._opaque = (
+            OpaqueTokens(asked[0], introspector(asked[0], self._trusted[asked[0].issuer][1]), clock=clock)
+            if asked
+            else None
+        )
         self._clock = clock
         self._verified = VerifiedTokens(remembered)
         self._revocation = revocation
+        self._sender = sender
 
     async def start(self) -> None:
         """Fetch the keys of every issuer and keep them fresh; those that are down are tried again in the background."""
-        await asyncio.gather(*(keys.start() for keys in self._keys.values()))
+        await asyncio.gather(*(keys.start() for _, keys in self._trusted.values()))
 
     async def close(self) -> None:
-        """Stop refreshing keys."""
-        for keys in self._keys.values():
+        """Stop refreshing keys and let go of connections."""
+        for _, keys in self._trusted.values():
             await keys.close()
+        if self._opaque is not None:
+            await self._opaque.close()
 
     def states(self) -> tuple[KeyState, ...]:
         """The state of each issuer's keys, for readiness and metrics."""
-        return tuple(keys.state() for keys in self._keys.values())
+        return tuple(keys.state() for _, keys in self._trusted.values())
 
-    async def verify(self, authorization_headers: Sequence[bytes | str]) -> Principal:
-        """Who asks. Pass every Authorization header of the request.
-
-        Raises MissingToken, MalformedCredentials, InvalidToken (with a cause), or KeysUnavailable when the token could
-        not be judged because its issuer's keys cannot be had.
+    async def verify(self, presented: Presented) -> Principal:
+        """Who asks. Raises MissingToken, MalformedCredentials, InvalidToken (with a cause), KeysUnavailable or
+        IntrospectionUnavailable when the token could not be judged because its issuer cannot be asked.
         """
-        token = bearer_token(authorization_headers)
+        scheme, token = credentials(presented.authorization)
         digest = hashlib.sha256(token).digest()
         verified = self._verified.get(digest, self._clock())
-        if verified is None or not self._keys[verified.principal.issuer].holds(verified.key_digest):
-            verified = await self._judge(token)
+        if verified is None or not self._still_signed(verified):
+            verified = await self.judge(token)
             self._verified.put(digest, verified)
+        await self._sender(scheme, token, verified.cnf, presented)
         if self._revocation is not None:
             await self._revocation(verified.principal)
         return verified.principal
 
-    async def _judge(self, token: bytes) -> VerifiedToken:
-        unverified = read_token(token)
-        header = unverified.unverified_header
-        check_extensions(header)
-        issuer = self._issuer(unverified.unverified_claims.get("iss"))
-        typ, alg, kid = token_type(header, issuer), algorithm(header, issuer), key_id(header)
-        key = await self._keys[issuer.issuer].find(kid, alg)
-        _check_signature(token, key, alg)
-        claims = unverified.unverified_claims  # verified from here on
-        validity = check_time(claims, issuer, self._clock())
-        check_audience(claims, issuer)
-        client = client_id(claims, typ)
-        check_use(claims, typ, client)
-        return VerifiedToken(principal(claims, issuer, typ, client, validity), key.digest)
+    async def judge(self, token: bytes, step: Step = unwatched) -> VerifiedToken:
+        """What the token says by itself, without memory, sender and revocation. `step` hears of each check before it.
 
-    def _issuer(self, iss: object) -> Issuer:
-        """The issuer of exactly this `iss`, chosen before any key is."""
-        found = self._issuers.get(iss) if isinstance(iss, str) else None
-        if found is None:
-            raise refusal("issuer")
-        return found
+        What looks like a JWT is judged as one and never shown to an issuer: a JWT that fails here stays refused.
+        """
+        if len(token) > MAX_TOKEN_BYTES:
+            step("shape")
+            raise refusal("too-large")
+        if self._opaque is None or looks_like_a_jwt(token):
+            return await judge(token, self._trusted, self._clock(), step)
+        return await self._opaque.judge(token, step)
+
+    def _still_signed(self, verified: VerifiedToken) -> bool:
+        """Whether the key that signed is still published. An introspected token has none."""
+        if verified.key_digest is None:
+            return True
+        return self._trusted[verified.principal.issuer][1].holds(verified.key_digest)
 
 
-def _check_signature(token: bytes, key: VerificationKey, alg: str) -> None:
-    """The signature over the token's own bytes, with the one key and algorithm that were chosen before."""
-    try:
-        _JWS.decode_complete(token, key.by_algorithm[alg], algorithms=[alg])
-    except PyJWTError as error:
-        raise refusal("signature") from error
-
-
-_JWS = PyJWS(options={"verify_signature": True, "enforce_minimum_key_length": True})
+def _apart(issuers: Sequence[Issuer]) -> list[Issuer]:
+    """The issuers, each knowing the others' prefixes."""
+    if not issuers or len({one.issuer for one in issuers}) != len(issuers):
+        raise Misconfigured("Name at least one issuer, and each only once")
+    if len({one.name for one in issuers}) != len(issuers):
+        raise Misconfigured("Give each issuer a name of its own")
+    prefixes = [one.prefix for one in issuers]
+    if len(set(prefixes)) != len(prefixes):
+        raise Misconfigured("Give each issuer a prefix of its own; one of them may go without")
+    if sum(one.introspection is not None for one in issuers) > 1:
+        raise Misconfigured("Only one issuer can be asked about opaque tokens, which do not say who made them")
+    return [replace(one, foreign_prefixes=frozenset(prefixes) - {one.prefix, ""}) for one in issuers]

@@ -7,19 +7,24 @@ verifier asks anew at every use.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from service.identity.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """What verification found; `key_digest` names the key that signed."""
+    """What verification found, believed until `until` (Unix seconds). `key_digest` names the key that signed, None when
+    the issuer itself said so; `cnf` holds the keys that the sender must have."""
 
     principal: Principal
-    key_digest: bytes
+    until: float
+    key_digest: bytes | None
+    cnf: Mapping[str, object] = field(default_factory=dict)
 
 
 class VerifiedTokens:
@@ -34,7 +39,7 @@ class VerifiedTokens:
         found = self._held.get(digest)
         if found is None:
             return None
-        if found.principal.expires_at <= now:
+        if found.until <= now:
             del self._held[digest]
             return None
         self._held.move_to_end(digest)

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 
-async def migrate(database_url: str) -> None:
-    """Run every step that the database at `database_url` (postgresql://, as the owner) has not seen, in order."""
+async def migrate(database_url: str, upto: str = "head") -> None:
+    """Run every step that the database at `database_url` (postgresql://, as the owner) has not seen, in order, the last
+    one being `upto`."""
     if await _is_newest(database_url):
         return
     sqlalchemy = importlib.import_module("sqlalchemy.ext.asyncio")
@@ -26,7 +27,7 @@ async def migrate(database_url: str) -> None:
     engine = sqlalchemy.create_async_engine(_driver_url(database_url), poolclass=pool.NullPool)
     try:
         async with engine.begin() as connection:
-            await connection.run_sync(_upgrade)
+            await connection.run_sync(_upgrade, upto)
     finally:
         await engine.dispose()
 
@@ -47,12 +48,12 @@ async def _is_newest(database_url: str) -> bool:
         await connection.close()
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, upto: str) -> None:
     config = importlib.import_module("alembic.config").Config()
     config.set_main_option("script_location", str(HERE).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    importlib.import_module("alembic.command").upgrade(config, "head")
+    importlib.import_module("alembic.command").upgrade(config, upto)
 
 
 def _driver_url(database_url: str) -> str:

@@ -48,6 +48,7 @@ TAGS: Final = {
     "Decision log": "What was decided, for whom, under which policy version, and why.",
     "Policy": "Versions of the policy: read, propose and activate them while the service runs.",
     "Directory": "People, teams, memberships and client grants: what relations are made of.",
+    "Revocations": "Tokens that are refused before they expire.",
     "Health": "For operators and load balancers. Public.",
     "Metadata": "Where a client learns how to get a token. Public.",
 }

@@ -24,11 +24,20 @@ MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
         "The hash of the sealed record: keep it, and an omission from the log can be proved",
         "1c9a6f0e2d4b8a7c5e3f1d0b9a8c7e6f5d4c3b2a190817263544536271809fae",
     ),
+    "DPoP-Nonce": (
+        "A nonce for the next proof (RFC 9449 section 8.2); on every answer to a request with a DPoP token or proof",
+        "AAAAAAHJw4A2m1Ggq0m3nq7p1s5eQ3rT",
+    ),
     "ETag": ("The version of the resource; send it back in If-Match to change it", '"7"'),
     "Location": ("Where the new resource is", "/v1/timesheets/0198c0de-0000-7000-8000-000000000000"),
+    "RateLimit": ("Requests that are left, and seconds until there are more", '"client";r=1199;t=60'),
+    "RateLimit-Policy": (
+        "The limit that this request counts against: requests in a window of seconds",
+        '"client";q=1200;w=60',
+    ),
     "Retry-After": ("Seconds after which the same request may succeed", "2"),
     "WWW-Authenticate": (
-        "The challenge (RFC 6750 section 3): what was wrong with the token, or the scope that is needed",
+        "The challenge (RFC 6750, RFC 9449): what was wrong with the token or its proof, or the scope that is needed",
         'Bearer realm="timewarden", error="invalid_token"',
     ),
     "X-Request-Id": ("Names this request in our logs; your own, if you sent a short plain one", "0198c0de-4f2a"),

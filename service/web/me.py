@@ -1,49 +1,82 @@
-"""GET /v1/me: who the token says you are, as the policy sees you."""
+"""GET /v1/me: who the token says you are, as the policy sees you, which teams you lead, and what this token may do."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from litestar import Response, get
 
+from service.authorization.prospects import outlooks
+from service.directory import store
 from service.web.answers import answered
 from service.web.operations import operation
 from service.web.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from service.authorization.enforcement import Enforcement
+    from service.authorization.engine import Snapshot
     from service.authorization.permit import Permit
+    from service.authorization.prospects import Outlook
     from service.authorization.relationships import Seen
     from service.database import Connection
 
 
+class LedTeam(msgspec.Struct):
+    """A team that you lead, and with it all teams below."""
+
+    id: str
+    name: str
+
+
+class May(msgspec.Struct, rename={"as_": "as"}):
+    """What this token may do. `always`: whatever the resource. `depends`: as one of the relations `as` (none: for what
+    you are anyway), while the resource is in one of `states` (none: in any). `needs-scope`: with one of `scopes`.
+    `needs-sign-in`: after a stronger or fresher one. `never`: not as the policy stands."""
+
+    kind: str
+    action: str
+    may: Literal["always", "depends", "needs-scope", "needs-sign-in", "never"]
+    as_: list[str]
+    states: list[str]
+    scopes: list[str]
+
+
 class Me(msgspec.Struct):
-    """The principal of the token: kind, person (of a user), acting client, granted scopes, roles."""
+    """The principal of the token: kind, person (of a user), acting client, granted scopes, roles; the teams that the
+    person leads; and what this token may do under the active policy version."""
 
     kind: str
     person: str | None
     client: str
     scopes: list[str]
     roles: list[str]
+    teams_led: list[LedTeam]
+    may: list[May]
     policy_version: int
 
 
-def me_route(enforcement: Enforcement) -> Any:
-    """The handler, bound to its use case."""
+def me_route(enforcement: Enforcement, version: Callable[[int], Awaitable[Snapshot]]) -> Any:
+    """The handler, bound to its use case; `version` gives the policy version of a number."""
 
     @get("/v1/me", **operation("Who am I", scope=None, tag="Me"))
     async def read_me(ask: Asking) -> Response[Me]:
-        async def load(_permit: Permit, seen: Seen, _connection: Connection) -> tuple[Me, list[str]]:
+        async def load(permit: Permit, seen: Seen, connection: Connection) -> tuple[Me, list[str]]:
             principal = ask.principal
             roles = principal.roles | {f"role:{role}" for role in seen.roles}
+            person = principal.person
+            teams = await store.teams_led(permit, connection, person) if person else []
             return (
                 Me(
                     kind=str(principal.kind),
-                    person=str(principal.person) if principal.person else None,
+                    person=str(person) if person else None,
                     client=principal.client,
                     scopes=sorted(principal.scopes),
                     roles=sorted(role.removeprefix("role:") for role in roles),
+                    teams_led=[LedTeam(str(one.id), one.name) for one in teams],
+                    may=[_may(one) for one in outlooks(await version(seen.version), principal, seen)],
                     policy_version=seen.version,
                 ),
                 [],
@@ -53,3 +86,7 @@ def me_route(enforcement: Enforcement) -> Any:
         return answered(answer.value, answer.receipt)
 
     return read_me
+
+
+def _may(one: Outlook) -> May:
+    return May(one.kind, one.action, one.prospect.value, list(one.as_), list(one.states), list(one.scopes))

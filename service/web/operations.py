@@ -13,7 +13,7 @@ from service.web.documented_operations import documented
 from service.web.problem_documents import PROBLEM_JSON, Problem, sentence_of
 
 SECURITY_SCHEME: Final = "oauth"
-COMMON: Final = (400, 401, 403, 422, 431, 503)
+COMMON: Final = (400, 401, 403, 422, 429, 431, 503)
 ROW: Final = (*COMMON, 404)
 BODY: Final = (413, 415)
 CHANGE: Final = (*ROW, 409, 412, 428)
@@ -28,6 +28,7 @@ SCOPES: Final = {
     "read:policies": "read policy versions",
     "write:policies": "propose and activate policy versions",
     "manage:directory": "change people, teams, memberships and grants",
+    "manage:tokens": "revoke access tokens",
 }
 
 

@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 PROBLEM_JSON: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:timewarden:problem:"
-UNDECIDED: Final = frozenset({400, 401, 413, 415, 431})
+UNDECIDED: Final = frozenset({400, 401, 413, 415, 429, 431})
 TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
     400: (errors.MalformedRequest,),
-    401: (errors.MissingToken, errors.InvalidToken, errors.StepUpNeeded),
+    401: (
+        errors.MissingToken,
+        errors.InvalidToken,
+        errors.InvalidProof,
+        errors.NonceWanted,
+        errors.StepUpNeeded,
+    ),
     403: (errors.InsufficientScope, errors.Forbidden),
     404: (errors.NotFound,),
     409: (errors.WrongState, errors.Conflict, errors.StaleExpectation),
@@ -31,8 +37,16 @@ TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
     415: (errors.UnsupportedMediaType,),
     422: (errors.InvalidField, errors.PolicyRejected),
     428: (errors.PreconditionRequired,),
+    429: (errors.TooManyRequests,),
     431: (errors.HeadersTooLarge,),
-    503: (errors.LogUnavailable, errors.DatabaseUnavailable, errors.KeysUnavailable, errors.PolicyUnavailable),
+    503: (
+        errors.LogUnavailable,
+        errors.DatabaseUnavailable,
+        errors.KeysUnavailable,
+        errors.IntrospectionUnavailable,
+        errors.ReplayUnavailable,
+        errors.PolicyUnavailable,
+    ),
 }
 MORE: Final[Mapping[type[errors.TimewardenError], dict[str, object]]] = {
     errors.InsufficientScope: {"required_scope": ["approve:timesheets"]},
@@ -99,7 +113,11 @@ def _response(status: int) -> OpenAPIResponse:
         names += ["Decision-Id", "Decision-Leaf"]
     if status in {401, 403}:
         names.append("WWW-Authenticate")
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status == HTTPStatus.UNAUTHORIZED:
+        names.append("DPoP-Nonce")
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        names += ["RateLimit", "RateLimit-Policy"]
+    if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
         names.append("Retry-After")
     examples = {kind.slug: Example(summary=kind.summary, value=_example(kind, status)) for kind in TYPES[status]}
     content = OpenAPIMediaType(schema=Reference(ref="#/components/schemas/Problem"), examples=dict(examples))

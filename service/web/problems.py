@@ -6,6 +6,7 @@ The answer holds the public sentence, the slug and what helps to mend the reques
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -22,7 +23,7 @@ from service import errors
 from service.identity.challenges import challenge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from litestar import Request
     from litestar.types import ExceptionHandlersMap
@@ -62,6 +63,7 @@ STATUS: Final[Mapping[type[errors.TimewardenError], int]] = {
     errors.NotApplied: 409,
     errors.PolicyRejected: 422,
     errors.StaleExpectation: 409,
+    errors.TooManyRequests: 429,
     errors.TryLater: 503,
     errors.TimewardenError: 500,
 }
@@ -73,10 +75,22 @@ def status_of(kind: type[errors.TimewardenError]) -> int:
 
 
 class Problems:
-    """Exception handlers for an app. `resource_metadata` is the URL that challenges name, or None."""
+    """Exception handlers for an app. `resource_metadata` is the URL that challenges name, or None; `dpop_algorithms`
+    are offered for proofs, and with `dpop_required` nothing but DPoP is; `step_up_acr` is what challenges for a
+    stronger sign-in ask for."""
 
-    def __init__(self, resource_metadata: str | None) -> None:
-        self._resource_metadata = resource_metadata
+    def __init__(
+        self,
+        resource_metadata: str | None,
+        *,
+        dpop_algorithms: Sequence[str] = (),
+        dpop_required: bool = False,
+        step_up_acr: str = "",
+    ) -> None:
+        self._step_up_acr = step_up_acr
+        self._challenge = partial(
+            challenge, resource_metadata=resource_metadata, dpop_algorithms=dpop_algorithms, dpop_required=dpop_required
+        )
 
     def handlers(self) -> ExceptionHandlersMap:
         """What Litestar wants: exception class to handler."""
@@ -99,9 +113,11 @@ class Problems:
             **error.extra,
         }
         headers: dict[str, str] = {}
-        if (value := challenge(error, resource_metadata=self._resource_metadata)) is not None:
+        if isinstance(error, errors.StepUpNeeded) and error.stronger:
+            error.acr_values = self._step_up_acr or None
+        if (value := self._challenge(error, scheme=_scheme(request))) is not None:
             headers["WWW-Authenticate"] = value
-        if isinstance(error, errors.TryLater):
+        if isinstance(error, errors.TryLater | errors.TooManyRequests):
             headers["Retry-After"] = str(error.retry_after)
         if isinstance(error, _MethodNotAllowed):
             headers["Allow"] = error.allow
@@ -116,6 +132,11 @@ class Problems:
         """What nobody foresaw: told without detail, logged with its trace."""
         log.error("unexpected error", exc_info=error)
         return self.answer(request, errors.TimewardenError("Something went wrong on our side; the request id finds it"))
+
+
+def _scheme(request: Request[Any, Any, Any]) -> str:
+    """The scheme that the caller used, in which the challenge is written."""
+    return request.headers.get("Authorization", "").strip().partition(" ")[0].lower()
 
 
 def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> errors.TimewardenError:

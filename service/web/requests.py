@@ -29,18 +29,23 @@ WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _REQUEST_ID: Final = re.compile(rb"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 ALWAYS: Final = {
     "Cache-Control": "no-store",
-    "Vary": "Authorization, Origin",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
+# A year; browsers ignore it over plain http (RFC 6797 section 8.1).
+TRANSPORT: Final = "max-age=31536000"
 
 
 class RequestFrame:
-    """The ASGI application that is served: it wraps `app`, so that also unknown routes get an id and a log line."""
+    """The ASGI application that is served: it wraps `app`, so that also unknown routes get an id and a log line.
+    `https`: callers reach it so."""
 
-    def __init__(self, app: Litestar) -> None:
+    def __init__(self, app: Litestar, *, https: bool = False) -> None:
         self.app = app
+        self._always = {**ALWAYS, "Strict-Transport-Security": TRANSPORT} if https else ALWAYS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -53,9 +58,12 @@ class RequestFrame:
         async def send_framed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableScopeHeaders.from_message(message)
-                for name, value in ALWAYS.items():
+                for name, value in self._always.items():
                     headers.setdefault(name, value)
+                headers["Vary"] = "Authorization, Origin"
                 headers["X-Request-Id"] = request_id
+                for name, value in scope["state"].get("answer_headers", {}).items():
+                    headers[name] = value
                 log.info(
                     "request",
                     method=scope["method"],

@@ -43,6 +43,7 @@ BODIES: dict[str, object] = {
     "NewTeam": {"name": "Nobody's"},
     "NewGrant": {"client": "nobody", "team": NOBODY},
     "NewMembership": {"person": NOBODY, "team": NOBODY, "part": "lead"},
+    "NewRevocation": {"token_id": "nobody's", "issuer": "https://nobody.example"},
 }
 
 
@@ -93,8 +94,8 @@ async def test_without_a_token_there_is_a_challenge(
     challenge = answer.headers["WWW-Authenticate"]
     assert challenge.startswith("Bearer ")
     assert "error" not in challenge  # RFC 6750 section 3.1
-    metadata = f'resource_metadata="{callers.addresses.api}/.well-known/oauth-protected-resource"'
-    assert metadata in challenge  # RFC 9728 section 5.1
+    well_known = f"{callers.addresses.api}/.well-known/oauth-protected-resource/timesheets"
+    assert f'resource_metadata="{well_known}"' in challenge  # RFC 9728 section 5.1
     assert "Decision-Id" not in answer.headers
 
 

@@ -21,8 +21,8 @@ from service.errors import (
 from service.identity.challenges import challenge
 from service.identity.jwk_set import read_jwk_set
 from service.identity.principal import PrincipalKind
+from service.identity.signatures import check_signature
 from service.identity.token_format import read_token
-from service.identity.tokens import _check_signature
 from tests.token_forge import bearer, claims, header, issuer, jwk, jwks, rsa_key, signed, verifier
 
 RFC7515_PAYLOAD = b"eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
@@ -90,11 +90,11 @@ def test_the_signed_examples_verify_and_fail_with_one_byte_changed(
     token = head + b"." + RFC7515_PAYLOAD + b"." + signature
     held = read_jwk_set(jwks(key), [alg]).keys[0]
     assert read_token(token).unverified_claims["iss"] == "joe"
-    _check_signature(token, held, alg)
+    check_signature(token, held, alg)
     with pytest.raises(InvalidToken):
-        _check_signature(token.replace(b"cnVlfQ", b"cnVlfA"), held, alg)
+        check_signature(token.replace(b"cnVlfQ", b"cnVlfA"), held, alg)
     with pytest.raises(InvalidToken):
-        _check_signature(token.replace(b"." + signature[:1], b".A"), held, alg)
+        check_signature(token.replace(b"." + signature[:1], b".A"), held, alg)
 
 
 async def test_the_examples_without_or_with_a_shared_secret_are_refused() -> None:

@@ -33,6 +33,7 @@ OTHERS: Mapping[str, tuple[str, str, Mapping[str, object], Mapping[str, object]]
     "policy.proposed": ("policy", "2", {}, {"number": 2, "digest": "c0" * 32, "parent": 1}),
     "policy.activated": ("policy", "2", {"active": 1}, {"active": 2, "digest": "c0" * 32}),
     "directory.changed": ("membership", ANA, {"revision": 6}, {"revision": 7}),
+    "token.revoked": ("token", "019c0000-0000-7000-8000-00000000000b", {}, {}),
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import stat
 import time
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ import pytest_asyncio
 from service.development.authorization_server import create
 from service.development.authorization_server.serving import running
 from service.development.authorization_server.sign_in import (
+    DEVICE_GRANT,
     SignInRefused,
     authorization_code_token,
     client_credentials_token,
@@ -73,7 +75,7 @@ async def test_discovery_names_this_server_and_what_it_can_do(issuer: str) -> No
     assert one["authorization_endpoint"] == f"{issuer}/authorize"
     assert one["code_challenge_methods_supported"] == ["S256"]
     assert one["response_types_supported"] == ["code"]
-    assert one["grant_types_supported"] == ["authorization_code", "client_credentials"]
+    assert one["grant_types_supported"] == ["authorization_code", "client_credentials", "refresh_token", DEVICE_GRANT]
     assert one["scopes_supported"] == list(SCOPE_MEANINGS)
 
 
@@ -193,8 +195,8 @@ async def test_tokens_survive_a_restart_because_the_keys_do(tmp_path: Path) -> N
     async with running(url, AUDIENCE, tmp_path / "keys"):
         assert await _keys(url) == first
         _verified(token, await _keys(url), url, "ES256")
-    (file,) = (tmp_path / "keys").iterdir()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "keys").iterdir()}
+    assert files == {"signing-keys.json": 0o600, "timewarden-api.pem": 0o600}
 
 
 async def test_a_second_server_on_the_same_port_is_refused(issuer: str, tmp_path: Path) -> None:
@@ -213,11 +215,13 @@ async def test_an_app_may_listen_on_any_loopback_port_ipv6_included(issuer: str)
 
 def test_a_damaged_key_file_stops_the_start_and_is_named(tmp_path: Path) -> None:
     create("http://127.0.0.1:9000", AUDIENCE, tmp_path)
-    (file,) = tmp_path.iterdir()
-    for damage in ("", "[]", "{}", '{"keys": []}', '{"keys": [{"kty": "RSA"}]}'):
-        file.write_text(damage, encoding="utf-8")
-        with pytest.raises(Misconfigured, match=r"signing-keys\.json"):
-            create("http://127.0.0.1:9000", AUDIENCE, tmp_path)
+    for file in list(tmp_path.iterdir()):
+        good = file.read_text(encoding="utf-8")
+        for damage in ("", "[]", "{}", '{"keys": []}', '{"keys": [{"kty": "RSA"}]}', '{"kty": "EC"}'):
+            file.write_text(damage, encoding="utf-8")
+            with pytest.raises(Misconfigured, match=re.escape(file.name)):
+                create("http://127.0.0.1:9000", AUDIENCE, tmp_path)
+        file.write_text(good, encoding="utf-8")
 
 
 def test_a_server_for_another_machine_is_refused_before_it_makes_keys(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from service.identity.issuer import Issuer
 from service.identity.principal import PrincipalKind
 from service.identity.tokens import Tokens
 from tests.integration.authorization_server_browser import AUDIENCE, free_issuer
+from tests.token_forge import bearer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,12 +29,12 @@ async def test_people_and_machines_are_told_apart_and_another_audience_refuses_t
         ours, other = (Tokens([Issuer("local", url, audience)]) for audience in (AUDIENCE, "https://other.example"))
         for tokens in (ours, other):
             await tokens.start()
-        asker = await ours.verify([f"Bearer {person}"])
+        asker = await ours.verify(bearer(person))
         assert (asker.kind, asker.scopes) == (PrincipalKind.USER, frozenset({"read:timesheets"}))
         assert asker.methods == frozenset({"pwd"})
-        assert (await ours.verify([f"Bearer {machine}"])).kind is PrincipalKind.CLIENT
+        assert (await ours.verify(bearer(machine))).kind is PrincipalKind.CLIENT
         with pytest.raises(InvalidToken) as caught:
-            await other.verify([f"Bearer {person}"])
+            await other.verify(bearer(person))
         assert caught.value.cause == "audience"
         for tokens in (ours, other):
             await tokens.close()

@@ -135,6 +135,7 @@ def test_api_and_keeper_are_given_all_that_they_refuse_to_start_without(services
     assert {"TIMEWARDEN_DATABASE_URL", "TIMEWARDEN_ISSUER", "TIMEWARDEN_AUDIENCE", "TIMEWARDEN_CURSOR_KEY"} <= set(
         services["api"]["environment"]
     )
+    assert {"TIMEWARDEN_REDIS_URL", "TIMEWARDEN_PUBLIC_URL"} <= set(services["api"]["environment"]), "for DPoP"
     assert {"TIMEWARDEN_DATABASE_URL", "TIMEWARDEN_REDIS_URL"} <= set(services["keeper"]["environment"])
 
 
@@ -207,9 +208,9 @@ def test_no_file_of_the_image_is_of_development_or_needs_it(image: Path) -> None
 def test_the_command_line_works_in_the_image_without_the_development_commands(image: Path) -> None:
     done = run_in(image, "sys.argv = ['timewarden', '--help']; from service.__main__ import main; main()")
     assert done.returncode == 0, done.stderr
-    for name in ("serve", "keep", "migrate", "health", "policy"):
+    for name in ("serve", "keep", "migrate", "health", "policy", "token"):
         assert re.search(rf"\b{name}\b", done.stdout)
-    for name in ("up", "demo", "token"):
+    for name in ("up", "demo"):
         assert not re.search(rf"^\W*{name}\b", done.stdout, re.MULTILINE)
 
 

@@ -9,11 +9,19 @@ from authlib.oauth2.rfc6749 import InvalidRequestError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.development.authorization_server import second_factor
 from service.development.authorization_server.application import loopback_address
 from service.development.authorization_server.clients import find
+from service.development.authorization_server.demo_pages import demo_page, forged_token, read_token
 from service.development.authorization_server.expiring import ExpiringStore
 from service.development.authorization_server.forms import read_page
-from service.development.authorization_server.pages import consent_page, error_page, sign_in_page
+from service.development.authorization_server.pages import (
+    consent_page,
+    error_page,
+    second_factor_page,
+    sign_in_page,
+    user_code_page,
+)
 from service.development.authorization_server.requests import oauth_parameters
 from service.development.authorization_server.sessions import Sessions, check_password
 from service.development.people import CLIENTS, PEOPLE, ROLE_SCOPES, SCOPE_MEANINGS, DemoClient, scopes_of
@@ -170,7 +178,12 @@ def test_hostile_text_is_escaped_on_every_page() -> None:
             action=HOSTILE,
             tokens=(HOSTILE, HOSTILE),
             redirect_uri=HOSTILE,
+            user_code=HOSTILE,
         ),
+        second_factor_page(PEOPLE["ana"], HOSTILE, HOSTILE, HOSTILE, problem=HOSTILE),
+        user_code_page(HOSTILE, problem=HOSTILE),
+        demo_page([(HOSTILE, HOSTILE, HOSTILE)], HOSTILE, content=forged_token(HOSTILE), problem=HOSTILE),
+        demo_page([], HOSTILE, content=read_token(HOSTILE, HOSTILE, HOSTILE)),
     )
     for page in pages:
         assert "<script" not in page
@@ -230,3 +243,10 @@ def test_secrets_are_not_shown_when_people_and_clients_are_printed() -> None:
     printed = f"{PEOPLE!r} {CLIENTS!r}"
     assert "ana-demo" not in printed
     assert "payroll-import-demo" not in printed
+
+
+def test_the_demo_code_is_that_of_rfc_6238(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(second_factor, "_secret", lambda _: b"12345678901234567890")
+    assert second_factor.demo_code("ana", 59) == "287082"
+    assert second_factor.demo_code("ana", 1_111_111_109) == "081804"
+    assert second_factor.demo_code("ana", 20_000_000_000) == "353130"

@@ -45,7 +45,7 @@ def second_jwks() -> bytes:
 
 
 def key_set(source: HeldKeys, clock: Clock, **timing: Any) -> KeySet:
-    return KeySet(issuer(), source, timing=KeyTiming(**timing), clock=clock)
+    return KeySet(issuer(), source, timing=KeyTiming(**{"spacing": 0.0, **timing}), clock=clock)
 
 
 async def refresh(keys: KeySet) -> None:
@@ -94,7 +94,7 @@ async def test_a_rotated_key_is_found_at_the_first_token_that_it_signed() -> Non
 
 async def test_a_flood_of_unknown_key_ids_causes_one_fetch_in_a_cool_down() -> None:
     source, clock = HeldKeys(good_jwks()), Clock()
-    keys = key_set(source, clock, cool_down=30)
+    keys = key_set(source, clock, cool_down=30, burst=1)
     await keys.find("rsa-1", "RS256")
     for number in range(2000):
         with pytest.raises(InvalidToken):
@@ -105,7 +105,7 @@ async def test_a_flood_of_unknown_key_ids_causes_one_fetch_in_a_cool_down() -> N
         await keys.find("unknown-again", "RS256")
     assert source.asked == 3
     assert keys.state().unknown_kids == 2001
-    assert len(keys._absent) == 2
+    assert len(keys._budget._absent) == 2
 
 
 async def test_one_client_that_repeats_an_unknown_key_id_does_not_use_up_the_cool_down_of_others() -> None:
@@ -137,7 +137,7 @@ async def test_the_memory_of_absent_key_ids_is_bounded() -> None:
     for number in range(1100):
         with pytest.raises(InvalidToken):
             await keys.find(f"unknown-{number}", "RS256")
-    assert len(keys._absent) == 1000
+    assert len(keys._budget._absent) == 1000
 
 
 @pytest.mark.parametrize(
@@ -326,3 +326,40 @@ async def comes_true(condition: Callable[[], bool]) -> None:
             return
         await asyncio.sleep(0.01)
     pytest.fail("it did not come true within 5 seconds")
+
+
+async def test_a_client_that_floods_unknown_key_ids_cannot_keep_others_from_a_rotated_key() -> None:
+    source, clock = HeldKeys(good_jwks()), Clock()
+    keys = key_set(source, clock)
+    await keys.find("rsa-1", "RS256")
+    keys.vouch("hours-app")
+    for number in range(500):
+        with pytest.raises(InvalidToken):
+            await keys.find(f"made-up-{number}", "RS256", "noisy")
+    assert source.asked <= 1 + KeyTiming().burst
+    source.body = second_jwks()
+    with pytest.raises(InvalidToken):
+        await keys.find("rsa-2", "RS256", "noisy")
+    assert (await keys.find("rsa-2", "RS256", "hours-app")).kid == "rsa-2"
+
+
+async def test_over_an_hour_of_flood_the_issuer_is_asked_no_more_than_once_in_a_cool_down_beyond_the_burst() -> None:
+    source, clock = HeldKeys(good_jwks()), Clock()
+    keys = key_set(source, clock)
+    await keys.find("rsa-1", "RS256")
+    for number in range(3600):
+        clock.now += 1
+        with pytest.raises(InvalidToken):
+            await keys.find(f"made-up-{number}", "RS256", f"client-{number}")
+    assert source.asked <= 1 + KeyTiming().burst + 3600 / KeyTiming().cool_down
+
+
+async def test_a_rotation_right_after_a_refresh_is_noticed_once_the_spacing_has_passed() -> None:
+    source = HeldKeys(good_jwks())
+    keys = KeySet(issuer(), source, timing=KeyTiming(spacing=0.05))
+    for number in range(3):
+        with pytest.raises(InvalidToken):
+            await keys.find(f"made-up-{number}", "RS256")
+    source.body = second_jwks()
+    assert (await keys.find("rsa-2", "RS256")).kid == "rsa-2"
+    await keys.close()

@@ -9,7 +9,7 @@ import pytest
 
 FAIL = """
 import logging, structlog
-from service.app import configure_log_lines
+from service.log_lines import configure_log_lines
 configure_log_lines("info")
 subject = "auth0|" + "5f7c8ec7"
 try:

@@ -45,7 +45,17 @@ def test_a_short_cursor_key_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "0"), ("PORT", "eighty"), ("WORKERS", "0"), ("LOG_LEVEL", "loud"), ("ENVIRONMENT", "x")],
+    [
+        ("PORT", "0"),
+        ("PORT", "eighty"),
+        ("WORKERS", "0"),
+        ("LOG_LEVEL", "loud"),
+        ("ENVIRONMENT", "x"),
+        ("DPOP_NONCE", "sometimes"),
+        ("DPOP_REQUIRED", "perhaps"),
+        ("CLIENT_CERTIFICATE_HEADER", "Client Cert"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8, proxy.example"),
+    ],
 )
 def test_a_value_that_cannot_be_is_named_with_its_variable(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
@@ -57,3 +67,18 @@ def test_a_value_that_cannot_be_is_named_with_its_variable(
 
 def test_production_is_what_nothing_said_means() -> None:
     assert Settings().environment == "production"
+
+
+@pytest.mark.parametrize("missing", ["public_url", "redis_url", "dpop_algorithms"])
+def test_dpop_cannot_be_required_where_no_proof_can_be_judged(missing: str) -> None:
+    whole = {**WHOLE, "dpop_required": True, "public_url": "https://api.example", "redis_url": "redis://redis/0"}
+    Settings(**whole).need(*NEEDED)  # type: ignore[arg-type]  # as above
+    with pytest.raises(Misconfigured, match="TIMEWARDEN_DPOP_REQUIRED needs"):
+        Settings(**{**whole, missing: ""}).need(*NEEDED)  # type: ignore[arg-type]  # as above
+
+
+def test_a_certificate_header_that_anybody_could_send_stops_the_start() -> None:
+    header = {**WHOLE, "client_certificate_header": "Client-Cert"}
+    Settings(**{**header, "trusted_proxies": "10.0.0.0/8, 2001:db8::1"}).need(*NEEDED)  # type: ignore[arg-type]  # as above
+    with pytest.raises(Misconfigured, match="TIMEWARDEN_TRUSTED_PROXIES"):
+        Settings(**header).need(*NEEDED)  # type: ignore[arg-type]  # as above

@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from service.errors import InvalidToken, MalformedCredentials, MissingToken, TimewardenError
-from service.identity.bearer import bearer_token
+from service.identity.credentials import credentials
+from service.identity.presented import Presented
 from tests.token_forge import good_token, verifier
 
-HEADERS: dict[str, tuple[list[bytes | str], type[TimewardenError]]] = {
+HEADERS: dict[str, tuple[list[bytes], type[TimewardenError]]] = {
     "no header": ([], MissingToken),
     "basic credentials": ([b"Basic YTpi"], MissingToken),
-    "a scheme that is not offered": ([b"DPoP " + good_token()], MissingToken),
+    "a scheme that is not offered": ([b"Digest " + good_token()], MissingToken),
+    "an unbound token as if bound": ([b"DPoP " + good_token()], InvalidToken),
+    "DPoP without a token": ([b"DPoP"], MalformedCredentials),
     "a token without scheme": ([good_token()], MissingToken),
     "an empty header": ([b""], MalformedCredentials),
     "two headers": ([b"Bearer " + good_token()] * 2, MalformedCredentials),
@@ -26,22 +29,29 @@ HEADERS: dict[str, tuple[list[bytes | str], type[TimewardenError]]] = {
     "a parameter": ([b"Bearer token=a.b.c"], MalformedCredentials),
     "a line break": ([b"Bearer a.b.c\n"], MalformedCredentials),
     "bytes beyond ASCII": ([b"Bearer \xff.b.c"], MalformedCredentials),
-    "characters beyond Latin": (["Bearer \u20ac"], MalformedCredentials),
     "an opaque token": ([b"Bearer opaque-token"], InvalidToken),
 }
 
 
 @pytest.mark.parametrize(("headers", "error"), HEADERS.values(), ids=HEADERS)
 async def test_anything_but_one_bearer_token_is_refused_with_the_right_error(
-    headers: list[bytes | str], error: type[TimewardenError]
+    headers: list[bytes], error: type[TimewardenError]
 ) -> None:
     with pytest.raises(error) as caught:
-        await verifier().verify(headers)
+        await verifier().verify(Presented(tuple(headers)))
     assert type(caught.value) is error
 
 
 @pytest.mark.parametrize(
-    "header", [b"Bearer a.b.c", "Bearer a.b.c", b"bearer a.b.c", b"BEARER  a.b.c", b" Bearer a.b.c "]
+    ("header", "scheme"),
+    [
+        (b"Bearer a.b.c", "bearer"),
+        (b"bearer a.b.c", "bearer"),
+        (b"BEARER  a.b.c", "bearer"),
+        (b" Bearer a.b.c ", "bearer"),
+        (b"DPoP a.b.c", "dpop"),
+        (b"dpop a.b.c", "dpop"),
+    ],
 )
-def test_the_scheme_is_taken_in_any_case_and_spacing_that_http_allows(header: bytes | str) -> None:
-    assert bearer_token([header]) == b"a.b.c"
+def test_the_scheme_is_taken_in_any_case_and_spacing_that_http_allows(header: bytes, scheme: str) -> None:
+    assert credentials([header]) == (scheme, b"a.b.c")

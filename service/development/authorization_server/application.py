@@ -11,7 +11,16 @@ from litestar import Litestar
 from litestar.config.allowed_hosts import AllowedHostsConfig
 from litestar.di import Provide
 
-from service.development.authorization_server import authorize, metadata, signing_keys, token_endpoint
+from service.development.authorization_server import (
+    authorize,
+    client_keys,
+    demo,
+    device_pages,
+    metadata,
+    signing_keys,
+    status_endpoints,
+    token_endpoint,
+)
 from service.development.authorization_server.oauth_server import OAuthServer
 from service.development.authorization_server.sessions import Sessions
 from service.errors import Misconfigured
@@ -28,16 +37,32 @@ def create(issuer: str, audience: str, key_directory: Path) -> Litestar:
     # Authlib logs whole tokens at DEBUG.
     logging.getLogger("authlib").setLevel(logging.INFO)
     keys = signing_keys.load_or_make(key_directory)
-    server = OAuthServer(issuer, audience, keys)
+    server = OAuthServer(issuer, audience, keys, client_keys.load_or_make(key_directory))
     sessions = Sessions()
-    document, public_keys = metadata.describe(server), signing_keys.public_document(keys)
+    document = metadata.describe(server)
     return Litestar(
-        route_handlers=[authorize.show, authorize.answer, token_endpoint.issue, metadata.discovery, metadata.jwks],
+        route_handlers=[
+            authorize.show,
+            authorize.answer,
+            token_endpoint.issue,
+            device_pages.authorize_device,
+            device_pages.show_device,
+            device_pages.answer_device,
+            device_pages.device_done,
+            status_endpoints.introspect,
+            status_endpoints.revoke,
+            demo.show_demo,
+            demo.forge,
+            demo.read,
+            demo.change_keys,
+            metadata.discovery,
+            metadata.jwks,
+        ],
         dependencies={
             "server": Provide(lambda: server, sync_to_thread=False),
             "sessions": Provide(lambda: sessions, sync_to_thread=False),
             "metadata": Provide(lambda: document, sync_to_thread=False),
-            "public_keys": Provide(lambda: public_keys, sync_to_thread=False),
+            "keys": Provide(lambda: keys, sync_to_thread=False),
         },
         # A page of another name that resolves to loopback (DNS rebinding) must not be able to speak to us.
         allowed_hosts=AllowedHostsConfig(allowed_hosts=[urlsplit(issuer).netloc, host]),

@@ -29,6 +29,10 @@ class RegisteredClient(ClientMixin):  # type: ignore[misc]  # Authlib ships no t
         self.demo = client
         self.signing_algorithm = client.signing_algorithm
 
+    @property
+    def is_public(self) -> bool:
+        return self.demo.secret is None
+
     def get_client_id(self) -> str:
         return self.demo.client_id
 
@@ -51,6 +55,8 @@ class RegisteredClient(ClientMixin):  # type: ignore[misc]  # Authlib ships no t
     def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:  # noqa: ARG002  # Authlib's signature
         if self.demo.secret is None:
             return method == "none"
+        if method == "private_key_jwt":
+            return self.demo.introspects
         return method in ("client_secret_basic", "client_secret_post")
 
     def check_response_type(self, response_type: str) -> bool:

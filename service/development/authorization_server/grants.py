@@ -1,31 +1,26 @@
-"""The grants this server knows, on Authlib's: the authorization code with PKCE, and client credentials.
+"""Two of the grants this server knows, on Authlib's: the authorization code with PKCE, and client credentials.
 
 Codes belong to the server object that is handed in; each lives a minute in memory and is spent by its first
-presentation.
+presentation. A second one revokes what the first one got (RFC 6749 section 4.1.2).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from authlib.oauth2.rfc6749 import AccessDeniedError, InvalidRequestError, OAuth2Error, grants
+from authlib.oauth2.rfc6749 import AccessDeniedError, InvalidGrantError, InvalidRequestError, OAuth2Error, grants
 from authlib.oauth2.rfc7636 import CodeChallenge
 
+from service.development.authorization_server.issuing import Issuing
 from service.development.people import in_reading_order, scopes_of
 
 if TYPE_CHECKING:
     from service.development.authorization_server.clients import RegisteredClient
     from service.development.authorization_server.requests import ProtocolRequest
     from service.development.authorization_server.sessions import SignIn
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """What somebody said on the consent page: the scopes whose boxes were ticked."""
-
-    sign_in: SignIn
-    ticked: frozenset[str]
+    from service.development.authorization_server.visit import Approval
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +33,8 @@ class IssuedCode:
     sign_in: SignIn
     code_challenge: str
     code_challenge_method: str
+    key_thumbprint: str | None
+    family: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
     def get_redirect_uri(self) -> str:
         return self.redirect_uri
@@ -46,7 +43,7 @@ class IssuedCode:
         return self.scope
 
 
-class CodeGrant(grants.AuthorizationCodeGrant):  # type: ignore[misc]  # Authlib ships no types
+class CodeGrant(Issuing, grants.AuthorizationCodeGrant):  # type: ignore[misc]  # Authlib ships no types
     """RFC 6749 section 4.1, for public and confidential clients."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
@@ -68,16 +65,29 @@ class CodeGrant(grants.AuthorizationCodeGrant):  # type: ignore[misc]  # Authlib
             sign_in=approval.sign_in,
             code_challenge=request.payload.data["code_challenge"],
             code_challenge_method=request.payload.data["code_challenge_method"],
+            key_thumbprint=request.payload.data.get("dpop_jkt"),
         )
         self.server.codes.put(code, issued)
 
     def query_authorization_code(self, code: str, client: RegisteredClient) -> IssuedCode | None:
         """The code if it is this client's. It is spent here: whatever fails afterwards, it cannot be tried again."""
         issued: IssuedCode | None = self.server.codes.find(code)
-        if issued is None or issued.client_id != client.get_client_id():
+        if issued is None:
+            self._revoke_what_came_of(code)
+            return None
+        if issued.client_id != client.get_client_id():
             return None
         self.server.codes.take(code)
+        self.server.spent_codes.put(code, issued)
+        if issued.key_thumbprint is not None and issued.key_thumbprint != self.request.key_thumbprint:
+            raise InvalidGrantError("The code is bound to a key that the request does not prove")  # RFC 9449 section 10
+        self.request.family = issued.family
         return issued
+
+    def _revoke_what_came_of(self, code: str) -> None:
+        spent: IssuedCode | None = self.server.spent_codes.find(code)
+        if spent is not None:
+            self.server.issued.revoke_family(spent.family)
 
     def delete_authorization_code(self, authorization_code: IssuedCode) -> None:
         """Nothing: it was taken when it was presented."""
@@ -86,7 +96,7 @@ class CodeGrant(grants.AuthorizationCodeGrant):  # type: ignore[misc]  # Authlib
         return authorization_code.sign_in
 
 
-class MachineGrant(grants.ClientCredentialsGrant):  # type: ignore[misc]  # Authlib ships no types
+class MachineGrant(Issuing, grants.ClientCredentialsGrant):  # type: ignore[misc]  # Authlib ships no types
     """RFC 6749 section 4.4: a client acts for itself."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = ("client_secret_basic", "client_secret_post")
@@ -129,7 +139,11 @@ class OneAudience:
         grant.register_hook("before_create_token_response", self._check)
 
     def _check(self, grant: CodeGrant | MachineGrant, *_result: Any) -> None:
-        asked = grant.request.payload.datalist
+        self.check(grant.request)
+
+    def check(self, request: ProtocolRequest) -> None:
+        """Raises InvalidTargetError."""
+        asked = request.payload.datalist
         named = (*asked.get("resource", ()), *asked.get("audience", ()))
         if any(name != self._audience for name in named):
             raise InvalidTargetError

@@ -7,15 +7,20 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
-from service.development.authorization_server import authorize, token_endpoint
+from service.development.authorization_server import authorize, device_pages, status_endpoints, token_endpoint
+from service.development.authorization_server.device_grant import DeviceGrant
+from service.development.authorization_server.dpop_proof import PROOF_ALGORITHMS
 from service.development.authorization_server.oauth_server import OAuthServer
+from service.development.authorization_server.sessions import ACR_MFA
+from service.development.authorization_server.signing_keys import SigningKeys
+from service.development.authorization_server.token_status import ANSWER_ALGORITHM, CLIENT_METHODS
 from service.development.people import SCOPE_MEANINGS
 
 JWKS_PATH = "/jwks"
 _CACHEABLE = {"Cache-Control": "public, max-age=300"}
 
 Metadata = NamedDependency[SkipValidation[dict[str, Any]]]
-PublicKeys = NamedDependency[SkipValidation[dict[str, Any]]]
+Keys = NamedDependency[SkipValidation[SigningKeys]]
 
 
 @get(["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"])
@@ -25,8 +30,8 @@ async def discovery(metadata: Metadata) -> Response[dict[str, Any]]:
 
 
 @get(JWKS_PATH)
-async def jwks(public_keys: PublicKeys) -> Response[dict[str, Any]]:
-    return Response(public_keys, headers=_CACHEABLE)
+async def jwks(keys: Keys) -> Response[dict[str, Any]]:
+    return Response(keys.published(), headers=_CACHEABLE)
 
 
 def describe(server: OAuthServer) -> dict[str, Any]:
@@ -36,13 +41,29 @@ def describe(server: OAuthServer) -> dict[str, Any]:
             "issuer": server.issuer,
             "authorization_endpoint": server.endpoint(authorize.PATH),
             "token_endpoint": server.endpoint(token_endpoint.PATH),
+            "device_authorization_endpoint": server.endpoint(device_pages.AUTHORIZATION_PATH),
             "jwks_uri": server.endpoint(JWKS_PATH),
             "scopes_supported": list(SCOPE_MEANINGS),
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
-            "grant_types_supported": ["authorization_code", "client_credentials"],
+            "grant_types_supported": [
+                "authorization_code",
+                "client_credentials",
+                "refresh_token",
+                DeviceGrant.GRANT_TYPE,
+            ],
             "token_endpoint_auth_methods_supported": ["none", "client_secret_basic", "client_secret_post"],
+            "introspection_endpoint": server.endpoint(status_endpoints.INTROSPECTION_PATH),
+            "introspection_endpoint_auth_methods_supported": list(CLIENT_METHODS),
+            "introspection_endpoint_auth_signing_alg_values_supported": ["ES256"],
+            "introspection_signing_alg_values_supported": [ANSWER_ALGORITHM],
+            "revocation_endpoint": server.endpoint(status_endpoints.REVOCATION_PATH),
+            "revocation_endpoint_auth_methods_supported": ["none", *CLIENT_METHODS],
+            "revocation_endpoint_auth_signing_alg_values_supported": ["ES256"],
+            "acr_values_supported": [ACR_MFA],
+            "prompt_values_supported": ["login", "consent", "select_account", "none"],
             "code_challenge_methods_supported": ["S256"],
+            "dpop_signing_alg_values_supported": list(PROOF_ALGORITHMS),
             "authorization_response_iss_parameter_supported": True,
         }
     )

@@ -1,7 +1,7 @@
 """Authlib's authorization server, told who our clients are, which grants there are and how tokens are made.
 
-Owns the authorization codes, in memory. Knows nothing of HTTP frameworks: a request comes in as ProtocolRequest, the
-answer goes out as Reply.
+Owns the authorization codes, the waiting devices and the table of issued tokens, in memory. Knows nothing of
+HTTP frameworks: a request comes in as ProtocolRequest, the answer goes out as Reply.
 """
 
 from __future__ import annotations
@@ -13,19 +13,26 @@ from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749 import AuthorizationServer
 
 from service.development.authorization_server import clients
-from service.development.authorization_server.access_tokens import AccessTokens
+from service.development.authorization_server.client_keys import ClientAssertion
+from service.development.authorization_server.device_grant import DeviceAuthorization, DeviceGrant
+from service.development.authorization_server.device_requests import DeviceRequests
+from service.development.authorization_server.dpop_proof import ProofCheck
 from service.development.authorization_server.expiring import ExpiringStore
 from service.development.authorization_server.grants import CodeGrant, MachineGrant, OneAudience, S256Only
-from service.development.authorization_server.signing_keys import ALGORITHMS
+from service.development.authorization_server.issued_tokens import IssuedTokens
+from service.development.authorization_server.issuing import TokenIssuer
+from service.development.authorization_server.refreshing import RefreshGrant
+from service.development.authorization_server.token_status import Introspection, Revocation
 from service.development.people import SCOPE_MEANINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from joserfc.jwk import KeySet
+    from joserfc.jwk import Key
 
     from service.development.authorization_server.grants import IssuedCode
     from service.development.authorization_server.requests import ProtocolRequest
+    from service.development.authorization_server.signing_keys import SigningKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +48,26 @@ class Reply:
 class OAuthServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships no types
     """`issuer` is exactly what tokens and metadata say; `audience` is the one resource that tokens are made for."""
 
-    def __init__(self, issuer: str, audience: str, keys: KeySet) -> None:
+    def __init__(self, issuer: str, audience: str, keys: SigningKeys, client_keys: Mapping[str, Key]) -> None:
         super().__init__(scopes_supported=list(SCOPE_MEANINGS))
         self.issuer = issuer
+        self.audience = audience
+        self.keys = keys
         self.codes: ExpiringStore[IssuedCode] = ExpiringStore(seconds=60, capacity=1000)
-        self._tokens = {name: AccessTokens(issuer, audience, name, keys) for name in ALGORITHMS}
-        self.register_token_generator("default", self._make_token)
-        self.register_grant(CodeGrant, [S256Only(required=True), OneAudience(audience)])
-        self.register_grant(MachineGrant, [OneAudience(audience)])
+        self.spent_codes: ExpiringStore[IssuedCode] = ExpiringStore(seconds=3600, capacity=1000)
+        self.issued = IssuedTokens()
+        self.proofs = ProofCheck()
+        self.issuer_of_tokens = TokenIssuer(issuer, audience, keys, self.issued)
+        self.devices = DeviceRequests()
+        self.one_audience = OneAudience(audience)
+        self.register_grant(CodeGrant, [S256Only(required=True), self.one_audience])
+        for grant in (MachineGrant, RefreshGrant, DeviceGrant):
+            self.register_grant(grant, [self.one_audience])
+        self.register_endpoint(DeviceAuthorization)
+        self.register_endpoint(Introspection)
+        self.register_endpoint(Revocation)
+        audiences = [issuer, *(self.endpoint(path) for path in ("/token", "/introspect", "/revoke"))]
+        self.register_client_auth_method("private_key_jwt", ClientAssertion(client_keys, audiences))
 
     def endpoint(self, path: str) -> str:
         """The public address of one of our paths."""
@@ -58,7 +77,7 @@ class OAuthServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships n
         return clients.find(client_id)
 
     def save_token(self, token: dict[str, Any], request: ProtocolRequest) -> None:
-        """Nothing: a JWT carries all that its readers need."""
+        """Nothing: tokens are kept where they are made."""
 
     def send_signal(self, name: str, *args: Any, **kwargs: Any) -> None:
         """Nothing listens."""
@@ -75,7 +94,3 @@ class OAuthServer(AuthorizationServer):  # type: ignore[misc]  # Authlib ships n
         if location is None:
             return Reply(status, body or None, rest, None)
         return Reply(303, None, rest, add_params_to_uri(location, {"iss": self.issuer}))
-
-    def _make_token(self, **asked: Any) -> dict[str, Any]:
-        made: dict[str, Any] = self._tokens[asked["client"].signing_algorithm](**asked)
-        return made

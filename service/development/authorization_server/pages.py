@@ -1,4 +1,4 @@
-"""The pages people see: sign in, consent, and errors that must not redirect. Pure: text in, HTML out.
+"""The pages people see: sign in, second factor, consent, device, and errors that must not redirect. Pure.
 
 Self-contained (no script, image or font from anywhere), readable on a phone and by a screen reader. Everything that
 came from outside passes through `escape`.
@@ -30,7 +30,9 @@ main { max-width: 26rem; margin: 6vh auto; padding: 1.5rem; background: var(--pa
 h1 { margin: 0 0 1rem; font-size: 1.35rem; line-height: 1.25; overflow-wrap: anywhere; }
 p { overflow-wrap: anywhere; }
 label { display: block; margin: .75rem 0 .25rem; font-weight: 600; }
-input[type=text], input[type=password] { width: 100%; padding: .6rem; font: inherit; color: inherit;
+h2 { margin: 1.5rem 0 .5rem; font-size: 1.1rem; }
+pre { overflow-x: auto; font-size: .85rem; }
+input[type=text], input[type=password], select, textarea { width: 100%; padding: .6rem; font: inherit; color: inherit;
   background: transparent; border: 1px solid var(--line); border-radius: .4rem; }
 fieldset { margin: 0 0 1rem; padding: 0; border: 0; }
 legend { padding: 0; font-weight: 600; }
@@ -51,10 +53,10 @@ STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest
 
 def sign_in_page(client: DemoClient, action: str, form_token: str, *, login: str = "", problem: str = "") -> str:
     """Asks for login and password; `problem` says why it is shown again."""
-    return _page(
+    return page(
         "Sign in",
         f"""<p>to go on to <strong>{escape(client.name)}</strong></p>
-{_alert(problem)}
+{alert(problem)}
 <form method="post" action="{escape(action)}">
 {_hidden(form_token, "sign-in")}
 <label for="login">Name</label>
@@ -68,6 +70,43 @@ def sign_in_page(client: DemoClient, action: str, form_token: str, *, login: str
     )
 
 
+def second_factor_page(person: DemoPerson, action: str, form_token: str, demo_code: str, *, problem: str = "") -> str:
+    """Asks for the second factor, and shows what a telephone would."""
+    return page(
+        "Second factor",
+        f"""<p>The app asks that you, <strong>{escape(person.name)}</strong>, prove who you are once more.</p>
+{alert(problem)}
+<form method="post" action="{escape(action)}">
+{_hidden(form_token, "second-factor")}
+<label for="second_factor">Code of your telephone</label>
+<input id="second_factor" name="second_factor" type="text" inputmode="numeric" autocomplete="one-time-code" required
+  autofocus>
+<button class="main" type="submit">Go on</button>
+</form>
+<p><small>This is a development server, and the telephone is imaginary. It would show <code>{escape(demo_code)}</code>
+for this half minute.</small></p>""",
+    )
+
+
+def user_code_page(action: str, *, problem: str = "") -> str:
+    """Asks for the code that a device shows (RFC 8628 section 3.3)."""
+    return page(
+        "Connect a device",
+        f"""{alert(problem)}
+<form method="get" action="{escape(action)}">
+<label for="user_code">Code that your device shows</label>
+<input id="user_code" name="user_code" type="text" autocomplete="off" autocapitalize="characters" spellcheck="false"
+  required autofocus>
+<button class="main" type="submit">Go on</button>
+</form>""",
+    )
+
+
+def device_done_page() -> str:
+    """After the decision about a device, whatever it was."""
+    return page("Done", "<p>Your device has its answer. You can close this page.</p>")
+
+
 def consent_page(
     client: DemoClient,
     person: DemoPerson,
@@ -77,10 +116,12 @@ def consent_page(
     action: str,
     tokens: tuple[str, str],
     redirect_uri: str,
+    user_code: str = "",
 ) -> str:
     """One box for each scope that was asked for and is the person's to give; the others are named below.
 
-    `tokens` are the form tokens of the consent form and of the form that changes the account.
+    `tokens` are the form tokens of the consent form and of the form that changes the account. With a `user_code` it
+    is a device that waits, which the person must know for their own (RFC 8628 section 5.4).
     """
     boxes = "".join(_box(scope) for scope in asked if scope in allowed)
     beyond = "".join(_line(scope) for scope in asked if scope not in allowed)
@@ -91,17 +132,24 @@ def consent_page(
         if boxes
         else "<p>It asks for nothing that is yours to give.</p>"
     )
-    return _page(
+    device = (
+        f"<p>A device waits with the code <strong>{escape(user_code)}</strong>. Allow it only if it is yours and shows "
+        "this code now.</p>"
+        if user_code
+        else ""
+    )
+    after = "" if user_code else f"<p><small>Either way you go back to {escape(redirect_uri)}</small></p>"
+    return page(
         f"{client.name} wants to act for you",
         f"""<p>You are signed in as <strong>{escape(person.name)}</strong> ({escape(person.login)}).</p>
-{origin}
+{origin}{device}
 <form method="post" action="{escape(action)}">
 {_hidden(tokens[0], "consent")}
 {choice}
 <button type="submit" name="decision" value="deny">Refuse</button>
 </form>
 {f"<p>Not yours to give, so it will not get:</p><ul>{beyond}</ul>" if beyond else ""}
-<p><small>Either way you go back to {escape(redirect_uri)}</small></p>
+{after}
 <form method="post" action="{escape(action)}">
 {_hidden(tokens[1], "switch")}
 <button class="quiet" type="submit">Sign in as somebody else</button>
@@ -113,16 +161,17 @@ def error_page(error: str, description: str) -> str:
     """For errors that must not be sent to a redirect URI, because that URI cannot be trusted (RFC 6749 section
     4.1.2.1).
     """
-    return _page(
+    return page(
         "This request cannot go on",
-        f"""{_alert(description or "The request is not valid.")}
+        f"""{alert(description or "The request is not valid.")}
 <p>The app that sent you here made a mistake, so you were not sent back to it. Close this page and start again from the
 app.</p>
 <p><code>{escape(error)}</code></p>""",
     )
 
 
-def _page(title: str, content: str) -> str:
+def page(title: str, content: str) -> str:
+    """One of our pages around this content."""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -148,7 +197,8 @@ def _hidden(form_token: str, step: str) -> str:
     )
 
 
-def _alert(problem: str) -> str:
+def alert(problem: str) -> str:
+    """What went wrong, told to screen readers too; nothing when nothing did."""
     return f'<p role="alert">{escape(problem)}</p>' if problem else ""
 
 

@@ -63,6 +63,12 @@ class ProtocolRequest(OAuth2Request):  # type: ignore[misc]  # Authlib ships no 
         # Authlib looks the header up by exactly this spelling.
         super().__init__(method, uri, headers={"Authorization": authorization} if authorization else {})
         self.payload = _Payload(parameters)
+        self.pairs = tuple(parameters)
+        # What our grants tell the token issuer: the DPoP key that was proven, and what goes on from an earlier grant.
+        self.key_thumbprint: str | None = None
+        self.family: str | None = None
+        self.inherited_format = "jwt"
+        self.whole_scope: str | None = None
 
     @property
     def args(self) -> dict[str, str]:

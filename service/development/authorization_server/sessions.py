@@ -19,20 +19,28 @@ from service.development.people import PEOPLE
 if TYPE_CHECKING:
     from service.development.people import DemoPerson
 
+# OpenID's name for a second factor, which Auth0 uses too.
+ACR_MFA = "http://schemas.openid.net/pape/policies/2007/06/multi-factor"
 _EIGHT_HOURS = 8 * 3600
 _COOKIE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """A person and when they proved who they are, in seconds since 1970 (the token's `auth_time`)."""
+    """A person, when they proved who they are, in seconds since 1970 (the token's `auth_time`), and how (`amr`).
+
+    `made_for` is the request that the password was asked for, until it is decided.
+    """
 
     person: DemoPerson
     auth_time: int
+    methods: tuple[str, ...] = ("pwd",)
+    made_for: str = ""
 
-    def get_user_id(self) -> str:
-        """What Authlib puts into `sub`."""
-        return self.person.subject
+    @property
+    def acr(self) -> str | None:
+        """The token's `acr`; a password alone has no name."""
+        return ACR_MFA if "mfa" in self.methods else None
 
 
 def check_password(login: str, password: str) -> SignIn | None:
@@ -65,14 +73,19 @@ class Sessions:
     def find(self, browser: str) -> SignIn | None:
         return self._sign_ins.find(browser)
 
+    def change(self, browser: str, who: SignIn) -> None:
+        """The same sign-in in the same browser, with something noted."""
+        if self.find(browser) is not None:
+            self._sign_ins.put(browser, who)
+
     def sign_out(self, browser: str) -> None:
         self._sign_ins.take(browser)
 
-    def form_token(self, browser: str, step: str, query: str) -> str:
-        """The anti-forgery token of one form: good for this browser, this step and this authorization request alone."""
-        message = f"{browser}\n{step}\n{query}".encode()
+    def form_token(self, browser: str, step: str, action: str) -> str:
+        """The anti-forgery token of one form: good for this browser, this step and this request alone."""
+        message = f"{browser}\n{step}\n{action}".encode()
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest()
 
-    def is_form_token(self, token: str, browser: str, step: str, query: str) -> bool:
-        expected = self.form_token(browser, step, query)
+    def is_form_token(self, token: str, browser: str, step: str, action: str) -> bool:
+        expected = self.form_token(browser, step, action)
         return bool(browser) and hmac.compare_digest(expected.encode(), token.encode())

@@ -5,46 +5,49 @@ For the command line, the demo and tests. Owns no state; nothing is kept but the
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import secrets
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from service.development.authorization_server.forms import Form, Page, read_page
+from service.development.authorization_server.page_walk import Account, SignInRefused, code_in, walk
+from service.development.authorization_server.sessions import ACR_MFA
 from service.development.people import CLIENTS
-from service.errors import TimewardenError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_MOST_PAGES = 8
+    from service.development.authorization_server.proof_keys import ProofKey
 
-Values = dict[str, str | list[str]]
+__all__ = [
+    "SignInRefused",
+    "TokenAnswer",
+    "authorization_code_token",
+    "client_credentials_token",
+    "device_token",
+    "refreshed_token",
+    "revoke",
+]
 
-
-class SignInRefused(TimewardenError):
-    """The authorization server gave no token. `error` is its OAuth error code, or `sign_in_failed`."""
-
-    slug = "sign-in-refused"
-    summary = "The authorization server gave no token"
-
-    def __init__(self, error: str, description: str = "") -> None:
-        super().__init__(f"No token: {description or error}", extra={"error": error})
-        self.error = error
-        self.description = description
+DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenAnswer:
-    """What the token endpoint answered (RFC 6749 section 5.1). `scope` is what was granted, `expires_in` in seconds."""
+    """What the token endpoint answered (RFC 6749 section 5.1). `scope` is what was granted, `expires_in` in seconds,
+    `token_type` Bearer, or DPoP for a token that is bound to a key.
+    """
 
     access_token: str = field(repr=False)
     scope: str
     expires_in: int
+    token_type: str = "Bearer"  # noqa: S105  # a scheme, no secret
+    refresh_token: str | None = field(default=None, repr=False)
 
 
 async def authorization_code_token(
@@ -57,21 +60,25 @@ async def authorization_code_token(
     *,
     redirect_uri: str | None = None,
     audience: str | None = None,
+    mfa: bool = False,
+    max_age: int | None = None,
+    opaque: bool = False,
+    dpop: ProofKey | None = None,
 ) -> TokenAnswer:
     """A person's token for this client, by the authorization code flow with PKCE: signs in and ticks boxes on the
     real pages.
 
     `scopes`: what the app asks for, none meaning all that it may; `granted`: the boxes that are left ticked, None
     meaning all that are offered. Boxes are offered for what the person's roles allow, so `scope` of the answer may be
-    less. Raises SignInRefused; ValueError when a scope is to be granted that is not asked for; httpx.HTTPError when
-    there is no server.
+    less. `mfa`: with a second factor (RFC 9470); `max_age`: seconds since the password was given; `opaque`: no JWT;
+    `dpop`: the key that the token is bound to. Raises SignInRefused; ValueError when a scope is to be granted that is
+    not asked for; httpx.HTTPError when there is no server.
     """
-    ticked = None if granted is None else frozenset(granted)
-    if ticked is not None and scopes and not ticked <= frozenset(scopes):
-        raise ValueError("A scope cannot be granted that is not asked for")
+    account = Account.of(login, password, granted)
+    _refuse_ungranted(account, scopes)
     back = redirect_uri or CLIENTS[client_id].redirect_uris[0]
     verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(16)
-    asked = {
+    asked: dict[str, str] = {
         "response_type": "code",
         "client_id": client_id,
         "redirect_uri": back,
@@ -81,25 +88,96 @@ async def authorization_code_token(
     }
     asked |= {"scope": " ".join(scopes)} if scopes else {}
     asked |= {"audience": audience} if audience else {}
+    asked |= {"acr_values": ACR_MFA} if mfa else {}
+    asked |= {"max_age": str(max_age)} if max_age is not None else {}
+    asked |= {"dpop_jkt": dpop.thumbprint} if dpop else {}
     async with _browser() as http:
         server = await _discover(http, issuer_url)
-        first = httpx.URL(server["authorization_endpoint"], params=asked)
-        location = await _walk(http, first, back, (login, password), ticked)
-        code = _code_in(location, state, server["issuer"])
-        form = {"grant_type": "authorization_code", "client_id": client_id, "redirect_uri": back}
-        answer = await http.post(server["token_endpoint"], data=form | {"code": code, "code_verifier": verifier})
-    return _token(answer)
+        location = await walk(http, httpx.URL(server["authorization_endpoint"], params=asked), account, back)
+        code = code_in(location, state, server["issuer"])
+        form = {"grant_type": "authorization_code", "client_id": client_id, "redirect_uri": back, "code": code}
+        return await _ask(http, server, form | {"code_verifier": verifier}, opaque=opaque, dpop=dpop)
 
 
 async def client_credentials_token(
-    issuer_url: str, client_id: str, secret: str, scopes: Sequence[str] = ()
+    issuer_url: str,
+    client_id: str,
+    secret: str,
+    scopes: Sequence[str] = (),
+    *,
+    opaque: bool = False,
+    dpop: ProofKey | None = None,
 ) -> TokenAnswer:
     """A client's token for itself (RFC 6749 section 4.4). No scopes means all it may have. Raises SignInRefused."""
+    form = {"grant_type": "client_credentials"} | ({"scope": " ".join(scopes)} if scopes else {})
     async with _browser() as http:
         server = await _discover(http, issuer_url)
-        form = {"grant_type": "client_credentials"} | ({"scope": " ".join(scopes)} if scopes else {})
-        answer = await http.post(server["token_endpoint"], data=form, auth=httpx.BasicAuth(client_id, secret))
-    return _token(answer)
+        return await _ask(http, server, form, opaque=opaque, dpop=dpop, auth=httpx.BasicAuth(client_id, secret))
+
+
+async def refreshed_token(
+    issuer_url: str,
+    client_id: str,
+    refresh_token: str,
+    scopes: Sequence[str] = (),
+    *,
+    dpop: ProofKey | None = None,
+) -> TokenAnswer:
+    """A new access token of a public client, and the refresh token to use next time: the old one is spent.
+
+    `scopes` may be fewer than were granted; `dpop` is the key of the first time. Raises SignInRefused.
+    """
+    form = {"grant_type": "refresh_token", "client_id": client_id, "refresh_token": refresh_token}
+    form |= {"scope": " ".join(scopes)} if scopes else {}
+    async with _browser() as http:
+        return await _ask(http, await _discover(http, issuer_url), form, dpop=dpop)
+
+
+async def device_token(
+    issuer_url: str,
+    login: str,
+    password: str,
+    client_id: str,
+    scopes: Sequence[str] = (),
+    granted: Iterable[str] | None = None,
+    *,
+    opaque: bool = False,
+    dpop: ProofKey | None = None,
+) -> TokenAnswer:
+    """A person's token by the device flow (RFC 8628): the app asks and polls, the person says yes in a browser.
+
+    Parameters as for `authorization_code_token`. Raises SignInRefused.
+    """
+    account = Account.of(login, password, granted)
+    _refuse_ungranted(account, scopes)
+    asked = {"client_id": client_id} | ({"scope": " ".join(scopes)} if scopes else {})
+    async with _browser() as device, _browser() as person:
+        server = await _discover(device, issuer_url)
+        given = _checked(await device.post(server["device_authorization_endpoint"], data=asked))
+        first = httpx.URL(given["verification_uri_complete"])
+        await walk(person, first, account, f"{given['verification_uri']}/done")
+        form = {"grant_type": DEVICE_GRANT, "client_id": client_id, "device_code": given["device_code"]}
+        end = time.monotonic() + given["expires_in"]
+        while time.monotonic() < end:
+            try:
+                return await _ask(device, server, form, opaque=opaque, dpop=dpop)
+            except SignInRefused as refused:
+                if refused.error not in ("authorization_pending", "slow_down"):
+                    raise
+            await asyncio.sleep(given["interval"])
+    raise SignInRefused("expired_token", "Nobody said yes in time")
+
+
+async def revoke(issuer_url: str, client_id: str, token: str) -> None:
+    """Revoke an access token or a refresh token of this public client (RFC 7009). Raises SignInRefused."""
+    async with _browser() as http:
+        server = await _discover(http, issuer_url)
+        _checked(await http.post(server["revocation_endpoint"], data={"client_id": client_id, "token": token}))
+
+
+def _refuse_ungranted(account: Account, scopes: Sequence[str]) -> None:
+    if account.ticked is not None and scopes and not account.ticked <= frozenset(scopes):
+        raise ValueError("A scope cannot be granted that is not asked for")
 
 
 def _browser() -> httpx.AsyncClient:
@@ -117,52 +195,33 @@ async def _discover(http: httpx.AsyncClient, issuer_url: str) -> dict[str, Any]:
     return document
 
 
-async def _walk(
-    http: httpx.AsyncClient, first: httpx.URL, back: str, account: tuple[str, str], ticked: frozenset[str] | None
-) -> str:
-    """From page to page until the browser is sent to the app: that address, which is not opened."""
-    answer = await http.get(first)
-    for _ in range(_MOST_PAGES):
-        if answer.has_redirect_location:
-            location = answer.headers["location"]
-            if location.partition("?")[0] == back:
-                return str(location)
-            answer = await http.get(answer.url.join(location))
-            continue
-        page = read_page(answer.text)
-        if answer.status_code != httpx.codes.OK:
-            raise SignInRefused("sign_in_failed", page.alert or f"The page answered {answer.status_code}")
-        form, values = _fill(page, account, ticked)
-        answer = await http.post(answer.url.join(form.action), data=values)
-    raise SignInRefused("sign_in_failed", "The pages lead in a circle")
+async def _ask(
+    http: httpx.AsyncClient,
+    server: dict[str, Any],
+    form: dict[str, str],
+    *,
+    opaque: bool = False,
+    dpop: ProofKey | None = None,
+    auth: httpx.Auth | None = None,
+) -> TokenAnswer:
+    endpoint = server["token_endpoint"]
+    headers = {"DPoP": dpop.proof("POST", endpoint)} if dpop else {}
+    data = form | ({"token_format": "opaque"} if opaque else {})
+    given = _checked(await http.post(endpoint, data=data, headers=headers, auth=auth or httpx.Auth()))
+    return TokenAnswer(
+        given["access_token"],
+        given.get("scope", ""),
+        given["expires_in"],
+        given["token_type"],
+        given.get("refresh_token"),
+    )
 
 
-def _fill(page: Page, account: tuple[str, str], ticked: frozenset[str] | None) -> tuple[Form, Values]:
-    for form in page.forms:
-        values: Values = {one.name: one.value for one in form.fields if one.kind == "hidden"}
-        if form.has("password"):
-            return form, values | {"login": account[0], "password": account[1]}
-        if "deny" in form.values("decision"):
-            boxes = [one.value for one in form.fields if one.kind == "checkbox" and one.name == "scope"]
-            chosen = [scope for scope in boxes if ticked is None or scope in ticked]
-            return form, values | {"scope": chosen, "decision": "allow" if chosen else "deny"}
-    raise SignInRefused("sign_in_failed", page.alert or "The server showed a page without a form to fill")
-
-
-def _code_in(location: str, state: str, issuer: str) -> str:
-    given = {name: values[0] for name, values in parse_qs(urlsplit(location).query).items()}
-    if given.get("state") != state or given.get("iss") != issuer:
-        raise SignInRefused("sign_in_failed", "The answer does not belong to this request")  # RFC 6749 10.12, RFC 9207
-    if "code" not in given:
-        raise SignInRefused(given.get("error", "sign_in_failed"), given.get("error_description", ""))
-    return given["code"]
-
-
-def _token(answer: httpx.Response) -> TokenAnswer:
+def _checked(answer: httpx.Response) -> dict[str, Any]:
     given: dict[str, Any] = answer.json()
     if answer.status_code != httpx.codes.OK:
         raise SignInRefused(given.get("error", "sign_in_failed"), given.get("error_description", ""))
-    return TokenAnswer(given["access_token"], given.get("scope", ""), given["expires_in"])
+    return given
 
 
 def _s256(verifier: str) -> str:

@@ -34,12 +34,21 @@ def _reply(body: bytes, request: HttpRequest, server: OAuthServer) -> Reply:
 
 
 def _read(body: bytes, request: HttpRequest, server: OAuthServer) -> ProtocolRequest:
-    if request.content_type[0] != "application/x-www-form-urlencoded":
-        raise InvalidRequestError("The body must be application/x-www-form-urlencoded")
-    asked = ProtocolRequest("POST", server.endpoint(PATH), oauth_parameters(body), _basic_credentials(request))
+    asked = protocol_request(PATH, body, request, server)
     if "grant_type" not in asked.form:
         raise InvalidRequestError("Missing 'grant_type' in request.")
-    if asked.headers and "client_secret" in asked.form:
+    proofs = request.headers.getall("dpop", [])
+    asked.key_thumbprint = server.proofs.key_thumbprint(proofs, "POST", server.endpoint(PATH))
+    return asked
+
+
+def protocol_request(path: str, body: bytes, request: HttpRequest, server: OAuthServer) -> ProtocolRequest:
+    """The form that a client posted to one of our endpoints, with its credentials. Raises InvalidRequestError."""
+    if request.content_type[0] != "application/x-www-form-urlencoded":
+        raise InvalidRequestError("The body must be application/x-www-form-urlencoded")
+    asked = ProtocolRequest("POST", server.endpoint(path), oauth_parameters(body), _basic_credentials(request))
+    ways = [asked.headers, "client_secret" in asked.form, "client_assertion" in asked.form]
+    if sum(map(bool, ways)) > 1:
         raise InvalidRequestError("A client authenticates in one way only")  # RFC 6749 section 2.3
     return asked
 

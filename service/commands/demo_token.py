@@ -1,0 +1,43 @@
+"""`timewarden token get`: a real access token of a demo person or client, by a real sign-in over HTTP. Development."""
+
+from __future__ import annotations
+
+import asyncio
+
+import rich_click as click
+
+from service.commands.running import NotRunning, running
+from service.development.authorization_server import sign_in
+from service.development.people import CLIENTS, PEOPLE
+
+
+@click.command()
+@click.argument("who")
+@click.option("--scope", "scopes", multiple=True, help="Ask for this scope only; may be given several times.")
+@click.option("--mfa", is_flag=True, help="Sign in with a second factor; for people.")
+@click.option("--opaque", is_flag=True, help="A token that says nothing by itself, to be introspected.")
+def get(who: str, scopes: tuple[str, ...], *, mfa: bool, opaque: bool) -> None:
+    """Print a token of WHO: a demo person (ana, mia, audrey ...) or a machine client (payroll-import)."""
+    print(demo_token(who, scopes, mfa=mfa, opaque=opaque))
+
+
+def demo_token(who: str, scopes: tuple[str, ...] = (), *, mfa: bool = False, opaque: bool = False) -> str:
+    """Sign in as a demo person, or as a client for itself. Raises ClickException for unknown names."""
+    try:
+        issuer = running().issuer
+    except NotRunning as error:
+        raise click.ClickException(str(error)) from error
+    if who in PEOPLE:
+        person = PEOPLE[who]
+        return asyncio.run(
+            sign_in.authorization_code_token(
+                issuer, person.login, person.password, "timesheets-cli", scopes, mfa=mfa, opaque=opaque
+            )
+        ).access_token
+    client = CLIENTS.get(who)
+    if client is None or client.secret is None or "client_credentials" not in client.grants:
+        known = ", ".join([*PEOPLE, *(one.client_id for one in CLIENTS.values() if "client_credentials" in one.grants)])
+        raise click.ClickException(f"There is no {who} here; there are {known}")
+    return asyncio.run(
+        sign_in.client_credentials_token(issuer, client.client_id, client.secret, scopes, opaque=opaque)
+    ).access_token

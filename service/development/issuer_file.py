@@ -1,0 +1,42 @@
+"""Tells the service of the development authorization server: the issuers file that `timewarden up` writes for it.
+
+Owns that file, beside the server's keys; it is written anew at every start.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_TEXT = """\
+# Written by `timewarden up` at every start. See docs/issuers.md.
+[[issuer]]
+name = "main"
+issuer = {issuer}
+audience = {audience}
+jwks_url = {jwks_url}
+
+[issuer.introspection]
+url = {introspection_url}
+client_id = "timewarden-api"
+private_key_file = "timewarden-api.pem"
+private_key_algorithm = "ES256"
+signed = true
+"""
+
+
+def write_issuer_file(directory: Path, issuer: str, audience: str) -> Path:
+    """The file's path. `directory` is that of the authorization server's keys."""
+    path = directory / "issuers.toml"
+    values = {
+        "issuer": issuer,
+        "audience": audience,
+        "jwks_url": f"{issuer}/jwks",
+        "introspection_url": f"{issuer}/introspect",
+    }
+    # What JSON writes as a string, TOML reads as the same string.
+    path.write_text(_TEXT.format(**{name: json.dumps(value) for name, value in values.items()}), encoding="utf-8")
+    return path

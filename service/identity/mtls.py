@@ -1,0 +1,90 @@
+"""Client certificates that a trusted proxy passes on, and tokens that are bound to one (RFC 8705 section 3, RFC 9440).
+
+TLS ends at the proxy, which has seen that the client holds the key. Only the proxy's word counts: the same header from
+anybody else is left aside. Owns a count of those, for one log line a minute.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+import structlog
+from cryptography.x509 import load_der_x509_certificate
+
+from service.errors import MalformedCredentials, Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_log = structlog.get_logger(__name__)
+_SECONDS_BETWEEN_LINES = 60.0
+_HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
+_BYTES = re.compile(rb":([A-Za-z0-9+/]+=*):")
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)\s*-----END CERTIFICATE-----\s*")
+
+
+class ClientCertificates:
+    """`header`: in which the proxies pass the certificate. `proxies`: their addresses or networks, such as 10.0.0.0/8.
+
+    Raises Misconfigured for a header without proxies, and for what is no header name or no network.
+    """
+
+    def __init__(self, header: str, proxies: Sequence[str]) -> None:
+        if _HEADER_NAME.fullmatch(header) is None or not proxies:
+            raise Misconfigured("A header for client certificates needs a name and the addresses of trusted proxies")
+        try:
+            self._proxies = tuple(ip_network(one) for one in proxies)
+        except ValueError as error:
+            raise Misconfigured("A trusted proxy is no address and no network, for example 10.0.0.0/8") from error
+        self._header = header.lower().encode()
+        self._ignored = 0
+        self._told_at = -_SECONDS_BETWEEN_LINES
+
+    def of(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+        """The DER certificate of a request from `peer`, None when there is none to trust.
+
+        Raises MalformedCredentials when a trusted proxy passed two headers, or what is no certificate: then it let
+        something through that did not come from itself.
+        """
+        given = [value.strip() for name, value in headers if name == self._header]
+        if not given:
+            return None
+        if not self._trusts(peer):
+            self._ignore()
+            return None
+        if len(given) > 1:
+            raise MalformedCredentials("There are two client certificates in this request", cause="certificate-twice")
+        return _certificate(given[0]) if given[0] else None
+
+    def _trusts(self, peer: str | None) -> bool:
+        try:
+            address = ip_address(peer or "")
+        except ValueError:
+            return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._proxies)
+
+    def _ignore(self) -> None:
+        self._ignored += 1
+        if time.monotonic() - self._told_at >= _SECONDS_BETWEEN_LINES:
+            self._told_at = time.monotonic()
+            _log.warning("client_certificate_of_untrusted_peer_ignored", since_start=self._ignored)
+
+
+def _certificate(value: bytes) -> bytes:
+    """DER of `:base64:` (RFC 9440) or of PEM with URL escapes, as nginx's $ssl_client_escaped_cert writes it."""
+    found = _BYTES.fullmatch(value) or _PEM.fullmatch(unquote_to_bytes(value))
+    try:
+        if found is None:
+            raise ValueError("neither form")
+        der = base64.b64decode(b"".join(found[1].split()), validate=True)
+        load_der_x509_certificate(der)
+    except ValueError as error:
+        raise MalformedCredentials("The client certificate is not readable", cause="certificate-unreadable") from error
+    return der

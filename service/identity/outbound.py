@@ -1,0 +1,97 @@
+"""One bounded HTTP exchange with an authorization server: time, size, no redirects, no compression. Owns its client.
+
+Every address comes from configuration or from the issuer's own metadata, never from a token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import httpx
+
+from service.identity.issuer import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MAX_BYTES = 256 * 1024
+
+
+class Unanswered(Exception):
+    """No usable answer came; `failure` is a slug for logs and readiness."""
+
+    def __init__(self, failure: str) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with status 200. Header names are in lower case."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class Outbound:
+    """Asks. `timeout`: seconds that one exchange may take in all; `max_bytes`: the largest body that is read."""
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], httpx.AsyncClient] | None = None,
+        timeout: float = 3.0,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._connect = connect
+        self._timeout = timeout
+        self._max_bytes = max_bytes
+        self._client: httpx.AsyncClient | None = None
+
+    async def ask(
+        self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None
+    ) -> Answer:
+        """The answer to one request. Raises Unanswered for anything but a whole, small answer with status 200."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._exchange(method, url, {**headers, "Accept-Encoding": "identity"}, form)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise Unanswered("timeout") from error
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+            raise Unanswered("unreachable") from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None
+    ) -> Answer:
+        data = dict(form) if form is not None else None
+        async with self._http(url).stream(method, url, headers=headers, data=data, follow_redirects=False) as answer:
+            if answer.is_redirect:
+                raise Unanswered("redirected")
+            if answer.status_code != httpx.codes.OK:
+                raise Unanswered(f"status-{answer.status_code}")
+            if answer.headers.get("content-encoding", "identity") != "identity":
+                raise Unanswered("compressed")
+            body = bytearray()
+            async for part in answer.aiter_raw():
+                body += part
+                if len(body) > self._max_bytes:
+                    raise Unanswered("too-large")
+            return Answer(bytes(body), {name.lower(): value for name, value in answer.headers.items()})
+
+    def _http(self, url: str) -> httpx.AsyncClient:
+        if self._client is None:
+            # Proxies of the environment are for the world outside, never for loopback.
+            outside = not is_loopback(urlsplit(url).hostname or "")
+            self._client = (
+                self._connect() if self._connect else httpx.AsyncClient(trust_env=outside, timeout=self._timeout)
+            )
+        return self._client

@@ -1,0 +1,94 @@
+"""Every kind of token that the development authorization server gives is taken by the running service, and every forged
+one is refused: over HTTP, with the configuration of `timewarden up`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from service.development.authorization_server import sign_in
+from service.development.authorization_server.forging import FAULTS
+from service.development.authorization_server.proof_keys import ProofKey
+from service.development.people import PEOPLE
+
+if TYPE_CHECKING:
+    from tests.acceptance.running_service import RunningService
+
+CLIENT = "timesheets-cli"
+ME = "/v1/me"
+
+
+async def ana(service: RunningService, **asked: Any) -> sign_in.TokenAnswer:
+    issuer = service.addresses.issuer
+    return await sign_in.authorization_code_token(issuer, "ana", PEOPLE["ana"].password, CLIENT, **asked)
+
+
+async def me(http: httpx.AsyncClient, token: str, key: ProofKey | None = None) -> httpx.Response:
+    if key is None:
+        return await http.get(ME, headers={"Authorization": f"Bearer {token}"})
+    proof = key.proof("GET", str(http.base_url.join(ME)), token)
+    return await http.get(ME, headers={"Authorization": f"DPoP {token}", "DPoP": proof})
+
+
+async def test_a_person_is_the_same_with_every_kind_of_token(service: RunningService, http: httpx.AsyncClient) -> None:
+    key = ProofKey()
+    plain = await ana(service)
+    issuer = service.addresses.issuer
+    answers = [
+        await me(http, plain.access_token),
+        await me(http, (await ana(service, opaque=True)).access_token),
+        await me(http, (await ana(service, mfa=True)).access_token),
+        await me(http, (await ana(service, dpop=key)).access_token, key),
+        await me(http, (await ana(service, dpop=key, opaque=True)).access_token, key),
+        await me(http, (await sign_in.refreshed_token(issuer, CLIENT, plain.refresh_token or "")).access_token),
+        await me(http, (await sign_in.device_token(issuer, "ana", PEOPLE["ana"].password, CLIENT)).access_token),
+    ]
+    assert [one.status_code for one in answers] == [200] * len(answers)
+    assert len({one.json()["person"] for one in answers}) == 1
+
+
+async def test_a_machine_is_the_same_with_every_kind_of_token(service: RunningService, http: httpx.AsyncClient) -> None:
+    issuer, machine, key = service.addresses.issuer, ("payroll-import", "payroll-import-demo"), ProofKey()
+    answers = [
+        await me(http, (await sign_in.client_credentials_token(issuer, *machine)).access_token),
+        await me(http, (await sign_in.client_credentials_token(issuer, *machine, opaque=True)).access_token),
+        await me(http, (await sign_in.client_credentials_token(issuer, *machine, dpop=key)).access_token, key),
+    ]
+    assert [(one.status_code, one.json()["client"]) for one in answers] == [(200, machine[0])] * len(answers)
+
+
+@pytest.mark.parametrize("opaque", [False, True])
+async def test_a_stolen_token_is_of_no_use_without_its_key(
+    service: RunningService, http: httpx.AsyncClient, *, opaque: bool
+) -> None:
+    token = (await ana(service, dpop=ProofKey(), opaque=opaque)).access_token
+    for key in (None, ProofKey()):
+        answer = await me(http, token, key)
+        assert answer.status_code == 401
+        assert "invalid_token" in answer.headers["www-authenticate"]
+
+
+async def test_an_opaque_token_that_its_issuer_revoked_is_refused(
+    service: RunningService, http: httpx.AsyncClient
+) -> None:
+    token = (await ana(service, opaque=True)).access_token
+    await sign_in.revoke(service.addresses.issuer, CLIENT, token)
+    assert (await me(http, token)).status_code == 401
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_forged_token_is_refused_and_the_answer_does_not_repeat_it(
+    service: RunningService, http: httpx.AsyncClient, fault: str
+) -> None:
+    wish = {"client_id": CLIENT, "who": "ana", "scope": "read:timesheets", "fault": fault}
+    async with httpx.AsyncClient(base_url=service.addresses.issuer, trust_env=False) as forger:
+        forged = await forger.post("/demo/forge", data=wish, headers={"Accept": "application/json"})
+    token = forged.json()["access_token"]
+    answer = await me(http, token)
+    assert answer.status_code == 401
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+    assert not any(part in answer.text + str(answer.headers) for part in token.split(".") if part)
+    assert "dev|ana" not in answer.text

@@ -1,0 +1,129 @@
+"""The API as the composition root wires it, in this process, with settings of a test's own. Postgres and keys are real.
+
+The key set is served over HTTP on loopback; requests go through ASGI, from any address that a test likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from time import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from service.app import build
+from service.settings import Settings
+from tests.token_forge import good_jwks, header, signed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from service.web.requests import RequestFrame
+    from tests.integration.house import House
+
+AUDIENCE = "https://timewarden.example/timesheets"
+
+
+class _Keys(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = good_jwks()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
+        """Nothing."""
+
+
+def key_server() -> Iterator[str]:
+    """The address of an issuer that serves the good keys at /jwks."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Keys)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@dataclass(frozen=True, slots=True)
+class InProcess:
+    """A running API. `token` forges a token that it takes; `send` sends a request from an address."""
+
+    frame: RequestFrame
+    issuer: str
+
+    def token(self, **changes: Any) -> str:
+        now = int(time())
+        claims = {
+            "iss": self.issuer,
+            "aud": AUDIENCE,
+            "sub": "auth0|ana",
+            "client_id": "hours-app",
+            "jti": "token-1",
+            "iat": now - 1,
+            "exp": now + 600,
+            "scope": "read:timesheets create:timesheets",
+            **changes,
+        }
+        return signed(header(), {name: value for name, value in claims.items() if value is not None}).decode()
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        token: str | None = None,
+        *,
+        address: str = "192.0.2.1",
+        headers: dict[str, str] | None = None,
+        body: object = None,
+    ) -> httpx.Response:
+        given = dict(headers or {})
+        if token is not None:
+            given["Authorization"] = f"Bearer {token}"
+        application: Any = self.frame
+        transport = httpx.ASGITransport(app=application, client=(address, 40000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
+            return await http.request(method, path, headers=given, json=body)
+
+
+@asynccontextmanager
+async def api(house: House, issuer: str, **settings: Any) -> AsyncIterator[InProcess]:
+    """Start the API over the house's database; it is stopped afterwards."""
+    wanted: dict[str, Any] = {
+        "environment": "development",
+        "database_url": house.log_database.url("app"),
+        "issuer": issuer,
+        "jwks_url": f"{issuer}/jwks",
+        "audience": AUDIENCE,
+        "public_url": "https://timewarden.example",
+        "cursor_key": "0" * 32,
+        **settings,
+    }
+    frame = build(Settings(**wanted))
+    async with _alive(frame):
+        yield InProcess(frame, issuer)
+
+
+@asynccontextmanager
+async def _alive(frame: RequestFrame) -> AsyncIterator[None]:
+    """The lifespan protocol of ASGI, as a server speaks it."""
+    inbox: asyncio.Queue[Any] = asyncio.Queue()
+    outbox: asyncio.Queue[Any] = asyncio.Queue()
+    scope: Any = {"type": "lifespan", "state": {}}
+    running = asyncio.create_task(frame(scope, inbox.get, outbox.put))
+    await inbox.put({"type": "lifespan.startup"})
+    started = await outbox.get()
+    assert started["type"] == "lifespan.startup.complete", started
+    try:
+        yield
+    finally:
+        await inbox.put({"type": "lifespan.shutdown"})
+        await outbox.get()
+        await running

@@ -1,0 +1,197 @@
+"""Rate limits over HTTP, shared through Redis by two replicas, and what becomes of them while Redis is down."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from limits import RateLimitItemPerMinute
+from structlog.testing import capture_logs
+
+from service.development.local_servers import free_port, start_redis
+from service.errors import Misconfigured
+from service.web.rate_limits import Addresses, Counters
+from tests.integration.api import InProcess, api, key_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+RATES = {"client_rate": 10, "address_rate": 10, "failed_authentication_weight": 5}
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def limited(house: House, issuer: str, redis_url: str) -> AsyncIterator[InProcess]:
+    async with api(house, issuer, redis_url=redis_url, **RATES) as running:
+        yield running
+
+
+async def test_a_person_through_a_client_has_a_limit_and_hears_how_much_is_left(limited: InProcess) -> None:
+    token = limited.token()
+    for used in range(1, 11):
+        answer = await limited.send("GET", "/v1/me", token)
+        assert answer.status_code == 200
+        assert answer.headers["RateLimit-Policy"] == '"client";q=10;w=60'
+        assert answer.headers["RateLimit"].startswith(f'"client";r={10 - used};t=')
+    refused = await limited.send("GET", "/v1/me", token)
+    assert refused.status_code == 429
+    assert refused.json()["type"] == "urn:timewarden:problem:too-many-requests"
+    assert 1 <= int(refused.headers["Retry-After"]) <= 61
+    assert "Decision-Id" not in refused.headers
+    other = limited.token(client_id="another-app", jti="token-2")
+    assert (await limited.send("GET", "/v1/me", other)).status_code == 200
+    assert (await limited.send("GET", "/v1/me", limited.token(sub="auth0|ben"))).status_code == 200
+
+
+async def test_another_token_of_the_same_person_and_client_counts_the_same(limited: InProcess) -> None:
+    found = [
+        (await limited.send("GET", "/v1/me", limited.token(jti=f"token-{number}"))).status_code for number in range(11)
+    ]
+    assert found == [200] * 10 + [429]
+
+
+async def test_two_replicas_together_allow_no_more_than_one(
+    limited: InProcess, house: House, issuer: str, redis_url: str
+) -> None:
+    async with api(house, issuer, redis_url=redis_url, **RATES) as replica:
+        token = limited.token()
+        answers = await asyncio.gather(
+            *((limited, replica)[number % 2].send("GET", "/v1/me", token) for number in range(24))
+        )
+    assert sorted(one.status_code for one in answers) == [200] * 10 + [429] * 14
+
+
+async def test_without_a_token_an_address_has_a_limit(limited: InProcess) -> None:
+    found = [(await limited.send("GET", "/v1/me")).status_code for _ in range(12)]
+    assert found == [401] * 10 + [429] * 2
+    assert (await limited.send("GET", "/v1/me", address="192.0.2.2")).status_code == 401
+    assert (await limited.send("GET", "/openapi.json")).status_code == 429
+    assert (await limited.send("GET", "/health/ready")).status_code == 200
+
+
+async def test_refused_credentials_count_more_than_none(limited: InProcess) -> None:
+    for presented in ("no.to.ken", "two words"):
+        assert (await limited.send("GET", "/v1/me", presented)).status_code in {400, 401}
+    refused = await limited.send("GET", "/v1/me", "no.to.ken")
+    assert refused.status_code == 429
+    assert "WWW-Authenticate" not in refused.headers
+    assert (await limited.send("GET", "/v1/me")).status_code == 429
+
+
+async def test_a_valid_token_does_not_suffer_from_its_neighbours(limited: InProcess) -> None:
+    for _ in range(3):
+        await limited.send("GET", "/v1/me", "no.to.ken")
+    answer = await limited.send("GET", "/v1/me", limited.token())
+    assert answer.status_code == 200
+    assert answer.headers["RateLimit"].startswith('"client";')
+
+
+async def test_an_address_is_the_peer_s_unless_a_trusted_proxy_says_otherwise(
+    house: House, issuer: str, redis_url: str
+) -> None:
+    async with api(house, issuer, redis_url=redis_url, trusted_proxies="10.0.0.0/8", **RATES) as running:
+        strange = [
+            (await running.send("GET", "/v1/me", headers={"X-Forwarded-For": f"198.51.100.{number}"})).status_code
+            for number in range(11)
+        ]
+        assert strange == [401] * 10 + [429]
+        for number in range(11):
+            passed = await running.send(
+                "GET", "/v1/me", address="10.1.2.3", headers={"X-Forwarded-For": f"198.51.100.{number}"}
+            )
+            assert passed.status_code == 401
+        written = {"X-Forwarded-For": "203.0.113.9, 198.51.100.77, 10.9.9.9"}
+        forged = [
+            (await running.send("GET", "/v1/me", address="10.1.2.3", headers=written)).status_code for _ in range(11)
+        ]
+        assert forged == [401] * 10 + [429]
+        assert (
+            await running.send("GET", "/v1/me", address="10.1.2.3", headers={"X-Forwarded-For": "203.0.113.9"})
+        ).status_code == 401
+
+
+async def test_zero_means_any_number(house: House, issuer: str, redis_url: str) -> None:
+    async with api(house, issuer, redis_url=redis_url, client_rate=0, address_rate=0) as running:
+        answer = await running.send("GET", "/v1/me", running.token())
+        assert "RateLimit" not in answer.headers
+        assert {(await running.send("GET", "/v1/me", "x")).status_code for _ in range(20)} == {401}
+
+
+async def test_while_redis_is_down_each_process_counts_for_itself_and_recovers(
+    house: House, issuer: str, tmp_path: Path
+) -> None:
+    port = free_port(0)
+    url = f"redis://127.0.0.1:{port}/0"
+    async with api(house, issuer, redis_url=url, **RATES) as running:
+        token = running.token()
+        with capture_logs() as lines:
+            found = [(await running.send("GET", "/v1/me", token)).status_code for _ in range(12)]
+        assert found == [200] * 10 + [429] * 2
+        assert len([one for one in lines if one["log_level"] == "warning"]) == 1
+
+
+async def test_counters_go_back_to_redis_by_themselves(tmp_path: Path) -> None:
+    now = [0.0]
+    limit = RateLimitItemPerMinute(5)
+    with start_redis(tmp_path, preferred_port=0) as server:
+        url = server.database_url(0)
+        shared = Counters(url)
+        await shared.spend(limit, "key", 2)
+        counters = Counters(url, clock=lambda: now[0])
+        assert (await counters.spend(limit, "key")).remaining == 2
+    with capture_logs() as lines:
+        assert (await counters.spend(limit, "key")).remaining == 4
+        assert (await counters.spend(limit, "key")).remaining == 3
+    assert [one["log_level"] for one in lines] == ["warning"]
+    with start_redis(tmp_path, preferred_port=urlsplit(url).port or 0) as server:
+        assert server.database_url(0) == url
+        assert (await counters.spend(limit, "other")).remaining == 4
+        now[0] += 6
+        with capture_logs() as lines:
+            assert (await counters.spend(limit, "fresh")).remaining == 4
+        assert [one["log_level"] for one in lines] == ["info"]
+        replica = Counters(url)
+        assert (await replica.spend(limit, "fresh")).remaining == 3
+        for one in (shared, counters, replica):
+            await one.close()
+
+
+def scope_of(address: str, *forwarded: str) -> dict[str, object]:
+    return {
+        "client": (address, 1) if address else None,
+        "headers": [(b"x-forwarded-for", one.encode()) for one in forwarded],
+    }
+
+
+@pytest.mark.parametrize(
+    ("scope", "wanted"),
+    [
+        (scope_of("192.0.2.1"), "192.0.2.1"),
+        (scope_of("192.0.2.1", "198.51.100.1"), "192.0.2.1"),
+        (scope_of("10.0.0.1", "198.51.100.1"), "198.51.100.1"),
+        (scope_of("10.0.0.1", "203.0.113.1, 198.51.100.1, 10.0.0.2"), "198.51.100.1"),
+        (scope_of("10.0.0.1", "203.0.113.1", "198.51.100.1"), "198.51.100.1"),
+        (scope_of("10.0.0.1"), "10.0.0.1"),
+        (scope_of("10.0.0.1", "nonsense"), "unknown"),
+        (scope_of(""), "unknown"),
+        (scope_of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64"),
+        (scope_of("::ffff:192.0.2.1"), "192.0.2.1"),
+    ],
+)
+def test_whose_address_counts(scope: dict[str, object], wanted: str) -> None:
+    assert Addresses(["10.0.0.0/8"])(scope) == wanted  # type: ignore[arg-type]  # the two members that are read
+
+
+def test_a_proxy_that_is_no_address_stops_the_start() -> None:
+    with pytest.raises(Misconfigured):
+        Addresses(["proxy.internal"])

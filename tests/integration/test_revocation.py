@@ -1,0 +1,209 @@
+"""Revoked tokens are refused from the next decision on, whatever they ask for; nothing of a subject is recorded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.authorization.token_revocation import Revocations, Wanted, What
+from service.errors import Denied, Forbidden, InsufficientScope, InvalidField, InvalidToken, NotApplied
+from service.timesheets.entry import Hours
+from service.timesheets.store import Filters
+from service.timesheets.upload import Row
+from tests.integration.house import MONDAY, House, anything, wired
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from service.authorization.decision_record import Ask
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+ISSUER = "https://issuer.example"
+LIFETIME = 86_430
+MANAGE = frozenset({"manage:tokens", "manage:directory"})
+
+
+def now() -> int:
+    return int(datetime.now(UTC).timestamp())
+
+
+def token(ask: Ask, *, issued: int | None = None, jti: str | None = "token-1", subject: str = "sub|secret") -> Ask:
+    """The same request with another token."""
+    at = now() - 10 if issued is None else issued
+    return replace(ask, principal=replace(ask.principal, token_id=jti, issued_at=at, subject=subject))
+
+
+def administrator(house: House) -> Ask:
+    return token(
+        house.ask("adam", scopes=MANAGE, roles=frozenset({"role:administrator"})), jti="admin", subject="sub|adam"
+    )
+
+
+async def revoke(house: House, what: What, value: str, issuer: str | None = ISSUER, **more: datetime) -> None:
+    await Revocations(house.enforcement, LIFETIME).revoke(administrator(house), Wanted(what, value, issuer, **more))
+
+
+async def refused(house: House, ask: Ask) -> bool:
+    """Whether this token is refused; then it is refused for everything."""
+    sheet = (await house.timesheets.list(house.ask("ben"), Filters(), limit=1)).value.items[0]
+    attempts: list[Callable[[], Awaitable[object]]] = [
+        lambda: house.timesheets.list(ask, Filters()),
+        lambda: house.timesheets.read(ask, sheet.id),
+        lambda: house.timesheets.submit(ask, sheet.id, anything),
+        lambda: house.timesheets.create(ask, MONDAY + timedelta(weeks=1), "UTC"),
+        lambda: house.directory.add_team(ask, "mine"),
+        lambda: house.enforcement.prospect(ask, "policy", "propose"),
+        lambda: house.uploads.upload(ask, [Row(MONDAY, "x", 1, owner=house.people["carl"], external_ref="1")]),
+    ]
+    before = await house.count("audit_record")
+    found = [await fails_as_revoked(attempt) for attempt in attempts]
+    if all(found):
+        assert await house.count("audit_record") == before
+        return True
+    assert not any(found), "refused for one thing and not for another"
+    return False
+
+
+async def fails_as_revoked(attempt: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        await attempt()
+    except InvalidToken as error:
+        return error.cause == "revoked"
+    except (Denied, NotApplied):
+        return False
+    return False
+
+
+@pytest.fixture
+async def filled(house: House) -> House:
+    await house.submitted("ben")
+    return house
+
+
+async def test_one_token_is_refused_and_no_other(filled: House) -> None:
+    ana = filled.ask("ana")
+    assert not await refused(filled, token(ana))
+    await revoke(filled, What.TOKEN, "token-1")
+    assert await refused(filled, token(ana))
+    assert not await refused(filled, token(ana, jti="token-2"))
+    assert not await refused(filled, token(ana, jti=None))
+    other_issuer = token(ana)
+    other_issuer = replace(other_issuer, principal=replace(other_issuer.principal, issuer="https://other.example"))
+    assert not await refused(filled, other_issuer)
+
+
+async def test_every_token_of_a_subject_up_to_now_is_refused_and_a_new_one_is_taken(filled: House) -> None:
+    ana = filled.ask("ana")
+    await revoke(filled, What.SUBJECT, "sub|secret")
+    assert await refused(filled, token(ana))
+    assert await refused(filled, token(ana, jti=None))
+    assert not await refused(filled, token(ana, subject="sub|other"))
+    assert not await refused(filled, token(ana, issued=now() + 1))
+
+
+async def test_every_token_of_a_person_is_refused_whatever_subject_it_names(filled: House) -> None:
+    await revoke(filled, What.PERSON, str(filled.people["ana"]), None)
+    assert await refused(filled, token(filled.ask("ana"), subject="another|account"))
+    assert not await refused(filled, token(filled.ask("ben")))
+
+
+async def test_every_token_of_a_client_is_refused_whoever_uses_it(filled: House) -> None:
+    await revoke(filled, What.CLIENT, "payroll-import", None)
+    assert await refused(filled, token(filled.machine()))
+    assert not await refused(filled, token(filled.ask("ana")))
+    await revoke(filled, What.CLIENT, "web-app", "https://other.example")
+    ana = token(filled.ask("ana"))
+    through = replace(ana, principal=replace(ana.principal, client="web-app"))
+    assert not await refused(filled, through)
+    await revoke(filled, What.CLIENT, "web-app")
+    assert await refused(filled, through)
+
+
+async def test_only_what_was_issued_before_the_moment_is_refused(filled: House) -> None:
+    moment = datetime.now(UTC) - timedelta(hours=1)
+    await revoke(filled, What.SUBJECT, "sub|secret", issued_before=moment)
+    assert await refused(filled, token(filled.ask("ana"), issued=int(moment.timestamp()) - 1))
+    assert not await refused(filled, token(filled.ask("ana"), issued=int(moment.timestamp()) + 1))
+
+
+async def test_another_replica_refuses_it_at_once(filled: House) -> None:
+    replica = await wired(filled.log_database)
+    replica.people = filled.people
+    await revoke(filled, What.TOKEN, "token-1")
+    with pytest.raises(InvalidToken):
+        await replica.timesheets.list(token(replica.ask("ana")), Filters())
+
+
+async def test_what_a_token_could_change_it_changes_no_more(filled: House) -> None:
+    ana = token(filled.ask("ana"))
+    sheet = (await filled.timesheets.create(ana, MONDAY, "UTC")).value
+    await revoke(filled, What.TOKEN, "token-1")
+    with pytest.raises(InvalidToken):
+        await filled.timesheets.add_entry(ana, sheet.id, anything, Hours(MONDAY, "apollo", 60))
+    assert (await filled.timesheets.read(filled.ask("ana"), sheet.id)).value.entries == ()
+
+
+async def test_revoking_is_decided_and_recorded_without_any_subject(filled: House) -> None:
+    await revoke(filled, What.SUBJECT, "sub|secret")
+    for row in await filled.owner.fetch("SELECT body FROM audit_record UNION ALL SELECT value::bytea FROM audit_text"):
+        assert b"sub|secret" not in row["body"]
+    assert (
+        await filled.count("audit_record WHERE kind = 'change' AND action = 'revoke' AND resource_kind = 'token'") == 1
+    )
+    assert await filled.count("audit_record WHERE kind = 'decision' AND action = 'revoke' AND applied") == 1
+
+
+async def test_who_may_not_revoke_is_refused(filled: House) -> None:
+    revocations = Revocations(filled.enforcement, LIFETIME)
+    wanted = Wanted(What.TOKEN, "token-1", ISSUER)
+    with pytest.raises(InsufficientScope):
+        await revocations.revoke(filled.ask("ana"), wanted)
+    with pytest.raises(Forbidden):
+        await revocations.revoke(filled.ask("ana", scopes=MANAGE), wanted)
+    with pytest.raises(Forbidden):
+        await revocations.list(filled.ask("ana", scopes=MANAGE))
+    assert await filled.count("revocation") == 0
+
+
+async def test_the_list_is_paged_newest_first_and_names_no_subject(filled: House) -> None:
+    revocations = Revocations(filled.enforcement, LIFETIME)
+    for number in range(3):
+        await revoke(filled, What.TOKEN, f"token-{number}")
+    await revoke(filled, What.SUBJECT, "ana")
+    first = (await revocations.list(administrator(filled), limit=3)).value
+    rest = (await revocations.list(administrator(filled), after=first.after, limit=3)).value
+    assert [one.token_id for one in (*first.items, *rest.items)] == [None, "token-2", "token-1", "token-0"]
+    assert first.items[0].person == filled.people["ana"]
+    assert rest.after is None
+
+
+async def test_entries_go_when_no_token_can_meet_them_any_more(filled: House) -> None:
+    old = datetime.now(UTC) - timedelta(seconds=LIFETIME + 60)
+    await revoke(filled, What.SUBJECT, "sub|gone", issued_before=old)
+    assert await filled.count("revocation") == 1
+    await revoke(filled, What.TOKEN, "token-1")
+    assert await filled.owner.fetchval("SELECT value FROM revocation") == "token-1"
+    left = await filled.owner.fetchval("SELECT expires_at - statement_timestamp() FROM revocation")
+    assert timedelta(seconds=LIFETIME - 60) < left <= timedelta(seconds=LIFETIME)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "wrong"),
+    [
+        (Wanted(What.TOKEN, "", ISSUER), "token_id"),
+        (Wanted(What.TOKEN, "x" * 256, ISSUER), "token_id"),
+        (Wanted(What.CLIENT, "a\x00b"), "client"),
+        (Wanted(What.TOKEN, "token-1"), "issuer"),
+        (Wanted(What.SUBJECT, "sub|secret"), "issuer"),
+        (Wanted(What.TOKEN, "token-1", ISSUER, datetime.now(UTC)), "issued_before"),
+        (Wanted(What.CLIENT, "web-app", None, datetime.now(UTC) + timedelta(minutes=5)), "issued_before"),
+    ],
+)
+async def test_what_could_not_be_meant_is_refused_by_field(house: House, wanted: Wanted, wrong: str) -> None:
+    with pytest.raises(InvalidField) as found:
+        await Revocations(house.enforcement, LIFETIME).revoke(administrator(house), wanted)
+    assert [one.field for one in found.value.fields] == [wrong]

@@ -1,0 +1,179 @@
+"""Step-up (RFC 9470) over HTTP: whoever lacks but a stronger or fresher sign-in is challenged for it, and recorded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from time import time
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from service.authorization import policy_check, policy_versions
+from service.directory.entities import Part
+from service.directory.people import People
+from tests.integration.api import InProcess, api, key_server
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import httpx
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+ACR = "http://schemas.openid.net/pape/policies/2007/06/multi-factor"
+SCOPES = "read:timesheets create:timesheets delete:timesheets approve:timesheets"
+APPROVE = "p, allow,  manager,            approve,  submitted,         timesheet, approve:timesheets, {}, approve-team"
+READ = "p, allow,  manager,            read,     any,               timesheet, read:timesheets,    {}, read-team"
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    """Mia leads ana's team; both sign in at the issuer."""
+    people = People(house.requests, house.log)
+    manager = await people.person_for(issuer, "auth0|lea", "hours-app")
+    await house.directory.add_membership(house.administrator(), manager, house.teams["east"], Part.LEAD)
+    async with api(house, issuer, step_up_acr=ACR) as started:
+        yield started
+
+
+async def under(house: House, *edits: tuple[str, str]) -> None:
+    """Activate the shipped policy with rows replaced or, behind an empty word, added."""
+    text = shipped()
+    rules = text.rules
+    for row, when in edits:
+        name = row.rpartition(" ")[2]
+        kept = [line for line in rules.splitlines() if not line.endswith(f" {name}")]
+        rules = "\n".join([*kept, row.format(when)]) + "\n"
+    changed = replace(text, rules=rules, cases={})
+    policy_check.load(changed, 2)
+    async with house.owner.transaction():
+        version = await policy_versions.insert(
+            house.owner, changed, message="step up", author_person=None, author_client="test"
+        )
+        assert await policy_versions.move_head(house.owner, version.number, expected=1)
+
+
+async def attempt(running: InProcess, house: House, action: str = "approve", **claims: Any) -> httpx.Response:
+    sheet = await house.submitted("ana")
+    token = running.token(sub="auth0|lea", scope=SCOPES, **claims)
+    path = f"/v1/timesheets/{sheet.id}"
+    if action == "read":
+        return await running.send("GET", path, token)
+    return await running.send("POST", f"{path}/{action}", token, headers={"If-Match": f'"{sheet.version}"'})
+
+
+def challenged(answer: httpx.Response) -> dict[str, str]:
+    """The parameters of the challenge that the answer must be."""
+    assert answer.status_code == 401, answer.text
+    assert answer.json()["type"] == "urn:timewarden:problem:step-up-needed"
+    scheme, _, rest = answer.headers["WWW-Authenticate"].partition(" ")
+    assert scheme == "Bearer"
+    parameters = dict(one.split("=", 1) for one in rest.split(", ") if "=" in one)
+    assert parameters["error"] == '"insufficient_user_authentication"'
+    return {name: value.strip('"') for name, value in parameters.items()}
+
+
+async def recorded(house: House, answer: httpx.Response) -> str:
+    uid = UUID(answer.headers["Decision-Id"])
+    assert answer.json()["decision_id"] == str(uid)
+    outcome = await house.owner.fetchval("SELECT outcome FROM audit_record WHERE uid = $1", uid)
+    return str(outcome)
+
+
+@pytest.mark.parametrize("claims", [{}, {"amr": ["pwd"]}, {"amr": []}], ids=["unknown", "password", "none"])
+async def test_a_second_factor_is_asked_for_by_its_acr(
+    house: House, running: InProcess, claims: dict[str, Any]
+) -> None:
+    await under(house, (APPROVE, "mfa"))
+    answer = await attempt(running, house, **claims)
+    found = challenged(answer)
+    assert found["acr_values"] == ACR
+    assert "max_age" not in found
+    assert await recorded(house, answer) == "deny"
+
+
+@pytest.mark.parametrize("age", [None, 901, 86_000])
+async def test_a_recent_sign_in_is_asked_for_by_its_age(house: House, running: InProcess, age: int | None) -> None:
+    await under(house, (APPROVE, "recent_sign_in"))
+    claims: dict[str, Any] = {} if age is None else {"auth_time": int(time()) - age}
+    answer = await attempt(running, house, **claims)
+    found = challenged(answer)
+    assert found["max_age"] == "900"
+    assert "acr_values" not in found
+    assert await recorded(house, answer) == "deny"
+
+
+async def test_both_are_asked_for_together_and_each_alone_when_only_it_lacks(house: House, running: InProcess) -> None:
+    await under(house, (APPROVE, "mfa and recent_sign_in"))
+    sheet = await house.submitted("ana")
+
+    async def found(**claims: Any) -> dict[str, str]:
+        token = running.token(sub="auth0|lea", scope=SCOPES, **claims)
+        path = f"/v1/timesheets/{sheet.id}/approve"
+        return challenged(await running.send("POST", path, token, headers={"If-Match": f'"{sheet.version}"'}))
+
+    now = int(time())
+    neither = await found(jti="1")
+    assert (neither["acr_values"], neither["max_age"]) == (ACR, "900")
+    assert "acr_values" not in await found(jti="2", amr=["pwd", "mfa"])
+    assert "max_age" not in await found(jti="3", auth_time=now - 5)
+
+
+async def test_whoever_signed_in_as_wanted_is_allowed(house: House, running: InProcess) -> None:
+    await under(house, (APPROVE, "mfa and recent_sign_in"))
+    answer = await attempt(running, house, amr=["pwd", "mfa"], auth_time=int(time()) - 60)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_where_more_is_missing_than_a_sign_in_there_is_no_challenge_for_one(
+    house: House, running: InProcess
+) -> None:
+    await under(house, (APPROVE, "mfa"))
+    sheet = await house.submitted("carl")
+    token = running.token(sub="auth0|lea", scope=SCOPES)
+    answer = await running.send("POST", f"/v1/timesheets/{sheet.id}/approve", token, headers={"If-Match": "*"})
+    assert answer.status_code == 404
+    narrow = running.token(sub="auth0|lea", scope="read:timesheets", jti="token-2")
+    answer = await running.send("POST", f"/v1/timesheets/{sheet.id}/approve", narrow, headers={"If-Match": "*"})
+    assert answer.json()["type"] == "urn:timewarden:problem:insufficient-scope"
+
+
+async def test_a_rule_that_denies_without_a_second_factor_asks_for_one(house: House, running: InProcess) -> None:
+    deny = "p, deny, anyone, approve, any, timesheet, any, {}, deny-weak"
+    await under(house, (deny, "not mfa"))
+    answer = await attempt(running, house)
+    assert challenged(answer)["acr_values"] == ACR
+    assert await recorded(house, answer) == "deny"
+
+
+async def test_reading_too_may_want_a_stronger_sign_in_one_by_one_and_in_lists(
+    house: House, running: InProcess
+) -> None:
+    own = READ.replace("manager,", "owner,  ").replace("read-team", "read-own")
+    await under(house, (READ, "mfa"), (own, "mfa"))
+    one = await attempt(running, house, "read")
+    assert challenged(one)["acr_values"] == ACR
+    token = running.token(sub="auth0|lea", scope=SCOPES, jti="token-2")
+    listed = await running.send("GET", "/v1/timesheets", token)
+    assert challenged(listed)["acr_values"] == ACR
+    assert await recorded(house, listed) == "deny"
+    stranger = running.token(sub="auth0|new", scope=SCOPES, jti="token-3")
+    sheet = one.request.url.path
+    assert (await running.send("GET", sheet, stranger)).status_code == 404
+
+
+async def test_the_state_of_a_sheet_is_not_told_to_whoever_must_sign_in_better_to_read_it(
+    house: House, running: InProcess
+) -> None:
+    drafts = READ.replace("any,               timesheet", "draft,             timesheet").replace("team", "drafts")
+    await under(house, (READ, "mfa"), (drafts, "always"))
+    answer = await attempt(running, house, "read")
+    assert challenged(answer)["acr_values"] == ACR

@@ -1,0 +1,121 @@
+"""What goes with every answer: metadata from configuration, cross-origin rules, security and cache headers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.api import AUDIENCE, InProcess, api, key_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+APP = "https://hours.example"
+METADATA = "/.well-known/oauth-protected-resource"
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    async with api(house, issuer, cors_origins=APP) as started:
+        yield started
+
+
+@pytest.mark.parametrize("path", [METADATA, f"{METADATA}/timesheets"])
+@pytest.mark.parametrize("host", ["timewarden.example", "evil.example", "evil.example:1234"])
+async def test_the_metadata_are_those_of_the_configuration_whatever_host_is_named(
+    running: InProcess, path: str, host: str
+) -> None:
+    forged = {"Host": host, "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "http", "Forwarded": "host=evil"}
+    answer = await running.send("GET", path, headers=forged)
+    assert answer.status_code == 200
+    assert "evil" not in answer.text
+    found = answer.json()
+    assert found["resource"] == AUDIENCE
+    assert found["authorization_servers"] == [running.issuer]
+    assert found["bearer_methods_supported"] == ["header"]
+    assert "manage:tokens" in found["scopes_supported"]
+
+
+async def test_a_challenge_names_the_metadata_of_the_configured_url(running: InProcess) -> None:
+    answer = await running.send("GET", "/v1/me", headers={"Host": "evil.example"})
+    wanted = f'resource_metadata="https://timewarden.example{METADATA}/timesheets"'
+    assert wanted in answer.headers["WWW-Authenticate"]
+    assert "evil" not in str(answer.headers) + answer.text
+
+
+async def test_the_metadata_of_another_path_are_not_ours(running: InProcess) -> None:
+    assert (await running.send("GET", f"{METADATA}/other")).status_code == 404
+
+
+async def test_an_audience_without_a_path_has_its_metadata_in_one_place(house: House, issuer: str) -> None:
+    async with api(house, issuer, audience="api://timewarden") as running:
+        assert (await running.send("GET", METADATA)).json()["resource"] == "api://timewarden"
+        assert (await running.send("GET", "/v1/me")).headers["WWW-Authenticate"].count(f'{METADATA}"') == 1
+
+
+async def test_a_preflight_needs_no_token_and_names_what_may_be_sent(running: InProcess) -> None:
+    asked = {
+        "Origin": APP,
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "authorization, dpop, if-match, content-type",
+    }
+    answer = await running.send("OPTIONS", "/v1/timesheets", headers=asked)
+    assert answer.status_code == 204
+    assert answer.headers["Access-Control-Allow-Origin"] == APP
+    assert {"GET", "POST", "PUT", "DELETE"} <= set(answer.headers["Access-Control-Allow-Methods"].split(", "))
+    allowed = {one.strip().lower() for one in answer.headers["Access-Control-Allow-Headers"].split(",")}
+    assert {"authorization", "dpop", "if-match", "content-type", "x-request-id"} <= allowed
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("token", [True, False])
+async def test_an_app_of_a_known_origin_reads_what_it_needs_also_of_refusals(running: InProcess, token: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    answer = await running.send("GET", "/v1/me", running.token() if token else None, headers={"Origin": APP})
+    assert answer.status_code == (200 if token else 401)
+    assert answer.headers["Access-Control-Allow-Origin"] == APP
+    exposed = {one.strip() for one in answer.headers["Access-Control-Expose-Headers"].split(",")}
+    assert {"WWW-Authenticate", "DPoP-Nonce", "ETag", "Decision-Id", "RateLimit", "Retry-After"} <= exposed
+    assert answer.headers["Vary"] == "Authorization, Origin"
+
+
+async def test_another_origin_is_told_nothing_of_itself(running: InProcess) -> None:
+    for method in ("GET", "OPTIONS"):
+        headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "GET"}
+        answer = await running.send(method, "/v1/me", headers=headers)
+        assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "token"),
+    [("/v1/me", True), ("/v1/me", False), ("/nothing", False), (METADATA, False), ("/health/live", False)],
+)
+async def test_nothing_is_stored_framed_or_sniffed(running: InProcess, path: str, token: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    answer = await running.send("GET", path, running.token() if token else None)
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+    assert "Server" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+async def test_the_documents_alone_may_be_kept(running: InProcess, path: str) -> None:
+    answer = await running.send("GET", path)
+    assert answer.headers["Cache-Control"] == "public, max-age=300"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_without_https_no_browser_is_told_to_insist_on_it(house: House, issuer: str) -> None:
+    async with api(house, issuer, public_url="http://127.0.0.1:8080") as running:
+        assert "Strict-Transport-Security" not in (await running.send("GET", "/v1/me")).headers

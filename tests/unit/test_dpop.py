@@ -1,0 +1,307 @@
+"""A DPoP proof is taken when all of RFC 9449 section 4.3 holds, and refused for its cause when one thing does not."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from service.errors import InvalidProof, InvalidToken, Misconfigured, NonceWanted, Unauthenticated
+from service.identity.dpop import Proofs
+from service.identity.nonces import LIFE, STEP, Nonces
+from service.identity.presented import Presented
+from service.identity.proof_refusals import SENTENCES
+from tests.dpop_forge import ProofKey, private_jwk, proof_claims, proof_key, public_jwk
+from tests.token_forge import ABSENT, encoded
+
+URL = "https://api.example/v1/timesheets"
+TOKEN = b"an.access.token"
+SECRET = "s" * 32
+KEY = proof_key()
+OTHER = proof_key()
+RSA = proof_key("RS256")
+ALGORITHMS = ("ES256", "ES384", "ES512", "RS256", "PS256", "EdDSA", "Ed25519")
+
+
+class Remembered:
+    """Uses in memory: what the verifier asks, and how long it wants it kept."""
+
+    def __init__(self) -> None:
+        self.seen: dict[tuple[str, str], float] = {}
+
+    async def first_use(self, key: str, proof_id: str, seconds: float) -> bool:
+        known = (key, proof_id) in self.seen
+        self.seen[key, proof_id] = seconds
+        return not known
+
+
+def proofs(uses: Remembered | None = None, **options: Any) -> Proofs:
+    return Proofs((uses or Remembered()).first_use, Nonces(SECRET), **{"algorithms": ALGORITHMS, **options})
+
+
+def request(*headers: bytes, method: str = "GET", url: str = URL) -> Presented:
+    return Presented((b"DPoP " + TOKEN,), headers, method, url)
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    return proof_claims("GET", URL, TOKEN, **changes)
+
+
+def made(**changes: Any) -> bytes:
+    return KEY.sign(KEY.header(), claims(**changes))
+
+
+def headed(**changes: Any) -> bytes:
+    return KEY.sign(KEY.header(**changes), claims())
+
+
+async def check(proof: bytes, uses: Remembered | None = None, key: ProofKey = KEY, **options: Any) -> None:
+    await proofs(uses, **options).check(request(proof), TOKEN, key.thumbprint)
+
+
+async def cause_of(*headers: bytes, key: str = KEY.thumbprint, kind: type[Unauthenticated] = InvalidProof) -> str:
+    uses = Remembered()
+    with pytest.raises(kind) as caught:
+        await proofs(uses).check(request(*headers), TOKEN, key)
+    assert type(caught.value) is kind
+    assert uses.seen == {}, "what was refused uses nothing up"
+    return str(caught.value.cause)
+
+
+@pytest.mark.parametrize("alg", ALGORITHMS)
+async def test_a_good_proof_is_taken_with_each_algorithm(alg: str) -> None:
+    key = proof_key(alg)
+    await check(key.proof("GET", URL, TOKEN), key=key)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+async def test_exactly_one_proof_comes_with_a_request(count: int) -> None:
+    assert await cause_of(*[made()] * count) == "proof-headers"
+
+
+async def test_two_proofs_joined_by_a_proxy_are_no_proof() -> None:
+    assert await cause_of(made() + b", " + made()) == "proof-format"
+
+
+HEADERS: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "format"),
+    "no JWT": (b"proof", "format"),
+    "four parts": (made() + b".x", "format"),
+    "a header that is a list": (KEY.sign(b"[]", claims()), "format"),
+    "a repeated member": (KEY.sign(KEY.header(), b'{"jti":"1","jti":"2"}'), "format"),
+    "claims behind a byte order mark": (KEY.sign(KEY.header(), b"\xef\xbb\xbf{}"), "format"),
+    "claims in UTF-16": (KEY.sign(KEY.header(), '{"jti":"1"}'.encode("utf-16")), "format"),
+    "too large": (made(more="x" * 9000), "format"),
+    "padding": (made() + b"=", "format"),
+    "no type": (headed(typ=ABSENT), "type"),
+    "the type of another JWT": (headed(typ="at+jwt"), "type"),
+    "the type JWT": (headed(typ="JWT"), "type"),
+    "the type in capitals": (headed(typ="DPOP+JWT"), "type"),
+    "a critical extension": (headed(crit=["exp"]), "extensions"),
+    "an unencoded payload": (headed(b64=False), "extensions"),
+    "compression": (headed(zip="DEF"), "extensions"),
+    "a key by reference": (headed(jku="https://attacker.example/jwks"), "extensions"),
+    "a certificate by reference": (headed(x5u="https://attacker.example/cert"), "extensions"),
+    "a certificate": (headed(x5c=["MIIB"]), "extensions"),
+    "no algorithm": (headed(alg=ABSENT), "algorithm"),
+    "the algorithm none": (headed(alg="none"), "algorithm"),
+    "a shared secret": (headed(alg="HS256"), "algorithm"),
+    "an algorithm in small letters": (headed(alg="es256"), "algorithm"),
+    "an algorithm that is a list": (headed(alg=["ES256"]), "algorithm"),
+    "no key": (headed(jwk=ABSENT), "key"),
+    "a key that is a text": (headed(jwk="key"), "key"),
+    "the private key": (headed(jwk=private_jwk(KEY.key)), "key"),  # type: ignore[arg-type]  # made as an EC key
+    "a secret key": (headed(jwk={"kty": "oct", "k": "AAAA"}), "key"),
+    "a key of another kind": (headed(jwk=RSA.jwk), "key"),
+    "a key of another curve": (headed(jwk=public_jwk(ec.generate_private_key(ec.SECP384R1()))), "key"),
+    "a key without y": (headed(jwk={**KEY.jwk, "y": ""}), "key"),
+    "a point that is not on the curve": (headed(jwk={**KEY.jwk, "y": KEY.jwk["x"]}), "key"),
+    "a key for encryption": (headed(jwk={**KEY.jwk, "use": "enc"}), "key"),
+    "a key that may not verify": (headed(jwk={**KEY.jwk, "key_ops": ["sign"]}), "key"),
+    "a key for another algorithm": (headed(jwk={**KEY.jwk, "alg": "ES384"}), "key"),
+    "a coordinate that is a number": (headed(jwk={**KEY.jwk, "x": 1}), "key"),
+    "another key's signature": (OTHER.sign(KEY.header(), claims()), "signature"),
+    "another payload's signature": (made().rpartition(b".")[0] + b"." + made().rpartition(b".")[2], "signature"),
+    "a signature of zeros": (made().rpartition(b".")[0] + b"." + encoded(bytes(64)), "signature"),
+    "a signature in DER": (
+        made().rpartition(b".")[0] + b"." + encoded(b"\x30\x06\x02\x01\x01\x02\x01\x01"),
+        "signature",
+    ),
+}
+
+
+@pytest.mark.parametrize(("proof", "cause"), HEADERS.values(), ids=HEADERS)
+async def test_a_proof_with_a_wrong_header_form_or_signature_is_refused(proof: bytes, cause: str) -> None:
+    assert await cause_of(proof) == f"proof-{cause}"
+
+
+CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
+    "no method": ({"htm": ABSENT}, "method"),
+    "another method": ({"htm": "POST"}, "method"),
+    "the method in small letters": ({"htm": "get"}, "method"),
+    "a list of methods": ({"htm": ["GET"]}, "method"),
+    "no target": ({"htu": ABSENT}, "target"),
+    "another path": ({"htu": URL + "/x"}, "target"),
+    "a path in capitals": ({"htu": "https://api.example/V1/timesheets"}, "target"),
+    "another host": ({"htu": "https://attacker.example/v1/timesheets"}, "target"),
+    "our host as a user": ({"htu": "https://api.example@attacker.example/v1/timesheets"}, "target"),
+    "a user at our host": ({"htu": "https://user@api.example/v1/timesheets"}, "target"),
+    "another scheme": ({"htu": "http://api.example/v1/timesheets"}, "target"),
+    "another port": ({"htu": "https://api.example:8443/v1/timesheets"}, "target"),
+    "no port at all": ({"htu": "https://api.example:port/v1/timesheets"}, "target"),
+    "a path alone": ({"htu": "/v1/timesheets"}, "target"),
+    "a space before": ({"htu": " " + URL}, "target"),
+    "a line break within": ({"htu": "https://api.example/v1/time\nsheets"}, "target"),
+    "a broken escape": ({"htu": URL + "/%zz"}, "target"),
+    "a slash too many": ({"htu": URL + "/"}, "target"),
+    "an escaped slash": ({"htu": "https://api.example/v1%2Ftimesheets"}, "target"),
+    "a target that is a list": ({"htu": [URL]}, "target"),
+    "no identifier": ({"jti": ABSENT}, "proof-id"),
+    "an empty identifier": ({"jti": ""}, "proof-id"),
+    "a number as identifier": ({"jti": 1}, "proof-id"),
+    "an identifier without end": ({"jti": "x" * 257}, "proof-id"),
+    "no token hash": ({"ath": ABSENT}, "token-hash"),
+    "a number as token hash": ({"ath": 1}, "token-hash"),
+    "no time": ({"iat": ABSENT}, "time"),
+    "a text as time": ({"iat": str(int(time.time()))}, "time"),
+    "true as time": ({"iat": True}, "time"),
+    "a time before all": ({"iat": -1}, "time"),
+    "a time after all": ({"iat": 1e30}, "time"),
+    "an expiry in the past": ({"exp": 1}, "time"),
+    "a text as expiry": ({"exp": "tomorrow"}, "time"),
+    "a start in an hour": ({"nbf": int(time.time()) + 3600}, "time"),
+    "a nonce that is a number": ({"nonce": 1}, "nonce"),
+}
+
+
+@pytest.mark.parametrize(("changes", "cause"), CLAIMS.values(), ids=CLAIMS)
+async def test_a_proof_that_says_something_else_is_refused(changes: dict[str, Any], cause: str) -> None:
+    assert await cause_of(made(**changes)) == f"proof-{cause}"
+
+
+async def test_a_short_rsa_key_is_refused() -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 — that it is weak is the point
+    short = ProofKey(key, "RS256")
+    assert await cause_of(short.proof("GET", URL, TOKEN), key=short.thumbprint) == "proof-key"
+
+
+async def test_a_proof_by_another_key_than_the_tokens_is_a_refusal_of_the_token() -> None:
+    assert await cause_of(OTHER.proof("GET", URL, TOKEN), kind=InvalidToken) == "other-key"
+
+
+async def test_a_proof_for_another_token_is_a_refusal_of_the_token() -> None:
+    assert await cause_of(KEY.proof("GET", URL, b"another.access.token"), kind=InvalidToken) == "other-token"
+
+
+async def test_a_public_key_in_the_proof_does_not_make_a_secret_of_it() -> None:
+    head = RSA.header(alg="HS256")
+    proof = RSA.sign(head, claims())
+    assert await cause_of(proof, key=RSA.thumbprint) == "proof-algorithm"
+
+
+async def test_an_algorithm_that_is_not_offered_is_refused() -> None:
+    with pytest.raises(InvalidProof):
+        await check(made(), algorithms=("PS256",))
+
+
+@pytest.mark.parametrize("algorithms", [(), ("HS256",), ("none",), ("ES256", "ES256K")])
+def test_only_asymmetric_algorithms_can_be_configured(algorithms: tuple[str, ...]) -> None:
+    with pytest.raises(Misconfigured):
+        proofs(algorithms=algorithms)
+
+
+@pytest.mark.parametrize(
+    "htu",
+    [
+        URL + "?page=2",
+        URL + "#part",
+        "HTTPS://API.EXAMPLE/v1/timesheets",
+        "https://api.example:443/v1/timesheets",
+        "https://api.example/v1/%74imesheets",
+        "https://api.example/v1/./x/../timesheets",
+    ],
+)
+async def test_another_spelling_of_the_same_target_is_taken(htu: str) -> None:
+    await check(made(htu=htu))
+
+
+@pytest.mark.parametrize("age", [0, 59, -59])
+async def test_a_proof_is_good_for_a_minute_around_its_time(age: int) -> None:
+    now = time.time()
+    await check(made(iat=now - age), clock=lambda: now)
+
+
+@pytest.mark.parametrize("age", [61, -61, 3600])
+async def test_a_proof_is_not_good_for_longer(age: int) -> None:
+    now = time.time()
+    with pytest.raises(InvalidProof, match="just now"):
+        await check(made(iat=now - age), clock=lambda: now)
+
+
+async def test_a_proof_is_good_once_for_its_key_and_remembered_for_as_long_as_it_could_be_taken() -> None:
+    uses = Remembered()
+    proof = made()
+    await check(proof, uses)
+    with pytest.raises(InvalidProof, match="used before"):
+        await check(proof, uses)
+    (seconds,) = uses.seen.values()
+    assert 60 <= seconds <= 181
+
+
+async def test_another_proof_with_the_same_identifier_is_a_replay_and_of_another_key_is_not() -> None:
+    uses = Remembered()
+    await check(made(jti="one"), uses)
+    with pytest.raises(InvalidProof, match="used before"):
+        await check(made(jti="one", htu=URL + "?other"), uses)
+    await check(OTHER.sign(OTHER.header(), claims(jti="one")), uses, key=OTHER)
+
+
+async def test_a_nonce_of_ours_stands_for_the_clients_clock() -> None:
+    uses = Remembered()
+    await check(made(iat=1_000_000_000, nonce=Nonces(SECRET).current()), uses)
+    (seconds,) = uses.seen.values()
+    assert seconds >= LIFE - STEP
+
+
+@pytest.mark.parametrize("nonce", ["", "x", "A" * 32, Nonces("t" * 32).current(), "\u00e9" * 32, "=" * 32])
+async def test_a_nonce_that_is_not_ours_is_sent_back_for_one(nonce: str) -> None:
+    await cause_of(made(nonce=nonce), kind=NonceWanted)
+
+
+async def test_where_a_nonce_is_required_a_proof_without_one_is_sent_back() -> None:
+    with pytest.raises(NonceWanted):
+        await check(made(), nonce_required=True)
+    await check(made(nonce=Nonces(SECRET).current()), nonce_required=True)
+
+
+def test_a_nonce_lives_for_five_minutes_on_every_replica_and_then_no_more() -> None:
+    start = 1_800_000_000.0
+    nonce = Nonces(SECRET, clock=lambda: start).current()
+    ages = (-STEP, 0, 1, STEP, LIFE - STEP, LIFE - 1, LIFE, LIFE + STEP, 10 * LIFE)
+    lives = [Nonces(SECRET, clock=lambda age=age: start + age).remaining(nonce) for age in ages]  # type: ignore[misc]  # mypy cannot infer the default
+    assert [left is not None for left in lives] == [True, True, True, True, True, True, False, False, False]
+    assert Nonces(SECRET, clock=lambda: start - STEP - 1).remaining(nonce) is None, "from a future that no clock is in"
+
+
+def test_a_nonce_is_new_every_minute_and_tells_nothing_but_the_time() -> None:
+    start = 1_800_000_000
+    seen = {Nonces(SECRET, clock=lambda at=at: float(start + at)).current() for at in range(0, 600, 10)}  # type: ignore[misc]  # as above
+    assert len(seen) == 600 // STEP
+    assert all(one.isascii() and len(one) == 32 and SECRET not in one for one in seen)
+
+
+def test_a_nonce_changed_in_any_position_is_not_ours() -> None:
+    nonces = Nonces(SECRET)
+    nonce = nonces.current()
+    for place in range(len(nonce)):
+        for letter in "AB-_=z":
+            changed = nonce[:place] + letter + nonce[place + 1 :]
+            assert changed == nonce or nonces.remaining(changed) is None
+
+
+def test_every_sentence_fits_a_challenge_and_is_reached() -> None:
+    assert all(one.isascii() and one.isprintable() and '"' not in one and "\\" not in one for one in SENTENCES.values())
+    reached = {cause for _, cause in (*HEADERS.values(), *CLAIMS.values())}
+    assert reached | {"headers", "replayed"} == set(SENTENCES)

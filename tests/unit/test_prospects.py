@@ -1,0 +1,95 @@
+"""What one may do at all agrees with every single question that could be asked, under the shipped and any policy."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import chain, combinations, product
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.authorization import laws, policy_file
+from service.authorization.decision_point import sign_in_facts, who_words
+from service.authorization.engine import Snapshot
+from service.authorization.prospects import Outlook, Prospect, outlooks
+from service.authorization.question import NO_STATE
+from service.authorization.relationships import Seen
+from service.identity.principal import Principal, PrincipalKind
+from tests.policy_forge import shipped, snapshot
+
+SCOPES = ("read:timesheets", "create:timesheets", "approve:timesheets", "manage:directory", "manage:tokens")
+ROLES = ("role:manager", "role:administrator", "role:auditor")
+SEEN = Seen(1, 1, datetime(2026, 11, 23, tzinfo=UTC), frozenset())
+NOW = int(SEEN.at.timestamp())
+
+
+def asker(scopes: frozenset[str], roles: frozenset[str], methods: frozenset[str] | None) -> Principal:
+    return Principal(
+        PrincipalKind.USER, "https://issuer.example", "ana", "app", scopes, roles, None, NOW, NOW + 60, None, methods
+    )
+
+
+def every_answer(policy: Snapshot, who: Principal, kind: str, action: str) -> set[bool]:
+    """What every resource there could be would be answered."""
+    vocabulary = policy.vocabulary
+    relations, names = sorted(vocabulary.relations.get(kind, ())), sorted(vocabulary.facts.get(kind, ()))
+    found = set()
+    for state in sorted(vocabulary.states.get(kind, ())) or [NO_STATE]:
+        for held in chain.from_iterable(combinations(relations, size) for size in range(len(relations) + 1)):
+            for values in product((True, False, None), repeat=len(names)):
+                facts = {**dict(zip(names, values, strict=True)), **sign_in_facts(policy, who, NOW)}
+                words = who_words(who, SEEN).union(held)
+                question = policy.question(kind, action, state, words, who.scopes, facts)
+                found.add(policy.decide(question).allowed and not laws.law_forbids(question))
+    return found
+
+
+def agrees(policy: Snapshot, who: Principal, one: Outlook) -> bool:
+    wanted = {Prospect.ALWAYS: {True}, Prospect.DEPENDS: {True, False}}.get(one.prospect, {False})
+    return every_answer(policy, who, one.kind, one.action) == wanted
+
+
+rows = st.builds(
+    "p, {}, {}, {}, {}, timesheet, {}, {}".format,
+    st.sampled_from(["allow", "allow", "deny"]),
+    st.sampled_from(["owner", "manager", "anyone", "role:manager"]),
+    st.sampled_from(["read", "approve", "edit"]),
+    st.sampled_from(["any", "draft", "draft or rejected"]),
+    st.sampled_from(["any", "read:timesheets", "approve:timesheets"]),
+    st.sampled_from(["always", "mfa", "not mfa", "acted_for_owner", "not acted_for_owner and mfa"]),
+)
+askers = st.builds(
+    asker,
+    st.frozensets(st.sampled_from(SCOPES)),
+    st.frozensets(st.sampled_from(ROLES)),
+    st.sampled_from([None, frozenset({"pwd"}), frozenset({"mfa"})]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(askers)
+def test_under_the_shipped_policy_it_is_what_every_question_would_be_answered(who: Principal) -> None:
+    policy = Snapshot.build(policy_file.parse(shipped()), 1)
+    assert [one for one in outlooks(policy, who, SEEN) if not agrees(policy, who, one)] == []
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(rows, min_size=1, max_size=5, unique=True), askers)
+def test_under_any_policy_it_is_what_every_question_would_be_answered(lines: list[str], who: Principal) -> None:
+    policy = snapshot(*(f"{line}, rule-{number}" for number, line in enumerate(lines)))
+    assert [one for one in outlooks(policy, who, SEEN) if not agrees(policy, who, one)] == []
+
+
+def test_what_would_help_is_named() -> None:
+    policy = Snapshot.build(policy_file.parse(shipped()), 1)
+    found = {(one.kind, one.action): one for one in outlooks(policy, asker(frozenset(), frozenset(), None), SEEN)}
+    assert found["me", "read"].prospect is Prospect.ALWAYS
+    assert found["timesheet", "approve"].scopes == ("approve:timesheets",)
+    assert found["directory", "manage"].prospect is Prospect.NEVER
+    scopes = frozenset({"approve:timesheets"})
+    found = {(one.kind, one.action): one for one in outlooks(policy, asker(scopes, frozenset(), None), SEEN)}
+    approve = found["timesheet", "approve"]
+    assert (approve.prospect, approve.as_, approve.states) == (Prospect.DEPENDS, ("manager",), ("submitted",))
+    strict = snapshot("p, allow, anyone, read, any, timesheet, any, mfa, with-mfa")
+    found = {(one.kind, one.action): one for one in outlooks(strict, asker(scopes, frozenset(), None), SEEN)}
+    assert found["timesheet", "read"].prospect is Prospect.SIGN_IN
