@@ -4,13 +4,14 @@
                               └─ Borealis (led by max; ben)
 
 What was made is written down in the state directory (`demo.json`) once it is whole; a start that was cut short is
-finished by the next one. Durable are only the rows that the API made.
+finished by the next one. When the sign-in had to move to another port, its tokens are linked to the same people.
+Durable are only the rows that the API made.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -36,13 +37,21 @@ PARTS = (
 async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -> None:
     """Make people, teams, memberships and the importer's grant, unless that was done for this issuer."""
     file = state / "demo.json"
-    if file.exists() and json.loads(file.read_text(encoding="utf-8"))["issuer"] == issuer:
+    known: dict[str, Any] = (
+        json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"issuer": "", "people": {}}
+    )
+    if known["issuer"] == issuer:
         return
-    say("filling in the demo people and teams")
+    say("the sign-in has a new address: linking it" if known["people"] else "filling in the demo people and teams")
     adam = PEOPLE["adam"]
     answer = await sign_in.authorization_code_token(issuer, adam.login, adam.password, "timesheets-cli")
     headers = {"Authorization": f"Bearer {answer.access_token}"}
     async with httpx.AsyncClient(base_url=api, headers=headers, timeout=20, trust_env=False) as http:
+        if known["people"]:
+            for login, person in known["people"].items():
+                await _made(http, f"/v1/people/{person}/links", {"links": _links(issuer, login)})
+            file.write_text(json.dumps({**known, "issuer": issuer}, indent=2), encoding="utf-8")
+            return
         people = {login: await _person(http, issuer, login) for login in PEOPLE}
         teams: dict[str, str] = await _known_teams(http)
         for name, parent in TEAMS:
@@ -58,9 +67,12 @@ async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -
 async def _person(http: httpx.AsyncClient, issuer: str, login: str) -> str:
     """The id of a demo person, made if need be; 409 names the one whom these tokens speak for already."""
     person = PEOPLE[login]
-    links: object = [{"issuer": issuer, "subject": person.subject}]
-    made = await _made(http, "/v1/people", {"display_name": person.name, "links": links})
+    made = await _made(http, "/v1/people", {"display_name": person.name, "links": _links(issuer, login)})
     return str(made.get("person") or made["id"])
+
+
+def _links(issuer: str, login: str) -> list[dict[str, str]]:
+    return [{"issuer": issuer, "subject": PEOPLE[login].subject}]
 
 
 async def _known_teams(http: httpx.AsyncClient) -> dict[str, str]:

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 from service.audit.record import Kind
 from service.authorization.changes import Target
 from service.authorization.decision_point import Resource
-from service.directory import store
+from service.directory import people_store, store
 from service.directory.entities import (
     GivenRole,
     ImporterGrant,
@@ -80,10 +80,21 @@ class Directory:
         person = Person(uuid7(), display_name, email)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Person, _Told]:
-            await store.add_person(permit, connection, person, links)
+            await people_store.add_person(permit, connection, person, links)
             return person, _Told(person.id, "person.created", {"links": len(links)}, _texts(person))
 
         return await self._manage(ask, person.id, work)
+
+    async def link_person(self, ask: Ask, person_id: UUID, links: Sequence[Link]) -> Answer[Person]:
+        """Let the tokens of `links` speak for a person too: a second account, or another issuer. Raises Conflict as
+        `add_person`; two people who were both seen already stay two."""
+        check_person(None, None, tuple(links))
+
+        async def work(permit: Permit, connection: Connection) -> tuple[Person, _Told]:
+            person = await people_store.link_person(permit, connection, person_id, links)
+            return person, _Told(person.id, "person.linked", {"links": len(links)})
+
+        return await self._manage(ask, person_id, work)
 
     async def describe_person(
         self, ask: Ask, person_id: UUID, display_name: str | None, email: str | None
@@ -93,7 +104,7 @@ class Directory:
         person = Person(person_id, display_name, email)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Person, _Told]:
-            await store.describe_person(permit, connection, person)
+            await people_store.describe_person(permit, connection, person)
             return person, _Told(person.id, "person.described", {}, _texts(person))
 
         return await self._manage(ask, person_id, work)

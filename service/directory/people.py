@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid_utils.compat import uuid7
 
 from service.audit.record import Kind, Record
-from service.directory import store
+from service.directory import people_store, store
 from service.directory.entities import Link, Person
 from service.identity.principal import PrincipalKind
 
@@ -36,18 +36,18 @@ class People:
         """
         link = Link(issuer, subject)
         async with self._database.connection() as connection:
-            known = await store.linked_person(connection, link)
+            known = await people_store.linked_person(connection, link)
         return known or await self._make(link, client)
 
     async def _make(self, link: Link, client: str) -> UUID:
         async with self._database.transaction() as connection:
             moment = await store.advance(connection)
             # Another request may have made the person while this one waited for the revision.
-            known = await store.linked_person(connection, link)
+            known = await people_store.linked_person(connection, link)
             if known is not None:
                 return known
             person = Person(uuid7())
-            await store.insert_person(connection, person, [link])
+            await people_store.insert_person(connection, person, [link])
             await self._log.append([_first_use(person, client, moment)], connection)
         return person.id
 

@@ -15,14 +15,13 @@ from service.directory.entities import GivenRole, ImporterGrant, Membership, Par
 from service.errors import Conflict, FieldError, InvalidField, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from datetime import datetime
     from uuid import UUID
 
     from service.authorization.permit import Permit
     from service.authorization.visibility import Visibility
     from service.database import Connection
-    from service.directory.entities import Link
 
 KIND = "directory"
 MANAGE = "manage"
@@ -49,51 +48,6 @@ async def advance(connection: Connection) -> datetime:
         "UPDATE directory_revision SET revision = revision + 1 RETURNING statement_timestamp()"
     )
     return moment
-
-
-async def linked_person(connection: Connection, link: Link) -> UUID | None:
-    """The person for whom such tokens speak."""
-    # One link by its primary key.
-    found: UUID | None = await connection.fetchval(
-        "SELECT person_id FROM person_link WHERE issuer = $1 AND subject = $2", link.issuer, link.subject
-    )
-    return found
-
-
-async def insert_person(connection: Connection, person: Person, links: Sequence[Link]) -> None:
-    """Store a person with their links. Called with a Permit by `add_person`, and on first use by `people` alone."""
-    # A new person.
-    await connection.execute(
-        "INSERT INTO person (id, display_name, email) VALUES ($1, $2, $3)", person.id, person.display_name, person.email
-    )
-    # Their links.
-    await connection.executemany(
-        "INSERT INTO person_link (issuer, subject, person_id) VALUES ($1, $2, $3)",
-        [(one.issuer, one.subject, person.id) for one in links],
-    )
-
-
-async def add_person(permit: Permit, connection: Connection, person: Person, links: Sequence[Link]) -> None:
-    """Raises Conflict, whose extra `person` names whom a link belongs to already."""
-    permit.covers(KIND, MANAGE)
-    for link in links:
-        if (known := await linked_person(connection, link)) is not None:
-            raise Conflict("These tokens speak for somebody already", extra={"person": str(known)})
-    await insert_person(connection, person, links)
-
-
-async def describe_person(permit: Permit, connection: Connection, person: Person) -> None:
-    """Give a person another name and e-mail address. Raises NotFound."""
-    permit.covers(KIND, MANAGE)
-    # What a person is called.
-    found = await connection.fetchval(
-        "UPDATE person SET display_name = $2, email = $3 WHERE id = $1 RETURNING id",
-        person.id,
-        person.display_name,
-        person.email,
-    )
-    if found is None:
-        raise NotFound("There is no such person")
 
 
 async def add_team(permit: Permit, connection: Connection, team: Team) -> None:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-import msgspec
 from litestar import Response, delete, get, post
 from litestar.params import FromPath, JSONBody, Parameter
 
 from service.directory.entities import Link, Part, Validity
 from service.web.answers import answered
+from service.web.directory_shapes import (
+    GrantBody,
+    MembershipBody,
+    MembershipPage,
+    NewGrant,
+    NewLinks,
+    NewMembership,
+    NewPerson,
+    NewRole,
+    NewTeam,
+    PersonBody,
+    PersonPage,
+    RoleBody,
+    TeamBody,
+    TeamPage,
+)
 from service.web.operations import BODY, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
 from service.web.parameters import Asking, optional_uuid, uuid_of
@@ -26,128 +40,8 @@ if TYPE_CHECKING:
 
 SCOPE = "manage:directory"
 TAG = "Directory"
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, examples=["Ana Lima"])]
-Id = Annotated[str, msgspec.Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000001"])]
 Cursor = Annotated[str | None, Parameter(max_length=600)]
 Limit = Annotated[int, Parameter(ge=1, le=MOST)]
-Until = Annotated[datetime, msgspec.Meta(tz=True, examples=["2027-11-23T09:00:00Z"])]
-Moment = Annotated[datetime, msgspec.Meta(tz=True, examples=["2026-11-23T09:00:00Z"])]
-
-
-class LinkBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Tokens that speak for a person: those with this `iss` and `sub`."""
-
-    issuer: Annotated[str, msgspec.Meta(max_length=255, examples=["https://acme.eu.auth0.com/"])]
-    subject: Annotated[str, msgspec.Meta(max_length=255, examples=["auth0|5f7c8ec7c33c6c004bbafe82"])]
-
-
-class NewPerson(msgspec.Struct, forbid_unknown_fields=True):
-    """A person to know beforehand; others are made on first valid use of their token."""
-
-    display_name: Name | None = None
-    email: Annotated[str, msgspec.Meta(max_length=320, examples=["ana@example.com"])] | None = None
-    links: Annotated[list[LinkBody], msgspec.Meta(max_length=10)] = msgspec.field(default_factory=list)
-
-
-class PersonBody(msgspec.Struct):
-    """A person."""
-
-    id: str
-    display_name: str | None
-    email: str | None
-
-
-class NewTeam(msgspec.Struct, forbid_unknown_fields=True):
-    """A team, below `parent` or at the top."""
-
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=120, examples=["Atlas"])]
-    parent: Id | None = None
-
-
-class TeamBody(msgspec.Struct):
-    """A team in the tree."""
-
-    id: str
-    name: str
-    parent: str | None
-
-
-class NewMembership(msgspec.Struct, forbid_unknown_fields=True):
-    """A person's part in a team, half-open in time; without times: from now on."""
-
-    person: Id
-    team: Id
-    part: Literal["member", "lead"]
-    valid_from: Moment | None = None
-    valid_to: Until | None = None
-
-
-class MembershipBody(msgspec.Struct):
-    """A person's part in a team; `valid_to` is null while no end is known."""
-
-    id: str
-    person: str
-    team: str
-    part: str
-    valid_from: datetime | None
-    valid_to: datetime | None
-
-
-class NewGrant(msgspec.Struct, forbid_unknown_fields=True):
-    """A client that may upload hours for the people of a team and of the teams below it."""
-
-    client: Annotated[str, msgspec.Meta(min_length=1, max_length=255, examples=["payroll-import"])]
-    team: Id
-    valid_from: Moment | None = None
-    valid_to: Until | None = None
-
-
-class GrantBody(msgspec.Struct):
-    """An importer grant."""
-
-    id: str
-    client: str
-    team: str
-    valid_from: datetime | None
-    valid_to: datetime | None
-
-
-class NewRole(msgspec.Struct, forbid_unknown_fields=True):
-    """A role for a person, beside those in their tokens."""
-
-    role: Annotated[str, msgspec.Meta(max_length=63, examples=["auditor"])]
-    valid_from: Moment | None = None
-    valid_to: Until | None = None
-
-
-class RoleBody(msgspec.Struct):
-    """A role that the directory gives."""
-
-    person: str
-    role: str
-    valid_from: datetime | None
-    valid_to: datetime | None
-
-
-class PersonPage(msgspec.Struct):
-    """People, oldest first."""
-
-    items: list[PersonBody]
-    next_cursor: str | None
-
-
-class TeamPage(msgspec.Struct):
-    """Teams, oldest first."""
-
-    items: list[TeamBody]
-    next_cursor: str | None
-
-
-class MembershipPage(msgspec.Struct):
-    """Memberships, ended ones too, oldest first."""
-
-    items: list[MembershipBody]
-    next_cursor: str | None
 
 
 def directory_routes(directory: Directory, cursors: Cursors) -> list[Any]:
@@ -168,6 +62,15 @@ def _people(directory: Directory, cursors: Cursors) -> list[Any]:
         return answered(_person(answer.value), answer.receipt, status=201)
 
     @post(
+        "/v1/people/{person_id:str}/links",
+        **operation("Link more tokens to a person", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+    )
+    async def link_person(ask: Asking, person_id: FromPath[str], data: JSONBody[NewLinks]) -> Response[PersonBody]:
+        links = [Link(one.issuer, one.subject) for one in data.links]
+        answer = await directory.link_person(ask, uuid_of(person_id, "path.person_id"), links)
+        return answered(_person(answer.value), answer.receipt, status=201)
+
+    @post(
         "/v1/people/{person_id:str}/roles",
         **operation("Give a role", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
@@ -185,7 +88,7 @@ def _people(directory: Directory, cursors: Cursors) -> list[Any]:
         answer = await directory.take_role(ask, uuid_of(person_id, "path.person_id"), role)
         return answered(_role(answer.value), answer.receipt)
 
-    return [list_people, add_person, give_role, take_role]
+    return [list_people, add_person, link_person, give_role, take_role]
 
 
 def _teams(directory: Directory, cursors: Cursors) -> list[Any]:

@@ -30,6 +30,7 @@ MONDAY, NOBODY = "2026-11-23", "0198c0de-0000-7000-8000-00000000dead"
 # A well-formed body for each shape, so that it is the policy that refuses and not the shape.
 BODIES: dict[str, object] = {
     "NewSheet": {"period_start": MONDAY},
+    "NewLinks": {"links": [{"issuer": "https://issuer.example/", "subject": "guarded"}]},
     "EntryFields": {"day": MONDAY, "project": "ATLAS", "minutes": 60},
     "Reason": {"reason": "Friday is missing"},
     "OptionalReason": {},

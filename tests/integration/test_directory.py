@@ -180,3 +180,19 @@ async def test_everybody_is_listed_page_by_page(house: House) -> None:
     assert sorted(found) == sorted(house.people.values())
     assert [one.name for one in (await house.directory.teams(asks)).value.items] == ["division", "east", "west"]
     assert len((await house.directory.memberships(asks, limit=4)).value.items) == 4
+
+
+async def test_a_second_account_speaks_for_the_same_person_once_it_is_linked(house: House) -> None:
+    """The law against approving one's own hours knows people, not accounts: a linked account changes nothing."""
+    await house.directory.link_person(house.administrator(), house.people["ana"], [Link("https://other.example", "a2")])
+    people = People(house.requests, house.log)
+    assert await people.person_for("https://other.example", "a2", "hours-app") == house.people["ana"]
+
+
+async def test_tokens_that_speak_for_somebody_already_are_not_linked_to_another(house: House) -> None:
+    taken = [Link("https://issuer.example", "ben")]
+    with pytest.raises(Conflict) as refused:
+        await house.directory.link_person(house.administrator(), house.people["ana"], taken)
+    assert refused.value.extra["person"] == str(house.people["ben"])
+    with pytest.raises(NotFound):
+        await house.directory.link_person(house.administrator(), uuid4(), [Link("https://other.example", "nobody")])

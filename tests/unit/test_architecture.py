@@ -40,6 +40,7 @@ SQL_PLACES = (
     "service/timesheets/store.py",
     "service/timesheets/relations.py",
     "service/directory/store.py",
+    "service/directory/people_store.py",
     "service/migrations/",
     "service/commands/serve.py",
     "service/development/",

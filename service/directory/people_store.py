@@ -1,0 +1,82 @@
+"""SQL of people and of the tokens that speak for them. Postgres owns both; a link is never moved to somebody else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.directory.entities import Person
+from service.directory.store import KIND, MANAGE
+from service.errors import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from service.authorization.permit import Permit
+    from service.database import Connection
+    from service.directory.entities import Link
+
+
+async def linked_person(connection: Connection, link: Link) -> UUID | None:
+    """The person for whom such tokens speak."""
+    # One link by its primary key.
+    found: UUID | None = await connection.fetchval(
+        "SELECT person_id FROM person_link WHERE issuer = $1 AND subject = $2", link.issuer, link.subject
+    )
+    return found
+
+
+async def insert_person(connection: Connection, person: Person, links: Sequence[Link]) -> None:
+    """Store a person with their links. Called with a Permit by `add_person`, and on first use by `people` alone."""
+    # A new person.
+    await connection.execute(
+        "INSERT INTO person (id, display_name, email) VALUES ($1, $2, $3)", person.id, person.display_name, person.email
+    )
+    await _insert_links(connection, person.id, links)
+
+
+async def add_person(permit: Permit, connection: Connection, person: Person, links: Sequence[Link]) -> None:
+    """Raises Conflict, whose extra `person` names whom a link belongs to already."""
+    permit.covers(KIND, MANAGE)
+    await _refuse_taken(connection, links)
+    await insert_person(connection, person, links)
+
+
+async def link_person(permit: Permit, connection: Connection, person_id: UUID, links: Sequence[Link]) -> Person:
+    """Let more tokens speak for a person. Raises NotFound, and Conflict as `add_person`."""
+    permit.covers(KIND, MANAGE)
+    # The person; their row is kept from vanishing meanwhile.
+    row = await connection.fetchrow("SELECT id, display_name, email FROM person WHERE id = $1 FOR KEY SHARE", person_id)
+    if row is None:
+        raise NotFound("There is no such person")
+    await _refuse_taken(connection, links)
+    await _insert_links(connection, person_id, links)
+    return Person(row["id"], row["display_name"], row["email"])
+
+
+async def _refuse_taken(connection: Connection, links: Sequence[Link]) -> None:
+    for link in links:
+        if (known := await linked_person(connection, link)) is not None:
+            raise Conflict("These tokens speak for somebody already", extra={"person": str(known)})
+
+
+async def _insert_links(connection: Connection, person_id: UUID, links: Sequence[Link]) -> None:
+    # Tokens that speak for a person.
+    await connection.executemany(
+        "INSERT INTO person_link (issuer, subject, person_id) VALUES ($1, $2, $3)",
+        [(one.issuer, one.subject, person_id) for one in links],
+    )
+
+
+async def describe_person(permit: Permit, connection: Connection, person: Person) -> None:
+    """Give a person another name and e-mail address. Raises NotFound."""
+    permit.covers(KIND, MANAGE)
+    # What a person is called.
+    found = await connection.fetchval(
+        "UPDATE person SET display_name = $2, email = $3 WHERE id = $1 RETURNING id",
+        person.id,
+        person.display_name,
+        person.email,
+    )
+    if found is None:
+        raise NotFound("There is no such person")

@@ -1,0 +1,135 @@
+"""The shapes of the directory's requests and answers. Pure: owns no state."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, examples=["Ana Lima"])]
+Id = Annotated[str, msgspec.Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000001"])]
+Until = Annotated[datetime, msgspec.Meta(tz=True, examples=["2027-11-23T09:00:00Z"])]
+Moment = Annotated[datetime, msgspec.Meta(tz=True, examples=["2026-11-23T09:00:00Z"])]
+
+
+class LinkBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Tokens that speak for a person: those with this `iss` and `sub`."""
+
+    issuer: Annotated[str, msgspec.Meta(max_length=255, examples=["https://acme.eu.auth0.com/"])]
+    subject: Annotated[str, msgspec.Meta(max_length=255, examples=["auth0|5f7c8ec7c33c6c004bbafe82"])]
+
+
+class NewPerson(msgspec.Struct, forbid_unknown_fields=True):
+    """A person to know beforehand; others are made on first valid use of their token."""
+
+    display_name: Name | None = None
+    email: Annotated[str, msgspec.Meta(max_length=320, examples=["ana@example.com"])] | None = None
+    links: Annotated[list[LinkBody], msgspec.Meta(max_length=10)] = msgspec.field(default_factory=list)
+
+
+class NewLinks(msgspec.Struct, forbid_unknown_fields=True):
+    """More tokens that speak for a person: a second account, or another issuer."""
+
+    links: Annotated[list[LinkBody], msgspec.Meta(min_length=1, max_length=10)]
+
+
+class PersonBody(msgspec.Struct):
+    """A person."""
+
+    id: str
+    display_name: str | None
+    email: str | None
+
+
+class NewTeam(msgspec.Struct, forbid_unknown_fields=True):
+    """A team, below `parent` or at the top."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=120, examples=["Atlas"])]
+    parent: Id | None = None
+
+
+class TeamBody(msgspec.Struct):
+    """A team in the tree."""
+
+    id: str
+    name: str
+    parent: str | None
+
+
+class NewMembership(msgspec.Struct, forbid_unknown_fields=True):
+    """A person's part in a team, half-open in time; without times: from now on."""
+
+    person: Id
+    team: Id
+    part: Literal["member", "lead"]
+    valid_from: Moment | None = None
+    valid_to: Until | None = None
+
+
+class MembershipBody(msgspec.Struct):
+    """A person's part in a team; `valid_to` is null while no end is known."""
+
+    id: str
+    person: str
+    team: str
+    part: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+class NewGrant(msgspec.Struct, forbid_unknown_fields=True):
+    """A client that may upload hours for the people of a team and of the teams below it."""
+
+    client: Annotated[str, msgspec.Meta(min_length=1, max_length=255, examples=["payroll-import"])]
+    team: Id
+    valid_from: Moment | None = None
+    valid_to: Until | None = None
+
+
+class GrantBody(msgspec.Struct):
+    """An importer grant."""
+
+    id: str
+    client: str
+    team: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+class NewRole(msgspec.Struct, forbid_unknown_fields=True):
+    """A role for a person, beside those in their tokens."""
+
+    role: Annotated[str, msgspec.Meta(max_length=63, examples=["auditor"])]
+    valid_from: Moment | None = None
+    valid_to: Until | None = None
+
+
+class RoleBody(msgspec.Struct):
+    """A role that the directory gives."""
+
+    person: str
+    role: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+class PersonPage(msgspec.Struct):
+    """People, oldest first."""
+
+    items: list[PersonBody]
+    next_cursor: str | None
+
+
+class TeamPage(msgspec.Struct):
+    """Teams, oldest first."""
+
+    items: list[TeamBody]
+    next_cursor: str | None
+
+
+class MembershipPage(msgspec.Struct):
+    """Memberships, ended ones too, oldest first."""
+
+    items: list[MembershipBody]
+    next_cursor: str | None
