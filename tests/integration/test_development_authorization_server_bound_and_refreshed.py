@@ -7,15 +7,12 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import jwt
 import pytest
-import pytest_asyncio
 from joserfc import jwt as jose
 from joserfc.jwk import ECKey, OctKey
 
 from service.development.authorization_server.proof_keys import ProofKey
-from service.development.authorization_server.serving import running
 from service.development.authorization_server.sign_in import (
     SignInRefused,
     TokenAnswer,
@@ -24,25 +21,14 @@ from service.development.authorization_server.sign_in import (
     refreshed_token,
 )
 from service.development.people import PEOPLE
-from tests.integration.authorization_server_browser import AUDIENCE, free_issuer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import httpx
 
 MACHINE = ("payroll-import", "payroll-import-demo")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def issuer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    url = free_issuer()
-    async with running(url, AUDIENCE, tmp_path_factory.mktemp("keys")):
-        yield url
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def http(issuer: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=issuer, trust_env=False) as client:
-        yield client
+pytest_plugins = ["tests.integration.authorization_server_fixtures"]
 
 
 def claims(answer: TokenAnswer) -> dict[str, Any]:
@@ -94,8 +80,8 @@ def proof(url: str, *, header: dict[str, Any] | None = None, **changed: Any) -> 
     return jose.encode(head, body, signer, algorithms=["ES256", "HS256"])
 
 
-async def ask(http: httpx.AsyncClient, *proofs: str) -> httpx.Response:
-    return await http.post(
+async def ask(browser: httpx.AsyncClient, *proofs: str) -> httpx.Response:
+    return await browser.post(
         "/token", data={"grant_type": "client_credentials"}, auth=MACHINE, headers=[("DPoP", one) for one in proofs]
     )
 
@@ -124,30 +110,32 @@ async def ask(http: httpx.AsyncClient, *proofs: str) -> httpx.Response:
         {"header": {"jwk": OctKey.import_key("x" * 32).as_dict(private=True), "alg": "HS256"}},
     ],
 )
-async def test_a_proof_with_a_fault_gives_no_token(http: httpx.AsyncClient, issuer: str, fault: dict[str, Any]) -> None:
-    answer = await ask(http, proof(f"{issuer}/token", **fault))
+async def test_a_proof_with_a_fault_gives_no_token(
+    browser: httpx.AsyncClient, issuer: str, fault: dict[str, Any]
+) -> None:
+    answer = await ask(browser, proof(f"{issuer}/token", **fault))
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_dpop_proof")
 
 
 @pytest.mark.parametrize("text", ["", "x", "a.b.c", "e30.e30.", "x" * 5000])
-async def test_what_is_no_proof_gives_no_token(http: httpx.AsyncClient, text: str) -> None:
-    answer = await ask(http, text)
+async def test_what_is_no_proof_gives_no_token(browser: httpx.AsyncClient, text: str) -> None:
+    answer = await ask(browser, text)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_dpop_proof")
 
 
-async def test_a_proof_without_a_signature_gives_no_token(http: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_proof_without_a_signature_gives_no_token(browser: httpx.AsyncClient, issuer: str) -> None:
     head, body, _ = proof(f"{issuer}/token").split(".")
     for header in (head, _encoded({"typ": "dpop+jwt", "alg": "none", "jwk": KEY.as_dict(private=False)})):
-        answer = await ask(http, f"{header}.{body}.")
+        answer = await ask(browser, f"{header}.{body}.")
         assert answer.json()["error"] == "invalid_dpop_proof"
 
 
-async def test_a_proof_is_good_once_and_only_alone(http: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_proof_is_good_once_and_only_alone(browser: httpx.AsyncClient, issuer: str) -> None:
     good = proof(f"{issuer}/token?ignored#ignored")
-    assert (await ask(http, good)).status_code == 200
-    assert (await ask(http, good)).json()["error"] == "invalid_dpop_proof"
+    assert (await ask(browser, good)).status_code == 200
+    assert (await ask(browser, good)).json()["error"] == "invalid_dpop_proof"
     two = (proof(f"{issuer}/token"), proof(f"{issuer}/token"))
-    assert (await ask(http, *two)).json()["error"] == "invalid_dpop_proof"
+    assert (await ask(browser, *two)).json()["error"] == "invalid_dpop_proof"
 
 
 async def test_a_refreshed_token_is_the_same_grant_with_new_tokens(issuer: str) -> None:
@@ -206,12 +194,12 @@ async def test_a_machine_client_gets_no_refresh_token(issuer: str) -> None:
     assert (await client_credentials_token(issuer, *MACHINE)).refresh_token is None
 
 
-async def test_a_code_presented_twice_ends_what_it_bought(http: httpx.AsyncClient, issuer: str) -> None:
+async def test_a_code_presented_twice_ends_what_it_bought(browser: httpx.AsyncClient, issuer: str) -> None:
     from tests.integration.authorization_server_browser import exchange, get_code
 
-    code = await get_code(http)
-    bought = (await exchange(http, code)).json()
-    assert (await exchange(http, code)).json()["error"] == "invalid_grant"
+    code = await get_code(browser)
+    bought = (await exchange(browser, code)).json()
+    assert (await exchange(browser, code)).json()["error"] == "invalid_grant"
     with pytest.raises(SignInRefused) as refused:
         await refreshed_token(issuer, "hours-app", bought["refresh_token"])
     assert refused.value.error == "invalid_grant"

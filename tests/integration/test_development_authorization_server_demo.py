@@ -15,13 +15,12 @@ import pytest_asyncio
 from service.development.authorization_server.access_tokens import LIFETIME_SECONDS
 from service.development.authorization_server.forging import FAULTS
 from service.development.authorization_server.forms import read_page
-from service.development.authorization_server.serving import running
 from service.development.authorization_server.sign_in import client_credentials_token
 from service.development.authorization_server.signing_keys import PUBLISHED_BEFORE_USE, load_or_make
 from service.errors import Conflict, InvalidToken
 from service.identity.issuer import Issuer
 from service.identity.tokens import Tokens
-from tests.integration.authorization_server_browser import AUDIENCE, free_issuer
+from tests.integration.authorization_server_browser import AUDIENCE
 from tests.token_forge import bearer
 
 if TYPE_CHECKING:
@@ -59,11 +58,7 @@ CAUSES = {
 }
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def issuer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    url = free_issuer()
-    async with running(url, AUDIENCE, tmp_path_factory.mktemp("keys")):
-        yield url
+pytest_plugins = ["tests.integration.authorization_server_fixtures"]
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -11,10 +11,8 @@ import pytest_asyncio
 
 from service.development.authorization_server.forms import read_page
 from service.development.authorization_server.proof_keys import ProofKey
-from service.development.authorization_server.serving import running
 from service.development.authorization_server.sign_in import DEVICE_GRANT, SignInRefused, device_token, refreshed_token
 from service.development.people import PEOPLE
-from tests.integration.authorization_server_browser import AUDIENCE, free_issuer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,11 +20,7 @@ if TYPE_CHECKING:
 CLIENT = "timesheets-cli"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def issuer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    url = free_issuer()
-    async with running(url, AUDIENCE, tmp_path_factory.mktemp("keys")):
-        yield url
+pytest_plugins = ["tests.integration.authorization_server_fixtures"]
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -4,34 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import httpx
 import pytest
-import pytest_asyncio
 
-from service.development.authorization_server.serving import running
 from tests.integration.authorization_server_browser import (
-    AUDIENCE,
     CHALLENGE,
     exchange,
-    free_issuer,
     get_code,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import httpx
 
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def issuer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    url = free_issuer()
-    async with running(url, AUDIENCE, tmp_path_factory.mktemp("keys")):
-        yield url
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def browser(issuer: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=issuer, trust_env=False) as http:
-        yield http
+pytest_plugins = ["tests.integration.authorization_server_fixtures"]
 
 
 @pytest.mark.parametrize(

@@ -6,42 +6,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from service.development.authorization_server.forms import read_page
-from service.development.authorization_server.serving import running
 from tests.integration.authorization_server_browser import (
-    AUDIENCE,
     BACK,
     asked,
     decide,
     exchange,
-    free_issuer,
     get_code,
     show_consent,
     told_the_client,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def issuer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    url = free_issuer()
-    async with running(url, AUDIENCE, tmp_path_factory.mktemp("keys")):
-        yield url
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def browser(issuer: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=issuer, trust_env=False) as http:
-        yield http
+pytest_plugins = ["tests.integration.authorization_server_fixtures"]
 
 
 async def test_the_code_goes_back_with_state_and_issuer_and_buys_one_token(

@@ -6,42 +6,26 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import jwt
 import pytest
-import pytest_asyncio
 
 from service.development.authorization_server.forms import read_page
 from service.development.authorization_server.second_factor import demo_code
-from service.development.authorization_server.serving import running
 from service.development.authorization_server.sessions import ACR_MFA
 from service.development.authorization_server.sign_in import authorization_code_token, refreshed_token
 from service.development.people import PEOPLE
 from tests.integration.authorization_server_browser import (
-    AUDIENCE,
     asked,
     decide,
     exchange,
-    free_issuer,
     show_consent,
     told_the_client,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import httpx
 
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def issuer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    url = free_issuer()
-    async with running(url, AUDIENCE, tmp_path_factory.mktemp("keys")):
-        yield url
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def browser(issuer: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=issuer, trust_env=False) as http:
-        yield http
+pytest_plugins = ["tests.integration.authorization_server_fixtures"]
 
 
 def claims(token: str) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import jwt
 import pytest
-import pytest_asyncio
 
 from service.development.authorization_server import create
 from service.development.authorization_server.serving import running
@@ -30,17 +29,12 @@ from service.errors import Misconfigured
 from tests.integration.authorization_server_browser import AUDIENCE, free_issuer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
 HOURS = ("read:timesheets", "create:timesheets", "delete:timesheets", "approve:timesheets")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def issuer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    url = free_issuer()
-    async with running(url, AUDIENCE, tmp_path_factory.mktemp("keys")):
-        yield url
+pytest_plugins = ["tests.integration.authorization_server_fixtures"]
 
 
 async def _keys(issuer: str) -> dict[str, Any]:
