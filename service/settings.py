@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import Misconfigured
@@ -137,6 +137,19 @@ class Settings(BaseSettings):
             raise Misconfigured(f"{variable('dpop_required')} needs {names}: without them no proof can be judged")
         if self.client_certificate_header and not self.trusted_proxies.strip():
             raise Misconfigured(f"{variable('client_certificate_header')} needs {variable('trusted_proxies')}")
+
+    @field_validator("redis_url", "audience", "public_url")
+    @classmethod
+    def _readable(cls, given: str, info: ValidationInfo) -> str:
+        try:
+            parts = urlsplit(given)
+            _ = parts.port
+        except ValueError as error:
+            # The reason would quote what may be a part of a password.
+            raise ValueError("is not a URL") from error
+        if info.field_name == "redis_url" and given and parts.scheme not in {"redis", "rediss"}:
+            raise ValueError("must begin with redis:// or rediss://")
+        return given
 
     @field_validator("trusted_proxies")
     @classmethod

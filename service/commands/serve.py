@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import TYPE_CHECKING
 
 import rich_click as click
 from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
 
+from service import app
 from service import settings as configuration
+from service.audit.opening import check_rights
 from service.authorization.policy_file import PolicyText
 from service.database import Database
 from service.errors import PolicyRejected
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()
@@ -21,7 +27,9 @@ def serve() -> None:
     """Serve the API on TIMEWARDEN_HOST and TIMEWARDEN_PORT with TIMEWARDEN_WORKERS processes."""
     settings = configuration.load()
     settings.need("database_url", "cursor_key", *settings.names_of_issuer())
-    asyncio.run(tell_of_other_files(settings))
+    # Nothing connects yet: what cannot be wired is told once, here, and not by every worker again and again.
+    app.build(settings)
+    asyncio.run(look_at_database(settings))
     Granian(
         "service.app:create",
         factory=True,
@@ -37,27 +45,34 @@ def serve() -> None:
     ).serve()
 
 
-async def tell_of_other_files(settings: configuration.Settings) -> None:
-    """The database is the truth: if policies/ differs from the active version, say so and change nothing."""
-    if not settings.policies_directory.is_dir():
-        return
+async def look_at_database(settings: configuration.Settings) -> None:
+    """Refuse a role that could rewrite the log, and tell of policy files that differ. Raises Misconfigured."""
     database = Database(settings.database_url, size=1, timeout=settings.database_timeout, name="start")
     await database.open()
     try:
         async with database.connection() as connection:
+            await check_rights(connection)
             # The active version's number and digest.
             row = await connection.fetchrow(
                 "SELECT number, digest FROM policy_version WHERE number = (SELECT active FROM policy_head)"
             )
     finally:
         await database.close()
+    if row is not None:
+        tell_of_other_files(settings.policies_directory, row["number"], row["digest"])
+
+
+def tell_of_other_files(directory: Path, active: int, digest: str) -> None:
+    """The database is the truth: if policies/ differs from the active version, say so and change nothing."""
+    if not directory.is_dir():
+        return
     try:
-        here = PolicyText.read(settings.policies_directory).digest()
+        here = PolicyText.read(directory).digest()
     except PolicyRejected:
         here = "unreadable"
-    if row is not None and row["digest"] != here:
+    if digest != here:
         print(
-            f"{settings.policies_directory}/ differs from the active policy version {row['number']}, which goes on "
+            f"{directory}/ differs from the active policy version {active}, which goes on "
             "deciding; `timewarden policy propose` puts the files forward.",
             file=sys.stderr,
         )

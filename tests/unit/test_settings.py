@@ -55,6 +55,10 @@ def test_a_short_cursor_key_is_refused() -> None:
         ("DPOP_REQUIRED", "perhaps"),
         ("CLIENT_CERTIFICATE_HEADER", "Client Cert"),
         ("TRUSTED_PROXIES", "10.0.0.0/8, proxy.example"),
+        ("REDIS_URL", "redis.example:6379"),
+        ("REDIS_URL", "redis://:pass/word@redis.example:6379/0"),
+        ("PUBLIC_URL", "https://[api.example"),
+        ("AUDIENCE", "https://[api.example"),
     ],
 )
 def test_a_value_that_cannot_be_is_named_with_its_variable(

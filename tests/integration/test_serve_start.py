@@ -1,0 +1,78 @@
+"""`timewarden serve` as a process: what it cannot start with is told in one sentence, once, with exit code 1."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.log_database import LogDatabase
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+
+ROOT = Path(__file__).resolve().parents[2]
+WHOLE = {
+    # Nothing listens there: whoever asks the database before the rest is judged says so.
+    "DATABASE_URL": "postgresql://timewarden_app:secret-word@127.0.0.1:1/timewarden",
+    "REDIS_URL": "redis://:secret-word@127.0.0.1:1/0",
+    "PUBLIC_URL": "https://api.example",
+    "ISSUER": "https://issuer.example/",
+    "AUDIENCE": "https://api.example/timesheets",
+    "CURSOR_KEY": "secret-word" * 3,
+}
+
+
+def said(**changes: str) -> str:
+    """What a process with these settings says on standard error before it ends with exit code 1."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+    run = subprocess.run(
+        [sys.executable, "-m", "service", "serve"],
+        cwd=ROOT,
+        env={**environment, **{f"TIMEWARDEN_{name}": value for name, value in {**WHOLE, **changes}.items()}},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "secret-word" not in run.stderr
+    return run.stderr
+
+
+BAD: dict[str, tuple[dict[str, str], str]] = {
+    "algorithms of tokens": ({"TOKEN_ALGORITHMS": "HS256"}, "Issuer main may use only these algorithms"),
+    "algorithms of proofs": ({"DPOP_ALGORITHMS": "ES256,none"}, "DPoP proofs may use only these algorithms"),
+    "an address of keys": ({"JWKS_URL": "http://keys.example/"}, "jwks_url of issuer main must be an https URL"),
+    "an address of Redis": ({"REDIS_URL": "redis://:secret-word/x@127.0.0.1/0"}, "TIMEWARDEN_REDIS_URL"),
+    "a missing issuer": ({"ISSUER": ""}, "Set TIMEWARDEN_ISSUER"),
+    "a database that is away": ({}, "The database does not answer"),
+}
+
+
+@pytest.mark.parametrize(("changes", "sentence"), BAD.values(), ids=BAD)
+def test_what_cannot_be_served_is_told_once(changes: dict[str, str], sentence: str) -> None:
+    told = said(**changes)
+    assert told.startswith(f"timewarden: {sentence}") or f": {sentence}: " in told
+    assert told.count("\n") == 1
+
+
+def test_every_fault_of_an_issuers_file_is_told_by_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "issuers.toml"
+    file.write_text(
+        '[[issuer]]\nname = "one"\nissuer = "http://plain.example/"\naudience = "a"\nalgoritms = ["RS256"]\n'
+    )
+    told = said(ISSUERS_FILE=str(file))
+    assert told.startswith("timewarden: The issuers file cannot be used:\n")
+    assert "algoritms" in told
+    assert "Traceback" not in told
+
+
+async def test_a_role_that_could_rewrite_the_log_serves_nothing(log_database: LogDatabase) -> None:
+    told = said(DATABASE_URL=log_database.url("owner"))
+    assert "audit_record" in told
+    assert told.count("\n") == 1
