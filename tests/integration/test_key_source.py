@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,55 +15,11 @@ from service.errors import InvalidToken, KeysUnavailable
 from service.identity.key_source import HttpKeySource, KeysNotFetched
 from service.identity.keys import KeyTiming
 from service.identity.tokens import Tokens
+from tests.integration.site import Site, ok, site
 from tests.token_forge import bearer, claims, good_jwks, good_token, header, issuer, jwk, jwks, rsa_key, signed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-
-@dataclass
-class Site:
-    """A tiny HTTP server: path to the whole answer, head and body; what it was asked for; how slowly it answers."""
-
-    origin: str = ""
-    answers: dict[str, bytes] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    pause: float = 0.0
-    drip: float = 0.0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            request = await reader.readuntil(b"\r\n\r\n")
-            path = request.split(b" ")[1].decode()
-            self.asked.append(path)
-            await asyncio.sleep(self.pause)
-            answer = self.answers.get(path, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
-            for start in range(0, len(answer), 40 if self.drip else len(answer)):
-                writer.write(answer[start : start + (40 if self.drip else len(answer))])
-                await writer.drain()
-                await asyncio.sleep(self.drip)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            return
-        finally:
-            writer.close()
-
-
-def ok(body: bytes, *headers: str) -> bytes:
-    lines = ["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", "Connection: close", *headers]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-
-
-@asynccontextmanager
-async def site(port: int = 0) -> AsyncIterator[Site]:
-    """A site on loopback, closed at the end."""
-    made = Site()
-    server = await asyncio.start_server(made.serve, "127.0.0.1", port)
-    made.origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
-        yield made
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 @asynccontextmanager

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 from typing import TYPE_CHECKING, Any
 
-import httpx
-import jwt
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from service.errors import IntrospectionUnavailable, InvalidToken, Misconfigured
-from service.identity.introspection import HttpIntrospector
+from service.errors import IntrospectionUnavailable, InvalidToken
 from service.identity.issuer import Introspection
-from service.identity.keys import KeySet
 from service.identity.opaque_tokens import MAX_DENIED
-from service.identity.outbound import Outbound
 from service.identity.principal import PrincipalKind
 from tests.token_forge import (
     ABSENT,
     AUDIENCE,
     ISSUER,
     NOW,
-    HeldKeys,
     bearer,
     claims,
-    good_jwks,
     good_token,
     issuer,
     rsa_key,
@@ -202,113 +192,6 @@ async def test_a_hundred_requests_with_one_token_ask_once_and_too_many_tokens_ar
     assert sum(isinstance(one, IntrospectionUnavailable) for one in results) == 1
     await tokens.close()
     assert desk.closed
-
-
-class Server:
-    """The issuer's introspection endpoint behind the real client: keeps the questions, gives the answer it is told."""
-
-    def __init__(self, **answer: Any) -> None:
-        self.answer = answer
-        self.questions: list[httpx.Request] = []
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.questions.append(request)
-        made = httpx.Response(self.answer.get("status", 200), **{k: v for k, v in self.answer.items() if k != "status"})
-        # As from the network: not read yet.
-        return httpx.Response(made.status_code, headers=made.headers, stream=httpx.ByteStream(made.content))
-
-    def introspector(self, rules: Introspection = SECRET) -> HttpIntrospector:
-        mine = issuer(introspection=rules)
-        outbound = Outbound(connect=lambda: httpx.AsyncClient(transport=httpx.MockTransport(self)))
-        return HttpIntrospector(mine, KeySet(mine, HeldKeys(good_jwks())), outbound=outbound)
-
-
-async def test_the_question_is_a_form_and_the_secret_is_encoded_as_rfc_6749_asks() -> None:
-    server = Server(json={"active": True})
-    assert await server.introspector().ask(b"2YotnFZFEjr1zCsicMWpAA") == {"active": True}
-    (asked,) = server.questions
-    assert (asked.method, str(asked.url)) == ("POST", URL)
-    assert asked.content == b"token=2YotnFZFEjr1zCsicMWpAA&token_type_hint=access_token"
-    assert base64.b64decode(asked.headers["authorization"].split()[1]) == b"our+id:a%3Ab+c"
-
-
-async def test_a_private_key_proves_us_to_the_issuer_alone_and_once() -> None:
-    pem = rsa_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    server = Server(json={"active": False})
-    ours = server.introspector(
-        Introspection(URL, "us", private_key=pem, private_key_id="k", private_key_algorithm="PS256")
-    )
-    seen = []
-    for _ in range(2):
-        await ours.ask(b"opaque")
-        form = httpx.QueryParams(server.questions[-1].content.decode())
-        assert form["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-        seen.append(jwt.decode(form["client_assertion"], rsa_key().public_key(), algorithms=["PS256"], audience=ISSUER))
-        assert jwt.get_unverified_header(form["client_assertion"])["kid"] == "k"
-    assert {one["iss"] for one in seen} == {one["sub"] for one in seen} == {"us"}
-    assert seen[0]["jti"] != seen[1]["jti"]
-    assert seen[0]["exp"] - seen[0]["iat"] == 60
-
-
-def test_a_key_that_cannot_sign_stops_the_start() -> None:
-    with pytest.raises(Misconfigured):
-        Server().introspector(Introspection(URL, "us", private_key="no key"))
-
-
-BROKEN: dict[str, dict[str, Any]] = {
-    "unauthorized": {"status": 401},
-    "an error": {"status": 500},
-    "a redirect": {"status": 302, "headers": {"location": "https://evil.example"}},
-    "no JSON": {"content": b"<html>"},
-    "a list": {"json": []},
-    "a repeated member": {"content": b'{"active":false,"active":true}'},
-    "far too much": {"content": b" " * 100_000},
-}
-
-
-@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN)
-async def test_an_answer_that_is_none_leaves_the_token_unjudged(answer: dict[str, Any]) -> None:
-    with pytest.raises(IntrospectionUnavailable):
-        await Server(**answer).introspector().ask(b"opaque")
-
-
-SIGNED = Introspection(URL, "us", client_secret="s", signed=True)
-TYPE = "application/token-introspection+jwt"
-
-
-def answer_jwt(key: Any = None, typ: str = "token-introspection+jwt", **changes: Any) -> bytes:
-    import time
-
-    body = {"iss": ISSUER, "aud": "us", "iat": int(time.time()), "token_introspection": {"active": True}, **changes}
-    head = {"alg": "RS256", "typ": typ, "kid": "rsa-1"}
-    return signed(head, {name: value for name, value in body.items() if value is not ABSENT}, key)
-
-
-async def test_a_signed_answer_is_verified_and_its_content_taken() -> None:
-    server = Server(content=answer_jwt(), headers={"content-type": TYPE})
-    assert await server.introspector(SIGNED).ask(b"opaque") == {"active": True}
-    assert server.questions[0].headers["accept"] == TYPE
-
-
-UNSOUND: dict[str, tuple[bytes, str]] = {
-    "plain JSON": (json.dumps({"active": True}).encode(), "application/json"),
-    "signed by another key": (answer_jwt(rsa_key("attacker")), TYPE),
-    "of another type": (answer_jwt(typ="JWT"), TYPE),
-    "an access token": (good_token(), TYPE),
-    "for another client": (answer_jwt(aud="them"), TYPE),
-    "for nobody": (answer_jwt(aud=ABSENT), TYPE),
-    "of another issuer": (answer_jwt(iss="https://other.example/"), TYPE),
-    "old": (answer_jwt(iat=NOW - 3600), TYPE),
-    "of no time": (answer_jwt(iat=ABSENT), TYPE),
-    "without content": (answer_jwt(token_introspection=ABSENT), TYPE),
-    "no JWT": (b"x", TYPE),
-}
-
-
-@pytest.mark.parametrize(("body", "kind"), UNSOUND.values(), ids=UNSOUND)
-async def test_an_answer_that_is_not_signed_for_us_just_now_is_no_answer(body: bytes, kind: str) -> None:
-    with pytest.raises(IntrospectionUnavailable):
-        await Server(content=body, headers={"content-type": kind}).introspector(SIGNED).ask(b"opaque")
 
 
 def test_what_an_introspection_holds_of_secrets_is_not_shown() -> None:
