@@ -43,6 +43,7 @@ import contextlib, signal, sys
 from pathlib import Path
 from service.development.local_servers import start_postgres, start_redis
 state = Path(sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests run in the background inherit it ignored
 with contextlib.suppress(KeyboardInterrupt), start_postgres(state, preferred_port=0, durable=False) as postgres:
     with start_redis(state, preferred_port=0) as redis:
         print(postgres.pid, redis.pid, flush=True)
@@ -59,8 +60,10 @@ def owner_process(state: Path, *prefix: str) -> Iterator[tuple[subprocess.Popen[
     command = [*prefix, sys.executable, "-c", OWNER, str(state)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process, [int(pid) for pid in process.stdout.readline().split()]
-        process.kill()
+        try:
+            yield process, [int(pid) for pid in process.stdout.readline().split()]
+        finally:
+            process.kill()
 
 
 async def values(server: LocalPostgres) -> list[int]:
