@@ -301,7 +301,5 @@ def test_a_nonce_changed_in_any_position_is_not_ours() -> None:
             assert changed == nonce or nonces.remaining(changed) is None
 
 
-def test_every_sentence_fits_a_challenge_and_is_reached() -> None:
+def test_every_sentence_fits_a_challenge() -> None:
     assert all(one.isascii() and one.isprintable() and '"' not in one and "\\" not in one for one in SENTENCES.values())
-    reached = {cause for _, cause in (*HEADERS.values(), *CLAIMS.values())}
-    assert reached | {"headers", "replayed"} == set(SENTENCES)
