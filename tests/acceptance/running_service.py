@@ -95,8 +95,9 @@ class RunningService:
             death_signal=signal.SIGINT,
         )
         announced = wait_until(lambda: (self.state / FILE).exists() or up.poll() is not None, START_SECONDS)
-        assert announced, "nothing was announced in time"
-        assert up.poll() is None, f"it did not start: {output.read_text()[-2000:]}"
+        if not announced or up.poll() is not None:
+            self.kill()
+            raise AssertionError(f"it did not start: {output.read_text()[-2000:]}")
         self._addresses = Running(**json.loads((self.state / FILE).read_text(encoding="utf-8")))
 
     def stop(self) -> None:
@@ -104,8 +105,7 @@ class RunningService:
         if self._up is None:
             return
         mine = self.processes()
-        self._up.send_signal(signal.SIGINT)
-        code = self._up.wait(40)
+        code = self._interrupted(self._up)
         left = [one.line for one in mine if one.alive]
         assert not left, f"left behind: {left}"
         assert code == 0
@@ -116,10 +116,17 @@ class RunningService:
         """Ctrl-C, unless it has ended by itself for want of a part. It must leave nothing behind."""
         assert self._up is not None
         mine = self.processes()
-        self._up.send_signal(signal.SIGINT)
-        self._up.wait(40)
+        self._interrupted(self._up)
         assert wait_until(lambda: not any(one.alive for one in mine), 1), [one.line for one in mine if one.alive]
         self._up = None
+
+    def _interrupted(self, up: subprocess.Popen[bytes]) -> int:
+        up.send_signal(signal.SIGINT)
+        try:
+            return up.wait(40)
+        except BaseException:
+            self.kill()
+            raise
 
     def processes(self, mark: str = "") -> list[Process]:
         """Our processes whose command line holds the mark: `up` and all that descend from it."""
@@ -137,7 +144,9 @@ class RunningService:
         while more := {one.pid for one in every if one.parent in chosen} - chosen:
             chosen |= more
         self.kill_these([one for one in every if one.pid in chosen])
-        if not marks:
+        if not marks and self._up is not None:
+            # It may have ended by itself before, and was then not among them.
+            self._up.wait(15)
             self._up = None
 
     def kill_these(self, victims: list[Process]) -> None:

@@ -123,9 +123,14 @@ async def test_the_demo_starts_what_it_needs_stops_it_and_fails_when_the_service
 
     service = RunningService(state)
     service.start()
-    transcript = Disturbed("Mia is a manager", service.kill)
-    with pytest.raises(NotAsTold, match=r"Step 6, “Mia is a manager.*ConnectError"):
-        await play(service.addresses, state, transcript)
+    try:
+        transcript = Disturbed("Mia is a manager", service.kill)
+        with pytest.raises(NotAsTold, match=r"Step 6, “Mia is a manager.*ConnectError"):
+            await play(service.addresses, state, transcript)
+    finally:
+        # Whatever else went wrong, it must not outlive this test.
+        if service.started:
+            service.kill()
 
     failed = demo_of_a_dead_service(state)
     assert failed.returncode == 1

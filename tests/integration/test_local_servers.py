@@ -144,10 +144,12 @@ def orphan(tmp_path: Path) -> Iterator[int]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    assert wait_until(lambda: len(carrying(mark_of(home))) > 4, 20)
-    yield process.pid
-    process.kill()
-    process.wait()
+    try:
+        assert wait_until(lambda: len(carrying(mark_of(home))) > 4, 20)
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_first_start_that_was_interrupted_is_begun_anew(tmp_path: Path) -> None:
