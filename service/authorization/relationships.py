@@ -31,7 +31,7 @@ AMBIENT = f"""
     ARRAY(SELECT role FROM person_role
           WHERE person_id = $1 AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to)
         AS seen_roles,
-    {revocation.revoked(person=1, first=4)} AS seen_revoked
+    {revocation.revoked(person="$1::uuid", first=4)} AS seen_revoked
 """
 AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
 

@@ -13,6 +13,7 @@ from service.audit.record import Kind, Record
 from service.directory import people_store, store
 from service.directory.entities import Link, Person
 from service.identity.principal import PrincipalKind
+from service.identity.refusals import refusal
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from service.audit.log import Log
     from service.database import Database
+    from service.identity.principal import Principal
 
 
 class People:
@@ -29,15 +31,18 @@ class People:
         self._database = database
         self._log = log
 
-    async def person_for(self, issuer: str, subject: str, client: str) -> UUID:
-        """The person behind a token that was verified; `client` is the acting client's id.
+    async def person_for(self, principal: Principal) -> UUID:
+        """The person behind a token that was verified.
 
-        A new person has no name, team or role. Two first uses at once make one person. Raises TryLater.
+        A new person has no name, team or role. Two first uses at once make one person. Raises TryLater, and
+        InvalidToken for a revoked token: it is refused before its request is read, and makes nobody known. Every decision
+        asks again, with its other facts.
         """
-        link = Link(issuer, subject)
         async with self._database.connection() as connection:
-            known = await people_store.linked_person(connection, link)
-        return known or await self._make(link, client)
+            known, revoked = await people_store.asking_person(connection, principal)
+        if revoked:
+            raise refusal("revoked")
+        return known or await self._make(Link(principal.issuer, principal.subject), principal.client)
 
     async def _make(self, link: Link, client: str) -> UUID:
         async with self._database.transaction() as connection:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from service.directory.entities import Person
 from service.directory.store import KIND, MANAGE
 from service.errors import Conflict, NotFound
+from service.identity import revocation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from service.authorization.permit import Permit
     from service.database import Connection
     from service.directory.entities import Link
+    from service.identity.principal import Principal
 
 
 async def linked_person(connection: Connection, link: Link) -> UUID | None:
@@ -24,6 +26,18 @@ async def linked_person(connection: Connection, link: Link) -> UUID | None:
         "SELECT person_id FROM person_link WHERE issuer = $1 AND subject = $2", link.issuer, link.subject
     )
     return found
+
+
+async def asking_person(connection: Connection, principal: Principal) -> tuple[UUID | None, bool]:
+    """The person for whom this token speaks, and whether it was revoked."""
+    # One link by its primary key, if there is one, and what the deny list says of the token.
+    row = await connection.fetchrow(
+        f"SELECT link.person_id, {revocation.revoked(person='link.person_id', first=1)} AS revoked"
+        " FROM (SELECT) AS one LEFT JOIN person_link AS link ON link.issuer = $1 AND link.subject = $3",
+        *revocation.parameters(principal),
+    )
+    # One row always; anything but a clear no is a yes.
+    return (row["person_id"], row["revoked"] is not False) if row else (None, True)
 
 
 async def insert_person(connection: Connection, person: Person, links: Sequence[Link]) -> None:

@@ -1,7 +1,8 @@
 """Revocation: what of a token the deny list is asked about, and the SQL that asks it. Pure: owns no state.
 
 The list lives in Postgres (`token_revocation` writes it) and is read in the same statement as the facts of each
-decision, so an entry works at once on every replica, whatever Redis does. Neither tokens nor hashes of them are kept:
+decision, so an entry works at once on every replica, whatever Redis does; a person's token already with the statement
+that finds the person, so that a revoked one makes nobody known. Neither tokens nor hashes of them are kept:
 one token has several spellings, but only one (iss, jti) (RFC 7519 section 4.1.7).
 """
 
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
     Parameters = tuple[str, str | None, str, str, datetime]
 
 
-def revoked(person: int, first: int) -> str:
-    """The condition that the deny list names this token. `person` is the number of the parameter with the person's id,
-    `first` that of the first of `parameters`."""
+def revoked(person: str, first: int) -> str:
+    """The condition that the deny list names this token. `person` is the SQL of the person's id, NULL for nobody;
+    `first` is the number of the first of `parameters`."""
     issuer, token, subject, client, issued = (f"${place}" for place in range(first, first + 5))
     return f"""
         EXISTS (SELECT FROM revocation AS denied
                 WHERE (denied.value, denied.what) IN (({token}::text, 'token'), ({subject}::text, 'subject'),
-                                                      ({client}::text, 'client'), (${person}::uuid::text, 'person'))
+                                                      ({client}::text, 'client'), ({person}::text, 'person'))
                   AND (denied.issuer IS NULL OR denied.issuer = {issuer}::text)
                   AND denied.issued_before > {issued}::timestamptz)
     """

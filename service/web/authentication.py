@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
 
     from service.identity.mtls import ClientCertificates
+    from service.identity.principal import Principal
     from service.identity.tokens import Tokens
 
 # Routes that answer without a decision (design, promise 1): health, well-known metadata, the OpenAPI document and page.
@@ -36,7 +37,7 @@ _METADATA: Final = "/.well-known/oauth-protected-resource/"
 
 
 class Authentication(ASGIMiddleware):
-    """`tokens` verifies; `person_for` gives the person behind (issuer, subject, client), made on first valid use.
+    """`tokens` verifies; `person_for` gives the person behind a principal, made on first valid use.
 
     `public_url`: the base that callers use, from configuration. `certificates`: takes the client certificate that a
     trusted proxy passed on; None when no proxy does.
@@ -47,7 +48,7 @@ class Authentication(ASGIMiddleware):
     def __init__(
         self,
         tokens: Tokens,
-        person_for: Callable[[str, str, str], Awaitable[UUID]],
+        person_for: Callable[[Principal], Awaitable[UUID]],
         *,
         public_url: str = "",
         certificates: ClientCertificates | None = None,
@@ -65,7 +66,7 @@ class Authentication(ASGIMiddleware):
                 raise MalformedCredentials("Send the token in the Authorization header, never in the URL")
             principal = await self._tokens.verify(self._presented(scope))
             if principal.kind is PrincipalKind.USER:
-                person = await self._person_for(principal.issuer, principal.subject, principal.client)
+                person = await self._person_for(principal)
                 principal = replace(principal, person=person)
             state: dict[str, Any] = scope["state"]
             state["ask"] = Ask(principal, state["request_id"], str(scope.get("method", "")), template)

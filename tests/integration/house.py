@@ -103,6 +103,12 @@ def principal(
     return Principal(kind, "https://issuer.example", "subject", client, scopes, roles, None, 0, 1, person=person)
 
 
+def speaking(issuer: str, subject: str, client: str = "hours-app") -> Principal:
+    """Somebody of whom nothing is known but the token."""
+    nothing: frozenset[str] = frozenset()
+    return Principal(PrincipalKind.USER, issuer, subject, client, nothing, nothing, None, 0, 1)
+
+
 def at(version: int) -> Callable[[int | None], None]:
     """If-Match with this version."""
 
@@ -131,7 +137,7 @@ async def peopled(house: House) -> House:
     """The organisation, put in through the directory's own use cases."""
     people = People(house.requests, house.log)
     for name in NAMES:
-        house.people[name] = await people.person_for("https://issuer.example", name, "hours-app")
+        house.people[name] = await people.person_for(speaking("https://issuer.example", name))
     asks = house.administrator()
     for name, parent in (("division", None), ("east", "division"), ("west", "division")):
         team = await house.directory.add_team(asks, name, house.teams[parent] if parent else None)

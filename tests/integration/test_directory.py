@@ -12,6 +12,7 @@ import pytest
 from service.directory.entities import Link, Part, Validity
 from service.directory.people import People
 from service.errors import Conflict, Forbidden, InvalidField, NotFound
+from tests.integration.house import speaking
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -32,7 +33,7 @@ async def revision(house: House) -> int:
 async def test_first_uses_at_once_make_one_person_and_one_record(house: House) -> None:
     people = People(house.requests, house.log)
     records, before = await house.count("audit_record"), await revision(house)
-    found = await asyncio.gather(*(people.person_for(ISSUER, "newcomer", "hours-app") for _ in range(8)))
+    found = await asyncio.gather(*(people.person_for(speaking(ISSUER, "newcomer")) for _ in range(8)))
     assert len(set(found)) == 1
     assert await house.count(f"person_link WHERE person_id = '{found[0]}'") == 1
     assert await house.count("person") == len(house.people) + 1
@@ -43,8 +44,8 @@ async def test_first_uses_at_once_make_one_person_and_one_record(house: House) -
 
 async def test_the_same_subject_of_another_issuer_is_somebody_else(house: House) -> None:
     people = People(house.requests, house.log)
-    assert await people.person_for("https://other.example", "ana", "hours-app") != house.people["ana"]
-    assert await people.person_for(ISSUER, "ana", "another-app") == house.people["ana"]
+    assert await people.person_for(speaking("https://other.example", "ana")) != house.people["ana"]
+    assert await people.person_for(speaking(ISSUER, "ana", "another-app")) == house.people["ana"]
 
 
 async def test_somebody_made_beforehand_is_found_by_their_token(house: House) -> None:
@@ -52,7 +53,7 @@ async def test_somebody_made_beforehand_is_found_by_their_token(house: House) ->
     links = [Link(ISSUER, "eve"), Link("https://other.example", "e-1")]
     eve = (await house.directory.add_person(asks, "Eve Adler", "eve@example.org", links)).value
     people = People(house.requests, house.log)
-    assert {await people.person_for(one.issuer, one.subject, "hours-app") for one in links} == {eve.id}
+    assert {await people.person_for(speaking(one.issuer, one.subject)) for one in links} == {eve.id}
     with pytest.raises(Conflict) as refused:
         await house.directory.add_person(asks, "Eve Again", None, [links[1]])
     assert refused.value.extra == {"person": str(eve.id)}
@@ -186,7 +187,7 @@ async def test_a_second_account_speaks_for_the_same_person_once_it_is_linked(hou
     """The law against approving one's own hours knows people, not accounts: a linked account changes nothing."""
     await house.directory.link_person(house.administrator(), house.people["ana"], [Link("https://other.example", "a2")])
     people = People(house.requests, house.log)
-    assert await people.person_for("https://other.example", "a2", "hours-app") == house.people["ana"]
+    assert await people.person_for(speaking("https://other.example", "a2")) == house.people["ana"]
 
 
 async def test_tokens_that_speak_for_somebody_already_are_not_linked_to_another(house: House) -> None:

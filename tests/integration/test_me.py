@@ -9,6 +9,7 @@ import pytest
 from service.directory.entities import Part
 from service.directory.people import People
 from tests.integration.api import InProcess, api, key_server
+from tests.integration.house import speaking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -36,7 +37,7 @@ def issuer() -> Iterator[str]:
 @pytest.fixture
 async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
     people = People(house.requests, house.log)
-    lead = await people.person_for(issuer, "auth0|lea", "hours-app")
+    lead = await people.person_for(speaking(issuer, "auth0|lea"))
     for team in ("east", "west"):
         await house.directory.add_membership(house.administrator(), lead, house.teams[team], Part.LEAD)
     async with api(house, issuer) as started:

@@ -13,6 +13,7 @@ from service.authorization import policy_check, policy_versions
 from service.directory.entities import Part
 from service.directory.people import People
 from tests.integration.api import InProcess, api, key_server
+from tests.integration.house import speaking
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def issuer() -> Iterator[str]:
 async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
     """Mia leads ana's team; both sign in at the issuer."""
     people = People(house.requests, house.log)
-    manager = await people.person_for(issuer, "auth0|lea", "hours-app")
+    manager = await people.person_for(speaking(issuer, "auth0|lea"))
     await house.directory.add_membership(house.administrator(), manager, house.teams["east"], Part.LEAD)
     async with api(house, issuer, step_up_acr=ACR) as started:
         yield started

@@ -1,0 +1,75 @@
+"""A person's revoked token is refused before its request is read, counts as a failure, and makes nobody known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.authorization.token_revocation import Revocations, Wanted, What
+from tests.integration.api import InProcess, api, key_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    async with api(house, issuer, address_rate=100, failed_authentication_weight=5) as started:
+        yield started
+
+
+async def revoke(house: House, what: What, value: str, issuer: str | None) -> None:
+    adam = house.ask("adam", scopes=frozenset({"manage:tokens"}), roles=frozenset({"role:administrator"}))
+    await Revocations(house.enforcement, 86_430).revoke(adam, Wanted(what, value, issuer))
+
+
+async def traces(house: House) -> list[int]:
+    return [await house.count(table) for table in ("person", "person_link", "audit_record")]
+
+
+async def test_a_revoked_subject_whom_nobody_knows_yet_stays_unknown(house: House, running: InProcess) -> None:
+    await revoke(house, What.SUBJECT, "auth0|eve", running.issuer)
+    before = await traces(house)
+    answer = await running.send("GET", "/v1/me", running.token(sub="auth0|eve"))
+    assert answer.status_code == 401
+    assert answer.json()["detail"] == "The access token was revoked"
+    assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+    assert await traces(house) == before
+
+
+@pytest.mark.parametrize("what", [What.TOKEN, What.SUBJECT, What.CLIENT, What.PERSON])
+async def test_a_persons_revoked_token_is_refused_before_its_body_is_read(
+    house: House, running: InProcess, what: What
+) -> None:
+    token = running.token()
+    wrong = await running.send("POST", "/v1/timesheets", token, body={"nonsense": 1})
+    assert wrong.status_code == 422
+    person = str(await house.owner.fetchval("SELECT person_id FROM person_link WHERE subject = 'auth0|ana'"))
+    value = {What.TOKEN: "token-1", What.SUBJECT: "auth0|ana", What.CLIENT: "hours-app", What.PERSON: person}[what]
+    await revoke(house, what, value, None if what is What.PERSON else running.issuer)
+    before = await traces(house)
+    for left in (95, 90):
+        refused = await running.send("POST", "/v1/timesheets", token, body={"nonsense": 1})
+        assert refused.status_code == 401
+        assert refused.headers["RateLimit"].startswith(f'"address";r={left};')
+    assert await traces(house) == before
+    assert (await running.send("GET", "/v1/me", running.token(sub="auth0|ben", client_id="a", jti="2"))).is_success
+
+
+async def test_a_revoked_token_of_a_client_is_refused_with_the_decision(house: House, running: InProcess) -> None:
+    token = running.token(sub="payroll-import", client_id="payroll-import")
+    await revoke(house, What.CLIENT, "payroll-import", running.issuer)
+    before = await traces(house)
+    assert (await running.send("POST", "/v1/timesheets", token, body={"nonsense": 1})).status_code == 422
+    assert (await running.send("GET", "/v1/timesheets", token)).status_code == 401
+    assert await traces(house) == before
