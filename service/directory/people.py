@@ -35,8 +35,8 @@ class People:
         """The person behind a token that was verified.
 
         A new person has no name, team or role. Two first uses at once make one person. Raises TryLater, and
-        InvalidToken for a revoked token: it is refused before its request is read, and makes nobody known. Every decision
-        asks again, with its other facts.
+        InvalidToken for a revoked token: it is refused before its request is read, and makes nobody known. Every
+        decision asks again, with its other facts.
         """
         async with self._database.connection() as connection:
             known, revoked = await people_store.asking_person(connection, principal)
