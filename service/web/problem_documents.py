@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROBLEM_JSON: Final = "application/problem+json"
+# The names of RFC 9110: Python knows them under older ones until 3.13.
+PHRASES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 TYPE_PREFIX: Final = "urn:timewarden:problem:"
 UNDECIDED: Final = frozenset({400, 401, 413, 415, 429, 431})
 TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
@@ -104,7 +106,9 @@ def problem_responses() -> dict[str, OpenAPIResponse]:
 
 def sentence_of(status: int) -> str:
     """What a status means here, in the words of its problem types."""
-    return f"{HTTPStatus(status).phrase}: " + "; ".join(f"`{kind.slug}`" for kind in TYPES[status])
+    return f"{PHRASES.get(status) or HTTPStatus(status).phrase}: " + "; ".join(
+        f"`{kind.slug}`" for kind in TYPES[status]
+    )
 
 
 def _response(status: int) -> OpenAPIResponse:

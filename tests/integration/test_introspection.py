@@ -27,7 +27,7 @@ from tests.token_forge import ABSENT, ISSUER, NOW, bearer, good_jwks, good_token
 from tests.unit.test_opaque_tokens import REFUSED, SECRET, active
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 PATH = "/introspect"
 JSON = "Content-Type: application/json"
@@ -153,24 +153,27 @@ async def test_a_signed_answer_is_verified_even_where_a_plain_one_would_do() -> 
     assert await failure(ok(answer_jwt(rsa_key("attacker")), f"Content-Type: {TYPE}"), rules) == "answer-signature"
 
 
-UNSOUND: dict[str, tuple[bytes, str, str]] = {
-    "plain JSON": (b'{"active":true}', "application/json", "answer-not-signed"),
-    "signed by another key": (answer_jwt(rsa_key("attacker")), TYPE, "answer-signature"),
-    "of another type": (answer_jwt(typ="JWT"), TYPE, "answer-of-another-type"),
-    "an access token": (good_token(), TYPE, "answer-of-another-type"),
-    "for another client": (answer_jwt(aud="them"), TYPE, "answer-for-another-client"),
-    "for nobody": (answer_jwt(aud=ABSENT), TYPE, "answer-for-another-client"),
-    "of another issuer": (answer_jwt(iss="https://other.example/"), TYPE, "answer-of-another-issuer"),
-    "old": (answer_jwt(iat=NOW - 3600), TYPE, "answer-of-another-time"),
-    "of no time": (answer_jwt(iat=ABSENT), TYPE, "answer-of-another-time"),
-    "without content": (answer_jwt(token_introspection=ABSENT), TYPE, "answer-without-content"),
-    "no JWT": (b"x", TYPE, "answer-format"),
+# Answers are made when they are asked for: in a long run they would grow old.
+UNSOUND: dict[str, tuple[Callable[[], bytes], str, str]] = {
+    "plain JSON": (lambda: b'{"active":true}', "application/json", "answer-not-signed"),
+    "signed by another key": (lambda: answer_jwt(rsa_key("attacker")), TYPE, "answer-signature"),
+    "of another type": (lambda: answer_jwt(typ="JWT"), TYPE, "answer-of-another-type"),
+    "an access token": (good_token, TYPE, "answer-of-another-type"),
+    "for another client": (lambda: answer_jwt(aud="them"), TYPE, "answer-for-another-client"),
+    "for nobody": (lambda: answer_jwt(aud=ABSENT), TYPE, "answer-for-another-client"),
+    "of another issuer": (lambda: answer_jwt(iss="https://other.example/"), TYPE, "answer-of-another-issuer"),
+    "old": (lambda: answer_jwt(iat=NOW - 3600), TYPE, "answer-of-another-time"),
+    "of no time": (lambda: answer_jwt(iat=ABSENT), TYPE, "answer-of-another-time"),
+    "without content": (lambda: answer_jwt(token_introspection=ABSENT), TYPE, "answer-without-content"),
+    "no JWT": (lambda: b"x", TYPE, "answer-format"),
 }
 
 
 @pytest.mark.parametrize(("body", "kind", "why"), UNSOUND.values(), ids=UNSOUND)
-async def test_an_answer_that_is_not_signed_for_us_just_now_is_no_answer(body: bytes, kind: str, why: str) -> None:
-    assert await failure(ok(body, f"Content-Type: {kind}"), SIGNED) == why
+async def test_an_answer_that_is_not_signed_for_us_just_now_is_no_answer(
+    body: Callable[[], bytes], kind: str, why: str
+) -> None:
+    assert await failure(ok(body(), f"Content-Type: {kind}"), SIGNED) == why
 
 
 @asynccontextmanager

@@ -83,7 +83,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no audience": ({"aud": ABSENT}, "audience"),
     "no expiry": ({"exp": ABSENT}, "expiry"),
     "expired, though active": ({"exp": NOW - 1}, "expired"),
-    "not valid yet": ({"nbf": NOW + 300}, "not-yet"),
+    "not valid yet": ({"nbf": NOW + 1800}, "not-yet"),
     "a refresh token": ({"token_type": "refresh_token"}, "type"),
     "a refresh token by its use": ({"token_use": "refresh_token"}, "other-use"),
     "a type that is no string": ({"token_type": ["Bearer"]}, "type"),
