@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from service.errors import Misconfigured
 from service.identity.credentials import credentials
@@ -36,12 +36,6 @@ if TYPE_CHECKING:
     from service.identity.principal import Principal
 
 
-class RevocationCheck(Protocol):
-    """Asked at every use of a token, remembered or not. Raises InvalidToken for a revoked one."""
-
-    async def __call__(self, principal: Principal, /) -> None: ...
-
-
 class Tokens:
     """The verifier. `clock` gives Unix seconds; `remembered` bounds the tokens kept; `source` says where keys are had
     and `introspector` how an issuer is asked about opaque tokens.
@@ -59,7 +53,6 @@ class Tokens:
         timing: KeyTiming | None = None,
         clock: Callable[[], float] = time.time,
         remembered: int = 10_000,
-        revocation: RevocationCheck | None = None,
         sender: SenderCheck = unbound_tokens_alone,
     ) -> None:
         known = _apart(issuers)
@@ -72,7 +65,6 @@ class Tokens:
         )
         self._clock = clock
         self._verified = VerifiedTokens(remembered)
-        self._revocation = revocation
         self._sender = sender
 
     async def start(self) -> None:
@@ -101,8 +93,6 @@ class Tokens:
             verified = await self.judge(token)
             self._verified.put(digest, verified)
         await self._sender(scheme, token, verified.cnf, presented)
-        if self._revocation is not None:
-            await self._revocation(verified.principal)
         return verified.principal
 
     async def judge(self, token: bytes, step: Step = unwatched) -> VerifiedToken:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -34,9 +34,6 @@ from tests.token_forge import (
     signed,
     verifier,
 )
-
-if TYPE_CHECKING:
-    from service.identity.principal import Principal
 
 
 async def refused(token: bytes, tokens: Tokens | None = None) -> str:
@@ -436,20 +433,6 @@ async def test_at_most_so_many_tokens_are_remembered() -> None:
         await tokens.verify(bearer(token))
     assert await tokens.verify(bearer(one)) is not first
     assert len(tokens._verified) == 2
-
-
-async def test_a_remembered_token_is_asked_about_revocation_at_every_use() -> None:
-    revoked: set[str | None] = set()
-
-    async def check(principal: Principal, /) -> None:
-        if principal.token_id in revoked:
-            raise InvalidToken(cause="revoked")
-
-    tokens = verifier(revocation=check)
-    await tokens.verify(bearer(good_token()))
-    revoked.add("token-1")
-    with pytest.raises(InvalidToken):
-        await tokens.verify(bearer(good_token()))
 
 
 async def test_nothing_of_a_refused_token_stands_in_the_error() -> None:
