@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from service.authorization.question import Rule, Vocabulary
 
 MOST_REMEMBERED = 65_536
+# Versions are built in threads, and before Python 3.11.8 and 3.12.2 two that parse at once may fail (gh-106905).
+_PARSING = threading.Lock()
 _log = structlog.get_logger(__name__)
 _ERROR = Verdict(allowed=False, reason=Reason.POLICY_ERROR)
 _NO_RULE = Verdict(allowed=False, reason=Reason.NO_RULE)
@@ -241,7 +243,8 @@ class _Enforcer(casbin.Enforcer):  # type: ignore[misc]  # casbin has no types
 
     def _get_expression(self, expr: str, functions: Any = None) -> Any:
         if self.parsed is None:
-            self.parsed = super()._get_expression(expr, functions)
+            with _PARSING:
+                self.parsed = super()._get_expression(expr, functions)
         return self.parsed
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 KIND = "token"
 LONGEST_VALUE = 255
+EARLIEST = datetime(1970, 1, 2)  # noqa: DTZ001 — compared with a time of any offset
 # An issuer's clock may be ahead of ours by so much; later than that nobody may be shut out.
 CLOCK_SKEW = timedelta(seconds=60)
 
@@ -170,6 +171,9 @@ def _check(wanted: Wanted) -> None:
         return
     if wanted.what is What.TOKEN:
         raise InvalidField(FieldError("issued_before", "does not go with a single token"))
+    if wanted.issued_before.replace(tzinfo=None) < EARLIEST:
+        # At the calendar's ends a change of offset has no result.
+        raise InvalidField(FieldError("issued_before", "must be later than 1970"))
     if wanted.issued_before > datetime.now(UTC) + CLOCK_SKEW:
         raise InvalidField(FieldError("issued_before", "must not be in the future"))
 

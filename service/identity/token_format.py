@@ -38,8 +38,10 @@ def read_token(token: bytes) -> UnverifiedToken:
 
 
 def looks_like_a_jwt(token: bytes) -> bool:
-    """Whether the token has the three parts of a signed JWT, or the five of an encrypted one."""
-    return _SHAPE.fullmatch(token) is not None or _ENCRYPTED.fullmatch(token) is not None
+    """Whether the token has the three parts of a signed JWT or the five of an encrypted one, or is a damaged one: it
+    begins as a JSON object does in base64url, and has a dot. None of these is ever shown to an issuer."""
+    damaged = token[:2] in {b"ey", b"ew"} and b"." in token
+    return damaged or token.count(b".") in {2, 4} or _ENCRYPTED.fullmatch(token) is not None
 
 
 def _object(segment: bytes) -> dict[str, Any]:

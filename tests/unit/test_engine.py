@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 
-from service.authorization import engine
+from service.authorization import engine, policy_file
 from service.authorization.question import NO_STATE, Question, Reason, Verdict
 from tests import policy_forge
 
@@ -193,3 +194,11 @@ def test_a_fact_that_is_both_true_and_false_is_an_error() -> None:
     assert snapshot.decide(question).allowed
     both = replace(question, facts=frozenset({("mfa", True), ("mfa", False)}))
     assert snapshot.decide(both).reason is Reason.POLICY_ERROR
+
+
+def test_many_threads_build_versions_at_once() -> None:
+    """Parsing in two threads at once fails now and then on older Pythons (gh-106905): builds take turns at it."""
+    text = policy_file.parse(policy_forge.shipped())
+    with ThreadPoolExecutor(8) as threads:
+        built = list(threads.map(lambda number: engine.Snapshot.build(text, number), range(1, 97)))
+    assert [one.number for one in built] == list(range(1, 97))

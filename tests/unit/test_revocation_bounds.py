@@ -1,0 +1,16 @@
+"""A revocation's moment: what has no result when its offset is changed is a wrong field, not a fault of ours."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from service.authorization.token_revocation import Wanted, What, _check
+from service.errors import InvalidField
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00"])
+def test_a_moment_at_the_ends_of_the_calendar_is_named(moment: str) -> None:
+    with pytest.raises(InvalidField, match="issued_before"):
+        _check(Wanted(What.CLIENT, "hours-app", None, datetime.fromisoformat(moment)))
