@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import re
 import time
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
@@ -17,6 +16,7 @@ import structlog
 from cryptography.x509 import load_der_x509_certificate
 
 from service.errors import MalformedCredentials, Misconfigured
+from service.identity.trusted_proxies import TrustedProxies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,10 +37,7 @@ class ClientCertificates:
     def __init__(self, header: str, proxies: Sequence[str]) -> None:
         if _HEADER_NAME.fullmatch(header) is None or not proxies:
             raise Misconfigured("A header for client certificates needs a name and the addresses of trusted proxies")
-        try:
-            self._proxies = tuple(ip_network(one) for one in proxies)
-        except ValueError as error:
-            raise Misconfigured("A trusted proxy is no address and no network, for example 10.0.0.0/8") from error
+        self._proxies = TrustedProxies(proxies)
         self._header = header.lower().encode()
         self._ignored = 0
         self._told_at = -_SECONDS_BETWEEN_LINES
@@ -54,21 +51,12 @@ class ClientCertificates:
         given = [value.strip() for name, value in headers if name == self._header]
         if not given:
             return None
-        if not self._trusts(peer):
+        if peer not in self._proxies:
             self._ignore()
             return None
         if len(given) > 1:
             raise MalformedCredentials("There are two client certificates in this request", cause="certificate-twice")
         return _certificate(given[0]) if given[0] else None
-
-    def _trusts(self, peer: str | None) -> bool:
-        try:
-            address = ip_address(peer or "")
-        except ValueError:
-            return False
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._proxies)
 
     def _ignore(self) -> None:
         self._ignored += 1

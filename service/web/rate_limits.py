@@ -21,7 +21,8 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 
-from service.errors import MalformedCredentials, Misconfigured, NonceWanted, TooManyRequests, Unauthenticated
+from service.errors import MalformedCredentials, NonceWanted, TooManyRequests, Unauthenticated
+from service.identity.trusted_proxies import TrustedProxies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -158,31 +159,19 @@ class Addresses:
     """
 
     def __init__(self, proxies: Sequence[str]) -> None:
-        try:
-            self._proxies = [ip_network(one) for one in proxies]
-        except ValueError as error:
-            raise Misconfigured("A trusted proxy is an address or a network, such as 10.0.0.0/8") from error
+        self._proxies = TrustedProxies(proxies)
 
     def __call__(self, scope: Scope) -> str:
         """The peer; behind trusted proxies, the last address that none of them has. IPv6 by its /64, which one
         subscriber holds whole."""
         client = scope.get("client")
         found = client[0] if client else ""
-        if self._trusts(found):
+        if found in self._proxies:
             for one in reversed(_forwarded(scope)):
                 found = one
-                if not self._trusts(one):
+                if one not in self._proxies:
                     break
         return _network(found)
-
-    def _trusts(self, address: str) -> bool:
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            return False
-        if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
-            parsed = parsed.ipv4_mapped
-        return any(parsed in network for network in self._proxies)
 
 
 def _forwarded(scope: Scope) -> list[str]:

@@ -1,0 +1,31 @@
+"""The proxies whose headers are believed, by address or network. Pure: owns no state."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from service.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class TrustedProxies:
+    """`proxies`: addresses or networks, such as 10.0.0.0/8. Raises Misconfigured for what is neither."""
+
+    def __init__(self, proxies: Sequence[str]) -> None:
+        try:
+            self._networks = tuple(ip_network(one) for one in proxies)
+        except ValueError as error:
+            raise Misconfigured("A trusted proxy is an address or a network, such as 10.0.0.0/8") from error
+
+    def __contains__(self, address: str | None) -> bool:
+        """Whether this is a proxy's address; one that a dual-stack listener shows as IPv6 counts as what it is."""
+        try:
+            parsed = ip_address(address or "")
+        except ValueError:
+            return False
+        if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+            parsed = parsed.ipv4_mapped
+        return any(parsed in network for network in self._networks)
