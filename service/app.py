@@ -1,28 +1,20 @@
-"""The composition root: the only place where the parts meet. `create` makes the API, `keep` runs the keeper.
+"""The composition root of an API process: the only place where its parts meet. `create` makes it from the environment.
 
-Each API process owns its pools, key cache and policy snapshots; nothing is durable here. Every part gets plain values:
-settings are read in this module and by the command line alone.
+Nothing is durable here. Every part gets plain values: settings are read in this module, in `keeper` (the other
+composition root) and by the command line alone.
 """
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from litestar import Litestar
 from litestar.di import Provide
 
-from events.relay import Relay
-from events.stream import open_redis, stream_name
 from service import settings as configuration
-from service.audit.feed import Feed
-from service.audit.keeper_status import KeeperStatus, read_status
+from service.api_process import Api
 from service.audit.log import Log
-from service.audit.opening import check_rights
-from service.audit.sealing import Sealer
 from service.authorization import policy_check
 from service.authorization.enforcement import Enforcement
 from service.authorization.policy_administration import PolicyAdministration
@@ -32,7 +24,6 @@ from service.authorization.token_revocation import Revocations
 from service.database import Database, Turns
 from service.directory.actions import Directory
 from service.directory.people import People
-from service.errors import TimewardenError, TryLater
 from service.identity.issuer import Issuer
 from service.identity.issuers_file import read_issuers_file
 from service.identity.sender import senders_of
@@ -50,7 +41,7 @@ from service.web.directory import directory_routes
 from service.web.documentation import documentation_routes, openapi_config
 from service.web.documented_shapes import DocumentedShapes
 from service.web.dpop_nonces import offering
-from service.web.health import Part, Ready, health_routes
+from service.web.health import health_routes
 from service.web.me import me_route
 from service.web.paging import Cursors
 from service.web.policies import policy_routes
@@ -62,68 +53,7 @@ from service.web.timesheets import timesheet_routes
 from service.web.uploads import upload_routes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from service.identity.replay import Replay
     from service.settings import Settings
-
-# A part of the keeper that said nothing for this many seconds does not run.
-SILENT_AFTER = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Api:
-    """What one API process opens and closes. `health` is apart: readiness must not wait behind requests."""
-
-    requests: Database
-    decisions: Database
-    loader: Database
-    health: Database
-    policies: PolicyVersions
-    tokens: Tokens
-    counters: Counters
-    replay: Replay | None
-
-    @asynccontextmanager
-    async def running(self, _app: Litestar) -> AsyncIterator[None]:
-        """Open pools, refuse a role that could rewrite the log, load the policy and fetch keys; close it all after."""
-        databases = (self.requests, self.decisions, self.loader, self.health)
-        try:
-            for database in databases:
-                await database.open()
-            async with self.requests.connection() as connection:
-                await check_rights(connection)
-            await self.policies.start()
-            await self.tokens.start()
-            yield
-        finally:
-            await self.tokens.close()
-            await self.counters.close()
-            if self.replay is not None:
-                await self.replay.close()
-            for database in databases:
-                await database.close()
-
-    async def look(self) -> Ready:
-        """Readiness: database, policy and keys are needed; the keeper's parts are told of."""
-        parts: list[Part] = []
-        version: int | None = None
-        try:
-            version = self.policies.current().number
-            async with self.health.connection() as connection:
-                statuses = await read_status(connection)
-            parts.append(Part("database", ready=True, needed=True, detail="answers"))
-            for one in statuses:
-                alive = one.ready and one.age < SILENT_AFTER
-                detail = one.detail if one.age < SILENT_AFTER else f"silent for {one.age:.0f} s"
-                parts.append(Part(one.part, ready=alive, needed=False, detail=detail))
-        except TryLater as error:
-            parts.append(Part("database", ready=False, needed=True, detail=error.public))
-        for state in self.tokens.states():
-            detail = "has keys" if state.ready else "has no keys yet"
-            parts.append(Part(f"keys of {state.issuer}", ready=state.ready, needed=True, detail=detail))
-        ready = all(one.ready for one in parts if one.needed)
-        return Ready("ready" if ready else "not ready", version, parts)
 
 
 def create() -> RequestFrame:
@@ -234,32 +164,6 @@ def build(settings: Settings) -> RequestFrame:
         logging_config=None,
     )
     return RequestFrame(app, https=settings.public_url.startswith("https://"))
-
-
-async def keep(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the sealer and the relay until `stop`. Any number of keepers may run."""
-    settings.need("database_url", "redis_url")
-    database = Database(settings.database_url, size=4, timeout=settings.database_timeout, name="keeper")
-    await database.open()
-    redis = open_redis(settings.redis_url)
-    try:
-        feed = Feed(database)
-        epoch = (await feed.head()).epoch
-        relay = Relay(
-            redis,
-            stream_name(settings.event_stream, epoch),
-            settings.public_url or settings.audience or "urn:timewarden",
-            feed=feed.feed,
-            at=feed.at,
-            report=KeeperStatus(database, "relay").report,
-            log_errors=(TimewardenError,),
-        )
-        async with asyncio.TaskGroup() as group:
-            group.create_task(Sealer(database).run(stop, settings.seal_interval))
-            group.create_task(relay.run(stop, settings.seal_interval))
-    finally:
-        await redis.aclose()
-        await database.close()
 
 
 def issuers_of(settings: Settings) -> list[Issuer]:

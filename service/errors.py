@@ -32,11 +32,13 @@ One table maps the tree to HTTP: service/web/problems.py.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from service.places import Complaint, FieldError
 
 
 class TimewardenError(Exception):
@@ -69,14 +71,6 @@ class MalformedRequest(BadInput):
 
 class MalformedCredentials(MalformedRequest):
     """The Authorization header is not what RFC 6750 allows; same slug as its parent."""
-
-
-@dataclass(frozen=True, slots=True)
-class FieldError:
-    """One wrong field: `field` is a path such as `rows[3].minutes` or `query.cursor`; `message` says what is wanted."""
-
-    field: str
-    message: str
 
 
 class InvalidField(BadInput):
@@ -210,21 +204,6 @@ class WrongState(NotApplied):
 class Conflict(NotApplied):
     slug = "conflict"
     summary = "This contradicts what is already there"
-
-
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """One reason why a policy is refused: `file` as in policies/, `line` and `column` from 1, 0 for a whole file."""
-
-    file: str
-    line: int
-    column: int
-    message: str
-    suggestion: str | None = None
-
-    def __str__(self) -> str:
-        place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
-        return place + self.message + (f" ({self.suggestion})" if self.suggestion else "")
 
 
 class PolicyRejected(TimewardenError):

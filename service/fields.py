@@ -5,7 +5,8 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass, field
 
-from service.errors import FieldError, InvalidField
+from service.errors import InvalidField
+from service.places import FieldError
 
 UNWRITABLE = frozenset({"Cc", "Cs"})
 

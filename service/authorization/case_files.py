@@ -14,7 +14,7 @@ import yaml
 from service.authorization import policy_rows
 from service.authorization.question import ANYONE, NO_STATE, Reason
 from service.authorization.vocabulary_file import nearest
-from service.errors import Complaint
+from service.places import Complaint
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -20,7 +20,8 @@ from service.authorization.laws import law_words
 from service.authorization.matching import matches, words_for
 from service.authorization.policy_fence import fence, row
 from service.authorization.question import ANY, ANYONE, MOST_NAMED, NO_STATE, Effect, Question, Reason, Verdict
-from service.errors import Complaint, PolicyRejected
+from service.errors import PolicyRejected
+from service.places import Complaint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

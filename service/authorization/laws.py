@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from service.authorization.known_words import ACTED_FOR_OWNER, OWNER
 from service.authorization.question import ANY, ANYONE, NO_STATE, Effect, Question, Reason
-from service.errors import Complaint
+from service.places import Complaint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

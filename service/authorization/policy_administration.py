@@ -16,7 +16,8 @@ from service.audit.record import Kind, Record
 from service.authorization import policy_versions
 from service.authorization.changes import Answer, Change, Target
 from service.authorization.decision_point import Resource, access_request, decide
-from service.errors import Complaint, Conflict, NotFound, PolicyRejected, PolicyUnavailable, StaleExpectation
+from service.errors import Conflict, NotFound, PolicyRejected, PolicyUnavailable, StaleExpectation
+from service.places import Complaint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

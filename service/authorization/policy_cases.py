@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.authorization.question import ANY, ANYONE, Effect, Reason
-from service.errors import Complaint
+from service.places import Complaint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

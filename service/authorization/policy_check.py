@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from service.authorization import case_files, laws, policy_cases, policy_file
 from service.authorization.engine import Snapshot
-from service.errors import Complaint, PolicyRejected
+from service.errors import PolicyRejected
+from service.places import Complaint
 
 if TYPE_CHECKING:
     from service.authorization.policy_file import PolicyText

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from service.authorization import policy_model
 from service.authorization.matching import fact_word, state_words
 from service.authorization.question import Effect
-from service.errors import Complaint
+from service.places import Complaint
 
 if TYPE_CHECKING:
     from service.authorization.policy_file import Policy

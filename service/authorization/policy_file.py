@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from service.authorization import policy_model, policy_rows, vocabulary_file
-from service.errors import Complaint, PolicyRejected
+from service.errors import PolicyRejected
+from service.places import Complaint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

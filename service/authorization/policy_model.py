@@ -6,7 +6,7 @@ ignores. So the model is not data that can be edited into another one; the file 
 
 from __future__ import annotations
 
-from service.errors import Complaint
+from service.places import Complaint
 
 FILE = "model.conf"
 REQUEST = ("sub", "act", "obj", "scopes", "facts")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from service.authorization.question import ANY, ANYONE, Condition, Effect, Rule
 from service.authorization.vocabulary_file import nearest
-from service.errors import Complaint
+from service.places import Complaint
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -16,7 +16,8 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.changes import Target
 from service.authorization.decision_point import Resource
-from service.errors import DatabaseUnavailable, FieldError, InvalidField
+from service.errors import DatabaseUnavailable, InvalidField
+from service.places import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

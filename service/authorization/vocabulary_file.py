@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from service.authorization import known_words
 from service.authorization.question import Vocabulary
-from service.errors import Complaint
+from service.places import Complaint
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -7,7 +7,7 @@ import signal
 
 import rich_click as click
 
-from service import app
+from service import keeper
 from service import settings as configuration
 from service.log_lines import configure_log_lines
 
@@ -25,4 +25,4 @@ async def _until_told() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await app.keep(settings, stop)
+    await keeper.keep(settings, stop)

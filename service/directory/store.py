@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from service.directory.entities import GivenRole, ImporterGrant, Membership, Part, Person, Team, Validity
-from service.errors import Conflict, FieldError, InvalidField, NotFound
+from service.errors import Conflict, InvalidField, NotFound
+from service.places import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

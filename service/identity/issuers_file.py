@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from service.errors import Complaint, Misconfigured
+from service.errors import Misconfigured
 from service.identity.issuer import Introspection, Issuer
 from service.identity.profiles import PROFILES
+from service.places import Complaint
 
 if TYPE_CHECKING:
     from pathlib import Path

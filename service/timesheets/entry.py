@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from service.errors import FieldError, InvalidField
+from service.errors import InvalidField
 from service.fields import Fields
+from service.places import FieldError
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 from litestar import Request
 
-from service.errors import FieldError, InvalidField, MalformedRequest
+from service.errors import InvalidField, MalformedRequest
+from service.places import FieldError
 
 # How msgspec ends a complaint: where in the document it stands.
 _PLACE: Final = re.compile(r"^(?P<what>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)

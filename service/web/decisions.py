@@ -12,7 +12,8 @@ from litestar.params import FromPath, Parameter
 from service.audit import search
 from service.audit.record import Kind
 from service.audit.search import Filters, Logged
-from service.errors import FieldError, InvalidField, NotFound
+from service.errors import InvalidField, NotFound
+from service.places import FieldError
 from service.web.answers import answered
 from service.web.operations import COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST

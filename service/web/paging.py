@@ -11,7 +11,8 @@ import hmac
 import json
 from typing import TYPE_CHECKING, Any
 
-from service.errors import FieldError, InvalidField
+from service.errors import InvalidField
+from service.places import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,8 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from service.authorization.decision_record import Ask
-from service.errors import FieldError, InvalidField
+from service.errors import InvalidField
+from service.places import FieldError
 
 # Who asks, as `authentication` found out: what a handler names `ask`.
 Asking = NamedDependency[SkipValidation[Ask]]

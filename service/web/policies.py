@@ -10,7 +10,8 @@ from litestar import Response, get, post
 from litestar.params import JSONBody, Parameter, PathParameter
 
 from service.authorization.policy_file import PolicyText
-from service.errors import FieldError, InvalidField
+from service.errors import InvalidField
+from service.places import FieldError
 from service.web.answers import answered
 from service.web.operations import BODY, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST

@@ -16,7 +16,8 @@ from litestar.middleware import ASGIMiddleware
 from litestar.params import ParameterKwarg
 from uuid_utils.compat import uuid7
 
-from service.errors import BodyTooLarge, FieldError, HeadersTooLarge, InvalidField, UnsupportedMediaType
+from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
+from service.places import FieldError
 
 if TYPE_CHECKING:
     from litestar import Litestar, Request

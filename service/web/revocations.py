@@ -11,7 +11,8 @@ from litestar import Response, get, post
 from litestar.params import JSONBody, Parameter
 
 from service.authorization.token_revocation import Wanted, What
-from service.errors import FieldError, InvalidField
+from service.errors import InvalidField
+from service.places import FieldError
 from service.web.answers import answered
 from service.web.operations import BODY, COMMON, operation
 from service.web.paging import DEFAULT_LIMIT, MOST

@@ -10,7 +10,8 @@ import msgspec
 from litestar import Request, Response, delete, get, post, put
 from litestar.params import FromPath, JSONBody, Parameter, PathParameter, QueryParameter
 
-from service.errors import FieldError, InvalidField
+from service.errors import InvalidField
+from service.places import FieldError
 from service.timesheets.entry import Entry, Hours
 from service.timesheets.store import Filters
 from service.timesheets.timesheet import State, Timesheet  # noqa: TC001 — Litestar reads handler signatures

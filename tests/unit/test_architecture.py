@@ -29,7 +29,13 @@ ALLOWED = {
     "pydantic": ["service/settings.py"],
     "pydantic_settings": ["service/settings.py"],
 }
-SETTINGS_READERS = ("service/app.py", "service/__main__.py", "service/commands/", "service/settings.py")
+SETTINGS_READERS = (
+    "service/app.py",
+    "service/keeper.py",
+    "service/__main__.py",
+    "service/commands/",
+    "service/settings.py",
+)
 # Modules whose job is storage, and those that put one statement together from what storage modules gave them.
 SQL_PLACES = (
     "service/audit/",

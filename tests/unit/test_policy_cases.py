@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from service.authorization import case_files, policy_cases, policy_check, policy_file
 from service.authorization.question import Reason
-from service.errors import Complaint, PolicyRejected
+from service.errors import PolicyRejected
 from tests import policy_forge
+
+if TYPE_CHECKING:
+    from service.places import Complaint
 
 VOCABULARY = policy_file.parse(policy_forge.shipped()).vocabulary
 SHIPPED = case_files.read(policy_forge.shipped().cases, VOCABULARY).cases

@@ -16,7 +16,7 @@ from tests import policy_forge
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.errors import Complaint
+    from service.places import Complaint
 
 GOOD = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"
 

@@ -1,0 +1,82 @@
+"""What one API process opens, asks for its readiness, and closes. Part of the composition root.
+
+It owns the process's pools, key cache and policy snapshots; nothing is durable here.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.audit.keeper_status import read_status
+from service.audit.opening import check_rights
+from service.errors import TryLater
+from service.web.health import Part, Ready
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from service.authorization.policy_versions import PolicyVersions
+    from service.database import Database
+    from service.identity.replay import Replay
+    from service.identity.tokens import Tokens
+    from service.web.rate_limits import Counters
+
+# A part of the keeper that said nothing for this many seconds does not run.
+SILENT_AFTER = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What one API process opens and closes. `health` is apart: readiness must not wait behind requests."""
+
+    requests: Database
+    decisions: Database
+    loader: Database
+    health: Database
+    policies: PolicyVersions
+    tokens: Tokens
+    counters: Counters
+    replay: Replay | None
+
+    @asynccontextmanager
+    async def running(self, _app: object) -> AsyncIterator[None]:
+        """Open pools, refuse a role that could rewrite the log, load the policy and fetch keys; close it all after."""
+        databases = (self.requests, self.decisions, self.loader, self.health)
+        try:
+            for database in databases:
+                await database.open()
+            async with self.requests.connection() as connection:
+                await check_rights(connection)
+            await self.policies.start()
+            await self.tokens.start()
+            yield
+        finally:
+            await self.tokens.close()
+            await self.counters.close()
+            if self.replay is not None:
+                await self.replay.close()
+            for database in databases:
+                await database.close()
+
+    async def look(self) -> Ready:
+        """Readiness: database, policy and keys are needed; the keeper's parts are told of."""
+        parts: list[Part] = []
+        version: int | None = None
+        try:
+            version = self.policies.current().number
+            async with self.health.connection() as connection:
+                statuses = await read_status(connection)
+            parts.append(Part("database", ready=True, needed=True, detail="answers"))
+            for one in statuses:
+                alive = one.ready and one.age < SILENT_AFTER
+                detail = one.detail if one.age < SILENT_AFTER else f"silent for {one.age:.0f} s"
+                parts.append(Part(one.part, ready=alive, needed=False, detail=detail))
+        except TryLater as error:
+            parts.append(Part("database", ready=False, needed=True, detail=error.public))
+        for state in self.tokens.states():
+            detail = "has keys" if state.ready else "has no keys yet"
+            parts.append(Part(f"keys of {state.issuer}", ready=state.ready, needed=True, detail=detail))
+        ready = all(one.ready for one in parts if one.needed)
+        return Ready("ready" if ready else "not ready", version, parts)

@@ -1,0 +1,46 @@
+"""The composition root of a keeper process: the sealer, and the relay of events. Any number may run; one leads.
+
+It owns its pool and its Redis connection; what is durable lies in Postgres.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from events.relay import Relay
+from events.stream import open_redis, stream_name
+from service.audit.feed import Feed
+from service.audit.keeper_status import KeeperStatus
+from service.audit.sealing import Sealer
+from service.database import Database
+from service.errors import TimewardenError
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+
+async def keep(settings: Settings, stop: asyncio.Event) -> None:
+    """Run the sealer and the relay until `stop`. Any number of keepers may run."""
+    settings.need("database_url", "redis_url")
+    database = Database(settings.database_url, size=4, timeout=settings.database_timeout, name="keeper")
+    await database.open()
+    redis = open_redis(settings.redis_url)
+    try:
+        feed = Feed(database)
+        epoch = (await feed.head()).epoch
+        relay = Relay(
+            redis,
+            stream_name(settings.event_stream, epoch),
+            settings.public_url or settings.audience or "urn:timewarden",
+            feed=feed.feed,
+            at=feed.at,
+            report=KeeperStatus(database, "relay").report,
+            log_errors=(TimewardenError,),
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Sealer(database).run(stop, settings.seal_interval))
+            group.create_task(relay.run(stop, settings.seal_interval))
+    finally:
+        await redis.aclose()
+        await database.close()

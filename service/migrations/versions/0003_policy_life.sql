@@ -1,0 +1,1 @@
+-- What a policy version went through, and which replicas live.

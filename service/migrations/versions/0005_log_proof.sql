@@ -1,0 +1,1 @@
+-- The tree, its checkpoints and keys.

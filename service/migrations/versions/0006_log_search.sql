@@ -1,0 +1,1 @@
+-- Questions to the log, legal holds, erasure and retention.
