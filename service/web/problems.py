@@ -21,6 +21,7 @@ from litestar.exceptions import (
 
 from service import errors
 from service.identity.challenges import challenge
+from service.places import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -173,7 +174,7 @@ def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> err
             name = str(one.get("key", "")) or "body"
             name = called.get(name, name)
             path = name if where in {"", "body"} else f"{where}.{name}"
-            found.append(errors.FieldError(path, _sentence(str(one.get("message", "is not valid")))))
+            found.append(FieldError(path, _sentence(str(one.get("message", "is not valid")))))
     if not found:
         return errors.MalformedRequest(_sentence(str(error.detail)))
     return errors.InvalidField(*found)

@@ -1,1 +1,2 @@
 -- Replays of recorded decisions.
+SELECT 1;

@@ -1,1 +1,2 @@
 -- The tree, its checkpoints and keys.
+SELECT 1;

@@ -1,1 +1,2 @@
 -- Questions to the log, legal holds, erasure and retention.
+SELECT 1;
