@@ -4,7 +4,7 @@
     ├── BadInput                               the caller can mend it
     │   ├── MalformedRequest                   400  the bytes or the headers are not what HTTP or JSON allow
     │   │   └── MalformedCredentials           400  the Authorization header itself, so a challenge goes with it
-    │   ├── InvalidField                       422  a field is wrong; names it
+    │   ├── InvalidField · QuestionTooWide     422  a field is wrong; names it · too many records to answer in time
     │   └── BodyTooLarge · HeadersTooLarge · UnsupportedMediaType   413 · 431 · 415
     ├── Unauthenticated                        401
     │   ├── MissingToken                       no credentials: a challenge without an error code
@@ -23,7 +23,9 @@
     ├── TooManyRequests                        429  beyond a rate limit; says when there is room again
     ├── TryLater                               503
     │   ├── LogUnavailable · DatabaseUnavailable · PolicyUnavailable
+    │   ├── NotSealed                          no signed checkpoint covers it so far
     │   └── KeysUnavailable · IntrospectionUnavailable · ReplayUnavailable   the token could not be judged
+    ├── LogDamaged                             the stored log contradicts itself or its anchor; the keeper stops at it
     └── Misconfigured                          the process refuses to start; never leaves over HTTP
 
 `slug` is stable and part of the API; `public` helps the caller; `cause` is for the log alone and never leaves.
@@ -83,6 +85,16 @@ class InvalidField(BadInput):
         sentence = public or "; ".join(f"{one.field}: {one.message}" for one in fields[:3]) or self.summary
         super().__init__(sentence, extra={"fields": [{"field": one.field, "message": one.message} for one in fields]})
         self.fields = fields
+
+
+class QuestionTooWide(BadInput):
+    """A question to the log that meets more records than can be read in time."""
+
+    slug = "question-too-wide"
+    summary = "This question meets too many records to be answered in time; narrow it, for example by since and until"
+
+    def __init__(self, *, cause: str | None = None) -> None:
+        super().__init__(cause=cause)
 
 
 class BodyTooLarge(BadInput):
@@ -270,6 +282,19 @@ class ReplayUnavailable(TryLater):
 class PolicyUnavailable(TryLater):
     slug = "policy-unavailable"
     summary = "The active policy version cannot be learned, so nothing was decided"
+
+
+class NotSealed(TryLater):
+    slug = "not-sealed"
+    summary = "No signed checkpoint covers this so far; ask again"
+
+
+class LogDamaged(TimewardenError):
+    """The stored log contradicts itself or a checkpoint that was signed: the keeper neither seals nor signs, and says
+    so in its status. Leaves over HTTP only when a reader meets it first."""
+
+    slug = "log-damaged"
+    summary = "The stored log is damaged"
 
 
 class Misconfigured(TimewardenError):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from service.database import Connection, Database
 
-Part: TypeAlias = Literal["sealer", "relay"]
+Part: TypeAlias = Literal["sealer", "signer", "relay"]
 
 EVERY = 3.0
 

@@ -1,8 +1,10 @@
-"""The sealer: gives every committed record its place, gapless from 0. Durable: audit_position and log_head.
+"""The sealer: gives every committed record its place, gapless from 0, and its leaf in the tree. Durable:
+audit_position, log_head and tile, in one transaction; signing comes after its commit (`signing`).
 
 Any number may run; the lock on log_head's one row makes one of them lead for a step. Positions follow `id`, which a
 writer draws after locking what it changes and holds to its commit, so two changes of one sheet are never inverted.
-`low_xid` only bounds the scan for unsealed rows; after a dump was restored into another cluster set it to 0.
+`low_xid` only bounds the scan for unsealed rows; after a dump was restored into another cluster set it to 0. A log that
+an older release sealed without a tree is caught up before anything else is sealed.
 """
 
 from __future__ import annotations
@@ -13,17 +15,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.audit.keeper_status import KeeperStatus
-from service.errors import TryLater
+from service.audit.tree import StoredTree, grow
+from service.errors import LogDamaged, TryLater
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import asyncpg
 
     from service.database import Connection, Database
 
 # Lead: wait for the one row. Whatever was sealed must be flushed, so asynchronous commit is not for this transaction;
 # and the plan must see the bound on xid, or a large table would be read from its beginning.
 LEAD = """
-    SELECT size, low_xid::text::bigint AS low_xid,
+    SELECT size, low_xid::text::bigint AS low_xid, tree_size, edge, root,
            set_config('plan_cache_mode', 'force_custom_plan', true),
            set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                WHEN 'off' THEN 'on' WHEN 'local' THEN 'on' ELSE current_setting('synchronous_commit') END, true)
@@ -69,20 +74,24 @@ class Sealer:
         self._batch = batch
         self._longest_pause = longest_pause
         self._status = KeeperStatus(database, "sealer")
+        self._doing = "sealing"
 
     async def seal(self, limit: int | None = None) -> int:
-        """One step: returns how many records got a position, which are durable then.
+        """One step: returns how many records got a position and a leaf, or, in a log without its whole tree, a leaf
+        alone; they are durable then.
 
         Raises DatabaseUnavailable, also when another sealer held the lead longer than the lock timeout; nothing has
-        happened then, or the step is whole.
+        happened then, or the step is whole. Raises LogDamaged when what is stored contradicts itself.
         """
         async with self._database.transaction() as connection:
             head = await connection.fetchrow(LEAD)
             if head is None:
                 return 0
+            if behind := head["size"] - head["tree_size"]:
+                return await self._catch_up(connection, head, min(behind, limit or self._batch))
             claim = await _claim(connection, head["low_xid"], limit or self._batch)
             if claim.ids:
-                await self._place(connection, head["size"], claim)
+                await self._place(connection, head, claim)
         return len(claim.ids)
 
     async def run(self, stop: asyncio.Event, interval: float = 0.1) -> None:
@@ -94,16 +103,33 @@ class Sealer:
             except TryLater as error:
                 pause = min(max(pause, interval) * 2, self._longest_pause)
                 await self._status.report(ready=False, detail=f"cannot seal: {error.cause}")
+            except LogDamaged as error:
+                pause = self._longest_pause
+                await self._status.report(ready=False, detail=error.public)
             else:
                 pause = interval if sealed < self._batch else 0.0
-                await self._status.report(ready=True, detail="sealing")
+                await self._status.report(ready=True, detail=self._doing)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
 
-    async def _place(self, connection: Connection, size: int, claim: _Claim) -> None:
-        """All that one step writes; the tree grows here too, from leaves read back from the stored rows."""
-        await connection.execute(PLACE, size, claim.ids)
-        await connection.execute(ADVANCE, size + len(claim.ids), claim.low_xid)
+    async def _place(self, connection: Connection, head: asyncpg.Record, claim: _Claim) -> None:
+        """All that one step writes."""
+        size = head["size"] + len(claim.ids)
+        await connection.execute(PLACE, head["size"], claim.ids)
+        await connection.execute(ADVANCE, size, claim.low_xid)
+        await grow(connection, _tree(head), size)
+        self._doing = "sealing"
+
+    async def _catch_up(self, connection: Connection, head: asyncpg.Record, count: int) -> int:
+        """Leaves for records that have positions already."""
+        size = head["tree_size"] + count
+        await grow(connection, _tree(head), size)
+        self._doing = f"growing the tree of older records: {size} of {head['size']}"
+        return count
+
+
+def _tree(head: asyncpg.Record) -> StoredTree:
+    return StoredTree(head["tree_size"], head["edge"], head["root"])
 
 
 async def _claim(connection: Connection, low_xid: int, limit: int) -> _Claim:
