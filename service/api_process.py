@@ -17,6 +17,7 @@ from service.web.health import Part, Ready
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from service.audit.log import Log
     from service.authorization.policy_versions import PolicyVersions
     from service.database import Database
     from service.identity.replay import Replay
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 # A part of the keeper that said nothing for this many seconds does not run.
 SILENT_AFTER = 15.0
+# For so many seconds a failed flush of the log makes a replica unready.
+FAILED_WITHIN = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Api:
     """What one API process opens and closes. `health` is apart: readiness must not wait behind requests."""
 
     requests: Database
-    decisions: Database
+    log: Log
     loader: Database
     health: Database
     policies: PolicyVersions
@@ -43,7 +46,7 @@ class Api:
     @asynccontextmanager
     async def running(self, _app: object) -> AsyncIterator[None]:
         """Open pools, refuse a role that could rewrite the log, load the policy and fetch keys; close it all after."""
-        databases = (self.requests, self.decisions, self.loader, self.health)
+        databases = (self.requests, self.loader, self.health)
         try:
             for database in databases:
                 await database.open()
@@ -57,11 +60,12 @@ class Api:
             await self.counters.close()
             if self.replay is not None:
                 await self.replay.close()
+            await self.log.close()
             for database in databases:
                 await database.close()
 
     async def look(self) -> Ready:
-        """Readiness: database, policy and keys are needed; the keeper's parts are told of."""
+        """Readiness: database, log, policy and keys are needed; the keeper's parts are told of."""
         parts: list[Part] = []
         version: int | None = None
         try:
@@ -75,8 +79,16 @@ class Api:
                 parts.append(Part(one.part, ready=alive, needed=False, detail=detail))
         except TryLater as error:
             parts.append(Part("database", ready=False, needed=True, detail=error.public))
+        parts.append(self._log())
         for state in self.tokens.states():
             detail = "has keys" if state.ready else "has no keys yet"
             parts.append(Part(f"keys of {state.issuer}", ready=state.ready, needed=True, detail=detail))
         ready = all(one.ready for one in parts if one.needed)
         return Ready("ready" if ready else "not ready", version, parts)
+
+    def _log(self) -> Part:
+        """The log is ready unless a flush failed moments ago: were it longer, no request would come to try it again."""
+        state = self.log.state()
+        if state.failing is not None and state.age < FAILED_WITHIN:
+            return Part("log", ready=False, needed=True, detail=f"could not be written {state.age:.0f} s ago")
+        return Part("log", ready=True, needed=True, detail=f"{state.waiting} records wait to be written")

@@ -89,9 +89,11 @@ def build(settings: Settings) -> RequestFrame:
     )
     loader = database("policy", 1)
     policies = PolicyVersions(loader, policy_check.build, timeout=settings.database_timeout)
+    requests = database("requests", settings.database_pool)
+    log = Log(requests, patience=settings.database_timeout, inbox=settings.log_inbox)
     api = Api(
-        requests=database("requests", settings.database_pool),
-        decisions=database("log", settings.log_pool),
+        requests=requests,
+        log=log,
         loader=loader,
         health=database("health", 1),
         policies=policies,
@@ -99,7 +101,6 @@ def build(settings: Settings) -> RequestFrame:
         counters=Counters(settings.redis_url),
         tokens=Tokens(issuers, sender=senders.check),
     )
-    log = Log(api.decisions)
     enforcement = Enforcement(
         api.requests,
         log,

@@ -1,14 +1,15 @@
 """Postgres, reached through bounded pools. Each process owns its pools; all that is durable is behind them.
 
-A pool never waits longer than its bound, and a database that does not answer is a TryLater, never a hang. Requests, the
-decision log and the policy loader have a Database each, so that no request waits for a connection while holding one.
+A pool never waits longer than its bound, and a database that does not answer is a TryLater, never a hang. The decision
+log has a connection beside the pool, the policy loader a Database of its own, so that no request waits for a connection
+while holding one.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import asyncpg
 
@@ -51,24 +52,13 @@ class Database:
         self._lock_timeout = lock_timeout
         self._name = name
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._reserved: list[asyncpg.Connection[asyncpg.Record]] = []
 
     async def open(self) -> None:
         """Connect. Raises Misconfigured for an unusable URL or credentials, DatabaseUnavailable when nobody answers."""
         try:
             self._pool = await asyncpg.create_pool(
-                self._url,
-                min_size=1,
-                max_size=self._size,
-                timeout=self._timeout,
-                command_timeout=self._timeout + 1,
-                max_inactive_connection_lifetime=300,
-                server_settings={
-                    "application_name": f"timewarden-{self._name}",
-                    "statement_timeout": str(int(self._timeout * 1000)),
-                    "lock_timeout": str(int(self._lock_timeout * 1000)),
-                    "idle_in_transaction_session_timeout": str(int(self._timeout * 4000)),
-                    "timezone": "UTC",
-                },
+                self._url, min_size=1, max_size=self._size, max_inactive_connection_lifetime=300, **self._options()
             )
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, ValueError) as error:
             raise Misconfigured(
@@ -78,10 +68,26 @@ class Database:
         except PASSING as error:
             raise DatabaseUnavailable(cause=f"open: {type(error).__name__}") from error
 
+    def _options(self) -> dict[str, Any]:
+        """What every connection is told, in the pool or beside it."""
+        return {
+            "timeout": self._timeout,
+            "command_timeout": self._timeout + 1,
+            "server_settings": {
+                "application_name": f"timewarden-{self._name}",
+                "statement_timeout": str(int(self._timeout * 1000)),
+                "lock_timeout": str(int(self._lock_timeout * 1000)),
+                "idle_in_transaction_session_timeout": str(int(self._timeout * 4000)),
+                "timezone": "UTC",
+            },
+        }
+
     async def close(self) -> None:
         """Give every connection back; those that do not come back within the bound are cut."""
         if self._pool is None:
             return
+        for connection in (*self._reserved,):
+            self.give_back(connection)
         try:
             await asyncio.wait_for(self._pool.close(), self._timeout)
         except TimeoutError:
@@ -98,6 +104,23 @@ class Database:
                 yield connection
         except PASSING as error:
             raise DatabaseUnavailable(cause=f"{self._name}: {type(error).__name__}") from error
+
+    async def reserve(self) -> asyncpg.Connection[asyncpg.Record]:
+        """A connection beside the pool for one owner, who keeps it until `give_back` or until this Database closes."""
+        if self._pool is None:
+            raise DatabaseUnavailable(cause="the pool is not open")
+        try:
+            connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(self._url, **self._options())
+        except PASSING as error:
+            raise DatabaseUnavailable(cause=f"{self._name}: {type(error).__name__}") from error
+        self._reserved.append(connection)
+        return connection
+
+    def give_back(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        """End a reserved connection, whatever it is doing."""
+        if connection in self._reserved:
+            self._reserved.remove(connection)
+        connection.terminate()
 
     @asynccontextmanager
     async def transaction(self, *, snapshot: bool = False) -> AsyncIterator[Connection]:

@@ -68,9 +68,9 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535, description="Port that the API listens on")] = 8080
     workers: Annotated[int, Field(ge=1, le=64, description="API processes")] = 1
     database_pool: Annotated[int, Field(ge=2, le=200, description="Connections for requests, per API process")] = 8
-    log_pool: Annotated[
-        int, Field(ge=1, le=50, description="Connections kept for the decision log, per API process")
-    ] = 2
+    log_inbox: Annotated[
+        int, Field(ge=64, le=100_000, description="Records that may wait for the log's next commit, per API process")
+    ] = 4096
     database_timeout: Annotated[float, Field(gt=0, le=60, description="Seconds that a statement may take")] = 5.0
     lock_timeout: Annotated[float, Field(gt=0, le=60, description="Seconds to wait for a lock")] = 3.0
     max_body_bytes: Annotated[int, Field(ge=1024, le=10_000_000, description="Largest request body")] = 262_144

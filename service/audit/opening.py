@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.audit.log import write
 from service.audit.record import Kind, Record
+from service.audit.writing import write
 from service.errors import Misconfigured
 
 if TYPE_CHECKING:

@@ -41,8 +41,10 @@ class EventStream:
 
     async def change(self, times: int = 1) -> list[UUID]:
         records = [change(uuid4()) for _ in range(times)]
+        log = Log(self.app)
         for record in records:
-            await Log(self.app).append([decision(), record])
+            await log.append([decision(), record])
+        await log.close()
         await Sealer(self.keeper).seal()
         return [one.uid for one in records]
 

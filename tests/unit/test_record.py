@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.audit.columns import columns
-from service.audit.log import COLUMNS
 from service.audit.record import Kind, Record, commitment, read_body
+from service.audit.writing import COLUMNS
 from service.errors import LogUnavailable
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)

@@ -1,0 +1,375 @@
+"""Group commit, and the table of what may go wrong with it: one test a row."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from service.audit import group_commit, writing
+from service.audit.log import Log
+from service.audit.record import Kind, Record
+from service.errors import LogUnavailable
+from tests.integration.log_database import LogDatabase, decision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from service.database import Database
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+
+# Rows in the order of their ids, each with the transaction that wrote it.
+WRITTEN = "SELECT uid, xid::text AS xid FROM audit_record WHERE kind <> 'system' ORDER BY id"
+
+
+class Watched:
+    """A log, and what stands in its table; `flusher` is the server's process behind its one connection."""
+
+    def __init__(
+        self, log_database: LogDatabase, database: Database, auditor: asyncpg.Connection[asyncpg.Record]
+    ) -> None:
+        self.log_database = log_database
+        self.auditor = auditor
+        self.database = database
+        self.log = Log(database)
+
+    async def written(self) -> list[UUID]:
+        return [row["uid"] for row in await self.auditor.fetch(WRITTEN)]
+
+    async def commits(self) -> list[int]:
+        """How many records each commit carried, in the order of the records."""
+        counted: dict[str, int] = {}
+        for row in await self.auditor.fetch(WRITTEN):
+            counted[row["xid"]] = counted.get(row["xid"], 0) + 1
+        return list(counted.values())
+
+    async def flusher(self) -> int:
+        pid: int = await self.connection.fetchval("SELECT pg_backend_pid()")
+        return pid
+
+    @property
+    def connection(self) -> asyncpg.Connection[asyncpg.Record]:
+        assert self.log._commits._connection is not None
+        return self.log._commits._connection
+
+    async def superuser(self) -> asyncpg.Connection[asyncpg.Record]:
+        connection = await asyncpg.connect(self.log_database.postgres.superuser_database_url(self.log_database.name))
+        self.log_database.stack.push_async_callback(connection.close)
+        return connection
+
+
+@pytest.fixture
+async def watched(log_database: LogDatabase) -> Watched:
+    found = Watched(log_database, await log_database.open("app"), await log_database.connect("auditor"))
+    log_database.stack.push_async_callback(found.log.close)
+    return found
+
+
+async def appended(log: Log, records: Sequence[Record]) -> list[str]:
+    """What each record's own append came to: `kept`, or the cause of its refusal."""
+
+    async def one(record: Record) -> str:
+        try:
+            await log.append([record])
+        except LogUnavailable as error:
+            return str(error.cause)
+        return "kept"
+
+    return list(await asyncio.gather(*(one(record) for record in records)))
+
+
+def bad() -> Record:
+    """A record that this service would never make and that Postgres refuses."""
+    made = decision()
+    return replace(made, columns={**made.columns, "outcome": "perhaps"})
+
+
+def unreadable() -> Record:
+    """A record that cannot even be sent."""
+    made = decision()
+    return replace(made, columns={**made.columns, "policy_version": "seven"})
+
+
+async def blocked(watched: Watched) -> asyncpg.transaction.Transaction:
+    """Nothing can be written into the log until this transaction ends."""
+    owner = await watched.log_database.connect("owner")
+    transaction = owner.transaction()
+    await transaction.start()
+    await owner.execute("LOCK TABLE audit_record IN SHARE MODE")
+    return transaction
+
+
+async def waiting(watched: Watched) -> None:
+    """Until the flush waits for that lock."""
+    for _ in range(500):
+        if await watched.auditor.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nothing waits")
+
+
+@pytest.mark.parametrize("count", [1, 2, writing.COPY_FROM - 1, writing.COPY_FROM, 200])
+async def test_appends_of_one_moment_share_one_commit_in_their_order(watched: Watched, count: int) -> None:
+    records = [decision(returned=[uuid4()], rules=["a", "b"]) for _ in range(count)]
+    assert await appended(watched.log, records) == ["kept"] * count
+    assert await watched.written() == [one.uid for one in records]
+    assert await watched.commits() == [count]
+
+
+async def test_a_copied_row_is_the_same_as_an_inserted_one(watched: Watched) -> None:
+    record = decision(
+        decision=uuid4(),
+        principal={"kind": "user", "person": uuid4(), "client": "web"},
+        resource={"kind": "timesheet", "id": str(uuid4()), "owner": uuid4()},
+        applied=True,
+        reason="allowed",
+        rules=["r-1"],
+        policy={"version": 7},
+        request={"id": str(uuid4())},
+        returned=[uuid4(), uuid4()],
+    )
+    await watched.log.append([record])
+    twins = [replace(record, uid=uuid4()) for _ in range(writing.COPY_FROM)]
+    await watched.log.append(twins)
+    columns = ", ".join(name for name in writing.RECORD if name != "uid")
+    rows = await watched.auditor.fetch(f"SELECT {columns}, leaf FROM audit_record WHERE kind <> 'system'")
+    assert len(rows) == 1 + len(twins)
+    assert {tuple(row.values()).__repr__() for row in rows} == {tuple(rows[0].values()).__repr__()}
+    assert dict(rows[0]) == {**record.columns, "kind": "decision", "body": record.body, "leaf": record.leaf}
+
+
+@pytest.mark.parametrize("column", ["id", "xid", "at"])
+async def test_copy_cannot_set_what_the_database_alone_sets(watched: Watched, column: str) -> None:
+    await watched.log.append([decision()])
+    with pytest.raises(asyncpg.PostgresError) as refused:
+        await watched.connection.copy_records_to_table(
+            "audit_record", records=[(uuid4(), "decision", b"{}", None)], columns=["uid", "kind", "body", column]
+        )
+    assert refused.value.sqlstate in {"42501", "428C9", "23502"}
+    assert len(await watched.written()) == 1
+
+
+async def test_records_that_come_during_a_flush_are_the_next_one(watched: Watched) -> None:
+    lock = await blocked(watched)
+    first = asyncio.create_task(watched.log.append([decision()]))
+    await waiting(watched)
+    rest = [asyncio.create_task(watched.log.append([decision(), decision()])) for _ in range(10)]
+    await asyncio.sleep(0)
+    assert watched.log.state().waiting == 20
+    await lock.rollback()
+    await asyncio.gather(first, *rest)
+    assert await watched.commits() == [1, 20]
+
+
+async def test_texts_are_committed_with_their_records(watched: Watched) -> None:
+    records = [
+        Record.make(Kind.DECISION, {"decided_at": "2026-03-02T09:30:00.000000Z"}, {"reason": f"why {number}"})
+        for number in range(20)
+    ]
+    assert await appended(watched.log, records) == ["kept"] * 20
+    assert await watched.commits() == [20]
+    kept = await watched.auditor.fetch("SELECT record_uid, value FROM audit_text")
+    assert {(row["record_uid"], row["value"]) for row in kept} == {(one.uid, one.texts[0].value) for one in records}
+
+
+@pytest.mark.parametrize("make", [bad, unreadable])
+async def test_a_bad_record_alone_is_refused_and_the_next_one_is_kept(
+    watched: Watched, make: Callable[[], Record]
+) -> None:
+    assert (await appended(watched.log, [make()]))[0].startswith("append: ")
+    assert await appended(watched.log, [decision()]) == ["kept"]
+    assert len(await watched.written()) == 1
+    assert watched.log.state().failing is None
+
+
+@pytest.mark.parametrize("make", [bad, unreadable])
+@pytest.mark.parametrize("count", [5, 60])
+async def test_bad_records_among_many_fail_alone(watched: Watched, make: Callable[[], Record], count: int) -> None:
+    records = [decision() for _ in range(count)]
+    for place in (0, 3, count - 1):
+        records[place] = make()
+    outcomes = await appended(watched.log, records)
+    assert [place for place, told in enumerate(outcomes) if told != "kept"] == [0, 3, count - 1]
+    assert await watched.written() == [one.uid for one, told in zip(records, outcomes, strict=True) if told == "kept"]
+
+
+async def test_a_bad_record_takes_with_it_the_others_of_its_own_append_and_no_others(watched: Watched) -> None:
+    before, after = decision(), decision()
+    results = await asyncio.gather(
+        watched.log.append([before]),
+        watched.log.append([decision(), bad(), decision()]),
+        watched.log.append([after]),
+        return_exceptions=True,
+    )
+    assert [isinstance(one, LogUnavailable) for one in results] == [False, True, False]
+    assert await watched.written() == [before.uid, after.uid]
+
+
+async def test_a_connection_that_was_killed_while_idle_is_replaced_unnoticed(watched: Watched) -> None:
+    await watched.log.append([decision()])
+    killer = await watched.superuser()
+    await killer.execute("SELECT pg_terminate_backend($1, 5000)", await watched.flusher())
+    await asyncio.sleep(0.05)
+    assert await appended(watched.log, [decision() for _ in range(20)]) == ["kept"] * 20
+
+
+async def test_a_connection_killed_during_the_flush_fails_those_in_it_and_nobody_else(watched: Watched) -> None:
+    await watched.log.append([decision()])
+    pid = await watched.flusher()
+    lock = await blocked(watched)
+    first = [asyncio.create_task(watched.log.append([decision()])) for _ in range(3)]
+    await waiting(watched)
+    later = asyncio.create_task(watched.log.append([decision()]))
+    await (await watched.superuser()).execute("SELECT pg_terminate_backend($1)", pid)
+    lost = await asyncio.gather(*first, return_exceptions=True)
+    assert [type(one) for one in lost] == [LogUnavailable] * 3
+    state = watched.log.state()
+    assert state.failing is not None
+    assert state.age < 5
+    await lock.rollback()
+    receipts = await later
+    assert (await watched.written())[1:] == [receipts[0].uid]
+    assert watched.log.state().failing is None
+
+
+async def test_a_connection_lost_after_the_commit_leaves_records_but_no_answer(watched: Watched) -> None:
+    """The worst moment: the server committed, and its word of it never came."""
+    await watched.log.append([decision()])
+    owner = await watched.log_database.connect("owner")
+    # A deferred trigger runs inside COMMIT; waiting there for a lock lets us cut the line in the middle of it.
+    await owner.execute(
+        "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_advisory_xact_lock(77); RETURN NULL; END $$"
+    )
+    await owner.execute(
+        "CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON audit_record_0 DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION linger()"
+    )
+    await owner.execute("SELECT pg_advisory_lock(77)")
+    record = decision()
+    doubted = asyncio.create_task(watched.log.append([record]))
+    await waiting(watched)
+    watched.connection.terminate()
+    with pytest.raises(LogUnavailable):
+        await doubted
+    await owner.execute("SELECT pg_advisory_unlock(77)")
+    assert await appended(watched.log, [decision()]) == ["kept"]
+    for _ in range(200):
+        if record.uid in await watched.written():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the server had committed it")
+
+
+async def test_nobody_waits_when_the_database_is_gone_and_all_is_well_when_it_is_back(watched: Watched) -> None:
+    killer = await watched.superuser()
+    await watched.log.append([decision()])
+    await killer.execute("ALTER ROLE timewarden_app NOLOGIN")
+    try:
+        await killer.execute("SELECT pg_terminate_backend($1, 5000)", await watched.flusher())
+        await asyncio.sleep(0.05)
+        told = await appended(watched.log, [decision() for _ in range(5)])
+        assert told == ["append: InvalidAuthorizationSpecificationError"] * 5
+    finally:
+        await killer.execute("ALTER ROLE timewarden_app LOGIN")
+    assert await appended(watched.log, [decision()]) == ["kept"]
+
+
+async def test_a_full_inbox_refuses_at_once_and_says_when_to_come_back(watched: Watched) -> None:
+    log = Log(watched.database, inbox=10)
+    lock = await blocked(watched)
+    flushed = asyncio.create_task(log.append([decision()]))
+    await waiting(watched)
+    held = [asyncio.create_task(log.append([decision()])) for _ in range(10)]
+    await asyncio.sleep(0)
+    with pytest.raises(LogUnavailable) as refused:
+        await log.append([decision()])
+    assert refused.value.cause == "append: the inbox is full"
+    assert refused.value.retry_after >= 1
+    await lock.rollback()
+    await asyncio.gather(flushed, *held)
+    assert len(await watched.written()) == 11
+    await log.append([decision() for _ in range(11)])
+    await log.close()
+
+
+async def test_many_bytes_fill_the_inbox_too(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "INBOX_BYTES", 1_000)
+    record = decision(note="x" * 900)
+    results = await asyncio.gather(*(watched.log.append([record]) for _ in range(3)), return_exceptions=True)
+    assert [isinstance(one, LogUnavailable) for one in results] == [False, True, True]
+
+
+async def test_a_flush_that_takes_too_long_is_given_up_in_time(watched: Watched) -> None:
+    log = Log(watched.database, patience=0.4)
+    lock = await blocked(watched)
+    began = asyncio.get_running_loop().time()
+    told = await appended(log, [decision() for _ in range(3)])
+    assert asyncio.get_running_loop().time() - began < 2
+    assert all(one != "kept" for one in told)
+    await lock.rollback()
+    await asyncio.sleep(0.2)
+    assert await watched.written() == []
+    assert await appended(log, [decision()]) == ["kept"]
+    await log.close()
+
+
+async def test_a_waiter_that_leaves_stops_no_flush(watched: Watched) -> None:
+    lock = await blocked(watched)
+    records = [decision() for _ in range(3)]
+    tasks = [asyncio.create_task(watched.log.append([one])) for one in records]
+    await waiting(watched)
+    queued = [asyncio.create_task(watched.log.append([decision()])) for _ in range(2)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    queued[0].cancel()
+    await lock.rollback()
+    results = await asyncio.gather(*tasks, *queued, return_exceptions=True)
+    assert [isinstance(one, asyncio.CancelledError) for one in results] == [False, True, False, True, False]
+    assert len(await watched.written()) == 5
+
+
+async def test_records_of_one_append_stay_together_and_in_order_among_many(watched: Watched) -> None:
+    groups = [[decision() for _ in range(size % 5 + 1)] for size in range(60)]
+    await asyncio.gather(*(watched.log.append(one) for one in groups))
+    assert await watched.written() == [one.uid for group in groups for one in group]
+
+
+async def test_an_append_larger_than_a_batch_is_one_commit(watched: Watched) -> None:
+    records = [decision() for _ in range(group_commit.MOST_RECORDS + 500)]
+    await asyncio.gather(
+        watched.log.append([decision()]), watched.log.append(records), watched.log.append([decision()])
+    )
+    assert await watched.commits() == [1, len(records), 1]
+
+
+async def test_closing_flushes_what_waits_and_refuses_what_comes(watched: Watched) -> None:
+    pending = asyncio.create_task(watched.log.append([decision()]))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(watched.log.close())
+    await asyncio.sleep(0)
+    with pytest.raises(LogUnavailable) as refused:
+        await watched.log.append([decision()])
+    assert refused.value.cause == "append: the log is closed"
+    await closing
+    await pending
+    assert len(await watched.written()) == 1
+
+
+async def test_closing_waits_for_a_stuck_flush_no_longer_than_its_patience(watched: Watched) -> None:
+    log = Log(watched.database, patience=0.5)
+    lock = await blocked(watched)
+    stuck = asyncio.create_task(log.append([decision()]))
+    await waiting(watched)
+    queued = asyncio.create_task(log.append([decision()]))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(3):
+        await log.close()
+    results = await asyncio.gather(stuck, queued, return_exceptions=True)
+    assert [type(one) for one in results] == [LogUnavailable, LogUnavailable]
+    await lock.rollback()
