@@ -58,7 +58,12 @@ class Database:
         """Connect. Raises Misconfigured for an unusable URL or credentials, DatabaseUnavailable when nobody answers."""
         try:
             self._pool = await asyncpg.create_pool(
-                self._url, min_size=1, max_size=self._size, max_inactive_connection_lifetime=300, **self._options()
+                self._url,
+                min_size=1,
+                max_size=self._size,
+                max_inactive_connection_lifetime=300,
+                reset=_as_it_is,
+                **self._options(),
             )
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, ValueError) as error:
             raise Misconfigured(
@@ -137,6 +142,11 @@ class Database:
             _cut_when_silent(connection),
         ):
             yield connection
+
+
+async def _as_it_is(_: object) -> None:
+    """Nothing of ours outlives its transaction (tests/unit/test_architecture.py), and asyncpg itself has ended an open
+    one; to ask Postgres to reset the session would cost a round trip for every use of a connection."""
 
 
 @asynccontextmanager

@@ -104,6 +104,22 @@ def test_sql_stands_in_the_modules_whose_job_is_storage() -> None:
     assert speakers == []
 
 
+def test_nothing_is_set_for_a_session_because_pools_do_not_reset_their_connections() -> None:
+    lasting = re.compile(
+        r"pg_(try_)?advisory_(unlock|lock\w*)|^\s*(LISTEN|SET|DECLARE|PREPARE)\s|\bWITH HOLD\b|\bTEMP(ORARY)? TABLE\b"
+        r"|set_config\([^)]*false\)|add_listener|add_log_listener"
+    )
+    found = [
+        f"{name}:{node.lineno}"
+        for name, path in NAMES.items()
+        if name.startswith("service/") and not name.startswith(("service/development/", "service/migrations/"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Constant) and isinstance(node.value, str) and lasting.search(node.value))
+        or (isinstance(node, ast.Attribute) and lasting.search(node.attr))
+    ]
+    assert found == []
+
+
 def test_web_modules_do_not_know_one_anothers_routes() -> None:
     routes = {
         name: path
