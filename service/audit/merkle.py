@@ -58,6 +58,31 @@ def consistency_path(old: int, size: int, hash_at: HashAt) -> list[bytes]:
     return [] if old == size else list(_consistency(old, 0, size, hash_at, whole=True))
 
 
+def extends(old: int, old_root: bytes, size: int, new_root: bytes, path: Sequence[bytes]) -> bool:
+    """Whether `path` proves that the tree of `old` leaves is a prefix of the one of `size` (RFC 9162 §2.1.4.2): the
+    iterative algorithm, which trusts neither the path nor who made it."""
+    if old == size:
+        return old_root == new_root and not path
+    if not path or not 0 < old < size:
+        return False
+    first, *rest = [old_root, *path] if old & (old - 1) == 0 else path
+    fn, sn = old - 1, size - 1
+    while fn & 1:
+        fn, sn = fn >> 1, sn >> 1
+    old_hash = new_hash = first
+    for one in rest:
+        if sn == 0:
+            return False
+        if fn & 1 or fn == sn:
+            old_hash, new_hash = node(one, old_hash), node(one, new_hash)
+            while fn and not fn & 1:
+                fn, sn = fn >> 1, sn >> 1
+        else:
+            new_hash = node(new_hash, one)
+        fn, sn = fn >> 1, sn >> 1
+    return sn == 0 and old_hash == old_root and new_hash == new_root
+
+
 def subtrees(size: int) -> list[tuple[int, int]]:
     """The complete subtrees that a tree of `size` leaves consists of, largest first: its compact range."""
     found, start = [], 0

@@ -41,6 +41,7 @@ def test_every_consistency_path_verifies_up_to_130_leaves() -> None:
         for old in range(1, size + 1):
             path = merkle.consistency_path(old, size, hash_at)
             assert consistency_holds(old, ROOTS[old], size, ROOTS[size], path)
+            assert merkle.extends(old, ROOTS[old], size, ROOTS[size], path)
 
 
 @settings(max_examples=50)
@@ -54,6 +55,9 @@ def test_no_other_leaf_place_or_root_verifies(data: some.DataObject) -> None:
     forged = merkle.consistency_path(index + 1, size, hash_at)
     if index + 1 < size:
         assert not consistency_holds(index + 1, ROOTS[index], size, ROOTS[size], forged)
+        assert not merkle.extends(index + 1, ROOTS[index], size, ROOTS[size], forged)
+        assert not merkle.extends(index + 1, ROOTS[index + 1], size, ROOTS[size - 1], forged)
+        assert not merkle.extends(index + 1, ROOTS[index + 1], size, ROOTS[size], [*forged, ROOTS[0]])
 
 
 def test_the_edge_is_the_compact_range_at_every_size() -> None:

@@ -1,0 +1,135 @@
+"""The anchor: a file outside the database that names every checkpoint before it is signed, one line each.
+
+It is what the keeper believes when the database was put back to an earlier day. Durable when `append` returns. A line
+without its end was cut off by a crash before anything was signed, so it counts for nothing. At 16 MiB the file starts
+anew with its last line, and the one before is kept beside it as `.1`.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from service.audit.checkpoint import BadNote, Checkpoint
+from service.errors import LogDamaged, Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LARGEST = 16 * 1024 * 1024
+PARTS = 4
+# A line is a time, an origin, a size and a root: far shorter than this.
+TAIL = 64 * 1024
+
+
+class Anchor:
+    """The file at `path`, for the log named `origin`. All keepers of a log share one."""
+
+    def __init__(self, path: Path, *, largest: int = LARGEST) -> None:
+        self._path = path
+        self._largest = largest
+
+    @contextmanager
+    def turn(self) -> Iterator[bool]:
+        """Whether it is this keeper's turn to sign: one at a time may. Raises Misconfigured for a file out of reach."""
+        try:
+            lock = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise Misconfigured(_out_of_reach(self._path, error)) from error
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(lock)
+
+    def last(self) -> Checkpoint | None:
+        """The checkpoint that was anchored last; None when there is no file or no line. Raises LogDamaged for a line
+        that is none, Misconfigured."""
+        try:
+            with self._path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - TAIL))
+                tail = file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Misconfigured(_out_of_reach(self._path, error)) from error
+        whole = tail[: tail.rfind(b"\n") + 1].splitlines()
+        return _read(whole[-1]) if whole else None
+
+    def append(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint down, flushed to disk. Raises Misconfigured when that is not possible."""
+        try:
+            if self._path.exists() and self._path.stat().st_size > self._largest:
+                self._start_anew()
+            self._write(checkpoint)
+        except OSError as error:
+            raise Misconfigured(_out_of_reach(self._path, error)) from error
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        new = not self._path.exists()
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            size = os.lseek(file, 0, os.SEEK_END)
+            tail = os.pread(file, TAIL, max(0, size - TAIL))
+            end = size - len(tail) + tail.rfind(b"\n") + 1
+            os.ftruncate(file, end)
+            os.pwrite(file, _line(checkpoint), end)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        if new:
+            _flush_directory(self._path.parent)
+
+    def _start_anew(self) -> None:
+        """At any moment a whole file is in place: the old one keeps its name until the new one takes it."""
+        last = self.last()
+        if last is None:
+            return
+        old, new = self._path.with_name(self._path.name + ".1"), self._path.with_name(self._path.name + ".new")
+        old.unlink(missing_ok=True)
+        os.link(self._path, old)
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(file, _line(last))
+            os.fsync(file)
+        finally:
+            os.close(file)
+        new.replace(self._path)
+        _flush_directory(self._path.parent)
+
+
+def _line(checkpoint: Checkpoint) -> bytes:
+    root = base64.b64encode(checkpoint.root).decode()
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {checkpoint.origin} {checkpoint.size} {root}\n".encode()
+
+
+def _read(line: bytes) -> Checkpoint:
+    try:
+        parts = line.decode().split(" ")
+        if len(parts) != PARTS:
+            raise BadNote("it has not four parts")
+        return Checkpoint.parse("\n".join(parts[1:]) + "\n")
+    except ValueError as error:
+        raise LogDamaged(f"The last line of the anchor file cannot be read: {error}") from error
+
+
+def _flush_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _out_of_reach(path: Path, error: OSError) -> str:
+    return f"The anchor file {path} cannot be used: {error.strerror}"

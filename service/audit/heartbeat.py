@@ -1,0 +1,43 @@
+"""The heartbeat: a record in a log that was silent, so that silence is evidence too. Durable as any record.
+
+The keeper cannot write records; one function of the database, which belongs to the owner, writes this one for it, and
+only if the newest record is old enough: docs/decisions/heartbeat-records.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from uuid_utils.compat import uuid7
+
+from service.errors import TryLater
+
+if TYPE_CHECKING:
+    from service.database import Database
+
+# Write it unless a record is younger than the time given.
+BEAT = "SELECT write_heartbeat($1, $2)"
+
+
+class Heartbeat:
+    """Beats after `silence` seconds without a record. Any number may run: one heartbeat is written."""
+
+    def __init__(self, database: Database, silence: float) -> None:
+        self._database = database
+        self._silence = silence
+
+    async def beat(self) -> bool:
+        """Whether a heartbeat was due and is written. Raises DatabaseUnavailable."""
+        async with self._database.connection() as connection:
+            return bool(await connection.fetchval(BEAT, timedelta(seconds=self._silence), uuid7()))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Look often enough to be late by a minute at most, until `stop`."""
+        while not stop.is_set():
+            with suppress(TryLater):
+                await self.beat()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), min(self._silence / 4, 60.0))

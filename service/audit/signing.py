@@ -1,0 +1,164 @@
+"""Signing: checkpoints of the sealed log. Durable: the anchor file first, then the note in `checkpoint`.
+
+Only what was committed is signed, and only after the anchor names it, so that a crash leaves no signed checkpoint which
+the anchor does not know. Before each signature the log must extend the last anchored checkpoint, by a consistency
+proof: for a database that was put back to an earlier day, or altered, nothing is signed (C2SP tlog-checkpoint: a log
+must not sign what is inconsistent with what it signed before).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeAlias
+
+from service.audit import checkpoint as notes
+from service.audit.checkpoint import BadNote, Checkpoint, Note
+from service.audit.keeper_status import KeeperStatus
+from service.audit.merkle import extends
+from service.audit.stored_hashes import consistency_path
+from service.errors import LogDamaged, Misconfigured, TryLater
+
+if TYPE_CHECKING:
+    from service.audit.anchor import Anchor
+    from service.audit.checkpoint import Signer
+    from service.database import Connection, Database
+
+# A seam for outside witnesses (C2SP tlog-witness): gets the signed note, returns cosignature lines.
+Witness: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
+
+LONGEST_PAUSE = 5.0
+RUNBOOK = "docs/runbook-restored-log.md says how to go on"
+
+# The tree, unless it is being caught up, and the newest note.
+HEAD = """
+    SELECT h.tree_size, h.root, h.tree_size = h.size AS whole, c.note
+    FROM log_head h LEFT JOIN LATERAL (
+        SELECT note FROM checkpoint WHERE note IS NOT NULL ORDER BY size DESC LIMIT 1) c ON true
+"""
+
+# Keep the note; a row for this size with another root is left alone.
+KEEP = """
+    INSERT INTO checkpoint (size, root, note) VALUES ($1, $2, $3)
+    ON CONFLICT (size) DO UPDATE SET note = excluded.note WHERE checkpoint.root = excluded.root
+    RETURNING size
+"""
+
+
+class Signing:
+    """Signs for the log named `origin` with every one of `signers`, whose names are the origin. `database` is the
+    keeper's. `witnesses` are asked in turn; one that fails is no reason not to publish."""
+
+    def __init__(
+        self, database: Database, signers: Sequence[Signer], anchor: Anchor, *, witnesses: Sequence[Witness] = ()
+    ) -> None:
+        if not signers or len({one.name for one in signers}) > 1:
+            raise Misconfigured("The keys of a log all have one name, its origin")
+        self._database = database
+        self._signers = tuple(signers)
+        self._anchor = anchor
+        self._witnesses = tuple(witnesses)
+        self._status = KeeperStatus(database, "signer")
+
+    @property
+    def origin(self) -> str:
+        return self._signers[0].name
+
+    async def sign(self) -> Checkpoint | None:
+        """Sign what is sealed, unless that was done, or another keeper is at it. Returns what was signed.
+
+        Raises LogDamaged when the log does not extend what was anchored, DatabaseUnavailable, and Misconfigured when
+        the anchor cannot be written; nothing was published then.
+        """
+        with self._anchor.turn() as mine:
+            if not mine:
+                return None
+            async with self._database.transaction(snapshot=True) as connection:
+                row = await connection.fetchrow(HEAD)
+                if row is None or not row["tree_size"] or not row["whole"]:
+                    return None
+                found = Checkpoint(self.origin, row["tree_size"], row["root"])
+                newest = _read(row["note"])
+                anchored = await self._guard(connection, found, newest)
+            if newest and newest[1] == found == anchored and self._signed_by_all(newest[0]):
+                return None
+            if anchored != found:
+                await asyncio.to_thread(self._anchor.append, found)
+            await self._publish(found)
+        return found
+
+    async def run(self, stop: asyncio.Event, interval: float = 2.0) -> None:
+        """Sign every `interval` seconds if there is something new, until `stop`; then once more."""
+        pause = interval
+        while True:
+            last = stop.is_set()
+            try:
+                await self.sign()
+            except TryLater as error:
+                pause = min(max(pause, interval) * 2, LONGEST_PAUSE)
+                await self._status.report(ready=False, detail=f"cannot sign: {error.cause}")
+            except (LogDamaged, Misconfigured) as error:
+                pause = LONGEST_PAUSE
+                await self._status.report(ready=False, detail=error.public)
+            else:
+                pause = interval
+                await self._status.report(ready=True, detail=f"signing as {self.origin}")
+            if last:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+
+    async def _guard(
+        self, connection: Connection, found: Checkpoint, newest: tuple[Note, Checkpoint] | None
+    ) -> Checkpoint | None:
+        """What the anchor names last, which `found` extends, as it does the newest note of this origin."""
+        anchored = await asyncio.to_thread(self._anchor.last)
+        published = newest[1] if newest and newest[1].origin == self.origin else None
+        if anchored is None and published is not None:
+            raise LogDamaged(
+                f"Checkpoints were signed, but the anchor file is empty or missing: put it back; {RUNBOOK}"
+            )
+        if anchored is not None and anchored.origin != self.origin:
+            raise LogDamaged(f"The anchor file is of the log {anchored.origin}, not of {self.origin}; {RUNBOOK}")
+        for known in (anchored, published):
+            if known is not None:
+                await _check_extends(connection, known, found)
+        return anchored
+
+    def _signed_by_all(self, note: Note) -> bool:
+        return {(one.name, one.verifier.key_id) for one in self._signers} <= {
+            (one.name, one.key_id) for one in note.signatures
+        }
+
+    async def _publish(self, found: Checkpoint) -> None:
+        note = notes.sign(found.text, self._signers)
+        for witness in self._witnesses:
+            with suppress(OSError, TimeoutError, BadNote):
+                lines = await witness(note)
+                note = str(Note.parse(note + "".join(f"{one.rstrip()}\n" for one in lines)))
+        async with self._database.connection() as connection:
+            if await connection.fetchval(KEEP, found.size, found.root, note) is None:
+                raise LogDamaged(f"Another root was stored for the checkpoint of {found.size} records; {RUNBOOK}")
+
+
+def _read(stored: str | None) -> tuple[Note, Checkpoint] | None:
+    """The newest note that is stored, and what it says."""
+    try:
+        note = Note.parse(stored) if stored else None
+        return (note, Checkpoint.parse(note.text)) if note else None
+    except BadNote as error:
+        raise LogDamaged(f"The newest stored checkpoint cannot be read: {error}; {RUNBOOK}") from error
+
+
+async def _check_extends(connection: Connection, known: Checkpoint, found: Checkpoint) -> None:
+    if known.size > found.size:
+        raise LogDamaged(
+            f"The log has {found.size} records, but a checkpoint of {known.size} was signed: it was put back to an"
+            f" earlier state; {RUNBOOK}"
+        )
+    path = await consistency_path(connection, known.size, found.size) if known.size else []
+    if known.size and not extends(known.size, known.root, found.size, found.root, path):
+        raise LogDamaged(
+            f"The first {known.size} records of the log are not those of the checkpoint that was signed; {RUNBOOK}"
+        )
