@@ -1,0 +1,176 @@
+"""Measures an authorized, recorded read against its rivals: `python -m tests.benchmarks.http [WORKERS] [ROUNDS]`.
+
+All servers stand beside one embedded Postgres that really flushes, and take turns in short rounds: the ratios are of
+one run. Figures only, no verdicts; the targets are printed beside them. See rivals.py and load.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from cryptography.hazmat.primitives import serialization
+
+from service.commands.policy import bootstrapped
+from service.development.local_servers import free_port
+from tests.benchmarks.ground import ground
+from tests.integration.api import AUDIENCE, key_server
+from tests.token_forge import header, rsa_key, signed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from service.development.stores import Stores
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 1.5
+CONNECTIONS = (1, 32, 64)
+NAMES = ("bare", "read", "naive", "ours", "ours, limited")
+
+
+async def main(workers: int = 1, rounds: int = 3) -> None:
+    async with ground() as stores, contextlib.AsyncExitStack() as stack:
+        issuer = stack.enter_context(contextlib.contextmanager(key_server)())
+        await bootstrapped(stores.owner_url, ROOT / "policies")
+        token = token_of(issuer)
+        with servers(stores, issuer, workers) as ports:
+            path = await sheet(ports["ours"], token)
+            rates = await measured(ports, path, token, rounds)
+    print(f"\nrequests a second, medians of {rounds} rounds, {workers} worker(s)")
+    print(f"{'':>14}" + "".join(f"{count:>12}" for count in CONNECTIONS))
+    for name in NAMES:
+        print(f"{name:>14}" + "".join(f"{rates[name, count]:>12.0f}" for count in CONNECTIONS))
+    print("\nratios of one run" + f"{'':>33}" + "".join(f"{count:>8}" for count in CONNECTIONS) + "   targets")
+    for one, other, target in (
+        ("ours", "read", "1 worker: 0.40 at 1, 0.8 at 32; 2 workers: 1.0 at 64"),
+        ("ours", "naive", "4"),
+        ("ours", "bare", ""),
+        ("read", "bare", ""),
+        ("ours, limited", "ours", ""),
+    ):
+        found = "".join(f"{rates[one, count] / rates[other, count]:>8.2f}" for count in CONNECTIONS)
+        print(f"  {f'{one} / {other}':<48}{found}   {target}")
+
+
+def token_of(issuer: str) -> str:
+    now = int(time.time())
+    claims = {
+        "iss": issuer,
+        "aud": AUDIENCE,
+        "sub": "auth0|ana",
+        "client_id": "hours-app",
+        "jti": "token-1",
+        "iat": now - 1,
+        "exp": now + 3600,
+        "scope": "read:timesheets create:timesheets",
+    }
+    return signed(header(), claims).decode()
+
+
+@contextlib.contextmanager
+def servers(stores: Stores, issuer: str, workers: int) -> Iterator[dict[str, int]]:
+    """Every rival and the service, each on its port; they end with the block."""
+    ports = {name: free_port(0) for name in NAMES}
+    pem = (
+        rsa_key().public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    rival = {"BENCH_DATABASE": stores.app_url, "BENCH_KEY": pem.decode(), "BENCH_WORKERS": str(workers)}
+    ours = {
+        "TIMEWARDEN_ENVIRONMENT": "development",
+        "TIMEWARDEN_ISSUER": issuer,
+        "TIMEWARDEN_JWKS_URL": f"{issuer}/jwks",
+        "TIMEWARDEN_AUDIENCE": AUDIENCE,
+        "TIMEWARDEN_DATABASE_URL": stores.app_url,
+        "TIMEWARDEN_CURSOR_KEY": "0" * 32,
+        "TIMEWARDEN_WORKERS": str(workers),
+        "TIMEWARDEN_POLICIES_DIRECTORY": str(ROOT / "policies"),
+        "TIMEWARDEN_CLIENT_RATE": "0",
+        "TIMEWARDEN_ADDRESS_RATE": "0",
+    }
+    limited = {
+        "TIMEWARDEN_REDIS_URL": stores.redis_url,
+        "TIMEWARDEN_CLIENT_RATE": "1000000",
+        "TIMEWARDEN_ADDRESS_RATE": "1000000",
+    }
+    commands: dict[str, tuple[list[str], Mapping[str, str]]] = {
+        name: (["tests.benchmarks.rivals", name], {**rival, "BENCH_PORT": str(ports[name])})
+        for name in ("bare", "read", "naive")
+    }
+    commands["ours"] = (["service", "serve"], {**ours, "TIMEWARDEN_PORT": str(ports["ours"])})
+    commands["ours, limited"] = (
+        ["service", "serve"],
+        {**ours, **limited, "TIMEWARDEN_PORT": str(ports["ours, limited"])},
+    )
+    started = [spawned(*one) for one in commands.values()]
+    try:
+        yield ports
+    finally:
+        for pid in started:
+            os.kill(pid, signal.SIGTERM)
+        for pid in started:
+            os.waitpid(pid, 0)
+
+
+def spawned(command: list[str], variables: Mapping[str, str]) -> int:
+    """Start a Python module as a server; what it says goes where nobody reads it, as in production."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+    quiet = [(os.POSIX_SPAWN_OPEN, one, os.devnull, os.O_WRONLY, 0) for one in (1, 2)]
+    return os.posix_spawn(sys.executable, [sys.executable, "-m", *command], {**kept, **variables}, file_actions=quiet)
+
+
+async def sheet(port: int, token: str) -> str:
+    """The path of a sheet with five entries, made through the service once it takes requests."""
+    base = f"http://127.0.0.1:{port}"
+    async with httpx.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {token}"}, trust_env=False) as http:
+        for _ in range(300):
+            try:
+                if (await http.get("/health/ready")).status_code == httpx.codes.OK:
+                    break
+            except httpx.HTTPError:
+                await asyncio.sleep(0.1)
+        made = await http.post("/v1/timesheets", json={"period_start": "2026-11-23"})
+        assert made.status_code == 201, made.text
+        path = f"/v1/timesheets/{made.json()['id']}"
+        for day in range(5):
+            entry = {"day": f"2026-11-{23 + day}", "project": "ATLAS", "minutes": 480, "note": "as planned"}
+            added = await http.post(f"{path}/entries", json=entry, headers={"If-Match": f'"{day + 1}"'})
+            assert added.status_code == 201, added.text
+    return path
+
+
+async def measured(ports: Mapping[str, int], path: str, token: str, rounds: int) -> dict[tuple[str, int], float]:
+    """The median rate of each server at each number of connections; all take turns."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for name in NAMES:
+        await loaded(ports[name], 4, 0.5, path, token)
+    for turn in range(rounds):
+        for count in CONNECTIONS:
+            for name in NAMES if turn % 2 == 0 else NAMES[::-1]:
+                told = await loaded(ports[name], count, SECONDS, path, token)
+                found.setdefault((name, count), []).append(told["rate"])
+    return {key: statistics.median(rates) for key, rates in found.items()}
+
+
+async def loaded(port: int, connections: int, seconds: float, path: str, token: str) -> dict[str, Any]:
+    """What a load generator in a process of its own counted; every answer must be 200."""
+    arguments = [str(port), str(connections), str(seconds), path, token]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.benchmarks.load", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    told: dict[str, Any] = json.loads(output)
+    assert set(told["statuses"]) == {"200"}, (port, told["statuses"])
+    return told
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*(int(one) for one in sys.argv[1:])))

@@ -1,0 +1,104 @@
+"""What the service is measured against, as Litestar applications on Granian: `python -m tests.benchmarks.rivals NAME`.
+
+`bare` answers a fixed sheet. `read` reads a sheet by its key on a stock pool, unprotected. `naive` verifies the token
+with PyJWT, asks a stock casbin Enforcer with the shipped rows, and inserts a record in a commit of its own, each anew;
+it reads no sheet. Environment: BENCH_PORT, BENCH_WORKERS, BENCH_DATABASE, BENCH_KEY (PEM), BENCH_SHEET.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import asyncpg
+import jwt
+from granian import Granian
+from granian.constants import Interfaces
+from granian.log import LogLevels
+from litestar import Litestar, Request, get
+
+from service.audit.writing import write
+from service.authorization import policy_check
+from service.authorization.engine import Thing
+from service.timesheets.relations import ROW
+from service.timesheets.store import _sheet
+from service.web.timesheets import SheetBody, _body
+from tests.benchmarks.engine import stock
+from tests.integration.api import AUDIENCE
+from tests.integration.log_database import decision
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PATH = "/v1/timesheets/{sheet:str}"
+pool: asyncpg.Pool[asyncpg.Record]
+
+
+@asynccontextmanager
+async def stock_pool(_: object) -> AsyncIterator[None]:
+    global pool  # noqa: PLW0603 - one pool a process, as small services have it
+    pool = await asyncpg.create_pool(os.environ["BENCH_DATABASE"], min_size=1, max_size=8)
+    yield
+    await pool.close()
+
+
+async def sheet_by_key(sheet: str) -> SheetBody:
+    # One sheet with its entries, by its key.
+    row = await pool.fetchrow(f"SELECT {ROW} FROM timesheet AS r WHERE r.id = $1", UUID(sheet))
+    assert row is not None
+    return _body(_sheet(row))
+
+
+def bare() -> Litestar:
+    held: list[SheetBody] = []
+
+    @get(PATH)
+    async def answer(sheet: str) -> SheetBody:
+        if not held:
+            held.append(await sheet_by_key(sheet))
+        return held[0]
+
+    return Litestar([answer], lifespan=[stock_pool], openapi_config=None, logging_config=None)
+
+
+def read() -> Litestar:
+    @get(PATH)
+    async def answer(sheet: str) -> SheetBody:
+        return await sheet_by_key(sheet)
+
+    return Litestar([answer], lifespan=[stock_pool], openapi_config=None, logging_config=None)
+
+
+def naive() -> Litestar:
+    enforcer = stock(policy_check.build(shipped(), 1))
+    key = os.environ["BENCH_KEY"]
+
+    @get(PATH)
+    async def answer(sheet: str, request: Request[Any, Any, Any]) -> dict[str, bool]:
+        token = request.headers["Authorization"].removeprefix("Bearer ")
+        claims = jwt.decode(token, key, algorithms=["RS256"], audience=AUDIENCE)
+        who = frozenset({"anyone", "owner", f"via:{claims['client_id']}"})
+        scopes = frozenset(claims["scope"].split())
+        allowed = enforcer.enforce(who, "read", Thing("timesheet", "draft"), scopes, {})
+        async with pool.acquire() as connection:
+            await write(connection, [decision(resource={"kind": "timesheet", "id": sheet}, returned=[sheet])])
+        return {"allowed": allowed}
+
+    return Litestar([answer], lifespan=[stock_pool], openapi_config=None, logging_config=None)
+
+
+if __name__ == "__main__":
+    Granian(
+        f"tests.benchmarks.rivals:{sys.argv[1]}",
+        factory=True,
+        interface=Interfaces.ASGI,
+        port=int(os.environ["BENCH_PORT"]),
+        workers=int(os.environ["BENCH_WORKERS"]),
+        log_level=LogLevels.warning,
+        websockets=False,
+        backlog=1024,
+    ).serve()
