@@ -33,6 +33,7 @@ from service.timesheets.actions import Timesheets
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.upload import Uploads
 from service.web import metadata
+from service.web.audit_records import audit_record_routes
 from service.web.authentication import PUBLIC, Authentication, provide_ask
 from service.web.bodies import JsonRequest
 from service.web.cross_origin import cross_origin
@@ -117,6 +118,7 @@ def build(settings: Settings) -> RequestFrame:
             *timesheet_routes(timesheets, cursors),
             *upload_routes(Uploads(enforcement)),
             *decision_routes(enforcement, cursors),
+            *audit_record_routes(enforcement, cursors),
             *policy_routes(PolicyAdministration(enforcement, policies, policy_check.load), cursors),
             *directory_routes(Directory(enforcement), cursors),
             *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),

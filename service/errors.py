@@ -25,7 +25,7 @@
     │   ├── LogUnavailable · DatabaseUnavailable · PolicyUnavailable
     │   ├── NotSealed                          no signed checkpoint covers it so far
     │   └── KeysUnavailable · IntrospectionUnavailable · ReplayUnavailable   the token could not be judged
-    ├── LogDamaged                             the stored log contradicts itself or its anchor; the keeper stops at it
+    ├── LogDamaged                             500  the stored log contradicts itself or its anchor; the keeper stops
     └── Misconfigured                          the process refuses to start; never leaves over HTTP
 
 `slug` is stable and part of the API; `public` helps the caller; `cause` is for the log alone and never leaves.
@@ -88,13 +88,8 @@ class InvalidField(BadInput):
 
 
 class QuestionTooWide(BadInput):
-    """A question to the log that meets more records than can be read in time."""
-
     slug = "question-too-wide"
     summary = "This question meets too many records to be answered in time; narrow it, for example by since and until"
-
-    def __init__(self, *, cause: str | None = None) -> None:
-        super().__init__(cause=cause)
 
 
 class BodyTooLarge(BadInput):
@@ -290,9 +285,6 @@ class NotSealed(TryLater):
 
 
 class LogDamaged(TimewardenError):
-    """The stored log contradicts itself or a checkpoint that was signed: the keeper neither seals nor signs, and says
-    so in its status. Leaves over HTTP only when a reader meets it first."""
-
     slug = "log-damaged"
     summary = "The stored log is damaged"
 

@@ -1,65 +1,48 @@
-"""Search in the log, newest first. Reads only.
+"""Search in the log. Reads only; owns no state.
 
-The filters use the search copies; what is shown comes from the record's own bytes. Pages go by the record's id
-(keyset), which also holds for records that are not sealed yet.
+The filters use the search copies; what is shown comes from the record's own bytes. Pages go by (decided_at, id), which
+also holds for records that are not sealed yet.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from service.audit.record import Kind, read_body
+import asyncpg
+
+from service.audit.questions import DECISIONS, Filters, Question
+from service.audit.record import read_body
+from service.errors import QuestionTooWide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from uuid import UUID
 
-    import asyncpg
-
+    from service.audit.record import Kind
     from service.database import Connection
 
-# Reading the log is decided like everything else, so ACCESS records are decisions too.
-DECISIONS = (Kind.DECISION, Kind.ACCESS)
+    Place = tuple[datetime, int]
 
-SHOWN = """
-    SELECT r.id, r.uid, r.kind, r.at, r.leaf, r.body, p.position
-    FROM audit_record r LEFT JOIN audit_position p ON p.record_id = r.id
-"""
+COPIED = "r.id, r.uid, r.kind, r.at, r.decided_at, r.leaf, r.body"
+SHOWN = f"SELECT {COPIED}, p.position"
+PLACED = "LEFT JOIN audit_position p ON p.record_id = r.id"
 
-# The free texts of one record that are not erased.
-TEXTS = "SELECT field, value FROM audit_text WHERE record_uid = $1"
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """What must hold of a record; None asks nothing. `resource` also finds lists that returned it; `rule` is one of the
-    rules that decided; `since` and `until` bound decided_at, half-open."""
-
-    person: UUID | None = None
-    client: str | None = None
-    action: str | None = None
-    resource_kind: str | None = None
-    resource: str | None = None
-    outcome: str | None = None
-    reason: str | None = None
-    rule: str | None = None
-    policy_version: int | None = None
-    request_id: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+# The free texts of records that are not erased.
+TEXTS = "SELECT record_uid, field, value FROM audit_text WHERE record_uid = ANY($1)"
 
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """A record as the log holds it. `position` is None until it is sealed; `at` is when Postgres took it; `leaf` is
-    hex; `texts` is filled for a single record only."""
+    """A record as the log holds it. `position` is None until it is sealed; `at` is when Postgres took it, `place` where
+    it stands among the others in time; `leaf` is hex; `texts` is filled where it is said."""
 
     id: int
     uid: UUID
     kind: str
     at: datetime
+    place: Place
     position: int | None
     leaf: str
     body: dict[str, object]
@@ -67,10 +50,10 @@ class Logged:
 
 
 async def decisions(
-    connection: Connection, filters: Filters, *, before: int | None = None, limit: int = 50
+    connection: Connection, filters: Filters, *, behind: Place | None = None, limit: int = 50
 ) -> list[Logged]:
-    """Decisions, newest first; the next page starts `before` the last id of this one."""
-    return await records(connection, filters, kinds=DECISIONS, before=before, limit=limit)
+    """Decisions, newest first; the next page lies `behind` the last place of this one. Raises QuestionTooWide."""
+    return await records(connection, filters, kinds=DECISIONS, behind=behind, limit=limit)
 
 
 async def records(
@@ -78,12 +61,27 @@ async def records(
     filters: Filters,
     *,
     kinds: Sequence[Kind] = (),
-    before: int | None = None,
+    behind: Place | None = None,
     limit: int = 50,
+    oldest_first: bool = False,
 ) -> list[Logged]:
-    """Records of any of `kinds` (all when empty), newest first."""
-    statement, values = _page(filters, kinds, before, limit)
-    return [_logged(row) for row in await connection.fetch(statement, *values)]
+    """Records of any of `kinds` (all when empty), newest first. Raises QuestionTooWide."""
+    statement, values = page(filters, kinds, behind, limit, oldest_first=oldest_first)
+    try:
+        return [_logged(row) for row in await connection.fetch(statement, *values)]
+    except asyncpg.QueryCanceledError as error:
+        raise QuestionTooWide(cause="a page took longer than a statement may") from error
+
+
+async def with_texts(connection: Connection, found: Sequence[Logged]) -> list[Logged]:
+    """The same records with those of their texts that are not erased."""
+    texts: dict[UUID, dict[str, str]] = {}
+    for row in await connection.fetch(TEXTS, [one.uid for one in found]):
+        texts.setdefault(row["record_uid"], {})[row["field"]] = row["value"]
+    return [
+        Logged(one.id, one.uid, one.kind, one.at, one.place, one.position, one.leaf, one.body, texts.get(one.uid, {}))
+        for one in found
+    ]
 
 
 async def decision(connection: Connection, uid: UUID) -> Logged | None:
@@ -95,65 +93,45 @@ async def decision(connection: Connection, uid: UUID) -> Logged | None:
 async def record(connection: Connection, uid: UUID) -> Logged | None:
     """One record by its uid, with its texts."""
     # The first of that uid: a uid is unique by its generator, and nobody can add an older one.
-    row = await connection.fetchrow(f"{SHOWN} WHERE r.uid = $1 ORDER BY r.id LIMIT 1", uid)
-    if row is None:
-        return None
-    return _logged(row, {one["field"]: one["value"] for one in await connection.fetch(TEXTS, uid)})
+    row = await connection.fetchrow(
+        f"{SHOWN} FROM audit_record r {PLACED} WHERE r.uid = $1 ORDER BY r.id LIMIT 1",
+        uid,
+    )
+    return None if row is None else (await with_texts(connection, [_logged(row)]))[0]
 
 
-def _page(filters: Filters, kinds: Sequence[Kind], before: int | None, limit: int) -> tuple[str, list[object]]:
+def page(
+    filters: Filters,
+    kinds: Sequence[Kind],
+    behind: Place | None,
+    limit: int,
+    *,
+    oldest_first: bool = False,
+) -> tuple[str, list[object]]:
     """The statement of one page and its parameters."""
-    values: list[object] = []
-    terms: list[str] = []
-
-    def hold(term: str, value: object) -> None:
-        if value is not None:
-            values.append(value)
-            terms.append(term.replace("?", f"${len(values)}"))
-
-    hold("r.id < ?", before)
-    hold("r.kind = ANY(?)", [one.value for one in kinds] or None)
-    hold("r.person_id = ?", filters.person)
-    hold("r.client_id = ?", filters.client)
-    hold("r.action = ?", filters.action)
-    hold("r.resource_kind = ?", filters.resource_kind)
-    hold("r.outcome = ?", filters.outcome)
-    hold("r.reason = ?", filters.reason)
-    hold("? = ANY(r.rules)", filters.rule)
-    hold("r.policy_version = ?", filters.policy_version)
-    hold("r.request_id = ?", filters.request_id)
-    hold("r.decided_at >= ?", filters.since)
-    hold("r.decided_at < ?", filters.until)
-    if filters.resource is not None:
-        terms.append(_concerning(filters.resource, values))
-    where = f"WHERE {' AND '.join(terms)}" if terms else ""
-    values.append(limit)
-    # One page, newest first.
-    return f"{SHOWN} {where} ORDER BY r.id DESC LIMIT ${len(values)}", values
+    question = Question(filters, kinds)
+    way, than = ("ASC", ">") if oldest_first else ("DESC", "<")
+    further = (
+        [f"(r.decided_at, r.id) {than} ({question.hold(behind[0])}, {question.hold(behind[1])})"] if behind else []
+    )
+    bound = f"ORDER BY r.decided_at {way}, r.id {way} LIMIT {question.hold(limit)}"
+    # One page of each alternative, each by its own index, and the first of all of them.
+    pages = " UNION ALL ".join(
+        f"(SELECT {COPIED} FROM audit_record r {question.where([*terms, *further])} {bound})"
+        for terms in question.alternatives
+    )
+    # What is shown of one page, and where each record is sealed.
+    return f"{SHOWN} FROM (SELECT * FROM ({pages}) AS r {bound}) AS r {PLACED} {bound}", question.values
 
 
-def _concerning(resource: str, values: list[object]) -> str:
-    """Records of a resource, and lists that returned it: each half by its own index, whatever the planner guesses."""
-    values.append(resource)
-    halves = [f"SELECT id FROM audit_record WHERE resource_id = ${len(values)}"]
-    try:
-        listed = UUID(resource)
-    except ValueError:
-        pass
-    else:
-        values.append([listed])
-        halves.append(f"SELECT id FROM audit_record WHERE returned @> ${len(values)}")
-    return f"r.id = ANY(ARRAY({' UNION '.join(halves)}))"
-
-
-def _logged(row: asyncpg.Record, texts: Mapping[str, str] | None = None) -> Logged:
+def _logged(row: asyncpg.Record) -> Logged:
     return Logged(
         id=row["id"],
         uid=row["uid"],
         kind=row["kind"],
         at=row["at"],
+        place=(row["decided_at"], row["id"]),
         position=row["position"],
         leaf=row["leaf"].hex(),
         body=read_body(row["body"]),
-        texts=texts or {},
     )

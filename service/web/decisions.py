@@ -1,126 +1,112 @@
-"""GET /v1/decisions: auditors search the decision log. Reading it is decided and recorded like everything else."""
+"""GET /v1/decisions: auditors search and count decisions. Reading them is decided and recorded like everything else.
+
+Owns no state.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 from litestar import Response, get
+from litestar.di import Provide
 from litestar.params import FromPath, Parameter
 
-from service.audit import search
-from service.audit.record import Kind
-from service.audit.search import Filters, Logged
+from service.audit import people, search
+from service.audit.summary import Summary, summary
 from service.errors import InvalidField, NotFound
 from service.places import FieldError
 from service.web.answers import answered
+from service.web.log_questions import TAG, AskedOfLog, Cursor, cursor_behind, ids_shown, place_in, read_question
+from service.web.log_reading import read_log
+from service.web.log_shapes import RecordBody, RecordPage, SummaryBody, record_body, record_page, summary_body
 from service.web.operations import COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, optional_plain_text, optional_time, optional_uuid, uuid_of
+from service.web.parameters import Asking, uuid_of
 
 if TYPE_CHECKING:
+    from service.audit.questions import Filters
+    from service.audit.search import Logged
     from service.authorization.enforcement import Enforcement
-    from service.authorization.permit import Permit
-    from service.authorization.relationships import Seen
     from service.database import Connection
     from service.web.paging import Cursors
 
 LISTING = "decisions"
-Text = Annotated[str | None, Parameter(max_length=255)]
-Id = Annotated[str | None, Parameter(max_length=255, schema_extra={"format": "uuid"})]
-Time = Annotated[str | None, Parameter(max_length=255, schema_extra={"format": "date-time"})]
-
-
-class DecisionBody(msgspec.Struct):
-    """A recorded decision. `record` is what was sealed: who asked for what, everything that was known, the outcome and
-    its rules. `position` is its place in the sealed log, null until sealed; `leaf` is the hash that was answered."""
-
-    id: str
-    kind: str
-    at: str
-    position: int | None
-    leaf: str
-    record: dict[str, Any]
-
-
-class DecisionPage(msgspec.Struct):
-    """Decisions, newest first. `next_cursor` is null on the last page."""
-
-    items: list[DecisionBody]
-    next_cursor: str | None
+SCOPE = "read:audit"
+LONGEST_SUMMARY = timedelta(days=92)
+USUAL_SUMMARY = timedelta(days=30)
 
 
 def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
     """The handlers, bound to the log."""
 
-    @get("/v1/decisions", **operation("Search decisions", scope="read:audit", problems=COMMON, tag="Decision log"))
+    @get(
+        "/v1/decisions",
+        dependencies={"asked": Provide(read_question)},
+        **operation("Search decisions", scope=SCOPE, problems=COMMON, tag=TAG),
+    )
     async def list_decisions(
         ask: Asking,
-        subject: Id = None,
-        client: Text = None,
-        action: Text = None,
-        resource: Text = None,
-        resource_kind: Text = None,
-        outcome: Annotated[str | None, Parameter(schema_extra={"enum": ["allow", "deny"]})] = None,
-        reason: Text = None,
-        rule: Text = None,
-        policy_version: Annotated[int | None, Parameter(ge=1, le=2_147_483_647)] = None,
-        since: Time = None,
-        until: Time = None,
-        cursor: Annotated[str | None, Parameter(max_length=600)] = None,
+        asked: AskedOfLog,
+        cursor: Cursor = None,
         limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
-    ) -> Response[DecisionPage]:
-        if outcome not in {None, "allow", "deny"}:
-            raise InvalidField(FieldError("query.outcome", "must be allow or deny"))
-        filters = Filters(
-            person=optional_uuid(subject, "query.subject"),
-            client=optional_plain_text(client, "query.client"),
-            action=optional_plain_text(action, "query.action"),
-            resource=optional_plain_text(resource, "query.resource"),
-            resource_kind=optional_plain_text(resource_kind, "query.resource_kind"),
-            outcome=outcome,
-            reason=optional_plain_text(reason, "query.reason"),
-            rule=optional_plain_text(rule, "query.rule"),
-            policy_version=policy_version,
-            since=optional_time(since, "query.since"),
-            until=optional_time(until, "query.until"),
-        )
-        if filters.since and filters.until and filters.since >= filters.until:
-            raise InvalidField(FieldError("query.until", "must be later than since"))
-        bound = asdict(filters)
-        after = cursors.read(LISTING, bound, cursor)
+    ) -> Response[RecordPage]:
+        bound = asked.bound()
+        behind = place_in(cursors, LISTING, bound, cursor)
 
-        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[list[Logged], list[str]]:
-            before = int(after[0]) if after else None
-            found = await search.decisions(connection, filters, before=before, limit=limit + 1)
-            return found, [str(one.uid) for one in found[:limit]]
+        async def load(connection: Connection) -> tuple[tuple[list[Logged], dict[str, str]], list[str]]:
+            filters = await asked.resolved(connection)
+            found = await search.decisions(connection, filters, behind=behind, limit=limit + 1)
+            shown = found[:limit]
+            return (found, await people.names(connection, shown)), ids_shown(filters, shown)
 
-        answer = await enforcement.read(ask, "log", "read", load, record_kind=Kind.ACCESS)
-        page = answer.value[:limit]
-        following = cursors.make(LISTING, bound, [page[-1].id]) if len(answer.value) > limit else None
-        return answered(DecisionPage([_body(one) for one in page], following), answer.receipt)
+        answer = await read_log(enforcement, ask, load)
+        found, names = answer.value
+        following = cursor_behind(cursors, LISTING, bound, found, limit)
+        return answered(record_page(found[:limit], names, following), answer.receipt)
+
+    @get(
+        "/v1/decisions/summary",
+        dependencies={"asked": Provide(read_question)},
+        **operation("Count decisions by day, action, outcome and reason", scope=SCOPE, problems=COMMON, tag=TAG),
+    )
+    async def count_decisions(ask: Asking, asked: AskedOfLog) -> Response[SummaryBody]:
+        filters = _bounded(asked.filters)
+
+        async def load(connection: Connection) -> tuple[Summary, list[str]]:
+            resolved = replace(await asked.resolved(connection), since=filters.since, until=filters.until)
+            return await summary(connection, resolved), ids_shown(resolved, [])
+
+        answer = await read_log(enforcement, ask, load)
+        times = (str(one and one.isoformat()) for one in (filters.since, filters.until))
+        return answered(summary_body(answer.value, *times), answer.receipt)
 
     @get(
         "/v1/decisions/{decision_id:str}",
-        **operation("Read a decision", scope="read:audit", problems=ROW, tag="Decision log"),
+        **operation("Read a decision", scope=SCOPE, problems=ROW, tag=TAG),
     )
-    async def read_decision(ask: Asking, decision_id: FromPath[str]) -> Response[DecisionBody]:
+    async def read_decision(ask: Asking, decision_id: FromPath[str]) -> Response[RecordBody]:
         uid = uuid_of(decision_id, "path.decision_id")
 
-        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Logged | None, list[str]]:
+        async def load(connection: Connection) -> tuple[tuple[Logged, dict[str, str]], list[str]]:
             found = await search.decision(connection, uid)
-            return found, [str(uid)] if found else []
+            if found is None:
+                raise NotFound("There is no such decision")
+            return (found, await people.names(connection, [found])), [str(uid)]
 
-        answer = await enforcement.read(ask, "log", "read", load, record_kind=Kind.ACCESS)
-        if answer.value is None:
-            missing = NotFound("There is no such decision")
-            missing.decision = (str(answer.receipt.uid), answer.receipt.leaf)
-            raise missing
-        return answered(_body(answer.value), answer.receipt)
+        answer = await read_log(enforcement, ask, load)
+        return answered(record_body(*answer.value, texts=True), answer.receipt)
 
-    return [list_decisions, read_decision]
+    return [list_decisions, count_decisions, read_decision]
 
 
-def _body(one: Logged) -> DecisionBody:
-    return DecisionBody(str(one.uid), one.kind, one.at.isoformat(), one.position, one.leaf, one.body)
+def _bounded(asked: Filters) -> Filters:
+    """The same for a time that can be counted. Raises InvalidField."""
+    until = asked.until or datetime.now(UTC)
+    since = asked.since or until - USUAL_SUMMARY
+    if since >= until:
+        raise InvalidField(FieldError("query.since", "must be in the past, or say until too"))
+    if until - since > LONGEST_SUMMARY:
+        raise InvalidField(FieldError("query.since", f"must lie at most {LONGEST_SUMMARY.days} days before until"))
+    return replace(asked, since=since, until=until)

@@ -110,10 +110,17 @@ class RequestBounds(ASGIMiddleware):
 async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     """A `before_request` hook: query parameters that the route does not take, or takes once, are refused by name."""
     route = request.route_handler
-    filled_otherwise = request.path_params.keys() | route.resolve_dependencies().keys()
+    dependencies = route.resolve_dependencies()
+    filled_otherwise = request.path_params.keys() | dependencies.keys()
+    signatures = [route.parsed_fn_signature]
+    # A dependency may take parameters for its route: those of searches do.
+    signatures += [
+        dependencies[name].parsed_fn_signature for name in route.parsed_fn_signature.parameters.keys() & dependencies
+    ]
     taken = {
         field.kwarg_definition.name or name
-        for name, field in route.parsed_fn_signature.parameters.items()
+        for signature in signatures
+        for name, field in signature.parameters.items()
         if isinstance(field.kwarg_definition, ParameterKwarg) and name not in filled_otherwise
     }
     seen: set[str] = set()

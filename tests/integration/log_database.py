@@ -51,7 +51,7 @@ def decision(**members: object) -> Record:
     return Record.make(Kind.DECISION, body)
 
 
-def change(sheet: UUID = SHEET, version: int = 1, event: str = "timesheet.edited") -> Record:
+def change(sheet: UUID = SHEET, version: int = 1, event: str = "timesheet.edited", action: str | None = None) -> Record:
     """A change of a sheet to `version`."""
     resource = {"kind": "timesheet", "id": sheet, "owner": SHEET, "state": "draft", "version": version}
     return Record.make(
@@ -59,7 +59,7 @@ def change(sheet: UUID = SHEET, version: int = 1, event: str = "timesheet.edited
         {
             "decided_at": datetime.now(UTC),
             "decision": uuid4(),
-            "action": event.partition(".")[2],
+            "action": action or event.partition(".")[2],
             "resource": resource,
             "principal": {"kind": "user", "person": SHEET, "client": "web"},
             "change": {

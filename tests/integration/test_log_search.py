@@ -1,41 +1,31 @@
-"""Searching the log: what each filter finds, paging, and that no frequent question reads the whole table."""
+"""Searching the log: what each filter finds, paging, and counts."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from service.audit.log import Log
+from service.audit.questions import DECISIONS, Filters
 from service.audit.record import Kind, Record
 from service.audit.sealing import Sealer
-from service.audit.search import Filters, _page, decisions, records
 from service.audit.search import decision as one_decision
+from service.audit.search import decisions, records
 from service.audit.search import record as one_record
+from service.audit.summary import summary
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 
 if TYPE_CHECKING:
-    import asyncpg
+    from uuid import UUID
 
 pytest_plugins = ["tests.integration.log_fixtures"]
 
 ANA, BEN = uuid4(), uuid4()
 MARCH = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-
-# Fifty thousand decisions by five hundred people about five thousand sheets, every tenth one a list.
-MANY = """
-    INSERT INTO audit_record (uid, kind, decided_at, person_id, client_id, action, resource_kind, resource_id,
-                              outcome, reason, request_id, returned, body)
-    SELECT gen_random_uuid(), 'decision', now(), md5('person' || n % 500)::uuid, 'web', 'read', 'timesheet',
-           CASE WHEN n % 10 <> 0 THEN (md5('sheet' || n % 5000)::uuid)::text END, 'allow', 'rule', 'request-' || n,
-           CASE WHEN n % 10 = 0 THEN ARRAY[md5('sheet' || n % 4999)::uuid, md5('sheet' || n % 4998)::uuid]
-                ELSE '{}' END,
-           convert_to('{"n":' || n || '}', 'UTF8')
-    FROM generate_series(1, 50000) n
-"""
 
 
 def full(**members: object) -> Record:
@@ -43,7 +33,8 @@ def full(**members: object) -> Record:
         decided_at=members.pop("decided_at", MARCH),
         outcome="deny",
         reason="no-rule",
-        rules=["never-own-hours"],
+        rules=["never-for-owner", "never-own-hours"],
+        applied=False,
         action="approve",
         resource={"kind": "timesheet", "id": str(SHEET), "owner": ANA, "state": "submitted", "version": 7},
         principal={"kind": "user", "person": ANA, "client": "approvals", "scopes": {"approve:timesheets"}},
@@ -56,18 +47,24 @@ def full(**members: object) -> Record:
 @pytest.mark.parametrize(
     "filters",
     [
-        Filters(person=ANA),
+        Filters(persons=(ANA,)),
+        Filters(persons=(ANA, uuid4())),
         Filters(client="approvals"),
+        Filters(owner=ANA),
+        Filters(story=str(SHEET)),
+        Filters(applied=False),
         Filters(action="approve"),
         Filters(resource_kind="timesheet"),
         Filters(resource=str(SHEET)),
         Filters(outcome="deny"),
         Filters(reason="no-rule"),
         Filters(rule="never-own-hours"),
+        Filters(rule="never-for-owner"),
+        Filters(rule="never-own-hours", resource=str(SHEET), owner=ANA),
         Filters(policy_version=3),
         Filters(request_id="request-1"),
         Filters(until=MARCH + timedelta(seconds=1)),
-        Filters(person=ANA, outcome="deny", since=MARCH, until=MARCH + timedelta(seconds=1), resource=str(SHEET)),
+        Filters(persons=(ANA,), outcome="deny", since=MARCH, until=MARCH + timedelta(seconds=1), resource=str(SHEET)),
     ],
 )
 async def test_each_filter_finds_its_decision_and_not_the_others(log_database: LogDatabase, filters: Filters) -> None:
@@ -86,24 +83,71 @@ async def test_a_list_is_found_by_what_it_returned(log_database: LogDatabase) ->
     await Log(app).append([listing, direct, changed, decision(returned=[uuid4()])])
     about = Filters(resource=str(SHEET))
     async with app.connection() as connection:
-        assert [one.uid for one in await records(connection, about)] == [changed.uid, direct.uid, listing.uid]
-        assert [one.uid for one in await decisions(connection, about)] == [direct.uid, listing.uid]
+        assert [one.uid for one in await records(connection, about)] == [changed.uid, listing.uid, direct.uid]
+        assert [one.uid for one in await decisions(connection, about)] == [listing.uid, direct.uid]
         assert await decisions(connection, Filters(resource="not-a-uuid")) == []
 
 
-async def test_pages_walk_all_decisions_once_newest_first_while_new_ones_arrive(log_database: LogDatabase) -> None:
+@pytest.mark.parametrize("oldest_first", [False, True])
+async def test_pages_walk_all_records_once_while_new_ones_arrive(
+    log_database: LogDatabase, *, oldest_first: bool
+) -> None:
     app = await log_database.open("app")
     log = Log(app)
     auditor = await log_database.connect("auditor")
-    made = [decision() for _ in range(23)]
+    # Some share a moment; then the id tells.
+    made = [decision(decided_at=MARCH + timedelta(seconds=n // 3)) for n in range(23)]
     await log.append(made)
     seen: list[UUID] = []
-    before = None
-    while page := await decisions(auditor, Filters(), before=before, limit=5):
-        seen += [one.uid for one in page]
-        before = page[-1].id
+    behind = None
+    until = Filters(until=MARCH + timedelta(hours=1))
+    while found := await records(auditor, until, kinds=DECISIONS, behind=behind, limit=5, oldest_first=oldest_first):
+        seen += [one.uid for one in found]
+        behind = found[-1].place
         await log.append([decision()])
-    assert seen == [one.uid for one in reversed(made)]
+    assert seen == [one.uid for one in (made if oldest_first else reversed(made))]
+
+
+async def test_nobody_known_finds_nothing(log_database: LogDatabase) -> None:
+    app = await log_database.open("app")
+    await Log(app).append([full(), decision()])
+    async with app.connection() as connection:
+        assert await decisions(connection, Filters(persons=())) == []
+
+
+async def test_changes_after_an_approval_are_told_from_those_before_it(log_database: LogDatabase) -> None:
+    app = await log_database.open("app")
+    other = uuid4()
+    made = [
+        change(version=1),
+        change(version=2, event="timesheet.approved", action="approve"),
+        change(other, version=1),
+        change(version=3, event="timesheet.reopened", action="reopen"),
+        change(version=4),
+    ]
+    await Log(app).append(made)
+    async with app.connection() as connection:
+        found = await records(connection, Filters(after_approval=True))
+    assert [one.uid for one in found] == [made[4].uid, made[3].uid]
+
+
+async def test_counts_by_facet_agree_with_the_pages(log_database: LogDatabase) -> None:
+    app = await log_database.open("app")
+    week = [MARCH + timedelta(days=n) for n in range(4)]
+    for day in week:
+        await Log(app).append([full(decided_at=day), decision(decided_at=day, reason="allowed"), change()])
+    async with app.connection() as connection:
+        counted = await summary(connection, Filters(since=week[0], until=week[3]))
+        found = await decisions(connection, Filters(since=week[0], until=week[3]))
+        denied = await summary(connection, Filters(rule="never-own-hours", persons=(ANA,)))
+    assert counted.total == len(found) == 6
+    assert counted.facets == {
+        "day": {"2026-03-02": 2, "2026-03-03": 2, "2026-03-04": 2},
+        "action": {"approve": 3, "read": 3},
+        "outcome": {"allow": 3, "deny": 3},
+        "reason": {"allowed": 3, "no-rule": 3},
+    }
+    assert (denied.total, denied.facets["outcome"]) == (4, {"deny": 4})
 
 
 async def test_one_decision_shows_its_body_texts_leaf_and_place(log_database: LogDatabase) -> None:
@@ -132,30 +176,3 @@ async def test_reads_of_the_log_are_decisions_too(log_database: LogDatabase) -> 
     await Log(app).append([access])
     auditor = await log_database.connect("auditor")
     assert [one.uid for one in await decisions(auditor, Filters())] == [access.uid]
-
-
-async def test_questions_over_a_large_log_use_its_indexes(log_database: LogDatabase) -> None:
-    owner = await log_database.connect("owner")
-    await owner.execute(MANY)
-    await owner.execute("VACUUM (ANALYZE) audit_record")
-    resource = await owner.fetchval("SELECT md5('sheet7')::uuid::text")
-    person = await owner.fetchval("SELECT md5('person7')::uuid")
-    for filters, before, index in (
-        (Filters(person=person), None, "person_id_id_idx"),
-        (Filters(person=person, outcome="deny"), 40_000, "person_id_id_idx"),
-        (Filters(resource=resource), None, "returned_idx"),
-        (Filters(resource=resource, person=person), 40_000, "resource_id_id_idx"),
-        (Filters(), None, "pkey"),
-        (Filters(), 25_000, "pkey"),
-    ):
-        statement, values = _page(filters, [Kind.DECISION], before, 50)
-        plan = await explained(owner, statement, values)
-        assert index in plan, plan
-        assert "Seq Scan on audit_record_0" not in plan, plan
-    plan = await explained(owner, "SELECT * FROM audit_record r WHERE r.uid = $1 ORDER BY r.id LIMIT 1", [uuid4()])
-    assert "uid_idx" in plan
-    assert len(await decisions(owner, Filters(resource=resource), limit=100)) > 10
-
-
-async def explained(connection: asyncpg.Connection[asyncpg.Record], statement: str, values: list[object]) -> str:
-    return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *values))

@@ -1,0 +1,160 @@
+"""What may be asked of the log, as SQL conditions. Pure: owns no state.
+
+Beside each condition stands, word for word, the condition of the index that answers it (migration 0006): Postgres uses
+such an index only for a question that says so itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from service.audit.record import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+# Reading the log is decided like everything else, so ACCESS records are decisions too.
+DECISIONS = (Kind.DECISION, Kind.ACCESS)
+
+NOTABLE = "(r.action IS DISTINCT FROM 'read' OR r.outcome = 'deny')"
+LISTED = (
+    "(cardinality(r.returned) > 1 OR (cardinality(r.returned) = 1"
+    " AND r.resource_id IS DISTINCT FROM r.returned[1]::text))"
+)
+# A change of something whose approval was carried out before it. Not EXISTS, which may be answered by reading every
+# approval there ever was.
+AFTER_APPROVAL = (
+    "r.kind = 'change' AND r.id > (SELECT a.id FROM audit_record a WHERE a.resource_id = r.resource_id"
+    " AND a.kind = 'change' AND a.action = 'approve' ORDER BY a.id LIMIT 1)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What must hold of a record; None asks nothing. `persons`: the asker is one of them. `resource` also finds lists
+    that returned it, `story` the decision that made it instead; `rule` is one of the rules that decided; `owner` whose
+    thing it was; `since` and `until` bound decided_at, half-open; `after_approval`: changes of what had been approved
+    before."""
+
+    persons: tuple[UUID, ...] | None = None
+    client: str | None = None
+    action: str | None = None
+    resource_kind: str | None = None
+    resource: str | None = None
+    story: str | None = None
+    owner: UUID | None = None
+    outcome: str | None = None
+    applied: bool | None = None
+    reason: str | None = None
+    rule: str | None = None
+    policy_version: int | None = None
+    request_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    after_approval: bool = False
+
+
+class Question:
+    """Filters and kinds as alternatives without overlap: a record is asked for when it meets every condition of one of
+    `alternatives`. `values` are the parameters; more may be added by `hold`."""
+
+    def __init__(self, filters: Filters, kinds: Sequence[Kind] = ()) -> None:
+        self.values: list[object] = []
+        shared = self._plain(filters, kinds)
+        split = [
+            self._concerning(filters.resource),
+            self._story(filters.story),
+            self._by_rule(filters.rule),
+            self._of_owner(filters.owner),
+        ]
+        self.alternatives = [[*shared, *(term for part in parts for term in part)] for parts in product(*split)]
+
+    def hold(self, value: object) -> str:
+        """A parameter's place, such as `$3`."""
+        self.values.append(value)
+        return f"${len(self.values)}"
+
+    def where(self, terms: Sequence[str]) -> str:
+        """A WHERE clause of one alternative."""
+        return f"WHERE {' AND '.join(terms)}" if terms else ""
+
+    def _plain(self, asked: Filters, kinds: Sequence[Kind]) -> list[str]:
+        terms: list[str] = []
+
+        def hold(term: str, value: object) -> None:
+            if value is not None:
+                terms.append(term.replace("?", self.hold(value)))
+
+        if len(kinds) == 1:
+            terms.append(f"r.kind = '{kinds[0].value}'")
+        elif kinds:
+            terms.append(f"r.kind IN ({', '.join(repr(one.value) for one in kinds)})")
+        if asked.persons is not None:
+            one = asked.persons[0] if len(asked.persons) == 1 else None
+            hold("r.person_id = ?", one)
+            hold("r.person_id = ANY(?)", list(asked.persons) if one is None else None)
+        hold("r.client_id = ?", asked.client)
+        hold("r.action = ?" + ("" if asked.action == "read" else " AND r.action <> 'read'"), asked.action)
+        usual = asked.resource_kind in {"timesheet", "me"}
+        rare = "" if usual else " AND r.resource_kind <> 'timesheet' AND r.resource_kind <> 'me'"
+        hold(f"r.resource_kind = ?{rare}", asked.resource_kind)
+        if asked.outcome is not None:
+            terms.append("r.outcome = 'deny'" if asked.outcome == "deny" else "r.outcome = 'allow'")
+        hold("r.applied = ?", asked.applied)
+        hold("r.reason = ?" + ("" if asked.reason == "allowed" else " AND r.reason <> 'allowed'"), asked.reason)
+        hold("r.policy_version = ?", asked.policy_version)
+        hold("r.request_id = ?", asked.request_id)
+        hold("r.decided_at >= ?", asked.since)
+        hold("r.decided_at < ?", asked.until)
+        if asked.outcome == "deny" or asked.action not in {None, "read"}:
+            terms.append(NOTABLE)
+        if asked.after_approval:
+            terms.append(AFTER_APPROVAL)
+        return terms
+
+    def _concerning(self, resource: str | None) -> list[list[str]]:
+        """Records of a resource, and lists that returned it."""
+        if resource is None:
+            return [[]]
+        place = self.hold(resource)
+        found = [[f"r.resource_id = {place}"]]
+        try:
+            listed = self.hold([UUID(resource)])
+        except ValueError:
+            return found
+        return [*found, [f"r.returned @> {listed}", LISTED, f"r.resource_id IS DISTINCT FROM {place}"]]
+
+    def _story(self, resource: str | None) -> list[list[str]]:
+        """Records of a resource, and decisions behind its changes that could not name it yet, as one to make it."""
+        if resource is None:
+            return [[]]
+        place = self.hold(resource)
+        behind = f"SELECT c.decision_uid FROM audit_record c WHERE c.resource_id = {place} AND c.kind = 'change'"
+        return [
+            [f"r.resource_id = {place}"],
+            [f"r.uid = ANY(ARRAY({behind}))", f"r.resource_id IS DISTINCT FROM {place}"],
+        ]
+
+    def _by_rule(self, rule: str | None) -> list[list[str]]:
+        """Records that name the rule first, which most do, and those that name it later."""
+        if rule is None:
+            return [[]]
+        first, among = self.hold(rule), self.hold([rule])
+        return [
+            [f"r.rules[1] = {first}"],
+            [f"r.rules @> {among}", "cardinality(r.rules) > 1", f"r.rules[1] <> {first}"],
+        ]
+
+    def _of_owner(self, owner: UUID | None) -> list[list[str]]:
+        """What others did with the owner's things, and what the owner did."""
+        if owner is None:
+            return [[]]
+        place = self.hold(owner)
+        return [
+            [f"r.owner_id = {place}", "r.owner_id IS DISTINCT FROM r.person_id"],
+            [f"r.owner_id = {place}", f"r.person_id = {place}"],
+        ]

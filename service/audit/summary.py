@@ -1,0 +1,60 @@
+"""Counts over the log by facet: day, action, outcome, reason. Reads only; owns no state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from service.audit.questions import DECISIONS, Filters, Question
+from service.errors import QuestionTooWide
+
+if TYPE_CHECKING:
+    from service.database import Connection
+
+FACETS = ("day", "action", "outcome", "reason")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How many decisions in all, and by facet how many of each word; a day is a UTC date. `facets` is sorted, days by
+    date and words by frequency."""
+
+    total: int
+    facets: dict[str, dict[str, int]]
+
+
+async def summary(connection: Connection, filters: Filters) -> Summary:
+    """Count decisions. Raises QuestionTooWide when that takes longer than a statement may."""
+    question = Question(filters, DECISIONS)
+    counted = " UNION ALL ".join(
+        f"SELECT r.decided_at, r.action, r.outcome, r.reason FROM audit_record r {question.where(terms)}"
+        for terms in question.alternatives
+    )
+    # One reading of the records that are meant, counted whole and by each facet.
+    statement = f"""
+        WITH met AS (
+            SELECT (decided_at AT TIME ZONE 'UTC')::date AS day, action, outcome, reason FROM ({counted}) AS r)
+        SELECT day, action, outcome, reason, count(*) AS times,
+               grouping(day) = 0 AS of_day, grouping(action) = 0 AS of_action,
+               grouping(outcome) = 0 AS of_outcome, grouping(reason) = 0 AS of_reason
+        FROM met GROUP BY GROUPING SETS ((), (day), (action), (outcome), (reason))
+    """
+    try:
+        rows = await connection.fetch(statement, *question.values)
+    except asyncpg.QueryCanceledError as error:
+        raise QuestionTooWide(cause="a summary took longer than a statement may") from error
+    found: dict[str, list[tuple[str, int]]] = {name: [] for name in FACETS}
+    total = 0
+    for row in rows:
+        facet = next((name for name in FACETS if row[f"of_{name}"]), None)
+        if facet is None:
+            total = row["times"]
+        elif row[facet] is not None:
+            found[facet].append((str(row[facet]), row["times"]))
+    return Summary(total, {name: dict(_sorted(name, counts)) for name, counts in found.items()})
+
+
+def _sorted(facet: str, counts: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    return sorted(counts) if facet == "day" else sorted(counts, key=lambda one: (-one[1], one[0]))

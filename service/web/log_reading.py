@@ -1,0 +1,45 @@
+"""Reading the log: decided, and recorded as ACCESS with the ids that were given out, even if these are none.
+
+Owns no state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from service.audit.record import Kind
+from service.authorization.changes import Answer
+from service.errors import NotFound, QuestionTooWide
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement import Enforcement
+    from service.authorization.permit import Permit
+    from service.authorization.relationships import Seen
+    from service.database import Connection
+
+T = TypeVar("T")
+
+
+async def read_log(
+    enforcement: Enforcement, ask: Ask, load: Callable[[Connection], Awaitable[tuple[T, Sequence[str]]]]
+) -> Answer[T]:
+    """What `load` returns, a value and the ids in it, once that is on record. It may raise NotFound and
+    QuestionTooWide, which are recorded as an access that gave nothing out. Raises Denied, TryLater."""
+
+    async def loaded(
+        _permit: Permit, _seen: Seen, connection: Connection
+    ) -> tuple[T | NotFound | QuestionTooWide, Sequence[str]]:
+        try:
+            return await load(connection)
+        except (NotFound, QuestionTooWide) as error:
+            return error, []
+
+    answer = await enforcement.read(ask, "log", "read", loaded, record_kind=Kind.ACCESS)
+    value = answer.value
+    if isinstance(value, NotFound | QuestionTooWide):
+        value.decision = (str(answer.receipt.uid), answer.receipt.leaf)
+        raise value
+    return Answer(value, answer.receipt)

@@ -1,0 +1,68 @@
+"""Every question of an auditor is answered from an index, however rare what it asks for, and reads few pages."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.audit.search import page, records
+from tests.conftest import database_from
+from tests.generated_log import generate
+from tests.integration.log_database import PASSWORDS
+from tests.log_questions import QUESTIONS, Asked
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from service.development.local_servers import LocalPostgres
+
+import asyncpg
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+TOTAL = 100_000
+
+
+@pytest.fixture(scope="module")
+async def year(postgres: LocalPostgres, log_template: str) -> AsyncIterator[str]:
+    async with database_from(postgres, log_template) as name:
+        superuser = await asyncpg.connect(postgres.superuser_url)
+        await superuser.execute(f"ALTER DATABASE {name} OWNER TO timewarden_owner")
+        await superuser.close()
+        owner = await asyncpg.connect(postgres.url("timewarden_owner", PASSWORDS["owner"], name))
+        await generate(owner, TOTAL)
+        await owner.close()
+        yield postgres.url("timewarden_app", PASSWORDS["app"], name)
+
+
+@pytest.mark.parametrize("asked", QUESTIONS, ids=lambda one: one.words)
+async def test_a_question_reads_an_index_and_few_pages(year: str, asked: Asked) -> None:
+    connection = await asyncpg.connect(year)
+    try:
+        first = await records(connection, asked.filters, kinds=asked.kinds, limit=50)
+        for behind in [None, *([first[-1].place] if len(first) == 50 else [])]:
+            statement, values = page(asked.filters, asked.kinds, behind, 50)
+            plan = json.loads(
+                await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *values)
+            )
+            text = json.dumps(plan)
+            used = {one for one in re.findall(r'"Index Name": "(\w+)"', text) if "rest" not in one}
+            assert [one for one in used if one.endswith(asked.indexes)], used
+            assert not [one for one in nodes(plan[0]["Plan"]) if sequential(one)], text
+            assert blocks(plan[0]["Plan"]) < asked.blocks
+    finally:
+        await connection.close()
+
+
+def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(found for one in plan.get("Plans", []) for found in nodes(one))]
+
+
+def sequential(node: dict[str, Any]) -> bool:
+    return (node["Node Type"], node.get("Relation Name")) == ("Seq Scan", "audit_record_0")
+
+
+def blocks(plan: dict[str, Any]) -> int:
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])

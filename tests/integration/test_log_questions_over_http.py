@@ -1,0 +1,178 @@
+"""Auditors' questions over HTTP: who is meant, names beside the bytes, stories of sheets, pages, and their records."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+from service.directory.entities import Link
+from tests.integration.api import InProcess, api, key_server
+from tests.integration.house import EIGHT_HOURS, MONDAY, at
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    async with api(house, issuer) as started:
+        yield started
+
+
+async def asked(running: InProcess, path: str, status: int = 200) -> Any:
+    token = running.token(sub="auth0|audrey", scope="read:audit", roles=["auditor"])
+    answer = await running.send("GET", path, token)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+async def ids(running: InProcess, path: str) -> list[str]:
+    return [one["id"] for one in (await asked(running, path))["items"]]
+
+
+async def test_a_person_is_found_by_id_by_issuer_and_subject_and_by_address(house: House, running: InProcess) -> None:
+    person = (
+        await house.directory.add_person(
+            house.administrator(), "Eve", "Eve@example.com", [Link(running.issuer, "auth0|eve")]
+        )
+    ).value
+    await running.send("GET", "/v1/me", running.token(sub="auth0|eve"))
+    wanted = await ids(running, f"/v1/decisions?person={person.id}")
+    assert len(wanted) == 1
+    link = f"issuer={quote(running.issuer)}&subject={quote('auth0|eve')}"
+    assert await ids(running, f"/v1/decisions?{link}") == wanted
+    assert await ids(running, "/v1/decisions?email=eve@example.COM") == wanted
+    assert await ids(running, f"/v1/decisions?subject={person.id}") == wanted
+    assert await ids(running, "/v1/decisions?email=nobody@example.com") == []
+    assert await ids(running, f"/v1/decisions?{link}x") == []
+    (found,) = (await asked(running, f"/v1/decisions?person={person.id}"))["items"]
+    assert found["names"] == {str(person.id): "Eve"}
+
+
+async def test_no_address_and_no_subject_gets_into_the_log_by_being_asked_for(house: House, running: InProcess) -> None:
+    person = (await house.directory.add_person(house.administrator(), "Eve", "eve@example.com")).value
+    await asked(running, "/v1/decisions?email=eve@example.com")
+    await asked(running, f"/v1/decisions?issuer={quote(running.issuer)}&subject=auth0|eve")
+    bodies = [row["body"] for row in await house.owner.fetch("SELECT body FROM audit_record WHERE kind = 'access'")]
+    assert len(bodies) == 2
+    assert not any(b"eve" in one for one in bodies)
+    found = await asked(running, f"/v1/audit/records?resource={person.id}&kind=access")
+    assert len(found["items"]) == 1
+
+
+async def test_the_story_of_a_sheet_outlives_the_sheet(house: House, running: InProcess) -> None:
+    ana, mia = house.ask("ana"), house.ask("mia")
+    sheet = (await house.timesheets.create(ana, MONDAY, "UTC")).value.id
+    edited = (await house.timesheets.add_entry(ana, sheet, at(1), EIGHT_HOURS)).value.sheet
+    await house.timesheets.submit(ana, sheet, at(edited.version))
+    await house.timesheets.reject(mia, sheet, at(3), "Friday is missing")
+    await house.timesheets.delete(ana, sheet, at(4))
+    path = f"/v1/timesheets/{sheet}/history"
+    story = (await asked(running, path))["items"]
+    changes = [one for one in story if one["kind"] == "change"]
+    actions = [one["record"]["action"] for one in changes]
+    assert actions == ["create", "edit", "submit", "reject", "delete"]
+    assert len(story) == 10
+    assert changes[3]["texts"] == {"reason": "Friday is missing"}
+    assert (changes[2]["record"]["change"]["from"]["state"], changes[2]["record"]["change"]["to"]["state"]) == (
+        "draft",
+        "submitted",
+    )
+    backwards = await ids(running, f"{path}?order=newest")
+    assert backwards == [one["id"] for one in reversed(story)]
+    only = (await asked(running, f"{path}?kind=change&limit=2"))["items"]
+    assert [one["id"] for one in only] == [one["id"] for one in changes[:2]]
+    seen = (await asked(running, f"/v1/audit/records?resource={sheet}&kind=access"))["items"]
+    assert len(seen) == 4
+
+
+async def test_pages_go_on_where_the_last_one_ended(house: House, running: InProcess) -> None:
+    wanted = await ids(running, "/v1/audit/records?kind=directory&limit=200")
+    found: list[str] = []
+    following: str | None = ""
+    while following is not None:
+        page = await asked(running, f"/v1/audit/records?kind=directory&limit=4{following and '&cursor='}{following}")
+        found += [one["id"] for one in page["items"]]
+        following = page["next_cursor"]
+    assert found == wanted
+    assert len(found) > 10
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("decisions?issuer=x", "query.subject"),
+        ("decisions?subject=ana", "query.subject"),
+        ("decisions?person=ana", "query.person"),
+        ("decisions?email=a@b.c&person=018f0000-0000-7000-8000-00000000000a", "query.email"),
+        ("decisions?owner=ana", "query.owner"),
+        ("decisions?applied=perhaps", "query.applied"),
+        ("decisions?kind=change", "query.kind"),
+        ("decisions?colour=red", "query.colour"),
+        ("decisions?asked=x", "query.asked"),
+        ("decisions?client=%00", "query.client"),
+        ("decisions?since=2026-03-02T00:00:00Z&until=2026-03-02T00:00:00Z", "query.until"),
+        ("decisions?person=018f0000-0000-7000-8000-00000000000a&person=x", "query.person"),
+        ("decisions/summary?since=2026-01-01T00:00:00Z&until=2026-06-01T00:00:00Z", "query.since"),
+        ("decisions/summary?since=2999-01-01T00:00:00Z", "query.since"),
+        ("audit/records?kind=gossip", "query.kind"),
+        ("audit/records?kind=policy&after_approval=true", "query.kind"),
+        ("audit/records?cursor=AAAA", "query.cursor"),
+        ("timesheets/018f0000-0000-7000-8000-00000000000a/history?order=best", "query.order"),
+        ("timesheets/018f0000-0000-7000-8000-00000000000a/history?kind=policy", "query.kind"),
+        ("timesheets/7/history", "path.timesheet_id"),
+        ("audit/records/7", "path.record_id"),
+    ],
+)
+async def test_a_question_that_cannot_be_put_is_told_which_field(running: InProcess, query: str, field: str) -> None:
+    problem = await asked(running, f"/v1/{query}", 422)
+    assert problem["type"] == "urn:timewarden:problem:invalid-field"
+    assert [one["field"] for one in problem["fields"]] == [field]
+
+
+async def test_a_cursor_belongs_to_its_question(running: InProcess) -> None:
+    cursor = (await asked(running, "/v1/audit/records?limit=1"))["next_cursor"]
+    forged = cursor[:-2] + ("AA" if cursor[-2:] != "AA" else "BB")
+    for path in (
+        f"/v1/audit/records?limit=1&kind=access&cursor={cursor}",
+        f"/v1/audit/records?limit=1&client=x&cursor={cursor}",
+        f"/v1/decisions?limit=1&cursor={cursor}",
+        f"/v1/audit/records?limit=1&cursor={forged}",
+    ):
+        problem = await asked(running, path, 422)
+        assert [one["field"] for one in problem["fields"]] == ["query.cursor"]
+
+
+async def test_counting_is_recorded_like_every_other_access(house: House, running: InProcess) -> None:
+    await running.send("GET", "/v1/me", running.token())
+    since = quote((datetime.now(UTC) - timedelta(hours=1)).isoformat())
+    before = await house.count("audit_record WHERE kind = 'access'")
+    counted = await asked(running, f"/v1/decisions/summary?since={since}")
+    assert counted["total"] == sum(counted["outcome"].values()) > 0
+    assert await house.count("audit_record WHERE kind = 'access'") == before + 1
+    missing = await asked(running, f"/v1/audit/records/{house.people['ana']}", 404)
+    assert await house.count("audit_record WHERE kind = 'access'") == before + 2
+    assert missing["decision_id"]
+
+
+async def test_a_question_that_would_take_too_long_says_how_to_narrow_it(house: House, issuer: str) -> None:
+    async with api(house, issuer, database_timeout=0.3) as hurried, house.owner.transaction():
+        # Whatever reads the log waits behind this lock until the statement's time is up.
+        await house.owner.execute("LOCK TABLE audit_position IN ACCESS EXCLUSIVE MODE")
+        token = hurried.token(sub="auth0|audrey", scope="read:audit", roles=["auditor"])
+        answer = await hurried.send("GET", "/v1/decisions", token)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["type"] == "urn:timewarden:problem:question-too-wide"
+    assert answer.headers["Decision-Id"]
