@@ -1,0 +1,135 @@
+"""A record of a bundle: its bytes, the copies beside them, its texts, judged against the hash in the tree. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
+
+from .findings import MALFORMED, Fault, Report, need
+from .notes import decoded
+from .tree import leaf_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Object: TypeAlias = dict[str, Any]
+
+MEMBERS = {"position", "sealed", "uid", "leaf", "body", "columns", "texts"}
+ERASED = "erased"
+SALT_SIZE = 16
+# What the log's table copies out of a record's bytes to search by, and where the bytes say it.
+COLUMNS = {
+    "kind": "kind",
+    "decision_uid": "decision",
+    "decided_at": "decided_at",
+    "person_id": "principal.person",
+    "client_id": "principal.client",
+    "action": "action",
+    "resource_kind": "resource.kind",
+    "resource_id": "resource.id",
+    "owner_id": "resource.owner",
+    "outcome": "outcome",
+    "applied": "applied",
+    "reason": "reason",
+    "rules": "rules",
+    "policy_version": "policy.version",
+    "request_id": "request.id",
+    "returned": "returned",
+}
+LISTS = {"rules", "returned"}
+
+
+class Line(NamedTuple):
+    """A line of a bundle: the hash that the tree holds there, and the bytes and hash of what the table holds."""
+
+    sealed: bytes | None
+    body: bytes | None
+    found: bytes | None
+    said: Object
+
+
+def read_object(data: bytes, members: set[str] | None = None) -> Object:
+    """A JSON object: no name twice, no number but integers, and with `members` exactly these. Raises Fault."""
+    try:
+        found = json.loads(data.decode(), object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse)
+    except MALFORMED as error:
+        raise Fault(f"this is not JSON: {type(error).__name__}") from None
+    need(isinstance(found, dict), "this is not a JSON object")
+    if members is not None and found.keys() != members:
+        raise Fault(f"these members are missing or do not belong here: {', '.join(sorted(members ^ found.keys()))}")
+    return dict(found)
+
+
+def read_line(data: bytes) -> Line:
+    """A line of a bundle, its hash taken, nothing judged yet. Raises Fault, and whatever MALFORMED lists."""
+    said = read_object(data, MEMBERS)
+    body = None if said["body"] is None else decoded(said["body"])
+    sealed = None if said["sealed"] is None else bytes.fromhex(said["sealed"])
+    return Line(sealed, body, None if body is None else leaf_hash(body), said)
+
+
+def judge(line: Line, report: Report) -> Iterator[str]:
+    """What is wrong with a record beyond its place in the tree: a sentence for each fault, beginning with its member.
+    Counts its texts. Raises whatever MALFORMED lists."""
+    said = line.said
+    if line.body is None or line.found is None:
+        return
+    if said["leaf"] != line.found.hex():
+        yield "leaf: the copy of the leaf hash is not that of the bytes"
+    body = read_object(line.body)
+    if canonical(body).encode() != line.body:
+        yield "body: not canonical JSON (RFC 8785)"
+    if said["uid"] != body.get("uid"):
+        yield f"uid: the column says {said['uid']}, the bytes say {body.get('uid')}"
+    yield from _columns(said["columns"], body)
+    yield from _texts(said["texts"], body.get("commitments", {}), report)
+
+
+def canonical(value: Any) -> str:
+    """RFC 8785, for values without floats: what json.loads gives back has one spelling."""
+    if isinstance(value, dict):
+        names = sorted(value, key=lambda name: name.encode("utf-16-be"))
+        return "{" + ",".join(f"{canonical(name)}:{canonical(value[name])}" for name in names) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _columns(stored: Object, body: Object) -> Iterator[str]:
+    for name in sorted(COLUMNS.keys() | stored.keys()):
+        if name not in COLUMNS or name not in stored:
+            yield f"column {name}: {'missing' if name in COLUMNS else 'not known to this verifier'}"
+            continue
+        wanted: Any = body
+        for part in COLUMNS[name].split("."):
+            wanted = None if wanted is None else wanted.get(part)
+        if wanted is None and name in LISTS:
+            wanted = []
+        if canonical(stored[name]) != canonical(wanted):
+            yield f"column {name}: it says {json.dumps(stored[name])}, the bytes say {json.dumps(wanted)}"
+
+
+def _texts(texts: Object, commitments: Object, report: Report) -> Iterator[str]:
+    """A text that is there is the one that was committed to; one that is not there counts as erased."""
+    for name in sorted(commitments.keys() | texts.keys()):
+        text = texts.get(name)
+        if name not in commitments or text is None:
+            yield f"text {name}: {'missing' if name in commitments else 'the bytes commit to no such text'}"
+        elif text == ERASED:
+            report.count("erased")
+        else:
+            salt, value = bytes.fromhex(text["salt"]), text["value"].encode()
+            report.count("texts")
+            if len(salt) != SALT_SIZE or hashlib.sha256(b"\x02" + salt + value).hexdigest() != commitments[name]:
+                yield f"text {name}: it is not the text that the bytes commit to"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Object:
+    found = dict(pairs)
+    need(len(found) == len(pairs), "a name occurs twice in one object")
+    return found
+
+
+def _refuse(number: str) -> NoReturn:
+    raise Fault(f"{number} is not an integer")

@@ -1,0 +1,120 @@
+"""Bundles made in a test, from records and the recursive definitions of the tree; and what can be done to them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from service.audit import checkpoint as notes
+from service.audit import merkle
+from service.standalone.verify.bundle import Bundle
+from service.standalone.verify.findings import Fault, Report
+from service.standalone.verify.notes import read_checkpoint, read_keys
+from service.standalone.verify.tree import subtrees
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.audit.record import Record
+    from service.standalone.verify.bundle import Sought
+
+ORIGIN = "timesheets.example/audit/2026"
+SIGNER = notes.Signer(ORIGIN, bytes(range(32)))
+STRANGER = notes.Signer(ORIGIN, bytes(range(1, 33)))
+VKEY = notes.vkey(SIGNER)
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def root_of(leaves: Sequence[bytes]) -> bytes:
+    return merkle.root(leaves)
+
+
+def signed(leaves: Sequence[bytes], size: int | None = None, signer: notes.Signer = SIGNER) -> str:
+    size = len(leaves) if size is None else size
+    return notes.sign(notes.Checkpoint(ORIGIN, size, merkle.root(leaves[:size])).text, [signer])
+
+
+def hash_at(leaves: Sequence[bytes]) -> merkle.HashAt:
+    return lambda level, index: merkle.root(leaves[index << level : (index + 1) << level])
+
+
+@dataclass(slots=True)
+class Forged:
+    """A bundle in pieces: `header` and `lines` may be changed before it is judged."""
+
+    leaves: list[bytes]
+    header: dict[str, Any]
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def content(self) -> bytes:
+        return b"".join(json.dumps(one).encode() + b"\n" for one in [self.header, *self.lines])
+
+
+def forged(
+    records: Sequence[Record], start: int = 0, end: int | None = None, size: int | None = None, old: int = 0
+) -> Forged:
+    """The bundle of [start, end) in a log of the first `size` records, with a start checkpoint of size `old`."""
+    leaves = [one.leaf for one in records][:size]
+    end = len(leaves) if end is None else end
+    at = hash_at(leaves)
+    proof = [b64(one) for one in merkle.consistency_path(old, len(leaves), at)] if old else []
+    header = {
+        "format": "timewarden-bundle/1",
+        "from": start,
+        "to": end,
+        "checkpoint": signed(leaves),
+        "left": [b64(at(*place)) for place in subtrees(0, start)],
+        "right": [b64(at(*place)) for place in subtrees(end, len(leaves))],
+        "start": {"checkpoint": signed(leaves, old), "consistency": proof} if old else None,
+        "pruned": None,
+    }
+    return Forged(leaves, header, [line(one, start + place) for place, one in enumerate(records[start:end])])
+
+
+def line(record: Record, position: int) -> dict[str, Any]:
+    body = json.loads(record.body)
+    columns = {name: plain(value) for name, value in record.columns.items()}
+    return {
+        "position": position,
+        "sealed": record.leaf.hex(),
+        "uid": str(record.uid),
+        "leaf": record.leaf.hex(),
+        "body": b64(record.body),
+        "columns": {"kind": body["kind"], **columns},
+        "texts": {one.field: {"salt": one.salt.hex(), "value": one.value} for one in record.texts},
+    }
+
+
+def plain(value: Any) -> Any:
+    """As the body writes it."""
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    if hasattr(value, "strftime"):
+        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return value if value is None or isinstance(value, str | bool | int) else str(value)
+
+
+def judged(content: bytes, *, seen: str | None = None, sought: Sought | None = None, key: str = VKEY) -> Report:
+    """The verifier's report on a bundle."""
+    report, keys = Report(quiet=True), read_keys([key])
+    try:
+        bundle = Bundle(io.BytesIO(content), keys, report)
+        bundle.check(read_checkpoint(seen, keys) if seen else None, sought)
+    except Fault as fault:
+        report.find(fault)
+    return report
+
+
+def altered(record: Record, **members: Any) -> tuple[bytes, bytes]:
+    """The bytes of a record with other members, and their leaf hash."""
+    body = {**json.loads(record.body), **members}
+    data = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return data, hashlib.sha256(b"\x00" + data).digest()

@@ -1,0 +1,201 @@
+"""timewarden-verify alone: trees against the recursive definitions, notes against the published vector, and bundles."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.audit import checkpoint as notes
+from service.audit import merkle
+from service.audit.writing import COLUMNS
+from service.audit.record import Kind, Record
+from service.standalone.verify import records as verified
+from service.standalone.verify.bundle import Sought
+from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, Fault
+from service.standalone.verify.notes import read_checkpoint, read_keys
+from service.standalone.verify.tree import Fold, consistent, included, subtrees
+from tests.bundle_forge import ORIGIN, SIGNER, STRANGER, VKEY, forged, hash_at, judged, signed
+
+LEAVES = [merkle.leaf(str(one).encode()) for one in range(130)]
+SHEET = UUID("018f0000-0000-7000-8000-000000000001")
+
+
+def record(number: int = 0, **texts: str) -> Record:
+    body = {
+        "decided_at": datetime(2026, 3, 2, 9, number % 60, tzinfo=UTC),
+        "decision": uuid4(),
+        "action": "approve",
+        "principal": {"person": SHEET, "client": "web"},
+        "resource": {"kind": "timesheet", "id": str(SHEET), "owner": SHEET, "state": "é\U0001f600\ufb01"},
+        "applied": True,
+        "outcome": "allow",
+        "rules": ["approve-team"],
+        "policy": {"version": number + 1},
+        "request": {"id": f"request-{number}"},
+        "returned": [SHEET],
+    }
+    return Record.make(Kind.DECISION, body, texts)
+
+
+LOG = [record(number, **({"note": f"text {number}"} if number % 3 == 0 else {})) for number in range(23)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_every_proof_that_the_recursion_makes_is_taken_and_no_other(data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, len(LEAVES)))
+    index = data.draw(st.integers(0, size - 1))
+    old = data.draw(st.integers(1, size))
+    at, root = hash_at(LEAVES[:size]), merkle.root(LEAVES[:size])
+    path = merkle.inclusion_path(index, size, at)
+    assert included(LEAVES[index], index, size, path, root)
+    proof = merkle.consistency_path(old, size, at)
+    assert consistent(old, merkle.root(LEAVES[:old]), size, root, proof)
+    for wrong in (path[:-1], [*path, root], [bytes(32), *path[1:]]):
+        assert wrong == path or not included(LEAVES[index], index, size, wrong, root)
+    for wrong in (proof[:-1], [*proof, root], [bytes(32), *proof[1:]]):
+        assert wrong == proof or not consistent(old, merkle.root(LEAVES[:old]), size, root, wrong)
+    other = (index + 1) % size
+    assert other == index or not included(LEAVES[index], other, size, path, root)
+    assert not included(LEAVES[index], size, size, path, root)
+    assert not consistent(old, bytes(32), size, root, proof)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 129), st.integers(0, 130))
+def test_ranges_of_subtrees_fold_to_the_root(start: int, size: int) -> None:
+    start, tree, at = min(start, size), Fold(), hash_at(LEAVES)
+    for level, index in [*subtrees(0, start), *subtrees(start, size)]:
+        tree.push(level, at(level, index))
+    assert tree.root() == merkle.root(LEAVES[:size])
+
+
+def test_the_published_note_is_taken_and_its_neighbours_are_not() -> None:
+    # C2SP signed-note.md; that text is no checkpoint, so only what is said of its signature counts here.
+    vkey = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
+    assert list(read_keys([vkey])) == [("example.com/foo", bytes.fromhex("530d903a"))]
+    for wrong in (
+        vkey.replace("530d", "530e"),
+        vkey.replace("foo", "fop"),
+        vkey[:-1],
+        "",
+        "a+b",
+        vkey.replace("Aek", "Bek"),
+    ):
+        with pytest.raises(Fault) as caught:
+            read_keys([wrong])
+        assert caught.value.verdict == USAGE
+
+
+def test_a_checkpoint_is_trusted_by_the_key_of_its_log_alone() -> None:
+    keys, note = read_keys([VKEY]), signed(LEAVES)
+    assert read_checkpoint(note, keys).size == len(LEAVES)
+    both = notes.sign(notes.Checkpoint(ORIGIN, 1, LEAVES[0]).text, [STRANGER, SIGNER])
+    assert read_checkpoint(both, keys).size == 1
+    other = notes.Signer("other.example/log", bytes(32))
+    foreign = notes.sign(notes.Checkpoint(ORIGIN, 1, LEAVES[0]).text, [other])
+    for stranger in (signed(LEAVES, signer=STRANGER), foreign):
+        with pytest.raises(Fault) as caught:
+            read_checkpoint(stranger, {**keys, **read_keys([notes.vkey(other)])})
+        assert caught.value.verdict == UNTRUSTED
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_checkpoint_with_any_other_byte_is_refused(data: st.DataObject) -> None:
+    note = signed(LEAVES)
+    place = data.draw(st.integers(0, len(note) - 1))
+    letter = data.draw(st.sampled_from([one for one in "\n\x00 +09AZaz=\u2014\u00e9" if one != note[place]]))
+    with pytest.raises(Fault):
+        read_checkpoint(note[:place] + letter + note[place + 1 :], read_keys([VKEY]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_every_range_of_a_log_is_intact_and_counts_its_texts(data: st.DataObject) -> None:
+    size = data.draw(st.integers(1, len(LOG)))
+    start = data.draw(st.integers(0, size - 1))
+    end = data.draw(st.integers(start + 1, size))
+    old = data.draw(st.integers(0, size))
+    seen = data.draw(st.sampled_from(sorted({size, *range(max(1, start), end + 1), *([old] if old else [])})))
+    report = judged(forged(LOG, start, end, size, old).content, seen=signed([one.leaf for one in LOG], seen))
+    assert (report.verdict, report.findings) == (INTACT, [])
+    assert report.checked["records"] == end - start
+    assert report.checked.get("texts", 0) == sum(len(one.texts) for one in LOG[start:end])
+
+
+def test_the_verifier_knows_every_column_of_the_log() -> None:
+    assert verified.COLUMNS.keys() == {"kind", *COLUMNS}
+
+
+def test_canonical_json_is_what_the_log_writes() -> None:
+    for one in LOG:
+        assert verified.canonical(verified.read_object(one.body)).encode() == one.body
+
+
+@pytest.mark.parametrize("body", [b'{"a":1,"a":1}', b"[1]", b'{"a":1.5}', b'{"a":NaN}', b"\xff", b"[" * 60_000, b""])
+def test_bytes_that_are_not_plain_json_are_refused(body: bytes) -> None:
+    with pytest.raises(Fault):
+        verified.read_object(body)
+
+
+def test_an_erased_text_is_counted_and_proves_nothing_wrong() -> None:
+    bundle = forged(LOG)
+    bundle.lines[0]["texts"]["note"] = "erased"
+    report = judged(bundle.content)
+    assert (report.verdict, report.checked["erased"], report.checked["texts"]) == (INTACT, 1, 7)
+
+
+def test_a_removed_body_is_tampering_unless_the_log_says_that_it_was_pruned() -> None:
+    pruning = Record.make(
+        Kind.SYSTEM, {"decided_at": datetime(2026, 5, 1, tzinfo=UTC), "event": "log.pruned", "pruned_to": 2}
+    )
+    log = [*LOG, pruning]
+    bundle = forged(log)
+    for member in ("uid", "leaf", "body", "columns", "texts"):
+        bundle.lines[0][member] = bundle.lines[1][member] = None
+    assert [one["position"] for one in judged(bundle.content).findings] == [0, 1]
+    path = merkle.inclusion_path(len(LOG), len(log), hash_at(bundle.leaves))
+    bundle.header["pruned"] = {
+        "to": 2,
+        "position": len(LOG),
+        "body": base64.b64encode(pruning.body).decode(),
+        "inclusion": [base64.b64encode(one).decode() for one in path],
+    }
+    report = judged(bundle.content)
+    assert (report.verdict, report.checked["pruned"], report.checked["records"]) == (INTACT, 2, len(log))
+    bundle.lines[2]["body"] = None
+    assert [one["position"] for one in judged(bundle.content).findings] == [2]
+    bundle.header["pruned"]["to"] = 3
+    assert judged(bundle.content).verdict == TAMPERED
+
+
+def test_what_was_seen_before_is_held_against_the_bundle() -> None:
+    leaves = [one.leaf for one in LOG]
+    ours = forged(LOG, 5, 10, 20, 3).content
+    for size in (3, 5, 7, 10, 20):
+        assert judged(ours, seen=signed(leaves, size)).verdict == INTACT
+        fork = [merkle.leaf(b"other"), *leaves[1:]]
+        report = judged(ours, seen=signed(fork, size))
+        assert (report.verdict, "fork" in report.findings[0]["what"]) == (TAMPERED, True)
+    for size in (4, 12, 22):
+        assert judged(ours, seen=signed(leaves, size)).verdict == INCOMPLETE
+    other = notes.Signer("other.example/log", bytes(32))
+    report = judged(ours, key=notes.vkey(other))
+    assert report.verdict == UNTRUSTED
+
+
+def test_an_answers_record_is_found_by_its_leaf_and_its_absence_told() -> None:
+    bundle = forged(LOG).content
+    there, gone = Sought(LOG[4].uid, LOG[4].leaf), Sought(uuid4(), merkle.leaf(b"answered"))
+    assert judged(bundle, sought=there).verdict == INTACT
+    assert there.position == 4
+    judged(bundle, sought=gone)
+    assert gone.position is None
+    assert (gone.oldest, gone.newest) == ("2026-03-02T09:00:00.000000Z", "2026-03-02T09:22:00.000000Z")
+    assert judged(bundle, sought=Sought(LOG[4].uid, merkle.leaf(b"answered"))).verdict == TAMPERED

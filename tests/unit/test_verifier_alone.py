@@ -1,0 +1,75 @@
+"""The verifier runs alone: copied away as a folder or as one file, with nothing of the service within reach."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import zipapp
+from pathlib import Path
+
+import pytest
+
+from service.standalone import verify
+from tests.bundle_forge import VKEY, forged
+from tests.unit.test_verifier import LOG
+
+PACKAGE = Path(verify.__file__).parent
+STANDARD = frozenset(sys.stdlib_module_names) | {"__future__"}
+
+
+def test_it_imports_the_standard_library_and_cryptography_and_itself_alone() -> None:
+    strangers = []
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            elif isinstance(node, ast.ImportFrom) and node.level > 1:
+                names = ["." * node.level]
+            strangers += [
+                f"{path.name}: {one}" for one in names if one.split(".")[0] not in STANDARD | {"cryptography"}
+            ]
+    assert strangers == []
+
+
+def test_nothing_of_the_service_imports_it() -> None:
+    for path in PACKAGE.parents[1].rglob("*.py"):
+        if PACKAGE not in path.parents and "standalone.verify" in path.read_text(encoding="utf-8"):
+            assert path.parts[-2:] == ("commands", "audit_verify.py"), path
+
+
+@pytest.fixture(params=["folder", "file"])
+def alone(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
+    """How the copy is called."""
+    if request.param == "folder":
+        shutil.copytree(PACKAGE, tmp_path / "verify", ignore=shutil.ignore_patterns("__pycache__"))
+        return [sys.executable, "-m", "verify"]
+    zipapp.create_archive(
+        PACKAGE.parent,
+        tmp_path / "timewarden-verify.pyz",
+        main="verify.command:main",
+        filter=lambda path: path.parts[0] == "verify" and path.suffix != ".pyc",
+    )
+    return [sys.executable, "-P", "timewarden-verify.pyz"]
+
+
+def run(
+    alone: list[str], tmp_path: Path, *arguments: str, stdin: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return subprocess.run([*alone, *arguments], cwd=tmp_path, env=clean, input=stdin, capture_output=True, check=False)
+
+
+def test_a_copy_of_it_tells_intact_from_tampered(alone: list[str], tmp_path: Path) -> None:
+    bundle = forged(LOG).content
+    (tmp_path / "march.jsonl").write_bytes(bundle)
+    good = run(alone, tmp_path, "bundle", "march.jsonl", "--key", VKEY, "--state", "seen")
+    assert (good.returncode, good.stderr, good.stdout.split()[0]) == (0, b"", b"intact")
+    bad = run(alone, tmp_path, "bundle", "-", "--key", VKEY, stdin=bundle.replace(b"approve-team", b"approve-tean"))
+    assert (bad.returncode, bad.stdout.split()[0]) == (1, b"tampered"), bad.stderr
+    assert run(alone, tmp_path, "bundle", "nowhere", "--key", VKEY).returncode == 4
+    assert run(alone, tmp_path, "bundle", "march.jsonl").returncode == 4
+    assert run(alone, tmp_path, "bundle", "march.jsonl", "--key", "k").returncode == 4
