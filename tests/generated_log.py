@@ -30,7 +30,7 @@ GENERATE = """
                 WHEN denied THEN '{}'
                 WHEN action = 'read' AND owner = person THEN ARRAY['read-own']
                 WHEN action = 'read' THEN ARRAY['read-team']
-                WHEN action = 'approve' AND n % 1000 < 3 THEN ARRAY['approve-team', 'approve-as-deputy']
+                WHEN action = 'approve' AND n / 100 % 31 = 0 THEN ARRAY['approve-team', 'approve-as-deputy']
                 ELSE ARRAY[action || '-team'] END,
            1 + (n * 12 / $3)::int, md5('request' || n),
            CASE WHEN list THEN ARRAY(SELECT md5('sheet' || (owner * 50 + one))::uuid FROM generate_series(0, 9) one)

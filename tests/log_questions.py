@@ -30,67 +30,78 @@ def named(what: str) -> UUID:
     return UUID(md5(what.encode(), usedforsecurity=False).hexdigest())
 
 
-PERSON, LEADER = named("person4711"), named("person4710")
-SHEET = str(named(f"sheet{4711 * 50 + 7}"))
 LATER = JUNE + timedelta(days=7)
 RESOURCE = ("resource_id_decided_at_id_idx", "returned_idx")
 
-QUESTIONS = (
-    Asked("everything, newest first", Filters(), (), ("decided_at_id_idx",)),
-    Asked("every access to a sheet", Filters(resource=SHEET), (), RESOURCE),
-    Asked("every access to a sheet in some days", Filters(resource=SHEET, since=JUNE, until=LATER), (), RESOURCE),
-    Asked("the whole story of a sheet", Filters(story=SHEET), (Kind.DECISION, Kind.CHANGE), (*RESOURCE, "uid_idx")),
-    Asked(
-        "all denials of a person",
-        Filters(persons=(PERSON,), outcome="deny"),
-        DECISIONS,
-        ("person_id_decided_at_id_idx1",),
-    ),
-    Asked("everything that a person did", Filters(persons=(PERSON,)), (), ("person_id_decided_at_id_idx",)),
-    Asked(
-        "all approvals by a leader",
-        Filters(persons=(LEADER,), action="approve", outcome="allow"),
-        DECISIONS,
-        ("person_id_decided_at_id_idx1",),
-    ),
-    Asked(
-        "approvals as a deputy", Filters(rule="approve-as-deputy"), DECISIONS, ("expr_decided_at_id_idx", "rules_idx")
-    ),
-    Asked(
-        "attempts to approve one's own hours",
-        Filters(rule="never-own-hours", action="approve", outcome="deny"),
-        DECISIONS,
-        ("expr_decided_at_id_idx", "rules_idx"),
-    ),
-    Asked(
-        "changes after an approval",
-        Filters(after_approval=True),
-        (Kind.CHANGE,),
-        ("kind_decided_at_id_idx",),
-        # Nearly none here, so it looks at every change.
-        15_000,
-    ),
-    Asked("approvals taken back", Filters(action="reopen", applied=True), DECISIONS, ("action_decided_at_id_idx",)),
-    Asked(
-        "everything under a policy version", Filters(policy_version=3), DECISIONS, ("policy_version_decided_at_id_idx",)
-    ),
-    Asked("everything that a client did", Filters(client="web"), (), ("_decided_at_id_idx",)),
-    Asked("everything that a rare client did", Filters(client="rare-job"), (), ("client_id_decided_at_id_idx",)),
-    Asked("all denials", Filters(outcome="deny"), DECISIONS, ("decided_at_id_idx1",)),
-    Asked("denials for a rare reason", Filters(reason="law"), DECISIONS, ("reason_decided_at_id_idx",)),
-    Asked(
-        "all about an owner's hours",
-        Filters(owner=PERSON),
-        (),
-        ("owner_id_decided_at_id_idx", "person_id_decided_at_id_idx"),
-    ),
-    Asked(
-        "what became of a request",
-        Filters(request_id=md5(b"request4711", usedforsecurity=False).hexdigest()),
-        (),
-        ("request_id_idx",),
-    ),
-    Asked("changes of the policy", Filters(), (Kind.POLICY,), ("kind_decided_at_id_idx",)),
-    Asked("what was done to tokens", Filters(resource_kind="token"), DECISIONS, ("resource_kind_decided_at_id_idx",)),
-    Asked("a week last summer", Filters(since=JUNE, until=LATER), DECISIONS, ("decided_at_id_idx",)),
-)
+
+def questions(number: int = 4711) -> tuple[Asked, ...]:
+    """All of them, about the person of this number, from 0 to 4,999."""
+    person, leader = named(f"person{number}"), named(f"person{number // 10 * 10}")
+    sheet = str(named(f"sheet{number * 50 + 7}"))
+    return (
+        Asked("everything, newest first", Filters(), (), ("decided_at_id_idx",)),
+        Asked("every access to a sheet", Filters(resource=sheet), (), RESOURCE),
+        Asked("every access to a sheet in some days", Filters(resource=sheet, since=JUNE, until=LATER), (), RESOURCE),
+        Asked("the whole story of a sheet", Filters(story=sheet), (Kind.DECISION, Kind.CHANGE), (*RESOURCE, "uid_idx")),
+        Asked(
+            "all denials of a person",
+            Filters(persons=(person,), outcome="deny"),
+            DECISIONS,
+            ("person_id_decided_at_id_idx1",),
+        ),
+        Asked("everything that a person did", Filters(persons=(person,)), (), ("person_id_decided_at_id_idx",)),
+        Asked(
+            "all approvals by a leader",
+            Filters(persons=(leader,), action="approve", outcome="allow"),
+            DECISIONS,
+            ("person_id_decided_at_id_idx1",),
+        ),
+        Asked(
+            "approvals as a deputy",
+            Filters(rule="approve-as-deputy"),
+            DECISIONS,
+            ("expr_decided_at_id_idx", "rules_idx"),
+        ),
+        Asked(
+            "attempts to approve one's own hours",
+            Filters(rule="never-own-hours", action="approve", outcome="deny"),
+            DECISIONS,
+            ("expr_decided_at_id_idx", "rules_idx"),
+        ),
+        Asked(
+            "changes after an approval",
+            Filters(after_approval=True),
+            (Kind.CHANGE,),
+            ("kind_decided_at_id_idx",),
+            # Nearly none here, so it looks at every change.
+            15_000,
+        ),
+        Asked("approvals taken back", Filters(action="reopen", applied=True), DECISIONS, ("action_decided_at_id_idx",)),
+        Asked(
+            "everything under a policy version",
+            Filters(policy_version=3),
+            DECISIONS,
+            ("policy_version_decided_at_id_idx",),
+        ),
+        Asked("everything that a client did", Filters(client="web"), (), ("_decided_at_id_idx",)),
+        Asked("everything that a rare client did", Filters(client="rare-job"), (), ("client_id_decided_at_id_idx",)),
+        Asked("all denials", Filters(outcome="deny"), DECISIONS, ("decided_at_id_idx1",)),
+        Asked("denials for a rare reason", Filters(reason="law"), DECISIONS, ("reason_decided_at_id_idx",)),
+        Asked(
+            "all about an owner's hours",
+            Filters(owner=person),
+            (),
+            ("owner_id_decided_at_id_idx", "person_id_decided_at_id_idx"),
+        ),
+        Asked(
+            "what became of a request",
+            Filters(request_id=named(f"request{number}").hex),
+            (),
+            ("request_id_idx",),
+        ),
+        Asked("changes of the policy", Filters(), (Kind.POLICY,), ("kind_decided_at_id_idx",)),
+        Asked(
+            "what was done to tokens", Filters(resource_kind="token"), DECISIONS, ("resource_kind_decided_at_id_idx",)
+        ),
+        Asked("a week last summer", Filters(since=JUNE, until=LATER), DECISIONS, ("decided_at_id_idx",)),
+    )

@@ -1,4 +1,4 @@
-"""What may be asked of the log, as SQL conditions. Pure: owns no state.
+"""What may be asked of the log, as SQL conditions. Owns no state.
 
 Beside each condition stands, word for word, the condition of the index that answers it (migration 0006): Postgres uses
 such an index only for a question that says so itself.
@@ -6,16 +6,22 @@ such an index only for a question that says so itself.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import asyncpg
+
 from service.audit.record import Kind
+from service.errors import QuestionTooWide
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
     from datetime import datetime
+
+    from service.database import Connection
 
 # Reading the log is decided like everything else, so ACCESS records are decisions too.
 DECISIONS = (Kind.DECISION, Kind.ACCESS)
@@ -56,6 +62,18 @@ class Filters:
     since: datetime | None = None
     until: datetime | None = None
     after_approval: bool = False
+
+
+@asynccontextmanager
+async def planned_by_value(connection: Connection) -> AsyncIterator[None]:
+    """Within, each question is planned for what it asks: a plan for questions in general would look for a rare client
+    among everybody's records. Raises QuestionTooWide for a statement that takes longer than it may."""
+    try:
+        async with connection.transaction():
+            await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            yield
+    except asyncpg.QueryCanceledError as error:
+        raise QuestionTooWide(cause="a question took longer than a statement may") from error
 
 
 class Question:

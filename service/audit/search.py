@@ -9,16 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import asyncpg
-
-from service.audit.questions import DECISIONS, Filters, Question
+from service.audit.questions import DECISIONS, Filters, Question, planned_by_value
 from service.audit.record import read_body
-from service.errors import QuestionTooWide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
+
+    import asyncpg
 
     from service.audit.record import Kind
     from service.database import Connection
@@ -67,10 +66,8 @@ async def records(
 ) -> list[Logged]:
     """Records of any of `kinds` (all when empty), newest first. Raises QuestionTooWide."""
     statement, values = page(filters, kinds, behind, limit, oldest_first=oldest_first)
-    try:
+    async with planned_by_value(connection):
         return [_logged(row) for row in await connection.fetch(statement, *values)]
-    except asyncpg.QueryCanceledError as error:
-        raise QuestionTooWide(cause="a page took longer than a statement may") from error
 
 
 async def with_texts(connection: Connection, found: Sequence[Logged]) -> list[Logged]:

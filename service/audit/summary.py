@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import asyncpg
-
-from service.audit.questions import DECISIONS, Filters, Question
-from service.errors import QuestionTooWide
+from service.audit.questions import DECISIONS, Filters, Question, planned_by_value
 
 if TYPE_CHECKING:
     from service.database import Connection
@@ -41,10 +38,8 @@ async def summary(connection: Connection, filters: Filters) -> Summary:
                grouping(outcome) = 0 AS of_outcome, grouping(reason) = 0 AS of_reason
         FROM met GROUP BY GROUPING SETS ((), (day), (action), (outcome), (reason))
     """
-    try:
+    async with planned_by_value(connection):
         rows = await connection.fetch(statement, *question.values)
-    except asyncpg.QueryCanceledError as error:
-        raise QuestionTooWide(cause="a summary took longer than a statement may") from error
     found: dict[str, list[tuple[str, int]]] = {name: [] for name in FACETS}
     total = 0
     for row in rows:

@@ -12,7 +12,7 @@ from service.audit.search import page, records
 from tests.conftest import database_from
 from tests.generated_log import generate
 from tests.integration.log_database import PASSWORDS
-from tests.log_questions import QUESTIONS, Asked
+from tests.log_questions import Asked, questions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ async def year(postgres: LocalPostgres, log_template: str) -> AsyncIterator[str]
         yield postgres.url("timewarden_app", PASSWORDS["app"], name)
 
 
-@pytest.mark.parametrize("asked", QUESTIONS, ids=lambda one: one.words)
+@pytest.mark.parametrize("asked", questions(), ids=lambda one: one.words)
 async def test_a_question_reads_an_index_and_few_pages(year: str, asked: Asked) -> None:
     connection = await asyncpg.connect(year)
     try:
