@@ -15,6 +15,7 @@ from litestar.di import Provide
 from service import settings as configuration
 from service.api_process import Api
 from service.audit.log import Log
+from service.audit.published import Published
 from service.authorization import policy_check
 from service.authorization.enforcement import Enforcement
 from service.authorization.policy_administration import PolicyAdministration
@@ -43,6 +44,8 @@ from service.web.documentation import documentation_routes, openapi_config
 from service.web.documented_shapes import DocumentedShapes
 from service.web.dpop_nonces import offering
 from service.web.health import health_routes
+from service.web.log_proofs import log_proof_routes
+from service.web.log_tiles import log_tile_routes
 from service.web.me import me_route
 from service.web.paging import Cursors
 from service.web.policies import policy_routes
@@ -122,6 +125,8 @@ def build(settings: Settings) -> RequestFrame:
             *policy_routes(PolicyAdministration(enforcement, policies, policy_check.load), cursors),
             *directory_routes(Directory(enforcement), cursors),
             *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
+            *log_tile_routes(Published(api.requests, Turns(2, timeout=settings.lock_timeout)), enforcement),
+            *log_proof_routes(enforcement),
             *health_routes(api.look),
             *metadata.metadata_routes(
                 settings.audience or issuers[0].audience,

@@ -22,8 +22,7 @@
     ├── StaleExpectation                       409  the active version is another one than the caller expected
     ├── TooManyRequests                        429  beyond a rate limit; says when there is room again
     ├── TryLater                               503
-    │   ├── LogUnavailable · DatabaseUnavailable · PolicyUnavailable
-    │   ├── NotSealed                          no signed checkpoint covers it so far
+    │   ├── LogUnavailable · DatabaseUnavailable · PolicyUnavailable · NotSealed
     │   └── KeysUnavailable · IntrospectionUnavailable · ReplayUnavailable   the token could not be judged
     ├── LogDamaged                             500  the stored log contradicts itself or its anchor; the keeper stops
     └── Misconfigured                          the process refuses to start; never leaves over HTTP

@@ -1,18 +1,24 @@
-"""The composition root of a keeper process: the sealer, and the relay of events. Any number may run; one leads.
+"""The composition root of a keeper process: sealer, signing, heartbeat, and the relay of events. Any number may run;
+one leads.
 
-It owns its pool and its Redis connection; what is durable lies in Postgres.
+It owns its pool and its Redis connection; what is durable lies in Postgres and in the anchor file.
 """
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from events.relay import Relay
 from events.stream import open_redis, stream_name
+from service.audit.anchor import Anchor
 from service.audit.feed import Feed
+from service.audit.heartbeat import Heartbeat
 from service.audit.keeper_status import KeeperStatus
+from service.audit.key_files import read_keys
 from service.audit.sealing import Sealer
+from service.audit.signing import Signing
 from service.database import Database
 from service.errors import TimewardenError
 
@@ -21,9 +27,10 @@ if TYPE_CHECKING:
 
 
 async def keep(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the sealer and the relay until `stop`. Any number of keepers may run."""
-    settings.need("database_url", "redis_url")
-    database = Database(settings.database_url, size=4, timeout=settings.database_timeout, name="keeper")
+    """Run every part until `stop`. Raises Misconfigured, also without a key: a log that nobody signs proves nothing."""
+    settings.need("database_url", "redis_url", "log_origin", "log_key_file", "log_anchor_file")
+    signers = read_keys([Path(one) for one in settings.listed("log_key_file")], settings.log_origin)
+    database = Database(settings.database_url, size=6, timeout=settings.database_timeout, name="keeper")
     await database.open()
     redis = open_redis(settings.redis_url)
     try:
@@ -38,8 +45,11 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             report=KeeperStatus(database, "relay").report,
             log_errors=(TimewardenError,),
         )
+        signing = Signing(database, signers, Anchor(Path(settings.log_anchor_file)))
         async with asyncio.TaskGroup() as group:
             group.create_task(Sealer(database).run(stop, settings.seal_interval))
+            group.create_task(signing.run(stop, settings.checkpoint_interval))
+            group.create_task(Heartbeat(database, settings.heartbeat_after).run(stop))
             group.create_task(relay.run(stop, settings.seal_interval))
     finally:
         await redis.aclose()

@@ -113,6 +113,27 @@ class Settings(BaseSettings):
     cors_origins: str = Field(default="", description="Origins of browser apps, comma-separated")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged")
     seal_interval: Annotated[float, Field(gt=0, le=60, description="Seconds between looks for records to seal")] = 0.1
+    log_origin: str = Field(
+        default="",
+        description="The log's name in its checkpoints, for example `timesheets.example.com/audit/2026a`: no scheme,"
+        " never changed while the log goes on",
+    )
+    log_key_file: str = Field(
+        default="",
+        description="The file of the key that signs checkpoints, made by `timewarden audit key new`; several,"
+        " comma-separated, while keys are changed",
+    )
+    log_anchor_file: str = Field(
+        default="",
+        description="Where `keep` names each checkpoint before it signs it: a file outside the database, which all"
+        " keepers share",
+    )
+    checkpoint_interval: Annotated[
+        float, Field(gt=0, le=3600, description="Seconds between checkpoints of a log that grows")
+    ] = 2.0
+    heartbeat_after: Annotated[
+        float, Field(ge=1, le=86_400, description="Seconds without a record after which `keep` writes a heartbeat")
+    ] = 3600.0
     event_stream: str = Field(
         default="timewarden:events", description="Prefix of the Redis stream; the log's epoch follows it"
     )

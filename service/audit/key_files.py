@@ -22,20 +22,24 @@ TOO_OPEN = 0o027
 def make_key(path: Path, origin: str) -> Signer:
     """Make a key named `origin` in a new file that only its owner may read. Raises Misconfigured; no file is ever
     overwritten."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         signer = Signer(origin, secrets.token_bytes(SEED))
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(signer.private + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # A link, unlike a rename, takes no other file's place; and the name stands for a whole key or for none.
+        os.link(fresh, path)
     except BadNote as error:
         raise Misconfigured(f"The log's origin cannot be {origin!r}: {error}") from error
     except FileExistsError as error:
         raise Misconfigured(f"{path} is there already; a key is never overwritten") from error
     except OSError as error:
         raise Misconfigured(f"The key file {path} cannot be written: {error.strerror}") from error
-    with os.fdopen(file, "w", encoding="utf-8") as opened:
-        opened.write(signer.private + "\n")
-        opened.flush()
-        os.fsync(opened.fileno())
+    finally:
+        fresh.unlink(missing_ok=True)
     return signer
 
 

@@ -18,6 +18,7 @@ import httpx
 
 from events.stream import stream_name
 from service.audit.feed import Feed
+from service.audit.key_files import make_key
 from service.commands.database import migrated
 from service.commands.running import Running, announce, state_directory, withdraw
 from service.database import Database
@@ -35,6 +36,7 @@ from service.errors import Misconfigured
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+ORIGIN = "timewarden.example/audit/development"
 AUDIENCE = "https://timewarden.example/timesheets"
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -82,7 +84,9 @@ async def _serve(state: Path, stores: Stores, port: int, issuer: str, stop: asyn
     with _logs(state) as log:
         children = {
             "serve": await _child("serve", {**shared, "TIMEWARDEN_DATABASE_URL": stores.app_url}, log),
-            "keep": await _child("keep", {**shared, "TIMEWARDEN_DATABASE_URL": stores.keeper_url}, log),
+            "keep": await _child(
+                "keep", {**shared, **log_key(state), "TIMEWARDEN_DATABASE_URL": stores.keeper_url}, log
+            ),
         }
         try:
             await _ready(api, children, stop, state)
@@ -96,6 +100,18 @@ async def _serve(state: Path, stores: Stores, port: int, issuer: str, stop: asyn
         finally:
             withdraw()
             await _end(children)
+
+
+def log_key(state: Path) -> dict[str, str]:
+    """What the keeper signs with: a key in the state directory, made at the first start, and its anchor."""
+    key = state / "log" / "key"
+    if not key.exists():
+        make_key(key, ORIGIN)
+    return {
+        "TIMEWARDEN_LOG_ORIGIN": ORIGIN,
+        "TIMEWARDEN_LOG_KEY_FILE": str(key),
+        "TIMEWARDEN_LOG_ANCHOR_FILE": str(state / "log" / "anchor"),
+    }
 
 
 async def _child(command: str, variables: Mapping[str, str], log: int) -> asyncio.subprocess.Process:

@@ -28,9 +28,19 @@ if TYPE_CHECKING:
     from service.identity.principal import Principal
     from service.identity.tokens import Tokens
 
-# Routes that answer without a decision (design, promise 1): health, well-known metadata, the OpenAPI document and page.
+# Routes that answer without a decision (design, promise 1): health, well-known metadata, the OpenAPI document and page,
+# and of the log the checkpoint and its hash tiles.
 PUBLIC: Final = frozenset(
-    {"/", "/health/live", "/health/ready", "/.well-known/oauth-protected-resource", "/openapi.json", "/docs"}
+    {
+        "/",
+        "/health/live",
+        "/health/ready",
+        "/.well-known/oauth-protected-resource",
+        "/openapi.json",
+        "/docs",
+        "/v1/log/checkpoint",
+        "/v1/log/tile/{level}/{index}",
+    }
 )
 # The metadata of a resource whose identifier has a path stands behind that path too (RFC 9728 section 3.1).
 _METADATA: Final = "/.well-known/oauth-protected-resource/"

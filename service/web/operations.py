@@ -58,12 +58,12 @@ def operation(
     }
 
 
-def public_operation(summary: str, *, tag: str) -> dict[str, Any]:
+def public_operation(summary: str, *, tag: str, problems: tuple[int, ...] = ()) -> dict[str, Any]:
     """Keyword arguments for a handler that answers without a token and without a decision."""
     return {
         "summary": summary,
         "description": f"{summary}. Public: needs no token.",
-        "responses": {status: problem(status) for status in (422, 431)},
+        "responses": {status: problem(status) for status in sorted({422, 431, *problems})},
         "tags": [tag],
         "operation_class": documented(decided=False, conditional=False, etag=False, location=False),
     }

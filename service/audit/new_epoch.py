@@ -1,0 +1,60 @@
+"""A new epoch, for a log whose newest records are lost for good: the way on after a restore that cannot be undone.
+
+The log goes on under a new epoch and, by the operator's hand, a new origin, key and anchor. Its first record after the
+break holds the last checkpoint of the old origin, so that the loss itself can never be denied. Durable in log_head and
+in that record, in one transaction.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from uuid_utils.compat import uuid7
+
+from service.audit.opening import LOCK
+from service.audit.record import Kind, Record
+from service.audit.writing import write
+from service.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from service.audit.checkpoint import Checkpoint
+    from service.database import Connection
+
+# The log as it is now.
+HEAD = "SELECT epoch, size FROM log_head"
+
+# The log goes on under another epoch; events get a stream of their own with it. Its records are looked for from the
+# beginning, as a restored database may count transactions anew.
+TURN = "UPDATE log_head SET epoch = $1, low_xid = '0'::xid8"
+
+
+async def begin(connection: Connection, last: Checkpoint, origin: str) -> UUID:
+    """Begin an epoch behind the checkpoint `last` that the old origin signed; `origin` is the new one. `connection`
+    belongs to the owner of the tables. Returns the new epoch. Raises Misconfigured when the origin is not new."""
+    if origin == last.origin:
+        raise Misconfigured(f"{origin} has signed {last.size} records: a new epoch needs an origin of its own")
+    async with connection.transaction():
+        await connection.execute(LOCK)
+        head = await connection.fetchrow(HEAD)
+        if head is None:
+            raise Misconfigured("The log is not open: run migrate")
+        epoch = uuid7()
+        await connection.execute(TURN, epoch)
+        broken = {
+            "decided_at": datetime.now(UTC),
+            "event": "log.epoch",
+            "epoch": epoch,
+            "origin": origin,
+            "previous": {
+                "epoch": head["epoch"],
+                "origin": last.origin,
+                "size": last.size,
+                "root": last.root.hex(),
+            },
+            "kept": head["size"],
+        }
+        await write(connection, [Record.make(Kind.SYSTEM, broken)])
+    return epoch

@@ -1,0 +1,50 @@
+"""`timewarden audit new-epoch`: go on after a restore that lost records for good. Speaks to the database as owner."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from service import settings as configuration
+from service.audit.anchor import Anchor
+from service.audit.new_epoch import begin
+from service.database import Database
+from service.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from service.audit.checkpoint import Checkpoint
+
+
+@click.command(name="new-epoch")
+@click.option("--origin", required=True, help="The log's new name; the old one signs nothing any more.")
+@click.option(
+    "--anchor",
+    "file",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The old anchor file, whose last line is written into the log.",
+)
+@click.confirmation_option(prompt="Records that were signed for are lost for good. Begin a new epoch?")
+def new_epoch(origin: str, file: Path) -> None:
+    """Begin a new epoch: the log's next record names the last checkpoint of the old one. Read the runbook first."""
+    settings = configuration.load()
+    settings.need("database_url")
+    last = Anchor(file).last()
+    if last is None:
+        raise Misconfigured(f"{file} names no checkpoint")
+    print(f"The log goes on as {origin}, epoch {asyncio.run(begun(settings.database_url, last, origin))}.")
+    print("Now make a key with `timewarden audit key new`, name a new anchor file, and start the keeper.")
+
+
+async def begun(owner_url: str, last: Checkpoint, origin: str) -> str:
+    """Begin it, as the owner of the database, and return the epoch."""
+    database = Database(owner_url, size=1, timeout=30, name="new-epoch")
+    await database.open()
+    try:
+        async with database.connection() as connection:
+            return str(await begin(connection, last, origin))
+    finally:
+        await database.close()

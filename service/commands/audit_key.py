@@ -1,0 +1,41 @@
+"""`timewarden audit key`: make the key that signs checkpoints, and show its public half to auditors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+from service import settings as configuration
+from service.audit.key_files import make_key, read_key
+from service.errors import Misconfigured
+from service.settings import variable
+
+files = click.argument("files", nargs=-1, type=click.Path(path_type=Path, dir_okay=False))
+
+
+@click.group()
+def key() -> None:
+    """The key that signs checkpoints of the log."""
+
+
+@key.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--origin", help=f"The log's name; default: {variable('log_origin')}.")
+def new(file: Path, origin: str | None) -> None:
+    """Make a key in FILE, which must not be there yet, and print the line that auditors need."""
+    origin = origin or configuration.load().log_origin
+    if not origin:
+        raise Misconfigured(f"Name the log: --origin or {variable('log_origin')}")
+    print(make_key(file, origin).verifier.vkey)
+
+
+@key.command()
+@files
+def show(files: tuple[Path, ...]) -> None:
+    """Print the public line of the keys in FILES, by default those of TIMEWARDEN_LOG_KEY_FILE: hand it to auditors."""
+    named = files or tuple(Path(one) for one in configuration.load().listed("log_key_file"))
+    if not named:
+        raise Misconfigured(f"Name a key file, or set {variable('log_key_file')}")
+    for file in named:
+        print(read_key(file).verifier.vkey)

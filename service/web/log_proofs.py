@@ -1,0 +1,101 @@
+"""Proofs for auditors: that a record is in the log (a C2SP tlog-proof file), and that the log only grew.
+
+Owns no state. Asking for a proof is reading the log: decided, and recorded.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+import msgspec
+from litestar import MediaType, Response, get
+from litestar.params import FromPath, Parameter, QueryParameter
+
+from service.audit import published
+from service.errors import InvalidField, NotSealed
+from service.places import FieldError
+from service.web.answers import answered
+from service.web.log_reading import read_log
+from service.web.operations import COMMON, ROW, operation
+from service.web.parameters import Asking, uuid_of
+
+if TYPE_CHECKING:
+    from service.audit.published import Consistency
+    from service.authorization.changes import Answer
+    from service.authorization.enforcement import Enforcement
+    from service.database import Connection
+
+TAG: Final = "Proofs"
+LARGEST: Final = 2**53 - 1
+T = TypeVar("T")
+
+
+class ConsistencyBody(msgspec.Struct):
+    """The hashes (base64) that prove that the log of `from` records is the beginning of the log of `to` records, by
+    RFC 9162 section 2.1.4.2, and the newest signed checkpoint."""
+
+    to: Annotated[int, msgspec.Meta(examples=[1024])]
+    hashes: list[str]
+    checkpoint: str
+    old: Annotated[int, msgspec.Meta(examples=[1000])] = msgspec.field(name="from")
+
+
+def log_proof_routes(enforcement: Enforcement) -> list[Any]:
+    """The handlers, bound to the log."""
+
+    @get(
+        "/v1/audit/records/{record_id:str}/proof",
+        media_type=MediaType.TEXT,
+        **operation("Prove that a record is in the log", scope="read:audit", problems=ROW, tag=TAG),
+    )
+    async def read_proof(ask: Asking, record_id: FromPath[str]) -> Response[str]:
+        uid = uuid_of(record_id, "path.record_id")
+
+        async def load(connection: Connection) -> tuple[str | NotSealed, list[str]]:
+            try:
+                return await published.proof(connection, uid), [str(uid)]
+            except NotSealed as error:
+                return error, []
+
+        answer = await read_log(enforcement, ask, load)
+        proof = _sealed(answer)
+        headers = {
+            "Decision-Id": str(answer.receipt.uid),
+            "Decision-Leaf": answer.receipt.leaf,
+            "Content-Disposition": f'attachment; filename="{uid}.tlog-proof"',
+        }
+        return Response(proof, media_type=MediaType.TEXT, headers=headers)
+
+    @get(
+        "/v1/audit/consistency",
+        **operation("Prove that the log only grew", scope="read:audit", problems=COMMON, tag=TAG),
+    )
+    async def read_consistency(
+        ask: Asking,
+        old: Annotated[int, QueryParameter(name="from", ge=1, le=LARGEST)],
+        to: Annotated[int | None, Parameter(ge=1, le=LARGEST)] = None,
+    ) -> Response[ConsistencyBody]:
+        if to is not None and old > to:
+            raise InvalidField(FieldError("query.from", "must not be greater than to"))
+
+        async def load(connection: Connection) -> tuple[Consistency | NotSealed, list[str]]:
+            try:
+                return await published.consistency(connection, old, to), []
+            except NotSealed as error:
+                return error, []
+
+        answer = await read_log(enforcement, ask, load)
+        found = _sealed(answer)
+        hashes = [base64.b64encode(one).decode() for one in found.hashes]
+        return answered(ConsistencyBody(found.size, hashes, found.checkpoint, old=found.old), answer.receipt)
+
+    return [read_proof, read_consistency]
+
+
+def _sealed(answer: Answer[T | NotSealed]) -> T:
+    """The value, or the problem, which names the recorded decision too."""
+    if isinstance(answer.value, NotSealed):
+        answer.value.decision = (str(answer.receipt.uid), answer.receipt.leaf)
+        raise answer.value
+    return answer.value
