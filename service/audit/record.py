@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+import msgspec
 import rfc8785
 from uuid_utils.compat import uuid7
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 LARGEST_BODY = 65_535
 DEEPEST = 12
+# Beyond it JSON's readers may lose digits (RFC 8785 section 3.2.2.3).
+LARGEST_INTEGER = 2**53 - 1
 OURS = frozenset({"v", "uid", "kind", "nonce", "commitments"})
 
 
@@ -87,13 +90,33 @@ class Record:
             whole["commitments"] = {one.field: commitment(one.salt, one.value).hex() for one in kept}
         _check_shape(kind, whole)
         try:
-            canonical = rfc8785.dumps(cast("Any", whole))
+            canonical = canonical_json(whole)
             derived = columns(whole)
         except ValueError as error:
             raise LogUnavailable(cause=f"record: {type(error).__name__}: {error}") from error
         if len(canonical) > LARGEST_BODY:
             raise LogUnavailable(cause=f"record: {len(canonical)} bytes are more than {LARGEST_BODY}")
         return cls(uid, kind, canonical, leaf_hash(canonical), derived, kept)
+
+
+def canonical_json(value: dict[str, object]) -> bytes:
+    """RFC 8785 bytes of what `_plain` made, where every name is ASCII and every number an integer.
+
+    Then its rules are those of a sorted, compact encoding, which msgspec writes forty times faster than rfc8785; names
+    beyond ASCII are sorted by UTF-16 there and by code point here, so they go the long way.
+    """
+    if _ascii_names(value):
+        return _ENCODER.encode(value)
+    return rfc8785.dumps(cast("Any", value))
+
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+
+
+def _ascii_names(value: object) -> bool:
+    if type(value) is dict:
+        return all(name.isascii() and _ascii_names(one) for name, one in value.items())
+    return type(value) is not list or all(_ascii_names(one) for one in value if type(one) in {dict, list})
 
 
 def leaf_hash(body: bytes) -> bytes:
@@ -124,12 +147,12 @@ def _check_shape(kind: Kind, body: Mapping[str, object]) -> None:
 
 
 def _plain(value: object, path: str, depth: int) -> object:
-    """The same in JSON's own types. Integers within 2**53 are checked by rfc8785; a float has no place in a record."""
+    """The same in JSON's own types. A float has no place in a record."""
     if depth < 0:
         raise LogUnavailable(cause=f"record: {path} lies too deep")
     match value:
         case None | bool() | int():
-            return value
+            return _number(path, value)
         case str():
             return _text(path, value)
         case UUID() | datetime():
@@ -153,11 +176,20 @@ def _text(path: str, value: object) -> str:
         raise LogUnavailable(cause=f"record: {path} is not a string")
     if "\x00" in value:
         raise LogUnavailable(cause=f"record: {path} holds a NUL")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise LogUnavailable(cause=f"record: {path} holds a lone surrogate") from error
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise LogUnavailable(cause=f"record: {path} holds a lone surrogate") from error
     return str.__str__(value)
+
+
+def _number(path: str, value: int | None) -> int | None:
+    if value is None or isinstance(value, bool):
+        return value
+    if abs(value) > LARGEST_INTEGER:
+        raise LogUnavailable(cause=f"record: {path} is an integer beyond 2**53")
+    return int(value)
 
 
 def _written(value: datetime, path: str) -> str:

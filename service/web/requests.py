@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.params import ParameterKwarg
@@ -20,8 +19,12 @@ from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, Unsuppor
 from service.places import FieldError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from litestar import Litestar, Request
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+    Header = tuple[bytes, bytes]
 
 log = structlog.get_logger("requests")
 MAX_HEADER_BYTES: Final = 32_768
@@ -38,6 +41,7 @@ ALWAYS: Final = {
 }
 # A year; browsers ignore it over plain http (RFC 6797 section 8.1).
 TRANSPORT: Final = "max-age=31536000"
+VARY: Final = b"Authorization, Origin"
 
 
 class RequestFrame:
@@ -46,7 +50,8 @@ class RequestFrame:
 
     def __init__(self, app: Litestar, *, https: bool = False) -> None:
         self.app = app
-        self._always = {**ALWAYS, "Strict-Transport-Security": TRANSPORT} if https else ALWAYS
+        always = {**ALWAYS, "Strict-Transport-Security": TRANSPORT} if https else ALWAYS
+        self._always = [(name.lower().encode(), value.encode()) for name, value in always.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
@@ -58,20 +63,18 @@ class RequestFrame:
 
         async def send_framed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableScopeHeaders.from_message(message)
-                for name, value in self._always.items():
-                    headers.setdefault(name, value)
-                headers["Vary"] = "Authorization, Origin"
-                headers["X-Request-Id"] = request_id
+                own = {b"vary": VARY, b"x-request-id": request_id.encode()}
                 for name, value in scope["state"].get("answer_headers", {}).items():
-                    headers[name] = value
+                    own[name.lower().encode()] = value.encode()
+                given = list(message["headers"])
+                message["headers"] = _framed(given, own, self._always)
                 log.info(
                     "request",
                     method=scope["method"],
                     route=scope.get("path_template", ""),
                     status=message["status"],
                     milliseconds=round((time.perf_counter() - started) * 1000, 1),
-                    decision=headers.get("Decision-Id"),
+                    decision=next((value.decode() for name, value in given if name == b"decision-id"), None),
                 )
             await send(message)
 
@@ -130,6 +133,13 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
         if name in seen:
             raise InvalidField(FieldError(f"query.{name}", "may be given only once"))
         seen.add(name)
+
+
+def _framed(given: Sequence[Header], own: Mapping[bytes, bytes], always: Sequence[Header]) -> list[Header]:
+    """The headers of an answer: our own replace those of the same name, the usual ones only fill in."""
+    there = {name.lower() for name, _ in given} | own.keys()
+    kept = [one for one in given if one[0].lower() not in own]
+    return [*kept, *(one for one in always if one[0] not in there), *own.items()]
 
 
 def _request_id(scope: Scope) -> str:
