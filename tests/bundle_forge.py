@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
 from dataclasses import dataclass, field
@@ -55,7 +54,10 @@ class Forged:
 
     @property
     def content(self) -> bytes:
-        return b"".join(json.dumps(one).encode() + b"\n" for one in [self.header, *self.lines])
+        return b"".join(
+            json.dumps(one, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+            for one in [self.header, *self.lines]
+        )
 
 
 def forged(
@@ -111,10 +113,3 @@ def judged(content: bytes, *, seen: str | None = None, sought: Sought | None = N
     except Fault as fault:
         report.find(fault)
     return report
-
-
-def altered(record: Record, **members: Any) -> tuple[bytes, bytes]:
-    """The bytes of a record with other members, and their leaf hash."""
-    body = {**json.loads(record.body), **members}
-    data = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    return data, hashlib.sha256(b"\x00" + data).digest()

@@ -3,5 +3,199 @@
 A bundle is JSON Lines (docs/audit-bundle.md is exact): a header `{format, from, to, checkpoint, left, right, start,
 pruned}`, then for each position `{position, sealed, uid, leaf, body, columns, texts}`. The header is known before the
 first record, so it streams in bounded memory and a broken download goes on at the next position. The builder judges
-nothing: of a damaged log it writes what is stored, and `service/standalone/verify.py`, which shares no code, judges.
+nothing: of a damaged log it writes what is stored, and `service/standalone/verify`, which shares no code, judges.
 """
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from service.audit import tiles
+from service.audit.checkpoint import BadNote, Checkpoint, Note
+from service.audit.columns import moment
+from service.audit.record import read_body
+from service.audit.sealed_rows import SealedRow, sealed_rows
+from service.audit.stored_hashes import TILES, consistency_path, inclusion_path
+from service.errors import InvalidField, LogDamaged, NotSealed
+from service.places import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from uuid import UUID
+
+    from service.audit.columns import Column
+    from service.database import Connection, Database
+
+FORMAT = "timewarden-bundle/1"
+ERASED = "erased"
+
+# The newest signed checkpoint; the one of a size; the newest up to a size.
+NEWEST = "SELECT size, note FROM checkpoint WHERE note IS NOT NULL ORDER BY size DESC LIMIT 1"
+OF_SIZE = "SELECT size, note FROM checkpoint WHERE note IS NOT NULL AND size = $1"
+UP_TO = "SELECT size, note FROM checkpoint WHERE note IS NOT NULL AND size <= $1 ORDER BY size DESC LIMIT 1"
+
+# Whether the record of a position is gone.
+GONE = """
+    SELECT NOT EXISTS (SELECT FROM audit_position p JOIN audit_record r ON r.id = p.record_id WHERE p.position = $1)
+"""
+
+# The newest sealed record that tells of pruning.
+PRUNED = """
+    SELECT p.position, r.body FROM audit_record r JOIN audit_position p ON p.record_id = r.id
+    WHERE r.kind = 'system' AND position('"event":"log.pruned"'::bytea IN r.body) > 0
+      AND p.position < $1
+    ORDER BY r.decided_at DESC, r.id DESC LIMIT 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleHeader:
+    """The first line of a bundle: positions [start, end) under the checkpoint of `size`."""
+
+    start: int
+    end: int
+    size: int
+    line: bytes
+
+
+async def bundle_header(
+    connection: Connection, start: int, end: int | None = None, *, seen: int | None = None
+) -> BundleHeader:
+    """The header for the positions [start, end), to the newest signed checkpoint; `end` is its size unless given.
+
+    `seen` is the size of a checkpoint that the reader holds: the header will prove that the log extends it. Raises
+    NotSealed while nothing is signed, InvalidField for a range or size that no checkpoint covers.
+    """
+    newest = await connection.fetchrow(NEWEST)
+    if newest is None:
+        raise NotSealed("No checkpoint is signed yet; the keeper signs when it has a key")
+    size, note = signed_size(newest["note"], newest["size"]), newest["note"]
+    end = size if end is None else end
+    if end > size:
+        raise InvalidField(FieldError("query.to", f"must be at most {size}, the size of the newest checkpoint"))
+    if start >= end:
+        raise InvalidField(FieldError("query.from", f"must be less than {end}"))
+    held = await _hashes(connection, [*_cover(0, start), *_cover(end, size)])
+    content = {
+        "format": FORMAT,
+        "from": start,
+        "to": end,
+        "checkpoint": note,
+        "left": [held.get(place) for place in _cover(0, start)],
+        "right": [held.get(place) for place in _cover(end, size)],
+        "start": await _older(connection, start, size, seen),
+        "pruned": await _pruned(connection, start, size),
+    }
+    return BundleHeader(start, end, size, msgspec.json.encode(content) + b"\n")
+
+
+async def bundle_lines(database: Database, header: BundleHeader) -> AsyncIterator[bytes]:
+    """The whole bundle, a piece of up to 256 records at a time. Raises DatabaseUnavailable."""
+    yield header.line
+    async for piece in sealed_rows(database, header.start, header.end, texts=True):
+        yield b"".join(_line(row) for row in piece)
+
+
+def signed_size(note: str, stored: int) -> int:
+    """The size that a note says; the column beside it is only a copy, and stands in for a note that says nothing."""
+    try:
+        return Checkpoint.parse(Note.parse(note).text).size
+    except BadNote:
+        return stored
+
+
+def _line(row: SealedRow) -> bytes:
+    there = row.body is not None
+    content = {
+        "position": row.position,
+        "sealed": row.sealed.hex() if row.sealed else None,
+        "uid": row.uid,
+        "leaf": row.leaf.hex() if row.leaf else None,
+        "body": row.body,
+        "columns": {name: _written(value) for name, value in row.columns.items()} if there else None,
+        "texts": _texts(row) if there else None,
+    }
+    return msgspec.json.encode(content) + b"\n"
+
+
+def _texts(row: SealedRow) -> Mapping[str, object]:
+    texts: dict[str, object] = {}
+    if row.body is not None and b'"commitments"' in row.body:
+        try:
+            promised = read_body(row.body).get("commitments")
+        except (ValueError, RecursionError):
+            promised = None
+        texts = dict.fromkeys(promised, ERASED) if isinstance(promised, dict) else {}
+    return texts | {field: {"salt": salt.hex(), "value": value} for field, salt, value in row.texts}
+
+
+def _written(value: Column) -> Column | list[UUID] | list[str]:
+    """As the body writes it: msgspec leaves out the microseconds of a whole second."""
+    return moment(value) if isinstance(value, datetime) else value
+
+
+async def _older(connection: Connection, start: int, size: int, seen: int | None) -> object:
+    """An older checkpoint that this one extends: the one of size `seen`, or the newest that ends before the range."""
+    row = await (connection.fetchrow(UP_TO, start) if seen is None else connection.fetchrow(OF_SIZE, seen))
+    if row is None and seen is not None:
+        raise InvalidField(FieldError("query.seen", "must be the size of a signed checkpoint of this log"))
+    if row is None:
+        return None
+    old = signed_size(row["note"], row["size"])
+    try:
+        proof = await consistency_path(connection, old, size)
+    except (ValueError, LogDamaged):
+        # No proof is the evidence here: the verifier says that the log does not extend this checkpoint.
+        proof = []
+    return {"checkpoint": row["note"], "consistency": [_base64(one) for one in proof]}
+
+
+async def _pruned(connection: Connection, start: int, size: int) -> object:
+    """Bodies are dropped from the oldest on, so a range whose first record is there has all of them."""
+    row = await connection.fetchrow(PRUNED, size) if await connection.fetchval(GONE, start) else None
+    if row is None:
+        return None
+    try:
+        path = await inclusion_path(connection, row["position"], size)
+    except LogDamaged:
+        path = []
+    inclusion = [_base64(one) for one in path]
+    to = read_body(row["body"]).get("pruned_to")
+    return {"to": to, "position": row["position"], "body": _base64(row["body"]), "inclusion": inclusion}
+
+
+def _cover(start: int, end: int) -> Sequence[tuple[int, int]]:
+    """The compact range of [start, end): descend from one subtree over everything to those that lie inside."""
+
+    def inside(level: int, index: int) -> Iterator[tuple[int, int]]:
+        low, high = index << level, (index + 1) << level
+        if start <= low and high <= end:
+            yield level, index
+        elif low < end and start < high:
+            yield from inside(level - 1, 2 * index)
+            yield from inside(level - 1, 2 * index + 1)
+
+    return list(inside(end.bit_length(), 0)) if start < end else []
+
+
+async def _hashes(connection: Connection, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    """The hashes of complete subtrees, in base64; those that the stored tiles lack are left out."""
+    needed = sorted({tiles.place(*one)[:2] for one in places})
+    rows = await connection.fetch(TILES, [level for level, _ in needed], [index for _, index in needed])
+    stored = {(row["level"], row["index"]): tiles.split(row["hashes"]) for row in rows}
+    held = {}
+    for one in places:
+        level, tile, first, count = tiles.place(*one)
+        items = stored.get((level, tile), [])[first : first + count]
+        if len(items) == count:
+            held[one] = _base64(tiles.subtree(items))
+    return held
+
+
+def _base64(data: bytes) -> str:
+    return b64encode(data).decode()

@@ -6,7 +6,7 @@ the two was altered where they differ.
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from .findings import INCOMPLETE, MALFORMED, Fault, Report, need
 from .notes import Checkpoint, Keys, decoded, read_checkpoint
@@ -44,7 +44,7 @@ class Bundle:
             header = read_object(file.readline(LONGEST_LINE), MEMBERS)
             need(header["format"] == FORMAT, f"header: {header['format']} is not {FORMAT}")
             self.checkpoint = read_checkpoint(header["checkpoint"], keys)
-            self.start, self.end = int(header["from"]), int(header["to"])
+            self.start, self.end = _whole(header["from"]), _whole(header["to"])
             size = self.checkpoint.size
             need(0 <= self.start < self.end <= size, f"header: [{self.start}, {self.end}) is no range below {size}")
             # Of which sizes the root is shown by this bundle.
@@ -179,14 +179,14 @@ class Bundle:
             return 0
         body, path = decoded(said["body"]), [decoded(one) for one in said["inclusion"]]
         record, checkpoint = read_object(body), self.checkpoint
-        if not included(leaf_hash(body), int(said["position"]), checkpoint.size, path, checkpoint.root):
+        if not included(leaf_hash(body), _whole(said["position"]), checkpoint.size, path, checkpoint.root):
             self._report.find(Fault("header: the record that tells of pruning is not in the log"))
             return 0
         need(
             record.get("kind") == "system" and record.get("event") == "log.pruned", "header: pruned names another event"
         )
         need(record.get("pruned_to") == said["to"], "header: the record tells of another pruning")
-        return int(said["to"])
+        return _whole(said["to"])
 
     def _push(self, hashes: list[tuple[int, int, bytes | None]]) -> None:
         for level, index, value in hashes:
@@ -194,6 +194,11 @@ class Bundle:
                 self._report.find(Fault(f"the log lost the hash of its subtree at level {level}, index {index}"))
             for tree in (self._sealed, self._found):
                 tree.push(level, value or NOTHING)
+
+
+def _whole(number: object) -> int:
+    need(type(number) is int, f"{number!r} is not an integer")
+    return cast("int", number)
 
 
 def _hashes(listed: list[Any], start: int, end: int) -> list[tuple[int, int, bytes | None]]:

@@ -49,6 +49,13 @@ class Line(NamedTuple):
     said: Object
 
 
+def unhexed(text: str) -> bytes:
+    """Hex in its one spelling."""
+    data = bytes.fromhex(text)
+    need(data.hex() == text, "hex in another spelling than lower case")
+    return data
+
+
 def read_object(data: bytes, members: set[str] | None = None) -> Object:
     """A JSON object: no name twice, no number but integers, and with `members` exactly these. Raises Fault."""
     try:
@@ -65,7 +72,7 @@ def read_line(data: bytes) -> Line:
     """A line of a bundle, its hash taken, nothing judged yet. Raises Fault, and whatever MALFORMED lists."""
     said = read_object(data, MEMBERS)
     body = None if said["body"] is None else decoded(said["body"])
-    sealed = None if said["sealed"] is None else bytes.fromhex(said["sealed"])
+    sealed = None if said["sealed"] is None else unhexed(said["sealed"])
     return Line(sealed, body, None if body is None else leaf_hash(body), said)
 
 
@@ -119,7 +126,7 @@ def _texts(texts: Object, commitments: Object, report: Report) -> Iterator[str]:
         elif text == ERASED:
             report.count("erased")
         else:
-            salt, value = bytes.fromhex(text["salt"]), text["value"].encode()
+            salt, value = unhexed(text["salt"]), text["value"].encode()
             report.count("texts")
             if len(salt) != SALT_SIZE or hashlib.sha256(b"\x02" + salt + value).hexdigest() != commitments[name]:
                 yield f"text {name}: it is not the text that the bytes commit to"

@@ -1,0 +1,105 @@
+"""The sealed log read by position, a piece at a time: what exports and bundles are made of. Reads only; owns no state.
+
+A piece covers at most one level-0 tile and takes a connection of its own, so that a slow reader holds none meanwhile;
+what is sealed does not change between two pieces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from service.audit.tiles import WIDTH, split
+from service.audit.writing import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from datetime import datetime
+
+    import asyncpg
+
+    from service.audit.columns import Column
+    from service.database import Connection, Database
+
+# The records at some positions in their order; a position without a record gives a row of nulls.
+PIECE = f"""
+    SELECT wanted.position, r.uid, r.leaf, r.body, r.kind, {", ".join(f"r.{name}" for name in COLUMNS)}
+    FROM generate_series($1::bigint, $2::bigint - 1) AS wanted (position)
+    LEFT JOIN audit_position p ON p.position = wanted.position LEFT JOIN audit_record r ON r.id = p.record_id
+    ORDER BY wanted.position
+"""
+
+# The hashes that were sealed at these positions.
+TILE = "SELECT hashes FROM tile WHERE level = 0 AND index = $1"
+
+# The texts of some records that are not erased.
+TEXTS = "SELECT record_uid, field, salt, value FROM audit_text WHERE record_uid = ANY($1) ORDER BY record_uid, field"
+
+# When Postgres took the record at a position; nothing when it was pruned.
+TAKEN = "SELECT r.at FROM audit_position p JOIN audit_record r ON r.id = p.record_id WHERE p.position = $1"
+
+
+@dataclass(frozen=True, slots=True)
+class SealedRow:
+    """What is stored for a position. Without a record, which was pruned or removed, `body` is None; `texts` are
+    (field, salt, value)."""
+
+    position: int
+    sealed: bytes | None
+    uid: str | None
+    leaf: bytes | None
+    body: bytes | None
+    columns: Mapping[str, Column]
+    texts: Sequence[tuple[str, bytes, str]] = field(default_factory=list)
+
+
+async def sealed_rows(
+    database: Database, start: int, end: int, *, texts: bool = False
+) -> AsyncIterator[Sequence[SealedRow]]:
+    """The positions [start, end), in pieces. Raises DatabaseUnavailable."""
+    while start < end:
+        stop = min(end, (start // WIDTH + 1) * WIDTH)
+        async with database.connection() as connection:
+            piece = await _piece(connection, start, stop, texts=texts)
+        yield piece
+        start = stop
+
+
+async def first_taken_since(connection: Connection, time: datetime, size: int) -> int:
+    """The first position whose record Postgres took at `time` or later, by bisection: right up to the moments by which
+    commits overtook one another. Pruned records count as older than any time."""
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        taken = await connection.fetchval(TAKEN, middle)
+        if taken is None or taken < time:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+async def _piece(connection: Connection, start: int, stop: int, *, texts: bool) -> Sequence[SealedRow]:
+    rows = await connection.fetch(PIECE, start, stop)
+    hashes = split(await connection.fetchval(TILE, start // WIDTH) or b"")
+    kept: dict[str, list[tuple[str, bytes, str]]] = {}
+    if texts and (uids := [row["uid"] for row in rows if row["uid"]]):
+        for one in await connection.fetch(TEXTS, uids):
+            kept.setdefault(str(one["record_uid"]), []).append((one["field"], one["salt"], one["value"]))
+    return [_sealed(row, hashes, kept) for row in rows]
+
+
+def _sealed(
+    row: asyncpg.Record, hashes: Sequence[bytes], texts: Mapping[str, Sequence[tuple[str, bytes, str]]]
+) -> SealedRow:
+    place = row["position"] % WIDTH
+    uid = str(row["uid"]) if row["uid"] else None
+    return SealedRow(
+        position=row["position"],
+        sealed=hashes[place] if place < len(hashes) else None,
+        uid=uid,
+        leaf=row["leaf"],
+        body=row["body"],
+        columns={name: row[name] for name in ("kind", *COLUMNS)},
+        texts=texts.get(uid or "", ()),
+    )

@@ -1,0 +1,207 @@
+"""Bundles that somebody changed: every kind of change, alone, is caught and named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED
+from tests.bundle_forge import STRANGER, b64, forged, judged, signed
+from tests.unit.test_verifier import LOG
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.bundle_forge import Forged
+
+BUNDLE = forged(LOG, 3, 20, 22, 2).content
+LEAVES = [one.leaf for one in LOG]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.integers(0, len(BUNDLE) - 1), st.integers(1, 255))
+def test_no_byte_of_a_bundle_can_be_another(place: int, change: int) -> None:
+    other = BUNDLE[:place] + bytes([BUNDLE[place] ^ change]) + BUNDLE[place + 1 :]
+    assert judged(other).verdict != INTACT, other[place - 20 : place + 20]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, len(BUNDLE) - 1))
+def test_a_bundle_that_was_cut_is_never_intact(length: int) -> None:
+    assert judged(BUNDLE[:length]).verdict in {INCOMPLETE, TAMPERED, UNTRUSTED}
+
+
+def swapped(bundle: Forged) -> None:
+    bundle.lines[4], bundle.lines[5] = bundle.lines[5], bundle.lines[4]
+
+
+def swapped_and_numbered(bundle: Forged) -> None:
+    swapped(bundle)
+    bundle.lines[4]["position"], bundle.lines[5]["position"] = 4, 5
+
+
+def swapped_records(bundle: Forged) -> None:
+    swapped_and_numbered(bundle)
+    for one in (4, 5):
+        bundle.lines[one]["sealed"] = LEAVES[one].hex()
+
+
+def dropped(bundle: Forged) -> None:
+    del bundle.lines[4]
+
+
+def dropped_and_numbered(bundle: Forged) -> None:
+    del bundle.lines[4]
+    for place, one in enumerate(bundle.lines):
+        one["position"] = place
+    bundle.header["to"] = len(bundle.lines)
+
+
+def doubled(bundle: Forged) -> None:
+    bundle.lines.insert(4, bundle.lines[4])
+
+
+def inserted(bundle: Forged) -> None:
+    bundle.lines.insert(4, {**bundle.lines[9], "position": 4})
+    for place, one in enumerate(bundle.lines):
+        one["position"] = place
+    bundle.header["to"] = len(bundle.lines)
+
+
+def extended(bundle: Forged) -> None:
+    bundle.lines.append({**bundle.lines[-1], "position": len(bundle.lines)})
+
+
+def without_body(bundle: Forged) -> None:
+    for member in ("uid", "leaf", "body", "columns", "texts"):
+        bundle.lines[4][member] = None
+
+
+def without_hash(bundle: Forged) -> None:
+    bundle.lines[4]["sealed"] = None
+
+
+def another_body(bundle: Forged) -> None:
+    body = LOG[4].body.replace(b'"allow"', b'"deny!"')
+    bundle.lines[4]["body"] = b64(body)
+
+
+def another_sealed(bundle: Forged) -> None:
+    bundle.lines[4]["sealed"] = bytes(32).hex()
+
+
+def another_leaf(bundle: Forged) -> None:
+    bundle.lines[4]["leaf"] = bytes(32).hex()
+
+
+def another_text(bundle: Forged) -> None:
+    bundle.lines[3]["texts"]["note"]["value"] = "another"
+
+
+def another_salt(bundle: Forged) -> None:
+    bundle.lines[3]["texts"]["note"]["salt"] = bytes(16).hex()
+
+
+def a_text_more(bundle: Forged) -> None:
+    bundle.lines[4]["texts"]["note"] = {"salt": bytes(16).hex(), "value": "never said"}
+
+
+def a_text_less(bundle: Forged) -> None:
+    bundle.lines[3]["texts"] = {}
+
+
+MUTATIONS: list[tuple[Callable[[Forged], None], str, int | None]] = [
+    (swapped, "position 5 stands where 4 should", 4),
+    (swapped_and_numbered, "root: ", None),
+    (swapped_records, "the record of this position stands at 5", 4),
+    (dropped, "position 5 stands where 4 should", 4),
+    (dropped_and_numbered, "header: ", None),
+    (doubled, "position 4 stands where 5 should", 5),
+    (inserted, "header: ", None),
+    (extended, "something follows the last record", None),
+    (without_body, "the record was removed", 4),
+    (without_hash, "the log lost the hash that it sealed here", 4),
+    (another_body, "body: the bytes do not have the hash that was sealed here", 4),
+    (another_sealed, "the records are those that were signed; the log's stored hashes were altered", None),
+    (another_leaf, "leaf: the copy of the leaf hash is not that of the bytes", 4),
+    (another_text, "text note: it is not the text that the bytes commit to", 3),
+    (another_salt, "text note: it is not the text that the bytes commit to", 3),
+    (a_text_more, "text note: the bytes commit to no such text", 4),
+    (a_text_less, "text note: missing", 3),
+]
+
+
+@pytest.mark.parametrize(("change", "what", "position"), MUTATIONS)
+def test_every_change_is_named(change: Callable[[Forged], None], what: str, position: int | None) -> None:
+    bundle = forged(LOG)
+    change(bundle)
+    report = judged(bundle.content)
+    assert report.verdict == TAMPERED
+    assert [one for one in report.findings if what in one["what"] and one.get("position") == position], report.findings
+
+
+@pytest.mark.parametrize("column", sorted(forged(LOG).lines[4]["columns"]))
+def test_every_column_is_held_against_the_bytes(column: str) -> None:
+    bundle = forged(LOG)
+    columns = bundle.lines[4]["columns"]
+    kind = type(columns[column])
+    columns[column] = {bool: False, int: 99, list: []}.get(kind, "another")
+    (finding,) = judged(bundle.content).findings
+    assert (finding["position"], finding["what"].split(":")[0]) == (4, f"column {column}")
+    del columns[column]
+    (finding,) = judged(bundle.content).findings
+    assert finding["what"] == f"column {column}: missing"
+
+
+def test_the_uid_is_held_against_the_bytes() -> None:
+    bundle = forged(LOG)
+    bundle.lines[4]["uid"] = bundle.lines[5]["uid"]
+    (finding,) = judged(bundle.content).findings
+    assert finding["what"].startswith("uid: ")
+
+
+def test_a_fork_signed_with_the_real_key_contradicts_the_checkpoint_that_was_kept() -> None:
+    fork = forged([LOG[1], *LOG[1:]])
+    assert judged(fork.content).verdict == INTACT
+    for size in (1, 7, len(LOG)):
+        report = judged(fork.content, seen=signed(LEAVES, size))
+        assert (report.verdict, "fork" in report.findings[0]["what"]) == (TAMPERED, True)
+
+
+def test_a_log_that_was_rolled_back_cannot_show_what_was_kept() -> None:
+    report = judged(forged(LOG[:10]).content, seen=signed(LEAVES))
+    assert (report.verdict, "rolled back" in report.findings[0]["what"]) == (INCOMPLETE, True)
+
+
+def test_a_checkpoint_of_somebody_else_is_not_trusted() -> None:
+    bundle = forged(LOG)
+    bundle.header["checkpoint"] = signed(LEAVES, signer=STRANGER)
+    assert judged(bundle.content).verdict == UNTRUSTED
+
+
+@pytest.mark.parametrize("member", ["left", "right"])
+def test_hashes_of_the_header_lead_to_the_root_or_are_missed(member: str) -> None:
+    bundle = forged(LOG, 3, 20)
+    kept = bundle.header[member]
+    bundle.header[member] = [b64(bytes(32)), *kept[1:]]
+    assert "root: " in judged(bundle.content).findings[-1]["what"]
+    bundle.header[member] = [None, *kept[1:]]
+    assert "lost the hash of its subtree" in judged(bundle.content).findings[0]["what"]
+    bundle.header[member] = kept[1:]
+    assert "takes" in judged(bundle.content).findings[0]["what"]
+
+
+def test_of_very_many_findings_a_hundred_are_shown_and_all_are_counted() -> None:
+    many = [LOG[0]] * 150
+    bundle = forged(many)
+    for one in bundle.lines:
+        one["leaf"] = None
+    report = judged(bundle.content)
+    assert (len(report.findings), report.unsaid) == (100, 50)
+
+
+def test_a_line_without_end_is_not_read_into_memory() -> None:
+    assert judged(b'{"format":"' + b"x" * (5 << 20)).verdict == TAMPERED
