@@ -6,19 +6,23 @@ import asyncio
 import random
 import sys
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
 import rfc8785
+from click.testing import CliRunner
 
+from service.__main__ import timewarden
 from service.audit import checkpoint as notes
 from service.audit import merkle, tiles
 from service.audit.anchor import Anchor
 from service.audit.checkpoint import Checkpoint, Signer
+from service.audit.feed import Feed
 from service.audit.heartbeat import Heartbeat
 from service.audit.keeper_status import read_status
 from service.audit.log import Log
+from service.audit.new_epoch import begin
 from service.audit.record import leaf_hash, read_body
 from service.audit.sealing import Sealer
 from service.audit.signing import Signing
@@ -312,6 +316,44 @@ async def test_a_database_that_was_put_back_is_not_signed_even_when_it_has_grown
     assert "docs/runbook-restored-log.md" in status.detail
 
 
+async def test_a_new_epoch_goes_on_behind_a_record_that_names_what_was_lost(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    await Log(app).append([decision() for _ in range(30)])
+    await seal_all(keeper)
+    lost = await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+    assert lost is not None
+    await put_back(log_database, 11)
+    owner = await log_database.connect("owner")
+    with pytest.raises(Misconfigured, match="an origin of its own"):
+        await begin(owner, lost, ORIGIN)
+    new = Signer("timesheets.example.com/audit/after", b"2" * 32)
+    answer = await asyncio.to_thread(
+        CliRunner(env={"TIMEWARDEN_DATABASE_URL": log_database.url("owner")}).invoke,
+        timewarden,
+        ["audit", "new-epoch", "--yes", "--origin", new.name, "--anchor", str(tmp_path / "anchor")],
+        catch_exceptions=False,
+    )
+    head = await Feed(keeper).head()
+    assert str(head.epoch) in answer.output
+    assert head.epoch != log_database.epoch
+    await Log(app).append([decision()])
+    await seal_all(keeper)
+    with pytest.raises(LogDamaged):
+        await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+    signed = await Signing(keeper, [new], Anchor(tmp_path / "anchor.after")).sign()
+    assert signed == Checkpoint(new.name, 13, merkle.root(await leaves(log_database)))
+    body = read_body((await owner.fetch(BODIES))[11]["body"])
+    assert (body["event"], body["origin"], body["epoch"], body["kept"]) == ("log.epoch", new.name, str(head.epoch), 11)
+    assert body["previous"] == {
+        "epoch": str(log_database.epoch),
+        "origin": ORIGIN,
+        "size": 31,
+        "root": lost.root.hex(),
+    }
+
+
 async def test_a_lost_or_foreign_anchor_is_not_signed_over(log_database: LogDatabase, tmp_path: Path) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     file = tmp_path / "anchor"
@@ -373,7 +415,7 @@ async def test_a_new_key_signs_beside_the_old_one_at_once_and_then_alone(
     await seal_all(keeper)
     await Signing(keeper, [new], anchor).sign()
     alone = await auditor.fetchval(newest)
-    assert notes.verify(alone, [new.verifier])
+    assert str(notes.verify(alone, [new.verifier])) == alone
     with pytest.raises(notes.BadNote, match="No known key"):
         notes.verify(alone, [SIGNER.verifier])
     with pytest.raises(Misconfigured):
@@ -412,7 +454,7 @@ async def test_a_silent_log_gets_one_heartbeat_whoever_asks(log_database: LogDat
     await seal_all(keeper)
     auditor = await log_database.connect("auditor")
     body = [row["body"] for row in await auditor.fetch(BODIES)][-1]
-    held = read_body(body)
+    held: dict[str, Any] = read_body(body)
     assert rfc8785.dumps(held) == body
     assert (held["event"], held["kind"], held["v"]) == ("log.heartbeat", "system", 1)
     assert len(str(held["nonce"])) == 32
