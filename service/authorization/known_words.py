@@ -11,9 +11,9 @@ ACTIONS = {
         {"read", "create", "edit", "delete", "submit", "withdraw", "approve", "reject", "reopen", "upload"}
     ),
     "me": frozenset({"read"}),
-    "log": frozenset({"read"}),
+    "log": frozenset({"read", "hold"}),
     "policy": frozenset({"read", "propose", "activate"}),
-    "directory": frozenset({"read", "manage"}),
+    "directory": frozenset({"read", "manage", "erase"}),
     "token": frozenset({"read", "revoke"}),
 }
 STATES = {"timesheet": frozenset({"draft", "submitted", "approved", "rejected"})}
