@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 FORMAT = "timewarden-bundle/1"
 MEMBERS = {"format", "from", "to", "checkpoint", "left", "right", "start", "pruned"}
 LONGEST_LINE = 4 << 20
-# Of this many records out of place the verifier can tell where they went.
-MOST_STRAYS = 10_000
+# Of this many records out of place at a time it can tell where they went.
+MOST_DIFFERING = 10_000
 NOTHING = bytes(HASH_SIZE)
 
 
@@ -55,8 +55,7 @@ class Bundle:
         except MALFORMED as error:
             raise Fault(f"header: malformed: {type(error).__name__}: {error}") from None
         self._sealed, self._found = Fold(), Fold()
-        self._misplaced: dict[bytes, int] = {}
-        self._strays: dict[bytes, int] = {}
+        self._differing: list[tuple[int, str | None, bytes, bytes]] = []
 
     def check(self, seen: Checkpoint | None, sought: Sought | None = None) -> None:
         """Read every record; then judge the root, and what was `seen` before."""
@@ -64,6 +63,7 @@ class Bundle:
         for position in range(self.start, self.end):
             self._keep_root(seen, position)
             if not self._next(position, sought):
+                self._tell_differing()
                 return
             self._report.progress(position - self.start + 1, self.end - self.start, "records")
         self._keep_root(seen, self.end)
@@ -109,12 +109,18 @@ class Bundle:
         elif line.found is None:
             self._report.find(Fault("the record was removed: only its sealed hash is left"), position=position)
         elif line.sealed is not None and line.found != line.sealed:
-            self._report.find(
-                Fault("body: the bytes do not have the hash that was sealed here"), position=position, uid=uid
-            )
-            if len(self._strays) < MOST_STRAYS:
-                self._misplaced[line.sealed] = position
-                self._strays[line.found] = position
+            self._differing.append((position, uid, line.sealed, line.found))
+            if len(self._differing) > MOST_DIFFERING:
+                self._tell_differing()
+
+    def _tell_differing(self) -> None:
+        """Name the records whose bytes are not what was sealed there; where they went, if they were moved."""
+        now = {found: position for position, _, _, found in self._differing}
+        for position, uid, sealed, _ in self._differing:
+            moved = f"the record of this position stands at {now.get(sealed)}"
+            what = moved if sealed in now else "body: the bytes do not have the hash that was sealed here"
+            self._report.find(Fault(what), position=position, uid=uid)
+        self._differing.clear()
 
     def _seek(self, line: Line, position: int, sought: Sought) -> None:
         """Whether this is the record of the answer: by hash, since it may be pruned; then by id."""
@@ -128,11 +134,7 @@ class Bundle:
 
     def _judge_root(self) -> None:
         sealed, found = self._sealed.root() == self.checkpoint.root, self._found.root() == self.checkpoint.root
-        for value, position in self._misplaced.items():
-            if value in self._strays:
-                self._report.find(
-                    Fault(f"the record of this position stands at {self._strays[value]}"), position=position
-                )
+        self._tell_differing()
         if found and not sealed:
             self._report.find(Fault("the records are those that were signed; the log's stored hashes were altered"))
         elif not sealed:

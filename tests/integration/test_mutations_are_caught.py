@@ -1,0 +1,355 @@
+"""What somebody with superuser rights does to the stored log, with every trigger off, the verifier catches and names.
+
+Each mutation is made in a database of its own; the bundle is built from what is stored afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from service.audit import checkpoint as notes
+from service.audit.anchor import Anchor
+from service.audit.bundle import bundle_header, bundle_lines
+from service.audit.checkpoint import Signer
+from service.audit.log import Log
+from service.audit.record import Kind, Record
+from service.audit.sealing import Sealer
+from service.audit.signing import Signing
+from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, Report
+from tests.bundle_forge import judged
+from tests.integration.log_database import SHEET, LogDatabase, change
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from service.database import Database
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+
+ORIGIN = "timesheets.example/audit/mutated"
+SIGNER, STRANGER = Signer(ORIGIN, b"1" * 32), Signer(ORIGIN, b"2" * 32)
+VKEY = notes.vkey(SIGNER)
+FIRST, WHOLE = 300, 520
+VICTIM = 7
+RECORD = f"(SELECT record_id FROM audit_position WHERE position = {VICTIM})"
+
+
+@dataclass(slots=True)
+class Stored:
+    """A sealed log of WHOLE records, signed at FIRST and at WHOLE; `kept` is what an auditor saw, at FIRST."""
+
+    log_database: LogDatabase
+    app: Database
+    keeper: Database
+    signing: Signing
+    kept: str
+
+    async def alter(self, *statements: str) -> None:
+        """As a superuser, with the triggers off."""
+        connection = await asyncpg.connect(self.log_database.postgres.superuser_database_url(self.log_database.name))
+        try:
+            await connection.execute("SET session_replication_role = replica")
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def regrow(self) -> None:
+        """Compute the whole tree anew from the records, as the sealer does."""
+        await self.alter("DELETE FROM tile", "UPDATE log_head SET tree_size = 0, edge = '{}', root = NULL")
+        while await Sealer(self.keeper).seal():
+            pass
+
+    async def sign_anew(self, signer: Signer) -> None:
+        """The newest checkpoint, over the root that is stored now."""
+        auditor = await self.log_database.connect("auditor")
+        head = await auditor.fetchrow("SELECT tree_size, root FROM log_head")
+        assert head is not None
+        text = notes.Checkpoint(ORIGIN, head["tree_size"], head["root"]).text
+        note, root = notes.sign(text, [signer]), head["root"].hex()
+        await self.alter(f"UPDATE checkpoint SET note = '{note}', root = '\\x{root}' WHERE size = {head['tree_size']}")
+
+    async def bundle(self, start: int = 0, end: int | None = None, seen: int | None = None) -> bytes:
+        async with self.app.connection() as connection:
+            header = await bundle_header(connection, start, end, seen=seen)
+        return b"".join([piece async for piece in bundle_lines(self.app, header)])
+
+    async def judged(self, start: int = 0, end: int | None = None, seen: int | None = None) -> Report:
+        return judged(await self.bundle(start, end, seen), seen=self.kept, key=VKEY)
+
+
+def record(number: int) -> Record:
+    """Every member that has a column, and for some a text."""
+    body = {
+        "decided_at": datetime(2026, 3, 2, 9, tzinfo=UTC),
+        "decision": uuid4(),
+        "action": "read",
+        "principal": {"person": SHEET, "client": "web"},
+        "resource": {"kind": "timesheet", "id": str(SHEET), "owner": SHEET},
+        "applied": True,
+        "outcome": "allow",
+        "reason": "allowed",
+        "rules": ["read-own"],
+        "policy": {"version": 1},
+        "request": {"id": f"request-{number}"},
+        "returned": [SHEET],
+    }
+    return Record.make(Kind.DECISION, body, {"note": f"text {number}"} if number % 2 else {})
+
+
+@pytest.fixture
+async def stored(log_database: LogDatabase, tmp_path: Path) -> Stored:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+    log, auditor = Log(app), await log_database.connect("auditor")
+    for size in (FIRST, WHOLE):
+        there = await auditor.fetchval("SELECT count(*) FROM audit_record")
+        await log.append([record(number) if number % 5 else change() for number in range(there, size)])
+        while await Sealer(keeper).seal():
+            pass
+        assert await signing.sign()
+    kept = await auditor.fetchval("SELECT note FROM checkpoint WHERE size = $1", FIRST)
+    return Stored(log_database, app, keeper, signing, kept)
+
+
+def assert_named(report: Report, what: str, position: int | None = VICTIM, verdict: int = TAMPERED) -> None:
+    assert report.verdict == verdict, report.findings
+    named = [one for one in report.findings if what in one["what"] and one.get("position") == position]
+    assert named, report.findings
+
+
+async def test_a_log_that_nobody_touched_is_intact_from_anywhere_to_anywhere(stored: Stored) -> None:
+    for start, end in (
+        (0, None),
+        (0, 1),
+        (255, 257),
+        (256, 512),
+        (FIRST, None),
+        (FIRST + 1, WHOLE - 1),
+        (WHOLE - 1, None),
+    ):
+        report = await stored.judged(start, end, FIRST)
+        assert (report.verdict, report.findings) == (INTACT, [])
+        assert report.checked["records"] == (end or WHOLE) - start
+        assert "erased" not in report.checked
+
+
+async def test_a_bundle_shows_that_the_log_extends_any_checkpoint_that_is_asked_for(stored: Stored) -> None:
+    late = await stored.bundle(FIRST + 100, seen=FIRST)
+    assert judged(late, seen=stored.kept, key=VKEY).verdict == INTACT
+    early = await stored.bundle(0, 10, seen=FIRST)
+    assert judged(early, seen=stored.kept, key=VKEY).verdict == INTACT
+    assert judged(await stored.bundle(0, 10), seen=stored.kept, key=VKEY).verdict == INCOMPLETE
+
+
+BODY = "body: the bytes do not have the hash that was sealed here"
+
+
+async def test_a_flipped_byte_of_a_body(stored: Stored) -> None:
+    await stored.alter(f"UPDATE audit_record SET body = set_byte(body, 30, get_byte(body, 30) # 1) WHERE id = {RECORD}")
+    assert_named(await stored.judged(), BODY)
+
+
+async def test_another_outcome_in_body_and_column(stored: Stored) -> None:
+    other = "convert_to(replace(convert_from(body, 'UTF8'), '\"outcome\":\"allow\"', '\"outcome\":\"deny\"'), 'UTF8')"
+    await stored.alter(f"UPDATE audit_record SET body = {other}, outcome = 'deny' WHERE id = {RECORD}")
+    assert_named(await stored.judged(), BODY)
+
+
+COLUMNS = {
+    "kind": "'access'",
+    "decision_uid": "gen_random_uuid()",
+    "decided_at": "decided_at + interval '1 microsecond'",
+    "person_id": "gen_random_uuid()",
+    "client_id": "'other'",
+    "action": "'approve'",
+    "resource_kind": "'log'",
+    "resource_id": "'other'",
+    "owner_id": "NULL",
+    "outcome": "'deny'",
+    "applied": "false",
+    "reason": "'no-rule'",
+    "rules": "'{read-own,read-team}'",
+    "policy_version": "2",
+    "request_id": "'request-0'",
+    "returned": "'{}'",
+}
+
+
+async def test_columns_that_no_longer_say_what_the_bytes_say(stored: Stored) -> None:
+    # Every fifth record is a change, which leaves most columns empty.
+    places = [place for place in range(VICTIM, FIRST) if place % 5]
+    columns = dict(zip(places, [*COLUMNS, "uid"], strict=False))
+    for position, column in columns.items():
+        where = f"id = (SELECT record_id FROM audit_position WHERE position = {position})"
+        await stored.alter(
+            f"UPDATE audit_record SET {column} = {COLUMNS.get(column, 'gen_random_uuid()')} WHERE {where}"
+        )
+    report = await stored.judged()
+    assert len(report.findings) == len(columns) == len(COLUMNS) + 1
+    for position, column in columns.items():
+        assert_named(report, "uid: " if column == "uid" else f"column {column}: ", position)
+
+
+async def test_another_leaf_hash_beside_the_record(stored: Stored) -> None:
+    await stored.alter(
+        "ALTER TABLE audit_record ALTER COLUMN leaf DROP EXPRESSION",
+        f"UPDATE audit_record SET leaf = sha256('other') WHERE id = {RECORD}",
+    )
+    assert_named(await stored.judged(), "leaf: the copy of the leaf hash is not that of the bytes")
+
+
+async def test_another_text_and_another_salt(stored: Stored) -> None:
+    uid = f"(SELECT uid FROM audit_record WHERE id = {RECORD})"
+    await stored.alter(f"UPDATE audit_text SET value = 'another' WHERE record_uid = {uid}")
+    assert_named(await stored.judged(), "text note: it is not the text")
+    salted = "value = 'text 7', salt = substr(sha256('x'), 1, 16)"
+    await stored.alter(f"UPDATE audit_text SET {salted} WHERE record_uid = {uid}")
+    assert_named(await stored.judged(), "text note: it is not the text")
+
+
+async def test_a_text_that_was_never_said(stored: Stored) -> None:
+    await stored.alter(
+        "INSERT INTO audit_text SELECT uid, 'confession', substr(sha256('x'), 1, 16), 'I did it' FROM audit_record "
+        f"WHERE id = {RECORD}"
+    )
+    assert_named(await stored.judged(), "text confession: the bytes commit to no such text")
+
+
+async def test_an_erased_text_leaves_the_log_intact(stored: Stored) -> None:
+    await stored.alter(f"DELETE FROM audit_text WHERE record_uid = (SELECT uid FROM audit_record WHERE id = {RECORD})")
+    report = await stored.judged()
+    assert (report.verdict, report.checked["erased"]) == (INTACT, 1)
+
+
+async def test_a_removed_record(stored: Stored) -> None:
+    await stored.alter(f"DELETE FROM audit_record WHERE id = {RECORD}")
+    assert_named(await stored.judged(), "the record was removed")
+
+
+async def test_a_removed_position(stored: Stored) -> None:
+    await stored.alter(f"DELETE FROM audit_position WHERE position = {VICTIM}")
+    assert_named(await stored.judged(), "the record was removed")
+
+
+async def test_a_removed_record_whose_place_the_next_ones_took(stored: Stored) -> None:
+    await stored.alter(
+        f"DELETE FROM audit_position WHERE position = {VICTIM}",
+        f"UPDATE audit_position SET position = position + 1000000 WHERE position > {VICTIM}",
+        "UPDATE audit_position SET position = position - 1000001 WHERE position > 1000000",
+    )
+    report = await stored.judged()
+    assert_named(report, BODY)
+    assert_named(report, f"the record of this position stands at {VICTIM + 1}", VICTIM + 2)
+
+
+async def test_two_records_that_changed_places(stored: Stored) -> None:
+    await stored.alter(
+        f"CREATE TABLE pair AS SELECT * FROM audit_position WHERE position IN ({VICTIM}, 400)",
+        f"DELETE FROM audit_position WHERE position IN ({VICTIM}, 400)",
+        f"INSERT INTO audit_position SELECT {VICTIM} + 400 - position, record_id FROM pair",
+    )
+    report = await stored.judged()
+    assert_named(report, "the record of this position stands at 400")
+    assert_named(report, f"the record of this position stands at {VICTIM}", 400)
+
+
+async def test_a_record_that_stands_twice(stored: Stored) -> None:
+    await stored.alter(
+        "ALTER TABLE audit_position DROP CONSTRAINT audit_position_record_id_key",
+        f"UPDATE audit_position SET record_id = (SELECT record_id FROM audit_position WHERE position = 8) "
+        f"WHERE position = {VICTIM}",
+    )
+    assert_named(await stored.judged(), BODY)
+
+
+async def test_an_inserted_record(stored: Stored) -> None:
+    await Log(stored.app).append([record(1)])
+    await stored.alter(
+        f"UPDATE audit_position SET position = position + 1000000 WHERE position >= {VICTIM}",
+        "UPDATE audit_position SET position = position - 999999 WHERE position >= 1000000",
+        f"INSERT INTO audit_position SELECT {VICTIM}, max(id) FROM audit_record",
+    )
+    report = await stored.judged()
+    assert_named(report, f"the record of this position stands at {VICTIM + 1}")
+
+
+async def test_a_flipped_byte_of_a_tile(stored: Stored) -> None:
+    flipped = f"set_byte(hashes, {VICTIM * 32}, get_byte(hashes, {VICTIM * 32}) # 1)"
+    await stored.alter(f"UPDATE tile SET hashes = {flipped} WHERE level = 0 AND index = 0")
+    report = await stored.judged()
+    assert_named(report, BODY)
+    assert_named(report, "the records are those that were signed; the log's stored hashes were altered", None)
+
+
+async def test_a_flipped_byte_of_a_tile_further_up(stored: Stored) -> None:
+    flipped = "set_byte(hashes, 3, get_byte(hashes, 3) # 1)"
+    await stored.alter(f"UPDATE tile SET hashes = {flipped} WHERE level = 1 AND index = 0")
+    assert_named(await stored.judged(256), "root: ", None)
+
+
+@pytest.mark.parametrize(("level", "start"), [(0, 0), (1, 256)])
+async def test_a_lost_tile(stored: Stored, level: int, start: int) -> None:
+    await stored.alter(f"DELETE FROM tile WHERE level = {level} AND index = 0")
+    named = {
+        0: "the log lost the hash that it sealed here",
+        1: "the log lost the hash of its subtree at level 8, index 0",
+    }
+    assert_named(await stored.judged(start), named[level], 0 if level == 0 else None)
+
+
+async def test_a_body_and_the_whole_tree_over_it(stored: Stored) -> None:
+    await stored.alter(f"UPDATE audit_record SET body = set_byte(body, 30, get_byte(body, 30) # 1) WHERE id = {RECORD}")
+    await stored.regrow()
+    assert_named(await stored.judged(), "root: ", None)
+
+
+async def test_a_forgery_down_to_a_signature_of_ones_own(stored: Stored) -> None:
+    await stored.alter(f"UPDATE audit_record SET body = set_byte(body, 30, get_byte(body, 30) # 1) WHERE id = {RECORD}")
+    await stored.regrow()
+    await stored.sign_anew(STRANGER)
+    assert_named(await stored.judged(), "no key that you trust has signed", None, UNTRUSTED)
+
+
+async def test_a_fork_signed_with_the_real_key(stored: Stored) -> None:
+    other = "convert_to(replace(convert_from(body, 'UTF8'), '\"outcome\":\"allow\"', '\"outcome\":\"deny\"'), 'UTF8')"
+    await stored.alter(f"UPDATE audit_record SET body = {other}, outcome = 'deny' WHERE id = {RECORD}")
+    await stored.regrow()
+    await stored.sign_anew(SIGNER)
+    assert_named(await stored.judged(), f"fork: the first {FIRST} records are not those", None)
+    # Whoever kept nothing cannot know: this is what the anchor and the auditors' own checkpoints are for.
+    bundle = await stored.bundle(400)
+    report = judged(bundle, key=VKEY)
+    assert_named(report, f"fork: the log of size {WHOLE} does not extend its checkpoint of size {FIRST}", None)
+
+
+async def test_a_note_with_another_byte(stored: Stored) -> None:
+    note = await (await stored.log_database.connect("auditor")).fetchval(
+        "SELECT note FROM checkpoint WHERE size = $1", WHOLE
+    )
+    for place in range(0, len(note), 7):
+        other = note[:place] + ("A" if note[place] != "A" else "B") + note[place + 1 :]
+        await stored.alter(f"UPDATE checkpoint SET note = '{other}' WHERE size = {WHOLE}")
+        assert (await stored.judged(500, 505)).verdict in {TAMPERED, UNTRUSTED}
+
+
+async def test_a_log_that_was_rolled_back(stored: Stored) -> None:
+    bundle = await stored.bundle()
+    newest = json.loads(bundle.split(b"\n")[0])["checkpoint"]
+    await stored.alter(
+        f"DELETE FROM checkpoint WHERE size > {FIRST}",
+        f"DELETE FROM audit_record WHERE id IN (SELECT record_id FROM audit_position WHERE position >= {FIRST})",
+        f"DELETE FROM audit_position WHERE position >= {FIRST}",
+        "DELETE FROM tile",
+        f"UPDATE log_head SET size = {FIRST}, tree_size = 0, edge = '{{}}', root = NULL",
+    )
+    await stored.regrow()
+    report = judged(await stored.bundle(), seen=newest, key=VKEY)
+    assert_named(report, "or the log was rolled back", None, INCOMPLETE)
