@@ -24,6 +24,8 @@ from service.authorization.relationships import Relationships
 from service.authorization.token_revocation import Revocations
 from service.database import Database, Turns
 from service.directory.actions import Directory
+from service.directory.erasure import Erasure
+from service.directory.legal_holds import LegalHolds
 from service.directory.people import People
 from service.identity.issuer import Issuer
 from service.identity.issuers_file import read_issuers_file
@@ -48,6 +50,7 @@ from service.web.log_proofs import log_proof_routes
 from service.web.log_tiles import log_tile_routes
 from service.web.me import me_route
 from service.web.paging import Cursors
+from service.web.personal_data import personal_data_routes
 from service.web.policies import policy_routes
 from service.web.problems import Problems
 from service.web.rate_limits import AddressLimits, ClientLimits, Counters
@@ -124,6 +127,7 @@ def build(settings: Settings) -> RequestFrame:
             *audit_record_routes(enforcement, cursors),
             *policy_routes(PolicyAdministration(enforcement, policies, policy_check.load), cursors),
             *directory_routes(Directory(enforcement), cursors),
+            *personal_data_routes(Erasure(enforcement), LegalHolds(enforcement)),
             *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
             *log_tile_routes(Published(api.requests, Turns(2, timeout=settings.lock_timeout)), enforcement),
             *log_proof_routes(enforcement),

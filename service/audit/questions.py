@@ -70,7 +70,8 @@ async def planned_by_value(connection: Connection) -> AsyncIterator[None]:
     among everybody's records. Raises QuestionTooWide for a statement that takes longer than it may."""
     try:
         async with connection.transaction():
-            await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+            # For this transaction alone.
+            await connection.execute("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
             yield
     except asyncpg.QueryCanceledError as error:
         raise QuestionTooWide(cause="a question took longer than a statement may") from error

@@ -48,6 +48,8 @@ SQL_PLACES = (
     "service/timesheets/relations.py",
     "service/directory/store.py",
     "service/directory/people_store.py",
+    "service/directory/erasure.py",
+    "service/directory/legal_holds.py",
     "service/migrations/",
     "service/commands/serve.py",
     "service/development/",

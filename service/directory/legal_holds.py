@@ -1,0 +1,129 @@
+"""Legal holds: while one stands, what it is about is neither erased nor pruned. Postgres owns them (`legal_hold`).
+
+Setting and lifting are decided by the policy and recorded; the reason is a text beside the record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from uuid_utils.compat import uuid7
+
+from service.audit.record import Kind
+from service.authorization.changes import Target
+from service.authorization.decision_point import Resource
+from service.errors import DatabaseUnavailable, InvalidField, NotFound
+from service.places import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.authorization.changes import Answer, Change
+    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement import Enforcement
+    from service.authorization.visibility import Visibility
+    from service.database import Connection
+
+KIND, HOLD = "log", "hold"
+WHAT = ("all", "person", "resource")
+LONGEST_REASON = 1000
+# Erasure and retention take the same lock: they see a hold that was being set, or it waits for them.
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('legal_hold', 0))"
+
+
+@dataclass(frozen=True, slots=True)
+class LegalHold:
+    """A hold on everything, on a person or on one resource; `about` is its id. It stands while `until` is None."""
+
+    id: UUID
+    what: str
+    about: UUID | None
+    reason: str
+    since: datetime
+    until: datetime | None
+
+
+class LegalHolds:
+    """Every method raises Denied and TryLater."""
+
+    def __init__(self, enforcement: Enforcement) -> None:
+        self._enforcement = enforcement
+
+    async def set(self, ask: Ask, what: str, about: UUID | None, reason: str) -> Answer[LegalHold]:
+        """Let nothing of this be erased or pruned from now on. Raises InvalidField."""
+        _check(what, about, reason)
+
+        async def work(change: Change) -> LegalHold:
+            change.permit.covers(KIND, HOLD)
+            await change.connection.execute(LOCK)
+            # A new hold.
+            row = await change.connection.fetchrow(
+                "INSERT INTO legal_hold (id, what, about, reason, by_person, by_client)"
+                " VALUES ($1, $2, $3, $4, $5, $6) RETURNING *",
+                uuid7(),
+                what,
+                about,
+                reason,
+                ask.principal.person,
+                ask.principal.client,
+            )
+            if row is None:
+                raise DatabaseUnavailable(cause="an INSERT returned no row")
+            made = _hold(row)
+            _record(change, made, "log.held", {"reason": reason})
+            return made
+
+        return await self._enforcement.change(ask, KIND, HOLD, Target(), work)
+
+    async def lift(self, ask: Ask, hold: UUID) -> Answer[LegalHold]:
+        """End a hold. Raises NotFound when there is none that stands."""
+
+        async def work(change: Change) -> LegalHold:
+            change.permit.covers(KIND, HOLD)
+            # From now on it stands no longer.
+            row = await change.connection.fetchrow(
+                "UPDATE legal_hold SET until = clock_timestamp() WHERE id = $1 AND until IS NULL RETURNING *", hold
+            )
+            if row is None:
+                raise NotFound("There is no such hold that stands")
+            lifted = _hold(row)
+            _record(change, lifted, "log.hold-lifted", {})
+            return lifted
+
+        return await self._enforcement.change(ask, KIND, HOLD, Target(str(hold)), work)
+
+    async def list(self, ask: Ask) -> Answer[Sequence[LegalHold]]:
+        """Every hold, newest first, the latest 200."""
+
+        async def query(visibility: Visibility, connection: Connection) -> tuple[Sequence[LegalHold], Sequence[str]]:
+            # Visible holds; ids grow with time.
+            rows = await connection.fetch(
+                f"SELECT h.* FROM legal_hold AS h WHERE {visibility.condition} ORDER BY h.id DESC LIMIT 200",
+                *visibility.parameters,
+            )
+            return [_hold(row) for row in rows], [str(row["id"]) for row in rows]
+
+        return await self._enforcement.list(ask, KIND, "read", query)
+
+
+def _check(what: str, about: UUID | None, reason: str) -> None:
+    if what not in WHAT:
+        raise InvalidField(FieldError("what", f"must be one of {', '.join(WHAT)}"))
+    if (what == "all") != (about is None):
+        raise InvalidField(FieldError("about", "is left out for all, and is an id for a person or a resource"))
+    if not 1 <= len(reason) <= LONGEST_REASON:
+        raise InvalidField(FieldError("reason", f"must have 1 to {LONGEST_REASON} characters"))
+
+
+def _record(change: Change, hold: LegalHold, event: str, texts: dict[str, str]) -> None:
+    after = {"what": hold.what, "about": hold.about}
+    change.record(event, Resource(KIND, str(hold.id)), before={}, after=after, texts=texts, kind=Kind.SYSTEM)
+
+
+def _hold(row: asyncpg.Record) -> LegalHold:
+    return LegalHold(row["id"], row["what"], row["about"], row["reason"], row["since"], row["until"])

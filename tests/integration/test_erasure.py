@@ -1,0 +1,195 @@
+"""Erasing a person: what goes, what stays, what forbids it, and that every record is what it was."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from service.audit.log import Log
+from service.audit.questions import Filters
+from service.audit.record import commitment, leaf_hash, read_body
+from service.audit.search import record, records
+from service.authorization import policy_check
+from service.authorization.policy_administration import bootstrap
+from service.directory.erasure import Erased, Erasure
+from service.directory.legal_holds import LegalHolds
+from service.directory.people import People
+from service.errors import Conflict, Forbidden, InvalidField, NotFound
+from service.timesheets.entry import Hours
+from tests.integration.house import ALL_SCOPES, MONDAY, at, peopled, speaking, wired
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from service.authorization.decision_record import Ask
+    from tests.integration.house import House
+    from tests.integration.log_database import LogDatabase
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+NOTED = Hours(MONDAY, "apollo", 480, "at the dentist's in the morning")
+
+
+def auditor(house: House) -> Ask:
+    return house.ask("audrey", scopes=frozenset({"read:audit"}), roles=frozenset({"role:auditor"}))
+
+
+async def with_texts(house: House, name: str) -> UUID:
+    """A sheet of somebody with a note, sent back with a reason."""
+    ask = house.ask(name)
+    sheet = (await house.timesheets.create(ask, MONDAY, "UTC")).value
+    await house.timesheets.add_entry(ask, sheet.id, at(1), NOTED)
+    await house.timesheets.submit(ask, sheet.id, at(2))
+    await house.timesheets.reject(house.ask("mia"), sheet.id, at(3), f"{name} was seen elsewhere")
+    return sheet.id
+
+
+async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(house: House) -> None:
+    ana = house.people["ana"]
+    await house.directory.describe_person(house.administrator(), ana, "Ana", "ana@example.com")
+    await with_texts(house, "ana")
+    await with_texts(house, "ben")
+    stored = {row["id"]: (row["body"], row["leaf"]) for row in await house.owner.fetch("SELECT * FROM audit_record")}
+    erasure = Erasure(house.enforcement)
+    wanted = Erased(links=1, texts=4, notes=1)
+    assert (await erasure.preview(house.administrator(), ana)).value == wanted
+    assert (await erasure.erase(house.administrator(), ana)).value == wanted
+    assert (await erasure.preview(house.administrator(), ana)).value == Erased(0, 0, 0)
+
+    person = await house.owner.fetchrow("SELECT display_name, email FROM person WHERE id = $1", ana)
+    assert person is not None
+    assert tuple(person) == (None, None)
+    left = {row["value"] for row in await house.owner.fetch("SELECT value FROM audit_text")}
+    assert "ben was seen elsewhere" in left
+    assert not left & {"ana was seen elsewhere", "Ana", "ana@example.com"}
+    for row in await house.owner.fetch("SELECT id, body, leaf FROM audit_record WHERE id = ANY($1)", list(stored)):
+        assert (row["body"], row["leaf"]) == stored[row["id"]]
+        assert leaf_hash(row["body"]) == row["leaf"]
+
+
+async def test_the_record_of_an_erasure_says_who_and_how_much_and_no_more(house: House) -> None:
+    ana = house.people["ana"]
+    await house.directory.describe_person(house.administrator(), ana, "Ana", "ana@example.com")
+    await Erasure(house.enforcement).erase(house.administrator(), ana)
+    body = await house.owner.fetchval("SELECT body FROM audit_record WHERE kind = 'directory' ORDER BY id DESC LIMIT 1")
+    assert read_body(body)["change"] == {
+        "type": "directory.changed",
+        "from": {},
+        "to": {"what": "person.erased", "links": 1, "texts": 2, "notes": 0},
+    }
+    assert b"Ana" not in body
+
+
+async def test_who_was_erased_and_signs_in_again_is_a_new_person(house: House) -> None:
+    people = People(house.requests, house.log)
+    await Erasure(house.enforcement).erase(house.administrator(), house.people["ana"])
+    again = await people.person_for(speaking("https://issuer.example", "ana"))
+    assert again != house.people["ana"]
+
+
+async def test_texts_of_others_still_open_their_commitments(house: House) -> None:
+    sheet = await with_texts(house, "ben")
+    await Erasure(house.enforcement).erase(house.administrator(), house.people["ana"])
+    async with house.requests.connection() as connection:
+        found = await records(connection, Filters(story=str(sheet), action="reject"))
+        shown = await record(connection, found[0].uid)
+    assert shown is not None
+    salt = await house.owner.fetchval("SELECT salt FROM audit_text WHERE record_uid = $1", shown.uid)
+    assert shown.body["commitments"] == {"reason": commitment(salt, shown.texts["reason"]).hex()}
+
+
+@pytest.mark.parametrize("what", ["all", "person", "resource"])
+async def test_a_legal_hold_keeps_everything_until_it_is_lifted(house: House, what: str) -> None:
+    sheet, ana = await with_texts(house, "ana"), house.people["ana"]
+    holds, erasure = LegalHolds(house.enforcement), Erasure(house.enforcement)
+    about = {"all": None, "person": ana, "resource": sheet}[what]
+    hold = (await holds.set(auditor(house), what, about, "Case 12/26")).value
+    before = await house.count("audit_text")
+    assert (await erasure.preview(house.administrator(), ana)).value.hold == hold.id
+    with pytest.raises(Conflict) as refused:
+        await erasure.erase(house.administrator(), ana)
+    assert refused.value.extra == {"hold": str(hold.id)}
+    assert await house.count("audit_text") == before
+    await holds.lift(auditor(house), hold.id)
+    assert (await erasure.erase(house.administrator(), ana)).value.texts > 0
+    with pytest.raises(NotFound):
+        await holds.lift(auditor(house), hold.id)
+    (listed,) = (await holds.list(auditor(house))).value
+    assert (listed.id, listed.reason, listed.until is None) == (hold.id, "Case 12/26", False)
+
+
+async def test_setting_and_lifting_a_hold_is_on_record_without_its_reason(house: House) -> None:
+    holds = LegalHolds(house.enforcement)
+    hold = (await holds.set(auditor(house), "person", house.people["ana"], "Case 12/26")).value
+    await holds.lift(auditor(house), hold.id)
+    bodies = await house.owner.fetch("SELECT body FROM audit_record WHERE kind = 'system' AND resource_kind = 'log'")
+    assert [read_body(row["body"])["action"] for row in bodies] == ["hold", "hold"]
+    assert not any(b"12/26" in row["body"] for row in bodies)
+
+
+async def test_a_hold_on_somebody_else_keeps_nobody_from_being_erased(house: House) -> None:
+    await LegalHolds(house.enforcement).set(auditor(house), "person", house.people["ben"], "Case 13/26")
+    assert (await Erasure(house.enforcement).erase(house.administrator(), house.people["ana"])).value.links == 1
+
+
+async def test_not_even_the_function_in_the_database_gets_around_a_hold(house: House) -> None:
+    await LegalHolds(house.enforcement).set(auditor(house), "all", None, "Case 14/26")
+    async with house.requests.connection() as connection:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.fetchrow("SELECT * FROM erase_person($1)", house.people["ana"])
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute("DELETE FROM legal_hold")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute("DELETE FROM audit_text")
+    assert await house.count("person_link WHERE subject = 'ana'") == 1
+
+
+async def test_the_roles_are_apart_and_nobody_else_erases_or_holds(house: House) -> None:
+    with pytest.raises(Forbidden):
+        await LegalHolds(house.enforcement).set(
+            house.ask("adam", scopes=ALL_SCOPES | {"read:audit"}, roles=frozenset({"role:administrator"})),
+            "all",
+            None,
+            "mine",
+        )
+    with pytest.raises(Forbidden):
+        await Erasure(house.enforcement).erase(house.ask("mia", roles=frozenset({"role:manager"})), house.people["ana"])
+
+
+async def test_nobody_is_erased_who_is_not_there(house: House) -> None:
+    erasure = Erasure(house.enforcement)
+    for call in (erasure.preview, erasure.erase):
+        with pytest.raises(NotFound) as missing:
+            await call(house.administrator(), uuid4())
+        assert missing.value.decision is not None
+
+
+@pytest.mark.parametrize(
+    ("what", "about", "field"), [("some", None, "what"), ("all", uuid4(), "about"), ("person", None, "about")]
+)
+async def test_a_hold_that_makes_no_sense_is_told_its_field(
+    house: House, what: str, about: UUID | None, field: str
+) -> None:
+    with pytest.raises(InvalidField) as wrong:
+        await LegalHolds(house.enforcement).set(auditor(house), what, about, "why")
+    assert [one.field for one in wrong.value.fields] == [field]
+
+
+async def test_under_a_policy_that_is_older_than_these_words_nobody_erases_or_holds(log_database: LogDatabase) -> None:
+    new = shipped()
+    rows = [one for one in new.rules.splitlines() if not re.search("log-hold|directory-erase", one)]
+    words = [one for one in new.vocabulary.splitlines() if not one.startswith(("hold = ", "erase = "))]
+    old = replace(new, rules="\n".join([*rows, ""]), vocabulary="\n".join([*words, ""]), cases={})
+    owner = await log_database.open("owner", size=1)
+    async with owner.transaction() as connection:
+        await bootstrap(connection, Log(owner), old, policy_check.load, datetime.now(UTC))
+    house = await peopled(await wired(log_database))
+    with pytest.raises(Forbidden):
+        await Erasure(house.enforcement).erase(house.administrator(), house.people["ana"])
+    with pytest.raises(Forbidden):
+        await LegalHolds(house.enforcement).set(auditor(house), "all", None, "why")
+    assert await house.count("audit_record WHERE outcome = 'deny'") == 2
