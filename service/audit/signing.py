@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Witness: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
 
 LONGEST_PAUSE = 5.0
+LOOK = 0.5
 RUNBOOK = "docs/runbook-restored-log.md says how to go on"
 
 # The tree, unless it is being caught up, and the newest note.
@@ -89,12 +90,12 @@ class Signing:
         return found
 
     async def run(self, stop: asyncio.Event, interval: float = 2.0) -> None:
-        """Sign every `interval` seconds if there is something new, until `stop`; then once more."""
+        """Sign what is new, but not again within `interval` seconds, until `stop`; then once more."""
         pause = interval
         while True:
             last = stop.is_set()
             try:
-                await self.sign()
+                signed = await self.sign()
             except TryLater as error:
                 pause = min(max(pause, interval) * 2, LONGEST_PAUSE)
                 await self._status.report(ready=False, detail=f"cannot sign: {error.cause}")
@@ -102,7 +103,7 @@ class Signing:
                 pause = LONGEST_PAUSE
                 await self._status.report(ready=False, detail=error.public)
             else:
-                pause = interval
+                pause = interval if signed else min(interval, LOOK)
                 await self._status.report(ready=True, detail=f"signing as {self.origin}")
             if last:
                 return

@@ -1,0 +1,73 @@
+"""Times sealing with its tree, per part: `python -m tests.benchmarks.sealing [RECORDS]`. Figures only, no verdicts.
+
+The server is an embedded one with durable commits. Records have the size of a usual decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import asyncpg
+
+import service.migrations
+from service.audit.anchor import Anchor
+from service.audit.checkpoint import Signer
+from service.audit.opening import open_log
+from service.audit.sealing import Sealer
+from service.audit.signing import Signing
+from service.database import Database
+from service.development.local_servers import LocalPostgres, run_psql_script, start_postgres
+from service.migrations.run import migrate
+
+PASSWORDS = {"owner": "o", "app": "a", "keeper": "k", "auditor": "u"}
+
+# Records of about 900 bytes, straight into the table.
+FILL = """
+    INSERT INTO audit_record (uid, kind, decided_at, body)
+    SELECT gen_random_uuid(), 'decision', now(), convert_to(
+        '{"nonce":"' || md5(n::text) || '","fill":"' || repeat(md5((-n)::text), 27) || '"}', 'UTF8')
+    FROM generate_series(1, $1::integer) n
+"""
+
+
+async def main(count: int) -> None:
+    with tempfile.TemporaryDirectory() as directory, start_postgres(Path(directory), preferred_port=0) as postgres:
+        script = Path(service.migrations.__file__).parent / "roles.sql"
+        variables = {f"TIMEWARDEN_{role.upper()}_PASSWORD": word for role, word in PASSWORDS.items()}
+        run_psql_script(postgres.superuser_url, script, {**variables, "TIMEWARDEN_DATABASE": "bench"})
+        await migrate(postgres.url("timewarden_owner", "o", "bench"))
+        await measure(postgres, count, Path(directory))
+
+
+async def measure(postgres: LocalPostgres, count: int, directory: Path) -> None:
+    owner = await asyncpg.connect(postgres.url("timewarden_owner", "o", "bench"))
+    await open_log(owner)
+    await owner.execute(FILL, count)
+    await owner.execute("VACUUM ANALYZE audit_record")
+    await owner.close()
+    keeper = Database(postgres.url("timewarden_keeper", "k", "bench"), size=3, timeout=60, name="bench")
+    await keeper.open()
+    for batch in (100, 1_000, 5_000, 20_000):
+        sealer, sealed, started = Sealer(keeper), 0, time.perf_counter()
+        while sealed < count // 5 and (step := await sealer.seal(batch)):
+            sealed += step
+        passed = time.perf_counter() - started
+        print(f"steps of {batch:6}: {sealed / passed:9,.0f} records/s sealed with their tree")
+    signing = Signing(keeper, [Signer("bench.example/log", b"b" * 32)], Anchor(directory / "anchor"))
+    taken = []
+    for _ in range(20):
+        await Sealer(keeper).seal(100)
+        started = time.perf_counter()
+        if await signing.sign():
+            taken.append((time.perf_counter() - started) * 1e3)
+    if taken:
+        print(f"one checkpoint, guarded, anchored and signed: {sorted(taken)[len(taken) // 2]:.1f} ms (median)")
+    await keeper.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 200_000))
