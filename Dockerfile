@@ -14,6 +14,8 @@ FROM python:3.13-slim-trixie
 LABEL org.opencontainers.image.title="timewarden" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin timewarden
+# The keeper's key and anchor; a volume that is mounted here gets its owner.
+RUN install --directory --owner=timewarden --group=timewarden --mode=0700 /var/lib/timewarden
 COPY --from=libraries /opt/timewarden /opt/timewarden
 WORKDIR /app
 COPY LICENSE ./

@@ -69,7 +69,7 @@ class _Claim:
 class Sealer:
     """Seals in steps of at most `batch` records. `database` is the keeper's."""
 
-    def __init__(self, database: Database, *, batch: int = 5_000, longest_pause: float = 5.0) -> None:
+    def __init__(self, database: Database, *, batch: int = 20_000, longest_pause: float = 5.0) -> None:
         self._database = database
         self._batch = batch
         self._longest_pause = longest_pause

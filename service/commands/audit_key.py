@@ -22,8 +22,12 @@ def key() -> None:
 @key.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--origin", help=f"The log's name; default: {variable('log_origin')}.")
-def new(file: Path, origin: str | None) -> None:
+@click.option("--unless-there", is_flag=True, help="Do nothing but print when FILE is there.")
+def new(file: Path, origin: str | None, *, unless_there: bool) -> None:
     """Make a key in FILE, which must not be there yet, and print the line that auditors need."""
+    if unless_there and file.exists():
+        print(read_key(file).verifier.vkey)
+        return
     origin = origin or configuration.load().log_origin
     if not origin:
         raise Misconfigured(f"Name the log: --origin or {variable('log_origin')}")

@@ -39,7 +39,11 @@ WAITS_FOR = {
     "migrate": {"roles": "service_completed_successfully"},
     "bootstrap": {"migrate": "service_completed_successfully"},
     "api": {"bootstrap": "service_completed_successfully"},
-    "keeper": {"bootstrap": "service_completed_successfully", "redis": "service_healthy"},
+    "keeper": {
+        "bootstrap": "service_completed_successfully",
+        "key": "service_completed_successfully",
+        "redis": "service_healthy",
+    },
 }
 
 
@@ -137,6 +141,20 @@ def test_api_and_keeper_are_given_all_that_they_refuse_to_start_without(services
     )
     assert {"TIMEWARDEN_REDIS_URL", "TIMEWARDEN_PUBLIC_URL"} <= set(services["api"]["environment"]), "for DPoP"
     assert {"TIMEWARDEN_DATABASE_URL", "TIMEWARDEN_REDIS_URL"} <= set(services["keeper"]["environment"])
+    assert {"TIMEWARDEN_LOG_ORIGIN", "TIMEWARDEN_LOG_KEY_FILE", "TIMEWARDEN_LOG_ANCHOR_FILE"} <= set(
+        services["keeper"]["environment"]
+    )
+
+
+def test_the_key_and_the_anchor_lie_in_one_volume_that_postgres_does_not_have(services: dict[str, Any]) -> None:
+    (volume,) = services["keeper"]["volumes"]
+    name, _, folder = volume.partition(":")
+    assert services["key"]["volumes"] == [volume]
+    assert [one for one, service in services.items() if f"{name}:" in str(service.get("volumes"))] == ["key", "keeper"]
+    places = [services["keeper"]["environment"][f"TIMEWARDEN_LOG_{one}_FILE"] for one in ("KEY", "ANCHOR")]
+    assert all(one.startswith(f"{folder}/") for one in places)
+    assert command_of(services["key"]["command"]).name == "new"
+    assert services["key"]["command"][-1] == places[0]
 
 
 def test_every_command_of_a_container_is_one_of_the_command_line(services: dict[str, Any]) -> None:

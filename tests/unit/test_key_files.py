@@ -72,7 +72,8 @@ def test_the_commands_make_a_key_and_show_only_its_public_line(tmp_path: Path, m
     monkeypatch.setenv("TIMEWARDEN_LOG_KEY_FILE", path)
     made = CliRunner().invoke(timewarden, ["audit", "key", "new", path], catch_exceptions=False)
     shown = CliRunner().invoke(timewarden, ["audit", "key", "show"], catch_exceptions=False)
-    assert made.output == shown.output
+    again = CliRunner().invoke(timewarden, ["audit", "key", "new", "--unless-there", path], catch_exceptions=False)
+    assert made.output == shown.output == again.output
     assert Verifier.parse(shown.output.strip()).name == ORIGIN
     assert Path(path).read_text().split("+")[-1].strip() not in shown.output
 
