@@ -8,6 +8,11 @@ import rich_click as click
 
 # Subcommand to the module that holds it under its own name.
 COMMANDS = {
+    "search": "audit_search",
+    "history": "audit_search",
+    "erase": "audit_erase",
+    "partition": "audit_retention",
+    "retain": "audit_retention",
     "key": "audit_key",
     "new_epoch": "audit_epoch",
 }

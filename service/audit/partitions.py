@@ -1,0 +1,71 @@
+"""Partitions of the log: how they lie, and cutting a new one. Run by the owner of the tables; durable in the catalog.
+
+A partition holds a range of ids, so a cut moves no row. It is made exactly behind the last id, with the table locked:
+writers wait while Postgres looks once through the partition that is closed, some seconds for ten million records.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from service.database import Connection
+
+# The partitions with their bounds, as Postgres writes them.
+PARTITIONS = """
+    SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bound
+    FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'audit_record'::regclass
+"""
+BOUND = re.compile(r"FROM \((?:MINVALUE|'?(\d+)'?)\) TO \('?(\d+)'?\)")
+
+# The last id that was drawn. Nobody draws another while the table is locked.
+LAST_ID = "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('audit_record', 'id')::regclass), 0)"
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Records with ids from `lower` (0: from the first) up to `upper`, half-open."""
+
+    name: str
+    lower: int
+    upper: int
+
+
+async def partitions(connection: Connection) -> list[Partition]:
+    """Those with bounds, oldest first; the last one takes the new records."""
+    rows = [(row["name"], BOUND.search(row["bound"])) for row in await connection.fetch(PARTITIONS)]
+    bounded = [Partition(name, int(bound[1] or 0), int(bound[2])) for name, bound in rows if bound]
+    return sorted(bounded, key=lambda one: one.lower)
+
+
+async def cut(connection: Connection, today: date) -> str | None:
+    """Begin the month's partition; its name, or None when it was begun before. Raises Misconfigured when ids have run
+    beyond all partitions."""
+    name = f"audit_record_y{today.year:04}m{today.month:02}"
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE audit_record IN ACCESS EXCLUSIVE MODE")
+        newest = (await partitions(connection))[-1]
+        if newest.name >= name and newest.name.startswith("audit_record_y"):
+            return None
+        last = int(await connection.fetchval(LAST_ID))
+        if last >= newest.upper:
+            raise Misconfigured(f"Records lie beyond {newest.name}: move those of audit_record_rest by hand first")
+        if last < max(1, newest.lower):
+            # Nothing was written since the last cut: there is nothing to close.
+            return None
+        lower = f"'{newest.lower}'" if newest.lower else "MINVALUE"
+        # Close the newest partition behind the last id, and open one for what comes. Names and numbers are ours.
+        for statement in (
+            f"ALTER TABLE audit_record DETACH PARTITION {newest.name}",
+            f"ALTER TABLE audit_record ATTACH PARTITION {newest.name} FOR VALUES FROM ({lower}) TO ('{last + 1}')",
+            f"CREATE TABLE {name} PARTITION OF audit_record FOR VALUES FROM ('{last + 1}') TO ('{newest.upper}')",
+            f"CREATE TRIGGER never_emptied BEFORE TRUNCATE ON {name} EXECUTE FUNCTION refuse_rewriting()",
+        ):
+            await connection.execute(statement)
+    return name

@@ -1,0 +1,95 @@
+"""Retention: drops the bodies of old records and keeps positions, ids and leaf hashes (`audit_pruned`).
+
+Run by the owner of the tables, in one transaction. Tiles and checkpoints stay, so every proof about the other records
+holds; a `system` record says which positions went and under which policy. Pruned is always a beginning of the log, a
+partition at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from service.audit.partitions import partitions
+from service.audit.record import Kind, Record
+from service.audit.writing import write
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from service.database import Connection
+
+# A hold that is being set is waited for.
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('legal_hold', 0))"
+
+# How a partition stands: its records, the newest moment in it, and how many are not sealed.
+STANDING = """
+    SELECT count(*) AS records, max(r.at) AS newest, count(*) FILTER (WHERE p.position IS NULL) AS unsealed,
+           min(p.position) AS first, max(p.position) AS last
+    FROM {name} r LEFT JOIN audit_position p ON p.record_id = r.id
+"""
+
+# A standing legal hold that keeps something in a partition.
+HELD = """
+    SELECT h.id FROM legal_hold h WHERE h.until IS NULL AND (h.what = 'all' OR EXISTS (
+        SELECT FROM {name} r WHERE r.person_id = h.about OR r.owner_id = h.about OR r.resource_id = h.about::text
+            OR r.returned @> ARRAY[h.about]))
+    ORDER BY h.id LIMIT 1
+"""
+
+# What is kept of a partition's records.
+KEEP = """
+    INSERT INTO audit_pruned (position, record_id, uid, leaf, at)
+    SELECT p.position, r.id, r.uid, r.leaf, r.at FROM {name} r JOIN audit_position p ON p.record_id = r.id
+"""
+
+# The texts beside them go with their salts.
+FORGET = "DELETE FROM audit_text USING {name} r WHERE record_uid = r.uid"
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What went: so many records, and that no position from `upto` on did. `held`: the legal hold that stopped it,
+    `partitions` how many partitions went."""
+
+    records: int
+    upto: int
+    partitions: int
+    held: UUID | None
+
+
+async def prune(connection: Connection, before: datetime, policy: str, *, dry_run: bool = False) -> Pruned:
+    """Drop partitions all of whose records were taken before a moment; `policy` is how that moment was said, such as
+    `36mo`. Stops at the first that is younger, holds what is not sealed, or is kept by a legal hold."""
+    async with connection.transaction():
+        await connection.execute(LOCK)
+        records = upto = went = 0
+        held: UUID | None = None
+        for one in (await partitions(connection))[:-1]:
+            standing = await connection.fetchrow(STANDING.format(name=one.name))
+            if standing is None or standing["unsealed"] or (standing["newest"] and standing["newest"] >= before):
+                break
+            held = await connection.fetchval(HELD.format(name=one.name))
+            if held is not None:
+                break
+            records, went = records + standing["records"], went + 1
+            upto = max(upto, (standing["last"] if standing["last"] is not None else -1) + 1)
+            if not dry_run:
+                await _drop(connection, one.name)
+        if records and not dry_run:
+            told = {
+                "decided_at": datetime.now(UTC),
+                "event": "log.pruned",
+                "pruned_to": upto,
+                "records": records,
+                "older_than": before,
+                "retention": policy,
+            }
+            await write(connection, [Record.make(Kind.SYSTEM, told)])
+    return Pruned(records, upto, went, held)
+
+
+async def _drop(connection: Connection, name: str) -> None:
+    for statement in (KEEP, FORGET, "ALTER TABLE audit_record DETACH PARTITION {name}", "DROP TABLE {name}"):
+        await connection.execute(statement.format(name=name))

@@ -1,0 +1,28 @@
+"""`timewarden audit erase`: erase a person through the API, with a token, like everybody else."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from service.commands.caller import caller
+
+
+@click.command()
+@click.argument("person", type=click.UUID)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--as", "who", help="A demo person whose token is used, where `make run` runs.")
+def erase(*, person: str, dry_run: bool, yes: bool, who: str | None) -> None:
+    """Erase PERSON: links, name, address, and the texts about them. Records and proofs stay. Cannot be undone."""
+    api = caller(who)
+    path = f"/v1/people/{person}/erase"
+    would = api.call("POST", path, {"dry_run": True})
+    told = "{links} links, {texts} texts beside the log and {notes} notes"
+    print("Would go: " + told.format(**would) + ".")
+    if would["hold"]:
+        raise click.ClickException(f"The legal hold {would['hold']} keeps this person's data")
+    if dry_run:
+        return
+    if not yes:
+        click.confirm("Erase them for good?", abort=True)
+    print("Erased: " + told.format(**api.call("POST", path, {"dry_run": False})) + ".")

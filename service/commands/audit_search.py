@@ -1,0 +1,146 @@
+"""`timewarden audit search` and `audit history`: auditors' questions on a terminal, or as JSON lines for machines."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+from rich.console import Console
+from rich.table import Table
+
+from service.commands.caller import caller
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from service.commands.caller import Caller
+
+    Command = Callable[..., None]
+
+PAGE = 200
+# Option, and what it asks.
+FILTERS = {
+    "person": "A person's id.",
+    "email": "A person's e-mail address.",
+    "issuer": "With --subject: the exact issuer of a person's tokens.",
+    "subject": "With --issuer: the subject of a person's tokens.",
+    "client": "A client.",
+    "action": "An action, such as approve.",
+    "resource": "An id; lists that returned it are found too.",
+    "resource-kind": "A kind, such as timesheet.",
+    "owner": "Whose thing it was: a person's id.",
+    "outcome": "allow or deny.",
+    "reason": "A reason, such as no-rule.",
+    "rule": "A rule that decided.",
+    "policy-version": "A version's number.",
+    "request-id": "A request's id.",
+    "since": "From this moment on, such as 2026-03-01T00:00:00Z.",
+    "until": "Before this moment.",
+    "kind": "decision, change, policy, directory, access or system.",
+}
+
+as_person = click.option("--as", "who", help="A demo person whose token is used, where `make run` runs.")
+as_json = click.option("--json", "as_json", is_flag=True, help="One record a line, for machines.")
+everything = click.option("--all", "everything", is_flag=True, help="Every page, not the first alone.")
+limit = click.option("--limit", type=click.IntRange(1, PAGE), default=50, help="Records on a page.")
+
+
+def filters(command: Command) -> Command:
+    """One option for each filter."""
+    for name, told in reversed(FILTERS.items()):
+        command = click.option(f"--{name}", help=told)(command)
+    return command
+
+
+@click.command()
+@filters
+@click.option("--applied/--not-applied", default=None, help="Whether what was allowed took place.")
+@click.option("--after-approval", is_flag=True, help="Changes of sheets that had been approved before.")
+@limit
+@everything
+@as_json
+@as_person
+def search(
+    *,
+    applied: bool | None,
+    after_approval: bool,
+    limit: int,
+    everything: bool,
+    as_json: bool,
+    who: str | None,
+    **asked: str | None,
+) -> None:
+    """Search the log, newest first. Looking is itself recorded."""
+    query = {name: value for name, value in asked.items() if value is not None}
+    if applied is not None:
+        query["applied"] = str(applied).lower()
+    if after_approval:
+        query["after_approval"] = "true"
+    _show(_records(caller(who), "/v1/audit/records", query, limit, everything=everything), as_json=as_json)
+
+
+@click.command()
+@click.argument("sheet", type=click.UUID)
+@click.option("--newest", is_flag=True, help="The newest first, not the oldest.")
+@click.option("--kind", help="decision or change.")
+@limit
+@everything
+@as_json
+@as_person
+def history(
+    *, sheet: str, newest: bool, kind: str | None, limit: int, everything: bool, as_json: bool, who: str | None
+) -> None:
+    """Tell the whole story of the timesheet SHEET, also of one that was deleted."""
+    query = {"order": "newest" if newest else "oldest", **({"kind": kind} if kind else {})}
+    found = _records(caller(who), f"/v1/timesheets/{sheet}/history", query, limit, everything=everything)
+    _show(found, as_json=as_json)
+
+
+def _records(
+    api: Caller, path: str, query: dict[str, str], limit: int, *, everything: bool
+) -> Iterator[dict[str, Any]]:
+    """The records of a page, or of all pages one after the other."""
+    cursor: str | None = ""
+    while cursor is not None:
+        more = {"cursor": cursor} if cursor else {}
+        page = api.call("GET", path, query={**query, "limit": str(limit), **more})
+        yield from page["items"]
+        cursor = page["next_cursor"] if everything else None
+
+
+def _show(found: Iterator[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        for one in found:
+            print(json.dumps(one, ensure_ascii=False, separators=(",", ":")))
+        return
+    table = Table("when", "kind", "who", "through", "action", "on", "outcome", "why", "record")
+    for one in found:
+        table.add_row(*_cells(one))
+    Console().print(table)
+
+
+def _cells(one: dict[str, Any]) -> list[str]:
+    record = one["record"]
+    principal, resource = record.get("principal") or {}, record.get("resource") or {}
+    who = principal.get("person") or ""
+    thing = f"{resource.get('kind') or ''} {resource.get('id') or ''}".strip()
+    why = ", ".join([*record.get("rules", []), *[str(value) for value in (one.get("texts") or {}).values()]])
+    outcome = record.get("outcome") or _step(record.get("change") or {})
+    return [
+        str(record.get("decided_at", one["at"])),
+        one["kind"],
+        one["names"].get(who, who),
+        principal.get("client") or "",
+        record.get("action") or record.get("event") or "",
+        thing,
+        outcome + (" (not applied)" if record.get("applied") is False and outcome == "allow" else ""),
+        why or record.get("reason") or "",
+        one["id"],
+    ]
+
+
+def _step(change: dict[str, Any]) -> str:
+    """The states before and after, where there are any."""
+    states = [str((change.get(side) or {}).get("state") or "-") for side in ("from", "to")]
+    return " → ".join(states) if states != ["-", "-"] else ""

@@ -1,0 +1,136 @@
+"""Partitions and retention: a cut loses nothing, old bodies go, hashes stay, and a legal hold stops it."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from service.audit.log import Log
+from service.audit.partitions import cut, partitions
+from service.audit.questions import Filters
+from service.audit.record import Kind, Record, read_body
+from service.audit.retention import prune
+from service.audit.sealing import Sealer
+from service.audit.search import decisions, records
+from service.commands.audit_retention import days_of
+from tests.integration.log_database import SHEET, LogDatabase, change, decision
+
+if TYPE_CHECKING:
+    from service.database import Database
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+NOVEMBER, DECEMBER = date(2026, 11, 1), date(2026, 12, 1)
+SOON = timedelta(hours=1)
+
+
+async def two_months(log_database: LogDatabase, app: Database) -> list[Record]:
+    """Three sealed records of each of two months, the first of them with a text."""
+    owner = await log_database.connect("owner")
+    text = Record.make(Kind.DECISION, {"decided_at": datetime.now(UTC), "outcome": "allow"}, {"reason": "a text"})
+    made = [text, decision(), change()]
+    await Log(app).append(made)
+    await cut(owner, NOVEMBER)
+    later = [decision(), change(version=2), decision()]
+    await Log(app).append(later)
+    await Sealer(await log_database.open("keeper")).seal()
+    return [*made, *later]
+
+
+async def test_a_cut_moves_no_record_and_new_ones_go_to_the_new_partition(log_database: LogDatabase) -> None:
+    app = await log_database.open("app")
+    made = await two_months(log_database, app)
+    owner = await log_database.connect("owner")
+    assert await cut(owner, NOVEMBER) is None
+    assert [one.name for one in await partitions(owner)] == ["audit_record_0", "audit_record_y2026m11"]
+    assert await cut(owner, DECEMBER) == "audit_record_y2026m12"
+    assert await cut(owner, date(2027, 1, 1)) is None
+    assert await owner.fetchval("SELECT count(*) FROM audit_record_y2026m11") == 3
+    await Log(app).append([decision()])
+    assert await owner.fetchval("SELECT count(*) FROM audit_record_y2026m12") == 1
+    async with app.connection() as connection:
+        found = await records(connection, Filters(), limit=50)
+    assert {one.uid for one in found} >= {one.uid for one in made}
+    assert len(found) == len(made) + 2
+
+
+async def test_what_lies_in_a_cut_partition_is_as_safe_as_before(log_database: LogDatabase) -> None:
+    await two_months(log_database, await log_database.open("app"))
+    for role in ("app", "keeper", "owner"):
+        connection = await log_database.connect(role)
+        for table in ("audit_record", "audit_record_0", "audit_record_y2026m11"):
+            for statement in (f"UPDATE {table} SET reason = 'x'", f"DELETE FROM {table}", f"TRUNCATE {table}"):
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await connection.execute(statement)
+
+
+async def test_old_bodies_go_and_their_hashes_stay(log_database: LogDatabase) -> None:
+    app = await log_database.open("app")
+    made = await two_months(log_database, app)
+    owner = await log_database.connect("owner")
+    tiles = await owner.fetch("SELECT * FROM tile")
+    dry = await prune(owner, datetime.now(UTC) + SOON, "1d", dry_run=True)
+    assert (dry.records, dry.upto, dry.partitions) == (4, 4, 1)
+    assert await owner.fetchval("SELECT count(*) FROM audit_pruned") == 0
+    assert await prune(owner, datetime.now(UTC) + SOON, "1d") == dry
+    kept = await owner.fetch("SELECT position, uid, leaf FROM audit_pruned ORDER BY position")
+    assert [(row["position"], row["uid"], row["leaf"]) for row in kept][1:] == [
+        (place + 1, one.uid, one.leaf) for place, one in enumerate(made[:3])
+    ]
+    assert await owner.fetch("SELECT * FROM tile") == tiles
+    assert await owner.fetchval("SELECT count(*) FROM audit_text") == 0
+    async with app.connection() as connection:
+        left = await decisions(connection, Filters())
+        whole = await records(connection, Filters(resource=str(SHEET)))
+    assert [one.uid for one in left] == [made[5].uid, made[3].uid]
+    assert [one.uid for one in whole] == [made[4].uid]
+
+
+async def test_the_log_says_which_positions_went_and_under_which_policy(log_database: LogDatabase) -> None:
+    await two_months(log_database, await log_database.open("app"))
+    owner = await log_database.connect("owner")
+    before = datetime.now(UTC) + SOON
+    await prune(owner, before, "36mo")
+    body = read_body(
+        await owner.fetchval("SELECT body FROM audit_record WHERE kind = 'system' ORDER BY id DESC LIMIT 1")
+    )
+    assert (body["event"], body["pruned_to"], body["records"], body["retention"]) == ("log.pruned", 4, 4, "36mo")
+    assert await Sealer(await log_database.open("keeper")).seal() == 1
+
+
+async def test_the_newest_partition_and_what_is_young_or_unsealed_stays(log_database: LogDatabase) -> None:
+    app = await log_database.open("app")
+    owner = await log_database.connect("owner")
+    await Log(app).append([decision()])
+    assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).partitions == 0
+    await cut(owner, NOVEMBER)
+    assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).partitions == 0
+    await Sealer(await log_database.open("keeper")).seal()
+    assert (await prune(owner, datetime.now(UTC) - SOON, "1d")).partitions == 0
+    assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).partitions == 1
+
+
+@pytest.mark.parametrize(("what", "about"), [("all", None), ("resource", SHEET), ("person", SHEET)])
+async def test_a_legal_hold_stops_it(log_database: LogDatabase, what: str, about: object) -> None:
+    await two_months(log_database, await log_database.open("app"))
+    owner = await log_database.connect("owner")
+    hold = uuid4()
+    await owner.execute(
+        "INSERT INTO legal_hold (id, what, about, reason, by_client) VALUES ($1, $2, $3, 'case', 'web')",
+        hold,
+        what,
+        about,
+    )
+    pruned = await prune(owner, datetime.now(UTC) + SOON, "1d")
+    assert (pruned.records, pruned.held) == (0, hold)
+    assert await owner.fetchval("SELECT count(*) FROM audit_record_0") == 4
+    await owner.execute("UPDATE legal_hold SET until = now()")
+    assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).records == 4
+
+
+@pytest.mark.parametrize(("age", "days"), [("90d", 90), ("36mo", 1116), ("10y", 3660)])
+def test_an_age_is_counted_long_rather_than_short(age: str, days: int) -> None:
+    assert days_of(age) == days
