@@ -14,14 +14,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from service.audit.keeper_status import KeeperStatus
 from service.audit.tree import StoredTree, grow
 from service.errors import LogDamaged, TryLater
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import asyncpg
 
     from service.database import Connection, Database
 
@@ -83,16 +83,12 @@ class Sealer:
         Raises DatabaseUnavailable, also when another sealer held the lead longer than the lock timeout; nothing has
         happened then, or the step is whole. Raises LogDamaged when what is stored contradicts itself.
         """
-        async with self._database.transaction() as connection:
-            head = await connection.fetchrow(LEAD)
-            if head is None:
-                return 0
-            if behind := head["size"] - head["tree_size"]:
-                return await self._catch_up(connection, head, min(behind, limit or self._batch))
-            claim = await _claim(connection, head["low_xid"], limit or self._batch)
-            if claim.ids:
-                await self._place(connection, head, claim)
-        return len(claim.ids)
+        try:
+            async with self._database.transaction() as connection:
+                return await self._step(connection, limit or self._batch)
+        except (asyncpg.IntegrityConstraintViolationError, asyncpg.InsufficientPrivilegeError) as error:
+            # Something stands where only we write, for example a position beyond the log's end.
+            raise LogDamaged(f"The stored log is damaged: Postgres refuses the next step ({error})") from error
 
     async def run(self, stop: asyncio.Event, interval: float = 0.1) -> None:
         """Seal until `stop` is set, looking every `interval` seconds, longer while the database does not answer."""
@@ -111,6 +107,17 @@ class Sealer:
                 await self._status.report(ready=True, detail=self._doing)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
+
+    async def _step(self, connection: Connection, most: int) -> int:
+        head = await connection.fetchrow(LEAD)
+        if head is None:
+            return 0
+        if behind := head["size"] - head["tree_size"]:
+            return await self._catch_up(connection, head, min(behind, most))
+        claim = await _claim(connection, head["low_xid"], most)
+        if claim.ids:
+            await self._place(connection, head, claim)
+        return len(claim.ids)
 
     async def _place(self, connection: Connection, head: asyncpg.Record, claim: _Claim) -> None:
         """All that one step writes."""

@@ -16,7 +16,7 @@ FRESH = 15.0
 
 
 @click.command()
-@click.option("--keeper", is_flag=True, help="Ask the database what sealer and relay last said, instead of the API.")
+@click.option("--keeper", is_flag=True, help="Ask the database what the keeper last said, instead of the API.")
 def health(*, keeper: bool) -> None:
     """Exit with 0 if the API (or the keeper) is ready, else with 1 and the reason."""
     settings = configuration.load()
@@ -43,7 +43,7 @@ async def _keeper(settings: configuration.Settings) -> str | None:
             statuses = {one.part: one for one in await read_status(connection)}
     finally:
         await database.close()
-    for part in ("sealer", "relay"):
+    for part in ("sealer", "signer", "relay"):
         one = statuses.get(part)
         if one is None or one.age > FRESH:
             return f"the {part} has said nothing for more than {FRESH:.0f} s"

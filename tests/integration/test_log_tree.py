@@ -155,6 +155,8 @@ async def test_a_log_that_was_sealed_without_a_tree_is_caught_up_before_it_goes_
         ("UPDATE tile SET hashes = sha256('x') || substr(hashes, 33) WHERE index = 1", "tile 0/1 is not of this tree"),
         ("UPDATE tile SET hashes = substr(hashes, 1, 32), width = 1 WHERE index = 1", "holds 1 hashes, not 45"),
         ("DELETE FROM tile WHERE level = 1", "holds 0 hashes, not 1"),
+        ("UPDATE tile SET level = 5 WHERE level = 1", "holds 0 hashes, not 1"),
+        ("INSERT INTO audit_position VALUES (301, 9999)", "Postgres refuses the next step"),
     ],
 )
 async def test_a_tree_that_was_tampered_with_is_not_grown(log_database: LogDatabase, damage: str, told: str) -> None:
@@ -198,6 +200,17 @@ async def test_a_record_that_is_not_what_its_leaf_says_gets_into_no_tree(
     )
     with pytest.raises(LogDamaged, match=told):
         await Sealer(keeper).seal()
+
+
+async def test_a_tile_that_stands_where_the_tree_has_not_grown_to_is_noticed(log_database: LogDatabase) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    await seal_all(keeper)
+    await Log(app).append([decision() for _ in range(300)])
+    await as_superuser(log_database, "INSERT INTO tile VALUES (0, 1, 2, sha256('x') || sha256('y'))")
+    with pytest.raises(LogDamaged, match="a tile only grows"):
+        await Sealer(keeper).seal()
+    async with keeper.connection() as connection:
+        assert await connection.fetchval("SELECT size FROM log_head") == 1
 
 
 async def test_the_keeper_itself_cannot_rewrite_tiles_checkpoints_or_records(log_database: LogDatabase) -> None:
