@@ -25,22 +25,22 @@ LONGEST = 3600.0
 MONTH_DAYS, YEAR_DAYS = 31, 366
 
 
-class Age(click.ParamType):
+class Age(click.ParamType[str]):
     """A number of days, months or years, such as `90d`, `36mo` or `10y`; months and years are counted long."""
 
     name = "age"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The same text, once it is one."""
-        if not re.fullmatch(r"[1-9]\d{0,3}(d|mo|y)", value):
+        if not re.fullmatch(r"[1-9][0-9]{0,3}(d|mo|y)", value):
             self.fail("say for example 90d, 36mo or 10y", param, ctx)
         return value
 
 
 def days_of(age: str) -> int:
     """How many days that is at most."""
-    number, unit = re.fullmatch(r"(\d+)(d|mo|y)", age).groups()  # type: ignore[union-attr] - Age has looked at it
-    return int(number) * {"d": 1, "mo": MONTH_DAYS, "y": YEAR_DAYS}[unit]
+    number = age.rstrip("dmoy")
+    return int(number) * {"d": 1, "mo": MONTH_DAYS, "y": YEAR_DAYS}[age.removeprefix(number)]
 
 
 @click.command()
