@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from service.commands.database import migrated
 from service.development.stores import open_stores
-from service.migrations.run import migrate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,5 +21,5 @@ if TYPE_CHECKING:
 async def ground() -> AsyncIterator[Stores]:
     """Fresh servers with an opened log."""
     with tempfile.TemporaryDirectory(prefix="timewarden-bench-") as folder, open_stores(Path(folder), print) as stores:
-        await migrate(stores.owner_url)
+        await migrated(stores.owner_url)
         yield stores

@@ -1,0 +1,115 @@
+"""Short versions of `make soak`: parts of the service die under load, and the log says of each what was answered.
+
+One estate for all: what a test leaves behind is what the next one finds, and each judges the whole log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.soak.estate import PATIENCE, estate
+from tests.soak.traffic import Traffic, for_seconds
+from tests.soak.verdict import Verdict, judge, settle
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.soak.estate import Estate
+
+
+@pytest.fixture(scope="module")
+async def hurt(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Estate]:
+    async with estate(tmp_path_factory.mktemp("faults") / "state") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def traffic(hurt: Estate) -> Traffic:
+    made = Traffic(hurt)
+    await made.prepare()
+    return made
+
+
+async def verdict(traffic: Traffic) -> Verdict:
+    await settle(traffic.estate)
+    found = await judge(traffic.estate, traffic.told)
+    assert found.good, str(found)
+    return found
+
+
+async def test_nothing_answered_is_lost_when_api_workers_and_keepers_are_killed(traffic: Traffic) -> None:
+    chance = random.Random(5)  # noqa: S311 - the same mixture every time
+    before = traffic.told.acknowledged
+
+    async def damage() -> None:
+        await asyncio.sleep(chance.random() * 0.5)
+        await chance.choice((traffic.estate.kill_worker, traffic.estate.kill_keeper))()
+
+    await for_seconds(traffic, 5, damage)
+    found = await verdict(traffic)
+    assert traffic.told.acknowledged - before > 100
+    assert found.checkpoints > 1
+    assert found.changes > 10
+
+
+async def test_nothing_answered_is_lost_when_postgres_is_stopped_without_a_goodbye(traffic: Traffic) -> None:
+    before = traffic.told.acknowledged
+    ways = [True, False]
+
+    async def damage() -> None:
+        await asyncio.sleep(0.8)
+        if ways:
+            await traffic.estate.kill_postgres(immediate=ways.pop())
+
+    await for_seconds(traffic, 6, damage)
+    assert not ways
+    await verdict(traffic)
+    assert traffic.told.acknowledged - before > 50
+
+
+async def test_while_postgres_hangs_every_answer_is_503_in_time_and_nothing_is_half_done(traffic: Traffic) -> None:
+    traffic.told.slowest = 0.0
+    before = traffic.told.statuses[503]
+
+    async def damage() -> None:
+        await asyncio.sleep(0.5)
+        async with traffic.estate.hanging_postgres():
+            await asyncio.sleep(PATIENCE * 1.5)
+
+    await for_seconds(traffic, 3, damage)
+    await verdict(traffic)
+    assert traffic.told.statuses[503] > before
+    assert traffic.told.slowest < PATIENCE * 3
+
+
+async def test_on_a_full_disk_nothing_is_answered_and_all_goes_on_when_there_is_room_again(traffic: Traffic) -> None:
+    told, headers = traffic.told, {"Authorization": f"Bearer {traffic.estate.token}"}
+    path, entry = traffic.sheets[0]
+    await traffic.outgrow()
+    async with httpx.AsyncClient(base_url=traffic.estate.api, headers=headers, timeout=20, trust_env=False) as http:
+        before = (await http.get(path)).json()
+        body = {"day": before["period_start"], "project": "ATLAS", "minutes": before["minutes"] % 1000 + 1}
+        async with traffic.estate.full_disk():
+            answers: list[httpx.Response] = []
+            # What Postgres had allocated is used up first: until then it is told of honestly that all is well.
+            while [one.status_code for one in answers[-5:]] != [503] * 5 and len(answers) < 3000:
+                answers.append(told.hear(await http.get(path)))
+            changes = [
+                told.hear(await http.put(f"{path}/entries/{entry}", json=body, headers={"If-Match": "*"}))
+                for _ in range(5)
+            ]
+        for one in (*answers[-5:], *(change for change in changes if change.status_code != 200)):
+            assert one.status_code == 503
+            assert one.json()["type"].startswith("urn:timewarden:problem:")
+            assert one.elapsed.total_seconds() < PATIENCE * 2
+        await traffic.estate.ready()
+        after = (await http.get(path)).json()
+        assert after["version"] == before["version"] + sum(one.status_code == 200 for one in changes)
+        again = await http.put(f"{path}/entries/{entry}", json=body, headers={"If-Match": "*"})
+        assert again.status_code == httpx.codes.OK
+    await verdict(traffic)

@@ -1,0 +1,250 @@
+"""The service as several processes that are hurt one by one: API workers, keepers that compete, Postgres.
+
+An Estate owns the processes that it starts and restarts each that ended, as an init system would; what is durable lies
+in its state directory. It goes on by itself after every kind of damage: nobody repairs anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import httpx
+
+from service.audit.key_files import make_key
+from service.commands.database import migrated
+from service.commands.policy import bootstrapped
+from service.development.local_servers import free_port, start_postgres, start_redis
+from service.development.processes import die_with_parent
+from service.development.server_directory import remember_port
+from service.development.stores import prepare
+from tests.acceptance.running_service import ROOT, _processes
+from tests.benchmarks.http import token_of
+from tests.integration.api import AUDIENCE, key_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from service.development.local_servers import LocalPostgres
+    from tests.acceptance.running_service import Process
+
+ORIGIN = "soak.example/audit/1"
+# The service gives up on a silent database after so many seconds.
+PATIENCE = 2.0
+# A file may not grow beyond one segment of Postgres's own journal, which is written anew and never grows.
+FULL = 16 * 2**20
+
+
+@dataclass
+class Estate:
+    """Started by `estate`. `damage` counts what was done to it."""
+
+    state: Path
+    postgres: LocalPostgres
+    urls: Mapping[str, str]
+    redis_url: str
+    token: str
+    issuer: str
+    port: int
+    workers: int = 2
+    keepers: int = 2
+    damage: dict[str, int] = field(default_factory=dict)
+    children: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+
+    @property
+    def api(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def anchor(self) -> Path:
+        return self.state / "anchor"
+
+    @property
+    def key(self) -> Path:
+        return self.state / "log-key"
+
+    async def kill_worker(self) -> None:
+        """SIGKILL for one API worker; its leader replaces it."""
+        leader = self.children["serve"].pid
+        if workers := [one for one in _processes() if one.parent == leader and "serve" in one.line]:
+            self._count("API worker killed")
+            workers[self.damage["API worker killed"] % len(workers)].send(signal.SIGKILL)
+
+    async def kill_api(self) -> None:
+        """SIGKILL for the API's leader; its workers follow it."""
+        await self._kill("serve", "API killed")
+
+    async def kill_keeper(self) -> None:
+        """SIGKILL for one of the competing keepers."""
+        await self._kill(f"keep {self.damage.get('keeper killed', 0) % self.keepers}", "keeper killed")
+
+    async def kill_postgres(self, *, immediate: bool) -> None:
+        """End Postgres without any goodbye, by its own immediate shutdown or by SIGKILL, and start it again."""
+        self._count("Postgres stopped (immediate)" if immediate else "Postgres killed")
+        if immediate:
+            os.kill(self.postgres.pid, signal.SIGQUIT)
+            for _ in range(500):
+                if not self.postgres.running:
+                    break
+                await asyncio.sleep(0.01)
+        await asyncio.to_thread(self.postgres.kill)
+        self.postgres = await asyncio.to_thread(start_postgres, self.state, preferred_port=self.postgres.port)
+
+    @contextlib.asynccontextmanager
+    async def hanging_postgres(self) -> AsyncIterator[None]:
+        """Inside this block every process of Postgres is stopped, without closing a connection."""
+        self._count("Postgres hung")
+        stopped = self.database_processes()
+        for one in stopped:
+            one.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for one in stopped:
+                one.send(signal.SIGCONT)
+
+    @contextlib.asynccontextmanager
+    async def full_disk(self) -> AsyncIterator[None]:
+        """Inside this block no file of Postgres can grow beyond `FULL` bytes: its writes fail in the kernel, as on a
+        full disk, for root and for anybody else. Postgres's processes inherit the limit."""
+        self._count("disk full")
+        self._limit(FULL)
+        try:
+            yield
+        finally:
+            self._limit(resource.RLIM_INFINITY)
+
+    def database_processes(self) -> list[Process]:
+        """Postgres and all its backends."""
+        every = list(_processes())
+        mine = {self.postgres.pid}
+        while more := {one.pid for one in every if one.parent in mine} - mine:
+            mine |= more
+        # The postmaster first: what it forks meanwhile inherits what was done to it.
+        return sorted((one for one in every if one.pid in mine), key=lambda one: one.pid != self.postgres.pid)
+
+    async def ready(self, seconds: float = 40.0) -> None:
+        """Wait until the API can decide and record."""
+        async with httpx.AsyncClient(base_url=self.api, timeout=5, trust_env=False) as http:
+            for _ in range(int(seconds / 0.1)):
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await http.get("/health/ready")).status_code == httpx.codes.OK:
+                        return
+                await asyncio.sleep(0.1)
+        raise AssertionError(f"the API did not become ready: {(self.state / 'service.log').read_text()[-3000:]}")
+
+    async def supervise(self) -> None:
+        """Start every child, and again whenever one has ended; until cancelled."""
+        names = ["serve", *(f"keep {number}" for number in range(self.keepers))]
+        while True:
+            for name in names:
+                child = self.children.get(name)
+                if child is None or child.returncode is not None:
+                    self.children[name] = await self._spawn(name.split()[0])
+            await asyncio.sleep(0.1)
+
+    async def end(self) -> None:
+        """Terminate the children; those that do not end by themselves are killed."""
+        for child in self.children.values():
+            with contextlib.suppress(ProcessLookupError):
+                child.terminate()
+        for child in self.children.values():
+            try:
+                await asyncio.wait_for(child.wait(), 15)
+            except TimeoutError:
+                child.kill()
+                await child.wait()
+
+    def stop_postgres(self) -> None:
+        """Stop whichever server runs by then."""
+        self.postgres.stop()
+
+    async def _kill(self, name: str, what: str) -> None:
+        child = self.children.get(name)
+        if child is not None and child.returncode is None:
+            self._count(what)
+            child.kill()
+            await child.wait()
+
+    async def _spawn(self, command: str) -> asyncio.subprocess.Process:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+        variables = {
+            "TIMEWARDEN_ENVIRONMENT": "development",
+            "TIMEWARDEN_ISSUER": self.issuer,
+            "TIMEWARDEN_JWKS_URL": f"{self.issuer}/jwks",
+            "TIMEWARDEN_AUDIENCE": AUDIENCE,
+            "TIMEWARDEN_CURSOR_KEY": "0" * 32,
+            "TIMEWARDEN_POLICIES_DIRECTORY": str(ROOT / "policies"),
+            "TIMEWARDEN_CLIENT_RATE": "0",
+            "TIMEWARDEN_ADDRESS_RATE": "0",
+            "TIMEWARDEN_PORT": str(self.port),
+            "TIMEWARDEN_WORKERS": str(self.workers),
+            "TIMEWARDEN_DATABASE_TIMEOUT": str(PATIENCE),
+            "TIMEWARDEN_LOCK_TIMEOUT": "1",
+            "TIMEWARDEN_DATABASE_URL": self.urls["app" if command == "serve" else "keeper"],
+            "TIMEWARDEN_LOG_LEVEL": "error",
+        }
+        if command == "keep":
+            variables |= {
+                "TIMEWARDEN_REDIS_URL": self.redis_url,
+                "TIMEWARDEN_LOG_ORIGIN": ORIGIN,
+                "TIMEWARDEN_LOG_KEY_FILE": str(self.key),
+                "TIMEWARDEN_LOG_ANCHOR_FILE": str(self.anchor),
+                "TIMEWARDEN_CHECKPOINT_INTERVAL": "0.2",
+                "TIMEWARDEN_SEAL_INTERVAL": "0.05",
+            }
+        with (self.state / "service.log").open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "service",
+                command,
+                cwd=ROOT,
+                env={**kept, **variables},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_parent(signal.SIGTERM),
+            )
+
+    def _limit(self, size: int) -> None:
+        for one in self.database_processes():
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(one.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def _count(self, what: str) -> None:
+        self.damage[what] = self.damage.get(what, 0) + 1
+
+
+@contextlib.asynccontextmanager
+async def estate(state: Path, *, workers: int = 2, keepers: int = 2) -> AsyncIterator[Estate]:
+    """Fresh servers that really flush, the service over them, all ended with the block."""
+    remember_port(state, "postgres", free_port(0))
+    with contextlib.ExitStack() as stack:
+        issuer = stack.enter_context(contextlib.contextmanager(key_server)())
+        redis = stack.enter_context(start_redis(state, preferred_port=0))
+        postgres = start_postgres(state, preferred_port=0)
+        names = ("owner", "app", "keeper", "auditor")
+        urls = dict(zip(names, prepare(state, postgres.superuser_url), strict=True))
+        made = Estate(state, postgres, urls, redis.url, token_of(issuer), issuer, free_port(0), workers, keepers)
+        stack.callback(made.stop_postgres)
+        await migrated(urls["owner"])
+        await bootstrapped(urls["owner"], ROOT / "policies")
+        make_key(made.key, ORIGIN)
+        supervisor = asyncio.create_task(made.supervise())
+        try:
+            await made.ready()
+            yield made
+        finally:
+            supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await supervisor
+            await made.end()

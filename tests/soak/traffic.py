@@ -1,0 +1,212 @@
+"""Requests and transactions that go on whatever breaks, and everything that they were told. Owned by whoever runs them.
+
+Callers read, list, change contended sheets, open new ones, and try what is denied. Beside them stand transactions that
+linger and roll back, so that ids and commits come in different orders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from service.audit.log import Log
+from service.database import Database
+from service.errors import TryLater
+from tests.integration.log_database import decision
+from tests.soak.estate import FULL
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from tests.soak.estate import Estate
+
+SHEETS = "/v1/timesheets"
+DECIDED = frozenset({200, 201, 204, 403, 404, 409, 412})
+
+
+@dataclass
+class Told:
+    """`leaves` by decision id of every answer since the last check, `versions` the last answered one of each sheet;
+    `wrong` what no answer may be; `undone` what was rolled back; `slowest` in seconds."""
+
+    leaves: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+    statuses: Counter[int] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    undone: set[UUID] = field(default_factory=set)
+    acknowledged: int = 0
+    broken: int = 0
+    slowest: float = 0.0
+
+    def hear(self, answer: httpx.Response) -> httpx.Response:
+        self.statuses[answer.status_code] += 1
+        self.slowest = max(self.slowest, answer.elapsed.total_seconds())
+        recorded = "Decision-Id" in answer.headers
+        if recorded:
+            self.acknowledge(answer.headers["Decision-Id"], answer.headers["Decision-Leaf"])
+        if answer.status_code in DECIDED and not recorded:
+            self.wrong.append(f"{answer.status_code} without a decision: {answer.text[:200]}")
+        elif answer.status_code == 503 and ("Retry-After" not in answer.headers or recorded):
+            self.wrong.append(f"503 without Retry-After: {answer.text[:200]}")
+        elif answer.status_code not in DECIDED | {503}:
+            self.wrong.append(f"{answer.status_code}: {answer.text[:200]}")
+        if answer.is_success and "ETag" in answer.headers:
+            sheet = answer.json()
+            self.versions[sheet["id"]] = max(self.versions.get(sheet["id"], 0), sheet["version"])
+        return answer
+
+    def acknowledge(self, uid: str, leaf: str) -> None:
+        self.leaves[uid] = leaf
+        self.acknowledged += 1
+
+
+@dataclass
+class Traffic:
+    """`run` goes on until `stop` is set. `sheets` are those that the callers fight over."""
+
+    estate: Estate
+    told: Told = field(default_factory=Told)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    sheets: list[tuple[str, str]] = field(default_factory=list)
+    weeks: int = 0
+
+    async def prepare(self, count: int = 4) -> None:
+        """Open the contended sheets, each with one entry."""
+        async with self._client() as http:
+            while len(self.sheets) < count:
+                path, entry = await self._new_sheet(http)
+                if entry:
+                    self.sheets.append((path, entry))
+
+    async def run(self, callers: int = 8, lingerers: int = 3) -> None:
+        await asyncio.gather(
+            *(self._caller(random.Random(number)) for number in range(callers)),  # noqa: S311 - a mixture, no secret
+            *(self._lingerer(random.Random(number)) for number in range(lingerers)),  # noqa: S311
+        )
+
+    async def outgrow(self) -> None:
+        """Append until the log's table is larger than any file may become on a full disk."""
+        database = Database(self.estate.urls["app"], size=1, name="outgrow")
+        await database.open()
+        log = Log(database)
+        try:
+            for _ in range(FULL // 1_000_000):
+                made = [decision(reason="large", note=secrets.token_hex(800)) for _ in range(600)]
+                for one in await log.append(made):
+                    self.told.acknowledge(str(one.uid), one.leaf)
+        finally:
+            await log.close()
+            await database.close()
+
+    def _client(self) -> httpx.AsyncClient:
+        token = {"Authorization": f"Bearer {self.estate.token}"}
+        # Without keep-alive: a connection to a worker that was killed must not spoil the next request.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        return httpx.AsyncClient(base_url=self.estate.api, headers=token, timeout=20, trust_env=False, limits=limits)
+
+    async def _caller(self, chance: random.Random) -> None:
+        async with self._client() as http:
+            while not self.stop.is_set():
+                try:
+                    await self._request(http, chance)
+                except httpx.HTTPError:
+                    self.told.broken += 1
+                    await asyncio.sleep(0.05)
+
+    async def _request(self, http: httpx.AsyncClient, chance: random.Random) -> None:
+        path, entry = chance.choice(self.sheets)
+        what = chance.random()
+        if what < 0.35:
+            answer = await http.get(path)
+        elif what < 0.45:
+            answer = await http.get(SHEETS, params={"limit": 5})
+        elif what < 0.90:
+            body = {"day": "2026-11-23", "project": "ATLAS", "minutes": chance.randrange(1, 1440)}
+            body["day"] = self._day(path)
+            answer = await http.put(f"{path}/entries/{entry}", json=body, headers={"If-Match": "*"})
+        elif what < 0.95:
+            # Their own hours, and without the scope: denied, and recorded.
+            answer = await http.post(f"{path}/approve", headers={"If-Match": "*"})
+        else:
+            await self._new_sheet(http)
+            return
+        if self.told.hear(answer).status_code == 503:
+            await asyncio.sleep(0.1)
+
+    async def _new_sheet(self, http: httpx.AsyncClient) -> tuple[str, str]:
+        self.weeks += 1
+        # Weeks run out after a century; what is there already is a conflict, which is recorded too.
+        week = (date(2000, 1, 3) + timedelta(weeks=self.weeks % 5_000)).isoformat()
+        made = self.told.hear(await http.post(SHEETS, json={"period_start": week}))
+        if not made.is_success:
+            return "", ""
+        path = f"{SHEETS}/{made.json()['id']}"
+        body = {"day": week, "project": "ATLAS", "minutes": 60}
+        filled = self.told.hear(await http.post(f"{path}/entries", json=body, headers={"If-Match": '"1"'}))
+        if not filled.is_success:
+            return path, ""
+        self._days[path] = week
+        return path, filled.json()["entries"][0]["id"]
+
+    _days: dict[str, str] = field(default_factory=dict)
+
+    def _day(self, path: str) -> str:
+        return self._days[path]
+
+    async def _lingerer(self, chance: random.Random) -> None:
+        """Transactions that draw an id early and commit late, or never."""
+        database = Database(self.estate.urls["app"], size=2, timeout=2.0, name="lingerer")
+        log = Log(database, patience=2.0)
+        opened = False
+        while not self.stop.is_set():
+            try:
+                if not opened:
+                    await database.open()
+                    opened = True
+                await self._linger(database, log, chance)
+            except TryLater:
+                await asyncio.sleep(0.1)
+        await log.close()
+        await database.close()
+
+    async def _linger(self, database: Database, log: Log, chance: random.Random) -> None:
+        undo = chance.random() < 0.4
+        records = [decision(reason="lingering") for _ in range(chance.randrange(1, 4))]
+        try:
+            async with database.transaction() as connection:
+                receipts = await log.append(records, connection)
+                await asyncio.sleep(chance.random() * 0.3)
+                if undo:
+                    raise _UndoneError
+        except _UndoneError:
+            self.told.undone |= {one.uid for one in records}
+            return
+        for one in receipts:
+            self.told.acknowledge(str(one.uid), one.leaf)
+
+
+class _UndoneError(Exception):
+    """Rolls a transaction back."""
+
+
+async def for_seconds(traffic: Traffic, seconds: float, damage: Any) -> None:
+    """Traffic while `damage()` is done again and again, one after the other, for so long, and a moment after it."""
+    running = asyncio.create_task(traffic.run())
+    until = time.monotonic() + seconds
+    try:
+        while time.monotonic() < until and not running.done():
+            await damage()
+        await traffic.estate.ready()
+        await asyncio.sleep(0.5)
+    finally:
+        traffic.stop.set()
+        await running
+        traffic.stop = asyncio.Event()
