@@ -97,6 +97,13 @@ async def record(connection: Connection, uid: UUID) -> Logged | None:
     return None if row is None else (await with_texts(connection, [_logged(row)]))[0]
 
 
+async def pruned_position(connection: Connection, uid: UUID) -> int | None:
+    """Where a record stood whose body retention has dropped; None when no such record was dropped."""
+    # By the index on uid.
+    found: int | None = await connection.fetchval("SELECT position FROM audit_pruned WHERE uid = $1 LIMIT 1", uid)
+    return found
+
+
 def page(
     filters: Filters,
     kinds: Sequence[Kind],

@@ -78,7 +78,9 @@ def audit_record_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]
         async def load(connection: Connection) -> tuple[tuple[Logged, dict[str, str]], list[str]]:
             found = await search.record(connection, uid)
             if found is None:
-                raise NotFound("There is no such record")
+                position = await search.pruned_position(connection, uid)
+                gone = f"The record at position {position} was dropped by retention; its hash is kept"
+                raise NotFound("There is no such record" if position is None else gone)
             return (found, await people.names(connection, [found])), [str(uid)]
 
         answer = await read_log(enforcement, ask, load)

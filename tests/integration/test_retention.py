@@ -15,7 +15,7 @@ from service.audit.questions import Filters
 from service.audit.record import Kind, Record, read_body
 from service.audit.retention import prune
 from service.audit.sealing import Sealer
-from service.audit.search import decisions, records
+from service.audit.search import decisions, pruned_position, records
 from service.commands.audit_retention import days_of
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 
@@ -83,6 +83,8 @@ async def test_old_bodies_go_and_their_hashes_stay(log_database: LogDatabase) ->
     assert await owner.fetch("SELECT * FROM tile") == tiles
     assert await owner.fetchval("SELECT count(*) FROM audit_text") == 0
     async with app.connection() as connection:
+        assert await pruned_position(connection, made[0].uid) == 1
+        assert await pruned_position(connection, made[3].uid) is None
         left = await decisions(connection, Filters())
         whole = await records(connection, Filters(resource=str(SHEET)))
     assert [one.uid for one in left] == [made[5].uid, made[3].uid]
