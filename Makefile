@@ -26,11 +26,16 @@ check: environment ## format, lint, types, floors
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
 
-bench: ## comes later: figures for throughput and latency
-	@echo "bench comes later: it will measure decisions, appends and requests per second, and print the figures."
+bench: environment ## figures: decisions, appends, sealing, requests beside their rivals (some minutes; 10 million records: BIG=1)
+	@$(PYTHON) -m tests.benchmarks.engine
+	@$(PYTHON) -m tests.benchmarks.appends
+	@$(PYTHON) -m tests.benchmarks.sealing
+	@$(PYTHON) -m tests.benchmarks.http 1
+	@$(PYTHON) -m tests.benchmarks.http 2
+	@if [ -n "$(BIG)" ]; then $(PYTHON) -m tests.benchmarks.search; fi
 
-soak: ## comes later: hours of traffic with crashes
-	@echo "soak comes later: it will run traffic for hours, kill every part in turn, and verify that nothing was lost."
+soak: environment ## an hour of traffic while every part is killed, and a verdict over the log (ARGS="--minutes 5")
+	@$(PYTHON) -m tests.soak $(ARGS)
 
 interop: environment ## our verifier against an authorization server that we did not write (needs Node.js)
 	@sh .ci/interop $(ARGS)

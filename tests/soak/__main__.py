@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import random
 import sys
 import tempfile
@@ -79,6 +80,8 @@ async def soak(minutes: float, state: Path, seed: int) -> bool:
 
 
 def main() -> int:
+    # What asyncpg says while Postgres is away is what is meant to happen here.
+    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)
     reader = argparse.ArgumentParser(prog="python -m tests.soak")
     reader.add_argument("--minutes", type=float, default=60.0)
     reader.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
