@@ -76,6 +76,8 @@ def command_of(words: list[str]) -> click.Command:
     for word in words[1:]:
         if word.startswith("-"):
             assert any(word in one.opts for one in found.params), word
+        elif word.startswith("/"):
+            assert any(one.param_type_name == "argument" for one in found.params), word
         else:
             assert isinstance(found, click.Group), word
             below = found.get_command(click.Context(found), word)
@@ -86,7 +88,8 @@ def command_of(words: list[str]) -> click.Command:
 
 
 def test_every_container_is_there_and_waits_for_what_it_needs(services: dict[str, Any]) -> None:
-    assert set(services) == {"postgres", "redis", *WAITS_FOR}
+    assert set(services) == {"postgres", "redis", "key", *WAITS_FOR}
+    assert "depends_on" not in services["key"], "it needs nothing but its volume"
     for name, waits in WAITS_FOR.items():
         assert {one: of["condition"] for one, of in services[name]["depends_on"].items()} == waits
     for name in ("postgres", "redis", "api", "keeper"):
@@ -94,13 +97,13 @@ def test_every_container_is_there_and_waits_for_what_it_needs(services: dict[str
     for name in ("postgres", "redis", "keeper"):
         assert services[name]["healthcheck"]["test"]
     assert "healthcheck" not in services["api"], "the image's own check is the API's"
-    for name in ("roles", "migrate", "bootstrap"):
+    for name in ("roles", "migrate", "bootstrap", "key"):
         assert services[name]["restart"] == "no"
 
 
 def test_every_variable_of_a_container_is_one_that_something_reads(services: dict[str, Any]) -> None:
     for name, service in services.items():
-        known = set(SETTINGS) if name in ROLE_OF else OF_ROLES | OF_OTHER_IMAGES
+        known = set(SETTINGS) if name in {"key", *ROLE_OF} else OF_ROLES | OF_OTHER_IMAGES
         assert set(service["environment"]) <= known, name
     assert set(services["roles"]["environment"]) >= OF_ROLES
     for one in last_stage():
