@@ -36,6 +36,7 @@ from service.timesheets.actions import Timesheets
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.upload import Uploads
 from service.web import metadata
+from service.web.audit_export import audit_export_routes
 from service.web.audit_records import audit_record_routes
 from service.web.authentication import PUBLIC, Authentication, provide_ask
 from service.web.bodies import JsonRequest
@@ -125,6 +126,7 @@ def build(settings: Settings) -> RequestFrame:
             *upload_routes(Uploads(enforcement)),
             *decision_routes(enforcement, cursors),
             *audit_record_routes(enforcement, cursors),
+            *audit_export_routes(enforcement, api.requests),
             *policy_routes(PolicyAdministration(enforcement, policies, policy_check.load), cursors),
             *directory_routes(Directory(enforcement), cursors),
             *personal_data_routes(Erasure(enforcement), LegalHolds(enforcement)),

@@ -35,6 +35,9 @@ TILE = "SELECT hashes FROM tile WHERE level = 0 AND index = $1"
 # The texts of some records that are not erased.
 TEXTS = "SELECT record_uid, field, salt, value FROM audit_text WHERE record_uid = ANY($1) ORDER BY record_uid, field"
 
+# How many records are sealed.
+SIZE = "SELECT size FROM log_head"
+
 # When Postgres took the record at a position; nothing when it was pruned.
 TAKEN = "SELECT r.at FROM audit_position p JOIN audit_record r ON r.id = p.record_id WHERE p.position = $1"
 
@@ -63,6 +66,11 @@ async def sealed_rows(
             piece = await _piece(connection, start, stop, texts=texts)
         yield piece
         start = stop
+
+
+async def sealed_size(connection: Connection) -> int:
+    """How many records are sealed; 0 in a log that was never opened."""
+    return await connection.fetchval(SIZE) or 0
 
 
 async def first_taken_since(connection: Connection, time: datetime, size: int) -> int:

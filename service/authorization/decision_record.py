@@ -29,13 +29,25 @@ class Ask:
     route: str
 
 
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """What an export of the log gave out, instead of ids by the million: positions [start, end), in `form`, narrowed
+    to decisions from `since` to `until`."""
+
+    start: int
+    end: int
+    form: str
+    since: datetime | None = None
+    until: datetime | None = None
+
+
 def of_decision(
     ask: Ask,
     decision: Decision,
     *,
     applied: bool | None,
     because: str | None = None,
-    returned: Sequence[str] = (),
+    returned: Sequence[str] | Positions = (),
     kind: Kind = Kind.DECISION,
 ) -> Record:
     """The record of a decision. `applied` is None for reads, and says for writes whether the change took place; if it
@@ -59,7 +71,7 @@ def of_decision(
             "policy": {"version": decision.version, "digest": decision.digest},
             "directory_revision": seen.directory_revision,
             "request": {"id": ask.request_id, "method": ask.method, "route": ask.route},
-            "returned": list(returned),
+            **_returned(returned),
         },
         uid=decision.uid,
     )
@@ -92,6 +104,13 @@ def of_change(
         },
         texts=texts,
     )
+
+
+def _returned(returned: Sequence[str] | Positions) -> dict[str, object]:
+    if not isinstance(returned, Positions):
+        return {"returned": list(returned)}
+    span = {"from": returned.start, "to": returned.end, "format": returned.form}
+    return {"returned": [], "positions": {**span, "since": returned.since, "until": returned.until}}
 
 
 def _resource(resource: Resource) -> dict[str, object]:

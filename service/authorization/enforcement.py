@@ -13,7 +13,7 @@ from service.audit.record import Kind
 from service.authorization import policy_versions
 from service.authorization.changes import Answer, AnswerToAll, Change, Refused, Target
 from service.authorization.decision_point import Decision, Resource
-from service.authorization.decision_record import Ask, of_decision
+from service.authorization.decision_record import Ask, Positions, of_decision
 from service.authorization.judgement import Behind, NotDone, decided, judged, resource_of
 from service.authorization.permit import Permit, grant
 from service.authorization.question import Reason, Verdict
@@ -73,15 +73,15 @@ class Enforcement:
         ask: Ask,
         kind: str,
         action: str,
-        load: Callable[[Permit, Seen, Connection], Awaitable[tuple[T, Sequence[str]]]],
+        load: Callable[[Permit, Seen, Connection], Awaitable[tuple[T, Sequence[str] | Positions]]],
         *,
         row_id: UUID | None = None,
         record_kind: Kind = Kind.DECISION,
     ) -> Answer[T]:
-        """Decide, load, record, answer. `load` returns the value and the ids that it holds; with a `row_id` the row is
-        in what was seen. `record_kind` is ACCESS for reads of the log. Raises Denied."""
+        """Decide, load, record, answer. `load` returns the value and the ids, or positions, that it holds; with a
+        `row_id` the row is in what was seen. `record_kind` is ACCESS for reads of the log. Raises Denied."""
 
-        async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
+        async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str] | Positions]] | Refused:
             async with self._database.connection() as connection:
                 seen = await self._see(connection, snapshot, ask, (kind, action), row_id)
                 decision = decided(

@@ -14,7 +14,7 @@ from service.errors import NotFound, QuestionTooWide
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from service.authorization.decision_record import Ask
+    from service.authorization.decision_record import Ask, Positions
     from service.authorization.enforcement import Enforcement
     from service.authorization.permit import Permit
     from service.authorization.relationships import Seen
@@ -24,14 +24,14 @@ T = TypeVar("T")
 
 
 async def read_log(
-    enforcement: Enforcement, ask: Ask, load: Callable[[Connection], Awaitable[tuple[T, Sequence[str]]]]
+    enforcement: Enforcement, ask: Ask, load: Callable[[Connection], Awaitable[tuple[T, Sequence[str] | Positions]]]
 ) -> Answer[T]:
     """What `load` returns, a value and the ids in it, once that is on record. It may raise NotFound and
     QuestionTooWide, which are recorded as an access that gave nothing out. Raises Denied, TryLater."""
 
     async def loaded(
         _permit: Permit, _seen: Seen, connection: Connection
-    ) -> tuple[T | NotFound | QuestionTooWide, Sequence[str]]:
+    ) -> tuple[T | NotFound | QuestionTooWide, Sequence[str] | Positions]:
         try:
             return await load(connection)
         except (NotFound, QuestionTooWide) as error:

@@ -1,0 +1,154 @@
+"""GET /v1/audit/export and /v1/audit/bundle: a stretch of the sealed log as a stream, recorded before its first byte.
+
+Owns no state but how many streams run. A stream takes a connection for each piece only, and can be taken up anywhere:
+`from` is a position. The record of the access names the positions, which stand for the ids.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from litestar import get
+from litestar.params import Parameter, QueryParameter
+from litestar.response import Stream
+
+from service.audit.bundle import bundle_header, bundle_lines
+from service.audit.export_formats import FILE_NAMES, FORMATS
+from service.audit.sealed_rows import first_taken_since, sealed_rows, sealed_size
+from service.authorization.decision_record import Positions
+from service.errors import InvalidField, TryLater
+from service.places import FieldError
+from service.web.log_questions import TAG, Time
+from service.web.log_reading import read_log
+from service.web.operations import COMMON, operation
+from service.web.parameters import Asking, optional_time
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from service.audit.bundle import BundleHeader
+    from service.audit.export_formats import Writer
+    from service.audit.log import Receipt
+    from service.audit.sealed_rows import SealedRow
+    from service.authorization.enforcement import Enforcement
+    from service.database import Connection, Database
+
+SCOPE: Final = "read:audit"
+NDJSON: Final = "application/x-ndjson"
+MOST_STREAMS: Final = 4
+LONGEST_STREAM: Final = 3600.0
+# Postgres takes a record at most so long before or after others that were decided at the same time: longer than any
+# transaction may last.
+OVERTAKEN: Final = timedelta(hours=1)
+LARGEST: Final = 2**53
+
+From = Annotated[int, QueryParameter(name="from", ge=0, le=LARGEST)]
+To = Annotated[int | None, QueryParameter(name="to", ge=1, le=LARGEST)]
+Seen = Annotated[int | None, Parameter(ge=1, le=LARGEST)]
+Format = Annotated[str, QueryParameter(name="format", schema_extra={"enum": list(FORMATS)})]
+
+
+class Streams:
+    """How many streams of this process run, so that they leave connections for everybody else."""
+
+    def __init__(self) -> None:
+        self._running = 0
+
+    def check(self) -> None:
+        """Raises TryLater while there are enough."""
+        if self._running >= MOST_STREAMS:
+            raise TryLater("Too many exports run at once; try again when one has ended", cause="exports")
+
+    async def counted(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The pieces, while the stream is counted; a reader who is too slow is cut off and may resume."""
+        self._running += 1
+        begun = time.monotonic()
+        try:
+            async for piece in pieces:
+                yield piece
+                if time.monotonic() - begun > LONGEST_STREAM:
+                    raise TryLater(cause="an export took too long")
+        finally:
+            self._running -= 1
+
+
+def audit_export_routes(enforcement: Enforcement, database: Database) -> list[Any]:
+    """The handlers; the pieces of a stream are read through `database`."""
+    streams = Streams()
+
+    @get("/v1/audit/export", **operation("Export records", scope=SCOPE, problems=COMMON, tag=TAG), media_type=NDJSON)
+    async def export_records(
+        ask: Asking, form: Format = "jsonl", since: Time = None, until: Time = None, start: From = 0, end: To = None
+    ) -> Stream:
+        period = optional_time(since, "query.since"), optional_time(until, "query.until")
+        if period[0] and period[1] and period[0] >= period[1]:
+            raise InvalidField(FieldError("query.until", "must be later than since"))
+        if form not in FORMATS:
+            raise InvalidField(FieldError("query.format", f"must be one of {', '.join(FORMATS)}"))
+        streams.check()
+        writer = FORMATS[form]()
+
+        async def load(connection: Connection) -> tuple[Positions, Positions]:
+            size = await sealed_size(connection)
+            if end is not None and end > size:
+                raise InvalidField(FieldError("query.to", f"must be at most {size}, how many records are sealed"))
+            first, last = start, size if end is None else end
+            if period[0]:
+                first = max(first, await first_taken_since(connection, period[0] - OVERTAKEN, size))
+            if period[1]:
+                last = min(last, await first_taken_since(connection, period[1] + OVERTAKEN, size))
+            span = Positions(first, max(first, last), form, *period)
+            return span, span
+
+        answer = await read_log(enforcement, ask, load)
+        span = answer.value
+        pieces = _written(writer, span, sealed_rows(database, span.start, span.end))
+        return _stream(streams.counted(pieces), writer.media_type, FILE_NAMES[form], span, answer.receipt)
+
+    @get(
+        "/v1/audit/bundle",
+        **operation("Fetch a proof bundle", scope=SCOPE, problems=COMMON, tag=TAG),
+        media_type=NDJSON,
+    )
+    async def fetch_bundle(ask: Asking, start: From = 0, end: To = None, seen: Seen = None) -> Stream:
+        streams.check()
+
+        async def load(connection: Connection) -> tuple[BundleHeader, Positions]:
+            header = await bundle_header(connection, start, end, seen=seen)
+            return header, Positions(header.start, header.end, "bundle")
+
+        answer = await read_log(enforcement, ask, load)
+        header = answer.value
+        span = Positions(header.start, header.end, "bundle")
+        pieces = streams.counted(bundle_lines(database, header))
+        return _stream(pieces, NDJSON, "audit.bundle.jsonl", span, answer.receipt)
+
+    return [export_records, fetch_bundle]
+
+
+async def _written(writer: Writer, span: Positions, pieces: AsyncIterator[Sequence[SealedRow]]) -> AsyncIterator[bytes]:
+    """The bytes of an export; positions whose records were pruned, or decided outside the period, are left out."""
+    if first := writer.start():
+        yield first
+    async for piece in pieces:
+        if data := writer.rows([row for row in piece if row.body is not None and _within(row, span)]):
+            yield data
+    if last := writer.end():
+        yield last
+
+
+def _within(row: SealedRow, span: Positions) -> bool:
+    decided: Any = row.columns["decided_at"]
+    return (span.since is None or decided >= span.since) and (span.until is None or decided < span.until)
+
+
+def _stream(pieces: AsyncIterator[bytes], media_type: str, file_name: str, span: Positions, receipt: Receipt) -> Stream:
+    headers = {
+        "Decision-Id": str(receipt.uid),
+        "Decision-Leaf": receipt.leaf,
+        "Content-Disposition": f'attachment; filename="{file_name}"',
+        "Audit-Positions": f"{span.start}-{span.end}",
+    }
+    return Stream(pieces, media_type=media_type, headers=headers)
