@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from service.database import Connection, Database
 
+SMALLEST = 50
+
 # Lead: wait for the one row. Whatever was sealed must be flushed, so asynchronous commit is not for this transaction;
 # and the plan must see the bound on xid, or a large table would be read from its beginning.
 LEAD = """
@@ -91,19 +93,21 @@ class Sealer:
             raise LogDamaged(f"The stored log is damaged: Postgres refuses the next step ({error})") from error
 
     async def run(self, stop: asyncio.Event, interval: float = 0.1) -> None:
-        """Seal until `stop` is set, looking every `interval` seconds, longer while the database does not answer."""
-        pause = interval
+        """Seal until `stop` is set, looking every `interval` seconds, longer while the database does not answer, and
+        then in smaller steps: a step of very large records may be what it had no time for."""
+        pause, most = interval, self._batch
         while not stop.is_set():
             try:
-                sealed = await self.seal()
+                sealed = await self.seal(most)
             except TryLater as error:
-                pause = min(max(pause, interval) * 2, self._longest_pause)
+                pause, most = min(max(pause, interval) * 2, self._longest_pause), max(most // 4, min(most, SMALLEST))
                 await self._status.report(ready=False, detail=f"cannot seal: {error.cause}")
             except LogDamaged as error:
                 pause = self._longest_pause
                 await self._status.report(ready=False, detail=error.public)
             else:
-                pause = interval if sealed < self._batch else 0.0
+                pause = interval if sealed < most else 0.0
+                most = min(most * 2, self._batch)
                 await self._status.report(ready=True, detail=self._doing)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)

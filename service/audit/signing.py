@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from service.audit.checkpoint import Signer
     from service.database import Connection, Database
 
-# A seam for outside witnesses (C2SP tlog-witness): gets the signed note, returns cosignature lines.
+# A seam for outside witnesses (C2SP tlog-witness): gets the signed note, returns cosignature lines. Raises OSError or
+# TimeoutError when it cannot.
 Witness: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
 
 LONGEST_PAUSE = 5.0
 LOOK = 0.5
+PATIENCE = 10.0
 RUNBOOK = "docs/runbook-restored-log.md says how to go on"
 
 # The tree, unless it is being caught up, and the newest note.
@@ -136,7 +138,8 @@ class Signing:
         note = notes.sign(found.text, self._signers)
         for witness in self._witnesses:
             with suppress(OSError, TimeoutError, BadNote):
-                lines = await witness(note)
+                async with asyncio.timeout(PATIENCE):
+                    lines = await witness(note)
                 note = str(Note.parse(note + "".join(f"{one.rstrip()}\n" for one in lines)))
         async with self._database.connection() as connection:
             if await connection.fetchval(KEEP, found.size, found.root, note) is None:

@@ -47,7 +47,7 @@ async def test_what_is_written_is_sealed_signed_anchored_and_told_of(
     running = asyncio.create_task(keep(settings(log_database, redis_url, tmp_path), stop))
     await Log(await log_database.open("app")).append([change()])
     auditor = await log_database.connect("auditor")
-    newest = "SELECT note FROM checkpoint WHERE size = 2"
+    newest, note = "SELECT note FROM checkpoint WHERE size = 2", None
     for _ in range(200):
         note = await auditor.fetchval(newest)
         if note is not None:
@@ -55,6 +55,7 @@ async def test_what_is_written_is_sealed_signed_anchored_and_told_of(
         await asyncio.sleep(0.05)
     stop.set()
     await running
+    assert note is not None
     signed = Checkpoint.parse(notes.verify(note, [signer.verifier]).text)
     anchored = (tmp_path / "anchor").read_text().splitlines()[-1].split(" ")
     assert (signed.origin, signed.size, anchored[1:3]) == (ORIGIN, 2, [ORIGIN, "2"])

@@ -27,15 +27,14 @@ from service.audit.record import leaf_hash, read_body
 from service.audit.sealing import Sealer
 from service.audit.signing import Signing
 from service.audit.stored_hashes import consistency_path, inclusion_path, root_at
-from service.errors import LogDamaged, Misconfigured
+from service.database import Database
+from service.errors import DatabaseUnavailable, LogDamaged, Misconfigured
 from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_holds
 from tests.integration.log_database import LogDatabase, decision
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
-
-    from service.database import Database
 
 pytest_plugins = ["tests.integration.log_fixtures"]
 
@@ -144,6 +143,33 @@ async def test_a_log_that_was_sealed_without_a_tree_is_caught_up_before_it_goes_
     assert [await sealer.seal() for _ in range(5)] == [300, 300, 101, 1, 0]
     async with keeper.connection() as connection:
         assert await connection.fetchval("SELECT root FROM log_head") == merkle.root(await leaves(log_database))
+
+
+async def test_steps_that_the_database_has_no_time_for_become_smaller(log_database: LogDatabase) -> None:
+    app = await log_database.open("app")
+    await Log(app).append([decision() for _ in range(600)])
+    # A disk on which each place takes two milliseconds.
+    await as_superuser(
+        log_database,
+        "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_sleep(0.002); RETURN new; END $$",
+        "CREATE TRIGGER slowly BEFORE INSERT ON audit_position FOR EACH ROW EXECUTE FUNCTION slowly()",
+    )
+    impatient, stop = Database(log_database.url("keeper"), size=2, timeout=0.5, name="impatient"), asyncio.Event()
+    await impatient.open()
+    log_database.stack.push_async_callback(impatient.close)
+    with pytest.raises(DatabaseUnavailable):
+        await Sealer(impatient).seal()
+    running = asyncio.create_task(Sealer(impatient, longest_pause=0.01).run(stop, 0.01))
+    auditor = await log_database.connect("auditor")
+    for _ in range(300):
+        if await auditor.fetchval("SELECT size FROM log_head") == 601:
+            break
+        await asyncio.sleep(0.1)
+    stop.set()
+    await running
+    assert await auditor.fetchval("SELECT root FROM log_head") == merkle.root(await leaves(log_database))
+    assert len(await leaves(log_database)) == 601
 
 
 @pytest.mark.parametrize(
