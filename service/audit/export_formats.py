@@ -98,8 +98,13 @@ def _cell(value: object) -> object:
     if value is None or isinstance(value, bool | int):
         return "" if value is None else str(value).lower()
     if isinstance(value, list):
-        return harmless(" ".join(str(one) for one in value))
-    return moment(value) if isinstance(value, datetime) else harmless(str(value))
+        return _line(harmless(" ".join(str(one) for one in value)))
+    return moment(value) if isinstance(value, datetime) else _line(harmless(str(value)))
+
+
+def _line(text: str) -> str:
+    """In one line, so that an export that broke off can be cut behind a whole record."""
+    return " ".join(text.splitlines())
 
 
 def _csv(rows: Sequence[Sequence[object]]) -> bytes:

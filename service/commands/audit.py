@@ -10,6 +10,9 @@ import rich_click as click
 COMMANDS = {
     "search": "audit_search",
     "history": "audit_search",
+    "export": "audit_export",
+    "verify": "audit_verify",
+    "verifier": "audit_verify",
     "erase": "audit_erase",
     "partition": "audit_retention",
     "retain": "audit_retention",

@@ -40,7 +40,7 @@ class Caller:
             ) from error
         if answer.is_success:
             return answer.json() if answer.content else None
-        raise _refused(answer)
+        raise refused(answer)
 
 
 def caller(person: str | None) -> Caller:
@@ -64,7 +64,8 @@ def _api() -> str:
         raise click.ClickException(f"{error} Or set {API_VARIABLE} to the API's address.") from error
 
 
-def _refused(answer: httpx.Response) -> click.ClickException:
+def refused(answer: httpx.Response) -> click.ClickException:
+    """What the API said, as an error of the command. The answer's body was read."""
     try:
         problem = answer.json()
         lines = [f"{answer.status_code}: {problem['detail']}"]

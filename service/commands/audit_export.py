@@ -1,0 +1,156 @@
+"""`timewarden audit export`: a stretch of the log into a file, with progress; a broken download is taken up again.
+
+Durable: the file. It holds whole lines only when it is resumed: a last line that was cut is taken off first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import httpx
+import rich_click as click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from service.commands.caller import Caller, caller, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FORMATS = ("jsonl", "csv", "ocsf", "parquet")
+# Seconds without a byte after which the download counts as broken.
+SILENCE = 60.0
+TAIL = 8 << 20
+
+
+@click.command()
+@click.option("--since", metavar="TIME", help="Decided at or after this RFC 3339 time.")
+@click.option("--until", metavar="TIME", help="Decided before this RFC 3339 time.")
+@click.option("--from", "start", type=click.IntRange(min=0), help="The first position.")
+@click.option("--to", "end", type=click.IntRange(min=1), help="The position behind the last.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="jsonl", show_default=True)
+@click.option("--bundle", is_flag=True, help="A proof bundle, for timewarden-verify, instead of an export.")
+@click.option(
+    "--seen", type=click.IntRange(min=1), help="Size of a checkpoint that the bundle must be shown to extend."
+)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file.")
+@click.option("--resume", is_flag=True, help="Go on where the file ends.")
+@click.option("--as", "person", help="A demo person whose token is used, where `make run` runs.")
+def export(
+    *,
+    since: str | None,
+    until: str | None,
+    start: int | None,
+    end: int | None,
+    form: str,
+    bundle: bool,
+    seen: int | None,
+    output: Path,
+    resume: bool,
+    person: str | None,
+) -> None:
+    """Write records, or with --bundle their proof, to a file."""
+    if bundle and (since or until):
+        raise click.UsageError("A bundle proves positions: give --from and --to instead of --since and --until")
+    if seen and not bundle:
+        raise click.UsageError("--seen belongs to --bundle")
+    if resume and form == "parquet" and not bundle:
+        raise click.UsageError("A Parquet file cannot be gone on with; begin again, or export by --from and --to")
+    if output.exists() and not resume:
+        raise click.UsageError(f"{output} is there already; say --resume, or name another file")
+    kind = "bundle" if bundle else form
+    query: dict[str, Any] = {"from": start, "to": end}
+    query |= {"seen": seen} if bundle else {"format": form, "since": since, "until": until}
+    if resume and output.exists():
+        position, header = _last_position(output, kind)
+        if position is not None:
+            query["from"] = position + 1
+        if header:
+            query["to"] = header["to"]
+            if query["from"] == header["to"]:
+                print(f"{output} is complete.")
+                return
+    path = "/v1/audit/bundle" if bundle else "/v1/audit/export"
+    asked = {name: str(value) for name, value in query.items() if value is not None}
+    told = _download(caller(person), path, asked, output, kind)
+    print(f"{output}: positions {told}")
+
+
+def _download(api: Caller, path: str, query: dict[str, str], output: Path, kind: str) -> str:
+    """Append what is answered to the file; returns the positions. A file that has something gets no second heading."""
+    headers = {"Authorization": f"Bearer {api.token}"}
+    timeout = httpx.Timeout(30, read=SILENCE)
+    with output.open("ab") as file:
+        heading = file.tell() > 0 and kind in {"bundle", "csv"}
+        try:
+            with httpx.stream(
+                "GET", api.api + path, params=query, headers=headers, timeout=timeout, trust_env=False
+            ) as got:
+                if not got.is_success:
+                    got.read()
+                    raise refused(got)
+                _write(got.iter_bytes(), file, got.headers["Audit-Positions"], kind, without_heading=heading)
+                told: str = got.headers["Audit-Positions"]
+        except httpx.HTTPError as error:
+            message = f"The download broke off ({type(error).__name__}); say --resume to go on"
+            raise click.ClickException(message) from error
+    return told
+
+
+def _write(pieces: Iterator[bytes], file: IO[bytes], told: str, kind: str, *, without_heading: bool) -> None:
+    first, _, last = told.partition("-")
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(f"positions {told}", total=max(1, int(last) - int(first)))
+        held = b""
+        for piece in pieces:
+            data = piece
+            if without_heading:
+                held += piece
+                _, line_end, data = held.partition(b"\n")
+                if not line_end:
+                    continue
+                without_heading = False
+            file.write(data)
+            if kind != "parquet":
+                # Every line is a position; those that a period leaves out are made good at the end.
+                progress.advance(bar, data.count(b"\n"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _last_position(output: Path, kind: str) -> tuple[int | None, dict[str, Any]]:
+    """The last whole line's position, None before the first, and a bundle's header. Cuts off what follows that line."""
+    with output.open("r+b") as file:
+        header = _header(file) if kind == "bundle" else {}
+        size = file.seek(0, os.SEEK_END)
+        begin = max(0, size - TAIL)
+        file.seek(begin)
+        tail = file.read()
+        whole = tail.rfind(b"\n") + 1
+        file.truncate(begin + whole if whole else 0)
+        lines = tail[:whole].split(b"\n")
+        if len(lines) < 2 or (kind in {"bundle", "csv"} and begin == 0 and len(lines) == 2):  # noqa: PLR2004 - a heading, and the rest of nothing
+            return (header["from"] - 1 if header else None), header
+        return _position(lines[-2], kind), header
+
+
+def _header(file: IO[bytes]) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(file.readline())
+    except ValueError:
+        return {}
+    return found
+
+
+def _position(line: bytes, kind: str) -> int:
+    try:
+        if kind == "csv":
+            return int(line.partition(b",")[0])
+        found = json.loads(line)
+        return int(found["metadata"]["sequence"] if kind == "ocsf" else found["position"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise click.ClickException("The file does not end with a record of this format") from error
