@@ -1,4 +1,4 @@
-"""The log's failures as callers and operators see them: 503 with Retry-After, and a replica that says it is not ready."""
+"""The log's failures as callers and operators see them: 503 with Retry-After, and a replica that is not ready."""
 
 from __future__ import annotations
 

@@ -33,18 +33,17 @@ class Damage:
 
     async def __call__(self) -> None:
         hurt = self.traffic.estate
-        await asyncio.sleep(self.chance.random() * 0.4)
+        await asyncio.sleep(self.chance.random() * 1.2)
         what = self.chance.random()
-        if what < 0.45:
+        if what < 0.66:
             await hurt.kill_keeper()
-        elif what < 0.80:
+        elif what < 0.86:
             await hurt.kill_worker()
-        elif what < 0.84:
+        elif what < 0.88:
             await hurt.kill_api()
-        elif what < 0.98:
-            await asyncio.sleep(1.0)
+        elif what < 0.97:
             await hurt.kill_postgres(immediate=self.chance.random() < 0.5)
-        elif what < 0.99:
+        elif what < 0.985:
             async with hurt.hanging_postgres():
                 await asyncio.sleep(PATIENCE * 1.5)
         else:
@@ -65,7 +64,7 @@ async def summary(hurt: Estate, traffic: Traffic) -> str:
 
 
 async def soak(minutes: float, state: Path, seed: int) -> bool:
-    async with estate(state, keepers=3) as hurt:
+    async with estate(state, workers=3, keepers=3) as hurt:
         traffic = Traffic(hurt)
         await traffic.prepare()
         await traffic.outgrow()

@@ -21,7 +21,7 @@ from service.audit.key_files import make_key
 from service.commands.database import migrated
 from service.commands.policy import bootstrapped
 from service.development.local_servers import free_port, start_postgres, start_redis
-from service.development.processes import die_with_parent
+from service.development.processes import LocalServerFailed, die_with_parent
 from service.development.server_directory import remember_port
 from service.development.stores import prepare
 from tests.acceptance.running_service import ROOT, _processes
@@ -95,7 +95,7 @@ class Estate:
                     break
                 await asyncio.sleep(0.01)
         await asyncio.to_thread(self.postgres.kill)
-        self.postgres = await asyncio.to_thread(start_postgres, self.state, preferred_port=self.postgres.port)
+        await self._start_postgres()
 
     @contextlib.asynccontextmanager
     async def hanging_postgres(self) -> AsyncIterator[None]:
@@ -165,6 +165,18 @@ class Estate:
     def stop_postgres(self) -> None:
         """Stop whichever server runs by then."""
         self.postgres.stop()
+
+    async def _start_postgres(self) -> None:
+        """Start it as often as that takes: a killed backend may hold the shared memory a moment longer."""
+        for attempt in range(20):
+            try:
+                self.postgres = await asyncio.to_thread(start_postgres, self.state, preferred_port=self.postgres.port)
+            except LocalServerFailed:
+                if attempt == 19:
+                    raise
+                await asyncio.sleep(0.2)
+            else:
+                return
 
     async def _kill(self, name: str, what: str) -> None:
         child = self.children.get(name)
