@@ -27,6 +27,12 @@ BOUND = re.compile(r"FROM \((?:MINVALUE|'?(\d+)'?)\) TO \('?(\d+)'?\)")
 # The last id that was drawn. Nobody draws another while the table is locked.
 LAST_ID = "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('audit_record', 'id')::regclass), 0)"
 
+# Between which moments the records of a closed partition were decided; one without records needs no look at all.
+REMEMBER = """
+    INSERT INTO audit_partition (name, lower, upper, first, last)
+    SELECT '{name}', {lower}, {upper}, min(decided_at), max(decided_at) FROM {name} HAVING count(*) > 0
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Partition:
@@ -66,6 +72,7 @@ async def cut(connection: Connection, today: date) -> str | None:
             f"ALTER TABLE audit_record ATTACH PARTITION {newest.name} FOR VALUES FROM ({lower}) TO ('{last + 1}')",
             f"CREATE TABLE {name} PARTITION OF audit_record FOR VALUES FROM ('{last + 1}') TO ('{newest.upper}')",
             f"CREATE TRIGGER never_emptied BEFORE TRUNCATE ON {name} EXECUTE FUNCTION refuse_rewriting()",
+            REMEMBER.format(name=newest.name, lower=newest.lower, upper=last + 1),
         ):
             await connection.execute(statement)
     return name

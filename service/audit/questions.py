@@ -15,6 +15,7 @@ from uuid import UUID
 import asyncpg
 
 from service.audit.record import Kind
+from service.audit.windows import EVERYTHING, Window
 from service.errors import QuestionTooWide
 
 if TYPE_CHECKING:
@@ -78,12 +79,13 @@ async def planned_by_value(connection: Connection) -> AsyncIterator[None]:
 
 
 class Question:
-    """Filters and kinds as alternatives without overlap: a record is asked for when it meets every condition of one of
-    `alternatives`. `values` are the parameters; more may be added by `hold`."""
+    """Filters and kinds within a window, as alternatives without overlap: a record is asked for when it meets every
+    condition of one of `alternatives`. `values` are the parameters; more may be added by `hold`."""
 
-    def __init__(self, filters: Filters, kinds: Sequence[Kind] = ()) -> None:
+    def __init__(self, filters: Filters, kinds: Sequence[Kind] = (), window: Window = EVERYTHING) -> None:
         self.values: list[object] = []
-        shared = self._plain(filters, kinds)
+        self._window = window
+        shared = [*window.conditions("r"), *self._plain(filters, kinds)]
         split = [
             self._concerning(filters.resource),
             self._story(filters.story),
@@ -152,7 +154,9 @@ class Question:
         if resource is None:
             return [[]]
         place = self.hold(resource)
-        behind = f"SELECT c.decision_uid FROM audit_record c WHERE c.resource_id = {place} AND c.kind = 'change'"
+        # They were written in one transaction, so they lie in one partition.
+        near = [f"c.resource_id = {place}", "c.kind = 'change'", *self._window.conditions("c")]
+        behind = f"SELECT c.decision_uid FROM audit_record c WHERE {' AND '.join(near)}"
         return [
             [f"r.resource_id = {place}"],
             [f"r.uid = ANY(ARRAY({behind}))", f"r.resource_id IS DISTINCT FROM {place}"],

@@ -93,3 +93,5 @@ async def prune(connection: Connection, before: datetime, policy: str, *, dry_ru
 async def _drop(connection: Connection, name: str) -> None:
     for statement in (KEEP, FORGET, "ALTER TABLE audit_record DETACH PARTITION {name}", "DROP TABLE {name}"):
         await connection.execute(statement.format(name=name))
+    # Nobody needs to look there any more.
+    await connection.execute("DELETE FROM audit_partition WHERE name = $1", name)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from service.audit.questions import DECISIONS, Filters, Question, planned_by_value
 from service.audit.record import read_body
+from service.audit.windows import EVERYTHING, Window, windows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,9 +66,18 @@ async def records(
     oldest_first: bool = False,
 ) -> list[Logged]:
     """Records of any of `kinds` (all when empty), newest first. Raises QuestionTooWide."""
-    statement, values = page(filters, kinds, behind, limit, oldest_first=oldest_first)
+    since, until = filters.since, filters.until
+    if behind is not None:
+        since, until = (behind[0], until) if oldest_first else (since, behind[0])
+    found: list[Logged] = []
     async with planned_by_value(connection):
-        return [_logged(row) for row in await connection.fetch(statement, *values)]
+        for window in await windows(connection, since, until, oldest_first=oldest_first):
+            statement, values = page(filters, kinds, behind, limit, oldest_first=oldest_first, window=window)
+            found += [_logged(row) for row in await connection.fetch(statement, *values)]
+            found = sorted(found, key=lambda one: one.place, reverse=not oldest_first)[:limit]
+            if _whole(found, limit, window, oldest_first=oldest_first):
+                break
+    return found
 
 
 async def with_texts(connection: Connection, found: Sequence[Logged]) -> list[Logged]:
@@ -111,9 +121,10 @@ def page(
     limit: int,
     *,
     oldest_first: bool = False,
+    window: Window = EVERYTHING,
 ) -> tuple[str, list[object]]:
-    """The statement of one page and its parameters."""
-    question = Question(filters, kinds)
+    """The statement of one page within a window, and its parameters."""
+    question = Question(filters, kinds, window)
     way, than = ("ASC", ">") if oldest_first else ("DESC", "<")
     further = (
         [f"(r.decided_at, r.id) {than} ({question.hold(behind[0])}, {question.hold(behind[1])})"] if behind else []
@@ -126,6 +137,16 @@ def page(
     )
     # What is shown of one page, and where each record is sealed.
     return f"{SHOWN} FROM (SELECT * FROM ({pages}) AS r {bound}) AS r {PLACED} {bound}", question.values
+
+
+def _whole(found: Sequence[Logged], limit: int, window: Window, *, oldest_first: bool) -> bool:
+    """Whether nothing behind this window can stand before the end of the page."""
+    if window.beyond is None:
+        return True
+    if len(found) < limit:
+        return False
+    end = found[-1].place[0]
+    return end < window.beyond if oldest_first else end >= window.beyond
 
 
 def _logged(row: asyncpg.Record) -> Logged:

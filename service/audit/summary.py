@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.audit.questions import DECISIONS, Filters, Question, planned_by_value
+from service.audit.windows import span
 
 if TYPE_CHECKING:
     from service.database import Connection
@@ -24,7 +25,7 @@ class Summary:
 
 async def summary(connection: Connection, filters: Filters) -> Summary:
     """Count decisions. Raises QuestionTooWide when that takes longer than a statement may."""
-    question = Question(filters, DECISIONS)
+    question = Question(filters, DECISIONS, await span(connection, filters.since, filters.until))
     counted = " UNION ALL ".join(
         f"SELECT r.decided_at, r.action, r.outcome, r.reason FROM audit_record r {question.where(terms)}"
         for terms in question.alternatives

@@ -66,6 +66,17 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON audit_pruned FOR EACH ROW 
 CREATE TRIGGER never_emptied BEFORE TRUNCATE ON audit_pruned EXECUTE FUNCTION refuse_rewriting();
 GRANT SELECT ON audit_pruned TO timewarden_app, timewarden_keeper, timewarden_auditor;
 
+-- The closed partitions and the moments of deciding in them, which cannot change any more: a page is looked for in the
+-- few partitions that can hold it. Ids behind the last `upper` lie in the partition that is open.
+CREATE TABLE audit_partition (
+    name  text PRIMARY KEY,
+    lower bigint NOT NULL,
+    upper bigint NOT NULL CHECK (upper > lower),
+    first timestamptz NOT NULL,
+    last  timestamptz NOT NULL
+);
+GRANT SELECT ON audit_partition TO timewarden_app, timewarden_keeper, timewarden_auditor;
+
 -- The hold that keeps a person's data, if there is one.
 CREATE FUNCTION hold_on_person(person uuid) RETURNS uuid LANGUAGE sql STABLE
 SET search_path = public, pg_temp

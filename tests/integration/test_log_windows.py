@@ -1,0 +1,105 @@
+"""Paging over many partitions: the same records in the same order as if there were one, and few are looked at."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.audit.log import Log
+from service.audit.partitions import cut
+from service.audit.questions import Filters
+from service.audit.search import page, records
+from service.audit.summary import summary
+from service.audit.windows import windows
+from tests.integration.log_database import decision
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.audit.record import Record
+    from tests.integration.log_database import LogDatabase
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+JANUARY = datetime(2026, 1, 1, tzinfo=UTC)
+MONTHS, EACH = 7, 12
+
+
+async def half_a_year(log_database: LogDatabase) -> list[Record]:
+    """Records of seven months; around each cut some were decided before others that lie in an older partition."""
+    chance = Random(5)  # noqa: S311 - no secret
+    log, owner = Log(await log_database.open("app")), await log_database.connect("owner")
+    made = []
+    for month in range(MONTHS):
+        moments = [JANUARY + timedelta(days=30 * month, hours=chance.randrange(-100, 800)) for _ in range(EACH)]
+        batch = [decision(decided_at=moment, action="read" if n % 5 else "approve") for n, moment in enumerate(moments)]
+        await log.append(batch)
+        made += batch
+        if month < MONTHS - 1:
+            await cut(owner, date(2026, month + 1, 1))
+    return made
+
+
+def moment(one: Record) -> datetime:
+    found = one.columns["decided_at"]
+    assert isinstance(found, datetime)
+    return found
+
+
+async def paged(
+    connection: asyncpg.Connection[asyncpg.Record], filters: Filters, *, size: int, oldest_first: bool
+) -> list[UUID]:
+    seen: list[UUID] = []
+    behind = None
+    while found := await records(connection, filters, behind=behind, limit=size, oldest_first=oldest_first):
+        seen += [one.uid for one in found]
+        behind = found[-1].place
+    return seen
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+@pytest.mark.parametrize("size", [1, 7, 50])
+async def test_pages_over_partitions_are_those_of_one_table(
+    log_database: LogDatabase, *, size: int, oldest_first: bool
+) -> None:
+    made = await half_a_year(log_database)
+    auditor = await log_database.connect("auditor")
+    for filters in (
+        Filters(until=JANUARY + timedelta(days=300)),
+        Filters(action="approve"),
+        Filters(since=JANUARY + timedelta(days=61), until=JANUARY + timedelta(days=95)),
+    ):
+        since, until = filters.since or JANUARY - timedelta(days=30), filters.until or JANUARY + timedelta(days=300)
+        # Records of one moment go by their ids, which follow the order of appending.
+        wanted = [
+            one.uid
+            for _, one in sorted(enumerate(made), key=lambda pair: (moment(pair[1]), pair[0]))
+            if since <= moment(one) < until and filters.action in {None, one.columns["action"]}
+        ]
+        found = await paged(auditor, filters, size=size, oldest_first=oldest_first)
+        assert found == (wanted if oldest_first else wanted[::-1])
+        assert found
+
+
+async def test_only_partitions_of_the_time_that_is_asked_for_are_looked_at(log_database: LogDatabase) -> None:
+    await half_a_year(log_database)
+    auditor = await log_database.connect("auditor")
+    since, until = JANUARY + timedelta(days=66), JANUARY + timedelta(days=85)
+    opened, *closed = await windows(auditor, since, until)
+    assert opened.upper is None
+    assert 1 <= len(closed) <= 2
+    statement, values = page(Filters(since=since, until=until), (), None, 50, window=closed[0])
+    plan = "\n".join(row[0] for row in await auditor.fetch(f"EXPLAIN {statement}", *values))
+    assert plan.count("audit_record_y2026") == plan.count("audit_record_y2026m02") > 0
+
+
+async def test_counts_over_partitions_are_those_of_one_table(log_database: LogDatabase) -> None:
+    made = await half_a_year(log_database)
+    auditor = await log_database.connect("auditor")
+    since, until = JANUARY + timedelta(days=66), JANUARY + timedelta(days=130)
+    counted = await summary(auditor, Filters(since=since, until=until))
+    assert counted.total == len([one for one in made if since <= moment(one) < until])
