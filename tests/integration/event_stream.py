@@ -45,7 +45,10 @@ class EventStream:
         for record in records:
             await log.append([decision(), record])
         await log.close()
-        await Sealer(self.keeper).seal()
+        sealer = Sealer(self.keeper)
+        # What was restored has its tree caught up first.
+        while await sealer.seal():
+            pass
         return [one.uid for one in records]
 
     def relay(self, *, redis: Any = None, feed: Any = None, at: Any = None, **settings: Any) -> Relay:
@@ -80,7 +83,8 @@ class EventStream:
             SET session_replication_role = replica;
             DELETE FROM audit_record WHERE id IN (SELECT record_id FROM audit_position WHERE position >= {size});
             DELETE FROM audit_position WHERE position >= {size};
-            UPDATE log_head SET size = {size};
+            UPDATE log_head SET size = {size}, tree_size = 0, edge = '{{}}', root = NULL;
+            DELETE FROM tile;
         """)
         await superuser.close()
 
