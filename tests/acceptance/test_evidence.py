@@ -1,0 +1,140 @@
+"""What an auditor can do alone: fetch, check, keep a checkpoint, come back, and look for the record of an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.acceptance.caller import submitted
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.acceptance.caller import Callers
+    from tests.acceptance.running_service import RunningService
+
+BESIDE = Path(sys.executable).parent
+
+
+async def program(service: RunningService, name: str, *arguments: str, token: str = "", code: int = 0) -> str:
+    """Run a program of ours as a user would, without blocking the loop."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+    environment = {**clean, "TIMEWARDEN_API": service.addresses.api, "TIMEWARDEN_TOKEN": token}
+    done = await asyncio.to_thread(_run, [str(BESIDE / name), *arguments], environment)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+async def verified(service: RunningService, *arguments: str, code: int = 0) -> dict[str, Any]:
+    """The verifier's report."""
+    said = await program(service, "timewarden-verify", *arguments, "--json", code=code)
+    report: dict[str, Any] = json.loads(said)
+    return report
+
+
+async def public_key(service: RunningService) -> str:
+    """The line that operators hand to auditors."""
+    (key,) = (one for one in service.state.rglob("*") if one.is_file() and _is_key(one))
+    return (await program(service, "timewarden", "audit", "key", "show", str(key))).strip()
+
+
+async def test_an_auditor_checks_the_log_alone(service: RunningService, callers: Callers, tmp_path: Path) -> None:
+    ana, audrey = await callers("ana"), await callers("audrey")
+    answer = await submitted(ana)
+    vkey, log = await public_key(service), f"{service.addresses.api}/v1/log"
+    uid, leaf = answer.headers["Decision-Id"], answer.headers["Decision-Leaf"]
+    trusting = ("--key", vkey, "--state", str(tmp_path / "seen"))
+
+    async def sealed() -> bool:
+        return "position" in (await _answer(service, uid, leaf, "--live", log, "--key", vkey))["checked"]
+
+    await _until(sealed)
+    report = await _answer(service, uid, leaf, "--live", log, "--key", vkey)
+    position = report["checked"]["position"]
+    first = await verified(service, "live", log, *trusting)
+    assert first["verdict"] == "intact"
+
+    token = str(audrey.token)
+    bundle = tmp_path / "all.jsonl"
+    fetch = ("audit", "export", "--bundle", "--output", str(bundle))
+    await program(service, "timewarden", *fetch, token=token)
+    seen = ("--key", vkey)
+    whole = await verified(service, "bundle", str(bundle), *seen)
+    assert (whole["verdict"], whole["checked"]["records"] > position) == ("intact", True)
+    found = await _answer(service, uid, leaf, "--bundle", str(bundle), "--key", vkey)
+    assert found["checked"]["position"] == position
+
+    # The download broke off in the middle of a line, and is taken up again.
+    content = bundle.read_bytes()
+    bundle.write_bytes(content[: len(content) // 2])
+    assert (await verified(service, "bundle", str(bundle), *seen, code=2))["verdict"] == "incomplete"
+    await program(service, "timewarden", *fetch, "--resume", token=token)
+    assert bundle.read_bytes() == content
+    assert (await program(service, "timewarden", *fetch, "--resume", token=token)).endswith("is complete.\n")
+
+    # Everything that was fetched and asked is on record by now: the log has grown, and extends what was seen.
+    async def grown() -> bool:
+        return bool((await verified(service, "live", log, *seen))["checkpoint"]["size"] > first["checkpoint"]["size"])
+
+    await _until(grown)
+    again = await verified(service, "live", log, *trusting)
+    assert again["checked"]["extends"] >= first["checkpoint"]["size"]
+
+    invented = await _answer(service, uid, "00" * 32, "--bundle", str(bundle), "--key", vkey, code=1)
+    assert "another hash than the answer carried" in invented["findings"][0]["what"]
+    old = "0198c0de-0000-7000-8000-000000000000"
+    gone = await _answer(service, old, "00" * 32, "--live", log, "--key", vkey, code=1)
+    assert "left out" in gone["findings"][0]["what"]
+
+
+async def test_a_proof_shows_where_a_record_is(service: RunningService, callers: Callers, tmp_path: Path) -> None:
+    ana, audrey = await callers("ana"), await callers("audrey")
+    uid = (await submitted(ana)).headers["Decision-Id"]
+    path = f"/v1/audit/records/{uid}/proof"
+
+    async def sealed() -> bool:
+        return (await audrey.get(path)).status_code == 200
+
+    await _until(sealed)
+    proof = await audrey.get(path)
+    lines = tmp_path / "records.jsonl"
+    await program(service, "timewarden", "audit", "export", "--output", str(lines), token=str(audrey.token))
+    (line,) = (one for one in lines.read_bytes().splitlines() if f'"uid":"{uid}"'.encode() in one)
+    (tmp_path / "record").write_bytes(line.partition(b'"record":')[2][:-1])
+    (tmp_path / "other").write_bytes(line.partition(b'"record":')[2])
+    (tmp_path / "proof").write_bytes(proof.content)
+    check = ("proof", str(tmp_path / "proof"), "--key", await public_key(service), "--record")
+    assert (await verified(service, *check, str(tmp_path / "record")))["verdict"] == "intact"
+    assert (await verified(service, *check, str(tmp_path / "other"), code=1))["verdict"] == "tampered"
+
+
+async def _answer(service: RunningService, uid: str, leaf: str, *where: str, code: int | None = None) -> dict[str, Any]:
+    """The verifier's report on an answer; any of intact and incomplete will do unless `code` is given."""
+    arguments = ("answer", "--decision-id", uid, "--leaf", leaf, *where, "--json")
+    done = await asyncio.to_thread(_run, [str(BESIDE / "timewarden-verify"), *arguments], dict(os.environ))
+    assert done.returncode in ({0, 2} if code is None else {code}), done.stdout + done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
+    """The keeper seals and signs on its own clock."""
+    for _ in range(120):
+        if await holds():
+            return
+        await asyncio.sleep(0.5)
+    raise AssertionError("it did not come true within a minute")
+
+
+def _is_key(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(12) == b"PRIVATE+KEY+"
