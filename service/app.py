@@ -131,7 +131,10 @@ def build(settings: Settings) -> RequestFrame:
             *directory_routes(Directory(enforcement), cursors),
             *personal_data_routes(Erasure(enforcement), LegalHolds(enforcement)),
             *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
-            *log_tile_routes(Published(api.requests, Turns(2, timeout=settings.lock_timeout)), enforcement),
+            *log_tile_routes(
+                Published(api.requests, Turns(max(1, settings.database_pool // 4), timeout=settings.lock_timeout)),
+                enforcement,
+            ),
             *log_proof_routes(enforcement),
             *health_routes(api.look),
             *metadata.metadata_routes(
