@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -19,7 +19,9 @@ from service.audit.anchor import Anchor
 from service.audit.bundle import bundle_header, bundle_lines
 from service.audit.checkpoint import Signer
 from service.audit.log import Log
+from service.audit.partitions import cut
 from service.audit.record import Kind, Record
+from service.audit.retention import prune
 from service.audit.sealing import Sealer
 from service.audit.signing import Signing
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, Report
@@ -353,3 +355,28 @@ async def test_a_log_that_was_rolled_back(stored: Stored) -> None:
     await stored.regrow()
     report = judged(await stored.bundle(), seen=newest, key=VKEY)
     assert_named(report, "or the log was rolled back", None, INCOMPLETE)
+
+
+async def test_pruned_bodies_are_counted_and_a_removed_one_is_not_taken_for_pruned(stored: Stored) -> None:
+    owner = await stored.log_database.connect("owner")
+    today = datetime.now(UTC).date()
+    assert await cut(owner, (today.replace(day=1) + timedelta(days=40)).replace(day=1))
+    await Log(stored.app).append([record(number) for number in range(5)])
+    while await Sealer(stored.keeper).seal():
+        pass
+    assert (await prune(owner, datetime.now(UTC) + timedelta(hours=1), "1d")).upto == WHOLE
+    while await Sealer(stored.keeper).seal():
+        pass
+    assert await stored.signing.sign()
+    report = await stored.judged()
+    assert (report.verdict, report.findings) == (INTACT, [])
+    assert (report.checked["pruned"], report.checked["records"]) == (WHOLE, WHOLE + 6)
+    assert (await stored.judged(WHOLE, seen=FIRST)).verdict == INTACT
+    await stored.alter(
+        f"DELETE FROM audit_record WHERE id = (SELECT record_id FROM audit_position WHERE position = {WHOLE + 1})"
+    )
+    assert_named(await stored.judged(), "the record was removed", WHOLE + 1)
+    # Who prunes without telling the log removes.
+    uid = "(SELECT uid FROM audit_record WHERE body LIKE '%log.pruned%')"
+    await stored.alter(f"DELETE FROM audit_record WHERE uid = {uid}")
+    assert_named(await stored.judged(), "the record was removed", 0)
