@@ -1,0 +1,237 @@
+"""The log over HTTP: what any tlog client reads without a token, what an auditor reads, and what nobody does."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+from uuid_utils.compat import uuid7
+
+from service.audit.anchor import Anchor
+from service.audit.checkpoint import Signer
+from service.audit.log import Log
+from service.audit.sealing import Sealer
+from service.audit.signing import Signing
+from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_holds
+from tests.integration.api import InProcess, api, key_server
+from tests.integration.log_database import decision
+from tests.integration.tlog_client import entries_of, hashes_of, leaf_of, read_note, root_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    import httpx
+
+    from service.database import Database
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+SIGNER = Signer("timewarden.example/audit/test", b"k" * 32)
+VKEY = SIGNER.verifier.vkey
+PROBLEM = "urn:timewarden:problem:"
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def served(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    async with api(house, issuer, address_rate=100_000, client_rate=100_000) as running:
+        yield running
+
+
+@pytest.fixture
+async def keeper(house: House) -> Database:
+    return await house.log_database.open("keeper")
+
+
+def auditor(served: InProcess) -> str:
+    return served.token(scope="read:audit", roles=["auditor"])
+
+
+async def grow(house: House, keeper: Database, tmp_path: Path, count: int) -> None:
+    """More records, sealed and signed."""
+    await Log(house.requests).append([decision() for _ in range(count)])
+    await seal(keeper)
+    await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+
+
+async def seal(keeper: Database) -> None:
+    while await Sealer(keeper).seal():
+        pass
+
+
+async def checkpoint(served: InProcess) -> tuple[int, bytes]:
+    answer = await served.send("GET", "/v1/log/checkpoint")
+    assert answer.status_code == 200, answer.text
+    return read_note(answer.text, VKEY)
+
+
+async def test_a_client_rebuilds_the_root_from_tiles_and_from_records(
+    served: InProcess, house: House, keeper: Database, tmp_path: Path
+) -> None:
+    await grow(house, keeper, tmp_path, 700)
+    size, root = await checkpoint(served)
+    assert size > 700
+
+    async def anybody(path: str) -> bytes:
+        answer = await served.send("GET", f"/v1/log/{path}")
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert "Decision-Id" not in answer.headers
+        return answer.content
+
+    token = auditor(served)
+
+    async def with_token(path: str) -> bytes:
+        answer = await served.send("GET", f"/v1/log/{path}", token)
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Decision-Id"]
+        return answer.content
+
+    leaves = await hashes_of(anybody, 0, size)
+    assert (len(leaves), root_of(leaves)) == (size, root)
+    above = await hashes_of(anybody, 1, size)
+    assert above == [root_of(leaves[at : at + 256]) for at in range(0, size - 255, 256)]
+    entries = await entries_of(with_token, size)
+    assert [leaf_of(one) for one in entries] == leaves
+
+
+async def test_reading_records_needs_a_token_and_is_recorded_with_what_was_given_out(
+    served: InProcess, house: House, keeper: Database, tmp_path: Path
+) -> None:
+    await grow(house, keeper, tmp_path, 260)
+    path = "/v1/log/tile/entries/000"
+    assert (await served.send("GET", path)).status_code == 401
+    assert (await served.send("GET", path, served.token(scope="read:timesheets"))).status_code == 403
+    answer = await served.send("GET", path, auditor(served))
+    row = await house.owner.fetchrow(
+        "SELECT kind, outcome, returned, encode(leaf, 'hex') AS leaf FROM audit_record WHERE uid = $1",
+        answer.headers["Decision-Id"],
+    )
+    assert row is not None
+    assert (row["kind"], row["outcome"], row["leaf"]) == ("access", "allow", answer.headers["Decision-Leaf"])
+    assert len(row["returned"]) == 256
+
+
+async def test_only_what_a_signed_checkpoint_covers_is_given_out(
+    served: InProcess, house: House, keeper: Database, tmp_path: Path
+) -> None:
+    early = await served.send("GET", "/v1/log/checkpoint")
+    assert (early.status_code, early.json()["type"]) == (503, f"{PROBLEM}not-sealed")
+    assert early.headers["Retry-After"] == "2"
+    await grow(house, keeper, tmp_path, 1)
+    size, _ = await checkpoint(served)
+    receipts = await Log(house.requests).append([decision() for _ in range(300)])
+    await seal(keeper)
+    token = auditor(served)
+    for path in (f"tile/0/000.p/{size + 1}", "tile/0/000", "tile/0/001.p/1", "tile/1/000.p/1", "tile/9/000.p/1"):
+        assert (await served.send("GET", f"/v1/log/{path}")).json()["type"] == f"{PROBLEM}not-found"
+    unsigned = await served.send("GET", f"/v1/log/tile/entries/000.p/{size + 1}", token)
+    assert (unsigned.status_code, "Decision-Id" in unsigned.headers) == (404, True)
+    proof = await served.send("GET", f"/v1/audit/records/{receipts[0].uid}/proof", token)
+    assert (proof.status_code, proof.json()["type"]) == (503, f"{PROBLEM}not-sealed")
+    assert proof.headers["Retry-After"] == "2"
+    assert proof.headers["Decision-Id"]
+    ahead = await served.send("GET", f"/v1/audit/consistency?from=1&to={size + 1}", token)
+    assert (ahead.status_code, ahead.json()["type"]) == (503, f"{PROBLEM}not-sealed")
+
+
+async def test_a_proof_file_proves_the_record_of_an_answer(
+    served: InProcess, house: House, keeper: Database, tmp_path: Path
+) -> None:
+    answer = await served.send("GET", "/v1/me", served.token())
+    await grow(house, keeper, tmp_path, 300)
+    found = await served.send("GET", f"/v1/audit/records/{answer.headers['Decision-Id']}/proof", auditor(served))
+    assert found.status_code == 200, found.text
+    assert found.headers["Content-Disposition"].endswith('.tlog-proof"')
+    head, _, note = found.text.partition("\n\n")
+    version, index, *hashes = head.split("\n")
+    size, root = read_note(note, VKEY)
+    assert (version, index[:6]) == ("c2sp.org/tlog-proof@v1", "index ")
+    path = [base64.b64decode(one) for one in hashes]
+    leaf = bytes.fromhex(answer.headers["Decision-Leaf"])
+    assert inclusion_holds(leaf, int(index[6:]), size, path, root)
+    assert not inclusion_holds(hashlib.sha256(leaf).digest(), int(index[6:]), size, path, root)
+
+
+async def test_the_log_of_today_extends_every_earlier_one(
+    served: InProcess, house: House, keeper: Database, tmp_path: Path
+) -> None:
+    from service.audit import published
+
+    seen = []
+    for count in (1, 20, 300, 7):
+        await grow(house, keeper, tmp_path, count)
+        async with keeper.connection() as connection:
+            seen.append(await published.newest(connection))
+    token = auditor(served)
+    for old in seen:
+        for new in seen:
+            if old.size <= new.size:
+                answer = await served.send("GET", f"/v1/audit/consistency?from={old.size}&to={new.size}", token)
+                path = [base64.b64decode(one) for one in answer.json()["hashes"]]
+                assert consistency_holds(old.size, old.root, new.size, new.root, path)
+    newest = (await served.send("GET", f"/v1/audit/consistency?from={seen[0].size}", token)).json()
+    assert (newest["from"], newest["to"]) == (seen[0].size, seen[-1].size)
+    assert read_note(newest["checkpoint"], VKEY) == (seen[-1].size, seen[-1].root)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "told"),
+    [
+        ("/v1/log/tile/0/1", 404, "not-found"),
+        ("/v1/log/tile/00/000", 404, "not-found"),
+        ("/v1/log/tile/data/000", 404, "not-found"),
+        ("/v1/log/tile/0/000.p/256", 404, "not-found"),
+        ("/v1/log/tile/0/x000/001", 404, "not-found"),
+        ("/v1/log/tile/entries/1", 404, "not-found"),
+        ("/v1/log/tile/entries/000.p/0", 404, "not-found"),
+        ("/v1/log/checkpoint?size=1", 422, "invalid-field"),
+        (f"/v1/audit/records/{uuid7()}/proof", 404, "not-found"),
+        ("/v1/audit/records/7/proof", 422, "invalid-field"),
+        ("/v1/audit/consistency", 400, "malformed-request"),
+        ("/v1/audit/consistency?from=0", 422, "invalid-field"),
+        ("/v1/audit/consistency?from=x", 422, "invalid-field"),
+        ("/v1/audit/consistency?from=3&to=2", 422, "invalid-field"),
+        ("/v1/audit/consistency?from=1&to=9007199254740991", 404, "not-found"),
+        ("/v1/audit/consistency?from=1&to=9007199254740992", 422, "invalid-field"),
+    ],
+)
+async def test_bad_input_is_explained(
+    served: InProcess, house: House, keeper: Database, tmp_path: Path, path: str, status: int, told: str
+) -> None:
+    await grow(house, keeper, tmp_path, 1)
+    needs_token = "audit" in path or "entries" in path
+    answer: httpx.Response = await served.send("GET", path, auditor(served) if needs_token else None)
+    assert (answer.status_code, answer.json()["type"]) == (status, PROBLEM + told), answer.text
+
+
+async def test_a_page_of_any_origin_may_read_checkpoint_and_hashes_and_nothing_else(
+    house: House, issuer: str, keeper: Database, tmp_path: Path
+) -> None:
+    await grow(house, keeper, tmp_path, 1)
+    async with api(house, issuer, cors_origins="https://app.example") as served:
+        for origin in ("https://app.example", "https://elsewhere.example"):
+            for path in ("/v1/log/checkpoint", "/v1/log/tile/0/000.p/1"):
+                answer = await served.send("GET", path, headers={"Origin": origin})
+                assert answer.headers.get_list("Access-Control-Allow-Origin") in (["*"], [origin])
+        path = "/v1/log/tile/entries/000.p/1"
+        answer = await served.send("GET", path, auditor(served), headers={"Origin": "https://elsewhere.example"})
+        assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+async def test_strangers_who_read_the_log_have_a_limit(
+    house: House, issuer: str, keeper: Database, tmp_path: Path
+) -> None:
+    await grow(house, keeper, tmp_path, 1)
+    async with api(house, issuer, address_rate=3) as limited:
+        found = [(await limited.send("GET", "/v1/log/checkpoint")).status_code for _ in range(4)]
+    assert found == [200, 200, 200, 429]
