@@ -60,6 +60,7 @@ def full(**members: object) -> Record:
         Filters(reason="no-rule"),
         Filters(rule="never-own-hours"),
         Filters(rule="never-for-owner"),
+        Filters(rule="never-own-hours", action="approve", outcome="deny"),
         Filters(rule="never-own-hours", resource=str(SHEET), owner=ANA),
         Filters(policy_version=3),
         Filters(request_id="request-1"),
