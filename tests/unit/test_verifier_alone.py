@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import os
 import shutil
 import subprocess
@@ -73,3 +74,10 @@ def test_a_copy_of_it_tells_intact_from_tampered(alone: list[str], tmp_path: Pat
     assert run(alone, tmp_path, "bundle", "nowhere", "--key", VKEY).returncode == 4
     assert run(alone, tmp_path, "bundle", "march.jsonl").returncode == 4
     assert run(alone, tmp_path, "bundle", "march.jsonl", "--key", "k").returncode == 4
+
+
+def test_a_bundle_may_be_packed_and_a_cut_one_is_incomplete(alone: list[str], tmp_path: Path) -> None:
+    packed = gzip.compress(forged(LOG).content)
+    (tmp_path / "march.jsonl.gz").write_bytes(packed)
+    assert run(alone, tmp_path, "bundle", "march.jsonl.gz", "--key", VKEY).returncode == 0
+    assert run(alone, tmp_path, "bundle", "-", "--key", VKEY, stdin=packed[: len(packed) // 2]).returncode == 2
