@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from service.audit import checkpoint as notes
 from service.audit import merkle
-from service.audit.writing import COLUMNS
 from service.audit.record import Kind, Record
+from service.audit.writing import COLUMNS
 from service.standalone.verify import records as verified
 from service.standalone.verify.bundle import Sought
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, Fault
