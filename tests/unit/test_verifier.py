@@ -19,7 +19,7 @@ from service.standalone.verify.bundle import Sought
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, Fault
 from service.standalone.verify.notes import read_checkpoint, read_keys
 from service.standalone.verify.tree import Fold, consistent, included, subtrees
-from tests.bundle_forge import ORIGIN, SIGNER, STRANGER, VKEY, forged, hash_at, judged, signed
+from tests.bundle_forge import ORIGIN, SIGNER, STRANGER, VKEY, Forged, forged, hash_at, judged, signed
 
 LEAVES = [merkle.leaf(str(one).encode()) for one in range(130)]
 SHEET = UUID("018f0000-0000-7000-8000-000000000001")
@@ -151,24 +151,30 @@ def test_an_erased_text_is_counted_and_proves_nothing_wrong() -> None:
     assert (report.verdict, report.checked["erased"], report.checked["texts"]) == (INTACT, 1, 7)
 
 
-def test_a_removed_body_is_tampering_unless_the_log_says_that_it_was_pruned() -> None:
-    pruning = Record.make(
-        Kind.SYSTEM, {"decided_at": datetime(2026, 5, 1, tzinfo=UTC), "event": "log.pruned", "pruned_to": 2}
-    )
-    log = [*LOG, pruning]
-    bundle = forged(log)
-    for member in ("uid", "leaf", "body", "columns", "texts"):
-        bundle.lines[0][member] = bundle.lines[1][member] = None
-    assert [one["position"] for one in judged(bundle.content).findings] == [0, 1]
-    path = merkle.inclusion_path(len(LOG), len(log), hash_at(bundle.leaves))
+def pruning_told(upto: int) -> Forged:
+    """The bundle of our log and a record, its last, that tells of pruning below `upto`; the header names it."""
+    told = {"decided_at": datetime(2026, 5, 1, tzinfo=UTC), "event": "log.pruned", "pruned_to": upto}
+    pruning = Record.make(Kind.SYSTEM, told)
+    bundle = forged([*LOG, pruning, *LOG[:3]])
+    path = merkle.inclusion_path(len(LOG), len(bundle.leaves), hash_at(bundle.leaves))
     bundle.header["pruned"] = {
-        "to": 2,
+        "to": upto,
         "position": len(LOG),
         "body": base64.b64encode(pruning.body).decode(),
         "inclusion": [base64.b64encode(one).decode() for one in path],
     }
+    return bundle
+
+
+def test_a_removed_body_is_tampering_unless_the_log_says_that_it_was_pruned() -> None:
+    bundle = pruning_told(upto=2)
+    for member in ("uid", "leaf", "body", "columns", "texts"):
+        bundle.lines[0][member] = bundle.lines[1][member] = None
+    told, bundle.header["pruned"] = bundle.header["pruned"], None
+    assert [one["position"] for one in judged(bundle.content).findings] == [0, 1]
+    bundle.header["pruned"] = told
     report = judged(bundle.content)
-    assert (report.verdict, report.checked["pruned"], report.checked["records"]) == (INTACT, 2, len(log))
+    assert (report.verdict, report.checked["pruned"], report.checked["records"]) == (INTACT, 2, len(LOG) + 4)
     bundle.lines[2]["body"] = None
     assert [one["position"] for one in judged(bundle.content).findings] == [2]
     bundle.header["pruned"]["to"] = 3

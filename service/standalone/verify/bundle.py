@@ -79,6 +79,7 @@ class Bundle:
         data = self._file.readline(LONGEST_LINE)
         line: Line | None = None
         try:
+            need(len(data) < LONGEST_LINE, "a line is longer than any record")
             if not data.endswith(b"\n"):
                 raise Fault(f"the bundle ends before position {position}; it should go on to {self.end}", INCOMPLETE)
             line = read_line(data)
@@ -188,6 +189,8 @@ class Bundle:
             record.get("kind") == "system" and record.get("event") == "log.pruned", "header: pruned names another event"
         )
         need(record.get("pruned_to") == said["to"], "header: the record tells of another pruning")
+        # What comes behind the record was written later, so it was not pruned then.
+        need(_whole(said["to"]) <= said["position"], "header: the record tells of pruning itself or what came later")
         return _whole(said["to"])
 
     def _push(self, hashes: list[tuple[int, int, bytes | None]]) -> None:

@@ -48,9 +48,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         keys = read_keys(given.key)
         seen = _seen(given.state, keys)
         checkpoint = cast("Checkpoint", given.check(given, keys, seen, report))
-        if given.state and not report.verdict and (seen is None or checkpoint.size > seen.size):
+        # A proof shows one record: not that the log extends what was seen, so it does not take that one's place.
+        grown = seen is None or (checkpoint.size > seen.size and given.check is not check_proof)
+        if given.state and not report.verdict and grown:
             _keep(given.state, checkpoint.note)
-    except Fault as fault:
+    except (Fault, *MALFORMED) as fault:
         report.find(fault)
     except OSError as error:
         report.find(Fault(str(error), USAGE))
@@ -84,7 +86,9 @@ def check_proof(given: argparse.Namespace, keys: Keys, seen: Checkpoint | None, 
     if not included(leaf, int(index), checkpoint.size, path, checkpoint.root):
         report.find(Fault("the record is not what was sealed at this position"), position=int(index))
     report.checked |= {"position": int(index), "leaf": leaf.hex()}
-    if seen and seen.size == checkpoint.size and seen != checkpoint:
+    if seen:
+        need(seen.origin == checkpoint.origin, f"this is another log than the one seen before, {seen.origin}")
+    if seen and seen.size == checkpoint.size:
         need(seen.root == checkpoint.root, f"fork: size {seen.size} was signed with another root before")
     return checkpoint
 
@@ -207,10 +211,15 @@ def _print(report: Report, checkpoint: Checkpoint | None) -> None:
     print(WORDS[report.verdict])
     for one in report.findings:
         place = " ".join(f"{name} {one[name]}" for name in ("position", "uid") if name in one)
-        print(f"  {one['verdict']}: {place}{': ' if place else ''}{one['what']}")
+        print(f"  {one['verdict']}: {_harmless(place)}{': ' if place else ''}{_harmless(one['what'])}")
     if report.unsaid:
         print(f"  and {report.unsaid:,} more")
     for name, value in report.checked.items():
         print(f"  {name}: {f'{value:,}' if isinstance(value, int) else value}")
     if checkpoint:
-        print(f"  checkpoint: {checkpoint.origin}, size {checkpoint.size:,}, root {checkpoint.root.hex()}")
+        print(f"  checkpoint: {_harmless(checkpoint.origin)}, size {checkpoint.size:,}, root {checkpoint.root.hex()}")
+
+
+def _harmless(text: str) -> str:
+    """Without anything that a terminal would act on: what is told may quote who altered the log."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import urllib.error
 import urllib.request
 from functools import lru_cache
@@ -100,7 +101,7 @@ class LiveLog:
             if error.code == NOT_FOUND:
                 return None
             raise Fault(f"{self._url}/{path} answers {error.code}", INCOMPLETE) from None
-        except OSError as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise Fault(f"{self._url}/{path} does not answer: {error}", INCOMPLETE) from None
         need(len(data) <= LARGEST_ANSWER, f"{self._url}/{path} answers more than {LARGEST_ANSWER} bytes")
         return data
