@@ -23,7 +23,7 @@ from service.places import FieldError
 from service.web.log_questions import TAG, Time
 from service.web.log_reading import read_log
 from service.web.operations import COMMON, operation
-from service.web.parameters import Asking, optional_time
+from service.web.parameters import Asking, optional_time, shifted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -96,9 +96,9 @@ def audit_export_routes(enforcement: Enforcement, database: Database) -> list[An
                 raise InvalidField(FieldError("query.to", f"must be at most {size}, how many records are sealed"))
             first, last = start, size if end is None else end
             if period[0]:
-                first = max(first, await first_taken_since(connection, period[0] - OVERTAKEN, size))
+                first = max(first, await first_taken_since(connection, shifted(period[0], -OVERTAKEN), size))
             if period[1]:
-                last = min(last, await first_taken_since(connection, period[1] + OVERTAKEN, size))
+                last = min(last, await first_taken_since(connection, shifted(period[1], OVERTAKEN), size))
             span = Positions(first, max(first, last), form, *period)
             return span, span
 

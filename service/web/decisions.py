@@ -23,7 +23,7 @@ from service.web.log_reading import read_log
 from service.web.log_shapes import RecordBody, RecordPage, SummaryBody, record_body, record_page, summary_body
 from service.web.operations import COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, uuid_of
+from service.web.parameters import Asking, shifted, uuid_of
 
 if TYPE_CHECKING:
     from service.audit.questions import Filters
@@ -104,7 +104,7 @@ def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
 def _bounded(asked: Filters) -> Filters:
     """The same for a time that can be counted. Raises InvalidField."""
     until = asked.until or datetime.now(UTC)
-    since = asked.since or until - USUAL_SUMMARY
+    since = asked.since or shifted(until, -USUAL_SUMMARY)
     if since >= until:
         raise InvalidField(FieldError("query.since", "must be in the past, or say until too"))
     if until - since > LONGEST_SUMMARY:

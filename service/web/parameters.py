@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from litestar.di import NamedDependency
@@ -44,6 +44,14 @@ def optional_time(text: str | None, field: str) -> datetime | None:
     if found is None or "T" not in text.upper() or datetime.fromisoformat(text.replace(" ", "+")).tzinfo is None:
         raise InvalidField(FieldError(field, "must be an RFC 3339 time with an offset, such as 2026-11-23T09:00:00Z"))
     return found
+
+
+def shifted(time: datetime, by: timedelta) -> datetime:
+    """The time so much later, or the last or first one that there is."""
+    try:
+        return time + by
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC) if by > timedelta() else datetime.min.replace(tzinfo=UTC)
 
 
 def plain_text(text: str, field: str) -> str:

@@ -124,6 +124,13 @@ async def test_a_period_is_cut_out_exactly(house: House, running: InProcess) -> 
     assert (await fetched(running, f"/v1/audit/export?since={later:%Y-%m-%dT%H:%M:%SZ}")).text == ""
 
 
+async def test_a_period_as_long_as_time_itself_is_everything(running: InProcess) -> None:
+    period = "since=0001-01-01T00:00:00Z&until=9999-12-31T23:59:59Z"
+    everything = (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()
+    assert len(everything) >= 300
+    assert everything == (await fetched(running, f"/v1/audit/export?to={len(everything)}")).text.splitlines()
+
+
 async def test_csv_opens_in_a_spreadsheet_and_executes_nothing(house: House, running: InProcess) -> None:
     content = (await fetched(running, "/v1/audit/export?format=csv")).content
     assert content.startswith(b"\xef\xbb\xbfposition,uid,kind,")

@@ -167,6 +167,10 @@ async def test_counting_is_recorded_like_every_other_access(house: House, runnin
     assert missing["decision_id"]
 
 
+async def test_nothing_was_decided_before_the_first_day(running: InProcess) -> None:
+    assert (await asked(running, "/v1/decisions/summary?until=0001-01-02T00:00:00Z"))["total"] == 0
+
+
 async def test_a_question_that_would_take_too_long_says_how_to_narrow_it(house: House, issuer: str) -> None:
     async with api(house, issuer, database_timeout=0.3) as hurried, house.owner.transaction():
         # Whatever reads the log waits behind this lock until the statement's time is up.
