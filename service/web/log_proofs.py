@@ -6,14 +6,14 @@ Owns no state. Asking for a proof is reading the log: decided, and recorded.
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from litestar import MediaType, Response, get
 from litestar.params import FromPath, Parameter, QueryParameter
 
 from service.audit import published
-from service.errors import InvalidField, NotSealed
+from service.errors import InvalidField
 from service.places import FieldError
 from service.web.answers import answered
 from service.web.log_reading import read_log
@@ -22,13 +22,11 @@ from service.web.parameters import Asking, uuid_of
 
 if TYPE_CHECKING:
     from service.audit.published import Consistency
-    from service.authorization.changes import Answer
     from service.authorization.enforcement import Enforcement
     from service.database import Connection
 
 TAG: Final = "Proofs"
 LARGEST: Final = 2**53 - 1
-T = TypeVar("T")
 
 
 class ConsistencyBody(msgspec.Struct):
@@ -52,20 +50,16 @@ def log_proof_routes(enforcement: Enforcement) -> list[Any]:
     async def read_proof(ask: Asking, record_id: FromPath[str]) -> Response[str]:
         uid = uuid_of(record_id, "path.record_id")
 
-        async def load(connection: Connection) -> tuple[str | NotSealed, list[str]]:
-            try:
-                return await published.proof(connection, uid), [str(uid)]
-            except NotSealed as error:
-                return error, []
+        async def load(connection: Connection) -> tuple[str, list[str]]:
+            return await published.proof(connection, uid), [str(uid)]
 
         answer = await read_log(enforcement, ask, load)
-        proof = _sealed(answer)
         headers = {
             "Decision-Id": str(answer.receipt.uid),
             "Decision-Leaf": answer.receipt.leaf,
             "Content-Disposition": f'attachment; filename="{uid}.tlog-proof"',
         }
-        return Response(proof, media_type=MediaType.TEXT, headers=headers)
+        return Response(answer.value, media_type=MediaType.TEXT, headers=headers)
 
     @get(
         "/v1/audit/consistency",
@@ -79,23 +73,12 @@ def log_proof_routes(enforcement: Enforcement) -> list[Any]:
         if to is not None and old > to:
             raise InvalidField(FieldError("query.from", "must not be greater than to"))
 
-        async def load(connection: Connection) -> tuple[Consistency | NotSealed, list[str]]:
-            try:
-                return await published.consistency(connection, old, to), []
-            except NotSealed as error:
-                return error, []
+        async def load(connection: Connection) -> tuple[Consistency, list[str]]:
+            return await published.consistency(connection, old, to), []
 
         answer = await read_log(enforcement, ask, load)
-        found = _sealed(answer)
+        found = answer.value
         hashes = [base64.b64encode(one).decode() for one in found.hashes]
         return answered(ConsistencyBody(found.size, hashes, found.checkpoint, old=found.old), answer.receipt)
 
     return [read_proof, read_consistency]
-
-
-def _sealed(answer: Answer[T | NotSealed]) -> T:
-    """The value, or the problem, which names the recorded decision too."""
-    if isinstance(answer.value, NotSealed):
-        answer.value.decision = (str(answer.receipt.uid), answer.receipt.leaf)
-        raise answer.value
-    return answer.value

@@ -5,11 +5,11 @@ Owns no state.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from service.audit.record import Kind
 from service.authorization.changes import Answer
-from service.errors import NotFound, QuestionTooWide
+from service.errors import NotFound, NotSealed, QuestionTooWide
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -21,25 +21,27 @@ if TYPE_CHECKING:
     from service.database import Connection
 
 T = TypeVar("T")
+# Why an access gave nothing out.
+Nothing: TypeAlias = NotFound | NotSealed | QuestionTooWide
 
 
 async def read_log(
     enforcement: Enforcement, ask: Ask, load: Callable[[Connection], Awaitable[tuple[T, Sequence[str] | Positions]]]
 ) -> Answer[T]:
-    """What `load` returns, a value and the ids in it, once that is on record. It may raise NotFound and
+    """What `load` returns, a value and the ids in it, once that is on record. It may raise NotFound, NotSealed and
     QuestionTooWide, which are recorded as an access that gave nothing out. Raises Denied, TryLater."""
 
     async def loaded(
         _permit: Permit, _seen: Seen, connection: Connection
-    ) -> tuple[T | NotFound | QuestionTooWide, Sequence[str] | Positions]:
+    ) -> tuple[T | Nothing, Sequence[str] | Positions]:
         try:
             return await load(connection)
-        except (NotFound, QuestionTooWide) as error:
+        except (NotFound, NotSealed, QuestionTooWide) as error:
             return error, []
 
     answer = await enforcement.read(ask, "log", "read", loaded, record_kind=Kind.ACCESS)
     value = answer.value
-    if isinstance(value, NotFound | QuestionTooWide):
+    if isinstance(value, NotFound | NotSealed | QuestionTooWide):
         value.decision = (str(answer.receipt.uid), answer.receipt.leaf)
         raise value
     return Answer(value, answer.receipt)

@@ -127,6 +127,10 @@ async def test_only_what_a_signed_checkpoint_covers_is_given_out(
     early = await served.send("GET", "/v1/log/checkpoint")
     assert (early.status_code, early.json()["type"]) == (503, f"{PROBLEM}not-sealed")
     assert early.headers["Retry-After"] == "2"
+    # Nothing was given out, but the log was asked.
+    bundle = await served.send("GET", "/v1/audit/bundle", auditor(served))
+    assert (bundle.status_code, bundle.json()["type"]) == (503, f"{PROBLEM}not-sealed")
+    assert await house.count(f"audit_record WHERE uid = '{bundle.headers['Decision-Id']}' AND kind = 'access'") == 1
     await grow(house, keeper, tmp_path, 1)
     size, _ = await checkpoint(served)
     receipts = await Log(house.requests).append([decision() for _ in range(300)])
