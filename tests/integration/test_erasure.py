@@ -122,6 +122,19 @@ async def test_a_legal_hold_keeps_everything_until_it_is_lifted(house: House, wh
     assert (listed.id, listed.reason, listed.until is None) == (hold.id, "Case 12/26", False)
 
 
+async def test_a_hold_on_a_sheet_keeps_its_texts_when_its_records_were_pruned(house: House) -> None:
+    sheet, ana = await with_texts(house, "ana"), house.people["ana"]
+    superuser = await asyncpg.connect(house.log_database.postgres.superuser_database_url(house.log_database.name))
+    await superuser.execute("SET session_replication_role = replica")
+    await superuser.execute("DELETE FROM audit_record WHERE resource_id = $1", str(sheet))
+    await superuser.close()
+    hold = (await LegalHolds(house.enforcement).set(auditor(house), "resource", sheet, "Case 15/26")).value
+    with pytest.raises(Conflict) as refused:
+        await Erasure(house.enforcement).erase(house.administrator(), ana)
+    assert refused.value.extra == {"hold": str(hold.id)}
+    assert await house.count("entry WHERE note IS NOT NULL") == 1
+
+
 async def test_setting_and_lifting_a_hold_is_on_record_without_its_reason(house: House) -> None:
     holds = LegalHolds(house.enforcement)
     hold = (await holds.set(auditor(house), "person", house.people["ana"], "Case 12/26")).value

@@ -77,13 +77,14 @@ CREATE TABLE audit_partition (
 );
 GRANT SELECT ON audit_partition TO timewarden_app, timewarden_keeper, timewarden_auditor;
 
--- The hold that keeps a person's data, if there is one.
+-- The hold that keeps a person's data, if there is one. A sheet outlives its records, and the other way round.
 CREATE FUNCTION hold_on_person(person uuid) RETURNS uuid LANGUAGE sql STABLE
 SET search_path = public, pg_temp
 RETURN (
     SELECT h.id FROM legal_hold h
     WHERE h.until IS NULL AND (h.what = 'all' OR h.about = person OR (h.what = 'resource' AND EXISTS (
-        SELECT FROM audit_record r WHERE r.resource_id = h.about::text AND r.owner_id = person)))
+        SELECT FROM audit_record r WHERE r.resource_id = h.about::text AND r.owner_id = person
+        UNION ALL SELECT FROM timesheet t WHERE t.id = h.about AND t.owner_id = person)))
     ORDER BY h.id LIMIT 1
 );
 
