@@ -41,10 +41,11 @@ BODIES = """
     WHERE p.position >= $1 AND p.position < $2 ORDER BY p.position
 """
 
-# Where a record stands; the first of that uid, as in every search.
+# Where a record stands, or stood until its body was let go; the first of that uid, as in every search.
 PLACE = """
-    SELECT p.position FROM audit_record r LEFT JOIN audit_position p ON p.record_id = r.id
-    WHERE r.uid = $1 ORDER BY r.id LIMIT 1
+    SELECT p.position FROM (
+        SELECT id FROM audit_record WHERE uid = $1 UNION ALL SELECT record_id FROM audit_pruned WHERE uid = $1
+    ) AS r LEFT JOIN audit_position p ON p.record_id = r.id ORDER BY r.id LIMIT 1
 """
 
 
@@ -116,7 +117,8 @@ async def bundle(connection: Connection, tile: Tile) -> tuple[bytes, list[str]]:
 
 
 async def proof(connection: Connection, uid: UUID) -> str:
-    """The C2SP tlog-proof of a record: its place, the path to the root, the checkpoint. Raises NotFound, NotSealed."""
+    """The C2SP tlog-proof of a record, also of one that retention dropped and somebody kept: its place, the path to the
+    root, the checkpoint. Raises NotFound, NotSealed."""
     row = await connection.fetchrow(PLACE, uid)
     if row is None:
         raise NotFound("There is no such record")

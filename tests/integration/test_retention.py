@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -9,6 +10,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from service.audit import published
+from service.audit.anchor import Anchor
+from service.audit.checkpoint import Signer
 from service.audit.log import Log
 from service.audit.partitions import cut, partitions
 from service.audit.questions import Filters
@@ -16,10 +20,14 @@ from service.audit.record import Kind, Record, read_body
 from service.audit.retention import prune
 from service.audit.sealing import Sealer
 from service.audit.search import decisions, pruned_position, records
+from service.audit.signing import Signing
 from service.commands.audit_retention import days_of
+from tests.conformance.rfc9162_verifier import inclusion_holds
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from service.database import Database
 
 pytest_plugins = ["tests.integration.log_fixtures"]
@@ -89,6 +97,21 @@ async def test_old_bodies_go_and_their_hashes_stay(log_database: LogDatabase) ->
         whole = await records(connection, Filters(resource=str(SHEET)))
     assert [one.uid for one in left] == [made[5].uid, made[3].uid]
     assert [one.uid for one in whole] == [made[4].uid]
+
+
+async def test_who_kept_a_record_can_still_prove_that_it_was_in_the_log(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    made = await two_months(log_database, await log_database.open("app"))
+    keeper, owner = await log_database.open("keeper"), await log_database.connect("owner")
+    signer = Signer("timesheets.example/audit/kept", b"4" * 32)
+    signed = await Signing(keeper, [signer], Anchor(tmp_path / "anchor")).sign()
+    assert signed is not None
+    await prune(owner, datetime.now(UTC) + SOON, "1d")
+    _, index, *lines = (await published.proof(owner, made[0].uid)).partition("\n\n")[0].split("\n")
+    assert index == "index 1"
+    path = [base64.b64decode(line) for line in lines]
+    assert inclusion_holds(made[0].leaf, 1, signed.size, path, signed.root)
 
 
 async def test_the_log_says_which_positions_went_and_under_which_policy(log_database: LogDatabase) -> None:
