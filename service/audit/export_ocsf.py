@@ -6,13 +6,15 @@ OCSF has no class for decisions: the verdict goes into `action_id` and `authoriz
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from service import VERSION
-from service.audit.record import read_body
+from service.audit.columns import moment
+from service.audit.record import DAMAGED, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +31,7 @@ INFORMATIONAL, LOW = 1, 2
 USER, SYSTEM = 1, 3
 METHODS = frozenset({"OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"})
 OURSELVES = "timewarden"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Ocsf:
@@ -40,10 +43,26 @@ class Ocsf:
         return b""
 
     def rows(self, piece: Sequence[SealedRow]) -> bytes:
-        return b"".join(msgspec.json.encode(event(row)) + b"\n" for row in piece if row.body is not None)
+        return b"".join(msgspec.json.encode(_event(row)) + b"\n" for row in piece if row.body is not None)
 
     def end(self) -> bytes:
         return b""
+
+
+def _event(row: SealedRow) -> dict[str, Any]:
+    try:
+        return event(row)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return _damaged(row)
+
+
+def _damaged(row: SealedRow) -> dict[str, Any]:
+    """What is left to tell of a record whose bytes were altered so that they cannot be read."""
+    decided = row.columns["decided_at"]
+    kind, time = str(row.columns["kind"]), decided if isinstance(decided, datetime) else EPOCH
+    body = {"kind": kind, "uid": row.uid, "decided_at": moment(time), **DAMAGED}
+    found = event(replace(row, body=msgspec.json.encode(body)))
+    return {**found, "message": DAMAGED["damaged"], "status_id": FAILURE}
 
 
 def event(row: SealedRow) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from events.envelope import Change
 from service.audit.record import read_body
-from service.errors import DatabaseUnavailable
+from service.errors import DatabaseUnavailable, LogDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ class Feed:
         """Up to `limit` changes behind position `after` (-1: from the beginning), in order, each knowing the one
         before.
 
-        Raises DatabaseUnavailable.
+        Raises DatabaseUnavailable, and LogDamaged for a change that cannot be read.
         """
         try:
             async with self._database.connection() as connection:
@@ -134,7 +134,13 @@ class Feed:
 
 
 def _change(row: asyncpg.Record, previous: int | None) -> Change:
-    body = read_body(row["body"])
+    try:
+        return _read(row, read_body(row["body"]), previous)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise LogDamaged(f"The log is damaged: the record at position {row['position']} cannot be read") from error
+
+
+def _read(row: asyncpg.Record, body: Mapping[str, object], previous: int | None) -> Change:
     resource, change = _members(body, "resource"), _members(body, "change")
     principal = _members(body, "principal")
     return Change(

@@ -5,6 +5,7 @@ The log holds person ids alone. A name that is shown beside a record was looked 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from service.database import Connection
 
 MOST = 20
+USUAL = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 async def linked(connection: Connection, issuer: str, subject: str) -> tuple[UUID, ...]:
@@ -50,4 +52,5 @@ async def names(connection: Connection, found: Sequence[Logged]) -> dict[str, st
 def _id(one: Logged, part: str, name: str) -> str | None:
     found = one.body.get(part)
     given = found.get(name) if isinstance(found, dict) else None
-    return given if isinstance(given, str) else None
+    # Any other text stands there only when somebody altered the record.
+    return given if isinstance(given, str) and USUAL.fullmatch(given) else None

@@ -110,6 +110,7 @@ def canonical_json(value: dict[str, object]) -> bytes:
     return rfc8785.dumps(cast("Any", value))
 
 
+DAMAGED = {"damaged": "The bytes of this record were altered and cannot be read; a proof bundle shows what was sealed"}
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
@@ -132,6 +133,16 @@ def commitment(salt: bytes, value: str) -> bytes:
 def read_body(body: bytes) -> dict[str, object]:
     """The members of a record's bytes."""
     return cast("dict[str, object]", json.loads(body))
+
+
+def shown_body(body: bytes) -> dict[str, object]:
+    """The members of a stored record's bytes, for people to read; of bytes that somebody made unreadable, that alone:
+    one damaged record hides no others."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else dict(DAMAGED)
 
 
 def _check_shape(kind: Kind, body: Mapping[str, object]) -> None:

@@ -7,15 +7,15 @@ also holds for records that are not sealed yet.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from service.audit.questions import DECISIONS, Filters, Question, planned_by_value
-from service.audit.record import read_body
+from service.audit.record import shown_body
 from service.audit.windows import EVERYTHING, Window, windows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
     from uuid import UUID
 
     import asyncpg
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Place = tuple[datetime, int]
 
+LATEST = datetime.max.replace(tzinfo=UTC)
 COPIED = "r.id, r.uid, r.kind, r.at, r.decided_at, r.leaf, r.body"
 SHOWN = f"SELECT {COPIED}, p.position"
 PLACED = "LEFT JOIN audit_position p ON p.record_id = r.id"
@@ -155,8 +156,9 @@ def _logged(row: asyncpg.Record) -> Logged:
         uid=row["uid"],
         kind=row["kind"],
         at=row["at"],
-        place=(row["decided_at"], row["id"]),
+        # Nobody but who altered it leaves the copy out; Postgres puts it behind every time.
+        place=(row["decided_at"] or LATEST, row["id"]),
         position=row["position"],
         leaf=row["leaf"].hex(),
-        body=read_body(row["body"]),
+        body=shown_body(row["body"]),
     )
