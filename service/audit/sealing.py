@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from service.database import Connection, Database
 
 SMALLEST = 50
+FIRST_LOOK, LONGEST_LOOK = 5.0, 600.0
 
 # Lead: wait for the one row. Whatever was sealed must be flushed, so asynchronous commit is not for this transaction;
 # and the plan must see the bound on xid, or a large table would be read from its beginning.
@@ -36,6 +37,9 @@ LEAD = """
                WHEN 'off' THEN 'on' WHEN 'local' THEN 'on' ELSE current_setting('synchronous_commit') END, true)
     FROM log_head FOR UPDATE
 """
+
+# A look at many unsealed records takes its time, however few of them are claimed.
+PATIENCE = "SELECT set_config('statement_timeout', $1, true)"
 
 # Claim: the lowest ids among the committed rows without a position, and below which xid the next scan need not look:
 # neither running transactions nor rows that this step leaves behind are below it. One statement, so one snapshot.
@@ -77,6 +81,8 @@ class Sealer:
         self._longest_pause = longest_pause
         self._status = KeeperStatus(database, "sealer")
         self._doing = "sealing"
+        # Seconds that a look for unsealed records may take; None for as long as any statement.
+        self._look: float | None = None
 
     async def seal(self, limit: int | None = None) -> int:
         """One step: returns how many records got a position and a leaf, or, in a log without its whole tree, a leaf
@@ -94,13 +100,15 @@ class Sealer:
 
     async def run(self, stop: asyncio.Event, interval: float = 0.1) -> None:
         """Seal until `stop` is set, looking every `interval` seconds, longer while the database does not answer, and
-        then in smaller steps: a step of very large records may be what it had no time for."""
+        then in smaller steps with more time to look: very large records may be what it had no time for, or very many,
+        after a day without a sealer."""
         pause, most = interval, self._batch
         while not stop.is_set():
             try:
                 sealed = await self.seal(most)
             except TryLater as error:
                 pause, most = min(max(pause, interval) * 2, self._longest_pause), max(most // 4, min(most, SMALLEST))
+                self._look = min((self._look or FIRST_LOOK) * 2, LONGEST_LOOK)
                 await self._status.report(ready=False, detail=f"cannot seal: {error.cause}")
             except LogDamaged as error:
                 pause = self._longest_pause
@@ -108,6 +116,7 @@ class Sealer:
             else:
                 pause = interval if sealed < most else 0.0
                 most = min(most * 2, self._batch)
+                self._look = self._look if sealed else None
                 await self._status.report(ready=True, detail=self._doing)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
@@ -118,7 +127,7 @@ class Sealer:
             return 0
         if behind := head["size"] - head["tree_size"]:
             return await self._catch_up(connection, head, min(behind, most))
-        claim = await _claim(connection, head["low_xid"], most)
+        claim = await _claim(connection, head["low_xid"], most, self._look)
         if claim.ids:
             await self._place(connection, head, claim)
         return len(claim.ids)
@@ -143,6 +152,10 @@ def _tree(head: asyncpg.Record) -> StoredTree:
     return StoredTree(head["tree_size"], head["edge"], head["root"])
 
 
-async def _claim(connection: Connection, low_xid: int, limit: int) -> _Claim:
-    row = await connection.fetchrow(CLAIM, low_xid, limit)
+async def _claim(connection: Connection, low_xid: int, limit: int, patience: float | None) -> _Claim:
+    if patience is None:
+        row = await connection.fetchrow(CLAIM, low_xid, limit)
+    else:
+        await connection.execute(PATIENCE, str(int(patience * 1000)))
+        row = await connection.fetchrow(CLAIM, low_xid, limit, timeout=patience + 1)
     return _Claim(row["ids"], row["low_xid"]) if row else _Claim([], low_xid)

@@ -8,19 +8,22 @@ import sys
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from service.audit import sealing
 from service.audit.feed import Feed
 from service.audit.keeper_status import KeeperStatus, read_status
 from service.audit.log import Log
 from service.audit.record import read_body
 from service.audit.sealing import Sealer
+from service.database import Database
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
+    import pytest
 
-    from service.database import Connection, Database
+    from service.database import Connection
 
 pytest_plugins = ["tests.integration.log_fixtures"]
 
@@ -154,6 +157,23 @@ async def test_the_feed_knows_the_change_before_even_across_many_decisions(log_d
     assert (await feed.at(22), await feed.at(23), await feed.at(99)) == (second, None, None)
     assert (await feed.head()).size == 26
     assert [one.position for one in await feed.feed(-1, 2)] == [1, 22]
+
+
+async def test_a_backlog_that_takes_longer_to_look_at_than_a_statement_may_is_sealed_without_help(
+    log_database: LogDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await Log(await log_database.open("app")).append([decision() for _ in range(9)])
+    # What millions of unsealed records do.
+    monkeypatch.setattr(sealing, "CLAIM", sealing.CLAIM + ", pg_sleep(1.5)")
+    hurried = Database(log_database.url("keeper"), size=2, timeout=1.0, name="hurried")
+    await hurried.open()
+    stop = asyncio.Event()
+    running = asyncio.create_task(Sealer(hurried, batch=5, longest_pause=0.01).run(stop, 0.001))
+    await asyncio.wait({running}, timeout=8)
+    stop.set()
+    await running
+    await hurried.close()
+    assert await assert_whole(log_database) == 10
 
 
 async def test_the_sealer_says_how_it_is(log_database: LogDatabase) -> None:
