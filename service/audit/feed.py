@@ -55,6 +55,9 @@ LAST = f"""
     ORDER BY p.position DESC LIMIT 1
 """
 
+# What is left of a record whose body retention has dropped.
+PRUNED = "SELECT position, uid, leaf, at FROM audit_pruned WHERE position = $1"
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -94,10 +97,13 @@ class Feed:
             raise
 
     async def at(self, position: int) -> Change | None:
-        """The change at a position, or None when there is none, or nothing is sealed so far."""
+        """The change at a position, or None when there is none, or nothing is sealed so far. Of a record that retention
+        dropped only its place, id, leaf and time are told."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(AT, position)
-            return _change(row, await connection.fetchval(LAST, position - 1)) if row else None
+            if row := await connection.fetchrow(AT, position):
+                return _change(row, await connection.fetchval(LAST, position - 1))
+            dropped = await connection.fetchrow(PRUNED, position)
+        return _dropped(dropped) if dropped else None
 
     async def head(self) -> Head:
         """Where the sealed log ends. Raises DatabaseUnavailable, also while nobody has opened the log."""
@@ -125,7 +131,8 @@ class Feed:
             newest = await connection.fetchrow(HEAD, start)
             self._silence = _Silence(after, start, newest["leaf"]) if newest else None
             return []
-        previous = await connection.fetchval(LAST, after)
+        dropped = await connection.fetchrow(PRUNED, after)
+        previous = after if dropped else await connection.fetchval(LAST, after)
         changes = []
         for row in rows:
             changes.append(_change(row, previous))
@@ -158,6 +165,19 @@ def _read(row: asyncpg.Record, body: Mapping[str, object], previous: int | None)
             "by": {name: principal.get(name) for name in ("kind", "person", "client")},
             "decision": body.get("decision"),
         },
+    )
+
+
+def _dropped(row: asyncpg.Record) -> Change:
+    return Change(
+        position=row["position"],
+        previous=None,
+        uid=row["uid"],
+        leaf=row["leaf"].hex(),
+        type="",
+        subject="",
+        time=row["at"],
+        data={},
     )
 
 
