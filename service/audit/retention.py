@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from service.audit.partitions import partitions
 from service.audit.record import Kind, Record
 from service.audit.writing import write
+from service.errors import LogDamaged
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -26,9 +27,21 @@ LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('legal_hold', 0))"
 # How a partition stands: its records, the newest moment in it, and how many are not sealed.
 STANDING = """
     SELECT count(*) AS records, max(r.at) AS newest, count(*) FILTER (WHERE p.position IS NULL) AS unsealed,
-           min(p.position) AS first, max(p.position) AS last
+           max(p.position) AS last
     FROM {name} r LEFT JOIN audit_position p ON p.record_id = r.id
 """
+
+# The first position that does not hold the record that was sealed there: what was removed or altered must be looked
+# into while there is something to look at.
+UNLIKE = """
+    SELECT min(w.position) FROM generate_series($1::bigint, $2::bigint) AS w (position)
+    LEFT JOIN (audit_position p JOIN {name} r ON r.id = p.record_id) ON p.position = w.position
+    LEFT JOIN tile t ON t.level = 0 AND t.index = w.position / 256
+    WHERE r.leaf IS DISTINCT FROM substr(t.hashes, (w.position % 256)::integer * 32 + 1, 32)
+"""
+
+# Where the log's bodies begin now.
+DROPPED = "SELECT coalesce(max(position) + 1, 0) FROM audit_pruned"
 
 # A standing legal hold that keeps something in a partition.
 HELD = """
@@ -61,7 +74,8 @@ class Pruned:
 
 async def prune(connection: Connection, before: datetime, policy: str, *, dry_run: bool = False) -> Pruned:
     """Drop partitions all of whose records were taken before a moment; `policy` is how that moment was said, such as
-    `36mo`. Stops at the first that is younger, holds what is not sealed, or is kept by a legal hold."""
+    `36mo`. Stops at the first that is younger, holds what is not sealed, or is kept by a legal hold. Raises LogDamaged,
+    and drops nothing, where a record is not the one that was sealed."""
     async with connection.transaction():
         await connection.execute(LOCK)
         records = upto = went = 0
@@ -73,6 +87,8 @@ async def prune(connection: Connection, before: datetime, policy: str, *, dry_ru
             held = await connection.fetchval(HELD.format(name=one.name))
             if held is not None:
                 break
+            start = max(upto, await connection.fetchval(DROPPED))
+            await _check(connection, one.name, start, standing["last"])
             records, went = records + standing["records"], went + 1
             upto = max(upto, (standing["last"] if standing["last"] is not None else -1) + 1)
             if not dry_run:
@@ -88,6 +104,15 @@ async def prune(connection: Connection, before: datetime, policy: str, *, dry_ru
             }
             await write(connection, [Record.make(Kind.SYSTEM, told)])
     return Pruned(records, upto, went, held)
+
+
+async def _check(connection: Connection, name: str, first: int, last: int | None) -> None:
+    unlike = await connection.fetchval(UNLIKE.format(name=name), first, last)
+    if unlike is not None:
+        raise LogDamaged(
+            f"The record at position {unlike} is not the one that was sealed there: look into it with a proof bundle"
+            " and timewarden-verify before anything is dropped"
+        )
 
 
 async def _drop(connection: Connection, name: str) -> None:

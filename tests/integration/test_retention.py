@@ -13,6 +13,7 @@ import pytest
 from service.audit import published
 from service.audit.anchor import Anchor
 from service.audit.checkpoint import Signer
+from service.audit.feed import Feed
 from service.audit.log import Log
 from service.audit.partitions import cut, partitions
 from service.audit.questions import Filters
@@ -22,6 +23,7 @@ from service.audit.sealing import Sealer
 from service.audit.search import decisions, pruned_position, records
 from service.audit.signing import Signing
 from service.commands.audit_retention import days_of
+from service.errors import LogDamaged
 from tests.conformance.rfc9162_verifier import inclusion_holds
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 
@@ -112,6 +114,38 @@ async def test_who_kept_a_record_can_still_prove_that_it_was_in_the_log(
     assert index == "index 1"
     path = [base64.b64decode(line) for line in lines]
     assert inclusion_holds(made[0].leaf, 1, signed.size, path, signed.root)
+
+
+@pytest.mark.parametrize(
+    "change_of",
+    ["DELETE FROM audit_record WHERE uid = $1", "UPDATE audit_record SET body = body || ' ' WHERE uid = $1"],
+)
+async def test_what_was_altered_is_not_dropped_before_somebody_looked(
+    log_database: LogDatabase, change_of: str
+) -> None:
+    made = await two_months(log_database, await log_database.open("app"))
+    superuser = await asyncpg.connect(log_database.postgres.superuser_database_url(log_database.name))
+    await superuser.execute("SET session_replication_role = replica")
+    await superuser.execute(change_of, made[1].uid)
+    await superuser.close()
+    owner = await log_database.connect("owner")
+    for dry_run in (True, False):
+        with pytest.raises(LogDamaged, match="position 2"):
+            await prune(owner, datetime.now(UTC) + SOON, "1d", dry_run=dry_run)
+    assert await owner.fetchval("SELECT count(*) FROM audit_pruned") == 0
+
+
+async def test_events_go_on_behind_one_whose_record_was_dropped(log_database: LogDatabase) -> None:
+    app = await log_database.open("app")
+    made = await two_months(log_database, app)
+    keeper, owner = await log_database.open("keeper"), await log_database.connect("owner")
+    before = await Feed(keeper).at(3)
+    assert before is not None
+    await prune(owner, datetime.now(UTC) + SOON, "1d")
+    after = await Feed(keeper).at(3)
+    assert after is not None
+    assert after.same_record == before.same_record == (3, made[2].uid, made[2].leaf.hex())
+    assert [(one.position, one.previous) for one in await Feed(keeper).feed(3, 10)] == [(5, 3)]
 
 
 async def test_the_log_says_which_positions_went_and_under_which_policy(log_database: LogDatabase) -> None:
