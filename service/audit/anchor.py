@@ -67,7 +67,8 @@ class Anchor:
         return _read(whole[-1]) if whole else None
 
     def append(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint down, flushed to disk. Raises Misconfigured when that is not possible."""
+        """Write the checkpoint down, flushed to disk; once when it is the last one there. Raises Misconfigured when
+        that is not possible."""
         try:
             if self._path.exists() and self._path.stat().st_size > self._largest:
                 self._start_anew()
@@ -83,11 +84,13 @@ class Anchor:
             tail = os.pread(file, TAIL, max(0, size - TAIL))
             end = size - len(tail) + tail.rfind(b"\n") + 1
             os.ftruncate(file, end)
-            os.pwrite(file, _line(checkpoint), end)
+            repeated = self.last() == checkpoint
+            if not repeated:
+                os.pwrite(file, _line(checkpoint), end)
             os.fsync(file)
         finally:
             os.close(file)
-        if new:
+        if new or repeated:
             _flush_directory(self._path.parent)
 
     def _start_anew(self) -> None:

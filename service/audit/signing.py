@@ -86,8 +86,8 @@ class Signing:
                 anchored = await self._guard(connection, found, newest)
             if newest and newest[1] == found == anchored and self._signed_by_all(newest[0]):
                 return None
-            if anchored != found:
-                await asyncio.to_thread(self._anchor.append, found)
+            # Also when it is there already: whoever wrote it may have died before it was flushed.
+            await asyncio.to_thread(self._anchor.append, found)
             await self._publish(found)
         return found
 

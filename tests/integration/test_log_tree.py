@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
 import sys
 from itertools import pairwise
@@ -425,6 +427,27 @@ async def test_an_anchor_that_cannot_be_written_means_that_nothing_is_signed(
         with pytest.raises(Misconfigured, match="anchor file"):
             await Signing(keeper, [SIGNER], Anchor(path)).sign()
     assert await checkpoints(log_database) == []
+
+
+async def test_a_line_of_the_anchor_that_was_never_flushed_counts_for_nothing(
+    log_database: LogDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = await log_database.open("keeper")
+    await seal_all(keeper)
+    signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", broken)
+        # The second time the line stands there, in memory: only a disk that took it makes it an anchor.
+        for _ in range(2):
+            with pytest.raises(Misconfigured, match="Input/output error"):
+                await signing.sign()
+    assert await checkpoints(log_database) == []
+    assert await signing.sign() is not None
+    assert len((tmp_path / "anchor").read_text().splitlines()) == 1
 
 
 def test_a_full_anchor_starts_anew_with_its_last_line(tmp_path: Path) -> None:
