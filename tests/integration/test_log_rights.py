@@ -110,3 +110,14 @@ async def test_the_auditor_can_only_read(log_database: LogDatabase) -> None:
 async def test_even_the_owner_is_told_that_the_log_is_append_only(log_database: LogDatabase) -> None:
     """The owner could take the triggers away; that is what signed checkpoints are for."""
     assert await unrefused(log_database, "owner", REWRITING) == []
+
+
+async def test_functions_with_the_owners_rights_look_into_nobodys_temporary_schema_first(
+    log_database: LogDatabase,
+) -> None:
+    owner = await log_database.connect("owner")
+    # Functions of ours that run as their owner, and where they look names up.
+    rows = await owner.fetch("SELECT proname, proconfig FROM pg_proc WHERE prosecdef")
+    paths = {row["proname"]: [one for one in row["proconfig"] or [] if one.startswith("search_path=")] for row in rows}
+    assert paths.keys() == {"write_heartbeat", "erase_person"}
+    assert all(len(found) == 1 and found[0].endswith(", pg_temp") for found in paths.values())

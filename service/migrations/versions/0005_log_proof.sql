@@ -35,7 +35,7 @@ ALTER TABLE keeper_status
 -- The one record that the keeper may write: that it was there, in a log that was silent for `silence`. The bytes are
 -- RFC 8785 JSON: members in order, no spaces. Returns whether it was written.
 CREATE FUNCTION write_heartbeat(silence interval, record_uid uuid) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 DECLARE
     now_is timestamptz := date_trunc('microseconds', clock_timestamp());
 BEGIN
