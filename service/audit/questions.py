@@ -144,13 +144,16 @@ class Question:
         """Records of a resource, and lists that returned it."""
         if resource is None:
             return [[]]
-        place = self.hold(resource)
-        found = [[f"r.resource_id = {place}"]]
         try:
-            listed = self.hold([UUID(resource)])
+            known = UUID(resource)
         except ValueError:
-            return found
-        return [*found, [f"r.returned @> {listed}", LISTED, f"r.resource_id IS DISTINCT FROM {place}"]]
+            return [[f"r.resource_id = {self.hold(resource)}"]]
+        # However it was spelled: records have one spelling.
+        place, listed = self.hold(str(known)), self.hold([known])
+        return [
+            [f"r.resource_id = {place}"],
+            [f"r.returned @> {listed}", LISTED, f"r.resource_id IS DISTINCT FROM {place}"],
+        ]
 
     def _story(self, resource: str | None) -> list[list[str]]:
         """Records of a resource, and decisions behind its changes that could not name it yet, as one to make it."""

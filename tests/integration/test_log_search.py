@@ -56,6 +56,7 @@ def full(**members: object) -> Record:
         Filters(action="approve"),
         Filters(resource_kind="timesheet"),
         Filters(resource=str(SHEET)),
+        Filters(resource=str(SHEET).upper()),
         Filters(outcome="deny"),
         Filters(reason="no-rule"),
         Filters(rule="never-own-hours"),
