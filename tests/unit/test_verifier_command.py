@@ -84,6 +84,17 @@ def test_a_record_of_pruning_speaks_of_nothing_that_was_written_after_it() -> No
     assert (report.verdict, "came later" in report.findings[0]["what"]) == (TAMPERED, True)
 
 
+def test_one_record_cannot_pass_for_pruned_while_older_ones_are_here() -> None:
+    bundle = pruning_told(upto=4)
+    bundle.lines[3] |= {"uid": None, "leaf": None, "body": None, "columns": None, "texts": None}
+    report = judged(bundle.content)
+    assert (report.verdict, [one["position"] for one in report.findings]) == (TAMPERED, [0, 1, 2])
+    for line in bundle.lines[:3]:
+        line |= {"uid": None, "leaf": None, "body": None, "columns": None, "texts": None}
+    report = judged(bundle.content)
+    assert (report.verdict, report.checked["pruned_below"], report.checked["told_at"]) == (INTACT, 4, len(LOG))
+
+
 def test_a_stranger_signs_no_proof(tmp_path: Path) -> None:
     proved(tmp_path, LEAVES, 7)
     text = (tmp_path / "proof").read_text().replace(signed(LEAVES), signed(LEAVES, signer=STRANGER))

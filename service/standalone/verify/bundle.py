@@ -109,6 +109,9 @@ class Bundle:
             self._report.count("pruned")
         elif line.found is None:
             self._report.find(Fault("the record was removed: only its sealed hash is left"), position=position)
+        elif position < self._pruned:
+            what = "the record is here, but the log tells that it was pruned: those that are missing were removed"
+            self._report.find(Fault(what), position=position, uid=uid)
         elif line.sealed is not None and line.found != line.sealed:
             self._differing.append((position, uid, line.sealed, line.found))
             if len(self._differing) > MOST_DIFFERING:
@@ -191,6 +194,7 @@ class Bundle:
         need(record.get("pruned_to") == said["to"], "header: the record tells of another pruning")
         # What comes behind the record was written later, so it was not pruned then.
         need(_whole(said["to"]) <= said["position"], "header: the record tells of pruning itself or what came later")
+        self._report.checked |= {"pruned_below": _whole(said["to"]), "told_at": said["position"]}
         return _whole(said["to"])
 
     def _push(self, hashes: list[tuple[int, int, bytes | None]]) -> None:
