@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -89,8 +90,13 @@ FILE_NAMES: Mapping[str, str] = {
 DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
+# Where a semicolon parts cells, as in much of Europe, a formula may begin behind one.
+PARTED = re.compile(rf"(;\s*)(?=[{re.escape(''.join(DANGEROUS))}])")
+
+
 def harmless(text: str) -> str:
     """The text as a cell that no spreadsheet executes."""
+    text = PARTED.sub(r"\1'", text)
     return f"'{text}" if text.startswith(DANGEROUS) or text.lstrip().startswith(DANGEROUS) else text
 
 

@@ -146,6 +146,11 @@ def test_a_cell_that_a_spreadsheet_would_execute_is_neutralised(text: str) -> No
     assert harmless(f"a{text}") == f"a{text}"
 
 
+@pytest.mark.parametrize(("text", "cell"), [("a;=1", "a;'=1"), ("a; @b;c", "a; '@b;c"), ("a;b", "a;b")])
+def test_neither_is_one_behind_what_parts_cells_elsewhere(text: str, cell: str) -> None:
+    assert harmless(text) == cell
+
+
 async def test_every_event_is_valid_ocsf(house: House, running: InProcess) -> None:
     schema = json.loads(OCSF.read_text(encoding="utf-8"))
     validator = jsonschema_rs.validator_for(schema)
