@@ -18,6 +18,7 @@ from service.audit.log import Log
 from service.authorization import policy_check
 from service.authorization.enforcement import Enforcement
 from service.authorization.policy_administration import PolicyAdministration
+from service.authorization.policy_relations import POLICY_FACTS
 from service.authorization.policy_versions import PolicyVersions
 from service.authorization.relationships import Relationships
 from service.authorization.token_revocation import Revocations
@@ -104,7 +105,7 @@ def build(settings: Settings) -> RequestFrame:
         api.requests,
         log,
         policies,
-        Relationships([TIMESHEET_FACTS]),
+        Relationships([TIMESHEET_FACTS, POLICY_FACTS]),
         turns=Turns(max(1, settings.database_pool - 2), timeout=settings.lock_timeout),
     )
     cursors = Cursors(settings.cursor_key)

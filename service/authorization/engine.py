@@ -101,13 +101,14 @@ class Snapshot:
         scopes: Iterable[str],
         facts: Mapping[str, bool | None],
     ) -> Question:
-        """What the rules can see of a request: roles closed over inheritance, words that no rule mentions left out."""
+        """What the rules can see of a request: roles closed over inheritance, words that no rule mentions left out, and
+        no state of a kind to which this version gives none: it may be older than the code that tells of states."""
         part = self._parts.get((kind, action))
         words = part.words if part is not None else _no_rules(kind, action)
         return Question(
             kind=kind,
             action=action,
-            state=state,
+            state=state if self.vocabulary.states.get(kind) else NO_STATE,
             who=self.close(who) & words.who,
             scopes=words.scopes.intersection(scopes),
             facts=frozenset((name, value) for name in words.facts if (value := facts.get(name)) is not None),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Set as AbstractSet
 
-    from service.authorization.decision_point import Decision
+    from service.authorization.decision_point import Decision, Resource
     from service.authorization.engine import Snapshot
     from service.authorization.question import Explanation
 
@@ -43,7 +43,7 @@ def refusal_of(
     # That a thing is in the wrong state to be read tells of it to somebody who may not read it.
     hidden = request.action == "read" and request.seen.row is not None
     if reason is Reason.NO_RULE and not hidden and _only(explanation, {"state"}):
-        return _wrong_state(resource.state, explanation, resource.version, expect)
+        return _wrong_state(snapshot, resource, explanation, expect)
     if wanted:
         thresholds = snapshot.vocabulary.thresholds
         ages = [thresholds[one] for one in wanted if one in thresholds]
@@ -113,14 +113,16 @@ def _wanted_by_denies(explanation: Explanation, words: AbstractSet[str]) -> froz
 
 
 def _wrong_state(
-    state: str, explanation: Explanation, version: int | None, expect: Callable[[int | None], None] | None
+    snapshot: Snapshot, resource: Resource, explanation: Explanation, expect: Callable[[int | None], None] | None
 ) -> TimewardenError:
     if expect is not None:
         try:
-            expect(version)
+            expect(resource.version)
         except NotApplied as error:
             return error
     wanted = next(word for one in explanation.near_misses for kind, word in one.conditions if kind == "state")
+    thing = snapshot.vocabulary.descriptions.get(f"kind.{resource.kind}", f"the {resource.kind}")
     return WrongState(
-        f"The timesheet is {state}; this needs it to be {wanted}", extra={"state": state, "wanted": wanted}
+        f"{thing[0].upper()}{thing[1:]} is {resource.state}; this needs it to be {wanted}",
+        extra={"state": resource.state, "wanted": wanted},
     )

@@ -40,7 +40,8 @@ AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
 class KindFacts:
     """What floor 5 supplies for one kind of resource.
 
-    `row`: SELECT columns of the row `r`, among them id, owner_id, state and version. `table`: where rows live.
+    `row`: SELECT columns of the row `r`, among them id, owner_id, state and version. `table`: where rows live, the name
+    of a table or a SELECT in parentheses; its `id` is a UUID, or the integer that is a policy version's number.
     `imagined`: a SELECT that makes the row a resource would start as, its owner being $3, in `imagined_state`.
     `relations` and `facts`: one SQL expression each about `r`, `:person` (NULL for a client acting for itself) and
     `:client` (NULL for a person), true or false and never NULL. Kinds without rows give none of these.
@@ -107,7 +108,7 @@ class Relationships:
         )
         return _seen(row, KindFacts(""), present=False)
 
-    async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID) -> Seen:
+    async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID | int) -> Seen:
         """What holds about one existing row; `row` is None when there is no such row."""
         facts = self.of(kind)
         person, client = asker(principal)

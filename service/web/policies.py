@@ -19,7 +19,7 @@ from service.web.parameters import Asking, plain_text
 
 if TYPE_CHECKING:
     from service.authorization.policy_administration import PolicyAdministration
-    from service.authorization.policy_versions import PolicyVersion
+    from service.authorization.policy_life import PolicyVersion
     from service.web.paging import Cursors
 
 LISTING = "policy versions"

@@ -39,6 +39,8 @@ SETTINGS_READERS = (
 # Modules whose job is storage, and those that put one statement together from what storage modules gave them.
 SQL_PLACES = (
     "service/audit/",
+    "service/authorization/policy_life.py",
+    "service/authorization/policy_relations.py",
     "service/authorization/policy_versions.py",
     "service/authorization/relationships.py",
     "service/authorization/token_revocation.py",
