@@ -75,7 +75,7 @@ class Enforcement:
         action: str,
         load: Callable[[Permit, Seen, Connection], Awaitable[tuple[T, Sequence[str]]]],
         *,
-        row_id: UUID | int | None = None,
+        row_id: UUID | None = None,
         record_kind: Kind = Kind.DECISION,
     ) -> Answer[T]:
         """Decide, load, record, answer. `load` returns the value and the ids that it holds; with a `row_id` the row is
@@ -114,7 +114,7 @@ class Enforcement:
                 if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
                     return Refused(decision, refusal_of(snapshot, decision, None))
                 facts = self._relationships.of(kind)
-                shown = visible(snapshot, decision.question, ask.principal, facts)
+                shown = visible(snapshot, decision.question, ask.principal, seen, facts)
                 if not shown.rules and not decision.allowed:
                     relations = frozenset(facts.relations)
                     return Refused(decision, refusal_of(snapshot, decision, None, listed=relations))
@@ -203,14 +203,14 @@ class Enforcement:
 
         return await self._under_active(attempt)
 
-    async def prospect(self, ask: Ask, kind: str, action: str, *, row_id: int | None = None) -> bool:
-        """Whether this would be allowed now, without any row or on this one. Nothing is recorded and nothing follows
-        from it but that costly preparation is worth doing: the decision comes with `change`."""
+    async def prospect(self, ask: Ask, kind: str, action: str) -> bool:
+        """Whether this would be allowed now, without any row. Nothing is recorded and nothing follows from it but that
+        costly preparation is worth doing: the decision comes with `change`."""
 
         async def attempt(snapshot: Snapshot) -> bool:
             async with self._database.connection() as connection:
-                seen = await self._see(connection, snapshot, ask, (kind, action), row_id)
-                return decided(snapshot, ask, action, resource_of(kind, seen, None), seen).allowed
+                seen = await self._see(connection, snapshot, ask, (kind, action), None)
+                return decided(snapshot, ask, action, Resource(kind), seen).allowed
 
         return await self._under_active(attempt)
 
@@ -234,7 +234,7 @@ class Enforcement:
         expect: Expect | None,
     ) -> tuple[Decision, TimewardenError | None]:
         """First the row's lock, then, in a later statement, the facts: they may have changed while the lock waited."""
-        row_id: UUID | int | None = None
+        row_id: UUID | None = None
         if target.lock is not None and snapshot.could_allow(*asked, ask.principal.scopes):
             row_id = await target.lock(connection)
         seen = await self._see(connection, snapshot, ask, asked, row_id, owner=target.owner)
@@ -258,7 +258,7 @@ class Enforcement:
         snapshot: Snapshot,
         ask: Ask,
         asked: tuple[str, str],
-        row_id: UUID | int | None,
+        row_id: UUID | None,
         *,
         owner: UUID | None = None,
     ) -> Seen:

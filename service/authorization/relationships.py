@@ -40,11 +40,11 @@ AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
 class KindFacts:
     """What floor 5 supplies for one kind of resource.
 
-    `row`: SELECT columns of the row `r`, among them id, owner_id, state and version. `table`: where rows live, the name
-    of a table or a SELECT in parentheses; its `id` is a UUID, or the integer that is a policy version's number.
+    `row`: SELECT columns of the row `r`, among them id, owner_id, state and version. `table`: where rows live.
     `imagined`: a SELECT that makes the row a resource would start as, its owner being $3, in `imagined_state`.
     `relations` and `facts`: one SQL expression each about `r`, `:person` (NULL for a client acting for itself) and
-    `:client` (NULL for a person), true or false and never NULL. Kinds without rows give none of these.
+    `:client` (NULL for a person), true or false and never NULL. `reaches`: for a relation, a SELECT of every owner_id
+    that it can hold for, and perhaps of others: lists start from it. Kinds without rows give none of these.
     """
 
     kind: str
@@ -54,6 +54,7 @@ class KindFacts:
     imagined_state: str = ""
     relations: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
+    reaches: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +109,13 @@ class Relationships:
         )
         return _seen(row, KindFacts(""), present=False)
 
-    async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID | int) -> Seen:
+    async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID) -> Seen:
         """What holds about one existing row; `row` is None when there is no such row."""
         facts = self.of(kind)
         person, client = asker(principal)
         # The row, what the asker is to it, and the ambient facts, as of one moment.
         row = await connection.fetchrow(
-            f"SELECT {AMBIENT}, {facts.row}, {_columns(facts)}, r.id IS NOT NULL AS seen_row FROM {AMBIENT_FROM}"
+            f"SELECT {AMBIENT}, {facts.row}, {columns(facts)}, r.id IS NOT NULL AS seen_row FROM {AMBIENT_FROM}"
             f" LEFT JOIN {facts.table} AS r ON r.id = $3 WHERE $2::text IS NULL OR true",
             person,
             client,
@@ -129,7 +130,7 @@ class Relationships:
         person, client = asker(principal)
         # What the asker would be to the row, and the ambient facts, as of one moment.
         row = await connection.fetchrow(
-            f"SELECT {AMBIENT}, {_columns(facts)} FROM {AMBIENT_FROM} CROSS JOIN ({facts.imagined}) AS r"
+            f"SELECT {AMBIENT}, {columns(facts)} FROM {AMBIENT_FROM} CROSS JOIN ({facts.imagined}) AS r"
             " WHERE $2::text IS NULL OR true",
             person,
             client,
@@ -140,10 +141,18 @@ class Relationships:
         return replace(seen, row=None)
 
 
-def _columns(facts: KindFacts) -> str:
+def columns(facts: KindFacts) -> str:
+    """What the asker is to the row `r`, and its facts, as columns: `of_listed` reads them."""
     named = [(f"relation_{name}", sql) for name, sql in facts.relations.items()]
     named += [(f"fact_{name}", sql) for name, sql in facts.facts.items()]
     return ", ".join(f"({bound(sql)}) AS {name}" for name, sql in named) or "true AS no_words"
+
+
+def of_listed(ambient: Seen, row: asyncpg.Record, facts: KindFacts) -> Seen:
+    """What was seen of one row of a list that was read with `columns`, in the snapshot that `ambient` was seen in."""
+    relations = frozenset(name for name in facts.relations if row[f"relation_{name}"] is True)
+    values = {name: row[f"fact_{name}"] for name in facts.facts}
+    return replace(ambient, row=row, relations=relations, facts=values, evaluated=frozenset(facts.relations))
 
 
 def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> Seen:
@@ -151,10 +160,11 @@ def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> See
         raise PolicyUnavailable(
             "No policy was ever activated: run `timewarden policy bootstrap`", cause="no policy_head"
         )
-    ambient = (row["seen_version"], row["seen_revision"], row["seen_at"], frozenset(row["seen_roles"]))
-    revoked = row["seen_revoked"] is not False
-    if not present:
-        return Seen(*ambient, revoked=revoked)
-    relations = frozenset(name for name in facts.relations if row[f"relation_{name}"] is True)
-    values = {name: row[f"fact_{name}"] for name in facts.facts}
-    return Seen(*ambient, row, relations, values, frozenset(facts.relations), revoked)
+    ambient = Seen(
+        row["seen_version"],
+        row["seen_revision"],
+        row["seen_at"],
+        frozenset(row["seen_roles"]),
+        revoked=row["seen_revoked"] is not False,
+    )
+    return of_listed(ambient, row, facts) if present else ambient

@@ -13,7 +13,7 @@ from litestar.params import FromPath, JSONBody, Parameter, PathParameter, QueryP
 from service.errors import InvalidField
 from service.places import FieldError
 from service.timesheets.entry import Entry, Hours
-from service.timesheets.store import Filters
+from service.timesheets.listing import Filters
 from service.timesheets.timesheet import State, Timesheet  # noqa: TC001 — Litestar reads handler signatures
 from service.web.answers import answered
 from service.web.operations import BODY, CHANGE, COMMON, ROW, operation

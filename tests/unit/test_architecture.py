@@ -39,14 +39,13 @@ SETTINGS_READERS = (
 # Modules whose job is storage, and those that put one statement together from what storage modules gave them.
 SQL_PLACES = (
     "service/audit/",
-    "service/authorization/policy_life.py",
-    "service/authorization/policy_relations.py",
     "service/authorization/policy_versions.py",
     "service/authorization/relationships.py",
     "service/authorization/token_revocation.py",
     "service/identity/revocation.py",
     "service/authorization/visibility.py",
     "service/timesheets/store.py",
+    "service/timesheets/listing.py",
     "service/timesheets/relations.py",
     "service/directory/store.py",
     "service/directory/people_store.py",
