@@ -53,6 +53,7 @@ def of_decision(
             "not_applied_because": because if decision.allowed else None,
             "action": request.action,
             "resource": _resource(request.resource),
+            "asked": {"about": str(seen.about), "looked": seen.looked, "found": seen.row is not None},
             "principal": _whole_principal(ask.principal, seen.roles, seen.at),
             "relations": {name: name in seen.relations for name in sorted(seen.evaluated)},
             "facts": dict(request.facts),

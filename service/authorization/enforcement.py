@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, TypeVar
 from service.audit.record import Kind
 from service.authorization import policy_versions
 from service.authorization.changes import Answer, AnswerToAll, Change, Refused, Target
-from service.authorization.decision_point import Decision, Resource
+from service.authorization.decision_point import BY_LAW, Decision, Resource
 from service.authorization.decision_record import Ask, of_decision
-from service.authorization.judgement import Behind, NotDone, decided, judged, resource_of
+from service.authorization.judgement import Behind, NotDone, about_of, decided, judged, resource_of, sighted
 from service.authorization.permit import Permit, grant
 from service.authorization.question import Reason, Verdict
 from service.authorization.refusal import refusal_of
+from service.authorization.relationships import About
 from service.authorization.visibility import Visibility, visible
 from service.errors import (
     BadInput,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ATTEMPTS = 5
-BY_LAW = Verdict(allowed=False, reason=Reason.LAW)
 
 
 class Enforcement:
@@ -75,7 +75,7 @@ class Enforcement:
         action: str,
         load: Callable[[Permit, Seen, Connection], Awaitable[tuple[T, Sequence[str]]]],
         *,
-        row_id: UUID | None = None,
+        row_id: UUID | int | None = None,
         record_kind: Kind = Kind.DECISION,
     ) -> Answer[T]:
         """Decide, load, record, answer. `load` returns the value and the ids that it holds; with a `row_id` the row is
@@ -83,7 +83,8 @@ class Enforcement:
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
             async with self._database.connection() as connection:
-                seen = await self._see(connection, snapshot, ask, (kind, action), row_id)
+                about = About.KIND if row_id is None else About.ROW
+                seen = await self._see(connection, snapshot, ask, (kind, action), row_id, about=about)
                 decision = decided(
                     snapshot, ask, action, resource_of(kind, seen, str(row_id) if row_id else None), seen
                 )
@@ -109,7 +110,7 @@ class Enforcement:
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
             async with self._database.transaction(snapshot=True) as connection:
-                seen = await self._see(connection, snapshot, ask, (kind, action), None)
+                seen = await self._see(connection, snapshot, ask, (kind, action), None, about=About.LIST)
                 decision = decided(snapshot, ask, action, Resource(kind), seen)
                 if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
                     return Refused(decision, refusal_of(snapshot, decision, None))
@@ -203,14 +204,14 @@ class Enforcement:
 
         return await self._under_active(attempt)
 
-    async def prospect(self, ask: Ask, kind: str, action: str) -> bool:
-        """Whether this would be allowed now, without any row. Nothing is recorded and nothing follows from it but that
-        costly preparation is worth doing: the decision comes with `change`."""
+    async def prospect(self, ask: Ask, kind: str, action: str, *, row_id: int | None = None) -> bool:
+        """Whether this would be allowed now, without any row or on this one. Nothing is recorded and nothing follows
+        from it but that costly preparation is worth doing: the decision comes with `change`."""
 
         async def attempt(snapshot: Snapshot) -> bool:
             async with self._database.connection() as connection:
-                seen = await self._see(connection, snapshot, ask, (kind, action), None)
-                return decided(snapshot, ask, action, Resource(kind), seen).allowed
+                seen = await self._see(connection, snapshot, ask, (kind, action), row_id)
+                return decided(snapshot, ask, action, resource_of(kind, seen, None), seen).allowed
 
         return await self._under_active(attempt)
 
@@ -234,10 +235,11 @@ class Enforcement:
         expect: Expect | None,
     ) -> tuple[Decision, TimewardenError | None]:
         """First the row's lock, then, in a later statement, the facts: they may have changed while the lock waited."""
-        row_id: UUID | None = None
+        row_id: UUID | int | None = None
         if target.lock is not None and snapshot.could_allow(*asked, ask.principal.scopes):
             row_id = await target.lock(connection)
-        seen = await self._see(connection, snapshot, ask, asked, row_id, owner=target.owner)
+        about = about_of(target)
+        seen = await self._see(connection, snapshot, ask, asked, row_id, owner=target.owner, about=about)
         resource = resource_of(asked[0], seen, target.id)
         if seen.row is None and target.owner is not None:
             resource = replace(resource, owner=target.owner, state=self._relationships.of(asked[0]).imagined_state)
@@ -258,9 +260,10 @@ class Enforcement:
         snapshot: Snapshot,
         ask: Ask,
         asked: tuple[str, str],
-        row_id: UUID | None,
+        row_id: UUID | int | None,
         *,
         owner: UUID | None = None,
+        about: About = About.KIND,
     ) -> Seen:
         """The facts of a row, of an imagined one, or of none. Without a fitting scope nothing is looked up, so that the
         refusal is the same for known and unknown ids. Raises InvalidToken for a token that was revoked: then nobody
@@ -276,7 +279,8 @@ class Enforcement:
             raise refusal("revoked")
         if seen.version != snapshot.number:
             raise Behind(seen.version)
-        return seen
+        facts = self._relationships.of(asked[0])
+        return sighted(seen, facts, about, looked=may_look or about in {About.KIND, About.LIST})
 
     async def _tell(
         self,

@@ -139,6 +139,11 @@ class Snapshot:
         part = self._parts.get((kind, action))
         return part.rules if part is not None else ()
 
+    def words_of(self, kind: str, action: str) -> Words:
+        """What the rules about this kind and action can see, and the laws about it."""
+        part = self._parts.get((kind, action))
+        return part.words if part is not None else _no_rules(kind, action)
+
     def scopes_for(self, kind: str, action: str) -> tuple[str, ...]:
         """Scopes of which a token needs at least one; empty when no scope is needed, or when nothing would help."""
         scopes = [rule.scope for rule in self.rules_of(kind, action) if rule.effect is Effect.ALLOW]

@@ -7,6 +7,7 @@ read anew for every decision, after any lock was won, and never cached.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from service.errors import PolicyUnavailable
@@ -40,7 +41,8 @@ AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
 class KindFacts:
     """What floor 5 supplies for one kind of resource.
 
-    `row`: SELECT columns of the row `r`, among them id, owner_id, state and version. `table`: where rows live.
+    `row`: SELECT columns of the row `r`, among them id, owner_id, state and version. `table`: where rows live, the name
+    of a table or a SELECT in parentheses; its `id` is a UUID, or the integer that is a policy version's number.
     `imagined`: a SELECT that makes the row a resource would start as, its owner being $3, in `imagined_state`.
     `relations` and `facts`: one SQL expression each about `r`, `:person` (NULL for a client acting for itself) and
     `:client` (NULL for a person), true or false and never NULL. `reaches`: for a relation, a SELECT of every owner_id
@@ -57,11 +59,22 @@ class KindFacts:
     reaches: Mapping[str, str] = field(default_factory=dict)
 
 
+class About(StrEnum):
+    """What a request names: the KIND itself, one existing ROW, a NEW row of an owner (there may be one already), or a
+    LIST of rows."""
+
+    KIND = "kind"
+    ROW = "row"
+    NEW = "new"
+    LIST = "list"
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What one statement saw: the active version, the directory's revision, the asker's directory roles, the moment,
-    the row if there is one, the relations that hold, the row's facts, which relations were looked at at all, and
-    whether the asker's token was revoked."""
+    the row if there is one, the relations that hold, the row's facts, which relations were looked at at all, whether
+    the asker's token was revoked; and what was asked `about`, with whether it was `looked` at: without a fitting scope
+    nothing is."""
 
     version: int
     directory_revision: int
@@ -69,9 +82,11 @@ class Seen:
     roles: frozenset[str]
     row: asyncpg.Record | None = None
     relations: frozenset[str] = frozenset()
-    facts: Mapping[str, bool] = field(default_factory=dict)
+    facts: Mapping[str, bool | None] = field(default_factory=dict)
     evaluated: frozenset[str] = frozenset()
     revoked: bool = False
+    about: About = About.KIND
+    looked: bool = True
 
 
 def asker(principal: Principal) -> tuple[UUID | None, str | None]:
@@ -109,7 +124,7 @@ class Relationships:
         )
         return _seen(row, KindFacts(""), present=False)
 
-    async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID) -> Seen:
+    async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID | int) -> Seen:
         """What holds about one existing row; `row` is None when there is no such row."""
         facts = self.of(kind)
         person, client = asker(principal)

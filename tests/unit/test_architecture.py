@@ -22,7 +22,7 @@ ALLOWED = {
     "authlib": ["service/development/authorization_server/"],
     "litestar": ["service/web/", "service/app.py", "service/development/authorization_server/"],
     "limits": ["service/web/rate_limits.py"],
-    "redis": ["events/", "service/identity/replay.py"],
+    "redis": ["events/", "service/identity/replay.py", "service/authorization/policy_hint.py"],
     "alembic": ["service/migrations/"],
     "sqlalchemy": ["service/migrations/"],
     "granian": ["service/commands/serve.py", "service/development/authorization_server/"],
@@ -39,8 +39,12 @@ SETTINGS_READERS = (
 # Modules whose job is storage, and those that put one statement together from what storage modules gave them.
 SQL_PLACES = (
     "service/audit/",
+    "service/authorization/policy_life.py",
+    "service/authorization/policy_relations.py",
     "service/authorization/policy_versions.py",
+    "service/authorization/replicas.py",
     "service/authorization/relationships.py",
+    "service/authorization/replay_jobs.py",
     "service/authorization/token_revocation.py",
     "service/identity/revocation.py",
     "service/authorization/visibility.py",
