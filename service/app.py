@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 from litestar import Litestar
 from litestar.di import Provide
 
+from events.stream import open_redis
 from service import settings as configuration
 from service.api_process import Api
 from service.audit.log import Log
 from service.authorization import policy_check
 from service.authorization.enforcement import Enforcement
 from service.authorization.policy_administration import PolicyAdministration
+from service.authorization.policy_hint import PolicyHint
 from service.authorization.policy_relations import POLICY_FACTS
 from service.authorization.policy_versions import PolicyVersions
+from service.authorization.policy_watch import PolicyWatch
 from service.authorization.relationships import Relationships
 from service.authorization.token_revocation import Revocations
 from service.database import Database, Turns
@@ -90,12 +93,15 @@ def build(settings: Settings) -> RequestFrame:
     )
     loader = database("policy", 1)
     policies = PolicyVersions(loader, policy_check.build, timeout=settings.database_timeout)
+    health, hint = database("health", 1), _hint(settings)
     api = Api(
         requests=database("requests", settings.database_pool),
         decisions=database("log", settings.log_pool),
         loader=loader,
-        health=database("health", 1),
+        health=health,
         policies=policies,
+        watch=PolicyWatch(health, policies, listen=hint.listen if hint else None),
+        hint=hint,
         replay=senders.replay,
         counters=Counters(settings.redis_url),
         tokens=Tokens(issuers, sender=senders.check),
@@ -110,6 +116,9 @@ def build(settings: Settings) -> RequestFrame:
     )
     cursors = Cursors(settings.cursor_key)
     timesheets = Timesheets(enforcement)
+    policy_administration = PolicyAdministration(
+        enforcement, policies, policy_check.load, tell=hint.tell if hint else lambda _number: None
+    )
     longest_lifetime = max(one.max_lifetime + one.leeway for one in issuers)
     app = Litestar(
         route_handlers=[
@@ -117,7 +126,7 @@ def build(settings: Settings) -> RequestFrame:
             *timesheet_routes(timesheets, cursors),
             *upload_routes(Uploads(enforcement)),
             *decision_routes(enforcement, cursors),
-            *policy_routes(PolicyAdministration(enforcement, policies, policy_check.load), cursors),
+            *policy_routes(policy_administration, cursors),
             *directory_routes(Directory(enforcement), cursors),
             *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
             *health_routes(api.look),
@@ -183,6 +192,13 @@ def issuers_of(settings: Settings) -> list[Issuer]:
         roles_claim=settings.roles_claim,
     )
     return [single, *filed]
+
+
+def _hint(settings: Settings) -> PolicyHint | None:
+    """Without Redis a process learns of a new version by its next decision or heartbeat."""
+    if not settings.redis_url:
+        return None
+    return PolicyHint(open_redis(settings.redis_url, timeout=1.0), f"{settings.event_stream}:policy-activated")
 
 
 def _metadata_url(settings: Settings, resource: str) -> str | None:

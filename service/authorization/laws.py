@@ -88,8 +88,8 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Quest
     ):
         # A version is activated out of a state of its life; the other two are asked about nothing in particular.
         states = (vocabulary.states.get(kind, frozenset()) - {"active"}) if action == "activate" else frozenset[str]()
-        law = f"Somebody must be able to {what}"
-        complaints += _somebody(rules, states or {NO_STATE}, decide, (kind, action), law)
+        sentence = f"Somebody must be able to {what}"
+        complaints += _somebody(rules, states or {NO_STATE}, decide, (kind, action), sentence)
     return complaints
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from uuid_utils.compat import uuid7
 
 from service.audit.record import Kind, Record
-from service.authorization import policy_life, policy_versions
+from service.authorization import policy_life, policy_versions, replicas
 from service.authorization.changes import Answer, Change, Target
 from service.authorization.decision_point import Resource, access_request, decide
 from service.authorization.policy_life import By, PolicyVersion
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from service.authorization.policy_file import PolicyText
     from service.authorization.policy_versions import PolicyVersions
     from service.authorization.relationships import Seen
+    from service.authorization.replicas import Replica
     from service.authorization.visibility import Visibility
     from service.database import Connection
 
@@ -49,14 +50,21 @@ class VersionWithTexts:
 
 
 class PolicyAdministration:
-    """`check` reads, builds and tests a policy, raising PolicyRejected with every complaint."""
+    """`check` reads, builds and tests a policy, raising PolicyRejected with every complaint. `tell` is called with the
+    number of each version that has become active, and must return at once."""
 
     def __init__(
-        self, enforcement: Enforcement, versions: PolicyVersions, check: Callable[[PolicyText, int], Snapshot]
+        self,
+        enforcement: Enforcement,
+        versions: PolicyVersions,
+        check: Callable[[PolicyText, int], Snapshot],
+        *,
+        tell: Callable[[int], object] = lambda _number: None,
     ) -> None:
         self._enforcement = enforcement
         self._versions = versions
         self._check = check
+        self._tell = tell
 
     async def list(self, ask: Ask, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
         """Versions, newest first: those that the asker may read."""
@@ -83,6 +91,14 @@ class PolicyAdministration:
             if answer.value.version.active:
                 return answer
         raise PolicyUnavailable(cause="the active version changed with every attempt")
+
+    async def replicas(self, ask: Ask) -> Answer[Sequence[Replica]]:
+        """The API processes, and by which version each decides."""
+
+        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Sequence[Replica], list[str]]:
+            return await replicas.listed(connection), []
+
+        return await self._enforcement.read(ask, KIND, "read", load)
 
     async def propose(self, ask: Ask, text: PolicyText, message: str) -> Answer[PolicyVersion]:
         """Store a checked proposal under the next number; it decides nothing until it is activated.
@@ -161,6 +177,7 @@ class PolicyAdministration:
         )
         if snapshot is not None:
             self._versions.keep(snapshot)
+        self._tell(number)
         await self._versions.at(number)
         return answer
 
@@ -178,6 +195,7 @@ async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVer
         raise Conflict("No version was active before") if before is None else StaleExpectation
     if number == expected:
         raise Conflict(f"Version {number} is active already")
+    await replicas.check_words(change.connection, snapshot.vocabulary)
     _keep_a_way_back(change, snapshot)
     by = By(principal.person, principal.client, change.decision.uid)
     if not await policy_life.move_head(change.connection, number, expected=expected, by=by, back=back):

@@ -40,6 +40,8 @@ class PolicyVersions:
         self._built: OrderedDict[int, Snapshot] = OrderedDict()
         self._loading: dict[int, asyncio.Task[Snapshot]] = {}
         self._current: Snapshot | None = None
+        # Why the version that was last seen to be active could not be loaded; None while all is well.
+        self.trouble: str | None = None
 
     async def start(self) -> Snapshot:
         """Load the active version. Raises PolicyUnavailable when there is none: no policy, no start."""
@@ -63,8 +65,12 @@ class PolicyVersions:
 
         Any number of callers share one load. Raises PolicyUnavailable when it does not end within the bound.
         """
-        snapshot = await self.built(number)
-        self._current = snapshot
+        try:
+            snapshot = await self.built(number)
+        except PolicyUnavailable:
+            self.trouble = f"version {number} is active and cannot be loaded here"
+            raise
+        self._current, self.trouble = snapshot, None
         return snapshot
 
     async def built(self, number: int) -> Snapshot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +30,27 @@ directory = click.option(
 )
 
 
-@click.group()
+# Subcommands that stand in modules of their own, loaded when they are called: command to module.
+FURTHER = {"rollback": "policy_life", "status": "policy_life"}
+
+
+class WithFurther(click.RichGroup):
+    """A group whose FURTHER commands are loaded when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Those of this module, then the further ones."""
+        return [*super().list_commands(ctx), *FURTHER]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command by its name, or None."""
+        if cmd_name not in FURTHER:
+            return super().get_command(ctx, cmd_name)
+        module = importlib.import_module(f"service.commands.{FURTHER[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(cls=WithFurther)
 def policy() -> None:
     """Read, try, propose and activate policy versions."""
 
@@ -98,7 +119,7 @@ def propose(message: str, directory: Path, person: str | None) -> None:
 )
 @as_person
 def activate(number: int, expected: int | None, person: str | None) -> None:
-    """Let version NUMBER decide, from the next request on. An older NUMBER rolls back."""
+    """Let version NUMBER decide, from the next request on; it may be an older one."""
     api = caller(person)
     if expected is None:
         expected = int(api.call("GET", "/v1/me")["policy_version"])
@@ -116,8 +137,8 @@ def list_versions(*, as_json: bool, person: str | None) -> None:
     if as_json:
         print(json.dumps(versions, indent=2))
         return
-    table = Table("version", "active", "parent", "proposed at", "message")
+    table = Table("version", "state", "parent", "proposed at", "activated at", "message")
     for one in versions:
-        mark = "active" if one["active"] else ""
-        table.add_row(str(one["number"]), mark, str(one["parent"] or ""), one["proposed_at"], one["message"])
+        times = one["proposed_at"], one["activated_at"] or ""
+        table.add_row(str(one["number"]), one["state"], str(one["parent"] or ""), *times, one["message"])
     Console().print(table)
