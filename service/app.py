@@ -19,8 +19,10 @@ from service.audit.log import Log
 from service.authorization import policy_check
 from service.authorization.enforcement import Enforcement
 from service.authorization.policy_administration import PolicyAdministration
+from service.authorization.policy_comparison import PolicyComparison
 from service.authorization.policy_hint import PolicyHint
 from service.authorization.policy_relations import POLICY_FACTS
+from service.authorization.policy_replays import PolicyReplays
 from service.authorization.policy_versions import PolicyVersions
 from service.authorization.policy_watch import PolicyWatch
 from service.authorization.relationships import Relationships
@@ -49,6 +51,8 @@ from service.web.health import health_routes
 from service.web.me import me_route
 from service.web.paging import Cursors
 from service.web.policies import policy_routes
+from service.web.policy_diff import policy_diff_routes
+from service.web.policy_replays import policy_replay_routes
 from service.web.problems import Problems
 from service.web.rate_limits import AddressLimits, ClientLimits, Counters
 from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
@@ -127,6 +131,8 @@ def build(settings: Settings) -> RequestFrame:
             *upload_routes(Uploads(enforcement)),
             *decision_routes(enforcement, cursors),
             *policy_routes(policy_administration, cursors),
+            *policy_diff_routes(PolicyComparison(policy_administration)),
+            *policy_replay_routes(PolicyReplays(enforcement, api.requests)),
             *directory_routes(Directory(enforcement), cursors),
             *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
             *health_routes(api.look),

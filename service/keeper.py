@@ -1,4 +1,4 @@
-"""The composition root of a keeper process: the sealer, and the relay of events. Any number may run; one leads.
+"""The composition root of a keeper process: the sealer, the relay of events, and replays. Any number may run.
 
 It owns its pool and its Redis connection; what is durable lies in Postgres.
 """
@@ -13,6 +13,7 @@ from events.stream import open_redis, stream_name
 from service.audit.feed import Feed
 from service.audit.keeper_status import KeeperStatus
 from service.audit.sealing import Sealer
+from service.authorization.replay_work import ReplayWork
 from service.database import Database
 from service.errors import TimewardenError
 
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 
 
 async def keep(settings: Settings, stop: asyncio.Event) -> None:
-    """Run the sealer and the relay until `stop`. Any number of keepers may run."""
+    """Run the sealer, the relay and replays until `stop`. Any number of keepers may run."""
     settings.need("database_url", "redis_url")
     database = Database(settings.database_url, size=4, timeout=settings.database_timeout, name="keeper")
+    replays = Database(settings.database_url, size=2, timeout=settings.database_timeout, name="replay")
     await database.open()
+    await replays.open()
     redis = open_redis(settings.redis_url)
     try:
         feed = Feed(database)
@@ -41,6 +44,8 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(Sealer(database).run(stop, settings.seal_interval))
             group.create_task(relay.run(stop, settings.seal_interval))
+            group.create_task(ReplayWork(replays, processes=settings.replay_processes).run(stop))
     finally:
         await redis.aclose()
+        await replays.close()
         await database.close()

@@ -113,6 +113,9 @@ class Settings(BaseSettings):
     cors_origins: str = Field(default="", description="Origins of browser apps, comma-separated")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged")
     seal_interval: Annotated[float, Field(gt=0, le=60, description="Seconds between looks for records to seal")] = 0.1
+    replay_processes: Annotated[
+        int, Field(ge=1, le=64, description="Processes in which a keeper decides recorded requests again")
+    ] = 2
     event_stream: str = Field(
         default="timewarden:events", description="Prefix of the Redis stream; the log's epoch follows it"
     )

@@ -6,6 +6,7 @@ A process keeps the versions that it has built; nothing else outlives a batch.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -89,7 +90,7 @@ _versions: list[Versions] = []
 def begin(directory: Path) -> None:
     """Make this process a worker: it ends with its parent, however that ends, and leaves Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(60))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

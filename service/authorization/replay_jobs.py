@@ -7,7 +7,7 @@ that falls silent loses the job to the next, which goes on behind the cursor.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import msgspec
 from uuid_utils.compat import uuid7
@@ -36,6 +36,13 @@ COLUMNS = (
     "id, version, since, until, action, resource_kind, state, by_person, by_client, asked_at, started_at, ended_at,"
     " first_id, last_id, cursor, totals, problem"
 )
+
+
+class Author(TypedDict):
+    """Who asked: the person, if there is one, and the client."""
+
+    by_person: UUID | None
+    by_client: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ BODIES: dict[str, object] = {
     },
     "Proposal": {"message": "why", "model": "m", "rules": "r", "vocabulary": "v", "cases": {}},
     "Activation": {"expected_active": 1},
+    "ReplayFilters": {},
     "NewPerson": {},
     "NewRole": {"role": "auditor"},
     "NewTeam": {"name": "Nobody's"},
