@@ -191,8 +191,12 @@ class PolicyAdministration:
 async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVersion:
     """Let the snapshot's version decide from the commit on, under the policy's lock, and have that recorded."""
     number, expected, principal = snapshot.number, change.seen.version, change.ask.principal
-    if back and number != (before := await policy_life.way_back(change.connection)):
-        raise Conflict("No version was active before") if before is None else StaleExpectation
+    if back:
+        before = await policy_life.way_back(change.connection)
+        if before is None:
+            raise Conflict("No version was active before")
+        if before != number:
+            raise StaleExpectation
     if number == expected:
         raise Conflict(f"Version {number} is active already")
     await replicas.check_words(change.connection, snapshot.vocabulary)

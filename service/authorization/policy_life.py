@@ -161,8 +161,8 @@ async def way_back(connection: Connection) -> int | None:
     twice."""
     # The step that the last one returns to.
     found: int | None = await connection.fetchval(
-        "SELECT below.number FROM policy_activation AS last JOIN policy_activation AS below"
-        " ON below.step = last.returns_to ORDER BY last.step DESC LIMIT 1"
+        "SELECT below.number FROM policy_activation AS below"
+        " WHERE below.step = (SELECT returns_to FROM policy_activation ORDER BY step DESC LIMIT 1)"
     )
     return found
 
