@@ -52,6 +52,12 @@ def load(text: PolicyText, number: int) -> Snapshot:
     return snapshot
 
 
+def admit(text: PolicyText, number: int) -> Snapshot:
+    """As `load`, for texts that were never proposed: the first version, from files."""
+    load(text, PROPOSAL)
+    return build(text, number)
+
+
 def build(text: PolicyText, number: int) -> Snapshot:
     """A warm snapshot of a version that was checked when it was activated: cases and laws are not asked again, so that
     a replica that is behind has it in a moment. The laws in code stand behind every decision all the same.

@@ -19,7 +19,7 @@ from service.authorization.policy_administration import bootstrap as make_first
 from service.authorization.policy_file import PolicyText
 from service.commands.caller import caller
 from service.database import Database
-from service.errors import Conflict, PolicyRejected
+from service.errors import Conflict
 
 as_person = click.option("--as", "person", help="A demo person whose token is used, where `make run` runs.")
 directory = click.option(
@@ -31,7 +31,7 @@ directory = click.option(
 
 
 # Subcommands that stand in modules of their own, loaded when they are called: command to module.
-FURTHER = {"rollback": "policy_life", "status": "policy_life"}
+FURTHER = {"test": "policy_trial", "diff": "policy_diff", "rollback": "policy_life", "status": "policy_life"}
 
 
 class WithFurther(click.RichGroup):
@@ -73,25 +73,10 @@ async def bootstrapped(owner_url: str, files: Path) -> int:
     await database.open()
     try:
         async with database.transaction() as connection:
-            version = await make_first(connection, Log(database), text, policy_check.load, datetime.now(UTC))
+            version = await make_first(connection, Log(database), text, policy_check.admit, datetime.now(UTC))
     finally:
         await database.close()
     return version.number
-
-
-@policy.command()
-@directory
-def test(directory: Path) -> None:
-    """Read the files, check the laws and run the cases, here and without a service."""
-    try:
-        text = PolicyText.read(directory)
-        policy_check.load(text, 0)
-        untried = policy_check.untried(text)
-    except PolicyRejected as error:
-        raise click.ClickException("\n".join(str(one) for one in error.complaints)) from error
-    print("The policy holds: it reads well, keeps the laws and passes its cases.")
-    for sentence in untried:
-        print(f"  untried: {sentence}")
 
 
 @policy.command()
@@ -109,6 +94,8 @@ def propose(message: str, directory: Path, person: str | None) -> None:
         "cases": dict(text.cases),
     }
     version = caller(person).call("POST", "/v1/policies/versions", body)
+    for one in version["warnings"]:
+        print(f"warning: {directory}/{one['file']}:{one['line']}: {one['message']}")
     print(f"Proposed as version {version['number']}; `timewarden policy activate {version['number']}` makes it decide.")
 
 

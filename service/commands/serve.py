@@ -80,6 +80,6 @@ def tell_of_other_files(directory: Path, active: int, digest: str) -> None:
     if digest != here:
         print(
             f"{directory}/ differs from the active policy version {active}, which goes on "
-            "deciding; `timewarden policy propose` puts the files forward.",
+            "deciding; `timewarden policy diff` shows what differs, `timewarden policy propose` puts it forward.",
             file=sys.stderr,
         )

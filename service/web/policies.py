@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get, post
 from litestar.params import JSONBody, Parameter, PathParameter
 
+from service.authorization import policy_check
 from service.authorization.policy_file import PolicyText
 from service.errors import InvalidField
 from service.places import FieldError
@@ -16,6 +19,7 @@ from service.web.answers import answered
 from service.web.operations import BODY, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
 from service.web.parameters import Asking, plain_text
+from service.web.problem_documents import PolicyComplaint
 
 if TYPE_CHECKING:
     from service.authorization.policy_administration import PolicyAdministration, VersionWithTexts
@@ -65,6 +69,13 @@ class VersionBody(msgspec.Struct):
     activated_at: str | None
     activated_by: str | None
     activated_by_client: str | None
+
+
+class ProposedVersion(VersionBody):
+    """A version that was just proposed. `warnings` tell of rows that are odd and refuse nothing, such as one that a
+    broader row makes useless."""
+
+    warnings: list[PolicyComplaint]
 
 
 class VersionTexts(VersionBody):
@@ -147,7 +158,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         "/v1/policies/versions",
         **operation("Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True),
     )
-    async def propose(ask: Asking, data: JSONBody[Proposal]) -> Response[VersionBody]:
+    async def propose(ask: Asking, data: JSONBody[Proposal]) -> Response[ProposedVersion]:
         text = PolicyText(
             model=plain_text(data.model, "model"),
             rules=plain_text(data.rules, "rules"),
@@ -155,8 +166,9 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
             cases={plain_text(name, "cases"): plain_text(one, f"cases.{name}") for name, one in data.cases.items()},
         )
         answer = await administration.propose(ask, text, plain_text(data.message, "message"))
+        odd = await asyncio.to_thread(policy_check.warnings, text)
         return answered(
-            VersionBody(**_members(answer.value)),
+            ProposedVersion(**_members(answer.value), warnings=[PolicyComplaint(**asdict(one)) for one in odd]),
             answer.receipt,
             status=201,
             location=f"/v1/policies/versions/{answer.value.number}",
