@@ -37,6 +37,7 @@ from service.identity.tokens import Tokens
 from service.log_lines import configure_log_lines
 from service.timesheets.actions import Timesheets
 from service.timesheets.relations import TIMESHEET_FACTS
+from service.timesheets.shown import ShownTimesheets
 from service.timesheets.upload import Uploads
 from service.web import metadata
 from service.web.authentication import PUBLIC, Authentication, provide_ask
@@ -57,6 +58,7 @@ from service.web.problems import Problems
 from service.web.rate_limits import AddressLimits, ClientLimits, Counters
 from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
 from service.web.revocations import revocation_routes
+from service.web.timesheet_reading import timesheet_reading_routes
 from service.web.timesheets import timesheet_routes
 from service.web.uploads import upload_routes
 
@@ -127,7 +129,8 @@ def build(settings: Settings) -> RequestFrame:
     app = Litestar(
         route_handlers=[
             me_route(enforcement, policies.built),
-            *timesheet_routes(timesheets, cursors),
+            *timesheet_reading_routes(timesheets, ShownTimesheets(enforcement), cursors),
+            *timesheet_routes(timesheets),
             *upload_routes(Uploads(enforcement)),
             *decision_routes(enforcement, cursors),
             *policy_routes(policy_administration, cursors),

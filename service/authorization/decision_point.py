@@ -48,7 +48,8 @@ class AccessRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The verdict on an AccessRequest under one policy version. `uid` names it in the log and in the answer."""
+    """The verdict on an AccessRequest under one policy version. `uid` names it in the log and in the answer; `noted` is
+    what its record holds beside."""
 
     uid: UUID
     request: AccessRequest
@@ -56,6 +57,7 @@ class Decision:
     verdict: Verdict
     version: int
     digest: str
+    noted: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def allowed(self) -> bool:

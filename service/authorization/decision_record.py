@@ -45,6 +45,7 @@ def of_decision(
     return Record.make(
         kind,
         {
+            **decision.noted,
             "decided_at": seen.at,
             "outcome": "allow" if decision.allowed else "deny",
             "reason": str(decision.verdict.reason),

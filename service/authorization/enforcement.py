@@ -54,13 +54,7 @@ class Enforcement:
     changes have a connection: those that wait for a lock must leave some for reads."""
 
     def __init__(
-        self,
-        database: Database,
-        log: Log,
-        policies: PolicyVersions,
-        relationships: Relationships,
-        *,
-        turns: Turns,
+        self, database: Database, log: Log, policies: PolicyVersions, relationships: Relationships, *, turns: Turns
     ) -> None:
         self._database = database
         self._turns = turns
@@ -89,7 +83,11 @@ class Enforcement:
                     snapshot, ask, action, resource_of(kind, seen, str(row_id) if row_id else None), seen
                 )
                 refused = judged(snapshot, decision, missing=row_id is not None and seen.row is None)
-                return refused or (decision, await load(grant(decision), seen, connection))
+                if refused is not None:
+                    return refused
+                permit = grant(decision, snapshot)
+                loaded = await load(permit, seen, connection)
+                return permit.decision, loaded
 
         outcome = await self._under_active(attempt)
         if isinstance(outcome, Refused):
@@ -187,7 +185,7 @@ class Enforcement:
                             break
                     if refusals:
                         raise NotDone(denied(refusals) if denied else next(iter(refusals.values())))
-                    changes = [Change(ask, one, grant(one), connection) for one in decisions]
+                    changes = [Change(ask, one, grant(one, snapshot), connection) for one in decisions]
                     value = await work(changes)
                     records = [of_decision(ask, one, applied=True) for one in decisions]
                     records += [record for change in changes for record in change.records]
