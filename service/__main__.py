@@ -20,6 +20,7 @@ COMMANDS = {
     "keep": "keep",
     "migrate": "database",
     "policy": "policy",
+    "audit": "audit",
     "token": "token",
     "health": "health",
 }

@@ -43,6 +43,7 @@ from service.web import metadata
 from service.web.authentication import PUBLIC, Authentication, provide_ask
 from service.web.bodies import JsonRequest
 from service.web.cross_origin import cross_origin
+from service.web.decision_explanations import decision_explanation_route
 from service.web.decisions import decision_routes
 from service.web.directory import directory_routes
 from service.web.documentation import documentation_routes, openapi_config
@@ -133,6 +134,7 @@ def build(settings: Settings) -> RequestFrame:
             *timesheet_routes(timesheets),
             *upload_routes(Uploads(enforcement)),
             *decision_routes(enforcement, cursors),
+            decision_explanation_route(enforcement, policies.built),
             *policy_routes(policy_administration, cursors),
             *policy_diff_routes(PolicyComparison(policy_administration)),
             *policy_replay_routes(PolicyReplays(enforcement, api.requests)),

@@ -5,10 +5,11 @@ Whoever may not read a thing does not learn that it exists; reasons speak of the
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from service.authorization.decision_point import question_of
-from service.authorization.explanation import explain, sentences_for_caller
+from service.authorization.explanation import MOST_SENTENCES, explain, nearest, sentences_for_caller
 from service.authorization.question import Reason
 from service.errors import Forbidden, InsufficientScope, NotApplied, NotFound, StepUpNeeded, TimewardenError, WrongState
 
@@ -50,9 +51,9 @@ def refusal_of(
         step_up = StepUpNeeded(max_age=min(ages, default=None))
         step_up.stronger = len(ages) < len(wanted)
         return step_up
-    return Forbidden(
-        sentences_for_caller(explanation, decision.question, snapshot.vocabulary), rules=decision.verdict.rules
-    )
+    words = decision.question, snapshot.vocabulary
+    near_misses = [asdict(one) for one in nearest(explanation, *words)[:MOST_SENTENCES]]
+    return Forbidden(sentences_for_caller(explanation, *words), rules=decision.verdict.rules, near_misses=near_misses)
 
 
 def _may_know(snapshot: Snapshot, decision: Decision, wanted: frozenset[str]) -> bool:

@@ -31,7 +31,13 @@ directory = click.option(
 
 
 # Subcommands that stand in modules of their own, loaded when they are called: command to module.
-FURTHER = {"test": "policy_trial", "diff": "policy_diff", "rollback": "policy_life", "status": "policy_life"}
+FURTHER = {
+    "test": "policy_trial",
+    "diff": "policy_diff",
+    "replay": "policy_replay",
+    "rollback": "policy_life",
+    "status": "policy_life",
+}
 
 
 class WithFurther(click.RichGroup):
