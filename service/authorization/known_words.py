@@ -12,7 +12,7 @@ ACTIONS = {
     ),
     "me": frozenset({"read"}),
     "log": frozenset({"read"}),
-    "policy": frozenset({"read", "propose", "activate", "replay"}),
+    "policy": frozenset({"read", "propose", "activate", "replay", "simulate"}),
     "directory": frozenset({"read", "manage"}),
     "token": frozenset({"read", "revoke"}),
 }
