@@ -88,8 +88,9 @@ async def bootstrapped(owner_url: str, files: Path) -> int:
 @policy.command()
 @click.option("-m", "--message", required=True, help="Why.")
 @directory
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
 @as_person
-def propose(message: str, directory: Path, person: str | None) -> None:
+def propose(message: str, directory: Path, *, as_json: bool, person: str | None) -> None:
     """Put the files forward as a new version. It decides nothing until it is activated."""
     text = PolicyText.read(directory)
     body = {
@@ -100,6 +101,9 @@ def propose(message: str, directory: Path, person: str | None) -> None:
         "cases": dict(text.cases),
     }
     version = caller(person).call("POST", "/v1/policies/versions", body)
+    if as_json:
+        print(json.dumps(version, indent=2))
+        return
     for one in version["warnings"]:
         print(f"warning: {directory}/{one['file']}:{one['line']}: {one['message']}")
     print(f"Proposed as version {version['number']}; `timewarden policy activate {version['number']}` makes it decide.")
