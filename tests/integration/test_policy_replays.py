@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,27 +13,16 @@ from service.authorization import replay_jobs
 from service.authorization.policy_replays import PolicyReplays
 from service.authorization.replay_tally import Outcome
 from service.authorization.replay_work import ReplayWork
-from service.errors import Conflict, Denied, NotFound, TimewardenError
-from service.timesheets.listing import Filters
-from tests.integration.house import MONDAY, House, anything, at
+from service.errors import Conflict, Denied, NotFound
+from tests.integration.log_traffic import auditor, author, traffic
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
-    from service.authorization.decision_record import Ask
     from service.authorization.policy_file import PolicyText
     from service.authorization.replay_jobs import Job
+    from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
-
-
-def author(house: House) -> Ask:
-    return house.ask(
-        "adam", scopes=frozenset({"read:policies", "write:policies"}), roles=frozenset({"role:policy-author"})
-    )
-
-
-def auditor(house: House) -> Ask:
-    return house.ask("dora", scopes=frozenset({"read:audit"}), roles=frozenset({"role:auditor"}))
 
 
 async def draft(house: House, text: PolicyText) -> int:
@@ -48,31 +36,6 @@ async def draft(house: House, text: PolicyText) -> int:
         text.vocabulary,
     )
     return number
-
-
-async def traffic(house: House) -> None:
-    """A little of everything: allowed, denied, unknown, without scope, lists, imports."""
-    sheet = await house.submitted("ana")
-    await house.timesheets.read(house.ask("mia"), sheet.id)
-    await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version))
-
-    for ask in (house.ask("ana"), house.ask("mia"), house.machine()):
-        for work in (
-            house.timesheets.list(ask, Filters()),
-            house.timesheets.read(ask, sheet.id),
-            house.timesheets.approve(ask, sheet.id, anything),
-            house.timesheets.delete(ask, sheet.id, anything),
-            house.timesheets.create(ask, MONDAY + timedelta(days=7), "UTC"),
-            house.timesheets.submit(replace_scopes(ask), sheet.id, anything),
-        ):
-            try:
-                await work
-            except TimewardenError:
-                continue
-
-
-def replace_scopes(ask: Ask) -> Ask:
-    return replace(ask, principal=replace(ask.principal, scopes=frozenset({"read:timesheets"})))
 
 
 async def done(house: House, job: Job) -> Job:
