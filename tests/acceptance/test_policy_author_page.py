@@ -105,7 +105,7 @@ async def test_the_example_pipeline_proposes_what_was_merged_and_only_that(
     assert "the client other-job for itself with read:audit may now read the decision log" in summary
     proposed = (await paula.get(f"{VERSIONS}/{environment['VERSION']}")).json()
     assert (proposed["message"], proposed["state"]) == ("A job reads the log", "proposed")
-    assert paula.token not in summary
+    assert environment["TIMEWARDEN_TOKEN"] not in summary
 
     current = await active(paula)
     assert (await activate(paula, proposed["number"], current)).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from service.authorization import policy_check, policy_redundancy
 from service.authorization.engine import Snapshot
 from service.authorization.known_words import ACTIONS, FIRST_STATES, STARTS, STATES
+from service.authorization.laws import law_forbids
+from service.authorization.question import Effect
 from service.errors import PolicyRejected
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import TRANSITIONS
@@ -158,6 +161,24 @@ def test_without_a_rule_that_is_called_useless_no_verdict_changes(
         for request in asked:
             before = snapshot.decide(question(snapshot, request))
             assert without.decide(question(without, request)).allowed is before.allowed, str(line)
+
+
+@settings(max_examples=60, deadline=None)
+@given(given_rules=policies, asked=st.lists(requests, min_size=10, max_size=20), data=st.data())
+def test_without_what_is_refused_no_answer_changes(
+    given_rules: list[Rule], asked: list[tuple[object, ...]], data: st.DataObject
+) -> None:
+    opposite = {Effect.ALLOW: Effect.DENY, Effect.DENY: Effect.ALLOW}
+    mirrored = data.draw(st.lists(st.sampled_from(given_rules), max_size=4, unique_by=id))
+    snapshot = built([*given_rules, *(replace(one, effect=opposite[one.effect]) for one in mirrored)], [])
+    for complaint in policy_redundancy.findings(snapshot.policy).complaints:
+        lines = {complaint.line, *(int(one) for one in re.findall(r"in line (\d+)", complaint.message))}
+        kept = [rule for rule in snapshot.policy.rules if rule.line not in lines or rule.effect is Effect.DENY]
+        without = Snapshot.build(replace(snapshot.policy, rules=tuple(kept) or snapshot.policy.rules), 1)
+        for request in asked:
+            one, other = question(snapshot, request), question(without, request)
+            before = snapshot.decide(one).allowed and not law_forbids(one)
+            assert (without.decide(other).allowed and not law_forbids(other)) is before, complaint.message
 
 
 def test_ten_thousand_rules_of_one_action_are_compared_in_seconds() -> None:
