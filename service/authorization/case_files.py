@@ -26,7 +26,7 @@ MOST_COMPLAINTS = 100
 LONGEST_WORD = 300
 KEYS = (
     "case", "who", "scopes", "action", "kind", "state", "facts", "verdict", "rule", "reason", "near", "missing",
-    "listed",
+    "told", "listed",
 )  # fmt: skip
 REQUIRED = ("case", "who", "action", "kind", "verdict")
 _ANSWERS = {"true": True, "false": False, "unknown": None}
@@ -39,7 +39,7 @@ class Case:
     """Who asks for what, and what the answer must be. `listed` is None where the case says nothing of lists.
 
     `near`: the rules that came nearest to allowing; `missing`: what the nearest lacked, pairs (dimension, word) as in
-    `Missing`. Both are empty where the case says nothing of them.
+    `Missing`; `told`: sentences that the caller is told. Each is empty where the case says nothing of it.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Case:
     listed: bool | None
     near: tuple[str, ...] = ()
     missing: frozenset[tuple[str, str]] = frozenset()
+    told: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -154,10 +155,11 @@ class _Reader:
             listed=_ANSWERS[self._word(listed, ("true", "false"), "answer")] if listed else None,
             near=tuple(self._scalar(one) for one in self._list(fields.get("near"))),
             missing=frozenset(self._condition(one, kind) for one in self._list(fields.get("missing"))),
+            told=tuple(self._scalar(one) for one in self._list(fields.get("told"))),
         )
-        for key in ("near", "missing"):
+        for key in ("near", "missing", "told"):
             if key in fields and allowed:
-                self._wrong(fields[key], f"Only what is denied has '{key}': what would have allowed it")
+                self._wrong(fields[key], f"Only what is denied has '{key}': why it was not allowed")
         if case.listed is not None and (case.action, bool(states)) != ("read", True):
             self._wrong(fields["listed"], "Only reads of things that are listed say whether they are listed")
         if case.listed is not None and case.listed is not allowed:

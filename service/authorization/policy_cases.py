@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.explanation import explain
+from service.authorization.explanation import explain, sentences_for_caller
 from service.authorization.question import ANY, ANYONE, Effect, Reason
 from service.authorization.row_conditions import listed
 from service.places import Complaint
@@ -97,9 +97,14 @@ def _differences(case: Case, snapshot: Snapshot, verdict: Verdict) -> Iterator[s
 
 def _explained_otherwise(case: Case, snapshot: Snapshot) -> Iterator[str]:
     """Where the explanation differs: the nearest misses are those with the fewest missing conditions."""
-    if not case.near and not case.missing:
+    if not case.near and not case.missing and not case.told:
         return
-    misses = explain(snapshot.rules_of(case.kind, case.action), question_of(case, snapshot)).near_misses
+    question = question_of(case, snapshot)
+    explanation = explain(snapshot.rules_of(case.kind, case.action), question)
+    told = sentences_for_caller(explanation, question, snapshot.vocabulary)
+    if not set(case.told) <= set(told):
+        yield f"wanted the caller told: {' | '.join(case.told)}, got: {' | '.join(told)}"
+    misses = explanation.near_misses
     nearest = [one for one in misses if len(one.conditions) == len(misses[0].conditions)]
     got = "; ".join(f"{one.rule} lacking {_written(one.conditions)}" for one in nearest) or "none"
     if case.near and set(case.near) != {one.rule for one in nearest}:

@@ -173,6 +173,7 @@ DENIED = """\
         "  near: read-own\n",
         "  near: [read-own]\n  missing: [scope read:timesheets]\n",
         "  missing: scope read:timesheets\n",
+        "  told: needs scope read:timesheets\n",
     ],
 )
 def test_a_case_can_say_what_was_nearest_and_what_was_missing(addition: str) -> None:
@@ -185,6 +186,7 @@ def test_a_case_can_say_what_was_nearest_and_what_was_missing(addition: str) -> 
         ("  near: read-team\n", "wanted read-team nearest to allowing it, got read-own lacking scope read:timesheets"),
         ("  near: [read-own, read-team]\n", "wanted read-own, read-team nearest to allowing it"),
         ("  near: read-all\n", "there is no rule 'read-all'"),
+        ("  told: you are tired\n", "wanted the caller told: you are tired, got: needs scope read:timesheets"),
         ("  missing: who manager\n", "wanted who manager missing, got read-own lacking scope read:timesheets"),
         ("  missing: [who owner, scope read:timesheets]\n", "wanted scope read:timesheets and who owner missing"),
     ],
