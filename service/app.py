@@ -37,6 +37,7 @@ from service.identity.issuers_file import read_issuers_file
 from service.identity.sender import senders_of
 from service.identity.tokens import Tokens
 from service.log_lines import configure_log_lines
+from service.timesheets.access import TimesheetAccess
 from service.timesheets.actions import Timesheets
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.shown import ShownTimesheets
@@ -62,6 +63,7 @@ from service.web.rate_limits import AddressLimits, ClientLimits, Counters
 from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
 from service.web.revocations import revocation_routes
 from service.web.simulation import simulation_route
+from service.web.timesheet_access import timesheet_access_route
 from service.web.timesheet_reading import timesheet_reading_routes
 from service.web.timesheets import timesheet_routes
 from service.web.uploads import upload_routes
@@ -136,6 +138,7 @@ def build(settings: Settings) -> RequestFrame:
             me_route(enforcement, policies.built),
             *timesheet_reading_routes(timesheets, ShownTimesheets(enforcement), cursors),
             *timesheet_routes(timesheets),
+            timesheet_access_route(TimesheetAccess(enforcement), cursors),
             *upload_routes(Uploads(enforcement)),
             *decision_routes(enforcement, cursors),
             decision_explanation_route(enforcement, policies.built),
