@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from service.authorization import policy_life, recorded_request
 from tests.integration.api import InProcess, api, key_server
+from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -182,3 +185,32 @@ async def test_the_policy_says_who_may_ask(running: InProcess, roles: list[str],
     answer = await simulate(running, token, subject=MANAGER, action="approve", resource=SUBMITTED)
     assert answer.status_code == status
     assert answer.headers["Decision-Id"]
+
+
+async def test_under_an_active_version_that_is_older_than_the_word_it_is_refused_and_sheets_still_show_actions(
+    house: House, running: InProcess
+) -> None:
+    text = shipped()
+    rules = "\n".join(line for line in text.rules.splitlines() if "simulate" not in line)
+    vocabulary = "\n".join(line for line in text.vocabulary.splitlines() if not line.startswith("simulate ="))
+    old = replace(text, rules=rules + "\n", vocabulary=vocabulary + "\n", cases={})
+    made = await policy_life.insert(house.owner, old, message="old", author_person=None, author_client="c")
+    assert await policy_life.move_head(house.owner, made.number, expected=1)
+    answer = await simulate(running, author(running), subject=MANAGER, action="approve", resource=SUBMITTED)
+    assert answer.status_code == 403
+    assert (await record(house, answer))["policy"]["version"] == made.number
+    await house.submitted("ana")
+    shown = await running.send("GET", "/v1/timesheets?include=actions", running.token(sub="ana"))
+    assert shown.json()["items"][0]["actions"] == ["read", "withdraw"]
+
+
+async def test_the_record_of_a_simulation_is_decided_again_as_the_request_to_simulate(
+    house: House, running: InProcess
+) -> None:
+    answer = await simulate(running, author(running), subject=MANAGER, action="approve", resource=SUBMITTED)
+    body = await house.owner.fetchval(
+        "SELECT body FROM audit_record WHERE uid = $1", UUID(answer.headers["Decision-Id"])
+    )
+    again = recorded_request.read(body)
+    asked = (again.request.resource.kind, again.request.action, again.verdict.rules)
+    assert asked == ("policy", "simulate", ("policy-simulate",))
