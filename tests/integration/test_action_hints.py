@@ -1,4 +1,4 @@
-"""?include=actions over HTTP: an action that is shown is decided with yes when it is really asked, any other with no."""
+"""?include=actions over HTTP: an action that is shown is decided with yes when really asked, any other with no."""
 
 from __future__ import annotations
 
