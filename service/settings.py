@@ -128,7 +128,7 @@ class Settings(BaseSettings):
         if self.environment == "production":
             for name in ("issuer", "jwks_url", "public_url"):
                 value = getattr(self, name)
-                if name in names and value and urlsplit(value).scheme != "https":
+                if value and urlsplit(value).scheme != "https":
                     raise Misconfigured(f"{variable(name)} must be an https URL in production")
         if "cursor_key" in names and len(self.cursor_key) < 32:  # noqa: PLR2004 — 256 bits as text
             raise Misconfigured(f"{variable('cursor_key')} must have 32 characters or more")
