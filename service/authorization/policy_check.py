@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from service.authorization import case_files, laws, policy_cases, policy_file
+from service.authorization import case_files, laws, policy_cases, policy_file, policy_redundancy
 from service.authorization.engine import Snapshot
 from service.errors import PolicyRejected
 from service.places import Complaint
@@ -19,9 +19,14 @@ if TYPE_CHECKING:
     from service.authorization.question import Question, Verdict
 
 
+# The number of texts that no version holds yet.
+PROPOSAL = 0
+
+
 def load(text: PolicyText, number: int) -> Snapshot:
     """A warm snapshot of the version. Raises PolicyRejected with every complaint of the first step that has any:
-    reading (all files), building, then laws and cases together.
+    reading (all files), building, then laws and cases together, and for a PROPOSAL rules that contradict each other or
+    can never hold. A stored version is not asked for the latter: going back to it must stay possible.
     """
     policy, complaints = policy_file.examine(text)
     if policy is None:
@@ -36,6 +41,8 @@ def load(text: PolicyText, number: int) -> Snapshot:
 
     complaints = laws.check(policy.rules, policy.vocabulary, decide)
     complaints += policy_cases.run(policy, snapshot, found.cases)
+    if number == PROPOSAL:
+        complaints += policy_redundancy.findings(policy).complaints
     if snapshot.errors:
         complaints.append(
             Complaint("policy.csv", 0, 0, f"{snapshot.errors} questions could not be decided; see the log")
@@ -43,6 +50,12 @@ def load(text: PolicyText, number: int) -> Snapshot:
     if complaints:
         raise PolicyRejected(complaints)
     return snapshot
+
+
+def admit(text: PolicyText, number: int) -> Snapshot:
+    """As `load`, for texts that were never proposed: the first version, from files."""
+    load(text, PROPOSAL)
+    return build(text, number)
 
 
 def build(text: PolicyText, number: int) -> Snapshot:
@@ -55,6 +68,11 @@ def build(text: PolicyText, number: int) -> Snapshot:
     if policy is None:
         raise PolicyRejected(complaints)
     return Snapshot.build(policy, number)
+
+
+def warnings(text: PolicyText) -> list[Complaint]:
+    """What is odd about the rules of a readable policy and refuses nothing. Raises PolicyRejected."""
+    return policy_redundancy.findings(policy_file.parse(text)).warnings
 
 
 def untried(text: PolicyText) -> list[str]:

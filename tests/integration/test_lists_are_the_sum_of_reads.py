@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.authorization import policy_file
 from service.authorization.engine import Snapshot
 from service.errors import Denied, Unauthenticated
-from service.timesheets.store import Filters
+from service.timesheets.listing import Filters
 from tests.integration.house import MONDAY, House
 from tests.policy_forge import rows
 

@@ -11,7 +11,7 @@ import pytest
 from service.authorization.token_revocation import Revocations, Wanted, What
 from service.errors import Denied, Forbidden, InsufficientScope, InvalidField, InvalidToken, NotApplied
 from service.timesheets.entry import Hours
-from service.timesheets.store import Filters
+from service.timesheets.listing import Filters
 from service.timesheets.upload import Row
 from tests.integration.house import MONDAY, House, anything, wired
 
