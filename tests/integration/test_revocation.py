@@ -200,7 +200,7 @@ async def test_entries_go_when_no_token_can_meet_them_any_more(filled: House) ->
         (Wanted(What.TOKEN, "token-1"), "issuer"),
         (Wanted(What.SUBJECT, "sub|secret"), "issuer"),
         (Wanted(What.TOKEN, "token-1", ISSUER, datetime.now(UTC)), "issued_before"),
-        (Wanted(What.CLIENT, "web-app", None, datetime.now(UTC) + timedelta(minutes=5)), "issued_before"),
+        (Wanted(What.CLIENT, "web-app", None, datetime.now(UTC) + timedelta(hours=1)), "issued_before"),
     ],
 )
 async def test_what_could_not_be_meant_is_refused_by_field(house: House, wanted: Wanted, wrong: str) -> None:

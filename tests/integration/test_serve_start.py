@@ -48,7 +48,7 @@ def said(**changes: str) -> str:
 BAD: dict[str, tuple[dict[str, str], str]] = {
     "algorithms of tokens": ({"TOKEN_ALGORITHMS": "HS256"}, "Issuer main may use only these algorithms"),
     "algorithms of proofs": ({"DPOP_ALGORITHMS": "ES256,none"}, "DPoP proofs may use only these algorithms"),
-    "an address of keys": ({"JWKS_URL": "http://keys.example/"}, "jwks_url of issuer main must be an https URL"),
+    "an address of keys": ({"JWKS_URL": "http://keys.example/"}, "TIMEWARDEN_JWKS_URL must be an https URL"),
     "an address of Redis": ({"REDIS_URL": "redis://:secret-word/x@127.0.0.1/0"}, "TIMEWARDEN_REDIS_URL"),
     "a missing issuer": ({"ISSUER": ""}, "Set TIMEWARDEN_ISSUER"),
     "a database that is away": ({}, "The database does not answer"),
