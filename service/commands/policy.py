@@ -10,7 +10,6 @@ from pathlib import Path
 
 import rich_click as click
 from rich.console import Console
-from rich.table import Table
 
 from service import settings as configuration
 from service.audit.log import Log
@@ -18,6 +17,7 @@ from service.authorization import policy_check
 from service.authorization.policy_administration import bootstrap as make_first
 from service.authorization.policy_file import PolicyText
 from service.commands.caller import caller
+from service.commands.tables import table, when
 from service.database import Database
 from service.errors import Conflict
 
@@ -135,8 +135,8 @@ def list_versions(*, as_json: bool, person: str | None) -> None:
     if as_json:
         print(json.dumps(versions, indent=2))
         return
-    table = Table("version", "state", "parent", "proposed at", "activated at", "message")
+    shown = table("version", "state", "parent", "proposed at", "activated at", "message")
     for one in versions:
-        times = one["proposed_at"], one["activated_at"] or ""
-        table.add_row(str(one["number"]), one["state"], str(one["parent"] or ""), *times, one["message"])
-    Console().print(table)
+        times = when(one["proposed_at"]), when(one["activated_at"])
+        shown.add_row(str(one["number"]), one["state"], str(one["parent"] or ""), *times, one["message"])
+    Console().print(shown)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 from rich.console import Console
-from rich.table import Table
 
 from service.authorization.policy_file import PolicyText
 from service.commands.caller import caller
+from service.commands.tables import table, when
 from service.errors import PolicyRejected
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from rich.table import Table
 
 as_person = click.option("--as", "person", help="A demo person whose token is used, where `make run` runs.")
 as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
@@ -58,7 +60,7 @@ def status(directory: Path, *, as_json: bool, person: str | None) -> None:
         about = {name: active[name] for name in ("number", "digest", "message", "activated_at", "activated_by")}
         print(json.dumps({"active": about, "files": files, "replicas": replicas}, indent=2))
         return
-    print(f"Version {active['number']} decides, since {active['activated_at']}: {active['message']}")
+    print(f"Version {active['number']} decides, since {when(active['activated_at'])}: {active['message']}")
     print(f"{directory}/ {_SAID[files]}")
     Console().print(_table(replicas))
 
@@ -82,8 +84,8 @@ def _files(directory: Path, digest: str) -> str:
 
 
 def _table(replicas: list[dict[str, Any]]) -> Table:
-    table = Table("replica", "decides by", "started", "last seen")
+    shown = table("replica", "decides by", "started", "last seen")
     for one in replicas:
         version = str(one["policy_version"] or "starting") if one["alive"] else "gone"
-        table.add_row(one["id"], version, one["started_at"], one["seen_at"])
-    return table
+        shown.add_row(one["id"], version, when(one["started_at"]), when(one["seen_at"]))
+    return shown

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import rich_click as click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from service.authorization.policy_file import PolicyText
 from service.authorization.policy_trial import Trial, trial
 from service.commands.policy import directory
+from service.commands.tables import table
 from service.errors import PolicyRejected
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ def document(found: Trial) -> dict[str, object]:
 def _show(found: Trial, directory: Path) -> None:
     console = Console(soft_wrap=True, highlight=False)
     if found.tallies:
-        table = Table("line", "rule", "passed", "failed")
+        shown = table("line", "rule", "passed", "failed")
         for one in found.tallies:
             failed = f"[red]{one.failed}[/red]" if one.failed else "0"
-            shown = str(one.passed) if one.passed or one.failed else "[yellow]untried[/yellow]"
-            table.add_row(str(one.line or ""), escape(one.rule), shown, failed)
-        console.print(table)
+            passed = str(one.passed) if one.passed or one.failed else "[yellow]untried[/yellow]"
+            shown.add_row(str(one.line or ""), escape(one.rule), passed, failed)
+        console.print(shown)
         decided = sum(1 for one in found.tallies if one.line and one.passed + one.failed)
         rules = sum(1 for one in found.tallies if one.line)
         console.print(f"{found.passed} cases pass, {found.failed} fail; they name {decided} of {rules} rules.")

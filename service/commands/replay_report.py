@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from service.commands.tables import table
+
 if TYPE_CHECKING:
     from service.commands.caller import Caller
 
@@ -83,13 +85,13 @@ def show(job: dict[str, Any]) -> None:
             counts.add_row(f"{result[name]:,}", words)
     console.print(counts)
     for change in (name for name in COUNTS if any(one["change"] == name for one in result["groups"])):
-        groups = Table("by", "", "records", title=COUNTS[change], title_justify="left")
+        groups = table("by", "", "records", title=COUNTS[change])
         for one in result["groups"]:
             if one["change"] == change:
                 groups.add_row(one["by"], one["word"], f"{one['count']:,}")
         console.print(groups)
     if result["examples"]:
-        examples = Table("decision", "who", "action", "was", "now", title="Examples", title_justify="left")
+        examples = table("decision", "who", "action", "was", "now", title="Examples")
         for one in result["examples"]:
             asked = f"{one['action']} {one['kind']}"
             examples.add_row(
