@@ -9,7 +9,7 @@ from service.authorization.access import Named, Way, named, ways
 from service.errors import NotFound
 from service.timesheets import access_store
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
-from service.timesheets.shown import ON_A_SHEET
+from service.timesheets.shown import possible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -63,7 +63,7 @@ class TimesheetAccess:
                 raise NotFound
             snapshot, state = permit.snapshot, seen.row["state"]
             known = snapshot.vocabulary.actions.get(KIND, frozenset())
-            actions = [action for action in ON_A_SHEET if action in known]
+            actions = [action for action in possible(state) if action in known]
             names = named(snapshot, KIND, actions)
             found = await access_store.candidates(
                 permit, connection, sheet_id, names, after=after or "", limit=limit + 1
