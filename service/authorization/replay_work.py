@@ -62,7 +62,7 @@ class ReplayWork:
                 done = await self.once(stop)
             except (TryLater, _Lost):
                 pass
-            except Exception as error:  # noqa: BLE001 — the sealer and the relay share this process and must outlive it
+            except Exception as error:
                 # The claim counted as an attempt here too.
                 log.exception("a replay went wrong", problem=type(error).__name__)
             if not done:
