@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MOST_LOOKS: Final = 3_000_000
 MOST_FACTS: Final = 7
 MOST_CHANGES: Final = 500
-# Smallest differing questions kept for merging, and merged ones compared with one another: memory and time grow with them.
+# Smallest differing questions kept for merging, and merged ones compared with one another: memory and time grow so.
 MOST_CELLS: Final = 20_000
 MOST_BOXES: Final = 2_000
 KNOWN: Final[tuple[bool | None, ...]] = (True, False, None)
