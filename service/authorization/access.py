@@ -22,7 +22,24 @@ if TYPE_CHECKING:
 
 # Rules with more facts about the sign-in are tried with these alone; what is not tried stays unknown and helps nobody.
 MOST_FACTS: Final = 5
+# Rows that are looked at for one answer, some seconds of work at the most: casbin walks the rows of an action for each
+# question that is new to it.
+MOST_VISITS: Final = 250_000
 ROLE, PERSON, CLIENT, VIA = "role:", "person:", "client:", "via:"
+
+
+@dataclass(slots=True)
+class Effort:
+    """What one answer has cost so far. `cut_short`: it was too much, and ways after that are not told."""
+
+    visits: int = 0
+    cut_short: bool = False
+
+    def spend(self, visits: int) -> bool:
+        """Count rows that are looked at; False when they are too many."""
+        self.visits += visits
+        self.cut_short = self.cut_short or self.visits > MOST_VISITS
+        return not self.cut_short
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +64,23 @@ class Named:
 
 
 def ways(
-    snapshot: Snapshot, thing: tuple[str, str], action: str, who: Iterable[str], facts: Mapping[str, bool]
+    snapshot: Snapshot,
+    thing: tuple[str, str],
+    action: str,
+    who: Iterable[str],
+    facts: Mapping[str, bool],
+    effort: Effort,
 ) -> tuple[Way, ...]:
-    """Every way in which somebody who answers to `who` may do it to a `thing` (kind, state) with these facts."""
+    """Every way in which somebody who answers to `who` may do it to a `thing` (kind, state) with these facts; fewer
+    when that was too much `effort`. It is work for a thread."""
     rules, words = snapshot.rules_of(thing[0], action), snapshot.close(who)
-    found = []
+    found: list[Way] = []
+    # To pass over a row costs a tenth of deciding by it.
+    if not effort.spend(len(rules) // 10):
+        return ()
     for rule in rules:
         if rule.effect is Effect.ALLOW and not words.isdisjoint(words_for(rule)):
-            way = _way(snapshot, thing, rule, words, facts)
+            way = _way(snapshot, thing, rule, words, facts, effort)
             if way is not None:
                 found.append(way)
     return tuple(found)
@@ -75,16 +101,21 @@ def named(snapshot: Snapshot, kind: str, actions: Iterable[str]) -> Named:
 
 
 def _way(
-    snapshot: Snapshot, thing: tuple[str, str], rule: Rule, who: frozenset[str], facts: Mapping[str, bool]
+    snapshot: Snapshot,
+    thing: tuple[str, str],
+    rule: Rule,
+    who: frozenset[str],
+    facts: Mapping[str, bool],
+    effort: Effort,
 ) -> Way | None:
     """The way by one rule that takes the fewest facts about the sign-in."""
     scopes = frozenset[str]() if rule.scope == ANY else frozenset({rule.scope})
     own = {one.fact: not one.negated for one in rule.when if one.fact not in facts}
-    others = {one.fact for other in snapshot.rules_of(thing[0], rule.action) for one in other.when}
+    others, rows = snapshot.words_of(thing[0], rule.action).facts, len(snapshot.rules_of(thing[0], rule.action))
     for more in _assignments(sorted(others - own.keys() - facts.keys())):
         known = {**own, **more}
         question = snapshot.question(*(thing[0], rule.action, thing[1]), who, scopes, {**facts, **known})
-        if not matches(rule, question):
+        if not matches(rule, question) or not effort.spend(rows):
             return None
         if snapshot.decide(question).allowed and not laws.law_forbids(question):
             words = tuple(fact_word(Condition(name, negated=not value)) for name, value in sorted(known.items()))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from service.authorization.engine import Snapshot
 
 MOST_BUILT: Final = 16
+POLITE: Final = 10
 _NAMES: Final = ("model", "rules", "vocabulary")
 
 
@@ -88,7 +89,9 @@ _versions: list[Versions] = []
 
 
 def begin(directory: Path) -> None:
-    """Make this process a worker: it ends with its parent, however that ends, and leaves Ctrl-C to it."""
+    """Make this process a worker: it ends with its parent, however that ends, leaves Ctrl-C to it, and takes only the
+    time that the sealer and requests leave."""
+    os.nice(POLITE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     parent = parent_process()

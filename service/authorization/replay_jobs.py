@@ -167,6 +167,18 @@ async def advance(connection: Connection, keeper: UUID, job_id: UUID, cursor: in
     return done is True
 
 
+async def renew(connection: Connection, keeper: UUID, job_id: UUID) -> bool:
+    """Say that it is still being done, though there is no progress yet. False when the claim is lost."""
+    # The heartbeat alone.
+    done = await connection.fetchval(
+        "UPDATE policy_replay SET claimed_at = clock_timestamp()"
+        " WHERE id = $1 AND claimed_by = $2 AND state = 'running' RETURNING true",
+        job_id,
+        keeper,
+    )
+    return done is True
+
+
 async def end(connection: Connection, keeper: UUID, job_id: UUID, problem: str | None = None) -> None:
     """Done, or failed with a sentence."""
     # The last word about a job.

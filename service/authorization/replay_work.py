@@ -58,8 +58,13 @@ class ReplayWork:
         """Do jobs until `stop`; a database that is away is waited for."""
         while not stop.is_set():
             done = False
-            with suppress(TryLater, _Lost):
+            try:
                 done = await self.once(stop)
+            except (TryLater, _Lost):
+                pass
+            except Exception as error:
+                # The claim counted as an attempt here too.
+                log.exception("a replay went wrong", problem=type(error).__name__)
             if not done:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), LOOK_EVERY)
@@ -99,7 +104,8 @@ class ReplayWork:
             try:
                 return await self._stream(job, pool, texts, max(first, cursor), last, stop)
             finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+                # In a thread: a batch under way may take seconds, in which the sealer must go on.
+                await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
 
     async def _span(self, job: Job) -> tuple[int, int, int]:
         if job.first_id is not None and job.last_id is not None and job.cursor is not None:
@@ -127,7 +133,7 @@ class ReplayWork:
                 waiting.append((after, pool.submit(tally_here, job.version, bodies) if bodies else None))
             cursor, future = waiting.popleft()
             if future is not None:
-                totals.merge(await asyncio.wrap_future(future))
+                totals.merge(await self._tallied(job, future))
             ends = cursor >= last or stop.is_set()
             if ends or time.monotonic() - committed >= COMMIT_EVERY:
                 async with self._database.connection() as connection:
@@ -137,6 +143,17 @@ class ReplayWork:
             if stop.is_set():
                 return cursor >= last
         return True
+
+    async def _tallied(self, job: Job, future: Future[Tally]) -> Tally:
+        """What a batch came to, however long it takes: the claim is renewed meanwhile."""
+        batch = asyncio.wrap_future(future)
+        while True:
+            await asyncio.wait([batch], timeout=replay_jobs.LEASE / 3)
+            if batch.done():
+                return batch.result()
+            async with self._database.connection() as connection:
+                if not await replay_jobs.renew(connection, self._me, job.id):
+                    raise _Lost
 
 
 class _Texts:

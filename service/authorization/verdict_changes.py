@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MOST_LOOKS: Final = 3_000_000
 MOST_FACTS: Final = 7
 MOST_CHANGES: Final = 500
+# Smallest differing questions kept for merging, and merged ones compared with one another: memory and time grow so.
+MOST_CELLS: Final = 20_000
+MOST_BOXES: Final = 2_000
 KNOWN: Final[tuple[bool | None, ...]] = (True, False, None)
 ALL: Final = frozenset(KNOWN)
 Values = frozenset[bool | None]
@@ -69,7 +72,8 @@ def verdict_changes(before: Policy, after: Policy) -> VerdictChanges:
         boxes: list[_Box] = []
         for allows, denies, allowed in ((new, old, True), (old, new, False)):
             boxes += [(allowed, *box) for box in _merged(_cells(allows, denies, budget))]
-        changes.found += [_change(kind, action, box) for box in _widest(boxes)]
+        budget.cut = budget.cut or len(boxes) > MOST_BOXES
+        changes.found += [_change(kind, action, box) for box in _widest(boxes[:MOST_BOXES])]
         if budget.cut or len(changes.found) > MOST_CHANGES:
             changes.cut_short.append((kind, action))
             del changes.found[MOST_CHANGES:]
@@ -84,7 +88,14 @@ _Box = tuple[bool, frozenset[str], frozenset[str], frozenset[str], tuple[tuple[s
 @dataclass(slots=True)
 class _Budget:
     looks: int = 0
+    cells: int = 0
     cut: bool = False
+
+    def keep(self) -> bool:
+        """Count one differing question; False when there are too many."""
+        self.cells += 1
+        self.cut = self.cut or self.cells > MOST_CELLS
+        return not self.cut
 
     def spend(self, looks: int) -> bool:
         self.looks += looks
@@ -209,6 +220,8 @@ def _differing(
             return
         facts = dict(zip(names, values, strict=True))
         if _allowed(near, facts) and not _allowed(other, facts):
+            if not budget.keep():
+                return
             yield who, scopes, frozenset({state}), tuple((name, frozenset({value})) for name, value in facts.items())
 
 

@@ -6,7 +6,7 @@ Owns no state. Relations are read in the statement that reads the rows; what may
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from service.authorization import action_hints
 from service.errors import NotFound
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.timesheets.listing import Filters, Place
 
-# Everything that is done to a sheet that there is; `create` is about one that there is not.
-ON_A_SHEET: Final = ("read", *TRANSITIONS)
+
+def possible(state: str) -> tuple[str, ...]:
+    """Everything that can be done to a sheet in this state, whoever asks; `create` is about one that there is not."""
+    return ("read", *(action for action, transition in TRANSITIONS.items() if state in transition.starts))
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A sheet, and the actions that the policy would allow the asker on it at the moment it was read."""
+    """A sheet, and the actions that the policy would allow the asker on it at the moment it was read, among those that
+    its state does not answer with WrongState."""
 
     sheet: Timesheet
     actions: tuple[str, ...]
@@ -60,7 +63,7 @@ class ShownTimesheets:
             if seen.row is None:
                 raise NotFound
             sheet = store.sheet_of_row(permit, seen.row)
-            return Shown(sheet, action_hints.of_read(permit, ON_A_SHEET)), [str(sheet_id)]
+            return Shown(sheet, action_hints.of_read(permit, possible(sheet.state))), [str(sheet_id)]
 
         return await self._enforcement.read(ask, KIND, "read", load, row_id=sheet_id)
 
@@ -72,7 +75,7 @@ class ShownTimesheets:
         async def query(visibility: Visibility, connection: Connection) -> tuple[ShownPage, Sequence[str]]:
             page = await listing.page(visibility, connection, filters, after=after, limit=limit, with_relations=True)
             shown = tuple(
-                Shown(sheet, action_hints.of_listed_row(visibility, row, ON_A_SHEET))
+                Shown(sheet, action_hints.of_listed_row(visibility, row, possible(sheet.state)))
                 for sheet, row in zip(page.items, page.rows, strict=True)
             )
             return ShownPage(shown, page.after), [str(one.id) for one in page.items]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
@@ -149,10 +149,19 @@ def policy_replay_routes(replays: PolicyReplays) -> list[Any]:
 
 
 def _wanted(data: ReplayFilters) -> Wanted:
-    if data.since and data.until and data.since >= data.until:
+    since, until = _in_utc(data.since, "since"), _in_utc(data.until, "until")
+    if since and until and since >= until:
         raise InvalidField(FieldError("until", "must be later than since"))
     action, kind = optional_plain_text(data.action, "action"), optional_plain_text(data.kind, "kind")
-    return Wanted(data.since, data.until, action, kind)
+    return Wanted(since, until, action, kind)
+
+
+def _in_utc(moment: datetime | None, field: str) -> datetime | None:
+    """The moment as it is kept: an offset can put the first or last day that there is outside of all years."""
+    try:
+        return moment and moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidField(FieldError(field, "must lie between the years 1 and 9999 in UTC")) from None
 
 
 def _body(job: Job) -> ReplayBody:

@@ -46,14 +46,15 @@ class SomebodyBody(msgspec.Struct):
 class AccessBody(msgspec.Struct):
     """Who may do what to the sheet in its `state`, under the policy `version`. `whoever`: the same for anybody whose
     token brings a word that a rule names, such as `role:auditor`, and who is nothing else to the sheet; on the first
-    page. `next_cursor` is null on the last page; a page may hold fewer than `limit`, because not every candidate may
-    do anything."""
+    page. `cut_short`: the policy has so many rules that not every way is told. `next_cursor` is null on the last page;
+    a page may hold fewer than `limit`, because not every candidate may do anything."""
 
     timesheet: str
     state: str
     version: int
     items: list[SomebodyBody]
     whoever: dict[str, dict[str, list[WayBody]]]
+    cut_short: bool
     next_cursor: str | None
 
 
@@ -84,6 +85,7 @@ def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
                 for one in found.somebody
             ],
             whoever={word: _may(may) for word, may in found.whoever.items()},
+            cut_short=found.cut_short,
             next_cursor=cursors.make(LISTING, bound, [found.after]) if found.after else None,
         )
         return answered(body, answer.receipt)

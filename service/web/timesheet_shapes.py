@@ -27,7 +27,7 @@ class EntryBody(msgspec.Struct):
 
 class SheetBody(msgspec.Struct):
     """A person's week. `version` is also the ETag; `reason` is why it was last rejected or reopened. `actions`, with
-    `include=actions` alone: what this token could do to it at that moment, as far as the policy is concerned."""
+    `include=actions` alone: what this token could do to it at that moment, by the policy and the sheet's state."""
 
     id: str
     owner: str

@@ -106,6 +106,8 @@ async def test_bad_filters_are_named(callers: Callers) -> None:
         ({"since": "yesterday"}, "since"),
         ({"since": "2026-11-02T00:00:00"}, "since"),
         ({"since": "2026-11-02T00:00:00Z", "until": "2026-11-01T00:00:00Z"}, "until"),
+        ({"since": "0001-01-01T00:00:00+14:00"}, "since"),
+        ({"until": "9999-12-31T23:59:59-14:00"}, "until"),
         ({"action": ""}, "action"),
         ({"kind": "x\x00"}, "kind"),
         ({"subject": "ana"}, "subject"),

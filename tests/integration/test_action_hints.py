@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
+from service.authorization import policy_life
 from tests.integration.api import InProcess, api, key_server
 from tests.integration.house import MONDAY, House
+from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -106,3 +109,28 @@ async def test_an_unknown_inclusion_is_refused_by_name(house: House, running: In
     answer = await running.send("GET", "/v1/timesheets?include=secrets", running.token(sub="ana"))
     assert answer.status_code == 422
     assert answer.json()["fields"][0]["field"] == "query.include"
+
+
+async def test_no_button_is_shown_that_the_sheets_state_would_answer_with_409(
+    house: House, running: InProcess, sheets: list[UUID]
+) -> None:
+    """Also under a policy that allows an action in states from which it does not start."""
+    text = shipped()
+    more = text.rules + "p, allow, owner, submit, any, timesheet, create:timesheets, always, submit-whenever\n"
+    new = replace(text, rules=more, cases={})
+    number = (await policy_life.insert(house.owner, new, message="m", author_person=None, author_client="c")).number
+    assert await policy_life.move_head(house.owner, number, expected=1)
+    token, approved = running.token(sub="ana", scope=ALL), sheets[2]
+
+    shown = (await running.send("GET", f"/v1/timesheets/{approved}?include=actions", token)).json()
+    listed = (await running.send("GET", "/v1/timesheets?include=actions", token)).json()["items"]
+    told = (await running.send("GET", f"/v1/timesheets/{approved}/access", token)).json()["items"]
+    tried = await running.send("POST", f"/v1/timesheets/{approved}/submit", token, headers={"If-Match": "*"})
+
+    assert tried.status_code == 409, tried.text
+    assert shown["state"] == "approved"
+    assert shown["actions"] == ["read"]
+    assert {one["state"]: "submit" in one["actions"] for one in listed} == {
+        "draft": True, "rejected": True, "submitted": False, "approved": False,
+    }  # fmt: skip
+    assert set(next(one["may"] for one in told if one["person"] == str(house.people["ana"]))) == {"read"}

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from service.audit import recorded
 from service.audit.questions import DECISIONS
 from service.audit.recorded import Wanted
-from service.authorization import replay_jobs
+from service.authorization import replay_batches, replay_jobs, replay_work
 from service.authorization.policy_replays import PolicyReplays
-from service.authorization.replay_tally import Outcome
+from service.authorization.replay_tally import Outcome, Tally
 from service.authorization.replay_work import ReplayWork
 from service.errors import Conflict, Denied, NotFound
 from tests.integration.log_traffic import auditor, author, multiplied, traffic
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from service.authorization.policy_file import PolicyText
     from service.authorization.replay_jobs import Job
     from tests.integration.house import House
@@ -154,6 +163,56 @@ async def test_a_replay_that_never_gets_further_fails(house: House) -> None:
         found = await replay_jobs.job(connection, job.id, redecision=True)
     assert found is not None
     assert (found.state, found.problem is None) == ("failed", False)
+
+
+def slowly(under: int | None, bodies: Sequence[bytes]) -> Tally:
+    """A batch that takes longer than a lease."""
+    time.sleep(4)
+    return replay_batches.tally_here(under, bodies)
+
+
+async def test_a_slow_batch_does_not_lose_its_job_to_another_keeper(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await traffic(house)
+    await PolicyReplays(house.enforcement, house.requests).redecide(auditor(house), Wanted())
+    monkeypatch.setattr(replay_jobs, "LEASE", 2.0)
+    monkeypatch.setattr(replay_work, "tally_here", slowly)
+    keeper = await house.log_database.open("keeper", size=2)
+
+    work = asyncio.create_task(ReplayWork(keeper, processes=1).once(asyncio.Event()))
+    async with keeper.connection() as connection:
+        while not work.done():
+            await asyncio.sleep(0.2)
+            if await house.owner.fetchval("SELECT state FROM policy_replay") == "running":
+                assert await replay_jobs.claim(connection, uuid7()) is None
+
+    assert await work
+    assert await house.owner.fetchval("SELECT state FROM policy_replay") == "done"
+
+
+async def test_a_replay_that_cannot_be_done_here_ends_neither_the_keeper_nor_waits_for_ever(
+    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The sealer and the relay live in the same process."""
+    await PolicyReplays(house.enforcement, house.requests).redecide(auditor(house), Wanted())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such place"))
+    monkeypatch.setattr(replay_work, "LOOK_EVERY", 0.01)
+    keeper, stop = await house.log_database.open("keeper", size=2), asyncio.Event()
+
+    work = asyncio.create_task(ReplayWork(keeper, processes=1).run(stop))
+    async with asyncio.timeout(30):
+        while await house.owner.fetchval("SELECT state FROM policy_replay") != "failed":
+            assert not work.done(), work.exception()
+            await asyncio.sleep(0.02)
+    stop.set()
+    await work
+
+
+def test_replays_give_way_to_the_sealer(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn, initializer=replay_batches.begin, initargs=(tmp_path,)) as pool:
+        assert pool.submit(os.nice, 0).result() > os.nice(0)
 
 
 async def test_an_installation_whose_policy_does_not_know_the_word_refuses_it(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from service.authorization import policy_life
-from service.authorization.access import Way, ways
+from service.authorization.access import Effort, Way, ways
 from tests.integration.api import InProcess, api, key_server
 from tests.policy_forge import shipped, snapshot
 
@@ -153,13 +154,43 @@ def test_what_it_takes_of_the_sign_in_is_told_with_what_keeps_denies_off() -> No
     )
     done, not_done = {"acted_for_owner": True}, {"acted_for_owner": False}
     thing = ("timesheet", "submitted")
-    assert ways(rules, thing, "approve", {"manager"}, not_done) == (
+    assert ways(rules, thing, "approve", {"manager"}, not_done, Effort()) == (
         Way("by-manager", "approve:timesheets", ("mfa", "recent_sign_in")),
         Way("by-anyone", None, ("recent_sign_in",)),
     )
-    assert ways(rules, thing, "approve", {"manager"}, done) == ()
-    assert ways(rules, thing, "approve", {"manager", "owner"}, not_done) == ()
-    assert ways(rules, thing, "approve", {"role:clerk"}, not_done) == ()
-    assert ways(rules, ("timesheet", "draft"), "approve", {"manager"}, not_done) == (
+    assert ways(rules, thing, "approve", {"manager"}, done, Effort()) == ()
+    assert ways(rules, thing, "approve", {"manager", "owner"}, not_done, Effort()) == ()
+    assert ways(rules, thing, "approve", {"role:clerk"}, not_done, Effort()) == ()
+    assert ways(rules, ("timesheet", "draft"), "approve", {"manager"}, not_done, Effort()) == (
         Way("by-anyone", None, ("recent_sign_in",)),
     )
+
+
+async def test_a_policy_of_very_many_rules_holds_up_nobody_else_and_says_that_it_was_cut_short(
+    house: House, running: InProcess
+) -> None:
+    text = shipped()
+    more = "".join(f"p, allow, role:r{n}, read, any, timesheet, any, always, r-{n}\n" for n in range(1_500))
+    new = replace(text, rules=text.rules + more, cases={})
+    number = (await policy_life.insert(house.owner, new, message="m", author_person=None, author_client="c")).number
+    assert await policy_life.move_head(house.owner, number, expected=1)
+    sheet = (await house.submitted("ana")).id
+    breaths, done = 0, False
+
+    async def breathe() -> None:
+        nonlocal breaths
+        while not done:
+            await asyncio.sleep(0.005)
+            breaths += 1
+
+    beside = asyncio.create_task(breathe())
+    body = await access(running, sheet)
+    done = True
+    await beside
+
+    assert body["cut_short"] is True
+    assert str(house.people["ana"]) in {one["person"] for one in body["items"]}
+    assert 0 < len(body["whoever"]) < 1_500
+    # Other requests went on meanwhile.
+    assert breaths > 20
+    assert (await access(running, sheet, "?limit=1"))["version"] == number

@@ -161,6 +161,20 @@ def test_the_states_known_here_are_those_of_the_timesheet() -> None:
         assert states <= STATES[kind]
 
 
+def test_a_proposal_that_leaves_a_state_out_is_refused_and_a_stored_version_is_not() -> None:
+    """Nobody could do anything to what is in that state: no version that is `proposed` could ever be activated."""
+    text = replace(policy_forge.shipped(), cases={})
+    lines = [line for line in text.vocabulary.split("\n") if not line.startswith("proposed ")]
+    without = replace(text, vocabulary="\n".join(lines))
+
+    with pytest.raises(PolicyRejected) as refusal:
+        policy_check.load(without, policy_check.PROPOSAL)
+
+    assert [one.file for one in refusal.value.complaints] == ["vocabulary.toml"]
+    assert "'policy' has no word for the state 'proposed'" in str(refusal.value.complaints[0])
+    assert policy_check.load(without, 2).number == 2
+
+
 @settings(max_examples=60, deadline=None)
 @given(given_rules=policies, role_links=links, asked=st.lists(requests, min_size=10, max_size=25))
 def test_without_a_rule_that_is_called_useless_no_verdict_changes(
