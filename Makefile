@@ -26,13 +26,8 @@ check: environment ## format, lint, types, floors
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
 
-bench: environment ## figures: decisions, appends, sealing, requests beside their rivals (some minutes; 10 million records: BIG=1)
-	@$(PYTHON) -m tests.benchmarks.engine
-	@$(PYTHON) -m tests.benchmarks.appends
-	@$(PYTHON) -m tests.benchmarks.sealing
-	@$(PYTHON) -m tests.benchmarks.http 1
-	@$(PYTHON) -m tests.benchmarks.http 2
-	@if [ -n "$(BIG)" ]; then $(PYTHON) -m tests.benchmarks.search; fi
+bench: environment ## figures beside peers: all benchmarks, or one (ARGS=engine)
+	@sh .ci/bench $(ARGS)
 
 soak: environment ## an hour of traffic while every part is killed, and a verdict over the log (ARGS="--minutes 5")
 	@$(PYTHON) -m tests.soak $(ARGS)

@@ -12,7 +12,7 @@ import sys
 import rich_click as click
 
 from service import VERSION
-from service.errors import TimewardenError
+from service.errors import PolicyRejected, TimewardenError
 
 # Command to the module that holds it under its own name.
 COMMANDS = {
@@ -61,6 +61,8 @@ def main() -> None:
     """Run the command line; our own errors become one sentence on standard error and exit code 1."""
     try:
         timewarden()
+    except PolicyRejected as error:
+        sys.exit("\n  ".join([f"timewarden: {error.summary}", *map(str, error.complaints)]))
     except TimewardenError as error:
         detail = f" ({error.cause})" if error.cause else ""
         sys.exit(f"timewarden: {error.public}{detail}")

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from service.audit.log import Log
+    from service.authorization.policy_hint import PolicyHint
     from service.authorization.policy_versions import PolicyVersions
+    from service.authorization.policy_watch import PolicyWatch
     from service.database import Database
     from service.identity.replay import Replay
     from service.identity.tokens import Tokens
@@ -39,6 +41,8 @@ class Api:
     loader: Database
     health: Database
     policies: PolicyVersions
+    watch: PolicyWatch
+    hint: PolicyHint | None
     tokens: Tokens
     counters: Counters
     replay: Replay | None
@@ -52,10 +56,12 @@ class Api:
                 await database.open()
             async with self.requests.connection() as connection:
                 await check_rights(connection)
-            await self.policies.start()
-            await self.tokens.start()
-            yield
+            async with self.watch.running():
+                await self.tokens.start()
+                yield
         finally:
+            if self.hint is not None:
+                await self.hint.close()
             await self.tokens.close()
             await self.counters.close()
             if self.replay is not None:
@@ -70,6 +76,7 @@ class Api:
         version: int | None = None
         try:
             version = self.policies.current().number
+            parts.append(policy_part(self.policies))
             async with self.health.connection() as connection:
                 statuses = await read_status(connection)
             parts.append(Part("database", ready=True, needed=True, detail="answers"))
@@ -92,3 +99,13 @@ class Api:
         if state.failing is not None and state.age < FAILED_WITHIN:
             return Part("log", ready=False, needed=True, detail=f"could not be written {state.age:.0f} s ago")
         return Part("log", ready=True, needed=True, detail=f"{state.waiting} records wait to be written")
+
+
+def policy_part(policies: PolicyVersions) -> Part:
+    """What decides here. When the active version cannot be loaded the last good one is told of, and decides nothing."""
+    current = policies.current()
+    if policies.trouble is not None:
+        detail = f"{policies.trouble}; version {current.number} was the last that decided"
+    else:
+        detail = f"version {current.number} decides; {current.errors} questions could not be decided by it"
+    return Part("policy", ready=policies.trouble is None, needed=True, detail=detail)

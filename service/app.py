@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from litestar import Litestar
 from litestar.di import Provide
 
+from events.stream import open_redis
 from service import settings as configuration
 from service.api_process import Api
 from service.audit.log import Log
@@ -19,21 +20,30 @@ from service.audit.published import Published
 from service.authorization import policy_check
 from service.authorization.enforcement import Enforcement
 from service.authorization.policy_administration import PolicyAdministration
+from service.authorization.policy_comparison import PolicyComparison
+from service.authorization.policy_hint import PolicyHint
+from service.authorization.policy_relations import POLICY_FACTS
+from service.authorization.policy_replays import PolicyReplays
 from service.authorization.policy_versions import PolicyVersions
+from service.authorization.policy_watch import PolicyWatch
 from service.authorization.relationships import Relationships
+from service.authorization.simulation import Simulation
 from service.authorization.token_revocation import Revocations
 from service.database import Database, Turns
 from service.directory.actions import Directory
 from service.directory.erasure import Erasure
 from service.directory.legal_holds import LegalHolds
 from service.directory.people import People
+from service.directory.people_store import is_known
 from service.identity.issuer import Issuer
 from service.identity.issuers_file import read_issuers_file
 from service.identity.sender import senders_of
 from service.identity.tokens import Tokens
 from service.log_lines import configure_log_lines
+from service.timesheets.access import TimesheetAccess
 from service.timesheets.actions import Timesheets
 from service.timesheets.relations import TIMESHEET_FACTS
+from service.timesheets.shown import ShownTimesheets
 from service.timesheets.upload import Uploads
 from service.web import metadata
 from service.web.audit_export import audit_export_routes
@@ -41,6 +51,7 @@ from service.web.audit_records import audit_record_routes
 from service.web.authentication import PUBLIC, Authentication, provide_ask
 from service.web.bodies import JsonRequest
 from service.web.cross_origin import cross_origin
+from service.web.decision_explanations import decision_explanation_route
 from service.web.decisions import decision_routes
 from service.web.directory import directory_routes
 from service.web.documentation import documentation_routes, openapi_config
@@ -53,10 +64,15 @@ from service.web.me import me_route
 from service.web.paging import Cursors
 from service.web.personal_data import personal_data_routes
 from service.web.policies import policy_routes
+from service.web.policy_diff import policy_diff_routes
+from service.web.policy_replays import policy_replay_routes
 from service.web.problems import Problems
 from service.web.rate_limits import AddressLimits, ClientLimits, Counters
 from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
 from service.web.revocations import revocation_routes
+from service.web.simulation import simulation_route
+from service.web.timesheet_access import timesheet_access_route
+from service.web.timesheet_reading import timesheet_reading_routes
 from service.web.timesheets import timesheet_routes
 from service.web.uploads import upload_routes
 
@@ -99,35 +115,48 @@ def build(settings: Settings) -> RequestFrame:
     policies = PolicyVersions(loader, policy_check.build, timeout=settings.database_timeout)
     requests = database("requests", settings.database_pool)
     log = Log(requests, patience=settings.database_timeout, inbox=settings.log_inbox)
+    health, hint = database("health", 1), _hint(settings)
     api = Api(
         requests=requests,
         log=log,
         loader=loader,
-        health=database("health", 1),
+        health=health,
         policies=policies,
+        watch=PolicyWatch(health, policies, listen=hint.listen if hint else None),
+        hint=hint,
         replay=senders.replay,
         counters=Counters(settings.redis_url),
         tokens=Tokens(issuers, sender=senders.check),
     )
+    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS])
     enforcement = Enforcement(
         api.requests,
         log,
         policies,
-        Relationships([TIMESHEET_FACTS]),
+        relationships,
         turns=Turns(max(1, settings.database_pool - 2), timeout=settings.lock_timeout),
     )
     cursors = Cursors(settings.cursor_key)
     timesheets = Timesheets(enforcement)
+    policy_administration = PolicyAdministration(
+        enforcement, policies, policy_check.load, tell=hint.tell if hint else lambda _number: None
+    )
     longest_lifetime = max(one.max_lifetime + one.leeway for one in issuers)
     app = Litestar(
         route_handlers=[
             me_route(enforcement, policies.built),
-            *timesheet_routes(timesheets, cursors),
+            *timesheet_reading_routes(timesheets, ShownTimesheets(enforcement), cursors),
+            *timesheet_routes(timesheets),
+            timesheet_access_route(TimesheetAccess(enforcement), cursors),
             *upload_routes(Uploads(enforcement)),
             *decision_routes(enforcement, cursors),
             *audit_record_routes(enforcement, cursors),
             *audit_export_routes(enforcement, api.requests),
-            *policy_routes(PolicyAdministration(enforcement, policies, policy_check.load), cursors),
+            decision_explanation_route(enforcement, policies.built),
+            simulation_route(Simulation(enforcement, policies, relationships, is_known)),
+            *policy_routes(policy_administration, cursors),
+            *policy_diff_routes(PolicyComparison(policy_administration)),
+            *policy_replay_routes(PolicyReplays(enforcement, api.requests)),
             *directory_routes(Directory(enforcement), cursors),
             *personal_data_routes(Erasure(enforcement), LegalHolds(enforcement)),
             *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
@@ -199,6 +228,13 @@ def issuers_of(settings: Settings) -> list[Issuer]:
         roles_claim=settings.roles_claim,
     )
     return [single, *filed]
+
+
+def _hint(settings: Settings) -> PolicyHint | None:
+    """Without Redis a process learns of a new version by its next decision or heartbeat."""
+    if not settings.redis_url:
+        return None
+    return PolicyHint(open_redis(settings.redis_url, timeout=1.0), f"{settings.event_stream}:policy-activated")
 
 
 def _metadata_url(settings: Settings, resource: str) -> str | None:

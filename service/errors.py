@@ -169,13 +169,16 @@ class InsufficientScope(Denied):
 
 
 class Forbidden(Denied):
-    """Denied with reasons that speak of the caller; `reasons` are sentences, nearest first."""
+    """Denied with `reasons` that speak of the caller, nearest first; `near_misses` are the same as members."""
 
     slug = "forbidden"
     summary = "Forbidden by the policy"
 
-    def __init__(self, reasons: Sequence[str], *, rules: Sequence[str] = ()) -> None:
-        named = {"rules": list(rules)} if rules else {}
+    def __init__(
+        self, reasons: Sequence[str], *, rules: Sequence[str] = (), near_misses: Sequence[Mapping[str, object]] = ()
+    ) -> None:
+        named: dict[str, object] = {"rules": list(rules)} if rules else {}
+        named |= {"near_misses": list(near_misses)} if near_misses else {}
         super().__init__(reasons[0] if reasons else None, extra={"reasons": list(reasons), **named})
         self.reasons = tuple(reasons)
 

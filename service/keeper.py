@@ -1,5 +1,5 @@
-"""The composition root of a keeper process: sealer, signing, heartbeat, and the relay of events. Any number may run;
-one leads.
+"""The composition root of a keeper process: sealer, signing, heartbeat, the relay of events, and replays. Any number
+may run; one leads.
 
 It owns its pool and its Redis connection; what is durable lies in Postgres and in the anchor file.
 """
@@ -19,6 +19,7 @@ from service.audit.keeper_status import KeeperStatus
 from service.audit.key_files import read_keys
 from service.audit.sealing import Sealer
 from service.audit.signing import Signing
+from service.authorization.replay_work import ReplayWork
 from service.database import Database
 from service.errors import TimewardenError
 
@@ -31,7 +32,9 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
     settings.need("database_url", "redis_url", "log_origin", "log_key_file", "log_anchor_file")
     signers = read_keys([Path(one) for one in settings.listed("log_key_file")], settings.log_origin)
     database = Database(settings.database_url, size=6, timeout=settings.database_timeout, name="keeper")
+    replays = Database(settings.database_url, size=2, timeout=settings.database_timeout, name="replay")
     await database.open()
+    await replays.open()
     redis = open_redis(settings.redis_url)
     try:
         feed = Feed(database)
@@ -51,6 +54,8 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             group.create_task(signing.run(stop, settings.checkpoint_interval))
             group.create_task(Heartbeat(database, settings.heartbeat_after).run(stop))
             group.create_task(relay.run(stop, settings.seal_interval))
+            group.create_task(ReplayWork(replays, processes=settings.replay_processes).run(stop))
     finally:
         await redis.aclose()
+        await replays.close()
         await database.close()

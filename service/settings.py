@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         default="",
         description="Redis, `redis://:password@host:6379/0`: where `keep` publishes events, and where `serve`"
-        " remembers used DPoP proofs and counts for rate limits",
+        " remembers used DPoP proofs, counts for rate limits and hints at new policy versions",
     )
     issuer: str = Field(
         default="", description="The authorization server's exact `iss`, for example `https://acme.eu.auth0.com/`"
@@ -134,6 +134,9 @@ class Settings(BaseSettings):
     heartbeat_after: Annotated[
         float, Field(ge=1, le=86_400, description="Seconds without a record after which `keep` writes a heartbeat")
     ] = 3600.0
+    replay_processes: Annotated[
+        int, Field(ge=1, le=64, description="Processes in which a keeper decides recorded requests again")
+    ] = 2
     event_stream: str = Field(
         default="timewarden:events", description="Prefix of the Redis stream; the log's epoch follows it"
     )
@@ -146,7 +149,7 @@ class Settings(BaseSettings):
         if self.environment == "production":
             for name in ("issuer", "jwks_url", "public_url"):
                 value = getattr(self, name)
-                if name in names and value and urlsplit(value).scheme != "https":
+                if value and urlsplit(value).scheme != "https":
                     raise Misconfigured(f"{variable(name)} must be an https URL in production")
         if "cursor_key" in names and len(self.cursor_key) < 32:  # noqa: PLR2004 — 256 bits as text
             raise Misconfigured(f"{variable('cursor_key')} must have 32 characters or more")

@@ -24,15 +24,23 @@ if TYPE_CHECKING:
 MOST_CASES = 5_000
 MOST_COMPLAINTS = 100
 LONGEST_WORD = 300
-KEYS = ("case", "who", "scopes", "action", "kind", "state", "facts", "verdict", "rule", "reason", "listed")
+KEYS = (
+    "case", "who", "scopes", "action", "kind", "state", "facts", "verdict", "rule", "reason", "near", "missing",
+    "told", "listed",
+)  # fmt: skip
 REQUIRED = ("case", "who", "action", "kind", "verdict")
 _ANSWERS = {"true": True, "false": False, "unknown": None}
+_DIMENSIONS = ("who", "state", "scope", "fact")
 _REASONS = tuple(one.value for one in (Reason.ALLOWED, Reason.DENY_RULE, Reason.NO_RULE))
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Who asks for what, and what the answer must be. `listed` is None where the case says nothing of lists."""
+    """Who asks for what, and what the answer must be. `listed` is None where the case says nothing of lists.
+
+    `near`: the rules that came nearest to allowing; `missing`: what the nearest lacked, pairs (dimension, word) as in
+    `Missing`; `told`: sentences that the caller is told. Each is empty where the case says nothing of it.
+    """
 
     name: str
     file: str
@@ -47,6 +55,9 @@ class Case:
     rules: tuple[str, ...]
     reason: Reason | None
     listed: bool | None
+    near: tuple[str, ...] = ()
+    missing: frozenset[tuple[str, str]] = frozenset()
+    told: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -142,7 +153,13 @@ class _Reader:
             rules=tuple(self._scalar(one) for one in self._list(fields.get("rule"))),
             reason=Reason(self._word(reason, _REASONS, "reason")) if reason else None,
             listed=_ANSWERS[self._word(listed, ("true", "false"), "answer")] if listed else None,
+            near=tuple(self._scalar(one) for one in self._list(fields.get("near"))),
+            missing=frozenset(self._condition(one, kind) for one in self._list(fields.get("missing"))),
+            told=tuple(self._scalar(one) for one in self._list(fields.get("told"))),
         )
+        for key in ("near", "missing", "told"):
+            if key in fields and allowed:
+                self._wrong(fields[key], f"Only what is denied has '{key}': why it was not allowed")
         if case.listed is not None and (case.action, bool(states)) != ("read", True):
             self._wrong(fields["listed"], "Only reads of things that are listed say whether they are listed")
         if case.listed is not None and case.listed is not allowed:
@@ -151,11 +168,33 @@ class _Reader:
 
     def _who(self, node: yaml.Node, kind: str) -> str:
         word = self._scalar(node)
+        self._known_who(node, word, kind)
+        return word
+
+    def _known_who(self, node: yaml.Node, word: str, kind: str) -> None:
         known = self.vocabulary.relations.get(kind, frozenset()) | {ANYONE}
         forms = (policy_rows.ROLE, policy_rows.PERSON, policy_rows.CLIENT)
         if word not in known and not any(form.fullmatch(word) for form in forms):
             self._wrong(node, f"'{word}' is not a known relation to the kind '{kind}'", nearest(word, known))
-        return word
+
+    def _condition(self, node: yaml.Node, kind: str) -> tuple[str, str]:
+        """`scope read:audit`, `who manager`, `state submitted`, `fact mfa` or `fact not mfa`."""
+        dimension, _, word = self._scalar(node).partition(" ")
+        if dimension not in _DIMENSIONS or not word:
+            self._wrong(node, "This is no condition of a row", "write: scope X, who X, state X, fact X or fact not X")
+        known: Mapping[str, Collection[str]] = {
+            "scope": self.vocabulary.scopes,
+            "state": self.vocabulary.states.get(kind, frozenset()),
+            "fact": self.vocabulary.facts.get(kind, frozenset()) | self.vocabulary.request_facts,
+        }
+        if dimension == "who":
+            self._known_who(node, word, kind)
+            return dimension, word
+        words = [one.strip() for one in word.split(" or ")] if dimension == "state" else [word.removeprefix("not ")]
+        for one in words:
+            if one not in known[dimension]:
+                self._wrong(node, f"'{one}' is not a known {dimension}", nearest(one, known[dimension]))
+        return dimension, " or ".join(sorted(words)) if dimension == "state" else word
 
     def _facts(self, node: yaml.Node | None, kind: str) -> dict[str, bool | None]:
         known = self.vocabulary.facts.get(kind, frozenset()) | self.vocabulary.request_facts

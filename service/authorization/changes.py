@@ -51,7 +51,7 @@ class Target:
     """
 
     id: str | None = None
-    lock: Callable[[Connection], Awaitable[UUID | None]] | None = None
+    lock: Callable[[Connection], Awaitable[UUID | int | None]] | None = None
     owner: UUID | None = None
     must_exist: bool = False
 

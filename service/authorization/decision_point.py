@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from service.authorization.relationships import Seen
 
 
+BY_LAW = Verdict(allowed=False, reason=Reason.LAW)
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """What is asked about. `id` is a UUID as text, or another opaque name for kinds that have no rows."""
@@ -45,7 +48,8 @@ class AccessRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The verdict on an AccessRequest under one policy version. `uid` names it in the log and in the answer."""
+    """The verdict on an AccessRequest under one policy version. `uid` names it in the log and in the answer; `noted` is
+    what its record holds beside."""
 
     uid: UUID
     request: AccessRequest
@@ -53,6 +57,7 @@ class Decision:
     verdict: Verdict
     version: int
     digest: str
+    noted: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def allowed(self) -> bool:
@@ -71,12 +76,16 @@ def access_request(
 def decide(snapshot: Snapshot, uid: UUID, request: AccessRequest) -> Decision:
     """Decide under `snapshot`. Never raises: whatever goes wrong inside is a denial."""
     question = question_of(snapshot, request)
-    verdict = snapshot.decide(question)
-    if verdict.allowed and laws.law_forbids(question):
-        verdict = Verdict(allowed=False, reason=Reason.LAW)
+    verdict = verdict_on(snapshot, question)
     return Decision(
         uid=uid, request=request, question=question, verdict=verdict, version=snapshot.number, digest=snapshot.digest
     )
+
+
+def verdict_on(snapshot: Snapshot, question: Question) -> Verdict:
+    """What the rules say, and behind them the laws."""
+    verdict = snapshot.decide(question)
+    return BY_LAW if verdict.allowed and laws.law_forbids(question) else verdict
 
 
 def question_of(snapshot: Snapshot, request: AccessRequest, action: str | None = None) -> Question:

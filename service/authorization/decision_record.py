@@ -57,6 +57,7 @@ def of_decision(
     return Record.make(
         kind,
         {
+            **decision.noted,
             "decided_at": seen.at,
             "outcome": "allow" if decision.allowed else "deny",
             "reason": str(decision.verdict.reason),
@@ -65,6 +66,7 @@ def of_decision(
             "not_applied_because": because if decision.allowed else None,
             "action": request.action,
             "resource": _resource(request.resource),
+            "asked": {"about": str(seen.about), "looked": seen.looked, "found": seen.row is not None},
             "principal": _whole_principal(ask.principal, seen.roles, seen.at),
             "relations": {name: name in seen.relations for name in sorted(seen.evaluated)},
             "facts": dict(request.facts),

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, TypeVar
 from service.audit.record import Kind
 from service.authorization import policy_versions
 from service.authorization.changes import Answer, AnswerToAll, Change, Refused, Target
-from service.authorization.decision_point import Decision, Resource
+from service.authorization.decision_point import BY_LAW, Decision, Resource
 from service.authorization.decision_record import Ask, Positions, of_decision
-from service.authorization.judgement import Behind, NotDone, decided, judged, resource_of
+from service.authorization.judgement import Behind, NotDone, about_of, decided, judged, resource_of, sighted
 from service.authorization.permit import Permit, grant
 from service.authorization.question import Reason, Verdict
 from service.authorization.refusal import refusal_of
+from service.authorization.relationships import About
 from service.authorization.visibility import Visibility, visible
 from service.errors import (
     BadInput,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ATTEMPTS = 5
-BY_LAW = Verdict(allowed=False, reason=Reason.LAW)
 
 
 class Enforcement:
@@ -54,13 +54,7 @@ class Enforcement:
     changes have a connection: those that wait for a lock must leave some for reads."""
 
     def __init__(
-        self,
-        database: Database,
-        log: Log,
-        policies: PolicyVersions,
-        relationships: Relationships,
-        *,
-        turns: Turns,
+        self, database: Database, log: Log, policies: PolicyVersions, relationships: Relationships, *, turns: Turns
     ) -> None:
         self._database = database
         self._turns = turns
@@ -75,7 +69,7 @@ class Enforcement:
         action: str,
         load: Callable[[Permit, Seen, Connection], Awaitable[tuple[T, Sequence[str] | Positions]]],
         *,
-        row_id: UUID | None = None,
+        row_id: UUID | int | None = None,
         record_kind: Kind = Kind.DECISION,
     ) -> Answer[T]:
         """Decide, load, record, answer. `load` returns the value and the ids, or positions, that it holds; with a
@@ -83,12 +77,17 @@ class Enforcement:
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str] | Positions]] | Refused:
             async with self._database.connection() as connection:
-                seen = await self._see(connection, snapshot, ask, (kind, action), row_id)
+                about = About.KIND if row_id is None else About.ROW
+                seen = await self._see(connection, snapshot, ask, (kind, action), row_id, about=about)
                 decision = decided(
                     snapshot, ask, action, resource_of(kind, seen, str(row_id) if row_id else None), seen
                 )
                 refused = judged(snapshot, decision, missing=row_id is not None and seen.row is None)
-                return refused or (decision, await load(grant(decision), seen, connection))
+                if refused is not None:
+                    return refused
+                permit = grant(decision, snapshot)
+                loaded = await load(permit, seen, connection)
+                return permit.decision, loaded
 
         outcome = await self._under_active(attempt)
         if isinstance(outcome, Refused):
@@ -109,12 +108,12 @@ class Enforcement:
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
             async with self._database.transaction(snapshot=True) as connection:
-                seen = await self._see(connection, snapshot, ask, (kind, action), None)
+                seen = await self._see(connection, snapshot, ask, (kind, action), None, about=About.LIST)
                 decision = decided(snapshot, ask, action, Resource(kind), seen)
                 if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
                     return Refused(decision, refusal_of(snapshot, decision, None))
                 facts = self._relationships.of(kind)
-                shown = visible(snapshot, decision.question, ask.principal, facts)
+                shown = visible(snapshot, decision.question, ask.principal, seen, facts)
                 if not shown.rules and not decision.allowed:
                     relations = frozenset(facts.relations)
                     return Refused(decision, refusal_of(snapshot, decision, None, listed=relations))
@@ -186,7 +185,7 @@ class Enforcement:
                             break
                     if refusals:
                         raise NotDone(denied(refusals) if denied else next(iter(refusals.values())))
-                    changes = [Change(ask, one, grant(one), connection) for one in decisions]
+                    changes = [Change(ask, one, grant(one, snapshot), connection) for one in decisions]
                     value = await work(changes)
                     records = [of_decision(ask, one, applied=True) for one in decisions]
                     records += [record for change in changes for record in change.records]
@@ -203,14 +202,14 @@ class Enforcement:
 
         return await self._under_active(attempt)
 
-    async def prospect(self, ask: Ask, kind: str, action: str) -> bool:
-        """Whether this would be allowed now, without any row. Nothing is recorded and nothing follows from it but that
-        costly preparation is worth doing: the decision comes with `change`."""
+    async def prospect(self, ask: Ask, kind: str, action: str, *, row_id: int | None = None) -> bool:
+        """Whether this would be allowed now, without any row or on this one. Nothing is recorded and nothing follows
+        from it but that costly preparation is worth doing: the decision comes with `change`."""
 
         async def attempt(snapshot: Snapshot) -> bool:
             async with self._database.connection() as connection:
-                seen = await self._see(connection, snapshot, ask, (kind, action), None)
-                return decided(snapshot, ask, action, Resource(kind), seen).allowed
+                seen = await self._see(connection, snapshot, ask, (kind, action), row_id)
+                return decided(snapshot, ask, action, resource_of(kind, seen, None), seen).allowed
 
         return await self._under_active(attempt)
 
@@ -234,10 +233,11 @@ class Enforcement:
         expect: Expect | None,
     ) -> tuple[Decision, TimewardenError | None]:
         """First the row's lock, then, in a later statement, the facts: they may have changed while the lock waited."""
-        row_id: UUID | None = None
+        row_id: UUID | int | None = None
         if target.lock is not None and snapshot.could_allow(*asked, ask.principal.scopes):
             row_id = await target.lock(connection)
-        seen = await self._see(connection, snapshot, ask, asked, row_id, owner=target.owner)
+        about = about_of(target)
+        seen = await self._see(connection, snapshot, ask, asked, row_id, owner=target.owner, about=about)
         resource = resource_of(asked[0], seen, target.id)
         if seen.row is None and target.owner is not None:
             resource = replace(resource, owner=target.owner, state=self._relationships.of(asked[0]).imagined_state)
@@ -258,9 +258,10 @@ class Enforcement:
         snapshot: Snapshot,
         ask: Ask,
         asked: tuple[str, str],
-        row_id: UUID | None,
+        row_id: UUID | int | None,
         *,
         owner: UUID | None = None,
+        about: About = About.KIND,
     ) -> Seen:
         """The facts of a row, of an imagined one, or of none. Without a fitting scope nothing is looked up, so that the
         refusal is the same for known and unknown ids. Raises InvalidToken for a token that was revoked: then nobody
@@ -276,7 +277,8 @@ class Enforcement:
             raise refusal("revoked")
         if seen.version != snapshot.number:
             raise Behind(seen.version)
-        return seen
+        facts = self._relationships.of(asked[0])
+        return sighted(seen, facts, about, looked=may_look or about in {About.KIND, About.LIST})
 
     async def _tell(
         self,

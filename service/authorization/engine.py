@@ -101,13 +101,14 @@ class Snapshot:
         scopes: Iterable[str],
         facts: Mapping[str, bool | None],
     ) -> Question:
-        """What the rules can see of a request: roles closed over inheritance, words that no rule mentions left out."""
+        """What the rules can see of a request: roles closed over inheritance, words that no rule mentions left out, and
+        no state of a kind to which this version gives none: it may be older than the code that tells of states."""
         part = self._parts.get((kind, action))
         words = part.words if part is not None else _no_rules(kind, action)
         return Question(
             kind=kind,
             action=action,
-            state=state,
+            state=state if self.vocabulary.states.get(kind) else NO_STATE,
             who=self.close(who) & words.who,
             scopes=words.scopes.intersection(scopes),
             facts=frozenset((name, value) for name in words.facts if (value := facts.get(name)) is not None),
@@ -137,6 +138,11 @@ class Snapshot:
         """The rules about this kind and action, in the order of the file."""
         part = self._parts.get((kind, action))
         return part.rules if part is not None else ()
+
+    def words_of(self, kind: str, action: str) -> Words:
+        """What the rules about this kind and action can see, and the laws about it."""
+        part = self._parts.get((kind, action))
+        return part.words if part is not None else _no_rules(kind, action)
 
     def scopes_for(self, kind: str, action: str) -> tuple[str, ...]:
         """Scopes of which a token needs at least one; empty when no scope is needed, or when nothing would help."""

@@ -5,6 +5,7 @@ Auditors get the whole Explanation; callers get sentences that speak of themselv
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.authorization.matching import concerns, fact_word, matches, missing, state_words
@@ -20,6 +21,24 @@ NOTHING_ALLOWS = "no rule of the policy allows this"
 A_RULE_FORBIDS = "a rule of the policy forbids this"
 # Words about one person or client: that a rule names somebody else is not for the caller to know.
 _PRIVATE = ("person:", "client:", "via:")
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """A condition that did not hold: `condition` is `who`, `state`, `scope` or `fact`, `wanted` the row's word, and the
+    sentence says it to whoever asked."""
+
+    condition: str
+    wanted: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A rule that would have allowed but for `missing`."""
+
+    rule: str
+    missing: tuple[Lack, ...]
 
 
 def explain(rules: Iterable[Rule], question: Question) -> Explanation:
@@ -56,12 +75,26 @@ def sentences_for_caller(explanation: Explanation, question: Question, vocabular
         return tuple(dict.fromkeys(grounds))[:MOST_SENTENCES]
     if explanation.allowed_by:
         return ()
-    told = [
-        "; ".join(_wanting(dimension, word, question, vocabulary) for dimension, word in miss.conditions)
-        for miss in explanation.near_misses
-        if not any(word.startswith(_PRIVATE) for dimension, word in miss.conditions if dimension == "who")
-    ]
+    told = ["; ".join(one.sentence for one in near.missing) for near in nearest(explanation, question, vocabulary)]
     return tuple(dict.fromkeys(told))[:MOST_SENTENCES] or (NOTHING_ALLOWS,)
+
+
+def nearest(
+    explanation: Explanation, question: Question, vocabulary: Vocabulary, *, of_others: bool = False
+) -> tuple[Near, ...]:
+    """The near misses of a denial with each missing condition in words, nearest first; none when a rule denied. Rules
+    that name another person or client are left out unless auditors ask `of_others`."""
+    if explanation.denied_by:
+        return ()
+    return tuple(
+        Near(miss.rule, tuple(_lack(*condition, question, vocabulary) for condition in miss.conditions))
+        for miss in explanation.near_misses
+        if of_others or not any(word.startswith(_PRIVATE) for kind, word in miss.conditions if kind == "who")
+    )
+
+
+def _lack(dimension: str, word: str, question: Question, vocabulary: Vocabulary) -> Lack:
+    return Lack(dimension, word, _wanting(dimension, word, question, vocabulary))
 
 
 def _conditions(rule: Rule) -> tuple[tuple[str, str], ...]:

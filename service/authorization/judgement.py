@@ -14,13 +14,15 @@ from service.authorization.changes import Refused
 from service.authorization.decision_point import Decision, Resource, access_request, decide
 from service.authorization.question import Reason, Verdict
 from service.authorization.refusal import refusal_of
+from service.authorization.relationships import About
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from service.authorization.changes import Target
     from service.authorization.decision_record import Ask
     from service.authorization.engine import Snapshot
-    from service.authorization.relationships import Seen
+    from service.authorization.relationships import KindFacts, Seen
     from service.errors import TimewardenError
 
     Expect = Callable[[int | None], None]
@@ -59,6 +61,21 @@ def judged(snapshot: Snapshot, decision: Decision, *, missing: bool, expect: Exp
     if missing and decision.verdict.reason is not Reason.INSUFFICIENT_SCOPE:
         decision = replace(decision, verdict=NO_ROW)
     return None if decision.allowed else Refused(decision, refusal_of(snapshot, decision, expect))
+
+
+def about_of(target: Target) -> About:
+    """What a change names."""
+    if target.must_exist:
+        return About.ROW
+    return About.KIND if target.owner is None else About.NEW
+
+
+def sighted(seen: Seen, facts: KindFacts, about: About, *, looked: bool) -> Seen:
+    """What was seen, as the record has to tell it to be decided again: where it was looked and there is no row,
+    relations are known not to hold and facts are known to be unknown."""
+    if looked and not seen.evaluated:
+        seen = replace(seen, evaluated=frozenset(facts.relations), facts={**dict.fromkeys(facts.facts), **seen.facts})
+    return replace(seen, about=about, looked=looked)
 
 
 def resource_of(kind: str, seen: Seen, called: str | None) -> Resource:

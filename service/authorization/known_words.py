@@ -12,15 +12,37 @@ ACTIONS = {
     ),
     "me": frozenset({"read"}),
     "log": frozenset({"read", "hold"}),
-    "policy": frozenset({"read", "propose", "activate"}),
+    "policy": frozenset({"read", "propose", "activate", "replay", "simulate"}),
     "directory": frozenset({"read", "manage", "erase"}),
     "token": frozenset({"read", "revoke"}),
 }
-STATES = {"timesheet": frozenset({"draft", "submitted", "approved", "rejected"})}
-RELATIONS = {"timesheet": frozenset({"owner", "manager", "importer"})}
+STATES = {
+    "timesheet": frozenset({"draft", "submitted", "approved", "rejected"}),
+    "policy": frozenset({"proposed", "active", "retired"}),
+}
+RELATIONS = {
+    "timesheet": frozenset({"owner", "manager", "importer"}),
+    "policy": frozenset({"proposer"}),
+}
 FACTS = {"timesheet": frozenset({"acted_for_owner"})}
 # Besides these, any request fact with a `max_age` is known: it is the age of the sign-in against that bound.
 REQUEST_FACTS = frozenset({"mfa"})
+
+# Of what does not exist yet, an action is asked only in the state in which it would begin.
+FIRST_STATES = {("timesheet", "create"): frozenset({"draft"})}
+_OPEN = frozenset({"draft", "rejected"})
+_WAITING = frozenset({"submitted"})
+# From other states the action is answered with `wrong-state`, however a policy decides.
+STARTS = {
+    ("timesheet", "edit"): _OPEN,
+    ("timesheet", "upload"): _OPEN,
+    ("timesheet", "delete"): _OPEN,
+    ("timesheet", "submit"): _OPEN,
+    ("timesheet", "withdraw"): _WAITING,
+    ("timesheet", "approve"): _WAITING,
+    ("timesheet", "reject"): _WAITING,
+    ("timesheet", "reopen"): frozenset({"approved"}),
+}
 
 # What the safety laws speak of. A vocabulary without these words is refused, because the laws could not be checked.
 LAW_ACTIONS = (

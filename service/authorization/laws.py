@@ -15,7 +15,7 @@ from service.authorization.question import ANY, ANYONE, NO_STATE, Effect, Questi
 from service.places import Complaint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from service.authorization.question import Rule, Verdict, Vocabulary
 
@@ -86,7 +86,10 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Quest
         ("policy", "activate", "activate a policy version"),
         ("log", "read", "read the decision log"),
     ):
-        complaints += _somebody(rules, vocabulary, decide, (kind, action), f"Somebody must be able to {what}")
+        # A version is activated out of a state of its life; the other two are asked about nothing in particular.
+        states = (vocabulary.states.get(kind, frozenset()) - {"active"}) if action == "activate" else frozenset[str]()
+        sentence = f"Somebody must be able to {what}"
+        complaints += _somebody(rules, states or {NO_STATE}, decide, (kind, action), sentence)
     return complaints
 
 
@@ -114,7 +117,7 @@ def _nobody(
 
 def _somebody(
     rules: Sequence[Rule],
-    vocabulary: Vocabulary,
+    states: Collection[str],
     decide: Callable[[Question], Verdict],
     wanted: tuple[str, str],
     law: str,
@@ -124,7 +127,7 @@ def _somebody(
     budget = _Budget(len(own))
     for rule in (one for one in own if one.effect is Effect.ALLOW):
         fixed: dict[str, tuple[bool | None, ...]] = {one.fact: (not one.negated,) for one in rule.when}
-        for state in rule.states or _states(vocabulary, wanted[0]):
+        for state in sorted(states):
             for known in _assignments(_mentioned(own), fixed):
                 if not budget.spend():
                     return [_unproved(law)]

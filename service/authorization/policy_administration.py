@@ -1,4 +1,4 @@
-"""Policy administration (PAP): propose, activate and read versions, each step decided by the policy and recorded.
+"""Policy administration (PAP): propose, activate, roll back and read versions, each step decided and recorded.
 
 Owns no state: versions and the head live in Postgres. Checks run before a transaction is opened, in a thread, because
 they may take a second, and only for those who may do the step, so that nobody else can make us work.
@@ -7,15 +7,17 @@ they may take a second, and only for those who may do the step, so that nobody e
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
 from service.audit.record import Kind, Record
-from service.authorization import policy_versions
+from service.authorization import policy_life, policy_versions, replicas
 from service.authorization.changes import Answer, Change, Target
 from service.authorization.decision_point import Resource, access_request, decide
+from service.authorization.policy_life import By, PolicyVersion
+from service.authorization.policy_relations import KIND, RETIRED
 from service.errors import Conflict, NotFound, PolicyRejected, PolicyUnavailable, StaleExpectation
 from service.places import Complaint
 
@@ -29,11 +31,13 @@ if TYPE_CHECKING:
     from service.authorization.engine import Snapshot
     from service.authorization.permit import Permit
     from service.authorization.policy_file import PolicyText
-    from service.authorization.policy_versions import PolicyVersion, PolicyVersions
+    from service.authorization.policy_versions import PolicyVersions
     from service.authorization.relationships import Seen
+    from service.authorization.replicas import Replica
+    from service.authorization.visibility import Visibility
     from service.database import Connection
 
-KIND = "policy"
+ATTEMPTS = 5
 LOCKED_OUT = Complaint("policy.csv", 0, 0, "you could not activate a version under this one, so you could not go back")
 
 
@@ -46,42 +50,55 @@ class VersionWithTexts:
 
 
 class PolicyAdministration:
-    """`check` reads, builds and tests a policy, raising PolicyRejected with every complaint."""
+    """`check` reads, builds and tests a policy, raising PolicyRejected with every complaint. `tell` is called with the
+    number of each version that has become active, and must return at once."""
 
     def __init__(
-        self, enforcement: Enforcement, versions: PolicyVersions, check: Callable[[PolicyText, int], Snapshot]
+        self,
+        enforcement: Enforcement,
+        versions: PolicyVersions,
+        check: Callable[[PolicyText, int], Snapshot],
+        *,
+        tell: Callable[[int], object] = lambda _number: None,
     ) -> None:
         self._enforcement = enforcement
         self._versions = versions
         self._check = check
+        self._tell = tell
 
     async def list(self, ask: Ask, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
-        """Versions, newest first."""
+        """Versions, newest first: those that the asker may read."""
 
-        async def load(
-            _permit: Permit, _seen: Seen, connection: Connection
-        ) -> tuple[Sequence[PolicyVersion], list[str]]:
-            return await policy_versions.listed(connection, before=before, limit=limit), []
+        async def query(visible: Visibility, connection: Connection) -> tuple[Sequence[PolicyVersion], list[str]]:
+            return await policy_life.listed(visible, connection, before=before, limit=limit), []
 
-        return await self._enforcement.read(ask, KIND, "read", load)
+        return await self._enforcement.list(ask, KIND, "read", query)
 
     async def read(self, ask: Ask, number: int) -> Answer[VersionWithTexts]:
         """One version with its texts. Raises NotFound."""
 
-        async def load(
-            _permit: Permit, _seen: Seen, connection: Connection
-        ) -> tuple[VersionWithTexts | None, list[str]]:
-            found = await policy_versions.listed(connection, before=number + 1, limit=1)
-            if not found or found[0].number != number:
-                return None, []
-            return VersionWithTexts(found[0], await policy_versions.text_of(connection, number)), []
+        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[VersionWithTexts, list[str]]:
+            version = await policy_life.version_of(connection, number)
+            return VersionWithTexts(version, await policy_versions.text_of(connection, number)), []
 
-        answer = await self._enforcement.read(ask, KIND, "read", load)
-        if answer.value is None:
-            missing = NotFound("There is no such policy version")
-            missing.decision = (str(answer.receipt.uid), answer.receipt.leaf)
-            raise missing
-        return Answer(answer.value, answer.receipt)
+        return await self._enforcement.read(ask, KIND, "read", load, row_id=number)
+
+    async def active(self, ask: Ask) -> Answer[VersionWithTexts]:
+        """The version that decides, with its texts."""
+        for _ in range(ATTEMPTS):
+            # What this process knows may be behind; a read that shows it has also brought the process up to date.
+            answer = await self.read(ask, self._versions.current().number)
+            if answer.value.version.active:
+                return answer
+        raise PolicyUnavailable(cause="the active version changed with every attempt")
+
+    async def replicas(self, ask: Ask) -> Answer[Sequence[Replica]]:
+        """The API processes, and by which version each decides."""
+
+        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Sequence[Replica], list[str]]:
+            return await replicas.listed(connection), []
+
+        return await self._enforcement.read(ask, KIND, "read", load)
 
     async def propose(self, ask: Ask, text: PolicyText, message: str) -> Answer[PolicyVersion]:
         """Store a checked proposal under the next number; it decides nothing until it is activated.
@@ -96,7 +113,7 @@ class PolicyAdministration:
                 raise refused
             if not checked:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
-            version = await policy_versions.insert(
+            version = await policy_life.insert(
                 change.connection,
                 text,
                 message=message,
@@ -122,11 +139,23 @@ class PolicyAdministration:
         return await self._enforcement.change(ask, KIND, "propose", Target(), work)
 
     async def activate(self, ask: Ask, number: int, *, expected: int) -> Answer[PolicyVersion]:
-        """Make a version decide from now on, if `expected` is still the active one. An older version is rolled back to.
+        """Make a version decide from now on, if `expected` is still the active one; an older one too.
 
         Whoever asks after this returned is decided by it, and no change commits under the former: the policy's lock is
         held exclusively until the commit. Raises StaleExpectation, NotFound, PolicyRejected, Conflict.
         """
+        return await self._switch(ask, number, expected=expected, back=False)
+
+    async def roll_back(self, ask: Ask, *, expected: int) -> Answer[PolicyVersion]:
+        """As `activate`, for the version that was active before `expected`. Raises Conflict when there was none."""
+        async with self._versions.connection() as connection:
+            number = await policy_life.way_back(connection)
+        # With nothing to go back to, the decision is about the version that decides.
+        return await self._switch(ask, number or self._versions.current().number, expected=expected, back=True)
+
+    async def _switch(self, ask: Ask, number: int, *, expected: int, back: bool) -> Answer[PolicyVersion]:
+        async def found(connection: Connection) -> int | None:
+            return await policy_life.existing(connection, number)
 
         async def work(change: Change) -> PolicyVersion:
             if change.seen.version != expected:
@@ -135,32 +164,21 @@ class PolicyAdministration:
                 raise refused
             if snapshot is None:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
-            if number == expected:
-                raise Conflict(f"Version {number} is active already")
-            _keep_a_way_back(change, snapshot)
-            if not await policy_versions.move_head(change.connection, number, expected=expected):
-                raise StaleExpectation
-            change.record(
-                "policy.activated",
-                Resource(KIND, str(number)),
-                before={"active": expected},
-                after={"active": number, "digest": snapshot.digest},
-                kind=Kind.POLICY,
-            )
-            return (await policy_versions.listed(change.connection, before=number + 1, limit=1))[0]
+            return await _moved(change, snapshot, back=back)
 
         snapshot, refused = None, None
-        if await self._enforcement.prospect(ask, KIND, "activate"):
+        if await self._enforcement.prospect(ask, KIND, "activate", row_id=number):
             try:
                 snapshot = await self._checked(number)
             except (NotFound, PolicyRejected) as error:
                 refused = error
         # Only what can take effect may keep all other changes waiting, or any token could stop them.
         answer = await self._enforcement.change(
-            ask, KIND, "activate", Target(id=str(number)), work, exclusively=snapshot is not None
+            ask, KIND, "activate", Target(str(number), found, must_exist=True), work, exclusively=snapshot is not None
         )
         if snapshot is not None:
             self._versions.keep(snapshot)
+        self._tell(number)
         await self._versions.at(number)
         return answer
 
@@ -171,10 +189,42 @@ class PolicyAdministration:
         return await asyncio.to_thread(self._check, text, number)
 
 
+async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVersion:
+    """Let the snapshot's version decide from the commit on, under the policy's lock, and have that recorded."""
+    number, expected, principal = snapshot.number, change.seen.version, change.ask.principal
+    if back:
+        before = await policy_life.way_back(change.connection)
+        if before is None:
+            raise Conflict("No version was active before")
+        if before != number:
+            raise StaleExpectation
+    if number == expected:
+        raise Conflict(f"Version {number} is active already")
+    await replicas.check_words(change.connection, snapshot.vocabulary)
+    _keep_a_way_back(change, snapshot)
+    by = By(principal.person, principal.client, change.decision.uid)
+    if not await policy_life.move_head(change.connection, number, expected=expected, by=by, back=back):
+        raise StaleExpectation
+    change.record(
+        "policy.activated",
+        Resource(KIND, str(number)),
+        before={"active": expected},
+        after={"active": number, "digest": snapshot.digest},
+        kind=Kind.POLICY,
+    )
+    return await policy_life.version_of(change.connection, number)
+
+
 def _keep_a_way_back(change: Change, snapshot: Snapshot) -> None:
-    """Raise PolicyRejected unless whoever activates could activate again: the laws ask that somebody can, but whether
-    that somebody exists, only the one who is here proves."""
-    again = access_request(snapshot, change.ask.principal, "activate", Resource(KIND), change.seen)
+    """Raise PolicyRejected unless whoever activates could go back again: the laws ask that somebody can, but whether
+    that somebody exists, only the one who is here proves.
+
+    The question is about a version that decided before and that somebody else proposed: no relation, state retired.
+    Under four eyes that is exact, and nobody is trapped by having proposed this version and the one before: the first
+    version came from files, so nobody proposed it, and everybody who passes here could at least go back to it.
+    """
+    unrelated = replace(change.seen, row=None, relations=frozenset())
+    again = access_request(snapshot, change.ask.principal, "activate", Resource(KIND, state=RETIRED), unrelated)
     if not decide(snapshot, uuid7(), again).allowed:
         raise PolicyRejected([LOCKED_OUT])
 
@@ -186,13 +236,13 @@ async def bootstrap(
 
     Raises Conflict when there is a version already: from then on the API is the only way. Raises PolicyRejected.
     """
-    if await policy_versions.listed(connection, before=None, limit=1):
+    if await policy_life.existing(connection, 1):
         raise Conflict("There is a policy already; propose a new version through the API")
     snapshot = check(text, 1)
-    version = await policy_versions.insert(
+    version = await policy_life.insert(
         connection, text, message="First version, from files", author_person=None, author_client="system"
     )
-    await policy_versions.found_head(connection, version.number)
+    await policy_life.found_head(connection, version.number)
     body = {
         "decided_at": at,
         "event": "policy.bootstrapped",

@@ -5,9 +5,12 @@ The same files are run by the tests, by `timewarden policy test` and by activati
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.authorization.explanation import explain, sentences_for_caller
 from service.authorization.question import ANY, ANYONE, Effect, Reason
+from service.authorization.row_conditions import listed
 from service.places import Complaint
 
 if TYPE_CHECKING:
@@ -16,20 +19,37 @@ if TYPE_CHECKING:
     from service.authorization.case_files import Case
     from service.authorization.engine import Snapshot
     from service.authorization.policy_file import Policy
-    from service.authorization.question import Question, Rule, Vocabulary
+    from service.authorization.question import Question, Rule, Verdict, Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A case, the rules that decided it, and in `problems` how the answer differs from what the case says."""
+
+    case: Case
+    rules: tuple[str, ...]
+    problems: tuple[str, ...]
 
 
 def run(policy: Policy, snapshot: Snapshot, cases: Iterable[Case]) -> list[Complaint]:
     """A complaint for each case that the snapshot does not answer as it says."""
+    return [complaint(one) for one in tried(policy, snapshot, cases) if one.problems]
+
+
+def tried(policy: Policy, snapshot: Snapshot, cases: Iterable[Case]) -> list[Tried]:
+    """Every case with what came of it."""
     names = {rule.name for rule in policy.rules}
-    complaints = []
+    found = []
     for case in cases:
-        problems = [f"there is no rule '{name}'" for name in case.rules if name not in names]
-        problems += _differences(case, snapshot)
-        if problems:
-            message = f"Case '{case.name}': {'; '.join(problems)}"
-            complaints.append(Complaint(case.file, case.line, 1, message))
-    return complaints
+        verdict = snapshot.decide(question_of(case, snapshot))
+        unknown = [f"there is no rule '{name}'" for name in (*case.rules, *case.near) if name not in names]
+        found.append(Tried(case, verdict.rules, (*unknown, *_differences(case, snapshot, verdict))))
+    return found
+
+
+def complaint(one: Tried) -> Complaint:
+    """What is said of a case that failed, at its place."""
+    return Complaint(one.case.file, one.case.line, 1, f"Case '{one.case.name}': {'; '.join(one.problems)}")
 
 
 def question_of(case: Case, snapshot: Snapshot) -> Question:
@@ -59,18 +79,53 @@ def untried(policy: Policy, snapshot: Snapshot, cases: Sequence[Case]) -> list[C
     return complaints
 
 
-def _differences(case: Case, snapshot: Snapshot) -> Iterator[str]:
-    verdict = snapshot.decide(question_of(case, snapshot))
+def _differences(case: Case, snapshot: Snapshot, verdict: Verdict) -> Iterator[str]:
     if verdict.allowed is not case.allowed:
         wanted, got = ("allow", "deny") if case.allowed else ("deny", "allow")
         by = f" by {', '.join(verdict.rules)}" if verdict.rules else ""
         yield f"wanted {wanted}, got {got} ({verdict.reason.value}{by})"
-    elif case.rules and set(case.rules) != set(verdict.rules):
+        return
+    if case.rules and set(case.rules) != set(verdict.rules):
         yield f"wanted it decided by {', '.join(case.rules)}, got {', '.join(verdict.rules) or 'no rule'}"
     elif case.reason is not None and case.reason is not verdict.reason:
         yield f"wanted the reason {case.reason.value}, got {verdict.reason.value}"
     elif verdict.reason is Reason.POLICY_ERROR:
         yield "the question could not be decided"
+    yield from _explained_otherwise(case, snapshot)
+    yield from _listed_otherwise(case, snapshot)
+
+
+def _explained_otherwise(case: Case, snapshot: Snapshot) -> Iterator[str]:
+    """Where the explanation differs: the nearest misses are those with the fewest missing conditions."""
+    if not case.near and not case.missing and not case.told:
+        return
+    question = question_of(case, snapshot)
+    explanation = explain(snapshot.rules_of(case.kind, case.action), question)
+    told = sentences_for_caller(explanation, question, snapshot.vocabulary)
+    if not set(case.told) <= set(told):
+        yield f"wanted the caller told: {' | '.join(case.told)}, got: {' | '.join(told)}"
+    misses = explanation.near_misses
+    nearest = [one for one in misses if len(one.conditions) == len(misses[0].conditions)]
+    got = "; ".join(f"{one.rule} lacking {_written(one.conditions)}" for one in nearest) or "none"
+    # Further rules may come as near: who adds one need not touch every case of its action.
+    if not {one.rule for one in nearest}.issuperset(case.near):
+        yield f"wanted {', '.join(case.near)} nearest to allowing it, got {got}"
+    elif case.missing and not any(case.missing == set(one.conditions) for one in nearest):
+        yield f"wanted {_written(sorted(case.missing))} missing, got {got}"
+
+
+def _listed_otherwise(case: Case, snapshot: Snapshot) -> Iterator[str]:
+    """Where a list, compiled from the rules without the row, shows what it should not, or hides what it should show."""
+    if case.listed is None:
+        return
+    rules, words = snapshot.rules_of(case.kind, case.action), snapshot.vocabulary
+    relations, facts = words.relations.get(case.kind, ()), words.facts.get(case.kind, ())
+    if listed(rules, question_of(case, snapshot), relations, facts) is not case.listed:
+        yield f"wanted it {'listed' if case.listed else 'not listed'}, and it is {'not' if case.listed else ''}".strip()
+
+
+def _written(conditions: Iterable[tuple[str, str]]) -> str:
+    return " and ".join(" ".join(pair) for pair in conditions)
 
 
 def _always(rule: Rule) -> bool:

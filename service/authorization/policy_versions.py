@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.authorization.policy_file import PolicyText
@@ -19,10 +18,6 @@ from service.errors import NotFound, PolicyRejected, PolicyUnavailable, TryLater
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
-    from datetime import datetime
-    from uuid import UUID
-
-    import asyncpg
 
     from service.authorization.engine import Snapshot
     from service.database import Connection, Database
@@ -30,21 +25,6 @@ if TYPE_CHECKING:
 KEPT = 4
 # Mutations hold this advisory lock shared, activation takes it exclusively: nothing commits under a replaced version.
 POLICY_LOCK = 0x74770001
-COLUMNS = "number, digest, parent, message, author_person, author_client, proposed_at"
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyVersion:
-    """A version without its texts. `author_person` is None when a client acted for itself."""
-
-    number: int
-    digest: str
-    parent: int | None
-    message: str
-    author_person: UUID | None
-    author_client: str
-    proposed_at: datetime
-    active: bool
 
 
 class PolicyVersions:
@@ -60,6 +40,8 @@ class PolicyVersions:
         self._built: OrderedDict[int, Snapshot] = OrderedDict()
         self._loading: dict[int, asyncio.Task[Snapshot]] = {}
         self._current: Snapshot | None = None
+        # Why the version that was last seen to be active could not be loaded; None while all is well.
+        self.trouble: str | None = None
 
     async def start(self) -> Snapshot:
         """Load the active version. Raises PolicyUnavailable when there is none: no policy, no start."""
@@ -83,8 +65,12 @@ class PolicyVersions:
 
         Any number of callers share one load. Raises PolicyUnavailable when it does not end within the bound.
         """
-        snapshot = await self.built(number)
-        self._current = snapshot
+        try:
+            snapshot = await self.built(number)
+        except PolicyUnavailable:
+            self.trouble = f"version {number} is active and cannot be loaded here"
+            raise
+        self._current, self.trouble = snapshot, None
         return snapshot
 
     async def built(self, number: int) -> Snapshot:
@@ -142,61 +128,3 @@ async def text_of(connection: Connection, number: int) -> PolicyText:
     return PolicyText(
         model=row["model"], rules=row["rules"], vocabulary=row["vocabulary"], cases=json.loads(row["cases"])
     )
-
-
-async def listed(connection: Connection, *, before: int | None, limit: int) -> list[PolicyVersion]:
-    """Versions, newest first, with a number below `before`."""
-    # A page of versions; the primary key gives the order.
-    rows = await connection.fetch(
-        f"SELECT {COLUMNS}, number = (SELECT active FROM policy_head) AS active FROM policy_version"
-        " WHERE $1::bigint IS NULL OR number < $1 ORDER BY number DESC LIMIT $2",
-        before,
-        limit,
-    )
-    return [PolicyVersion(**dict(row)) for row in rows]
-
-
-async def insert(
-    connection: Connection, text: PolicyText, *, message: str, author_person: UUID | None, author_client: str
-) -> PolicyVersion:
-    """Store a proposal under the next number, its parent being the active version."""
-    # One proposal at a time, so that numbers have no gaps.
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", POLICY_LOCK + 1)
-    # The next number; the active version is the parent.
-    row = await connection.fetchrow(
-        "INSERT INTO policy_version (number, digest, parent, model, rules, vocabulary, cases, message, author_person,"
-        " author_client) SELECT coalesce(max(number), 0) + 1, $1, (SELECT active FROM policy_head), $2, $3, $4, $5, $6,"
-        f" $7, $8 FROM policy_version RETURNING {COLUMNS}, false AS active",
-        text.digest(),
-        text.model,
-        text.rules,
-        text.vocabulary,
-        json.dumps(dict(text.cases)),
-        message,
-        author_person,
-        author_client,
-    )
-    return _version(row)
-
-
-async def move_head(connection: Connection, number: int, *, expected: int) -> bool:
-    """Make a version active if `expected` still is; False when it is not."""
-    # Compare and swap: the row changes only from the expected version.
-    moved = await connection.fetchval(
-        "UPDATE policy_head SET active = $1, activated_at = clock_timestamp() WHERE active = $2 RETURNING active",
-        number,
-        expected,
-    )
-    return moved is not None
-
-
-async def found_head(connection: Connection, number: int) -> None:
-    """Make the first version active (bootstrap, as the owner of the database). Raises when there is an active one."""
-    # The one row that says which version decides.
-    await connection.execute("INSERT INTO policy_head (active) VALUES ($1)", number)
-
-
-def _version(row: asyncpg.Record | None) -> PolicyVersion:
-    if row is None:
-        raise PolicyUnavailable(cause="an INSERT returned no row")
-    return PolicyVersion(**dict(row))

@@ -5,10 +5,11 @@ Whoever may not read a thing does not learn that it exists; reasons speak of the
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from service.authorization.decision_point import question_of
-from service.authorization.explanation import explain, sentences_for_caller
+from service.authorization.explanation import MOST_SENTENCES, explain, nearest, sentences_for_caller
 from service.authorization.question import Reason
 from service.errors import Forbidden, InsufficientScope, NotApplied, NotFound, StepUpNeeded, TimewardenError, WrongState
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Set as AbstractSet
 
-    from service.authorization.decision_point import Decision
+    from service.authorization.decision_point import Decision, Resource
     from service.authorization.engine import Snapshot
     from service.authorization.question import Explanation
 
@@ -43,16 +44,16 @@ def refusal_of(
     # That a thing is in the wrong state to be read tells of it to somebody who may not read it.
     hidden = request.action == "read" and request.seen.row is not None
     if reason is Reason.NO_RULE and not hidden and _only(explanation, {"state"}):
-        return _wrong_state(resource.state, explanation, resource.version, expect)
+        return _wrong_state(snapshot, resource, explanation, expect)
     if wanted:
         thresholds = snapshot.vocabulary.thresholds
         ages = [thresholds[one] for one in wanted if one in thresholds]
         step_up = StepUpNeeded(max_age=min(ages, default=None))
         step_up.stronger = len(ages) < len(wanted)
         return step_up
-    return Forbidden(
-        sentences_for_caller(explanation, decision.question, snapshot.vocabulary), rules=decision.verdict.rules
-    )
+    words = decision.question, snapshot.vocabulary
+    near_misses = [asdict(one) for one in nearest(explanation, *words)[:MOST_SENTENCES]]
+    return Forbidden(sentences_for_caller(explanation, *words), rules=decision.verdict.rules, near_misses=near_misses)
 
 
 def _may_know(snapshot: Snapshot, decision: Decision, wanted: frozenset[str]) -> bool:
@@ -113,14 +114,16 @@ def _wanted_by_denies(explanation: Explanation, words: AbstractSet[str]) -> froz
 
 
 def _wrong_state(
-    state: str, explanation: Explanation, version: int | None, expect: Callable[[int | None], None] | None
+    snapshot: Snapshot, resource: Resource, explanation: Explanation, expect: Callable[[int | None], None] | None
 ) -> TimewardenError:
     if expect is not None:
         try:
-            expect(version)
+            expect(resource.version)
         except NotApplied as error:
             return error
     wanted = next(word for one in explanation.near_misses for kind, word in one.conditions if kind == "state")
+    thing = snapshot.vocabulary.descriptions.get(f"kind.{resource.kind}", f"the {resource.kind}")
     return WrongState(
-        f"The timesheet is {state}; this needs it to be {wanted}", extra={"state": state, "wanted": wanted}
+        f"{thing[0].upper()}{thing[1:]} is {resource.state}; this needs it to be {wanted}",
+        extra={"state": resource.state, "wanted": wanted},
     )

@@ -7,6 +7,7 @@ read anew for every decision, after any lock was won, and never cached.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from service.errors import PolicyUnavailable
@@ -40,10 +41,12 @@ AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
 class KindFacts:
     """What floor 5 supplies for one kind of resource.
 
-    `row`: SELECT columns of the row `r`, among them id, owner_id, state and version. `table`: where rows live.
+    `row`: SELECT columns of the row `r`, among them id, owner_id, state and version. `table`: where rows live, the name
+    of a table or a SELECT in parentheses; its `id` is a UUID, or the integer that is a policy version's number.
     `imagined`: a SELECT that makes the row a resource would start as, its owner being $3, in `imagined_state`.
     `relations` and `facts`: one SQL expression each about `r`, `:person` (NULL for a client acting for itself) and
-    `:client` (NULL for a person), true or false and never NULL. Kinds without rows give none of these.
+    `:client` (NULL for a person), true or false and never NULL. `reaches`: for a relation, a SELECT of every owner_id
+    that it can hold for, and perhaps of others: lists start from it. Kinds without rows give none of these.
     """
 
     kind: str
@@ -53,13 +56,25 @@ class KindFacts:
     imagined_state: str = ""
     relations: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
+    reaches: Mapping[str, str] = field(default_factory=dict)
+
+
+class About(StrEnum):
+    """What a request names: the KIND itself, one existing ROW, a NEW row of an owner (there may be one already), or a
+    LIST of rows."""
+
+    KIND = "kind"
+    ROW = "row"
+    NEW = "new"
+    LIST = "list"
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What one statement saw: the active version, the directory's revision, the asker's directory roles, the moment,
-    the row if there is one, the relations that hold, the row's facts, which relations were looked at at all, and
-    whether the asker's token was revoked."""
+    the row if there is one, the relations that hold, the row's facts, which relations were looked at at all, whether
+    the asker's token was revoked; and what was asked `about`, with whether it was `looked` at: without a fitting scope
+    nothing is."""
 
     version: int
     directory_revision: int
@@ -67,9 +82,11 @@ class Seen:
     roles: frozenset[str]
     row: asyncpg.Record | None = None
     relations: frozenset[str] = frozenset()
-    facts: Mapping[str, bool] = field(default_factory=dict)
+    facts: Mapping[str, bool | None] = field(default_factory=dict)
     evaluated: frozenset[str] = frozenset()
     revoked: bool = False
+    about: About = About.KIND
+    looked: bool = True
 
 
 def asker(principal: Principal) -> tuple[UUID | None, str | None]:
@@ -107,13 +124,13 @@ class Relationships:
         )
         return _seen(row, KindFacts(""), present=False)
 
-    async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID) -> Seen:
+    async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID | int) -> Seen:
         """What holds about one existing row; `row` is None when there is no such row."""
         facts = self.of(kind)
         person, client = asker(principal)
         # The row, what the asker is to it, and the ambient facts, as of one moment.
         row = await connection.fetchrow(
-            f"SELECT {AMBIENT}, {facts.row}, {_columns(facts)}, r.id IS NOT NULL AS seen_row FROM {AMBIENT_FROM}"
+            f"SELECT {AMBIENT}, {facts.row}, {columns(facts)}, r.id IS NOT NULL AS seen_row FROM {AMBIENT_FROM}"
             f" LEFT JOIN {facts.table} AS r ON r.id = $3 WHERE $2::text IS NULL OR true",
             person,
             client,
@@ -128,7 +145,7 @@ class Relationships:
         person, client = asker(principal)
         # What the asker would be to the row, and the ambient facts, as of one moment.
         row = await connection.fetchrow(
-            f"SELECT {AMBIENT}, {_columns(facts)} FROM {AMBIENT_FROM} CROSS JOIN ({facts.imagined}) AS r"
+            f"SELECT {AMBIENT}, {columns(facts)} FROM {AMBIENT_FROM} CROSS JOIN ({facts.imagined}) AS r"
             " WHERE $2::text IS NULL OR true",
             person,
             client,
@@ -139,10 +156,18 @@ class Relationships:
         return replace(seen, row=None)
 
 
-def _columns(facts: KindFacts) -> str:
+def columns(facts: KindFacts) -> str:
+    """What the asker is to the row `r`, and its facts, as columns: `of_listed` reads them."""
     named = [(f"relation_{name}", sql) for name, sql in facts.relations.items()]
     named += [(f"fact_{name}", sql) for name, sql in facts.facts.items()]
     return ", ".join(f"({bound(sql)}) AS {name}" for name, sql in named) or "true AS no_words"
+
+
+def of_listed(ambient: Seen, row: asyncpg.Record, facts: KindFacts) -> Seen:
+    """What was seen of one row of a list that was read with `columns`, in the snapshot that `ambient` was seen in."""
+    relations = frozenset(name for name in facts.relations if row[f"relation_{name}"] is True)
+    values = {name: row[f"fact_{name}"] for name in facts.facts}
+    return replace(ambient, row=row, relations=relations, facts=values, evaluated=frozenset(facts.relations))
 
 
 def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> Seen:
@@ -150,10 +175,11 @@ def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> See
         raise PolicyUnavailable(
             "No policy was ever activated: run `timewarden policy bootstrap`", cause="no policy_head"
         )
-    ambient = (row["seen_version"], row["seen_revision"], row["seen_at"], frozenset(row["seen_roles"]))
-    revoked = row["seen_revoked"] is not False
-    if not present:
-        return Seen(*ambient, revoked=revoked)
-    relations = frozenset(name for name in facts.relations if row[f"relation_{name}"] is True)
-    values = {name: row[f"fact_{name}"] for name in facts.facts}
-    return Seen(*ambient, row, relations, values, frozenset(facts.relations), revoked)
+    ambient = Seen(
+        row["seen_version"],
+        row["seen_revision"],
+        row["seen_at"],
+        frozenset(row["seen_roles"]),
+        revoked=row["seen_revoked"] is not False,
+    )
+    return of_listed(ambient, row, facts) if present else ambient

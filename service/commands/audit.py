@@ -10,6 +10,7 @@ import rich_click as click
 COMMANDS = {
     "search": "audit_search",
     "history": "audit_search",
+    "redecide": "audit_redecide",
     "export": "audit_export",
     "verify": "audit_verify",
     "verifier": "audit_verify",

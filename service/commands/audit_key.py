@@ -8,6 +8,7 @@ import rich_click as click
 
 from service import settings as configuration
 from service.audit.key_files import make_key, read_key
+from service.commands.running import DEVELOPMENT_KEY, state_directory
 from service.errors import Misconfigured
 from service.settings import variable
 
@@ -37,8 +38,12 @@ def new(file: Path, origin: str | None, *, unless_there: bool) -> None:
 @key.command()
 @files
 def show(files: tuple[Path, ...]) -> None:
-    """Print the public line of the keys in FILES, by default those of TIMEWARDEN_LOG_KEY_FILE: hand it to auditors."""
+    """Print the public line of the keys in FILES: hand it to auditors. By default those of TIMEWARDEN_LOG_KEY_FILE, or,
+    where `make run` was used, its own."""
     named = files or tuple(Path(one) for one in configuration.load().listed("log_key_file"))
+    ours = state_directory() / DEVELOPMENT_KEY
+    if not named and ours.is_file():
+        named = (ours,)
     if not named:
         raise Misconfigured(f"Name a key file, or set {variable('log_key_file')}")
     for file in named:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from rich.console import Console
-from rich.table import Table
 
 from service.commands.caller import caller
+from service.commands.tables import table, when
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,10 +114,10 @@ def _show(found: Iterator[dict[str, Any]], *, as_json: bool) -> None:
         for one in found:
             print(json.dumps(one, ensure_ascii=False, separators=(",", ":")))
         return
-    table = Table("when", "kind", "who", "through", "action", "on", "outcome", "why", "record")
+    shown = table("when", "kind", "who", "through", "action", "on", "outcome", "why", "record")
     for one in found:
-        table.add_row(*_cells(one))
-    Console().print(table)
+        shown.add_row(*_cells(one))
+    Console().print(shown)
 
 
 def _cells(one: dict[str, Any]) -> list[str]:
@@ -128,7 +128,7 @@ def _cells(one: dict[str, Any]) -> list[str]:
     why = ", ".join([*record.get("rules", []), *[str(value) for value in (one.get("texts") or {}).values()]])
     outcome = record.get("outcome") or _step(record.get("change") or {})
     return [
-        str(record.get("decided_at", one["at"])),
+        when(str(record.get("decided_at", one["at"]))),
         one["kind"],
         one["names"].get(who, who),
         principal.get("client") or "",

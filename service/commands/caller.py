@@ -68,7 +68,9 @@ def refused(answer: httpx.Response) -> click.ClickException:
     """What the API said, as an error of the command. The answer's body was read."""
     try:
         problem = answer.json()
-        lines = [f"{answer.status_code}: {problem['detail']}"]
+        # The sentence of a policy that is refused ends with its first complaint, which is told below.
+        said = problem["detail"].partition(": ")[0] if problem.get("complaints") else problem["detail"]
+        lines = [f"{answer.status_code}: {said}"]
         lines += [f"  {c['file']}:{c['line']}:{c['column']}: {c['message']}" for c in problem.get("complaints", [])]
         lines += [f"  {reason}" for reason in problem.get("reasons", [])[1:]]
     except (ValueError, KeyError, TypeError):

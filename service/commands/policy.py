@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import rich_click as click
 from rich.console import Console
-from rich.table import Table
 
 from service import settings as configuration
 from service.audit.log import Log
@@ -17,8 +17,9 @@ from service.authorization import policy_check
 from service.authorization.policy_administration import bootstrap as make_first
 from service.authorization.policy_file import PolicyText
 from service.commands.caller import caller
+from service.commands.tables import table, when
 from service.database import Database
-from service.errors import Conflict, PolicyRejected
+from service.errors import Conflict
 
 as_person = click.option("--as", "person", help="A demo person whose token is used, where `make run` runs.")
 directory = click.option(
@@ -29,7 +30,34 @@ directory = click.option(
 )
 
 
-@click.group()
+# Subcommands that stand in modules of their own, loaded when they are called: command to module.
+FURTHER = {
+    "test": "policy_trial",
+    "diff": "policy_diff",
+    "replay": "policy_replay",
+    "simulate": "policy_simulate",
+    "rollback": "policy_life",
+    "status": "policy_life",
+}
+
+
+class WithFurther(click.RichGroup):
+    """A group whose FURTHER commands are loaded when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Those of this module, then the further ones."""
+        return [*super().list_commands(ctx), *FURTHER]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command by its name, or None."""
+        if cmd_name not in FURTHER:
+            return super().get_command(ctx, cmd_name)
+        module = importlib.import_module(f"service.commands.{FURTHER[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(cls=WithFurther)
 def policy() -> None:
     """Read, try, propose and activate policy versions."""
 
@@ -52,32 +80,18 @@ async def bootstrapped(owner_url: str, files: Path) -> int:
     await database.open()
     try:
         async with database.transaction() as connection:
-            version = await make_first(connection, Log(database), text, policy_check.load, datetime.now(UTC))
+            version = await make_first(connection, Log(database), text, policy_check.admit, datetime.now(UTC))
     finally:
         await database.close()
     return version.number
 
 
 @policy.command()
-@directory
-def test(directory: Path) -> None:
-    """Read the files, check the laws and run the cases, here and without a service."""
-    try:
-        text = PolicyText.read(directory)
-        policy_check.load(text, 0)
-        untried = policy_check.untried(text)
-    except PolicyRejected as error:
-        raise click.ClickException("\n".join(str(one) for one in error.complaints)) from error
-    print("The policy holds: it reads well, keeps the laws and passes its cases.")
-    for sentence in untried:
-        print(f"  untried: {sentence}")
-
-
-@policy.command()
 @click.option("-m", "--message", required=True, help="Why.")
 @directory
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
 @as_person
-def propose(message: str, directory: Path, person: str | None) -> None:
+def propose(message: str, directory: Path, *, as_json: bool, person: str | None) -> None:
     """Put the files forward as a new version. It decides nothing until it is activated."""
     text = PolicyText.read(directory)
     body = {
@@ -88,6 +102,11 @@ def propose(message: str, directory: Path, person: str | None) -> None:
         "cases": dict(text.cases),
     }
     version = caller(person).call("POST", "/v1/policies/versions", body)
+    if as_json:
+        print(json.dumps(version, indent=2))
+        return
+    for one in version["warnings"]:
+        print(f"warning: {directory}/{one['file']}:{one['line']}: {one['message']}")
     print(f"Proposed as version {version['number']}; `timewarden policy activate {version['number']}` makes it decide.")
 
 
@@ -98,7 +117,7 @@ def propose(message: str, directory: Path, person: str | None) -> None:
 )
 @as_person
 def activate(number: int, expected: int | None, person: str | None) -> None:
-    """Let version NUMBER decide, from the next request on. An older NUMBER rolls back."""
+    """Let version NUMBER decide, from the next request on; it may be an older one."""
     api = caller(person)
     if expected is None:
         expected = int(api.call("GET", "/v1/me")["policy_version"])
@@ -116,8 +135,8 @@ def list_versions(*, as_json: bool, person: str | None) -> None:
     if as_json:
         print(json.dumps(versions, indent=2))
         return
-    table = Table("version", "active", "parent", "proposed at", "message")
+    shown = table("version", "state", "parent", "proposed at", "activated at", "message")
     for one in versions:
-        mark = "active" if one["active"] else ""
-        table.add_row(str(one["number"]), mark, str(one["parent"] or ""), one["proposed_at"], one["message"])
-    Console().print(table)
+        times = when(one["proposed_at"]), when(one["activated_at"])
+        shown.add_row(str(one["number"]), one["state"], str(one["parent"] or ""), *times, one["message"])
+    Console().print(shown)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 STATE_VARIABLE = "TIMEWARDEN_STATE"
 FILE = "running.json"
+# Where a development service keeps the key that signs its log, in its state directory.
+DEVELOPMENT_KEY = Path("log", "key")
 
 
 class NotRunning(Exception):

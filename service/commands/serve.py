@@ -14,9 +14,10 @@ from granian.log import LogLevels
 from service import app
 from service import settings as configuration
 from service.audit.opening import check_rights
+from service.authorization import policy_check, policy_versions
 from service.authorization.policy_file import PolicyText
 from service.database import Database
-from service.errors import PolicyRejected
+from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,20 +47,26 @@ def serve() -> None:
 
 
 async def look_at_database(settings: configuration.Settings) -> None:
-    """Refuse a role that could rewrite the log, and tell of policy files that differ. Raises Misconfigured."""
+    """Refuse a role that could rewrite the log and a policy that cannot be read, and tell of policy files that differ.
+    Raises Misconfigured, PolicyUnavailable."""
     database = Database(settings.database_url, size=1, timeout=settings.database_timeout, name="start")
     await database.open()
     try:
         async with database.connection() as connection:
             await check_rights(connection)
-            # The active version's number and digest.
-            row = await connection.fetchrow(
-                "SELECT number, digest FROM policy_version WHERE number = (SELECT active FROM policy_head)"
-            )
+            # Which version is active.
+            active = await connection.fetchval("SELECT active FROM policy_head")
+            if active is None:
+                raise PolicyUnavailable("No policy was ever activated: run `timewarden policy bootstrap`")
+            text = await policy_versions.text_of(connection, active)
     finally:
         await database.close()
-    if row is not None:
-        tell_of_other_files(settings.policies_directory, row["number"], row["digest"])
+    try:
+        policy_check.build(text, active)
+    except PolicyRejected as error:
+        reason = f"The active policy version {active} cannot be read by this version of the service"
+        raise Misconfigured(f"{reason}: {error.complaints[0]}") from error
+    tell_of_other_files(settings.policies_directory, active, text.digest())
 
 
 def tell_of_other_files(directory: Path, active: int, digest: str) -> None:
@@ -73,6 +80,6 @@ def tell_of_other_files(directory: Path, active: int, digest: str) -> None:
     if digest != here:
         print(
             f"{directory}/ differs from the active policy version {active}, which goes on "
-            "deciding; `timewarden policy propose` puts the files forward.",
+            "deciding; `timewarden policy diff` shows what differs, `timewarden policy propose` puts it forward.",
             file=sys.stderr,
         )

@@ -20,7 +20,7 @@ from events.stream import stream_name
 from service.audit.feed import Feed
 from service.audit.key_files import make_key
 from service.commands.database import migrated
-from service.commands.running import Running, announce, state_directory, withdraw
+from service.commands.running import DEVELOPMENT_KEY, Running, announce, state_directory, withdraw
 from service.database import Database
 from service.development.authorization_server.serving import running as authorization_server
 from service.development.authorization_server.sessions import ACR_MFA
@@ -104,7 +104,7 @@ async def _serve(state: Path, stores: Stores, port: int, issuer: str, stop: asyn
 
 def log_key(state: Path) -> dict[str, str]:
     """What the keeper signs with: a key in the state directory, made at the first start, and its anchor."""
-    key = state / "log" / "key"
+    key = state / DEVELOPMENT_KEY
     if not key.exists():
         make_key(key, ORIGIN)
     return {

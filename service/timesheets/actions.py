@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 from service.authorization.changes import Answer, Target
 from service.authorization.relationships import asker
 from service.errors import Conflict, NotFound
-from service.timesheets import store, timesheet
+from service.timesheets import listing, store, timesheet
 from service.timesheets.changed import changed, facts_of, resource_of
 from service.timesheets.entry import Entry, check_hours, check_reason, check_week
 from service.timesheets.relations import KIND
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from service.authorization.visibility import Visibility
     from service.database import Connection
     from service.timesheets.entry import Hours
-    from service.timesheets.store import Filters, Page, Place
+    from service.timesheets.listing import Filters, Page, Place
 
     Move = Callable[[Timesheet], Timesheet]
 
@@ -88,7 +88,7 @@ class Timesheets:
         """A page of what single reads would show to the asker; newest period first."""
 
         async def query(visibility: Visibility, connection: Connection) -> tuple[Page, Sequence[str]]:
-            page = await store.page(visibility, connection, filters, after=after, limit=limit)
+            page = await listing.page(visibility, connection, filters, after=after, limit=limit)
             return page, [str(one.id) for one in page.items]
 
         return await self._enforcement.list(ask, KIND, "read", query)

@@ -1,8 +1,9 @@
-"""What a person or client is to a timesheet, in SQL. Pure: rows are read by `relationships` (one) and `store` (lists).
+"""What a person or client is to a timesheet, in SQL. Pure: rows are read by `relationships` (one) and `listing` (many).
 
-Each expression is true or false, never NULL, also when :person or :client is NULL. The sets of owners do not depend on
-the row, so Postgres computes them once a statement and finds the rows by timesheet_owner_period; nothing is said of the
-row beside `= ANY`, because that would be a filter that goes through the whole set for each row.
+Each expression is true or false, never NULL, also when :person or :client is NULL. It is asked of one row and starts
+from the row's owner, whose memberships and the teams above them are few, however many people somebody leads; OFFSET 0
+keeps Postgres from computing the whole set instead. `REACHES` says whose rows a relation can hold for at all, so that a
+list need not ask all rows: it narrows the search and decides nothing (docs/decisions/0009).
 """
 
 from __future__ import annotations
@@ -28,32 +29,50 @@ IMAGINED = """
 """
 
 
-def _now(alias: str) -> str:
+def now(alias: str) -> str:
     """The validity [valid_from, valid_to) holds at this moment."""
     return f"{alias}.valid_from <= statement_timestamp() AND statement_timestamp() < {alias}.valid_to"
 
 
-# Whoever belongs to a team now, as a member or as its lead, or to one below it.
+# Whoever belongs to a team now, as a member or as its lead, with the teams that it lies in: itself and those above.
 _BELONGING = f"""
-    JOIN team_path AS below ON below.ancestor_id = over.team_id
-    JOIN membership AS belongs ON belongs.team_id = below.descendant_id AND {_now("belongs")}
+    membership AS belongs JOIN team_path AS above ON above.descendant_id = belongs.team_id AND {now("belongs")}
 """
 
 OWNER = "(r.owner_id = :person AND :person IS NOT NULL)"
 
-# The people in the teams that the person leads, and in those below; a lead is not their own manager.
+# The person leads a team that the owner belongs to, or one above it; a lead is not their own manager.
 MANAGER = f"""
-    (r.owner_id = ANY (ARRAY(
-        SELECT belongs.person_id FROM membership AS over {_BELONGING} AND belongs.person_id <> over.person_id
-        WHERE over.person_id = :person AND over.part = 'lead' AND {_now("over")})))
+    EXISTS (SELECT FROM {_BELONGING}
+            JOIN membership AS over ON over.team_id = above.ancestor_id AND over.person_id = :person
+                AND over.part = 'lead' AND {now("over")}
+            WHERE belongs.person_id = r.owner_id AND belongs.person_id <> :person OFFSET 0)
 """
 
-# The people in the teams that the client was given, and in those below.
+# The client was given a team that the owner belongs to, or one above it.
 IMPORTER = f"""
-    (r.owner_id = ANY (ARRAY(
-        SELECT belongs.person_id FROM importer_grant AS over {_BELONGING}
-        WHERE over.client_id = :client AND {_now("over")})))
+    EXISTS (SELECT FROM {_BELONGING}
+            JOIN importer_grant AS over ON over.team_id = above.ancestor_id AND over.client_id = :client
+                AND {now("over")}
+            WHERE belongs.person_id = r.owner_id OFFSET 0)
 """
+
+# Everybody in the teams of a lead or of a client's grants, and in those below: found from above, for lists.
+_BELOW = f"""
+    JOIN team_path AS below ON below.ancestor_id = over.team_id
+    JOIN membership AS belongs ON belongs.team_id = below.descendant_id AND {now("belongs")}
+"""
+REACHES = {
+    "owner": "SELECT :person AS owner_id",
+    "manager": f"""
+        SELECT belongs.person_id AS owner_id FROM membership AS over {_BELOW}
+        WHERE over.person_id = :person AND over.part = 'lead' AND {now("over")}
+    """,
+    "importer": f"""
+        SELECT belongs.person_id AS owner_id FROM importer_grant AS over {_BELOW}
+        WHERE over.client_id = :client AND {now("over")}
+    """,
+}
 
 # The person ever wrote in it or handed it in, and it is not theirs; or the client ever did so for itself.
 ACTED_FOR_OWNER = """
@@ -69,4 +88,5 @@ TIMESHEET_FACTS = KindFacts(
     imagined_state="draft",
     relations={"owner": OWNER, "manager": MANAGER, "importer": IMPORTER},
     facts={"acted_for_owner": ACTED_FOR_OWNER},
+    reaches=REACHES,
 )

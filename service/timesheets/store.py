@@ -1,13 +1,14 @@
 """SQL of timesheets and entries. Postgres owns them; the database's constraints are the last word.
 
-Every function takes a Permit or a Visibility, which enforcement alone can make, except the locks, which tell nothing.
+Every function takes a Permit, which enforcement alone can make, except the locks, which tell nothing. Lists are in
+`listing`.
 """
 
 from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -16,35 +17,14 @@ import asyncpg
 
 from service.errors import Conflict
 from service.timesheets.entry import Entry
-from service.timesheets.relations import KIND, ROW
+from service.timesheets.relations import KIND
 from service.timesheets.timesheet import TRANSITIONS, State, Timesheet
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from service.authorization.permit import Permit
-    from service.authorization.visibility import Visibility
     from service.database import Connection
-
-Place = tuple[date, UUID]
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which sheets a list is narrowed to; `since` and `until` are days, and a sheet counts that has any day between."""
-
-    owner: UUID | None = None
-    state: State | None = None
-    since: date | None = None
-    until: date | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Sheets, newest period first. `after` is the place to go on from, None on the last page."""
-
-    items: tuple[Timesheet, ...]
-    after: Place | None
 
 
 def lock(sheet_id: UUID) -> Callable[[Connection], Awaitable[UUID | None]]:
@@ -78,7 +58,7 @@ def lock_week(owner: UUID, period_start: date) -> Callable[[Connection], Awaitab
 def sheet_of_row(permit: Permit, row: asyncpg.Record) -> Timesheet:
     """The sheet in a row that was seen for this permit."""
     permit.covers(KIND, "read", *TRANSITIONS)
-    return _sheet(row)
+    return sheet_of(row)
 
 
 async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Timesheet:
@@ -140,37 +120,6 @@ async def delete(permit: Permit, connection: Connection, sheet: Timesheet) -> No
     await connection.execute("DELETE FROM timesheet WHERE id = $1 AND version = $2", sheet.id, sheet.version)
 
 
-async def page(
-    visibility: Visibility, connection: Connection, filters: Filters, *, after: Place | None, limit: int
-) -> Page:
-    """At most `limit` of the visible sheets, from behind the place `after`."""
-    if (visibility.kind, visibility.action) != (KIND, "read"):
-        raise PermissionError("the visibility is of something else")
-    asked = {
-        "r.owner_id = {}::uuid": filters.owner,
-        "r.state = {}::text": filters.state,
-        "r.period_start >= {}::date - 6": filters.since,
-        "r.period_start <= {}::date": filters.until,
-        "(r.period_start, r.id) < ({}::date, {}::uuid)": after,
-    }
-    parameters: list[object] = [*visibility.parameters, limit + 1]
-    conditions = [visibility.condition]
-    for template, wanted in asked.items():
-        if wanted is not None:
-            values = wanted if isinstance(wanted, tuple) else (wanted,)
-            first = len(parameters) + 1
-            conditions.append(template.format(*(f"${first + place}" for place in range(len(values)))))
-            parameters += values
-    # Visible sheets in keyset order, one more than asked so as to know whether there are more; entries for these alone.
-    rows = await connection.fetch(
-        f"SELECT {ROW} FROM (SELECT r.* FROM timesheet AS r WHERE {' AND '.join(conditions)}"
-        " ORDER BY r.period_start DESC, r.id DESC LIMIT $3) AS r ORDER BY r.period_start DESC, r.id DESC",
-        *parameters,
-    )
-    items = tuple(_sheet(row) for row in rows[:limit])
-    return Page(items, (items[-1].period_start, items[-1].id) if len(rows) > limit else None)
-
-
 async def _write_entries(connection: Connection, sheet: Timesheet, entries: list[Entry] | tuple[Entry, ...]) -> None:
     if not entries:
         return
@@ -213,7 +162,8 @@ def _timed(sheet: Timesheet, row: asyncpg.Record | None) -> Timesheet:
     return replace(sheet, created_at=row["created_at"], updated_at=row["updated_at"])
 
 
-def _sheet(row: asyncpg.Record) -> Timesheet:
+def sheet_of(row: asyncpg.Record) -> Timesheet:
+    """The sheet in a row with the columns of `relations.ROW`."""
     return Timesheet(
         id=row["id"],
         owner=row["owner_id"],

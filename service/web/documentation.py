@@ -46,6 +46,8 @@ TAGS: Final = {
     "Timesheets": "A person's weeks: entries in whole minutes, from draft over submitted to approved.",
     "Uploads": "A machine client imports contractors' hours, all rows or none.",
     "Decision log": "What was decided, for whom, under which policy version, and why.",
+    "Proofs": "Checkpoints, tiles, proofs, bundles and exports: evidence that is judged without trust in this service.",
+    "Legal holds": "Records and people that may not be erased for now.",
     "Policy": "Versions of the policy: read, propose and activate them while the service runs.",
     "Directory": "People, teams, memberships and client grants: what relations are made of.",
     "Revocations": "Tokens that are refused before they expire.",

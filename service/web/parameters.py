@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -11,6 +12,9 @@ from litestar.params import SkipValidation
 from service.authorization.decision_record import Ask
 from service.errors import InvalidField
 from service.places import FieldError
+
+LARGEST = 2_147_483_647
+_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
 # Who asks, as `authentication` found out: what a handler names `ask`.
 Asking = NamedDependency[SkipValidation[Ask]]
@@ -25,6 +29,13 @@ def uuid_of(text: str, field: str) -> UUID:
     if found is None or str(found) != text.lower():
         raise InvalidField(FieldError(field, "must be a UUID such as 0198c0de-0000-7000-8000-000000000000"))
     return found
+
+
+def number_of(text: str, field: str) -> int:
+    """A number from 1 that Postgres can hold. Raises InvalidField that names `field`."""
+    if not _NUMBER.fullmatch(text) or int(text) > LARGEST:
+        raise InvalidField(FieldError(field, "must be a number, 1 or more"))
+    return int(text)
 
 
 def optional_uuid(text: str | None, field: str) -> UUID | None:

@@ -24,7 +24,7 @@ PERSON = "0198c0de-0000-7000-8000-000000000001"
 class ErasureWish(msgspec.Struct, forbid_unknown_fields=True):
     """`dry_run`: only say what would go."""
 
-    dry_run: bool = False
+    dry_run: Annotated[bool, msgspec.Meta(examples=[True])] = False
 
 
 class ErasureBody(msgspec.Struct):

@@ -1,14 +1,17 @@
-"""/v1/policies: read versions, propose one, activate one, all while the service runs."""
+"""/v1/policies: read versions, propose one, activate one, go back, all while the service runs."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get, post
 from litestar.params import JSONBody, Parameter, PathParameter
 
+from service.authorization import policy_check
 from service.authorization.policy_file import PolicyText
 from service.errors import InvalidField
 from service.places import FieldError
@@ -16,10 +19,11 @@ from service.web.answers import answered
 from service.web.operations import BODY, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
 from service.web.parameters import Asking, plain_text
+from service.web.problem_documents import PolicyComplaint
 
 if TYPE_CHECKING:
-    from service.authorization.policy_administration import PolicyAdministration
-    from service.authorization.policy_versions import PolicyVersion
+    from service.authorization.policy_administration import PolicyAdministration, VersionWithTexts
+    from service.authorization.policy_life import PolicyVersion
     from service.web.paging import Cursors
 
 LISTING = "policy versions"
@@ -49,7 +53,9 @@ class Activation(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class VersionBody(msgspec.Struct):
-    """A policy version. `author` is the person's id, or null when a client acted for itself."""
+    """A policy version. `author` is the person's id, or null when a client acted for itself. `state`: `proposed` until
+    it is activated, `active` while it decides, `retired` afterwards. The last activation: `activated_at` and by whom,
+    as with the author; null when it never decided."""
 
     number: int
     digest: str
@@ -58,7 +64,18 @@ class VersionBody(msgspec.Struct):
     author: str | None
     author_client: str
     proposed_at: str
+    state: Literal["proposed", "active", "retired"]
     active: bool
+    activated_at: str | None
+    activated_by: str | None
+    activated_by_client: str | None
+
+
+class ProposedVersion(VersionBody):
+    """A version that was just proposed. `warnings` tell of rows that are odd and refuse nothing, such as one that a
+    broader row makes useless."""
+
+    warnings: list[PolicyComplaint]
 
 
 class VersionTexts(VersionBody):
@@ -68,6 +85,23 @@ class VersionTexts(VersionBody):
     rules: str
     vocabulary: str
     cases: dict[str, str]
+
+
+class ReplicaBody(msgspec.Struct):
+    """An API process: the version that it decided by when it was `seen_at` (null while it started), and whether it
+    still lives. One that is behind catches up before its next decision."""
+
+    id: str
+    policy_version: int | None
+    started_at: str
+    seen_at: str
+    alive: bool
+
+
+class Replicas(msgspec.Struct):
+    """The API processes that ran within the last hour, the newest first."""
+
+    items: list[ReplicaBody]
 
 
 class VersionPage(msgspec.Struct):
@@ -98,21 +132,33 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
     )
     async def read_version(ask: Asking, number: Number) -> Response[VersionTexts]:
         answer = await administration.read(ask, _number(number))
-        text = answer.value.text
-        body = VersionTexts(
-            **_members(answer.value.version),
-            model=text.model,
-            rules=text.rules,
-            vocabulary=text.vocabulary,
-            cases=dict(text.cases),
-        )
-        return answered(body, answer.receipt)
+        return answered(_texts(answer.value), answer.receipt)
+
+    @get(
+        "/v1/policies/active",
+        **operation("Read the version that decides", scope="read:policies", problems=ROW, tag=TAG),
+    )
+    async def read_active(ask: Asking) -> Response[VersionTexts]:
+        answer = await administration.active(ask)
+        return answered(_texts(answer.value), answer.receipt)
+
+    @get(
+        "/v1/policies/replicas",
+        **operation("See which replica decides by which version", scope="read:policies", problems=COMMON, tag=TAG),
+    )
+    async def list_replicas(ask: Asking) -> Response[Replicas]:
+        answer = await administration.replicas(ask)
+        items = [
+            ReplicaBody(str(one.id), one.policy_version, one.started_at.isoformat(), one.seen_at.isoformat(), one.alive)
+            for one in answer.value
+        ]
+        return answered(Replicas(items), answer.receipt)
 
     @post(
         "/v1/policies/versions",
         **operation("Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True),
     )
-    async def propose(ask: Asking, data: JSONBody[Proposal]) -> Response[VersionBody]:
+    async def propose(ask: Asking, data: JSONBody[Proposal]) -> Response[ProposedVersion]:
         text = PolicyText(
             model=plain_text(data.model, "model"),
             rules=plain_text(data.rules, "rules"),
@@ -120,8 +166,9 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
             cases={plain_text(name, "cases"): plain_text(one, f"cases.{name}") for name, one in data.cases.items()},
         )
         answer = await administration.propose(ask, text, plain_text(data.message, "message"))
+        odd = await asyncio.to_thread(policy_check.warnings, text)
         return answered(
-            VersionBody(**_members(answer.value)),
+            ProposedVersion(**_members(answer.value), warnings=[PolicyComplaint(**asdict(one)) for one in odd]),
             answer.receipt,
             status=201,
             location=f"/v1/policies/versions/{answer.value.number}",
@@ -136,13 +183,33 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         answer = await administration.activate(ask, _number(number), expected=data.expected_active)
         return answered(VersionBody(**_members(answer.value)), answer.receipt)
 
-    return [list_versions, read_version, propose, activate]
+    @post(
+        "/v1/policies/rollback",
+        status_code=200,
+        **operation("Go back to the version before", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
+    )
+    async def roll_back(ask: Asking, data: JSONBody[Activation]) -> Response[VersionBody]:
+        answer = await administration.roll_back(ask, expected=data.expected_active)
+        return answered(VersionBody(**_members(answer.value)), answer.receipt)
+
+    return [list_versions, read_version, read_active, list_replicas, propose, activate, roll_back]
 
 
 def _number(text: str) -> int:
     if not _NUMBER.fullmatch(text) or int(text) > LARGEST:
         raise InvalidField(FieldError("path.number", "must be a version's number, 1 or more"))
     return int(text)
+
+
+def _texts(one: VersionWithTexts) -> VersionTexts:
+    text = one.text
+    return VersionTexts(
+        **_members(one.version),
+        model=text.model,
+        rules=text.rules,
+        vocabulary=text.vocabulary,
+        cases=dict(text.cases),
+    )
 
 
 def _members(one: PolicyVersion) -> dict[str, Any]:
@@ -154,5 +221,9 @@ def _members(one: PolicyVersion) -> dict[str, Any]:
         "author": str(one.author_person) if one.author_person else None,
         "author_client": one.author_client,
         "proposed_at": one.proposed_at.isoformat(),
+        "state": one.state,
         "active": one.active,
+        "activated_at": one.activated_at.isoformat() if one.activated_at else None,
+        "activated_by": str(one.activated_by) if one.activated_by else None,
+        "activated_by_client": one.activated_by_client,
     }

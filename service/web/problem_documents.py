@@ -52,7 +52,17 @@ TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
 }
 MORE: Final[Mapping[type[errors.TimewardenError], dict[str, object]]] = {
     errors.InsufficientScope: {"required_scope": ["approve:timesheets"]},
-    errors.Forbidden: {"reasons": ["you do not lead this person's team"]},
+    errors.Forbidden: {
+        "reasons": ["you do not lead this person's team"],
+        "near_misses": [
+            {
+                "rule": "approve-team",
+                "missing": [
+                    {"condition": "who", "wanted": "manager", "sentence": "you do not lead this person's team"},
+                ],
+            }
+        ],
+    },
     errors.InvalidField: {"fields": [{"field": "minutes", "message": "must be a whole number from 1 to 1440"}]},
     errors.PolicyRejected: {
         "complaints": [{"file": "policy.csv", "line": 12, "column": 1, "message": "names an unknown scope"}]
@@ -77,6 +87,21 @@ class PolicyComplaint(msgspec.Struct):
     suggestion: str | None = None
 
 
+class MissingCondition(msgspec.Struct):
+    """What a rule wanted and did not find: `condition` is `who`, `state`, `scope` or `fact`; `wanted` is its word."""
+
+    condition: str
+    wanted: str
+    sentence: str
+
+
+class NearMiss(msgspec.Struct):
+    """A rule that would have allowed this but for what is missing."""
+
+    rule: str
+    missing: list[MissingCondition]
+
+
 class Problem(msgspec.Struct, omit_defaults=True):
     """An RFC 9457 problem document. `type` is stable and names the kind of problem; `detail` is for people. Other
     members stand only where they help."""
@@ -90,6 +115,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
     required_scope: list[str] | None = None
     reasons: list[str] | None = None
     rules: list[str] | None = None
+    near_misses: list[NearMiss] | None = None
     fields: list[WrongField] | None = None
     complaints: list[PolicyComplaint] | None = None
 

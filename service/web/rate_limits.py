@@ -176,7 +176,14 @@ class Addresses:
 
 def _forwarded(scope: Scope) -> list[str]:
     values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return [part.strip() for part in ",".join(values).split(",") if part.strip()]
+    return [_without_port(part.strip()) for part in ",".join(values).split(",") if part.strip()]
+
+
+def _without_port(address: str) -> str:
+    """Some proxies (Azure's among them) add the port: 203.0.113.9:4711, [2001:db8::1]:4711."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address
 
 
 def _network(address: str) -> str:

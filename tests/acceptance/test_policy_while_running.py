@@ -201,8 +201,8 @@ async def test_a_policy_that_fails_a_case_is_refused_with_the_case(callers: Call
     changed = replace(text, rules=text.rules.replace(" read-own\n", " read-mine\n"))
 
     refused = problem(await (await callers("paula")).post(VERSIONS, proposal(changed)), 422, "policy-rejected")
-    assert refused["complaints"][0]["file"] == "cases/own_hours.yaml"
-    assert refused["complaints"][0]["line"] > 0
+    assert "cases/own_hours.yaml" in {one["file"] for one in refused["complaints"]}
+    assert all(one["line"] > 0 for one in refused["complaints"])
 
 
 @pytest.mark.parametrize("who", ["ana", "mia", "audrey", "adam", "payroll-import"])

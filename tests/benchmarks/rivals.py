@@ -24,9 +24,9 @@ from service.audit.writing import write
 from service.authorization import policy_check
 from service.authorization.engine import Thing
 from service.timesheets.relations import ROW
-from service.timesheets.store import _sheet
-from service.web.timesheets import SheetBody, _body
-from tests.benchmarks.engine import stock
+from service.timesheets.store import sheet_of
+from service.web.timesheet_shapes import SheetBody, body_of
+from tests.benchmarks.engine_peers import stock
 from tests.integration.api import AUDIENCE
 from tests.integration.log_database import decision
 from tests.policy_forge import shipped
@@ -50,7 +50,7 @@ async def sheet_by_key(sheet: str) -> SheetBody:
     # One sheet with its entries, by its key.
     row = await pool.fetchrow(f"SELECT {ROW} FROM timesheet AS r WHERE r.id = $1", UUID(sheet))
     assert row is not None
-    return _body(_sheet(row))
+    return body_of(sheet_of(row))
 
 
 def bare() -> Litestar:
@@ -74,7 +74,7 @@ def read() -> Litestar:
 
 
 def naive() -> Litestar:
-    enforcer = stock(policy_check.build(shipped(), 1))
+    enforcer = stock(policy_check.build(shipped(), 1).policy.rules)
     key = os.environ["BENCH_KEY"]
 
     @get(PATH)

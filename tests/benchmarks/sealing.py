@@ -34,7 +34,7 @@ FILL = """
 """
 
 
-async def main(count: int) -> None:
+async def main(count: int = 100_000) -> None:
     with tempfile.TemporaryDirectory() as directory, start_postgres(Path(directory), preferred_port=0) as postgres:
         script = Path(service.migrations.__file__).parent / "roles.sql"
         variables = {f"TIMEWARDEN_{role.upper()}_PASSWORD": word for role, word in PASSWORDS.items()}

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from service.audit.search import Place
     from service.development.local_servers import LocalPostgres
 
+# Of `make bench` only when it is named.
+LONG = True
 SAMPLES = 60
 COMPARED = 200_000
 

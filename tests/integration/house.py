@@ -16,6 +16,7 @@ from service.audit.log import Log
 from service.authorization import policy_check
 from service.authorization.decision_record import Ask
 from service.authorization.enforcement import Enforcement
+from service.authorization.policy_relations import POLICY_FACTS
 from service.authorization.policy_versions import PolicyVersions
 from service.authorization.relationships import Relationships
 from service.database import Turns
@@ -129,7 +130,7 @@ async def wired(log_database: LogDatabase) -> House:
     log = Log(await log_database.open("app"))
     versions = PolicyVersions(await log_database.open("app", size=1), policy_check.load)
     await versions.start()
-    enforcement = Enforcement(requests, log, versions, Relationships([TIMESHEET_FACTS]), turns=Turns(8))
+    enforcement = Enforcement(requests, log, versions, Relationships([TIMESHEET_FACTS, POLICY_FACTS]), turns=Turns(8))
     return House(log_database, requests, log, versions, enforcement, await log_database.connect("owner"))
 
 

@@ -17,7 +17,7 @@ from service.identity import proof_refusals, refusals
 from service.identity.jwk_thumbprint import digest64
 from service.identity.presented import Presented
 from service.identity.sender import senders_of
-from service.timesheets.store import Filters
+from service.timesheets.listing import Filters
 from tests.dpop_forge import proof_key
 from tests.integration.site import ok, site
 from tests.token_forge import (

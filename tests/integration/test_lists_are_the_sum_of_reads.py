@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from service.authorization import policy_file
 from service.authorization.engine import Snapshot
 from service.errors import Denied, Unauthenticated
-from service.timesheets.store import Filters
+from service.timesheets.listing import Filters
 from tests.integration.house import MONDAY, House
 from tests.policy_forge import rows
 
@@ -62,10 +63,13 @@ async def sheets(house: House) -> list[UUID]:
     return made
 
 
-async def activate(house: House, lines: list[str]) -> None:
-    """Let these rows decide, past the laws, which have nothing to say about reading."""
+async def activate(house: House, lines: list[str], *, without: str = "no such word") -> None:
+    """Let these rows decide, past the laws, which have nothing to say about reading. `without`: a word that this
+    version's vocabulary does not declare."""
     number = next(numbers)
-    snapshot = Snapshot.build(policy_file.parse(rows(*lines)), number)
+    text = rows(*lines)
+    declared = [line for line in text.vocabulary.split("\n") if not line.startswith(f"{without} ")]
+    snapshot = Snapshot.build(policy_file.parse(replace(text, vocabulary="\n".join(declared))), number)
     await house.owner.execute(
         "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
         " VALUES ($1, repeat('0', 64), '', '', '', '{}', 'a test', 'a test')",
@@ -110,3 +114,19 @@ async def test_a_list_holds_what_reads_allow_under_any_policy(
             listed = []
         assert len(listed) == len(set(listed))
         assert set(listed) == await read_one_by_one(house, ask, sheets)
+
+
+async def test_a_sheet_in_a_state_that_the_version_does_not_declare_is_neither_read_nor_listed(
+    house: House, sheets: list[UUID]
+) -> None:
+    await activate(
+        house,
+        ["p, allow, anyone, read, any, timesheet, any, always, read-all"],
+        without="approved",
+    )
+    ask = house.ask("dora", scopes=SCOPES)
+
+    listed = {one.id for one in (await house.timesheets.list(ask, Filters())).value.items}
+
+    assert 0 < len(listed) < len(sheets)
+    assert listed == await read_one_by_one(house, ask, sheets)

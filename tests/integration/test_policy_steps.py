@@ -55,16 +55,16 @@ async def test_a_proposal_that_is_refused_for_its_texts_is_recorded(house: House
 
 
 async def test_an_activation_that_comes_to_nothing_is_recorded(house: House) -> None:
-    for number, expected, kind in ((1, 2, StaleExpectation), (7, 1, NotFound)):
+    for number, expected, kind, outcome in ((1, 2, StaleExpectation, "allow"), (7, 1, NotFound, "deny")):
         with pytest.raises(kind) as refused:
             await administration(house).activate(author(house), number, expected=expected)
-        assert await recorded(house, refused.value) == ("allow", False)
+        assert await recorded(house, refused.value) == (outcome, False)
 
 
 async def test_a_version_that_does_not_exist_is_recorded_as_asked_for(house: House) -> None:
     with pytest.raises(NotFound) as refused:
         await administration(house).read(author(house), 7)
-    assert await recorded(house, refused.value) == ("allow", None)
+    assert await recorded(house, refused.value) == ("deny", None)
 
 
 async def test_the_largest_number_is_a_version_that_does_not_exist(house: House) -> None:

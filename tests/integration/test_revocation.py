@@ -11,7 +11,7 @@ import pytest
 from service.authorization.token_revocation import Revocations, Wanted, What
 from service.errors import Denied, Forbidden, InsufficientScope, InvalidField, InvalidToken, NotApplied
 from service.timesheets.entry import Hours
-from service.timesheets.store import Filters
+from service.timesheets.listing import Filters
 from service.timesheets.upload import Row
 from tests.integration.house import MONDAY, House, anything, wired
 
@@ -200,7 +200,7 @@ async def test_entries_go_when_no_token_can_meet_them_any_more(filled: House) ->
         (Wanted(What.TOKEN, "token-1"), "issuer"),
         (Wanted(What.SUBJECT, "sub|secret"), "issuer"),
         (Wanted(What.TOKEN, "token-1", ISSUER, datetime.now(UTC)), "issued_before"),
-        (Wanted(What.CLIENT, "web-app", None, datetime.now(UTC) + timedelta(minutes=5)), "issued_before"),
+        (Wanted(What.CLIENT, "web-app", None, datetime.now(UTC) + timedelta(hours=1)), "issued_before"),
     ],
 )
 async def test_what_could_not_be_meant_is_refused_by_field(house: House, wanted: Wanted, wrong: str) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.integration.house import House
     from tests.integration.log_database import LogDatabase
 
-pytest_plugins = ["tests.integration.log_fixtures"]
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = {
@@ -47,7 +48,7 @@ def said(**changes: str) -> str:
 BAD: dict[str, tuple[dict[str, str], str]] = {
     "algorithms of tokens": ({"TOKEN_ALGORITHMS": "HS256"}, "Issuer main may use only these algorithms"),
     "algorithms of proofs": ({"DPOP_ALGORITHMS": "ES256,none"}, "DPoP proofs may use only these algorithms"),
-    "an address of keys": ({"JWKS_URL": "http://keys.example/"}, "jwks_url of issuer main must be an https URL"),
+    "an address of keys": ({"JWKS_URL": "http://keys.example/"}, "TIMEWARDEN_JWKS_URL must be an https URL"),
     "an address of Redis": ({"REDIS_URL": "redis://:secret-word/x@127.0.0.1/0"}, "TIMEWARDEN_REDIS_URL"),
     "a missing issuer": ({"ISSUER": ""}, "Set TIMEWARDEN_ISSUER"),
     "a database that is away": ({}, "The database does not answer"),
@@ -75,4 +76,24 @@ def test_every_fault_of_an_issuers_file_is_told_by_its_place(tmp_path: Path) -> 
 async def test_a_role_that_could_rewrite_the_log_serves_nothing(log_database: LogDatabase) -> None:
     told = said(DATABASE_URL=log_database.url("owner"))
     assert "audit_record" in told
+    assert told.count("\n") == 1
+
+
+async def test_a_database_without_a_policy_serves_nothing(log_database: LogDatabase) -> None:
+    told = said(DATABASE_URL=log_database.url("app"))
+    assert told.startswith("timewarden: No policy was ever activated: run `timewarden policy bootstrap`")
+    assert told.count("\n") == 1
+
+
+async def test_a_policy_that_this_release_cannot_read_serves_nothing(house: House) -> None:
+    await house.owner.execute(
+        "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
+        " SELECT 2, digest, model, replace(rules, 'approve,', 'aprove,'), vocabulary, cases, message, author_client"
+        " FROM policy_version"
+    )
+    await house.owner.execute("UPDATE policy_head SET active = 2")
+    told = said(DATABASE_URL=house.log_database.url("app"))
+    assert told.startswith("timewarden: The active policy version 2 cannot be read by this version of the service: ")
+    assert "policy.csv:" in told
+    assert "'aprove' is not a known action" in told
     assert told.count("\n") == 1

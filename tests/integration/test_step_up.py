@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from service.authorization import policy_check, policy_versions
+from service.authorization import policy_check, policy_life
 from service.directory.entities import Part
 from service.directory.people import People
 from tests.integration.api import InProcess, api, key_server
@@ -56,10 +56,10 @@ async def under(house: House, *edits: tuple[str, str]) -> None:
     changed = replace(text, rules=rules, cases={})
     policy_check.load(changed, 2)
     async with house.owner.transaction():
-        version = await policy_versions.insert(
+        version = await policy_life.insert(
             house.owner, changed, message="step up", author_person=None, author_client="test"
         )
-        assert await policy_versions.move_head(house.owner, version.number, expected=1)
+        assert await policy_life.move_head(house.owner, version.number, expected=1)
 
 
 async def attempt(running: InProcess, house: House, action: str = "approve", **claims: Any) -> httpx.Response:

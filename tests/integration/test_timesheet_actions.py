@@ -24,7 +24,7 @@ from service.errors import (
     WrongState,
 )
 from service.timesheets.entry import Hours
-from service.timesheets.store import Filters
+from service.timesheets.listing import Filters
 from service.timesheets.timesheet import State
 from tests.integration.house import ALL_SCOPES, EIGHT_HOURS, MONDAY, House, anything, at
 from tests.policy_forge import rows

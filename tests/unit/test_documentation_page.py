@@ -17,6 +17,7 @@ from litestar import Litestar, get
 from litestar.params import FromQuery  # noqa: TC002 — Litestar reads handler signatures
 
 from service import VERSION
+from service.web.authentication import PUBLIC
 from service.web.documentation import (
     content_security_policy,
     document_of,
@@ -77,7 +78,7 @@ def shown(whole: dict[str, Any]) -> Links:
 
 
 def decided(whole: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    return [one for one in operations(whole) if one[1].startswith("/v1/")]
+    return [one for one in operations(whole) if one[1].startswith("/v1/") and one[1] not in PUBLIC]
 
 
 def answer(whole: Mapping[str, Any], one: Mapping[str, Any], status: int) -> Any:

@@ -6,13 +6,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.authorization import case_files, policy_cases, policy_check, policy_file
 from service.authorization.question import Reason
+from service.authorization.row_conditions import listed
 from service.errors import PolicyRejected
 from tests import policy_forge
+from tests.unit.test_engine_differential import built, policies, question, requests
 
 if TYPE_CHECKING:
+    from service.authorization.question import Rule
     from service.places import Complaint
 
 VOCABULARY = policy_file.parse(policy_forge.shipped()).vocabulary
@@ -57,8 +62,9 @@ def test_a_policy_that_fails_a_case_is_refused_with_the_case_and_what_it_got() -
     text = policy_forge.shipped()
     changed = text.rules.replace("manager,            reject, ", "owner,              reject, ")
     assert changed != text.rules
-    (complaint,) = refused(replace(text, rules=changed))
+    complaint, explained = refused(replace(text, rules=changed))
     assert complaint.startswith("cases/approval.yaml:")
+    assert "missing, got reject-team lacking who owner and state submitted" in explained
     assert "Case 'a manager sends a sheet back': wanted allow, got deny (no-rule)" in complaint
 
 
@@ -148,3 +154,88 @@ def test_a_question_that_cannot_be_decided_refuses_the_policy(monkeypatch: pytes
 
 def test_cases_speak_of_reasons_that_the_rules_can_give() -> None:
     assert {case.reason for case in SHIPPED} <= {Reason.ALLOWED, Reason.DENY_RULE, Reason.NO_RULE, None}
+
+
+DENIED = """\
+- case: an app without the scope
+  who: owner
+  scopes: create:timesheets
+  action: read
+  kind: timesheet
+  state: draft
+  verdict: deny
+"""
+
+
+@pytest.mark.parametrize(
+    "addition",
+    [
+        "  near: read-own\n",
+        "  near: [read-own]\n  missing: [scope read:timesheets]\n",
+        "  missing: scope read:timesheets\n",
+        "  told: needs scope read:timesheets\n",
+    ],
+)
+def test_a_case_can_say_what_was_nearest_and_what_was_missing(addition: str) -> None:
+    policy_check.load(replace(policy_forge.shipped(), cases={"a.yaml": DENIED + addition}), 1)
+
+
+@pytest.mark.parametrize(
+    ("addition", "got"),
+    [
+        ("  near: read-team\n", "wanted read-team nearest to allowing it, got read-own lacking scope read:timesheets"),
+        ("  near: [read-own, read-team]\n", "wanted read-own, read-team nearest to allowing it"),
+        ("  near: read-all\n", "there is no rule 'read-all'"),
+        ("  told: you are tired\n", "wanted the caller told: you are tired, got: needs scope read:timesheets"),
+        ("  missing: who manager\n", "wanted who manager missing, got read-own lacking scope read:timesheets"),
+        ("  missing: [who owner, scope read:timesheets]\n", "wanted scope read:timesheets and who owner missing"),
+    ],
+)
+def test_a_case_that_explains_it_otherwise_fails(addition: str, got: str) -> None:
+    (complaint,) = refused(replace(policy_forge.shipped(), cases={"a.yaml": DENIED + addition}))
+    assert complaint.startswith("cases/a.yaml:1:1: Case 'an app without the scope'")
+    assert got in complaint
+
+
+@pytest.mark.parametrize(
+    ("addition", "message"),
+    [
+        ("  missing: [scope reed:timesheets]\n", "'reed:timesheets' is not a known scope"),
+        ("  missing: [state dratf]\n", "'dratf' is not a known state"),
+        ("  missing: [who ownr]\n", "'ownr' is not a known relation"),
+        ("  missing: [fact not mfaa]\n", "'mfaa' is not a known fact"),
+        ("  missing: [colour red]\n", "no condition of a row"),
+        ("  missing: scope\n", "no condition of a row"),
+    ],
+)
+def test_a_missing_condition_is_spelled_in_the_words_of_the_vocabulary(addition: str, message: str) -> None:
+    (found,) = complaints_of(DENIED + addition)
+    assert (found.line, message in found.message) == (8, True), str(found)
+
+
+def test_what_is_allowed_is_near_to_nothing() -> None:
+    (found,) = complaints_of(CASE + "  near: read-own\n")
+    assert "Only what is denied has 'near'" in found.message
+
+
+def test_listed_is_tried_on_the_compiled_list_and_not_taken_from_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = replace(policy_forge.shipped(), cases={"a.yaml": CASE + "  listed: true\n"})
+    policy_check.load(text, 1)
+    monkeypatch.setattr("service.authorization.row_conditions.left_of", lambda *_: None)
+    (complaint,) = refused(text)
+    assert complaint.endswith("wanted it listed, and it is not")
+
+
+@settings(max_examples=150, deadline=None)
+@given(given_rules=policies, asked=st.lists(requests, min_size=10, max_size=20))
+def test_a_row_is_listed_exactly_when_a_single_read_of_it_is_allowed(
+    given_rules: list[Rule], asked: list[tuple[object, ...]]
+) -> None:
+    snapshot = built(given_rules, [])
+    for request in asked:
+        one = question(snapshot, request)
+        words = snapshot.vocabulary
+        shown = listed(
+            snapshot.rules_of(one.kind, one.action), one, words.relations["timesheet"], words.facts["timesheet"]
+        )
+        assert shown is snapshot.decide(one).allowed

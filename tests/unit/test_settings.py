@@ -28,9 +28,10 @@ def test_a_whole_configuration_is_enough() -> None:
     Settings(**WHOLE).need(*NEEDED)  # type: ignore[arg-type]  # as above
 
 
-def test_a_plain_http_issuer_is_refused_in_production() -> None:
-    with pytest.raises(Misconfigured, match="TIMEWARDEN_ISSUER must be an https URL"):
-        Settings(**{**WHOLE, "issuer": "http://issuer.example/"}).need(*NEEDED)  # type: ignore[arg-type]  # as above
+@pytest.mark.parametrize("name", ["issuer", "jwks_url", "public_url"])
+def test_a_plain_http_address_is_refused_in_production(name: str) -> None:
+    with pytest.raises(Misconfigured, match=f"TIMEWARDEN_{name.upper()} must be an https URL"):
+        Settings(**{**WHOLE, name: "http://issuer.example/"}).need(*NEEDED)  # type: ignore[arg-type]  # as above
 
 
 def test_a_plain_http_issuer_is_possible_in_development() -> None:

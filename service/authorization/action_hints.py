@@ -1,0 +1,51 @@
+"""Hints: which actions the asker may do to a row now, with this token, for clients that show buttons. Pure.
+
+The same engine decides on the same facts as the request itself would have; a hint is no decision and is not recorded,
+because nothing follows from it: whoever presses the button is decided anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from uuid_utils.compat import uuid7
+
+from service.authorization.decision_point import access_request, decide
+from service.authorization.judgement import resource_of
+from service.authorization.relationships import of_listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import asyncpg
+
+    from service.authorization.engine import Snapshot
+    from service.authorization.permit import Permit
+    from service.authorization.relationships import Seen
+    from service.authorization.visibility import Visibility
+    from service.identity.principal import Principal
+
+
+def of_read(permit: Permit, actions: Iterable[str]) -> tuple[str, ...]:
+    """Those of `actions` that whoever was permitted to read the row may do to it, in their order."""
+    asked = permit.decision.request
+    return _allowed(permit.snapshot, asked.principal, asked.resource.kind, asked.seen, actions)
+
+
+def of_listed_row(visibility: Visibility, row: asyncpg.Record, actions: Iterable[str]) -> tuple[str, ...]:
+    """The same for a row of a list that was read with its relations, in the snapshot that the list was seen in."""
+    seen = of_listed(visibility.seen, row, visibility.facts)
+    return _allowed(visibility.snapshot, visibility.principal, visibility.kind, seen, actions)
+
+
+def _allowed(
+    snapshot: Snapshot, principal: Principal, kind: str, seen: Seen, actions: Iterable[str]
+) -> tuple[str, ...]:
+    resource, known = resource_of(kind, seen, None), snapshot.vocabulary.actions.get(kind, frozenset())
+    uid = uuid7()
+    return tuple(
+        action
+        for action in actions
+        if action in known
+        and decide(snapshot, uid, access_request(snapshot, principal, action, resource, seen)).allowed
+    )

@@ -1,0 +1,172 @@
+"""A recorded decision made again under any policy version, from its record alone. Pure: owns no state.
+
+What the record does not hold is never guessed: where it could matter, every value is tried, and unless the verdict is
+the same for all of them the answer is Undecidable, with its cause.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from service.authorization.decision_point import BY_LAW, question_of, sign_in_facts, verdict_on
+from service.authorization.judgement import NO_ROW, NO_SCOPE
+from service.authorization.question import MOST_NAMED, NO_STATE, Effect, Reason, Verdict
+from service.authorization.relationships import About
+from service.authorization.row_conditions import left_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from service.authorization.decision_point import AccessRequest
+    from service.authorization.engine import Snapshot
+    from service.authorization.question import Question
+    from service.authorization.recorded_request import RecordedRequest
+
+MOST_TRIED: Final = 512
+NOT_LOOKED: Final = "nothing was looked up, because no scope of the token could have helped"
+# The database tells facts of rows as true or false; of a sign-in it may stay unknown.
+OF_ROW: Final = (True, False)
+OF_SIGN_IN: Final = (True, False, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Undecidable:
+    """The record does not hold what this version asks for; `cause` says what, in words that stay the same."""
+
+    cause: str
+
+
+Again: TypeAlias = Verdict | Undecidable
+
+
+def decide_again(snapshot: Snapshot, recorded: RecordedRequest) -> Again:
+    """What `snapshot` says to the request, with every refusal that enforcement would have added."""
+    again = _decided(snapshot, recorded)
+    if isinstance(again, Verdict) and again.allowed and recorded.verdict.reason is Reason.LAW:
+        # A law in code refused this row, whatever any policy says.
+        return BY_LAW
+    return again
+
+
+def question_again(snapshot: Snapshot, recorded: RecordedRequest) -> Question:
+    """The question as far as the record tells it: what it does not hold counts as not holding, or as unknown."""
+    return question_of(snapshot, _asked(snapshot, recorded))
+
+
+def _decided(snapshot: Snapshot, recorded: RecordedRequest) -> Again:
+    request, seen = recorded.request, recorded.request.seen
+    kind, action = request.resource.kind, request.action
+    may_look = snapshot.could_allow(kind, action, request.principal.scopes)
+    if not may_look and snapshot.scopes_for(kind, action):
+        return NO_SCOPE
+    if seen.about is About.ROW:
+        if not may_look or (seen.looked and not recorded.found):
+            return NO_ROW
+        if not seen.looked:
+            return Undecidable(NOT_LOOKED)
+    if seen.about is About.NEW and not may_look:
+        recorded = _unseen(recorded)
+    elif seen.about is About.NEW and not seen.looked:
+        # There may have been such a row already, in any state.
+        recorded = replace(recorded, told_state=False)
+    return _tried(snapshot, recorded, bare=not may_look)
+
+
+def _tried(snapshot: Snapshot, recorded: RecordedRequest, *, bare: bool) -> Again:
+    """The verdict that is the same whatever the record does not hold. `bare`: nothing would have been looked up."""
+    request = _asked(snapshot, recorded)
+    relations, facts, states = _untold(snapshot, recorded, request, bare=bare)
+    if not (relations or facts or states):
+        return _verdict(snapshot, request)
+    cause = _cause(relations, list(facts), states, looked=request.seen.looked)
+    found: Verdict | None = None
+    for tries, one in enumerate(_possible(request, relations, facts, states)):
+        verdict = _verdict(snapshot, one)
+        if found is None:
+            found = verdict
+        elif tries >= MOST_TRIED or (found.allowed, found.reason) != (verdict.allowed, verdict.reason):
+            return Undecidable(cause)
+        else:
+            found = replace(found, rules=tuple(name for name in found.rules if name in verdict.rules))
+    return found or Undecidable(cause)
+
+
+def _untold(
+    snapshot: Snapshot, recorded: RecordedRequest, request: AccessRequest, *, bare: bool
+) -> tuple[list[str], dict[str, tuple[bool | None, ...]], tuple[str, ...]]:
+    """Relations, facts (with what they may be) and states that rules ask for and the record does not hold."""
+    kind, seen, vocabulary = request.resource.kind, request.seen, snapshot.vocabulary
+    words = snapshot.words_of(kind, request.action)
+    relations: list[str] = []
+    facts: dict[str, tuple[bool | None, ...]] = {}
+    if not bare:
+        unknown = words.facts - request.facts.keys()
+        facts |= dict.fromkeys(sorted(unknown & vocabulary.request_facts), OF_SIGN_IN)
+        # Of a list, relations and facts are asked of each row.
+        if seen.about is not About.LIST:
+            relations = sorted(words.who & vocabulary.relations.get(kind, frozenset()) - seen.evaluated)
+            facts |= dict.fromkeys(sorted(unknown & vocabulary.facts.get(kind, frozenset())), OF_ROW)
+    return relations, facts, () if recorded.told_state else (NO_STATE, *sorted(vocabulary.states.get(kind, ())))
+
+
+def _verdict(snapshot: Snapshot, request: AccessRequest) -> Verdict:
+    question = question_of(snapshot, request)
+    verdict = verdict_on(snapshot, question)
+    if request.seen.about is not About.LIST:
+        return verdict
+    shown = _showing(snapshot, question)
+    return Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown) if shown or verdict.allowed else verdict
+
+
+def _showing(snapshot: Snapshot, question: Question) -> tuple[str, ...]:
+    """The rules that could show a row of a list, as `visibility` names them."""
+    relations = snapshot.vocabulary.relations.get(question.kind, frozenset())
+    of_rows = snapshot.vocabulary.facts.get(question.kind, frozenset())
+
+    shown = [
+        rule.name
+        for rule in snapshot.rules_of(question.kind, question.action)
+        if rule.effect is Effect.ALLOW and left_of(rule, question, relations, of_rows) is not None
+    ]
+    return tuple(shown[:MOST_NAMED])
+
+
+def _asked(snapshot: Snapshot, recorded: RecordedRequest) -> AccessRequest:
+    """The request with the sign-in judged by this version's own thresholds."""
+    request = recorded.request
+    facts = {**request.facts, **sign_in_facts(snapshot, request.principal, recorded.age or 0)}
+    return replace(request, facts=facts)
+
+
+def _unseen(recorded: RecordedRequest) -> RecordedRequest:
+    """A new row's request as it is when no scope can help: nothing is looked up, and the row counts as not there."""
+    request = recorded.request
+    seen = replace(request.seen, relations=frozenset(), evaluated=frozenset(), facts={})
+    return replace(recorded, request=replace(request, seen=seen, facts={}), told_state=not recorded.found)
+
+
+def _possible(
+    request: AccessRequest,
+    relations: list[str],
+    facts: Mapping[str, tuple[bool | None, ...]],
+    states: tuple[str, ...],
+) -> Iterator[AccessRequest]:
+    """The request with every value of what is not known."""
+    for state in states or (request.resource.state,):
+        resource = replace(request.resource, state=state)
+        for held in product((False, True), repeat=len(relations)):
+            more = {name for name, one in zip(relations, held, strict=True) if one}
+            seen = replace(request.seen, relations=request.seen.relations | more)
+            for values in product(*facts.values()):
+                known = {**request.facts, **dict(zip(facts, values, strict=True))}
+                yield replace(request, resource=resource, seen=seen, facts=known)
+
+
+def _cause(relations: list[str], facts: list[str], states: tuple[str, ...], *, looked: bool) -> str:
+    if not looked:
+        return NOT_LOOKED
+    told = [f"relation {name} was not evaluated" for name in relations]
+    told += [f"fact {name} was not evaluated" for name in facts]
+    return "; ".join([*told, "the state was not recorded"] if states else told)

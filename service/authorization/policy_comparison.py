@@ -1,0 +1,50 @@
+"""Compares two stored versions: each is read like any version, decided and recorded, then a thread compares them.
+
+Owns no state. A comparison takes up to some seconds of CPU, so a process makes one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.authorization.changes import Answer
+from service.authorization.policy_diff import PolicyDiff, policy_diff
+from service.authorization.policy_file import PolicyText, parse
+
+if TYPE_CHECKING:
+    from service.authorization.decision_record import Ask
+    from service.authorization.policy_administration import PolicyAdministration
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What differs in version `number` from version `against`."""
+
+    number: int
+    against: int
+    diff: PolicyDiff
+
+
+class PolicyComparison:
+    """Compares versions that `administration` lets the asker read."""
+
+    def __init__(self, administration: PolicyAdministration) -> None:
+        self._administration = administration
+        self._one_at_a_time = asyncio.Semaphore(1)
+
+    async def compare(self, ask: Ask, number: int, against: int | None) -> Answer[Comparison]:
+        """From `against`, or the version that decides, to `number`. The receipt is of the read of `number`; the other
+        read has a record of its own. Raises NotFound, and PolicyRejected for a version that this code cannot read."""
+        after = await self._administration.read(ask, number)
+        before = await (
+            self._administration.active(ask) if against is None else self._administration.read(ask, against)
+        )
+        async with self._one_at_a_time:
+            diff = await asyncio.to_thread(_compared, before.value.text, after.value.text)
+        return Answer(Comparison(number, before.value.version.number, diff), after.receipt)
+
+
+def _compared(before: PolicyText, after: PolicyText) -> PolicyDiff:
+    return policy_diff(parse(before), parse(after))

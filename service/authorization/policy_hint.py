@@ -1,0 +1,81 @@
+"""The hint that the policy changed, through Redis: it makes the other processes load a version early, and no more.
+
+Redis owns nothing here. A hint may be lost, late or false: whoever hears one looks into Postgres, and each decision
+learns the active version with its own facts. So nothing waits for Redis, and nothing fails with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import structlog
+from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis.asyncio import Redis
+    from redis.asyncio.client import PubSub
+
+MOST_WAITING: Final = 16
+SILENCE_SECONDS: Final = 15.0
+LONGEST_PAUSE: Final = 30.0
+_log = structlog.get_logger(__name__)
+
+
+class PolicyHint:
+    """`channel` is the same for all processes of an installation; `timeout`, in seconds, bounds the telling."""
+
+    def __init__(self, redis: Redis, channel: str, *, timeout: float = 1.0) -> None:
+        self._redis = redis
+        self._channel = channel
+        self._timeout = timeout
+        self._telling: set[asyncio.Task[None]] = set()
+
+    def tell(self, number: int) -> None:
+        """Say that a version became active, beside the answer and not before it."""
+        if len(self._telling) >= MOST_WAITING:
+            return
+        task = asyncio.create_task(self._publish(number), name=f"hint of policy {number}")
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def listen(self, heard: Callable[[], object]) -> NoReturn:
+        """Call `heard` for each hint, until cancelled; connects again whenever the connection is lost. It is called
+        after each connecting too: a hint may have gone by meanwhile."""
+        pause = 0.0
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(max(1.0, 2 * pause), LONGEST_PAUSE)
+            try:
+                async with self._redis.pubsub() as subscription:
+                    await subscription.subscribe(self._channel)
+                    heard()
+                    while await self._spoken(subscription):
+                        pause = 0.0
+                        heard()
+            except (RedisError, OSError, TimeoutError) as error:
+                _log.warning("policy_hint_lost", problem=type(error).__name__)
+
+    async def _spoken(self, subscription: PubSub) -> bool:
+        """Wait for a hint. False when the connection is dead: a ping was not answered."""
+        for _ in range(2):
+            while (message := await subscription.get_message(timeout=SILENCE_SECONDS)) is not None:
+                if message["type"] == "message":
+                    return True
+            await subscription.ping()
+        return False
+
+    async def close(self) -> None:
+        """Let go of the connections; what was not told yet is dropped."""
+        for task in tuple(self._telling):
+            task.cancel()
+        await self._redis.aclose()
+
+    async def _publish(self, number: int) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._redis.publish(self._channel, str(number))
+        except (RedisError, OSError, TimeoutError) as error:
+            _log.warning("policy_hint_not_told", version=number, problem=type(error).__name__)

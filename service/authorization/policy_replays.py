@@ -1,0 +1,96 @@
+"""Asking for recorded requests to be decided again, and reading what came of it: decided and recorded like all else.
+
+Owns no state: jobs are rows (`replay_jobs`), and a keeper does them (`replay_work`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from service.audit.record import Kind
+from service.authorization import policy_life, replay_jobs
+from service.authorization.changes import Answer, Target
+from service.authorization.decision_point import Resource
+from service.errors import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from service.audit.recorded import Wanted
+    from service.authorization.changes import Change
+    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement import Enforcement
+    from service.authorization.permit import Permit
+    from service.authorization.relationships import Seen
+    from service.authorization.replay_jobs import Job
+    from service.database import Connection, Database
+
+POLICY, LOG = "policy", "log"
+# The record of a job's beginning is no event: nobody's hours and nobody's rights change.
+ASKED = "policy.replay-asked"
+
+
+class PolicyReplays:
+    """`database` is that of requests: a redecision is queued after its decision is durable."""
+
+    def __init__(self, enforcement: Enforcement, database: Database) -> None:
+        self._enforcement = enforcement
+        self._database = database
+
+    async def replay(self, ask: Ask, number: int, wanted: Wanted) -> Answer[Job]:
+        """Have recorded requests decided again under a version. Raises NotFound; Conflict when enough are waiting."""
+
+        async def found(connection: Connection) -> int | None:
+            return await policy_life.existing(connection, number)
+
+        async def work(change: Change) -> Job:
+            job = await replay_jobs.add(change.permit, change.connection, number, wanted, **_by(ask))
+            change.record(
+                ASKED,
+                Resource(POLICY, str(number)),
+                before={},
+                after={"replay": job.id, **asdict(wanted)},
+                kind=Kind.SYSTEM,
+            )
+            return job
+
+        return await self._enforcement.change(ask, POLICY, "replay", Target(str(number), found, must_exist=True), work)
+
+    async def redecide(self, ask: Ask, wanted: Wanted) -> Answer[Job]:
+        """Have recorded requests decided again, each under the version that decided it. Raises Conflict."""
+
+        async def load(permit: Permit, _seen: Seen, _connection: Connection) -> tuple[Permit, list[str]]:
+            return permit, []
+
+        answer = await self._enforcement.read(ask, LOG, "read", load, record_kind=Kind.ACCESS)
+        try:
+            async with self._database.transaction() as connection:
+                job = await replay_jobs.add(answer.value, connection, None, wanted, **_by(ask))
+        except Conflict as full:
+            full.decision = (str(answer.receipt.uid), answer.receipt.leaf)
+            raise
+        return Answer(job, answer.receipt)
+
+    async def replayed(self, ask: Ask, job_id: UUID) -> Answer[Job]:
+        """How far a replay is, and what came of it. Raises NotFound."""
+        return await self._job(ask, POLICY, job_id, Kind.DECISION)
+
+    async def redecided(self, ask: Ask, job_id: UUID) -> Answer[Job]:
+        """As `replayed`, for a redecision. Raises NotFound."""
+        return await self._job(ask, LOG, job_id, Kind.ACCESS)
+
+    async def _job(self, ask: Ask, kind: str, job_id: UUID, record_kind: Kind) -> Answer[Job]:
+        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Job | None, list[str]]:
+            return await replay_jobs.job(connection, job_id, redecision=kind == LOG), []
+
+        answer = await self._enforcement.read(ask, kind, "read", load, record_kind=record_kind)
+        if answer.value is None:
+            missing = NotFound("There is no such replay")
+            missing.decision = (str(answer.receipt.uid), answer.receipt.leaf)
+            raise missing
+        return Answer(answer.value, answer.receipt)
+
+
+def _by(ask: Ask) -> replay_jobs.Author:
+    return {"by_person": ask.principal.person, "by_client": ask.principal.client}

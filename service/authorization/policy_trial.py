@@ -1,0 +1,85 @@
+"""A policy tried without a service: its complaints, its cases rule by rule, and what no case exercises. Pure.
+
+It is what `timewarden policy test` shows. A policy whose trial is `good` may be proposed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.authorization import case_files, policy_cases, policy_check, policy_file
+from service.authorization.engine import Snapshot
+from service.errors import PolicyRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.authorization.policy_cases import Tried
+    from service.authorization.policy_file import PolicyText
+    from service.places import Complaint
+
+NO_RULE = "(no rule)"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTally:
+    """How many cases about a rule passed and failed; `line` is the rule's, 0 for the cases that no rule decides."""
+
+    rule: str
+    line: int
+    passed: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """`complaints` refuse the policy, failed cases among them; `warnings` and `untried` refuse nothing. `untried`:
+    rules that decide no case, and words that stand in no allowed or no denied case."""
+
+    complaints: tuple[Complaint, ...]
+    tallies: tuple[RuleTally, ...] = ()
+    passed: int = 0
+    failed: int = 0
+    warnings: tuple[Complaint, ...] = ()
+    untried: tuple[Complaint, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        return not self.complaints
+
+
+def trial(text: PolicyText) -> Trial:
+    """Try a policy; never raises for what is wrong with it. What cannot be read has complaints alone."""
+    try:
+        policy_check.load(text, policy_check.PROPOSAL)
+        complaints: Sequence[Complaint] = ()
+    except PolicyRejected as error:
+        complaints = error.complaints
+    policy, _ = policy_file.examine(text)
+    cases = case_files.read(text.cases, policy.vocabulary) if policy else None
+    if policy is None or cases is None or cases.complaints:
+        return Trial(tuple(complaints))
+    snapshot = Snapshot.build(policy, policy_check.PROPOSAL)
+    tried = policy_cases.tried(policy, snapshot, cases.cases)
+    failed = sum(bool(one.problems) for one in tried)
+    lines = {rule.name: rule.line for rule in policy.rules}
+    return Trial(
+        complaints=tuple(complaints),
+        tallies=_tallies(tried, lines),
+        passed=len(tried) - failed,
+        failed=failed,
+        warnings=tuple(policy_check.warnings(text)),
+        untried=tuple(policy_cases.untried(policy, snapshot, cases.cases)),
+    )
+
+
+def _tallies(tried: Sequence[Tried], lines: dict[str, int]) -> tuple[RuleTally, ...]:
+    """Every rule in the order of the file, then rules that are only wished for, then none. A case counts for the rules
+    that it names, else for those that decided it."""
+    good, bad = Counter[str](), Counter[str]()
+    for one in tried:
+        (bad if one.problems else good).update(one.case.rules or one.rules or (NO_RULE,))
+    wished = sorted({*good, *bad} - {*lines, NO_RULE})
+    return tuple(RuleTally(name, lines.get(name, 0), good[name], bad[name]) for name in (*lines, *wished, NO_RULE))

@@ -1,0 +1,74 @@
+"""What is left of a rule once the asker is known: conditions on rows, the one reading that lists and cases share. Pure.
+
+`visibility` writes them as SQL for a list; the cases of a policy ask them of one row, so that `listed` is really tried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.authorization.matching import words_for
+from service.authorization.question import ANY, Condition, Effect
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from service.authorization.question import Question, Rule
+
+
+@dataclass(frozen=True, slots=True)
+class RowCondition:
+    """What a row must be: the asker's `relation` to it (None for any), its `states` (empty for any), its `facts`."""
+
+    relation: str | None
+    states: frozenset[str]
+    facts: tuple[Condition, ...]
+
+
+def left_of(rule: Rule, question: Question, relations: Collection[str], facts: Collection[str]) -> RowCondition | None:
+    """The rule for this asker, or None when it can hold for no row. `relations` and `facts` are words about rows;
+    everything else is the asker's, and known: an unknown fact of theirs fails an allow and fulfils a deny."""
+    if rule.scope != ANY and rule.scope not in question.scopes:
+        return None
+    about_row = rule.who in relations
+    if not about_row and question.who.isdisjoint(words_for(rule)):
+        return None
+    left = []
+    for condition in rule.when:
+        if condition.fact in facts:
+            left.append(condition)
+        elif not _holds(rule.effect, question.fact(condition.fact), condition):
+            return None
+    return RowCondition(rule.who if about_row else None, rule.states, tuple(left))
+
+
+def listed(rules: Iterable[Rule], question: Question, relations: Collection[str], facts: Collection[str]) -> bool:
+    """Whether a list for this asker shows the row that the question speaks of. The asker's part folds without the row,
+    as it does for a list, and then the row is asked."""
+    asker = question.who.difference(relations)
+    without_row = type(question)(
+        question.kind, question.action, "", asker, question.scopes, _without(question.facts, facts)
+    )
+    effects = {
+        rule.effect
+        for rule in rules
+        if (left := left_of(rule, without_row, relations, facts)) is not None and _row_is(left, rule.effect, question)
+    }
+    return effects == {Effect.ALLOW}
+
+
+def _row_is(left: RowCondition, effect: Effect, row: Question) -> bool:
+    if left.relation is not None and left.relation not in row.who:
+        return False
+    if left.states and row.state not in left.states:
+        return False
+    return all(_holds(effect, row.fact(one.fact), one) for one in left.facts)
+
+
+def _holds(effect: Effect, known: bool | None, condition: Condition) -> bool:  # noqa: FBT001 — a fact's own value
+    return effect is Effect.DENY if known is None else known is not condition.negated
+
+
+def _without(facts: frozenset[tuple[str, bool]], about_rows: Collection[str]) -> frozenset[tuple[str, bool]]:
+    return frozenset(one for one in facts if one[0] not in about_rows)

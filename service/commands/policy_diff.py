@@ -1,0 +1,85 @@
+"""`timewarden policy diff`: rows and verdicts that differ, from one version to another or to the files in hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+from rich.console import Console
+from rich.markup import escape
+
+from service.authorization.policy_diff import policy_diff
+from service.authorization.policy_file import PolicyText, parse
+from service.commands.caller import caller
+from service.commands.policy import as_person, directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from service.commands.caller import Caller
+
+VERSIONS = "/v1/policies/versions"
+
+
+@click.command()
+@click.argument("version", type=click.IntRange(min=1), required=False)
+@click.option(
+    "--against", type=click.IntRange(min=1), help="The version to compare with; default: the one that decides."
+)
+@directory
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--exit-code", is_flag=True, help="End with exit code 1 when anything differs.")
+@as_person
+def diff(
+    version: int | None, against: int | None, directory: Path, *, as_json: bool, exit_code: bool, person: str | None
+) -> None:
+    """Show which rows differ and whose verdicts change, from the version that decides to the files, or to VERSION."""
+    api = caller(person)
+    if version is None:
+        found = _of_files(api, directory, against or int(api.call("GET", "/v1/me")["policy_version"]))
+    else:
+        query = {} if against is None else {"against": str(against)}
+        found = api.call("GET", f"{VERSIONS}/{version}/diff", query=query)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _show(found)
+    if exit_code and not found["same"]:
+        raise SystemExit(1)
+
+
+def _of_files(api: Caller, directory: Path, against: int) -> dict[str, Any]:
+    """The files in hand beside a stored version, compared here. Raises PolicyRejected for files that cannot be read."""
+    after = parse(PolicyText.read(directory))
+    stored = api.call("GET", f"{VERSIONS}/{against}")
+    texts = {name: stored[name] for name in ("model", "rules", "vocabulary", "cases")}
+    found = json.loads(json.dumps(asdict(policy_diff(parse(PolicyText(**texts)), after))))
+    return {"number": None, "against": against, **found}
+
+
+def _show(found: dict[str, Any]) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    compared = f"version {found['number']}" if found["number"] else "the files"
+    if found["same"]:
+        console.print(f"Version {found['against']} and {compared} are the same.")
+        return
+    console.print(f"From version {found['against']} to {compared}:")
+    for one in found["rows"]:
+        line = f"{one['line']}: " if one["line"] else ""
+        if one["before"] is not None:
+            console.print(f"[red]  - {escape(one['before'])}[/red]")
+        if one["after"] is not None:
+            console.print(f"[green]  + {line}{escape(one['after'])}[/green]")
+    for word in found["words"]:
+        console.print(f"  words: {escape(word)}")
+    console.print(f"Files that differ: {escape(', '.join(found['files']))}")
+    if not found["verdicts"]:
+        console.print("No verdict changes." if not found["cut_short"] else "No change of verdicts was found.")
+    else:
+        console.print("Verdicts that change:")
+    for one in found["verdicts"]:
+        console.print(f"  {escape(one['sentence'])}")
+    for action in found["cut_short"]:
+        console.print(f"  Not compared to the end, there is too much: {escape(action)}")

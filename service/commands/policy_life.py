@@ -1,0 +1,91 @@
+"""`timewarden policy rollback` and `policy status`: back to the version before; what decides where. Own no state."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+from rich.console import Console
+
+from service.authorization.policy_file import PolicyText
+from service.commands.caller import caller
+from service.commands.tables import table, when
+from service.errors import PolicyRejected
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from rich.table import Table
+
+as_person = click.option("--as", "person", help="A demo person whose token is used, where `make run` runs.")
+as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
+
+
+@click.command()
+@click.option(
+    "--expected", type=click.IntRange(min=1), help="The version that must be active now; default: the one that is."
+)
+@as_json
+@as_person
+def rollback(expected: int | None, *, as_json: bool, person: str | None) -> None:
+    """Let the version decide that did so before the active one. Twice goes back twice."""
+    api = caller(person)
+    if expected is None:
+        expected = int(api.call("GET", "/v1/me")["policy_version"])
+    version = api.call("POST", "/v1/policies/rollback", {"expected_active": expected})
+    if as_json:
+        print(json.dumps(version, indent=2))
+        return
+    print(f"Version {version['number']} decides again; before it was {expected}.")
+
+
+@click.command()
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("policies"),
+    help="The files that are compared with the active version.",
+)
+@as_json
+@as_person
+def status(directory: Path, *, as_json: bool, person: str | None) -> None:
+    """Show the active version, what each replica decides by, and whether the files here differ from it."""
+    api = caller(person)
+    active = api.call("GET", "/v1/policies/active")
+    replicas = api.call("GET", "/v1/policies/replicas")["items"]
+    files = _files(directory, active["digest"])
+    if as_json:
+        about = {name: active[name] for name in ("number", "digest", "message", "activated_at", "activated_by")}
+        print(json.dumps({"active": about, "files": files, "replicas": replicas}, indent=2))
+        return
+    print(f"Version {active['number']} decides, since {when(active['activated_at'])}: {active['message']}")
+    print(f"{directory}/ {_SAID[files]}")
+    Console().print(_table(replicas))
+
+
+_SAID = {
+    "same": "holds the same texts.",
+    "different": "differs from it; `timewarden policy propose` puts the files forward.",
+    "unreadable": "cannot be read as a policy; `timewarden policy test` says why.",
+    "absent": "is not here, so nothing was compared.",
+}
+
+
+def _files(directory: Path, digest: str) -> str:
+    """How the files stand to the version with this digest."""
+    if not directory.is_dir():
+        return "absent"
+    try:
+        return "same" if PolicyText.read(directory).digest() == digest else "different"
+    except PolicyRejected:
+        return "unreadable"
+
+
+def _table(replicas: list[dict[str, Any]]) -> Table:
+    shown = table("replica", "decides by", "started", "last seen")
+    for one in replicas:
+        version = str(one["policy_version"] or "starting") if one["alive"] else "gone"
+        shown.add_row(one["id"], version, when(one["started_at"]), when(one["seen_at"]))
+    return shown

@@ -1,0 +1,82 @@
+"""`timewarden policy test`: the files in hand, tried here and without a service. Owns no state."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import rich_click as click
+from rich.console import Console
+from rich.markup import escape
+
+from service.authorization.policy_file import PolicyText
+from service.authorization.policy_trial import Trial, trial
+from service.commands.policy import directory
+from service.commands.tables import table
+from service.errors import PolicyRejected
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from service.places import Complaint
+
+
+@click.command()
+@directory
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def test(directory: Path, *, as_json: bool) -> None:
+    """Read the files, check the laws and run the cases, here and without a service.
+
+    Shows passes and failures by rule, and which rows and words no case exercises. Ends with exit code 1 when the policy
+    would be refused.
+    """
+    try:
+        found = trial(PolicyText.read(directory))
+    except PolicyRejected as error:
+        found = Trial(tuple(error.complaints))
+    if as_json:
+        print(json.dumps(document(found), indent=2))
+    else:
+        _show(found, directory)
+    if not found.good:
+        raise SystemExit(1)
+
+
+def document(found: Trial) -> dict[str, object]:
+    """The trial for machines."""
+    return {
+        "good": found.good,
+        "passed": found.passed,
+        "failed": found.failed,
+        "rules": [asdict(one) for one in found.tallies],
+        "complaints": [asdict(one) for one in found.complaints],
+        "warnings": [asdict(one) for one in found.warnings],
+        "untried": [asdict(one) for one in found.untried],
+    }
+
+
+def _show(found: Trial, directory: Path) -> None:
+    console = Console(soft_wrap=True, highlight=False)
+    if found.tallies:
+        shown = table("line", "rule", "passed", "failed")
+        for one in found.tallies:
+            failed = f"[red]{one.failed}[/red]" if one.failed else "0"
+            passed = str(one.passed) if one.passed or one.failed else "[yellow]untried[/yellow]"
+            shown.add_row(str(one.line or ""), escape(one.rule), passed, failed)
+        console.print(shown)
+        decided = sum(1 for one in found.tallies if one.line and one.passed + one.failed)
+        rules = sum(1 for one in found.tallies if one.line)
+        console.print(f"{found.passed} cases pass, {found.failed} fail; they name {decided} of {rules} rules.")
+    for what, complaints in (("untried", found.untried), ("warning", found.warnings), ("error", found.complaints)):
+        for complaint in complaints:
+            console.print(escape(f"{what}: {_placed(complaint, directory)}"))
+    if found.good:
+        console.print("The policy holds: it reads well, keeps the laws and passes its cases.")
+    else:
+        console.print("This policy would be refused.")
+
+
+def _placed(one: Complaint, directory: Path) -> str:
+    """With the file as one would open it."""
+    return f"{directory}/{one}"

@@ -1,0 +1,104 @@
+"""A replay on a terminal: its progress as a bar, its result as tables. Owns no state."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from service.commands.tables import table
+
+if TYPE_CHECKING:
+    from service.commands.caller import Caller
+
+EVERY = 0.3
+COUNTS = {
+    "same": "as they were",
+    "allow_to_deny": "allowed, would be denied",
+    "deny_to_allow": "denied, would be allowed",
+    "other_reason": "same verdict for another reason",
+    "other_rules": "same reason by other rules",
+    "undecidable": "undecidable from the record",
+}
+_AGO = re.compile(r"(\d{1,5})([mhdw])")
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+class Moment(click.ParamType[str]):
+    """`30d`, `12h`, `2w` ago, or an RFC 3339 time with its offset."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The moment as RFC 3339 in UTC."""
+        if ago := _AGO.fullmatch(str(value)):
+            return (datetime.now(UTC) - int(ago[1]) * _UNITS[ago[2]]).isoformat()
+        try:
+            found = datetime.fromisoformat(str(value))
+        except ValueError:
+            found = None
+        if found is None or found.tzinfo is None:
+            self.fail(f"{value!r} is neither like 30d, 12h or 2w nor a time like 2026-11-01T00:00:00Z", param, ctx)
+        return found.astimezone(UTC).isoformat()
+
+
+def followed(api: Caller, path: str, filters: dict[str, str | None], *, quiet: bool) -> dict[str, Any]:
+    """Ask for a replay at `path` and wait for its end; a bar shows how far it is. Ctrl-C leaves the job to itself."""
+    body = {name: value for name, value in filters.items() if value is not None}
+    job: dict[str, Any] = api.call("POST", path, body)
+    where = f"/v1/{'audit/redecisions' if job['version'] is None else 'policies/replays'}/{job['id']}"
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("{task.fields[records]:,} decided again"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=quiet,
+    )
+    with bar:
+        task = bar.add_task("waiting for a keeper", total=1.0, records=0)
+        while job["state"] in {"queued", "running"}:
+            time.sleep(EVERY)
+            job = api.call("GET", where)
+            words = "waiting for a keeper" if job["state"] == "queued" else "deciding again"
+            bar.update(task, completed=job["progress"], records=job["result"]["decided"], description=words)
+    if job["state"] != "done":
+        raise click.ClickException(f"The replay {job['state']}: {job['problem'] or 'nothing more is known'}")
+    return job
+
+
+def show(job: dict[str, Any]) -> None:
+    """The counts, what lies behind each difference, and examples."""
+    console, result = Console(), job["result"]
+    under = "the version that decided" if job["version"] is None else f"version {job['version']}"
+    console.print(f"{result['decided'] + result['undecidable']:,} recorded decisions, again under {under}")
+    counts = Table("records", "", show_header=False)
+    for name, words in COUNTS.items():
+        if result[name] or name == "same":
+            counts.add_row(f"{result[name]:,}", words)
+    console.print(counts)
+    for change in (name for name in COUNTS if any(one["change"] == name for one in result["groups"])):
+        groups = table("by", "", "records", title=COUNTS[change])
+        for one in result["groups"]:
+            if one["change"] == change:
+                groups.add_row(one["by"], one["word"], f"{one['count']:,}")
+        console.print(groups)
+    if result["examples"]:
+        examples = table("decision", "who", "action", "was", "now", title="Examples")
+        for one in result["examples"]:
+            asked = f"{one['action']} {one['kind']}"
+            examples.add_row(
+                one["decision"], one["subject"], asked, one["was"], one["now"], style=_style(one["change"])
+            )
+        console.print(examples)
+
+
+def _style(change: str) -> str:
+    return {"allow_to_deny": "red", "deny_to_allow": "yellow"}.get(change, "")

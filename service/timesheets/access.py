@@ -1,0 +1,124 @@
+"""Who may do what to one timesheet, and by which rule: for whoever may read the sheet. Owns no state."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.authorization.access import Effort, Named, Way, named, ways
+from service.authorization.changes import Answer
+from service.errors import NotFound
+from service.timesheets import access_store
+from service.timesheets.relations import KIND, TIMESHEET_FACTS
+from service.timesheets.shown import possible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from uuid import UUID
+
+    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement import Enforcement
+    from service.authorization.engine import Snapshot
+    from service.authorization.permit import Permit
+    from service.authorization.relationships import Seen
+    from service.database import Connection
+    from service.timesheets.access_store import Candidate
+
+    Ways = Mapping[str, tuple[Way, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Somebody:
+    """A person, or a client for itself, what they are to the sheet, and the ways in which they may do each action."""
+
+    person: UUID | None
+    client: str | None
+    relations: frozenset[str]
+    may: Ways
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A page of everybody who may do anything; `after` is the key to go on from, None on the last page. `whoever`: what
+    a stranger to the sheet may do for a word that a token alone brings; on the first page only. `cut_short`: the rules
+    are so many that not every way is told."""
+
+    state: str
+    version: int
+    somebody: tuple[Somebody, ...]
+    whoever: Mapping[str, Ways]
+    cut_short: bool
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was read, of which the ways are made."""
+
+    snapshot: Snapshot
+    state: str
+    actions: tuple[str, ...]
+    names: Named
+    candidates: Sequence[Candidate]
+
+
+class TimesheetAccess:
+    """To see it is a read of the sheet: it is decided and recorded as one."""
+
+    def __init__(self, enforcement: Enforcement) -> None:
+        self._enforcement = enforcement
+        self._one_at_a_time = asyncio.Semaphore(1)
+
+    async def of(self, ask: Ask, sheet_id: UUID, *, after: str | None = None, limit: int = 50) -> Answer[Access]:
+        """As of now, under the active version; `limit` candidates are looked at. Raises Denied, TryLater."""
+
+        async def load(permit: Permit, seen: Seen, connection: Connection) -> tuple[_Found, Sequence[str]]:
+            if seen.row is None:
+                raise NotFound
+            snapshot, state = permit.snapshot, seen.row["state"]
+            known = snapshot.vocabulary.actions.get(KIND, frozenset())
+            actions = tuple(action for action in possible(state) if action in known)
+            names = named(snapshot, KIND, actions)
+            found = await access_store.candidates(
+                permit, connection, sheet_id, names, after=after or "", limit=limit + 1
+            )
+            return _Found(snapshot, state, actions, names, found), [str(sheet_id)]
+
+        answer = await self._enforcement.read(ask, KIND, "read", load, row_id=sheet_id)
+        # When no connection is held, and beside the other requests: many rules take a while.
+        async with self._one_at_a_time:
+            told = await asyncio.to_thread(_told, answer.value, limit, first=after is None)
+        return Answer(told, answer.receipt)
+
+
+def _told(found: _Found, limit: int, *, first: bool) -> Access:
+    effort = Effort()
+    somebody = tuple(one for each in found.candidates[:limit] if (one := _somebody(found, each, effort)).may)
+    whoever = _whoever(found, effort) if first else {}
+    return Access(
+        state=found.state,
+        version=found.snapshot.number,
+        somebody=somebody,
+        whoever=whoever,
+        cut_short=effort.cut_short,
+        after=found.candidates[limit - 1].key if len(found.candidates) > limit else None,
+    )
+
+
+def _somebody(found: _Found, one: Candidate, effort: Effort) -> Somebody:
+    words = {one.key, *one.relations, *(f"role:{role}" for role in one.roles)}
+    return Somebody(one.person, one.client, one.relations, _may(found, words, one.facts, effort))
+
+
+def _whoever(found: _Found, effort: Effort) -> dict[str, Ways]:
+    """Strangers to the sheet, who are nothing to it and did nothing to it."""
+    facts = dict.fromkeys(TIMESHEET_FACTS.facts, False)
+    told = {word: _may(found, {word}, facts, effort) for word in found.names.whoever}
+    return {word: may for word, may in told.items() if may}
+
+
+def _may(found: _Found, who: Iterable[str], facts: Mapping[str, bool], effort: Effort) -> Ways:
+    thing = (KIND, found.state)
+    told = {action: ways(found.snapshot, thing, action, who, facts, effort) for action in found.actions}
+    return {action: some for action, some in told.items() if some}

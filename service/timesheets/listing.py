@@ -1,0 +1,147 @@
+"""SQL of lists of timesheets: a page costs what a page costs, whoever asks and however many sheets there are.
+
+Postgres owns the rows. Every path asks each row the one condition of a Visibility; they differ only in which rows they
+look at, and in which order (docs/decisions/0009).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from service.authorization.relationships import columns
+from service.timesheets.relations import KIND, ROW
+from service.timesheets.store import sheet_of
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from service.authorization.visibility import Visibility
+    from service.database import Connection
+    from service.timesheets.timesheet import State, Timesheet
+
+Place = tuple[date, UUID]
+# So many owners are asked one by one for their newest sheet; where there are more, the newest sheets of all are asked
+# first, so many of them, whether they may be seen.
+FEW, WINDOW = 500, 4_000
+_NEWEST = "ORDER BY r.period_start DESC, r.id DESC"
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which sheets a list is narrowed to; `since` and `until` are days, and a sheet counts that has any day between."""
+
+    owner: UUID | None = None
+    state: State | None = None
+    since: date | None = None
+    until: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Sheets, newest period first. `after` is the place to go on from, None on the last page. `rows` are the rows of
+    `items` with what the asker is to each, if that was asked for."""
+
+    items: tuple[Timesheet, ...]
+    after: Place | None
+    rows: tuple[asyncpg.Record, ...] = ()
+
+
+async def page(
+    visibility: Visibility,
+    connection: Connection,
+    filters: Filters,
+    *,
+    after: Place | None,
+    limit: int,
+    with_relations: bool = False,
+) -> Page:
+    """At most `limit` of the visible sheets, from behind the place `after`."""
+    if (visibility.kind, visibility.action) != (KIND, "read"):
+        raise PermissionError("the visibility is of something else")
+    listing = _Listing(visibility, filters, after, limit + 1, with_relations=with_relations)
+    found = await listing.rows(connection)
+    items = tuple(sheet_of(row) for row in found[:limit])
+    following = (items[-1].period_start, items[-1].id) if len(found) > limit else None
+    return Page(items, following, tuple(found[:limit]) if with_relations else ())
+
+
+class _Listing:
+    """The statements for one page of `most` rows; their parameters are the asker's, `most`, and the filters'."""
+
+    def __init__(
+        self, visibility: Visibility, filters: Filters, after: Place | None, most: int, *, with_relations: bool
+    ) -> None:
+        self.visibility, self.owner, self.most = visibility, filters.owner, most
+        self.parameters: list[object] = [*visibility.parameters, most]
+        asked = {
+            "r.owner_id = {}::uuid": filters.owner,
+            "r.state = {}::text": filters.state,
+            "r.period_start >= {}::date - 6": filters.since,
+            "r.period_start <= {}::date": filters.until,
+            "(r.period_start, r.id) < ({}::date, {}::uuid)": after,
+        }
+        conditions = [self._numbered(template, wanted) for template, wanted in asked.items() if wanted is not None]
+        self.asked = " AND ".join(conditions) or "true"
+        self.columns = f"{ROW}, {columns(visibility.facts)}" if with_relations else ROW
+
+    async def rows(self, connection: Connection) -> list[asyncpg.Record]:
+        """The page's rows, by the way that looks at the fewest."""
+        reach = self.visibility.reach
+        if self.owner is not None:
+            return await self._of_owners(connection, [self.owner])
+        if reach is None:
+            return await self._newest(connection)
+        # Whose sheets can be seen at all, unless they are many.
+        few = await connection.fetch(f"{reach} LIMIT {FEW + 1}", *self.visibility.parameters)
+        if len(few) <= FEW:
+            return await self._of_owners(connection, [row["owner_id"] for row in few])
+        found = await self._newest(connection, within=WINDOW)
+        return found if len(found) == self.most else await self._of_owners(connection, None)
+
+    async def _newest(self, connection: Connection, within: int | None = None) -> list[asyncpg.Record]:
+        """Sheets in their order, each asked whether it may be seen, until the page is full."""
+        looked_at = f"(SELECT r.* FROM timesheet AS r WHERE {self.asked} {_NEWEST} LIMIT {within})"
+        source = f"{looked_at} AS r WHERE" if within else f"timesheet AS r WHERE {self.asked} AND"
+        # Visible sheets in keyset order, one more than asked so as to know whether there are more; their entries alone.
+        return await connection.fetch(
+            f"SELECT {self.columns} FROM (SELECT r.* FROM {source} {self.visibility.condition} {_NEWEST} LIMIT $3) AS r"
+            f" {_NEWEST}",
+            *self.parameters,
+        )
+
+    async def _of_owners(self, connection: Connection, owners: list[UUID] | None) -> list[asyncpg.Record]:
+        """Sheets of these owners, or of all that the visibility reaches. A page's sheets belong to those owners whose
+        newest sheets are the newest, and none is older than the oldest of these."""
+        condition = f"{self.asked} AND {self.visibility.condition}"
+        given = [] if owners is None else [owners]
+        source = f"unnest(${len(self.parameters) + 1}::uuid[])" if given else f"({self.visibility.reach})"
+        # Each owner's newest visible sheet by timesheet_owner_period, then the sheets of the owners whose are newest.
+        return await connection.fetch(
+            f"""
+            WITH newest AS MATERIALIZED (
+                SELECT one.owner_id, r.period_start, r.id
+                FROM (SELECT DISTINCT owner_id FROM {source} AS given (owner_id)) AS one CROSS JOIN LATERAL (
+                    SELECT r.period_start, r.id FROM timesheet AS r
+                    WHERE r.owner_id = one.owner_id AND {condition} {_NEWEST} LIMIT 1) AS r
+                {_NEWEST} LIMIT $3)
+            SELECT {self.columns} FROM (
+                SELECT r.* FROM newest CROSS JOIN LATERAL (
+                    SELECT r.* FROM timesheet AS r
+                    WHERE r.owner_id = newest.owner_id AND {condition} AND r.period_start >= coalesce(
+                        (SELECT r.period_start FROM newest AS r {_NEWEST} OFFSET $3 - 1 LIMIT 1), '-infinity')
+                    {_NEWEST} LIMIT $3) AS r
+                {_NEWEST} LIMIT $3) AS r
+            {_NEWEST}
+            """,
+            *self.parameters,
+            *given,
+        )
+
+    def _numbered(self, template: str, wanted: object) -> str:
+        values = wanted if isinstance(wanted, tuple) else (wanted,)
+        first = len(self.parameters) + 1
+        self.parameters += values
+        return template.format(*(f"${first + place}" for place in range(len(values))))

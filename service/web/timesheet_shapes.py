@@ -1,0 +1,70 @@
+"""What timesheets look like in answers, wherever they are answered. Pure: owns no state."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.timesheets.entry import Entry
+    from service.timesheets.timesheet import Timesheet
+
+
+class EntryBody(msgspec.Struct):
+    """An entry of a sheet. `external_ref` is an importing job's own name for it."""
+
+    id: str
+    day: date
+    project: str
+    minutes: int
+    note: str | None
+    external_ref: str | None
+
+
+class SheetBody(msgspec.Struct):
+    """A person's week. `version` is also the ETag; `reason` is why it was last rejected or reopened. `actions`, with
+    `include=actions` alone: what this token could do to it at that moment, by the policy and the sheet's state."""
+
+    id: str
+    owner: str
+    period_start: date
+    period_end: date
+    time_zone: str
+    state: str
+    version: int
+    minutes: int
+    reason: str | None
+    entries: list[EntryBody]
+    actions: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class SheetPage(msgspec.Struct):
+    """Sheets, newest week first. `next_cursor` is null on the last page."""
+
+    items: list[SheetBody]
+    next_cursor: str | None
+
+
+def body_of(sheet: Timesheet, actions: Sequence[str] | None = None) -> SheetBody:
+    """A sheet as it is answered."""
+    return SheetBody(
+        id=str(sheet.id),
+        owner=str(sheet.owner),
+        period_start=sheet.period_start,
+        period_end=sheet.period_end,
+        time_zone=sheet.time_zone,
+        state=str(sheet.state),
+        version=sheet.version,
+        minutes=sheet.minutes,
+        reason=sheet.reason,
+        entries=[_entry(one) for one in sheet.entries],
+        actions=msgspec.UNSET if actions is None else list(actions),
+    )
+
+
+def _entry(one: Entry) -> EntryBody:
+    return EntryBody(str(one.id), one.day, one.project, one.minutes, one.note, one.external_ref)

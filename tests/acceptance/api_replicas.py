@@ -1,0 +1,93 @@
+"""More API processes beside the one that `up` started, on the same stores: replicas. Owns the processes it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from service.development.local_servers import free_port
+from service.development.processes import spawn
+from tests.acceptance.running_service import ROOT, SERVE, RunningService
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiReplica:
+    """An API process at an address of its own."""
+
+    process: subprocess.Popen[bytes]
+    address: str
+
+
+@asynccontextmanager
+async def api_replicas(
+    service: RunningService, folder: Path, count: int, **settings: str
+) -> AsyncIterator[list[httpx.AsyncClient]]:
+    """Clients of the running API and of `count` more processes, with the settings of the first but for these."""
+    made = [_start(service, folder / f"replica-{number}.log", settings) for number in range(count)]
+    try:
+        for one in made:
+            _wait(one)
+        addresses = [service.addresses.api, *(one.address for one in made)]
+        async with contextlib.AsyncExitStack() as stack:
+            yield [
+                await stack.enter_async_context(httpx.AsyncClient(base_url=address, timeout=20, trust_env=False))
+                for address in addresses
+            ]
+    finally:
+        for one in made:
+            one.process.send_signal(signal.SIGINT)
+        for one in made:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                one.process.wait(20)
+            if one.process.poll() is None:
+                one.process.kill()
+                one.process.wait(5)
+
+
+def database_of(service: RunningService) -> str:
+    """The database as the API itself reaches it."""
+    return _environment(service)["TIMEWARDEN_DATABASE_URL"]
+
+
+def _environment(service: RunningService) -> dict[str, str]:
+    """The environment of the API process that `up` started."""
+    serving = service.processes(SERVE)[0].pid
+    pairs = (Path("/proc") / str(serving) / "environ").read_bytes().decode().split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if pair)
+
+
+def _start(service: RunningService, log: Path, settings: dict[str, str]) -> ApiReplica:
+    port, environment = free_port(0), _environment(service)
+    given = {f"TIMEWARDEN_{name.upper()}": value for name, value in settings.items()}
+    process = spawn(
+        [sys.executable, "-m", "service", "serve"],
+        log=log,
+        directory=ROOT,
+        environment={**environment, **given, "TIMEWARDEN_PORT": str(port)},
+        death_signal=signal.SIGINT,
+    )
+    return ApiReplica(process, f"http://127.0.0.1:{port}")
+
+
+def _wait(replica: ApiReplica) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and replica.process.poll() is None:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{replica.address}/health/ready", timeout=2, trust_env=False).status_code == httpx.codes.OK:
+                return
+        time.sleep(0.1)
+    raise AssertionError("a replica did not become ready")

@@ -1,0 +1,124 @@
+"""The page for policy authors and the example pipeline are executed, command by command, beside the running service."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from tests.acceptance.policy_author import VERSIONS, activate, active
+from tests.acceptance.running_service import ROOT
+from tests.policy_forge import policy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.acceptance.caller import Callers
+    from tests.acceptance.running_service import RunningService
+
+PAGE = (ROOT / "docs" / "policy-author.md").read_text(encoding="utf-8")
+PIPELINE = yaml.safe_load((ROOT / "docs" / "examples" / "policy-ci.yml").read_text(encoding="utf-8"))
+STEPS = {one["name"]: one for one in PIPELINE["jobs"]["policy"]["steps"] if "run" in one}
+NOT_OURS = ("Install", "Get a token for this client")
+
+
+@pytest.fixture(autouse=True)
+async def _as_before(callers: Callers) -> AsyncIterator[None]:
+    """Whatever a test activates, the version before it decides again afterwards."""
+    paula = await callers("paula")
+    before = await active(paula)
+    yield
+    now = await active(paula)
+    if now != before:
+        assert (await activate(paula, before, now)).status_code == 200
+
+
+@pytest.fixture
+def author(tmp_path: Path, service: RunningService) -> dict[str, str]:
+    """A checkout with the files, and an environment in which commands find the service."""
+    shutil.copytree(ROOT / "policies", tmp_path / "policies")
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+    environment["PATH"] = f"{ROOT / '.venv' / 'bin'}:{environment['PATH']}"
+    return {**environment, "TIMEWARDEN_STATE": str(service.state)}
+
+
+def pasted(commands: str, directory: Path, environment: dict[str, str]) -> str:
+    """What the commands print; each must succeed."""
+    run = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", commands],
+        cwd=directory,
+        env={**environment, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert run.returncode == 0, f"{commands}\n{run.stdout}{run.stderr}"
+    return run.stdout
+
+
+async def test_the_whole_story_of_a_change_can_be_pasted(
+    tmp_path: Path, author: dict[str, str], callers: Callers
+) -> None:
+    paula = await callers("paula")
+    first = await active(paula)
+    blocks = re.findall(r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", PAGE, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 7
+    number, deciding = "2", []
+    for commands, shown in blocks:
+        printed = pasted(re.sub(r"\b2\b", number, commands) if "2 " in commands else commands, tmp_path, author)
+        if found := re.search(r"Proposed as version (\d+)", printed):
+            number = found[1]
+            shown = shown.replace("version 2", f"version {number}")  # noqa: PLW2901 — a fresh service would say 2
+        assert [line for line in shown.splitlines() if line not in printed] == [], printed
+        deciding.append(await active(paula))
+    assert deciding == [first] * 5 + [int(number), first]
+
+
+async def test_the_example_pipeline_proposes_what_was_merged_and_only_that(
+    tmp_path: Path, author: dict[str, str], callers: Callers, service: RunningService
+) -> None:
+    paula = await callers("paula")
+    with (tmp_path / "policies" / "policy.csv").open("a", encoding="utf-8") as rules:
+        rules.write("p, allow, client:other-job, read, any, log, read:audit, always, job-reads\n")
+    result = tmp_path / "environment"
+    environment = {
+        **author,
+        "TIMEWARDEN_API": service.addresses.api,
+        "TIMEWARDEN_TOKEN": paula.token or "",
+        "GITHUB_ENV": str(result),
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        "MESSAGE": "A job reads the log",
+    }
+    for name in (one for one in STEPS if one not in NOT_OURS):
+        if result.exists():
+            environment["VERSION"] = result.read_text(encoding="utf-8").strip().removeprefix("VERSION=")
+        pasted(STEPS[name]["run"], tmp_path, environment)
+    summary = (tmp_path / "summary").read_text(encoding="utf-8")
+    assert "the client other-job for itself with read:audit may now read the decision log" in summary
+    proposed = (await paula.get(f"{VERSIONS}/{environment['VERSION']}")).json()
+    assert (proposed["message"], proposed["state"]) == ("A job reads the log", "proposed")
+    assert environment["TIMEWARDEN_TOKEN"] not in summary
+
+    current = await active(paula)
+    assert (await activate(paula, proposed["number"], current)).status_code == 200
+    assert "Nothing to propose." in pasted(STEPS["Propose what was merged"]["run"], tmp_path, environment)
+
+
+def test_the_pipeline_never_prints_a_secret_and_does_the_steps_of_the_page() -> None:
+    page = (ROOT / "docs" / "gitops.md").read_text(encoding="utf-8")
+    commands = "\n".join(one["run"] for one in STEPS.values())
+    for name in ("test", "diff", "propose", "replay"):
+        assert f"timewarden policy {name}" in commands
+        assert f"timewarden policy {name}" in page
+    rows = re.findall(r"^p, .*", page, re.MULTILINE)
+    assert {rule.action for rule in policy(*rows).rules} == {"read", "propose", "replay"}
+    assert "add-mask" in STEPS["Get a token for this client"]["run"]
+    assert not re.search(r"secrets\.", commands)

@@ -1,0 +1,58 @@
+"""`timewarden policy status` and `policy rollback` against the running service, as a person types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tests.acceptance.policy_author import activate, active, proposed
+from tests.acceptance.running_service import ROOT
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from tests.acceptance.caller import Caller, Callers
+    from tests.acceptance.running_service import RunningService
+
+
+def policy(service: RunningService, caller: Caller, *words: str) -> subprocess.CompletedProcess[str]:
+    """What `timewarden policy` answers to these words."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+    given = {"TIMEWARDEN_API": service.addresses.api, "TIMEWARDEN_TOKEN": str(caller.token)}
+    return subprocess.run(
+        [sys.executable, "-m", "service", "policy", *words],
+        cwd=ROOT,
+        env={**environment, **given},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+async def test_status_and_rollback_tell_what_decides(service: RunningService, callers: Callers) -> None:
+    paula = await callers("paula")
+    before = await active(paula)
+    text = shipped()
+    number = await proposed(paula, replace(text, rules=text.rules + "\n# another\n"))
+    assert (await activate(paula, number, before)).status_code == 200
+
+    told = policy(service, paula, "status")
+    assert told.returncode == 0, told.stderr
+    assert f"Version {number} decides, since" in told.stdout
+    assert "policies/ differs from it" in told.stdout
+    machine = json.loads(policy(service, paula, "status", "--json").stdout)
+    assert (machine["active"]["number"], machine["files"]) == (number, "different")
+    assert [one["alive"] for one in machine["replicas"]].count(True) >= 1
+
+    stale = policy(service, paula, "rollback", "--expected", str(before))
+    assert stale.returncode == 1
+    assert stale.stderr.startswith("Error: 409") or "409" in stale.stderr
+    back = policy(service, paula, "rollback")
+    assert back.stdout.strip() == f"Version {before} decides again; before it was {number}."
+    listed = policy(service, paula, "list", "--json")
+    states = {one["number"]: one["state"] for one in json.loads(listed.stdout)}
+    assert (states[before], states[number]) == ("active", "retired")

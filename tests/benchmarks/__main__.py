@@ -1,0 +1,43 @@
+"""Runs benchmarks: `python -m tests.benchmarks [NAME ...]`, all of them without a name. Figures only, no verdicts.
+
+A benchmark is a module of this folder with a `main()` that needs no arguments and prints; one that says `LONG = True`
+takes half an hour or more, and runs only by its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import pkgutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def main() -> None:
+    found = sorted(one.name for one in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    known = {name: module for name in found if name != "__main__" and (module := _module(name)) is not None}
+    asked = sys.argv[1:] or [name for name, module in known.items() if not getattr(module, "LONG", False)]
+    # A benchmark's own arguments are for when it is run by itself.
+    sys.argv[1:] = []
+    if unknown := [name for name in asked if name not in known]:
+        sys.exit(f"There is no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
+    for name in asked:
+        print(f"\n== {name}: {(known[name].__doc__ or '').splitlines()[0]}", flush=True)
+        running = known[name].main()
+        if inspect.iscoroutine(running):
+            asyncio.run(running)
+
+
+def _module(name: str) -> ModuleType | None:
+    module = importlib.import_module(f"tests.benchmarks.{name}")
+    needed = inspect.signature(module.main).parameters.values() if hasattr(module, "main") else [None]
+    return module if all(one is not None and one.default is not one.empty for one in needed) else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""A crowd for lists: a tree of teams, ten people a team, and a sheet for each person and week. Made in Postgres.
+
+Team 0 is the root and team N lies in team (N - 1) / 10; person N leads team N while there are teams, everybody else is
+a member; one more person belongs nowhere and has no sheet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from uuid_utils.compat import uuid7
+
+from service.authorization.decision_point import Resource, access_request, decide
+from service.authorization.relationships import Relationships
+from service.authorization.visibility import visible
+from service.identity.principal import Principal, PrincipalKind
+from service.timesheets.relations import TIMESHEET_FACTS
+from tests import policy_forge
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.authorization.visibility import Visibility
+
+RELATIONSHIPS = Relationships([TIMESHEET_FACTS])
+OWNER = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"
+MANAGER = "p, allow, manager, read, any, timesheet, read:timesheets, always, read-team"
+AUDITOR = "p, allow, role:auditor, read, any, timesheet, read:timesheets, always, read-all"
+_STATEMENTS = (
+    # People, and the one who belongs nowhere.
+    "INSERT INTO person (id) SELECT md5('person' || n)::uuid FROM generate_series(0, $1::int) AS n",
+    # Teams, parents first.
+    """INSERT INTO team (id, name, parent_id)
+       SELECT md5('team' || n)::uuid, 'crowd ' || n, CASE WHEN n > 0 THEN md5('team' || (n - 1) / 10)::uuid END
+       FROM generate_series(0, $1::int / 10 - 1) AS n ORDER BY n""",
+    # The closure of the tree.
+    """INSERT INTO team_path (ancestor_id, descendant_id, depth)
+       WITH RECURSIVE path (ancestor, descendant, depth) AS (
+           SELECT n, n, 0 FROM generate_series(0, $1::int / 10 - 1) AS n
+           UNION ALL SELECT (ancestor - 1) / 10, descendant, depth + 1 FROM path WHERE ancestor > 0)
+       SELECT md5('team' || ancestor)::uuid, md5('team' || descendant)::uuid, depth FROM path""",
+    # One lead a team, and members.
+    """INSERT INTO membership (id, person_id, team_id, part, valid_from)
+       SELECT gen_random_uuid(), md5('person' || n)::uuid, md5('team' || n % ($1::int / 10))::uuid,
+              CASE WHEN n < $1::int / 10 THEN 'lead' ELSE 'member' END, now() - interval '1 day'
+       FROM generate_series(0, $1::int - 1) AS n""",
+)
+# A sheet for each person and week, the last of them in 2026.
+_SHEETS = """
+    INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version)
+    SELECT gen_random_uuid(), md5('person' || n)::uuid, date '2026-11-23' - 7 * week, date '2026-11-29' - 7 * week,
+           'UTC', (ARRAY['submitted', 'draft', 'rejected', 'approved'])[least(week, 3) + 1], 1
+    FROM generate_series(0, $1::int - 1) AS n, generate_series(0, $2::int - 1) AS week
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Who is who in it, by number."""
+
+    people: int
+    weeks: int
+
+    @property
+    def teams(self) -> int:
+        return self.people // 10
+
+    def asker(self, person: UUID, *roles: str) -> Principal:
+        scopes = frozenset({"read:timesheets"})
+        return Principal(PrincipalKind.USER, "", "", "hours-app", scopes, frozenset(roles), None, 0, 1, person=person)
+
+    async def cast(self, connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, Principal]:
+        """Askers of every kind."""
+        numbers = {
+            "an employee": self.people - 1,
+            "the lead of a team": self.teams - 1,
+            "the lead of a division": 1,
+            "the lead of all": 0,
+            "somebody who sees nothing": self.people,
+        }
+        found = {who: self.asker(await _person(connection, number)) for who, number in numbers.items()}
+        found["an auditor who sees all"] = self.asker(await _person(connection, self.people), "role:auditor")
+        return found
+
+
+async def gather(connection: asyncpg.Connection[asyncpg.Record], people: int, weeks: int) -> Crowd:
+    """Make a crowd in a database as its owner."""
+    for statement in _STATEMENTS:
+        await connection.execute(statement, people)
+    await connection.execute(_SHEETS, people, weeks)
+    await connection.execute("VACUUM ANALYZE")
+    return Crowd(people, weeks)
+
+
+async def sight(connection: asyncpg.Connection[asyncpg.Record], asker: Principal, *rules: str) -> Visibility:
+    """What the asker can see under these rules, as enforcement compiles it."""
+    snapshot = policy_forge.snapshot(*rules)
+    seen = await RELATIONSHIPS.ambient(connection, asker)
+    request = access_request(snapshot, asker, "read", Resource("timesheet"), seen)
+    question = decide(snapshot, uuid7(), request).question
+    return visible(snapshot, question, asker, seen, TIMESHEET_FACTS)
+
+
+async def _person(connection: asyncpg.Connection[asyncpg.Record], number: int) -> UUID:
+    found: UUID = await connection.fetchval("SELECT md5('person' || $1::int)::uuid", number)
+    return found
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,121 @@
+"""Times lists over a million sheets of ten thousand people: `python -m tests.benchmarks.lists [PEOPLE] [WEEKS]`.
+
+Figures only, no verdicts. `first` and `deep` are pages of 50, `deep` one from halfway down the years; `bare` is the
+same page by its index with no authorization at all, `one` a single read with its relations. Medians of one run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import asyncpg
+
+import service.migrations
+from service.audit.log import Log
+from service.audit.opening import open_log
+from service.authorization import policy_check
+from service.authorization.policy_administration import bootstrap
+from service.database import Database
+from service.development.local_servers import LocalPostgres, run_psql_script, start_postgres
+from service.migrations.run import migrate
+from service.timesheets import listing
+from service.timesheets.listing import Filters
+from service.timesheets.relations import ROW
+from service.timesheets.timesheet import State
+from tests import policy_forge
+from tests.benchmarks.crowd import AUDITOR, MANAGER, OWNER, RELATIONSHIPS, gather, now, sight
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from service.identity.principal import Principal
+
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+PAGE = 50
+TIMES = 15
+NAME = "lists"
+
+
+def main() -> None:
+    given = [int(one) for one in sys.argv[1:3]]
+    people, weeks = given if len(given) == 2 else (10_000, 100)
+    with tempfile.TemporaryDirectory() as directory, start_postgres(Path(directory), preferred_port=0) as postgres:
+        asyncio.run(_measure(postgres, people, weeks))
+
+
+async def _measure(postgres: LocalPostgres, people: int, weeks: int) -> None:
+    connection = await asyncpg.connect(await _database(postgres))
+    started = time.perf_counter()
+    crowd = await gather(connection, people, weeks)
+    print(f"{people * weeks:,} sheets of {people:,} people in {crowd.teams:,} teams, made in "
+          f"{time.perf_counter() - started:.0f} s; milliseconds, and how many times the bare page")  # fmt: skip
+    middle = (date(2026, 11, 23) - timedelta(days=7 * (weeks // 2)), UUID(int=2**127))
+    bare = await _clock(lambda: _bare(connection))
+    print(f"{'a bare page of 50':<28} {bare:>9.2f}")
+    print(f"{'':<28} {'first':>9} {'x':>6} {'deep':>9} {'x':>6} {'submitted':>9} {'x':>6} {'one':>9}")
+    for who, asker in (await crowd.cast(connection)).items():
+        print(f"{who:<28} {await _row(connection, asker, middle, bare)}")
+    await connection.close()
+
+
+async def _row(connection: Connection, asker: Principal, middle: listing.Place, bare: float) -> str:
+    shown = await sight(connection, asker, OWNER, MANAGER, AUDITOR)
+    figures = []
+    for filters, after in ((Filters(), None), (Filters(), middle), (Filters(state=State.SUBMITTED), None)):
+        found = await _clock(
+            lambda f=filters, a=after: listing.page(shown, connection, f, after=a, limit=PAGE)  # type: ignore[misc]  # bound now
+        )
+        figures.append(f"{found:>9.2f} {found / bare:>6.1f}")
+    some = await connection.fetchval("SELECT id FROM timesheet LIMIT 1")
+    one = await _clock(lambda: RELATIONSHIPS.of_row(connection, asker, "timesheet", some))
+    return " ".join([*figures, f"{one:>9.2f}"])
+
+
+async def _bare(connection: Connection) -> None:
+    # The newest page, for anybody.
+    await connection.fetch(
+        f"SELECT {ROW} FROM (SELECT r.* FROM timesheet AS r ORDER BY r.period_start DESC, r.id DESC LIMIT $1) AS r"
+        " ORDER BY r.period_start DESC, r.id DESC",
+        PAGE + 1,
+    )
+
+
+async def _clock(work: Callable[[], Awaitable[object]]) -> float:
+    """Median milliseconds of a call, once it is warm."""
+    took = []
+    for _ in range(TIMES + 2):
+        started = time.perf_counter()
+        await work()
+        took.append((time.perf_counter() - started) * 1e3)
+    return statistics.median(took[2:])
+
+
+async def _database(postgres: LocalPostgres) -> str:
+    """A migrated database under the shipped policy; the URL of its owner."""
+    script = Path(service.migrations.__file__).parent / "roles.sql"
+    words = {f"TIMEWARDEN_{role}_PASSWORD": "b" for role in ("OWNER", "APP", "KEEPER", "AUDITOR")}
+    run_psql_script(postgres.superuser_url, script, {**words, "TIMEWARDEN_DATABASE": NAME})
+    url = postgres.url("timewarden_owner", "b", NAME)
+    await migrate(url)
+    connection = await asyncpg.connect(url)
+    await open_log(connection)
+    await connection.close()
+    database = Database(url, size=1)
+    await database.open()
+    async with database.transaction() as inside:
+        await bootstrap(inside, Log(database), policy_forge.shipped(), policy_check.load, now())
+    await database.close()
+    return url
+
+
+if __name__ == "__main__":
+    main()

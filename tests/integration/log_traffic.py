@@ -1,0 +1,61 @@
+"""What tests of replays share: a little of every kind of decision in the log, and the same many times over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from service.errors import TimewardenError
+from service.timesheets.listing import Filters
+from tests.integration.house import MONDAY, anything, at
+
+if TYPE_CHECKING:
+    from service.authorization.decision_record import Ask
+    from tests.integration.house import House
+
+COLUMNS = (
+    "decided_at, person_id, client_id, action, resource_kind, resource_id, owner_id, outcome, applied, reason, rules,"
+    " policy_version, request_id, returned, body"
+)
+
+
+def author(house: House) -> Ask:
+    return house.ask(
+        "adam", scopes=frozenset({"read:policies", "write:policies"}), roles=frozenset({"role:policy-author"})
+    )
+
+
+def auditor(house: House) -> Ask:
+    return house.ask("dora", scopes=frozenset({"read:audit"}), roles=frozenset({"role:auditor"}))
+
+
+async def traffic(house: House) -> None:
+    """A little of everything: allowed, denied, unknown, without scope, lists."""
+    sheet = await house.submitted("ana")
+    await house.timesheets.read(house.ask("mia"), sheet.id)
+    await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version))
+    for ask in (house.ask("ana"), house.ask("mia"), house.machine()):
+        poor = replace(ask, principal=replace(ask.principal, scopes=frozenset({"read:timesheets"})))
+        for work in (
+            house.timesheets.list(ask, Filters()),
+            house.timesheets.read(ask, sheet.id),
+            house.timesheets.approve(ask, sheet.id, anything),
+            house.timesheets.delete(ask, sheet.id, anything),
+            house.timesheets.create(ask, MONDAY + timedelta(days=7), "UTC"),
+            house.timesheets.submit(poor, sheet.id, anything),
+        ):
+            try:
+                await work
+            except TimewardenError:
+                continue
+
+
+async def multiplied(house: House, wanted: int) -> None:
+    """The log's decisions over and over, until there are so many more."""
+    await house.owner.execute(
+        f"INSERT INTO audit_record (uid, kind, {COLUMNS}) SELECT uid, kind, {COLUMNS} FROM audit_record,"
+        " generate_series(1, $1::integer / (SELECT count(*) FROM audit_record WHERE kind = 'decision')) AS again"
+        " WHERE kind = 'decision'",
+        wanted,
+    )

@@ -1,0 +1,76 @@
+"""An organisation drawn from a seed: a forest of teams, people who came, moved and left, leads, grants, and sheets."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+if TYPE_CHECKING:
+    import asyncpg
+
+CLIENTS = ["payroll-import", "other-import"]
+NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
+FOREVER = datetime.max.replace(tzinfo=UTC)
+# Over, running, still to come.
+SPANS = [(NOW - 9 * DAY, FOREVER), (NOW - 9 * DAY, FOREVER), (NOW - 9 * DAY, NOW - DAY), (NOW + DAY, FOREVER)]
+
+
+@dataclass(slots=True)
+class Organisation:
+    people: list[UUID] = field(default_factory=list)
+    teams: list[UUID] = field(default_factory=list)
+    sheets: dict[UUID, tuple[UUID, str, date]] = field(default_factory=dict)
+
+
+async def settle(owner: asyncpg.Connection[asyncpg.Record], seed: int) -> Organisation:
+    """Make it; the same for the same seed, but for the moment."""
+    draw = random.Random(seed)  # noqa: S311 — no secret comes of it
+    made = Organisation([_id(draw) for _ in range(14)], [_id(draw) for _ in range(8)])
+    await owner.executemany("INSERT INTO person (id) VALUES ($1)", [(one,) for one in made.people])
+    above: dict[UUID, list[UUID]] = {}
+    for place, team in enumerate(made.teams):
+        parent = draw.choice(made.teams[:place]) if place and draw.random() < 0.8 else None
+        above[team] = [team, *(above[parent] if parent else [])]
+        await owner.execute("INSERT INTO team VALUES ($1, $2, $3)", team, f"team {seed} {place}", parent)
+        paths = [(one, team, depth) for depth, one in enumerate(above[team])]
+        await owner.executemany("INSERT INTO team_path VALUES ($1, $2, $3)", paths)
+    belongs = [
+        (_id(draw), person, draw.choice(made.teams), draw.choice(["member", "member", "lead"]), *draw.choice(SPANS))
+        for person in made.people
+        for _ in range(draw.randrange(4))
+    ]
+    await owner.executemany("INSERT INTO membership VALUES ($1, $2, $3, $4, $5, $6)", belongs)
+    grants = [(_id(draw), draw.choice(CLIENTS), draw.choice(made.teams), *draw.choice(SPANS)) for _ in range(4)]
+    await owner.executemany("INSERT INTO importer_grant VALUES ($1, $2, $3, $4, $5)", grants)
+    roles = [(person, "auditor", *draw.choice(SPANS)) for person in draw.sample(made.people, 5)]
+    await owner.executemany("INSERT INTO person_role VALUES ($1, $2, $3, $4)", roles)
+    await _fill(owner, made, draw)
+    return made
+
+
+async def _fill(owner: asyncpg.Connection[asyncpg.Record], made: Organisation, draw: random.Random) -> None:
+    monday = date(2026, 3, 2)
+    for person in made.people:
+        for week in draw.sample(range(12), draw.randrange(7)):
+            sheet, start = _id(draw), monday + timedelta(days=7 * week)
+            state = draw.choice(["draft", "submitted", "approved", "rejected"])
+            await owner.execute(
+                "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version, editors,"
+                " uploaders) VALUES ($1, $2, $3, $4, 'UTC', $5, 1, $6, $7)",
+                sheet,
+                person,
+                start,
+                start + timedelta(days=6),
+                state,
+                draw.sample(made.people, draw.randrange(3)),
+                draw.sample(CLIENTS, draw.randrange(2)),
+            )
+            made.sheets[sheet] = (person, state, start)
+
+
+def _id(draw: random.Random) -> UUID:
+    return UUID(int=draw.getrandbits(128), version=4)

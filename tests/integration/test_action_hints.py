@@ -1,0 +1,136 @@
+"""?include=actions over HTTP: an action that is shown is decided with yes when really asked, any other with no."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from service.authorization import policy_life
+from tests.integration.api import InProcess, api, key_server
+from tests.integration.house import MONDAY, House
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+ALL = "read:timesheets create:timesheets delete:timesheets approve:timesheets"
+ENTRY = {"day": "2026-03-02", "project": "ATLAS", "minutes": 60}
+# How each action is asked for; nobody has seen version 999, so nothing is ever changed.
+REQUESTS: dict[str, tuple[str, str, object]] = {
+    "read": ("GET", "", None),
+    "edit": ("POST", "/entries", ENTRY),
+    "delete": ("DELETE", "", None),
+    **{action: ("POST", f"/{action}", None) for action in ("submit", "withdraw", "approve")},
+    **{action: ("POST", f"/{action}", {"reason": "why"}) for action in ("reject", "reopen")},
+}
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    for name, person in house.people.items():
+        await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
+    async with api(house, issuer) as started:
+        yield started
+
+
+@pytest.fixture
+async def sheets(house: House) -> list[UUID]:
+    """Ana's and mia's sheets in every state; in some of ana's, mia wrote."""
+    made = []
+    for name in ("ana", "mia"):
+        for week, state in enumerate(("draft", "submitted", "approved", "rejected", "submitted")):
+            sheet = (await house.submitted(name, MONDAY + timedelta(days=7 * week))).id
+            wrote = [house.people["mia"]] if week in {1, 2} else []
+            await house.owner.execute(
+                "UPDATE timesheet SET state = $2, editors = $3 WHERE id = $1", sheet, state, wrote
+            )
+            made.append(sheet)
+    return made
+
+
+async def outcome(house: House, running: InProcess, token: str, sheet: UUID, action: str) -> str:
+    """How the real request was decided, whatever it was answered."""
+    method, path, body = REQUESTS[action]
+    headers = {} if action == "read" else {"If-Match": '"999"'}
+    answer = await running.send(method, f"/v1/timesheets/{sheet}{path}", token, headers=headers, body=body)
+    assert answer.status_code in {200, 403, 404, 409, 412}, answer.text
+    found: str = await house.owner.fetchval(
+        "SELECT outcome FROM audit_record WHERE uid = $1", UUID(answer.headers["Decision-Id"])
+    )
+    return found
+
+
+@pytest.mark.parametrize("name", ["ana", "mia", "dora", "ben"])
+@pytest.mark.parametrize("scope", [ALL, "read:timesheets", "read:timesheets approve:timesheets"])
+async def test_a_shown_action_is_allowed_and_one_that_is_not_shown_is_denied(
+    house: House, running: InProcess, sheets: list[UUID], name: str, scope: str
+) -> None:
+    token = running.token(sub=name, scope=scope)
+    listed = await running.send("GET", "/v1/timesheets?include=actions", token)
+    assert listed.status_code == 200
+    shown = {UUID(one["id"]): one["actions"] for one in listed.json()["items"]}
+    assert set(shown) == {sheet for sheet in sheets if await outcome(house, running, token, sheet, "read") == "allow"}
+    for sheet, actions in shown.items():
+        single = await running.send("GET", f"/v1/timesheets/{sheet}?include=actions", token)
+        assert single.json()["actions"] == actions
+        for action in REQUESTS:
+            decided = await outcome(house, running, token, sheet, action)
+            assert (action in actions) is (decided == "allow"), (action, actions)
+
+
+async def test_hints_are_no_decisions_and_cost_no_further_statement(
+    house: House, running: InProcess, sheets: list[UUID]
+) -> None:
+    token = running.token(sub="mia", scope=ALL)
+    records = await house.count("audit_record")
+    plain = await running.send("GET", "/v1/timesheets", token)
+    shown = await running.send("GET", "/v1/timesheets?include=actions", token)
+    assert await house.count("audit_record") == records + 2
+    body: dict[str, Any] = shown.json()
+    assert all(one.pop("actions") for one in body["items"])
+    assert body == plain.json()
+    kept = await house.owner.fetch("SELECT body FROM audit_record ORDER BY id DESC LIMIT 2")
+    assert [json.loads(row["body"])["action"] for row in kept] == ["read", "read"]
+
+
+async def test_an_unknown_inclusion_is_refused_by_name(house: House, running: InProcess) -> None:
+    answer = await running.send("GET", "/v1/timesheets?include=secrets", running.token(sub="ana"))
+    assert answer.status_code == 422
+    assert answer.json()["fields"][0]["field"] == "query.include"
+
+
+async def test_no_button_is_shown_that_the_sheets_state_would_answer_with_409(
+    house: House, running: InProcess, sheets: list[UUID]
+) -> None:
+    """Also under a policy that allows an action in states from which it does not start."""
+    text = shipped()
+    more = text.rules + "p, allow, owner, submit, any, timesheet, create:timesheets, always, submit-whenever\n"
+    new = replace(text, rules=more, cases={})
+    number = (await policy_life.insert(house.owner, new, message="m", author_person=None, author_client="c")).number
+    assert await policy_life.move_head(house.owner, number, expected=1)
+    token, approved = running.token(sub="ana", scope=ALL), sheets[2]
+
+    shown = (await running.send("GET", f"/v1/timesheets/{approved}?include=actions", token)).json()
+    listed = (await running.send("GET", "/v1/timesheets?include=actions", token)).json()["items"]
+    told = (await running.send("GET", f"/v1/timesheets/{approved}/access", token)).json()["items"]
+    tried = await running.send("POST", f"/v1/timesheets/{approved}/submit", token, headers={"If-Match": "*"})
+
+    assert tried.status_code == 409, tried.text
+    assert shown["state"] == "approved"
+    assert shown["actions"] == ["read"]
+    assert {one["state"]: "submit" in one["actions"] for one in listed} == {
+        "draft": True, "rejected": True, "submitted": False, "approved": False,
+    }  # fmt: skip
+    assert set(next(one["may"] for one in told if one["person"] == str(house.people["ana"]))) == {"read"}

@@ -1,0 +1,194 @@
+"""The law of lists (promise 4), as a property: over random organisations and random policies, and by every way that a
+list can look for its rows, the pages of a list together hold exactly the sheets that single reads allow.
+
+Nothing is recorded here, so that hundreds of pairs of a policy and an asker take seconds;
+test_lists_are_the_sum_of_reads asks the same of the use cases.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.authorization.decision_point import Resource, access_request, decide
+from service.authorization.relationships import Relationships, Seen
+from service.authorization.visibility import visible
+from service.identity.principal import Principal, PrincipalKind
+from service.timesheets import listing
+from service.timesheets.listing import Filters
+from service.timesheets.relations import TIMESHEET_FACTS
+from service.timesheets.timesheet import State
+from tests.integration.house import principal
+from tests.integration.random_organisation import CLIENTS, Organisation, settle
+from tests.policy_forge import snapshot
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.authorization.engine import Snapshot
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+RELATIONSHIPS = Relationships([TIMESHEET_FACTS])
+SCOPES = ["read:timesheets", "approve:timesheets", "read:audit"]
+CONDITIONS = ["acted_for_owner", "not acted_for_owner", "mfa", "not mfa", "recent_sign_in", "not recent_sign_in"]
+# The first two people of every organisation are named in rules.
+WHO = ["owner", "manager", "importer", "owner", "manager", "anyone", "role:auditor", "role:nobody", "person:0"]
+WHO += ["person:1", "client:payroll-import", "client:hours-app", "via:hours-app"]
+STATES = ["any", "any", "draft", "submitted", "draft or rejected", "approved or submitted"]
+SCOPE = st.sampled_from(["any", "any", *SCOPES])
+WHEN = st.lists(st.sampled_from(CONDITIONS), max_size=2, unique_by=lambda one: one.removeprefix("not "))
+Row = tuple[str, str, str, str, list[str]]
+
+
+def lines(who: list[str], most: int) -> st.SearchStrategy[list[Row]]:
+    effect = st.sampled_from(["allow", "allow", "deny"])
+    return st.lists(
+        st.tuples(effect, st.sampled_from(who), st.sampled_from(STATES), SCOPE, WHEN), min_size=1, max_size=most
+    )
+
+
+RELATIONS = ["owner", "manager", "importer"]
+related: st.SearchStrategy[Row] = st.tuples(
+    st.just("allow"), st.sampled_from(RELATIONS), st.just("any"), st.just("any"), st.just([])
+)
+# Rules on relations alone, of which one speaks of any sheet: these lists start from owners. And any rules at all.
+policies = st.one_of(
+    st.tuples(related, lines(RELATIONS, 3)).map(lambda both: [both[0], *both[1]]),
+    lines(WHO, 6),
+)
+askers = st.tuples(
+    st.integers(0, 15),
+    st.one_of(st.just(frozenset(SCOPES)), st.frozensets(st.sampled_from(SCOPES))),
+    st.sampled_from([frozenset(), frozenset({"role:auditor"})]),
+    st.sampled_from([None, frozenset[str](), frozenset({"mfa"})]),
+    st.sampled_from([None, 10, 100_000]),
+)
+filters = st.builds(
+    Filters,
+    state=st.none() | st.sampled_from(State),
+    since=st.none() | st.just(date(2026, 4, 1)),
+    until=st.none() | st.just(date(2026, 4, 22)),
+)
+# How many owners are few, and how many sheets are looked at first where owners are many: so small, every way is taken.
+bounds = st.sampled_from([(500, 4_000), (500, 4_000), (0, 3), (2, 8), (0, 4_000)])
+
+
+@dataclass(slots=True, repr=False)
+class World:
+    """An organisation, and what each asker is to each of its sheets, read once as single reads read it."""
+
+    organisation: Organisation
+    connection: asyncpg.Connection[asyncpg.Record]
+    seen: dict[tuple[UUID | None, str], tuple[Seen, dict[UUID, Seen]]]
+
+    async def look(self, asker: Principal) -> tuple[Seen, dict[UUID, Seen]]:
+        key = (asker.person, asker.client)
+        if key not in self.seen:
+            ambient = await RELATIONSHIPS.ambient(self.connection, asker)
+            one_by_one = {
+                sheet: await RELATIONSHIPS.of_row(self.connection, asker, "timesheet", sheet)
+                for sheet in self.organisation.sheets
+            }
+            self.seen[key] = (ambient, one_by_one)
+        return self.seen[key]
+
+    def asker(self, drawn: tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]) -> Principal:
+        number, scopes, roles, methods, age = drawn
+        people = self.organisation.people
+        if number < len(people):
+            made = principal(PrincipalKind.USER, "hours-app", scopes, roles, people[number])
+        else:
+            made = principal(PrincipalKind.CLIENT, CLIENTS[number - len(people)], scopes, roles, None)
+        since = (
+            None if age is None else int(next(iter(self.seen.values()))[0].at.timestamp()) - age if self.seen else None
+        )
+        return replace(made, methods=methods, authenticated_at=since)
+
+
+@pytest.fixture(params=[1, 2, 3])
+async def world(house: House, request: pytest.FixtureRequest) -> World:
+    await house.owner.execute("TRUNCATE timesheet, entry, membership, person_role, importer_grant CASCADE")
+    world = World(await settle(house.owner, request.param), house.owner, {})
+    await world.look(principal(PrincipalKind.USER, "hours-app", frozenset(), frozenset(), world.organisation.people[0]))
+    return world
+
+
+def policy(world: World, drawn: list[Row]) -> Snapshot:
+    people = world.organisation.people
+    lines = dict.fromkeys(
+        f"p, {effect}, {who}, read, {states}, timesheet, {scope}, {' and '.join(when) or 'always'}"
+        for effect, who, states, scope, when in drawn
+    )
+    named = [
+        line.replace("person:0", f"person:{people[0]}").replace("person:1", f"person:{people[1]}") for line in lines
+    ]
+    return snapshot(*(f"{line}, rule-{place}" for place, line in enumerate(named)))
+
+
+def allowed(world: World, rules: Snapshot, asker: Principal, seen: dict[UUID, Seen], wanted: Filters) -> set[UUID]:
+    """What single reads allow, of the sheets that the filters want."""
+    found = set()
+    for sheet, (owner, state, start) in world.organisation.sheets.items():
+        request = access_request(rules, asker, "read", Resource("timesheet", str(sheet), owner, state, 1), seen[sheet])
+        fits = wanted.state in {None, state} and wanted.owner in {None, owner}
+        fits &= wanted.since is None or start + timedelta(days=6) >= wanted.since
+        if fits and (wanted.until is None or start <= wanted.until) and decide(rules, sheet, request).allowed:
+            found.add(sheet)
+    return found
+
+
+async def listed(
+    world: World, rules: Snapshot, asker: Principal, ambient: Seen, wanted: Filters
+) -> list[tuple[date, UUID]]:
+    """All pages of the list, four sheets a page."""
+    request = access_request(rules, asker, "read", Resource("timesheet"), ambient)
+    question = decide(rules, request.principal.person or next(iter(world.organisation.sheets)), request).question
+    shown = visible(rules, question, asker, ambient, TIMESHEET_FACTS)
+    found: list[tuple[date, UUID]] = []
+    after = None
+    while True:
+        page = await listing.page(shown, world.connection, wanted, after=after, limit=4)
+        found += [(one.period_start, one.id) for one in page.items]
+        after = page.after
+        if after is None:
+            return found
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    drawn=policies,
+    who=st.lists(askers, min_size=4, max_size=4, unique_by=lambda one: one[0]),
+    wanted=st.one_of(st.just(Filters()), filters),
+    bound=bounds,
+    owner=st.integers(0, 60),
+)
+async def test_the_pages_of_a_list_hold_what_single_reads_allow(
+    world: World,
+    drawn: list[Row],
+    who: list[tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]],
+    wanted: Filters,
+    bound: tuple[int, int],
+    owner: int,
+) -> None:
+    rules = policy(world, drawn)
+    if owner < len(world.organisation.people):
+        wanted = replace(wanted, owner=world.organisation.people[owner])
+    for asker in map(world.asker, who):
+        ambient, one_by_one = await world.look(asker)
+        with pytest.MonkeyPatch.context() as small:
+            small.setattr(listing, "FEW", bound[0])
+            small.setattr(listing, "WINDOW", bound[1])
+            found = await listed(world, rules, asker, ambient, wanted)
+        assert found == sorted(found, reverse=True)
+        assert len(found) == len({sheet for _, sheet in found})
+        assert {sheet for _, sheet in found} == allowed(world, rules, asker, one_by_one, wanted)
+    assert rules.errors == 0

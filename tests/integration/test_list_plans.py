@@ -1,0 +1,110 @@
+"""The plan of a list: how many rows and blocks a page touches, whoever asks, stays the same when the table grows."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from service.timesheets import listing
+from service.timesheets.listing import Filters
+from service.timesheets.relations import TIMESHEET_FACTS
+from service.timesheets.timesheet import State
+from tests.benchmarks.crowd import AUDITOR, MANAGER, OWNER, Crowd, gather, sight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import asyncpg
+
+    from service.authorization.visibility import Visibility
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+PAGE = 50
+
+
+class Explaining:
+    """A connection that explains each statement after it ran, and adds up what it cost."""
+
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        self.connection, self.rows, self.blocks, self.scans = connection, 0, 0, set[str]()
+
+    async def fetch(self, statement: str, *parameters: object) -> list[asyncpg.Record]:
+        explained = await self.connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *parameters)
+        plan = json.loads(explained)[0]["Plan"]
+        self.blocks += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+        for node in _nodes(plan):
+            if node.get("Relation Name") == "timesheet":
+                looked_at = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+                self.rows += round(looked_at * node["Actual Loops"])
+                self.scans.add(node["Node Type"])
+        return await self.connection.fetch(statement, *parameters)
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", []):
+        yield from _nodes(below)
+
+
+async def cost(house: House, shown: Visibility, filters: Filters, after: listing.Place | None) -> Explaining:
+    explaining = Explaining(house.owner)
+    await listing.page(shown, explaining, filters, after=after, limit=PAGE)  # type: ignore[arg-type]  # it only fetches
+    return explaining
+
+
+async def measured(house: House, crowd: Crowd) -> dict[str, Explaining]:
+    """The cost of first, deep and narrowed pages for every asker."""
+    found = {}
+    for who, asker in (await crowd.cast(house.owner)).items():
+        shown = await sight(house.owner, asker, OWNER, MANAGER, AUDITOR)
+        page = await listing.page(shown, house.owner, Filters(), after=None, limit=PAGE)
+        for name, filters, after in (
+            ("first", Filters(), None),
+            ("second", Filters(), page.after),
+            ("submitted", Filters(state=State.SUBMITTED), None),
+        ):
+            found[f"{who}, {name}"] = await cost(house, shown, filters, after)
+    return found
+
+
+async def test_a_page_touches_as_many_rows_in_a_table_of_a_hundred_thousand_as_in_one_of_ten(house: House) -> None:
+    """Ten times the sheets, of the same people: nobody's page may touch many more rows or blocks for it."""
+    small = await gather(house.owner, people=1_000, weeks=10)
+    before = await measured(house, small)
+    await house.owner.execute("TRUNCATE timesheet, entry, membership, team_path, team, importer_grant CASCADE")
+    await house.owner.execute(
+        "DELETE FROM person WHERE id IN (SELECT md5('person' || n)::uuid FROM generate_series(0, 1000) AS n)"
+    )
+    after = await measured(house, await gather(house.owner, people=1_000, weeks=100))
+    assert before.keys() == after.keys()
+    for name, now in after.items():
+        assert "Seq Scan" not in now.scans, name
+        # Ten owners with ten sheets have no page of fifty each, and with a hundred they have, looked at twice.
+        assert now.rows <= before[name].rows * 1.5 + 20 * (PAGE + 1), (name, before[name].rows, now.rows)
+        # Ten blocks or so to ask three indexes what the asker is to a row.
+        assert now.blocks <= 15 * now.rows + 500, (name, now.rows, now.blocks)
+        assert now.rows <= 6_000, (name, now.rows)
+
+
+async def test_whoever_sees_nothing_looks_at_no_sheet(house: House) -> None:
+    crowd = await gather(house.owner, people=1_000, weeks=50)
+    nobody = (await crowd.cast(house.owner))["somebody who sees nothing"]
+    shown = await sight(house.owner, nobody, OWNER, MANAGER)
+    found = await cost(house, shown, Filters(), None)
+    assert found.rows == 0
+    assert found.blocks < 50
+
+
+async def test_a_single_read_asks_a_relation_from_the_owner_and_not_of_everybody_who_is_led(house: House) -> None:
+    crowd = await gather(house.owner, people=2_000, weeks=1)
+    lead = (await crowd.cast(house.owner))["the lead of all"].person
+    manager = TIMESHEET_FACTS.relations["manager"].replace(":person", f"'{lead}'::uuid")
+    explained = await house.owner.fetchval(
+        f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT {manager} FROM timesheet AS r"
+        " WHERE r.owner_id = md5('person1999')::uuid"
+    )
+    plan = json.loads(explained)[0]["Plan"]
+    assert sum(node["Actual Rows"] * node["Actual Loops"] for node in _nodes(plan)) < 40
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 60

@@ -1,0 +1,179 @@
+"""A version's life over HTTP: what callers see of it, four eyes on and off, a storm through the smallest pools."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.acceptance.policy_author import VERSIONS, proposal
+from tests.integration.api import InProcess, api, key_server
+from tests.integration.house import MONDAY
+from tests.integration.test_policy_life import before_states, with_rows
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import httpx
+
+    from service.authorization.policy_file import PolicyText
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    async with api(house, issuer) as started:
+        yield started
+
+
+def author(running: InProcess, name: str = "paula", **changes: Any) -> str:
+    scopes = "read:policies write:policies"
+    return running.token(sub=f"auth0|{name}", scope=scopes, roles=["policy-author"], **changes)
+
+
+async def propose(running: InProcess, token: str, text: PolicyText) -> int:
+    answer = await running.send("POST", VERSIONS, token, body=proposal(text))
+    assert answer.status_code == 201, answer.text
+    return int(answer.json()["number"])
+
+
+async def activate(running: InProcess, token: str, number: int, expected: int) -> httpx.Response:
+    return await running.send("POST", f"{VERSIONS}/{number}/activate", token, body={"expected_active": expected})
+
+
+async def roll_back(running: InProcess, token: str, expected: int) -> httpx.Response:
+    return await running.send("POST", "/v1/policies/rollback", token, body={"expected_active": expected})
+
+
+def with_four_eyes() -> PolicyText:
+    """The shipped policy with its mark before the row of four eyes taken off, and the case that it turns round."""
+    text = shipped()
+    rules = text.rules.replace("# p, deny, proposer,", "p, deny, proposer,")
+    assert rules != text.rules
+    case = "- case: whoever proposed a version may activate it, as long as four eyes are not asked for\n"
+    cases = text.cases["administration.yaml"]
+    start = cases.index(case)
+    end = cases.index("\n- case:", start)
+    turned = cases[start:end].replace("verdict: allow\n  rule: policy-activate", "verdict: deny\n  rule: four-eyes")
+    turned = turned.replace(", as long as four eyes are not asked for", " not")
+    other = cases[:start] + turned + cases[end:]
+    other = other.replace(
+        "who: proposer\n  scopes: write:policies\n  action: activate\n  kind: policy\n  state: proposed\n"
+        "  verdict: deny\n  reason: no-rule",
+        "who: proposer\n  scopes: write:policies\n  action: activate\n  kind: policy\n  state: proposed\n"
+        "  verdict: deny\n  reason: deny-rule",
+    )
+    return replace(text, rules=rules, cases={**text.cases, "administration.yaml": other})
+
+
+async def test_the_row_that_is_shipped_for_four_eyes_works_as_it_stands(running: InProcess) -> None:
+    paula, quinn = author(running), author(running, "quinn")
+    assert (await activate(running, paula, await propose(running, paula, with_four_eyes()), 1)).status_code == 200
+    number = await propose(running, paula, with_four_eyes())
+
+    refused = await activate(running, paula, number, 2)
+    assert refused.status_code == 403
+    assert refused.json()["rules"] == ["four-eyes"]
+    assert refused.json()["reasons"] == ["you proposed this version"]
+    done = await activate(running, quinn, number, 2)
+    assert done.status_code == 200
+    assert done.json()["activated_by"] != done.json()["author"]
+
+
+async def test_as_shipped_four_eyes_are_off(running: InProcess) -> None:
+    paula = author(running)
+    assert (await activate(running, paula, await propose(running, paula, shipped()), 1)).status_code == 200
+
+
+async def test_what_callers_see_of_a_life(running: InProcess) -> None:
+    paula = author(running)
+    number = await propose(running, paula, with_rows())
+    seen = (await running.send("GET", f"{VERSIONS}/{number}", paula)).json()
+    assert (seen["state"], seen["active"], seen["activated_at"]) == ("proposed", False, None)
+    done = (await activate(running, paula, number, 1)).json()
+    assert (done["state"], done["active"], done["activated_by"]) == ("active", True, seen["author"])
+    active = (await running.send("GET", "/v1/policies/active", paula)).json()
+    assert (active["number"], active["rules"], active["digest"]) == (number, with_rows().rules, with_rows().digest())
+    listed = (await running.send("GET", VERSIONS, paula)).json()["items"]
+    assert [(one["number"], one["state"]) for one in listed] == [(2, "active"), (1, "retired")]
+    assert listed[1]["activated_by_client"] == "system"
+
+
+async def test_a_rollback_is_one_call_and_says_what_is_wrong(running: InProcess) -> None:
+    paula = author(running)
+    unknown = await roll_back(running, paula, 99)
+    assert (unknown.status_code, unknown.json()["type"]) == (409, "urn:timewarden:problem:stale-expectation")
+    alone = await roll_back(running, paula, 1)
+    assert (alone.status_code, alone.json()["type"]) == (409, "urn:timewarden:problem:conflict")
+    await activate(running, paula, await propose(running, paula, with_rows()), 1)
+    stale = await roll_back(running, paula, 1)
+    assert (stale.status_code, stale.json()["type"]) == (409, "urn:timewarden:problem:stale-expectation")
+    done = await roll_back(running, paula, 2)
+    assert (done.status_code, done.json()["number"], done.json()["state"]) == (200, 1, "active")
+    assert done.headers["Decision-Id"]
+    wrong = await running.send("POST", "/v1/policies/rollback", paula, body={"expected_active": "two"})
+    assert (wrong.status_code, wrong.json()["fields"][0]["field"]) == (422, "expected_active")
+
+
+async def test_replicas_are_listed_for_those_who_read_the_policy(running: InProcess) -> None:
+    listed = await running.send("GET", "/v1/policies/replicas", author(running))
+    assert [(one["alive"], one["policy_version"] in {None, 1}) for one in listed.json()["items"]] == [(True, True)]
+    stranger = running.token(scope="read:policies")
+    assert (await running.send("GET", "/v1/policies/replicas", stranger)).status_code == 403
+
+
+async def test_an_installation_whose_active_version_knows_no_states_can_still_change_it(running: InProcess) -> None:
+    paula = author(running)
+    old = await propose(running, paula, before_states())
+    assert (await activate(running, paula, old, 1)).status_code == 200
+    me = (await running.send("GET", "/v1/me", paula)).json()
+    may = {one["action"]: one["may"] for one in me["may"] if one["kind"] == "policy"}
+    assert may["activate"] == "always"
+    newer = await propose(running, paula, shipped())
+    assert (await activate(running, paula, newer, old)).status_code == 200
+    assert (await roll_back(running, paula, newer)).json()["number"] == old
+
+
+async def test_a_storm_through_pools_of_two_connections_ends(house: House, issuer: str, redis_url: str) -> None:
+    """Reads, changes and activations all at once: nobody waits for a connection while holding one."""
+    async with api(house, issuer, database_pool=2, log_pool=1, redis_url=redis_url, lock_timeout=10.0) as running:
+        paula = author(running)
+        numbers = [await propose(running, paula, with_rows()) for _ in range(2)]
+
+        async def reads() -> list[int]:
+            return [(await running.send("GET", path, running.token())).status_code for path in READS * 4]
+
+        async def writes(person: int) -> list[int]:
+            token = running.token(sub=f"auth0|storm-{person}")
+            weeks = [(MONDAY + timedelta(weeks=one)).isoformat() for one in range(6)]
+            sent = [running.send("POST", "/v1/timesheets", token, body={"period_start": week}) for week in weeks]
+            return [(await one).status_code for one in sent]
+
+        async def activates() -> list[int]:
+            current, told = 1, []
+            for number in (*numbers, *numbers):
+                told.append((await activate(running, paula, number, current)).status_code)
+                current = number
+            return told
+
+        started = time.monotonic()
+        async with asyncio.timeout(60):
+            told = await asyncio.gather(activates(), *(reads() for _ in range(6)), *(writes(one) for one in range(6)))
+        assert [set(one) for one in told] == [{200}] * 7 + [{201}] * 6
+        assert time.monotonic() - started < 60
+        assert await house.count("audit_record WHERE kind = 'policy' AND action = 'activate'") == 4
+
+
+READS = ("/v1/me", "/v1/timesheets")

@@ -1,0 +1,228 @@
+"""Replicas: they say that they live and what they know, hear of new versions early, and say when they are behind."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from events.stream import open_redis
+from service.api_process import policy_part
+from service.authorization import policy_check, policy_versions, replicas
+from service.authorization.policy_administration import PolicyAdministration
+from service.authorization.policy_hint import PolicyHint
+from service.authorization.policy_versions import PolicyVersions
+from service.authorization.policy_watch import PolicyWatch
+from service.authorization.question import Question
+from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
+from tests.integration.api import InProcess, api, key_server
+from tests.integration.test_policy_life import activated, author, proposed, steps, with_rows
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+SLOW, QUICK = 60.0, 0.2
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@asynccontextmanager
+async def watched(
+    house: House, *, interval: float, hint: PolicyHint | None = None
+) -> AsyncIterator[tuple[PolicyVersions, PolicyWatch]]:
+    """Another process's part that keeps up with the policy."""
+    versions = PolicyVersions(await house.log_database.open("app", size=1), policy_check.build)
+    own = await house.log_database.open("app", size=1)
+    watch = PolicyWatch(own, versions, listen=hint.listen if hint else None, interval=interval)
+    async with watch.running():
+        yield versions, watch
+
+
+async def soon(versions: PolicyVersions, number: int, seconds: float = 5.0) -> bool:
+    """Whether a process that is asked nothing comes to decide by this version within that time."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if versions.current().number == number:
+            return True
+        await asyncio.sleep(0.02)
+    return False
+
+
+async def test_a_replica_is_known_from_its_start_to_its_end(house: House) -> None:
+    async with watched(house, interval=QUICK) as (_, watch):
+        await asyncio.sleep(2 * QUICK)
+        found = (await steps(house).replicas(author(house))).value
+        assert [(one.id, one.policy_version, one.alive) for one in found] == [(watch.id, 1, True)]
+    assert (await steps(house).replicas(author(house))).value == []
+
+
+async def test_a_replica_that_is_asked_nothing_learns_of_a_version_by_its_heartbeat(house: House) -> None:
+    async with watched(house, interval=QUICK) as (versions, _):
+        number = await activated(house, with_rows())
+        assert await soon(versions, number)
+
+
+async def test_a_hint_makes_a_replica_look_long_before_its_heartbeat(house: House, redis_url: str) -> None:
+    teller, hearer = (PolicyHint(open_redis(redis_url), "policy") for _ in range(2))
+    administration = PolicyAdministration(house.enforcement, house.versions, policy_check.load, tell=teller.tell)
+    async with watched(house, interval=SLOW, hint=hearer) as (versions, _):
+        number = await proposed(house, with_rows())
+        await asyncio.sleep(0.5)
+        await administration.activate(author(house), number, expected=1)
+        assert await soon(versions, number)
+    await teller.close()
+    await hearer.close()
+
+
+async def test_a_false_hint_changes_nothing(house: House, redis_url: str) -> None:
+    hint = PolicyHint(open_redis(redis_url), "policy")
+    async with watched(house, interval=SLOW, hint=hint) as (versions, _):
+        await asyncio.sleep(0.3)
+        redis = open_redis(redis_url)
+        for false in (b"77", b"", b"\xff\x00", b"-1"):
+            assert await redis.publish("policy", false) == 1
+        await redis.aclose()
+        await asyncio.sleep(0.5)
+        assert (versions.current().number, versions.trouble) == (1, None)
+    await hint.close()
+
+
+async def test_activation_waits_for_no_redis(house: House) -> None:
+    nobody = PolicyHint(open_redis("redis://127.0.0.1:1/0"), "policy")
+    administration = PolicyAdministration(house.enforcement, house.versions, policy_check.load, tell=nobody.tell)
+    number = await proposed(house, with_rows())
+    async with watched(house, interval=QUICK, hint=nobody) as (versions, _):
+        assert (await administration.activate(author(house), number, expected=1)).value.active
+        assert await soon(versions, number)
+    await nobody.close()
+
+
+async def test_words_that_a_live_replica_does_not_know_are_not_activated(house: House) -> None:
+    number = await proposed(house, with_rows())
+    old, gone = uuid4(), uuid4()
+    known = sorted(replicas.words_of_code() - {"relation policy.proposer"})
+    for replica in (old, gone):
+        await house.owner.execute("INSERT INTO api_replica (id, words) VALUES ($1, $2)", replica, known)
+    silence = replicas.ALIVE_SECONDS + 1
+    dead = "UPDATE api_replica SET seen_at = clock_timestamp() - make_interval(secs => $2) WHERE id = $1"
+    await house.owner.execute(dead, gone, silence)
+
+    with pytest.raises(PolicyRejected) as refused:
+        await steps(house).activate(author(house), number, expected=1)
+    told = [str(one) for one in refused.value.complaints]
+    assert len(told) == 1
+    assert "1 of the running replicas do not know the relation policy.proposer" in told[0]
+    assert await house.owner.fetchval("SELECT active FROM policy_head") == 1
+
+    await house.owner.execute(dead, old, silence)
+    assert (await steps(house).activate(author(house), number, expected=1)).value.active
+
+
+async def test_a_replica_that_is_activated_past_while_it_starts_sees_the_new_version(house: House) -> None:
+    """It registers under the policy's lock, before it loads: so it waits for an activation that is under way."""
+    number = await proposed(house, with_rows())
+    async with house.requests.transaction() as activation:
+        await policy_versions.hold(activation, exclusively=True)
+        own = await house.log_database.open("app", size=1)
+        versions = PolicyVersions(await house.log_database.open("app", size=1), policy_check.build)
+        starting = asyncio.create_task(PolicyWatch(own, versions).running().__aenter__())
+        await asyncio.sleep(0.3)
+        assert not starting.done()
+        await activation.execute("UPDATE policy_head SET active = $1", number)
+    await starting
+    assert versions.current().number == number
+
+
+async def test_a_row_that_was_swept_is_made_again(house: House) -> None:
+    async with watched(house, interval=QUICK) as (_, watch):
+        await house.owner.execute("DELETE FROM api_replica")
+        await asyncio.sleep(4 * QUICK)
+        assert await house.owner.fetchval("SELECT id FROM api_replica") == watch.id
+
+
+async def test_a_database_without_the_registry_is_told_of_in_one_sentence(house: House) -> None:
+    await house.owner.execute("ALTER TABLE api_replica RENAME TO somewhere_else")
+    with pytest.raises(Misconfigured, match="timewarden migrate"):
+        async with watched(house, interval=SLOW):
+            pass
+
+
+async def broken_version(house: House) -> int:
+    """A version that no code can read becomes active, as the database's owner alone could do."""
+    number: int = await house.owner.fetchval(
+        "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
+        " SELECT max(number) + 1, repeat('0', 64), 'm', 'r', 'v', '{}', 'broken', 'owner' FROM policy_version"
+        " RETURNING number"
+    )
+    await house.owner.execute("UPDATE policy_head SET active = $1", number)
+    return number
+
+
+async def readiness(running: InProcess) -> tuple[int, int, str]:
+    """Status, the version that is told of, and what is said of the policy."""
+    answer = await running.send("GET", "/health/ready")
+    parts = {one["name"]: one for one in answer.json()["parts"]}
+    return answer.status_code, answer.json()["policy_version"], parts["policy"]["detail"]
+
+
+async def test_a_version_that_cannot_be_loaded_stops_decisions_and_readiness_says_so(house: House, issuer: str) -> None:
+    async with api(house, issuer) as running:
+        assert (await running.send("GET", "/v1/me", running.token())).status_code == 200
+        number = await broken_version(house)
+        refused = await running.send("GET", "/v1/me", running.token())
+        assert (refused.status_code, refused.json()["type"]) == (503, "urn:timewarden:problem:policy-unavailable")
+        status, version, told = await readiness(running)
+        assert (status, version) == (503, 1)
+        assert told == f"version {number} is active and cannot be loaded here; version 1 was the last that decided"
+
+        await house.owner.execute("UPDATE policy_head SET active = 1")
+        assert (await running.send("GET", "/v1/me", running.token())).status_code == 200
+
+
+async def test_readiness_tells_of_questions_that_could_not_be_decided(house: House, issuer: str) -> None:
+    async with api(house, issuer) as running:
+        status, version, told = await readiness(running)
+        assert (status, version) == (200, 1)
+        assert told == "version 1 decides; 0 questions could not be decided by it"
+
+
+async def test_readiness_counts_what_the_policy_could_not_decide(house: House) -> None:
+    nothing: frozenset[str] = frozenset()
+    unknown = Question("timesheet", "burn", "", nothing, nothing, frozenset())
+    assert not house.versions.current().decide(unknown).allowed
+    assert policy_part(house.versions).detail == "version 1 decides; 1 questions could not be decided by it"
+
+
+async def test_a_replica_that_cannot_learn_the_version_in_time_refuses_and_does_not_guess(house: House) -> None:
+    versions = PolicyVersions(await house.log_database.open("app", size=1), policy_check.build, timeout=0.3)
+    await versions.start()
+    number = await activated(house, with_rows())
+    lock = await house.log_database.connect("owner")
+    async with lock.transaction():
+        # Nobody reads a version's texts while this lasts.
+        await lock.execute("LOCK TABLE policy_version IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(PolicyUnavailable):
+            await versions.at(number)
+        assert versions.current().number == 1
+        assert versions.trouble is not None
+    assert (await versions.at(number)).number == number
+    assert versions.trouble is None
+
+
+async def test_a_policy_that_cannot_be_read_starts_nothing(house: House) -> None:
+    number = await broken_version(house)
+    with pytest.raises(PolicyUnavailable) as refused:
+        async with watched(house, interval=SLOW):
+            pass
+    assert f"version {number}" in str(refused.value.cause)
+    assert await house.count("api_replica") == 0

@@ -1,0 +1,151 @@
+"""What a policy author has in hand, over HTTP: what is wrong with a proposal, by file and line, and what a version
+would change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.api import InProcess, api, key_server
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import httpx
+
+    from service.authorization.policy_file import PolicyText
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+VERSIONS = "/v1/policies/versions"
+LINES = len(shipped().rules.splitlines())
+EXTRA = "p, allow, manager, reject, approved, timesheet, approve:timesheets, always, reject-late\n"
+CASE = (
+    "- case: {}\n  who: owner\n  scopes: read:timesheets\n  action: read\n  kind: timesheet\n"
+    "  state: draft\n  verdict: {}\n"
+)
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    async with api(house, issuer) as started:
+        yield started
+
+
+def author(running: InProcess, scope: str = "read:policies write:policies") -> str:
+    return running.token(sub="auth0|paula", roles=["policy-author"], scope=scope)
+
+
+async def propose(running: InProcess, text: PolicyText) -> httpx.Response:
+    body = {
+        "message": "why",
+        "model": text.model,
+        "rules": text.rules,
+        "vocabulary": text.vocabulary,
+        "cases": dict(text.cases),
+    }
+    return await running.send("POST", VERSIONS, author(running), body=body)
+
+
+def with_rows(*rows: str, cases: dict[str, str] | None = None) -> PolicyText:
+    text = shipped()
+    return replace(text, rules=text.rules + "\n".join(rows) + "\n", cases=cases or {})
+
+
+WRONG: dict[str, tuple[PolicyText, str, int, str]] = {
+    "a malformed row": (with_rows("p, allow, owner"), "policy.csv", LINES + 1, "A p row has 9 fields"),
+    "an unknown word": (
+        with_rows("p, allow, ownr, read, any, timesheet, any, always, x"), "policy.csv", LINES + 1, "'ownr'",
+    ),
+    "the same row under another name": (
+        with_rows("p, allow, owner, read, any, timesheet, read:timesheets, always, again"),
+        "policy.csv", LINES + 1, "says the same as line 6",
+    ),
+    "a contradiction": (
+        with_rows("p, deny, manager, reject, submitted, timesheet, approve:timesheets, always, no-reject"),
+        "policy.csv", LINES + 1, "contradicts 'reject-team' in line 16",
+    ),
+    "a row that can never hold": (
+        with_rows("p, allow, owner, create, approved, timesheet, any, always, late"), "policy.csv", LINES + 1, "never",
+    ),
+    "what a law forbids": (
+        with_rows("p, allow, owner, approve, any, timesheet, any, always, own"), "policy.csv", LINES + 1, "safety law",
+    ),
+    "a fact and its negation": (
+        with_rows("p, allow, owner, read, any, timesheet, any, mfa and not mfa, x"), "policy.csv", LINES + 1, "twice",
+    ),
+    "a failing case": (
+        with_rows(cases={"a.yaml": CASE.format("owners read", "deny")}), "cases/a.yaml", 1, "wanted deny, got allow",
+    ),
+    "a malformed case": (
+        with_rows(cases={"a.yaml": CASE.format("owners read", "maybe")}), "cases/a.yaml", 7, "'maybe'",
+    ),
+    "an unknown word of the vocabulary": (
+        replace(shipped(), vocabulary=shipped().vocabulary.replace('edit = "add', 'edti = "add')),
+        "vocabulary.toml", 12, "edti",
+    ),
+    "another model": (replace(shipped(), model="[matchers]\nm = true\n"), "model.conf", 1, "The model is fixed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "file", "line", "says"), WRONG.values(), ids=WRONG)
+async def test_a_bad_proposal_is_told_file_line_and_cause_and_changes_nothing(
+    house: House, running: InProcess, text: PolicyText, file: str, line: int, says: str
+) -> None:
+    answer = await propose(running, text)
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    problem = answer.json()
+    assert problem["type"] == "urn:timewarden:problem:policy-rejected"
+    assert any(
+        (one["file"], one["line"]) == (file, line) and says in one["message"] for one in problem["complaints"]
+    ), problem["complaints"]
+    assert await house.count("policy_version") == 1
+    assert await house.owner.fetchval("SELECT active FROM policy_head") == 1
+
+
+async def test_a_useless_row_is_taken_with_a_warning(running: InProcess) -> None:
+    answer = await propose(running, with_rows("p, allow, owner, read, draft, timesheet, read:timesheets, mfa, narrow"))
+    assert answer.status_code == 201, answer.text
+    (warning,) = answer.json()["warnings"]
+    assert (warning["file"], warning["line"]) == ("policy.csv", LINES + 1)
+    assert "'read-own' in line 6 allows already" in warning["message"]
+    assert (await propose(running, shipped())).json()["warnings"] == []
+
+
+async def diff(running: InProcess, path: str, **token: Any) -> httpx.Response:
+    return await running.send("GET", f"{VERSIONS}/{path}", author(running, **token))
+
+
+async def test_a_version_is_compared_with_the_one_that_decides_or_with_another(running: InProcess) -> None:
+    for text in (with_rows(EXTRA), with_rows()):
+        assert (await propose(running, text)).status_code == 201
+    found = await diff(running, "2/diff")
+    body = found.json()
+    assert (found.status_code, body["number"], body["against"], body["same"]) == (200, 2, 1, False)
+    assert [(one["change"], one["name"], one["line"]) for one in body["rows"]] == [("added", "reject-late", LINES + 1)]
+    assert [one["sentence"] for one in body["verdicts"]] == [
+        "a manager with approve:timesheets may now reject an approved timesheet"
+    ]
+    assert "decision-id" in found.headers
+    back = (await diff(running, "3/diff?against=2")).json()
+    assert [one["allowed"] for one in back["verdicts"]] == [False]
+    assert (await diff(running, "1/diff")).json()["same"] is True
+
+
+async def test_a_comparison_is_for_those_who_may_read_both_versions(house: House, running: InProcess) -> None:
+    assert (await diff(running, "1/diff", scope="write:policies")).status_code == 403
+    stranger = running.token(scope="read:policies")
+    assert (await running.send("GET", f"{VERSIONS}/1/diff", stranger)).status_code in {403, 404}
+    for path, status in (("7/diff", 404), ("1/diff?against=7", 404), ("0/diff", 422), ("1/diff?against=0", 422)):
+        assert (await diff(running, path)).status_code == status, path
+    before = await house.count("audit_record")
+    await diff(running, "1/diff?against=1")
+    assert await house.count("audit_record") == before + 2

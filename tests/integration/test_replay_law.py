@@ -1,0 +1,194 @@
+"""Promise 6 over real traffic: whatever was asked, of whom, under whatever policy, its record is decided again alike;
+and under a draft replay says what the service then really says, or that it cannot tell."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.authorization import policy_file
+from service.authorization.decided_again import NOT_LOOKED, Undecidable, decide_again
+from service.authorization.engine import Snapshot
+from service.authorization.recorded_request import RecordedRequest, read
+from service.errors import TimewardenError
+from service.timesheets.listing import Filters
+from service.timesheets.upload import Row
+from tests.integration.house import EIGHT_HOURS, MONDAY, House, anything
+from tests.policy_forge import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from uuid import UUID
+
+    from service.authorization.decision_record import Ask
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+ACTIONS = ["read", "create", "edit", "delete", "submit", "withdraw", "approve", "reject", "reopen", "upload"]
+SCOPES = ["read:timesheets", "create:timesheets", "approve:timesheets", "batch:upload"]
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["allow", "allow", "allow", "deny"]),
+        st.sampled_from(
+            ["owner", "manager", "importer", "anyone", "role:lead", "client:payroll-import", "via:hours-app"]
+        ),
+        st.sampled_from(ACTIONS),
+        st.sampled_from(["any", "any", "draft", "submitted", "draft or rejected"]),
+        st.sampled_from(["any", *SCOPES]),
+        st.sampled_from(["always", "always", "acted_for_owner", "not acted_for_owner", "mfa", "not recent_sign_in"]),
+    ),
+    min_size=4,
+    max_size=14,
+    unique=True,
+)
+WEEKS = 3
+numbers = itertools.count(2)
+
+
+@pytest.fixture
+async def sheets(house: House) -> list[UUID]:
+    """Sheets of several people in every state, some of them entered or uploaded by others."""
+    made = [
+        (await house.submitted(name, MONDAY + timedelta(days=7 * week))).id
+        for name in ("ana", "carl", "mia")
+        for week in range(WEEKS)
+    ]
+    for place, sheet in enumerate(made):
+        await house.owner.execute(
+            "UPDATE timesheet SET state = $2, editors = $3, uploaders = $4 WHERE id = $1",
+            sheet,
+            ["draft", "submitted", "approved", "rejected"][place % 4],
+            [[], [house.people["mia"]]][place % 2],
+            [[], [], ["payroll-import"]][place % 3],
+        )
+    return made
+
+
+async def activate(house: House, drawn: list[tuple[str, str, str, str, str, str]]) -> Snapshot:
+    """Let these rows decide, past the laws, so that the laws in code are seen to hold as well."""
+    lines = [
+        f"p, {effect}, {who}, {action}, {states}, timesheet, {scope}, {when}, rule-{place}"
+        for place, (effect, who, action, states, scope, when) in enumerate(drawn)
+    ]
+    snapshot = Snapshot.build(policy_file.parse(rows(*lines)), next(numbers))
+    await house.owner.execute(
+        "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
+        " VALUES ($1, repeat('0', 64), '', '', '', '{}', 'a test', 'a test')",
+        snapshot.number,
+    )
+    await house.owner.execute("UPDATE policy_head SET active = $1", snapshot.number)
+    house.versions.keep(snapshot)
+    return snapshot
+
+
+def asker(house: House, chance: random.Random) -> Ask:
+    """Somebody with some scopes, roles and a sign-in of some age."""
+    scopes = frozenset(chance.sample(SCOPES, chance.randint(0, len(SCOPES))))
+    if chance.random() < 0.25:
+        return house.machine(scopes=scopes)
+    roles: frozenset[str] = frozenset({"role:lead"}) if chance.random() < 0.3 else frozenset()
+    ask = house.ask(chance.choice(["ana", "mia", "max", "dora", "nobody"]), scopes=scopes, roles=roles)
+    signed_in = chance.choice([None, 1, 4_000_000_000])
+    methods = chance.choice([None, frozenset({"pwd"}), frozenset({"mfa"})])
+    return replace(ask, principal=replace(ask.principal, authenticated_at=signed_in, methods=methods))
+
+
+def looking(house: House, ask: Ask, sheets: list[UUID], chance: random.Random) -> Awaitable[object]:
+    """Something that changes nothing."""
+    if chance.random() < 0.3:
+        return house.timesheets.list(ask, Filters())
+    return house.timesheets.read(ask, chance.choice([*sheets, house.people["ana"]]))
+
+
+def doing(house: House, ask: Ask, sheets: list[UUID], chance: random.Random) -> Awaitable[object]:
+    """Something that may change something."""
+    sheet = chance.choice([*sheets, house.people["ana"]])
+    works = house.timesheets
+    week = MONDAY + timedelta(days=7 * chance.randint(0, WEEKS))
+    owners = [house.people[chance.choice(["ana", "carl"])] for _ in range(2)]
+    works_of: list[Callable[[], Awaitable[object]]] = [
+        lambda: works.create(ask, week, "UTC"),
+        lambda: works.add_entry(ask, sheet, anything, replace(EIGHT_HOURS, day=week)),
+        lambda: works.submit(ask, sheet, anything),
+        lambda: works.withdraw(ask, sheet, anything),
+        lambda: works.approve(ask, sheet, anything),
+        lambda: works.reject(ask, sheet, anything, "no"),
+        lambda: works.reopen(ask, sheet, anything),
+        lambda: house.uploads.upload(
+            ask,
+            [
+                Row(day=week, project="p", minutes=5, owner=one, external_ref=str(place))
+                for place, one in enumerate(owners)
+            ],
+        ),
+    ]
+    return chance.choice(works_of)()
+
+
+async def answered(work: Awaitable[object]) -> None:
+    try:
+        await work
+    except TimewardenError:
+        return
+
+
+async def recorded_behind(house: House, place: int) -> list[RecordedRequest]:
+    found = await house.owner.fetch(
+        "SELECT body FROM audit_record WHERE id > $1 AND kind IN ('decision', 'access') ORDER BY id", place
+    )
+    return [read(row["body"]) for row in found]
+
+
+async def last(house: House) -> int:
+    found: int = await house.owner.fetchval("SELECT max(id) FROM audit_record")
+    return found
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=ROWS, seed=st.integers(0, 2**32))
+async def test_the_version_that_decided_decides_every_record_alike(
+    house: House, sheets: list[UUID], drawn: list[tuple[str, str, str, str, str, str]], seed: int
+) -> None:
+    chance, start = random.Random(seed), await last(house)  # noqa: S311 — no secret comes of it
+    version = await activate(house, drawn)
+    for _ in range(20):
+        await answered(chance.choice([looking, doing])(house, asker(house, chance), sheets, chance))
+
+    found = await recorded_behind(house, start)
+    assert found
+    for one in found:
+        assert one.version == version.number
+        assert decide_again(version, one) == one.verdict
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=ROWS, redrawn=ROWS, seed=st.integers(0, 2**32))
+async def test_under_a_draft_replay_says_what_the_service_says_once_it_decides(
+    house: House,
+    sheets: list[UUID],
+    drawn: list[tuple[str, str, str, str, str, str]],
+    redrawn: list[tuple[str, str, str, str, str, str]],
+    seed: int,
+) -> None:
+    verdicts: list[list[RecordedRequest]] = []
+    draft = await activate(house, drawn)
+    for rules in (drawn, redrawn):
+        draft, start, chance = await activate(house, rules), await last(house), random.Random(seed)  # noqa: S311 — no secret comes of it
+        for _ in range(10):
+            await answered(looking(house, asker(house, chance), sheets, chance))
+        verdicts.append(await recorded_behind(house, start))
+
+    for was, live in zip(*verdicts, strict=True):
+        again = decide_again(draft, was)
+        if isinstance(again, Undecidable):
+            assert again.cause == NOT_LOOKED
+            assert not was.request.seen.looked
+        else:
+            assert again == live.verdict

@@ -1,0 +1,125 @@
+"""A keeper process is killed in the middle of a replay: another goes on behind the cursor and counts nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.audit.recorded import Wanted
+from service.authorization import replay_jobs
+from service.authorization.policy_replays import PolicyReplays
+from service.authorization.replay_tally import Outcome
+from tests.integration.log_traffic import auditor, multiplied, traffic
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from service.authorization.replay_jobs import Job
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+PATIENCE = 60.0
+
+
+class Keepers:
+    """`timewarden keep` as real processes."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self.running: list[asyncio.subprocess.Process] = []
+
+    async def start(self) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "service", "keep", env=self._environment, stdout=asyncio.subprocess.DEVNULL
+        )
+        self.running.append(process)
+        return process
+
+
+@pytest.fixture
+async def keepers(house: House, redis_url: str) -> AsyncIterator[Keepers]:
+    settings = {
+        "TIMEWARDEN_DATABASE_URL": house.log_database.url("keeper"),
+        "TIMEWARDEN_REDIS_URL": redis_url,
+        "TIMEWARDEN_ENVIRONMENT": "development",
+    }
+    made = Keepers({**os.environ, **settings})
+    yield made
+    for process in made.running:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+            await asyncio.wait_for(process.wait(), PATIENCE)
+
+
+async def until(what: Callable[[], Awaitable[Any]]) -> Any:
+    """What it gives once it gives something."""
+    async with asyncio.timeout(PATIENCE):
+        while not (found := await what()):  # noqa: ASYNC110 — other processes do it
+            await asyncio.sleep(0.05)
+    return found
+
+
+def children(pid: int) -> set[int]:
+    """The processes that a process started."""
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found |= {int(one) for one in (task / "children").read_text().split()}
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+async def test_a_killed_keeper_leaves_a_job_that_another_ends(house: House, keepers: Keepers) -> None:
+    await traffic(house)
+    await multiplied(house, 40_000)
+    asked = (await PolicyReplays(house.enforcement, house.requests).redecide(auditor(house), Wanted())).value
+
+    async def job() -> Job:
+        async with house.requests.connection() as connection:
+            found = await replay_jobs.job(connection, asked.id, redecision=True)
+        assert found is not None
+        return found
+
+    async def begun() -> bool:
+        return (await job()).totals.records > 0
+
+    async def ended() -> bool:
+        return (await job()).state != "running"
+
+    first = await keepers.start()
+    await until(begun)
+    workers = children(first.pid)
+    first.kill()
+    await first.wait()
+    half = await job()
+    assert half.state == "running"
+    assert half.cursor is not None
+    assert half.last_id is not None
+    assert half.cursor < half.last_id, "the replay was over before the keeper was killed"
+
+    async def orphans_gone() -> bool:
+        return not any(alive(one) for one in workers)
+
+    assert workers
+    await until(orphans_gone)
+    await house.owner.execute("UPDATE policy_replay SET claimed_at = claimed_at - interval '1 minute'")
+    await keepers.start()
+    await until(ended)
+
+    whole = await job()
+    assert (whole.state, whole.problem) == ("done", None)
+    assert whole.totals.counts == {
+        Outcome.SAME: await house.count(f"audit_record WHERE kind IN ('decision', 'access') AND id <= {whole.last_id}")
+    }

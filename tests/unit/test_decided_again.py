@@ -1,0 +1,336 @@
+"""The law of replay: a record, decided again under the version that decided, gives the same verdict, reason and rules;
+and under a draft what the engine would have said, unless the record does not hold it, which is then said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, cast
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from uuid_utils.compat import uuid7
+
+from service.audit.record import Kind, Record
+from service.authorization import policy_file
+from service.authorization.decided_again import NOT_LOOKED, Undecidable, decide_again
+from service.authorization.decision_point import BY_LAW, Decision, Resource
+from service.authorization.decision_record import Ask, of_decision
+from service.authorization.engine import Snapshot
+from service.authorization.judgement import NO_ROW, decided, judged, sighted
+from service.authorization.question import Reason, Verdict
+from service.authorization.recorded_request import NotARequest, read
+from service.authorization.relationships import About, Seen
+from service.authorization.visibility import visible
+from service.identity.principal import Principal, PrincipalKind
+from service.timesheets.relations import TIMESHEET_FACTS
+from tests.policy_forge import shipped, snapshot
+
+if TYPE_CHECKING:
+    import asyncpg
+
+NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
+ANA = UUID("0198c0de-0000-7000-8000-0000000000aa")
+ACTIONS = ("read", "approve", "create", "submit")
+WHO = st.sampled_from(
+    ["owner", "manager", "importer", "anyone", "role:auditor", "role:lead", "client:job", "via:app", f"person:{ANA}"]
+)
+WHEN = st.sampled_from(
+    [
+        "always",
+        "acted_for_owner",
+        "not acted_for_owner",
+        "mfa",
+        "not mfa",
+        "recent_sign_in",
+        "not recent_sign_in and mfa",
+    ]
+)
+ROW = st.tuples(
+    st.sampled_from(["allow", "allow", "deny"]),
+    WHO,
+    st.sampled_from(ACTIONS),
+    st.sampled_from(["any", "draft", "submitted", "draft or rejected"]),
+    st.sampled_from(["any", "read:timesheets", "approve:timesheets"]),
+    WHEN,
+)
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Snapshot:
+    """A random policy about timesheets, and a random age for its threshold."""
+    drawn = draw(st.lists(ROW, min_size=1, max_size=7, unique=True))
+    lines = [
+        f"p, {effect}, {who}, {action}, {states}, timesheet, {scope}, {when}, rule-{place}"
+        for place, (effect, who, action, states, scope, when) in enumerate(drawn)
+    ]
+    lines += ["g, role:lead, role:auditor"] * draw(st.booleans())
+    text = replace(shipped(), rules="\n".join(lines) + "\n", cases={})
+    text = replace(
+        text, vocabulary=text.vocabulary.replace("max_age = 900", f"max_age = {draw(st.sampled_from([60, 900]))}")
+    )
+    return Snapshot.build(policy_file.parse(text), 1)
+
+
+PRINCIPALS = st.builds(
+    lambda kind, scopes, roles, age, methods: Principal(
+        kind,
+        "https://issuer.example",
+        "subject",
+        "app" if kind is PrincipalKind.USER else "job",
+        scopes,
+        roles,
+        "token",
+        0,
+        1,
+        authenticated_at=None if age is None else int(NOW.timestamp()) - age,
+        methods=methods,
+        person=ANA if kind is PrincipalKind.USER else None,
+    ),
+    st.sampled_from(PrincipalKind),
+    st.frozensets(st.sampled_from(["read:timesheets", "approve:timesheets"])),
+    st.frozensets(st.sampled_from(["role:lead", "role:auditor", "role:cook"])),
+    st.sampled_from([None, 10, 100, 5000]),
+    st.sampled_from([None, frozenset(), frozenset({"mfa", "pwd"})]),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is so at one moment, and how enforcement looks at it under any version."""
+
+    principal: Principal
+    action: str
+    about: About
+    exists: bool
+    state: str
+    relations: frozenset[str]
+    acted: bool
+    roles: frozenset[str]
+
+    def decide(self, version: Snapshot) -> Decision:
+        """As `enforcement` does, with the same functions, but for the statement that reads."""
+        ask = Ask(self.principal, "request", "POST", "/v1/test")
+        asked = ("timesheet", self.action)
+        may_look = version.could_allow(*asked, self.principal.scopes)
+        seen = Seen(1, 1, NOW, self.roles)
+        row = {"id": ANA, "owner_id": ANA, "state": self.state, "version": 3}
+        there = may_look and self.exists and self.about in {About.ROW, About.NEW}
+        if there or (may_look and self.about is About.NEW):
+            seen = replace(
+                seen,
+                row=cast("asyncpg.Record", row) if there else None,
+                relations=self.relations,
+                facts={"acted_for_owner": self.acted},
+                evaluated=frozenset(TIMESHEET_FACTS.relations),
+            )
+        looked = may_look or self.about in {About.KIND, About.LIST}
+        seen = sighted(seen, TIMESHEET_FACTS, self.about, looked=looked)
+        if there:
+            resource = Resource("timesheet", str(ANA), ANA, self.state, 3)
+        elif self.about is About.NEW:
+            resource = Resource("timesheet", None, ANA, "draft")
+        else:
+            resource = Resource("timesheet", str(ANA) if self.about is About.ROW else None)
+        decision = decided(version, ask, self.action, resource, seen)
+        if self.about is About.LIST and decision.verdict.reason is not Reason.INSUFFICIENT_SCOPE:
+            shown = visible(version, decision.question, self.principal, seen, TIMESHEET_FACTS)
+            if shown.rules or decision.allowed:
+                decision = replace(decision, verdict=Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown.rules))
+            return decision
+        refused = judged(version, decision, missing=self.about is About.ROW and not there)
+        return refused.decision if refused else decision
+
+    def record(self, version: Snapshot) -> bytes:
+        ask = Ask(self.principal, "request", "POST", "/v1/test")
+        return of_decision(ask, self.decide(version), applied=None).body
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    return World(
+        draw(PRINCIPALS),
+        draw(st.sampled_from(ACTIONS)),
+        draw(st.sampled_from(About)),
+        draw(st.booleans()),
+        draw(st.sampled_from(["draft", "submitted", "rejected"])),
+        frozenset(draw(st.sets(st.sampled_from(["owner", "manager", "importer"])))),
+        draw(st.booleans()),
+        frozenset(draw(st.sets(st.sampled_from(["lead", "cook"])))),
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(version=policies(), world=worlds())
+def test_the_version_that_decided_gives_the_same_verdict_reason_and_rules(version: Snapshot, world: World) -> None:
+    assert decide_again(version, read(world.record(version))) == world.decide(version).verdict
+
+
+@settings(max_examples=150, deadline=None)
+@given(version=policies(), draft=policies(), world=worlds())
+def test_under_a_draft_replay_says_what_the_engine_would_have_said_or_that_it_cannot_tell(
+    version: Snapshot, draft: Snapshot, world: World
+) -> None:
+    again = decide_again(draft, read(world.record(version)))
+    live = world.decide(draft).verdict
+
+    if isinstance(again, Undecidable):
+        # All else is in the record.
+        assert again.cause == NOT_LOOKED
+        assert not version.could_allow("timesheet", world.action, world.principal.scopes)
+    else:
+        assert (again.allowed, again.reason) == (live.allowed, live.reason)
+        assert set(again.rules) <= set(live.rules)
+
+
+OWN = World(
+    Principal(
+        PrincipalKind.USER, "i", "s", "app", frozenset({"approve:timesheets"}), frozenset(), None, 0, 1, person=ANA
+    ),
+    "approve",
+    About.ROW,
+    exists=True,
+    state="submitted",
+    relations=frozenset({"manager"}),
+    acted=False,
+    roles=frozenset(),
+)
+APPROVING = "p, allow, manager, approve, submitted, timesheet, approve:timesheets, always, approve-team"
+
+
+def edited(body: bytes, **members: object) -> bytes:
+    """The record with other members; None takes one away."""
+    whole = {**json.loads(body), **members}
+    return json.dumps({name: one for name, one in whole.items() if one is not None}).encode()
+
+
+def before(body: bytes) -> bytes:
+    """The record as the first release wrote it."""
+    whole = json.loads(body)
+    looked = (
+        whole["asked"]["looked"] and whole["asked"]["about"] in {"row", "new"} and whole["reason"] != "unknown-resource"
+    )
+    facts = (
+        whole["facts"] if looked else {name: one for name, one in whole["facts"].items() if name != "acted_for_owner"}
+    )
+    return edited(body, asked=None, facts=facts, relations=whole["relations"] if looked else {})
+
+
+OF_OLD: Final = {
+    (About.ROW, "read"),
+    (About.ROW, "approve"),
+    (About.ROW, "submit"),
+    (About.NEW, "create"),
+    (About.LIST, "read"),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(version=policies(), world=worlds().filter(lambda one: (one.about, one.action) in OF_OLD))
+def test_records_of_the_first_release_are_decided_again_alike(version: Snapshot, world: World) -> None:
+    again = decide_again(version, read(before(world.record(version))))
+
+    assert isinstance(again, Undecidable) or again == world.decide(version).verdict
+
+
+def test_a_relation_that_no_record_evaluated_is_not_guessed() -> None:
+    body = OWN.record(snapshot(APPROVING))
+    older = edited(body, relations={"owner": False, "manager": True})
+    draft = snapshot("p, allow, importer, approve, any, timesheet, approve:timesheets, always, by-importer")
+
+    assert decide_again(draft, read(body)) == Verdict(allowed=False, reason=Reason.NO_RULE)
+    assert decide_again(draft, read(older)) == Undecidable("relation importer was not evaluated")
+
+
+def test_a_fact_that_no_record_evaluated_is_not_guessed() -> None:
+    older = edited(OWN.record(snapshot(APPROVING)), facts={"mfa": None})
+    draft = snapshot(APPROVING.replace("always", "not acted_for_owner"))
+
+    assert decide_again(draft, read(older)) == Undecidable("fact acted_for_owner was not evaluated")
+
+
+def test_what_is_the_same_for_every_value_is_decided() -> None:
+    older = edited(OWN.record(snapshot(APPROVING)), relations={"owner": False, "manager": True})
+    draft = snapshot(
+        "p, allow, importer, submit, any, timesheet, approve:timesheets, always, by-importer",
+        "p, allow, anyone, submit, any, timesheet, approve:timesheets, always, by-anyone",
+    )
+
+    assert decide_again(draft, read(edited(older, action="submit"))) == Verdict(
+        allowed=True, reason=Reason.ALLOWED, rules=("by-anyone",)
+    )
+
+
+def test_facts_that_nobody_read_for_want_of_a_scope_are_not_guessed() -> None:
+    stranger = replace(OWN, principal=replace(OWN.principal, scopes=frozenset({"read:timesheets"})))
+    body = stranger.record(snapshot(APPROVING))
+    draft = snapshot(APPROVING.replace("approve:timesheets", "read:timesheets"))
+
+    assert read(body).verdict.reason is Reason.INSUFFICIENT_SCOPE
+    assert decide_again(draft, read(body)) == Undecidable(NOT_LOOKED)
+
+
+def test_an_unknown_resource_stays_unknown() -> None:
+    nowhere = replace(OWN, exists=False)
+    body = nowhere.record(snapshot(APPROVING))
+
+    assert decide_again(snapshot(APPROVING.replace("manager", "anyone")), read(body)) == NO_ROW
+
+
+def test_a_threshold_of_the_draft_is_judged_by_the_recorded_age() -> None:
+    signed_in = replace(OWN.principal, authenticated_at=int(NOW.timestamp()) - 300)
+    body = replace(OWN, principal=signed_in).record(snapshot(APPROVING))
+    text = replace(shipped(), rules=APPROVING.replace("always", "fresh") + "\n", cases={})
+    fresh = 'fresh = {{ max_age = {0}, yes = "you signed in just now", no = "you did not sign in just now" }}'
+
+    def draft(seconds: int) -> Snapshot:
+        words = text.vocabulary.replace("[request.facts]", "[request.facts]\n" + fresh.format(seconds))
+        return Snapshot.build(policy_file.parse(replace(text, vocabulary=words)), 2)
+
+    assert decide_again(draft(301), read(body)) == Verdict(allowed=True, reason=Reason.ALLOWED, rules=("approve-team",))
+    assert decide_again(draft(299), read(body)) == Verdict(allowed=False, reason=Reason.NO_RULE)
+
+
+def test_what_a_law_in_code_refused_stays_refused() -> None:
+    body = edited(OWN.record(snapshot(APPROVING)), outcome="deny", reason="law", rules=[])
+
+    assert decide_again(snapshot(APPROVING), read(body)) == BY_LAW
+    assert decide_again(snapshot(APPROVING.replace("manager", "owner")), read(body)) == Verdict(
+        allowed=False, reason=Reason.NO_RULE
+    )
+
+
+def test_an_action_that_the_version_did_not_know_is_refused_again() -> None:
+    asked = replace(OWN, action="frobnicate")
+    version = snapshot(APPROVING)
+
+    assert decide_again(version, read(asked.record(version))) == asked.decide(version).verdict
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"uid": "x"}'])
+def test_bytes_that_are_no_request_are_said_to_be_none(body: bytes) -> None:
+    with pytest.raises(NotARequest):
+        read(body)
+
+
+def test_a_change_is_no_request() -> None:
+    body = Record.make(Kind.SYSTEM, {"decided_at": NOW, "event": "x"}, uid=uuid7()).body
+
+    with pytest.raises(NotARequest):
+        read(body)
+
+
+def test_a_row_that_may_have_been_there_is_not_taken_for_a_new_one() -> None:
+    """Without the scope nobody saw whether the week had a sheet already, and in which state."""
+    poor = replace(OWN.principal, scopes=frozenset({"read:timesheets"}))
+    body = replace(OWN, principal=poor, about=About.NEW, action="create").record(
+        snapshot("p, allow, anyone, create, any, timesheet, approve:timesheets, always, create")
+    )
+    draft = snapshot("p, allow, anyone, create, draft, timesheet, any, always, create-drafts")
+    any_state = snapshot("p, allow, anyone, create, any, timesheet, any, always, create-any")
+
+    assert decide_again(draft, read(body)) == Undecidable(NOT_LOOKED)
+    assert decide_again(any_state, read(body)) == Verdict(allowed=True, reason=Reason.ALLOWED, rules=("create-any",))

@@ -1,0 +1,229 @@
+"""Contradictory, impossible and useless rules: each is found with its line, and calling one useless is never wrong."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.authorization import policy_check, policy_redundancy
+from service.authorization.engine import Snapshot
+from service.authorization.known_words import ACTIONS, FIRST_STATES, STARTS, STATES
+from service.authorization.laws import law_forbids
+from service.authorization.question import Effect
+from service.errors import PolicyRejected
+from service.timesheets.relations import TIMESHEET_FACTS
+from service.timesheets.timesheet import TRANSITIONS
+from tests import policy_forge
+from tests.unit.test_engine_differential import built, links, policies, question, requests
+
+if TYPE_CHECKING:
+    from service.authorization.question import Rule
+
+MAY = "timesheet, approve:timesheets, always"
+
+
+def refused(*lines: str) -> list[str]:
+    return [str(one) for one in policy_redundancy.findings(policy_forge.policy(*lines)).complaints]
+
+
+def warned(*lines: str) -> list[str]:
+    return [str(one) for one in policy_redundancy.findings(policy_forge.policy(*lines)).warnings]
+
+
+def test_the_shipped_rules_are_neither_contradictory_nor_useless() -> None:
+    policy = Snapshot.build(policy_forge.policy(*policy_forge.shipped().rules.splitlines()), 1).policy
+    found = policy_redundancy.findings(policy)
+    assert (found.complaints, found.warnings) == ([], [])
+
+
+def test_an_allow_and_a_deny_that_ask_for_the_same_contradict_each_other_at_the_later_line() -> None:
+    rows = (f"p, deny, manager, reject, submitted, {MAY}, no", f"p, allow, manager, reject, submitted, {MAY}, yes")
+    for lines, late, early in ((rows, "yes", "no"), (rows[::-1], "no", "yes")):
+        (message,) = refused(*lines)
+        assert message.startswith(f"policy.csv:2:1: This row contradicts '{early}' in line 1")
+        assert f"(rule '{late}')" in message
+        assert warned(*lines) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "because"),
+    [
+        ("p, allow, owner, create, submitted or approved, timesheet, any, always, late", "'create' is asked only of"),
+        ("p, deny, anyone, create, rejected, timesheet, any, always, late", "'create' is asked only of"),
+        ("p, allow, owner, approve, submitted, timesheet, any, mfa, own", "a safety law forbids all of it"),
+        ("p, allow, manager, approve, any, timesheet, any, mfa and acted_for_owner, own", "a safety law forbids"),
+    ],
+)
+def test_a_rule_that_can_never_hold_is_refused(row: str, because: str) -> None:
+    (message,) = refused("p, allow, anyone, read, any, me, any, always, me", row)
+    assert message.startswith("policy.csv:2:1: This row can never")
+    assert because in message
+
+
+@pytest.mark.parametrize(
+    ("narrow", "broad", "says"),
+    [
+        ("allow, manager, reject, submitted, timesheet, approve:timesheets, mfa",
+         "allow, manager, reject, any, timesheet, approve:timesheets, always", "allows already"),
+        ("allow, role:lead, read, any, log, read:audit, always", "allow, role:staff, read, any, log, any, always",
+         "allows already"),
+        ("deny, via:app, read, any, timesheet, any, always", "deny, client:app, read, any, timesheet, any, always",
+         "denies already"),
+        ("deny, owner, reject, draft, timesheet, any, mfa", "deny, anyone, reject, any, timesheet, any, always",
+         "denies already"),
+        ("allow, manager, reject, submitted, timesheet, approve:timesheets, always",
+         "deny, anyone, reject, any, timesheet, any, always", "denies all of it"),
+        ("allow, client:app, read, any, timesheet, any, mfa", "deny, client:app, read, any, timesheet, any, always",
+         "denies all of it"),
+    ],
+)  # fmt: skip
+def test_a_rule_that_a_broader_one_makes_useless_is_warned_of_and_not_refused(
+    narrow: str, broad: str, says: str
+) -> None:
+    lines = (f"p, {narrow}, narrow", f"p, {broad}, broad", "g, role:lead, role:staff")
+    message = warned(*lines)[0]
+    assert message.startswith("policy.csv:1:1: ")
+    assert says in message
+    assert "'broad' in line 2" in message
+    assert refused(*lines) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("allow, client:app, read, any, timesheet, any, always", "allow, via:app, read, any, timesheet, any, always"),
+        ("deny, client:app, read, any, timesheet, any, mfa", "deny, via:app, read, any, timesheet, any, always"),
+        ("allow, owner, read, any, timesheet, any, always", "allow, manager, read, any, timesheet, any, always"),
+        ("allow, owner, read, any, timesheet, any, mfa", "allow, owner, read, any, timesheet, any, not mfa"),
+        ("allow, role:lead, read, any, log, any, always", "allow, role:other, read, any, log, any, always"),
+        (
+            "allow, manager, approve, submitted, timesheet, any, always",
+            "deny, owner, approve, any, timesheet, any, mfa",
+        ),
+    ],
+)
+def test_rules_that_differ_in_what_they_answer_are_left_alone(one: str, other: str) -> None:
+    messages = warned(f"p, {one}, one", f"p, {other}, other", "g, role:lead, role:staff")
+    assert [message for message in messages if "policy.csv: The row 'g," not in message] == []
+
+
+def test_an_allow_where_the_action_starts_nowhere_is_warned_of() -> None:
+    (message,) = warned(f"p, allow, manager, approve, draft or approved, {MAY}, early")
+    assert "leads nowhere: 'approve' starts only from submitted" in message
+
+
+def test_a_proposal_with_a_contradiction_is_refused_and_a_stored_version_with_one_still_loads() -> None:
+    text = policy_forge.shipped()
+    row = "p, deny, role:auditor, read, any, log, read:audit, always, no-audit\n"
+    keep = "p, allow, role:controller, read, any, log, read:audit, always, still-somebody\n"
+    text = replace(text, rules=text.rules + keep + row, cases={})
+    with pytest.raises(PolicyRejected) as error:
+        policy_check.load(text, policy_check.PROPOSAL)
+    (complaint,) = error.value.complaints
+    assert (complaint.file, complaint.line) == ("policy.csv", len(text.rules.splitlines()))
+    assert policy_check.load(text, 7).number == policy_check.build(text, 7).number == 7
+
+
+def test_a_role_that_no_row_names_is_included_for_nothing() -> None:
+    lines = ("p, allow, role:c, read, any, log, any, always, log", "g, role:a, role:b", "g, role:b, role:c")
+    assert warned(*lines) == []
+    (message,) = warned(*lines, "g, role:a, role:d")
+    assert "'g, role:a, role:d' has no effect" in message
+
+
+def test_what_is_odd_without_end_is_told_a_hundred_times() -> None:
+    rows = [f"p, allow, role:r{n}, read, any, log, any, mfa, r-{n}" for n in range(300)]
+    messages = warned("p, allow, anyone, read, any, log, any, always, all", *rows)
+    assert len(messages) == policy_redundancy.MOST_FOUND + 1
+    assert "stopped here" in messages[-1]
+
+
+def test_a_freeze_by_one_deny_row_is_a_warning_for_each_row_that_it_stops() -> None:
+    text = policy_forge.shipped()
+    text = replace(text, rules=text.rules + "p, deny, anyone, reject, any, timesheet, any, always, freeze\n", cases={})
+    policy_check.load(text, policy_check.PROPOSAL)
+    assert ["'reject-team'" in str(one) for one in policy_check.warnings(text)] == [True]
+
+
+def test_the_states_known_here_are_those_of_the_timesheet() -> None:
+    assert {action: starts for (_, action), starts in STARTS.items()} == {
+        action: frozenset(str(one) for one in step.starts) for action, step in TRANSITIONS.items()
+    }
+    assert {("timesheet", "create"): frozenset({TIMESHEET_FACTS.imagined_state})} == FIRST_STATES
+    for (kind, action), states in {**STARTS, **FIRST_STATES}.items():
+        assert action in ACTIONS[kind]
+        assert states <= STATES[kind]
+
+
+def test_a_proposal_that_leaves_a_state_out_is_refused_and_a_stored_version_is_not() -> None:
+    """Nobody could do anything to what is in that state: no version that is `proposed` could ever be activated."""
+    text = replace(policy_forge.shipped(), cases={})
+    lines = [line for line in text.vocabulary.split("\n") if not line.startswith("proposed ")]
+    without = replace(text, vocabulary="\n".join(lines))
+
+    with pytest.raises(PolicyRejected) as refusal:
+        policy_check.load(without, policy_check.PROPOSAL)
+
+    assert [one.file for one in refusal.value.complaints] == ["vocabulary.toml"]
+    assert "'policy' has no word for the state 'proposed'" in str(refusal.value.complaints[0])
+    assert policy_check.load(without, 2).number == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(given_rules=policies, role_links=links, asked=st.lists(requests, min_size=10, max_size=25))
+def test_without_a_rule_that_is_called_useless_no_verdict_changes(
+    given_rules: list[Rule], role_links: list[tuple[str, str]], asked: list[tuple[object, ...]]
+) -> None:
+    snapshot = built(given_rules, role_links)
+    found = policy_redundancy.findings(snapshot.policy)
+    # What leads nowhere is allowed by the rules all the same; what a law forbids is not for the rules to say.
+    useless = {one.line for one in found.warnings if one.line and "leads nowhere" not in one.message}
+    for line in useless:
+        kept = [rule for rule in snapshot.policy.rules if rule.line != line]
+        without = Snapshot.build(replace(snapshot.policy, rules=tuple(kept)), 1)
+        for request in asked:
+            before = snapshot.decide(question(snapshot, request))
+            assert without.decide(question(without, request)).allowed is before.allowed, str(line)
+
+
+@settings(max_examples=60, deadline=None)
+@given(given_rules=policies, asked=st.lists(requests, min_size=10, max_size=20), data=st.data())
+def test_without_what_is_refused_no_answer_changes(
+    given_rules: list[Rule], asked: list[tuple[object, ...]], data: st.DataObject
+) -> None:
+    opposite = {Effect.ALLOW: Effect.DENY, Effect.DENY: Effect.ALLOW}
+    mirrored = data.draw(st.lists(st.sampled_from(given_rules), max_size=4, unique_by=id))
+    snapshot = built([*given_rules, *(replace(one, effect=opposite[one.effect]) for one in mirrored)], [])
+    for complaint in policy_redundancy.findings(snapshot.policy).complaints:
+        lines = {complaint.line, *(int(one) for one in re.findall(r"in line (\d+)", complaint.message))}
+        kept = [rule for rule in snapshot.policy.rules if rule.line not in lines or rule.effect is Effect.DENY]
+        without = Snapshot.build(replace(snapshot.policy, rules=tuple(kept) or snapshot.policy.rules), 1)
+        for request in asked:
+            one, other = question(snapshot, request), question(without, request)
+            before = snapshot.decide(one).allowed and not law_forbids(one)
+            assert (without.decide(other).allowed and not law_forbids(other)) is before, complaint.message
+
+
+def test_ten_thousand_rules_of_one_action_are_compared_in_seconds() -> None:
+    rows = [
+        f"p, {effect}, role:r{n}, approve, {state}, timesheet, {scope}, {when}, {effect}-{n}-{index}"
+        for n in range(625)
+        for index, (effect, state, scope, when) in enumerate(
+            (effect, state, scope, when)
+            for effect, state in (("allow", "submitted"), ("allow", "any"), ("deny", "draft"), ("deny", "approved"))
+            for scope in ("approve:timesheets", "read:timesheets")
+            for when in (("mfa", "not mfa") if state == "any" else ("recent_sign_in", "not recent_sign_in"))
+        )
+    ]
+    policy = policy_forge.policy(*rows)
+    assert len(policy.rules) == 10_000
+    started = time.monotonic()
+    found = policy_redundancy.findings(policy)
+    assert (found.complaints, found.warnings) == ([], [])
+    assert time.monotonic() - started < 20

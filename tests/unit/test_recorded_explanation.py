@@ -1,0 +1,152 @@
+"""An auditor is told everything that the version's rules say of a recorded decision; a caller only what is theirs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+from uuid import UUID
+
+from service.authorization.decision_point import Resource
+from service.authorization.decision_record import Ask, of_decision
+from service.authorization.judgement import decided, judged, sighted
+from service.authorization.question import Reason, Verdict
+from service.authorization.recorded_explanation import BECAUSE, LISTED, explained
+from service.authorization.recorded_request import read
+from service.authorization.refusal import refusal_of
+from service.authorization.relationships import About, Seen
+from service.errors import Forbidden
+from service.identity.principal import Principal, PrincipalKind
+from service.timesheets.relations import TIMESHEET_FACTS
+from tests.policy_forge import snapshot
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from service.authorization.decision_point import Decision
+    from service.authorization.engine import Snapshot
+    from service.authorization.recorded_explanation import RecordedExplanation
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+ANA, BEN = UUID("0198c0de-0000-7000-8000-0000000000aa"), UUID("0198c0de-0000-7000-8000-0000000000bb")
+READ = "p, allow, manager, read, any, timesheet, any, always, read-team"
+TEAM = "p, allow, manager, approve, submitted, timesheet, approve:timesheets, always, approve-team"
+STRONG = "p, allow, role:lead, approve, submitted, timesheet, approve:timesheets, mfa, approve-as-lead"
+BENS = f"p, allow, person:{BEN}, approve, submitted, timesheet, approve:timesheets, always, approve-as-ben"
+NEVER = "p, deny, manager, approve, draft, timesheet, any, always, never-drafts"
+
+
+def asked(version: Snapshot, *scopes: str, state: str = "draft", found: bool = True) -> Decision:
+    """ana, who leads the owner, approves a sheet."""
+    nobody: frozenset[str] = frozenset()
+    principal = Principal(PrincipalKind.USER, "i", "s", "app", frozenset(scopes), nobody, None, 0, 1, person=ANA)
+    seen = Seen(1, 1, NOW, nobody)
+    may_look = version.could_allow("timesheet", "approve", scopes)
+    if may_look and found:
+        row = {"id": ANA, "owner_id": BEN, "state": state, "version": 3}
+        facts = {"acted_for_owner": False}
+        seen = replace(
+            seen,
+            row=cast("asyncpg.Record", row),
+            relations=frozenset({"manager"}),
+            facts=facts,
+            evaluated=frozenset({"manager"}),
+        )
+    seen = sighted(seen, TIMESHEET_FACTS, About.ROW, looked=may_look)
+    resource = Resource("timesheet", str(ANA), BEN, state, 3) if seen.row else Resource("timesheet", str(ANA))
+    decision = decided(version, Ask(principal, "r", "POST", "/v1/test"), "approve", resource, seen)
+    refused = judged(version, decision, missing=seen.row is None)
+    return refused.decision if refused else decision
+
+
+def why(version: Snapshot, decision: Decision) -> RecordedExplanation:
+    ask = Ask(decision.request.principal, "r", "POST", "/v1/test")
+    return explained(version, read(of_decision(ask, decision, applied=None).body))
+
+
+def test_an_allow_names_its_row_with_line_and_text() -> None:
+    version = snapshot(READ, TEAM)
+    told = why(version, asked(version, "approve:timesheets", state="submitted"))
+
+    assert told.because == BECAUSE[Reason.ALLOWED]
+    assert [(one.rule, one.line, one.text, one.effect) for one in told.rows] == [("approve-team", 2, TEAM, "allow")]
+    assert told.near == ()
+
+
+def test_a_deny_rule_is_told_with_its_row() -> None:
+    version = snapshot(READ, TEAM, NEVER)
+    told = why(version, asked(version, "approve:timesheets"))
+
+    assert told.because == BECAUSE[Reason.DENY_RULE]
+    assert [(one.rule, one.line) for one in told.rows] == [("never-drafts", 3)]
+
+
+def test_near_misses_come_nearest_first_and_speak_of_others_too() -> None:
+    version = snapshot(READ, STRONG, BENS, TEAM)
+    told = why(version, asked(version, "approve:timesheets"))
+
+    assert [(one.row.rule, [lack.wanted for lack in one.missing]) for one in told.near] == [
+        ("approve-team", ["submitted"]),
+        ("approve-as-ben", [f"person:{BEN}", "submitted"]),
+        ("approve-as-lead", ["role:lead", "submitted", "mfa"]),
+    ]
+    assert told.near[0].missing[0].sentence == "the timesheet is a draft, not submitted"
+
+
+def test_the_caller_hears_the_same_but_not_of_others() -> None:
+    version = snapshot(READ, STRONG, BENS, "p, allow, owner, approve, any, timesheet, any, not mfa, odd")
+    error = refusal_of(version, asked(version, "approve:timesheets"), None)
+
+    assert isinstance(error, Forbidden)
+    near = error.extra["near_misses"]
+    assert isinstance(near, list)
+    assert [one["rule"] for one in near] == ["odd", "approve-as-lead"]
+    assert near[0]["missing"][0] == {
+        "condition": "who",
+        "wanted": "owner",
+        "sentence": "this is not your own timesheet",
+    }
+    assert str(BEN) not in str(error.extra)
+    assert [one["missing"][0]["sentence"] in reason for one, reason in zip(near, error.reasons, strict=True)] == [
+        True
+    ] * 2
+
+
+def test_without_a_scope_only_the_scope_is_missed_for_nothing_else_was_looked_at() -> None:
+    version = snapshot(READ, STRONG, TEAM)
+    told = why(version, asked(version, "read:timesheets"))
+
+    assert told.because == BECAUSE[Reason.INSUFFICIENT_SCOPE]
+    assert told.scopes == ("approve:timesheets",)
+    assert {lack.condition for one in told.near for lack in one.missing} == {"scope"}
+
+
+def test_an_unknown_thing_and_a_law_have_sentences_of_their_own() -> None:
+    version = snapshot(READ, TEAM)
+    unknown = asked(version, "approve:timesheets", found=False)
+    allowed = asked(version, "approve:timesheets", state="submitted")
+    by_law = replace(allowed, verdict=Verdict(allowed=False, reason=Reason.LAW))
+
+    assert why(version, unknown).because == BECAUSE[Reason.UNKNOWN_RESOURCE]
+    assert why(version, by_law).because == BECAUSE[Reason.LAW]
+    assert set(BECAUSE) == set(Reason)
+
+
+def test_a_list_names_the_rows_that_could_show_something() -> None:
+    version = snapshot(READ, TEAM)
+    decision = asked(version, "approve:timesheets", state="submitted")
+    seen = replace(decision.request.seen, about=About.LIST, row=None)
+    verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=("approve-team",))
+    listed = replace(decision, request=replace(decision.request, seen=seen), verdict=verdict)
+
+    assert why(version, listed).because == LISTED
+    assert [one.rule for one in why(version, listed).rows] == ["approve-team"]
+
+
+def test_a_list_that_was_refused_misses_nothing_that_is_asked_of_each_row() -> None:
+    version = snapshot(STRONG)
+    decision = asked(version, "approve:timesheets")
+    seen = replace(decision.request.seen, about=About.LIST, row=None)
+    listed = replace(decision, request=replace(decision.request, seen=seen))
+
+    assert [lack.wanted for lack in why(version, listed).near[0].missing] == ["role:lead", "mfa"]
