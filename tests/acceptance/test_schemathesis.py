@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from service.web.authentication import PUBLIC
 from tests.acceptance.caller import draft, submitted
 from tests.acceptance.policy_author import activate, active
 from tests.openapi_document import document
@@ -39,12 +40,15 @@ CHECKS = [
     response_schema_conformance,
 ]
 METHODS = {"get", "post", "put", "delete"}
+# The name of a C2SP tile holds slashes, which no path parameter of OpenAPI can: test_log_tiles asks for these.
+NOT_DESCRIBED = ("/v1/log/tile/",)
 OPERATIONS = [
     pytest.param(method.upper(), path, id=f"{method.upper()} {path}")
     for path, operations in sorted(document()["paths"].items())
     for method in sorted(operations)
-    if method in METHODS
+    if method in METHODS and not path.startswith(NOT_DESCRIBED)
 ]
+DECIDED = [one for one in OPERATIONS if str(one.values[1]).startswith("/v1/") and one.values[1] not in PUBLIC]
 EXAMPLES, FEW = 15, 4
 BAD_TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbmEifQ."
 UNAUTHENTICATED = {400, 401, 404, 405, 413, 415, 431}
@@ -54,7 +58,7 @@ def with_rights(method: str, path: str) -> str:
     """Somebody whom the policy lets use the route."""
     if path.startswith("/v1/timesheets"):
         return "mia" if path.rsplit("/", 1)[1] in {"approve", "reject", "reopen"} else "ana"
-    routes = {"uploads": "payroll-import", "decisions": "audrey", "policies": "paula", "me": "ben"}
+    routes = {"uploads": "payroll-import", "decisions": "audrey", "audit": "audrey", "policies": "paula", "me": "ben"}
     return routes.get(path.split("/")[2], "adam") if path.startswith("/v1/") else "ana"
 
 
@@ -143,7 +147,7 @@ async def test_the_service_does_what_its_document_says_of_sheets_that_are_there(
 
 
 @pytest.mark.parametrize("token", [BAD_TOKEN, None], ids=["bad token", "no token"])
-@pytest.mark.parametrize(("method", "path"), [one for one in OPERATIONS if str(one.values[1]).startswith("/v1/")])
+@pytest.mark.parametrize(("method", "path"), DECIDED)
 def test_nothing_is_to_be_had_without_a_valid_token(described: Any, method: str, path: str, token: str | None) -> None:
     modes = {GenerationMode.POSITIVE: FEW, GenerationMode.NEGATIVE: FEW}
     statuses = judged(described[path][method], token, modes)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service.audit.key_files import make_key
 from service.audit.recorded import Wanted
 from service.authorization import replay_jobs
 from service.authorization.policy_replays import PolicyReplays
@@ -44,11 +45,15 @@ class Keepers:
 
 
 @pytest.fixture
-async def keepers(house: House, redis_url: str) -> AsyncIterator[Keepers]:
+async def keepers(house: House, redis_url: str, tmp_path: Path) -> AsyncIterator[Keepers]:
+    make_key(tmp_path / "key", "replays.example/log")
     settings = {
         "TIMEWARDEN_DATABASE_URL": house.log_database.url("keeper"),
         "TIMEWARDEN_REDIS_URL": redis_url,
         "TIMEWARDEN_ENVIRONMENT": "development",
+        "TIMEWARDEN_LOG_ORIGIN": "replays.example/log",
+        "TIMEWARDEN_LOG_KEY_FILE": str(tmp_path / "key"),
+        "TIMEWARDEN_LOG_ANCHOR_FILE": str(tmp_path / "anchor"),
     }
     made = Keepers({**os.environ, **settings})
     yield made
