@@ -17,7 +17,7 @@ from service.errors import InvalidField
 from service.places import FieldError
 from service.web.answers import answered
 from service.web.log_reading import read_log
-from service.web.operations import COMMON, ROW, operation
+from service.web.operations import ROW, operation
 from service.web.parameters import Asking, uuid_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def log_proof_routes(enforcement: Enforcement) -> list[Any]:
 
     @get(
         "/v1/audit/consistency",
-        **operation("Prove that the log only grew", scope="read:audit", problems=COMMON, tag=TAG),
+        **operation("Prove that the log only grew", scope="read:audit", problems=ROW, tag=TAG),
     )
     async def read_consistency(
         ask: Asking,
