@@ -177,7 +177,7 @@ def build(settings: Settings) -> RequestFrame:
         ],
         dependencies={"ask": Provide(provide_ask)},
         middleware=[
-            RequestBounds(settings.max_body_bytes),
+            RequestBounds(),
             AddressLimits(
                 api.counters,
                 settings.address_rate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,23 @@ POLICIES = Path(__file__).resolve().parent.parent / "policies"
 
 def shipped() -> PolicyText:
     return PolicyText.read(POLICIES)
+
+
+def four_eyes_as_written(text: PolicyText) -> PolicyText:
+    """The texts, changed as the section on four eyes in policies/README.md says, word by word."""
+    section = (POLICIES / "README.md").read_text().split("## Four eyes\n")[1].split("\n## ")[0]
+    row, written = re.findall(r"```(?:yaml)?\n(.*?)```", section, re.DOTALL)
+    marked = [line for line in text.rules.splitlines() if re.sub(r"\s+", " ", line.removeprefix("# ")) == row.strip()]
+    assert [line[:2] for line in marked] == ["# "], "the row that the page shows is not the one that is marked"
+    cases = text.cases["administration.yaml"]
+    replacements = re.findall(r"# instead of: (.*)\n((?:.+\n)+)", written)
+    assert len(replacements) == written.count("- case: ")
+    for name, case in replacements:
+        old = re.findall(rf"- case: {re.escape(name)}\n(?:.+\n)+", cases)
+        assert len(old) == 1, name
+        cases = cases.replace(old[0], case)
+    rules = text.rules.replace(marked[0], marked[0].removeprefix("# "))
+    return replace(text, rules=rules, cases={**text.cases, "administration.yaml": cases})
 
 
 def rows(*lines: str) -> PolicyText:

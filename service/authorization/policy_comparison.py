@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING
 from service.authorization.changes import Answer
 from service.authorization.policy_diff import PolicyDiff, policy_diff
 from service.authorization.policy_file import PolicyText, parse
+from service.database import Turns
+from service.errors import TryLater
 
 if TYPE_CHECKING:
     from service.authorization.decision_record import Ask
     from service.authorization.policy_administration import PolicyAdministration
+
+# Seconds.
+LONGEST_WAIT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +37,27 @@ class PolicyComparison:
 
     def __init__(self, administration: PolicyAdministration) -> None:
         self._administration = administration
-        self._one_at_a_time = asyncio.Semaphore(1)
+        self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=_busy)
 
     async def compare(self, ask: Ask, number: int, against: int | None) -> Answer[Comparison]:
         """From `against`, or the version that decides, to `number`. The receipt is of the read of `number`; the other
-        read has a record of its own. Raises NotFound, and PolicyRejected for a version that this code cannot read."""
+        read has a record of its own. Raises NotFound, TryLater, and PolicyRejected for a version that this code cannot
+        read."""
         after = await self._administration.read(ask, number)
         before = await (
             self._administration.active(ask) if against is None else self._administration.read(ask, against)
         )
-        async with self._one_at_a_time:
-            diff = await asyncio.to_thread(_compared, before.value.text, after.value.text)
+        try:
+            async with self._one_at_a_time.one():
+                diff = await asyncio.to_thread(_compared, before.value.text, after.value.text)
+        except TryLater as busy:
+            busy.decision = (str(after.receipt.uid), after.receipt.leaf)
+            raise
         return Answer(Comparison(number, before.value.version.number, diff), after.receipt)
+
+
+def _busy() -> TryLater:
+    return TryLater("Other policy versions are being compared; ask again in a moment")
 
 
 def _compared(before: PolicyText, after: PolicyText) -> PolicyDiff:

@@ -15,6 +15,7 @@ from service.authorization.decision_point import Resource
 from service.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from uuid import UUID
 
     from service.audit.recorded import Wanted
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from service.database import Connection, Database
 
 POLICY, LOG = "policy", "log"
-# The record of a job's beginning is no event: nobody's hours and nobody's rights change.
-ASKED = "policy.replay-asked"
+# The record of a job's beginning or end is no event: nobody's hours and nobody's rights change.
+ASKED, CANCELLED = "policy.replay-asked", "policy.replay-cancelled"
 
 
 class PolicyReplays:
@@ -60,17 +61,32 @@ class PolicyReplays:
     async def redecide(self, ask: Ask, wanted: Wanted) -> Answer[Job]:
         """Have recorded requests decided again, each under the version that decided it. Raises Conflict."""
 
-        async def load(permit: Permit, _seen: Seen, _connection: Connection) -> tuple[Permit, list[str]]:
-            return permit, []
+        async def work(permit: Permit, connection: Connection) -> Job:
+            return await replay_jobs.add(permit, connection, None, wanted, **_by(ask))
 
-        answer = await self._enforcement.read(ask, LOG, "read", load, record_kind=Kind.ACCESS)
-        try:
-            async with self._database.transaction() as connection:
-                job = await replay_jobs.add(answer.value, connection, None, wanted, **_by(ask))
-        except Conflict as full:
-            full.decision = (str(answer.receipt.uid), answer.receipt.leaf)
-            raise
-        return Answer(job, answer.receipt)
+        return await self._when_recorded(ask, work)
+
+    async def cancel_replay(self, ask: Ask, job_id: UUID) -> Answer[Job]:
+        """Stop a replay; whoever may have the version replayed may. Raises NotFound; Conflict when it has ended."""
+
+        async def found(connection: Connection) -> int | None:
+            return await replay_jobs.version_of(connection, job_id)
+
+        async def work(change: Change) -> Job:
+            job = await replay_jobs.cancel(change.permit, change.connection, job_id, redecision=False)
+            about = Resource(POLICY, str(job.version))
+            change.record(CANCELLED, about, before={}, after={"replay": job.id}, kind=Kind.SYSTEM)
+            return job
+
+        return await self._enforcement.change(ask, POLICY, "replay", Target(str(job_id), found, must_exist=True), work)
+
+    async def cancel_redecision(self, ask: Ask, job_id: UUID) -> Answer[Job]:
+        """Stop a redecision; whoever may read the log may. Raises NotFound; Conflict when it has ended."""
+
+        async def work(permit: Permit, connection: Connection) -> Job:
+            return await replay_jobs.cancel(permit, connection, job_id, redecision=True)
+
+        return await self._when_recorded(ask, work, redecision=str(job_id))
 
     async def replayed(self, ask: Ask, job_id: UUID) -> Answer[Job]:
         """How far a replay is, and what came of it. Raises NotFound."""
@@ -79,6 +95,25 @@ class PolicyReplays:
     async def redecided(self, ask: Ask, job_id: UUID) -> Answer[Job]:
         """As `replayed`, for a redecision. Raises NotFound."""
         return await self._job(ask, LOG, job_id, Kind.ACCESS)
+
+    async def _when_recorded(
+        self, ask: Ask, work: Callable[[Permit, Connection], Awaitable[Job]], **noted: object
+    ) -> Answer[Job]:
+        """Do what an auditor asks, once the access to the log that it is has been recorded."""
+
+        async def load(permit: Permit, _seen: Seen, _connection: Connection) -> tuple[Permit, list[str]]:
+            if noted:
+                permit.note(**noted)
+            return permit, []
+
+        answer = await self._enforcement.read(ask, LOG, "read", load, record_kind=Kind.ACCESS)
+        try:
+            async with self._database.transaction() as connection:
+                job = await work(answer.value, connection)
+        except (Conflict, NotFound) as refused:
+            refused.decision = (str(answer.receipt.uid), answer.receipt.leaf)
+            raise
+        return Answer(job, answer.receipt)
 
     async def _job(self, ask: Ask, kind: str, job_id: UUID, record_kind: Kind) -> Answer[Job]:
         async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Job | None, list[str]]:

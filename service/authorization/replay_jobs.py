@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from service.audit.recorded import Wanted
 from service.authorization.replay_tally import Tally
-from service.errors import Conflict
+from service.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from service.authorization.permit import Permit
     from service.database import Connection
 
+# For replays and for redecisions apart: authors and auditors do not stand in each other's way.
 MOST_OPEN = 10
+# Days for which an ended job can be read, and how many older ones a new one removes at the most.
+KEPT_DAYS = 30
+MOST_REMOVED = 100
 # Seconds without a word after which a keeper has lost its claim.
 LEASE = 15.0
 # Claims without progress after which a job is given up.
@@ -83,15 +87,23 @@ async def add(
     by_person: UUID | None,
     by_client: str,
 ) -> Job:
-    """Queue a job, inside a transaction. Raises Conflict when enough are waiting."""
+    """Queue a job, inside a transaction, and remove old ones. Raises Conflict when enough are waiting."""
     permit.covers(*(("log", "read") if version is None else ("policy", "replay")))
     # One at a time, so that the bound holds.
     await connection.execute("SELECT pg_advisory_xact_lock($1)", QUEUE_LOCK)
-    # A new job, unless too many are open.
+    # Some of those that ended long ago, the oldest first.
+    await connection.execute(
+        "DELETE FROM policy_replay WHERE id IN (SELECT id FROM policy_replay"
+        " WHERE ended_at < clock_timestamp() - make_interval(days => $1) ORDER BY ended_at LIMIT $2)",
+        KEPT_DAYS,
+        MOST_REMOVED,
+    )
+    # A new job, unless too many of its sort are open.
     row = await connection.fetchrow(
         "INSERT INTO policy_replay (id, version, since, until, action, resource_kind, by_person, by_client)"
         " SELECT $1, $2, $3, $4, $5, $6, $7, $8"
-        " WHERE (SELECT count(*) FROM policy_replay WHERE state IN ('queued', 'running')) < $9"
+        " WHERE (SELECT count(*) FROM policy_replay WHERE state IN ('queued', 'running')"
+        "        AND (version IS NULL) = ($2::integer IS NULL)) < $9"
         f" RETURNING {COLUMNS}",
         uuid7(),
         version,
@@ -104,7 +116,8 @@ async def add(
         MOST_OPEN,
     )
     if row is None:
-        raise Conflict(f"{MOST_OPEN} replays are waiting or under way; ask again when one of them has ended")
+        some = "redecisions" if version is None else "replays"
+        raise Conflict(f"{MOST_OPEN} {some} are waiting or under way; ask again when one of them has ended")
     return _job(row)
 
 
@@ -115,6 +128,31 @@ async def job(connection: Connection, job_id: UUID, *, redecision: bool) -> Job 
         f"SELECT {COLUMNS} FROM policy_replay WHERE id = $1 AND (version IS NULL) = $2", job_id, redecision
     )
     return _job(row) if row else None
+
+
+async def version_of(connection: Connection, job_id: UUID) -> int | None:
+    """The version that a replay is about; None when there is no such replay."""
+    # One replay by its key.
+    found: int | None = await connection.fetchval("SELECT version FROM policy_replay WHERE id = $1", job_id)
+    return found
+
+
+async def cancel(permit: Permit, connection: Connection, job_id: UUID, *, redecision: bool) -> Job:
+    """Stop a job, inside a transaction; its keeper notices with its next word. Raises NotFound, and Conflict when it
+    has ended already."""
+    permit.covers(*(("log", "read") if redecision else ("policy", "replay")))
+    # Whatever was found so far stays.
+    row = await connection.fetchrow(
+        "UPDATE policy_replay SET state = 'cancelled', ended_at = clock_timestamp()"
+        f" WHERE id = $1 AND (version IS NULL) = $2 AND state IN ('queued', 'running') RETURNING {COLUMNS}",
+        job_id,
+        redecision,
+    )
+    if row is not None:
+        return _job(row)
+    if await job(connection, job_id, redecision=redecision) is None:
+        raise NotFound("There is no such replay")
+    raise Conflict("It has ended already")
 
 
 async def claim(connection: Connection, keeper: UUID) -> Job | None:

@@ -42,7 +42,7 @@ log = structlog.get_logger("replay")
 
 
 class _Lost(Exception):
-    """Another keeper has the job now."""
+    """The job was cancelled, or another keeper has it now."""
 
 
 class ReplayWork:
@@ -60,7 +60,7 @@ class ReplayWork:
             done = False
             try:
                 done = await self.once(stop)
-            except (TryLater, _Lost):
+            except TryLater:
                 pass
             except Exception as error:
                 # The claim counted as an attempt here too.
@@ -83,6 +83,9 @@ class ReplayWork:
             # The claim counts as an attempt, so a record that kills every process does not do so for ever.
             log.warning("a replay's process died", job=str(job.id))
             return False
+        except _Lost:
+            log.info("replay was cancelled or lost", job=str(job.id))
+            return True
         except NotFound:
             ended, problem = True, "There is no such policy version"
         if ended:

@@ -1,7 +1,8 @@
 """Simulation: what a policy version would decide, of a real or imagined subject and thing. Owns no state.
 
-Asking is an action of its own (`simulate` on the policy), decided and recorded as such. What was asked and answered is
-noted in that record alone, so that no simulation is ever found, counted or replayed as a decision on the thing.
+Asking is an action of its own (`simulate` on the policy), decided and recorded as such; what was asked and answered is
+noted in that record alone, so that no simulation is counted or replayed as a decision on the thing. About a real sheet
+it is an access to it: the record's `returned` holds its id, and whoever looks for accesses to the sheet finds it.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Simulation:
             except Wrong as wrong:
                 return InvalidField(*wrong.fields), []
             permit.note(simulation=_noted(asked, simulated.decision))
-            return simulated, []
+            return simulated, [str(asked.resource.id)] if asked.resource.id else []
 
         answer = await self._enforcement.read(ask, KIND, ACTION, load)
         if isinstance(answer.value, TimewardenError):

@@ -100,6 +100,8 @@ def _show(found: dict[str, Any]) -> None:
     lines += [f"  told: {escape(sentence)}" for sentence in found["told"]]
     lines += [f"  {one['rule']} denied on {_words(one)}" for one in found["denied_because"]]
     lines += [f"  {one['rule']} would allow but for {_words(one)}" for one in found["near_misses"]]
+    if found["more_near_misses"]:
+        lines.append(f"  and {found['more_near_misses']} more rules, further off")
     lines += [f"  assumed: {escape(sentence)}" for sentence in found["assumed"]]
     console = Console(highlight=False)
     for line in lines:

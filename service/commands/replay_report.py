@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import rich_click as click
 from rich.console import Console
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from service.commands.caller import Caller
 
 EVERY = 0.3
+INTERRUPTED = 130
 COUNTS = {
     "same": "as they were",
     "allow_to_deny": "allowed, would be denied",
@@ -49,7 +51,7 @@ class Moment(click.ParamType[str]):
 
 
 def followed(api: Caller, path: str, filters: dict[str, str | None], *, quiet: bool) -> dict[str, Any]:
-    """Ask for a replay at `path` and wait for its end; a bar shows how far it is. Ctrl-C leaves the job to itself."""
+    """Ask for a replay at `path` and wait for its end; a bar shows how far it is. Ctrl-C cancels it."""
     body = {name: value for name, value in filters.items() if value is not None}
     job: dict[str, Any] = api.call("POST", path, body)
     where = f"/v1/{'audit/redecisions' if job['version'] is None else 'policies/replays'}/{job['id']}"
@@ -62,16 +64,36 @@ def followed(api: Caller, path: str, filters: dict[str, str | None], *, quiet: b
         console=Console(stderr=True),
         disable=quiet,
     )
-    with bar:
-        task = bar.add_task("waiting for a keeper", total=1.0, records=0)
-        while job["state"] in {"queued", "running"}:
-            time.sleep(EVERY)
-            job = api.call("GET", where)
-            words = "waiting for a keeper" if job["state"] == "queued" else "deciding again"
-            bar.update(task, completed=job["progress"], records=job["result"]["decided"], description=words)
+    try:
+        with bar:
+            job = _waited_for(api, where, job, bar)
+    except KeyboardInterrupt:
+        _cancel(api, where)
     if job["state"] != "done":
         raise click.ClickException(f"The replay {job['state']}: {job['problem'] or 'nothing more is known'}")
     return job
+
+
+def _waited_for(api: Caller, where: str, job: dict[str, Any], bar: Progress) -> dict[str, Any]:
+    task = bar.add_task("waiting for a keeper", total=1.0, records=0)
+    while job["state"] in {"queued", "running"}:
+        time.sleep(EVERY)
+        job = api.call("GET", where)
+        words = "waiting for a keeper" if job["state"] == "queued" else "deciding again"
+        bar.update(task, completed=job["progress"], records=job["result"]["decided"], description=words)
+    return job
+
+
+def _cancel(api: Caller, where: str) -> NoReturn:
+    """Ask for the job's end and say so; the exit code is that of a command that Ctrl-C ended."""
+    print("Cancelling it ...", file=sys.stderr)
+    try:
+        job = api.call("POST", f"{where}/cancel")
+    except click.ClickException as error:
+        print(f"It could not be cancelled: {error.message}", file=sys.stderr)
+    else:
+        print(f"Cancelled after {job['result']['decided']:,} decisions", file=sys.stderr)
+    sys.exit(INTERRUPTED)
 
 
 def show(job: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from service.authorization.access import Effort, Named, Way, named, ways
 from service.authorization.changes import Answer
-from service.errors import NotFound
+from service.database import Turns
+from service.errors import NotFound, TryLater
 from service.timesheets import access_store
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
 from service.timesheets.shown import possible
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from service.timesheets.access_store import Candidate
 
     Ways = Mapping[str, tuple[Way, ...]]
+
+# Seconds.
+LONGEST_WAIT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class TimesheetAccess:
 
     def __init__(self, enforcement: Enforcement) -> None:
         self._enforcement = enforcement
-        self._one_at_a_time = asyncio.Semaphore(1)
+        self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=_busy)
 
     async def of(self, ask: Ask, sheet_id: UUID, *, after: str | None = None, limit: int = 50) -> Answer[Access]:
         """As of now, under the active version; `limit` candidates are looked at. Raises Denied, TryLater."""
@@ -87,9 +91,17 @@ class TimesheetAccess:
 
         answer = await self._enforcement.read(ask, KIND, "read", load, row_id=sheet_id)
         # When no connection is held, and beside the other requests: many rules take a while.
-        async with self._one_at_a_time:
-            told = await asyncio.to_thread(_told, answer.value, limit, first=after is None)
+        try:
+            async with self._one_at_a_time.one():
+                told = await asyncio.to_thread(_told, answer.value, limit, first=after is None)
+        except TryLater as busy:
+            busy.decision = (str(answer.receipt.uid), answer.receipt.leaf)
+            raise
         return Answer(told, answer.receipt)
+
+
+def _busy() -> TryLater:
+    return TryLater("Others are asking who may do what, and that takes a while; ask again in a moment")
 
 
 def _told(found: _Found, limit: int, *, first: bool) -> Access:

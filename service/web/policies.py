@@ -31,13 +31,15 @@ Number = Annotated[
     str, PathParameter(description="The version's number", schema_extra={"pattern": "^[1-9][0-9]{0,8}$"})
 ]
 LARGEST = 2_147_483_647
+# A whole policy, in bytes of JSON: more than other bodies may have.
+MOST_BYTES = 2_000_000
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 TAG = "Policy"
 
 
 class Proposal(msgspec.Struct, forbid_unknown_fields=True):
     """A whole policy, as the texts of its files: `model` (model.conf), `rules` (policy.csv), `vocabulary`
-    (vocabulary.toml) and `cases` (file name to text). `message` says why."""
+    (vocabulary.toml) and `cases` (file name to text). `message` says why. The whole body may have 2,000,000 bytes."""
 
     message: Annotated[str, msgspec.Meta(min_length=1, max_length=500, examples=["Leads may reopen"])]
     model: Annotated[str, msgspec.Meta(max_length=20_000, examples=["[request_definition] ..."])]
@@ -156,6 +158,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
 
     @post(
         "/v1/policies/versions",
+        request_max_body_size=MOST_BYTES,
         **operation("Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True),
     )
     async def propose(ask: Asking, data: JSONBody[Proposal]) -> Response[ProposedVersion]:

@@ -10,6 +10,7 @@ from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody, PathParameter
 
 from service.audit.recorded import Wanted
+from service.authorization.known_words import ACTIONS
 from service.authorization.replay_tally import Outcome
 from service.errors import InvalidField
 from service.places import FieldError
@@ -145,7 +146,25 @@ def policy_replay_routes(replays: PolicyReplays) -> list[Any]:
         answer = await replays.redecided(ask, uuid_of(redecision_id, "path.redecision_id"))
         return answered(_body(answer.value), answer.receipt)
 
-    return [ask_for_replay, read_replay, ask_for_redecision, read_redecision]
+    @post(
+        "/v1/policies/replays/{replay_id:str}/cancel",
+        status_code=200,
+        **operation("Cancel a replay", scope="write:policies", problems=(*ROW, 409), tag=POLICY),
+    )
+    async def cancel_replay(ask: Asking, replay_id: FromPath[str]) -> Response[ReplayBody]:
+        answer = await replays.cancel_replay(ask, uuid_of(replay_id, "path.replay_id"))
+        return answered(_body(answer.value), answer.receipt)
+
+    @post(
+        "/v1/audit/redecisions/{redecision_id:str}/cancel",
+        status_code=200,
+        **operation("Cancel a redecision", scope="read:audit", problems=(*ROW, 409), tag=LOG),
+    )
+    async def cancel_redecision(ask: Asking, redecision_id: FromPath[str]) -> Response[ReplayBody]:
+        answer = await replays.cancel_redecision(ask, uuid_of(redecision_id, "path.redecision_id"))
+        return answered(_body(answer.value), answer.receipt)
+
+    return [ask_for_replay, read_replay, cancel_replay, ask_for_redecision, read_redecision, cancel_redecision]
 
 
 def _wanted(data: ReplayFilters) -> Wanted:
@@ -153,6 +172,11 @@ def _wanted(data: ReplayFilters) -> Wanted:
     if since and until and since >= until:
         raise InvalidField(FieldError("until", "must be later than since"))
     action, kind = optional_plain_text(data.action, "action"), optional_plain_text(data.kind, "kind")
+    if kind is not None and kind not in ACTIONS:
+        raise InvalidField(FieldError("kind", f"is none of {', '.join(sorted(ACTIONS))}"))
+    actions = ACTIONS[kind] if kind else frozenset[str]().union(*ACTIONS.values())
+    if action is not None and action not in actions:
+        raise InvalidField(FieldError("action", f"is none of {', '.join(sorted(actions))}"))
     return Wanted(since, until, action, kind)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from litestar.enums import ScopeType
+from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.params import ParameterKwarg
 from uuid_utils.compat import uuid7
@@ -83,13 +84,10 @@ class RequestFrame:
 
 
 class RequestBounds(ASGIMiddleware):
-    """Refuses what is too large or of another media type, before the token is looked at. `max_body_bytes` bounds what a
-    request may declare; Litestar bounds what it really sends."""
+    """Refuses what is too large or of another media type, before the token is looked at. It bounds what a request may
+    declare by what its route takes (`request_max_body_size`); Litestar bounds by the same what it really sends."""
 
     scopes = (ScopeType.HTTP,)
-
-    def __init__(self, max_body_bytes: int) -> None:
-        self._max_body_bytes = max_body_bytes
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         headers = scope["headers"]
@@ -98,8 +96,10 @@ class RequestBounds(ASGIMiddleware):
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
             raise HeadersTooLarge("The URL is too long")
         length = next((value for name, value in headers if name == b"content-length"), b"0")
-        if length.isdigit() and int(length) > self._max_body_bytes:
-            raise BodyTooLarge(f"The request body may have {self._max_body_bytes} bytes at the most")
+        handler = scope["route_handler"]
+        most = handler.resolve_request_max_body_size() if isinstance(handler, HTTPRouteHandler) else 0
+        if most is not None and length.isdigit() and int(length) > most:
+            raise BodyTooLarge(f"The request body may have {most} bytes at the most")
         chunked = any(name == b"transfer-encoding" for name, _ in headers)
         if scope.get("method") in WITH_BODY and (chunked or (length.isdigit() and int(length) > 0)):
             kind = next((value for name, value in headers if name == b"content-type"), b"")

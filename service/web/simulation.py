@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from service.authorization.question import Applied, Missing
     from service.authorization.simulation import Simulated, Simulation
 
+MOST_NEAR = 50
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Words = Annotated[list[Word], msgspec.Meta(max_length=MOST_WORDS)]
 Facts = Annotated[dict[Word, bool | None], msgspec.Meta(max_length=MOST_WORDS)]
@@ -66,14 +67,16 @@ class RuleConditions(msgspec.Struct):
 
 
 class SimulationBody(msgspec.Struct):
-    """What would be decided. `near_misses` would have allowed but for their conditions, nearest first; `denied_because`
-    says what each rule that denied asked for; `told` is what the subject would be told. `relations`, `facts` and
-    `state` are what was decided on, `assumed` what was taken for granted."""
+    """What would be decided. `near_misses` would have allowed but for their conditions, the 50 nearest at most, nearest
+    first, and there are `more_near_misses`; `denied_because` says what each rule that denied asked for; `told` is what
+    the subject would be told. `relations`, `facts` and `state` are what was decided on, `assumed` what was taken for
+    granted."""
 
     verdict: str
     reason: str
     rules: list[str]
     near_misses: list[RuleConditions]
+    more_near_misses: int
     denied_because: list[RuleConditions]
     told: list[str]
     version: int
@@ -129,7 +132,8 @@ def _body(one: Simulated) -> SimulationBody:
         verdict="allow" if decision.allowed else "deny",
         reason=str(decision.verdict.reason),
         rules=list(decision.verdict.rules),
-        near_misses=[_rule(miss) for miss in why.near_misses],
+        near_misses=[_rule(miss) for miss in why.near_misses[:MOST_NEAR]],
+        more_near_misses=max(0, len(why.near_misses) - MOST_NEAR),
         denied_because=[_rule(applied) for applied in why.denied_because],
         told=list(one.sentences),
         version=decision.version,

@@ -97,6 +97,20 @@ async def test_replays_are_for_those_who_may(callers: Callers) -> None:
     problem(await paula.post(f"{VERSIONS}/99999/replay", {}), 404, "not-found")
     problem(await paula.get(f"/v1/policies/replays/{uuid7()}"), 404, "not-found")
     problem(await audrey.get(f"/v1/audit/redecisions/{uuid7()}"), 404, "not-found")
+    problem(await paula.post(f"/v1/policies/replays/{uuid7()}/cancel"), 404, "not-found")
+    problem(await audrey.post(f"/v1/audit/redecisions/{uuid7()}/cancel"), 404, "not-found")
+
+
+async def test_a_replay_is_cancelled_or_has_ended(callers: Callers) -> None:
+    """The keeper of the running service is quick: which of the two it is, is not for us to say."""
+    audrey = await callers("audrey")
+    where = (await audrey.post("/v1/audit/redecisions", {})).headers["Location"]
+
+    answer = await audrey.post(f"{where}/cancel")
+
+    job = await ended(audrey, where)
+    assert (answer.status_code, job["state"]) in {(200, "cancelled"), (409, "done")}
+    problem(await audrey.post(f"{where}/cancel"), 409, "conflict")
 
 
 async def test_bad_filters_are_named(callers: Callers) -> None:
@@ -110,6 +124,9 @@ async def test_bad_filters_are_named(callers: Callers) -> None:
         ({"until": "9999-12-31T23:59:59-14:00"}, "until"),
         ({"action": ""}, "action"),
         ({"kind": "x\x00"}, "kind"),
+        ({"kind": "timeshet"}, "kind"),
+        ({"action": "aprove"}, "action"),
+        ({"kind": "log", "action": "approve"}, "action"),
         ({"subject": "ana"}, "subject"),
     ):
         document = problem(await paula.post(path, body), 422, "invalid-field")

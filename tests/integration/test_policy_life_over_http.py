@@ -14,7 +14,7 @@ from tests.acceptance.policy_author import VERSIONS, proposal
 from tests.integration.api import InProcess, api, key_server
 from tests.integration.house import MONDAY
 from tests.integration.test_policy_life import before_states, with_rows
-from tests.policy_forge import shipped
+from tests.policy_forge import four_eyes_as_written, shipped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -58,24 +58,8 @@ async def roll_back(running: InProcess, token: str, expected: int) -> httpx.Resp
 
 
 def with_four_eyes() -> PolicyText:
-    """The shipped policy with its mark before the row of four eyes taken off, and the case that it turns round."""
-    text = shipped()
-    rules = text.rules.replace("# p, deny, proposer,", "p, deny, proposer,")
-    assert rules != text.rules
-    case = "- case: whoever proposed a version may activate it, as long as four eyes are not asked for\n"
-    cases = text.cases["administration.yaml"]
-    start = cases.index(case)
-    end = cases.index("\n- case:", start)
-    turned = cases[start:end].replace("verdict: allow\n  rule: policy-activate", "verdict: deny\n  rule: four-eyes")
-    turned = turned.replace(", as long as four eyes are not asked for", " not")
-    other = cases[:start] + turned + cases[end:]
-    other = other.replace(
-        "who: proposer\n  scopes: write:policies\n  action: activate\n  kind: policy\n  state: proposed\n"
-        "  verdict: deny\n  reason: no-rule",
-        "who: proposer\n  scopes: write:policies\n  action: activate\n  kind: policy\n  state: proposed\n"
-        "  verdict: deny\n  reason: deny-rule",
-    )
-    return replace(text, rules=rules, cases={**text.cases, "administration.yaml": other})
+    """The shipped policy, changed as policies/README.md says that four eyes are turned on, and in nothing else."""
+    return four_eyes_as_written(shipped())
 
 
 async def test_the_row_that_is_shipped_for_four_eyes_works_as_it_stands(running: InProcess) -> None:
@@ -177,3 +161,14 @@ async def test_a_storm_through_pools_of_two_connections_ends(house: House, issue
 
 
 READS = ("/v1/me", "/v1/timesheets")
+
+
+async def test_a_whole_policy_of_the_size_that_the_document_promises_is_taken(running: InProcess) -> None:
+    paula, text = author(running), shipped()
+    padded = replace(text, rules=text.rules + "# a remark about a rule\n" * ((1_000_000 - len(text.rules)) // 24))
+    assert await propose(running, paula, padded) == 2
+
+    longer = await running.send("POST", VERSIONS, paula, body={**proposal(text), "message": "m" * 2_000_000})
+    assert (longer.status_code, longer.json()["detail"]) == (413, "The request body may have 2000000 bytes at the most")
+    other = await running.send("POST", f"{VERSIONS}/1/activate", paula, body={"expected_active": 1, "x": "m" * 262_144})
+    assert (other.status_code, other.json()["detail"]) == (413, "The request body may have 262144 bytes at the most")

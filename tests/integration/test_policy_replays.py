@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import multiprocessing
 import os
 import tempfile
@@ -120,8 +121,105 @@ async def test_so_many_replays_wait_and_no_more(house: House) -> None:
     with pytest.raises(Conflict) as full:
         await replays.redecide(auditor(house), Wanted())
     assert full.value.decision is not None
+    # Authors are not kept waiting by auditors, and have a bound of their own.
+    for _ in range(replay_jobs.MOST_OPEN):
+        await replays.replay(author(house), 1, Wanted())
     with pytest.raises(Conflict):
         await replays.replay(author(house), 1, Wanted())
+
+
+async def test_a_job_that_is_cancelled_makes_room_and_is_begun_by_no_keeper(house: House) -> None:
+    replays = PolicyReplays(house.enforcement, house.requests)
+    asked = [(await replays.redecide(auditor(house), Wanted())).value for _ in range(replay_jobs.MOST_OPEN)]
+    answers = [await replays.cancel_redecision(auditor(house), job.id) for job in asked]
+    assert all(one.value.state == "cancelled" and one.value.ended_at is not None for one in answers)
+
+    keeper = await house.log_database.open("keeper", size=2)
+    assert not await ReplayWork(keeper, processes=1).once(asyncio.Event())
+    await replays.redecide(auditor(house), Wanted())
+    body = await house.owner.fetchval(
+        "SELECT convert_from(body, 'UTF8') FROM audit_record WHERE uid = $1", answers[-1].receipt.uid
+    )
+    record = json.loads(body)
+    assert (record["kind"], record["outcome"], record["redecision"]) == ("access", "allow", str(asked[-1].id))
+
+
+async def test_a_replay_is_cancelled_by_those_who_may_replay_and_that_is_recorded(house: House) -> None:
+    replays = PolicyReplays(house.enforcement, house.requests)
+    job = (await replays.replay(author(house), 1, Wanted())).value
+    with pytest.raises(Denied):
+        await replays.cancel_replay(auditor(house), job.id)
+    with pytest.raises(Denied):
+        await replays.cancel_redecision(author(house), job.id)
+    # It is no redecision.
+    with pytest.raises(NotFound) as other:
+        await replays.cancel_redecision(auditor(house), job.id)
+    assert other.value.decision is not None
+
+    done_so = await replays.cancel_replay(author(house), job.id)
+
+    assert done_so.value.state == "cancelled"
+    record = json.loads(
+        await house.owner.fetchval(
+            "SELECT convert_from(body, 'UTF8') FROM audit_record WHERE decision_uid = $1", done_so.receipt.uid
+        )
+    )
+    assert record["change"] == {"type": "policy.replay-cancelled", "from": {}, "to": {"replay": str(job.id)}}
+    with pytest.raises(Conflict) as again:
+        await replays.cancel_replay(author(house), job.id)
+    assert again.value.decision is not None
+    with pytest.raises(NotFound):
+        await replays.cancel_replay(author(house), uuid7())
+
+
+def unhurriedly(under: int | None, bodies: Sequence[bytes]) -> Tally:
+    """A batch that takes a while."""
+    time.sleep(0.3)
+    return replay_batches.tally_here(under, bodies)
+
+
+async def test_a_keeper_stops_between_two_batches_when_its_job_is_cancelled(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await traffic(house)
+    await multiplied(house, 1_000)
+    replays = PolicyReplays(house.enforcement, house.requests)
+    job = (await replays.replay(author(house), 1, Wanted())).value
+    monkeypatch.setattr(replay_work, "tally_here", unhurriedly)
+    keeper = await house.log_database.open("keeper", size=2)
+    work = asyncio.create_task(ReplayWork(keeper, processes=1, batch=5).once(asyncio.Event()))
+    async with asyncio.timeout(30):
+        while not (await replays.replayed(author(house), job.id)).value.totals.records:  # noqa: ASYNC110 — a process does it
+            await asyncio.sleep(0.05)
+
+    await replays.cancel_replay(author(house), job.id)
+    began = time.monotonic()
+    assert await work
+    assert time.monotonic() - began < 10
+
+    found = (await replays.replayed(author(house), job.id)).value
+    assert found.state == "cancelled"
+    assert 0 < found.totals.records < 500
+    assert found.progress < 1
+
+
+async def test_jobs_that_ended_long_ago_are_removed_some_at_a_time(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_jobs, "MOST_REMOVED", 2)
+    replays = PolicyReplays(house.enforcement, house.requests)
+    asked = [(await replays.redecide(auditor(house), Wanted())).value.id for _ in range(6)]
+    for days, job in zip((50, 40, 35, 31, 29), asked, strict=False):
+        await house.owner.execute(
+            "UPDATE policy_replay SET state = 'done', asked_at = now() - interval '99 days',"
+            " ended_at = now() - make_interval(days => $2) WHERE id = $1", job, days,
+        )  # fmt: skip
+    await house.owner.execute("UPDATE policy_replay SET asked_at = now() - interval '99 days' WHERE id = $1", asked[5])
+
+    for left in (asked[2:], asked[4:], asked[4:]):
+        await replays.replay(author(house), 1, Wanted())
+        rows = await house.owner.fetch("SELECT id FROM policy_replay WHERE version IS NULL ORDER BY id")
+        assert [row["id"] for row in rows] == left
 
 
 async def test_a_job_that_was_left_goes_on_behind_its_cursor_and_counts_nothing_twice(house: House) -> None:

@@ -3,11 +3,14 @@ would change."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service.authorization import policy_comparison
 from tests.integration.api import InProcess, api, key_server
 from tests.policy_forge import shipped
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from service.authorization.policy_diff import PolicyDiff
     from service.authorization.policy_file import PolicyText
     from tests.integration.house import House
 
@@ -149,3 +153,25 @@ async def test_a_comparison_is_for_those_who_may_read_both_versions(house: House
     before = await house.count("audit_record")
     await diff(running, "1/diff?against=1")
     assert await house.count("audit_record") == before + 2
+
+
+async def test_who_waits_too_long_for_other_comparisons_is_told_to_come_again(
+    house: House, issuer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, whole = threading.Event(), policy_comparison._compared
+
+    def slow(before: PolicyText, after: PolicyText) -> PolicyDiff:
+        release.wait(30)
+        return whole(before, after)
+
+    monkeypatch.setattr(policy_comparison, "_compared", slow)
+    monkeypatch.setattr(policy_comparison, "LONGEST_WAIT", 0.2)
+    async with api(house, issuer) as hasty:
+        first = asyncio.create_task(hasty.send("GET", f"{VERSIONS}/1/diff", author(hasty)))
+        await asyncio.sleep(0.5)
+        late = await hasty.send("GET", f"{VERSIONS}/1/diff", author(hasty))
+        release.set()
+        assert late.status_code == 503, late.text
+        assert late.json()["detail"] == "Other policy versions are being compared; ask again in a moment"
+        assert late.json()["decision_id"]
+        assert (await first).json()["same"] is True

@@ -120,7 +120,7 @@ async def test_a_real_sheet_is_only_for_those_who_may_read_it_or_the_log(house: 
     assert (await simulate(running, lead, **asks, resource={"kind": "timesheet", "id": str(sheet)})).status_code == 200
 
 
-async def test_it_is_recorded_as_a_simulation_and_found_as_no_decision_on_the_sheet(
+async def test_it_is_recorded_as_a_simulation_and_found_as_an_access_to_the_sheet_but_no_decision_on_it(
     house: House, running: InProcess
 ) -> None:
     sheet = (await house.submitted("ana")).id
@@ -130,14 +130,44 @@ async def test_it_is_recorded_as_a_simulation_and_found_as_no_decision_on_the_sh
     )
     kept = await record(house, answer)
     assert (kept["kind"], kept["action"], kept["resource"]["kind"]) == ("decision", "simulate", "policy")
-    assert (kept["columns"]["resource_id"], kept["columns"]["owner_id"], kept["returned"]) == (None, None, [])
+    assert (kept["columns"]["resource_id"], kept["columns"]["owner_id"]) == (None, None)
+    assert kept["returned"] == [str(sheet)]
     assert kept["principal"]["person"] == str(house.people["adam"])
     noted = kept["simulation"]
     assert (noted["outcome"], noted["rules"], noted["action"]) == ("allow", ["approve-team"], "approve")
     assert noted["resource"]["id"] == str(sheet)
     assert noted["principal"]["person"] == str(house.people["mia"])
     found = await running.send("GET", f"/v1/decisions?resource={sheet}&limit=200", auditor(running))
-    assert answer.headers["Decision-Id"] not in {one["id"] for one in found.json()["items"]}
+    [one] = [one for one in found.json()["items"] if one["id"] == answer.headers["Decision-Id"]]
+    listed = one["record"]
+    assert (listed["action"], listed["resource"]["kind"], listed["resource"]["id"]) == ("simulate", "policy", None)
+
+
+async def test_about_an_imagined_or_hidden_sheet_it_is_no_access_to_one(house: House, running: InProcess) -> None:
+    sheet = (await house.submitted("ana")).id
+    subject = {**MANAGER, "person": str(house.people["mia"])}
+    imagined = await simulate(running, author(running), subject=MANAGER, action="approve", resource=SUBMITTED)
+    hidden = await simulate(
+        running, author(running), subject=subject, action="approve", resource={"kind": "timesheet", "id": str(sheet)}
+    )
+    assert (imagined.status_code, hidden.status_code) == (200, 422)
+    assert [(await record(house, one))["returned"] for one in (imagined, hidden)] == [[], []]
+
+
+async def test_of_many_near_misses_the_nearest_are_told_and_how_many_more_there_are(
+    house: House, running: InProcess
+) -> None:
+    text = shipped()
+    more = "".join(f"p, allow, role:r{n}, approve, submitted, timesheet, any, always, r-{n}\n" for n in range(60))
+    many = replace(text, rules=text.rules + more)
+    made = await policy_life.insert(house.owner, many, message="many", author_person=None, author_client="c")
+    draft = {**SUBMITTED, "state": "draft"}
+    asks: dict[str, Any] = {"subject": MANAGER, "action": "approve", "resource": draft}
+    found = (await simulate(running, author(running), **asks, version=made.number)).json()
+    assert len(found["near_misses"]) == 50
+    assert found["near_misses"][0]["rule"] == "approve-team"
+    assert found["more_near_misses"] == 11
+    assert (await simulate(running, author(running), **asks)).json()["more_near_misses"] == 0
 
 
 async def test_an_older_version_can_be_asked_and_an_unknown_one_is_named(running: InProcess) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import pytest
 
 from service.authorization import policy_life
 from service.authorization.access import Effort, Way, ways
+from service.timesheets import access as timesheets_access
 from tests.integration.api import InProcess, api, key_server
 from tests.policy_forge import shipped, snapshot
 
@@ -194,3 +196,27 @@ async def test_a_policy_of_very_many_rules_holds_up_nobody_else_and_says_that_it
     # Other requests went on meanwhile.
     assert breaths > 20
     assert (await access(running, sheet, "?limit=1"))["version"] == number
+
+
+async def test_who_waits_too_long_for_others_who_ask_is_told_to_come_again(
+    house: House, running: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet, release = (await house.submitted("ana")).id, threading.Event()
+    whole = timesheets_access._told
+
+    def slow(*given: Any, **named: Any) -> Any:
+        release.wait(30)
+        return whole(*given, **named)
+
+    monkeypatch.setattr(timesheets_access, "_told", slow)
+    monkeypatch.setattr(timesheets_access, "LONGEST_WAIT", 0.2)
+    async with api(house, running.issuer) as hasty:
+        first = asyncio.create_task(access(hasty, sheet))
+        await asyncio.sleep(0.5)
+        late = await hasty.send("GET", f"/v1/timesheets/{sheet}/access", hasty.token(sub="ana"))
+        release.set()
+        assert late.status_code == 503, late.text
+        assert late.json()["detail"].startswith("Others are asking who may do what")
+        assert late.headers["Retry-After"]
+        assert late.json()["decision_id"]
+        assert (await first)["timesheet"] == str(sheet)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.authorization import case_files, policy_cases, policy_check, policy_file
+from service.authorization.policy_trial import trial
 from service.authorization.question import Reason
 from service.authorization.row_conditions import listed
 from service.errors import PolicyRejected
@@ -51,6 +52,15 @@ def test_the_shipped_policy_answers_as_the_case_says(case: case_files.Case) -> N
 
 def test_every_rule_and_every_word_is_tried_allowed_and_denied() -> None:
     assert policy_check.untried(policy_forge.shipped()) == []
+
+
+def test_four_eyes_are_turned_on_by_what_the_page_says_and_both_of_its_cases_are_needed() -> None:
+    before = policy_forge.shipped()
+    after = policy_forge.four_eyes_as_written(before)
+
+    assert policy_check.load(after, 2).number == 2
+    assert trial(after).good
+    assert len(refused(replace(after, cases=before.cases))) == 2
 
 
 def test_reads_of_timesheets_say_whether_they_are_listed() -> None:

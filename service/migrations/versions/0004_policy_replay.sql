@@ -27,9 +27,12 @@ CREATE TABLE policy_replay (
     claimed_at    timestamptz
 );
 CREATE INDEX policy_replay_open ON policy_replay (asked_at) WHERE state IN ('queued', 'running');
+CREATE INDEX policy_replay_ended ON policy_replay (ended_at) WHERE ended_at IS NOT NULL;
 
 GRANT SELECT ON policy_replay TO timewarden_app, timewarden_keeper, timewarden_auditor;
 GRANT INSERT (id, version, since, until, action, resource_kind, by_person, by_client) ON policy_replay TO timewarden_app;
+-- The app cancels jobs, and removes those that ended long ago.
+GRANT UPDATE (state, ended_at), DELETE ON policy_replay TO timewarden_app;
 GRANT UPDATE (state, started_at, ended_at, first_id, last_id, cursor, totals, problem, attempts, claimed_by, claimed_at)
     ON policy_replay TO timewarden_keeper;
 GRANT SELECT ON policy_version TO timewarden_keeper;
