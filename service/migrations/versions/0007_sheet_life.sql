@@ -1,0 +1,2 @@
+-- Sheets that are locked for payroll.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Deputies, fallback approvers and projects.
+SELECT 1;

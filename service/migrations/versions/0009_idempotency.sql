@@ -1,0 +1,2 @@
+-- Answers kept under idempotency keys, and reminders.
+SELECT 1;
