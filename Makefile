@@ -26,8 +26,8 @@ check: environment ## format, lint, types, floors
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
 
-bench: ## comes later: figures for throughput and latency
-	@echo "bench comes later: it will measure decisions, appends and requests per second, and print the figures."
+bench: environment ## figures beside peers: all benchmarks, or one (ARGS=engine)
+	@sh .ci/bench $(ARGS)
 
 soak: ## comes later: hours of traffic with crashes
 	@echo "soak comes later: it will run traffic for hours, kill every part in turn, and verify that nothing was lost."

@@ -72,7 +72,7 @@ class Api:
         version: int | None = None
         try:
             version = self.policies.current().number
-            parts.append(_policy_part(self.policies))
+            parts.append(policy_part(self.policies))
             async with self.health.connection() as connection:
                 statuses = await read_status(connection)
             parts.append(Part("database", ready=True, needed=True, detail="answers"))
@@ -89,7 +89,7 @@ class Api:
         return Ready("ready" if ready else "not ready", version, parts)
 
 
-def _policy_part(policies: PolicyVersions) -> Part:
+def policy_part(policies: PolicyVersions) -> Part:
     """What decides here. When the active version cannot be loaded the last good one is told of, and decides nothing."""
     current = policies.current()
     if policies.trouble is not None:

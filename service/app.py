@@ -26,15 +26,18 @@ from service.authorization.policy_replays import PolicyReplays
 from service.authorization.policy_versions import PolicyVersions
 from service.authorization.policy_watch import PolicyWatch
 from service.authorization.relationships import Relationships
+from service.authorization.simulation import Simulation
 from service.authorization.token_revocation import Revocations
 from service.database import Database, Turns
 from service.directory.actions import Directory
 from service.directory.people import People
+from service.directory.people_store import is_known
 from service.identity.issuer import Issuer
 from service.identity.issuers_file import read_issuers_file
 from service.identity.sender import senders_of
 from service.identity.tokens import Tokens
 from service.log_lines import configure_log_lines
+from service.timesheets.access import TimesheetAccess
 from service.timesheets.actions import Timesheets
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.shown import ShownTimesheets
@@ -59,6 +62,8 @@ from service.web.problems import Problems
 from service.web.rate_limits import AddressLimits, ClientLimits, Counters
 from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
 from service.web.revocations import revocation_routes
+from service.web.simulation import simulation_route
+from service.web.timesheet_access import timesheet_access_route
 from service.web.timesheet_reading import timesheet_reading_routes
 from service.web.timesheets import timesheet_routes
 from service.web.uploads import upload_routes
@@ -114,11 +119,12 @@ def build(settings: Settings) -> RequestFrame:
         tokens=Tokens(issuers, sender=senders.check),
     )
     log = Log(api.decisions)
+    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS])
     enforcement = Enforcement(
         api.requests,
         log,
         policies,
-        Relationships([TIMESHEET_FACTS, POLICY_FACTS]),
+        relationships,
         turns=Turns(max(1, settings.database_pool - 2), timeout=settings.lock_timeout),
     )
     cursors = Cursors(settings.cursor_key)
@@ -132,9 +138,11 @@ def build(settings: Settings) -> RequestFrame:
             me_route(enforcement, policies.built),
             *timesheet_reading_routes(timesheets, ShownTimesheets(enforcement), cursors),
             *timesheet_routes(timesheets),
+            timesheet_access_route(TimesheetAccess(enforcement), cursors),
             *upload_routes(Uploads(enforcement)),
             *decision_routes(enforcement, cursors),
             decision_explanation_route(enforcement, policies.built),
+            simulation_route(Simulation(enforcement, policies, relationships, is_known)),
             *policy_routes(policy_administration, cursors),
             *policy_diff_routes(PolicyComparison(policy_administration)),
             *policy_replay_routes(PolicyReplays(enforcement, api.requests)),

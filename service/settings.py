@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         default="",
         description="Redis, `redis://:password@host:6379/0`: where `keep` publishes events, and where `serve`"
-        " remembers used DPoP proofs and counts for rate limits",
+        " remembers used DPoP proofs, counts for rate limits and hints at new policy versions",
     )
     issuer: str = Field(
         default="", description="The authorization server's exact `iss`, for example `https://acme.eu.auth0.com/`"

@@ -23,7 +23,7 @@ VALUES = {True: "true", False: "false", None: "unknown"}
 
 def sentence(change: VerdictChange, vocabulary: Vocabulary) -> str:
     """The change in words, without what the safety laws ask of everybody anyway."""
-    who = " who is also ".join(_asker(word) for word in sorted(change.who, key=_importance)) or ANYONE
+    who = _askers(change.who)
     having = "and" if " with " in who else "with"
     scopes = f" {having} {_joined(sorted(change.scopes), 'and')}" if change.scopes else ""
     may = "may now" if change.allowed else "may no longer"
@@ -37,8 +37,12 @@ def sentence(change: VerdictChange, vocabulary: Vocabulary) -> str:
     return f"{who}{scopes} {may} {change.action} {thing}{when}"
 
 
-def _importance(word: str) -> tuple[bool, str]:
-    return ":" in word, word
+def _askers(words: Collection[str]) -> str:
+    """Relations first, then what else they must be, then their roles."""
+    roles = sorted(f"the {' '.join(word.split(':', 1))}" for word in words if word.startswith("role:"))
+    others = sorted((word for word in words if not word.startswith("role:")), key=lambda word: (":" in word, word))
+    called = " who is also ".join(_asker(word) for word in others) or ("somebody" if roles else ANYONE)
+    return f"{called} with {_joined(roles, 'and')}" if roles else called
 
 
 def _asker(word: str) -> str:
@@ -46,7 +50,6 @@ def _asker(word: str) -> str:
     if not name:
         return f"the {word}" if word == OWNER else _a(word)
     return {
-        "role": f"somebody with the role {name}",
         "person": f"the person {name}",
         "client": f"the client {name} for itself",
         "via": f"a user of the client {name}",

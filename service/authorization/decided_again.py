@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from service.authorization.decision_point import BY_LAW, question_of, sign_in_facts, verdict_on
 from service.authorization.judgement import NO_ROW, NO_SCOPE
-from service.authorization.matching import words_for
-from service.authorization.question import ANY, MOST_NAMED, NO_STATE, Effect, Reason, Verdict
+from service.authorization.question import MOST_NAMED, NO_STATE, Effect, Reason, Verdict
 from service.authorization.relationships import About
+from service.authorization.row_conditions import left_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from service.authorization.decision_point import AccessRequest
     from service.authorization.engine import Snapshot
-    from service.authorization.question import Question, Rule
+    from service.authorization.question import Question
     from service.authorization.recorded_request import RecordedRequest
 
 MOST_TRIED: Final = 512
@@ -66,8 +66,11 @@ def _decided(snapshot: Snapshot, recorded: RecordedRequest) -> Again:
             return NO_ROW
         if not seen.looked:
             return Undecidable(NOT_LOOKED)
-    if not may_look and seen.about is About.NEW:
+    if seen.about is About.NEW and not may_look:
         recorded = _unseen(recorded)
+    elif seen.about is About.NEW and not seen.looked:
+        # There may have been such a row already, in any state.
+        recorded = replace(recorded, told_state=False)
     return _tried(snapshot, recorded, bare=not may_look)
 
 
@@ -122,16 +125,12 @@ def _showing(snapshot: Snapshot, question: Question) -> tuple[str, ...]:
     relations = snapshot.vocabulary.relations.get(question.kind, frozenset())
     of_rows = snapshot.vocabulary.facts.get(question.kind, frozenset())
 
-    def may(rule: Rule) -> bool:
-        return (
-            rule.effect is Effect.ALLOW
-            and (rule.scope == ANY or rule.scope in question.scopes)
-            and (rule.who in relations or not question.who.isdisjoint(words_for(rule)))
-            and all(one.fact in of_rows or question.fact(one.fact) is (not one.negated) for one in rule.when)
-        )
-
-    rules = snapshot.rules_of(question.kind, question.action)
-    return tuple(rule.name for rule in rules if may(rule))[:MOST_NAMED]
+    shown = [
+        rule.name
+        for rule in snapshot.rules_of(question.kind, question.action)
+        if rule.effect is Effect.ALLOW and left_of(rule, question, relations, of_rows) is not None
+    ]
+    return tuple(shown[:MOST_NAMED])
 
 
 def _asked(snapshot: Snapshot, recorded: RecordedRequest) -> AccessRequest:

@@ -150,7 +150,8 @@ class PolicyAdministration:
         """As `activate`, for the version that was active before `expected`. Raises Conflict when there was none."""
         async with self._versions.connection() as connection:
             number = await policy_life.way_back(connection)
-        return await self._switch(ask, expected if number is None else number, expected=expected, back=True)
+        # With nothing to go back to, the decision is about the version that decides.
+        return await self._switch(ask, number or self._versions.current().number, expected=expected, back=True)
 
     async def _switch(self, ask: Ask, number: int, *, expected: int, back: bool) -> Answer[PolicyVersion]:
         async def found(connection: Connection) -> int | None:

@@ -44,7 +44,8 @@ def findings(policy: Policy) -> Findings:
     Refused: two rows that ask for exactly the same and say allow and deny; a row on a state that the action never
     meets; an allow for what the safety laws forbid to all. Warned of: a row whose every question a broader row of the
     same effect answers already; an allow whose every question a broader deny forbids (one deny row is how an action is
-    frozen in an emergency, so it is not refused); an allow in states from which the action leads nowhere.
+    frozen in an emergency, so it is not refused); an allow in states from which the action leads nowhere;
+    a g row for a role that no row names.
 
     Rules are found by kind, action, effect, who and scope, so the time grows with the rows, times the roles that a
     row's role includes, times the smaller of 2^(facts of the row) and the different `when`s beside it.
@@ -57,6 +58,9 @@ def findings(policy: Policy) -> Findings:
     budget = _Budget()
     for rule in policy.rules:
         if len(found.complaints) >= MOST_FOUND or len(found.warnings) >= MOST_FOUND:
+            found.warnings.append(
+                Complaint(FILE, rule.line, 1, "Looking for odd rows stopped here: too many were found")
+            )
             break
         if _impossible(rule, found):
             continue
@@ -66,6 +70,11 @@ def findings(policy: Policy) -> Findings:
         elif other := shelf.broader(rule, rule.effect, reached, budget):
             verb = "allows" if rule.effect is Effect.ALLOW else "denies"
             found.warnings.append(_at(rule, f"Everything that this row {verb}, {_named(other)} {verb} already"))
+    named = {rule.who for rule in policy.rules}
+    for role, included in policy.role_links[:MOST_FOUND]:
+        if named.isdisjoint(reached.closed(included)):
+            said = f"The row 'g, {role}, {included}' has no effect: no row names {included} or a role that it includes"
+            found.warnings.append(Complaint(FILE, 0, 0, said))
     if budget.spent:
         found.warnings.append(Complaint(FILE, 0, 0, GAVE_UP))
     return found
@@ -140,14 +149,15 @@ class _Reach:
 
     def words(self, word: str, effect: Effect) -> Iterator[str]:
         """The words of rows of `effect` that hold whenever a row on `word` does."""
-        yield from self._closed(word)
+        yield from self.closed(word)
         # A deny on a client holds for both ways in which it acts; an allow on it does not.
         if effect is Effect.DENY and word.startswith(VIA):
             yield CLIENT + word.removeprefix(VIA)
         if word != ANYONE:
             yield ANYONE
 
-    def _closed(self, word: str) -> tuple[str, ...]:
+    def closed(self, word: str) -> tuple[str, ...]:
+        """The word, and every role that it includes."""
         known = self._known.get(word)
         if known is None:
             seen, waiting = {word}, [word]

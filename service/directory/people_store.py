@@ -28,6 +28,13 @@ async def linked_person(connection: Connection, link: Link) -> UUID | None:
     return found
 
 
+async def is_known(connection: Connection, person: UUID) -> bool:
+    """Whether there is such a person; nothing else of them."""
+    # One person by the primary key.
+    found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM person WHERE id = $1)", person)
+    return found
+
+
 async def asking_person(connection: Connection, principal: Principal) -> tuple[UUID | None, bool]:
     """The person for whom this token speaks, and whether it was revoked."""
     # One link by its primary key, if there is one, and what the deny list says of the token.

@@ -29,14 +29,14 @@ IMAGINED = """
 """
 
 
-def _now(alias: str) -> str:
+def now(alias: str) -> str:
     """The validity [valid_from, valid_to) holds at this moment."""
     return f"{alias}.valid_from <= statement_timestamp() AND statement_timestamp() < {alias}.valid_to"
 
 
 # Whoever belongs to a team now, as a member or as its lead, with the teams that it lies in: itself and those above.
 _BELONGING = f"""
-    membership AS belongs JOIN team_path AS above ON above.descendant_id = belongs.team_id AND {_now("belongs")}
+    membership AS belongs JOIN team_path AS above ON above.descendant_id = belongs.team_id AND {now("belongs")}
 """
 
 OWNER = "(r.owner_id = :person AND :person IS NOT NULL)"
@@ -45,7 +45,7 @@ OWNER = "(r.owner_id = :person AND :person IS NOT NULL)"
 MANAGER = f"""
     EXISTS (SELECT FROM {_BELONGING}
             JOIN membership AS over ON over.team_id = above.ancestor_id AND over.person_id = :person
-                AND over.part = 'lead' AND {_now("over")}
+                AND over.part = 'lead' AND {now("over")}
             WHERE belongs.person_id = r.owner_id AND belongs.person_id <> :person OFFSET 0)
 """
 
@@ -53,24 +53,24 @@ MANAGER = f"""
 IMPORTER = f"""
     EXISTS (SELECT FROM {_BELONGING}
             JOIN importer_grant AS over ON over.team_id = above.ancestor_id AND over.client_id = :client
-                AND {_now("over")}
+                AND {now("over")}
             WHERE belongs.person_id = r.owner_id OFFSET 0)
 """
 
 # Everybody in the teams of a lead or of a client's grants, and in those below: found from above, for lists.
 _BELOW = f"""
     JOIN team_path AS below ON below.ancestor_id = over.team_id
-    JOIN membership AS belongs ON belongs.team_id = below.descendant_id AND {_now("belongs")}
+    JOIN membership AS belongs ON belongs.team_id = below.descendant_id AND {now("belongs")}
 """
 REACHES = {
     "owner": "SELECT :person AS owner_id",
     "manager": f"""
         SELECT belongs.person_id AS owner_id FROM membership AS over {_BELOW}
-        WHERE over.person_id = :person AND over.part = 'lead' AND {_now("over")}
+        WHERE over.person_id = :person AND over.part = 'lead' AND {now("over")}
     """,
     "importer": f"""
         SELECT belongs.person_id AS owner_id FROM importer_grant AS over {_BELOW}
-        WHERE over.client_id = :client AND {_now("over")}
+        WHERE over.client_id = :client AND {now("over")}
     """,
 }
 

@@ -38,6 +38,7 @@ BODIES: dict[str, object] = {
         "rows": [{"owner": NOBODY, "day": MONDAY, "project": "ATLAS", "minutes": 60, "external_ref": "guarded/1"}]
     },
     "Proposal": {"message": "why", "model": "m", "rules": "r", "vocabulary": "v", "cases": {}},
+    "SimulatedQuestion": {"subject": {"client": "x"}, "action": "read", "resource": {"kind": "timesheet"}},
     "Activation": {"expected_active": 1},
     "ReplayFilters": {},
     "NewPerson": {},

@@ -1,7 +1,8 @@
-"""Times decisions, cold and warm, at 10 to 10,000 rows: `python -m tests.benchmarks.engine`. Figures only, no verdicts.
+"""Times a decision beside pycasbin, cedarpy and npm casbin, at 10 to 10,000 rows: `python -m tests.benchmarks.engine`.
 
-`spread` gives every tenth row to the asked action, `same` gives it all rows, which is the worst case for casbin. `ask`
-makes a question from words; `warm` makes one and answers it from memory; `why` explains a denial.
+Figures only, no verdicts, in microseconds of one run on the same questions. `spread` gives every tenth row to the asked
+action, `same` gives it all rows, the worst case for casbin. `warm` makes the question from words and answers it from
+memory, with the names of its rules; `why` explains a denial whole. `own rows` is stock pycasbin over the action's rows.
 """
 
 from __future__ import annotations
@@ -10,34 +11,35 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import casbin
-from casbin.model import Model
-
-from service.authorization import casbin_functions, policy_check, policy_model
+from service.authorization import policy_check
 from service.authorization.engine import Snapshot, Thing
 from service.authorization.explanation import explain
-from service.authorization.policy_fence import row
 from tests import policy_forge
+from tests.benchmarks import engine_peers
+from tests.benchmarks.engine_peers import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from service.authorization.question import Question
 
 ACTIONS = ["read", "create", "edit", "delete", "submit", "withdraw", "approve", "reject", "reopen", "upload"]
+COUNTS = (10, 50, 100, 1_000, 10_000)
 
 
 def main() -> None:
-    print("  rows   shape  build ms   stock us   cold us  ask+warm us  ask us   why us")
-    for count in (10, 100, 1_000, 10_000):
-        for shape in ("spread", "same"):
-            measure(count, shape)
+    print(f"{'rows':>6} {'shape':>7} {'build ms':>9} {'warm':>8} {'cold':>9} {'why':>9} {'own rows':>9} {'pycasbin':>9}"
+          f" {'cedarpy':>9} {'npm':>9}   cold/own warm/cedarpy warm/npm")  # fmt: skip
+    warm = {(count, shape): measure(count, shape) for count in COUNTS for shape in ("spread", "same")}
+    for shape in ("spread", "same"):
+        print(f"warm at 10,000 rows / at 50, {shape}: {warm[10_000, shape] / warm[50, shape]:.2f}")
     started = time.perf_counter()
     policy_check.load(policy_forge.shipped(), 1)
     print(f"the shipped policy, read, built, laws and cases: {(time.perf_counter() - started) * 1e3:.1f} ms")
+    if engine_peers.absent():
+        print(f"not here, so not measured: {', '.join(engine_peers.absent())}")
 
 
-def measure(count: int, shape: str) -> None:
+def measure(count: int, shape: str) -> float:
+    """Print one line; the microseconds of a warm decision."""
     actions = ACTIONS if shape == "spread" else ["read"]
     lines = [
         f"p, allow, role:r{n}, {actions[n % len(actions)]}, any, timesheet, read:timesheets, always, r-{n}"
@@ -51,43 +53,25 @@ def measure(count: int, shape: str) -> None:
     def asked() -> Question:
         return snapshot.question("timesheet", "read", "draft", who, ["read:timesheets", "openid"], {"mfa": True})
 
-    question = snapshot.question("timesheet", "read", "draft", who, ["read:timesheets"], {})
-    assert snapshot.decide(question).allowed
-    plain = stock(snapshot)
-    thing = Thing("timesheet", "draft")
+    question = asked()
+    assert snapshot.decide(question).rules
     few = max(3, 3_000 // count)
-    stock_us = clock(few, lambda: plain.enforce(question.who, "read", thing, question.scopes, question.facts))
-    cold_us = clock(few, lambda: snapshot._decide(question))
-    ask_us = clock(20_000, asked)
-    warm_us = clock(20_000, lambda: snapshot.decide(asked()))
-    why_us = clock(few, lambda: explain(snapshot.rules_of("timesheet", "read"), replace(question, scopes=frozenset())))
-    print(
-        f"{count:>6} {shape:>7} {built:>9.1f} {stock_us:>10.1f} {cold_us:>9.1f}"
-        f" {warm_us:>12.2f} {ask_us:>7.2f} {why_us:>8.1f}"
-    )
+    warm = clock(20_000, lambda: snapshot.decide(asked()))
+    cold = clock(few, lambda: snapshot._decide(question))
+    own = snapshot.rules_of("timesheet", "read")
+    why = clock(few, lambda: explain(own, replace(question, scopes=frozenset())))
+    thing, rules = Thing("timesheet", "draft"), snapshot.policy.rules
+    over_own = engine_peers.pycasbin(own, question, thing, few)
+    stock = engine_peers.pycasbin(rules, question, thing, few)
+    cedar, npm = engine_peers.cedar(rules, question, few), engine_peers.node(rules, question, few)
+    print(f"{count:>6} {shape:>7} {built:>9.1f} {warm:>8.2f} {cold:>9.1f} {why:>9.1f} {over_own:>9.1f} {stock:>9.1f}"
+          f" {_figure(cedar, '9.1f')} {_figure(npm, '9.1f')}   {cold / over_own:>8.2f}"
+          f" {_figure(cedar and warm / cedar, '12.3f')} {_figure(npm and warm / npm, '8.3f')}", flush=True)  # fmt: skip
+    return warm
 
 
-def stock(snapshot: Snapshot) -> casbin.Enforcer:
-    """casbin as it comes, over all rows."""
-    model = Model()
-    model.load_model_from_text(policy_model.MODEL)
-    enforcer = casbin.Enforcer(model)
-    for name, function in casbin_functions.FUNCTIONS.items():
-        enforcer.add_function(name, function)
-    for rule in snapshot.policy.rules:
-        enforcer.model.add_policy("p", "p", row(rule))
-    return enforcer
-
-
-def clock(times: int, work: Callable[[], object]) -> float:
-    """Mean microseconds of a call, the best of three rounds."""
-    best = float("inf")
-    for _ in range(3):
-        started = time.perf_counter()
-        for _ in range(times):
-            work()
-        best = min(best, (time.perf_counter() - started) / times)
-    return best * 1e6
+def _figure(value: float | None, layout: str) -> str:
+    return f"{'-':>{layout.split('.', maxsplit=1)[0]}}" if value is None else f"{value:>{layout}}"
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from service.authorization import policy_check, policy_life
+from service.authorization import policy_check, policy_life, policy_versions
 from service.authorization.policy_administration import PolicyAdministration
 from service.errors import Conflict, Forbidden, PolicyRejected, StaleExpectation, TimewardenError, WrongState
 from service.identity.principal import PrincipalKind
 from service.migrations import migrate
-from tests.integration.house import principal
+from tests.integration.house import MONDAY, principal
 from tests.integration.log_database import PASSWORDS
 from tests.policy_forge import shipped
 
@@ -277,3 +277,27 @@ async def test_a_database_that_had_no_history_gets_it_from_its_log(
     assert [tuple(one) for one in await owner.fetch(history)] == [tuple(one) for one in wanted]
     assert await policy_life.way_back(owner) == 3
     await owner.close()
+
+
+async def test_an_activation_waits_for_the_changes_that_are_under_way(house: House) -> None:
+    number = await proposed(house, with_rows())
+    async with house.requests.transaction() as somebodys_change:
+        await policy_versions.hold(somebodys_change)
+        activation = asyncio.create_task(steps(house).activate(author(house), number, expected=1))
+        await asyncio.sleep(0.5)
+        assert not activation.done()
+        assert await house.owner.fetchval("SELECT active FROM policy_head") == 1
+    assert (await activation).value.active
+
+
+async def test_a_change_waits_for_the_activation_that_is_under_way_and_is_decided_by_it(house: House) -> None:
+    number = await proposed(house, with_rows())
+    async with house.requests.transaction() as activation:
+        await policy_versions.hold(activation, exclusively=True)
+        assert await policy_life.move_head(activation, number, expected=1)
+        change = asyncio.create_task(house.timesheets.create(house.ask("ana"), MONDAY, "UTC"))
+        await asyncio.sleep(0.5)
+        assert not change.done()
+    decision = (await change).receipt.uid
+    version = await house.owner.fetchval("SELECT policy_version FROM audit_record WHERE uid = $1", decision)
+    assert version == number

@@ -113,6 +113,8 @@ async def test_what_callers_see_of_a_life(running: InProcess) -> None:
 
 async def test_a_rollback_is_one_call_and_says_what_is_wrong(running: InProcess) -> None:
     paula = author(running)
+    unknown = await roll_back(running, paula, 99)
+    assert (unknown.status_code, unknown.json()["type"]) == (409, "urn:timewarden:problem:stale-expectation")
     alone = await roll_back(running, paula, 1)
     assert (alone.status_code, alone.json()["type"]) == (409, "urn:timewarden:problem:conflict")
     await activate(running, paula, await propose(running, paula, with_rows()), 1)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from service.audit import recorded
 from service.audit.recorded import Wanted
 from service.authorization import replay_jobs
 from service.authorization.policy_replays import PolicyReplays
 from service.authorization.replay_tally import Outcome
 from service.authorization.replay_work import ReplayWork
 from service.errors import Conflict, Denied, NotFound
-from tests.integration.log_traffic import auditor, author, traffic
+from tests.integration.log_traffic import auditor, author, multiplied, traffic
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+MONDAY_MORNING = datetime(2020, 1, 6, 8, tzinfo=UTC)
 
 
 async def draft(house: House, text: PolicyText) -> int:
@@ -163,3 +167,32 @@ async def test_an_installation_whose_policy_does_not_know_the_word_refuses_it(ho
 
     with pytest.raises(Denied):
         await PolicyReplays(house.enforcement, house.requests).replay(author(house), 1, Wanted())
+
+
+async def test_the_stream_of_a_replay_goes_by_the_logs_key_whatever_it_filters(house: House) -> None:
+    await traffic(house)
+    await multiplied(house, 20_000)
+    await house.owner.execute("ANALYZE audit_record")
+    kinds = [one.value for one in recorded.DECISIONS]
+    lines = await house.owner.fetch(
+        f"EXPLAIN {recorded.WANTED}", 9_000, 10_000, kinds, MONDAY_MORNING, None, "approve", "timesheet", 1_000
+    )
+    plan = "\n".join(line[0] for line in lines)
+
+    assert "audit_record_0_pkey" in plan, plan
+    assert "Seq Scan" not in plan, plan
+
+
+async def test_a_span_starts_where_the_time_starts(house: House) -> None:
+    await traffic(house)
+    async with house.requests.connection() as connection:
+        all_of_it = await recorded.span(connection, Wanted())
+        nothing = await recorded.span(connection, Wanted(until=MONDAY_MORNING))
+        last = await connection.fetchval("SELECT max(id) FROM audit_record")
+        window = await recorded.window(connection, Wanted(since=MONDAY_MORNING), after=0, last=last, limit=1_000)
+        later = await recorded.window(connection, Wanted(until=MONDAY_MORNING), after=0, last=last, limit=1_000)
+
+    assert all_of_it == (0, last)
+    assert nothing[0] == 0
+    assert len(window.found) == await house.count("audit_record WHERE kind IN ('decision', 'access')")
+    assert later.found == []

@@ -11,11 +11,13 @@ from uuid import uuid4
 import pytest
 
 from events.stream import open_redis
+from service.api_process import policy_part
 from service.authorization import policy_check, policy_versions, replicas
 from service.authorization.policy_administration import PolicyAdministration
 from service.authorization.policy_hint import PolicyHint
 from service.authorization.policy_versions import PolicyVersions
 from service.authorization.policy_watch import PolicyWatch
+from service.authorization.question import Question
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 from tests.integration.api import InProcess, api, key_server
 from tests.integration.test_policy_life import activated, author, proposed, steps, with_rows
@@ -192,6 +194,13 @@ async def test_readiness_tells_of_questions_that_could_not_be_decided(house: Hou
         status, version, told = await readiness(running)
         assert (status, version) == (200, 1)
         assert told == "version 1 decides; 0 questions could not be decided by it"
+
+
+async def test_readiness_counts_what_the_policy_could_not_decide(house: House) -> None:
+    nothing: frozenset[str] = frozenset()
+    unknown = Question("timesheet", "burn", "", nothing, nothing, frozenset())
+    assert not house.versions.current().decide(unknown).allowed
+    assert policy_part(house.versions).detail == "version 1 decides; 1 questions could not be decided by it"
 
 
 async def test_a_replica_that_cannot_learn_the_version_in_time_refuses_and_does_not_guess(house: House) -> None:

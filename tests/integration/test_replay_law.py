@@ -24,7 +24,7 @@ from tests.integration.house import EIGHT_HOURS, MONDAY, House, anything
 from tests.policy_forge import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
     from uuid import UUID
 
     from service.authorization.decision_record import Ask
@@ -113,24 +113,23 @@ def doing(house: House, ask: Ask, sheets: list[UUID], chance: random.Random) -> 
     works = house.timesheets
     week = MONDAY + timedelta(days=7 * chance.randint(0, WEEKS))
     owners = [house.people[chance.choice(["ana", "carl"])] for _ in range(2)]
-    return chance.choice(
-        [
-            lambda: works.create(ask, week, "UTC"),
-            lambda: works.add_entry(ask, sheet, anything, replace(EIGHT_HOURS, day=week)),
-            lambda: works.submit(ask, sheet, anything),
-            lambda: works.withdraw(ask, sheet, anything),
-            lambda: works.approve(ask, sheet, anything),
-            lambda: works.reject(ask, sheet, anything, "no"),
-            lambda: works.reopen(ask, sheet, anything),
-            lambda: house.uploads.upload(
-                ask,
-                [
-                    Row(day=week, project="p", minutes=5, owner=one, external_ref=str(place))
-                    for place, one in enumerate(owners)
-                ],
-            ),
-        ]
-    )()
+    works_of: list[Callable[[], Awaitable[object]]] = [
+        lambda: works.create(ask, week, "UTC"),
+        lambda: works.add_entry(ask, sheet, anything, replace(EIGHT_HOURS, day=week)),
+        lambda: works.submit(ask, sheet, anything),
+        lambda: works.withdraw(ask, sheet, anything),
+        lambda: works.approve(ask, sheet, anything),
+        lambda: works.reject(ask, sheet, anything, "no"),
+        lambda: works.reopen(ask, sheet, anything),
+        lambda: house.uploads.upload(
+            ask,
+            [
+                Row(day=week, project="p", minutes=5, owner=one, external_ref=str(place))
+                for place, one in enumerate(owners)
+            ],
+        ),
+    ]
+    return chance.choice(works_of)()
 
 
 async def answered(work: Awaitable[object]) -> None:
@@ -179,6 +178,7 @@ async def test_under_a_draft_replay_says_what_the_service_says_once_it_decides(
     seed: int,
 ) -> None:
     verdicts: list[list[RecordedRequest]] = []
+    draft = await activate(house, drawn)
     for rules in (drawn, redrawn):
         draft, start, chance = await activate(house, rules), await last(house), random.Random(seed)  # noqa: S311 — no secret comes of it
         for _ in range(10):

@@ -49,6 +49,7 @@ SQL_PLACES = (
     "service/identity/revocation.py",
     "service/authorization/visibility.py",
     "service/timesheets/store.py",
+    "service/timesheets/access_store.py",
     "service/timesheets/listing.py",
     "service/timesheets/relations.py",
     "service/directory/store.py",

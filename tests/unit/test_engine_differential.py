@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import casbin
 from casbin.model import Model
 from hypothesis import given, settings
@@ -13,7 +15,8 @@ from service.authorization.explanation import explain
 from service.authorization.question import NO_STATE, Condition, Effect, Question, Reason, Rule
 from tests import policy_forge
 
-ACTIONS = ["read", "edit", "approve"]
+# `log.read` is an action with the same name on another kind, which has no states.
+ACTIONS = ["read", "edit", "approve", "log.read"]
 STATES = ["draft", "submitted", "approved"]
 WHO = ["owner", "manager", "anyone", "role:a", "role:b", "role:c", "client:x", "via:x", "person:p"]
 SCOPES = ["read:timesheets", "approve:timesheets", "create:timesheets"]
@@ -46,9 +49,20 @@ policies = st.lists(rules, min_size=1, max_size=12)
 SHIPPED = policy_forge.policy("p, allow, owner, read, any, timesheet, any, always, x")
 
 
+def kind_of(action: str) -> str:
+    return "log" if action.startswith("log.") else "timesheet"
+
+
+def asked_about(request: tuple[object, ...]) -> tuple[str, str, str]:
+    """Kind, action and state of a request."""
+    action, state = str(request[0]), str(request[1])
+    kind = kind_of(action)
+    return kind, action.removeprefix("log."), state if kind == "timesheet" else NO_STATE
+
+
 def built(given_rules: list[Rule], role_links: list[tuple[str, str]]) -> Snapshot:
     named = tuple(
-        Rule(f"rule-{n}", one.effect, one.who, one.action, one.states, one.kind, one.scope, one.when, n)
+        replace(one, name=f"rule-{n}", kind=kind_of(one.action), action=one.action.removeprefix("log."), line=n)
         for n, one in enumerate(given_rules)
     )
     policy = type(SHIPPED)(named, tuple(role_links), SHIPPED.vocabulary, SHIPPED.model, SHIPPED.text)
@@ -57,7 +71,8 @@ def built(given_rules: list[Rule], role_links: list[tuple[str, str]]) -> Snapsho
 
 def naive(snapshot: Snapshot, request: tuple[object, ...]) -> bool:
     """The rules as policies/README.md states them, read with nothing of the engine."""
-    action, state, who, scopes, facts = request
+    _, _, who, scopes, facts = request
+    kind, action, state = asked_about(request)
     words = {*who, "anyone"}  # type: ignore[misc]  # a tuple of strategies has no better type
     for _ in LINKS:
         words |= {included for role, included in snapshot.policy.role_links if role in words}
@@ -73,7 +88,7 @@ def naive(snapshot: Snapshot, request: tuple[object, ...]) -> bool:
         for condition in rule.when:
             value = facts.get(condition.fact)  # type: ignore[attr-defined]  # as above
             facts_hold &= deny if value is None else value != condition.negated
-        if rule.action == action and who_holds and state_holds and scope_holds and facts_hold:
+        if (rule.kind, rule.action) == (kind, action) and who_holds and state_holds and scope_holds and facts_hold:
             effects.add(str(rule.effect))
     return effects == {"allow"}
 
@@ -108,8 +123,8 @@ def stock_holds(facts: frozenset[tuple[str, bool]], when: str, effect: str) -> b
 
 
 def question(snapshot: Snapshot, request: tuple[object, ...]) -> Question:
-    action, state, who, scopes, facts = request
-    return snapshot.question("timesheet", action, state, who, scopes, facts)  # type: ignore[arg-type]  # as above
+    _, _, who, scopes, facts = request
+    return snapshot.question(*asked_about(request), who, scopes, facts)  # type: ignore[arg-type]  # as above
 
 
 @settings(max_examples=150, deadline=None)
@@ -122,7 +137,7 @@ def test_the_engine_answers_as_a_naive_reading_and_as_stock_casbin(
     for request in asked:
         ours = question(snapshot, request)
         verdict = snapshot.decide(ours)
-        thing = engine.Thing("timesheet", ours.state)
+        thing = engine.Thing(ours.kind, ours.state)
         assert verdict.allowed is naive(snapshot, request)
         assert verdict.allowed is plain.enforce(ours.who, ours.action, thing, ours.scopes, ours.facts)
         assert snapshot.decide(ours) == verdict
@@ -154,13 +169,12 @@ def test_a_verdict_never_depends_on_words_outside_the_snapshot(
     facts: dict[str, bool],
 ) -> None:
     snapshot = built(given_rules, role_links)
-    action, state, known_who, known_scopes, known_facts = request
-    plain = snapshot.question("timesheet", action, state, known_who, known_scopes, known_facts)
-    more = snapshot.question(
-        "timesheet", action, state, known_who | who, known_scopes | scopes, {**facts, **known_facts}
-    )
+    _, _, known_who, known_scopes, known_facts = request
+    kind, action, state = asked_about(request)
+    plain = snapshot.question(kind, action, state, known_who, known_scopes, known_facts)
+    more = snapshot.question(kind, action, state, known_who | who, known_scopes | scopes, {**facts, **known_facts})
     whole = Question(
-        "timesheet", action, state, snapshot.close(known_who | who), known_scopes | scopes,
+        kind, action, state, snapshot.close(known_who | who), known_scopes | scopes,
         frozenset((name, value) for name, value in {**facts, **known_facts}.items() if value is not None),
     )  # fmt: skip
     assert more == plain
@@ -172,7 +186,7 @@ def test_what_could_not_be_allowed_is_never_allowed(given_rules: list[Rule], req
     snapshot = built(given_rules, [])
     asked = question(snapshot, request)
     verdict = snapshot.decide(asked)
-    if not snapshot.could_allow("timesheet", asked.action, asked.scopes):
+    if not snapshot.could_allow(asked.kind, asked.action, asked.scopes):
         assert not verdict.allowed
-    if verdict.reason is Reason.ALLOWED and snapshot.scopes_for("timesheet", asked.action):
-        assert asked.scopes & set(snapshot.scopes_for("timesheet", asked.action))
+    if verdict.reason is Reason.ALLOWED and snapshot.scopes_for(asked.kind, asked.action):
+        assert asked.scopes & set(snapshot.scopes_for(asked.kind, asked.action))

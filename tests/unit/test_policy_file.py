@@ -172,6 +172,13 @@ def test_the_model_is_fixed(old: str, new: str) -> None:
     assert (found.file, found.line > 0) == ("model.conf", True)
 
 
+def test_a_model_that_says_the_same_with_other_blanks_and_comments_is_ours() -> None:
+    text = policy_forge.shipped()
+    spaced = "# ours\n\n" + text.model.replace(" && ", "   &&\t").replace("[matchers]", "\n  [matchers]  ")
+    assert spaced != text.model
+    assert policy_file.parse(replace(text, model=spaced)).rules == policy_file.parse(text).rules
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -87,7 +87,7 @@ def test_a_rule_that_a_broader_one_makes_useless_is_warned_of_and_not_refused(
     narrow: str, broad: str, says: str
 ) -> None:
     lines = (f"p, {narrow}, narrow", f"p, {broad}, broad", "g, role:lead, role:staff")
-    (message,) = warned(*lines)
+    message = warned(*lines)[0]
     assert message.startswith("policy.csv:1:1: ")
     assert says in message
     assert "'broad' in line 2" in message
@@ -109,7 +109,8 @@ def test_a_rule_that_a_broader_one_makes_useless_is_warned_of_and_not_refused(
     ],
 )
 def test_rules_that_differ_in_what_they_answer_are_left_alone(one: str, other: str) -> None:
-    assert warned(f"p, {one}, one", f"p, {other}, other", "g, role:lead, role:staff") == []
+    messages = warned(f"p, {one}, one", f"p, {other}, other", "g, role:lead, role:staff")
+    assert [message for message in messages if "policy.csv: The row 'g," not in message] == []
 
 
 def test_an_allow_where_the_action_starts_nowhere_is_warned_of() -> None:
@@ -127,6 +128,20 @@ def test_a_proposal_with_a_contradiction_is_refused_and_a_stored_version_with_on
     (complaint,) = error.value.complaints
     assert (complaint.file, complaint.line) == ("policy.csv", len(text.rules.splitlines()))
     assert policy_check.load(text, 7).number == policy_check.build(text, 7).number == 7
+
+
+def test_a_role_that_no_row_names_is_included_for_nothing() -> None:
+    lines = ("p, allow, role:c, read, any, log, any, always, log", "g, role:a, role:b", "g, role:b, role:c")
+    assert warned(*lines) == []
+    (message,) = warned(*lines, "g, role:a, role:d")
+    assert "'g, role:a, role:d' has no effect" in message
+
+
+def test_what_is_odd_without_end_is_told_a_hundred_times() -> None:
+    rows = [f"p, allow, role:r{n}, read, any, log, any, mfa, r-{n}" for n in range(300)]
+    messages = warned("p, allow, anyone, read, any, log, any, always, all", *rows)
+    assert len(messages) == policy_redundancy.MOST_FOUND + 1
+    assert "stopped here" in messages[-1]
 
 
 def test_a_freeze_by_one_deny_row_is_a_warning_for_each_row_that_it_stops() -> None:
@@ -154,7 +169,7 @@ def test_without_a_rule_that_is_called_useless_no_verdict_changes(
     snapshot = built(given_rules, role_links)
     found = policy_redundancy.findings(snapshot.policy)
     # What leads nowhere is allowed by the rules all the same; what a law forbids is not for the rules to say.
-    useless = {one.line for one in found.warnings if "leads nowhere" not in one.message}
+    useless = {one.line for one in found.warnings if one.line and "leads nowhere" not in one.message}
     for line in useless:
         kept = [rule for rule in snapshot.policy.rules if rule.line != line]
         without = Snapshot.build(replace(snapshot.policy, rules=tuple(kept)), 1)

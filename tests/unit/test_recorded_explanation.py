@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from service.authorization.decision_point import Resource
@@ -21,6 +21,8 @@ from service.timesheets.relations import TIMESHEET_FACTS
 from tests.policy_forge import snapshot
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from service.authorization.decision_point import Decision
     from service.authorization.engine import Snapshot
     from service.authorization.recorded_explanation import RecordedExplanation
@@ -43,7 +45,13 @@ def asked(version: Snapshot, *scopes: str, state: str = "draft", found: bool = T
     if may_look and found:
         row = {"id": ANA, "owner_id": BEN, "state": state, "version": 3}
         facts = {"acted_for_owner": False}
-        seen = replace(seen, row=row, relations=frozenset({"manager"}), facts=facts, evaluated=frozenset({"manager"}))
+        seen = replace(
+            seen,
+            row=cast("asyncpg.Record", row),
+            relations=frozenset({"manager"}),
+            facts=facts,
+            evaluated=frozenset({"manager"}),
+        )
     seen = sighted(seen, TIMESHEET_FACTS, About.ROW, looked=may_look)
     resource = Resource("timesheet", str(ANA), BEN, state, 3) if seen.row else Resource("timesheet", str(ANA))
     decision = decided(version, Ask(principal, "r", "POST", "/v1/test"), "approve", resource, seen)

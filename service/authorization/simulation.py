@@ -1,0 +1,167 @@
+"""Simulation: what a policy version would decide, of a real or imagined subject and thing. Owns no state.
+
+Asking is an action of its own (`simulate` on the policy), decided and recorded as such. What was asked and answered is
+noted in that record alone, so that no simulation is ever found, counted or replayed as a decision on the thing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from service.authorization.changes import Answer
+from service.authorization.decision_point import Decision, Resource
+from service.authorization.decision_record import Ask
+from service.authorization.explanation import explain, sentences_for_caller
+from service.authorization.judgement import decided, resource_of
+from service.authorization.simulated import Asked, Wrong, assumptions, principal_of, wrong_words
+from service.errors import InvalidField, NotFound, PolicyUnavailable, TimewardenError
+from service.places import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from uuid import UUID
+
+    from service.authorization.enforcement import Enforcement
+    from service.authorization.engine import Snapshot
+    from service.authorization.permit import Permit
+    from service.authorization.policy_versions import PolicyVersions
+    from service.authorization.question import Explanation
+    from service.authorization.relationships import Relationships, Seen
+    from service.database import Connection
+
+    KnownPerson = Callable[[Connection, UUID], Awaitable[bool]]
+
+KIND, ACTION = "policy", "simulate"
+HIDDEN = FieldError("resource.id", "there is no such timesheet, or it is not for you to know")
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What would be decided, and why: `explanation` is whole, `sentences` are what the subject would be told.
+    `assumed` says what was taken for granted."""
+
+    decision: Decision
+    explanation: Explanation
+    sentences: tuple[str, ...]
+    assumed: tuple[str, ...]
+
+
+class Simulation:
+    """`known_person` says whether the directory knows a person."""
+
+    def __init__(
+        self,
+        enforcement: Enforcement,
+        versions: PolicyVersions,
+        relationships: Relationships,
+        known_person: KnownPerson,
+    ) -> None:
+        self._enforcement = enforcement
+        self._versions = versions
+        self._relationships = relationships
+        self._known_person = known_person
+
+    async def run(self, ask: Ask, asked: Asked) -> Answer[Simulated]:
+        """Decide as if, under a version or the active one.
+
+        Raises Denied; InvalidField that names the field, also for an unknown person or version, and for a real thing
+        unless the asker may read it, or may read the log.
+        """
+        chosen: Snapshot | None = None
+        unknown = False
+        # Before any connection is held, and only for those who may: building a version takes a while.
+        if asked.version is not None and await self._enforcement.prospect(ask, KIND, ACTION):
+            try:
+                chosen = await self._versions.built(asked.version)
+            except PolicyUnavailable as error:
+                if not isinstance(error.__cause__, NotFound):
+                    raise
+                unknown = True
+
+        async def load(
+            permit: Permit, seen: Seen, connection: Connection
+        ) -> tuple[Simulated | InvalidField, Sequence[str]]:
+            if unknown:
+                return InvalidField(FieldError("version", "there is no such policy version")), []
+            under = chosen or permit.snapshot
+            try:
+                simulated = await self._simulated(ask, asked, under, permit.snapshot, seen, connection)
+            except Wrong as wrong:
+                return InvalidField(*wrong.fields), []
+            permit.note(simulation=_noted(asked, simulated.decision))
+            return simulated, []
+
+        answer = await self._enforcement.read(ask, KIND, ACTION, load)
+        if isinstance(answer.value, TimewardenError):
+            answer.value.decision = (str(answer.receipt.uid), answer.receipt.leaf)
+            raise answer.value
+        return Answer(answer.value, answer.receipt)
+
+    async def _simulated(
+        self, ask: Ask, asked: Asked, under: Snapshot, active: Snapshot, seen: Seen, connection: Connection
+    ) -> Simulated:
+        if fields := wrong_words(asked, under.vocabulary):
+            raise Wrong(*fields)
+        person = asked.subject.person
+        if person is not None and not await self._known_person(connection, person):
+            raise Wrong(FieldError("subject.person", "there is no such person"))
+        principal = principal_of(asked.subject, int(seen.at.timestamp()))
+        kind = asked.resource.kind
+        if asked.resource.id is None:
+            words = self._relationships.of(kind)
+            known = replace(
+                seen,
+                roles=frozenset(),
+                row=None,
+                relations=asked.resource.relations,
+                facts={**dict.fromkeys(words.facts), **asked.resource.facts},
+                evaluated=frozenset(words.relations),
+            )
+            resource = Resource(kind, state=asked.resource.state)
+        else:
+            await self._may_know(ask, active, kind, asked.resource.id, seen, connection)
+            known = await self._relationships.of_row(connection, principal, kind, asked.resource.id)
+            resource = resource_of(kind, known, str(asked.resource.id))
+        as_if = Ask(principal, ask.request_id, ask.method, ask.route)
+        decision = decided(under, as_if, asked.action, resource, known)
+        why = explain(under.rules_of(kind, asked.action), decision.question)
+        told = () if decision.allowed else sentences_for_caller(why, decision.question, under.vocabulary)
+        return Simulated(decision, why, told, assumptions(asked, under))
+
+    async def _may_know(
+        self, ask: Ask, active: Snapshot, kind: str, row_id: UUID, seen: Seen, connection: Connection
+    ) -> None:
+        """Raise Wrong unless the asker may read the thing or the log, which tells as much: an unknown one alike."""
+        if not self._relationships.of(kind).imagined:
+            raise Wrong(FieldError("resource.id", f"a {kind} cannot be named here; say what it is like instead"))
+        theirs = await self._relationships.of_row(connection, ask.principal, kind, row_id)
+        if theirs.row is None:
+            raise Wrong(HIDDEN)
+        may_read = decided(active, ask, "read", resource_of(kind, theirs, str(row_id)), theirs).allowed
+        if not (may_read or decided(active, ask, "read", Resource("log"), seen).allowed):
+            raise Wrong(HIDDEN)
+
+
+def _noted(asked: Asked, decision: Decision) -> dict[str, object]:
+    """What the record of the simulation holds of it: ids, words and numbers, all of them checked."""
+    subject, verdict, resource = asked.subject, decision.verdict, decision.request.resource
+    return {
+        "policy": {"version": decision.version, "digest": decision.digest},
+        "principal": {
+            "kind": str(decision.request.principal.kind),
+            "person": str(subject.person) if subject.person else None,
+            "client": subject.client,
+            "scopes": sorted(subject.scopes),
+            "roles": sorted(subject.roles),
+            "methods": None if subject.methods is None else sorted(subject.methods),
+            "auth_age": subject.auth_age,
+        },
+        "action": asked.action,
+        "resource": {"kind": resource.kind, "id": resource.id, "state": resource.state or None},
+        "relations": sorted(decision.request.seen.relations),
+        "facts": dict(decision.request.facts),
+        "outcome": "allow" if decision.allowed else "deny",
+        "reason": str(verdict.reason),
+        "rules": list(verdict.rules),
+    }

@@ -1,0 +1,110 @@
+"""`timewarden policy simulate`: what a version would decide, of somebody and something real or imagined, and why."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+from rich.console import Console
+from rich.markup import escape
+
+from service.commands.caller import caller
+from service.commands.policy import as_person
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FACT = {"true": True, "false": False, "unknown": None}
+
+
+@click.command()
+@click.argument("action")
+@click.argument("kind", default="timesheet")
+@click.option("--client", default="hours-app", show_default=True, help="The app through which it is asked.")
+@click.option("--for-itself", is_flag=True, help="The client asks for itself, not for a user.")
+@click.option("--person", "subject", help="The id of the person who would ask.")
+@click.option("--scope", "scopes", multiple=True, help="A scope of the token; may be repeated.")
+@click.option("--role", "roles", multiple=True, help="A role of the token; may be repeated.")
+@click.option("--method", "methods", multiple=True, help="How they signed in (amr), such as mfa; may be repeated.")
+@click.option("--auth-age", type=click.IntRange(min=0), help="Seconds since they signed in.")
+@click.option("--id", "sheet", help="A real timesheet; without it, say what an imagined thing is like:")
+@click.option("--state", help="Its state.")
+@click.option("--relation", "relations", multiple=True, help="What the subject is to it; may be repeated.")
+@click.option(
+    "--fact", "facts", multiple=True, metavar="NAME=true|false|unknown", help="A fact of it; may be repeated."
+)
+@click.option("--version", type=click.IntRange(min=1), help="A policy version; default: the one that decides.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@as_person
+def simulate(
+    *,
+    action: str,
+    kind: str,
+    client: str,
+    for_itself: bool,
+    subject: str | None,
+    scopes: Sequence[str],
+    roles: Sequence[str],
+    methods: Sequence[str],
+    auth_age: int | None,
+    sheet: str | None,
+    state: str | None,
+    relations: Sequence[str],
+    facts: Sequence[str],
+    version: int | None,
+    as_json: bool,
+    person: str | None,
+) -> None:
+    """Ask whether somebody would be allowed ACTION on a KIND of thing. It is recorded as a simulation."""
+    question = {
+        "subject": {
+            "client": client,
+            "as": "client" if for_itself else "user",
+            "person": subject,
+            "scopes": list(scopes),
+            "roles": list(roles),
+            "methods": list(methods) or None,
+            "auth_age": auth_age,
+        },
+        "action": action,
+        "resource": {
+            "kind": kind,
+            "id": sheet,
+            "state": state,
+            "relations": list(relations),
+            "facts": dict(_fact(one) for one in facts),
+        },
+        "version": version,
+    }
+    found = caller(person).call("POST", "/v1/policies/simulate", question)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _show(found)
+
+
+def _fact(text: str) -> tuple[str, bool | None]:
+    name, _, value = text.partition("=")
+    if value not in FACT:
+        raise click.BadParameter(f"'{text}' is not NAME=true, NAME=false or NAME=unknown", param_hint="--fact")
+    return name, FACT[value]
+
+
+def _show(found: dict[str, Any]) -> None:
+    allowed = found["verdict"] == "allow"
+    by = f" by {', '.join(found['rules'])}" if found["rules"] else ""
+    lines = [
+        f"[{'green' if allowed else 'red'}]{found['verdict']}[/] ({found['reason']}{by}), version {found['version']}"
+    ]
+    lines += [f"  told: {escape(sentence)}" for sentence in found["told"]]
+    lines += [f"  {one['rule']} denied on {_words(one)}" for one in found["denied_because"]]
+    lines += [f"  {one['rule']} would allow but for {_words(one)}" for one in found["near_misses"]]
+    lines += [f"  assumed: {escape(sentence)}" for sentence in found["assumed"]]
+    console = Console(highlight=False)
+    for line in lines:
+        console.print(line)
+
+
+def _words(rule: dict[str, Any]) -> str:
+    return escape("; ".join(f"{dimension} {word}" for dimension, word in rule["conditions"]) or "no condition")

@@ -1,0 +1,86 @@
+"""SQL of who could do something to one timesheet: candidates, and what each is to it. Postgres owns the rows.
+
+Relations and facts are the very expressions that single decisions read, with the candidate in the place of the asker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.timesheets.relations import KIND, TIMESHEET_FACTS, now
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from service.authorization.access import Named
+    from service.authorization.permit import Permit
+    from service.database import Connection
+
+_WORDS = {**TIMESHEET_FACTS.relations, **TIMESHEET_FACTS.facts}
+_COLUMNS = ", ".join(
+    f"({sql.replace(':person', 'one.person').replace(':client', 'one.client')}) AS word_{name}"
+    for name, sql in _WORDS.items()
+)
+# The teams that the owner of sheet $1 belongs to, and those above.
+_ABOVE = f"""
+    SELECT above.ancestor_id AS team_id FROM timesheet AS r
+    JOIN membership AS belongs ON belongs.person_id = r.owner_id AND {now("belongs")}
+    JOIN team_path AS above ON above.descendant_id = belongs.team_id WHERE r.id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A person or a client for itself, with their directory roles, relations and facts; `key` orders candidates."""
+
+    key: str
+    person: UUID | None
+    client: str | None
+    roles: frozenset[str]
+    relations: frozenset[str]
+    facts: dict[str, bool]
+
+
+async def candidates(
+    permit: Permit, connection: Connection, sheet_id: UUID, named: Named, *, after: str, limit: int
+) -> list[Candidate]:
+    """The owner, leads of their teams and above, importers, holders of roles and whoever else rules name, from behind
+    the key `after`."""
+    permit.covers(KIND, "read")
+    # Candidates by the indexes on teams, grants and roles, and what each of a page is to the one sheet.
+    rows = await connection.fetch(
+        f"""
+        WITH above AS MATERIALIZED ({_ABOVE}), one AS (
+            SELECT found.person, found.client, coalesce('person:' || found.person, 'client:' || found.client) AS key
+            FROM (SELECT r.owner_id AS person, NULL::text AS client FROM timesheet AS r WHERE r.id = $1
+                  UNION SELECT over.person_id, NULL FROM above
+                  JOIN membership AS over ON over.team_id = above.team_id AND over.part = 'lead' AND {now("over")}
+                  UNION SELECT NULL, over.client_id FROM above
+                  JOIN importer_grant AS over ON over.team_id = above.team_id AND {now("over")}
+                  UNION SELECT has.person_id, NULL FROM person_role AS has WHERE has.role = ANY($2) AND {now("has")}
+                  UNION SELECT person.id, NULL FROM person WHERE person.id = ANY($3::text[]::uuid[])
+                  UNION SELECT NULL, client FROM unnest($4::text[]) AS client) AS found)
+        SELECT one.*, {_COLUMNS}, ARRAY(SELECT has.role FROM person_role AS has
+                                        WHERE has.person_id = one.person AND {now("has")}) AS roles
+        FROM (SELECT * FROM one WHERE one.key > $5 ORDER BY one.key LIMIT $6) AS one JOIN timesheet AS r ON r.id = $1
+        ORDER BY one.key
+        """,
+        sheet_id,
+        list(named.roles),
+        list(named.persons),
+        list(named.clients),
+        after,
+        limit,
+    )
+    return [
+        Candidate(
+            row["key"],
+            row["person"],
+            row["client"],
+            frozenset(row["roles"]),
+            frozenset(name for name in TIMESHEET_FACTS.relations if row[f"word_{name}"]),
+            {name: row[f"word_{name}"] for name in TIMESHEET_FACTS.facts},
+        )
+        for row in rows
+    ]

@@ -1,0 +1,139 @@
+"""A policy author tries a version on what was really asked, and an auditor has every record decided again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from uuid_utils.compat import uuid7
+
+from tests.acceptance.caller import SHEETS, problem, submitted
+from tests.acceptance.policy_author import VERSIONS, proposed
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from tests.acceptance.caller import Caller, Callers
+    from tests.acceptance.running_service import RunningService
+
+
+async def ended(caller: Caller, where: str) -> dict[str, Any]:
+    """The job when a keeper has done it."""
+    async with asyncio.timeout(60):
+        while (job := (await caller.get(where)).json())["state"] in {"queued", "running"}:  # noqa: ASYNC110 — over HTTP
+            await asyncio.sleep(0.2)
+    found: dict[str, Any] = job
+    return found
+
+
+async def command(service: RunningService, *words: str) -> tuple[int, str]:
+    """`timewarden WORDS` beside the running service: its exit code and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "service",
+        *words,
+        env={**os.environ, "TIMEWARDEN_STATE": str(service.state)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    printed, complaints = await asyncio.wait_for(process.communicate(), 90)
+    return process.returncode or 0, printed.decode() + ("" if process.returncode == 0 else complaints.decode())
+
+
+async def test_an_author_sees_what_a_version_would_have_changed(callers: Callers, service: RunningService) -> None:
+    ana, paula = await callers("ana"), await callers("paula")
+    await submitted(ana)
+    text = shipped()
+    rules = "\n".join(line for line in text.rules.splitlines() if not line.endswith(" submit-own")) + "\n"
+    cases = {name: one for name, one in text.cases.items() if "submit-own" not in one}
+    number = await proposed(paula, replace(text, rules=rules, cases=cases))
+
+    answer = await paula.post(f"{VERSIONS}/{number}/replay", {"action": "submit", "kind": "timesheet"})
+
+    assert answer.status_code == 202, answer.text
+    where = answer.headers["Location"]
+    assert where == f"/v1/policies/replays/{answer.json()['id']}"
+    job = await ended(paula, where)
+    assert job["state"] == "done"
+    assert job["progress"] == 1
+    result = job["result"]
+    assert result["allow_to_deny"] >= 1
+    assert result["deny_to_allow"] == 0
+    assert {"change": "allow_to_deny", "by": "rule", "word": "submit-own", "count": result["allow_to_deny"]} in result[
+        "groups"
+    ]
+    code, printed = await command(service, "policy", "replay", str(number), "--since", "1d", "--as", "paula")
+    assert code == 0, printed
+    assert "allowed, would be denied" in printed
+    assert "submit-own" in printed
+
+
+async def test_an_auditor_has_every_record_decided_again(callers: Callers, service: RunningService) -> None:
+    audrey = await callers("audrey")
+
+    answer = await audrey.post("/v1/audit/redecisions", {})
+
+    assert answer.status_code == 202, answer.text
+    job = await ended(audrey, answer.headers["Location"])
+    result = job["result"]
+    assert result["decided"] == result["same"] > 0, job
+    code, printed = await command(service, "audit", "redecide", "--since", "1h", "--json", "--as", "audrey")
+    assert code == 0, printed
+    assert json.loads(printed)["version"] is None
+    code, printed = await command(service, "audit", "redecide", "--as", "audrey")
+    assert code == 0, printed
+    assert "Every verdict, reason and rule is reproduced." in printed
+
+
+async def test_replays_are_for_those_who_may(callers: Callers) -> None:
+    ana, paula, audrey = await callers("ana"), await callers("paula"), await callers("audrey")
+
+    problem(await ana.post(f"{VERSIONS}/1/replay", {}), 403, "insufficient-scope")
+    problem(await paula.post("/v1/audit/redecisions", {}), 403, "forbidden")
+    problem(await paula.post(f"{VERSIONS}/99999/replay", {}), 404, "not-found")
+    problem(await paula.get(f"/v1/policies/replays/{uuid7()}"), 404, "not-found")
+    problem(await audrey.get(f"/v1/audit/redecisions/{uuid7()}"), 404, "not-found")
+
+
+async def test_bad_filters_are_named(callers: Callers) -> None:
+    paula = await callers("paula")
+    path = f"{VERSIONS}/1/replay"
+    for body, field in (
+        ({"since": "yesterday"}, "since"),
+        ({"since": "2026-11-02T00:00:00"}, "since"),
+        ({"since": "2026-11-02T00:00:00Z", "until": "2026-11-01T00:00:00Z"}, "until"),
+        ({"action": ""}, "action"),
+        ({"kind": "x\x00"}, "kind"),
+        ({"subject": "ana"}, "subject"),
+    ):
+        document = problem(await paula.post(path, body), 422, "invalid-field")
+        assert [one["field"] for one in document["fields"]] == [field]
+    problem(await paula.post(f"{VERSIONS}/none/replay", {}), 422, "invalid-field")
+
+
+async def test_a_refusal_is_explained_to_the_caller_and_in_full_to_an_auditor(callers: Callers) -> None:
+    ana, mia, audrey = await callers("ana"), await callers("mia"), await callers("audrey")
+    sheet = (await submitted(ana)).json()["id"]
+
+    refused = await mia.delete(f"{SHEETS}/{sheet}", if_match="*")
+
+    told = problem(refused, 403, "forbidden")
+    [near] = told["near_misses"]
+    assert near["rule"] == "delete-own"
+    assert [one["condition"] for one in near["missing"]] == ["who", "state"]
+    assert told["reasons"] == ["; ".join(one["sentence"] for one in near["missing"])]
+    why = await audrey.get(f"/v1/decisions/{told['decision_id']}/explanation")
+    assert why.status_code == 200, why.text
+    body = why.json()
+    assert body["decision"] == told["decision_id"]
+    assert body["outcome"] == "deny"
+    assert body["reason"] == "no-rule"
+    assert [one["rule"] for one in body["near_misses"]] == ["delete-own"]
+    assert body["near_misses"][0]["missing"] == near["missing"]
+    assert body["near_misses"][0]["line"] > 0
+    problem(await ana.get(f"/v1/decisions/{told['decision_id']}/explanation"), 403, "insufficient-scope")
+    problem(await audrey.get(f"/v1/decisions/{uuid7()}/explanation"), 404, "not-found")

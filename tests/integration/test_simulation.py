@@ -1,0 +1,216 @@
+"""POST /v1/policies/simulate over HTTP: it answers as the real request would be decided, and is never taken for one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from service.authorization import policy_life, recorded_request
+from tests.integration.api import InProcess, api, key_server
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import httpx
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+PATH = "/v1/policies/simulate"
+MANAGER = {"client": "approvals", "scopes": ["approve:timesheets"]}
+SUBMITTED = {"kind": "timesheet", "state": "submitted", "relations": ["manager"], "facts": {"acted_for_owner": False}}
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    for name, person in house.people.items():
+        await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
+    async with api(house, issuer) as started:
+        yield started
+
+
+def author(running: InProcess, **changes: Any) -> str:
+    return running.token(**{"sub": "adam", "roles": ["policy-author"], "scope": "read:policies", **changes})
+
+
+def auditor(running: InProcess) -> str:
+    return running.token(sub="adam", roles=["auditor"], scope="read:policies read:audit")
+
+
+async def simulate(running: InProcess, token: str, **question: Any) -> httpx.Response:
+    return await running.send("POST", PATH, token, body=question)
+
+
+async def record(house: House, answer: httpx.Response) -> dict[str, Any]:
+    row = await house.owner.fetchrow("SELECT * FROM audit_record WHERE uid = $1", UUID(answer.headers["Decision-Id"]))
+    assert row is not None
+    return {**json.loads(row["body"]), "columns": dict(row)}
+
+
+async def test_an_imagined_question_is_answered_with_its_rule(running: InProcess) -> None:
+    answer = await simulate(running, author(running), subject=MANAGER, action="approve", resource=SUBMITTED)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert (found["verdict"], found["rules"], found["version"]) == ("allow", ["approve-team"], 1)
+    assert len(found["digest"]) == 64
+
+
+async def test_a_denial_comes_with_what_was_missing_and_what_the_subject_would_be_told(running: InProcess) -> None:
+    draft = {**SUBMITTED, "state": "draft"}
+    found = (await simulate(running, author(running), subject=MANAGER, action="approve", resource=draft)).json()
+    assert (found["verdict"], found["reason"]) == ("deny", "no-rule")
+    assert found["near_misses"] == [{"rule": "approve-team", "conditions": [["state", "submitted"]]}]
+    assert found["told"] == ["the timesheet is a draft, not submitted"]
+
+
+async def test_what_was_not_said_is_unknown_and_helps_nobody(running: InProcess) -> None:
+    vague = {"kind": "timesheet", "state": "submitted", "relations": ["manager"]}
+    found = (await simulate(running, author(running), subject=MANAGER, action="approve", resource=vague)).json()
+    assert (found["verdict"], found["rules"]) == ("deny", ["never-for-owner"])
+    assert found["denied_because"] == [{"rule": "never-for-owner", "conditions": [["fact", "acted_for_owner"]]}]
+    assert "unknown, because you did not say: acted_for_owner" in found["assumed"]
+
+
+async def test_a_scope_that_is_missing_is_named(running: InProcess) -> None:
+    subject = {"client": "approvals", "scopes": ["read:timesheets"]}
+    found = (await simulate(running, author(running), subject=subject, action="approve", resource=SUBMITTED)).json()
+    assert (found["verdict"], found["reason"]) == ("deny", "insufficient-scope")
+    assert found["near_misses"][0] == {"rule": "approve-team", "conditions": [["scope", "approve:timesheets"]]}
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("mia", "allow"), ("dora", "allow"), ("max", "deny"), ("ana", "deny")])
+async def test_a_real_sheet_is_decided_on_what_the_person_is_to_it_now(
+    house: House, running: InProcess, name: str, verdict: str
+) -> None:
+    sheet = (await house.submitted("ana")).id
+    subject = {**MANAGER, "person": str(house.people[name])}
+    resource = {"kind": "timesheet", "id": str(sheet)}
+    answer = await simulate(running, auditor(running), subject=subject, action="approve", resource=resource)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["verdict"] == verdict
+    real = await running.send(
+        "POST",
+        f"/v1/timesheets/{sheet}/approve",
+        running.token(sub=name, scope="approve:timesheets"),
+        headers={"If-Match": '"999"'},
+    )
+    assert (await record(house, real))["outcome"] == verdict
+
+
+async def test_a_real_sheet_is_only_for_those_who_may_read_it_or_the_log(house: House, running: InProcess) -> None:
+    sheet = (await house.submitted("ana")).id
+    asks = {"subject": {**MANAGER, "person": str(house.people["mia"])}, "action": "approve"}
+    hidden = await simulate(running, author(running), **asks, resource={"kind": "timesheet", "id": str(sheet)})
+    unknown = await simulate(running, author(running), **asks, resource={"kind": "timesheet", "id": str(uuid4())})
+    assert (hidden.status_code, unknown.status_code) == (422, 422)
+    assert hidden.json()["fields"] == unknown.json()["fields"]
+    assert hidden.json()["fields"][0]["field"] == "resource.id"
+    lead = author(running, sub="mia", scope="read:policies read:timesheets")
+    assert (await simulate(running, lead, **asks, resource={"kind": "timesheet", "id": str(sheet)})).status_code == 200
+
+
+async def test_it_is_recorded_as_a_simulation_and_found_as_no_decision_on_the_sheet(
+    house: House, running: InProcess
+) -> None:
+    sheet = (await house.submitted("ana")).id
+    subject = {**MANAGER, "person": str(house.people["mia"])}
+    answer = await simulate(
+        running, auditor(running), subject=subject, action="approve", resource={"kind": "timesheet", "id": str(sheet)}
+    )
+    kept = await record(house, answer)
+    assert (kept["kind"], kept["action"], kept["resource"]["kind"]) == ("decision", "simulate", "policy")
+    assert (kept["columns"]["resource_id"], kept["columns"]["owner_id"], kept["returned"]) == (None, None, [])
+    assert kept["principal"]["person"] == str(house.people["adam"])
+    noted = kept["simulation"]
+    assert (noted["outcome"], noted["rules"], noted["action"]) == ("allow", ["approve-team"], "approve")
+    assert noted["resource"]["id"] == str(sheet)
+    assert noted["principal"]["person"] == str(house.people["mia"])
+    found = await running.send("GET", f"/v1/decisions?resource={sheet}&limit=200", auditor(running))
+    assert answer.headers["Decision-Id"] not in {one["id"] for one in found.json()["items"]}
+
+
+async def test_an_older_version_can_be_asked_and_an_unknown_one_is_named(running: InProcess) -> None:
+    asks: dict[str, Any] = {"subject": MANAGER, "action": "approve", "resource": SUBMITTED}
+    assert (await simulate(running, author(running), **asks, version=1)).json()["version"] == 1
+    unknown = await simulate(running, author(running), **asks, version=77)
+    assert unknown.status_code == 422
+    assert unknown.json()["fields"] == [{"field": "version", "message": "there is no such policy version"}]
+    assert unknown.json()["decision_id"]
+
+
+WRONG: list[tuple[str, dict[str, Any]]] = [
+    ("action", {"action": "aprove"}),
+    ("resource.kind", {"resource": {"kind": "timeshet"}}),
+    ("resource.state", {"resource": {"kind": "timesheet", "state": "lost"}}),
+    ("resource.relations", {"resource": {"kind": "timesheet", "relations": ["boss"]}}),
+    ("resource.facts", {"resource": {"kind": "timesheet", "facts": {"mfa": True}}}),
+    ("resource.facts[...]", {"resource": {"kind": "timesheet", "facts": {"acted_for_owner": "yes"}}}),
+    ("resource.id", {"resource": {"kind": "timesheet", "id": "17"}}),
+    ("subject.scopes", {"subject": {"client": "x", "scopes": ["all"]}}),
+    ("subject.roles", {"subject": {"client": "x", "roles": ["a free text"]}}),
+    ("subject.person", {"subject": {"client": "x", "person": "me"}}),
+    ("subject.person", {"subject": {"client": "x", "person": "0198c0de-0000-7000-8000-00000000dead"}}),
+    ("subject.auth_age", {"subject": {"client": "x", "auth_age": -1}}),
+    ("subject.client", {"subject": {}}),
+    ("subject.as", {"subject": {"client": "x", "as": "machine"}}),
+    ("version", {"version": 0}),
+]
+
+
+async def test_a_wrong_word_is_named(running: InProcess) -> None:
+    for field, changes in WRONG:
+        asks: dict[str, Any] = {"subject": MANAGER, "action": "approve", "resource": SUBMITTED, **changes}
+        answer = await simulate(running, author(running), **asks)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["fields"][0]["field"] == field
+
+
+@pytest.mark.parametrize(
+    ("roles", "scope", "status"),
+    [(["auditor"], "read:policies", 200), (["manager"], "read:policies", 403), (["policy-author"], "read:audit", 403)],
+)
+async def test_the_policy_says_who_may_ask(running: InProcess, roles: list[str], scope: str, status: int) -> None:
+    token = running.token(sub="adam", roles=roles, scope=scope)
+    answer = await simulate(running, token, subject=MANAGER, action="approve", resource=SUBMITTED)
+    assert answer.status_code == status
+    assert answer.headers["Decision-Id"]
+
+
+async def test_under_an_active_version_that_is_older_than_the_word_it_is_refused_and_sheets_still_show_actions(
+    house: House, running: InProcess
+) -> None:
+    text = shipped()
+    rules = "\n".join(line for line in text.rules.splitlines() if "simulate" not in line)
+    vocabulary = "\n".join(line for line in text.vocabulary.splitlines() if not line.startswith("simulate ="))
+    old = replace(text, rules=rules + "\n", vocabulary=vocabulary + "\n", cases={})
+    made = await policy_life.insert(house.owner, old, message="old", author_person=None, author_client="c")
+    assert await policy_life.move_head(house.owner, made.number, expected=1)
+    answer = await simulate(running, author(running), subject=MANAGER, action="approve", resource=SUBMITTED)
+    assert answer.status_code == 403
+    assert (await record(house, answer))["policy"]["version"] == made.number
+    await house.submitted("ana")
+    shown = await running.send("GET", "/v1/timesheets?include=actions", running.token(sub="ana"))
+    assert shown.json()["items"][0]["actions"] == ["read", "withdraw"]
+
+
+async def test_the_record_of_a_simulation_is_decided_again_as_the_request_to_simulate(
+    house: House, running: InProcess
+) -> None:
+    answer = await simulate(running, author(running), subject=MANAGER, action="approve", resource=SUBMITTED)
+    body = await house.owner.fetchval(
+        "SELECT body FROM audit_record WHERE uid = $1", UUID(answer.headers["Decision-Id"])
+    )
+    again = recorded_request.read(body)
+    asked = (again.request.resource.kind, again.request.action, again.verdict.rules)
+    assert asked == ("policy", "simulate", ("policy-simulate",))

@@ -1,0 +1,165 @@
+"""GET /v1/timesheets/{id}/access over HTTP: whoever it names may, as told; whoever it does not name may not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from service.authorization import policy_life
+from service.authorization.access import Way, ways
+from tests.integration.api import InProcess, api, key_server
+from tests.policy_forge import shipped, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+ENTRY = {"day": "2026-03-02", "project": "ATLAS", "minutes": 60}
+REQUESTS: dict[str, tuple[str, str, object]] = {
+    "read": ("GET", "", None),
+    "edit": ("POST", "/entries", ENTRY),
+    "delete": ("DELETE", "", None),
+    **{action: ("POST", f"/{action}", None) for action in ("submit", "withdraw", "approve")},
+    **{action: ("POST", f"/{action}", {"reason": "why"}) for action in ("reject", "reopen")},
+}
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    for name, person in house.people.items():
+        await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
+    async with api(house, issuer) as started:
+        yield started
+
+
+async def access(running: InProcess, sheet: UUID, query: str = "", sub: str = "ana") -> dict[str, Any]:
+    answer = await running.send("GET", f"/v1/timesheets/{sheet}/access{query}", running.token(sub=sub))
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+@pytest.mark.parametrize("state", ["draft", "submitted", "approved"])
+async def test_everybody_may_what_is_told_of_them_and_nothing_else(
+    house: House, running: InProcess, state: str
+) -> None:
+    """Each person asks for each action, with the scope that is told, or with all scopes where nothing is told."""
+    sheet = (await house.submitted("ana")).id
+    mia = house.people["mia"]
+    await house.owner.execute("UPDATE timesheet SET state = $2, editors = $3 WHERE id = $1", sheet, state, [mia])
+    told = {one["person"]: one["may"] for one in (await access(running, sheet))["items"]}
+    every = "read:timesheets create:timesheets delete:timesheets approve:timesheets"
+    for name, person in house.people.items():
+        for action, (method, path, body) in REQUESTS.items():
+            way = told.get(str(person), {}).get(action)
+            answer = await running.send(
+                method,
+                f"/v1/timesheets/{sheet}{path}",
+                running.token(sub=name, scope=way[0]["scope"] if way else every),
+                headers={"If-Match": '"999"'} if method != "GET" else {},
+                body=body,
+            )
+            outcome = await house.owner.fetchval(
+                "SELECT outcome FROM audit_record WHERE uid = $1", UUID(answer.headers["Decision-Id"])
+            )
+            assert (outcome == "allow") is (way is not None), (name, action, way)
+
+
+async def test_it_names_relations_rules_and_scopes_and_the_importing_client(house: House, running: InProcess) -> None:
+    sheet = (await house.submitted("carl")).id
+    await house.owner.execute("UPDATE timesheet SET state = 'draft' WHERE id = $1", sheet)
+    body = await access(running, sheet, sub="max")
+    found = {one["person"] or one["client"]: one for one in body["items"]}
+    people = house.people
+    assert set(found) == {str(people["carl"]), str(people["max"]), str(people["dora"]), "payroll-import"}
+    assert found["payroll-import"]["may"] == {
+        "upload": [{"rule": "upload-contractors", "scope": "batch:upload", "sign_in": []}]
+    }
+    assert found[str(people["max"])]["relations"] == ["manager"]
+    assert found[str(people["max"])]["may"] == {
+        "read": [{"rule": "read-team", "scope": "read:timesheets", "sign_in": []}]
+    }
+    assert set(found[str(people["carl"])]["may"]) == {"read", "edit", "delete", "submit"}
+    assert (body["state"], body["version"], body["whoever"]) == ("draft", 1, {})
+
+
+async def test_pages_together_hold_everybody_once(house: House, running: InProcess) -> None:
+    sheet = (await house.submitted("ana")).id
+    whole = await access(running, sheet)
+    assert whole["next_cursor"] is None
+    found: list[dict[str, Any]] = []
+    query = "?limit=1"
+    while True:
+        page = await access(running, sheet, query)
+        found += page["items"]
+        if page["next_cursor"] is None:
+            break
+        query = f"?limit=1&cursor={page['next_cursor']}"
+    assert found == whole["items"]
+
+
+async def test_it_is_a_read_of_the_sheet_for_whoever_may_read_it(house: House, running: InProcess) -> None:
+    sheet = (await house.submitted("ana")).id
+    path = f"/v1/timesheets/{sheet}/access"
+    seen = await running.send("GET", path, running.token(sub="ana"))
+    row = await house.owner.fetchrow(
+        "SELECT action, resource_id, returned FROM audit_record WHERE uid = $1", UUID(seen.headers["Decision-Id"])
+    )
+    assert row is not None
+    assert (row["action"], row["resource_id"], row["returned"]) == ("read", str(sheet), [sheet])
+    assert (await running.send("GET", path, running.token(sub="ben"))).status_code == 404
+    assert (await running.send("GET", path, running.token(sub="ana", scope="approve:timesheets"))).status_code == 403
+    assert (await running.send("GET", "/v1/timesheets/17/access", running.token(sub="ana"))).status_code == 422
+
+
+async def test_holders_of_a_role_that_a_rule_names_are_told_by_person_and_whoever_brings_it_by_word(
+    house: House, running: InProcess
+) -> None:
+    more = "p, allow, role:clerk, read, any, timesheet, read:timesheets, mfa, clerks\ng, role:chief, role:clerk\n"
+    text = replace(shipped(), rules=shipped().rules + more, cases={})
+    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    assert await policy_life.move_head(house.owner, number, expected=1)
+    holds = "INSERT INTO person_role VALUES ($1, $2, now() - interval '2 days', $3)"
+    yesterday, ever = datetime.now(UTC) - timedelta(days=1), datetime.max.replace(tzinfo=UTC)
+    for name, role, until in (("ben", "chief", ever), ("max", "clerk", yesterday), ("adam", "janitor", ever)):
+        await house.owner.execute(holds, house.people[name], role, until)
+    body = await access(running, (await house.submitted("ana")).id)
+    ways_in = {"read": [{"rule": "clerks", "scope": "read:timesheets", "sign_in": ["mfa"]}]}
+    assert body["whoever"] == {"role:clerk": ways_in}
+    found = {one["person"]: one["may"] for one in body["items"]}
+    assert found[str(house.people["ben"])] == ways_in
+    assert not found.keys() & {str(house.people[name]) for name in ("max", "adam")}
+
+
+def test_what_it_takes_of_the_sign_in_is_told_with_what_keeps_denies_off() -> None:
+    rules = snapshot(
+        "p, allow, manager, approve, submitted, timesheet, approve:timesheets, mfa, by-manager",
+        "p, allow, manager, approve, any, timesheet, any, always, by-anyone",
+        "p, deny, manager, approve, any, timesheet, any, not recent_sign_in, stale",
+        "p, deny, anyone, approve, any, timesheet, any, acted_for_owner, never-for-owner",
+        "p, deny, owner, approve, any, timesheet, any, always, never-own",
+    )
+    done, not_done = {"acted_for_owner": True}, {"acted_for_owner": False}
+    thing = ("timesheet", "submitted")
+    assert ways(rules, thing, "approve", {"manager"}, not_done) == (
+        Way("by-manager", "approve:timesheets", ("mfa", "recent_sign_in")),
+        Way("by-anyone", None, ("recent_sign_in",)),
+    )
+    assert ways(rules, thing, "approve", {"manager"}, done) == ()
+    assert ways(rules, thing, "approve", {"manager", "owner"}, not_done) == ()
+    assert ways(rules, thing, "approve", {"role:clerk"}, not_done) == ()
+    assert ways(rules, ("timesheet", "draft"), "approve", {"manager"}, not_done) == (
+        Way("by-anyone", None, ("recent_sign_in",)),
+    )
