@@ -32,6 +32,7 @@ from service.database import Database, Turns
 from service.directory.actions import Directory
 from service.directory.people import People
 from service.directory.people_store import is_known
+from service.directory.projects import Projects
 from service.identity.issuer import Issuer
 from service.identity.issuers_file import read_issuers_file
 from service.identity.sender import senders_of
@@ -59,6 +60,7 @@ from service.web.policies import policy_routes
 from service.web.policy_diff import policy_diff_routes
 from service.web.policy_replays import policy_replay_routes
 from service.web.problems import Problems
+from service.web.projects import project_routes
 from service.web.rate_limits import AddressLimits, ClientLimits, Counters
 from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
 from service.web.revocations import revocation_routes
@@ -147,6 +149,7 @@ def build(settings: Settings) -> RequestFrame:
             *policy_diff_routes(PolicyComparison(policy_administration)),
             *policy_replay_routes(PolicyReplays(enforcement, api.requests)),
             *directory_routes(Directory(enforcement), cursors),
+            *project_routes(Projects(enforcement), cursors),
             *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
             *health_routes(api.look),
             *metadata.metadata_routes(

@@ -32,6 +32,7 @@ PARTS = (
     ("ben", "Borealis", "member"),
     ("carl", "Contractors", "member"),
 )
+PROJECTS = (("ATLAS", "Atlas, the new site"), ("BOREALIS", "Borealis, the old one"), ("SITE", "Work on site"))
 
 
 async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -> None:
@@ -52,6 +53,8 @@ async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -
                 await _made(http, f"/v1/people/{person}/links", {"links": _links(issuer, login)})
             file.write_text(json.dumps({**known, "issuer": issuer}, indent=2), encoding="utf-8")
             return
+        for code, name in PROJECTS:
+            await _made(http, "/v1/projects", {"code": code, "name": name})
         people = {login: await _person(http, issuer, login) for login in PEOPLE}
         teams: dict[str, str] = await _known_teams(http)
         for name, parent in TEAMS:

@@ -22,6 +22,7 @@ MOST_LINKS = 10
 # Within these every time can be written in UTC, whatever its offset; the ends themselves stand for infinity in drivers.
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
+PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -96,6 +97,15 @@ class GivenRole:
     validity: Validity
 
 
+@dataclass(frozen=True, slots=True)
+class Project:
+    """`code` is the word that entries use; one that is not `active` takes no new hours."""
+
+    code: str
+    name: str
+    active: bool = True
+
+
 def check_person(display_name: str | None, email: str | None, links: tuple[Link, ...] = ()) -> None:
     """Raise InvalidField naming every wrong field."""
     fields = Fields()
@@ -119,6 +129,15 @@ def check_team(name: str) -> None:
     """Raise InvalidField unless a team can have this name."""
     fields = Fields()
     fields.text("name", name, LONGEST_TEAM_NAME)
+    fields.refuse()
+
+
+def check_project(project: Project) -> None:
+    """Raise InvalidField naming every wrong field."""
+    fields = Fields()
+    if not PROJECT.fullmatch(project.code):
+        fields.wrong("code", "must be 1 to 40 of A-Z a-z 0-9 . _ -, the first a letter or digit")
+    fields.text("name", project.name, LONGEST_NAME)
     fields.refuse()
 
 

@@ -54,7 +54,7 @@ async def advance(connection: Connection) -> datetime:
 async def add_team(permit: Permit, connection: Connection, team: Team) -> None:
     """Raises Conflict for a name that is taken, InvalidField for an unknown parent."""
     permit.covers(KIND, MANAGE)
-    with _constraints():
+    with constraints():
         # A new team.
         await connection.execute(
             "INSERT INTO team (id, name, parent_id) VALUES ($1, $2, $3)", team.id, team.name, team.parent
@@ -71,7 +71,7 @@ async def add_team(permit: Permit, connection: Connection, team: Team) -> None:
 async def add_membership(permit: Permit, connection: Connection, one: Membership) -> Membership:
     """Raises InvalidField for unknown ids, Conflict when the person has that part in the team at some of that time."""
     permit.covers(KIND, MANAGE)
-    with _constraints():
+    with constraints():
         # A membership, unless it overlaps one of the same person, team and part.
         row = await connection.fetchrow(
             "INSERT INTO membership (id, person_id, team_id, part, valid_from, valid_to)"
@@ -113,7 +113,7 @@ async def end_membership(permit: Permit, connection: Connection, membership: UUI
 async def grant_importer(permit: Permit, connection: Connection, one: ImporterGrant) -> ImporterGrant:
     """Raises InvalidField for an unknown team."""
     permit.covers(KIND, MANAGE)
-    with _constraints():
+    with constraints():
         # A grant to a client.
         row = await connection.fetchrow(
             "INSERT INTO importer_grant (id, client_id, team_id, valid_from, valid_to)"
@@ -144,7 +144,7 @@ async def end_importer_grant(permit: Permit, connection: Connection, grant: UUID
 async def give_role(permit: Permit, connection: Connection, one: GivenRole) -> GivenRole:
     """Raises InvalidField for an unknown person, Conflict when the person has the role at some of that time."""
     permit.covers(KIND, MANAGE)
-    with _constraints():
+    with constraints():
         # A role, unless it overlaps the same one.
         row = await connection.fetchrow(
             "INSERT INTO person_role (person_id, role, valid_from, valid_to)"
@@ -177,20 +177,20 @@ async def take_role(permit: Permit, connection: Connection, person: UUID, role: 
     return GivenRole(person, role, _validity(row))
 
 
-async def people(visibility: Visibility, connection: Connection, after: UUID | None, limit: int) -> list[Person]:
+async def people(visibility: Visibility, connection: Connection, after: UUID | str | None, limit: int) -> list[Person]:
     """Oldest first, from behind `after`; one more than `limit` tells that there are more."""
     rows = await _page(visibility, connection, "person", "id, display_name, email", after, limit)
     return [Person(**dict(row)) for row in rows]
 
 
-async def teams(visibility: Visibility, connection: Connection, after: UUID | None, limit: int) -> list[Team]:
+async def teams(visibility: Visibility, connection: Connection, after: UUID | str | None, limit: int) -> list[Team]:
     """As `people`."""
     rows = await _page(visibility, connection, "team", "id, name, parent_id", after, limit)
     return [Team(row["id"], row["name"], row["parent_id"]) for row in rows]
 
 
 async def memberships(
-    visibility: Visibility, connection: Connection, after: UUID | None, limit: int
+    visibility: Visibility, connection: Connection, after: UUID | str | None, limit: int
 ) -> list[Membership]:
     """As `people`, ended ones too."""
     columns = f"id, person_id, team_id, part, {VALID}"
@@ -211,7 +211,7 @@ async def teams_led(permit: Permit, connection: Connection, person: UUID) -> lis
 
 
 async def _page(
-    visibility: Visibility, connection: Connection, table: str, columns: str, after: UUID | None, limit: int
+    visibility: Visibility, connection: Connection, table: str, columns: str, after: UUID | str | None, limit: int
 ) -> list[asyncpg.Record]:
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
@@ -226,7 +226,8 @@ async def _page(
 
 
 @contextmanager
-def _constraints() -> Iterator[None]:
+def constraints() -> Iterator[None]:
+    """Tell broken references and checks as InvalidField of the caller's field, a name that is taken as Conflict."""
     try:
         yield
     except (asyncpg.ForeignKeyViolationError, asyncpg.CheckViolationError) as error:

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from service.authorization.changes import Answer
-    from service.directory.actions import Directory, Listed
+    from service.directory.actions import Directory
     from service.directory.entities import GivenRole, ImporterGrant, Membership, Person, Team
+    from service.directory.recorded_change import Listed
     from service.web.paging import Cursors
 
 SCOPE = "manage:directory"

@@ -1,4 +1,4 @@
-"""Deputies, fallback approvers and projects."""
+"""Projects, deputies and fallback approvers."""
 
 from service.migrations.sql import run_file
 
