@@ -79,10 +79,13 @@ def of_change(
     texts: Mapping[str, str],
 ) -> Record:
     """The record of one change, bound to the decision that allowed it. `event` is the change's type, such as
-    `timesheet.approved`; `texts` are kept beside the log and only committed to."""
+    `timesheet.approved`; `texts` are kept beside the log and only committed to. What a deputy did names the manager for
+    whom they stood in (`on_behalf_of`), as the decision does."""
+    stood_in = {name: decision.noted[name] for name in ("on_behalf_of",) if name in decision.noted}
     return Record.make(
         kind,
         {
+            **stood_in,
             "decided_at": decision.request.seen.at,
             "decision": str(decision.uid),
             "action": decision.request.action,
