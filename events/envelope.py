@@ -37,6 +37,8 @@ TYPES = (
     "policy.activated",
     "directory.changed",
     "token.revoked",
+    "timesheet.locked",
+    "timesheet.unlocked",
 )
 
 

@@ -142,11 +142,21 @@ class Timesheets:
         check_reason(reason)
         return await self._move(ask, "reject", sheet_id, expect, lambda sheet: timesheet.reject(sheet, reason))
 
-    async def reopen(self, ask: Ask, sheet_id: UUID, expect: Expect, reason: str | None = None) -> Answer[Timesheet]:
+    async def reopen(self, ask: Ask, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
         """Take an approval back: the sheet is a draft again. Raises InvalidField as `reject`."""
-        if reason is not None:
-            check_reason(reason)
+        check_reason(reason)
         return await self._move(ask, "reopen", sheet_id, expect, lambda sheet: timesheet.reopen(sheet, reason))
+
+    async def lock(self, ask: Ask, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
+        """Lock an approved sheet for payroll. Raises InvalidField as `reject`."""
+        check_reason(reason)
+        return await self._move(ask, "lock", sheet_id, expect, lambda sheet: timesheet.lock(sheet, reason, by(ask)))
+
+    async def unlock(self, ask: Ask, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
+        """The sheet is approved again. Raises InvalidField as `reject`; whoever locked it does not unlock it, whatever
+        the policy says: Forbidden."""
+        check_reason(reason)
+        return await self._move(ask, "unlock", sheet_id, expect, lambda sheet: timesheet.unlock(sheet, reason, by(ask)))
 
     async def _edit(self, ask: Ask, sheet_id: UUID, expect: Expect, move: Move) -> Answer[Timesheet]:
         return await self._change(ask, ("edit", "timesheet.edited"), sheet_id, expect, move)
@@ -174,6 +184,8 @@ EVENTS = {
     "approve": "timesheet.approved",
     "reject": "timesheet.rejected",
     "reopen": "timesheet.reopened",
+    "lock": "timesheet.locked",
+    "unlock": "timesheet.unlocked",
 }
 
 

@@ -81,7 +81,7 @@ def judge_hours(hours: Hours, fields: Fields, prefix: str = "") -> None:
 
 
 def check_reason(reason: str) -> None:
-    """Raise InvalidField unless this can stand as the reason of a rejection or reopening."""
+    """Raise InvalidField unless this can stand as the reason of a step that needs one."""
     fields = Fields()
     fields.text("reason", reason, LONGEST_REASON)
     fields.refuse()

@@ -15,7 +15,7 @@ KIND = "timesheet"
 # Everything of a sheet, its entries in order as JSON.
 ROW = """
     r.id, r.owner_id, r.period_start, r.time_zone, r.state, r.version, r.editors, r.uploaders, r.reason,
-    r.created_at, r.updated_at,
+    r.locked_by, r.locked_by_client, r.created_at, r.updated_at,
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
                 'id', e.id, 'day', e.day, 'project', e.project, 'minutes', e.minutes, 'note', e.note,
                 'external_ref', e.external_ref, 'uploader', e.uploader) ORDER BY e.day, e.id), '[]')
@@ -25,7 +25,7 @@ ROW = """
 # The draft that $3 would own.
 IMAGINED = """
     SELECT NULL::uuid AS id, $3::uuid AS owner_id, 'draft'::text AS state, '{}'::uuid[] AS editors,
-           '{}'::text[] AS uploaders
+           '{}'::text[] AS uploaders, NULL::uuid AS locked_by, NULL::text AS locked_by_client
 """
 
 
@@ -80,6 +80,12 @@ ACTED_FOR_OWNER = """
      OR (:client IS NOT NULL AND r.uploaders @> ARRAY[:client]))
 """
 
+# The person locked it for payroll, or the client did so for itself.
+LOCKED_BY_ASKER = """
+    ((:person IS NOT NULL AND r.locked_by IS NOT DISTINCT FROM :person)
+     OR (:client IS NOT NULL AND r.locked_by_client IS NOT DISTINCT FROM :client))
+"""
+
 TIMESHEET_FACTS = KindFacts(
     kind=KIND,
     row=ROW,
@@ -87,6 +93,6 @@ TIMESHEET_FACTS = KindFacts(
     imagined=IMAGINED,
     imagined_state="draft",
     relations={"owner": OWNER, "manager": MANAGER, "importer": IMPORTER},
-    facts={"acted_for_owner": ACTED_FOR_OWNER},
+    facts={"acted_for_owner": ACTED_FOR_OWNER, "locked_by_asker": LOCKED_BY_ASKER},
     reaches=REACHES,
 )

@@ -18,7 +18,7 @@ import asyncpg
 from service.errors import Conflict
 from service.timesheets.entry import Entry
 from service.timesheets.relations import KIND
-from service.timesheets.timesheet import TRANSITIONS, State, Timesheet
+from service.timesheets.timesheet import TRANSITIONS, By, State, Timesheet
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -96,7 +96,8 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
         # Each change is made from the version that was locked, and from no other.
         row = await connection.fetchrow(
             "UPDATE timesheet SET state = $3, version = $4, editors = $5, uploaders = $6,"
-            " reason = $7, updated_at = clock_timestamp() WHERE id = $1 AND version = $2"
+            " reason = $7, locked_by = $8, locked_by_client = $9, updated_at = clock_timestamp()"
+            " WHERE id = $1 AND version = $2"
             " RETURNING created_at, updated_at",
             after.id,
             before.version,
@@ -105,6 +106,8 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
             sorted(after.editors),
             sorted(after.uploaders),
             after.reason,
+            after.locked_by and after.locked_by.person,
+            after.locked_by and after.locked_by.client,
         )
         if gone := [one for one in known if one not in kept]:
             # Entries that are there no longer.
@@ -174,6 +177,7 @@ def sheet_of(row: asyncpg.Record) -> Timesheet:
         editors=frozenset(row["editors"]),
         uploaders=frozenset(row["uploaders"]),
         reason=row["reason"],
+        locked_by=By(*locker) if any(locker := (row["locked_by"], row["locked_by_client"])) else None,
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         entries=tuple(

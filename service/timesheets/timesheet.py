@@ -33,6 +33,7 @@ class State(StrEnum):
     SUBMITTED = "submitted"
     APPROVED = "approved"
     REJECTED = "rejected"
+    LOCKED = "locked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Transition:
 
 _OPEN = frozenset({State.DRAFT, State.REJECTED})
 _WAITING = frozenset({State.SUBMITTED})
+_APPROVED = frozenset({State.APPROVED})
 
 TRANSITIONS: Mapping[str, Transition] = MappingProxyType(
     {
@@ -55,7 +57,9 @@ TRANSITIONS: Mapping[str, Transition] = MappingProxyType(
         "withdraw": Transition(_WAITING, State.DRAFT),
         "approve": Transition(_WAITING, State.APPROVED),
         "reject": Transition(_WAITING, State.REJECTED),
-        "reopen": Transition(frozenset({State.APPROVED}), State.DRAFT),
+        "reopen": Transition(_APPROVED, State.DRAFT),
+        "lock": Transition(_APPROVED, State.LOCKED),
+        "unlock": Transition(frozenset({State.LOCKED}), State.APPROVED),
     }
 )
 
@@ -73,7 +77,8 @@ class Timesheet:
     """One person's week, Monday to Sunday, as local dates in `time_zone` (IANA), which is the sheet's and no viewer's.
 
     `editors` are all the people who ever wrote in it or handed it in, `uploaders` all the clients that did so for
-    themselves; both only grow. `reason` is why it was last rejected or reopened.
+    themselves; both only grow. `reason` is why it was rejected, reopened, locked or unlocked, if that was the last
+    step; `locked_by` is who locked it, for as long as it is locked.
     """
 
     id: UUID
@@ -85,6 +90,7 @@ class Timesheet:
     editors: frozenset[UUID] = frozenset()
     uploaders: frozenset[str] = frozenset()
     reason: str | None = None
+    locked_by: By | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
     entries: tuple[Entry, ...] = ()
@@ -193,11 +199,26 @@ def reject(sheet: Timesheet, reason: str) -> Timesheet:
     return _moved(sheet, "reject", reason)
 
 
-def reopen(sheet: Timesheet, reason: str | None = None) -> Timesheet:
+def reopen(sheet: Timesheet, reason: str) -> Timesheet:
     """Take an approval back. Raises WrongState, InvalidField."""
-    if reason is not None:
-        check_reason(reason)
+    check_reason(reason)
     return _moved(sheet, "reopen", reason)
+
+
+def lock(sheet: Timesheet, reason: str, by: By) -> Timesheet:
+    """Hand it to payroll: nothing changes it until it is unlocked. Raises WrongState, InvalidField."""
+    check_reason(reason)
+    return replace(_moved(sheet, "lock", reason), locked_by=by)
+
+
+def unlock(sheet: Timesheet, reason: str, by: By) -> Timesheet:
+    """Take it back from payroll. Raises WrongState, InvalidField, and Forbidden for whoever locked it, whatever any
+    policy says."""
+    check_reason(reason)
+    unlocked = replace(_moved(sheet, "unlock", reason), locked_by=None)
+    if sheet.locked_by is None or by in {sheet.locked_by, By()}:
+        raise Forbidden(["nobody unlocks what they locked themselves"])
+    return unlocked
 
 
 def _written(sheet: Timesheet, by: By) -> Timesheet:

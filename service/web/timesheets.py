@@ -53,14 +53,6 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Friday is missing"])]
 
 
-class OptionalReason(msgspec.Struct, forbid_unknown_fields=True):
-    """Why, if you like to say."""
-
-    reason: (
-        Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Booked on the wrong project"])] | None
-    ) = None
-
-
 def timesheet_routes(timesheets: Timesheets) -> list[Any]:
     """The handlers, bound to their use cases."""
     return [
@@ -150,39 +142,34 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
 
         return transition
 
-    @post(
-        PATH + "/{timesheet_id:str}/reject",
-        status_code=200,
-        **operation("Send back", scope="approve:timesheets", problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
-    )
-    async def reject_timesheet(
-        ask: Asking, timesheet_id: Id, data: JSONBody[Reason], request: Request[Any, Any, Any]
-    ) -> Response[SheetBody]:
-        return _sheet(await timesheets.reject(ask, _id(timesheet_id), _expect(request), data.reason))
+    def reasoned(action: str, summary: str, move: ReasonedMove) -> Any:
+        @post(
+            f"{PATH}/{{timesheet_id:str}}/{action}",
+            status_code=200,
+            operation_id=f"{action}_timesheet",
+            **operation(summary, scope="approve:timesheets", problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
+        )
+        async def transition(
+            ask: Asking, timesheet_id: Id, data: JSONBody[Reason], request: Request[Any, Any, Any]
+        ) -> Response[SheetBody]:
+            return _sheet(await move(ask, _id(timesheet_id), _expect(request), data.reason))
 
-    @post(
-        PATH + "/{timesheet_id:str}/reopen",
-        status_code=200,
-        **operation(
-            "Take an approval back", scope="approve:timesheets", problems=(*CHANGE, *BODY), tag=TAG, conditional=True
-        ),
-    )
-    async def reopen_timesheet(
-        ask: Asking, timesheet_id: Id, data: JSONBody[OptionalReason], request: Request[Any, Any, Any]
-    ) -> Response[SheetBody]:
-        return _sheet(await timesheets.reopen(ask, _id(timesheet_id), _expect(request), data.reason))
+        return transition
 
     return [
         plain("submit", "Hand a week in", "create:timesheets", timesheets.submit),
         plain("withdraw", "Take a submitted week back", "create:timesheets", timesheets.withdraw),
         plain("approve", "Approve a week", "approve:timesheets", timesheets.approve),
-        reject_timesheet,
-        reopen_timesheet,
+        reasoned("reject", "Send back", timesheets.reject),
+        reasoned("reopen", "Take an approval back", timesheets.reopen),
+        reasoned("lock", "Lock an approved week for payroll", timesheets.lock),
+        reasoned("unlock", "Unlock a week that somebody else locked", timesheets.unlock),
     ]
 
 
 if TYPE_CHECKING:
     Move = Callable[[Asking, UUID, Expect], Awaitable[Answer[Timesheet]]]
+    ReasonedMove = Callable[[Asking, UUID, Expect, str], Awaitable[Answer[Timesheet]]]
 
 
 def _expect(request: Request[Any, Any, Any]) -> Expect:

@@ -56,7 +56,12 @@ async def test_a_week_goes_from_draft_to_approved(callers: Callers) -> None:
 async def test_a_manager_of_another_team_does_not_even_learn_of_a_week(callers: Callers) -> None:
     sheet, max_ = (await submitted(await callers("ana"))).json(), await callers("max")
 
-    for action, body in (("approve", None), ("reject", {"reason": "no"}), ("reopen", {}), ("submit", None)):
+    for action, body in (
+        ("approve", None),
+        ("reject", {"reason": "no"}),
+        ("reopen", {"reason": "no"}),
+        ("submit", None),
+    ):
         real = await max_.post(path_of(sheet, action), body, if_match='"1"')
         unknown = await max_.post(f"{SHEETS}/{UNKNOWN}/{action}", body, if_match='"1"')
         assert problem(real, 404, "not-found")["detail"] == problem(unknown, 404, "not-found")["detail"]
@@ -123,7 +128,7 @@ async def test_an_approval_is_taken_back_by_reopening(callers: Callers) -> None:
     sheet = (await submitted(ana)).json()
     assert (await mia.post(path_of(sheet, "approve"), if_match='"3"')).status_code == 200
 
-    problem(await ana.post(path_of(sheet, "reopen"), {}, if_match='"4"'), 403, "insufficient-scope")
+    problem(await ana.post(path_of(sheet, "reopen"), {"reason": "no"}, if_match='"4"'), 403, "insufficient-scope")
     reopened = await mia.post(path_of(sheet, "reopen"), {"reason": "wrong project"}, if_match='"4"')
     assert (reopened.status_code, reopened.json()["state"]) == (200, "draft")
 

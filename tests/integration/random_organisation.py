@@ -57,10 +57,10 @@ async def _fill(owner: asyncpg.Connection[asyncpg.Record], made: Organisation, d
     for person in made.people:
         for week in draw.sample(range(12), draw.randrange(7)):
             sheet, start = _id(draw), monday + timedelta(days=7 * week)
-            state = draw.choice(["draft", "submitted", "approved", "rejected"])
+            state = draw.choice(["draft", "submitted", "approved", "rejected", "locked"])
             await owner.execute(
                 "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version, editors,"
-                " uploaders) VALUES ($1, $2, $3, $4, 'UTC', $5, 1, $6, $7)",
+                " uploaders, locked_by) VALUES ($1, $2, $3, $4, 'UTC', $5, 1, $6, $7, $8)",
                 sheet,
                 person,
                 start,
@@ -68,6 +68,7 @@ async def _fill(owner: asyncpg.Connection[asyncpg.Record], made: Organisation, d
                 state,
                 draw.sample(made.people, draw.randrange(3)),
                 draw.sample(CLIENTS, draw.randrange(2)),
+                draw.choice(made.people) if state == "locked" else None,
             )
             made.sheets[sheet] = (person, state, start)
 

@@ -1,4 +1,4 @@
-"""?include=actions over HTTP: an action that is shown is decided with yes when it is really asked, any other with no."""
+"""?include=actions over HTTP: an action that is shown is decided with yes when really asked, any other with no."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REQUESTS: dict[str, tuple[str, str, object]] = {
     "edit": ("POST", "/entries", ENTRY),
     "delete": ("DELETE", "", None),
     **{action: ("POST", f"/{action}", None) for action in ("submit", "withdraw", "approve")},
-    **{action: ("POST", f"/{action}", {"reason": "why"}) for action in ("reject", "reopen")},
+    **{action: ("POST", f"/{action}", {"reason": "why"}) for action in ("reject", "reopen", "lock", "unlock")},
 }
 
 

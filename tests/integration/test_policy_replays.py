@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.audit import recorded
+from service.audit import recorded, search
 from service.audit.recorded import Wanted
 from service.authorization import replay_jobs
 from service.authorization.policy_replays import PolicyReplays
@@ -173,7 +173,7 @@ async def test_the_stream_of_a_replay_goes_by_the_logs_key_whatever_it_filters(h
     await traffic(house)
     await multiplied(house, 20_000)
     await house.owner.execute("ANALYZE audit_record")
-    kinds = [one.value for one in recorded.DECISIONS]
+    kinds = [one.value for one in search.DECISIONS]
     lines = await house.owner.fetch(
         f"EXPLAIN {recorded.WANTED}", 9_000, 10_000, kinds, MONDAY_MORNING, None, "approve", "timesheet", 1_000
     )

@@ -1,2 +1,0 @@
--- Sheets that are locked for payroll.
-SELECT 1;
