@@ -30,6 +30,8 @@ from service.authorization.simulation import Simulation
 from service.authorization.token_revocation import Revocations
 from service.database import Database, Turns
 from service.directory.actions import Directory
+from service.directory.deputies import DEPUTY_FACTS, Deputies
+from service.directory.fallbacks import Fallbacks
 from service.directory.people import People
 from service.directory.people_store import is_known
 from service.directory.projects import Projects
@@ -49,6 +51,7 @@ from service.web.bodies import JsonRequest
 from service.web.cross_origin import cross_origin
 from service.web.decision_explanations import decision_explanation_route
 from service.web.decisions import decision_routes
+from service.web.deputies import deputy_routes, fallback_routes
 from service.web.directory import directory_routes
 from service.web.documentation import documentation_routes, openapi_config
 from service.web.documented_shapes import DocumentedShapes
@@ -121,7 +124,7 @@ def build(settings: Settings) -> RequestFrame:
         tokens=Tokens(issuers, sender=senders.check),
     )
     log = Log(api.decisions)
-    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS])
+    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DEPUTY_FACTS])
     enforcement = Enforcement(
         api.requests,
         log,
@@ -149,6 +152,8 @@ def build(settings: Settings) -> RequestFrame:
             *policy_diff_routes(PolicyComparison(policy_administration)),
             *policy_replay_routes(PolicyReplays(enforcement, api.requests)),
             *directory_routes(Directory(enforcement), cursors),
+            *deputy_routes(Deputies(enforcement), cursors),
+            *fallback_routes(Fallbacks(enforcement), cursors),
             *project_routes(Projects(enforcement), cursors),
             *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
             *health_routes(api.look),

@@ -27,6 +27,8 @@ ACTIONS = {
     "log": frozenset({"read"}),
     "policy": frozenset({"read", "propose", "activate", "replay", "simulate"}),
     "directory": frozenset({"read", "manage"}),
+    "project": frozenset({"read"}),
+    "deputy": frozenset({"read", "grant", "end"}),
     "token": frozenset({"read", "revoke"}),
 }
 STATES = {
@@ -34,7 +36,8 @@ STATES = {
     "policy": frozenset({"proposed", "active", "retired"}),
 }
 RELATIONS = {
-    "timesheet": frozenset({"owner", "manager", "importer"}),
+    "timesheet": frozenset({"owner", "manager", "deputy", "fallback", "importer"}),
+    "deputy": frozenset({"delegator", "delegate"}),
     "policy": frozenset({"proposer"}),
 }
 FACTS = {"timesheet": frozenset({"acted_for_owner", "locked_by_asker"})}
@@ -68,4 +71,5 @@ LAW_ACTIONS = (
     ("log", "read"),
 )
 OWNER = "owner"
+DEPUTY = "deputy"
 ACTED_FOR_OWNER = "acted_for_owner"

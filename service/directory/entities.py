@@ -89,6 +89,26 @@ class ImporterGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class DeputyGrant:
+    """A person who stands in for a manager."""
+
+    id: UUID
+    manager: UUID
+    deputy: UUID
+    validity: Validity
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Who approves for those whom nobody leads, in a team and below, or, without a team, everywhere."""
+
+    id: UUID
+    person: UUID
+    team: UUID | None
+    validity: Validity
+
+
+@dataclass(frozen=True, slots=True)
 class GivenRole:
     """A role that the directory gives, beside those in tokens; without the prefix `role:`."""
 
@@ -138,6 +158,14 @@ def check_project(project: Project) -> None:
     if not PROJECT.fullmatch(project.code):
         fields.wrong("code", "must be 1 to 40 of A-Z a-z 0-9 . _ -, the first a letter or digit")
     fields.text("name", project.name, LONGEST_NAME)
+    fields.refuse()
+
+
+def check_deputies(manager: UUID, deputy: UUID) -> None:
+    """Raise InvalidField when somebody would stand in for themselves."""
+    fields = Fields()
+    if manager == deputy:
+        fields.wrong("deputy", "must be somebody else than the manager")
     fields.refuse()
 
 

@@ -49,6 +49,37 @@ MANAGER = f"""
             WHERE belongs.person_id = r.owner_id AND belongs.person_id <> :person OFFSET 0)
 """
 
+# Somebody who is a manager of the owner now let the person stand in for them; a deputy's own deputy has nothing.
+_STANDS_IN = f"""
+    FROM {_BELONGING}
+    JOIN membership AS over ON over.team_id = above.ancestor_id AND over.person_id <> belongs.person_id
+        AND over.part = 'lead' AND {now("over")}
+    JOIN deputy_grant AS given ON given.manager_id = over.person_id AND given.deputy_id = :person AND {now("given")}
+    WHERE belongs.person_id = r.owner_id AND belongs.person_id <> :person
+"""
+DEPUTY = f"EXISTS (SELECT {_STANDS_IN} OFFSET 0)"
+# On whose behalf a deputy acts: of several managers, the one whose grant is the oldest.
+ON_BEHALF_OF = f"(SELECT given.manager_id {_STANDS_IN} ORDER BY given.valid_from, given.id LIMIT 1)"
+
+# Somebody else leads a team of the owner's, or one above it.
+LED = f"""
+    EXISTS (SELECT FROM {_BELONGING}
+            JOIN membership AS over ON over.team_id = above.ancestor_id AND over.part = 'lead' AND {now("over")}
+            WHERE belongs.person_id = r.owner_id AND over.person_id <> belongs.person_id OFFSET 0)
+"""
+# A fallback approver `named` is there for the owner: for a team that they belong to, one above it, or for all.
+_NAMED_FOR_OWNER = f"""
+    {now("named")} AND named.person_id <> r.owner_id
+    AND (named.team_id IS NULL OR EXISTS (
+        SELECT FROM {_BELONGING} WHERE belongs.person_id = r.owner_id AND above.ancestor_id = named.team_id))
+"""
+FALLBACK = f"""
+    (EXISTS (SELECT FROM fallback_approver AS named WHERE named.person_id = :person AND {_NAMED_FOR_OWNER} OFFSET 0)
+     AND NOT {LED})
+"""
+# Whether there is anybody at all who could be `manager` or `fallback` to the owner.
+HAS_APPROVER = f"({LED} OR EXISTS (SELECT FROM fallback_approver AS named WHERE {_NAMED_FOR_OWNER} OFFSET 0))"
+
 # The client was given a team that the owner belongs to, or one above it.
 IMPORTER = f"""
     EXISTS (SELECT FROM {_BELONGING}
@@ -67,6 +98,19 @@ REACHES = {
     "manager": f"""
         SELECT belongs.person_id AS owner_id FROM membership AS over {_BELOW}
         WHERE over.person_id = :person AND over.part = 'lead' AND {now("over")}
+    """,
+    "deputy": f"""
+        SELECT belongs.person_id AS owner_id FROM deputy_grant AS given
+        JOIN membership AS over ON over.person_id = given.manager_id AND over.part = 'lead' AND {now("over")} {_BELOW}
+        WHERE given.deputy_id = :person AND {now("given")}
+    """,
+    # Whom nobody else leads, if the person is named for anybody.
+    "fallback": f"""
+        SELECT person.id AS owner_id FROM person
+        WHERE EXISTS (SELECT FROM fallback_approver AS named WHERE named.person_id = :person AND {now("named")})
+            AND NOT EXISTS (SELECT FROM {_BELONGING}
+                JOIN membership AS over ON over.team_id = above.ancestor_id AND over.part = 'lead' AND {now("over")}
+                WHERE belongs.person_id = person.id AND over.person_id <> belongs.person_id)
     """,
     "importer": f"""
         SELECT belongs.person_id AS owner_id FROM importer_grant AS over {_BELOW}
@@ -92,7 +136,8 @@ TIMESHEET_FACTS = KindFacts(
     table="timesheet",
     imagined=IMAGINED,
     imagined_state="draft",
-    relations={"owner": OWNER, "manager": MANAGER, "importer": IMPORTER},
+    relations={"owner": OWNER, "manager": MANAGER, "deputy": DEPUTY, "fallback": FALLBACK, "importer": IMPORTER},
+    stood_in=ON_BEHALF_OF,
     facts={"acted_for_owner": ACTED_FOR_OWNER, "locked_by_asker": LOCKED_BY_ASKER},
     reaches=REACHES,
 )

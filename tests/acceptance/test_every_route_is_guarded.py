@@ -33,7 +33,7 @@ BODIES: dict[str, object] = {
     "NewLinks": {"links": [{"issuer": "https://issuer.example/", "subject": "guarded"}]},
     "EntryFields": {"day": MONDAY, "project": "ATLAS", "minutes": 60},
     "Reason": {"reason": "Friday is missing"},
-    "OptionalReason": {},
+    "EntryPatch": {"minutes": 60},
     "Upload": {
         "rows": [{"owner": NOBODY, "day": MONDAY, "project": "ATLAS", "minutes": 60, "external_ref": "guarded/1"}]
     },
@@ -46,6 +46,11 @@ BODIES: dict[str, object] = {
     "NewTeam": {"name": "Nobody's"},
     "NewGrant": {"client": "nobody", "team": NOBODY},
     "NewMembership": {"person": NOBODY, "team": NOBODY, "part": "lead"},
+    "NewProject": {"code": "GUARDED", "name": "Guarded"},
+    "ProjectState": {"name": "Guarded", "active": False},
+    "NewDeputy": {"deputy": NOBODY, "manager": "0198c0de-0000-7000-8000-00000000beef"},
+    "EndOfDeputy": {},
+    "NewFallback": {"person": NOBODY},
     "NewRevocation": {"token_id": "nobody's", "issuer": "https://nobody.example"},
 }
 
@@ -55,10 +60,14 @@ async def sent(caller: Caller, method: str, path: str, operation: dict[str, Any]
     concrete = path.replace("{number}", "1").replace("{role}", "auditor")
     concrete = re.sub(r"\{[a-z_]+\}", lambda _: str(uuid7()), concrete)
     body = operation.get("requestBody")
-    shape = body["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1] if body else None
+    shape = next(iter(body["content"].values()))["schema"]["$ref"].rsplit("/", 1)[1] if body else None
     needs_version = any(one.get("name") == "If-Match" for one in operation.get("parameters", []))
     return await caller.send(
-        method, concrete, body=BODIES[shape] if shape else None, if_match='"1"' if needs_version else None
+        method,
+        concrete,
+        body=BODIES[shape] if shape else None,
+        if_match='"1"' if needs_version else None,
+        headers={"Content-Type": next(iter(body["content"]))} if body else None,
     )
 
 

@@ -21,7 +21,9 @@ from service.authorization.policy_versions import PolicyVersions
 from service.authorization.relationships import Relationships
 from service.database import Turns
 from service.directory.actions import Directory
+from service.directory.deputies import DEPUTY_FACTS, Deputies
 from service.directory.entities import Part, Project
+from service.directory.fallbacks import Fallbacks
 from service.directory.people import People
 from service.directory.projects import Projects
 from service.errors import PreconditionFailed
@@ -74,6 +76,14 @@ class House:
     @property
     def directory(self) -> Directory:
         return Directory(self.enforcement)
+
+    @property
+    def deputies(self) -> Deputies:
+        return Deputies(self.enforcement)
+
+    @property
+    def fallbacks(self) -> Fallbacks:
+        return Fallbacks(self.enforcement)
 
     @property
     def projects(self) -> Projects:
@@ -137,7 +147,9 @@ async def wired(log_database: LogDatabase) -> House:
     log = Log(await log_database.open("app"))
     versions = PolicyVersions(await log_database.open("app", size=1), policy_check.load)
     await versions.start()
-    enforcement = Enforcement(requests, log, versions, Relationships([TIMESHEET_FACTS, POLICY_FACTS]), turns=Turns(8))
+    enforcement = Enforcement(
+        requests, log, versions, Relationships([TIMESHEET_FACTS, POLICY_FACTS, DEPUTY_FACTS]), turns=Turns(8)
+    )
     return House(log_database, requests, log, versions, enforcement, await log_database.connect("owner"))
 
 

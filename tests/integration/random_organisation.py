@@ -1,4 +1,5 @@
-"""An organisation drawn from a seed: a forest of teams, people who came, moved and left, leads, grants, and sheets."""
+"""An organisation drawn from a seed: a forest of teams, people who came, moved and left, leads, deputies, fallbacks,
+grants, and sheets."""
 
 from __future__ import annotations
 
@@ -46,6 +47,19 @@ async def settle(owner: asyncpg.Connection[asyncpg.Record], seed: int) -> Organi
     await owner.executemany("INSERT INTO membership VALUES ($1, $2, $3, $4, $5, $6)", belongs)
     grants = [(_id(draw), draw.choice(CLIENTS), draw.choice(made.teams), *draw.choice(SPANS)) for _ in range(4)]
     await owner.executemany("INSERT INTO importer_grant VALUES ($1, $2, $3, $4, $5)", grants)
+    stand_in = [(_id(draw), *draw.sample(made.people, 2), *draw.choice(SPANS)) for _ in range(12)]
+    await owner.executemany(
+        "INSERT INTO deputy_grant (id, manager_id, deputy_id, valid_from, valid_to) VALUES ($1, $2, $3, $4, $5)",
+        stand_in,
+    )
+    named = [
+        (_id(draw), draw.choice(made.people), draw.choice([None, *made.teams[:3]]), *draw.choice(SPANS))
+        for _ in range(5)
+    ]
+    await owner.executemany(
+        "INSERT INTO fallback_approver (id, person_id, team_id, valid_from, valid_to) VALUES ($1, $2, $3, $4, $5)",
+        named,
+    )
     roles = [(person, "auditor", *draw.choice(SPANS)) for person in draw.sample(made.people, 5)]
     await owner.executemany("INSERT INTO person_role VALUES ($1, $2, $3, $4)", roles)
     await _fill(owner, made, draw)
