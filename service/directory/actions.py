@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from uuid_utils.compat import uuid7
 
-from service.directory import people_store, store
+from service.directory import importer_store, membership_store, people_store, store, team_store
 from service.directory.entities import (
     GivenRole,
     ImporterGrant,
@@ -23,6 +23,7 @@ from service.directory.entities import (
     check_person,
     check_team,
 )
+from service.directory.membership_store import OfWhom
 from service.directory.recorded_change import Listed, Told, listing, manage, times
 from service.directory.store import KIND
 
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
     from service.directory.entities import Link
 
 T = TypeVar("T")
-Row = TypeVar("Row", Person, Team, Membership)
+Row = TypeVar("Row", Person, Team, Membership, ImporterGrant)
 ALWAYS = Validity()
+EVERYBODYS = OfWhom()
 
 
 class Directory:
@@ -94,10 +96,22 @@ class Directory:
         team = Team(uuid7(), name, parent)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Team, Told]:
-            await store.add_team(permit, connection, team)
+            await team_store.add_team(permit, connection, team)
             return team, Told(str(team.id), "team.created", {"parent": parent}, {"name": name})
 
         return await self._manage(ask, team.id, work)
+
+    async def replace_team(self, ask: Ask, team_id: UUID, name: str, parent: UUID | None) -> Answer[Team]:
+        """Give a team another name and another place in the tree, with all below it. Raises NotFound."""
+        check_team(name)
+        team = Team(team_id, name, parent)
+
+        async def work(permit: Permit, connection: Connection) -> tuple[Team, Told]:
+            was = await team_store.replace_team(permit, connection, team)
+            texts = {"name": name} | ({"name_before": was.name} if was.name != name else {})
+            return team, Told(str(team_id), "team.changed", {"parent": parent}, texts, {"parent": was.parent})
+
+        return await self._manage(ask, team_id, work)
 
     async def add_membership(
         self, ask: Ask, person: UUID, team: UUID, part: Part, validity: Validity = ALWAYS
@@ -107,20 +121,40 @@ class Directory:
         asked = Membership(uuid7(), person, team, part, validity)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Membership, Told]:
-            made = await store.add_membership(permit, connection, asked)
+            made = await membership_store.add_membership(permit, connection, asked)
             return made, Told(str(made.id), "membership.created", _membership(made))
 
         return await self._manage(ask, asked.id, work)
 
     async def end_membership(self, ask: Ask, membership: UUID, at: datetime | None = None) -> Answer[Membership]:
-        """End a membership now, or at a later moment."""
+        """End a membership now, or at a later moment; one that has not begun never begins, as good as."""
         check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[Membership, Told]:
-            ended = await store.end_membership(permit, connection, membership, at)
-            return ended, Told(str(ended.id), "membership.ended", _membership(ended))
+            was, ended = await membership_store.end_membership(permit, connection, membership, at)
+            told = Told(str(ended.id), "membership.ended", _membership(ended), before=_membership(was))
+            return ended, told
 
         return await self._manage(ask, membership, work)
+
+    async def move_membership(
+        self, ask: Ask, membership: UUID, team: UUID, part: Part | None = None, at: datetime | None = None
+    ) -> Answer[Membership]:
+        """End a membership, now or at a later moment, and begin one in another team, or with another part, at that very
+        moment; it lasts as long as the old one would have. Raises NotFound, Conflict, InvalidField; then neither."""
+        check_grant(Validity(None, at))
+
+        async def work(permit: Permit, connection: Connection) -> tuple[Membership, list[Told]]:
+            was, ended = await membership_store.end_membership(permit, connection, membership, at)
+            validity = Validity(ended.validity.valid_to, was.validity.valid_to)
+            asked = Membership(uuid7(), was.person, team, part or was.part, validity)
+            made = await membership_store.add_membership(permit, connection, asked)
+            return made, [
+                Told(str(ended.id), "membership.ended", _membership(ended), before=_membership(was)),
+                Told(str(made.id), "membership.created", _membership(made)),
+            ]
+
+        return await manage(self._enforcement, ask, membership, work)
 
     async def grant_importer(
         self, ask: Ask, client: str, team: UUID, validity: Validity = ALWAYS
@@ -130,20 +164,20 @@ class Directory:
         asked = ImporterGrant(uuid7(), client, team, validity)
 
         async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, Told]:
-            made = await store.grant_importer(permit, connection, asked)
+            made = await importer_store.grant_importer(permit, connection, asked)
             return made, Told(
                 str(made.id), "importer.granted", {"client": client, "team": team, **times(made.validity)}
             )
 
         return await self._manage(ask, asked.id, work)
 
-    async def end_importer_grant(self, ask: Ask, grant: UUID) -> Answer[ImporterGrant]:
-        """Take a grant back, from now on."""
+    async def end_importer_grant(self, ask: Ask, grant: UUID, at: datetime | None = None) -> Answer[ImporterGrant]:
+        """Take a grant back, from now or a later moment on."""
+        check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, Told]:
-            ended = await store.end_importer_grant(permit, connection, grant)
-            after = {"client": ended.client, "team": ended.team, **times(ended.validity)}
-            return ended, Told(str(ended.id), "importer.ended", after)
+            was, ended = await importer_store.end_importer_grant(permit, connection, grant, at)
+            return ended, Told(str(ended.id), "importer.ended", _grant(ended), before=_grant(was))
 
         return await self._manage(ask, grant, work)
 
@@ -176,10 +210,20 @@ class Directory:
         return await self._list(ask, store.teams, after, limit)
 
     async def memberships(
-        self, ask: Ask, *, after: UUID | str | None = None, limit: int = 50
+        self, ask: Ask, of: OfWhom = EVERYBODYS, *, after: UUID | str | None = None, limit: int = 50
     ) -> Answer[Listed[Membership]]:
-        """Every membership, ended ones too, oldest first."""
-        return await self._list(ask, store.memberships, after, limit)
+        """Memberships, ended ones too unless a moment is asked for, oldest first."""
+
+        async def load(seen: Visibility, at: Connection, after: UUID | str | None, limit: int) -> list[Membership]:
+            return await membership_store.memberships(seen, at, of, after, limit)
+
+        return await self._list(ask, load, after, limit)
+
+    async def importer_grants(
+        self, ask: Ask, *, after: UUID | str | None = None, limit: int = 50
+    ) -> Answer[Listed[ImporterGrant]]:
+        """Every grant to a client, ended ones too, oldest first."""
+        return await self._list(ask, importer_store.importer_grants, after, limit)
 
     async def _manage(
         self, ask: Ask, subject: UUID, work: Callable[[Permit, Connection], Awaitable[tuple[T, Told]]]
@@ -205,6 +249,10 @@ class Directory:
 def _texts(person: Person) -> dict[str, str]:
     texts = {"display_name": person.display_name, "email": person.email}
     return {name: text for name, text in texts.items() if text is not None}
+
+
+def _grant(one: ImporterGrant) -> dict[str, object]:
+    return {"client": one.client, "team": one.team, **times(one.validity)}
 
 
 def _membership(one: Membership) -> dict[str, object]:

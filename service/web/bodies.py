@@ -29,7 +29,8 @@ class JsonRequest(Request[Any, Any, Any]):
     async def json(self) -> Any:
         """The body in the shape of the handler's `data`. Raises MalformedRequest and InvalidField."""
         field = self.route_handler.parsed_data_field
-        return read_body(await self.body(), Any if field is None else field.annotation)
+        shape = Any if field is None else field.annotation
+        return read_body(await self.body() or _nothing_of(shape), shape)
 
 
 def read_body(raw: bytes, shape: Any) -> Any:
@@ -47,6 +48,12 @@ def read_body(raw: bytes, shape: Any) -> Any:
     except _Twice as twice:
         raise InvalidField(FieldError(twice.name[:_LONGEST], "stands twice in one object")) from None
     return read
+
+
+def _nothing_of(shape: Any) -> bytes:
+    """What no body at all stands for: an empty object, where every member may be left out."""
+    struct = isinstance(shape, type) and issubclass(shape, msgspec.Struct)
+    return b"{}" if struct and not any(one.required for one in msgspec.structs.fields(shape)) else b""
 
 
 class _Twice(Exception):

@@ -14,7 +14,7 @@ from service.directory.entities import Validity
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.answers import answered
-from service.web.directory_shapes import Id, Moment, Until
+from service.web.directory_shapes import EndOf, Id, Moment, Until
 from service.web.operations import BODY, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
 from service.web.parameters import Asking, optional_uuid, uuid_of
@@ -39,12 +39,6 @@ class NewDeputy(msgspec.Struct, forbid_unknown_fields=True):
     manager: Id | None = None
     valid_from: Moment | None = None
     valid_to: Until | None = None
-
-
-class EndOfDeputy(msgspec.Struct, forbid_unknown_fields=True):
-    """When to end it; without a moment: now."""
-
-    at: Until | None = None
 
 
 class DeputyBody(msgspec.Struct):
@@ -96,7 +90,7 @@ def deputy_routes(deputies: Deputies, cursors: Cursors) -> list[Any]:
     @get("/v1/deputies", **operation("List deputies", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_deputies(
         ask: Asking,
-        now: Literal["true", "false"] | None = None,
+        now: Annotated[Literal["true", "false"] | None, Parameter()] = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[DeputyPage]:
@@ -122,7 +116,7 @@ def deputy_routes(deputies: Deputies, cursors: Cursors) -> list[Any]:
         status_code=200,
         **operation("End a standing in", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def end_deputy(ask: Asking, grant_id: FromPath[str], data: JSONBody[EndOfDeputy]) -> Response[DeputyBody]:
+    async def end_deputy(ask: Asking, grant_id: FromPath[str], data: JSONBody[EndOf]) -> Response[DeputyBody]:
         answer = await deputies.end(ask, uuid_of(grant_id, "path.grant_id"), data.at)
         return answered(_deputy(answer.value), answer.receipt)
 

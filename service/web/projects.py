@@ -60,7 +60,7 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
     @get("/v1/projects", **operation("List projects", scope="create:timesheets", problems=COMMON, tag=TAG))
     async def list_projects(
         ask: Asking,
-        active: Literal["true", "false"] | None = None,
+        active: Annotated[Literal["true", "false"] | None, Parameter()] = None,
         cursor: Annotated[str | None, Parameter(max_length=600)] = None,
         limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
     ) -> Response[ProjectPage]:

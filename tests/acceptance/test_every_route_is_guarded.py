@@ -49,7 +49,9 @@ BODIES: dict[str, object] = {
     "NewProject": {"code": "GUARDED", "name": "Guarded"},
     "ProjectState": {"name": "Guarded", "active": False},
     "NewDeputy": {"deputy": NOBODY, "manager": "0198c0de-0000-7000-8000-00000000beef"},
-    "EndOfDeputy": {},
+    "EndOf": {},
+    "TeamPlace": {"name": "Nobody's", "parent": None},
+    "MembershipMove": {"team": NOBODY},
     "NewFallback": {"person": NOBODY},
     "NewRevocation": {"token_id": "nobody's", "issuer": "https://nobody.example"},
 }

@@ -39,6 +39,7 @@ SETTINGS_READERS = (
 # Modules whose job is storage, and those that put one statement together from what storage modules gave them.
 SQL_PLACES = (
     "service/audit/",
+    "service/authorization/kept_answers.py",
     "service/authorization/policy_life.py",
     "service/authorization/policy_relations.py",
     "service/authorization/policy_versions.py",
@@ -57,6 +58,8 @@ SQL_PLACES = (
     "service/directory/project_store.py",
     "service/directory/deputy_store.py",
     "service/directory/fallback_store.py",
+    "service/directory/importer_store.py",
+    "service/directory/membership_store.py",
     "service/directory/team_store.py",
     "service/migrations/",
     "service/commands/serve.py",
