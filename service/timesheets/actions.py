@@ -16,7 +16,7 @@ from service.authorization.relationships import asker
 from service.errors import Conflict, NotFound
 from service.timesheets import listing, store, timesheet
 from service.timesheets.changed import changed, facts_of, resource_of
-from service.timesheets.entry import Entry, check_hours, check_reason, check_week
+from service.timesheets.entry import Entry, check_amendment, check_hours, check_reason, check_week, wrong
 from service.timesheets.relations import KIND
 from service.timesheets.timesheet import By, Timesheet
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from service.authorization.relationships import Seen
     from service.authorization.visibility import Visibility
     from service.database import Connection
-    from service.timesheets.entry import Hours
+    from service.timesheets.entry import Amendment, Hours
     from service.timesheets.listing import Filters, Page, Place
 
     Move = Callable[[Timesheet], Timesheet]
@@ -94,7 +94,8 @@ class Timesheets:
         return await self._enforcement.list(ask, KIND, "read", query)
 
     async def add_entry(self, ask: Ask, sheet_id: UUID, expect: Expect, hours: Hours) -> Answer[Edited]:
-        """Raises InvalidField, also for a day out of the period or with more than 1,440 minutes."""
+        """Raises InvalidField, also for a day out of the period or with more than 1,440 minutes, and for a project that
+        is not known or takes no more hours."""
         check_hours(hours)
         entry = Entry.of(hours, uuid7())
         answer = await self._edit(ask, sheet_id, expect, lambda sheet: timesheet.add(sheet, entry, by(ask)))
@@ -107,6 +108,16 @@ class Timesheets:
         check_hours(hours)
         answer = await self._edit(
             ask, sheet_id, expect, lambda sheet: timesheet.replace_entry(sheet, entry_id, hours, by(ask))
+        )
+        return _edited(answer, entry_id)
+
+    async def amend_entry(
+        self, ask: Ask, sheet_id: UUID, expect: Expect, entry_id: UUID, amendment: Amendment
+    ) -> Answer[Edited]:
+        """As `replace_entry`, of some fields."""
+        check_amendment(amendment)
+        answer = await self._edit(
+            ask, sheet_id, expect, lambda sheet: timesheet.amend_entry(sheet, entry_id, amendment, by(ask))
         )
         return _edited(answer, entry_id)
 
@@ -171,7 +182,12 @@ class Timesheets:
 
         async def work(change: Change) -> Timesheet:
             before = _locked(change)
-            after = await store.save(change.permit, change.connection, before, move(before))
+            after = move(before)
+            if entered := timesheet.projects_entered(before, after):
+                closed = await store.closed_projects(change.permit, change.connection, entered)
+                if closed:
+                    raise wrong("project", next(iter(closed.values())))
+            after = await store.save(change.permit, change.connection, before, after)
             changed(change, event, before, after)
             return after
 

@@ -21,7 +21,7 @@ from service.timesheets.relations import KIND
 from service.timesheets.timesheet import TRANSITIONS, By, State, Timesheet
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterator
 
     from service.authorization.permit import Permit
     from service.database import Connection
@@ -114,6 +114,18 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
             await connection.execute("DELETE FROM entry WHERE timesheet_id = $1 AND id = ANY($2)", after.id, gone)
         await _write_entries(connection, after, [one for one in after.entries if known.get(one.id) != one])
     return _timed(after, row)
+
+
+async def closed_projects(permit: Permit, connection: Connection, codes: Collection[str]) -> dict[str, str]:
+    """Those of the projects `codes` that take no hours, each with the sentence that says why."""
+    permit.covers(KIND, "edit", "upload")
+    if not codes:
+        return {}
+    # What is known of these projects.
+    rows = await connection.fetch("SELECT code, active FROM project WHERE code = ANY($1)", list(codes))
+    known: dict[str, bool] = {row["code"]: row["active"] for row in rows}
+    said = {None: "is not the code of a project", False: "is the code of a project that takes no more hours"}
+    return {code: said[known.get(code)] for code in codes if not known.get(code)}
 
 
 async def delete(permit: Permit, connection: Connection, sheet: Timesheet) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
     from uuid import UUID
 
-    from service.timesheets.entry import Hours
+    from service.timesheets.entry import Amendment, Hours
 
 MOST_ENTRIES = 500
 
@@ -136,6 +136,11 @@ def replace_entry(sheet: Timesheet, entry_id: UUID, hours: Hours, by: By) -> Tim
     return with_entries(sheet, tuple(new if one is old else one for one in sheet.entries), by)
 
 
+def amend_entry(sheet: Timesheet, entry_id: UUID, amendment: Amendment, by: By) -> Timesheet:
+    """With other values in some fields of one entry. Raises as `replace_entry`."""
+    return replace_entry(sheet, entry_id, amendment.of(ready(sheet, "edit").entry(entry_id)), by)
+
+
 def remove(sheet: Timesheet, entry_id: UUID, by: By) -> Timesheet:
     """Without one entry. Raises WrongState, NotFound."""
     gone = ready(sheet, "edit").entry(entry_id)
@@ -150,6 +155,13 @@ def with_entries(sheet: Timesheet, entries: tuple[Entry, ...], by: By) -> Timesh
         raise Conflict(f"A timesheet holds at most {MOST_ENTRIES} entries")
     ordered = tuple(sorted(entries, key=lambda one: (one.day, one.id)))
     return replace(_written(sheet, by), version=sheet.version + 1, entries=ordered)
+
+
+def projects_entered(before: Timesheet, after: Timesheet) -> frozenset[str]:
+    """The projects on which something was entered between two versions. What stood there already may stay on a project
+    that has been closed since."""
+    known = {one.id: one.project for one in before.entries}
+    return frozenset(one.project for one in after.entries if known.get(one.id) != one.project)
 
 
 def overfull(entries: tuple[Entry, ...]) -> tuple[date, str] | None:

@@ -29,7 +29,7 @@ from service.timesheets.entry import (
     wrong,
 )
 from service.timesheets.relations import KIND
-from service.timesheets.timesheet import By, Timesheet, overfull, ready, with_entries
+from service.timesheets.timesheet import By, Timesheet, overfull, projects_entered, ready, with_entries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -135,6 +135,12 @@ async def _import(change: Change, week: Week, rows: Numbered, by: By) -> list[Ro
         last = next(index for index, row in reversed(rows) if row.day == full[0])
         raise wrong(f"rows[{last}].minutes", full[1])
     after = with_entries(ready(before, "upload"), entries, by)
+    closed = await store.closed_projects(change.permit, change.connection, projects_entered(before, after))
+    fields = Fields()
+    for index, row in rows:
+        if row.project in closed:
+            fields.wrong(f"rows[{index}].project", closed[row.project])
+    fields.refuse()
     if change.row is None:
         after = await store.create(change.permit, change.connection, after)
     else:

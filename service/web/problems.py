@@ -158,7 +158,7 @@ def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> error
 def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
     """The methods that the path takes (RFC 9110 section 10.2.1), asked of the router, which does not tell them."""
     found = []
-    for method in ("GET", "POST", "PUT", "DELETE"):
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         with suppress(HTTPException):
             request.app.asgi_router.handle_routing(path=request.scope["path"], method=method)
             found.append(method)

@@ -27,6 +27,7 @@ log = structlog.get_logger("requests")
 MAX_HEADER_BYTES: Final = 32_768
 MAX_URL_BYTES: Final = 8_192
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+JSON: Final = ("application/json",)
 _REQUEST_ID: Final = re.compile(rb"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 ALWAYS: Final = {
     "Cache-Control": "no-store",
@@ -81,7 +82,8 @@ class RequestFrame:
 
 class RequestBounds(ASGIMiddleware):
     """Refuses what is too large or of another media type, before the token is looked at. `max_body_bytes` bounds what a
-    request may declare; Litestar bounds what it really sends."""
+    request may declare; Litestar bounds what it really sends. A route that takes other than JSON says so in its
+    `opt`, as `media_types`."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -102,9 +104,17 @@ class RequestBounds(ASGIMiddleware):
             kind = next((value for name, value in headers if name == b"content-type"), b"")
             if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in headers):
                 raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding")
-            if kind.split(b";")[0].strip().lower() not in {b"application/json", b""}:
-                raise UnsupportedMediaType("Send the body as application/json")
+            taken = media_types_of(scope)
+            given = kind.split(b";")[0].strip().lower().decode("latin-1")
+            if given not in taken and not (given == "" and taken == JSON):
+                raise UnsupportedMediaType(f"Send the body as {' or '.join(taken)}")
         await next_app(scope, receive, send)
+
+
+def media_types_of(scope: Scope) -> tuple[str, ...]:
+    """The media types that the route takes."""
+    taken: tuple[str, ...] = scope["route_handler"].opt.get("media_types", JSON)
+    return taken
 
 
 async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:

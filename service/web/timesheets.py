@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
-from litestar import Request, Response, delete, post, put
-from litestar.params import FromPath, JSONBody, PathParameter
+from litestar import Request, Response, delete, patch, post, put
+from litestar.params import BodyKwarg, FromPath, JSONBody, PathParameter
 
-from service.timesheets.entry import Hours
+from service.timesheets.entry import Amendment, Hours
 from service.timesheets.timesheet import Timesheet  # noqa: TC001 — Litestar reads handler signatures
 from service.web.answers import answered
 from service.web.operations import BODY, CHANGE, COMMON, operation
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from service.authorization.enforcement import Expect
     from service.timesheets.actions import Timesheets
 
+T = TypeVar("T")
 PATH = "/v1/timesheets"
 TAG = "Timesheets"
+MERGE_PATCH = "application/merge-patch+json"
 Day = Annotated[date, msgspec.Meta(description="A calendar day, YYYY-MM-DD", examples=["2026-11-23"])]
 Id = Annotated[str, PathParameter(description="The timesheet's id", max_length=64)]
 
@@ -45,6 +47,15 @@ class EntryFields(msgspec.Struct, forbid_unknown_fields=True):
     project: Annotated[str, msgspec.Meta(max_length=40, examples=["ATLAS"])]
     minutes: Annotated[int, msgspec.Meta(ge=1, le=1440, examples=[450])]
     note: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+
+class EntryPatch(msgspec.Struct, forbid_unknown_fields=True):
+    """A JSON Merge Patch (RFC 7396) of an entry: what is left out stays as it is, and a note that is null goes."""
+
+    day: Day | msgspec.UnsetType = msgspec.UNSET
+    project: Annotated[str, msgspec.Meta(max_length=40, examples=["ATLAS"])] | msgspec.UnsetType = msgspec.UNSET
+    minutes: Annotated[int, msgspec.Meta(ge=1, le=1440, examples=[390])] | msgspec.UnsetType = msgspec.UNSET
+    note: Annotated[str, msgspec.Meta(max_length=500)] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Reason(msgspec.Struct, forbid_unknown_fields=True):
@@ -117,6 +128,23 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         sheet = answer.value.sheet
         return answered(body_of(sheet), answer.receipt, version=sheet.version)
 
+    @patch(
+        PATH + "/{timesheet_id:str}/entries/{entry_id:str}",
+        opt={"media_types": (MERGE_PATCH,)},
+        **operation("Change some fields of an entry", **changes),
+    )
+    async def amend_entry(
+        ask: Asking,
+        timesheet_id: Id,
+        entry_id: FromPath[str],
+        data: Annotated[EntryPatch, BodyKwarg(media_type=MERGE_PATCH)],
+        request: Request[Any, Any, Any],
+    ) -> Response[SheetBody]:
+        entry = uuid_of(entry_id, "path.entry_id")
+        answer = await timesheets.amend_entry(ask, _id(timesheet_id), _expect(request), entry, _amendment(data))
+        sheet = answer.value.sheet
+        return answered(body_of(sheet), answer.receipt, version=sheet.version)
+
     @delete(
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}", status_code=200, **operation("Remove an entry", **changes)
     )
@@ -126,7 +154,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         entry = uuid_of(entry_id, "path.entry_id")
         return _sheet(await timesheets.remove_entry(ask, _id(timesheet_id), _expect(request), entry))
 
-    return [add_entry, replace_entry, remove_entry]
+    return [add_entry, replace_entry, amend_entry, remove_entry]
 
 
 def _transitions(timesheets: Timesheets) -> list[Any]:
@@ -182,6 +210,20 @@ def _id(text: str) -> UUID:
 
 def _hours(data: EntryFields) -> Hours:
     return Hours(day=data.day, project=data.project, minutes=data.minutes, note=data.note)
+
+
+def _amendment(data: EntryPatch) -> Amendment:
+    return Amendment(
+        day=_set(data.day),
+        project=_set(data.project),
+        minutes=_set(data.minutes),
+        note=_set(data.note),
+        no_note=data.note is None,
+    )
+
+
+def _set(value: T | msgspec.UnsetType) -> T | None:
+    return None if value is msgspec.UNSET else value
 
 
 def _sheet(answer: Answer[Timesheet]) -> Response[SheetBody]:
