@@ -17,7 +17,9 @@ from service import settings as configuration
 from service.api_process import Api
 from service.audit.log import Log
 from service.authorization import policy_check
+from service.authorization.answers_again import AnswersAgain
 from service.authorization.enforcement import Enforcement
+from service.authorization.kept_answers import KeptAnswers
 from service.authorization.policy_administration import PolicyAdministration
 from service.authorization.policy_comparison import PolicyComparison
 from service.authorization.policy_hint import PolicyHint
@@ -57,6 +59,7 @@ from service.web.documentation import documentation_routes, openapi_config
 from service.web.documented_shapes import DocumentedShapes
 from service.web.dpop_nonces import offering
 from service.web.health import health_routes
+from service.web.idempotency import Idempotency
 from service.web.me import me_route
 from service.web.paging import Cursors
 from service.web.policies import policy_routes
@@ -138,6 +141,12 @@ def build(settings: Settings) -> RequestFrame:
         enforcement, policies, policy_check.load, tell=hint.tell if hint else lambda _number: None
     )
     longest_lifetime = max(one.max_lifetime + one.leeway for one in issuers)
+    problems = Problems(
+        _metadata_url(settings, settings.audience or issuers[0].audience),
+        dpop_algorithms=senders.algorithms,
+        dpop_required=settings.dpop_required,
+        step_up_acr=settings.step_up_acr,
+    )
     app = Litestar(
         route_handlers=[
             me_route(enforcement, policies.built),
@@ -183,15 +192,16 @@ def build(settings: Settings) -> RequestFrame:
                 certificates=senders.certificates,
             ),
             ClientLimits(api.counters, settings.client_rate),
+            Idempotency(
+                KeptAnswers(api.requests),
+                AnswersAgain(enforcement),
+                problems,
+                max_body_bytes=settings.max_body_bytes,
+            ),
         ],
         request_class=JsonRequest,
         before_request=refuse_unknown_parameters,
-        exception_handlers=Problems(
-            _metadata_url(settings, settings.audience or issuers[0].audience),
-            dpop_algorithms=senders.algorithms,
-            dpop_required=settings.dpop_required,
-            step_up_acr=settings.step_up_acr,
-        ).handlers(),
+        exception_handlers=problems.handlers(),
         before_send=[offering(senders.nonces)] if senders.algorithms else [],
         cors_config=cross_origin(settings.listed("cors_origins")),
         openapi_config=openapi_config(settings.public_url, issuers[0].issuer),

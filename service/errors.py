@@ -5,6 +5,7 @@
     │   ├── MalformedRequest                   400  the bytes or the headers are not what HTTP or JSON allow
     │   │   └── MalformedCredentials           400  the Authorization header itself, so a challenge goes with it
     │   ├── InvalidField                       422  a field is wrong; names it
+    │   │   └── KeyReused                      422  an Idempotency-Key that was sent with another request
     │   └── BodyTooLarge · HeadersTooLarge · UnsupportedMediaType   413 · 431 · 415
     ├── Unauthenticated                        401
     │   ├── MissingToken                       no credentials: a challenge without an error code
@@ -17,6 +18,8 @@
     │   └── NotFound                           404  unknown, or not for the caller to know
     ├── NotApplied                             allowed, yet nothing was changed
     │   ├── PreconditionRequired · ...Failed   428 no If-Match · 412 the resource moved on
+    │   ├── KeyInUse                           409  the same Idempotency-Key is under way
+    │   ├── NoApprover                         409  nobody could approve what would be handed in
     │   └── WrongState · Conflict              409  the state · a constraint, for example one sheet a person and week
     ├── PolicyRejected                         422  a policy that may not become active; every complaint with its place
     ├── StaleExpectation                       409  the active version is another one than the caller expected
@@ -187,6 +190,11 @@ class NotFound(Denied):
     summary = "There is no such resource, or it is not for you to know"
 
 
+class KeyReused(InvalidField):
+    slug = "idempotency-key-reused"
+    summary = "This Idempotency-Key was used for another request; take a new key for each change"
+
+
 class NotApplied(TimewardenError):
     """Allowed by the policy, but nothing was changed."""
 
@@ -209,9 +217,21 @@ class WrongState(NotApplied):
     summary = "The timesheet is not in a state that allows this"
 
 
+class NoApprover(NotApplied):
+    slug = "no-approver"
+    summary = (
+        "Nobody leads you and nobody is named to approve in their place: ask an administrator to name a fallback approver"
+    )
+
+
 class Conflict(NotApplied):
     slug = "conflict"
     summary = "This contradicts what is already there"
+
+
+class KeyInUse(NotApplied):
+    slug = "idempotency-key-in-use"
+    summary = "A request with this Idempotency-Key is under way; send it again in a moment to get its answer"
 
 
 class PolicyRejected(TimewardenError):

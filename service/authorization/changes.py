@@ -47,13 +47,14 @@ class Target:
 
     `lock` locks the row and returns its id, or None when there is none. Without a row, the change is about one that
     `owner` would own. With neither, it is about the kind itself, or, if it `must_exist`, about something unknown; `id`
-    is then what the caller called it.
+    is then what the caller called it. `expect` judges the version that the caller has seen of this target.
     """
 
     id: str | None = None
     lock: Callable[[Connection], Awaitable[UUID | int | None]] | None = None
     owner: UUID | None = None
     must_exist: bool = False
+    expect: Callable[[int | None], None] | None = None
 
 
 @dataclass(slots=True)

@@ -15,18 +15,25 @@ from service.identity.principal import Principal, PrincipalKind
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from service.authorization.decision_point import Decision, Resource
+    from service.authorization.kept_answers import Once
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Who asks through which door: the principal, the request's id, and the route's template (never the path)."""
+    """Who asks through which door: the principal, the request's id, and the route's template (never the path).
+    `trace` is the caller's W3C trace, `once` the idempotency key of a change, and `again` the decision whose answer is
+    asked for once more."""
 
     principal: Principal
     request_id: str
     method: str
     route: str
+    trace: str | None = None
+    once: Once | None = None
+    again: UUID | None = None
 
 
 def of_decision(
@@ -60,7 +67,7 @@ def of_decision(
             "facts": dict(request.facts),
             "policy": {"version": decision.version, "digest": decision.digest},
             "directory_revision": seen.directory_revision,
-            "request": {"id": ask.request_id, "method": ask.method, "route": ask.route},
+            "request": _request(ask),
             "returned": list(returned),
         },
         uid=decision.uid,
@@ -107,6 +114,13 @@ def _resource(resource: Resource) -> dict[str, object]:
         "state": resource.state or None,
         "version": resource.version,
     }
+
+
+def _request(ask: Ask) -> dict[str, object]:
+    """The door; `trace` and `again` only where there are any."""
+    told: dict[str, object] = {"id": ask.request_id, "method": ask.method, "route": ask.route}
+    told |= {"trace": ask.trace} if ask.trace is not None else {}
+    return told | ({"again": ask.again} if ask.again is not None else {})
 
 
 def _principal(principal: Principal) -> dict[str, object]:

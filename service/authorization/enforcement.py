@@ -6,19 +6,21 @@ commit of their own before the caller hears of them, after every lock and connec
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from service.audit.record import Kind
 from service.authorization import policy_versions
-from service.authorization.changes import Answer, AnswerToAll, Change, Refused, Target
+from service.authorization.changes import Answer, AnswerToAll, Change, Refused
 from service.authorization.decision_point import BY_LAW, Decision, Resource
 from service.authorization.decision_record import Ask, of_decision
-from service.authorization.judgement import Behind, NotDone, about_of, decided, judged, resource_of, sighted
+from service.authorization.judgement import Behind, NotDone, decided, judged, resource_of
 from service.authorization.permit import Permit, grant
 from service.authorization.question import Reason, Verdict
 from service.authorization.refusal import refusal_of
 from service.authorization.relationships import About
+from service.authorization.sighting import Sighting
 from service.authorization.visibility import Visibility, visible
 from service.errors import (
     BadInput,
@@ -30,14 +32,15 @@ from service.errors import (
     StaleExpectation,
     TimewardenError,
 )
-from service.identity.refusals import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from typing import NoReturn
     from uuid import UUID
 
-    from service.audit.log import Log
+    from service.audit.log import Log, Receipt
+    from service.audit.record import Record
+    from service.authorization.changes import Target
     from service.authorization.engine import Snapshot
     from service.authorization.policy_versions import PolicyVersions
     from service.authorization.relationships import Relationships, Seen
@@ -61,6 +64,7 @@ class Enforcement:
         self._log = log
         self._policies = policies
         self._relationships = relationships
+        self._sighting = Sighting(relationships)
 
     async def read(
         self,
@@ -70,18 +74,23 @@ class Enforcement:
         load: Callable[[Permit, Seen, Connection], Awaitable[tuple[T, Sequence[str]]]],
         *,
         row_id: UUID | int | None = None,
+        owner: UUID | None = None,
         record_kind: Kind = Kind.DECISION,
     ) -> Answer[T]:
         """Decide, load, record, answer. `load` returns the value and the ids that it holds; with a `row_id` the row is
-        in what was seen. `record_kind` is ACCESS for reads of the log. Raises Denied."""
+        in what was seen; with an `owner` instead, the decision is about a row that they would own. `record_kind` is
+        ACCESS for reads of the log. Raises Denied."""
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
             async with self._database.connection() as connection:
-                about = About.KIND if row_id is None else About.ROW
-                seen = await self._see(connection, snapshot, ask, (kind, action), row_id, about=about)
-                decision = decided(
-                    snapshot, ask, action, resource_of(kind, seen, str(row_id) if row_id else None), seen
+                about = About.ROW if row_id is not None else About.KIND if owner is None else About.NEW
+                seen = await self._sighting.see(
+                    connection, snapshot, ask, (kind, action), row_id, owner=owner, about=about
                 )
+                resource = resource_of(kind, seen, str(row_id) if row_id else None)
+                if about is About.NEW:
+                    resource = replace(resource, owner=owner, state=self._relationships.of(kind).imagined_state)
+                decision = decided(snapshot, ask, action, resource, seen)
                 refused = judged(snapshot, decision, missing=row_id is not None and seen.row is None)
                 if refused is not None:
                     return refused
@@ -108,7 +117,7 @@ class Enforcement:
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
             async with self._database.transaction(snapshot=True) as connection:
-                seen = await self._see(connection, snapshot, ask, (kind, action), None, about=About.LIST)
+                seen = await self._sighting.see(connection, snapshot, ask, (kind, action), None, about=About.LIST)
                 decision = decided(snapshot, ask, action, Resource(kind), seen)
                 if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
                     return Refused(decision, refusal_of(snapshot, decision, None))
@@ -170,11 +179,11 @@ class Enforcement:
         async def attempt(snapshot: Snapshot) -> AnswerToAll[T]:
             decisions: list[Decision] = []
             try:
-                async with self._turns.one(), self._database.transaction() as connection:
+                async with self._transaction(ask) as connection:
                     await policy_versions.hold(connection, exclusively=exclusively)
                     refusals: dict[int, TimewardenError] = {}
                     for index, target in enumerate(targets):
-                        decision, error = await self._decide_on(
+                        decision, error = await self._sighting.decide_on(
                             connection, snapshot, ask, (kind, action), target, expect
                         )
                         decisions.append(decision)
@@ -189,7 +198,7 @@ class Enforcement:
                     value = await work(changes)
                     records = [of_decision(ask, one, applied=True) for one in decisions]
                     records += [record for change in changes for record in change.records]
-                    receipts = await self._log.append(records, connection)
+                    receipts = await self._append(ask, records, connection)
                 return AnswerToAll(value, receipts[: len(decisions)])
             except NotDone as stopped:
                 error = stopped.error
@@ -202,13 +211,21 @@ class Enforcement:
 
         return await self._under_active(attempt)
 
+    def could(self, ask: Ask, kind: str, action: str) -> bool:
+        """Whether the asker's scopes could satisfy any rule for this action, as far as this process knows now."""
+        return self._policies.current().could_allow(kind, action, ask.principal.scopes)
+
+    def has_rows(self, kind: str) -> bool:
+        """Whether decisions are about single rows of this kind, or about the kind itself."""
+        return bool(self._relationships.of(kind).table)
+
     async def prospect(self, ask: Ask, kind: str, action: str, *, row_id: int | None = None) -> bool:
         """Whether this would be allowed now, without any row or on this one. Nothing is recorded and nothing follows
         from it but that costly preparation is worth doing: the decision comes with `change`."""
 
         async def attempt(snapshot: Snapshot) -> bool:
             async with self._database.connection() as connection:
-                seen = await self._see(connection, snapshot, ask, (kind, action), row_id)
+                seen = await self._sighting.see(connection, snapshot, ask, (kind, action), row_id)
                 return decided(snapshot, ask, action, resource_of(kind, seen, None), seen).allowed
 
         return await self._under_active(attempt)
@@ -223,62 +240,20 @@ class Enforcement:
                 snapshot = await self._policies.at(behind.version)
         raise PolicyUnavailable(cause="the active version changed with every attempt")
 
-    async def _decide_on(
-        self,
-        connection: Connection,
-        snapshot: Snapshot,
-        ask: Ask,
-        asked: tuple[str, str],
-        target: Target,
-        expect: Expect | None,
-    ) -> tuple[Decision, TimewardenError | None]:
-        """First the row's lock, then, in a later statement, the facts: they may have changed while the lock waited."""
-        row_id: UUID | int | None = None
-        if target.lock is not None and snapshot.could_allow(*asked, ask.principal.scopes):
-            row_id = await target.lock(connection)
-        about = about_of(target)
-        seen = await self._see(connection, snapshot, ask, asked, row_id, owner=target.owner, about=about)
-        resource = resource_of(asked[0], seen, target.id)
-        if seen.row is None and target.owner is not None:
-            resource = replace(resource, owner=target.owner, state=self._relationships.of(asked[0]).imagined_state)
-        decision = decided(snapshot, ask, asked[1], resource, seen)
-        refused = judged(snapshot, decision, missing=target.must_exist and seen.row is None, expect=expect)
-        if refused is not None:
-            return refused.decision, refused.error
-        if expect is not None:
-            try:
-                expect(resource.version)
-            except NotApplied as error:
-                return decision, error
-        return decision, None
+    @asynccontextmanager
+    async def _transaction(self, ask: Ask) -> AsyncIterator[Connection]:
+        """A change's transaction. One with an idempotency key stays open until its answer is kept in it."""
+        if ask.once is not None:
+            async with ask.once.held(self._turns, self._database) as connection:
+                yield connection
+            return
+        async with self._turns.one(), self._database.transaction() as connection:
+            yield connection
 
-    async def _see(
-        self,
-        connection: Connection,
-        snapshot: Snapshot,
-        ask: Ask,
-        asked: tuple[str, str],
-        row_id: UUID | int | None,
-        *,
-        owner: UUID | None = None,
-        about: About = About.KIND,
-    ) -> Seen:
-        """The facts of a row, of an imagined one, or of none. Without a fitting scope nothing is looked up, so that the
-        refusal is the same for known and unknown ids. Raises InvalidToken for a token that was revoked: then nobody
-        asks, so there is nothing to decide. Signals Behind."""
-        may_look = snapshot.could_allow(*asked, ask.principal.scopes)
-        if may_look and row_id is not None and self._relationships.of(asked[0]).table:
-            seen = await self._relationships.of_row(connection, ask.principal, asked[0], row_id)
-        elif may_look and owner is not None:
-            seen = await self._relationships.of_imagined(connection, ask.principal, asked[0], owner)
-        else:
-            seen = await self._relationships.ambient(connection, ask.principal)
-        if seen.revoked:
-            raise refusal("revoked")
-        if seen.version != snapshot.number:
-            raise Behind(seen.version)
-        facts = self._relationships.of(asked[0])
-        return sighted(seen, facts, about, looked=may_look or about in {About.KIND, About.LIST})
+    async def _append(self, ask: Ask, records: Sequence[Record], connection: Connection) -> Sequence[Receipt]:
+        if ask.once is not None:
+            ask.once.tells_of(records)
+        return await self._log.append(records, connection)
 
     async def _tell(
         self,
