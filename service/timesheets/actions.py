@@ -15,6 +15,7 @@ from service.authorization.changes import Answer, Target
 from service.authorization.relationships import asker
 from service.errors import Conflict, NotFound
 from service.timesheets import listing, store, timesheet
+from service.timesheets.approvers import need_approver
 from service.timesheets.changed import changed, facts_of, resource_of
 from service.timesheets.entry import Entry, check_amendment, check_hours, check_reason, check_week, wrong
 from service.timesheets.relations import KIND
@@ -137,7 +138,7 @@ class Timesheets:
         return await self._enforcement.change(ask, KIND, "delete", _known(sheet_id), work, expect=expect)
 
     async def submit(self, ask: Ask, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
-        """Raises Conflict for a sheet without entries."""
+        """Raises Conflict for a sheet without entries, NoApprover where nobody could approve it."""
         return await self._move(ask, "submit", sheet_id, expect, lambda sheet: timesheet.submit(sheet, by(ask)))
 
     async def withdraw(self, ask: Ask, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
@@ -187,6 +188,8 @@ class Timesheets:
                 closed = await store.closed_projects(change.permit, change.connection, entered)
                 if closed:
                     raise wrong("project", next(iter(closed.values())))
+            if action == "submit":
+                await need_approver(change.permit, change.connection, sheet_id)
             after = await store.save(change.permit, change.connection, before, after)
             changed(change, event, before, after)
             return after

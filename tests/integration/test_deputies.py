@@ -12,7 +12,7 @@ import pytest
 
 from service.authorization.relationships import Relationships
 from service.directory.entities import Part, Validity
-from service.errors import Conflict, Denied, Forbidden, InvalidField, NotFound, StepUpNeeded
+from service.errors import Conflict, Denied, Forbidden, InvalidField, NoApprover, NotFound, StepUpNeeded
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import State
@@ -202,8 +202,10 @@ async def test_the_fallback_of_a_team_is_none_for_others_nor_for_themselves(hous
     admin, people = house.administrator(), house.people
     await house.fallbacks.name(admin, people["mia"], house.teams["west"])
     named = (await house.fallbacks.name(admin, people["dora"])).value
-    doras = await house.submitted("dora")
-    assert await relations(house, "dora", doras) == {"owner"}
+    with pytest.raises(NoApprover):
+        await house.submitted("dora")
+    doras = (await house.timesheets.list(house.ask("dora"), Filters())).value.items[0]
+    assert (doras.state, await relations(house, "dora", doras)) == (State.DRAFT, {"owner"})
     assert await relations(house, "mia", doras) == set()
     with pytest.raises(Conflict):
         await house.fallbacks.name(admin, people["dora"])
@@ -226,3 +228,12 @@ async def test_two_leads_of_one_team_may_approve_each_other_and_everybody_can_se
     assert await relations(house, "max", mias) == {"manager"}
     await house.timesheets.approve(house.ask("max"), mias.id, anything)
     assert await relations(house, "mia", maxs) == {"manager"}
+
+
+async def test_where_nobody_could_approve_a_sheet_stays_a_draft_and_says_what_to_do(house: House) -> None:
+    with pytest.raises(NoApprover, match="fallback approver"):
+        await house.submitted("dora")
+    sheet = (await house.timesheets.list(house.ask("dora"), Filters())).value.items[0]
+    await house.fallbacks.name(house.administrator(), house.people["max"])
+    submitted = (await house.timesheets.submit(house.ask("dora"), sheet.id, at(sheet.version))).value
+    assert submitted.state is State.SUBMITTED
