@@ -42,6 +42,16 @@ class AnswerToAll(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome(Generic[T]):
+    """What became of one of several targets that are changed one by one: the value, or the error that kept it from
+    changing; and the receipt of its decision."""
+
+    receipt: Receipt
+    value: T | None = None
+    error: TimewardenError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """What a change is about.
 

@@ -6,65 +6,49 @@ commit of their own before the caller hears of them, after every lock and connec
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from service.audit.record import Kind
 from service.authorization import policy_versions
-from service.authorization.changes import Answer, AnswerToAll, Change, Refused
+from service.authorization.attempts import Attempts
+from service.authorization.changes import Answer, AnswerToAll, Change, Outcome, Refused
 from service.authorization.decision_point import BY_LAW, Decision, Resource
 from service.authorization.decision_record import Ask, of_decision
-from service.authorization.judgement import Behind, NotDone, decided, judged, resource_of
+from service.authorization.judgement import NotDone, decided, judged, resource_of
 from service.authorization.permit import Permit, grant
 from service.authorization.question import Reason, Verdict
 from service.authorization.refusal import refusal_of
 from service.authorization.relationships import About
-from service.authorization.sighting import Sighting
 from service.authorization.visibility import Visibility, visible
 from service.errors import (
     BadInput,
     Denied,
     Forbidden,
+    InsufficientScope,
     NotApplied,
     PolicyRejected,
-    PolicyUnavailable,
     StaleExpectation,
     TimewardenError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-    from typing import NoReturn
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from uuid import UUID
 
-    from service.audit.log import Log, Receipt
     from service.audit.record import Record
     from service.authorization.changes import Target
     from service.authorization.engine import Snapshot
-    from service.authorization.policy_versions import PolicyVersions
-    from service.authorization.relationships import Relationships, Seen
-    from service.database import Connection, Database, Turns
+    from service.authorization.relationships import Seen
+    from service.database import Connection
 
     Expect = Callable[[int | None], None]
 
 T = TypeVar("T")
-ATTEMPTS = 5
 
 
-class Enforcement:
-    """Every use case goes through one of `read`, `list`, `change` and `change_all`. `turns` bounds how many
-    changes have a connection: those that wait for a lock must leave some for reads."""
-
-    def __init__(
-        self, database: Database, log: Log, policies: PolicyVersions, relationships: Relationships, *, turns: Turns
-    ) -> None:
-        self._database = database
-        self._turns = turns
-        self._log = log
-        self._policies = policies
-        self._relationships = relationships
-        self._sighting = Sighting(relationships)
+class Enforcement(Attempts):
+    """Every use case goes through one of `read`, `list`, `change`, `change_all` and `change_each`."""
 
     async def read(
         self,
@@ -211,6 +195,54 @@ class Enforcement:
 
         return await self._under_active(attempt)
 
+    async def change_each(
+        self,
+        ask: Ask,
+        kind: str,
+        action: str,
+        targets: Sequence[Target],
+        work: Callable[[Change], Awaitable[T]],
+    ) -> Sequence[Outcome[T]]:
+        """As `change`, for several targets in one transaction, each with an outcome of its own: what one is refused
+        keeps none of the others. Raises InsufficientScope and TryLater."""
+
+        async def attempt(snapshot: Snapshot) -> Sequence[Outcome[T]]:
+            async with self._transaction(ask) as connection:
+                await policy_versions.hold(connection, exclusively=False)
+                found: list[tuple[Decision, T | None, TimewardenError | None]] = []
+                changes: list[Record] = []
+                for target in targets:
+                    decision, error = await self._sighting.decide_on(
+                        connection, snapshot, ask, (kind, action), target, None
+                    )
+                    if isinstance(error, InsufficientScope):
+                        # The same holds for every other target, and a stranger's one request is one record.
+                        raise NotDone(error, decision)
+                    value: T | None = None
+                    if error is None:
+                        change = Change(ask, decision, grant(decision, snapshot), connection)
+                        try:
+                            async with connection.transaction():
+                                value = await work(change)
+                            changes += change.records
+                        except (NotApplied, Denied, BadInput) as stopped:
+                            error = stopped
+                            decision = replace(decision, verdict=BY_LAW) if isinstance(error, Forbidden) else decision
+                    found.append((decision, value, error))
+                records = [
+                    of_decision(ask, one, applied=error is None, because=error.slug if error else None)
+                    for one, _, error in found
+                ]
+                receipts = await self._append(ask, [*records, *changes], connection)
+            told = zip(receipts, found, strict=False)
+            return [Outcome(receipt, value, error) for receipt, (_, value, error) in told]
+
+        try:
+            return await self._under_active(attempt)
+        except NotDone as stopped:
+            decisions = [stopped.decision] if stopped.decision else []
+            return await self._tell(ask, decisions, stopped.error, applied=False)
+
     def could(self, ask: Ask, kind: str, action: str) -> bool:
         """Whether the asker's scopes could satisfy any rule for this action, as far as this process knows now."""
         return self._policies.current().could_allow(kind, action, ask.principal.scopes)
@@ -229,45 +261,3 @@ class Enforcement:
                 return decided(snapshot, ask, action, resource_of(kind, seen, None), seen).allowed
 
         return await self._under_active(attempt)
-
-    async def _under_active(self, attempt: Callable[[Snapshot], Awaitable[T]]) -> T:
-        """Run `attempt` under the version that its facts name: a process that is behind loads it and starts over."""
-        snapshot = self._policies.current()
-        for _ in range(ATTEMPTS):
-            try:
-                return await attempt(snapshot)
-            except Behind as behind:
-                snapshot = await self._policies.at(behind.version)
-        raise PolicyUnavailable(cause="the active version changed with every attempt")
-
-    @asynccontextmanager
-    async def _transaction(self, ask: Ask) -> AsyncIterator[Connection]:
-        """A change's transaction. One with an idempotency key stays open until its answer is kept in it."""
-        if ask.once is not None:
-            async with ask.once.held(self._turns, self._database) as connection:
-                yield connection
-            return
-        async with self._turns.one(), self._database.transaction() as connection:
-            yield connection
-
-    async def _append(self, ask: Ask, records: Sequence[Record], connection: Connection) -> Sequence[Receipt]:
-        if ask.once is not None:
-            ask.once.tells_of(records)
-        return await self._log.append(records, connection)
-
-    async def _tell(
-        self,
-        ask: Ask,
-        decisions: Sequence[Decision],
-        error: TimewardenError,
-        *,
-        applied: bool | None,
-        kind: Kind = Kind.DECISION,
-    ) -> NoReturn:
-        """Record decisions that led to nothing, in a commit of their own, then raise, naming the first that denied."""
-        if decisions:
-            records = [of_decision(ask, one, applied=applied, because=error.slug, kind=kind) for one in decisions]
-            receipts = await self._log.append(records)
-            told = receipts[next((place for place, one in enumerate(decisions) if not one.allowed), 0)]
-            error.decision = (str(told.uid), told.leaf)
-        raise error

@@ -44,9 +44,9 @@ class Behind(Exception):
 class NotDone(Exception):
     """Leaves the transaction, so that nothing of a refused change stays and no lock is held while it is recorded."""
 
-    def __init__(self, error: TimewardenError) -> None:
+    def __init__(self, error: TimewardenError, decision: Decision | None = None) -> None:
         super().__init__(str(error))
-        self.error = error
+        self.error, self.decision = error, decision
 
 
 def decided(snapshot: Snapshot, ask: Ask, action: str, resource: Resource, seen: Seen) -> Decision:

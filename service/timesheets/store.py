@@ -21,7 +21,7 @@ from service.timesheets.relations import KIND
 from service.timesheets.timesheet import TRANSITIONS, By, State, Timesheet
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
     from service.authorization.permit import Permit
     from service.database import Connection
@@ -34,6 +34,20 @@ def lock(sheet_id: UUID) -> Callable[[Connection], Awaitable[UUID | None]]:
         # The sheet's id, once nobody else is changing it.
         found: UUID | None = await connection.fetchval("SELECT id FROM timesheet WHERE id = $1 FOR UPDATE", sheet_id)
         return found
+
+    return locking
+
+
+def lock_many(sheet_ids: Sequence[UUID], first: UUID) -> Callable[[Connection], Awaitable[UUID | None]]:
+    """For the first of several Targets: locks all of their sheets, in the order in which uploads lock them, so that
+    nobody waits for whoever waits for them; gives the id of its own."""
+
+    async def locking(connection: Connection) -> UUID | None:
+        # Owner and week of a sheet never change, so the order is the same for everybody.
+        found = await connection.fetch(
+            "SELECT id FROM timesheet WHERE id = ANY($1::uuid[]) ORDER BY owner_id, period_start FOR UPDATE", sheet_ids
+        )
+        return first if any(row["id"] == first for row in found) else None
 
     return locking
 
