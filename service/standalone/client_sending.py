@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from typing import Self
 
 BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
+# The first attempt of a request whose connection broke may still be at work.
+UNDER_WAY = "idempotency-key-in-use"
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+WITHOUT_KEY = "/v1/policies"
 ACCEPT = "application/json, application/problem+json"
 MOST = 200
 FIRST_WAIT, LONGEST_WAIT = 0.1, 30.0
@@ -41,7 +45,8 @@ class Sending:
 
     Every method raises a Problem for an answer that is none, and httpx.TransportError when none comes. Before that it
     sends again: after 429, 503 and broken connections, up to `attempts` times, as soon as Retry-After allows; after a
-    token that is not accepted, once, with another. A change is sent again under the same Idempotency-Key.
+    token that is not accepted, once, with another. A change is sent again under the same Idempotency-Key; changes of
+    the policy take none, and are not sent again when they may have arrived.
     """
 
     def __init__(
@@ -107,7 +112,8 @@ class Sending:
         key: str | None = None,
     ) -> httpx.Response:
         """As `call`, without reading the answer."""
-        headers = {"Accept": ACCEPT} | ({} if method == "GET" else {"Idempotency-Key": f'"{key or uuid.uuid4()}"'})
+        keyed = method != "GET" and not path.startswith(WITHOUT_KEY)
+        headers = {"Accept": ACCEPT} | ({"Idempotency-Key": f'"{key or uuid.uuid4()}"'} if keyed else {})
         headers |= {"If-Match": f'"{version}"'} if version is not None else {}
         headers |= {"Content-Type": "application/json"} if body is not None else {}
         request = self._http.build_request(
@@ -125,8 +131,9 @@ class Sending:
             try:
                 # Nowhere else: the token is for this API alone.
                 answer = await self._http.send(request, follow_redirects=False)
-            except httpx.TransportError:
-                if attempt >= self._attempts:
+            except httpx.TransportError as error:
+                # What has no key and may have arrived must not be done twice.
+                if attempt >= self._attempts or not (keyed or method == "GET" or isinstance(error, NOT_SENT)):
                     raise
             else:
                 if self._on_answer is not None:
@@ -138,7 +145,8 @@ class Sending:
                     refused = token
                     continue
                 wait += _seconds(answer)
-                if answer.status_code not in BUSY or attempt >= self._attempts or wait > LONGEST_WAIT:
+                later = answer.status_code in BUSY or problem.slug == UNDER_WAY
+                if not later or attempt >= self._attempts or wait > LONGEST_WAIT:
                     raise problem
             attempt += 1
             await asyncio.sleep(wait)

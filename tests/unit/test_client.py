@@ -157,6 +157,29 @@ async def test_a_broken_connection_is_told_in_the_end(waits: list[float]) -> Non
     assert len(waits) == 1
 
 
+@pytest.mark.parametrize(
+    ("failure", "sent"),
+    [(httpx.ReadError("broken off"), 1), (httpx.ConnectError("no"), 2), (problem(503, "log-unavailable"), 2)],
+)
+async def test_a_change_of_the_policy_has_no_key_and_is_not_sent_again_when_it_may_have_arrived(
+    waits: list[float], failure: Answer, sent: int
+) -> None:
+    server = Server(failure, problem(409, "stale-expectation"))
+    with pytest.raises((httpx.ReadError, Conflict)):
+        await Timewarden(URL, "t", http=server.http).activate_policy(2, instead_of=1)
+
+    assert len(server.seen) == sent
+    assert not any("Idempotency-Key" in one.headers for one in server.seen)
+
+
+async def test_the_answer_of_an_attempt_that_is_still_at_work_is_waited_for(waits: list[float]) -> None:
+    server = Server(httpx.ReadTimeout("late"), problem(409, "idempotency-key-in-use"), sheet())
+    opened = await Timewarden(URL, "t", http=server.http).open_week(date(2026, 11, 23))
+
+    assert opened.id == "s1"
+    assert len({one.headers["Idempotency-Key"] for one in server.seen}) == 1
+
+
 async def test_it_does_not_wait_for_longer_than_anybody_would(waits: list[float]) -> None:
     server = Server(problem(429, "too-many-requests", {"Retry-After": "3600"}))
     with pytest.raises(Busy):
