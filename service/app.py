@@ -153,7 +153,11 @@ def build(settings: Settings) -> RequestFrame:
             *timesheet_reading_routes(timesheets, ShownTimesheets(enforcement), cursors),
             *timesheet_routes(timesheets),
             timesheet_access_route(TimesheetAccess(enforcement), cursors),
-            *upload_routes(Uploads(enforcement)),
+            *upload_routes(
+                Uploads(enforcement),
+                max_body_bytes=settings.max_body_bytes,
+                max_upload_bytes=settings.max_upload_bytes,
+            ),
             *decision_routes(enforcement, cursors),
             decision_explanation_route(enforcement, policies.built),
             simulation_route(Simulation(enforcement, policies, relationships, is_known)),

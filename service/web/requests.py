@@ -82,8 +82,8 @@ class RequestFrame:
 
 class RequestBounds(ASGIMiddleware):
     """Refuses what is too large or of another media type, before the token is looked at. `max_body_bytes` bounds what a
-    request may declare; Litestar bounds what it really sends. A route that takes other than JSON says so in its
-    `opt`, as `media_types`."""
+    request may declare; Litestar bounds what it really sends. A route that takes other than JSON, or more, says so in
+    its `opt`, as `media_types` and `max_body_bytes`."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -97,8 +97,9 @@ class RequestBounds(ASGIMiddleware):
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
             raise HeadersTooLarge("The URL is too long")
         length = next((value for name, value in headers if name == b"content-length"), b"0")
-        if length.isdigit() and int(length) > self._max_body_bytes:
-            raise BodyTooLarge(f"The request body may have {self._max_body_bytes} bytes at the most")
+        most: int = scope["route_handler"].opt.get("max_body_bytes", self._max_body_bytes)
+        if length.isdigit() and int(length) > most:
+            raise BodyTooLarge(f"The request body may have {most} bytes at the most")
         chunked = any(name == b"transfer-encoding" for name, _ in headers)
         if scope.get("method") in WITH_BODY and (chunked or (length.isdigit() and int(length) > 0)):
             kind = next((value for name, value in headers if name == b"content-type"), b"")

@@ -19,7 +19,7 @@ from service.authorization.engine import Snapshot
 from service.authorization.recorded_request import RecordedRequest, read
 from service.errors import TimewardenError
 from service.timesheets.listing import Filters
-from service.timesheets.upload import Row
+from service.timesheets.upload_rows import Row, Rows
 from tests.integration.house import EIGHT_HOURS, MONDAY, House, anything
 from tests.policy_forge import rows
 
@@ -150,10 +150,12 @@ def doing(house: House, ask: Ask, sheets: list[UUID], chance: random.Random) -> 
         lambda: works.unlock(ask, sheet, anything, "why"),
         lambda: house.uploads.upload(
             ask,
-            [
-                Row(day=week, project="p", minutes=5, owner=one, external_ref=str(place))
-                for place, one in enumerate(owners)
-            ],
+            Rows.of(
+                [
+                    Row(day=week, project="p", minutes=5, owner=one, external_ref=str(place))
+                    for place, one in enumerate(owners)
+                ]
+            ),
         ),
     ]
     return chance.choice(works_of)()

@@ -11,13 +11,13 @@ from uuid import uuid4
 import pytest
 
 from service.errors import Forbidden, InsufficientScope, InvalidField, TimewardenError
-from service.timesheets.upload import Row
+from service.timesheets.upload_rows import Row, Rows
 from tests.integration.house import MONDAY, House, anything, at
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from service.timesheets.upload import RowResult
+    from service.timesheets.upload_results import RowResult
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
@@ -27,7 +27,16 @@ def row(owner: UUID, reference: str = "job-1", *, days: int = 0, minutes: int = 
 
 
 async def upload(house: House, *rows: Row) -> list[RowResult]:
-    return list((await house.uploads.upload(house.machine(), rows)).value)
+    uploaded, _ = await house.uploads.upload(house.machine(), Rows.of(rows))
+    return list(uploaded.results)
+
+
+async def uploaded(house: House, one: Row) -> tuple[UUID, UUID]:
+    """The sheet and entry of a row."""
+    (found,) = await upload(house, one)
+    assert found.timesheet is not None
+    assert found.entry is not None
+    return found.timesheet, found.entry
 
 
 async def carls(house: House) -> list[tuple[str, int]]:
@@ -42,9 +51,9 @@ async def carls(house: House) -> list[tuple[str, int]]:
 async def test_rows_become_entries_and_sheets_are_made(house: House) -> None:
     carl, max_ = house.people["carl"], house.people["max"]
     rows = [row(max_), row(carl, "b", days=7), row(carl, "a", days=1), row(carl, "c", time_zone="Europe/Rome")]
-    answer = await house.uploads.upload(house.machine(), rows)
-    assert [(one.row, one.outcome) for one in answer.value] == [(number, "created") for number in range(4)]
-    assert len(answer.receipts) == await house.count("timesheet") == 3
+    uploaded, _ = await house.uploads.upload(house.machine(), Rows.of(rows))
+    assert [(one.row, one.outcome) for one in uploaded.results] == [(number, "created") for number in range(4)]
+    assert len(uploaded.decisions) == await house.count("timesheet") == 3
     assert await carls(house) == [("a", 60), ("b", 60), ("c", 60)]
     made = await house.owner.fetchrow("SELECT * FROM timesheet WHERE owner_id = $1 AND period_start = $2", carl, MONDAY)
     assert made is not None
@@ -108,9 +117,9 @@ async def test_a_submitted_sheet_takes_no_rows(house: House) -> None:
 async def test_a_person_cannot_upload_whatever_their_scopes(house: House) -> None:
     asks = house.ask("max", scopes=frozenset({"batch:upload"}))
     with pytest.raises(Forbidden):
-        await house.uploads.upload(asks, [row(house.people["carl"])])
+        await house.uploads.upload(asks, Rows.of([row(house.people["carl"])]))
     with pytest.raises(InsufficientScope):
-        await house.uploads.upload(house.ask("max"), [row(house.people["carl"])])
+        await house.uploads.upload(house.ask("max"), Rows.of([row(house.people["carl"])]))
 
 
 async def test_wrong_rows_are_named_by_row_and_field(house: House) -> None:
@@ -150,11 +159,11 @@ async def test_a_hundred_rows_fit_into_a_record(house: House) -> None:
     assert len(await upload(house, *(replace(one, minutes=15) for one in rows))) == 100
 
 
-async def test_a_day_that_would_be_too_long_names_the_row_and_leaves_nothing(house: House) -> None:
+async def test_a_day_that_would_be_too_long_names_its_rows_and_leaves_nothing(house: House) -> None:
     carl = house.people["carl"]
     with pytest.raises(InvalidField) as refused:
         await upload(house, row(carl, "a", minutes=1440), row(carl, "b", minutes=1), row(carl, "c", days=1))
-    assert [one.field for one in refused.value.fields] == ["rows[1].minutes"]
+    assert [one.field for one in refused.value.fields] == ["rows[0].minutes", "rows[1].minutes"]
     assert await house.count("timesheet") == 0
 
 
@@ -177,20 +186,18 @@ async def test_uploads_at_once_for_the_same_new_week_all_succeed(house: House) -
 
 async def test_the_owner_may_correct_imported_hours_and_the_job_sets_them_right_again(house: House) -> None:
     carl = house.people["carl"]
-    made = (await upload(house, row(carl)))[0]
+    made = await uploaded(house, row(carl))
     hours = replace(row(carl), minutes=30)
-    await house.timesheets.replace_entry(house.ask("carl"), made.timesheet, at(1), made.entry, hours)
+    await house.timesheets.replace_entry(house.ask("carl"), made[0], at(1), made[1], hours)
     assert [one.outcome for one in await upload(house, row(carl))] == ["updated"]
     assert await carls(house) == [("job-1", 60)]
 
 
 async def test_hours_that_a_client_uploaded_are_not_approved_by_it(house: House) -> None:
-    made = (await upload(house, row(house.people["carl"])))[0]
-    await house.timesheets.submit(house.ask("carl"), made.timesheet, at(1))
+    made = await uploaded(house, row(house.people["carl"]))
+    await house.timesheets.submit(house.ask("carl"), made[0], at(1))
     with pytest.raises(TimewardenError):
-        await house.timesheets.approve(
-            house.machine(scopes=frozenset({"approve:timesheets"})), made.timesheet, anything
-        )
+        await house.timesheets.approve(house.machine(scopes=frozenset({"approve:timesheets"})), made[0], anything)
 
 
 async def test_a_refused_upload_names_a_decision_that_refused_it(house: House) -> None:
@@ -206,5 +213,5 @@ async def test_a_token_without_the_scope_writes_one_record_however_many_rows_it_
     rows = [row(uuid4()) for _ in range(100)]
     before = await house.count("audit_record")
     with pytest.raises(InsufficientScope):
-        await house.uploads.upload(house.machine(scopes=frozenset()), rows)
+        await house.uploads.upload(house.machine(scopes=frozenset()), Rows.of(rows))
     assert await house.count("audit_record") == before + 1
