@@ -34,6 +34,7 @@ from service.database import Database, Turns
 from service.directory.actions import Directory
 from service.directory.deputies import DEPUTY_FACTS, Deputies
 from service.directory.fallbacks import Fallbacks
+from service.directory.imports import DirectoryImports
 from service.directory.people import People
 from service.directory.people_store import is_known
 from service.directory.projects import Projects
@@ -44,10 +45,12 @@ from service.identity.tokens import Tokens
 from service.log_lines import configure_log_lines
 from service.timesheets.access import TimesheetAccess
 from service.timesheets.actions import Timesheets
+from service.timesheets.approvals import Approvals
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.shown import ShownTimesheets
 from service.timesheets.upload import Uploads
 from service.web import metadata
+from service.web.approvals import approval_routes
 from service.web.authentication import PUBLIC, Authentication, provide_ask
 from service.web.bodies import JsonRequest
 from service.web.cross_origin import cross_origin
@@ -55,6 +58,7 @@ from service.web.decision_explanations import decision_explanation_route
 from service.web.decisions import decision_routes
 from service.web.deputies import deputy_routes, fallback_routes
 from service.web.directory import directory_routes
+from service.web.directory_import import directory_import_route
 from service.web.documentation import documentation_routes, openapi_config
 from service.web.documented_shapes import DocumentedShapes
 from service.web.dpop_nonces import offering
@@ -152,6 +156,7 @@ def build(settings: Settings) -> RequestFrame:
             me_route(enforcement, policies.built),
             *timesheet_reading_routes(timesheets, ShownTimesheets(enforcement), cursors),
             *timesheet_routes(timesheets),
+            *approval_routes(Approvals(enforcement), cursors),
             timesheet_access_route(TimesheetAccess(enforcement), cursors),
             *upload_routes(
                 Uploads(enforcement),
@@ -165,6 +170,7 @@ def build(settings: Settings) -> RequestFrame:
             *policy_diff_routes(PolicyComparison(policy_administration)),
             *policy_replay_routes(PolicyReplays(enforcement, api.requests)),
             *directory_routes(Directory(enforcement), cursors),
+            directory_import_route(DirectoryImports(enforcement)),
             *deputy_routes(Deputies(enforcement), cursors),
             *fallback_routes(Fallbacks(enforcement), cursors),
             *project_routes(Projects(enforcement), cursors),

@@ -35,6 +35,8 @@ FIELD: Final = "header.Idempotency-Key"
 CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # A change of the policy is guarded by the version that it names, and its effect begins behind its transaction.
 WITHOUT: Final = ("/v1/policies",)
+# Rows of an upload are known by what they say, so a file that comes twice changes nothing, with a key or without.
+REPEATABLE: Final = ("/v1/uploads",)
 KEPT_HEADERS: Final = frozenset({"content-type", "etag", "location", "link"})
 LONGEST: Final = 255
 # An RFC 8941 string, or the same without its quotes as many clients send it.
@@ -61,7 +63,11 @@ class Idempotency(ASGIMiddleware):
             await next_app(scope, receive, send)
             return
         key = read_key(values)
-        if scope.get("path_template", "").startswith(WITHOUT):
+        template = scope.get("path_template", "")
+        if template.startswith(REPEATABLE):
+            await next_app(scope, receive, send)
+            return
+        if template.startswith(WITHOUT):
             raise InvalidField(FieldError(FIELD, "is not taken by this route; If-Match guards a change of the policy"))
         body = await self._whole(receive)
         name, fingerprint = _name(ask, scope, key), _fingerprint(scope, body)

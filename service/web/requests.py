@@ -18,6 +18,7 @@ from uuid_utils.compat import uuid7
 
 from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
 from service.places import FieldError
+from service.web.paging import NEXT_CURSOR, next_link
 
 if TYPE_CHECKING:
     from litestar import Litestar, Request
@@ -29,6 +30,7 @@ MAX_URL_BYTES: Final = 8_192
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 JSON: Final = ("application/json",)
 _REQUEST_ID: Final = re.compile(rb"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_TRACE: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 ALWAYS: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -54,7 +56,8 @@ class RequestFrame:
             await self.app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        trace = _trace(scope)
+        scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace}
         started = time.perf_counter()
 
         async def send_framed(message: Message) -> None:
@@ -64,6 +67,11 @@ class RequestFrame:
                     headers.setdefault(name, value)
                 headers["Vary"] = "Authorization, Origin"
                 headers["X-Request-Id"] = request_id
+                if trace is not None:
+                    headers["traceparent"] = trace
+                if cursor := headers.get(NEXT_CURSOR):
+                    headers["Link"] = next_link(scope["path"], scope["query_string"], cursor)
+                    del headers[NEXT_CURSOR]
                 for name, value in scope["state"].get("answer_headers", {}).items():
                     headers[name] = value
                 log.info(
@@ -134,6 +142,14 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
         if name in seen:
             raise InvalidField(FieldError(f"query.{name}", "may be given only once"))
         seen.add(name)
+
+
+def _trace(scope: Scope) -> str | None:
+    """The caller's `traceparent`, if it is one (W3C Trace Context section 3.2): ids of a trace and of a span. Whatever
+    is not is as if it had not been sent (section 3.2.1), and two are none."""
+    given = [value for name, value in scope["headers"] if name == b"traceparent"]
+    found = _TRACE.fullmatch(given[0]) if len(given) == 1 else None
+    return given[0].decode() if found and found[1].strip(b"0") and found[2].strip(b"0") else None
 
 
 def _request_id(scope: Scope) -> str:
