@@ -21,6 +21,7 @@ COMMANDS = {
     "migrate": "database",
     "policy": "policy",
     "audit": "audit",
+    "directory": "directory",
     "token": "token",
     "health": "health",
 }

@@ -2,6 +2,7 @@
 
     Example Ltd (led by dora) ── Atlas (led by mia; ana) ── Contractors (carl; payroll-import may upload)
                               └─ Borealis (led by max; ben)
+    max also approves for those whom nobody leads: for dora.
 
 What was made is written down in the state directory (`demo.json`) once it is whole; a start that was cut short is
 finished by the next one. When the sign-in had to move to another port, its tokens are linked to the same people.
@@ -63,6 +64,7 @@ async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -
                 teams[name] = (await _made(http, "/v1/teams", body))["id"]
         for login, team, part in PARTS:
             await _made(http, "/v1/memberships", {"person": people[login], "team": teams[team], "part": part})
+        await _made(http, "/v1/fallback-approvers", {"person": people["max"]})
         await _made(http, "/v1/importer-grants", {"client": "payroll-import", "team": teams["Contractors"]})
     file.write_text(json.dumps({"issuer": issuer, "people": people, "teams": teams}, indent=2), encoding="utf-8")
 

@@ -24,6 +24,7 @@ from service.directory.actions import Directory
 from service.directory.deputies import DEPUTY_FACTS, Deputies
 from service.directory.entities import Part, Project
 from service.directory.fallbacks import Fallbacks
+from service.directory.imports import DirectoryImports
 from service.directory.people import People
 from service.directory.projects import Projects
 from service.errors import PreconditionFailed
@@ -80,6 +81,10 @@ class House:
     @property
     def deputies(self) -> Deputies:
         return Deputies(self.enforcement)
+
+    @property
+    def imports(self) -> DirectoryImports:
+        return DirectoryImports(self.enforcement)
 
     @property
     def fallbacks(self) -> Fallbacks:
