@@ -36,7 +36,7 @@ class ProjectState(msgspec.Struct, forbid_unknown_fields=True):
     """What a project is called, and whether it takes new hours."""
 
     name: ProjectName
-    active: bool
+    active: Annotated[bool, msgspec.Meta(examples=[False])]
 
 
 class ProjectBody(msgspec.Struct):
