@@ -19,8 +19,7 @@
     ├── NotApplied                             allowed, yet nothing was changed
     │   ├── PreconditionRequired · ...Failed   428 no If-Match · 412 the resource moved on
     │   ├── KeyInUse                           409  the same Idempotency-Key is under way
-    │   ├── NoApprover                         409  nobody could approve what would be handed in
-    │   └── WrongState · Conflict              409  the state · a constraint, for example one sheet a person and week
+    │   └── WrongState · NoApprover · Conflict 409  the state · nobody could approve it · a constraint
     ├── PolicyRejected                         422  a policy that may not become active; every complaint with its place
     ├── StaleExpectation                       409  the active version is another one than the caller expected
     ├── TooManyRequests                        429  beyond a rate limit; says when there is room again
@@ -29,8 +28,8 @@
     │   └── KeysUnavailable · IntrospectionUnavailable · ReplayUnavailable   the token could not be judged
     └── Misconfigured                          the process refuses to start; never leaves over HTTP
 
-`slug` is stable and part of the API; `public` helps the caller; `cause` is for the log alone and never leaves.
-One table maps the tree to HTTP: service/web/problems.py.
+`slug` is stable and part of the API; `public` helps the caller; `cause` is for the log alone and never leaves. One
+table maps the tree to HTTP: service/web/problems.py.
 """
 
 from __future__ import annotations
@@ -173,11 +172,7 @@ class Forbidden(Denied):
     summary = "Forbidden by the policy"
 
     def __init__(
-        self,
-        reasons: Sequence[str],
-        *,
-        rules: Sequence[str] = (),
-        near_misses: Sequence[Mapping[str, object]] = (),
+        self, reasons: Sequence[str], *, rules: Sequence[str] = (), near_misses: Sequence[Mapping[str, object]] = ()
     ) -> None:
         named: dict[str, object] = {"rules": list(rules)} if rules else {}
         named |= {"near_misses": list(near_misses)} if near_misses else {}
@@ -219,9 +214,7 @@ class WrongState(NotApplied):
 
 class NoApprover(NotApplied):
     slug = "no-approver"
-    summary = (
-        "Nobody leads you and nobody is named to approve in their place: ask an administrator to name a fallback approver"
-    )
+    summary = "Nobody could approve this: ask an administrator to name a fallback approver"
 
 
 class Conflict(NotApplied):

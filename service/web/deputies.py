@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import msgspec
 from litestar import Response, get, post
-from litestar.params import FromPath, JSONBody, Parameter
+from litestar.params import FromPath, JSONBody, Parameter, QueryParameter
 
 from service.directory.entities import Validity
 from service.errors import InvalidField
@@ -90,14 +90,14 @@ def deputy_routes(deputies: Deputies, cursors: Cursors) -> list[Any]:
     @get("/v1/deputies", **operation("List deputies", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_deputies(
         ask: Asking,
-        now: Annotated[Literal["true", "false"] | None, Parameter()] = None,
+        now: Annotated[bool, QueryParameter(description="Only those that hold now")] = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[DeputyPage]:
-        wanted = {"now": now == "true"}
+        wanted = {"now": now}
         place = cursors.read("deputies", wanted, cursor)
         after = UUID(place[0]) if place else None
-        answer = await deputies.list(ask, after=after, limit=limit, now=now == "true")
+        answer = await deputies.list(ask, after=after, limit=limit, now=now)
         last = answer.value.after
         following = cursors.make("deputies", wanted, [last]) if last else None
         return answered(DeputyPage([_deputy(one) for one in answer.value.items], following), answer.receipt)

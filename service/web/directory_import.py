@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from litestar import Response, post
-from litestar.params import Body, Parameter
+from litestar.openapi.spec import Example
+from litestar.params import Body, QueryParameter
 
 from service.web.answers import answered
 from service.web.operations import BODY, COMMON, operation
@@ -15,7 +16,10 @@ from service.web.parameters import Asking  # noqa: TC001 — Litestar reads hand
 if TYPE_CHECKING:
     from service.directory.imports import DirectoryImports
 
-CSV = "text/csv"
+CSV: Final = "text/csv"
+EXAMPLE: Final = (
+    "record,email,name,team,parent\nteam,,,Atlas,\nperson,ana@example.com,Ana Lima,,\nmember,ana@example.com,,Atlas,\n"
+)
 
 
 class ImportedRow(msgspec.Struct):
@@ -50,13 +54,12 @@ def directory_import_route(imports: DirectoryImports) -> Any:
     )
     async def import_directory(
         ask: Asking,
-        data: Annotated[bytes, Body(media_type=CSV)],
-        dry_run: Annotated[Literal["true", "false"] | None, Parameter()] = None,
+        data: Annotated[bytes, Body(media_type=CSV, examples=[Example(value=EXAMPLE)])],
+        dry_run: Annotated[bool, QueryParameter(description="Say what would happen, and change nothing")] = False,  # noqa: FBT002 — a query parameter
     ) -> Response[Imported]:
-        dry = dry_run == "true"
-        answer = await imports.load(ask, data, dry_run=dry)
+        answer = await imports.load(ask, data, dry_run=dry_run)
         rows = [ImportedRow(one.row, one.line, one.record, one.outcome) for one in answer.value]
         counts = {word: sum(one.outcome == word for one in rows) for word in ("created", "updated", "unchanged")}
-        return answered(Imported(dry_run=dry, **counts, rows=rows), answer.receipt)
+        return answered(Imported(dry_run=dry_run, **counts, rows=rows), answer.receipt)
 
     return import_directory

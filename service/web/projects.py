@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Response, get, post, put
-from litestar.params import FromPath, JSONBody, Parameter
+from litestar.params import FromPath, JSONBody, Parameter, QueryParameter
 
 from service.directory.entities import Project
 from service.web.answers import answered
@@ -60,15 +60,13 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
     @get("/v1/projects", **operation("List projects", scope="create:timesheets", problems=COMMON, tag=TAG))
     async def list_projects(
         ask: Asking,
-        active: Annotated[Literal["true", "false"] | None, Parameter()] = None,
+        active: Annotated[bool | None, QueryParameter(description="Only those that take hours, or do not")] = None,
         cursor: Annotated[str | None, Parameter(max_length=600)] = None,
         limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
     ) -> Response[ProjectPage]:
         wanted = {"active": active}
         place = cursors.read("projects", wanted, cursor)
-        answer = await projects.list(
-            ask, active=None if active is None else active == "true", after=place[0] if place else None, limit=limit
-        )
+        answer = await projects.list(ask, active=active, after=place[0] if place else None, limit=limit)
         after = answer.value.after
         following = cursors.make("projects", wanted, [after]) if after else None
         return answered(ProjectPage([_body(one) for one in answer.value.items], following), answer.receipt)
