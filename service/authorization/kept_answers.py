@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import asyncpg
+
 from service.errors import DatabaseUnavailable, KeyInUse
 
 if TYPE_CHECKING:
@@ -21,6 +23,21 @@ if TYPE_CHECKING:
     from service.database import Connection, Database, Turns
 
 KEPT_FOR = "interval '24 hours'"
+_COLUMNS = "fingerprint, kind, action, resources, owner_id, decision_uid, status, headers, body"
+
+# Keep an answer; one of the same name can only be one that is too old to be given.
+INSERT = f"""
+    INSERT INTO kept_answer (name, {_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    ON CONFLICT (name) DO UPDATE SET
+        ({_COLUMNS}, at) = ({", ".join(f"excluded.{one}" for one in _COLUMNS.split(", "))}, clock_timestamp())
+"""
+
+# Some that are too old, the oldest first; those that another request forgets are left to it.
+FORGET = f"""
+    DELETE FROM kept_answer WHERE name IN (
+        SELECT name FROM kept_answer WHERE at < clock_timestamp() - {KEPT_FOR}
+        ORDER BY at LIMIT 10 FOR UPDATE SKIP LOCKED)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,30 +106,24 @@ class Once:
             return
         stack, connection = self._open
         self._open, about = None, self._about
-        async with stack:
-            # An answer of the same name can only be one that is too old to be given.
-            await connection.execute(
-                "INSERT INTO kept_answer (name, fingerprint, kind, action, resources, owner_id, decision_uid, status,"
-                " headers, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (name) DO UPDATE SET"
-                " fingerprint = excluded.fingerprint, kind = excluded.kind, action = excluded.action,"
-                " resources = excluded.resources, owner_id = excluded.owner_id, decision_uid = excluded.decision_uid,"
-                " status = excluded.status, headers = excluded.headers, body = excluded.body, at = clock_timestamp()",
-                self._name,
-                self._fingerprint,
-                about.kind,
-                about.action,
-                list(about.resources),
-                about.owner,
-                about.decision,
-                status,
-                [f"{name}: {value}" for name, value in headers.items()],
-                body,
-            )
-            # Some that are too old, the oldest first; those that another request forgets are left to it.
-            await connection.execute(
-                "DELETE FROM kept_answer WHERE name IN (SELECT name FROM kept_answer"
-                f" WHERE at < clock_timestamp() - {KEPT_FOR} ORDER BY at LIMIT 10 FOR UPDATE SKIP LOCKED)"
-            )
+        try:
+            async with stack:
+                await connection.execute(
+                    INSERT,
+                    self._name,
+                    self._fingerprint,
+                    about.kind,
+                    about.action,
+                    list(about.resources),
+                    about.owner,
+                    about.decision,
+                    status,
+                    [f"{name}: {value}" for name, value in headers.items()],
+                    body,
+                )
+                await connection.execute(FORGET)
+        except asyncpg.PostgresError as error:
+            raise DatabaseUnavailable(cause=f"kept answer: {type(error).__name__}") from error
 
     async def abandon(self) -> None:
         """Roll back what is still open: nothing was changed, so nothing is kept."""
@@ -157,9 +168,7 @@ class KeptAnswers:
 async def _find(connection: Connection, name: bytes) -> Kept | None:
     # What is older may still be there, and counts as forgotten.
     row = await connection.fetchrow(
-        "SELECT fingerprint, kind, action, resources, owner_id, decision_uid, status, headers, body FROM kept_answer"
-        f" WHERE name = $1 AND at >= clock_timestamp() - {KEPT_FOR}",
-        name,
+        f"SELECT {_COLUMNS} FROM kept_answer WHERE name = $1 AND at >= clock_timestamp() - {KEPT_FOR}", name
     )
     if row is None:
         return None

@@ -100,7 +100,7 @@ class Idempotency(ASGIMiddleware):
             # To Litestar the answer has begun, though nobody has heard of it: the problem is answered from here.
             request: Request[Any, Any, Any] = Request(scope)
             answer = self._problems.answer(request, error)
-            await answer.to_asgi_response(request.app, request)(scope, receive, send)
+            await answer.to_asgi_response(None, request)(scope, receive, send)
             return
         finally:
             await once.abandon()
