@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .client_sending import Sending, receipt_of
+import msgspec
+
+from .client_sending import Sending, read, receipt_of
 from .client_shapes import (
     Answered,
+    Batch,
     Busy,
     Conflict,
     Decision,
     Denied,
+    Deputy,
     Entry,
     Explanation,
     Invalid,
@@ -33,6 +37,7 @@ from .client_shapes import (
     Unauthenticated,
     Uploaded,
     UploadRow,
+    Waiting,
 )
 from .client_tokens import TokenRefused, Tokens, client_credentials, refreshing
 
@@ -42,10 +47,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Answered",
+    "Batch",
     "Busy",
     "Conflict",
     "Decision",
     "Denied",
+    "Deputy",
     "Entry",
     "Explanation",
     "Invalid",
@@ -67,11 +74,13 @@ __all__ = [
     "Unauthenticated",
     "UploadRow",
     "Uploaded",
+    "Waiting",
     "client_credentials",
     "refreshing",
 ]
 
-SHEETS, DECISIONS, VERSIONS = "/v1/timesheets", "/v1/decisions", "/v1/policies/versions"
+SHEETS, UPLOADS, DECISIONS, VERSIONS = "/v1/timesheets", "/v1/uploads", "/v1/decisions", "/v1/policies/versions"
+MERGE_PATCH = "application/merge-patch+json"
 
 
 class Timewarden(Sending):
@@ -120,6 +129,12 @@ class Timewarden(Sending):
         """Put other hours in an entry's place."""
         return await self._change(sheet, "PUT", f"entries/{entry_id}", _hours(day, project, minutes, note))
 
+    async def amend_entry(self, sheet: Timesheet, entry_id: str, **fields: date | str | int | None) -> Timesheet:
+        """Change some fields of an entry: `minutes=60`, or `note=None` to take the note away."""
+        file = (MERGE_PATCH, msgspec.json.encode(fields))
+        answer = await self.send("PATCH", f"{SHEETS}/{sheet.id}/entries/{entry_id}", file=file, version=sheet.version)
+        return read(Timesheet, answer)
+
     async def remove_entry(self, sheet: Timesheet, entry_id: str) -> Timesheet:
         """Take an entry out."""
         return await self._change(sheet, "DELETE", f"entries/{entry_id}")
@@ -152,9 +167,32 @@ class Timewarden(Sending):
         """Open a locked sheet again: another person than the one who locked it."""
         return await self._change(sheet, "POST", "unlock", {"reason": reason})
 
-    async def upload(self, rows: Iterable[UploadRow], *, key: str | None = None) -> Uploaded:
-        """Import up to 100 rows, all or none. `key`: an Idempotency-Key of one's own, to use again after a crash."""
-        return await self.call(Uploaded, "POST", "/v1/uploads", body={"rows": list(rows)}, key=key)
+    def approvals(self) -> AsyncIterator[Waiting]:
+        """What waits for one's approval, longest first, also as a deputy."""
+        return self.pages(Waiting, "/v1/approvals")
+
+    async def approve_all(self, sheets: Iterable[Timesheet], *, per_item: bool = False) -> Batch:
+        """Approve many sheets as they were read: all or none, or, `per_item`, those that can be."""
+        return await self.call(Batch, "POST", f"{SHEETS}/batch-approve", body=_batch(sheets, per_item=per_item))
+
+    async def reject_all(self, sheets: Iterable[Timesheet], reason: str, *, per_item: bool = False) -> Batch:
+        """Send many sheets back, likewise."""
+        body = {"reason": reason, **_batch(sheets, per_item=per_item)}
+        return await self.call(Batch, "POST", f"{SHEETS}/batch-reject", body=body)
+
+    async def upload(
+        self, rows: Iterable[UploadRow], *, per_row: bool = False, dry_run: bool = False, key: str | None = None
+    ) -> Uploaded:
+        """Import up to 100 rows: all or none, or, `per_row`, the good ones. `key`: an Idempotency-Key of one's own."""
+        query = _mode(per_row=per_row, dry_run=dry_run)
+        return await self.call(Uploaded, "POST", UPLOADS, body={"rows": list(rows)}, query=query, key=key)
+
+    async def upload_file(
+        self, content: bytes, *, kind: str = "text/csv", per_row: bool = False, dry_run: bool = False
+    ) -> Uploaded:
+        """Import a file as it is, CSV or `application/x-ndjson`. It goes without a key: its rows are known again."""
+        answer = await self.send("POST", UPLOADS, file=(kind, content), query=_mode(per_row=per_row, dry_run=dry_run))
+        return read(Uploaded, answer)
 
     def people(self) -> AsyncIterator[Person]:
         """Everybody in the directory."""
@@ -167,6 +205,10 @@ class Timewarden(Sending):
     def memberships(self) -> AsyncIterator[Membership]:
         """Who belongs to and leads which team, and did."""
         return self.pages(Membership, "/v1/memberships")
+
+    def deputies(self) -> AsyncIterator[Deputy]:
+        """Who stands in for whom."""
+        return self.pages(Deputy, "/v1/deputies")
 
     def projects(self, *, active: bool | None = None) -> AsyncIterator[Project]:
         """Projects by code."""
@@ -206,6 +248,15 @@ class Timewarden(Sending):
 
     async def _change(self, sheet: Timesheet, method: str, rest: str, body: object = None) -> Timesheet:
         return await self.call(Timesheet, method, f"{SHEETS}/{sheet.id}/{rest}", body=body, version=sheet.version)
+
+
+def _batch(sheets: Iterable[Timesheet], *, per_item: bool) -> dict[str, Any]:
+    items = [{"id": one.id, "version": one.version} for one in sheets]
+    return {"items": items, "mode": "per-item" if per_item else "all-or-nothing"}
+
+
+def _mode(*, per_row: bool, dry_run: bool) -> dict[str, Any]:
+    return {"mode": "per-row" if per_row else None, "dry_run": True if dry_run else None}
 
 
 def _hours(day: date, project: str, minutes: int, note: str | None) -> dict[str, Any]:

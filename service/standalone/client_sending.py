@@ -26,7 +26,8 @@ BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 # The first attempt of a request whose connection broke may still be at work.
 UNDER_WAY = "idempotency-key-in-use"
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-WITHOUT_KEY = "/v1/policies"
+WITHOUT_KEY, UPLOADS = "/v1/policies", "/v1/uploads"
+JSON = "application/json"
 ACCEPT = "application/json, application/problem+json"
 MOST = 200
 FIRST_WAIT, LONGEST_WAIT = 0.1, 30.0
@@ -83,9 +84,7 @@ class Sending:
     ) -> A:
         """Any route, for those that have no method here: the answer as `shape`."""
         answer = await self.send(method, path, body=body, query=query, version=version, key=key)
-        found = msgspec.json.decode(answer.content, type=shape)
-        found.receipt = receipt_of(answer)
-        return found
+        return read(shape, answer)
 
     async def pages(self, shape: type[A], path: str, **query: Any) -> AsyncIterator[A]:
         """Every item of any list, asking for the next page when it is wanted."""
@@ -107,23 +106,26 @@ class Sending:
         path: str,
         *,
         body: object = None,
+        file: tuple[str, bytes] | None = None,
         query: Mapping[str, Any] | None = None,
         version: int | None = None,
         key: str | None = None,
     ) -> httpx.Response:
-        """As `call`, without reading the answer."""
-        keyed = method != "GET" and not path.startswith(WITHOUT_KEY)
+        """As `call`, without reading the answer. `file` is a body that is written already, behind its media type."""
+        kind, content = file or (None if body is None else JSON, None if body is None else msgspec.json.encode(body))
+        upload = path == UPLOADS and file is not None
+        keyed = method != "GET" and not path.startswith(WITHOUT_KEY) and not upload
         headers = {"Accept": ACCEPT} | ({"Idempotency-Key": f'"{key or uuid.uuid4()}"'} if keyed else {})
         headers |= {"If-Match": f'"{version}"'} if version is not None else {}
-        headers |= {"Content-Type": "application/json"} if body is not None else {}
+        headers |= {"Content-Type": kind} if kind is not None else {}
         request = self._http.build_request(
             method,
             self._url + path,
-            content=None if body is None else msgspec.json.encode(body),
+            content=content,
             params={name: _written(value) for name, value in (query or {}).items() if value is not None} or None,
             headers=headers,
         )
-        attempt, refused = 1, None
+        attempt, refused, repeatable = 1, None, keyed or upload or method == "GET"
         while True:
             token = await self._token_for(refused)
             request.headers["Authorization"] = f"Bearer {token}"
@@ -133,7 +135,7 @@ class Sending:
                 answer = await self._http.send(request, follow_redirects=False)
             except httpx.TransportError as error:
                 # What has no key and may have arrived must not be done twice.
-                if attempt >= self._attempts or not (keyed or method == "GET" or isinstance(error, NOT_SENT)):
+                if attempt >= self._attempts or not (repeatable or isinstance(error, NOT_SENT)):
                     raise
             else:
                 if self._on_answer is not None:
@@ -153,6 +155,13 @@ class Sending:
 
     async def _token_for(self, refused: str | None) -> str:
         return self._token if isinstance(self._token, str) else await self._token(refused)
+
+
+def read(shape: type[A], answer: httpx.Response) -> A:
+    """An answer as a shape, with its receipt. Raises msgspec.ValidationError for one that does not fit."""
+    found = msgspec.json.decode(answer.content, type=shape)
+    found.receipt = receipt_of(answer)
+    return found
 
 
 def receipt_of(answer: httpx.Response) -> Receipt:

@@ -136,20 +136,59 @@ class UploadRow(msgspec.Struct, kw_only=True, omit_defaults=True):
     time_zone: str | None = None
 
 
+class RowProblem(msgspec.Struct):
+    """Why a row was refused: the slug of the problem, a sentence, and the field if one is to blame."""
+
+    problem: str
+    reason: str
+    field: str | None = None
+
+
 class RowOutcome(msgspec.Struct):
-    """`created`, `updated` or `unchanged`."""
+    """What became of a row: `created`, `updated`, `unchanged` or `refused`. `line` is where it begins in a file."""
 
     row: int
     outcome: str
-    timesheet: str
-    entry: str
+    line: int | None = None
+    timesheet: str | None = None
+    entry: str | None = None
+    problems: list[RowProblem] = msgspec.field(default_factory=list)
 
 
-class Uploaded(Answered):
-    """Every row's outcome, and a decision for each sheet."""
+class Uploaded(Answered, kw_only=True):
+    """Every row's outcome, how many had which, and a decision for each sheet."""
 
     rows: list[RowOutcome]
     decisions: list[str]
+    dry_run: bool = False
+    counts: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class Waiting(Answered, kw_only=True):
+    """A sheet that waits for one's approval, and as what one may give it: `manager`, `deputy` and so on."""
+
+    timesheet: Timesheet
+    waiting_since: datetime
+    as_: list[str] = msgspec.field(name="as")
+    rules: list[str] = msgspec.field(default_factory=list)
+
+
+class ItemResult(msgspec.Struct):
+    """What became of a sheet in a batch. `problem` has the type, title, status and detail of what refused it."""
+
+    id: str
+    status: int
+    version: int | None
+    state: str | None
+    decision_id: str
+    problem: dict[str, Any] | None
+
+
+class Batch(Answered):
+    """How many sheets changed, and what became of each."""
+
+    changed: int
+    items: list[ItemResult]
 
 
 class Person(Answered):
@@ -175,6 +214,16 @@ class Membership(Answered):
     person: str
     team: str
     part: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+class Deputy(Answered):
+    """Who stands in for a manager, half-open in time."""
+
+    id: str
+    manager: str
+    deputy: str
     valid_from: datetime | None
     valid_to: datetime | None
 
