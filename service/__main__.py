@@ -23,6 +23,7 @@ COMMANDS = {
     "audit": "audit",
     "directory": "directory",
     "token": "token",
+    "upload": "upload",
     "health": "health",
 }
 DEVELOPMENT = {"up": "up", "demo": "demo"}
