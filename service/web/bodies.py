@@ -33,7 +33,7 @@ class JsonRequest(Request[Any, Any, Any]):
         shape = Any if field is None else field.annotation
         if shape is bytes:
             return await self.body()
-        return read_body(await self.body() or _nothing_of(shape), shape)
+        return read_body(await self.body(), shape)
 
 
 def read_body(raw: bytes, shape: Any) -> Any:
@@ -51,12 +51,6 @@ def read_body(raw: bytes, shape: Any) -> Any:
     except _Twice as twice:
         raise InvalidField(FieldError(twice.name[:_LONGEST], "stands twice in one object")) from None
     return read
-
-
-def _nothing_of(shape: Any) -> bytes:
-    """What no body at all stands for: an empty object, where every member may be left out."""
-    struct = isinstance(shape, type) and issubclass(shape, msgspec.Struct)
-    return b"{}" if struct and not any(one.required for one in msgspec.structs.fields(shape)) else b""
 
 
 class _Twice(Exception):

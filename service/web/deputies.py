@@ -14,7 +14,7 @@ from service.directory.entities import Validity
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.answers import answered
-from service.web.directory_shapes import EndOf, Id, Moment, Until
+from service.web.directory_shapes import AT_ONCE, EndOf, Id, Moment, Until
 from service.web.operations import BODY, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
 from service.web.parameters import Asking, optional_uuid, uuid_of
@@ -116,7 +116,7 @@ def deputy_routes(deputies: Deputies, cursors: Cursors) -> list[Any]:
         status_code=200,
         **operation("End a standing in", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def end_deputy(ask: Asking, grant_id: FromPath[str], data: JSONBody[EndOf]) -> Response[DeputyBody]:
+    async def end_deputy(ask: Asking, grant_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE) -> Response[DeputyBody]:
         answer = await deputies.end(ask, uuid_of(grant_id, "path.grant_id"), data.at)
         return answered(_deputy(answer.value), answer.receipt)
 

@@ -14,6 +14,7 @@ from service.directory.entities import Link, Part, Validity
 from service.directory.membership_store import OfWhom
 from service.web.answers import answered
 from service.web.directory_shapes import (
+    AT_ONCE,
     EndOf,
     GrantBody,
     GrantPage,
@@ -145,7 +146,7 @@ def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
         status_code=200,
         **operation("End an importer grant", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def end_grant(ask: Asking, grant_id: FromPath[str], data: JSONBody[EndOf]) -> Response[GrantBody]:
+    async def end_grant(ask: Asking, grant_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE) -> Response[GrantBody]:
         answer = await directory.end_importer_grant(ask, uuid_of(grant_id, "path.grant_id"), data.at)
         return answered(_grant(answer.value), answer.receipt)
 
@@ -182,7 +183,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         **operation("End a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def end_membership(
-        ask: Asking, membership_id: FromPath[str], data: JSONBody[EndOf]
+        ask: Asking, membership_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
     ) -> Response[MembershipBody]:
         answer = await directory.end_membership(ask, uuid_of(membership_id, "path.membership_id"), data.at)
         return answered(_membership(answer.value), answer.receipt)

@@ -64,10 +64,14 @@ class TeamPlace(msgspec.Struct, forbid_unknown_fields=True):
     parent: Id | None
 
 
-class EndOf(msgspec.Struct, forbid_unknown_fields=True):
+class EndOf(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """When to end it; without a moment: now."""
 
     at: Until | None = None
+
+
+# What no body at all stands for.
+AT_ONCE = EndOf()
 
 
 class MembershipMove(msgspec.Struct, forbid_unknown_fields=True):
