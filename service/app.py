@@ -47,6 +47,7 @@ from service.timesheets.access import TimesheetAccess
 from service.timesheets.actions import Timesheets
 from service.timesheets.approvals import Approvals
 from service.timesheets.relations import TIMESHEET_FACTS
+from service.timesheets.reports import Reports
 from service.timesheets.shown import ShownTimesheets
 from service.timesheets.upload import Uploads
 from service.web import metadata
@@ -72,6 +73,7 @@ from service.web.policy_replays import policy_replay_routes
 from service.web.problems import Problems
 from service.web.projects import project_routes
 from service.web.rate_limits import AddressLimits, ClientLimits, Counters
+from service.web.reports import report_routes
 from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
 from service.web.revocations import revocation_routes
 from service.web.simulation import simulation_route
@@ -157,6 +159,7 @@ def build(settings: Settings) -> RequestFrame:
             *timesheet_reading_routes(timesheets, ShownTimesheets(enforcement), cursors),
             *timesheet_routes(timesheets),
             *approval_routes(Approvals(enforcement), cursors),
+            *report_routes(Reports(enforcement)),
             timesheet_access_route(TimesheetAccess(enforcement), cursors),
             *upload_routes(
                 Uploads(enforcement),

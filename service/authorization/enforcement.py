@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from uuid_utils.compat import uuid7
+
 from service.audit.record import Kind
 from service.authorization import policy_versions
 from service.authorization.attempts import Attempts
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     Expect = Callable[[int | None], None]
 
 T = TypeVar("T")
+# So many ids of what was returned stand in one record.
+MOST_RETURNED = 1_000
 
 
 class Enforcement(Attempts):
@@ -117,7 +121,7 @@ class Enforcement(Attempts):
         if isinstance(outcome, Refused):
             await self._tell(ask, [outcome.decision], outcome.error, applied=None)
         decision, (value, ids) = outcome
-        receipts = await self._log.append([of_decision(ask, decision, applied=None, returned=ids)])
+        receipts = await self._log.append(_pages(ask, decision, ids))
         return Answer(value, receipts[0])
 
     async def change(
@@ -261,3 +265,12 @@ class Enforcement(Attempts):
                 return decided(snapshot, ask, action, resource_of(kind, seen, None), seen).allowed
 
         return await self._under_active(attempt)
+
+
+def _pages(ask: Ask, decision: Decision, ids: Sequence[str]) -> list[Record]:
+    """The record of a list; where a record cannot hold all ids, others follow that name the first."""
+    records = [of_decision(ask, decision, applied=None, returned=ids[:MOST_RETURNED])]
+    for start in range(MOST_RETURNED, len(ids), MOST_RETURNED):
+        more = replace(decision, uid=uuid7(), noted={**decision.noted, "continues": decision.uid})
+        records.append(of_decision(ask, more, applied=None, returned=ids[start : start + MOST_RETURNED]))
+    return records

@@ -103,16 +103,16 @@ async def test_what_waits_is_what_a_single_approval_would_be_allowed(
             small.setattr(waiting, "WINDOW", bound[1])
             while True:
                 page = await waiting.page(shown, world.connection, after=after, limit=4)
-                for sheet, row in page.items:
-                    found.append((sheet.updated_at or datetime.max.replace(tzinfo=UTC), sheet.id))
+                for one, row in page.items:
+                    found.append((one.updated_at or datetime.max.replace(tzinfo=UTC), one.id))
                     assert by_what(shown, row).rules, "in the list, and by no rule"
-                    assert asker.person is None or asker.person not in {sheet.owner, *sheet.editors}
-                    assert asker.person is not None or asker.client not in sheet.uploaders
+                    assert asker.person is None or asker.person not in {one.owner, *one.editors}
+                    assert asker.person is not None or asker.client not in one.uploaders
                 after = page.after
                 if after is None:
                     break
         assert found == sorted(found)
-        assert {sheet for _, sheet in found} == allowed
+        assert {listed for _, listed in found} == allowed
         assert len(found) == len(allowed)
     assert rules.errors == 0
     assert RELATIONSHIPS.of("timesheet") is TIMESHEET_FACTS
