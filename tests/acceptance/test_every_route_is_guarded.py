@@ -34,6 +34,8 @@ BODIES: dict[str, object] = {
     "EntryFields": {"day": MONDAY, "project": "ATLAS", "minutes": 60},
     "Reason": {"reason": "Friday is missing"},
     "EntryPatch": {"minutes": 60},
+    "BatchApproval": {"items": [{"id": NOBODY, "version": 1}]},
+    "BatchRejection": {"items": [{"id": NOBODY, "version": 1}], "reason": "Friday is missing"},
     "Upload": {
         "rows": [{"owner": NOBODY, "day": MONDAY, "project": "ATLAS", "minutes": 60, "external_ref": "guarded/1"}]
     },
@@ -62,12 +64,14 @@ async def sent(caller: Caller, method: str, path: str, operation: dict[str, Any]
     concrete = path.replace("{number}", "1").replace("{role}", "auditor")
     concrete = re.sub(r"\{[a-z_]+\}", lambda _: str(uuid7()), concrete)
     body = operation.get("requestBody")
-    shape = next(iter(body["content"].values()))["schema"]["$ref"].rsplit("/", 1)[1] if body else None
+    schema = next(iter(body["content"].values()))["schema"] if body else {}
+    shape = schema["$ref"].rsplit("/", 1)[1] if "$ref" in schema else None
     needs_version = any(one.get("name") == "If-Match" for one in operation.get("parameters", []))
     return await caller.send(
         method,
         concrete,
         body=BODIES[shape] if shape else None,
+        content=schema["examples"][0].encode() if schema and not shape else None,
         if_match='"1"' if needs_version else None,
         headers={"Content-Type": next(iter(body["content"]))} if body else None,
     )

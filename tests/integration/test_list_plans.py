@@ -111,7 +111,8 @@ async def test_a_single_read_asks_a_relation_from_the_owner_and_not_of_everybody
     )
     await house.owner.execute(
         "INSERT INTO fallback_approver (id, person_id, team_id, valid_from)"
-        " SELECT gen_random_uuid(), $1::uuid, id, now() FROM team UNION ALL SELECT gen_random_uuid(), $1::uuid, NULL, now()",
+        " SELECT gen_random_uuid(), $1::uuid, id, now() FROM team UNION ALL"
+        " SELECT gen_random_uuid(), $1::uuid, NULL, now()",
         deputy,
     )
     await house.owner.execute("VACUUM ANALYZE deputy_grant, fallback_approver")
