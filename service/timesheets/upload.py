@@ -20,7 +20,6 @@ from service.audit.log import Receipt
 from service.authorization.changes import Target
 from service.authorization.relationships import asker
 from service.errors import (
-    BadInput,
     Denied,
     Forbidden,
     InsufficientScope,
@@ -40,7 +39,7 @@ from service.timesheets.upload_rows import MOST_TOLD, Fault
 from service.timesheets.upload_store import WeekLocks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from service.authorization.changes import Change
     from service.authorization.decision_record import Ask
@@ -50,8 +49,9 @@ if TYPE_CHECKING:
 # A transaction holds locks, and keeps new policy versions waiting: what goes together is bounded.
 MOST_TOGETHER = 10_000
 MOST_SHEETS_TOGETHER = 2_000
-# Sheets that one upload per row works on at once.
+# Transactions that one upload per row has at once, and the sheets in each.
 AT_ONCE = 3
+SHEETS_AT_ONCE = 50
 DEFAULT_ZONE = "UTC"
 NOT_FOR_YOU = "you may not upload for this person and week: no grant covers them, or their timesheet is closed"
 
@@ -84,6 +84,11 @@ class Uploads:
     def __init__(self, enforcement: Enforcement) -> None:
         self._enforcement = enforcement
 
+    async def admit(self, ask: Ask) -> None:
+        """Refuse whoever could not upload anything, before a file is read. Raises InsufficientScope, recorded."""
+        if not self._enforcement.could(ask, KIND, "upload"):
+            await self._enforcement.change(ask, KIND, "upload", Target(), _nothing)
+
     async def upload(
         self, ask: Ask, rows: Rows, *, mode: UploadMode = UploadMode.TOGETHER, dry_run: bool = False
     ) -> tuple[Uploaded, Receipt]:
@@ -109,9 +114,10 @@ class Uploads:
 
         async def work(changes: Sequence[Change]) -> None:
             uploaded.decisions = [one.decision.uid for one in changes]
+            closed: dict[str, str] = {}
             faults: dict[int, list[Fault]] = {}
             for place, (change, week) in enumerate(zip(changes, order, strict=True)):
-                merged = await _merge(change, rows, week, by)
+                merged = await _merge(change, rows, week, by, closed)
                 uploaded.results.put(merged)
                 faults |= merged.faults
                 if not faults and not dry_run:
@@ -134,16 +140,15 @@ class Uploads:
             uploaded.receipt = _receipt(done)
 
     async def _per_row(self, ask: Ask, rows: Rows, by: By, uploaded: Uploaded, *, dry_run: bool) -> None:
-        waiting = iter(
-            sorted(week for week, found in rows.weeks.items() if any(one not in rows.faults for one in found))
-        )
-        # The first alone: what stops it whatever its sheet is, stops the upload before anything was done.
-        for week in islice(waiting, 1):
-            await self._sheet(ask, rows, week, by, uploaded, dry_run=dry_run)
+        good = (week for week, found in rows.weeks.items() if any(one not in rows.faults for one in found))
+        waiting = _batches(sorted(good))
+        # The first alone: what stops it whatever its sheets are, stops the upload before anything was done.
+        for batch in islice(waiting, 1):
+            await self._batch(ask, rows, batch, by, uploaded, dry_run=dry_run)
 
         async def some() -> None:
-            for week in waiting:
-                await self._sheet(ask, rows, week, by, uploaded, dry_run=dry_run)
+            for batch in waiting:
+                await self._batch(ask, rows, batch, by, uploaded, dry_run=dry_run)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -152,36 +157,50 @@ class Uploads:
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
-    async def _sheet(self, ask: Ask, rows: Rows, week: Week, by: By, uploaded: Uploaded, *, dry_run: bool) -> None:
-        """One sheet in a transaction of its own; whatever refuses it becomes its rows' fault."""
-        merged: Merged | None = None
+    async def _batch(
+        self, ask: Ask, rows: Rows, batch: Sequence[Week], by: By, uploaded: Uploaded, *, dry_run: bool
+    ) -> None:
+        """Some sheets in one transaction, each for itself; what refuses one becomes the fault of its rows."""
+        locks = WeekLocks(batch)
+        found: dict[Week, Merged] = {}
+        closed: dict[str, str] = {}
 
         async def work(change: Change) -> None:
-            nonlocal merged
-            merged = None
-            merged = await _merge(change, rows, week, by)
+            week = locks.last
+            if week == batch[0]:
+                closed.clear()
+            found[week] = merged = await _merge(change, rows, week, by, closed)
             if merged.faults and not merged.outcomes:
                 raise rows.refusal(merged.faults)
             if dry_run:
                 raise DryRun
             await _write(change, merged)
 
-        indexes = [one for one in rows.weeks[week] if one not in rows.faults]
-        target = Target(lock=store.lock_week(*week), owner=week[0])
-        receipt: Receipt | None
+        targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(batch)]
         try:
-            receipt = (await self._enforcement.change(ask, KIND, "upload", target, work)).receipt
-        except (NotApplied, Denied, BadInput, TryLater) as error:
-            if uploaded.receipt is None and (error.decision is None or isinstance(error, InsufficientScope)):
+            outcomes = await self._enforcement.change_each(ask, KIND, "upload", targets, work)
+        except (TryLater, InsufficientScope) as error:
+            if uploaded.receipt is None:
                 raise
-            receipt = _receipt(error)
-            if merged is None or isinstance(error, TryLater):
-                merged = None
-                uploaded.results.refuse(indexes, _fault(error))
-        uploaded.receipt = uploaded.receipt or receipt
-        uploaded.decisions += [receipt.uid] if receipt else []
-        if merged is not None:
-            uploaded.results.put(merged)
+            for week in batch:
+                uploaded.results.refuse(rows.weeks[week], _fault(error))
+            return
+        for week, outcome in zip(batch, outcomes, strict=True):
+            uploaded.decisions.append(outcome.receipt.uid)
+            refused, merged = outcome.error, found.get(week)
+            if refused is None or (merged and (isinstance(refused, DryRun) or not merged.outcomes)):
+                uploaded.results.put(found[week])
+            else:
+                uploaded.results.refuse(rows.weeks[week], _fault(refused))
+        uploaded.receipt = uploaded.receipt or outcomes[0].receipt
+
+
+async def _nothing(_: Change) -> None:
+    """What is done for somebody whose scopes have just become enough: they send it again."""
+
+
+def _batches(weeks: Sequence[Week]) -> Iterator[Sequence[Week]]:
+    return (weeks[start : start + SHEETS_AT_ONCE] for start in range(0, len(weeks), SHEETS_AT_ONCE))
 
 
 async def _compare(rows: Rows, mode: UploadMode) -> None:
@@ -201,16 +220,18 @@ async def _compare(rows: Rows, mode: UploadMode) -> None:
         raise wrong("rows", f"touch more than {most} weeks of people, which can only go with mode=per-row")
 
 
-async def _merge(change: Change, rows: Rows, week: Week, by: By) -> Merged:
-    """The rows of one week, and its sheet, which begins here if there is none."""
+async def _merge(change: Change, rows: Rows, week: Week, by: By, closed: dict[str, str]) -> Merged:
+    """The rows of one week, and its sheet, which begins here if there is none. `closed` is what is known of projects in
+    this transaction: why they take no hours, or nothing."""
     numbered = list(rows.of_week(week))
     if change.row is None:
         zone = next((row.time_zone for _, row in numbered if row.time_zone), DEFAULT_ZONE)
         before = Timesheet(id=uuid7(), owner=week[0], period_start=week[1], time_zone=zone, version=0)
     else:
         before = store.sheet_of_row(change.permit, change.row)
-    codes = {row.project for _, row in numbered}
-    closed = await store.closed_projects(change.permit, change.connection, codes)
+    if unknown := {row.project for _, row in numbered} - closed.keys():
+        closed |= dict.fromkeys(unknown, "")
+        closed |= await store.closed_projects(change.permit, change.connection, unknown)
     return merge(before, numbered, closed, by)
 
 

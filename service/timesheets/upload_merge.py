@@ -44,7 +44,8 @@ class Merged:
 
 
 def merge(before: Timesheet, rows: Numbered, closed: Mapping[str, str], by: By) -> Merged:
-    """Merge rows that are good by themselves; `closed` says of projects why they take no hours. A row that does not
+    """Merge rows that are good by themselves; `closed` says of projects why they take no hours, if
+    they do not. A row that does not
     fit is a fault, and the others are merged without it."""
     merged = Merged(before, {_key(one): one for one in before.entries if one.external_ref is not None})
     left = [one for one in rows if not _misplaced(merged, one, closed)]
@@ -62,7 +63,7 @@ def _misplaced(merged: Merged, numbered: tuple[int, Row], closed: Mapping[str, s
     zone = before.version and row.time_zone not in {None, before.time_zone}
     if zone:
         _blame(merged, [index], WRONG, f"the week's timesheet is in {before.time_zone}", "time_zone")
-    if old is None and row.project in closed:
+    if old is None and closed.get(row.project):
         _blame(merged, [index], WRONG, closed[row.project], "project")
     if old is None or not _same(old, row):
         try:

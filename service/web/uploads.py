@@ -107,6 +107,7 @@ def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: in
         if request.kind == JSON:
             rows = Rows.of([row_of(one, f"rows[{place}].") for place, one in enumerate(data.rows)])
             return _answer(*await uploads.upload(ask, rows, mode=mode, dry_run=dry_run), dry_run=dry_run)
+        await uploads.admit(ask)
         async with turns.one():
             rows = await _rows_of_file(request)
             return _answer(*await uploads.upload(ask, rows, mode=mode, dry_run=dry_run), dry_run=dry_run)
