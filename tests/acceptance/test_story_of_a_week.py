@@ -233,7 +233,7 @@ async def test_approval_and_withdrawal_race_and_one_wins(callers: Callers) -> No
 async def test_entries_that_race_with_one_version_add_one(callers: Callers) -> None:
     ana = await callers("ana")
     sheet = (await draft(ana)).json()
-    entry = {"day": sheet["period_start"], "project": "RACE", "minutes": 1}
+    entry = {"day": sheet["period_start"], "project": "ATLAS", "minutes": 1}
 
     answers = await asyncio.gather(*(ana.post(path_of(sheet, "entries"), entry, if_match='"2"') for _ in range(8)))
     assert sorted(one.status_code for one in answers) == [201] + [412] * 7
@@ -250,3 +250,21 @@ async def test_a_day_has_no_more_minutes_than_a_day(callers: Callers) -> None:
     outside = {**entry, "day": "1999-12-31"}
     refused = problem(await ana.post(path_of(sheet, "entries"), outside, if_match='"2"'), 422, "invalid-field")
     assert refused["fields"][0]["field"] == "day"
+
+
+async def test_payroll_locks_what_was_approved_and_another_of_payroll_unlocks_it(callers: Callers) -> None:
+    mia, pia, pablo = [await callers(name) for name in ("mia", "pia", "pablo")]
+    sheet = (await submitted(await callers("ana"))).json()
+    why = {"reason": "the run of this month"}
+    problem(await pia.get(path_of(sheet)), 404, "not-found")
+    assert (await mia.post(path_of(sheet, "approve"), if_match='"3"')).status_code == 200
+    problem(await mia.post(path_of(sheet, "lock"), why, if_match='"4"'), 403, "forbidden")
+
+    locked = await pia.post(path_of(sheet, "lock"), why, if_match='"4"')
+    assert (locked.status_code, locked.json()["state"], locked.headers["ETag"]) == (200, "locked", '"5"')
+    problem(await mia.post(path_of(sheet, "reopen"), why, if_match='"5"'), 409, "wrong-state")
+    told = problem(await pia.post(path_of(sheet, "unlock"), why, if_match='"5"'), 403, "forbidden")
+    assert (told["rules"], told["reasons"]) == (["never-unlock-own-lock"], ["you locked this timesheet yourself"])
+    unlocked = await pablo.post(path_of(sheet, "unlock"), why, if_match='"5"')
+    assert (unlocked.status_code, unlocked.json()["state"]) == (200, "approved")
+    assert (await mia.post(path_of(sheet, "reopen"), why, if_match='"6"')).json()["state"] == "draft"

@@ -71,7 +71,7 @@ def _scopes(snapshot: Snapshot, action: str) -> str:
 
 def _cell(snapshot: Snapshot, action: str, word: str) -> str:
     """States in which somebody is allowed who did nothing to the sheet before; `with mfa` if only so."""
-    told = {}
+    told: dict[str, str] = {}
     facts = sorted(snapshot.vocabulary.facts[KIND])
     for strong, state in product((False, True), STATES):
         known = {(fact, False) for fact in facts} | {("mfa", strong), ("recent_sign_in", True)}

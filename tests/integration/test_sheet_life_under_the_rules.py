@@ -54,7 +54,7 @@ class Life(RuleBasedStateMachine):
     """One sheet, and what should have become of it."""
 
     house: ClassVar[House]
-    run: ClassVar[Callable[[Coroutine[Any, Any, Any]], Any]]
+    loop: ClassVar[asyncio.AbstractEventLoop]
 
     @initialize()
     def begin(self) -> None:
@@ -64,6 +64,9 @@ class Life(RuleBasedStateMachine):
         self.hands: set[str] = {OWNER}
         self.locker: str | None = None
         self.story: list[tuple[str, str, int]] = [("created", OWNER, 1)]
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
     def ask(self, name: str) -> Ask:
         if name == IMPORTER:
@@ -234,9 +237,7 @@ async def test_every_sequence_keeps_four_eyes_and_the_log_tells_the_same_story(h
     text = replace(shipped(), rules=shipped().rules + ON_BEHALF, cases={})
     number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     assert await policy_life.move_head(house.owner, number, expected=1)
-    loop = asyncio.get_running_loop()
-    Life.house = house
-    Life.run = staticmethod(lambda work: asyncio.run_coroutine_threadsafe(work, loop).result(60))
+    Life.house, Life.loop = house, asyncio.get_running_loop()
     # A sequence that fails is told as it was found: to look for a shorter one would take minutes.
     few = settings(
         max_examples=30,
