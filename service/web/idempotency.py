@@ -69,7 +69,8 @@ class Idempotency(ASGIMiddleware):
             return
         if template.startswith(WITHOUT):
             raise InvalidField(FieldError(FIELD, "is not taken by this route; If-Match guards a change of the policy"))
-        body = await self._whole(receive)
+        most = scope["route_handler"].opt.get("max_body_bytes", self._max_body_bytes)
+        body = await _whole(receive, most)
         name, fingerprint = _name(ask, scope, key), _fingerprint(scope, body)
         kept = await self._kept.find(name)
         if kept is None:
@@ -107,20 +108,6 @@ class Idempotency(ASGIMiddleware):
         for message in messages:
             await send(message)
 
-    async def _whole(self, receive: Receive) -> bytes:
-        parts: list[bytes] = []
-        size, more = 0, True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                raise MalformedRequest("The request ended before its body did")
-            parts.append(message["body"])
-            size += len(message["body"])
-            more = message["more_body"]
-            if size > self._max_body_bytes:
-                raise BodyTooLarge(f"With an Idempotency-Key a body may have {self._max_body_bytes} bytes at the most")
-        return b"".join(parts)
-
 
 def read_key(values: Sequence[str]) -> str:
     """The key in the header: a structured-field string (RFC 8941 section 3.3.3), or bare. Raises InvalidField."""
@@ -130,6 +117,21 @@ def read_key(values: Sequence[str]) -> str:
     if len(values) > 1 or not (quoted or _BARE.fullmatch(text)) or not 1 <= len(key) <= LONGEST:
         raise InvalidField(FieldError(FIELD, f'must be one string of 1 to {LONGEST} characters, such as "8e03978e"'))
     return key
+
+
+async def _whole(receive: Receive, most: int) -> bytes:
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise MalformedRequest("The request ended before its body did")
+        parts.append(message["body"])
+        size += len(message["body"])
+        more = message["more_body"]
+        if size > most:
+            raise BodyTooLarge(f"The request body may have {most} bytes at the most")
+    return b"".join(parts)
 
 
 def _name(ask: Ask, scope: HTTPScope, key: str) -> bytes:
