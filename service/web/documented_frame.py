@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from service.web.idempotency import CHANGING, LONGEST, REPEATABLE, WITHOUT
 
 PREFIX: Final = "/v1/"
@@ -20,6 +22,10 @@ KEY: Final = {
 
 def framed(document: dict[str, Any]) -> dict[str, Any]:
     """The document with what the frame adds to its operations."""
+    for schema in document["components"]["schemas"].values():
+        if isinstance(schema.get("default"), msgspec.Struct):
+            # What stands for a body that is left out is no JSON, and says nothing that the operation does not.
+            del schema["default"]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if path.startswith(PREFIX):
