@@ -33,6 +33,9 @@ class DocumentedShapes(StructSchemaPlugin):
         schema.description = " ".join(inspect.cleandoc(shape.__doc__ or "").split())
         if shape.__struct_config__.forbid_unknown_fields:
             schema.additional_properties = False
+        if isinstance(field_definition.default, msgspec.Struct):
+            # Litestar would put the instance itself there, which is no JSON.
+            schema.default = msgspec.to_builtins(field_definition.default)
         example = example_of(msgspec.inspect.type_info(shape))
         if example is not NONE:
             schema.examples = [example]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from html import escape
@@ -94,6 +95,10 @@ def with_parts(whole: Mapping[str, Any], schema: Any) -> dict[str, Any]:
 def test_the_document_is_valid_openapi_3_1(whole: dict[str, Any]) -> None:
     schemathesis.openapi.from_dict(whole).validate()
     assert whole["openapi"].startswith("3.1.")
+
+
+def test_the_document_can_be_written_down(whole: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(whole)) == whole
 
 
 def test_every_reference_in_the_document_leads_somewhere(whole: dict[str, Any]) -> None:
