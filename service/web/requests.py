@@ -5,8 +5,10 @@ Owns no state. What is refused here is refused before anything is decided, so it
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger("requests")
 MAX_HEADER_BYTES: Final = 32_768
 MAX_URL_BYTES: Final = 8_192
+# Bytes and seconds of a body that nobody reads.
+MOST_THROWN_AWAY: Final = 33_554_432
+LONGEST_THROWN_AWAY: Final = 5.0
+_ABOUT_BODY: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 JSON: Final = ("application/json",)
 _REQUEST_ID: Final = re.compile(rb"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
@@ -60,8 +66,12 @@ class RequestFrame:
         scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace}
         started = time.perf_counter()
 
+        body = _Body(scope, receive)
+
         async def send_framed(message: Message) -> None:
             if message["type"] == "http.response.start":
+                if message["status"] >= 400:  # noqa: PLR2004 — RFC 9110 section 15.5
+                    await body.finish()
                 headers = MutableScopeHeaders.from_message(message)
                 for name, value in self._always.items():
                     headers.setdefault(name, value)
@@ -85,7 +95,35 @@ class RequestFrame:
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self.app(scope, receive, send_framed)
+            await self.app(scope, body.receive, send_framed)
+
+
+class _Body:
+    """The body of one request as it is read. A refusal is often ready before the body has arrived; to close the
+    connection then would destroy the answer on its way (RFC 9112 section 9.6), so what comes is thrown away first."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        names = {name: value for name, value in scope["headers"] if name in _ABOUT_BODY}
+        length = names.get(b"content-length", b"0")
+        # Whoever waits for a go-ahead has not begun to send (RFC 9110 section 10.1.1).
+        waits = names.get(b"expect", b"").lower() == b"100-continue"
+        self._coming = not waits and (b"transfer-encoding" in names or length != b"0")
+        self._receive = receive
+
+    async def receive(self) -> Any:
+        """The next part."""
+        message = await self._receive()
+        if message["type"] != "http.request" or not message.get("more_body"):
+            self._coming = False
+        return message
+
+    async def finish(self) -> None:
+        """Throw away what still comes, as far as the bounds allow."""
+        thrown = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_THROWN_AWAY):
+                while self._coming and thrown < MOST_THROWN_AWAY:
+                    thrown += len((await self.receive()).get("body", b""))
 
 
 class RequestBounds(ASGIMiddleware):
@@ -131,16 +169,21 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     route = request.route_handler
     filled_otherwise = request.path_params.keys() | route.resolve_dependencies().keys()
     taken = {
-        field.kwarg_definition.name or name
+        field.kwarg_definition.name or name: field
         for name, field in route.parsed_fn_signature.parameters.items()
         if isinstance(field.kwarg_definition, ParameterKwarg) and name not in filled_otherwise
     }
     seen: set[str] = set()
-    for name, _ in request.query_params.multi_items():
+    for name, value in request.query_params.multi_items():
         if name not in taken:
             raise InvalidField(FieldError(f"query.{name[:64]}", "is not a parameter of this route"))
         if name in seen:
             raise InvalidField(FieldError(f"query.{name}", "may be given only once"))
+        # Litestar would take the word for no value, and a filter for none.
+        if value.lower() == "null" and not any(
+            one.annotation is str for one in (taken[name], *taken[name].inner_types)
+        ):
+            raise InvalidField(FieldError(f"query.{name}", "must have a value; leave it out to ask for all"))
         seen.add(name)
 
 
