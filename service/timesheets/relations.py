@@ -49,17 +49,24 @@ MANAGER = f"""
             WHERE belongs.person_id = r.owner_id AND belongs.person_id <> :person OFFSET 0)
 """
 
-# Somebody who is a manager of the owner now let the person stand in for them; a deputy's own deputy has nothing.
+# Somebody who is a manager of the owner now let the person stand in for them; a deputy's own deputy has nothing. It
+# starts from the few who lead the owner, as OFFSET 0 says: from the deputy's side it would go through all who are led.
 _STANDS_IN = f"""
-    FROM {_BELONGING}
-    JOIN membership AS over ON over.team_id = above.ancestor_id AND over.person_id <> belongs.person_id
-        AND over.part = 'lead' AND {now("over")}
-    JOIN deputy_grant AS given ON given.manager_id = over.person_id AND given.deputy_id = :person AND {now("given")}
-    WHERE belongs.person_id = r.owner_id AND belongs.person_id <> :person
+    FROM (SELECT over.person_id FROM {_BELONGING}
+          JOIN membership AS over ON over.team_id = above.ancestor_id AND over.person_id <> belongs.person_id
+              AND over.part = 'lead' AND {now("over")}
+          WHERE belongs.person_id = r.owner_id AND belongs.person_id <> :person OFFSET 0) AS leads
+    JOIN deputy_grant AS given ON given.manager_id = leads.person_id AND given.deputy_id = :person AND {now("given")}
 """
-DEPUTY = f"EXISTS (SELECT {_STANDS_IN} OFFSET 0)"
+_STANDS_IN_AT_ALL = f"""
+    EXISTS (SELECT FROM deputy_grant AS given WHERE given.deputy_id = :person AND {now("given")} OFFSET 0)
+"""
+DEPUTY = f"({_STANDS_IN_AT_ALL} AND EXISTS (SELECT {_STANDS_IN} OFFSET 0))"
 # On whose behalf a deputy acts: of several managers, the one whose grant is the oldest.
-ON_BEHALF_OF = f"(SELECT given.manager_id {_STANDS_IN} ORDER BY given.valid_from, given.id LIMIT 1)"
+ON_BEHALF_OF = f"""
+    (CASE WHEN {_STANDS_IN_AT_ALL}
+          THEN (SELECT given.manager_id {_STANDS_IN} ORDER BY given.valid_from, given.id LIMIT 1) END)
+"""
 
 # Somebody else leads a team of the owner's, or one above it.
 LED = f"""
@@ -100,9 +107,10 @@ REACHES = {
         WHERE over.person_id = :person AND over.part = 'lead' AND {now("over")}
     """,
     "deputy": f"""
-        SELECT belongs.person_id AS owner_id FROM deputy_grant AS given
-        JOIN membership AS over ON over.person_id = given.manager_id AND over.part = 'lead' AND {now("over")} {_BELOW}
-        WHERE given.deputy_id = :person AND {now("given")}
+        SELECT belongs.person_id AS owner_id FROM (
+            SELECT DISTINCT over.team_id FROM deputy_grant AS given
+            JOIN membership AS over ON over.person_id = given.manager_id AND over.part = 'lead' AND {now("over")}
+            WHERE given.deputy_id = :person AND {now("given")} OFFSET 0) AS over {_BELOW}
     """,
     # Whom nobody else leads, if the person is named for anybody.
     "fallback": f"""

@@ -97,7 +97,7 @@ async def test_two_teams_can_change_places(house: House) -> None:
         "SELECT name, max(depth) FROM team_path JOIN team ON team.id = descendant_id"
         " WHERE name IN ('Harbour', 'Quay') GROUP BY name"
     )
-    assert dict(depths) == {"Harbour": 2, "Quay": 1}
+    assert {one["name"]: one["max"] for one in depths} == {"Harbour": 2, "Quay": 1}
 
 
 async def test_a_byte_order_mark_and_other_line_ends_do_no_harm(house: House) -> None:
@@ -105,7 +105,7 @@ async def test_a_byte_order_mark_and_other_line_ends_do_no_harm(house: House) ->
     assert await house.count("team WHERE name = 'Quay'") == 1
 
 
-WRONG = [
+WRONG: list[tuple[str | bytes, str]] = [
     ("", "header"),
     ("record;email;name\nperson;a@b;c\n", "header"),
     ("name,email\nEve,eve@example.com\n", "header"),
