@@ -54,6 +54,7 @@ NAMED: Final[Mapping[str, Any]] = {
     "conditions": [["who", "manager"]],
     "cut_short": [],
     "decision": _SOMETHING,
+    "decision_id": _SOMETHING,
     "decisions": [_SOMETHING],
     "denied_because": [],
     "deputy": _SOMEBODY,
@@ -145,6 +146,20 @@ NAMED: Final[Mapping[str, Any]] = {
     "VersionBody.parent": 1,
     "ChangedVerdictBody.facts": {"acted_for_owner": ["false", "unknown"]},
     "May.as_": ["manager"],
+    "ApprovalBody.by": ["manager"],
+    "BatchResult.changed": 0,
+    "HoursReport.by": "project",
+    "Imported.dry_run": False,
+    "ImportedRow.outcome": "created",
+    "ImportedRow.record": "membership",
+    "ItemProblem.detail": "The resource has changed since the version that you named; read it again",
+    "ItemProblem.status": 412,
+    "ItemProblem.title": "The resource has changed since the version that you named; read it again",
+    "ItemProblem.type": "urn:timewarden:problem:precondition-failed",
+    "ItemResult.state": "submitted",
+    "ItemResult.status": 412,
+    "TotalBody.key": "ATLAS",
+    "TotalBody.minutes": 930,
 }
 # Types of which any value says enough.
 OF_TYPE: Final[Mapping[type[msgspec.inspect.Type], Any]] = {
