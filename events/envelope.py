@@ -32,13 +32,14 @@ TYPES = (
     "timesheet.approved",
     "timesheet.rejected",
     "timesheet.reopened",
+    "timesheet.locked",
+    "timesheet.unlocked",
+    "timesheet.reminded",
     "timesheet.uploaded",
     "policy.proposed",
     "policy.activated",
     "directory.changed",
     "token.revoked",
-    "timesheet.locked",
-    "timesheet.unlocked",
 )
 
 
