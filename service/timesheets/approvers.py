@@ -21,10 +21,11 @@ _FROM_THE_DIRECTORY: Final = frozenset({"manager", "deputy", "fallback"})
 
 async def need_approver(permit: Permit, connection: Connection, sheet_id: UUID) -> None:
     """Raise NoApprover when nobody leads the owner and nobody is named instead. Where a rule lets others approve, such
-    as a role that comes with tokens, it cannot be told that nobody does."""
+    as a role that comes with tokens, it cannot be told that nobody does; and where no rule lets a fallback approver
+    do so, as in a version from before there were any, naming one would not help."""
     permit.covers(KIND, "submit")
-    rules = permit.snapshot.rules_of(KIND, "approve")
-    if {rule.who for rule in rules if rule.effect is Effect.ALLOW} - _FROM_THE_DIRECTORY:
+    who = {rule.who for rule in permit.snapshot.rules_of(KIND, "approve") if rule.effect is Effect.ALLOW}
+    if who - _FROM_THE_DIRECTORY or "fallback" not in who:
         return
     # Whether the owner has anybody above them, or somebody named in their place, now.
     if not await connection.fetchval(f"SELECT {HAS_APPROVER} FROM timesheet AS r WHERE r.id = $1", sheet_id):

@@ -13,6 +13,7 @@ import pytest
 from service.authorization.relationships import Relationships
 from service.directory.entities import Part, Validity
 from service.errors import Conflict, Denied, Forbidden, InvalidField, NoApprover, NotFound, StepUpNeeded
+from service.timesheets.access import TimesheetAccess
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import State
@@ -238,3 +239,15 @@ async def test_where_nobody_could_approve_a_sheet_stays_a_draft_and_says_what_to
     await house.fallbacks.name(house.administrator(), house.people["max"])
     submitted = (await house.timesheets.submit(house.ask("dora"), sheet.id, at(sheet.version))).value
     assert submitted.state is State.SUBMITTED
+
+
+async def test_who_may_do_what_names_deputies_and_fallbacks(house: House) -> None:
+    await given(house, "mia", "carl")
+    await house.fallbacks.name(house.administrator(), house.people["max"])
+    anas, doras = await house.submitted("ana"), await house.submitted("dora")
+    access = TimesheetAccess(house.enforcement)
+    found = {one.person: one for one in (await access.of(house.ask("ana"), anas.id)).value.somebody}
+    assert found[house.people["carl"]].may["approve"][0].rule == "approve-as-deputy"
+    assert house.people["max"] not in found
+    found = {one.person: one for one in (await access.of(house.ask("dora"), doras.id)).value.somebody}
+    assert found[house.people["max"]].may["approve"][0].rule == "approve-as-fallback"
