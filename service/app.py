@@ -47,6 +47,7 @@ from service.timesheets.access import TimesheetAccess
 from service.timesheets.actions import Timesheets
 from service.timesheets.approvals import Approvals
 from service.timesheets.relations import TIMESHEET_FACTS
+from service.timesheets.reminders import Reminders
 from service.timesheets.reports import Reports
 from service.timesheets.shown import ShownTimesheets
 from service.timesheets.upload import Uploads
@@ -73,6 +74,7 @@ from service.web.policy_replays import policy_replay_routes
 from service.web.problems import Problems
 from service.web.projects import project_routes
 from service.web.rate_limits import AddressLimits, ClientLimits, Counters
+from service.web.reminders import reminder_route
 from service.web.reports import report_routes
 from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
 from service.web.revocations import revocation_routes
@@ -160,6 +162,7 @@ def build(settings: Settings) -> RequestFrame:
             *timesheet_routes(timesheets),
             *approval_routes(Approvals(enforcement), cursors),
             *report_routes(Reports(enforcement)),
+            reminder_route(Reminders(enforcement)),
             timesheet_access_route(TimesheetAccess(enforcement), cursors),
             *upload_routes(
                 Uploads(enforcement),

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from service.authorization.decision_point import Resource
 from service.authorization.relationships import columns
 from service.timesheets.relations import KIND, ROW
 from service.timesheets.store import sheet_of
@@ -18,11 +19,13 @@ from service.timesheets.store import sheet_of
 if TYPE_CHECKING:
     import asyncpg
 
+    from service.authorization.permit import Permit
     from service.authorization.visibility import Visibility
     from service.database import Connection
     from service.timesheets.timesheet import Timesheet
 
 Place = tuple[datetime, UUID]
+DIRECTORY = "directory"
 # Whose sheets can wait for the asker is asked owner by owner while they are few; where they are many, the oldest that
 # wait are asked first, so many of them.
 FEW, WINDOW = 500, 4_000
@@ -44,19 +47,15 @@ async def page(
     *,
     after: Place | None,
     limit: int,
-    before: datetime | None = None,
 ) -> Waiting:
-    """At most `limit` of the sheets that wait, from behind the place `after`; only those handed in `before`."""
-    if visibility.kind != KIND or visibility.action not in {"approve", "remind"}:
+    """At most `limit` of the sheets that wait, from behind the place `after`."""
+    if visibility.kind != KIND or visibility.action != "approve":
         raise PermissionError("the visibility is of something else")
     conditions = "r.state = 'submitted'"
     parameters: list[object] = [*visibility.parameters, limit + 1]
     if after is not None:
         conditions += " AND (r.updated_at, r.id) > ($4::timestamptz, $5::uuid)"
         parameters += after
-    if before is not None:
-        conditions += f" AND r.updated_at < ${len(parameters) + 1}::timestamptz"
-        parameters.append(before)
     found = await _rows(visibility, connection, conditions, parameters)
     items = tuple((sheet_of(row), row) for row in found[:limit])
     following = (found[limit - 1]["updated_at"], found[limit - 1]["id"]) if len(found) > limit else None
@@ -111,3 +110,30 @@ async def _of_owners(
         """,
         *parameters,
     )
+
+
+async def remind(permit: Permit, connection: Connection, days: int, most: int) -> list[tuple[Resource, datetime]]:
+    """Note that approvers are reminded now of at most `most` sheets, which wait for more than `days` days and of which
+    nobody was reminded within one: the sheets, and since when they wait."""
+    permit.covers(DIRECTORY, "manage")
+    # What is being changed at this moment is left alone; the version of a sheet is no matter of reminders.
+    rows = await connection.fetch(
+        """
+        WITH due AS MATERIALIZED (
+            SELECT r.id, r.owner_id, r.state, r.version, r.updated_at
+            FROM timesheet AS r LEFT JOIN reminder AS last ON last.timesheet_id = r.id
+            WHERE r.state = 'submitted' AND r.updated_at < clock_timestamp() - make_interval(days => $1)
+                AND (last.at IS NULL OR last.at < clock_timestamp() - interval '1 day')
+            ORDER BY r.updated_at, r.id LIMIT $2 FOR UPDATE OF r SKIP LOCKED),
+        told AS (
+            INSERT INTO reminder (timesheet_id) SELECT id FROM due
+            ON CONFLICT (timesheet_id) DO UPDATE SET at = clock_timestamp() RETURNING timesheet_id)
+        SELECT due.* FROM due JOIN told ON told.timesheet_id = due.id ORDER BY due.updated_at, due.id
+        """,
+        days,
+        most,
+    )
+    return [
+        (Resource(KIND, str(row["id"]), row["owner_id"], row["state"], row["version"]), row["updated_at"])
+        for row in rows
+    ]

@@ -34,6 +34,7 @@ BODIES: dict[str, object] = {
     "EntryFields": {"day": MONDAY, "project": "ATLAS", "minutes": 60},
     "Reason": {"reason": "Friday is missing"},
     "EntryPatch": {"minutes": 60},
+    "Waited": {"waiting_days": 3},
     "BatchApproval": {"items": [{"id": NOBODY, "version": 1}]},
     "BatchRejection": {"items": [{"id": NOBODY, "version": 1}], "reason": "Friday is missing"},
     "Upload": {

@@ -30,6 +30,7 @@ SHEETS: Mapping[str, tuple[tuple[str, int] | None, tuple[str, int] | None]] = {
     "timesheet.reopened": (APPROVED, ("draft", 5)),
     "timesheet.locked": (APPROVED, LOCKED),
     "timesheet.unlocked": (LOCKED, ("approved", 6)),
+    "timesheet.reminded": (None, SUBMITTED),
     "timesheet.uploaded": (None, ("draft", 1)),
 }
 OTHERS: Mapping[str, tuple[str, str, Mapping[str, object], Mapping[str, object]]] = {
