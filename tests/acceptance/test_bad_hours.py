@@ -39,7 +39,7 @@ async def patched(caller: Caller, sheet: httpx.Response, minutes: str) -> httpx.
 
 
 async def unchanged(caller: Caller, sheet: httpx.Response) -> bool:
-    return (await caller.get(f"{SHEETS}/{sheet.json()['id']}")).json() == sheet.json()
+    return bool((await caller.get(f"{SHEETS}/{sheet.json()['id']}")).json() == sheet.json())
 
 
 async def test_minutes_are_whole_and_those_of_one_day(callers: Callers) -> None:
