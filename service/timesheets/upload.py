@@ -52,6 +52,8 @@ MOST_SHEETS_TOGETHER = 2_000
 # Transactions that one upload per row has at once, and the sheets in each.
 AT_ONCE = 3
 SHEETS_AT_ONCE = 50
+# New sheets in one statement, so that none takes long.
+SHEETS_WRITTEN = 200
 DEFAULT_ZONE = "UTC"
 NOT_FOR_YOU = "you may not upload for this person and week: no grant covers them, or their timesheet is closed"
 
@@ -115,19 +117,21 @@ class Uploads:
         async def work(changes: Sequence[Change]) -> None:
             uploaded.decisions = [one.decision.uid for one in changes]
             closed: dict[str, str] = {}
+            found: list[tuple[Change, Merged]] = []
             faults: dict[int, list[Fault]] = {}
             for place, (change, week) in enumerate(zip(changes, order, strict=True)):
                 merged = await _merge(change, rows, week, by, closed)
                 uploaded.results.put(merged)
                 faults |= merged.faults
-                if not faults and not dry_run:
-                    await _write(change, merged)
-                elif place % 50 == 0:
+                found.append((change, merged))
+                if place % SHEETS_AT_ONCE == 0:
                     await asyncio.sleep(0)
             if faults:
                 raise rows.refusal(faults)
             if dry_run:
                 raise DryRun
+            for start in range(0, len(found), SHEETS_WRITTEN):
+                await _write(found[start : start + SHEETS_WRITTEN])
 
         def denied(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
             return _refusal(rows, [(order[place], error) for place, error in sorted(refusals.items())])
@@ -174,7 +178,7 @@ class Uploads:
                 raise rows.refusal(merged.faults)
             if dry_run:
                 raise DryRun
-            await _write(change, merged)
+            await _write([(change, merged)])
 
         targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(batch)]
         try:
@@ -235,18 +239,19 @@ async def _merge(change: Change, rows: Rows, week: Week, by: By, closed: dict[st
     return merge(before, numbered, closed, by)
 
 
-async def _write(change: Change, merged: Merged) -> None:
-    if not merged.steps:
-        return
-    last = merged.steps[-1]
-    if merged.before.version:
-        await store.save(change.permit, change.connection, merged.before, last)
-    else:
-        await store.create(change.permit, change.connection, last)
-    before = merged.before
-    for after in merged.steps:
-        changed(change, "timesheet.uploaded", before, after)
-        before = after
+async def _write(found: Sequence[tuple[Change, Merged]]) -> None:
+    """Store what the rows changed, new sheets in one statement, and have it recorded."""
+    changing = [(change, merged) for change, merged in found if merged.steps]
+    new = [(change.permit, merged.steps[-1]) for change, merged in changing if not merged.before.version]
+    if new:
+        await store.create_all(new, changing[0][0].connection)
+    for change, merged in changing:
+        if merged.before.version:
+            await store.save(change.permit, change.connection, merged.before, merged.steps[-1])
+        before = merged.before
+        for after in merged.steps:
+            changed(change, "timesheet.uploaded", before, after)
+            before = after
 
 
 def _refusal(rows: Rows, refused: Sequence[tuple[Week, TimewardenError]]) -> TimewardenError:
