@@ -1,4 +1,4 @@
-"""The page of the client is executed, example by example, and prints what it shows."""
+"""The page of the client is executed, example by example, and prints what it shows; and what it shows no example of."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.development.authorization_server import token_endpoint
+from service.standalone.client import Conflict
+from tests.acceptance.caller import submitted
 from tests.acceptance.running_service import ROOT
 
 if TYPE_CHECKING:
@@ -47,3 +49,17 @@ async def test_every_example_of_the_page_prints_what_it_shows(callers: Callers, 
     }
     for program, shown in EXAMPLES:
         assert await executed(program, names) == shown, program
+
+
+async def test_many_weeks_are_approved_by_the_client_at_once_or_one_by_one(callers: Callers) -> None:
+    ana, mia = await callers("ana"), (await callers("mia")).api
+    sheets = [await ana.api.timesheet((await submitted(ana)).json()["id"]) for _ in range(3)]
+    await mia.reject(sheets[2], "Friday is missing")
+
+    with pytest.raises(Conflict, match=r"items\[2\]"):
+        await mia.approve_all(sheets)
+    assert (await ana.api.timesheet(sheets[0].id)).state == "submitted"
+    done = await mia.approve_all(sheets, per_item=True)
+    assert (done.changed, [one.status for one in done.items]) == (2, [200, 200, 412])
+    assert done.items[2].problem is not None
+    assert done.items[2].problem["type"].endswith(":precondition-failed")

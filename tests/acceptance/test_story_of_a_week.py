@@ -143,20 +143,6 @@ async def test_a_reason_is_needed_to_send_back(callers: Callers) -> None:
         assert problem(refused, 422, "invalid-field")["fields"][0]["field"] == "reason"
 
 
-async def test_many_weeks_are_approved_at_once_or_one_by_one(callers: Callers) -> None:
-    ana, mia = await callers("ana"), (await callers("mia")).api
-    sheets = [await ana.api.timesheet((await submitted(ana)).json()["id"]) for _ in range(3)]
-    await mia.reject(sheets[2], "Friday is missing")
-
-    with pytest.raises(Stale):
-        await mia.approve_all(sheets)
-    assert (await ana.api.timesheet(sheets[0].id)).state == "submitted"
-    done = await mia.approve_all(sheets, per_item=True)
-    assert (done.changed, [one.status for one in done.items]) == (2, [200, 200, 412])
-    assert done.items[2].problem is not None
-    assert done.items[2].problem["type"].endswith(":precondition-failed")
-
-
 async def test_an_approval_is_taken_back_by_reopening(callers: Callers) -> None:
     ana, mia = await callers("ana"), await callers("mia")
     sheet = (await submitted(ana)).json()
