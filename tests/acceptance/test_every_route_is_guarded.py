@@ -60,6 +60,10 @@ BODIES: dict[str, object] = {
 }
 
 
+# What a query has to say.
+QUERY: dict[str, str] = {"by": "person", "since": MONDAY, "until": MONDAY}
+
+
 async def sent(caller: Caller, method: str, path: str, operation: dict[str, Any]) -> httpx.Response:
     """The operation with well-formed ids, body and If-Match."""
     concrete = path.replace("{number}", "1").replace("{role}", "auditor")
@@ -67,6 +71,7 @@ async def sent(caller: Caller, method: str, path: str, operation: dict[str, Any]
     body = operation.get("requestBody")
     schema = next(iter(body["content"].values()))["schema"] if body else {}
     shape = schema["$ref"].rsplit("/", 1)[1] if "$ref" in schema else None
+    needed = [one for one in operation.get("parameters", []) if one["in"] == "query" and one.get("required")]
     needs_version = any(one.get("name") == "If-Match" for one in operation.get("parameters", []))
     return await caller.send(
         method,
@@ -74,6 +79,7 @@ async def sent(caller: Caller, method: str, path: str, operation: dict[str, Any]
         body=BODIES[shape] if shape else None,
         content=schema["examples"][0].encode() if schema and not shape else None,
         if_match='"1"' if needs_version else None,
+        params={one["name"]: QUERY[one["name"]] for one in needed},
         headers={"Content-Type": next(iter(body["content"]))} if body else None,
     )
 
