@@ -45,8 +45,8 @@ class Candidate:
 async def candidates(
     permit: Permit, connection: Connection, sheet_id: UUID, named: Named, *, after: str, limit: int
 ) -> list[Candidate]:
-    """The owner, leads of their teams and above, their deputies, fallback approvers, importers, holders of roles and whoever
-    else rules name, from behind the key `after`."""
+    """The owner, leads of their teams and above, their deputies, fallback approvers, importers, holders of roles and
+    whoever else rules name, from behind the key `after`."""
     permit.covers(KIND, "read")
     # Candidates by the indexes on teams, grants and roles, and what each of a page is to the one sheet.
     rows = await connection.fetch(
