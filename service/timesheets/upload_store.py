@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.timesheets.upload_rows import Week
 
+# The sheets of weeks, in the order of the weeks.
+LOCK_SHEETS = """
+    SELECT r.owner_id, r.period_start, r.id
+    FROM unnest($1::uuid[], $2::date[]) WITH ORDINALITY AS one (owner_id, period_start, place)
+    JOIN timesheet AS r USING (owner_id, period_start) ORDER BY one.place FOR UPDATE OF r
+"""
+
 
 class WeekLocks:
     """For Targets: `weeks`, sorted, are all locked when the first of them is asked for, which is how `lock_week` locks
@@ -47,11 +54,9 @@ class WeekLocks:
             " AS ordered",
             [f"{KIND} {owner} {period_start}" for owner, period_start in self._weeks],
         )
-        # Their sheets, as far as there are any, in the same order.
+        # As far as there are any.
         rows = await connection.fetch(
-            "SELECT r.owner_id, r.period_start, r.id"
-            " FROM unnest($1::uuid[], $2::date[]) WITH ORDINALITY AS one (owner_id, period_start, place)"
-            " JOIN timesheet AS r USING (owner_id, period_start) ORDER BY one.place FOR UPDATE OF r",
+            LOCK_SHEETS,
             [owner for owner, _ in self._weeks],
             [period_start for _, period_start in self._weeks],
         )

@@ -11,7 +11,9 @@ from uuid import uuid4
 import pytest
 
 from service.errors import Forbidden, InsufficientScope, InvalidField, TimewardenError
+from service.timesheets.upload import UploadMode
 from service.timesheets.upload_rows import Row, Rows
+from service.timesheets.upload_store import LOCK_SHEETS
 from tests.integration.house import MONDAY, House, anything, at
 
 if TYPE_CHECKING:
@@ -215,3 +217,34 @@ async def test_a_token_without_the_scope_writes_one_record_however_many_rows_it_
     with pytest.raises(InsufficientScope):
         await house.uploads.upload(house.machine(scopes=frozenset()), Rows.of(rows))
     assert await house.count("audit_record") == before + 1
+
+
+async def test_the_sheets_of_an_upload_are_found_by_their_index(house: House) -> None:
+    await house.owner.execute(
+        "INSERT INTO person (id) SELECT gen_random_uuid() FROM generate_series(1, 200)",
+    )
+    await house.owner.execute(
+        "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version)"
+        " SELECT gen_random_uuid(), id, day::date, day::date + 6, 'UTC', 'draft', 1 FROM person,"
+        " generate_series('2020-01-06'::date, '2023-12-25', '7 days') AS day"
+    )
+    await house.owner.execute("ANALYZE timesheet")
+    people = [one["id"] for one in await house.owner.fetch("SELECT id FROM person LIMIT 100")]
+    plan = await house.owner.fetch(f"EXPLAIN {LOCK_SHEETS}", people, [MONDAY] * len(people))
+    told = "\n".join(one[0] for one in plan)
+    assert "timesheet_owner_id_period_start_key" in told or "timesheet_owner_period" in told, told
+    assert "Seq Scan on timesheet" not in told
+
+
+async def test_uploads_that_fall_in_with_others_of_the_same_owners_neither_block_nor_lose(house: House) -> None:
+    carl, max_ = house.people["carl"], house.people["max"]
+    rows = [row(owner, f"{n}", days=7 * n) for n in range(20) for owner in (carl, max_)]
+    runs = [
+        house.uploads.upload(house.machine(), Rows.of(given), mode=mode)
+        for given in (rows, rows[::-1])
+        for mode in (UploadMode.TOGETHER, UploadMode.PER_ROW)
+    ]
+    found = [uploaded.results.counts() for uploaded, _ in await asyncio.gather(*runs)]
+    assert sum(one["created"] for one in found) == 40
+    assert sum(one["unchanged"] for one in found) == 120
+    assert await house.count("timesheet") == await house.count("entry") == 40
