@@ -75,8 +75,8 @@ class About(StrEnum):
 class Seen:
     """What one statement saw: the active version, the directory's revision, the asker's directory roles, the moment,
     the row if there is one, the relations that hold, the row's facts, which relations were looked at at all, whether
-    the asker's token was revoked; for whom a deputy would stand in; and what was asked `about`, with whether it was `looked` at: without a fitting scope
-    nothing is."""
+    the asker's token was revoked, what was asked `about`, with whether it was `looked` at (without a fitting scope
+    nothing is), and for whom a deputy would stand in."""
 
     version: int
     directory_revision: int
