@@ -21,7 +21,9 @@ COMMANDS = {
     "migrate": "database",
     "policy": "policy",
     "audit": "audit",
+    "directory": "directory",
     "token": "token",
+    "upload": "upload",
     "health": "health",
 }
 DEVELOPMENT = {"up": "up", "demo": "demo"}

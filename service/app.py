@@ -18,7 +18,9 @@ from service.api_process import Api
 from service.audit.log import Log
 from service.audit.published import Published
 from service.authorization import policy_check
+from service.authorization.answers_again import AnswersAgain
 from service.authorization.enforcement import Enforcement
+from service.authorization.kept_answers import KeptAnswers
 from service.authorization.policy_administration import PolicyAdministration
 from service.authorization.policy_comparison import PolicyComparison
 from service.authorization.policy_hint import PolicyHint
@@ -31,10 +33,14 @@ from service.authorization.simulation import Simulation
 from service.authorization.token_revocation import Revocations
 from service.database import Database, Turns
 from service.directory.actions import Directory
+from service.directory.deputies import DEPUTY_FACTS, Deputies
 from service.directory.erasure import Erasure
+from service.directory.fallbacks import Fallbacks
+from service.directory.imports import DirectoryImports
 from service.directory.legal_holds import LegalHolds
 from service.directory.people import People
 from service.directory.people_store import is_known
+from service.directory.projects import Projects
 from service.identity.issuer import Issuer
 from service.identity.issuers_file import read_issuers_file
 from service.identity.sender import senders_of
@@ -42,10 +48,14 @@ from service.identity.tokens import Tokens
 from service.log_lines import configure_log_lines
 from service.timesheets.access import TimesheetAccess
 from service.timesheets.actions import Timesheets
+from service.timesheets.approvals import Approvals
 from service.timesheets.relations import TIMESHEET_FACTS
+from service.timesheets.reminders import Reminders
+from service.timesheets.reports import Reports
 from service.timesheets.shown import ShownTimesheets
 from service.timesheets.upload import Uploads
 from service.web import metadata
+from service.web.approvals import approval_routes
 from service.web.audit_export import audit_export_routes
 from service.web.audit_records import audit_record_routes
 from service.web.authentication import PUBLIC, Authentication, provide_ask
@@ -53,11 +63,14 @@ from service.web.bodies import JsonRequest
 from service.web.cross_origin import cross_origin
 from service.web.decision_explanations import decision_explanation_route
 from service.web.decisions import decision_routes
+from service.web.deputies import deputy_routes, fallback_routes
 from service.web.directory import directory_routes
+from service.web.directory_import import directory_import_route
 from service.web.documentation import documentation_routes, openapi_config
 from service.web.documented_shapes import DocumentedShapes
 from service.web.dpop_nonces import offering
 from service.web.health import health_routes
+from service.web.idempotency import Idempotency
 from service.web.log_proofs import log_proof_routes
 from service.web.log_tiles import log_tile_routes
 from service.web.me import me_route
@@ -67,7 +80,10 @@ from service.web.policies import policy_routes
 from service.web.policy_diff import policy_diff_routes
 from service.web.policy_replays import policy_replay_routes
 from service.web.problems import Problems
+from service.web.projects import project_routes
 from service.web.rate_limits import AddressLimits, ClientLimits, Counters
+from service.web.reminders import reminder_route
+from service.web.reports import report_routes
 from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
 from service.web.revocations import revocation_routes
 from service.web.simulation import simulation_route
@@ -128,7 +144,7 @@ def build(settings: Settings) -> RequestFrame:
         counters=Counters(settings.redis_url),
         tokens=Tokens(issuers, sender=senders.check),
     )
-    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS])
+    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DEPUTY_FACTS])
     enforcement = Enforcement(
         api.requests,
         log,
@@ -142,13 +158,26 @@ def build(settings: Settings) -> RequestFrame:
         enforcement, policies, policy_check.load, tell=hint.tell if hint else lambda _number: None
     )
     longest_lifetime = max(one.max_lifetime + one.leeway for one in issuers)
+    problems = Problems(
+        _metadata_url(settings, settings.audience or issuers[0].audience),
+        dpop_algorithms=senders.algorithms,
+        dpop_required=settings.dpop_required,
+        step_up_acr=settings.step_up_acr,
+    )
     app = Litestar(
         route_handlers=[
             me_route(enforcement, policies.built),
             *timesheet_reading_routes(timesheets, ShownTimesheets(enforcement), cursors),
             *timesheet_routes(timesheets),
+            *approval_routes(Approvals(enforcement), cursors),
+            *report_routes(Reports(enforcement)),
+            reminder_route(Reminders(enforcement)),
             timesheet_access_route(TimesheetAccess(enforcement), cursors),
-            *upload_routes(Uploads(enforcement)),
+            *upload_routes(
+                Uploads(enforcement),
+                max_body_bytes=settings.max_body_bytes,
+                max_upload_bytes=settings.max_upload_bytes,
+            ),
             *decision_routes(enforcement, cursors),
             *audit_record_routes(enforcement, cursors),
             *audit_export_routes(enforcement, api.requests),
@@ -159,6 +188,10 @@ def build(settings: Settings) -> RequestFrame:
             *policy_replay_routes(PolicyReplays(enforcement, api.requests)),
             *directory_routes(Directory(enforcement), cursors),
             *personal_data_routes(Erasure(enforcement), LegalHolds(enforcement)),
+            directory_import_route(DirectoryImports(enforcement)),
+            *deputy_routes(Deputies(enforcement), cursors),
+            *fallback_routes(Fallbacks(enforcement), cursors),
+            *project_routes(Projects(enforcement), cursors),
             *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
             *log_tile_routes(
                 Published(api.requests, Turns(max(1, settings.database_pool // 4), timeout=settings.lock_timeout)),
@@ -192,15 +225,16 @@ def build(settings: Settings) -> RequestFrame:
                 certificates=senders.certificates,
             ),
             ClientLimits(api.counters, settings.client_rate),
+            Idempotency(
+                KeptAnswers(api.requests),
+                AnswersAgain(enforcement),
+                problems,
+                max_body_bytes=settings.max_body_bytes,
+            ),
         ],
         request_class=JsonRequest,
         before_request=refuse_unknown_parameters,
-        exception_handlers=Problems(
-            _metadata_url(settings, settings.audience or issuers[0].audience),
-            dpop_algorithms=senders.algorithms,
-            dpop_required=settings.dpop_required,
-            step_up_acr=settings.step_up_acr,
-        ).handlers(),
+        exception_handlers=problems.handlers(),
         before_send=[offering(senders.nonces)] if senders.algorithms else [],
         cors_config=cross_origin(settings.listed("cors_origins")),
         openapi_config=openapi_config(settings.public_url, issuers[0].issuer),

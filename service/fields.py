@@ -25,7 +25,7 @@ class Fields:
         surrogate pair (which no UTF-8 can hold)."""
         if not 1 <= len(value) <= longest:
             self.wrong(name, f"must have 1 to {longest} characters")
-        elif any(unicodedata.category(one) in UNWRITABLE for one in value):
+        elif not value.isprintable() and any(unicodedata.category(one) in UNWRITABLE for one in value):
             self.wrong(name, "must have no control characters")
 
     def refuse(self) -> None:

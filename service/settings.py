@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     database_timeout: Annotated[float, Field(gt=0, le=60, description="Seconds that a statement may take")] = 5.0
     lock_timeout: Annotated[float, Field(gt=0, le=60, description="Seconds to wait for a lock")] = 3.0
     max_body_bytes: Annotated[int, Field(ge=1024, le=10_000_000, description="Largest request body")] = 262_144
+    max_upload_bytes: Annotated[
+        int, Field(ge=1024, le=1_000_000_000, description="Largest file of hours (NDJSON or CSV)")
+    ] = 33_554_432
     cursor_key: str = Field(
         default="", description="Signs page cursors, 32 characters or more, the same on every replica"
     )

@@ -6,6 +6,7 @@ because nothing follows from it: whoever presses the button is decided anew.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
@@ -36,6 +37,24 @@ def of_listed_row(visibility: Visibility, row: asyncpg.Record, actions: Iterable
     """The same for a row of a list that was read with its relations, in the snapshot that the list was seen in."""
     seen = of_listed(visibility.seen, row, visibility.facts)
     return _allowed(visibility.snapshot, visibility.principal, visibility.kind, seen, actions)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """By what somebody may do something to a row: the relations to it, and the rules that allow."""
+
+    relations: tuple[str, ...]
+    rules: tuple[str, ...]
+
+
+def by_what(visibility: Visibility, row: asyncpg.Record) -> Ground:
+    """Why a row is in a list that was read with its relations: asked of the engine, as a single request would be."""
+    seen = of_listed(visibility.seen, row, visibility.facts)
+    resource = resource_of(visibility.kind, seen, None)
+    request = access_request(visibility.snapshot, visibility.principal, visibility.action, resource, seen)
+    names = decide(visibility.snapshot, uuid7(), request).verdict.rules
+    rules = [one for one in visibility.snapshot.rules_of(visibility.kind, visibility.action) if one.name in names]
+    return Ground(tuple(dict.fromkeys(one.who for one in rules)), names)
 
 
 def _allowed(

@@ -42,18 +42,29 @@ class AnswerToAll(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome(Generic[T]):
+    """What became of one of several targets that are changed one by one: the value, or the error that kept it from
+    changing; and the receipt of its decision."""
+
+    receipt: Receipt
+    value: T | None = None
+    error: TimewardenError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """What a change is about.
 
     `lock` locks the row and returns its id, or None when there is none. Without a row, the change is about one that
     `owner` would own. With neither, it is about the kind itself, or, if it `must_exist`, about something unknown; `id`
-    is then what the caller called it.
+    is then what the caller called it. `expect` judges the version that the caller has seen of this target.
     """
 
     id: str | None = None
     lock: Callable[[Connection], Awaitable[UUID | int | None]] | None = None
     owner: UUID | None = None
     must_exist: bool = False
+    expect: Callable[[int | None], None] | None = None
 
 
 @dataclass(slots=True)

@@ -15,18 +15,25 @@ from service.identity.principal import Principal, PrincipalKind
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from service.authorization.decision_point import Decision, Resource
+    from service.authorization.kept_answers import Once
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Who asks through which door: the principal, the request's id, and the route's template (never the path)."""
+    """Who asks through which door: the principal, the request's id, and the route's template (never the path).
+    `trace` is the caller's W3C trace, `once` the idempotency key of a change, and `again` the decision whose answer is
+    asked for once more."""
 
     principal: Principal
     request_id: str
     method: str
     route: str
+    trace: str | None = None
+    once: Once | None = None
+    again: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ def of_decision(
             "facts": dict(request.facts),
             "policy": {"version": decision.version, "digest": decision.digest},
             "directory_revision": seen.directory_revision,
-            "request": {"id": ask.request_id, "method": ask.method, "route": ask.route},
+            "request": _request(ask),
             **_returned(returned),
         },
         uid=decision.uid,
@@ -91,10 +98,13 @@ def of_change(
     texts: Mapping[str, str],
 ) -> Record:
     """The record of one change, bound to the decision that allowed it. `event` is the change's type, such as
-    `timesheet.approved`; `texts` are kept beside the log and only committed to."""
+    `timesheet.approved`; `texts` are kept beside the log and only committed to. What a deputy did names the manager for
+    whom they stood in (`on_behalf_of`), as the decision does."""
+    stood_in = {name: decision.noted[name] for name in ("on_behalf_of",) if name in decision.noted}
     return Record.make(
         kind,
         {
+            **stood_in,
             "decided_at": decision.request.seen.at,
             "decision": str(decision.uid),
             "action": decision.request.action,
@@ -123,6 +133,13 @@ def _resource(resource: Resource) -> dict[str, object]:
         "state": resource.state or None,
         "version": resource.version,
     }
+
+
+def _request(ask: Ask) -> dict[str, object]:
+    """The door; `trace` and `again` only where there are any."""
+    told: dict[str, object] = {"id": ask.request_id, "method": ask.method, "route": ask.route}
+    told |= {"trace": ask.trace} if ask.trace is not None else {}
+    return told | ({"again": ask.again} if ask.again is not None else {})
 
 
 def _principal(principal: Principal) -> dict[str, object]:

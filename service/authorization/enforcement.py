@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
+from uuid_utils.compat import uuid7
+
 from service.audit.record import Kind
 from service.authorization import policy_versions
-from service.authorization.changes import Answer, AnswerToAll, Change, Refused, Target
+from service.authorization.attempts import Attempts
+from service.authorization.changes import Answer, AnswerToAll, Change, Outcome, Refused
 from service.authorization.decision_point import BY_LAW, Decision, Resource
 from service.authorization.decision_record import Ask, Positions, of_decision
-from service.authorization.judgement import Behind, NotDone, about_of, decided, judged, resource_of, sighted
+from service.authorization.judgement import NotDone, decided, judged, resource_of
 from service.authorization.permit import Permit, grant
 from service.authorization.question import Reason, Verdict
 from service.authorization.refusal import refusal_of
@@ -24,43 +27,32 @@ from service.errors import (
     BadInput,
     Denied,
     Forbidden,
+    InsufficientScope,
     NotApplied,
     PolicyRejected,
-    PolicyUnavailable,
     StaleExpectation,
     TimewardenError,
 )
-from service.identity.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from typing import NoReturn
     from uuid import UUID
 
-    from service.audit.log import Log
+    from service.audit.record import Record
+    from service.authorization.changes import Target
     from service.authorization.engine import Snapshot
-    from service.authorization.policy_versions import PolicyVersions
-    from service.authorization.relationships import Relationships, Seen
-    from service.database import Connection, Database, Turns
+    from service.authorization.relationships import Seen
+    from service.database import Connection
 
     Expect = Callable[[int | None], None]
 
 T = TypeVar("T")
-ATTEMPTS = 5
+# So many ids of what was returned stand in one record.
+MOST_RETURNED = 1_000
 
 
-class Enforcement:
-    """Every use case goes through one of `read`, `list`, `change` and `change_all`. `turns` bounds how many
-    changes have a connection: those that wait for a lock must leave some for reads."""
-
-    def __init__(
-        self, database: Database, log: Log, policies: PolicyVersions, relationships: Relationships, *, turns: Turns
-    ) -> None:
-        self._database = database
-        self._turns = turns
-        self._log = log
-        self._policies = policies
-        self._relationships = relationships
+class Enforcement(Attempts):
+    """Every use case goes through one of `read`, `list`, `change`, `change_all` and `change_each`."""
 
     async def read(
         self,
@@ -70,18 +62,23 @@ class Enforcement:
         load: Callable[[Permit, Seen, Connection], Awaitable[tuple[T, Sequence[str] | Positions]]],
         *,
         row_id: UUID | int | None = None,
+        owner: UUID | None = None,
         record_kind: Kind = Kind.DECISION,
     ) -> Answer[T]:
         """Decide, load, record, answer. `load` returns the value and the ids, or positions, that it holds; with a
-        `row_id` the row is in what was seen. `record_kind` is ACCESS for reads of the log. Raises Denied."""
+        `row_id` the row is in what was seen; with an `owner` instead, the decision is about a row that they would own.
+        `record_kind` is ACCESS for reads of the log. Raises Denied."""
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str] | Positions]] | Refused:
             async with self._database.connection() as connection:
-                about = About.KIND if row_id is None else About.ROW
-                seen = await self._see(connection, snapshot, ask, (kind, action), row_id, about=about)
-                decision = decided(
-                    snapshot, ask, action, resource_of(kind, seen, str(row_id) if row_id else None), seen
+                about = About.ROW if row_id is not None else About.KIND if owner is None else About.NEW
+                seen = await self._sighting.see(
+                    connection, snapshot, ask, (kind, action), row_id, owner=owner, about=about
                 )
+                resource = resource_of(kind, seen, str(row_id) if row_id else None)
+                if about is About.NEW:
+                    resource = replace(resource, owner=owner, state=self._relationships.of(kind).imagined_state)
+                decision = decided(snapshot, ask, action, resource, seen)
                 refused = judged(snapshot, decision, missing=row_id is not None and seen.row is None)
                 if refused is not None:
                     return refused
@@ -108,7 +105,7 @@ class Enforcement:
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
             async with self._database.transaction(snapshot=True) as connection:
-                seen = await self._see(connection, snapshot, ask, (kind, action), None, about=About.LIST)
+                seen = await self._sighting.see(connection, snapshot, ask, (kind, action), None, about=About.LIST)
                 decision = decided(snapshot, ask, action, Resource(kind), seen)
                 if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
                     return Refused(decision, refusal_of(snapshot, decision, None))
@@ -124,7 +121,7 @@ class Enforcement:
         if isinstance(outcome, Refused):
             await self._tell(ask, [outcome.decision], outcome.error, applied=None)
         decision, (value, ids) = outcome
-        receipts = await self._log.append([of_decision(ask, decision, applied=None, returned=ids)])
+        receipts = await self._log.append(_pages(ask, decision, ids))
         return Answer(value, receipts[0])
 
     async def change(
@@ -170,11 +167,11 @@ class Enforcement:
         async def attempt(snapshot: Snapshot) -> AnswerToAll[T]:
             decisions: list[Decision] = []
             try:
-                async with self._turns.one(), self._database.transaction() as connection:
+                async with self._transaction(ask) as connection:
                     await policy_versions.hold(connection, exclusively=exclusively)
                     refusals: dict[int, TimewardenError] = {}
                     for index, target in enumerate(targets):
-                        decision, error = await self._decide_on(
+                        decision, error = await self._sighting.decide_on(
                             connection, snapshot, ask, (kind, action), target, expect
                         )
                         decisions.append(decision)
@@ -189,7 +186,7 @@ class Enforcement:
                     value = await work(changes)
                     records = [of_decision(ask, one, applied=True) for one in decisions]
                     records += [record for change in changes for record in change.records]
-                    receipts = await self._log.append(records, connection)
+                    receipts = await self._append(ask, records, connection)
                 return AnswerToAll(value, receipts[: len(decisions)])
             except NotDone as stopped:
                 error = stopped.error
@@ -202,97 +199,78 @@ class Enforcement:
 
         return await self._under_active(attempt)
 
+    async def change_each(
+        self,
+        ask: Ask,
+        kind: str,
+        action: str,
+        targets: Sequence[Target],
+        work: Callable[[Change], Awaitable[T]],
+    ) -> Sequence[Outcome[T]]:
+        """As `change`, for several targets in one transaction, each with an outcome of its own: what one is refused
+        keeps none of the others. Raises InsufficientScope and TryLater."""
+
+        async def attempt(snapshot: Snapshot) -> Sequence[Outcome[T]]:
+            async with self._transaction(ask) as connection:
+                await policy_versions.hold(connection, exclusively=False)
+                found: list[tuple[Decision, T | None, TimewardenError | None]] = []
+                changes: list[Record] = []
+                for target in targets:
+                    decision, error = await self._sighting.decide_on(
+                        connection, snapshot, ask, (kind, action), target, None
+                    )
+                    if isinstance(error, InsufficientScope):
+                        # The same holds for every other target, and a stranger's one request is one record.
+                        raise NotDone(error, decision)
+                    value: T | None = None
+                    if error is None:
+                        change = Change(ask, decision, grant(decision, snapshot), connection)
+                        try:
+                            async with connection.transaction():
+                                value = await work(change)
+                            changes += change.records
+                        except (NotApplied, Denied, BadInput) as stopped:
+                            error = stopped
+                            decision = replace(decision, verdict=BY_LAW) if isinstance(error, Forbidden) else decision
+                    found.append((decision, value, error))
+                records = [
+                    of_decision(ask, one, applied=error is None, because=error.slug if error else None)
+                    for one, _, error in found
+                ]
+                receipts = await self._append(ask, [*records, *changes], connection)
+            told = zip(receipts, found, strict=False)
+            return [Outcome(receipt, value, error) for receipt, (_, value, error) in told]
+
+        try:
+            return await self._under_active(attempt)
+        except NotDone as stopped:
+            decisions = [stopped.decision] if stopped.decision else []
+            return await self._tell(ask, decisions, stopped.error, applied=False)
+
+    def could(self, ask: Ask, kind: str, action: str) -> bool:
+        """Whether the asker's scopes could satisfy any rule for this action, as far as this process knows now."""
+        return self._policies.current().could_allow(kind, action, ask.principal.scopes)
+
+    def has_rows(self, kind: str) -> bool:
+        """Whether decisions are about single rows of this kind, or about the kind itself."""
+        return bool(self._relationships.of(kind).table)
+
     async def prospect(self, ask: Ask, kind: str, action: str, *, row_id: int | None = None) -> bool:
         """Whether this would be allowed now, without any row or on this one. Nothing is recorded and nothing follows
         from it but that costly preparation is worth doing: the decision comes with `change`."""
 
         async def attempt(snapshot: Snapshot) -> bool:
             async with self._database.connection() as connection:
-                seen = await self._see(connection, snapshot, ask, (kind, action), row_id)
+                seen = await self._sighting.see(connection, snapshot, ask, (kind, action), row_id)
                 return decided(snapshot, ask, action, resource_of(kind, seen, None), seen).allowed
 
         return await self._under_active(attempt)
 
-    async def _under_active(self, attempt: Callable[[Snapshot], Awaitable[T]]) -> T:
-        """Run `attempt` under the version that its facts name: a process that is behind loads it and starts over."""
-        snapshot = self._policies.current()
-        for _ in range(ATTEMPTS):
-            try:
-                return await attempt(snapshot)
-            except Behind as behind:
-                snapshot = await self._policies.at(behind.version)
-        raise PolicyUnavailable(cause="the active version changed with every attempt")
 
-    async def _decide_on(
-        self,
-        connection: Connection,
-        snapshot: Snapshot,
-        ask: Ask,
-        asked: tuple[str, str],
-        target: Target,
-        expect: Expect | None,
-    ) -> tuple[Decision, TimewardenError | None]:
-        """First the row's lock, then, in a later statement, the facts: they may have changed while the lock waited."""
-        row_id: UUID | int | None = None
-        if target.lock is not None and snapshot.could_allow(*asked, ask.principal.scopes):
-            row_id = await target.lock(connection)
-        about = about_of(target)
-        seen = await self._see(connection, snapshot, ask, asked, row_id, owner=target.owner, about=about)
-        resource = resource_of(asked[0], seen, target.id)
-        if seen.row is None and target.owner is not None:
-            resource = replace(resource, owner=target.owner, state=self._relationships.of(asked[0]).imagined_state)
-        decision = decided(snapshot, ask, asked[1], resource, seen)
-        refused = judged(snapshot, decision, missing=target.must_exist and seen.row is None, expect=expect)
-        if refused is not None:
-            return refused.decision, refused.error
-        if expect is not None:
-            try:
-                expect(resource.version)
-            except NotApplied as error:
-                return decision, error
-        return decision, None
-
-    async def _see(
-        self,
-        connection: Connection,
-        snapshot: Snapshot,
-        ask: Ask,
-        asked: tuple[str, str],
-        row_id: UUID | int | None,
-        *,
-        owner: UUID | None = None,
-        about: About = About.KIND,
-    ) -> Seen:
-        """The facts of a row, of an imagined one, or of none. Without a fitting scope nothing is looked up, so that the
-        refusal is the same for known and unknown ids. Raises InvalidToken for a token that was revoked: then nobody
-        asks, so there is nothing to decide. Signals Behind."""
-        may_look = snapshot.could_allow(*asked, ask.principal.scopes)
-        if may_look and row_id is not None and self._relationships.of(asked[0]).table:
-            seen = await self._relationships.of_row(connection, ask.principal, asked[0], row_id)
-        elif may_look and owner is not None:
-            seen = await self._relationships.of_imagined(connection, ask.principal, asked[0], owner)
-        else:
-            seen = await self._relationships.ambient(connection, ask.principal)
-        if seen.revoked:
-            raise refusal("revoked")
-        if seen.version != snapshot.number:
-            raise Behind(seen.version)
-        facts = self._relationships.of(asked[0])
-        return sighted(seen, facts, about, looked=may_look or about in {About.KIND, About.LIST})
-
-    async def _tell(
-        self,
-        ask: Ask,
-        decisions: Sequence[Decision],
-        error: TimewardenError,
-        *,
-        applied: bool | None,
-        kind: Kind = Kind.DECISION,
-    ) -> NoReturn:
-        """Record decisions that led to nothing, in a commit of their own, then raise, naming the first that denied."""
-        if decisions:
-            records = [of_decision(ask, one, applied=applied, because=error.slug, kind=kind) for one in decisions]
-            receipts = await self._log.append(records)
-            told = receipts[next((place for place, one in enumerate(decisions) if not one.allowed), 0)]
-            error.decision = (str(told.uid), told.leaf)
-        raise error
+def _pages(ask: Ask, decision: Decision, ids: Sequence[str]) -> list[Record]:
+    """The record of a list; where a record cannot hold all ids, others follow that name the first."""
+    records = [of_decision(ask, decision, applied=None, returned=ids[:MOST_RETURNED])]
+    for start in range(MOST_RETURNED, len(ids), MOST_RETURNED):
+        more = replace(decision, uid=uuid7(), noted={**decision.noted, "continues": decision.uid})
+        records.append(of_decision(ask, more, applied=None, returned=ids[start : start + MOST_RETURNED]))
+    return records

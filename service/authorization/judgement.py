@@ -12,12 +12,14 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.changes import Refused
 from service.authorization.decision_point import Decision, Resource, access_request, decide
+from service.authorization.known_words import DEPUTY
 from service.authorization.question import Reason, Verdict
 from service.authorization.refusal import refusal_of
 from service.authorization.relationships import About
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
     from service.authorization.changes import Target
     from service.authorization.decision_record import Ask
@@ -42,18 +44,29 @@ class Behind(Exception):
 class NotDone(Exception):
     """Leaves the transaction, so that nothing of a refused change stays and no lock is held while it is recorded."""
 
-    def __init__(self, error: TimewardenError) -> None:
+    def __init__(self, error: TimewardenError, decision: Decision | None = None) -> None:
         super().__init__(str(error))
-        self.error = error
+        self.error, self.decision = error, decision
 
 
 def decided(snapshot: Snapshot, ask: Ask, action: str, resource: Resource, seen: Seen) -> Decision:
     """The decision; when only another scope could help it says so, whatever else is missing."""
     decision = decide(snapshot, uuid7(), access_request(snapshot, ask.principal, action, resource, seen))
+    if stood_in := _stood_in(snapshot, decision):
+        decision = replace(decision, noted={"on_behalf_of": str(stood_in)})
     if decision.allowed or snapshot.could_allow(resource.kind, action, ask.principal.scopes):
         return decision
     # Where no rule allows it at all, a challenge that asks for a scope would send the caller round in circles.
     return replace(decision, verdict=NO_SCOPE) if snapshot.scopes_for(resource.kind, action) else decision
+
+
+def _stood_in(snapshot: Snapshot, decision: Decision) -> UUID | None:
+    """For whom the asker stood in: told of what they may do as a deputy and by no rule of their own."""
+    asked = decision.request
+    named = frozenset(decision.verdict.rules)
+    rules = snapshot.rules_of(asked.resource.kind, asked.action) if decision.allowed and asked.seen.stood_in else ()
+    words = {rule.who for rule in rules if rule.name in named}
+    return asked.seen.stood_in if words == {DEPUTY} else None
 
 
 def judged(snapshot: Snapshot, decision: Decision, *, missing: bool, expect: Expect | None = None) -> Refused | None:

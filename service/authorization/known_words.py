@@ -8,23 +8,39 @@ from __future__ import annotations
 
 ACTIONS = {
     "timesheet": frozenset(
-        {"read", "create", "edit", "delete", "submit", "withdraw", "approve", "reject", "reopen", "upload"}
+        {
+            "read",
+            "create",
+            "edit",
+            "delete",
+            "submit",
+            "withdraw",
+            "approve",
+            "reject",
+            "reopen",
+            "lock",
+            "unlock",
+            "upload",
+        }
     ),
     "me": frozenset({"read"}),
     "log": frozenset({"read", "hold"}),
     "policy": frozenset({"read", "propose", "activate", "replay", "simulate"}),
     "directory": frozenset({"read", "manage", "erase"}),
+    "project": frozenset({"read"}),
+    "deputy": frozenset({"read", "grant", "end"}),
     "token": frozenset({"read", "revoke"}),
 }
 STATES = {
-    "timesheet": frozenset({"draft", "submitted", "approved", "rejected"}),
+    "timesheet": frozenset({"draft", "submitted", "approved", "rejected", "locked"}),
     "policy": frozenset({"proposed", "active", "retired"}),
 }
 RELATIONS = {
-    "timesheet": frozenset({"owner", "manager", "importer"}),
+    "timesheet": frozenset({"owner", "manager", "deputy", "fallback", "importer"}),
+    "deputy": frozenset({"delegator", "delegate"}),
     "policy": frozenset({"proposer"}),
 }
-FACTS = {"timesheet": frozenset({"acted_for_owner"})}
+FACTS = {"timesheet": frozenset({"acted_for_owner", "locked_by_asker"})}
 # Besides these, any request fact with a `max_age` is known: it is the age of the sign-in against that bound.
 REQUEST_FACTS = frozenset({"mfa"})
 
@@ -32,6 +48,7 @@ REQUEST_FACTS = frozenset({"mfa"})
 FIRST_STATES = {("timesheet", "create"): frozenset({"draft"})}
 _OPEN = frozenset({"draft", "rejected"})
 _WAITING = frozenset({"submitted"})
+_APPROVED = frozenset({"approved"})
 # From other states the action is answered with `wrong-state`, however a policy decides.
 STARTS = {
     ("timesheet", "edit"): _OPEN,
@@ -41,7 +58,9 @@ STARTS = {
     ("timesheet", "withdraw"): _WAITING,
     ("timesheet", "approve"): _WAITING,
     ("timesheet", "reject"): _WAITING,
-    ("timesheet", "reopen"): frozenset({"approved"}),
+    ("timesheet", "reopen"): _APPROVED,
+    ("timesheet", "lock"): _APPROVED,
+    ("timesheet", "unlock"): frozenset({"locked"}),
 }
 
 # What the safety laws speak of. A vocabulary without these words is refused, because the laws could not be checked.
@@ -52,4 +71,5 @@ LAW_ACTIONS = (
     ("log", "read"),
 )
 OWNER = "owner"
+DEPUTY = "deputy"
 ACTED_FOR_OWNER = "acted_for_owner"

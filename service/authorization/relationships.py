@@ -46,7 +46,8 @@ class KindFacts:
     `imagined`: a SELECT that makes the row a resource would start as, its owner being $3, in `imagined_state`.
     `relations` and `facts`: one SQL expression each about `r`, `:person` (NULL for a client acting for itself) and
     `:client` (NULL for a person), true or false and never NULL. `reaches`: for a relation, a SELECT of every owner_id
-    that it can hold for, and perhaps of others: lists start from it. Kinds without rows give none of these.
+    that it can hold for, and perhaps of others: lists start from it. `stood_in`: the person for whom a `deputy` of the
+    row stands in, or NULL. Kinds without rows give none of these.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class KindFacts:
     relations: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     reaches: Mapping[str, str] = field(default_factory=dict)
+    stood_in: str = ""
 
 
 class About(StrEnum):
@@ -73,8 +75,8 @@ class About(StrEnum):
 class Seen:
     """What one statement saw: the active version, the directory's revision, the asker's directory roles, the moment,
     the row if there is one, the relations that hold, the row's facts, which relations were looked at at all, whether
-    the asker's token was revoked; and what was asked `about`, with whether it was `looked` at: without a fitting scope
-    nothing is."""
+    the asker's token was revoked, what was asked `about`, with whether it was `looked` at (without a fitting scope
+    nothing is), and for whom a deputy would stand in."""
 
     version: int
     directory_revision: int
@@ -87,6 +89,7 @@ class Seen:
     revoked: bool = False
     about: About = About.KIND
     looked: bool = True
+    stood_in: UUID | None = None
 
 
 def asker(principal: Principal) -> tuple[UUID | None, str | None]:
@@ -160,6 +163,7 @@ def columns(facts: KindFacts) -> str:
     """What the asker is to the row `r`, and its facts, as columns: `of_listed` reads them."""
     named = [(f"relation_{name}", sql) for name, sql in facts.relations.items()]
     named += [(f"fact_{name}", sql) for name, sql in facts.facts.items()]
+    named += [("stood_in", facts.stood_in)] if facts.stood_in else []
     return ", ".join(f"({bound(sql)}) AS {name}" for name, sql in named) or "true AS no_words"
 
 
@@ -167,7 +171,10 @@ def of_listed(ambient: Seen, row: asyncpg.Record, facts: KindFacts) -> Seen:
     """What was seen of one row of a list that was read with `columns`, in the snapshot that `ambient` was seen in."""
     relations = frozenset(name for name in facts.relations if row[f"relation_{name}"] is True)
     values = {name: row[f"fact_{name}"] for name in facts.facts}
-    return replace(ambient, row=row, relations=relations, facts=values, evaluated=frozenset(facts.relations))
+    stood_in = row["stood_in"] if facts.stood_in else None
+    return replace(
+        ambient, row=row, relations=relations, facts=values, evaluated=frozenset(facts.relations), stood_in=stood_in
+    )
 
 
 def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> Seen:

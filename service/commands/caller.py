@@ -22,15 +22,26 @@ class Caller:
     api: str
     token: str
 
-    def call(self, method: str, path: str, body: object = None, query: dict[str, str] | None = None) -> Any:
-        """The decoded answer. Raises ClickException with the problem's sentences when the API refuses."""
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        query: dict[str, str] | None = None,
+        *,
+        csv: bytes | None = None,
+    ) -> Any:
+        """The decoded answer to JSON, or to a CSV file. Raises ClickException with the problem's sentences when the API
+        refuses."""
         try:
             answer = httpx.request(
                 method,
                 self.api + path,
                 json=body,
+                content=csv,
                 params=query,
-                headers={"Authorization": f"Bearer {self.token}"},
+                headers={"Authorization": f"Bearer {self.token}"}
+                | ({} if csv is None else {"Content-Type": "text/csv"}),
                 timeout=30,
                 trust_env=False,
             )

@@ -2,6 +2,7 @@
 
     Example Ltd (led by dora) ── Atlas (led by mia; ana) ── Contractors (carl; payroll-import may upload)
                               └─ Borealis (led by max; ben)
+    max also approves for those whom nobody leads: for dora.
 
 What was made is written down in the state directory (`demo.json`) once it is whole; a start that was cut short is
 finished by the next one. When the sign-in had to move to another port, its tokens are linked to the same people.
@@ -32,6 +33,7 @@ PARTS = (
     ("ben", "Borealis", "member"),
     ("carl", "Contractors", "member"),
 )
+PROJECTS = (("ATLAS", "Atlas, the new site"), ("BOREALIS", "Borealis, the old one"), ("SITE", "Work on site"))
 
 
 async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -> None:
@@ -52,6 +54,8 @@ async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -
                 await _made(http, f"/v1/people/{person}/links", {"links": _links(issuer, login)})
             file.write_text(json.dumps({**known, "issuer": issuer}, indent=2), encoding="utf-8")
             return
+        for code, name in PROJECTS:
+            await _made(http, "/v1/projects", {"code": code, "name": name})
         people = {login: await _person(http, issuer, login) for login in PEOPLE}
         teams: dict[str, str] = await _known_teams(http)
         for name, parent in TEAMS:
@@ -60,6 +64,7 @@ async def fill(api: str, issuer: str, state: Path, say: Callable[[str], None]) -
                 teams[name] = (await _made(http, "/v1/teams", body))["id"]
         for login, team, part in PARTS:
             await _made(http, "/v1/memberships", {"person": people[login], "team": teams[team], "part": part})
+        await _made(http, "/v1/fallback-approvers", {"person": people["max"]})
         await _made(http, "/v1/importer-grants", {"client": "payroll-import", "team": teams["Contractors"]})
     file.write_text(json.dumps({"issuer": issuer, "people": people, "teams": teams}, indent=2), encoding="utf-8")
 

@@ -65,6 +65,7 @@ ROLE_SCOPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "employee": _OWN_HOURS,
         "manager": (*_OWN_HOURS, "approve:timesheets"),
         "auditor": ("read:audit", "read:timesheets", "read:policies"),
+        "payroll": ("read:timesheets", "approve:timesheets"),
         "policy-author": ("read:policies", "write:policies", "read:audit"),
         "administrator": ("manage:directory", "manage:tokens", "read:audit"),
     }
@@ -99,6 +100,8 @@ PEOPLE: Mapping[str, DemoPerson] = MappingProxyType(
             _person("audrey", "Audrey Stone", "auditor"),
             _person("paula", "Paula Costa", "policy-author"),
             _person("adam", "Adam Reyes", "administrator"),
+            _person("pia", "Pia Moreau", "payroll"),
+            _person("pablo", "Pablo Ruiz", "payroll"),
         )
     }
 )

@@ -6,15 +6,11 @@ and addresses never stand in a record's bytes: they go beside it as texts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from uuid_utils.compat import uuid7
 
-from service.audit.record import Kind
-from service.authorization.changes import Target
-from service.authorization.decision_point import Resource
-from service.directory import people_store, store
+from service.directory import importer_store, membership_store, people_store, store, team_store
 from service.directory.entities import (
     GivenRole,
     ImporterGrant,
@@ -27,14 +23,16 @@ from service.directory.entities import (
     check_person,
     check_team,
 )
-from service.directory.store import KIND, MANAGE
+from service.directory.membership_store import OfWhom
+from service.directory.recorded_change import Listed, Told, listing, manage, times
+from service.directory.store import KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
     from uuid import UUID
 
-    from service.authorization.changes import Answer, Change
+    from service.authorization.changes import Answer
     from service.authorization.decision_record import Ask
     from service.authorization.enforcement import Enforcement
     from service.authorization.permit import Permit
@@ -43,26 +41,9 @@ if TYPE_CHECKING:
     from service.directory.entities import Link
 
 T = TypeVar("T")
-Row = TypeVar("Row", Person, Team, Membership)
+Row = TypeVar("Row", Person, Team, Membership, ImporterGrant)
 ALWAYS = Validity()
-
-
-@dataclass(frozen=True, slots=True)
-class Listed(Generic[T]):
-    """A page; `after` is the id to go on behind, None on the last page."""
-
-    items: Sequence[T]
-    after: UUID | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What the log is told of a change: the id of what changed, the kind of change, ids and times, texts."""
-
-    subject: UUID
-    what: str
-    after: Mapping[str, object] = field(default_factory=dict)
-    texts: Mapping[str, str] = field(default_factory=dict)
+EVERYBODYS = OfWhom()
 
 
 class Directory:
@@ -79,9 +60,9 @@ class Directory:
         check_person(display_name, email, tuple(links))
         person = Person(uuid7(), display_name, email)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Person, _Told]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Person, Told]:
             await people_store.add_person(permit, connection, person, links)
-            return person, _Told(person.id, "person.created", {"links": len(links)}, _texts(person))
+            return person, Told(str(person.id), "person.created", {"links": len(links)}, _texts(person))
 
         return await self._manage(ask, person.id, work)
 
@@ -90,9 +71,9 @@ class Directory:
         `add_person`; two people who were both seen already stay two."""
         check_person(None, None, tuple(links))
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Person, _Told]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Person, Told]:
             person = await people_store.link_person(permit, connection, person_id, links)
-            return person, _Told(person.id, "person.linked", {"links": len(links)})
+            return person, Told(str(person.id), "person.linked", {"links": len(links)})
 
         return await self._manage(ask, person_id, work)
 
@@ -103,9 +84,9 @@ class Directory:
         check_person(display_name, email)
         person = Person(person_id, display_name, email)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Person, _Told]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Person, Told]:
             await people_store.describe_person(permit, connection, person)
-            return person, _Told(person.id, "person.described", {}, _texts(person))
+            return person, Told(str(person.id), "person.described", {}, _texts(person))
 
         return await self._manage(ask, person_id, work)
 
@@ -114,11 +95,23 @@ class Directory:
         check_team(name)
         team = Team(uuid7(), name, parent)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Team, _Told]:
-            await store.add_team(permit, connection, team)
-            return team, _Told(team.id, "team.created", {"parent": parent}, {"name": name})
+        async def work(permit: Permit, connection: Connection) -> tuple[Team, Told]:
+            await team_store.add_team(permit, connection, team)
+            return team, Told(str(team.id), "team.created", {"parent": parent}, {"name": name})
 
         return await self._manage(ask, team.id, work)
+
+    async def replace_team(self, ask: Ask, team_id: UUID, name: str, parent: UUID | None) -> Answer[Team]:
+        """Give a team another name and another place in the tree, with all below it. Raises NotFound."""
+        check_team(name)
+        team = Team(team_id, name, parent)
+
+        async def work(permit: Permit, connection: Connection) -> tuple[Team, Told]:
+            was = await team_store.replace_team(permit, connection, team)
+            texts = {"name": name} | ({"name_before": was.name} if was.name != name else {})
+            return team, Told(str(team_id), "team.changed", {"parent": parent}, texts, {"parent": was.parent})
+
+        return await self._manage(ask, team_id, work)
 
     async def add_membership(
         self, ask: Ask, person: UUID, team: UUID, part: Part, validity: Validity = ALWAYS
@@ -127,21 +120,41 @@ class Directory:
         check_grant(validity)
         asked = Membership(uuid7(), person, team, part, validity)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Membership, _Told]:
-            made = await store.add_membership(permit, connection, asked)
-            return made, _Told(made.id, "membership.created", _membership(made))
+        async def work(permit: Permit, connection: Connection) -> tuple[Membership, Told]:
+            made = await membership_store.add_membership(permit, connection, asked)
+            return made, Told(str(made.id), "membership.created", _membership(made))
 
         return await self._manage(ask, asked.id, work)
 
     async def end_membership(self, ask: Ask, membership: UUID, at: datetime | None = None) -> Answer[Membership]:
-        """End a membership now, or at a later moment."""
+        """End a membership now, or at a later moment; one that has not begun never begins, as good as."""
         check_grant(Validity(None, at))
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Membership, _Told]:
-            ended = await store.end_membership(permit, connection, membership, at)
-            return ended, _Told(ended.id, "membership.ended", _membership(ended))
+        async def work(permit: Permit, connection: Connection) -> tuple[Membership, Told]:
+            was, ended = await membership_store.end_membership(permit, connection, membership, at)
+            told = Told(str(ended.id), "membership.ended", _membership(ended), before=_membership(was))
+            return ended, told
 
         return await self._manage(ask, membership, work)
+
+    async def move_membership(
+        self, ask: Ask, membership: UUID, team: UUID, part: Part | None = None, at: datetime | None = None
+    ) -> Answer[Membership]:
+        """End a membership, now or at a later moment, and begin one in another team, or with another part, at that very
+        moment; it lasts as long as the old one would have. Raises NotFound, Conflict, InvalidField; then neither."""
+        check_grant(Validity(None, at))
+
+        async def work(permit: Permit, connection: Connection) -> tuple[Membership, list[Told]]:
+            was, ended = await membership_store.end_membership(permit, connection, membership, at)
+            validity = Validity(ended.validity.valid_to, was.validity.valid_to)
+            asked = Membership(uuid7(), was.person, team, part or was.part, validity)
+            made = await membership_store.add_membership(permit, connection, asked)
+            return made, [
+                Told(str(ended.id), "membership.ended", _membership(ended), before=_membership(was)),
+                Told(str(made.id), "membership.created", _membership(made)),
+            ]
+
+        return await manage(self._enforcement, ask, membership, work)
 
     async def grant_importer(
         self, ask: Ask, client: str, team: UUID, validity: Validity = ALWAYS
@@ -150,19 +163,21 @@ class Directory:
         check_grant(validity, client=client)
         asked = ImporterGrant(uuid7(), client, team, validity)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, _Told]:
-            made = await store.grant_importer(permit, connection, asked)
-            return made, _Told(made.id, "importer.granted", {"client": client, "team": team, **_times(made.validity)})
+        async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, Told]:
+            made = await importer_store.grant_importer(permit, connection, asked)
+            return made, Told(
+                str(made.id), "importer.granted", {"client": client, "team": team, **times(made.validity)}
+            )
 
         return await self._manage(ask, asked.id, work)
 
-    async def end_importer_grant(self, ask: Ask, grant: UUID) -> Answer[ImporterGrant]:
-        """Take a grant back, from now on."""
+    async def end_importer_grant(self, ask: Ask, grant: UUID, at: datetime | None = None) -> Answer[ImporterGrant]:
+        """Take a grant back, from now or a later moment on."""
+        check_grant(Validity(None, at))
 
-        async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, _Told]:
-            ended = await store.end_importer_grant(permit, connection, grant)
-            after = {"client": ended.client, "team": ended.team, **_times(ended.validity)}
-            return ended, _Told(ended.id, "importer.ended", after)
+        async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, Told]:
+            was, ended = await importer_store.end_importer_grant(permit, connection, grant, at)
+            return ended, Told(str(ended.id), "importer.ended", _grant(ended), before=_grant(was))
 
         return await self._manage(ask, grant, work)
 
@@ -170,9 +185,9 @@ class Directory:
         """Give a person a role (without the prefix `role:`), beside those in their tokens."""
         check_grant(validity, role=role)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[GivenRole, _Told]:
+        async def work(permit: Permit, connection: Connection) -> tuple[GivenRole, Told]:
             given = await store.give_role(permit, connection, GivenRole(person, role, validity))
-            return given, _Told(person, "role.given", {"role": role, **_times(given.validity)})
+            return given, Told(str(person), "role.given", {"role": role, **times(given.validity)})
 
         return await self._manage(ask, person, work)
 
@@ -180,55 +195,55 @@ class Directory:
         """Take a role of the directory back, from now on."""
         check_grant(ALWAYS, role=role)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[GivenRole, _Told]:
+        async def work(permit: Permit, connection: Connection) -> tuple[GivenRole, Told]:
             taken = await store.take_role(permit, connection, person, role)
-            return taken, _Told(person, "role.taken", {"role": role, **_times(taken.validity)})
+            return taken, Told(str(person), "role.taken", {"role": role, **times(taken.validity)})
 
         return await self._manage(ask, person, work)
 
-    async def people(self, ask: Ask, *, after: UUID | None = None, limit: int = 50) -> Answer[Listed[Person]]:
+    async def people(self, ask: Ask, *, after: UUID | str | None = None, limit: int = 50) -> Answer[Listed[Person]]:
         """Everybody, oldest first."""
         return await self._list(ask, store.people, after, limit)
 
-    async def teams(self, ask: Ask, *, after: UUID | None = None, limit: int = 50) -> Answer[Listed[Team]]:
+    async def teams(self, ask: Ask, *, after: UUID | str | None = None, limit: int = 50) -> Answer[Listed[Team]]:
         """Every team, oldest first."""
         return await self._list(ask, store.teams, after, limit)
 
-    async def memberships(self, ask: Ask, *, after: UUID | None = None, limit: int = 50) -> Answer[Listed[Membership]]:
-        """Every membership, ended ones too, oldest first."""
-        return await self._list(ask, store.memberships, after, limit)
+    async def memberships(
+        self, ask: Ask, of: OfWhom = EVERYBODYS, *, after: UUID | str | None = None, limit: int = 50
+    ) -> Answer[Listed[Membership]]:
+        """Memberships, ended ones too unless a moment is asked for, oldest first."""
+
+        async def load(seen: Visibility, at: Connection, after: UUID | str | None, limit: int) -> list[Membership]:
+            return await membership_store.memberships(seen, at, of, after, limit)
+
+        return await self._list(ask, load, after, limit)
+
+    async def importer_grants(
+        self, ask: Ask, *, after: UUID | str | None = None, limit: int = 50
+    ) -> Answer[Listed[ImporterGrant]]:
+        """Every grant to a client, ended ones too, oldest first."""
+        return await self._list(ask, importer_store.importer_grants, after, limit)
 
     async def _manage(
-        self, ask: Ask, subject: UUID, work: Callable[[Permit, Connection], Awaitable[tuple[T, _Told]]]
+        self, ask: Ask, subject: UUID, work: Callable[[Permit, Connection], Awaitable[tuple[T, Told]]]
     ) -> Answer[T]:
-        async def whole(change: Change) -> T:
-            await store.advance(change.connection)
-            value, told = await work(change.permit, change.connection)
-            change.record(
-                "directory.changed",
-                Resource(KIND, str(told.subject)),
-                before={},
-                after={"what": told.what, **told.after},
-                texts=told.texts,
-                kind=Kind.DIRECTORY,
-            )
-            return value
+        async def one(permit: Permit, connection: Connection) -> tuple[T, list[Told]]:
+            value, told = await work(permit, connection)
+            return value, [told]
 
-        return await self._enforcement.change(ask, KIND, MANAGE, Target(str(subject)), whole)
+        return await manage(self._enforcement, ask, subject, one)
 
     async def _list(
         self,
         ask: Ask,
-        load: Callable[[Visibility, Connection, UUID | None, int], Awaitable[list[Row]]],
-        after: UUID | None,
+        load: Callable[[Visibility, Connection, UUID | str | None, int], Awaitable[list[Row]]],
+        after: UUID | str | None,
         limit: int,
     ) -> Answer[Listed[Row]]:
-        async def query(visibility: Visibility, connection: Connection) -> tuple[Listed[Row], Sequence[str]]:
-            found = await load(visibility, connection, after, limit)
-            items = found[:limit]
-            return Listed(items, items[-1].id if len(found) > limit else None), [str(one.id) for one in items]
-
-        return await self._enforcement.list(ask, KIND, "read", query)
+        return await listing(
+            self._enforcement, ask, KIND, lambda seen, at: load(seen, at, after, limit), limit, lambda one: str(one.id)
+        )
 
 
 def _texts(person: Person) -> dict[str, str]:
@@ -236,9 +251,9 @@ def _texts(person: Person) -> dict[str, str]:
     return {name: text for name, text in texts.items() if text is not None}
 
 
+def _grant(one: ImporterGrant) -> dict[str, object]:
+    return {"client": one.client, "team": one.team, **times(one.validity)}
+
+
 def _membership(one: Membership) -> dict[str, object]:
-    return {"person": one.person, "team": one.team, "part": str(one.part), **_times(one.validity)}
-
-
-def _times(validity: Validity) -> dict[str, object]:
-    return {"valid_from": validity.valid_from, "valid_to": validity.valid_to}
+    return {"person": one.person, "team": one.team, "part": str(one.part), **times(one.validity)}

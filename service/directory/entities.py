@@ -22,6 +22,7 @@ MOST_LINKS = 10
 # Within these every time can be written in UTC, whatever its offset; the ends themselves stand for infinity in drivers.
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
+PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -88,12 +89,41 @@ class ImporterGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class DeputyGrant:
+    """A person who stands in for a manager."""
+
+    id: UUID
+    manager: UUID
+    deputy: UUID
+    validity: Validity
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Who approves for those whom nobody leads, in a team and below, or, without a team, everywhere."""
+
+    id: UUID
+    person: UUID
+    team: UUID | None
+    validity: Validity
+
+
+@dataclass(frozen=True, slots=True)
 class GivenRole:
     """A role that the directory gives, beside those in tokens; without the prefix `role:`."""
 
     person: UUID
     role: str
     validity: Validity
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """`code` is the word that entries use; one that is not `active` takes no new hours."""
+
+    code: str
+    name: str
+    active: bool = True
 
 
 def check_person(display_name: str | None, email: str | None, links: tuple[Link, ...] = ()) -> None:
@@ -119,6 +149,23 @@ def check_team(name: str) -> None:
     """Raise InvalidField unless a team can have this name."""
     fields = Fields()
     fields.text("name", name, LONGEST_TEAM_NAME)
+    fields.refuse()
+
+
+def check_project(project: Project) -> None:
+    """Raise InvalidField naming every wrong field."""
+    fields = Fields()
+    if not PROJECT.fullmatch(project.code):
+        fields.wrong("code", "must be 1 to 40 of A-Z a-z 0-9 . _ -, the first a letter or digit")
+    fields.text("name", project.name, LONGEST_NAME)
+    fields.refuse()
+
+
+def check_deputies(manager: UUID, deputy: UUID) -> None:
+    """Raise InvalidField when somebody would stand in for themselves."""
+    fields = Fields()
+    if manager == deputy:
+        fields.wrong("deputy", "must be somebody else than the manager")
     fields.refuse()
 
 

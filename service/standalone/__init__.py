@@ -1,1 +1,1 @@
-"""Programs that run alone: each is one file that can be copied away and imports nothing of service."""
+"""Modules that run alone: each may be copied into another project, and imports nothing of this one."""

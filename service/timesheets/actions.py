@@ -15,8 +15,9 @@ from service.authorization.changes import Answer, Target
 from service.authorization.relationships import asker
 from service.errors import Conflict, NotFound
 from service.timesheets import listing, store, timesheet
+from service.timesheets.approvers import need_approver
 from service.timesheets.changed import changed, facts_of, resource_of
-from service.timesheets.entry import Entry, check_hours, check_reason, check_week
+from service.timesheets.entry import Entry, check_amendment, check_hours, check_reason, check_week, wrong
 from service.timesheets.relations import KIND
 from service.timesheets.timesheet import By, Timesheet
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from service.authorization.relationships import Seen
     from service.authorization.visibility import Visibility
     from service.database import Connection
-    from service.timesheets.entry import Hours
+    from service.timesheets.entry import Amendment, Hours
     from service.timesheets.listing import Filters, Page, Place
 
     Move = Callable[[Timesheet], Timesheet]
@@ -94,7 +95,8 @@ class Timesheets:
         return await self._enforcement.list(ask, KIND, "read", query)
 
     async def add_entry(self, ask: Ask, sheet_id: UUID, expect: Expect, hours: Hours) -> Answer[Edited]:
-        """Raises InvalidField, also for a day out of the period or with more than 1,440 minutes."""
+        """Raises InvalidField, also for a day out of the period or with more than 1,440 minutes, and for a project that
+        is not known or takes no more hours."""
         check_hours(hours)
         entry = Entry.of(hours, uuid7())
         answer = await self._edit(ask, sheet_id, expect, lambda sheet: timesheet.add(sheet, entry, by(ask)))
@@ -107,6 +109,16 @@ class Timesheets:
         check_hours(hours)
         answer = await self._edit(
             ask, sheet_id, expect, lambda sheet: timesheet.replace_entry(sheet, entry_id, hours, by(ask))
+        )
+        return _edited(answer, entry_id)
+
+    async def amend_entry(
+        self, ask: Ask, sheet_id: UUID, expect: Expect, entry_id: UUID, amendment: Amendment
+    ) -> Answer[Edited]:
+        """As `replace_entry`, of some fields."""
+        check_amendment(amendment)
+        answer = await self._edit(
+            ask, sheet_id, expect, lambda sheet: timesheet.amend_entry(sheet, entry_id, amendment, by(ask))
         )
         return _edited(answer, entry_id)
 
@@ -126,7 +138,7 @@ class Timesheets:
         return await self._enforcement.change(ask, KIND, "delete", _known(sheet_id), work, expect=expect)
 
     async def submit(self, ask: Ask, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
-        """Raises Conflict for a sheet without entries."""
+        """Raises Conflict for a sheet without entries, NoApprover where nobody could approve it."""
         return await self._move(ask, "submit", sheet_id, expect, lambda sheet: timesheet.submit(sheet, by(ask)))
 
     async def withdraw(self, ask: Ask, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
@@ -142,11 +154,21 @@ class Timesheets:
         check_reason(reason)
         return await self._move(ask, "reject", sheet_id, expect, lambda sheet: timesheet.reject(sheet, reason))
 
-    async def reopen(self, ask: Ask, sheet_id: UUID, expect: Expect, reason: str | None = None) -> Answer[Timesheet]:
+    async def reopen(self, ask: Ask, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
         """Take an approval back: the sheet is a draft again. Raises InvalidField as `reject`."""
-        if reason is not None:
-            check_reason(reason)
+        check_reason(reason)
         return await self._move(ask, "reopen", sheet_id, expect, lambda sheet: timesheet.reopen(sheet, reason))
+
+    async def lock(self, ask: Ask, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
+        """Lock an approved sheet for payroll. Raises InvalidField as `reject`."""
+        check_reason(reason)
+        return await self._move(ask, "lock", sheet_id, expect, lambda sheet: timesheet.lock(sheet, reason, by(ask)))
+
+    async def unlock(self, ask: Ask, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
+        """The sheet is approved again. Raises InvalidField as `reject`; whoever locked it does not unlock it, whatever
+        the policy says: Forbidden."""
+        check_reason(reason)
+        return await self._move(ask, "unlock", sheet_id, expect, lambda sheet: timesheet.unlock(sheet, reason, by(ask)))
 
     async def _edit(self, ask: Ask, sheet_id: UUID, expect: Expect, move: Move) -> Answer[Timesheet]:
         return await self._change(ask, ("edit", "timesheet.edited"), sheet_id, expect, move)
@@ -161,7 +183,14 @@ class Timesheets:
 
         async def work(change: Change) -> Timesheet:
             before = _locked(change)
-            after = await store.save(change.permit, change.connection, before, move(before))
+            after = move(before)
+            if entered := timesheet.projects_entered(before, after):
+                closed = await store.closed_projects(change.permit, change.connection, entered)
+                if closed:
+                    raise wrong("project", next(iter(closed.values())))
+            if action == "submit":
+                await need_approver(change.permit, change.connection, sheet_id)
+            after = await store.save(change.permit, change.connection, before, after)
             changed(change, event, before, after)
             return after
 
@@ -174,6 +203,8 @@ EVENTS = {
     "approve": "timesheet.approved",
     "reject": "timesheet.rejected",
     "reopen": "timesheet.reopened",
+    "lock": "timesheet.locked",
+    "unlock": "timesheet.unlocked",
 }
 
 

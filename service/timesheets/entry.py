@@ -59,6 +59,31 @@ class Entry(Hours):
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amendment:
+    """Other values for some fields of hours; None leaves a field as it is. `no_note` takes the note away."""
+
+    day: date | None = None
+    project: str | None = None
+    minutes: int | None = None
+    note: str | None = None
+    no_note: bool = False
+
+    def of(self, hours: Hours) -> Hours:
+        """These hours, amended."""
+        return Hours(
+            hours.day if self.day is None else self.day,
+            hours.project if self.project is None else self.project,
+            hours.minutes if self.minutes is None else self.minutes,
+            None if self.no_note else hours.note if self.note is None else self.note,
+        )
+
+
+def check_amendment(amendment: Amendment) -> None:
+    """As `check_hours`, of what an amendment sets."""
+    check_hours(amendment.of(Hours(FIRST_WEEK, "any", 1)))
+
+
 def check_hours(hours: Hours) -> None:
     """Raise InvalidField naming every wrong field. Whether the day fits a sheet is the sheet's to judge."""
     fields = Fields()
@@ -81,7 +106,7 @@ def judge_hours(hours: Hours, fields: Fields, prefix: str = "") -> None:
 
 
 def check_reason(reason: str) -> None:
-    """Raise InvalidField unless this can stand as the reason of a rejection or reopening."""
+    """Raise InvalidField unless this can stand as the reason of a step that needs one."""
     fields = Fields()
     fields.text("reason", reason, LONGEST_REASON)
     fields.refuse()

@@ -15,7 +15,7 @@ KIND = "timesheet"
 # Everything of a sheet, its entries in order as JSON.
 ROW = """
     r.id, r.owner_id, r.period_start, r.time_zone, r.state, r.version, r.editors, r.uploaders, r.reason,
-    r.created_at, r.updated_at,
+    r.locked_by, r.locked_by_client, r.created_at, r.updated_at,
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
                 'id', e.id, 'day', e.day, 'project', e.project, 'minutes', e.minutes, 'note', e.note,
                 'external_ref', e.external_ref, 'uploader', e.uploader) ORDER BY e.day, e.id), '[]')
@@ -25,7 +25,7 @@ ROW = """
 # The draft that $3 would own.
 IMAGINED = """
     SELECT NULL::uuid AS id, $3::uuid AS owner_id, 'draft'::text AS state, '{}'::uuid[] AS editors,
-           '{}'::text[] AS uploaders
+           '{}'::text[] AS uploaders, NULL::uuid AS locked_by, NULL::text AS locked_by_client
 """
 
 
@@ -49,6 +49,44 @@ MANAGER = f"""
             WHERE belongs.person_id = r.owner_id AND belongs.person_id <> :person OFFSET 0)
 """
 
+# Somebody who is a manager of the owner now let the person stand in for them; a deputy's own deputy has nothing. It
+# starts from the few who lead the owner, as OFFSET 0 says: from the deputy's side it would go through all who are led.
+_STANDS_IN = f"""
+    FROM (SELECT over.person_id FROM {_BELONGING}
+          JOIN membership AS over ON over.team_id = above.ancestor_id AND over.person_id <> belongs.person_id
+              AND over.part = 'lead' AND {now("over")}
+          WHERE belongs.person_id = r.owner_id AND belongs.person_id <> :person OFFSET 0) AS leads
+    JOIN deputy_grant AS given ON given.manager_id = leads.person_id AND given.deputy_id = :person AND {now("given")}
+"""
+_STANDS_IN_AT_ALL = f"""
+    EXISTS (SELECT FROM deputy_grant AS given WHERE given.deputy_id = :person AND {now("given")} OFFSET 0)
+"""
+DEPUTY = f"({_STANDS_IN_AT_ALL} AND EXISTS (SELECT {_STANDS_IN} OFFSET 0))"
+# On whose behalf a deputy acts: of several managers, the one whose grant is the oldest.
+ON_BEHALF_OF = f"""
+    (CASE WHEN {_STANDS_IN_AT_ALL}
+          THEN (SELECT given.manager_id {_STANDS_IN} ORDER BY given.valid_from, given.id LIMIT 1) END)
+"""
+
+# Somebody else leads a team of the owner's, or one above it.
+LED = f"""
+    EXISTS (SELECT FROM {_BELONGING}
+            JOIN membership AS over ON over.team_id = above.ancestor_id AND over.part = 'lead' AND {now("over")}
+            WHERE belongs.person_id = r.owner_id AND over.person_id <> belongs.person_id OFFSET 0)
+"""
+# A fallback approver `named` is there for the owner: for a team that they belong to, one above it, or for all.
+_NAMED_FOR_OWNER = f"""
+    {now("named")} AND named.person_id <> r.owner_id
+    AND (named.team_id IS NULL OR EXISTS (
+        SELECT FROM {_BELONGING} WHERE belongs.person_id = r.owner_id AND above.ancestor_id = named.team_id))
+"""
+FALLBACK = f"""
+    (EXISTS (SELECT FROM fallback_approver AS named WHERE named.person_id = :person AND {_NAMED_FOR_OWNER} OFFSET 0)
+     AND NOT {LED})
+"""
+# Whether there is anybody at all who could be `manager` or `fallback` to the owner.
+HAS_APPROVER = f"({LED} OR EXISTS (SELECT FROM fallback_approver AS named WHERE {_NAMED_FOR_OWNER} OFFSET 0))"
+
 # The client was given a team that the owner belongs to, or one above it.
 IMPORTER = f"""
     EXISTS (SELECT FROM {_BELONGING}
@@ -68,6 +106,20 @@ REACHES = {
         SELECT belongs.person_id AS owner_id FROM membership AS over {_BELOW}
         WHERE over.person_id = :person AND over.part = 'lead' AND {now("over")}
     """,
+    "deputy": f"""
+        SELECT belongs.person_id AS owner_id FROM (
+            SELECT DISTINCT over.team_id FROM deputy_grant AS given
+            JOIN membership AS over ON over.person_id = given.manager_id AND over.part = 'lead' AND {now("over")}
+            WHERE given.deputy_id = :person AND {now("given")} OFFSET 0) AS over {_BELOW}
+    """,
+    # Whom nobody else leads, if the person is named for anybody.
+    "fallback": f"""
+        SELECT person.id AS owner_id FROM person
+        WHERE EXISTS (SELECT FROM fallback_approver AS named WHERE named.person_id = :person AND {now("named")})
+            AND NOT EXISTS (SELECT FROM {_BELONGING}
+                JOIN membership AS over ON over.team_id = above.ancestor_id AND over.part = 'lead' AND {now("over")}
+                WHERE belongs.person_id = person.id AND over.person_id <> belongs.person_id)
+    """,
     "importer": f"""
         SELECT belongs.person_id AS owner_id FROM importer_grant AS over {_BELOW}
         WHERE over.client_id = :client AND {now("over")}
@@ -80,13 +132,20 @@ ACTED_FOR_OWNER = """
      OR (:client IS NOT NULL AND r.uploaders @> ARRAY[:client]))
 """
 
+# The person locked it for payroll, or the client did so for itself.
+LOCKED_BY_ASKER = """
+    ((:person IS NOT NULL AND r.locked_by IS NOT DISTINCT FROM :person)
+     OR (:client IS NOT NULL AND r.locked_by_client IS NOT DISTINCT FROM :client))
+"""
+
 TIMESHEET_FACTS = KindFacts(
     kind=KIND,
     row=ROW,
     table="timesheet",
     imagined=IMAGINED,
     imagined_state="draft",
-    relations={"owner": OWNER, "manager": MANAGER, "importer": IMPORTER},
-    facts={"acted_for_owner": ACTED_FOR_OWNER},
+    relations={"owner": OWNER, "manager": MANAGER, "deputy": DEPUTY, "fallback": FALLBACK, "importer": IMPORTER},
+    stood_in=ON_BEHALF_OF,
+    facts={"acted_for_owner": ACTED_FOR_OWNER, "locked_by_asker": LOCKED_BY_ASKER},
     reaches=REACHES,
 )

@@ -18,10 +18,10 @@ import asyncpg
 from service.errors import Conflict
 from service.timesheets.entry import Entry
 from service.timesheets.relations import KIND
-from service.timesheets.timesheet import TRANSITIONS, State, Timesheet
+from service.timesheets.timesheet import TRANSITIONS, By, State, Timesheet
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
     from service.authorization.permit import Permit
     from service.database import Connection
@@ -34,6 +34,20 @@ def lock(sheet_id: UUID) -> Callable[[Connection], Awaitable[UUID | None]]:
         # The sheet's id, once nobody else is changing it.
         found: UUID | None = await connection.fetchval("SELECT id FROM timesheet WHERE id = $1 FOR UPDATE", sheet_id)
         return found
+
+    return locking
+
+
+def lock_many(sheet_ids: Sequence[UUID], first: UUID) -> Callable[[Connection], Awaitable[UUID | None]]:
+    """For the first of several Targets: locks all of their sheets, in the order in which uploads lock them, so that
+    nobody waits for whoever waits for them; gives the id of its own."""
+
+    async def locking(connection: Connection) -> UUID | None:
+        # Owner and week of a sheet never change, so the order is the same for everybody.
+        found = await connection.fetch(
+            "SELECT id FROM timesheet WHERE id = ANY($1::uuid[]) ORDER BY owner_id, period_start FOR UPDATE", sheet_ids
+        )
+        return first if any(row["id"] == first for row in found) else None
 
     return locking
 
@@ -87,6 +101,43 @@ async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Ti
     return _timed(sheet, row)
 
 
+async def create_all(made: Sequence[tuple[Permit, Timesheet]], connection: Connection) -> None:
+    """Store new drafts with their entries, all written by the same hands, at once. Raises Conflict as `create`."""
+    for permit, sheet in made:
+        permit.covers(KIND, "upload")
+        if permit.decision.request.resource.owner != sheet.owner or sheet.editors != made[0][1].editors:
+            raise PermissionError("the permit is for another owner")
+    sheets = [sheet for _, sheet in made]
+    entries = [(sheet.id, one) for sheet in sheets for one in sheet.entries]
+    with _constraints():
+        # Sheets and their entries in one statement: a file has thousands of them.
+        await connection.execute(
+            "WITH made AS (INSERT INTO timesheet"
+            " (id, owner_id, period_start, period_end, time_zone, state, version, editors, uploaders)"
+            " SELECT id, owner_id, period_start, period_start + 6, time_zone, 'draft', version, $6, $7"
+            " FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::text[], $5::integer[])"
+            " AS one (id, owner_id, period_start, time_zone, version))"
+            " INSERT INTO entry (id, timesheet_id, day, project, minutes, note, external_ref, uploader)"
+            " SELECT * FROM unnest($8::uuid[], $9::uuid[], $10::date[], $11::text[], $12::integer[], $13::text[],"
+            " $14::text[], $15::text[])",
+            [one.id for one in sheets],
+            [one.owner for one in sheets],
+            [one.period_start for one in sheets],
+            [one.time_zone for one in sheets],
+            [one.version for one in sheets],
+            sorted(sheets[0].editors),
+            sorted(sheets[0].uploaders),
+            [one.id for _, one in entries],
+            [sheet_id for sheet_id, _ in entries],
+            [one.day for _, one in entries],
+            [one.project for _, one in entries],
+            [one.minutes for _, one in entries],
+            [one.note for _, one in entries],
+            [one.external_ref for _, one in entries],
+            [one.uploader for _, one in entries],
+        )
+
+
 async def save(permit: Permit, connection: Connection, before: Timesheet, after: Timesheet) -> Timesheet:
     """Store what changed between two versions of a sheet. Raises Conflict when the stored one is not `before`."""
     _mine(permit, after)
@@ -96,7 +147,8 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
         # Each change is made from the version that was locked, and from no other.
         row = await connection.fetchrow(
             "UPDATE timesheet SET state = $3, version = $4, editors = $5, uploaders = $6,"
-            " reason = $7, updated_at = clock_timestamp() WHERE id = $1 AND version = $2"
+            " reason = $7, locked_by = $8, locked_by_client = $9, updated_at = clock_timestamp()"
+            " WHERE id = $1 AND version = $2"
             " RETURNING created_at, updated_at",
             after.id,
             before.version,
@@ -105,12 +157,26 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
             sorted(after.editors),
             sorted(after.uploaders),
             after.reason,
+            after.locked_by and after.locked_by.person,
+            after.locked_by and after.locked_by.client,
         )
         if gone := [one for one in known if one not in kept]:
             # Entries that are there no longer.
             await connection.execute("DELETE FROM entry WHERE timesheet_id = $1 AND id = ANY($2)", after.id, gone)
         await _write_entries(connection, after, [one for one in after.entries if known.get(one.id) != one])
     return _timed(after, row)
+
+
+async def closed_projects(permit: Permit, connection: Connection, codes: Collection[str]) -> dict[str, str]:
+    """Those of the projects `codes` that take no hours, each with the sentence that says why."""
+    permit.covers(KIND, "edit", "upload")
+    if not codes:
+        return {}
+    # What is known of these projects.
+    rows = await connection.fetch("SELECT code, active FROM project WHERE code = ANY($1)", list(codes))
+    known: dict[str, bool] = {row["code"]: row["active"] for row in rows}
+    said = {None: "is not the code of a project", False: "is the code of a project that takes no more hours"}
+    return {code: said[known.get(code)] for code in codes if not known.get(code)}
 
 
 async def delete(permit: Permit, connection: Connection, sheet: Timesheet) -> None:
@@ -174,6 +240,7 @@ def sheet_of(row: asyncpg.Record) -> Timesheet:
         editors=frozenset(row["editors"]),
         uploaders=frozenset(row["uploaders"]),
         reason=row["reason"],
+        locked_by=By(*locker) if any(locker := (row["locked_by"], row["locked_by_client"])) else None,
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         entries=tuple(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
     from uuid import UUID
 
-    from service.timesheets.entry import Hours
+    from service.timesheets.entry import Amendment, Hours
 
 MOST_ENTRIES = 500
 
@@ -33,6 +33,7 @@ class State(StrEnum):
     SUBMITTED = "submitted"
     APPROVED = "approved"
     REJECTED = "rejected"
+    LOCKED = "locked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Transition:
 
 _OPEN = frozenset({State.DRAFT, State.REJECTED})
 _WAITING = frozenset({State.SUBMITTED})
+_APPROVED = frozenset({State.APPROVED})
 
 TRANSITIONS: Mapping[str, Transition] = MappingProxyType(
     {
@@ -55,7 +57,9 @@ TRANSITIONS: Mapping[str, Transition] = MappingProxyType(
         "withdraw": Transition(_WAITING, State.DRAFT),
         "approve": Transition(_WAITING, State.APPROVED),
         "reject": Transition(_WAITING, State.REJECTED),
-        "reopen": Transition(frozenset({State.APPROVED}), State.DRAFT),
+        "reopen": Transition(_APPROVED, State.DRAFT),
+        "lock": Transition(_APPROVED, State.LOCKED),
+        "unlock": Transition(frozenset({State.LOCKED}), State.APPROVED),
     }
 )
 
@@ -73,7 +77,8 @@ class Timesheet:
     """One person's week, Monday to Sunday, as local dates in `time_zone` (IANA), which is the sheet's and no viewer's.
 
     `editors` are all the people who ever wrote in it or handed it in, `uploaders` all the clients that did so for
-    themselves; both only grow. `reason` is why it was last rejected or reopened.
+    themselves; both only grow. `reason` is why it was rejected, reopened, locked or unlocked, if that was the last
+    step; `locked_by` is who locked it, for as long as it is locked.
     """
 
     id: UUID
@@ -85,6 +90,7 @@ class Timesheet:
     editors: frozenset[UUID] = frozenset()
     uploaders: frozenset[str] = frozenset()
     reason: str | None = None
+    locked_by: By | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
     entries: tuple[Entry, ...] = ()
@@ -130,6 +136,11 @@ def replace_entry(sheet: Timesheet, entry_id: UUID, hours: Hours, by: By) -> Tim
     return with_entries(sheet, tuple(new if one is old else one for one in sheet.entries), by)
 
 
+def amend_entry(sheet: Timesheet, entry_id: UUID, amendment: Amendment, by: By) -> Timesheet:
+    """With other values in some fields of one entry. Raises as `replace_entry`."""
+    return replace_entry(sheet, entry_id, amendment.of(ready(sheet, "edit").entry(entry_id)), by)
+
+
 def remove(sheet: Timesheet, entry_id: UUID, by: By) -> Timesheet:
     """Without one entry. Raises WrongState, NotFound."""
     gone = ready(sheet, "edit").entry(entry_id)
@@ -144,6 +155,13 @@ def with_entries(sheet: Timesheet, entries: tuple[Entry, ...], by: By) -> Timesh
         raise Conflict(f"A timesheet holds at most {MOST_ENTRIES} entries")
     ordered = tuple(sorted(entries, key=lambda one: (one.day, one.id)))
     return replace(_written(sheet, by), version=sheet.version + 1, entries=ordered)
+
+
+def projects_entered(before: Timesheet, after: Timesheet) -> frozenset[str]:
+    """The projects on which something was entered between two versions. What stood there already may stay on a project
+    that has been closed since."""
+    known = {one.id: one.project for one in before.entries}
+    return frozenset(one.project for one in after.entries if known.get(one.id) != one.project)
 
 
 def overfull(entries: tuple[Entry, ...]) -> tuple[date, str] | None:
@@ -193,11 +211,26 @@ def reject(sheet: Timesheet, reason: str) -> Timesheet:
     return _moved(sheet, "reject", reason)
 
 
-def reopen(sheet: Timesheet, reason: str | None = None) -> Timesheet:
+def reopen(sheet: Timesheet, reason: str) -> Timesheet:
     """Take an approval back. Raises WrongState, InvalidField."""
-    if reason is not None:
-        check_reason(reason)
+    check_reason(reason)
     return _moved(sheet, "reopen", reason)
+
+
+def lock(sheet: Timesheet, reason: str, by: By) -> Timesheet:
+    """Hand it to payroll: nothing changes it until it is unlocked. Raises WrongState, InvalidField."""
+    check_reason(reason)
+    return replace(_moved(sheet, "lock", reason), locked_by=by)
+
+
+def unlock(sheet: Timesheet, reason: str, by: By) -> Timesheet:
+    """Take it back from payroll. Raises WrongState, InvalidField, and Forbidden for whoever locked it, whatever any
+    policy says."""
+    check_reason(reason)
+    unlocked = replace(_moved(sheet, "unlock", reason), locked_by=None)
+    if sheet.locked_by is None or by in {sheet.locked_by, By()}:
+        raise Forbidden(["nobody unlocks what they locked themselves"])
+    return unlocked
 
 
 def _written(sheet: Timesheet, by: By) -> Timesheet:

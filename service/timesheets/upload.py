@@ -1,72 +1,83 @@
-"""Import of contractors' hours by a client that acts for itself: up to 100 rows, all or nothing. Owns no state.
+"""Import of hours by a client that acts for itself, all rows together or each good one. Owns no state.
 
 A row is known by (owner, day, project, external_ref), so a job that runs twice changes nothing. One decision is made
-for each sheet that the rows touch; sheets are locked in the order of owner and week, so that two jobs cannot block each
-other.
+for each sheet that the rows touch. Together, all sheets change in one transaction, locked in the order of owner and
+week; per row, each sheet in one of its own, so that a file that was cut off is simply sent again.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+import asyncio
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from service.audit.log import Receipt
 from service.authorization.changes import Target
 from service.authorization.relationships import asker
-from service.errors import Forbidden, InsufficientScope, TimewardenError, WrongState
-from service.fields import Fields
+from service.errors import (
+    Denied,
+    Forbidden,
+    InsufficientScope,
+    NotApplied,
+    TimewardenError,
+    TryLater,
+    WrongState,
+)
 from service.timesheets import store
 from service.timesheets.changed import changed
-from service.timesheets.entry import (
-    LONGEST_REFERENCE,
-    Entry,
-    Hours,
-    judge_hours,
-    judge_zone,
-    week_of,
-    wrong,
-)
+from service.timesheets.entry import wrong
 from service.timesheets.relations import KIND
-from service.timesheets.timesheet import By, Timesheet, overfull, ready, with_entries
+from service.timesheets.timesheet import By, Timesheet
+from service.timesheets.upload_merge import Merged, merge
+from service.timesheets.upload_results import Results
+from service.timesheets.upload_rows import MOST_TOLD, Fault
+from service.timesheets.upload_store import WeekLocks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import date
-    from uuid import UUID
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from service.authorization.changes import AnswerToAll, Change
+    from service.authorization.changes import Change
     from service.authorization.decision_record import Ask
     from service.authorization.enforcement import Enforcement
+    from service.timesheets.upload_rows import Rows, Week
 
-    Week = tuple[UUID, date]
-    Numbered = Sequence[tuple[int, "Row"]]
-
-MOST_ROWS = 100
+# A transaction holds locks, and keeps new policy versions waiting: what goes together is bounded.
+MOST_TOGETHER = 10_000
+MOST_SHEETS_TOGETHER = 2_000
+# Transactions that one upload per row has at once, and the sheets in each.
+AT_ONCE = 3
+SHEETS_AT_ONCE = 50
+# New sheets in one statement, so that none takes long.
+SHEETS_WRITTEN = 200
 DEFAULT_ZONE = "UTC"
 NOT_FOR_YOU = "you may not upload for this person and week: no grant covers them, or their timesheet is closed"
 
-Outcome = Literal["created", "updated", "unchanged"]
+
+class UploadMode(StrEnum):
+    """TOGETHER: all rows or none. PER_ROW: each good row, and a report of the others."""
+
+    TOGETHER = "together"
+    PER_ROW = "per-row"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row(Hours):
-    """Hours of the person `owner`. `time_zone` is for a sheet that has to be made (UTC if none is given)."""
+class DryRun(NotApplied):
+    """Ends a transaction in which everything would have worked. Never leaves: it is recorded, and then answered."""
 
-    owner: UUID
-    external_ref: str
-    time_zone: str | None = None
+    slug = "dry-run"
 
 
-@dataclass(frozen=True, slots=True)
-class RowResult:
-    """What became of the row with this index (from 0): its sheet and entry, and whether anything changed."""
+@dataclass(slots=True)
+class Uploaded:
+    """What became of each row, and the decisions, one for each sheet, in the order in which they were made."""
 
-    row: int
-    outcome: Outcome
-    timesheet: UUID
-    entry: UUID
+    results: Results
+    decisions: list[UUID] = field(default_factory=list)
+    receipt: Receipt | None = None
 
 
 class Uploads:
@@ -75,103 +86,196 @@ class Uploads:
     def __init__(self, enforcement: Enforcement) -> None:
         self._enforcement = enforcement
 
-    async def upload(self, ask: Ask, rows: Sequence[Row]) -> AnswerToAll[Sequence[RowResult]]:
-        """Import all rows or none; results come in the order of the rows, receipts in the order of owner and week.
+    async def admit(self, ask: Ask) -> None:
+        """Refuse whoever could not upload anything, before a file is read. Raises InsufficientScope, recorded."""
+        if not self._enforcement.could(ask, KIND, "upload"):
+            await self._enforcement.change(ask, KIND, "upload", Target(), _nothing)
+
+    async def upload(
+        self, ask: Ask, rows: Rows, *, mode: UploadMode = UploadMode.TOGETHER, dry_run: bool = False
+    ) -> tuple[Uploaded, Receipt]:
+        """Import the rows, or, in a dry run, say what would become of them. The receipt is of the first decision.
 
         Raises InvalidField with paths such as `rows[3].minutes`; Forbidden or WrongState, whose extra `rows` tells
-        each refused row; InsufficientScope; Conflict; TryLater.
+        the refused rows; InsufficientScope; Conflict; TryLater. Per row it only raises when no row could be tried.
         """
-        _check(rows)
-        weeks: dict[Week, list[tuple[int, Row]]] = defaultdict(list)
-        for index, row in enumerate(rows):
-            weeks[row.owner, week_of(row.day)].append((index, row))
-        order = sorted(weeks)
+        await _compare(rows, mode)
+        uploaded = Uploaded(Results(rows))
         by = By(*asker(ask.principal))
+        if mode is UploadMode.TOGETHER:
+            await self._together(ask, rows, by, uploaded, dry_run=dry_run)
+        else:
+            await self._per_row(ask, rows, by, uploaded, dry_run=dry_run)
+        if uploaded.receipt is None:
+            raise rows.refusal(rows.faults)
+        return uploaded, uploaded.receipt
 
-        async def work(changes: Sequence[Change]) -> Sequence[RowResult]:
-            results: list[RowResult] = []
-            for change, week in zip(changes, order, strict=True):
-                results += await _import(change, week, weeks[week], by)
-            return sorted(results, key=lambda one: one.row)
+    async def _together(self, ask: Ask, rows: Rows, by: By, uploaded: Uploaded, *, dry_run: bool) -> None:
+        order = sorted(rows.weeks)
+        locks = WeekLocks(order)
+
+        async def work(changes: Sequence[Change]) -> None:
+            uploaded.decisions = [one.decision.uid for one in changes]
+            closed: dict[str, str] = {}
+            found: list[tuple[Change, Merged]] = []
+            faults: dict[int, list[Fault]] = {}
+            for place, (change, week) in enumerate(zip(changes, order, strict=True)):
+                merged = await _merge(change, rows, week, by, closed)
+                uploaded.results.put(merged)
+                faults |= merged.faults
+                found.append((change, merged))
+                if place % SHEETS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            if faults:
+                raise rows.refusal(faults)
+            if dry_run:
+                raise DryRun
+            for start in range(0, len(found), SHEETS_WRITTEN):
+                await _write(found[start : start + SHEETS_WRITTEN])
 
         def denied(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
-            return _refusal({index: error for place, error in refusals.items() for index, _ in weeks[order[place]]})
+            return _refusal(rows, [(order[place], error) for place, error in sorted(refusals.items())])
 
-        targets = [Target(lock=store.lock_week(*week), owner=week[0]) for week in order]
-        return await self._enforcement.change_all(ask, KIND, "upload", targets, work, denied=denied)
+        targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(order)]
+        try:
+            answer = await self._enforcement.change_all(ask, KIND, "upload", targets, work, denied=denied)
+            uploaded.receipt = answer.receipts[0]
+        except DryRun as done:
+            uploaded.receipt = _receipt(done)
+
+    async def _per_row(self, ask: Ask, rows: Rows, by: By, uploaded: Uploaded, *, dry_run: bool) -> None:
+        good = (week for week, found in rows.weeks.items() if any(one not in rows.faults for one in found))
+        waiting = _batches(sorted(good))
+        # The first alone: what stops it whatever its sheets are, stops the upload before anything was done.
+        for batch in islice(waiting, 1):
+            await self._batch(ask, rows, batch, by, uploaded, dry_run=dry_run)
+
+        async def some() -> None:
+            for batch in waiting:
+                await self._batch(ask, rows, batch, by, uploaded, dry_run=dry_run)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(AT_ONCE):
+                    group.create_task(some())
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+
+    async def _batch(
+        self, ask: Ask, rows: Rows, batch: Sequence[Week], by: By, uploaded: Uploaded, *, dry_run: bool
+    ) -> None:
+        """Some sheets in one transaction, each for itself; what refuses one becomes the fault of its rows."""
+        locks = WeekLocks(batch)
+        found: dict[Week, Merged] = {}
+        closed: dict[str, str] = {}
+
+        async def work(change: Change) -> None:
+            week = locks.last
+            if week == batch[0]:
+                closed.clear()
+            found[week] = merged = await _merge(change, rows, week, by, closed)
+            if merged.faults and not merged.outcomes:
+                raise rows.refusal(merged.faults)
+            if dry_run:
+                raise DryRun
+            await _write([(change, merged)])
+
+        targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(batch)]
+        try:
+            outcomes = await self._enforcement.change_each(ask, KIND, "upload", targets, work)
+        except (TryLater, InsufficientScope) as error:
+            if uploaded.receipt is None:
+                raise
+            for week in batch:
+                uploaded.results.refuse(rows.weeks[week], _fault(error))
+            return
+        for week, outcome in zip(batch, outcomes, strict=True):
+            uploaded.decisions.append(outcome.receipt.uid)
+            refused, merged = outcome.error, found.get(week)
+            if refused is None or (merged and (isinstance(refused, DryRun) or not merged.outcomes)):
+                uploaded.results.put(found[week])
+            else:
+                uploaded.results.refuse(rows.weeks[week], _fault(refused))
+        uploaded.receipt = uploaded.receipt or outcomes[0].receipt
 
 
-def _check(rows: Sequence[Row]) -> None:
-    if not 1 <= len(rows) <= MOST_ROWS:
-        raise wrong("rows", f"must be 1 to {MOST_ROWS}")
-    fields = Fields()
-    first: dict[tuple[object, ...], int] = {}
-    zones: dict[Week, str] = {}
-    for index, row in enumerate(rows):
-        prefix = f"rows[{index}]."
-        judge_hours(row, fields, prefix)
-        fields.text(f"{prefix}external_ref", row.external_ref, LONGEST_REFERENCE)
-        twin = first.setdefault((row.owner, row.day, row.project, row.external_ref), index)
-        if twin != index:
-            fields.wrong(f"{prefix}external_ref", f"is that of rows[{twin}], for the same owner, day and project")
-        if row.time_zone is not None:
-            judge_zone(row.time_zone, fields, f"{prefix}time_zone")
-            if zones.setdefault((row.owner, week_of(row.day)), row.time_zone) != row.time_zone:
-                fields.wrong(f"{prefix}time_zone", "differs from that of another row for the same owner and week")
-    fields.refuse()
+async def _nothing(_: Change) -> None:
+    """What is done for somebody whose scopes have just become enough: they send it again."""
 
 
-async def _import(change: Change, week: Week, rows: Numbered, by: By) -> list[RowResult]:
-    """Merge the rows of one week into its sheet, which is made if there is none."""
+def _batches(weeks: Sequence[Week]) -> Iterator[Sequence[Week]]:
+    return (weeks[start : start + SHEETS_AT_ONCE] for start in range(0, len(weeks), SHEETS_AT_ONCE))
+
+
+async def _compare(rows: Rows, mode: UploadMode) -> None:
+    """Judge the rows among themselves. Raises InvalidField if they cannot go together, or none can go."""
+    most = MOST_TOGETHER if mode is UploadMode.TOGETHER else None
+    if len(rows) == 0 or (most is not None and len(rows) > most):
+        more = f"; more than {most} can go with mode=per-row" if len(rows) else ""
+        raise wrong("rows", f"must be 1 or more{more}")
+    for place, week in enumerate(rows.weeks):
+        rows.compare(week)
+        if place % 100 == 0:
+            await asyncio.sleep(0)
+    if mode is UploadMode.TOGETHER and rows.faults:
+        raise rows.refusal(rows.faults)
+    if mode is UploadMode.TOGETHER and len(rows.weeks) > MOST_SHEETS_TOGETHER:
+        most = MOST_SHEETS_TOGETHER
+        raise wrong("rows", f"touch more than {most} weeks of people, which can only go with mode=per-row")
+
+
+async def _merge(change: Change, rows: Rows, week: Week, by: By, closed: dict[str, str]) -> Merged:
+    """The rows of one week, and its sheet, which begins here if there is none. `closed` is what is known of projects in
+    this transaction: why they take no hours, or nothing."""
+    numbered = list(rows.of_week(week))
     if change.row is None:
-        zone = next((row.time_zone for _, row in rows if row.time_zone), DEFAULT_ZONE)
+        zone = next((row.time_zone for _, row in numbered if row.time_zone), DEFAULT_ZONE)
         before = Timesheet(id=uuid7(), owner=week[0], period_start=week[1], time_zone=zone, version=0)
     else:
         before = store.sheet_of_row(change.permit, change.row)
-    entries, results = _merged(before, rows, by)
-    if all(one.outcome == "unchanged" for one in results):
-        return results
-    if full := overfull(entries):
-        last = next(index for index, row in reversed(rows) if row.day == full[0])
-        raise wrong(f"rows[{last}].minutes", full[1])
-    after = with_entries(ready(before, "upload"), entries, by)
-    if change.row is None:
-        after = await store.create(change.permit, change.connection, after)
-    else:
-        after = await store.save(change.permit, change.connection, before, after)
-    changed(change, "timesheet.uploaded", before, after)
-    return results
+    if unknown := {row.project for _, row in numbered} - closed.keys():
+        closed |= dict.fromkeys(unknown, "")
+        closed |= await store.closed_projects(change.permit, change.connection, unknown)
+    return merge(before, numbered, closed, by)
 
 
-def _merged(sheet: Timesheet, rows: Numbered, by: By) -> tuple[tuple[Entry, ...], list[RowResult]]:
-    known = {(one.day, one.project, one.external_ref): one for one in sheet.entries if one.external_ref is not None}
-    entries = {one.id: one for one in sheet.entries}
-    results: list[RowResult] = []
-    for index, row in rows:
-        if sheet.version and row.time_zone not in {None, sheet.time_zone}:
-            raise wrong(f"rows[{index}].time_zone", f"the week's timesheet is in {sheet.time_zone}")
-        old = known.get((row.day, row.project, row.external_ref))
-        outcome: Outcome = "created"
-        if old is not None:
-            outcome = "unchanged" if (old.minutes, old.note) == (row.minutes, row.note) else "updated"
-        entry_id = uuid7() if old is None else old.id
-        if outcome != "unchanged":
-            entries[entry_id] = Entry.of(row, entry_id, external_ref=row.external_ref, uploader=by.client)
-        results.append(RowResult(index, outcome, sheet.id, entry_id))
-    return tuple(entries.values()), results
+async def _write(found: Sequence[tuple[Change, Merged]]) -> None:
+    """Store what the rows changed, new sheets in one statement, and have it recorded."""
+    changing = [(change, merged) for change, merged in found if merged.steps]
+    new = [(change.permit, merged.steps[-1]) for change, merged in changing if not merged.before.version]
+    if new:
+        await store.create_all(new, changing[0][0].connection)
+    for change, merged in changing:
+        if merged.before.version:
+            await store.save(change.permit, change.connection, merged.before, merged.steps[-1])
+        before = merged.before
+        for after in merged.steps:
+            changed(change, "timesheet.uploaded", before, after)
+            before = after
 
 
-def _refusal(refused: Mapping[int, TimewardenError]) -> TimewardenError:
+def _refusal(rows: Rows, refused: Sequence[tuple[Week, TimewardenError]]) -> TimewardenError:
     """One error for all refused rows, which is the same for a sheet that the client may not know of as for none."""
-    scope = next((one for one in refused.values() if isinstance(one, InsufficientScope)), None)
-    if scope is not None:
-        return scope
-    told = [
-        {"row": index, "reason": error.public if isinstance(error, WrongState) else NOT_FOR_YOU}
-        for index, error in sorted(refused.items())
-    ]
-    if all(isinstance(error, WrongState) for error in refused.values()):
-        return WrongState(f"rows[{told[0]['row']}]: {told[0]['reason']}", extra={"rows": told})
-    error = Forbidden([f"rows[{one['row']}]: {one['reason']}" for one in told])
-    error.extra["rows"] = told
-    return error
+    for _, error in refused:
+        if isinstance(error, InsufficientScope):
+            return error
+    faults = {index: [_fault(error)] for week, error in refused for index in rows.weeks[week]}
+    if all(isinstance(error, WrongState) for _, error in refused):
+        return rows.refusal(faults)
+    told = sorted(faults.items())[:MOST_TOLD]
+    forbidden = Forbidden([f"{rows.name(index)}: {found[0].reason}" for index, found in told])
+    forbidden.extra["rows"] = [rows.told(index, found[0]) for index, found in told]
+    forbidden.extra["refused"] = len(faults)
+    return forbidden
+
+
+def _fault(error: TimewardenError) -> Fault:
+    """Why a whole sheet was refused, as each of its rows is told."""
+    if isinstance(error, Denied):
+        return Fault(Forbidden.slug, NOT_FOR_YOU)
+    return Fault(error.slug, error.public)
+
+
+def _receipt(error: TimewardenError) -> Receipt | None:
+    """Of the decision behind an error, if one was made."""
+    return Receipt(UUID(error.decision[0]), error.decision[1]) if error.decision else None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from litestar import Response
 
+from service.web.paging import NEXT_CURSOR
 from service.web.preconditions import etag
 
 if TYPE_CHECKING:
@@ -21,14 +22,14 @@ def answered(
     status: int = 200,
     version: int | None = None,
     location: str | None = None,
-    next_page: str | None = None,
 ) -> Response[T]:
-    """A response with Decision-Id and Decision-Leaf, and where they apply ETag, Location and Link (RFC 8288)."""
+    """A response with Decision-Id and Decision-Leaf, and where they apply ETag, Location and, for a body with a
+    `next_cursor`, the link to the next page, which the request's frame completes with the filters."""
     headers = {"Decision-Id": str(receipt.uid), "Decision-Leaf": receipt.leaf}
     if version is not None:
         headers["ETag"] = etag(version)
     if location is not None:
         headers["Location"] = location
-    if next_page is not None:
-        headers["Link"] = f'<{next_page}>; rel="next"'
+    if (cursor := getattr(body, "next_cursor", None)) is not None:
+        headers[NEXT_CURSOR] = cursor
     return Response(body, status_code=status, headers=headers)

@@ -79,7 +79,8 @@ class Authentication(ASGIMiddleware):
                 person = await self._person_for(principal)
                 principal = replace(principal, person=person)
             state: dict[str, Any] = scope["state"]
-            state["ask"] = Ask(principal, state["request_id"], str(scope.get("method", "")), template)
+            method = str(scope.get("method", ""))
+            state["ask"] = Ask(principal, state["request_id"], method, template, state["trace"])
         await next_app(scope, receive, send)
 
     def _presented(self, scope: Scope) -> Presented:

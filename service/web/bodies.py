@@ -27,9 +27,13 @@ class JsonRequest(Request[Any, Any, Any]):
     """A request whose body is read strictly; Litestar calls `json` to fill a handler's `data`."""
 
     async def json(self) -> Any:
-        """The body in the shape of the handler's `data`. Raises MalformedRequest and InvalidField."""
+        """The body in the shape of the handler's `data`, or as it is if that is bytes. Raises MalformedRequest and
+        InvalidField."""
         field = self.route_handler.parsed_data_field
-        return read_body(await self.body(), Any if field is None else field.annotation)
+        shape = Any if field is None else field.annotation
+        if shape is bytes:
+            return await self.body()
+        return read_body(await self.body(), shape)
 
 
 def read_body(raw: bytes, shape: Any) -> Any:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-from litestar import Response, delete, get, post
+from litestar import Response, delete, get, post, put
 from litestar.params import FromPath, JSONBody, Parameter
 
 from service.directory.entities import Link, Part, Validity
+from service.directory.membership_store import OfWhom
 from service.web.answers import answered
 from service.web.directory_shapes import (
+    AT_ONCE,
+    EndOf,
     GrantBody,
+    GrantPage,
     MembershipBody,
+    MembershipMove,
     MembershipPage,
     NewGrant,
     NewLinks,
@@ -25,28 +32,36 @@ from service.web.directory_shapes import (
     RoleBody,
     TeamBody,
     TeamPage,
+    TeamPlace,
 )
 from service.web.operations import BODY, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, optional_uuid, uuid_of
+from service.web.parameters import Asking, optional_time, optional_uuid, uuid_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from service.authorization.changes import Answer
-    from service.directory.actions import Directory, Listed
+    from service.directory.actions import Directory
     from service.directory.entities import GivenRole, ImporterGrant, Membership, Person, Team
+    from service.directory.recorded_change import Listed
     from service.web.paging import Cursors
 
 SCOPE = "manage:directory"
 TAG = "Directory"
 Cursor = Annotated[str | None, Parameter(max_length=600)]
+Named = Annotated[str | None, Parameter(max_length=64)]
 Limit = Annotated[int, Parameter(ge=1, le=MOST)]
 
 
 def directory_routes(directory: Directory, cursors: Cursors) -> list[Any]:
     """The handlers, bound to their use cases."""
-    return [*_people(directory, cursors), *_teams(directory, cursors), *_memberships(directory, cursors)]
+    return [
+        *_people(directory, cursors),
+        *_teams(directory, cursors),
+        *_importers(directory, cursors),
+        *_memberships(directory, cursors),
+    ]
 
 
 def _people(directory: Directory, cursors: Cursors) -> list[Any]:
@@ -102,6 +117,24 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
         answer = await directory.add_team(ask, data.name, optional_uuid(data.parent, "parent"))
         return answered(_team(answer.value), answer.receipt, status=201)
 
+    @put(
+        "/v1/teams/{team_id:str}",
+        **operation("Rename or move a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+    )
+    async def replace_team(ask: Asking, team_id: FromPath[str], data: JSONBody[TeamPlace]) -> Response[TeamBody]:
+        team, parent = uuid_of(team_id, "path.team_id"), optional_uuid(data.parent, "parent")
+        answer = await directory.replace_team(ask, team, data.name, parent)
+        return answered(_team(answer.value), answer.receipt)
+
+    return [list_teams, add_team, replace_team]
+
+
+def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
+    @get("/v1/importer-grants", **operation("List importer grants", scope=SCOPE, problems=COMMON, tag=TAG))
+    async def list_grants(ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[GrantPage]:
+        answer, following = await _page(directory.importer_grants, cursors, "importer-grants", ask, cursor, limit)
+        return answered(GrantPage([_grant(one) for one in answer.value.items], following), answer.receipt)
+
     @post("/v1/importer-grants", **operation("Let a client import", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
     async def grant_importer(ask: Asking, data: JSONBody[NewGrant]) -> Response[GrantBody]:
         validity = Validity(data.valid_from, data.valid_to)
@@ -111,21 +144,30 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
     @post(
         "/v1/importer-grants/{grant_id:str}/end",
         status_code=200,
-        **operation("End an importer grant", scope=SCOPE, problems=(*ROW, 409), tag=TAG),
+        **operation("End an importer grant", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def end_grant(ask: Asking, grant_id: FromPath[str]) -> Response[GrantBody]:
-        answer = await directory.end_importer_grant(ask, uuid_of(grant_id, "path.grant_id"))
+    async def end_grant(ask: Asking, grant_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE) -> Response[GrantBody]:
+        answer = await directory.end_importer_grant(ask, uuid_of(grant_id, "path.grant_id"), data.at)
         return answered(_grant(answer.value), answer.receipt)
 
-    return [list_teams, add_team, grant_importer, end_grant]
+    return [list_grants, grant_importer, end_grant]
 
 
 def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/memberships", **operation("List memberships", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_memberships(
-        ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+        ask: Asking,
+        person: Named = None,
+        team: Named = None,
+        as_of: Annotated[str | None, Parameter(max_length=40)] = None,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response[MembershipPage]:
-        answer, following = await _page(directory.memberships, cursors, "memberships", ask, cursor, limit)
+        moment = optional_time(as_of, "query.as_of")
+        of = OfWhom(optional_uuid(person, "query.person"), optional_uuid(team, "query.team"), moment)
+        wanted = {"person": person, "team": team, "as_of": as_of}
+        load = partial(directory.memberships, of=of)
+        answer, following = await _page(load, cursors, "memberships", ask, cursor, limit, wanted)
         return answered(MembershipPage([_membership(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/memberships", **operation("Add a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
@@ -138,13 +180,28 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     @post(
         "/v1/memberships/{membership_id:str}/end",
         status_code=200,
-        **operation("End a membership now", scope=SCOPE, problems=(*ROW, 409), tag=TAG),
+        **operation("End a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def end_membership(ask: Asking, membership_id: FromPath[str]) -> Response[MembershipBody]:
-        answer = await directory.end_membership(ask, uuid_of(membership_id, "path.membership_id"))
+    async def end_membership(
+        ask: Asking, membership_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
+    ) -> Response[MembershipBody]:
+        answer = await directory.end_membership(ask, uuid_of(membership_id, "path.membership_id"), data.at)
         return answered(_membership(answer.value), answer.receipt)
 
-    return [list_memberships, add_membership, end_membership]
+    @post(
+        "/v1/memberships/{membership_id:str}/move",
+        status_code=201,
+        **operation("Move a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+    )
+    async def move_membership(
+        ask: Asking, membership_id: FromPath[str], data: JSONBody[MembershipMove]
+    ) -> Response[MembershipBody]:
+        membership, team = uuid_of(membership_id, "path.membership_id"), uuid_of(data.team, "team")
+        part = Part(data.part) if data.part else None
+        answer = await directory.move_membership(ask, membership, team, part, data.at)
+        return answered(_membership(answer.value), answer.receipt, status=201)
+
+    return [list_memberships, add_membership, end_membership, move_membership]
 
 
 async def _page(
@@ -154,12 +211,13 @@ async def _page(
     ask: Asking,
     cursor: str | None,
     limit: int,
+    wanted: Mapping[str, object] = MappingProxyType({}),
 ) -> tuple[Answer[Listed[Any]], str | None]:
     """One page of a listing by id, and the cursor of the next."""
-    place = cursors.read(listing, {}, cursor)
+    place = cursors.read(listing, wanted, cursor)
     answer = await load(ask, after=UUID(place[0]) if place else None, limit=limit)
     after = answer.value.after
-    return answer, cursors.make(listing, {}, [str(after)]) if after else None
+    return answer, cursors.make(listing, wanted, [str(after)]) if after else None
 
 
 def _person(one: Person) -> PersonBody:

@@ -57,6 +57,31 @@ class TeamBody(msgspec.Struct):
     parent: str | None
 
 
+class TeamPlace(msgspec.Struct, forbid_unknown_fields=True):
+    """What a team is called, and the team above it: null at the top. All below it moves with it."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=120, examples=["Atlas"])]
+    parent: Id | None
+
+
+class EndOf(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """When to end it; without a moment: now."""
+
+    at: Until | None = None
+
+
+# What no body at all stands for.
+AT_ONCE = EndOf()
+
+
+class MembershipMove(msgspec.Struct, forbid_unknown_fields=True):
+    """Where a membership goes on, with which part (the same, if none is given), and from when on: now, if not said."""
+
+    team: Id
+    part: Literal["member", "lead"] | None = None
+    at: Until | None = None
+
+
 class NewMembership(msgspec.Struct, forbid_unknown_fields=True):
     """A person's part in a team, half-open in time; without times: from now on."""
 
@@ -95,6 +120,13 @@ class GrantBody(msgspec.Struct):
     team: str
     valid_from: datetime | None
     valid_to: datetime | None
+
+
+class GrantPage(msgspec.Struct):
+    """Importer grants, ended ones too, oldest first."""
+
+    items: list[GrantBody]
+    next_cursor: str | None
 
 
 class NewRole(msgspec.Struct, forbid_unknown_fields=True):

@@ -28,6 +28,7 @@ from litestar.response import Redirect
 
 from service import VERSION
 from service.web.documentation_page import page
+from service.web.documented_frame import framed
 from service.web.documented_headers import described_headers
 from service.web.operations import SCOPES, SECURITY_SCHEME
 from service.web.problem_documents import problem_responses
@@ -44,6 +45,8 @@ NO_ISSUER: Final = "https://issuer.example"
 TAGS: Final = {
     "Me": "Who the token says you are, as the policy sees you.",
     "Timesheets": "A person's weeks: entries in whole minutes, from draft over submitted to approved.",
+    "Approvals": "What waits for you, and many weeks approved or sent back with one request.",
+    "Reports": "Hours added up, of the timesheets that you may read.",
     "Uploads": "A machine client imports contractors' hours, all rows or none.",
     "Decision log": "What was decided, for whom, under which policy version, and why.",
     "Proofs": "Checkpoints, tiles, proofs, bundles and exports: evidence that is judged without trust in this service.",
@@ -62,7 +65,8 @@ the policy says what of it applies to whom. Answers with a decision carry `Decis
 
 A change of a timesheet needs `If-Match` with the `ETag` that you have seen, so that nobody changes or approves what \
 they have not read. Problems are RFC 9457 documents; unknown fields and parameters are refused by name. Lists are \
-paged: send `next_cursor` back as `cursor`."""
+paged: send `next_cursor` back as `cursor`, or follow the `Link`. A change may carry an `Idempotency-Key`: sent \
+again with it, it is made once."""
 
 
 def openapi_config(public_url: str, issuer: str) -> OpenAPIConfig:
@@ -116,7 +120,7 @@ def documentation_routes() -> list[Any]:
 
 def document_of(app: Litestar) -> dict[str, Any]:
     """The OpenAPI 3.1 document of an app, as it is served."""
-    return app.openapi_schema.to_schema()
+    return framed(app.openapi_schema.to_schema())
 
 
 def content_security_policy(style: str) -> str:

@@ -169,6 +169,7 @@ def _shapes(document: Mapping[str, Any]) -> str:
             f"<article id='shape-{escape(name)}'><h3>{escape(name)}</h3>{prose(schema.get('description') or '')}"
         )
         parts.append(fields_table(document, schema) if "properties" in schema else words_of(document, schema))
+        parts.extend(f"<pre>{_json(example)}</pre>" for example in schema.get("examples", [])[:1])
         parts.append("</article>")
     return "".join([*parts, "</section>"])
 

@@ -29,6 +29,11 @@ MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
         "AAAAAAHJw4A2m1Ggq0m3nq7p1s5eQ3rT",
     ),
     "ETag": ("The version of the resource; send it back in If-Match to change it", '"7"'),
+    "Idempotent-Replayed": ("This is the answer to the same request, sent before with this Idempotency-Key", "true"),
+    "Link": (
+        "The next page (RFC 8288), with the same filters; none on the last page",
+        '</v1/timesheets?state=submitted&cursor=bGlzdA>; rel="next"',
+    ),
     "Location": ("Where the new resource is", "/v1/timesheets/0198c0de-0000-7000-8000-000000000000"),
     "RateLimit": ("Requests that are left, and seconds until there are more", '"client";r=1199;t=60'),
     "RateLimit-Policy": (

@@ -1,16 +1,19 @@
 """How our Structs stand in the OpenAPI document: described, closed where unknown fields are refused, with an example.
 
-Pure: owns no state. The example of a shape is put together from its fields' `msgspec.Meta(examples=[...])`; fields that
-may be left out and have none are left out, and a shape that lacks one for a field it needs has no example.
+Pure: owns no state. The example of a shape is put together from its fields' `msgspec.Meta(examples=[...])`, in answers
+from `documented_examples` too. A field that may be left out and has none is left out; without one for a field that is
+needed there is no example.
 """
 
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 import msgspec
 from litestar._openapi.schema_generation.plugins.struct import StructSchemaPlugin
+
+from service.web.documented_examples import NAMED, OF_TYPE
 
 if TYPE_CHECKING:
     from litestar._openapi.schema_generation import SchemaCreator
@@ -30,6 +33,9 @@ class DocumentedShapes(StructSchemaPlugin):
         schema.description = " ".join(inspect.cleandoc(shape.__doc__ or "").split())
         if shape.__struct_config__.forbid_unknown_fields:
             schema.additional_properties = False
+        if isinstance(field_definition.default, msgspec.Struct):
+            # Litestar would put the instance itself there, which is no JSON.
+            schema.default = msgspec.to_builtins(field_definition.default)
         example = example_of(msgspec.inspect.type_info(shape))
         if example is not NONE:
             schema.examples = [example]
@@ -48,14 +54,49 @@ def example_of(kind: msgspec.inspect.Type) -> Any:
             return found if found is NONE else [found]
         case msgspec.inspect.LiteralType(values=values):
             return values[0]
-        case msgspec.inspect.StructType(fields=fields):
-            return _of_fields(fields)
+        case msgspec.inspect.StructType(cls=shape, fields=fields):
+            return _of_fields(shape, fields)
         case _:
             return NONE
 
 
-def _of_fields(fields: tuple[msgspec.inspect.Field, ...]) -> Any:
-    found = {field.encode_name: example_of(field.type) for field in fields}
+def _of_fields(shape: type[msgspec.Struct], fields: tuple[msgspec.inspect.Field, ...]) -> Any:
+    closed = shape.__struct_config__.forbid_unknown_fields
+    hints = get_type_hints(shape, include_extras=True)
+    found = {
+        field.encode_name: example_of(field.type) if closed else _answered(shape, field, hints[field.name])
+        for field in fields
+    }
     if any(field.required and found[field.encode_name] is NONE for field in fields):
         return NONE
     return {name: value for name, value in found.items() if value is not NONE}
+
+
+def _answered(shape: type[msgspec.Struct], field: msgspec.inspect.Field, hint: Any) -> Any:
+    """An example for a field of an answer: what it says itself, what its name means everywhere, or any of its type."""
+    for owner in (*(f"{one.__name__}.{field.name}" for one in shape.__mro__), field.name):
+        if owner in NAMED and _fits(NAMED[owner], hint):
+            return NAMED[owner]
+    said = example_of(field.type)
+    return said if said is not NONE or not field.required else _any(field.type)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    try:
+        msgspec.convert(value, hint)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _any(kind: msgspec.inspect.Type) -> Any:
+    """Of numbers, times and yes or no any will do; of words none."""
+    match kind:
+        case msgspec.inspect.Metadata(type=inner):
+            return _any(inner)
+        case msgspec.inspect.UnionType(types=types):
+            return next((found for one in types if (found := _any(one)) is not NONE), NONE)
+        case msgspec.inspect.DictType() | msgspec.inspect.ListType():
+            return NONE
+        case _:
+            return OF_TYPE.get(type(kind), NONE)

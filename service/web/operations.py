@@ -22,7 +22,7 @@ SCOPES: Final = {
     "read:timesheets": "read timesheets",
     "create:timesheets": "write, submit and withdraw timesheets",
     "delete:timesheets": "delete timesheets",
-    "approve:timesheets": "approve, reject and reopen timesheets",
+    "approve:timesheets": "approve, reject, reopen, lock and unlock timesheets",
     "batch:upload": "import hours in batches",
     "read:audit": "read the decision log",
     "read:policies": "read policy versions",

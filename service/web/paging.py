@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, quote, urlencode
 
 from service.errors import InvalidField
 from service.places import FieldError
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 
 LONGEST = 600
 DEFAULT_LIMIT, MOST = 50, 200
+# What a page tells the request's frame, which makes a link of it and sends that instead.
+NEXT_CURSOR = "Next-Cursor"
+
+
+def next_link(path: str, query: bytes, cursor: str) -> str:
+    """The Link header (RFC 8288) to the page behind `cursor`: the same path and parameters."""
+    kept = [one for one in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if one[0] != "cursor"]
+    return f'<{quote(path)}?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'
 
 
 class Cursors:

@@ -5,6 +5,7 @@ The answer holds the public sentence, the slug and what helps to mend the reques
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from litestar.types import ExceptionHandlersMap
 
 PROBLEM_JSON: Final = "application/problem+json"
+# How Litestar says that a parameter which has to be there is not.
+_MISSING: Final = re.compile(r"Missing required (query|header) parameter '([^']{1,64})'")
 log = structlog.get_logger("problems")
 
 
@@ -159,7 +162,7 @@ def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> error
 def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
     """The methods that the path takes (RFC 9110 section 10.2.1), asked of the router, which does not tell them."""
     found = []
-    for method in ("GET", "POST", "PUT", "DELETE"):
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         with suppress(HTTPException):
             request.app.asgi_router.handle_routing(path=request.scope["path"], method=method)
             found.append(method)
@@ -176,6 +179,8 @@ def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> err
             name = called.get(name, name)
             path = name if where in {"", "body"} else f"{where}.{name}"
             found.append(FieldError(path, _sentence(str(one.get("message", "is not valid")))))
+    if not found and (missing := _MISSING.match(str(error.detail))):
+        found.append(FieldError(f"{missing[1]}.{missing[2]}", "is missing"))
     if not found:
         return errors.MalformedRequest(_sentence(str(error.detail)))
     return errors.InvalidField(*found)

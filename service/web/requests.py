@@ -5,8 +5,10 @@ Owns no state. What is refused here is refused before anything is decided, so it
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -18,6 +20,7 @@ from uuid_utils.compat import uuid7
 
 from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
 from service.places import FieldError
+from service.web.paging import NEXT_CURSOR, next_link
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,8 +33,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger("requests")
 MAX_HEADER_BYTES: Final = 32_768
 MAX_URL_BYTES: Final = 8_192
+# Bytes and seconds of a body that nobody reads.
+MOST_THROWN_AWAY: Final = 33_554_432
+LONGEST_THROWN_AWAY: Final = 5.0
+_ABOUT_BODY: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+JSON: Final = ("application/json",)
 _REQUEST_ID: Final = re.compile(rb"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_TRACE: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 ALWAYS: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -43,6 +52,7 @@ ALWAYS: Final = {
 # A year; browsers ignore it over plain http (RFC 6797 section 8.1).
 TRANSPORT: Final = "max-age=31536000"
 VARY: Final = b"Authorization, Origin"
+_CURSOR: Final = NEXT_CURSOR.lower().encode()
 
 
 class RequestFrame:
@@ -59,15 +69,25 @@ class RequestFrame:
             await self.app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        trace = _trace(scope)
+        scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace}
         started = time.perf_counter()
+
+        body = _Body(scope, receive)
 
         async def send_framed(message: Message) -> None:
             if message["type"] == "http.response.start":
+                if message["status"] >= 400:  # noqa: PLR2004 — RFC 9110 section 15.5
+                    await body.finish()
                 own = {b"vary": VARY, b"x-request-id": request_id.encode()}
+                if trace is not None:
+                    own[b"traceparent"] = trace.encode()
                 for name, value in scope["state"].get("answer_headers", {}).items():
                     own[name.lower().encode()] = value.encode()
-                given = list(message["headers"])
+                given = [one for one in message["headers"] if one[0].lower() != _CURSOR]
+                for _, cursor in (one for one in message["headers"] if one[0].lower() == _CURSOR):
+                    link = next_link(scope["path"], scope["query_string"], cursor.decode())
+                    own[b"link"] = link.encode()
                 message["headers"] = _framed(given, own, self._always)
                 log.info(
                     "request",
@@ -80,12 +100,41 @@ class RequestFrame:
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self.app(scope, receive, send_framed)
+            await self.app(scope, body.receive, send_framed)
+
+
+class _Body:
+    """The body of one request as it is read. A refusal is often ready before the body has arrived; to close the
+    connection then would destroy the answer on its way (RFC 9112 section 9.6), so what comes is thrown away first."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        names = {name: value for name, value in scope["headers"] if name in _ABOUT_BODY}
+        length = names.get(b"content-length", b"0")
+        # Whoever waits for a go-ahead has not begun to send (RFC 9110 section 10.1.1).
+        waits = names.get(b"expect", b"").lower() == b"100-continue"
+        self._coming = not waits and (b"transfer-encoding" in names or length != b"0")
+        self._receive = receive
+
+    async def receive(self) -> Any:
+        """The next part."""
+        message = await self._receive()
+        if message["type"] != "http.request" or not message.get("more_body"):
+            self._coming = False
+        return message
+
+    async def finish(self) -> None:
+        """Throw away what still comes, as far as the bounds allow."""
+        thrown = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_THROWN_AWAY):
+                while self._coming and thrown < MOST_THROWN_AWAY:
+                    thrown += len((await self.receive()).get("body", b""))
 
 
 class RequestBounds(ASGIMiddleware):
     """Refuses what is too large or of another media type, before the token is looked at. It bounds what a request may
-    declare by what its route takes (`request_max_body_size`); Litestar bounds by the same what it really sends."""
+    declare by what its route takes (`request_max_body_size`); Litestar bounds by the same what it really sends. A route
+    that takes other than JSON says so in its `opt`, as `media_types`."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -96,8 +145,7 @@ class RequestBounds(ASGIMiddleware):
         if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_URL_BYTES:
             raise HeadersTooLarge("The URL is too long")
         length = next((value for name, value in headers if name == b"content-length"), b"0")
-        handler = scope["route_handler"]
-        most = handler.resolve_request_max_body_size() if isinstance(handler, HTTPRouteHandler) else 0
+        most = longest_body_of(scope)
         if most is not None and length.isdigit() and int(length) > most:
             raise BodyTooLarge(f"The request body may have {most} bytes at the most")
         chunked = any(name == b"transfer-encoding" for name, _ in headers)
@@ -105,9 +153,23 @@ class RequestBounds(ASGIMiddleware):
             kind = next((value for name, value in headers if name == b"content-type"), b"")
             if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in headers):
                 raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding")
-            if kind.split(b";")[0].strip().lower() not in {b"application/json", b""}:
-                raise UnsupportedMediaType("Send the body as application/json")
+            taken = media_types_of(scope)
+            given = kind.split(b";")[0].strip().lower().decode("latin-1")
+            if given not in taken and not (given == "" and taken == JSON):
+                raise UnsupportedMediaType(f"Send the body as {' or '.join(taken)}")
         await next_app(scope, receive, send)
+
+
+def longest_body_of(scope: Scope) -> int | None:
+    """How many bytes a body may have on this route; None for any number."""
+    handler = scope["route_handler"]
+    return handler.resolve_request_max_body_size() if isinstance(handler, HTTPRouteHandler) else 0
+
+
+def media_types_of(scope: Scope) -> tuple[str, ...]:
+    """The media types that the route takes."""
+    taken: tuple[str, ...] = scope["route_handler"].opt.get("media_types", JSON)
+    return taken
 
 
 async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
@@ -121,17 +183,22 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
         dependencies[name].parsed_fn_signature for name in route.parsed_fn_signature.parameters.keys() & dependencies
     ]
     taken = {
-        field.kwarg_definition.name or name
+        field.kwarg_definition.name or name: field
         for signature in signatures
         for name, field in signature.parameters.items()
         if isinstance(field.kwarg_definition, ParameterKwarg) and name not in filled_otherwise
     }
     seen: set[str] = set()
-    for name, _ in request.query_params.multi_items():
+    for name, value in request.query_params.multi_items():
         if name not in taken:
             raise InvalidField(FieldError(f"query.{name[:64]}", "is not a parameter of this route"))
         if name in seen:
             raise InvalidField(FieldError(f"query.{name}", "may be given only once"))
+        # Litestar would take the word for no value, and a filter for none.
+        if value.lower() == "null" and not any(
+            one.annotation is str for one in (taken[name], *taken[name].inner_types)
+        ):
+            raise InvalidField(FieldError(f"query.{name}", "must have a value; leave it out to ask for all"))
         seen.add(name)
 
 
@@ -140,6 +207,14 @@ def _framed(given: Sequence[Header], own: Mapping[bytes, bytes], always: Sequenc
     there = {name.lower() for name, _ in given} | own.keys()
     kept = [one for one in given if one[0].lower() not in own]
     return [*kept, *(one for one in always if one[0] not in there), *own.items()]
+
+
+def _trace(scope: Scope) -> str | None:
+    """The caller's `traceparent`, if it is one (W3C Trace Context section 3.2): ids of a trace and of a span. Whatever
+    is not is as if it had not been sent (section 3.2.1), and two are none."""
+    given = [value for name, value in scope["headers"] if name == b"traceparent"]
+    found = _TRACE.fullmatch(given[0]) if len(given) == 1 else None
+    return given[0].decode() if found and found[1].strip(b"0") and found[2].strip(b"0") else None
 
 
 def _request_id(scope: Scope) -> str:

@@ -26,8 +26,9 @@ class EntryBody(msgspec.Struct):
 
 
 class SheetBody(msgspec.Struct):
-    """A person's week. `version` is also the ETag; `reason` is why it was last rejected or reopened. `actions`, with
-    `include=actions` alone: what this token could do to it at that moment, by the policy and the sheet's state."""
+    """A person's week. `version` is also the ETag; `reason` is why it was rejected, reopened, locked or unlocked, if
+    that was its last step. `actions`, with `include=actions` alone: what this token could do to it at that moment, by
+    the policy and the sheet's state."""
 
     id: str
     owner: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
-from litestar import Request, Response, delete, post, put
-from litestar.params import FromPath, JSONBody, PathParameter
+from litestar import Request, Response, delete, patch, post, put
+from litestar.params import BodyKwarg, FromPath, JSONBody, PathParameter
 
-from service.timesheets.entry import Hours
+from service.timesheets.entry import Amendment, Hours
 from service.timesheets.timesheet import Timesheet  # noqa: TC001 — Litestar reads handler signatures
 from service.web.answers import answered
 from service.web.operations import BODY, CHANGE, COMMON, operation
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from service.authorization.enforcement import Expect
     from service.timesheets.actions import Timesheets
 
+T = TypeVar("T")
 PATH = "/v1/timesheets"
 TAG = "Timesheets"
+MERGE_PATCH = "application/merge-patch+json"
 Day = Annotated[date, msgspec.Meta(description="A calendar day, YYYY-MM-DD", examples=["2026-11-23"])]
 Id = Annotated[str, PathParameter(description="The timesheet's id", max_length=64)]
 
@@ -47,18 +49,19 @@ class EntryFields(msgspec.Struct, forbid_unknown_fields=True):
     note: Annotated[str, msgspec.Meta(max_length=500)] | None = None
 
 
+class EntryPatch(msgspec.Struct, forbid_unknown_fields=True):
+    """A JSON Merge Patch (RFC 7396) of an entry: what is left out stays as it is, and a note that is null goes."""
+
+    day: Day | msgspec.UnsetType = msgspec.UNSET
+    project: Annotated[str, msgspec.Meta(max_length=40, examples=["ATLAS"])] | msgspec.UnsetType = msgspec.UNSET
+    minutes: Annotated[int, msgspec.Meta(ge=1, le=1440, examples=[390])] | msgspec.UnsetType = msgspec.UNSET
+    note: Annotated[str, msgspec.Meta(max_length=500)] | msgspec.UnsetType | None = msgspec.UNSET
+
+
 class Reason(msgspec.Struct, forbid_unknown_fields=True):
     """Why; the owner reads it."""
 
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Friday is missing"])]
-
-
-class OptionalReason(msgspec.Struct, forbid_unknown_fields=True):
-    """Why, if you like to say."""
-
-    reason: (
-        Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Booked on the wrong project"])] | None
-    ) = None
 
 
 def timesheet_routes(timesheets: Timesheets) -> list[Any]:
@@ -125,6 +128,23 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         sheet = answer.value.sheet
         return answered(body_of(sheet), answer.receipt, version=sheet.version)
 
+    @patch(
+        PATH + "/{timesheet_id:str}/entries/{entry_id:str}",
+        opt={"media_types": (MERGE_PATCH,)},
+        **operation("Change some fields of an entry", **changes),
+    )
+    async def amend_entry(
+        ask: Asking,
+        timesheet_id: Id,
+        entry_id: FromPath[str],
+        data: Annotated[EntryPatch, BodyKwarg(media_type=MERGE_PATCH)],
+        request: Request[Any, Any, Any],
+    ) -> Response[SheetBody]:
+        entry = uuid_of(entry_id, "path.entry_id")
+        answer = await timesheets.amend_entry(ask, _id(timesheet_id), _expect(request), entry, _amendment(data))
+        sheet = answer.value.sheet
+        return answered(body_of(sheet), answer.receipt, version=sheet.version)
+
     @delete(
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}", status_code=200, **operation("Remove an entry", **changes)
     )
@@ -134,7 +154,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         entry = uuid_of(entry_id, "path.entry_id")
         return _sheet(await timesheets.remove_entry(ask, _id(timesheet_id), _expect(request), entry))
 
-    return [add_entry, replace_entry, remove_entry]
+    return [add_entry, replace_entry, amend_entry, remove_entry]
 
 
 def _transitions(timesheets: Timesheets) -> list[Any]:
@@ -150,39 +170,34 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
 
         return transition
 
-    @post(
-        PATH + "/{timesheet_id:str}/reject",
-        status_code=200,
-        **operation("Send back", scope="approve:timesheets", problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
-    )
-    async def reject_timesheet(
-        ask: Asking, timesheet_id: Id, data: JSONBody[Reason], request: Request[Any, Any, Any]
-    ) -> Response[SheetBody]:
-        return _sheet(await timesheets.reject(ask, _id(timesheet_id), _expect(request), data.reason))
+    def reasoned(action: str, summary: str, move: ReasonedMove) -> Any:
+        @post(
+            f"{PATH}/{{timesheet_id:str}}/{action}",
+            status_code=200,
+            operation_id=f"{action}_timesheet",
+            **operation(summary, scope="approve:timesheets", problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
+        )
+        async def transition(
+            ask: Asking, timesheet_id: Id, data: JSONBody[Reason], request: Request[Any, Any, Any]
+        ) -> Response[SheetBody]:
+            return _sheet(await move(ask, _id(timesheet_id), _expect(request), data.reason))
 
-    @post(
-        PATH + "/{timesheet_id:str}/reopen",
-        status_code=200,
-        **operation(
-            "Take an approval back", scope="approve:timesheets", problems=(*CHANGE, *BODY), tag=TAG, conditional=True
-        ),
-    )
-    async def reopen_timesheet(
-        ask: Asking, timesheet_id: Id, data: JSONBody[OptionalReason], request: Request[Any, Any, Any]
-    ) -> Response[SheetBody]:
-        return _sheet(await timesheets.reopen(ask, _id(timesheet_id), _expect(request), data.reason))
+        return transition
 
     return [
         plain("submit", "Hand a week in", "create:timesheets", timesheets.submit),
         plain("withdraw", "Take a submitted week back", "create:timesheets", timesheets.withdraw),
         plain("approve", "Approve a week", "approve:timesheets", timesheets.approve),
-        reject_timesheet,
-        reopen_timesheet,
+        reasoned("reject", "Send back", timesheets.reject),
+        reasoned("reopen", "Take an approval back", timesheets.reopen),
+        reasoned("lock", "Lock an approved week for payroll", timesheets.lock),
+        reasoned("unlock", "Unlock a week that somebody else locked", timesheets.unlock),
     ]
 
 
 if TYPE_CHECKING:
     Move = Callable[[Asking, UUID, Expect], Awaitable[Answer[Timesheet]]]
+    ReasonedMove = Callable[[Asking, UUID, Expect, str], Awaitable[Answer[Timesheet]]]
 
 
 def _expect(request: Request[Any, Any, Any]) -> Expect:
@@ -195,6 +210,20 @@ def _id(text: str) -> UUID:
 
 def _hours(data: EntryFields) -> Hours:
     return Hours(day=data.day, project=data.project, minutes=data.minutes, note=data.note)
+
+
+def _amendment(data: EntryPatch) -> Amendment:
+    return Amendment(
+        day=_set(data.day),
+        project=_set(data.project),
+        minutes=_set(data.minutes),
+        note=_set(data.note),
+        no_note=data.note is None,
+    )
+
+
+def _set(value: T | msgspec.UnsetType) -> T | None:
+    return None if value is msgspec.UNSET else value
 
 
 def _sheet(answer: Answer[Timesheet]) -> Response[SheetBody]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.development.authorization_server import sign_in
 from service.development.people import CLIENTS, PEOPLE
+from service.standalone.client import Timewarden
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +33,11 @@ class Caller:
 
     http: httpx.AsyncClient
     token: str | None = field(default=None, repr=False)
+
+    @property
+    def api(self) -> Timewarden:
+        """The client that is given to other people's programs, with this token."""
+        return Timewarden(str(self.http.base_url), self.token or "", http=self.http)
 
     async def send(
         self,

@@ -98,7 +98,7 @@ async def test_the_demo_fails_at_the_step_that_somebody_spoils(service: RunningS
         assert answer.status_code == 200, answer.text
 
     transcript = Disturbed("Mia leads Ana's team", reject)
-    with pytest.raises(NotAsTold, match=r"Step 7, “Mia leads Ana's team.*answered 4(09|12), not 200"):
+    with pytest.raises(NotAsTold, match=r"Step 7, “Mia leads Ana's team.*answered 4(09|12), not success"):
         await play(service.addresses, service.state, transcript)
 
 

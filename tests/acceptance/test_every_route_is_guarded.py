@@ -36,7 +36,10 @@ BODIES: dict[str, object] = {
     "NewLinks": {"links": [{"issuer": "https://issuer.example/", "subject": "guarded"}]},
     "EntryFields": {"day": MONDAY, "project": "ATLAS", "minutes": 60},
     "Reason": {"reason": "Friday is missing"},
-    "OptionalReason": {},
+    "EntryPatch": {"minutes": 60},
+    "Waited": {"waiting_days": 3},
+    "BatchApproval": {"items": [{"id": NOBODY, "version": 1}]},
+    "BatchRejection": {"items": [{"id": NOBODY, "version": 1}], "reason": "Friday is missing"},
     "Upload": {
         "rows": [{"owner": NOBODY, "day": MONDAY, "project": "ATLAS", "minutes": 60, "external_ref": "guarded/1"}]
     },
@@ -51,8 +54,19 @@ BODIES: dict[str, object] = {
     "NewTeam": {"name": "Nobody's"},
     "NewGrant": {"client": "nobody", "team": NOBODY},
     "NewMembership": {"person": NOBODY, "team": NOBODY, "part": "lead"},
+    "NewProject": {"code": "GUARDED", "name": "Guarded"},
+    "ProjectState": {"name": "Guarded", "active": False},
+    "NewDeputy": {"deputy": NOBODY, "manager": "0198c0de-0000-7000-8000-00000000beef"},
+    "EndOf": {},
+    "TeamPlace": {"name": "Nobody's", "parent": None},
+    "MembershipMove": {"team": NOBODY},
+    "NewFallback": {"person": NOBODY},
     "NewRevocation": {"token_id": "nobody's", "issuer": "https://nobody.example"},
 }
+
+
+# What a query has to say.
+QUERY: dict[str, str] = {"by": "person", "since": MONDAY, "until": MONDAY}
 
 
 async def sent(caller: Caller, method: str, path: str, operation: dict[str, Any]) -> httpx.Response:
@@ -62,10 +76,18 @@ async def sent(caller: Caller, method: str, path: str, operation: dict[str, Any]
     needed = [one["name"] for one in operation.get("parameters", []) if one["in"] == "query" and one.get("required")]
     concrete += "?" + "&".join(f"{name}=1" for name in needed) if needed else ""
     body = operation.get("requestBody")
-    shape = body["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1] if body else None
+    schema = next(iter(body["content"].values()))["schema"] if body else {}
+    shape = schema["$ref"].rsplit("/", 1)[1] if "$ref" in schema else None
+    needed = [one for one in operation.get("parameters", []) if one["in"] == "query" and one.get("required")]
     needs_version = any(one.get("name") == "If-Match" for one in operation.get("parameters", []))
     return await caller.send(
-        method, concrete, body=BODIES[shape] if shape else None, if_match='"1"' if needs_version else None
+        method,
+        concrete,
+        body=BODIES[shape] if shape else None,
+        content=schema["examples"][0].encode() if schema and not shape else None,
+        if_match='"1"' if needs_version else None,
+        params={one["name"]: QUERY[one["name"]] for one in needed},
+        headers={"Content-Type": next(iter(body["content"]))} if body else None,
     )
 
 

@@ -147,7 +147,7 @@ async def test_the_events_of_a_story_come_in_order(callers: Callers, service: Ru
     await mia.post(f"{path}/reject", {"reason": "Friday is missing"}, if_match='"3"')
     await ana.post(f"{path}/submit", if_match='"4"')
     await mia.post(f"{path}/approve", if_match='"5"')
-    await mia.post(f"{path}/reopen", {}, if_match='"6"')
+    await mia.post(f"{path}/reopen", {"reason": "wrong project"}, if_match='"6"')
     assert (await ana.delete(path, if_match='"7"')).status_code == 204
 
     told = await events_of(service, sheet, 8)

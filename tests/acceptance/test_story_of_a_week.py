@@ -7,7 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
+from service.standalone.client import Invalid, Stale
 from tests.acceptance.caller import SHEETS, draft, fresh_week, problem, submitted
 
 if TYPE_CHECKING:
@@ -21,42 +23,58 @@ def path_of(sheet: dict[str, object], *rest: str) -> str:
 
 
 async def test_a_week_goes_from_draft_to_approved(callers: Callers) -> None:
-    ana, mia = await callers("ana"), await callers("mia")
-    week = fresh_week()
+    ana, mia, week = (await callers("ana")).api, (await callers("mia")).api, fresh_week()
 
-    made = await ana.post(SHEETS, {"period_start": week.isoformat(), "time_zone": "Europe/Berlin"})
-    assert made.status_code == 201
-    sheet = made.json()
-    assert made.headers["Location"] == path_of(sheet)
-    assert made.headers["ETag"] == '"1"'
-    assert (sheet["owner"], sheet["state"], sheet["minutes"]) == (await ana.me(), "draft", 0)
-    assert (sheet["period_start"], sheet["period_end"]) == (week.isoformat(), (week + timedelta(days=6)).isoformat())
+    made = await ana.open_week(week, "Europe/Berlin")
+    assert (made.owner, made.state, made.minutes, made.version) == ((await ana.me()).person, "draft", 0, 1)
+    assert (made.period_start, made.period_end) == (week, week + timedelta(days=6))
+    added = await ana.add_entry(made, week, "ATLAS", 480, "planning")
+    assert (added.minutes, added.entries[0].note) == (480, "planning")
+    replaced = await ana.replace_entry(added, added.entries[0].id, week, "ATLAS", 450)
+    assert (replaced.minutes, replaced.entries[0].note) == (450, None)
+    amended = await ana.amend_entry(replaced, added.entries[0].id, note="planning")
+    assert (amended.minutes, amended.entries[0].note) == (450, "planning")
+    second = await ana.add_entry(amended, week + timedelta(days=1), "BOREALIS", 60)
+    other = next(one.id for one in second.entries if one.project == "BOREALIS")
+    removed = await ana.remove_entry(second, other)
+    assert [one.project for one in removed.entries] == ["ATLAS"]
 
-    monday = {"day": week.isoformat(), "project": "ATLAS", "minutes": 480, "note": "planning"}
-    added = await ana.post(path_of(sheet, "entries"), monday, if_match='"1"')
-    assert (added.status_code, added.headers["ETag"], added.json()["minutes"]) == (201, '"2"', 480)
-    entry = added.headers["Location"]
-    assert entry.startswith(path_of(sheet, "entries"))
-    replaced = await ana.put(entry, {**monday, "minutes": 450}, if_match='"2"')
-    assert (replaced.status_code, replaced.json()["minutes"]) == (200, 450)
-    tuesday = {"day": (week + timedelta(days=1)).isoformat(), "project": "BOREALIS", "minutes": 60}
-    second = await ana.post(path_of(sheet, "entries"), tuesday, if_match='"3"')
-    removed = await ana.delete(second.headers["Location"], if_match='"4"')
-    assert (removed.status_code, [one["project"] for one in removed.json()["entries"]]) == (200, ["ATLAS"])
+    handed = await ana.submit(removed)
+    assert (handed.state, handed.version) == ("submitted", 7)
+    seen = await mia.timesheet(handed.id)
+    assert structs.replace(seen, receipt=handed.receipt) == handed
+    waiting = [one.timesheet.id async for one in mia.approvals()]
+    assert handed.id in waiting
+    approved = await mia.approve(seen)
+    assert approved.state == "approved"
+    listed = [one async for one in ana.timesheets(since=week, until=week)]
+    assert [structs.replace(one, receipt=approved.receipt) for one in listed] == [approved]
 
-    handed = await ana.post(path_of(sheet, "submit"), if_match='"5"')
-    assert (handed.status_code, handed.json()["state"], handed.headers["ETag"]) == (200, "submitted", '"6"')
-    seen = await mia.get(path_of(sheet))
-    assert (seen.status_code, seen.headers["ETag"], seen.json()) == (200, '"6"', handed.json())
-    approved = await mia.post(path_of(sheet, "approve"), if_match=seen.headers["ETag"])
-    assert (approved.status_code, approved.json()["state"]) == (200, "approved")
-    assert (await ana.get(path_of(sheet))).json() == approved.json()
+
+async def test_every_answer_says_where_it_is_and_which_version_it_has(callers: Callers) -> None:
+    ana, week = await callers("ana"), fresh_week()
+
+    made = await ana.post(SHEETS, {"period_start": week.isoformat()})
+    assert (made.status_code, made.headers["ETag"], made.headers["Location"]) == (201, '"1"', path_of(made.json()))
+    entry = {"day": week.isoformat(), "project": "ATLAS", "minutes": 480}
+    added = await ana.post(path_of(made.json(), "entries"), entry, if_match='"1"')
+    assert (added.status_code, added.headers["ETag"]) == (201, '"2"')
+    assert added.headers["Location"] == path_of(made.json(), "entries", added.json()["entries"][0]["id"])
+    replaced = await ana.put(added.headers["Location"], {**entry, "minutes": 450}, if_match='"2"')
+    assert (replaced.status_code, replaced.headers["ETag"], replaced.json()["minutes"]) == (200, '"3"', 450)
+    read = await ana.get(path_of(made.json()))
+    assert (read.headers["ETag"], read.json()) == ('"3"', replaced.json())
 
 
 async def test_a_manager_of_another_team_does_not_even_learn_of_a_week(callers: Callers) -> None:
     sheet, max_ = (await submitted(await callers("ana"))).json(), await callers("max")
 
-    for action, body in (("approve", None), ("reject", {"reason": "no"}), ("reopen", {}), ("submit", None)):
+    for action, body in (
+        ("approve", None),
+        ("reject", {"reason": "no"}),
+        ("reopen", {"reason": "no"}),
+        ("submit", None),
+    ):
         real = await max_.post(path_of(sheet, action), body, if_match='"1"')
         unknown = await max_.post(f"{SHEETS}/{UNKNOWN}/{action}", body, if_match='"1"')
         assert problem(real, 404, "not-found")["detail"] == problem(unknown, 404, "not-found")["detail"]
@@ -101,21 +119,28 @@ async def test_an_app_that_was_granted_reading_alone_creates_nothing(callers: Ca
 
 
 async def test_a_rejected_week_is_mended_and_handed_in_again(callers: Callers) -> None:
-    ana, mia = await callers("ana"), await callers("mia")
-    handed = await submitted(ana)
-    sheet = handed.json()
+    ana, mia = (await callers("ana")).api, (await callers("mia")).api
+    sheet = await ana.timesheet((await submitted(await callers("ana"))).json()["id"])
+
+    with pytest.raises(Invalid) as refused:
+        await mia.reject(sheet, "")
+    assert refused.value.fields[0][0] == "reason"
+    rejected = await mia.reject(sheet, "Friday is missing")
+    assert (rejected.state, rejected.reason) == ("rejected", "Friday is missing")
+    with pytest.raises(Stale):
+        await ana.add_entry(sheet, sheet.period_end, "ATLAS", 300)
+    read = await ana.timesheet(sheet.id)
+    assert read.reason == "Friday is missing"
+    again = await ana.submit(await ana.add_entry(read, read.period_end, "ATLAS", 300))
+    assert again.state == "submitted"
+
+
+async def test_a_reason_is_needed_to_send_back(callers: Callers) -> None:
+    mia, sheet = await callers("mia"), (await submitted(await callers("ana"))).json()
 
     for body in ({}, {"reason": ""}, {"reason": None}):
         refused = await mia.post(path_of(sheet, "reject"), body, if_match='"3"')
         assert problem(refused, 422, "invalid-field")["fields"][0]["field"] == "reason"
-    rejected = await mia.post(path_of(sheet, "reject"), {"reason": "Friday is missing"}, if_match='"3"')
-    assert (rejected.json()["state"], rejected.json()["reason"]) == ("rejected", "Friday is missing")
-    assert (await ana.get(path_of(sheet))).json()["reason"] == "Friday is missing"
-    friday = {"day": sheet["period_end"], "project": "ATLAS", "minutes": 300}
-    mended = await ana.post(path_of(sheet, "entries"), friday, if_match='"4"')
-    assert mended.status_code == 201
-    again = await ana.post(path_of(sheet, "submit"), if_match=mended.headers["ETag"])
-    assert again.json()["state"] == "submitted"
 
 
 async def test_an_approval_is_taken_back_by_reopening(callers: Callers) -> None:
@@ -123,7 +148,7 @@ async def test_an_approval_is_taken_back_by_reopening(callers: Callers) -> None:
     sheet = (await submitted(ana)).json()
     assert (await mia.post(path_of(sheet, "approve"), if_match='"3"')).status_code == 200
 
-    problem(await ana.post(path_of(sheet, "reopen"), {}, if_match='"4"'), 403, "insufficient-scope")
+    problem(await ana.post(path_of(sheet, "reopen"), {"reason": "no"}, if_match='"4"'), 403, "insufficient-scope")
     reopened = await mia.post(path_of(sheet, "reopen"), {"reason": "wrong project"}, if_match='"4"')
     assert (reopened.status_code, reopened.json()["state"]) == (200, "draft")
 
@@ -228,7 +253,7 @@ async def test_approval_and_withdrawal_race_and_one_wins(callers: Callers) -> No
 async def test_entries_that_race_with_one_version_add_one(callers: Callers) -> None:
     ana = await callers("ana")
     sheet = (await draft(ana)).json()
-    entry = {"day": sheet["period_start"], "project": "RACE", "minutes": 1}
+    entry = {"day": sheet["period_start"], "project": "ATLAS", "minutes": 1}
 
     answers = await asyncio.gather(*(ana.post(path_of(sheet, "entries"), entry, if_match='"2"') for _ in range(8)))
     assert sorted(one.status_code for one in answers) == [201] + [412] * 7
@@ -238,10 +263,28 @@ async def test_entries_that_race_with_one_version_add_one(callers: Callers) -> N
 async def test_a_day_has_no_more_minutes_than_a_day(callers: Callers) -> None:
     ana = await callers("ana")
     sheet = (await draft(ana, minutes=1440)).json()
-    entry = {"day": sheet["period_start"], "project": "MORE", "minutes": 1}
+    entry = {"day": sheet["period_start"], "project": "ATLAS", "minutes": 1}
 
     refused = problem(await ana.post(path_of(sheet, "entries"), entry, if_match='"2"'), 422, "invalid-field")
     assert refused["fields"][0]["field"] == "minutes"
     outside = {**entry, "day": "1999-12-31"}
     refused = problem(await ana.post(path_of(sheet, "entries"), outside, if_match='"2"'), 422, "invalid-field")
     assert refused["fields"][0]["field"] == "day"
+
+
+async def test_payroll_locks_what_was_approved_and_another_of_payroll_unlocks_it(callers: Callers) -> None:
+    mia, pia, pablo = [await callers(name) for name in ("mia", "pia", "pablo")]
+    sheet = (await submitted(await callers("ana"))).json()
+    why = {"reason": "the run of this month"}
+    problem(await pia.get(path_of(sheet)), 404, "not-found")
+    assert (await mia.post(path_of(sheet, "approve"), if_match='"3"')).status_code == 200
+    problem(await mia.post(path_of(sheet, "lock"), why, if_match='"4"'), 403, "forbidden")
+
+    locked = await pia.post(path_of(sheet, "lock"), why, if_match='"4"')
+    assert (locked.status_code, locked.json()["state"], locked.headers["ETag"]) == (200, "locked", '"5"')
+    problem(await mia.post(path_of(sheet, "reopen"), why, if_match='"5"'), 409, "wrong-state")
+    told = problem(await pia.post(path_of(sheet, "unlock"), why, if_match='"5"'), 403, "forbidden")
+    assert (told["rules"], told["reasons"]) == (["never-unlock-own-lock"], ["you locked this timesheet yourself"])
+    unlocked = await pablo.post(path_of(sheet, "unlock"), why, if_match='"5"')
+    assert (unlocked.status_code, unlocked.json()["state"]) == (200, "approved")
+    assert (await mia.post(path_of(sheet, "reopen"), why, if_match='"6"')).json()["state"] == "draft"

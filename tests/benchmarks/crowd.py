@@ -30,6 +30,11 @@ RELATIONSHIPS = Relationships([TIMESHEET_FACTS])
 OWNER = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"
 MANAGER = "p, allow, manager, read, any, timesheet, read:timesheets, always, read-team"
 AUDITOR = "p, allow, role:auditor, read, any, timesheet, read:timesheets, always, read-all"
+APPROVER = (
+    "p, allow, manager, approve, submitted, timesheet, any, always, approve-team",
+    "p, deny, owner, approve, any, timesheet, any, always, never-own-hours",
+    "p, deny, anyone, approve, any, timesheet, any, acted_for_owner, never-for-owner",
+)
 _STATEMENTS = (
     # People, and the one who belongs nowhere.
     "INSERT INTO person (id) SELECT md5('person' || n)::uuid FROM generate_series(0, $1::int) AS n",
@@ -96,11 +101,13 @@ async def gather(connection: asyncpg.Connection[asyncpg.Record], people: int, we
     return Crowd(people, weeks)
 
 
-async def sight(connection: asyncpg.Connection[asyncpg.Record], asker: Principal, *rules: str) -> Visibility:
-    """What the asker can see under these rules, as enforcement compiles it."""
+async def sight(
+    connection: asyncpg.Connection[asyncpg.Record], asker: Principal, *rules: str, action: str = "read"
+) -> Visibility:
+    """What the asker can see under these rules, or do to it, as enforcement compiles it."""
     snapshot = policy_forge.snapshot(*rules)
     seen = await RELATIONSHIPS.ambient(connection, asker)
-    request = access_request(snapshot, asker, "read", Resource("timesheet"), seen)
+    request = access_request(snapshot, asker, action, Resource("timesheet"), seen)
     question = decide(snapshot, uuid7(), request).question
     return visible(snapshot, question, asker, seen, TIMESHEET_FACTS)
 

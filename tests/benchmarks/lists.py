@@ -1,7 +1,9 @@
 """Times lists over a million sheets of ten thousand people: `python -m tests.benchmarks.lists [PEOPLE] [WEEKS]`.
 
 Figures only, no verdicts. `first` and `deep` are pages of 50, `deep` one from halfway down the years; `bare` is the
-same page by its index with no authorization at all, `one` a single read with its relations. Medians of one run.
+same page by its index with no authorization at all, `one` a single read with its relations. `waiting` is a page of
+approvals, of 10,000 sheets that wait, and `report` a week's hours by person, each beside its own bare statement.
+Medians of one run.
 """
 
 from __future__ import annotations
@@ -26,21 +28,35 @@ from service.authorization.policy_administration import bootstrap
 from service.database import Database
 from service.development.local_servers import LocalPostgres, run_psql_script, start_postgres
 from service.migrations.run import migrate
-from service.timesheets import listing
+from service.timesheets import listing, reports_store, waiting
 from service.timesheets.listing import Filters
 from service.timesheets.relations import ROW
+from service.timesheets.reports import MOST_SHEETS
+from service.timesheets.reports_store import Span
 from service.timesheets.timesheet import State
 from tests import policy_forge
-from tests.benchmarks.crowd import AUDITOR, MANAGER, OWNER, RELATIONSHIPS, gather, now, sight
+from tests.benchmarks.crowd import APPROVER, AUDITOR, MANAGER, OWNER, RELATIONSHIPS, Crowd, gather, now, sight
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from service.authorization.visibility import Visibility
     from service.identity.principal import Principal
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
 PAGE = 50
+WEEK = (date(2026, 11, 23), date(2026, 11, 29))
+# The sheets that have waited longest, for anybody.
+BARE_WAITING = (
+    f"SELECT {ROW} FROM (SELECT r.* FROM timesheet AS r WHERE r.state = 'submitted' ORDER BY r.updated_at, r.id"
+    " LIMIT $1) AS r ORDER BY r.updated_at, r.id"
+)
+# A week's hours by person, for anybody.
+BARE_REPORT = (
+    "SELECT r.owner_id, sum(e.minutes), count(DISTINCT r.id) FROM timesheet AS r LEFT JOIN entry AS e"
+    " ON e.timesheet_id = r.id WHERE r.period_start BETWEEN $1::date AND $2::date GROUP BY 1"
+)
 TIMES = 15
 NAME = "lists"
 
@@ -64,7 +80,42 @@ async def _measure(postgres: LocalPostgres, people: int, weeks: int) -> None:
     print(f"{'':<28} {'first':>9} {'x':>6} {'deep':>9} {'x':>6} {'submitted':>9} {'x':>6} {'one':>9}")
     for who, asker in (await crowd.cast(connection)).items():
         print(f"{who:<28} {await _row(connection, asker, middle, bare)}")
+    await _work(connection, crowd)
     await connection.close()
+
+
+async def _work(connection: Connection, crowd: Crowd) -> None:
+    """Approvals and reports."""
+    # Five days of hours in the newest week of everybody.
+    await connection.execute(
+        "INSERT INTO entry (id, timesheet_id, day, project, minutes) SELECT gen_random_uuid(), id, period_start + day,"
+        " 'ATLAS', 480 FROM timesheet, generate_series(0, 4) AS day WHERE period_start = '2026-11-23'"
+    )
+    await connection.execute("VACUUM ANALYZE entry")
+    waits = await _clock(lambda: connection.fetch(BARE_WAITING, PAGE + 1))
+    adds = await _clock(lambda: connection.fetch(BARE_REPORT, *WEEK))
+    print(f"bare: waiting {waits:.2f}, report {adds:.2f}")
+    print(f"{'':<28} {'waiting':>9} {'x':>6} {'report':>9} {'x':>6} {'sheets':>9}")
+    for who, asker in (await crowd.cast(connection)).items():
+        approves = await sight(connection, asker, *APPROVER, action="approve")
+        reads = await sight(connection, asker, OWNER, MANAGER, AUDITOR)
+        waiting_took = await _clock(
+            lambda v=approves: waiting.page(v, connection, after=None, limit=PAGE)  # type: ignore[misc]  # bound now
+        )
+        report_took = await _clock(lambda v=reads: _report(connection, v))  # type: ignore[misc]  # bound now
+        sheets = await _report(connection, reads)
+        print(
+            f"{who:<28} {waiting_took:>9.2f} {waiting_took / waits:>6.1f} {report_took:>9.2f}"
+            f" {report_took / adds:>6.1f} {sheets:>9}"
+        )
+
+
+async def _report(connection: Connection, visibility: Visibility) -> int:
+    span = Span(*WEEK)
+    found = await reports_store.visible_sheets(visibility, connection, span, MOST_SHEETS + 1)
+    await reports_store.totals(connection, found, span, "person")
+    await reports_store.minutes(connection, found, span)
+    return len(found)
 
 
 async def _row(connection: Connection, asker: Principal, middle: listing.Place, bare: float) -> str:

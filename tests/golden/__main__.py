@@ -10,7 +10,7 @@ from pathlib import Path
 from service.development.local_servers import start_postgres
 from service.development.stores import prepare
 from service.migrations import migrate
-from tests.golden import event_files
+from tests.golden import event_files, timesheet_page
 from tests.golden.problems import problems
 from tests.golden.schema import schema_of
 from tests.golden.stored import store
@@ -23,6 +23,8 @@ def main() -> None:
     store("problems.json", problems())
     for name, text in event_files.files().items():
         store(f"events/{name}", text)
+    page = timesheet_page.PAGE.read_text(encoding="utf-8")
+    timesheet_page.PAGE.write_text(timesheet_page.written(page), encoding="utf-8")
     with (
         tempfile.TemporaryDirectory() as folder,
         start_postgres(Path(folder), preferred_port=0, durable=False) as server,

@@ -16,6 +16,7 @@ SOURCE = "https://timesheets.example.com"
 SHEET = "019c0000-0000-7000-8000-000000000001"
 ANA = "019c0000-0000-7000-8000-00000000000a"
 DRAFT, SUBMITTED, APPROVED, REJECTED = (("draft", 2), ("submitted", 3), ("approved", 4), ("rejected", 4))
+LOCKED = ("locked", 5)
 
 # Of each type: the state before and after.
 SHEETS: Mapping[str, tuple[tuple[str, int] | None, tuple[str, int] | None]] = {
@@ -27,6 +28,9 @@ SHEETS: Mapping[str, tuple[tuple[str, int] | None, tuple[str, int] | None]] = {
     "timesheet.approved": (SUBMITTED, APPROVED),
     "timesheet.rejected": (SUBMITTED, REJECTED),
     "timesheet.reopened": (APPROVED, ("draft", 5)),
+    "timesheet.locked": (APPROVED, LOCKED),
+    "timesheet.unlocked": (LOCKED, ("approved", 6)),
+    "timesheet.reminded": (None, SUBMITTED),
     "timesheet.uploaded": (None, ("draft", 1)),
 }
 OTHERS: Mapping[str, tuple[str, str, Mapping[str, object], Mapping[str, object]]] = {

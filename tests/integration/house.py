@@ -21,8 +21,12 @@ from service.authorization.policy_versions import PolicyVersions
 from service.authorization.relationships import Relationships
 from service.database import Turns
 from service.directory.actions import Directory
-from service.directory.entities import Part
+from service.directory.deputies import DEPUTY_FACTS, Deputies
+from service.directory.entities import Part, Project
+from service.directory.fallbacks import Fallbacks
+from service.directory.imports import DirectoryImports
 from service.directory.people import People
+from service.directory.projects import Projects
 from service.errors import PreconditionFailed
 from service.identity.principal import Principal, PrincipalKind
 from service.timesheets.actions import Timesheets
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
 MONDAY = date(2026, 3, 2)
 EIGHT_HOURS = Hours(MONDAY, "apollo", 480)
 NAMES = ("ana", "ben", "carl", "mia", "max", "dora", "adam")
+# Whatever tests spend hours on.
+PROJECTS = ("apollo", "gemini", "zeus", "x", "ATLAS", "BOREALIS", "SITE", "p", "p" * 40)
 ALL_SCOPES = frozenset(
     {"read:timesheets", "create:timesheets", "delete:timesheets", "approve:timesheets", "manage:directory"}
 )
@@ -71,6 +77,22 @@ class House:
     @property
     def directory(self) -> Directory:
         return Directory(self.enforcement)
+
+    @property
+    def deputies(self) -> Deputies:
+        return Deputies(self.enforcement)
+
+    @property
+    def imports(self) -> DirectoryImports:
+        return DirectoryImports(self.enforcement)
+
+    @property
+    def fallbacks(self) -> Fallbacks:
+        return Fallbacks(self.enforcement)
+
+    @property
+    def projects(self) -> Projects:
+        return Projects(self.enforcement)
 
     def ask(self, name: str, *, scopes: frozenset[str] = ALL_SCOPES, roles: frozenset[str] = frozenset()) -> Ask:
         """A request by a person of the organisation through an app."""
@@ -130,7 +152,9 @@ async def wired(log_database: LogDatabase) -> House:
     log = Log(await log_database.open("app"))
     versions = PolicyVersions(await log_database.open("app", size=1), policy_check.load)
     await versions.start()
-    enforcement = Enforcement(requests, log, versions, Relationships([TIMESHEET_FACTS, POLICY_FACTS]), turns=Turns(8))
+    enforcement = Enforcement(
+        requests, log, versions, Relationships([TIMESHEET_FACTS, POLICY_FACTS, DEPUTY_FACTS]), turns=Turns(8)
+    )
     return House(log_database, requests, log, versions, enforcement, await log_database.connect("owner"))
 
 
@@ -140,6 +164,8 @@ async def peopled(house: House) -> House:
     for name in NAMES:
         house.people[name] = await people.person_for(speaking("https://issuer.example", name))
     asks = house.administrator()
+    for code in PROJECTS:
+        await house.projects.add(asks, Project(code, f"Project {code}"))
     for name, parent in (("division", None), ("east", "division"), ("west", "division")):
         team = await house.directory.add_team(asks, name, house.teams[parent] if parent else None)
         house.teams[name] = team.value.id

@@ -1,4 +1,5 @@
-"""An organisation drawn from a seed: a forest of teams, people who came, moved and left, leads, grants, and sheets."""
+"""An organisation drawn from a seed: a forest of teams, people who came, moved and left, leads, deputies, fallbacks,
+grants, and sheets."""
 
 from __future__ import annotations
 
@@ -46,6 +47,19 @@ async def settle(owner: asyncpg.Connection[asyncpg.Record], seed: int) -> Organi
     await owner.executemany("INSERT INTO membership VALUES ($1, $2, $3, $4, $5, $6)", belongs)
     grants = [(_id(draw), draw.choice(CLIENTS), draw.choice(made.teams), *draw.choice(SPANS)) for _ in range(4)]
     await owner.executemany("INSERT INTO importer_grant VALUES ($1, $2, $3, $4, $5)", grants)
+    stand_in = [(_id(draw), *draw.sample(made.people, 2), *draw.choice(SPANS)) for _ in range(12)]
+    await owner.executemany(
+        "INSERT INTO deputy_grant (id, manager_id, deputy_id, valid_from, valid_to) VALUES ($1, $2, $3, $4, $5)",
+        stand_in,
+    )
+    named = [
+        (_id(draw), draw.choice(made.people), draw.choice([None, *made.teams[:3]]), *draw.choice(SPANS))
+        for _ in range(5)
+    ]
+    await owner.executemany(
+        "INSERT INTO fallback_approver (id, person_id, team_id, valid_from, valid_to) VALUES ($1, $2, $3, $4, $5)",
+        named,
+    )
     roles = [(person, "auditor", *draw.choice(SPANS)) for person in draw.sample(made.people, 5)]
     await owner.executemany("INSERT INTO person_role VALUES ($1, $2, $3, $4)", roles)
     await _fill(owner, made, draw)
@@ -57,10 +71,10 @@ async def _fill(owner: asyncpg.Connection[asyncpg.Record], made: Organisation, d
     for person in made.people:
         for week in draw.sample(range(12), draw.randrange(7)):
             sheet, start = _id(draw), monday + timedelta(days=7 * week)
-            state = draw.choice(["draft", "submitted", "approved", "rejected"])
+            state = draw.choice(["draft", "submitted", "approved", "rejected", "locked"])
             await owner.execute(
                 "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version, editors,"
-                " uploaders) VALUES ($1, $2, $3, $4, 'UTC', $5, 1, $6, $7)",
+                " uploaders, locked_by) VALUES ($1, $2, $3, $4, 'UTC', $5, 1, $6, $7, $8)",
                 sheet,
                 person,
                 start,
@@ -68,6 +82,7 @@ async def _fill(owner: asyncpg.Connection[asyncpg.Record], made: Organisation, d
                 state,
                 draw.sample(made.people, draw.randrange(3)),
                 draw.sample(CLIENTS, draw.randrange(2)),
+                draw.choice(made.people) if state == "locked" else None,
             )
             made.sheets[sheet] = (person, state, start)
 

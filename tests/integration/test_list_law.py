@@ -41,7 +41,19 @@ RELATIONSHIPS = Relationships([TIMESHEET_FACTS])
 SCOPES = ["read:timesheets", "approve:timesheets", "read:audit"]
 CONDITIONS = ["acted_for_owner", "not acted_for_owner", "mfa", "not mfa", "recent_sign_in", "not recent_sign_in"]
 # The first two people of every organisation are named in rules.
-WHO = ["owner", "manager", "importer", "owner", "manager", "anyone", "role:auditor", "role:nobody", "person:0"]
+WHO = [
+    "owner",
+    "manager",
+    "importer",
+    "deputy",
+    "fallback",
+    "owner",
+    "manager",
+    "anyone",
+    "role:auditor",
+    "role:nobody",
+    "person:0",
+]
 WHO += ["person:1", "client:payroll-import", "client:hours-app", "via:hours-app"]
 STATES = ["any", "any", "draft", "submitted", "draft or rejected", "approved or submitted"]
 SCOPE = st.sampled_from(["any", "any", *SCOPES])
@@ -56,7 +68,7 @@ def lines(who: list[str], most: int) -> st.SearchStrategy[list[Row]]:
     )
 
 
-RELATIONS = ["owner", "manager", "importer"]
+RELATIONS = ["owner", "manager", "deputy", "fallback", "importer"]
 related: st.SearchStrategy[Row] = st.tuples(
     st.just("allow"), st.sampled_from(RELATIONS), st.just("any"), st.just("any"), st.just([])
 )
@@ -116,7 +128,9 @@ class World:
 
 @pytest.fixture(params=[1, 2, 3])
 async def world(house: House, request: pytest.FixtureRequest) -> World:
-    await house.owner.execute("TRUNCATE timesheet, entry, membership, person_role, importer_grant CASCADE")
+    await house.owner.execute(
+        "TRUNCATE timesheet, entry, membership, person_role, importer_grant, deputy_grant, fallback_approver CASCADE"
+    )
     world = World(await settle(house.owner, request.param), house.owner, {})
     await world.look(principal(PrincipalKind.USER, "hours-app", frozenset(), frozenset(), world.organisation.people[0]))
     return world

@@ -26,7 +26,17 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
 WHO = st.sampled_from(
-    ["owner", "manager", "importer", "anyone", "role:auditor", "client:payroll-import", "via:hours-app"]
+    [
+        "owner",
+        "manager",
+        "deputy",
+        "fallback",
+        "importer",
+        "anyone",
+        "role:auditor",
+        "client:payroll-import",
+        "via:hours-app",
+    ]
 )
 STATES = st.sampled_from(["any", "draft", "submitted", "draft or rejected", "submitted or approved"])
 WHEN = st.sampled_from(

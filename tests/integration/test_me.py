@@ -69,4 +69,4 @@ async def test_a_client_for_itself_leads_nobody_and_is_told_what_it_may(running:
     found = (await running.send("GET", "/v1/me", token)).json()
     assert (found["kind"], found["person"], found["teams_led"]) == ("client", None, [])
     upload = next(one for one in found["may"] if one["action"] == "upload")
-    assert (upload["may"], upload["as"], upload["states"]) == ("depends", ["importer"], ["draft", "rejected"])
+    assert (upload["may"], upload["as"], upload["states"]) == ("depends", ["importer"], [])

@@ -19,7 +19,7 @@ from service.authorization.engine import Snapshot
 from service.authorization.recorded_request import RecordedRequest, read
 from service.errors import TimewardenError
 from service.timesheets.listing import Filters
-from service.timesheets.upload import Row
+from service.timesheets.upload_rows import Row, Rows
 from tests.integration.house import EIGHT_HOURS, MONDAY, House, anything
 from tests.policy_forge import rows
 
@@ -31,7 +31,20 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
-ACTIONS = ["read", "create", "edit", "delete", "submit", "withdraw", "approve", "reject", "reopen", "upload"]
+ACTIONS = [
+    "read",
+    "create",
+    "edit",
+    "delete",
+    "submit",
+    "withdraw",
+    "approve",
+    "reject",
+    "reopen",
+    "lock",
+    "unlock",
+    "upload",
+]
 SCOPES = ["read:timesheets", "create:timesheets", "approve:timesheets", "batch:upload"]
 ROWS = st.lists(
     st.tuples(
@@ -40,9 +53,19 @@ ROWS = st.lists(
             ["owner", "manager", "importer", "anyone", "role:lead", "client:payroll-import", "via:hours-app"]
         ),
         st.sampled_from(ACTIONS),
-        st.sampled_from(["any", "any", "draft", "submitted", "draft or rejected"]),
+        st.sampled_from(["any", "any", "draft", "submitted", "draft or rejected", "locked"]),
         st.sampled_from(["any", *SCOPES]),
-        st.sampled_from(["always", "always", "acted_for_owner", "not acted_for_owner", "mfa", "not recent_sign_in"]),
+        st.sampled_from(
+            [
+                "always",
+                "always",
+                "acted_for_owner",
+                "not acted_for_owner",
+                "locked_by_asker",
+                "mfa",
+                "not recent_sign_in",
+            ]
+        ),
     ),
     min_size=4,
     max_size=14,
@@ -62,11 +85,13 @@ async def sheets(house: House) -> list[UUID]:
     ]
     for place, sheet in enumerate(made):
         await house.owner.execute(
-            "UPDATE timesheet SET state = $2, editors = $3, uploaders = $4 WHERE id = $1",
+            "UPDATE timesheet SET state = $2, editors = $3, uploaders = $4,"
+            " locked_by = CASE WHEN $2 = 'locked' THEN $5::uuid END WHERE id = $1",
             sheet,
-            ["draft", "submitted", "approved", "rejected"][place % 4],
+            ["draft", "submitted", "approved", "rejected", "locked"][place % 5],
             [[], [house.people["mia"]]][place % 2],
             [[], [], ["payroll-import"]][place % 3],
+            house.people["mia"],
         )
     return made
 
@@ -120,13 +145,17 @@ def doing(house: House, ask: Ask, sheets: list[UUID], chance: random.Random) -> 
         lambda: works.withdraw(ask, sheet, anything),
         lambda: works.approve(ask, sheet, anything),
         lambda: works.reject(ask, sheet, anything, "no"),
-        lambda: works.reopen(ask, sheet, anything),
+        lambda: works.reopen(ask, sheet, anything, "why"),
+        lambda: works.lock(ask, sheet, anything, "why"),
+        lambda: works.unlock(ask, sheet, anything, "why"),
         lambda: house.uploads.upload(
             ask,
-            [
-                Row(day=week, project="p", minutes=5, owner=one, external_ref=str(place))
-                for place, one in enumerate(owners)
-            ],
+            Rows.of(
+                [
+                    Row(day=week, project="p", minutes=5, owner=one, external_ref=str(place))
+                    for place, one in enumerate(owners)
+                ]
+            ),
         ),
     ]
     return chance.choice(works_of)()

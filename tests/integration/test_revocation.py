@@ -12,7 +12,7 @@ from service.authorization.token_revocation import Revocations, Wanted, What
 from service.errors import Denied, Forbidden, InsufficientScope, InvalidField, InvalidToken, NotApplied
 from service.timesheets.entry import Hours
 from service.timesheets.listing import Filters
-from service.timesheets.upload import Row
+from service.timesheets.upload_rows import Row, Rows
 from tests.integration.house import MONDAY, House, anything, wired
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def refused(house: House, ask: Ask) -> bool:
         lambda: house.timesheets.create(ask, MONDAY + timedelta(weeks=1), "UTC"),
         lambda: house.directory.add_team(ask, "mine"),
         lambda: house.enforcement.prospect(ask, "policy", "propose"),
-        lambda: house.uploads.upload(ask, [Row(MONDAY, "x", 1, owner=house.people["carl"], external_ref="1")]),
+        lambda: house.uploads.upload(ask, Rows.of([Row(MONDAY, "x", 1, owner=house.people["carl"], external_ref="1")])),
     ]
     before = await house.count("audit_record")
     found = [await fails_as_revoked(attempt) for attempt in attempts]

@@ -30,7 +30,7 @@ REQUESTS: dict[str, tuple[str, str, object]] = {
     "edit": ("POST", "/entries", ENTRY),
     "delete": ("DELETE", "", None),
     **{action: ("POST", f"/{action}", None) for action in ("submit", "withdraw", "approve")},
-    **{action: ("POST", f"/{action}", {"reason": "why"}) for action in ("reject", "reopen")},
+    **{action: ("POST", f"/{action}", {"reason": "why"}) for action in ("reject", "reopen", "lock", "unlock")},
 }
 
 

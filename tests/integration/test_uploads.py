@@ -11,13 +11,15 @@ from uuid import uuid4
 import pytest
 
 from service.errors import Forbidden, InsufficientScope, InvalidField, TimewardenError
-from service.timesheets.upload import Row
+from service.timesheets.upload import UploadMode
+from service.timesheets.upload_rows import Row, Rows
+from service.timesheets.upload_store import LOCK_SHEETS
 from tests.integration.house import MONDAY, House, anything, at
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from service.timesheets.upload import RowResult
+    from service.timesheets.upload_results import RowResult
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
@@ -27,7 +29,16 @@ def row(owner: UUID, reference: str = "job-1", *, days: int = 0, minutes: int = 
 
 
 async def upload(house: House, *rows: Row) -> list[RowResult]:
-    return list((await house.uploads.upload(house.machine(), rows)).value)
+    uploaded, _ = await house.uploads.upload(house.machine(), Rows.of(rows))
+    return list(uploaded.results)
+
+
+async def uploaded(house: House, one: Row) -> tuple[UUID, UUID]:
+    """The sheet and entry of a row."""
+    (found,) = await upload(house, one)
+    assert found.timesheet is not None
+    assert found.entry is not None
+    return found.timesheet, found.entry
 
 
 async def carls(house: House) -> list[tuple[str, int]]:
@@ -42,9 +53,9 @@ async def carls(house: House) -> list[tuple[str, int]]:
 async def test_rows_become_entries_and_sheets_are_made(house: House) -> None:
     carl, max_ = house.people["carl"], house.people["max"]
     rows = [row(max_), row(carl, "b", days=7), row(carl, "a", days=1), row(carl, "c", time_zone="Europe/Rome")]
-    answer = await house.uploads.upload(house.machine(), rows)
-    assert [(one.row, one.outcome) for one in answer.value] == [(number, "created") for number in range(4)]
-    assert len(answer.receipts) == await house.count("timesheet") == 3
+    uploaded, _ = await house.uploads.upload(house.machine(), Rows.of(rows))
+    assert [(one.row, one.outcome) for one in uploaded.results] == [(number, "created") for number in range(4)]
+    assert len(uploaded.decisions) == await house.count("timesheet") == 3
     assert await carls(house) == [("a", 60), ("b", 60), ("c", 60)]
     made = await house.owner.fetchrow("SELECT * FROM timesheet WHERE owner_id = $1 AND period_start = $2", carl, MONDAY)
     assert made is not None
@@ -108,9 +119,9 @@ async def test_a_submitted_sheet_takes_no_rows(house: House) -> None:
 async def test_a_person_cannot_upload_whatever_their_scopes(house: House) -> None:
     asks = house.ask("max", scopes=frozenset({"batch:upload"}))
     with pytest.raises(Forbidden):
-        await house.uploads.upload(asks, [row(house.people["carl"])])
+        await house.uploads.upload(asks, Rows.of([row(house.people["carl"])]))
     with pytest.raises(InsufficientScope):
-        await house.uploads.upload(house.ask("max"), [row(house.people["carl"])])
+        await house.uploads.upload(house.ask("max"), Rows.of([row(house.people["carl"])]))
 
 
 async def test_wrong_rows_are_named_by_row_and_field(house: House) -> None:
@@ -150,11 +161,11 @@ async def test_a_hundred_rows_fit_into_a_record(house: House) -> None:
     assert len(await upload(house, *(replace(one, minutes=15) for one in rows))) == 100
 
 
-async def test_a_day_that_would_be_too_long_names_the_row_and_leaves_nothing(house: House) -> None:
+async def test_a_day_that_would_be_too_long_names_its_rows_and_leaves_nothing(house: House) -> None:
     carl = house.people["carl"]
     with pytest.raises(InvalidField) as refused:
         await upload(house, row(carl, "a", minutes=1440), row(carl, "b", minutes=1), row(carl, "c", days=1))
-    assert [one.field for one in refused.value.fields] == ["rows[1].minutes"]
+    assert [one.field for one in refused.value.fields] == ["rows[0].minutes", "rows[1].minutes"]
     assert await house.count("timesheet") == 0
 
 
@@ -177,20 +188,18 @@ async def test_uploads_at_once_for_the_same_new_week_all_succeed(house: House) -
 
 async def test_the_owner_may_correct_imported_hours_and_the_job_sets_them_right_again(house: House) -> None:
     carl = house.people["carl"]
-    made = (await upload(house, row(carl)))[0]
+    made = await uploaded(house, row(carl))
     hours = replace(row(carl), minutes=30)
-    await house.timesheets.replace_entry(house.ask("carl"), made.timesheet, at(1), made.entry, hours)
+    await house.timesheets.replace_entry(house.ask("carl"), made[0], at(1), made[1], hours)
     assert [one.outcome for one in await upload(house, row(carl))] == ["updated"]
     assert await carls(house) == [("job-1", 60)]
 
 
 async def test_hours_that_a_client_uploaded_are_not_approved_by_it(house: House) -> None:
-    made = (await upload(house, row(house.people["carl"])))[0]
-    await house.timesheets.submit(house.ask("carl"), made.timesheet, at(1))
+    made = await uploaded(house, row(house.people["carl"]))
+    await house.timesheets.submit(house.ask("carl"), made[0], at(1))
     with pytest.raises(TimewardenError):
-        await house.timesheets.approve(
-            house.machine(scopes=frozenset({"approve:timesheets"})), made.timesheet, anything
-        )
+        await house.timesheets.approve(house.machine(scopes=frozenset({"approve:timesheets"})), made[0], anything)
 
 
 async def test_a_refused_upload_names_a_decision_that_refused_it(house: House) -> None:
@@ -206,5 +215,36 @@ async def test_a_token_without_the_scope_writes_one_record_however_many_rows_it_
     rows = [row(uuid4()) for _ in range(100)]
     before = await house.count("audit_record")
     with pytest.raises(InsufficientScope):
-        await house.uploads.upload(house.machine(scopes=frozenset()), rows)
+        await house.uploads.upload(house.machine(scopes=frozenset()), Rows.of(rows))
     assert await house.count("audit_record") == before + 1
+
+
+async def test_the_sheets_of_an_upload_are_found_by_their_index(house: House) -> None:
+    await house.owner.execute(
+        "INSERT INTO person (id) SELECT gen_random_uuid() FROM generate_series(1, 200)",
+    )
+    await house.owner.execute(
+        "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version)"
+        " SELECT gen_random_uuid(), id, day::date, day::date + 6, 'UTC', 'draft', 1 FROM person,"
+        " generate_series('2020-01-06'::date, '2023-12-25', '7 days') AS day"
+    )
+    await house.owner.execute("ANALYZE timesheet")
+    people = [one["id"] for one in await house.owner.fetch("SELECT id FROM person LIMIT 100")]
+    plan = await house.owner.fetch(f"EXPLAIN {LOCK_SHEETS}", people, [MONDAY] * len(people))
+    told = "\n".join(one[0] for one in plan)
+    assert "timesheet_owner_id_period_start_key" in told or "timesheet_owner_period" in told, told
+    assert "Seq Scan on timesheet" not in told
+
+
+async def test_uploads_that_fall_in_with_others_of_the_same_owners_neither_block_nor_lose(house: House) -> None:
+    carl, max_ = house.people["carl"], house.people["max"]
+    rows = [row(owner, f"{n}", days=7 * n) for n in range(20) for owner in (carl, max_)]
+    runs = [
+        house.uploads.upload(house.machine(), Rows.of(given), mode=mode)
+        for given in (rows, rows[::-1])
+        for mode in (UploadMode.TOGETHER, UploadMode.PER_ROW)
+    ]
+    found = [uploaded.results.counts() for uploaded, _ in await asyncio.gather(*runs)]
+    assert sum(one["created"] for one in found) == 40
+    assert sum(one["unchanged"] for one in found) == 120
+    assert await house.count("timesheet") == await house.count("entry") == 40

@@ -229,7 +229,7 @@ def test_only_the_right_password_signs_in() -> None:
 
 
 def test_every_person_has_known_roles_and_every_scope_has_words() -> None:
-    assert set(PEOPLE) == {"ana", "ben", "mia", "max", "dora", "carl", "audrey", "paula", "adam"}
+    assert set(PEOPLE) == {"ana", "ben", "mia", "max", "dora", "carl", "audrey", "paula", "adam", "pia", "pablo"}
     for login, person in PEOPLE.items():
         assert person.login == login
         assert person.subject == f"dev|{login}"

@@ -148,7 +148,8 @@ def test_a_freeze_by_one_deny_row_is_a_warning_for_each_row_that_it_stops() -> N
     text = policy_forge.shipped()
     text = replace(text, rules=text.rules + "p, deny, anyone, reject, any, timesheet, any, always, freeze\n", cases={})
     policy_check.load(text, policy_check.PROPOSAL)
-    assert ["'reject-team'" in str(one) for one in policy_check.warnings(text)] == [True]
+    stopped = ("'reject-team'", "'reject-as-deputy'", "'reject-as-fallback'")
+    assert [name in str(one) for name, one in zip(stopped, policy_check.warnings(text), strict=True)] == [True] * 3
 
 
 def test_the_states_known_here_are_those_of_the_timesheet() -> None:

@@ -41,6 +41,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.sheet = sheet()
         self.hands: set[By] = set()
+        self.locker: By | None = None
 
     def attempt(self, action: str, move: Callable[[Timesheet], Timesheet]) -> bool:
         """Whether it was done. A refusal names its cause and leaves the sheet as it was."""
@@ -105,14 +106,37 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
-        self.attempt("reopen", timesheet.reopen)
+        if self.attempt("reopen", lambda one: timesheet.reopen(one, "wrong project")):
+            assert self.sheet.reason == "wrong project"
+
+    @rule(by=PEOPLE)
+    def lock(self, by: By) -> None:
+        if self.attempt("lock", lambda one: timesheet.lock(one, "paid", by)):
+            self.locker = by
+
+    @rule(by=PEOPLE)
+    def unlock(self, by: By) -> None:
+        locked = self.sheet.state is State.LOCKED
+        done = self.attempt("unlock", lambda one: timesheet.unlock(one, "a mistake", by))
+        assert done is (locked and by != self.locker)
+        self.locker = None if done else self.locker
 
     @rule()
     def delete(self) -> None:
         try:
             timesheet.delete(self.sheet)
         except WrongState:
-            assert self.sheet.state in {State.SUBMITTED, State.APPROVED}
+            assert self.sheet.state in {State.SUBMITTED, State.APPROVED, State.LOCKED}
+
+    @invariant()
+    def who_locked_it_is_known_while_it_is_locked(self) -> None:
+        assert self.sheet.locked_by == self.locker
+        assert (self.locker is None) is (self.sheet.state is not State.LOCKED)
+
+    @invariant()
+    def who_ever_wrote_in_it_is_remembered(self) -> None:
+        assert {one.person for one in self.hands if one.person} <= self.sheet.editors
+        assert {one.client for one in self.hands if one.client} <= self.sheet.uploaders
 
     @invariant()
     def no_day_has_more_minutes_than_a_day(self) -> None:
@@ -148,6 +172,21 @@ def test_nobody_who_acted_for_the_owner_approves(by: By) -> None:
     with pytest.raises(Forbidden):
         timesheet.approve(one, by)
     assert timesheet.approve(one, By(UUID(int=9))).state is State.APPROVED
+
+
+@pytest.mark.parametrize("by", [By(MANAGER), By(client="payroll"), By()], ids=["a person", "a client", "nobody"])
+def test_whoever_locked_a_sheet_does_not_unlock_it_and_another_does(by: By) -> None:
+    locker = By(MANAGER) if by == By() else by
+    locked = timesheet.lock(sheet(entry(), state=State.APPROVED), "paid", locker)
+    with pytest.raises(Forbidden):
+        timesheet.unlock(locked, "a mistake", by)
+    unlocked = timesheet.unlock(locked, "a mistake", By(DEPUTY))
+    assert (unlocked.state, unlocked.locked_by, unlocked.reason) == (State.APPROVED, None, "a mistake")
+
+
+def test_a_locked_sheet_of_which_nobody_knows_who_locked_it_stays_locked() -> None:
+    with pytest.raises(Forbidden):
+        timesheet.unlock(sheet(entry(), state=State.LOCKED), "a mistake", By(DEPUTY))
 
 
 def test_an_empty_sheet_cannot_be_submitted() -> None:

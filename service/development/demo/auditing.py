@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from service.development.demo.cast import must
 from service.development.people import PEOPLE
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from service.development.demo.cast import Stage
+    from service.standalone.client import Decision
 
-PATH = "/v1/decisions"
 CLI = "timesheets-cli"
 
 
@@ -23,12 +24,11 @@ async def audrey_looks(stage: Stage, since: datetime) -> None:
     audrey = await stage.person("audrey", CLI)
     names = {person: PEOPLE[login].name for login, person in stage.people.items()}
     expected = dict(stage.decided)
-    query = {"since": f"{since:%Y-%m-%dT%H:%M:%S.%fZ}", "limit": "200"}
-    page = await audrey.ask("GET", PATH, 200, query=query, tell=lambda body: f"{len(body['items'])} decisions")
-    found = {one["id"]: one["record"] for one in page.body["items"]}
+    listed = await audrey.lists(audrey.api.decisions(since=since), tell=lambda found: f"{len(found)} decisions")
+    found = {one.id: one.record for one in listed}
     for decision, answer in expected.items():
         logged = _outcome(found[decision]) if decision in found else None
-        page.must(logged == _told(answer.status), f"The log was to hold {decision} of {answer.who} as it was answered")
+        must(logged == _told(answer.status), f"The log was to hold {decision} of {answer.who} as answered", logged)
     mine = [record for record in reversed(found.values()) if record["uid"] in expected]
     writes = [record for record in mine if record["request"]["method"] != "GET"]
     heads = ("person", "client", "action", "outcome", "because")
@@ -36,7 +36,7 @@ async def audrey_looks(stage: Stage, since: datetime) -> None:
     reads = len(mine) - len(writes)
     stage.transcript.say(f"And {reads} reads. Every answer of this story so far is in the log: {len(mine)}.")
     one = next(record["uid"] for record in writes if record["rules"] == ["never-own-hours"])
-    await audrey.ask("GET", f"{PATH}/{one}", 200, tell=_sealed)
+    await audrey.does(audrey.api.decision(one), tell=_sealed)
 
 
 def _told(status: int) -> str:
@@ -57,8 +57,8 @@ def _row(record: dict[str, Any], names: dict[str, str]) -> tuple[str, ...]:
     return who, principal["client"], record["action"], _outcome(record), because
 
 
-def _sealed(body: Any) -> str:
-    record = body["record"]
+def _sealed(decision: Decision) -> str:
+    record = decision.record
     relations = ", ".join(name for name, holds in record["relations"].items() if holds)
-    position = "not sealed yet" if body["position"] is None else f"log position {body['position']}"
+    position = "not sealed yet" if decision.position is None else f"log position {decision.position}"
     return f"relations: {relations}; policy version {record['policy']['version']}; {position}"

@@ -1,32 +1,32 @@
-"""People and clients of the story: each signs in as its app would and sends requests whose answers are checked.
+"""People and clients of the story: each signs in as its app would and uses the client; every answer is checked.
 
 Owns the story's HTTP connection and what was decided so far. Nothing is durable here.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
-import httpx
-
-from service.development.authorization_server import sign_in
+from service.development.authorization_server import sign_in, token_endpoint
 from service.development.demo.transcript import Exchange
 from service.development.people import CLIENTS, PEOPLE
 from service.errors import TimewardenError
+from service.standalone.client import Answered, Problem, Timewarden, client_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    import httpx
 
     from service.commands.running import Running
     from service.development.demo.transcript import Transcript
-
-    Telling = Callable[[Any], str]
+    from service.standalone.client import Tokens
 
 LONGEST_BODY = 300
 LINE = 74
+A = TypeVar("A", bound=Answered)
 
 
 class NotAsTold(TimewardenError):
@@ -60,84 +60,97 @@ class Stage:
         answer = await sign_in.authorization_code_token(issuer, login, person.password, client, granted=granted)
         return Actor(self, person.name, client, self.people[login], answer.access_token, answer.scope.split())
 
-    async def client(self, client_id: str) -> Actor:
-        """A machine client's own token."""
-        secret = CLIENTS[client_id].secret or ""
-        answer = await sign_in.client_credentials_token(self.house.issuer, client_id, secret)
-        return Actor(self, client_id, client_id, "", answer.access_token, answer.scope.split())
+    def client(self, client_id: str) -> Actor:
+        """A machine client, which gets its own tokens when it needs them."""
+        endpoint, secret = self.house.issuer.rstrip("/") + token_endpoint.PATH, CLIENTS[client_id].secret or ""
+        return Actor(
+            self, client_id, client_id, "", client_credentials(endpoint, client_id, secret, http=self.http), []
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A checked answer."""
-
-    body: Any
-    etag: str
-
-    def must(self, holds: bool, what: str) -> None:  # noqa: FBT001 — reads as a sentence
-        """Raise NotAsTold unless it holds."""
-        if not holds:
-            raise NotAsTold(f"{what}; the answer was {json.dumps(self.body)[:LONGEST_BODY]}")
-
-
-@dataclass(frozen=True, slots=True)
 class Actor:
-    """Somebody with a token. `id` is a person's id, `scopes` what the token holds."""
+    """Somebody with a token. `id` is a person's id, `scopes` what the token holds, `api` the client that they use."""
 
-    stage: Stage
-    name: str
-    client: str
-    id: str
-    token: str = field(repr=False)
-    scopes: list[str]
+    def __init__(
+        self, stage: Stage, name: str, client: str, person: str, token: str | Tokens, scopes: list[str]
+    ) -> None:
+        self.name, self.id, self.scopes = name, person, scopes
+        self._stage, self._client = stage, client
+        self._answers: list[httpx.Response] = []
+        self.api = Timewarden(stage.house.api, token, http=stage.http, on_answer=self._answers.append)
 
-    async def ask(
-        self,
-        method: str,
-        path: str,
-        status: int,
-        *,
-        body: object = None,
-        seen: str | None = None,
-        query: dict[str, str] | None = None,
-        tell: Telling | None = None,
-        quietly: bool = False,
-    ) -> Answer:
-        """Send a request and check its status; `seen` is the ETag for If-Match. Raises NotAsTold for another one.
-
-        `tell` makes the line that the transcript shows of a body; `quietly` shows nothing at all.
-        """
-        headers = {"Authorization": f"Bearer {self.token}"} | ({"If-Match": seen} if seen else {})
-        answer = await self.stage.http.request(method, path, json=body, params=query, headers=headers)
-        decision = answer.headers.get("decision-id")
-        content: Any = answer.json() if answer.content else None
-        etag = answer.headers.get("etag", "")
+    async def does(self, asked: Awaitable[A], *, tell: Callable[[A], str] | None = None, quietly: bool = False) -> A:
+        """Await a call of the client, which must succeed. `tell` makes the line that the transcript shows of what was
+        answered; `quietly` shows nothing at all."""
+        found, answer = await self._answered(asked)
+        if isinstance(found, Problem):
+            raise self._otherwise(answer, "success")
         if not quietly:
-            request = [f"{method} {path}" + (f"?{unquote(str(httpx.QueryParams(query)))}" if query else "")]
-            request += [f"If-Match: {seen}"] if seen else []
-            request += [_short(json.dumps(body, separators=(",", ":")))] if body is not None else []
-            told = _told(content, tell if answer.is_success else None)
-            self.stage.transcript.exchange(
-                Exchange(self.name, self.client, request, answer.status_code, etag, told, decision)
-            )
-        if answer.status_code != status:
-            raise NotAsTold(
-                f"{method} {path} answered {answer.status_code}, not {status}: {answer.text[:LONGEST_BODY]}"
-            )
+            self._show(answer, [tell(found)] if tell else [])
+        return found
+
+    async def is_refused(self, status: int, asked: Awaitable[Answered]) -> Problem:
+        """Await a call of the client, which must be answered with this status."""
+        found, answer = await self._answered(asked)
+        if not isinstance(found, Problem) or found.receipt.status != status:
+            raise self._otherwise(answer, str(status))
+        lines = [f"{found.slug}: {found.detail}", *(f"reason: {one}" for one in found.reasons[1:])]
+        self._show(answer, lines + ([f"rule: {', '.join(found.rules)}"] if found.rules else []))
+        return found
+
+    async def lists(self, listed: AsyncIterator[A], *, tell: Callable[[list[A]], str] | None = None) -> list[A]:
+        """All of a list; with `tell`, its first page stands in the transcript."""
+        self._answers.clear()
+        found = [one async for one in listed]
+        for answer in self._answers:
+            self._remember(answer)
+        if tell:
+            self._show(self._answers[0], [tell(found)])
+        return found
+
+    async def _answered(self, asked: Awaitable[A]) -> tuple[A | Problem, httpx.Response]:
+        self._answers.clear()
+        found: A | Problem
+        try:
+            found = await asked
+        except Problem as problem:
+            found = problem
+        answer = self._answers[-1]
+        self._remember(answer)
+        return found, answer
+
+    def _remember(self, answer: httpx.Response) -> None:
+        decision = answer.headers.get("decision-id")
         if decision is None:
-            raise NotAsTold(f"{method} {path} was answered without a decision")
-        self.stage.decided[decision] = Decided(self.name, answer.status_code)
-        return Answer(content, etag)
+            raise NotAsTold(f"{_line(answer)} was answered without a decision")
+        self._stage.decided[decision] = Decided(self.name, answer.status_code)
+
+    def _show(self, answer: httpx.Response, told: list[str]) -> None:
+        """An exchange, in the transcript."""
+        request, seen = [_line(answer)], answer.request.headers.get("If-Match")
+        request += [f"If-Match: {seen}"] if seen else []
+        request += [_short(answer.request.content.decode())] if answer.request.content else []
+        etag, decision = answer.headers.get("etag", ""), answer.headers.get("decision-id")
+        self._stage.transcript.exchange(
+            Exchange(self.name, self._client, request, answer.status_code, etag, told, decision)
+        )
+
+    def _otherwise(self, answer: httpx.Response, wanted: str) -> NotAsTold:
+        self._show(answer, [])
+        return NotAsTold(f"{_line(answer)} answered {answer.status_code}, not {wanted}: {answer.text[:LONGEST_BODY]}")
 
 
-def _told(content: Any, tell: Telling | None) -> list[str]:
-    """The telling part: of a problem its kind, sentence and reasons, of anything else what `tell` makes of it."""
-    if isinstance(content, dict) and str(content.get("type", "")).startswith("urn:timewarden:problem:"):
-        lines = [f"{content['type'].rpartition(':')[2]}: {content['detail']}"]
-        lines += [f"reason: {one}" for one in content.get("reasons", [])[1:]]
-        lines += [f"rule: {', '.join(content['rules'])}"] if content.get("rules") else []
-        return lines
-    return [tell(content)] if tell else []
+def must(holds: bool, what: str, found: object) -> None:  # noqa: FBT001 — reads as a sentence
+    """Raise NotAsTold unless it holds; `found` is what was answered instead."""
+    if not holds:
+        raise NotAsTold(f"{what}; the answer was {str(found)[:LONGEST_BODY]}")
+
+
+def _line(answer: httpx.Response) -> str:
+    """The request line of an answer, readable."""
+    url = answer.request.url
+    query = f"?{unquote(url.query.decode())}" if url.query else ""
+    return f"{answer.request.method} {url.path}{query}"
 
 
 def _short(text: str) -> str:

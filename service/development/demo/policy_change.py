@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from service.development.demo.cast import NotAsTold
+from service.development.demo.cast import NotAsTold, must
 
 if TYPE_CHECKING:
-    from service.development.demo.cast import Actor, Stage
+    from collections.abc import Awaitable
 
-VERSIONS = "/v1/policies/versions"
+    from service.development.demo.cast import Actor, Stage
+    from service.standalone.client import PolicyTexts, PolicyVersion
+
 CLI = "timesheets-cli"
 MESSAGE = "Demo: auditors read timesheets"
 ROW = "\np, allow, role:auditor, read, any, timesheet, read:timesheets, always, demo-read-auditor\n"
@@ -19,61 +21,52 @@ CASE = "an auditor reads no timesheets"
 async def undo_what_a_killed_demo_left(stage: Stage) -> None:
     """If the active version is one of ours, its parent decides again."""
     paula = await stage.person("paula", CLI)
-    number = await _active(paula)
-    version = (await paula.ask("GET", f"{VERSIONS}/{number}", 200, quietly=True)).body
-    if version["message"] == MESSAGE:
-        stage.transcript.say(f"An earlier demo was killed; version {version['parent']} decides again.")
-        await _activate(paula, version["parent"], number, quietly=True)
+    version = await _active(paula)
+    if version.message == MESSAGE and version.parent is not None:
+        stage.transcript.say(f"An earlier demo was killed; version {version.parent} decides again.")
+        await _activate(paula, version.parent, version.number, quietly=True)
 
 
 async def paula_changes_a_rule(stage: Stage, sheet: str) -> None:
     """Audrey asks for Ana's week before, during and after a version that lets auditors read timesheets."""
     stage.transcript.step("Audrey may not read timesheets: for her there is no such week")
     audrey = await stage.person("audrey", CLI)
-    path = f"/v1/timesheets/{sheet}"
-    await audrey.ask("GET", path, 404)
+    await audrey.is_refused(404, audrey.api.timesheet(sheet))
     stage.transcript.step("Paula proposes a version in which auditors read timesheets, and activates it")
     paula = await stage.person("paula", CLI)
     before = await _active(paula)
-    text = (await paula.ask("GET", f"{VERSIONS}/{before}", 200, quietly=True)).body
-    proposed = await paula.ask("POST", VERSIONS, 201, body=_changed(text), tell=_version)
-    number = proposed.body["number"]
-    await _activate(paula, number, before)
+    proposed = await paula.does(_proposed(paula, before), tell=_version)
+    await _activate(paula, proposed.number, before.number)
     try:
         stage.transcript.step("Nothing was restarted, and the same request of Audrey's is answered")
-        read = await audrey.ask("GET", path, 200, tell=lambda body: f"{body['state']}, {body['minutes']} minutes")
-        read.must(read.body["id"] == sheet, "Audrey was to read Ana's week")
+        read = await audrey.does(audrey.api.timesheet(sheet), tell=lambda one: f"{one.state}, {one.minutes} minutes")
+        must(read.id == sheet, "Audrey was to read Ana's week", read)
     except BaseException:
-        await _activate(paula, before, number, quietly=True)
+        await _activate(paula, before.number, proposed.number, quietly=True)
         raise
     stage.transcript.step("Paula rolls back, and the request is refused as before")
-    await _activate(paula, before, number)
-    await audrey.ask("GET", path, 404)
+    await _activate(paula, before.number, proposed.number)
+    await audrey.is_refused(404, audrey.api.timesheet(sheet))
 
 
-async def _active(paula: Actor) -> int:
-    return int((await paula.ask("GET", "/v1/me", 200, quietly=True)).body["policy_version"])
+async def _active(paula: Actor) -> PolicyTexts:
+    return await paula.does(paula.api.policy_version(), quietly=True)
 
 
 async def _activate(paula: Actor, number: int, expected: int, *, quietly: bool = False) -> None:
-    body = {"expected_active": expected}
-    path = f"{VERSIONS}/{number}/activate"
-    done = await paula.ask("POST", path, 200, body=body, tell=_version, quietly=quietly)
-    done.must(done.body["active"], f"Version {number} was to be active")
+    activated = paula.api.activate_policy(number, instead_of=expected)
+    done = await paula.does(activated, tell=_version, quietly=quietly)
+    must(done.active, f"Version {number} was to be active", done)
 
 
-def _changed(text: dict[str, Any]) -> dict[str, object]:
+def _proposed(paula: Actor, now: PolicyTexts) -> Awaitable[PolicyVersion]:
     """The active texts with one row more, and the case that says the opposite turned round."""
-    cases = {name: _turned(one) for name, one in text["cases"].items()}
-    if cases == text["cases"]:
+    cases = {name: _turned(one) for name, one in now.cases.items()}
+    if cases == now.cases:
         raise NotAsTold(f"The active policy has no case {CASE!r}, so this story has no rule to change")
-    return {
-        "message": MESSAGE,
-        "model": text["model"],
-        "rules": text["rules"] + ROW,
-        "vocabulary": text["vocabulary"],
-        "cases": cases,
-    }
+    return paula.api.propose_policy(
+        MESSAGE, model=now.model, rules=now.rules + ROW, vocabulary=now.vocabulary, cases=cases
+    )
 
 
 def _turned(cases: str) -> str:
@@ -87,5 +80,5 @@ def _turned(cases: str) -> str:
     return cases[:start] + case + cases[end:]
 
 
-def _version(body: Any) -> str:
-    return f"version {body['number']}, {'decides now' if body['active'] else 'decides nothing yet'}: {body['message']}"
+def _version(one: PolicyVersion) -> str:
+    return f"version {one.number}, {'decides now' if one.active else 'decides nothing yet'}: {one.message}"

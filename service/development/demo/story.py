@@ -44,13 +44,13 @@ async def _steps(stage: Stage) -> None:
     since, position = datetime.now(UTC), await published.last_position(stage)
     await policy_change.undo_what_a_killed_demo_left(stage)
     await hours.ana_grants_little(stage)
-    ana, sheet, seen = await hours.ana_hands_in_a_week(stage)
-    await hours.the_wrong_people_do_not_approve(stage, ana, sheet, seen)
-    await hours.mia_approves(stage, sheet, seen)
+    ana, sheet = await hours.ana_hands_in_a_week(stage)
+    await hours.the_wrong_people_do_not_approve(stage, ana, sheet)
+    await hours.mia_approves(stage, sheet)
     await imports.payroll_uploads(stage)
     await auditing.audrey_looks(stage, since)
-    await policy_change.paula_changes_a_rule(stage, sheet)
-    await published.the_events_came_out(stage, sheet, position)
+    await policy_change.paula_changes_a_rule(stage, sheet.id)
+    await published.the_events_came_out(stage, sheet.id, position)
 
 
 def _why(error: Exception) -> str:

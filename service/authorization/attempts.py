@@ -1,0 +1,89 @@
+"""What every use of enforcement shares: attempts under the active version, transactions, and the way into the log.
+
+Owns no state. A refusal is recorded in a commit of its own before the caller hears of it, after every lock and
+connection was given back.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from service.audit.record import Kind
+from service.authorization.decision_record import Ask, of_decision
+from service.authorization.judgement import Behind
+from service.authorization.sighting import Sighting
+from service.errors import PolicyUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from typing import NoReturn
+
+    from service.audit.log import Log, Receipt
+    from service.audit.record import Record
+    from service.authorization.decision_point import Decision
+    from service.authorization.engine import Snapshot
+    from service.authorization.policy_versions import PolicyVersions
+    from service.authorization.relationships import Relationships
+    from service.database import Connection, Database, Turns
+    from service.errors import TimewardenError
+
+T = TypeVar("T")
+ATTEMPTS = 5
+
+
+class Attempts:
+    """Enforcement's ground. `turns` bounds how many changes have a connection: those that wait for a lock must leave
+    some for reads."""
+
+    def __init__(
+        self, database: Database, log: Log, policies: PolicyVersions, relationships: Relationships, *, turns: Turns
+    ) -> None:
+        self._database = database
+        self._turns = turns
+        self._log = log
+        self._policies = policies
+        self._relationships = relationships
+        self._sighting = Sighting(relationships)
+
+    async def _under_active(self, attempt: Callable[[Snapshot], Awaitable[T]]) -> T:
+        """Run `attempt` under the version that its facts name: a process that is behind loads it and starts over."""
+        snapshot = self._policies.current()
+        for _ in range(ATTEMPTS):
+            try:
+                return await attempt(snapshot)
+            except Behind as behind:
+                snapshot = await self._policies.at(behind.version)
+        raise PolicyUnavailable(cause="the active version changed with every attempt")
+
+    @asynccontextmanager
+    async def _transaction(self, ask: Ask) -> AsyncIterator[Connection]:
+        """A change's transaction. One with an idempotency key stays open until its answer is kept in it."""
+        if ask.once is not None:
+            async with ask.once.held(self._turns, self._database) as connection:
+                yield connection
+            return
+        async with self._turns.one(), self._database.transaction() as connection:
+            yield connection
+
+    async def _append(self, ask: Ask, records: Sequence[Record], connection: Connection) -> Sequence[Receipt]:
+        if ask.once is not None:
+            ask.once.tells_of(records)
+        return await self._log.append(records, connection)
+
+    async def _tell(
+        self,
+        ask: Ask,
+        decisions: Sequence[Decision],
+        error: TimewardenError,
+        *,
+        applied: bool | None,
+        kind: Kind = Kind.DECISION,
+    ) -> NoReturn:
+        """Record decisions that led to nothing, in a commit of their own, then raise, naming the first that denied."""
+        if decisions:
+            records = [of_decision(ask, one, applied=applied, because=error.slug, kind=kind) for one in decisions]
+            receipts = await self._log.append(records)
+            told = receipts[next((place for place, one in enumerate(decisions) if not one.allowed), 0)]
+            error.decision = (str(told.uid), told.leaf)
+        raise error

@@ -1,0 +1,34 @@
+"""`timewarden directory`: the organisation from a file, through the API. Owns no state."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import rich_click as click
+
+from service.commands.caller import caller
+
+
+@click.group()
+def directory() -> None:
+    """People, teams, memberships and leads."""
+
+
+@directory.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Say what would be changed, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--as", "person", help="A demo person whose token is used, where `make run` runs.")
+def import_file(file: Path, *, dry_run: bool, as_json: bool, person: str | None) -> None:
+    """Bring people, teams, memberships and leads in from the CSV FILE: all of it or nothing, and nothing twice."""
+    query = {"dry_run": "true"} if dry_run else None
+    answer = caller(person).call("POST", "/v1/directory/import", query=query, csv=file.read_bytes())
+    if as_json:
+        print(json.dumps(answer, indent=2))
+        return
+    for row in answer["rows"]:
+        if row["outcome"] != "unchanged":
+            print(f"line {row['line']}: {row['record']} {row['outcome']}")
+    counts = ", ".join(f"{answer[word]} {word}" for word in ("created", "updated", "unchanged"))
+    print(f"{counts}{' (dry run: nothing was changed)' if dry_run else ''}")

@@ -1,0 +1,117 @@
+"""`timewarden upload`: a file of hours to the API, as an importing job would send it, with progress and a report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import rich_click as click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from service.commands.caller import caller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KINDS = {".csv": "text/csv", ".ndjson": "application/x-ndjson", ".jsonl": "application/x-ndjson"}
+PIECE = 65_536
+# Reading, deciding and writing a large file takes its time; nothing is lost if we wait longer than that.
+PATIENCE = 600.0
+MOST_TOLD = 20
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
+@click.option("--per-row", is_flag=True, help="Take each good row; without it, all rows or none.")
+@click.option("--json", "as_json", is_flag=True, help="The whole answer, for machines.")
+@click.option("--as", "person", help="A demo person or client whose token is used, where `make run` runs.")
+def upload(file: Path, *, dry_run: bool, per_row: bool, as_json: bool, person: str | None) -> None:
+    """Upload the hours in FILE: CSV (.csv), or a JSON object a line (.ndjson, .jsonl).
+
+    The token is in TIMEWARDEN_TOKEN; it must be one of a client for itself, with the scope batch:upload. Exit code 1:
+    some row was refused.
+    """
+    kind = KINDS.get(file.suffix.lower())
+    if kind is None:
+        raise click.ClickException(f"{file.name}: the name must end with {', '.join(KINDS)}")
+    if file.stat().st_size == 0:
+        raise click.ClickException(f"{file.name} is empty")
+    answer = _sent(file, kind, person, dry_run=dry_run, per_row=per_row, quiet=as_json)
+    body = _body(answer)
+    if as_json:
+        print(json.dumps(body, indent=2))
+    elif answer.is_success:
+        _show(body)
+    else:
+        _show_problem(answer, body)
+    if not answer.is_success or body["counts"]["refused"]:
+        raise SystemExit(1)
+
+
+def _sent(file: Path, kind: str, person: str | None, *, dry_run: bool, per_row: bool, quiet: bool) -> httpx.Response:
+    asks = caller(person)
+    query = {"mode": "per-row" if per_row else "together", "dry_run": str(dry_run).lower()}
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    headers = {
+        "Authorization": f"Bearer {asks.token}",
+        "Content-Type": kind,
+        "Content-Length": str(file.stat().st_size),
+    }
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task("sending", total=file.stat().st_size)
+
+        def pieces() -> Iterator[bytes]:
+            with file.open("rb") as opened:
+                while piece := opened.read(PIECE):
+                    yield piece
+                    progress.advance(task, len(piece))
+            progress.update(task, description="deciding")
+
+        try:
+            return httpx.post(
+                asks.api + "/v1/uploads",
+                params=query,
+                content=pieces(),
+                headers=headers,
+                timeout=PATIENCE,
+                trust_env=False,
+            )
+        except httpx.HTTPError as error:
+            says = f"{asks.api} does not answer ({type(error).__name__}); the same file can be sent again"
+            raise click.ClickException(says) from error
+
+
+def _body(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise click.ClickException(f"{answer.status_code}: {answer.text[:300]}") from error
+
+
+def _show(body: dict[str, Any]) -> None:
+    counts = ", ".join(f"{number} {outcome}" for outcome, number in body["counts"].items() if number)
+    print(f"{'A dry run: ' if body['dry_run'] else ''}{len(body['rows'])} rows: {counts}")
+    refused = [(one, why) for one in body["rows"] for why in one.get("problems", [])]
+    _show_rows([{**one, **why} for one, why in refused[:MOST_TOLD]], len(refused))
+
+
+def _show_problem(answer: httpx.Response, body: dict[str, Any]) -> None:
+    print(f"{answer.status_code}: {body.get('title', '')}; nothing was imported")
+    if rows := body.get("rows"):
+        _show_rows(rows[:MOST_TOLD], body.get("refused", len(rows)))
+    else:
+        print(
+            "\n".join(f"  {one['field']}: {one['message']}" for one in body.get("fields", ())) or f"  {body['detail']}"
+        )
+
+
+def _show_rows(rows: list[dict[str, Any]], number: int) -> None:
+    for one in rows:
+        field = f"{one['field']}: " if one.get("field") else ""
+        print(f"  line {one.get('line', one['row'])}: {field}{one['reason']}")
+    if number > len(rows):
+        print(f"  ... {number} in all")

@@ -1,0 +1,89 @@
+"""Deputies: who stands in for a manager, and for how long. Each change through enforcement. Owns no state.
+
+A grant gives nothing by itself: the relation `deputy` holds while the manager leads somebody. Managers name their own
+deputies; who else may name them, the policy says. A deputy does not pass it on, as nothing follows grants to grants.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from uuid_utils.compat import uuid7
+
+from service.authorization.changes import Target
+from service.authorization.relationships import KindFacts
+from service.directory import deputy_store
+from service.directory.deputy_store import KIND
+from service.directory.entities import DeputyGrant, Validity, check_deputies, check_grant
+from service.directory.recorded_change import Listed, Told, listing, manage, times
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from service.authorization.changes import Answer
+    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement import Enforcement
+    from service.authorization.permit import Permit
+    from service.database import Connection
+
+DEPUTY_FACTS = KindFacts(
+    kind=KIND,
+    row=deputy_store.ROW,
+    table="deputy_grant",
+    imagined=deputy_store.IMAGINED,
+    relations={"delegator": deputy_store.DELEGATOR, "delegate": deputy_store.DELEGATE},
+)
+ALWAYS = Validity()
+
+
+class Deputies:
+    """Every method raises Denied and TryLater; a change also InvalidField and Conflict."""
+
+    def __init__(self, enforcement: Enforcement) -> None:
+        self._enforcement = enforcement
+
+    async def grant(self, ask: Ask, manager: UUID, deputy: UUID, validity: Validity = ALWAYS) -> Answer[DeputyGrant]:
+        """Let `deputy` stand in for `manager`. Raises Conflict when they do so already at some of that time."""
+        check_deputies(manager, deputy)
+        check_grant(validity)
+        asked = DeputyGrant(uuid7(), manager, deputy, validity)
+
+        async def work(permit: Permit, connection: Connection) -> tuple[DeputyGrant, list[Told]]:
+            made = await deputy_store.grant(permit, connection, asked)
+            return made, [Told(str(made.id), "deputy.granted", _facts(made))]
+
+        target = Target(owner=manager)
+        return await manage(self._enforcement, ask, asked.id, work, asked=(KIND, "grant"), target=target)
+
+    async def end(self, ask: Ask, grant: UUID, at: datetime | None = None) -> Answer[DeputyGrant]:
+        """End a grant now, or at a later moment; one that has not begun ends where it begins. Raises NotFound, and
+        Conflict when it is over already."""
+        check_grant(Validity(None, at))
+
+        async def work(permit: Permit, connection: Connection) -> tuple[DeputyGrant, list[Told]]:
+            before, after = await deputy_store.end(permit, connection, grant, at)
+            return after, [Told(str(after.id), "deputy.ended", _facts(after), before=_facts(before))]
+
+        async def lock(connection: Connection) -> UUID | None:
+            return await deputy_store.lock(connection, grant)
+
+        target = Target(str(grant), lock, must_exist=True)
+        return await manage(self._enforcement, ask, grant, work, asked=(KIND, "end"), target=target)
+
+    async def list(
+        self, ask: Ask, *, after: UUID | None = None, limit: int = 50, now: bool = False
+    ) -> Answer[Listed[DeputyGrant]]:
+        """Grants that the asker may see, oldest first, ended ones too; with `now`, those that hold."""
+        return await listing(
+            self._enforcement,
+            ask,
+            KIND,
+            lambda seen, connection: deputy_store.page(seen, connection, now=now, after=after, limit=limit),
+            limit,
+            lambda one: str(one.id),
+        )
+
+
+def _facts(one: DeputyGrant) -> dict[str, object]:
+    return {"manager": one.manager, "deputy": one.deputy, **times(one.validity)}

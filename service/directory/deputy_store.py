@@ -1,0 +1,106 @@
+"""SQL of deputies, and what somebody is to a grant. Postgres owns the grants; they are ended, never deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from service.directory.entities import DeputyGrant, Validity
+from service.directory.store import VALIDITY, constraints
+from service.errors import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.authorization.permit import Permit
+    from service.authorization.visibility import Visibility
+    from service.database import Connection
+
+KIND: Final = "deputy"
+COLUMNS: Final = "id, manager_id, deputy_id, valid_from, nullif(valid_to, 'infinity') AS ends"
+
+ROW = "r.id, r.manager_id AS owner_id, ''::text AS state, NULL::integer AS version"
+# A grant that $3 would give.
+IMAGINED = "SELECT NULL::uuid AS id, $3::uuid AS manager_id, NULL::uuid AS deputy_id"
+DELEGATOR = "(:person IS NOT NULL AND r.manager_id IS NOT DISTINCT FROM :person)"
+DELEGATE = "(:person IS NOT NULL AND r.deputy_id IS NOT DISTINCT FROM :person)"
+
+
+async def lock(connection: Connection, grant: UUID) -> UUID | None:
+    """Lock a grant; None when there is none."""
+    # One grant by its primary key.
+    found: UUID | None = await connection.fetchval("SELECT id FROM deputy_grant WHERE id = $1 FOR UPDATE", grant)
+    return found
+
+
+async def grant(permit: Permit, connection: Connection, one: DeputyGrant) -> DeputyGrant:
+    """Raises InvalidField for unknown people, Conflict for an overlap."""
+    permit.covers(KIND, "grant")
+    with constraints():
+        # A grant, unless it overlaps one of the same two people.
+        row = await connection.fetchrow(
+            "INSERT INTO deputy_grant (id, manager_id, deputy_id, valid_from, valid_to)"
+            " SELECT $1::uuid, $2::uuid, $3::uuid, asked.*"
+            f" FROM (SELECT {VALIDITY.format(from_='$4', to='$5')}) AS asked (since, upto)"
+            " WHERE NOT EXISTS (SELECT FROM deputy_grant WHERE manager_id = $2 AND deputy_id = $3"
+            f" AND valid_from < upto AND since < valid_to) RETURNING {COLUMNS}",
+            one.id,
+            one.manager,
+            one.deputy,
+            one.validity.valid_from,
+            one.validity.valid_to,
+        )
+    if row is None:
+        raise Conflict("This person stands in for that manager already at some of that time")
+    return _grant(row)
+
+
+async def end(
+    permit: Permit, connection: Connection, grant_id: UUID, at: datetime | None
+) -> tuple[DeputyGrant, DeputyGrant]:
+    """The grant as it was and as it is. Raises NotFound, Conflict when it does not hold until then."""
+    permit.covers(KIND, "end")
+    # The grant as it was, kept from changing.
+    before = await connection.fetchrow(f"SELECT {COLUMNS} FROM deputy_grant WHERE id = $1 FOR UPDATE", grant_id)
+    if before is None:
+        raise NotFound("There is no such grant")
+    with constraints():
+        # The end moves forward only, and never into the past: decisions were made while it held. One that has not
+        # begun ends a moment after it would begin, which is to come, so that it stays in the history.
+        after = await connection.fetchrow(
+            "UPDATE deputy_grant SET valid_to = asked.moment FROM (SELECT coalesce($2::timestamptz, CASE WHEN"
+            " valid_from < statement_timestamp() THEN statement_timestamp() ELSE valid_from + interval '1 microsecond'"
+            " END) AS moment FROM deputy_grant WHERE id = $1) AS asked"
+            " WHERE id = $1 AND valid_from < moment AND moment < valid_to AND moment >= statement_timestamp()"
+            f" RETURNING {COLUMNS}",
+            grant_id,
+            at,
+        )
+    if after is None:
+        raise Conflict("A standing in ends after it began, not in the past, and before it already does")
+    return _grant(before), _grant(after)
+
+
+async def page(
+    visibility: Visibility, connection: Connection, *, now: bool, after: UUID | None, limit: int
+) -> list[DeputyGrant]:
+    """Oldest first, from behind `after`; one more than `limit` tells that there are more."""
+    if (visibility.kind, visibility.action) != (KIND, "read"):
+        raise PermissionError("the visibility is of something else")
+    # Visible grants in keyset order.
+    rows = await connection.fetch(
+        f"SELECT {COLUMNS} FROM deputy_grant AS r WHERE {visibility.condition} AND ($3::uuid IS NULL OR r.id > $3)"
+        " AND (NOT $4::boolean OR (r.valid_from <= statement_timestamp() AND statement_timestamp() < r.valid_to))"
+        " ORDER BY r.id LIMIT $5",
+        *visibility.parameters,
+        after,
+        now,
+        limit + 1,
+    )
+    return [_grant(row) for row in rows]
+
+
+def _grant(row: asyncpg.Record) -> DeputyGrant:
+    return DeputyGrant(row["id"], row["manager_id"], row["deputy_id"], Validity(row["valid_from"], row["ends"]))

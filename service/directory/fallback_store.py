@@ -1,0 +1,80 @@
+"""SQL of fallback approvers. Postgres owns them; they are ended, never deleted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from service.directory.entities import Fallback, Validity
+from service.directory.store import KIND, MANAGE, VALIDITY, constraints
+from service.errors import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.authorization.permit import Permit
+    from service.authorization.visibility import Visibility
+    from service.database import Connection
+
+COLUMNS: Final = "id, person_id, team_id, valid_from, nullif(valid_to, 'infinity') AS ends"
+
+
+async def name(permit: Permit, connection: Connection, one: Fallback) -> Fallback:
+    """Raises InvalidField for unknown ids, Conflict for an overlap."""
+    permit.covers(KIND, MANAGE)
+    with constraints():
+        # A named person, unless it overlaps their being named for the same.
+        row = await connection.fetchrow(
+            "INSERT INTO fallback_approver (id, person_id, team_id, valid_from, valid_to)"
+            " SELECT $1::uuid, $2::uuid, $3::uuid, asked.*"
+            f" FROM (SELECT {VALIDITY.format(from_='$4', to='$5')}) AS asked (since, upto)"
+            " WHERE NOT EXISTS (SELECT FROM fallback_approver WHERE person_id = $2"
+            " AND team_id IS NOT DISTINCT FROM $3 AND valid_from < upto AND since < valid_to)"
+            f" RETURNING {COLUMNS}",
+            one.id,
+            one.person,
+            one.team,
+            one.validity.valid_from,
+            one.validity.valid_to,
+        )
+    if row is None:
+        raise Conflict("This person is named for that already at some of that time")
+    return _fallback(row)
+
+
+async def end(permit: Permit, connection: Connection, fallback: UUID) -> tuple[Fallback, Fallback]:
+    """The row as it was and as it is. Raises NotFound when there is none that holds."""
+    permit.covers(KIND, MANAGE)
+    # The row as it was; changes of the directory go one by one, so it stays as it is read.
+    before = await connection.fetchrow(f"SELECT {COLUMNS} FROM fallback_approver WHERE id = $1", fallback)
+    # From now on it holds no longer.
+    ended = await connection.fetchval(
+        "UPDATE fallback_approver SET valid_to = statement_timestamp() WHERE id = $1"
+        " AND valid_from < statement_timestamp() AND statement_timestamp() < valid_to RETURNING valid_to",
+        fallback,
+    )
+    if before is None or ended is None:
+        raise NotFound("There is no such fallback approver now")
+    was = _fallback(before)
+    return was, replace(was, validity=replace(was.validity, valid_to=ended))
+
+
+async def page(visibility: Visibility, connection: Connection, after: UUID | None, limit: int) -> list[Fallback]:
+    """Oldest first, from behind `after`; one more than `limit` tells that there are more."""
+    if (visibility.kind, visibility.action) != (KIND, "read"):
+        raise PermissionError("the visibility is of something else")
+    # Visible rows in keyset order.
+    rows = await connection.fetch(
+        f"SELECT {COLUMNS} FROM fallback_approver AS r WHERE {visibility.condition}"
+        " AND ($3::uuid IS NULL OR r.id > $3) ORDER BY r.id LIMIT $4",
+        *visibility.parameters,
+        after,
+        limit + 1,
+    )
+    return [_fallback(row) for row in rows]
+
+
+def _fallback(row: asyncpg.Record) -> Fallback:
+    return Fallback(row["id"], row["person_id"], row["team_id"], Validity(row["valid_from"], row["ends"]))

@@ -1,0 +1,68 @@
+"""Fallback approvers: who approves for those whom nobody leads. Each change through enforcement. Owns no state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from uuid_utils.compat import uuid7
+
+from service.directory import fallback_store
+from service.directory.entities import Fallback, Validity, check_grant
+from service.directory.recorded_change import Listed, Told, listing, manage, times
+from service.directory.store import KIND
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from service.authorization.changes import Answer
+    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement import Enforcement
+    from service.authorization.permit import Permit
+    from service.database import Connection
+
+ALWAYS = Validity()
+
+
+class Fallbacks:
+    """Every method raises Denied and TryLater; a change also InvalidField and Conflict."""
+
+    def __init__(self, enforcement: Enforcement) -> None:
+        self._enforcement = enforcement
+
+    async def name(
+        self, ask: Ask, person: UUID, team: UUID | None = None, validity: Validity = ALWAYS
+    ) -> Answer[Fallback]:
+        """Name a person for a team and those below it, or, without a team, for the whole organisation. Raises Conflict
+        when they are named for it already at some of that time."""
+        check_grant(validity)
+        asked = Fallback(uuid7(), person, team, validity)
+
+        async def work(permit: Permit, connection: Connection) -> tuple[Fallback, list[Told]]:
+            made = await fallback_store.name(permit, connection, asked)
+            return made, [Told(str(made.id), "fallback.named", _facts(made))]
+
+        return await manage(self._enforcement, ask, asked.id, work)
+
+    async def end(self, ask: Ask, fallback: UUID) -> Answer[Fallback]:
+        """From now on they are named no more. Raises NotFound when they are not named now."""
+
+        async def work(permit: Permit, connection: Connection) -> tuple[Fallback, list[Told]]:
+            before, after = await fallback_store.end(permit, connection, fallback)
+            return after, [Told(str(after.id), "fallback.ended", _facts(after), before=_facts(before))]
+
+        return await manage(self._enforcement, ask, fallback, work)
+
+    async def list(self, ask: Ask, *, after: UUID | None = None, limit: int = 50) -> Answer[Listed[Fallback]]:
+        """All, ended ones too, oldest first."""
+        return await listing(
+            self._enforcement,
+            ask,
+            KIND,
+            lambda seen, connection: fallback_store.page(seen, connection, after, limit),
+            limit,
+            lambda one: str(one.id),
+        )
+
+
+def _facts(one: Fallback) -> dict[str, object]:
+    return {"person": one.person, "team": one.team, **times(one.validity)}

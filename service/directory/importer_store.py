@@ -1,0 +1,74 @@
+"""SQL of grants to importing clients. Postgres owns them; they are ended, never deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from service.directory.entities import ImporterGrant, Validity
+from service.directory.store import KIND, MANAGE, VALIDITY, constraints, page
+from service.errors import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.authorization.permit import Permit
+    from service.authorization.visibility import Visibility
+    from service.database import Connection
+
+COLUMNS: Final = "id, client_id, team_id, valid_from, nullif(valid_to, 'infinity') AS ends"
+
+
+async def grant_importer(permit: Permit, connection: Connection, one: ImporterGrant) -> ImporterGrant:
+    """Raises InvalidField for an unknown team, Conflict when the client has that team at some of that time."""
+    permit.covers(KIND, MANAGE)
+    with constraints():
+        # A grant to a client, unless it overlaps one of the same client and team.
+        row = await connection.fetchrow(
+            "INSERT INTO importer_grant (id, client_id, team_id, valid_from, valid_to)"
+            " SELECT $1::uuid, $2::text, $3::uuid, asked.*"
+            f" FROM (SELECT {VALIDITY.format(from_='$4', to='$5')}) AS asked (since, upto)"
+            " WHERE NOT EXISTS (SELECT FROM importer_grant WHERE client_id = $2 AND team_id = $3"
+            f" AND valid_from < upto AND since < valid_to) RETURNING {COLUMNS}",
+            one.id,
+            one.client,
+            one.team,
+            one.validity.valid_from,
+            one.validity.valid_to,
+        )
+    if row is None:
+        raise Conflict("This client may import for that team already at some of that time")
+    return _grant(row)
+
+
+async def end_importer_grant(
+    permit: Permit, connection: Connection, grant: UUID, at: datetime | None
+) -> tuple[ImporterGrant, ImporterGrant]:
+    """The grant as it was and as it is, ended now or at a later moment. Raises NotFound when none holds until then."""
+    permit.covers(KIND, MANAGE)
+    # One grant by its primary key.
+    before = await connection.fetchrow(f"SELECT {COLUMNS} FROM importer_grant WHERE id = $1", grant)
+    # From that moment on it holds no longer.
+    after = await connection.fetchrow(
+        "UPDATE importer_grant SET valid_to = asked.moment"
+        " FROM (SELECT coalesce($2::timestamptz, statement_timestamp())) AS asked (moment) WHERE id = $1"
+        f" AND valid_from < moment AND moment < valid_to AND moment >= statement_timestamp() RETURNING {COLUMNS}",
+        grant,
+        at,
+    )
+    if before is None or after is None:
+        raise NotFound("There is no such grant that holds until then")
+    return _grant(before), _grant(after)
+
+
+async def importer_grants(
+    visibility: Visibility, connection: Connection, after: UUID | str | None, limit: int
+) -> list[ImporterGrant]:
+    """Oldest first, ended ones too."""
+    return [_grant(row) for row in await page(visibility, connection, "importer_grant", COLUMNS, after, limit)]
+
+
+def _grant(row: asyncpg.Record) -> ImporterGrant:
+    return ImporterGrant(row["id"], row["client_id"], row["team_id"], Validity(row["valid_from"], row["ends"]))

@@ -1,0 +1,107 @@
+"""SQL of memberships. Postgres owns them; they are ended, never deleted, and never overlap for one person, team and
+part: every change of the directory holds one row (store.advance), so whoever looked for an overlap may rely on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from service.directory.entities import Membership, Part, Validity
+from service.directory.store import KIND, MANAGE, VALIDITY, constraints
+from service.errors import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.authorization.permit import Permit
+    from service.authorization.visibility import Visibility
+    from service.database import Connection
+
+COLUMNS: Final = "id, person_id, team_id, part, valid_from, nullif(valid_to, 'infinity') AS ends"
+
+
+@dataclass(frozen=True, slots=True)
+class OfWhom:
+    """Which memberships: of a person, of a team, holding at a moment. None asks nothing."""
+
+    person: UUID | None = None
+    team: UUID | None = None
+    as_of: datetime | None = None
+
+
+async def add_membership(permit: Permit, connection: Connection, one: Membership) -> Membership:
+    """Raises InvalidField for unknown ids, Conflict when the person has that part in the team at some of that time."""
+    permit.covers(KIND, MANAGE)
+    with constraints():
+        # A membership, unless it overlaps one of the same person, team and part.
+        row = await connection.fetchrow(
+            "INSERT INTO membership (id, person_id, team_id, part, valid_from, valid_to)"
+            " SELECT $1::uuid, $2::uuid, $3::uuid, $4::text, asked.*"
+            f" FROM (SELECT {VALIDITY.format(from_='$5', to='$6')}) AS asked (since, upto)"
+            " WHERE NOT EXISTS (SELECT FROM membership WHERE person_id = $2 AND team_id = $3 AND part = $4"
+            f" AND valid_from < upto AND since < valid_to) RETURNING {COLUMNS}",
+            one.id,
+            one.person,
+            one.team,
+            one.part,
+            one.validity.valid_from,
+            one.validity.valid_to,
+        )
+    if row is None:
+        raise Conflict("This person has that part in this team already at some of that time")
+    return _membership(row)
+
+
+async def end_membership(
+    permit: Permit, connection: Connection, membership: UUID, at: datetime | None
+) -> tuple[Membership, Membership]:
+    """The membership as it was and as it is: ended at a moment that is not past; None means now, or, for one that has
+    not begun, as it would begin. Raises NotFound, Conflict when it does not hold then."""
+    permit.covers(KIND, MANAGE)
+    # One membership by its primary key.
+    before = await connection.fetchrow(f"SELECT {COLUMNS} FROM membership WHERE id = $1", membership)
+    if before is None:
+        raise NotFound("There is no such membership")
+    # The end moves forward only, and never into the past: decisions were made while it held. One that has not begun
+    # keeps a moment that is still to come, so that it stays in the history.
+    after = await connection.fetchrow(
+        "UPDATE membership SET valid_to = asked.moment FROM (SELECT coalesce($2::timestamptz, CASE WHEN"
+        " valid_from < statement_timestamp() THEN statement_timestamp() ELSE valid_from + interval '1 microsecond'"
+        " END) AS moment FROM membership WHERE id = $1) AS asked"
+        " WHERE id = $1 AND valid_from < moment AND moment <= valid_to AND moment >= statement_timestamp()"
+        f" RETURNING {COLUMNS}",
+        membership,
+        at,
+    )
+    if after is None:
+        raise Conflict("A membership ends after it began, not in the past, and not later than it already does")
+    return _membership(before), _membership(after)
+
+
+async def memberships(
+    visibility: Visibility, connection: Connection, of: OfWhom, after: UUID | str | None, limit: int
+) -> list[Membership]:
+    """Oldest first, ended ones too, from behind `after`; one more than `limit` tells that there are more."""
+    if (visibility.kind, visibility.action) != (KIND, "read"):
+        raise PermissionError("the visibility is of something else")
+    # Visible memberships in keyset order.
+    rows = await connection.fetch(
+        f"SELECT {COLUMNS} FROM membership AS r WHERE {visibility.condition} AND ($3::uuid IS NULL OR r.id > $3)"
+        " AND ($4::uuid IS NULL OR r.person_id = $4) AND ($5::uuid IS NULL OR r.team_id = $5)"
+        " AND ($6::timestamptz IS NULL OR (r.valid_from <= $6 AND $6 < r.valid_to)) ORDER BY r.id LIMIT $7",
+        *visibility.parameters,
+        after,
+        of.person,
+        of.team,
+        of.as_of,
+        limit + 1,
+    )
+    return [_membership(row) for row in rows]
+
+
+def _membership(row: asyncpg.Record) -> Membership:
+    part = Part(row["part"])
+    return Membership(row["id"], row["person_id"], row["team_id"], part, Validity(row["valid_from"], row["ends"]))

@@ -1,0 +1,66 @@
+"""Projects: what hours are spent on. A small list of codes that administrators keep, each change through enforcement.
+Owns no state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.directory import project_store
+from service.directory.entities import Project, check_project
+from service.directory.project_store import KIND
+from service.directory.recorded_change import Listed, Told, listing, manage
+
+if TYPE_CHECKING:
+    from service.authorization.changes import Answer
+    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement import Enforcement
+    from service.authorization.permit import Permit
+    from service.database import Connection
+
+
+class Projects:
+    """Every method raises Denied and TryLater; a change also InvalidField."""
+
+    def __init__(self, enforcement: Enforcement) -> None:
+        self._enforcement = enforcement
+
+    async def add(self, ask: Ask, project: Project) -> Answer[Project]:
+        """Make a project. Raises Conflict for a code that is taken."""
+        check_project(project)
+
+        async def work(permit: Permit, connection: Connection) -> tuple[Project, list[Told]]:
+            await project_store.add(permit, connection, project)
+            return project, [Told(project.code, "project.created", _facts(project), {"name": project.name})]
+
+        return await manage(self._enforcement, ask, project.code, work)
+
+    async def replace(self, ask: Ask, project: Project) -> Answer[Project]:
+        """Call a project something else, end it, or take it up again. Raises NotFound."""
+        check_project(project)
+
+        async def work(permit: Permit, connection: Connection) -> tuple[Project, list[Told]]:
+            before = await project_store.replace(permit, connection, project)
+            told = Told(project.code, "project.changed", _facts(project), {"name": project.name}, _facts(before))
+            return project, [told]
+
+        return await manage(self._enforcement, ask, project.code, work)
+
+    async def list(
+        self, ask: Ask, *, active: bool | None = None, after: str | None = None, limit: int = 50
+    ) -> Answer[Listed[Project]]:
+        """Projects by code, all or those that are (not) active."""
+        return await listing(
+            self._enforcement,
+            ask,
+            KIND,
+            lambda visibility, connection: project_store.page(
+                visibility, connection, active=active, after=after, limit=limit
+            ),
+            limit,
+            lambda one: one.code,
+            returned=False,
+        )
+
+
+def _facts(project: Project) -> dict[str, object]:
+    return {"code": project.code, "active": project.active}

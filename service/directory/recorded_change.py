@@ -1,0 +1,106 @@
+"""One way to change the directory and one to list it: decided, in turn, and recorded. Owns no state.
+
+Every change counts up the directory's revision, whose row lets changes go one by one until they commit, and relations
+see it from the next decision on. Names and addresses never stand in a record's bytes: they go beside it as texts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from service.audit.record import Kind
+from service.authorization.changes import Target
+from service.authorization.decision_point import Resource
+from service.directory import store
+from service.directory.store import KIND, MANAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from uuid import UUID
+
+    from service.authorization.changes import Answer, Change
+    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement import Enforcement
+    from service.authorization.permit import Permit
+    from service.authorization.visibility import Visibility
+    from service.database import Connection
+    from service.directory.entities import Validity
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[T]):
+    """A page; `after` is the key to go on behind, None on the last page."""
+
+    items: Sequence[T]
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the log is told of a change: the id of what changed, the kind of change, ids and times before and after,
+    texts."""
+
+    subject: str
+    what: str
+    after: Mapping[str, object] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, object] = field(default_factory=dict)
+
+
+async def manage(
+    enforcement: Enforcement,
+    ask: Ask,
+    subject: UUID | str,
+    work: Callable[[Permit, Connection], Awaitable[tuple[T, Sequence[Told]]]],
+    *,
+    asked: tuple[str, str] = (KIND, MANAGE),
+    target: Target | None = None,
+) -> Answer[T]:
+    """Change something of the directory with whoever may do what is `asked`. Raises what `work` raises, and Denied and
+    TryLater."""
+
+    async def whole(change: Change) -> T:
+        await store.advance(change.connection)
+        value, told = await work(change.permit, change.connection)
+        for one in told:
+            change.record(
+                "directory.changed",
+                Resource(asked[0], one.subject),
+                before=one.before,
+                after={"what": one.what, **one.after},
+                texts=one.texts,
+                kind=Kind.DIRECTORY,
+            )
+        return value
+
+    return await enforcement.change(ask, *asked, target or Target(str(subject)), whole)
+
+
+async def listing(
+    enforcement: Enforcement,
+    ask: Ask,
+    kind: str,
+    load: Callable[[Visibility, Connection], Awaitable[list[T]]],
+    limit: int,
+    key: Callable[[T], str],
+    *,
+    returned: bool = True,
+) -> Answer[Listed[T]]:
+    """A page of what `load` finds: one more than `limit` tells that there are more. Keys that are ids are `returned`
+    in the record."""
+
+    async def query(visibility: Visibility, connection: Connection) -> tuple[Listed[T], Sequence[str]]:
+        found = await load(visibility, connection)
+        items = found[:limit]
+        keys = [key(one) for one in items]
+        return Listed(items, keys[-1] if len(found) > limit else None), keys if returned else []
+
+    return await enforcement.list(ask, kind, "read", query)
+
+
+def times(validity: Validity) -> dict[str, Any]:
+    """A validity as members of a record."""
+    return {"valid_from": validity.valid_from, "valid_to": validity.valid_to}

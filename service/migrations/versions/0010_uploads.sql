@@ -1,0 +1,2 @@
+-- What an upload needs.
+SELECT 1;

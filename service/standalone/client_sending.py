@@ -1,0 +1,193 @@
+"""How the client sends: tokens, If-Match, idempotency keys, attempts, pages. Part of `client`, which offers all of it.
+
+Owns the HTTP connections; nothing is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from datetime import date
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+import msgspec
+
+from .client_shapes import KINDS, Answered, Problem, Receipt
+from .client_tokens import Tokens, secure
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
+# The first attempt of a request whose connection broke may still be at work.
+UNDER_WAY = "idempotency-key-in-use"
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+WITHOUT_KEY, UPLOADS = "/v1/policies", "/v1/uploads"
+JSON = "application/json"
+ACCEPT = "application/json, application/problem+json"
+MOST = 200
+FIRST_WAIT, LONGEST_WAIT = 0.1, 30.0
+
+A = TypeVar("A", bound=Answered)
+
+
+class _Page(msgspec.Struct):
+    items: list[msgspec.Raw]
+    next_cursor: str | None = None
+
+
+class Sending:
+    """The API at `url`. `token` is an access token, or whatever gives one: `client_credentials`, `refreshing`, or a
+    function of one's own (see Tokens). `on_answer` is shown every answer, those that are tried again too.
+
+    Every method raises a Problem for an answer that is none, and httpx.TransportError when none comes. Before that it
+    sends again: after 429, 503 and broken connections, up to `attempts` times, as soon as Retry-After allows; after a
+    token that is not accepted, once, with another. A change is sent again under the same Idempotency-Key; changes of
+    the policy take none, and are not sent again when they may have arrived.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | Tokens,
+        *,
+        http: httpx.AsyncClient | None = None,
+        attempts: int = 4,
+        on_answer: Callable[[httpx.Response], None] | None = None,
+    ) -> None:
+        self._url, self._token, self._attempts, self._on_answer = secure(url).rstrip("/"), token, attempts, on_answer
+        self._http, self._borrowed = http or httpx.AsyncClient(timeout=10), http is not None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._borrowed:
+            await self._http.aclose()
+
+    async def call(
+        self,
+        shape: type[A],
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        query: Mapping[str, Any] | None = None,
+        version: int | None = None,
+        key: str | None = None,
+    ) -> A:
+        """Any route, for those that have no method here: the answer as `shape`."""
+        answer = await self.send(method, path, body=body, query=query, version=version, key=key)
+        return read(shape, answer)
+
+    async def pages(self, shape: type[A], path: str, **query: Any) -> AsyncIterator[A]:
+        """Every item of any list, asking for the next page when it is wanted."""
+        query["limit"] = MOST
+        while True:
+            answer = await self.send("GET", path, query=query)
+            page, receipt = msgspec.json.decode(answer.content, type=_Page), receipt_of(answer)
+            for raw in page.items:
+                item = msgspec.json.decode(raw, type=shape)
+                item.receipt = receipt
+                yield item
+            if page.next_cursor is None:
+                return
+            query["cursor"] = page.next_cursor
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: object = None,
+        file: tuple[str, bytes] | None = None,
+        query: Mapping[str, Any] | None = None,
+        version: int | None = None,
+        key: str | None = None,
+    ) -> httpx.Response:
+        """As `call`, without reading the answer. `file` is a body that is written already, behind its media type."""
+        kind, content = file or (None if body is None else JSON, None if body is None else msgspec.json.encode(body))
+        upload = path == UPLOADS and file is not None
+        keyed = method != "GET" and not path.startswith(WITHOUT_KEY) and not upload
+        headers = {"Accept": ACCEPT} | ({"Idempotency-Key": f'"{key or uuid.uuid4()}"'} if keyed else {})
+        headers |= {"If-Match": f'"{version}"'} if version is not None else {}
+        headers |= {"Content-Type": kind} if kind is not None else {}
+        request = self._http.build_request(
+            method,
+            self._url + path,
+            content=content,
+            params={name: _written(value) for name, value in (query or {}).items() if value is not None} or None,
+            headers=headers,
+        )
+        attempt, refused, repeatable = 1, None, keyed or upload or method == "GET"
+        while True:
+            token = await self._token_for(refused)
+            request.headers["Authorization"] = f"Bearer {token}"
+            wait = min(FIRST_WAIT * 2**attempt, LONGEST_WAIT) * random.random()  # noqa: S311 — spreads callers out
+            try:
+                # Nowhere else: the token is for this API alone.
+                answer = await self._http.send(request, follow_redirects=False)
+            except httpx.TransportError as error:
+                # What has no key and may have arrived must not be done twice.
+                if attempt >= self._attempts or not (repeatable or isinstance(error, NOT_SENT)):
+                    raise
+            else:
+                if self._on_answer is not None:
+                    self._on_answer(answer)
+                if answer.is_success:
+                    return answer
+                problem = problem_of(answer)
+                if problem.slug == "invalid-token" and refused is None and not isinstance(self._token, str):
+                    refused = token
+                    continue
+                wait += _seconds(answer)
+                later = answer.status_code in BUSY or problem.slug == UNDER_WAY
+                if not later or attempt >= self._attempts or wait > LONGEST_WAIT:
+                    raise problem
+            attempt += 1
+            await asyncio.sleep(wait)
+
+    async def _token_for(self, refused: str | None) -> str:
+        return self._token if isinstance(self._token, str) else await self._token(refused)
+
+
+def read(shape: type[A], answer: httpx.Response) -> A:
+    """An answer as a shape, with its receipt. Raises msgspec.ValidationError for one that does not fit."""
+    found = msgspec.json.decode(answer.content, type=shape)
+    found.receipt = receipt_of(answer)
+    return found
+
+
+def receipt_of(answer: httpx.Response) -> Receipt:
+    """The proof that came with an answer."""
+    names = ("Decision-Id", "Decision-Leaf", "X-Request-Id")
+    return Receipt(answer.status_code, *(answer.headers.get(name) for name in names))
+
+
+def problem_of(answer: httpx.Response) -> Problem:
+    """The typed error of an answer that is no success, whatever answered."""
+    try:
+        members = answer.json()
+    except ValueError:
+        members = {}
+    kind = KINDS.get(answer.status_code, Problem)
+    return kind(receipt_of(answer), members if isinstance(members, dict) else {})
+
+
+def _seconds(answer: httpx.Response) -> float:
+    """Retry-After in seconds; a date, which we never send, counts as none."""
+    said = answer.headers.get("Retry-After", "")
+    return float(said) if said.isascii() and said.isdigit() else 0.0
+
+
+def _written(value: object) -> str:
+    """A value as it stands in a query."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.isoformat() if isinstance(value, date) else str(value)

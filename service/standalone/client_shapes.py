@@ -1,0 +1,282 @@
+"""What Timewarden answers, as types: shapes, receipts and problems. Part of `client`, which offers all of it. Pure."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROBLEM = "urn:timewarden:problem:"
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What proves an answer: the id of its recorded decision and the hash of that record. Keep them, and the log cannot
+    leave the decision out unnoticed. Both are None where nothing was decided."""
+
+    status: int
+    decision: str | None = None
+    leaf: str | None = None
+    request_id: str | None = None
+
+
+class Answered(msgspec.Struct, kw_only=True):
+    """Whatever is answered, with its receipt; items of a page have the page's. Members that are new are ignored."""
+
+    receipt: Receipt = msgspec.field(default=Receipt(0), name="-")
+
+
+class Problem(Exception):
+    """An answer that is none, from its problem document (RFC 9457): `slug` names the kind, `fields` holds (field, what
+    is wanted), `members` everything that was said. docs/errors.md has every slug."""
+
+    def __init__(self, receipt: Receipt, members: Mapping[str, Any]) -> None:
+        self.receipt, self.members = receipt, members
+        self.slug = str(members.get("type", "")).removeprefix(PROBLEM)
+        self.detail = str(members.get("detail", "no problem document"))
+        self.reasons = [str(one) for one in members.get("reasons", ())]
+        self.rules = [str(one) for one in members.get("rules", ())]
+        self.required_scope = [str(one) for one in members.get("required_scope", ())]
+        self.fields = [(str(one["field"]), str(one["message"])) for one in members.get("fields", ())]
+        super().__init__(f"{receipt.status} {self.slug}: {self.detail}")
+
+
+class Unauthenticated(Problem):
+    """401: the token is not accepted, and no other could be had."""
+
+
+class Denied(Problem):
+    """403: `reasons` says why, `rules` by which rule, `required_scope` what the token lacks."""
+
+
+class NotFound(Problem):
+    """404: there is no such thing, or it is not for you to know."""
+
+
+class Conflict(Problem):
+    """409: not in this state, or somebody was faster."""
+
+
+class Stale(Problem):
+    """412: it has changed since it was read. Read it again."""
+
+
+class Invalid(Problem):
+    """422: `fields` names what is wrong."""
+
+
+class Busy(Problem):
+    """429 and 503, after all attempts: nothing was changed."""
+
+
+KINDS = {
+    401: Unauthenticated,
+    403: Denied,
+    404: NotFound,
+    409: Conflict,
+    412: Stale,
+    422: Invalid,
+    429: Busy,
+    503: Busy,
+}
+
+
+class Entry(msgspec.Struct):
+    """An entry of a sheet."""
+
+    id: str
+    day: date
+    project: str
+    minutes: int
+    note: str | None = None
+    external_ref: str | None = None
+
+
+class Timesheet(Answered):
+    """A person's week as it was read. Changes are made to this `version` and no other: If-Match is sent from it."""
+
+    id: str
+    owner: str
+    period_start: date
+    period_end: date
+    time_zone: str
+    state: str
+    version: int
+    minutes: int
+    reason: str | None
+    entries: list[Entry]
+    actions: list[str] | None = None
+
+
+class Me(Answered):
+    """Who the token says one is. `may` holds, for each kind and action, whether this token could."""
+
+    kind: str
+    person: str | None
+    client: str
+    scopes: list[str]
+    roles: list[str]
+    teams_led: list[dict[str, str]]
+    may: list[dict[str, Any]]
+    policy_version: int
+
+
+class UploadRow(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A day's minutes of somebody; (owner, day, project, external_ref) names it, so that sending it twice is once."""
+
+    owner: str
+    day: date
+    project: str
+    minutes: int
+    external_ref: str
+    note: str | None = None
+    time_zone: str | None = None
+
+
+class RowProblem(msgspec.Struct):
+    """Why a row was refused: the slug of the problem, a sentence, and the field if one is to blame."""
+
+    problem: str
+    reason: str
+    field: str | None = None
+
+
+class RowOutcome(msgspec.Struct):
+    """What became of a row: `created`, `updated`, `unchanged` or `refused`. `line` is where it begins in a file."""
+
+    row: int
+    outcome: str
+    line: int | None = None
+    timesheet: str | None = None
+    entry: str | None = None
+    problems: list[RowProblem] = msgspec.field(default_factory=list)
+
+
+class Uploaded(Answered, kw_only=True):
+    """Every row's outcome, how many had which, and a decision for each sheet."""
+
+    rows: list[RowOutcome]
+    decisions: list[str]
+    dry_run: bool = False
+    counts: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class Waiting(Answered, kw_only=True):
+    """A sheet that waits for one's approval, and as what one may give it: `manager`, `deputy` and so on."""
+
+    timesheet: Timesheet
+    waiting_since: datetime
+    as_: list[str] = msgspec.field(name="as")
+    rules: list[str] = msgspec.field(default_factory=list)
+
+
+class ItemResult(msgspec.Struct):
+    """What became of a sheet in a batch. `problem` has the type, title, status and detail of what refused it."""
+
+    id: str
+    status: int
+    version: int | None
+    state: str | None
+    decision_id: str
+    problem: dict[str, Any] | None
+
+
+class Batch(Answered):
+    """How many sheets changed, and what became of each."""
+
+    changed: int
+    items: list[ItemResult]
+
+
+class Person(Answered):
+    """A person of the directory."""
+
+    id: str
+    display_name: str | None
+    email: str | None
+
+
+class Team(Answered):
+    """A team in the tree."""
+
+    id: str
+    name: str
+    parent: str | None
+
+
+class Membership(Answered):
+    """A person's part in a team, half-open in time."""
+
+    id: str
+    person: str
+    team: str
+    part: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+class Deputy(Answered):
+    """Who stands in for a manager, half-open in time."""
+
+    id: str
+    manager: str
+    deputy: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+class Project(Answered):
+    """A project; `code` is the word that entries use."""
+
+    code: str
+    name: str
+    active: bool
+
+
+class Decision(Answered):
+    """A recorded decision; `record` is what was sealed, `position` its place in the log, None until sealed."""
+
+    id: str
+    kind: str
+    at: datetime
+    position: int | None
+    leaf: str
+    record: dict[str, Any]
+
+
+class PolicyVersion(Answered, kw_only=True):
+    """A policy version; `state` is proposed, active or retired. `warnings` come with a proposal."""
+
+    number: int
+    digest: str
+    parent: int | None
+    message: str
+    state: str
+    active: bool
+    proposed_at: datetime
+    warnings: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+
+class PolicyTexts(PolicyVersion, kw_only=True):
+    """A version with the texts of its files; `cases` is file name to text."""
+
+    model: str
+    rules: str
+    vocabulary: str
+    cases: dict[str, str]
+
+
+class Explanation(Answered):
+    """Why a decision is what it is: the rules that decided, or those that would have allowed and what each missed."""
+
+    decision: str
+    policy_version: int
+    outcome: str
+    reason: str
+    because: str
+    rules: list[dict[str, Any]]
+    near_misses: list[dict[str, Any]]
+    scopes: list[str]

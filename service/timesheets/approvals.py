@@ -1,0 +1,165 @@
+"""What waits for whom, and many sheets approved or sent back with one request. Owns no state.
+
+A list of approvals is compiled from the rules for `approve`, so it holds what single approvals would be allowed. In a
+batch every sheet has its own version, its own decision and its own change record; sheets are locked in the order in
+which an upload locks them, so that no two requests block each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.authorization import action_hints
+from service.authorization.changes import Target
+from service.errors import Conflict, Forbidden, InsufficientScope, NotFound, TimewardenError
+from service.fields import Fields
+from service.timesheets import store, timesheet, waiting
+from service.timesheets.actions import EVENTS, by
+from service.timesheets.changed import changed
+from service.timesheets.entry import check_reason
+from service.timesheets.relations import KIND
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from uuid import UUID
+
+    from service.authorization.changes import Answer, AnswerToAll, Change, Outcome
+    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement import Enforcement, Expect
+    from service.authorization.visibility import Visibility
+    from service.database import Connection
+    from service.timesheets.timesheet import Timesheet
+    from service.timesheets.waiting import Place
+
+    Move = Callable[[Timesheet], Timesheet]
+
+MOST_ITEMS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A sheet that waits for the asker, and the relations and rules by which it does."""
+
+    sheet: Timesheet
+    relations: tuple[str, ...]
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalPage:
+    """Approvals, longest waiting first; `after` is the place to go on from, None on the last page."""
+
+    items: tuple[Approval, ...]
+    after: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One sheet of a batch: `expect` judges the version that the caller has seen."""
+
+    sheet: UUID
+    expect: Expect
+
+
+class Approvals:
+    """Every method raises Denied, TryLater and what it names."""
+
+    def __init__(self, enforcement: Enforcement) -> None:
+        self._enforcement = enforcement
+
+    async def waiting(self, ask: Ask, *, after: Place | None = None, limit: int = 50) -> Answer[ApprovalPage]:
+        """A page of the sheets that the asker could approve now."""
+
+        async def query(visibility: Visibility, connection: Connection) -> tuple[ApprovalPage, Sequence[str]]:
+            found = await waiting.page(visibility, connection, after=after, limit=limit)
+            items = []
+            for sheet, row in found.items:
+                hint = action_hints.by_what(visibility, row)
+                items.append(Approval(sheet, hint.relations, hint.rules))
+            return ApprovalPage(tuple(items), found.after), [str(one.sheet.id) for one in items]
+
+        return await self._enforcement.list(ask, KIND, "approve", query)
+
+    async def approve_all(self, ask: Ask, items: Sequence[Item]) -> AnswerToAll[Sequence[Timesheet]]:
+        """Approve every sheet or none; sheets come in the order of the items. Raises InvalidField; Forbidden or
+        Conflict, whose extra `items` tells each refused one."""
+        return await self._all(ask, "approve", items, lambda sheet: timesheet.approve(sheet, by(ask)))
+
+    async def reject_all(self, ask: Ask, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
+        """As `approve_all`, sent back with one reason."""
+        check_reason(reason)
+        return await self._all(ask, "reject", items, lambda sheet: timesheet.reject(sheet, reason))
+
+    async def approve_each(self, ask: Ask, items: Sequence[Item]) -> Sequence[Outcome[Timesheet]]:
+        """Approve what can be approved; every item has its own outcome. Raises InvalidField, InsufficientScope."""
+        return await self._each(ask, "approve", items, lambda sheet: timesheet.approve(sheet, by(ask)))
+
+    async def reject_each(self, ask: Ask, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
+        """As `approve_each`, sent back with one reason."""
+        check_reason(reason)
+        return await self._each(ask, "reject", items, lambda sheet: timesheet.reject(sheet, reason))
+
+    async def _all(self, ask: Ask, action: str, items: Sequence[Item], move: Move) -> AnswerToAll[Sequence[Timesheet]]:
+        async def work(changes: Sequence[Change]) -> Sequence[Timesheet]:
+            done: list[Timesheet] = []
+            for place, change in enumerate(changes):
+                try:
+                    done.append(await _moved(change, action, move))
+                except TimewardenError as error:
+                    raise _refusal(items, {place: error}) from error
+            return done
+
+        def denied(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
+            return _refusal(items, refusals)
+
+        return await self._enforcement.change_all(ask, KIND, action, _targets(items), work, denied=denied)
+
+    async def _each(self, ask: Ask, action: str, items: Sequence[Item], move: Move) -> Sequence[Outcome[Timesheet]]:
+        async def work(change: Change) -> Timesheet:
+            return await _moved(change, action, move)
+
+        return await self._enforcement.change_each(ask, KIND, action, _targets(items), work)
+
+
+async def _moved(change: Change, action: str, move: Move) -> Timesheet:
+    if change.row is None:
+        raise NotFound
+    before = store.sheet_of_row(change.permit, change.row)
+    after = await store.save(change.permit, change.connection, before, move(before))
+    changed(change, EVENTS[action], before, after)
+    return after
+
+
+def _targets(items: Sequence[Item]) -> list[Target]:
+    """One for each item. The first locks all of them in one order; the others find theirs locked."""
+    fields = Fields()
+    first: dict[UUID, int] = {}
+    if not 1 <= len(items) <= MOST_ITEMS:
+        fields.wrong("items", f"must be 1 to {MOST_ITEMS}")
+    for index, item in enumerate(items):
+        twin = first.setdefault(item.sheet, index)
+        if twin != index:
+            fields.wrong(f"items[{index}].id", f"is that of items[{twin}]")
+    fields.refuse()
+    locks = [store.lock_many(list(first), items[0].sheet), *(store.lock(item.sheet) for item in items[1:])]
+    return [
+        Target(str(item.sheet), lock, must_exist=True, expect=item.expect)
+        for item, lock in zip(items, locks, strict=True)
+    ]
+
+
+def _refusal(items: Sequence[Item], refused: Mapping[int, TimewardenError]) -> TimewardenError:
+    """One error for all refused items, each told as it would have been told alone."""
+    scope = next((one for one in refused.values() if isinstance(one, InsufficientScope)), None)
+    if scope is not None:
+        return scope
+    told = [
+        {"item": index, "id": str(items[index].sheet), "problem": error.slug, "detail": error.public}
+        for index, error in sorted(refused.items())
+    ]
+    sentences = [f"items[{one['item']}]: {one['detail']}" for one in told]
+    denied = any(isinstance(error, Forbidden | NotFound) for error in refused.values())
+    error = Forbidden(sentences) if denied else Conflict(sentences[0])
+    error.extra["items"] = told
+    return error

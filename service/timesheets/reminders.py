@@ -1,0 +1,53 @@
+"""Reminders: an event for each sheet that has waited too long, at most once a day. Owns no state.
+
+The keeper cannot write records, and a reminder is a change that the log publishes, so somebody asks for them: a job
+with a token that may manage the directory (docs/decisions/0013). It learns how many there were, and of no sheet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from service.authorization.changes import Target
+from service.errors import InvalidField
+from service.places import FieldError
+from service.timesheets import waiting
+
+if TYPE_CHECKING:
+    from service.authorization.changes import Answer, Change
+    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement import Enforcement
+
+MOST_DAYS: Final = 366
+MOST_AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Reminded:
+    """How many sheets' approvers were reminded, and whether there may be `more` to ask for."""
+
+    sheets: int
+    more: bool
+
+
+class Reminders:
+    """The use case; raises Denied and TryLater too."""
+
+    def __init__(self, enforcement: Enforcement) -> None:
+        self._enforcement = enforcement
+
+    async def remind(self, ask: Ask, days: int) -> Answer[Reminded]:
+        """Publish `timesheet.reminded` for sheets that were handed in more than `days` days ago, the oldest first.
+        Raises InvalidField."""
+        if not 0 <= days <= MOST_DAYS:
+            raise InvalidField(FieldError("waiting_days", f"must be 0 to {MOST_DAYS}"))
+
+        async def work(change: Change) -> Reminded:
+            found = await waiting.remind(change.permit, change.connection, days, MOST_AT_ONCE)
+            for resource, since in found:
+                told = {"state": resource.state, "version": resource.version, "waiting_since": since}
+                change.record("timesheet.reminded", resource, before={}, after=told)
+            return Reminded(len(found), len(found) == MOST_AT_ONCE)
+
+        return await self._enforcement.change(ask, waiting.DIRECTORY, "manage", Target(), work)

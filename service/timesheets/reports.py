@@ -1,0 +1,67 @@
+"""Reports: hours by person, project, team or week, of exactly those sheets that single reads would show. Owns no state.
+
+The log holds every sheet that a report was made of, so a report is bounded by the sheets that it looks at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from service.errors import InvalidField
+from service.places import FieldError
+from service.timesheets import reports_store
+from service.timesheets.relations import KIND
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from service.authorization.changes import Answer
+    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement import Enforcement
+    from service.authorization.visibility import Visibility
+    from service.database import Connection
+    from service.timesheets.reports_store import By, Span, Total
+
+MOST_DAYS: Final = 366
+MOST_SHEETS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Totals in minutes, in the order of their keys; `minutes` and `sheets` are those of the whole."""
+
+    totals: tuple[Total, ...]
+    minutes: int
+    sheets: int
+
+
+class Reports:
+    """The use case; raises Denied and TryLater too."""
+
+    def __init__(self, enforcement: Enforcement) -> None:
+        self._enforcement = enforcement
+
+    async def hours(self, ask: Ask, by: By, span: Span) -> Answer[Report]:
+        """Add up the minutes that the asker may read. Raises InvalidField for a span that is turned round, longer than
+        366 days or of more than 10,000 sheets."""
+        if span.until < span.since:
+            raise InvalidField(FieldError("query.until", "must not be before since"))
+        if (span.until - span.since).days >= MOST_DAYS:
+            raise InvalidField(FieldError("query.until", f"must be less than {MOST_DAYS} days after since"))
+
+        async def query(visibility: Visibility, connection: Connection) -> tuple[Report, Sequence[str]]:
+            sheets: list[UUID] = await reports_store.visible_sheets(visibility, connection, span, MOST_SHEETS + 1)
+            if len(sheets) > MOST_SHEETS:
+                return Report((), 0, len(sheets)), []
+            found = await reports_store.totals(connection, sheets, span, by)
+            whole = await reports_store.minutes(connection, sheets, span)
+            return Report(found, whole, len(sheets)), [str(one) for one in sheets]
+
+        answer = await self._enforcement.list(ask, KIND, "read", query)
+        if answer.value.sheets > MOST_SHEETS:
+            error = InvalidField(FieldError("query.since", f"a report is of {MOST_SHEETS} timesheets at the most"))
+            error.decision = (str(answer.receipt.uid), answer.receipt.leaf)
+            raise error
+        return answer

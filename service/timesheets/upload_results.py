@@ -1,0 +1,75 @@
+"""What became of the rows of an upload, held as bytes and told row by row. Owns it for one request."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from service.timesheets.upload_merge import Merged
+    from service.timesheets.upload_rows import Fault, Rows
+
+OUTCOMES: Final = ("refused", "created", "updated", "unchanged")
+
+
+class RowResult(NamedTuple):
+    """What became of the row with this index (from 0), which stands in this line of the file: `created`, `updated` or
+    `unchanged`, with its sheet and entry, or `refused`, with its faults. In a dry run, what would have become of it;
+    what would have been made has no id yet that counts."""
+
+    row: int
+    line: int | None
+    outcome: str
+    timesheet: UUID | None = None
+    entry: UUID | None = None
+    faults: Sequence[Fault] = ()
+
+
+class Results:
+    """Of each row of `rows`; until something is put, it is refused."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._codes = bytearray(len(rows))
+        self._entries = bytearray(16 * len(rows))
+        self._places = array("I", bytes(4 * len(rows)))
+        self._sheets: list[UUID] = []
+        self._faults = dict(rows.faults)
+
+    def put(self, merged: Merged) -> None:
+        """What became of the rows of one sheet."""
+        self._sheets.append(merged.before.id)
+        for index, (outcome, entry) in merged.outcomes.items():
+            self._codes[index] = OUTCOMES.index(outcome)
+            self._entries[16 * index : 16 * index + 16] = entry.bytes
+            self._places[index] = len(self._sheets) - 1
+        self._faults.update(merged.faults)
+
+    def refuse(self, indexes: Sequence[int], fault: Fault) -> None:
+        """These rows were refused for one reason."""
+        for index in indexes:
+            if index not in self._rows.faults:
+                self._codes[index] = 0
+                self._faults[index] = [fault]
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def __iter__(self) -> Iterator[RowResult]:
+        """In the order of the rows."""
+        for index, code in enumerate(self._codes):
+            line = self._rows.line(index)
+            if code == 0:
+                yield RowResult(index, line, OUTCOMES[0], faults=self._faults.get(index, ()))
+            else:
+                entry = UUID(bytes=bytes(self._entries[16 * index : 16 * index + 16]))
+                yield RowResult(index, line, OUTCOMES[code], self._sheets[self._places[index]], entry)
+
+    def counts(self) -> dict[str, int]:
+        """How many rows had each outcome."""
+        found = Counter(self._codes)
+        return {name: found[code] for code, name in enumerate(OUTCOMES)}

@@ -1,0 +1,180 @@
+"""What waits for whoever asks, and many weeks approved or sent back with one request."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Response, get, post
+from litestar.params import JSONBody, Parameter
+
+from service.authorization.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
+from service.timesheets.approvals import MOST_ITEMS, Approvals, Item
+from service.web.answers import answered
+from service.web.operations import BODY, COMMON, operation
+from service.web.paging import DEFAULT_LIMIT, MOST
+from service.web.parameters import Asking, uuid_of
+from service.web.preconditions import if_match
+from service.web.problems import status_of
+from service.web.timesheet_shapes import SheetBody, body_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.authorization.changes import AnswerToAll
+    from service.timesheets.timesheet import Timesheet
+    from service.web.paging import Cursors
+
+LISTING = "approvals"
+SCOPE = "approve:timesheets"
+TAG = "Approvals"
+
+
+class ApprovalBody(msgspec.Struct):
+    """A week that waits, since it was handed in. `as` are the relations or names by which you may approve it, such as
+    `manager` or `deputy`; `rules` the rules that say so."""
+
+    timesheet: SheetBody
+    waiting_since: datetime
+    by: list[str] = msgspec.field(name="as")
+    rules: list[str] = []
+
+
+class ApprovalsPage(msgspec.Struct):
+    """What waits, longest first. `next_cursor` is null on the last page."""
+
+    items: list[ApprovalBody]
+    next_cursor: str | None
+
+
+class BatchItem(msgspec.Struct, forbid_unknown_fields=True):
+    """A week, and the version of it that you have seen: what its ETag says."""
+
+    id: Annotated[str, msgspec.Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000000"])]
+    version: Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647, examples=[3])]
+
+
+Items = Annotated[list[BatchItem], msgspec.Meta(min_length=1, max_length=MOST_ITEMS)]
+Mode = Annotated[
+    Literal["all-or-nothing", "per-item"],
+    msgspec.Meta(description="Whether one that is refused keeps the others from changing"),
+]
+
+
+class BatchApproval(msgspec.Struct, forbid_unknown_fields=True):
+    """Weeks to approve with one request."""
+
+    items: Items
+    mode: Mode = "all-or-nothing"
+
+
+class BatchRejection(msgspec.Struct, forbid_unknown_fields=True):
+    """Weeks to send back with one request; every owner reads the reason."""
+
+    items: Items
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Friday is missing"])]
+    mode: Mode = "all-or-nothing"
+
+
+class ItemProblem(msgspec.Struct):
+    """Why an item was refused: as the problem document says it that a request for it alone would have got."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class ItemResult(msgspec.Struct):
+    """What became of an item, in the order of the request. `status` is what a request for it alone would have got;
+    `version` the new one, or null if nothing changed."""
+
+    id: str
+    status: int
+    version: int | None
+    state: str | None
+    decision_id: str
+    problem: ItemProblem | None
+
+
+class BatchResult(msgspec.Struct):
+    """How many items changed, and what became of each."""
+
+    changed: int
+    items: list[ItemResult]
+
+
+def approval_routes(approvals: Approvals, cursors: Cursors) -> list[Any]:
+    """The handlers, bound to their use cases."""
+
+    @get("/v1/approvals", **operation("List what waits for you", scope=SCOPE, problems=COMMON, tag=TAG))
+    async def list_approvals(
+        ask: Asking,
+        cursor: Annotated[str | None, Parameter(max_length=600)] = None,
+        limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
+    ) -> Response[ApprovalsPage]:
+        place = cursors.read(LISTING, {}, cursor)
+        after = (datetime.fromisoformat(place[0]), UUID(place[1])) if place else None
+        answer = await approvals.waiting(ask, after=after, limit=limit)
+        items = [
+            ApprovalBody(body_of(one.sheet), one.sheet.updated_at, list(one.relations), list(one.rules))
+            for one in answer.value.items
+            if one.sheet.updated_at is not None
+        ]
+        following = answer.value.after
+        more = cursors.make(LISTING, {}, [following[0].isoformat(), str(following[1])]) if following else None
+        return answered(ApprovalsPage(items, more), answer.receipt)
+
+    batch: dict[str, Any] = {"scope": SCOPE, "problems": (*COMMON, *BODY, 409), "tag": TAG}
+
+    @post("/v1/timesheets/batch-approve", status_code=200, **operation("Approve many weeks", **batch))
+    async def approve_timesheets(ask: Asking, data: JSONBody[BatchApproval]) -> Response[BatchResult]:
+        items = _items(data.items)
+        if data.mode == "per-item":
+            return _each(items, await approvals.approve_each(ask, items))
+        return _all(await approvals.approve_all(ask, items))
+
+    @post("/v1/timesheets/batch-reject", status_code=200, **operation("Send many weeks back", **batch))
+    async def reject_timesheets(ask: Asking, data: JSONBody[BatchRejection]) -> Response[BatchResult]:
+        items = _items(data.items)
+        if data.mode == "per-item":
+            return _each(items, await approvals.reject_each(ask, items, data.reason))
+        return _all(await approvals.reject_all(ask, items, data.reason))
+
+    return [list_approvals, approve_timesheets, reject_timesheets]
+
+
+def _items(given: Sequence[BatchItem]) -> list[Item]:
+    return [
+        Item(uuid_of(one.id, f"items[{index}].id"), if_match([f'"{one.version}"'])) for index, one in enumerate(given)
+    ]
+
+
+def _all(answer: AnswerToAll[Sequence[Timesheet]]) -> Response[BatchResult]:
+    items = [
+        ItemResult(str(sheet.id), 200, sheet.version, str(sheet.state), str(receipt.uid), None)
+        for sheet, receipt in zip(answer.value, answer.receipts, strict=True)
+    ]
+    return answered(BatchResult(len(items), items), answer.receipts[0])
+
+
+def _each(items: Sequence[Item], outcomes: Sequence[Outcome[Timesheet]]) -> Response[BatchResult]:
+    results = [_result(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
+    return answered(BatchResult(sum(one.problem is None for one in results), results), outcomes[0].receipt)
+
+
+def _result(item: Item, outcome: Outcome[Timesheet]) -> ItemResult:
+    decision, sheet, error = str(outcome.receipt.uid), outcome.value, outcome.error
+    if error is not None or sheet is None:
+        told = _problem(outcome)
+        return ItemResult(str(item.sheet), told.status, None, None, decision, told)
+    return ItemResult(str(item.sheet), 200, sheet.version, str(sheet.state), decision, None)
+
+
+def _problem(outcome: Outcome[Timesheet]) -> ItemProblem:
+    error = outcome.error
+    if error is None:
+        raise ValueError("an item is changed or refused")
+    return ItemProblem(f"urn:timewarden:problem:{error.slug}", error.summary, status_of(type(error)), error.public)

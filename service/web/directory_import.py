@@ -1,0 +1,65 @@
+"""POST /v1/directory/import: the organisation from a CSV file, all of it or nothing, and nothing twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from litestar import Response, post
+from litestar.openapi.spec import Example
+from litestar.params import Body, QueryParameter
+
+from service.web.answers import answered
+from service.web.operations import BODY, COMMON, operation
+from service.web.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
+
+if TYPE_CHECKING:
+    from service.directory.imports import DirectoryImports
+
+CSV: Final = "text/csv"
+EXAMPLE: Final = (
+    "record,email,name,team,parent\nteam,,,Atlas,\nperson,ana@example.com,Ana Lima,,\nmember,ana@example.com,,Atlas,\n"
+)
+
+
+class ImportedRow(msgspec.Struct):
+    """What became of a row: `created`, `updated` or `unchanged`. `row` counts from 0 behind the header."""
+
+    row: int
+    line: int
+    record: str
+    outcome: str
+
+
+class Imported(msgspec.Struct):
+    """Every row's outcome, and how many there are of each. In a dry run nothing was changed."""
+
+    dry_run: bool
+    created: int
+    updated: int
+    unchanged: int
+    rows: list[ImportedRow]
+
+
+def directory_import_route(imports: DirectoryImports) -> Any:
+    """The handler, bound to its use case."""
+
+    @post(
+        "/v1/directory/import",
+        status_code=200,
+        opt={"media_types": (CSV,)},
+        **operation(
+            "Import the organisation", scope="manage:directory", problems=(*COMMON, *BODY, 409), tag="Directory"
+        ),
+    )
+    async def import_directory(
+        ask: Asking,
+        data: Annotated[bytes, Body(media_type=CSV, examples=[Example(value=EXAMPLE)])],
+        dry_run: Annotated[bool, QueryParameter(description="Say what would happen, and change nothing")] = False,  # noqa: FBT002 — a query parameter
+    ) -> Response[Imported]:
+        answer = await imports.load(ask, data, dry_run=dry_run)
+        rows = [ImportedRow(one.row, one.line, one.record, one.outcome) for one in answer.value]
+        counts = {word: sum(one.outcome == word for one in rows) for word in ("created", "updated", "unchanged")}
+        return answered(Imported(dry_run=dry_run, **counts, rows=rows), answer.receipt)
+
+    return import_directory

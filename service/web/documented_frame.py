@@ -1,0 +1,54 @@
+"""What requests and answers share whatever the route, put into the OpenAPI document: idempotency keys and links to
+next pages. Pure: owns no state."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from service.web.idempotency import CHANGING, LONGEST, REPEATABLE, WITHOUT
+
+PREFIX: Final = "/v1/"
+KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Your own name for this change, the same when you send it again: it is made once, and its answer is"
+    " given again for 24 hours, with `Idempotent-Replayed`",
+    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST + 2, "examples": ['"8e03978e-40d5-43dd"']},
+}
+
+
+def framed(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with what the frame adds to its operations."""
+    for schema in document["components"]["schemas"].values():
+        if isinstance(schema.get("default"), msgspec.Struct):
+            # What stands for a body that is left out is no JSON, and says nothing that the operation does not.
+            del schema["default"]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if path.startswith(PREFIX):
+                _complete(document, path, method.upper(), operation)
+    return document
+
+
+def _complete(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> None:
+    keyed = method in CHANGING and not path.startswith((*WITHOUT, *REPEATABLE))
+    if keyed:
+        operation["parameters"] = [*operation.get("parameters", []), KEY]
+        operation["responses"].setdefault("409", {"$ref": "#/components/responses/Problem409"})
+    for status, answer in operation["responses"].items():
+        if not status.startswith("2"):
+            continue
+        if keyed:
+            answer.setdefault("headers", {})["Idempotent-Replayed"] = {
+                "$ref": "#/components/headers/Idempotent-Replayed"
+            }
+        if any(_has_pages(document, one.get("schema", {})) for one in answer.get("content", {}).values()):
+            answer.setdefault("headers", {})["Link"] = {"$ref": "#/components/headers/Link"}
+
+
+def _has_pages(document: dict[str, Any], schema: dict[str, Any]) -> bool:
+    name = schema.get("$ref", "").rsplit("/", 1)[-1]
+    return "next_cursor" in document["components"]["schemas"].get(name, {}).get("properties", {})

@@ -1,0 +1,88 @@
+"""Projects: everybody who writes hours sees them; those who manage the directory keep them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from litestar import Response, get, post, put
+from litestar.params import FromPath, JSONBody, Parameter, QueryParameter
+
+from service.directory.entities import Project
+from service.web.answers import answered
+from service.web.operations import BODY, COMMON, ROW, operation
+from service.web.paging import DEFAULT_LIMIT, MOST
+from service.web.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
+
+if TYPE_CHECKING:
+    from service.directory.projects import Projects
+    from service.web.paging import Cursors
+
+SCOPE = "manage:directory"
+TAG = "Directory"
+Code = Annotated[str, msgspec.Meta(min_length=1, max_length=40, examples=["ATLAS"])]
+ProjectName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, examples=["Atlas, second phase"])]
+
+
+class NewProject(msgspec.Struct, forbid_unknown_fields=True):
+    """A project; `code` is the word that entries use, and stays."""
+
+    code: Code
+    name: ProjectName
+    active: bool = True
+
+
+class ProjectState(msgspec.Struct, forbid_unknown_fields=True):
+    """What a project is called, and whether it takes new hours."""
+
+    name: ProjectName
+    active: Annotated[bool, msgspec.Meta(examples=[False])]
+
+
+class ProjectBody(msgspec.Struct):
+    """A project."""
+
+    code: str
+    name: str
+    active: bool
+
+
+class ProjectPage(msgspec.Struct):
+    """Projects by code."""
+
+    items: list[ProjectBody]
+    next_cursor: str | None
+
+
+def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
+    """The handlers, bound to their use cases."""
+
+    @get("/v1/projects", **operation("List projects", scope="create:timesheets", problems=COMMON, tag=TAG))
+    async def list_projects(
+        ask: Asking,
+        active: Annotated[bool | None, QueryParameter(description="Only those that take hours, or do not")] = None,
+        cursor: Annotated[str | None, Parameter(max_length=600)] = None,
+        limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
+    ) -> Response[ProjectPage]:
+        wanted = {"active": active}
+        place = cursors.read("projects", wanted, cursor)
+        answer = await projects.list(ask, active=active, after=place[0] if place else None, limit=limit)
+        after = answer.value.after
+        following = cursors.make("projects", wanted, [after]) if after else None
+        return answered(ProjectPage([_body(one) for one in answer.value.items], following), answer.receipt)
+
+    @post("/v1/projects", **operation("Add a project", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
+    async def add_project(ask: Asking, data: JSONBody[NewProject]) -> Response[ProjectBody]:
+        answer = await projects.add(ask, Project(data.code, data.name, data.active))
+        return answered(_body(answer.value), answer.receipt, status=201)
+
+    @put("/v1/projects/{code:str}", **operation("Change a project", scope=SCOPE, problems=(*ROW, *BODY), tag=TAG))
+    async def replace_project(ask: Asking, code: FromPath[str], data: JSONBody[ProjectState]) -> Response[ProjectBody]:
+        answer = await projects.replace(ask, Project(code, data.name, data.active))
+        return answered(_body(answer.value), answer.receipt)
+
+    return [list_projects, add_project, replace_project]
+
+
+def _body(one: Project) -> ProjectBody:
+    return ProjectBody(one.code, one.name, one.active)

@@ -1,0 +1,101 @@
+"""GET /v1/reports/hours: totals in minutes, as JSON or as CSV that no spreadsheet takes for formulas."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.params import Parameter, QueryParameter
+
+from service.timesheets.reports_store import By, Span
+from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
+from service.web.answers import answered
+from service.web.operations import COMMON, operation
+from service.web.parameters import Asking, optional_uuid
+
+if TYPE_CHECKING:
+    from service.timesheets.reports import Report, Reports
+
+CSV: Final = "text/csv"
+# What makes a spreadsheet take a cell for a formula (OWASP, CSV injection).
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+class TotalBody(msgspec.Struct):
+    """The minutes under one key: a person's or team's id, a project's code, a week's Monday. Null are those who belong
+    to no team. `sheets`: of how many timesheets. Somebody in two teams counts in both."""
+
+    key: str | None
+    name: str | None
+    minutes: int
+    sheets: int
+
+
+class HoursReport(msgspec.Struct):
+    """Totals of the days from `since` to `until`, of the timesheets that you may read. `minutes` and `sheets` are those
+    of the whole, each counted once."""
+
+    by: str
+    since: date
+    until: date
+    minutes: int
+    sheets: int
+    items: list[TotalBody]
+
+
+def report_routes(reports: Reports) -> list[Any]:
+    """The handler, bound to its use case."""
+
+    @get("/v1/reports/hours", **operation("Add hours up", scope="read:timesheets", problems=COMMON, tag="Reports"))
+    async def report_hours(
+        ask: Asking,
+        request: Request[Any, Any, Any],
+        by: Annotated[By, Parameter(description="What the totals are of")],
+        since: Annotated[date, Parameter(description="The first day")],
+        until: Annotated[date, Parameter(description="The last day, less than 366 days later")],
+        sheet_state: Annotated[State | None, QueryParameter(name="state", description="Only in this state")] = None,
+        owner: Annotated[str | None, Parameter(max_length=64, description="Only this person's")] = None,
+        form: Annotated[
+            Literal["json", "csv"] | None,
+            QueryParameter(name="format", description="`csv` answers with text/csv, as does `Accept: text/csv`"),
+        ] = None,
+    ) -> Response[HoursReport]:
+        span = Span(since, until, sheet_state, optional_uuid(owner, "query.owner"))
+        answer = await reports.hours(ask, by, span)
+        report = answer.value
+        wanted = CSV if form is None and _prefers_csv(request.headers.get("accept", "")) else form
+        if wanted in {CSV, "csv"}:
+            text: Response[Any] = answered(_csv(by, report), answer.receipt)
+            text.media_type = CSV
+            text.headers["Content-Disposition"] = f'attachment; filename="hours-by-{by}-{since}-{until}.csv"'
+            return text
+        items = [TotalBody(one.key, one.name, one.minutes, one.sheets) for one in report.totals]
+        return answered(HoursReport(by, since, until, report.minutes, report.sheets, items), answer.receipt)
+
+    return [report_hours]
+
+
+def _prefers_csv(accept: str) -> bool:
+    kinds = [one.split(";")[0].strip().lower() for one in accept.split(",")]
+    return CSV in kinds and "application/json" not in kinds
+
+
+def _csv(by: By, report: Report) -> str:
+    """RFC 4180, with a line of names first."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    named = by == "team"
+    writer.writerow([by, *(["name"] if named else []), "minutes", "sheets"])
+    for one in report.totals:
+        cells = [one.key or "", *([one.name or ""] if named else [])]
+        writer.writerow([*map(harmless, cells), one.minutes, one.sheets])
+    return text.getvalue()
+
+
+def harmless(cell: str) -> str:
+    """The cell as text that no spreadsheet runs."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell

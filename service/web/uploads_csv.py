@@ -1,0 +1,158 @@
+"""CSV (RFC 4180): a head with the names of the columns, commas, UTF-8. Pure but for the unfinished row.
+
+A cell that a spreadsheet would run as a formula is refused and not stored: the file would do to the next reader what
+it did not do to us.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from datetime import date
+from typing import TYPE_CHECKING, Final
+
+from service.errors import InvalidField
+from service.places import FieldError
+from service.timesheets.entry import MOST_MINUTES
+from service.timesheets.upload_rows import Row
+from service.web.parameters import uuid_of
+from service.web.uploads_lines import LONGEST_LINE, Line, Lines, fault_of_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from service.timesheets.upload_rows import Rows
+
+NEEDED: Final = ("owner", "day", "project", "minutes", "external_ref")
+OPTIONAL: Final = ("note", "time_zone")
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MINUTES: Final = re.compile(r"[0-9]{1,4}")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
+_LONGEST_TOLD: Final = 40
+
+
+class CsvReader:
+    """Puts what it is fed into `rows`. A row with a wrong cell is a fault of its own; a wrong head, encoding or quote
+    makes the rest unreadable."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._lines = Lines()
+        self._columns: list[str] | None = None
+        # The lines of a row whose quotes are still open, and where it began.
+        self._open: list[str] = []
+        self._began = 0
+
+    def feed(self, chunk: bytes) -> None:
+        """The next bytes. Raises InvalidField for what cannot be read any further."""
+        self._take(self._lines.feed(chunk))
+
+    def end(self) -> None:
+        """There is no more. Raises InvalidField if a quote is open, or there is not even a head."""
+        self._take(self._lines.end())
+        if self._open:
+            raise fault_of_file(f"line {self._began}", "opens a quote that nothing closes")
+        if self._columns is None:
+            raise fault_of_file("head", f"is missing: the first line names the columns, {', '.join(NEEDED)}")
+
+    def _take(self, lines: Iterable[Line]) -> None:
+        for number, raw in lines:
+            try:
+                text = raw.decode()
+            except UnicodeDecodeError as error:
+                raise fault_of_file(f"line {number}", f"is not UTF-8 from byte {error.start + 1} on") from None
+            if not self._open:
+                self._began = number
+                if not text.strip():
+                    continue
+            self._open.append(text)
+            if sum(map(len, self._open)) > LONGEST_LINE:
+                raise fault_of_file(f"line {self._began}", f"begins a row of more than {LONGEST_LINE} characters")
+            whole = "\n".join(self._open)
+            if whole.count('"') % 2 == 0:
+                self._open = []
+                self._row(whole)
+
+    def _row(self, text: str) -> None:
+        try:
+            (cells,) = csv.reader([f"{line}\n" for line in text.split("\n")], strict=True)
+        except (csv.Error, ValueError) as error:
+            self._refuse_or_stop(f"is not CSV: {error}")
+            return
+        if self._columns is None:
+            self._columns = _columns(cells, text)
+        elif len(cells) != len(self._columns):
+            says = "; columns are separated by commas" if ";" in text or "\t" in text else ""
+            self._refuse_or_stop(f"has {len(cells)} cells where the head has {len(self._columns)}{says}")
+        else:
+            self._cells(dict(zip(self._columns, cells, strict=True)))
+
+    def _refuse_or_stop(self, message: str) -> None:
+        if self._columns is None:
+            raise fault_of_file("head", message)
+        self._rows.add_wrong([FieldError("", message)], self._began)
+
+    def _cells(self, cells: dict[str, str]) -> None:
+        wrong = [
+            FieldError(name, "begins like a formula, which a spreadsheet would run; write it as plain text")
+            for name, cell in cells.items()
+            if cell.startswith(FORMULA) and not (name == "minutes" and _NUMBER.fullmatch(cell))
+        ]
+        if not wrong:
+            try:
+                self._rows.add(_row_of(cells), self._began)
+            except InvalidField as error:
+                if any(one.field == "rows" for one in error.fields):
+                    raise
+                wrong = list(error.fields)
+        if wrong:
+            self._rows.add_wrong(wrong, self._began)
+
+
+def _columns(cells: Sequence[str], text: str) -> list[str]:
+    """The names of the columns. Raises InvalidField that names each that is wrong."""
+    if len(cells) == 1 and any(other in text for other in ";\t|"):
+        raise fault_of_file("head", "separates its columns with something else than commas; save the file with commas")
+    names = [one.strip() for one in cells]
+    wrong = [FieldError(f"head.{name}", "is missing") for name in NEEDED if name not in names]
+    wrong += [
+        FieldError(f"head.{name[:_LONGEST_TOLD]}", "is not a column of an upload")
+        for name in names
+        if name not in NEEDED and name not in OPTIONAL
+    ]
+    wrong += [FieldError(f"head.{name}", "stands twice") for name in {*NEEDED, *OPTIONAL} if names.count(name) > 1]
+    if wrong:
+        raise InvalidField(*wrong)
+    return names
+
+
+def _row_of(cells: dict[str, str]) -> Row:
+    """The row in these cells. Raises InvalidField naming each wrong one."""
+    wrong: list[FieldError] = []
+    owner, day, minutes = None, None, None
+    try:
+        owner = uuid_of(cells["owner"], "owner")
+    except InvalidField as error:
+        wrong += error.fields
+    try:
+        day = date.fromisoformat(cells["day"]) if _DAY.fullmatch(cells["day"]) else None
+    except ValueError:
+        day = None
+    if day is None:
+        wrong.append(FieldError("day", "must be a date such as 2026-11-23"))
+    if _MINUTES.fullmatch(cells["minutes"]):
+        minutes = int(cells["minutes"])
+    else:
+        wrong.append(FieldError("minutes", f"must be a whole number from 1 to {MOST_MINUTES}"))
+    if owner is None or day is None or minutes is None:
+        raise InvalidField(*wrong)
+    return Row(
+        day,
+        cells["project"],
+        minutes,
+        cells.get("note") or None,
+        owner=owner,
+        external_ref=cells["external_ref"],
+        time_zone=cells.get("time_zone") or None,
+    )

@@ -1,0 +1,296 @@
+"""Bad input to every route, made from the OpenAPI document: what it forbids is refused by name, and nothing is a 500.
+
+A route that is new is tried without a line here, with a person whose token holds its scope.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import jsonschema_rs
+import pytest
+
+from service.web.documentation_page import operations
+from tests.acceptance.caller import problem
+from tests.openapi_document import document
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import httpx
+
+    from tests.acceptance.caller import Caller, Callers
+
+pytestmark = pytest.mark.usefixtures("nothing_unexpected")
+
+DOCUMENT = document()
+EVERY = [(method.upper(), path, one) for method, path, one in operations(DOCUMENT) if path.startswith("/v1/")]
+WHO = {
+    "read:timesheets": "ana",
+    "create:timesheets": "ana",
+    "delete:timesheets": "ana",
+    "approve:timesheets": "mia",
+    "batch:upload": "payroll-import",
+    "read:audit": "audrey",
+    "read:policies": "paula",
+    "write:policies": "paula",
+    "manage:directory": "adam",
+    "manage:tokens": "adam",
+}
+SOMETHING = "0198c0de-0000-7000-8000-00000000dead"
+FILES = ("text/csv", "application/x-ndjson")
+MEGABYTES_10 = 10 * 1024 * 1024
+# Any kind of value, of any size: what of these a field may hold, its schema says.
+WRONG: list[Any] = [
+    None,
+    True,
+    "",
+    "text",
+    "60",
+    "\u0000",
+    "\u202eABC\u0007",
+    "x" * 20_000,
+    "2026-02-30",
+    "0000-00-00T25:00:00Z",
+    0,
+    -1,
+    7.5,
+    10**30,
+    -(10**400),
+    1e308,
+    [],
+    [[[]]],
+    [None],
+    {},
+    {"": 1},
+]
+WRITTEN_WRONG = [
+    b"[]",
+    b"null",
+    b"7",
+    b'"text"',
+    b"true",
+    b"",
+    b"{",
+    b"{}{}",
+    b"\xff\xfe",
+    b"[" * 50_000,
+    b'{"a":1e999}',
+]
+
+
+def json_kind(one: Mapping[str, Any]) -> str | None:
+    """The media type of a JSON body, if the operation takes one."""
+    kinds = one.get("requestBody", {}).get("content", {})
+    return next((kind for kind in kinds if kind.endswith("json") and kind not in FILES), None)
+
+
+WITH_BODY = [pytest.param(*one, id=f"{one[0]} {one[1]}") for one in EVERY if json_kind(one[2])]
+WITH_ANY_BODY = [pytest.param(*one, id=f"{one[0]} {one[1]}") for one in EVERY if "requestBody" in one[2]]
+WITH_FILE = [
+    pytest.param(*one, kind, id=f"{one[0]} {one[1]} {kind}")
+    for one in EVERY
+    for kind in FILES
+    if kind in one[2].get("requestBody", {}).get("content", {})
+]
+WITH_PARAMETERS = [pytest.param(*one, id=f"{one[0]} {one[1]}") for one in EVERY if one[2].get("parameters")]
+
+
+def resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A schema, or the shared one, or the one besides null, that it stands for."""
+    while True:
+        if "$ref" in schema:
+            schema = DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+        elif others := [one for one in schema.get("oneOf", schema.get("anyOf", ())) if one.get("type") != "null"]:
+            schema = others[0]
+        else:
+            return schema
+
+
+def forbids(schema: Mapping[str, Any], value: object) -> bool:
+    """Whether the document says that this value is wrong here."""
+    try:
+        whole = {**schema, "components": DOCUMENT["components"]}
+        return not jsonschema_rs.validator_for(whole, validate_formats=True).is_valid(value)
+    except (ValueError, OverflowError):
+        return False
+
+
+def places(schema: Mapping[str, Any], example: Any, at: str = "") -> Iterator[tuple[str, list[Any], Mapping[str, Any]]]:
+    """Every field below an example: its path as complaints spell it, the keys that lead to it, and its schema."""
+    schema = resolved(schema)
+    if isinstance(example, dict):
+        for name, field in schema.get("properties", {}).items():
+            path = f"{at}.{name}" if at else name
+            yield path, [name], field
+            if name in example:
+                yield from (
+                    (deeper, [name, *keys], found) for deeper, keys, found in places(field, example[name], path)
+                )
+    elif isinstance(example, list) and example:
+        for path, keys, found in places(schema.get("items", {}), example[0], f"{at}[0]"):
+            yield path, [0, *keys], found
+
+
+def with_value(example: Any, keys: list[Any], value: object) -> Any:
+    changed = copy.deepcopy(example)
+    inner = changed
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    return changed
+
+
+def filled(path: str) -> str:
+    concrete = path.replace("{number}", "1").replace("{role}", "auditor").replace("{code}", "NOWHERE")
+    return re.sub(r"\{[a-z_]+\}", SOMETHING, concrete)
+
+
+async def somebody(callers: Callers, one: Mapping[str, Any]) -> Caller:
+    """Whose token holds the scope of the operation."""
+    scopes = one["security"][0]["oauth"]
+    return await callers(WHO[scopes[0]] if scopes else "ana")
+
+
+async def sent(caller: Caller, method: str, path: str, kind: str, content: bytes) -> httpx.Response:
+    return await caller.send(method, filled(path), content=content, headers={"Content-Type": kind}, if_match='"1"')
+
+
+def named(answer: httpx.Response) -> list[str]:
+    return [one["field"] for one in problem(answer, 422, "invalid-field")["fields"]]
+
+
+def is_explained(answer: httpx.Response) -> None:
+    """Taken, or refused with a problem document; never our fault."""
+    assert answer.status_code < 500, answer.text
+    if answer.status_code >= 400:
+        assert answer.headers["Content-Type"].split(";")[0] == "application/problem+json"
+        assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize(("method", "path", "one"), WITH_BODY)
+async def test_every_field_of_every_body_refuses_what_the_document_forbids_by_its_name(
+    callers: Callers, method: str, path: str, one: dict[str, Any]
+) -> None:
+    caller, kind = await somebody(callers, one), str(json_kind(one))
+    schema = one["requestBody"]["content"][kind]["schema"]
+    example = resolved(schema)["examples"][0]
+    tried = 0
+    for field, keys, said in places(schema, example):
+        for value in WRONG:
+            if not forbids(said, value):
+                continue
+            answer = await sent(caller, method, path, kind, json.dumps(with_value(example, keys, value)).encode())
+            told = named(answer)
+            assert any(name == field or name.startswith((f"{field}.", f"{field}[")) for name in told), (
+                f"{field} = {str(value)[:60]}: {answer.text}"
+            )
+            tried += 1
+    assert tried or not resolved(schema)["properties"]
+
+
+@pytest.mark.parametrize(("method", "path", "one"), WITH_BODY)
+async def test_what_no_object_is_and_members_that_are_missing_or_unknown_are_explained(
+    callers: Callers, method: str, path: str, one: dict[str, Any]
+) -> None:
+    caller, kind = await somebody(callers, one), str(json_kind(one))
+    schema = resolved(one["requestBody"]["content"][kind]["schema"])
+    example = schema["examples"][0]
+    for content in WRITTEN_WRONG:
+        answer = await sent(caller, method, path, kind, content)
+        assert answer.status_code in {400, 422} or content == b"", answer.text
+        is_explained(answer)
+    for name in schema.get("required", ()):
+        less = {member: value for member, value in example.items() if member != name}
+        assert named(await sent(caller, method, path, kind, json.dumps(less).encode())) == [name]
+    more = json.dumps({**example, "surprise": 1}).encode()
+    assert named(await sent(caller, method, path, kind, more)) == ["surprise"]
+    if example:
+        name, value = next(iter(example.items()))
+        twice = json.dumps(example)[:-1] + f", {json.dumps(name)}: {json.dumps(value)}}}"
+        assert named(await sent(caller, method, path, kind, twice.encode())) == [name]
+
+
+@pytest.mark.parametrize(("method", "path", "one"), WITH_BODY)
+async def test_ten_megabytes_of_json_are_too_many(
+    callers: Callers, method: str, path: str, one: dict[str, Any]
+) -> None:
+    caller, kind = await somebody(callers, one), str(json_kind(one))
+    content = b'{"a":"' + b"x" * MEGABYTES_10 + b'"}'
+
+    problem(await sent(caller, method, path, kind, content), 413, "body-too-large")
+
+
+@pytest.mark.parametrize(("method", "path", "one"), WITH_ANY_BODY)
+async def test_every_body_has_its_media_types_and_no_others(
+    callers: Callers, method: str, path: str, one: dict[str, Any]
+) -> None:
+    caller, taken = await somebody(callers, one), one["requestBody"]["content"]
+    for kind in {"application/json", "text/csv", "application/xml", "text/plain", "*/*", "json"} - set(taken):
+        answer = await sent(caller, method, path, kind, b"{}")
+        problem(answer, 415, "unsupported-media-type")
+
+
+@pytest.mark.parametrize(("method", "path", "one", "kind"), WITH_FILE)
+async def test_no_file_is_our_fault(callers: Callers, method: str, path: str, one: dict[str, Any], kind: str) -> None:
+    caller = await somebody(callers, one)
+    rows: list[bytes] = [
+        b"",
+        b"\n" * 1000,
+        b"\x00" * 1000,
+        b"\xff\xfe\x00\x00",
+        b"a,b\n" * 1000,
+        b'"' * 1001,
+        b'{"owner":' * 1000,
+        b"x" * 2_000_000,
+        "\ufeffowner;day;project\n=cmd|' /C calc'!A0;1;1\n".encode(),
+    ]
+    for content in rows:
+        answer = await sent(caller, method, path, kind, content)
+        is_explained(answer)
+        assert answer.status_code >= 400, answer.text
+
+
+@pytest.mark.parametrize(("method", "path", "one"), WITH_PARAMETERS)
+async def test_every_parameter_refuses_what_the_document_forbids_by_its_name(
+    callers: Callers, method: str, path: str, one: dict[str, Any]
+) -> None:
+    caller, kind = await somebody(callers, one), json_kind(one)
+    body = resolved(one["requestBody"]["content"][kind]["schema"])["examples"][0] if kind else None
+    content = None if body is None else json.dumps(body).encode()
+    headers = {} if kind is None else {"Content-Type": kind}
+    texts = ["", "x" * 700, "7", "-1", "0", "1e3", "true", "null", "\u0000", "é\u202e", "2026-13-45", SOMETHING + "a"]
+    for given in one["parameters"]:
+        for text in texts:
+            where, query, seen = filled(path), {}, '"1"'
+            if given["in"] == "path":
+                where = filled(path.replace(f"{{{given['name']}}}", quote(text, safe="")))
+            elif given["in"] == "query":
+                query = {given["name"]: text}
+            else:
+                seen = text if text.isascii() and text.isprintable() else "W/1"
+            answer = await caller.send(
+                method, where, content=content, headers=headers, params=dict(query), if_match=seen
+            )
+            is_explained(answer)
+            wrong = given["in"] == "path" and given["schema"].get("format") == "uuid" and text
+            wrong = wrong or (given["in"] == "query" and _forbidden(given["schema"], text))
+            if wrong:
+                assert f"{given['in']}.{given['name']}" in named(answer), f"{text!r}: {answer.text}"
+    if method == "GET":
+        answer = await caller.send(method, filled(path), params={"surprise": "1"})
+        assert named(answer) == ["query.surprise"]
+
+
+def _forbidden(schema: Mapping[str, Any], text: str) -> bool:
+    """Whether a text in a query is nothing that the schema allows, whatever it is read as."""
+    readings: list[object] = [text]
+    if re.fullmatch(r"-?[0-9]{1,9}|1e3", text):
+        readings.append(int(float(text)))
+    if text in {"true", "false", "0", "1"}:
+        readings.append(text in {"true", "1"})
+    return all(forbids(schema, one) for one in readings)

@@ -1,0 +1,108 @@
+"""The API is killed with -9 while changes with idempotency keys are under way: sent again, each is made once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.acceptance.caller import SHEETS, Callers, fresh_week
+from tests.acceptance.running_service import SERVE, RunningService
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.acceptance.caller import Caller
+
+
+@pytest.fixture(scope="module")
+def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    service = RunningService(tmp_path_factory.mktemp("again") / "state")
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+async def ana(hurt: RunningService) -> AsyncIterator[Caller]:
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=hurt.addresses.api, timeout=20, trust_env=False, limits=limits) as http:
+        yield await Callers(http, hurt.addresses)("ana")
+
+
+async def opened(ana: Caller, week: str, key: str) -> httpx.Response:
+    return await ana.send("POST", SHEETS, body={"period_start": week}, headers={"Idempotency-Key": f'"{key}"'})
+
+
+async def sheets_of(ana: Caller, week: str) -> list[str]:
+    return [one["id"] for one in (await ana.get(SHEETS, since=week, until=week)).json()["items"]]
+
+
+async def restart(hurt: RunningService) -> None:
+    await asyncio.to_thread(hurt.kill, SERVE)
+    await asyncio.to_thread(hurt.end)
+    await asyncio.to_thread(hurt.start)
+
+
+async def test_whoever_never_heard_the_answer_gets_it_after_the_crash(hurt: RunningService, ana: Caller) -> None:
+    """The change is committed, and nobody reads the answer before the process dies."""
+    week, key = fresh_week().isoformat(), str(uuid4())
+    request = ana.http.build_request(
+        "POST",
+        SHEETS,
+        json={"period_start": week},
+        headers={"Authorization": f"Bearer {ana.token}", "Idempotency-Key": f'"{key}"'},
+    )
+    _, writer = await asyncio.open_connection(request.url.host, request.url.port)
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    writer.write(f"POST {request.url.raw_path.decode()} HTTP/1.1\r\n{head}\r\n".encode() + request.content)
+    await writer.drain()
+    made: list[str] = []
+    for _ in range(200):
+        if made := await sheets_of(ana, week):
+            break
+    assert made
+
+    await restart(hurt)
+    writer.close()
+    again = await opened(ana, week, key)
+
+    assert (again.status_code, again.headers["Idempotent-Replayed"]) == (201, "true")
+    assert [again.json()["id"]] == made == await sheets_of(ana, week)
+    assert again.headers["ETag"] == '"1"'
+
+
+async def test_of_changes_that_were_under_way_each_is_made_once(hurt: RunningService, ana: Caller) -> None:
+    wanted = [(fresh_week().isoformat(), str(uuid4())) for _ in range(40)]
+    heard: dict[str, str] = {}
+    eight = asyncio.Event()
+
+    async def attempt(week: str, key: str) -> None:
+        try:
+            answer = await opened(ana, week, key)
+        except httpx.HTTPError:
+            return
+        if answer.status_code == 201:
+            heard[week] = answer.json()["id"]
+        if len(heard) == 8:
+            eight.set()
+
+    async def all_of_them() -> None:
+        for start in range(0, len(wanted), 4):
+            await asyncio.gather(*(attempt(*one) for one in wanted[start : start + 4]))
+
+    work = asyncio.create_task(all_of_them())
+    await eight.wait()
+    await restart(hurt)
+    await work
+    assert len(heard) < len(wanted)
+
+    for week, key in wanted:
+        answer = await opened(ana, week, key)
+        assert answer.status_code == 201, answer.text
+        assert await sheets_of(ana, week) == [answer.json()["id"]]
+        if week in heard:
+            assert (answer.json()["id"], answer.headers["Idempotent-Replayed"]) == (heard[week], "true")

@@ -1,0 +1,65 @@
+"""The page of the client is executed, example by example, and prints what it shows; and what it shows no example of."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.development.authorization_server import token_endpoint
+from service.standalone.client import Conflict
+from tests.acceptance.caller import submitted
+from tests.acceptance.running_service import ROOT
+
+if TYPE_CHECKING:
+    from tests.acceptance.caller import Callers
+    from tests.acceptance.running_service import RunningService
+
+PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+async def executed(program: str, names: dict[str, Any]) -> str:
+    """What a program with awaits at its top prints; its names stay for the next one."""
+    code = compile(program, "docs/client.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        waiting = eval(code, names)  # noqa: S307 — our own page
+        if waiting is not None:
+            await waiting
+    return printed.getvalue()
+
+
+def test_every_example_of_the_page_says_what_it_prints() -> None:
+    assert len(EXAMPLES) == PAGE.count("```python") == 6
+
+
+@pytest.mark.usefixtures("nothing_unexpected")
+async def test_every_example_of_the_page_prints_what_it_shows(callers: Callers, service: RunningService) -> None:
+    names: dict[str, Any] = {
+        "API": service.addresses.api,
+        "TOKEN_ENDPOINT": service.addresses.issuer.rstrip("/") + token_endpoint.PATH,
+        "carl": json.loads((service.state / "demo.json").read_text(encoding="utf-8"))["people"]["carl"],
+        **{name.upper(): (await callers(name)).token for name in ("ana", "mia", "audrey")},
+    }
+    for program, shown in EXAMPLES:
+        assert await executed(program, names) == shown, program
+
+
+async def test_many_weeks_are_approved_by_the_client_at_once_or_one_by_one(callers: Callers) -> None:
+    ana, mia = await callers("ana"), (await callers("mia")).api
+    sheets = [await ana.api.timesheet((await submitted(ana)).json()["id"]) for _ in range(3)]
+    await mia.reject(sheets[2], "Friday is missing")
+
+    with pytest.raises(Conflict, match=r"items\[2\]"):
+        await mia.approve_all(sheets)
+    assert (await ana.api.timesheet(sheets[0].id)).state == "submitted"
+    done = await mia.approve_all(sheets, per_item=True)
+    assert (done.changed, [one.status for one in done.items]) == (2, [200, 200, 412])
+    assert done.items[2].problem is not None
+    assert done.items[2].problem["type"].endswith(":precondition-failed")

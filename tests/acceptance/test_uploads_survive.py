@@ -1,0 +1,93 @@
+"""The API is killed in the middle of an upload: nothing is there by half, and the same file sent again completes it.
+
+A service of its own is started, hurt, and started again from the same state directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.acceptance.caller import SHEETS, Callers, fresh_week
+from tests.acceptance.running_service import SERVE, RunningService
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+UPLOADS = "/v1/uploads"
+WEEKS, ROWS_A_WEEK = 150, 14
+
+
+@pytest.fixture(scope="module")
+def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    service = RunningService(tmp_path_factory.mktemp("uploads") / "state")
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+async def those(hurt: RunningService) -> AsyncIterator[Callers]:
+    if not hurt.started:
+        hurt.start()
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=hurt.addresses.api, timeout=60, trust_env=False, limits=limits) as http:
+        callers = Callers(http, hurt.addresses)
+        for who in ("carl", "payroll-import"):
+            await callers(who)
+        yield callers
+
+
+@pytest.mark.parametrize("mode", ["together", "per-row"])
+async def test_a_killed_upload_leaves_whole_sheets_or_nothing_and_can_be_sent_again(
+    hurt: RunningService, those: Callers, mode: str
+) -> None:
+    job, carl = await those("payroll-import"), await those("carl")
+    owner, first = await carl.me(), fresh_week()
+    weeks = [first] + [fresh_week() for _ in range(WEEKS - 1)]
+    rows = [
+        {"owner": owner, "day": str(week + timedelta(days=n % 7)), "project": "ATLAS", "minutes": 10}
+        | {"external_ref": f"{mode}/{n}"}
+        for week in weeks
+        for n in range(ROWS_A_WEEK)
+    ]
+    file = "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+    async def send() -> httpx.Response:
+        kind = {"Content-Type": "application/x-ndjson"}
+        return await job.send("POST", f"{UPLOADS}?mode={mode}", content=file, headers=kind)
+
+    async def there() -> list[dict[str, Any]]:
+        span = {"since": str(weeks[0]), "until": str(weeks[-1])}
+        found: list[dict[str, Any]] = (await carl.get(SHEETS, limit=200, **span)).json()["items"]
+        return found
+
+    sending = asyncio.create_task(send())
+    if mode == "per-row":
+        # In the middle of it: some sheets are done, and not all.
+        for _ in range(1000):
+            if await there():
+                break
+    else:
+        await asyncio.sleep(0.3)
+    await asyncio.to_thread(hurt.kill, SERVE)
+    with pytest.raises(httpx.HTTPError):
+        await sending
+    await asyncio.to_thread(hurt.end)
+    await asyncio.to_thread(hurt.start)
+
+    left = await there()
+    assert {one["minutes"] for one in left} <= {10 * ROWS_A_WEEK}
+    assert len(left) == 0 if mode == "together" else 0 < len(left) < WEEKS
+    again = await send()
+    assert again.status_code == httpx.codes.OK, again.text[:500]
+    counts = again.json()["counts"]
+    assert counts["unchanged"] == ROWS_A_WEEK * len(left)
+    assert counts["created"] == ROWS_A_WEEK * (WEEKS - len(left))
+    assert {one["minutes"] for one in await there()} == {10 * ROWS_A_WEEK}
+    assert len(await there()) == WEEKS

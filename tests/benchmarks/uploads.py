@@ -1,0 +1,246 @@
+"""Times uploads of files over HTTP, with the memory that they take: `python -m tests.benchmarks.uploads [ROWS ...]`.
+
+Figures only, no verdicts. The API is a process of its own with one worker, on a durable Postgres; each person of a team
+has seven rows a week. `first` makes the sheets, `again` changes nothing; `peak` is how far the worker's memory rose
+above what it had before the upload; `others` is the longest that a small request waited meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+
+from service.audit.log import Log
+from service.audit.opening import open_log
+from service.authorization import policy_check
+from service.authorization.policy_administration import bootstrap
+from service.database import Database
+from service.development.local_servers import free_port, start_postgres
+from service.development.processes import spawn, wait_until
+from service.development.stores import prepare
+from service.migrations.run import migrate
+from tests import policy_forge
+from tests.token_forge import good_jwks, header, signed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+AUDIENCE = "https://timewarden.example/timesheets"
+PEOPLE = 200
+SIZES = (1_000, 10_000, 100_000)
+HEAD = ("owner", "day", "project", "minutes", "external_ref", "note")
+KINDS = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
+
+
+class _Keys(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = good_jwks()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
+        """Nothing."""
+
+
+def main() -> None:
+    sizes = [int(one) for one in sys.argv[1:]] or list(SIZES)
+    keys = ThreadingHTTPServer(("127.0.0.1", 0), _Keys)
+    Thread(target=keys.serve_forever, daemon=True).start()
+    with tempfile.TemporaryDirectory() as folder, start_postgres(Path(folder), preferred_port=0) as server:
+        owner_url, app_url, _, _ = prepare(Path(folder), server.superuser_url)
+        people = asyncio.run(_organisation(owner_url))
+        issuer, port = f"http://127.0.0.1:{keys.server_port}", free_port(0)
+        print(f"{multiprocessing.cpu_count()} processors; rows a second, MiB of the file, MiB above before, ms")
+        print(f"{'':<32} {'first':>8} {'again':>8} {'file':>7} {'peak':>7} {'others':>7}")
+        for size in sizes:
+            for kind in KINDS:
+                with _serving(Path(folder), app_url, issuer, port) as pid:
+                    print(_row(size, kind, people, issuer, port, pid), flush=True)
+    keys.shutdown()
+
+
+def _row(size: int, kind: str, people: Sequence[str], issuer: str, port: int, pid: int) -> str:
+    file = _file(size, kind, people)
+    mode = "together" if size <= 10_000 else "per-row"
+    api = f"http://127.0.0.1:{port}"
+    bearer = {"Authorization": f"Bearer {_token(issuer)}"}
+    with httpx.Client(base_url=api, headers=bearer, timeout=900, trust_env=False) as http:
+        # What the process needs once it has answered anything is no part of the upload.
+        http.post("/v1/uploads", content=_file(50, kind, people), headers={"Content-Type": KINDS[kind]})
+        before = _resident(pid)
+        took, waits, peak = [], [0.0], before
+        for outcome in ("created", "unchanged"):
+            with _watched(pid, api, bearer) as seen:
+                started = time.perf_counter()
+                answer = http.post(f"/v1/uploads?mode={mode}", content=file, headers={"Content-Type": KINDS[kind]})
+                took.append(time.perf_counter() - started)
+            assert answer.status_code == httpx.codes.OK, answer.text[:500]
+            assert answer.json()["counts"][outcome] == size, answer.json()["counts"]
+            waits, peak = [*waits, *seen["waits"]], max(peak, *seen["resident"])
+    name = f"{size:>9,} rows, {kind}, {mode}"
+    figures = (
+        f"{size / took[0]:>8,.0f} {size / took[1]:>8,.0f} {len(file) / 2**20:>7.1f} {(peak - before) / 2**20:>7.1f}"
+    )
+    return f"{name:<32} {figures} {max(waits) * 1e3:>7.0f}"
+
+
+class _watched:  # noqa: N801 — a context manager
+    """Looks at the process, and asks a small thing of it, again and again."""
+
+    def __init__(self, pid: int, api: str, headers: dict[str, str]) -> None:
+        self._pid, self._api, self._headers = pid, api, headers
+        self._seen: dict[str, list[float]] = {"waits": [0.0], "resident": [0.0]}
+        self._done = False
+        self._threads = [Thread(target=self._look), Thread(target=self._ask)]
+
+    def __enter__(self) -> dict[str, list[float]]:
+        for one in self._threads:
+            one.start()
+        return self._seen
+
+    def __exit__(self, *_: object) -> None:
+        self._done = True
+        for one in self._threads:
+            one.join()
+
+    def _look(self) -> None:
+        while not self._done:
+            self._seen["resident"].append(_resident(self._pid))
+            time.sleep(0.02)
+
+    def _ask(self) -> None:
+        with httpx.Client(base_url=self._api, timeout=60, trust_env=False) as http:
+            while not self._done:
+                started = time.perf_counter()
+                http.get("/health/live")
+                self._seen["waits"].append(time.perf_counter() - started)
+                time.sleep(0.02)
+
+
+def _file(size: int, kind: str, people: Sequence[str]) -> bytes:
+    """Rows of people and weeks, all different from every other file's."""
+    job, monday = uuid4().hex[:8], date(2001, 1, 1) + timedelta(weeks=uuid4().int % 2000)
+    rows = []
+    for number in range(size):
+        week, who, day = number // (7 * len(people)), number // 7 % len(people), number % 7
+        when = monday + timedelta(weeks=week, days=day)
+        rows.append((people[who], when.isoformat(), "ATLAS", 60, f"{job}/{number}", "night shift, gate 4"))
+    if kind == "ndjson":
+        return "".join(json.dumps(dict(zip(HEAD, row, strict=True))) + "\n" for row in rows).encode()
+    table = [",".join(HEAD), *(",".join((*map(str, row[:-1]), f'"{row[-1]}"')) for row in rows)]
+    return ("\n".join(table) + "\n").encode()
+
+
+def _token(issuer: str) -> str:
+    now = int(time.time())
+    claims: dict[str, Any] = {"iss": issuer, "aud": AUDIENCE, "sub": "importer", "client_id": "importer"}
+    claims |= {"jti": uuid4().hex, "iat": now - 1, "exp": now + 3600, "scope": "batch:upload"}
+    return signed(header(), claims).decode()
+
+
+def _resident(pid: int) -> float:
+    """Bytes of memory of the API's one worker, which is the youngest of its processes."""
+    pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+class _serving:  # noqa: N801 — a context manager
+    """The API in a process of its own; gives its worker's number."""
+
+    def __init__(self, folder: Path, database: str, issuer: str, port: int) -> None:
+        self._folder, self._port = folder, port
+        self._settings = {
+            "ENVIRONMENT": "development",
+            "DATABASE_URL": database,
+            "ISSUER": issuer,
+            "JWKS_URL": f"{issuer}/jwks",
+            "AUDIENCE": AUDIENCE,
+            "PUBLIC_URL": f"http://127.0.0.1:{port}",
+            "CURSOR_KEY": "0" * 32,
+            "PORT": str(port),
+            "CLIENT_RATE": "0",
+            "ADDRESS_RATE": "0",
+            "LOG_LEVEL": "error",
+        }
+
+    def __enter__(self) -> int:
+        environment = {**os.environ, **{f"TIMEWARDEN_{name}": value for name, value in self._settings.items()}}
+        self._process = spawn(
+            [sys.executable, "-m", "service", "serve"],
+            log=self._folder / "serve.log",
+            directory=Path(__file__).resolve().parents[2],
+            environment=environment,
+        )
+        if not wait_until(self._ready, 60):
+            raise SystemExit((self._folder / "serve.log").read_text()[-2000:])
+        return max(_children(self._process.pid))
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._port}/health/live", timeout=1, trust_env=False).is_success
+        except httpx.HTTPError:
+            return False
+
+
+def _children(pid: int) -> Iterator[int]:
+    yield pid
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == pid:
+            yield int(folder.name)
+
+
+async def _organisation(url: str) -> list[str]:
+    """A migrated database, and a team of people for whom the client may upload."""
+    await migrate(url)
+    database = Database(url, size=1, timeout=60)
+    await database.open()
+    async with database.connection() as connection:
+        await open_log(connection)
+    async with database.transaction() as connection:
+        await bootstrap(connection, Log(database), policy_forge.shipped(), policy_check.load, datetime.now(UTC))
+    await database.close()
+    people, team = [uuid4() for _ in range(PEOPLE)], uuid4()
+    owner: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(url)
+    await owner.execute("INSERT INTO project (code, name) VALUES ('ATLAS', 'Atlas')")
+    await owner.execute("INSERT INTO team (id, name) VALUES ($1, 'contractors')", team)
+    await owner.execute("INSERT INTO team_path (ancestor_id, descendant_id, depth) VALUES ($1, $1, 0)", team)
+    await owner.executemany("INSERT INTO person (id) VALUES ($1)", [(one,) for one in people])
+    await owner.executemany(
+        "INSERT INTO membership (id, person_id, team_id, part, valid_from) VALUES ($1, $2, $3, 'member', '2000-01-01')",
+        [(uuid4(), one, team) for one in people],
+    )
+    await owner.execute(
+        "INSERT INTO importer_grant (id, client_id, team_id, valid_from) VALUES ($1, 'importer', $2, '2000-01-01')",
+        uuid4(),
+        team,
+    )
+    await owner.close()
+    return [str(one) for one in people]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The tables of docs/timesheets.md: the life of a sheet as the code has it, and who may do what, as the engine answers
+under the shipped policy. `written(text)` is the page with its tables made anew."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from itertools import product
+from pathlib import Path
+
+from service.authorization import policy_file
+from service.authorization.engine import Snapshot
+from service.authorization.question import ANYONE, Effect, Question
+from service.timesheets import timesheet
+from service.timesheets.timesheet import TRANSITIONS, State
+from tests.policy_forge import shipped
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "timesheets.md"
+KIND = "timesheet"
+STATES = [str(one) for one in State]
+# Whom no row lets do anything with a sheet belong to the answer too.
+OTHERS = ["role:administrator", "role:auditor", ANYONE]
+_TABLE = re.compile(r"(<!-- made by `make golden`: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def written(text: str) -> str:
+    """The page, its tables being what code and policy say now."""
+    tables = {"states": states(), "who": who(), "never": never()}
+    return _TABLE.sub(lambda found: f"{found[1]}\n{tables[found[2]]}\n{found[3]}", text)
+
+
+def states() -> str:
+    """A row for each step: from which states, to which, and whether it wants a reason."""
+    lines = []
+    for action, one in TRANSITIONS.items():
+        move = getattr(timesheet, action, None)
+        reason = "yes" if move and "reason" in inspect.signature(move).parameters else ""
+        cells = ["" if state not in one.starts else str(one.leads_to or "stays") for state in State]
+        lines.append([f"`{action}`", *cells, reason])
+    return _table(["step", *(f"from {state}" for state in STATES), "reason"], lines)
+
+
+def who() -> str:
+    """A row for each action, a column for each who-word: in which states, and what else it takes."""
+    snapshot = Snapshot.build(policy_file.parse(shipped()), 1)
+    rules = [one for one in snapshot.policy.rules if one.kind == KIND]
+    words = list(dict.fromkeys(one.who for one in rules if one.effect is Effect.ALLOW))
+    words += [one for one in OTHERS if one not in words]
+    lines = [
+        [f"`{action}`", _scopes(snapshot, action), *(_cell(snapshot, action, word) for word in words)]
+        for action in dict.fromkeys(one.action for one in rules)
+    ]
+    return _table(["action", "scope", *("anybody else" if word == ANYONE else word for word in words)], lines)
+
+
+def never() -> str:
+    """The rows that forbid, in their own words."""
+    rules = [one for one in policy_file.parse(shipped()).rules if one.kind == KIND and one.effect is Effect.DENY]
+    return _table(
+        ["rule", "who", "never does", "when"],
+        [
+            [f"`{one.name}`", one.who, f"`{one.action}`", " and ".join(each.fact for each in one.when) or "always"]
+            for one in rules
+        ],
+    )
+
+
+def _scopes(snapshot: Snapshot, action: str) -> str:
+    return ", ".join(sorted(snapshot.scopes_for(KIND, action)))
+
+
+def _cell(snapshot: Snapshot, action: str, word: str) -> str:
+    """States in which somebody is allowed who did nothing to the sheet before; `with mfa` if only so."""
+    told: dict[str, str] = {}
+    facts = sorted(snapshot.vocabulary.facts[KIND])
+    for strong, state in product((False, True), STATES):
+        known = {(fact, False) for fact in facts} | {("mfa", strong), ("recent_sign_in", True)}
+        question = Question(
+            KIND, action, state, frozenset({ANYONE, word}), frozenset(snapshot.vocabulary.scopes), frozenset(known)
+        )
+        if snapshot.decide(question).allowed:
+            told.setdefault(state, "" if not strong else " with mfa")
+    if set(told) == set(STATES) and set(told.values()) == {""}:
+        return "yes"
+    return ", ".join(f"{state}{how}" for state, how in told.items())
+
+
+def _table(heads: list[str], lines: list[list[str]]) -> str:
+    rows = [heads, ["---"] * len(heads), *lines]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows).replace("|  |", "| |").replace("|  |", "| |")

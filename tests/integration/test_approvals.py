@@ -1,0 +1,249 @@
+"""What waits, and batches of it, over HTTP: all or nothing, item by item, one decision and one change record each."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from service.audit.record import read_body
+from service.directory.entities import Part
+from service.directory.people import People
+from tests.integration.api import InProcess, api, key_server
+from tests.integration.house import MONDAY, speaking
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import httpx
+
+    from service.timesheets.timesheet import Timesheet
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+SCOPE = "read:timesheets approve:timesheets"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    lea = await People(house.requests, house.log).person_for(speaking(issuer, "auth0|lea"))
+    house.people["lea"] = lea
+    await house.directory.add_membership(house.administrator(), lea, house.teams["east"], Part.LEAD)
+    async with api(house, issuer) as started:
+        yield started
+
+
+@pytest.fixture
+async def sheets(house: House, running: InProcess) -> list[Timesheet]:
+    """Handed in by ana and ben, in this order; and carl's, whom lea does not lead."""
+    weeks = [(name, MONDAY + timedelta(days=7 * week)) for week in (1, 0) for name in ("ana", "ben", "carl")]
+    return [await house.submitted(name, monday) for name, monday in weeks]
+
+
+async def lea(running: InProcess, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
+    token = running.token(sub="auth0|lea", scope=SCOPE)
+    return await running.send(method, path, token, body=body, headers=headers)
+
+
+def items(*sheets: Timesheet, **changed: Any) -> list[dict[str, Any]]:
+    return [{"id": str(one.id), "version": one.version, **changed} for one in sheets]
+
+
+def mine(sheets: list[Timesheet]) -> list[Timesheet]:
+    return [sheets[0], sheets[1], sheets[3], sheets[4]]
+
+
+async def states(house: House) -> list[str]:
+    return [row["state"] for row in await house.owner.fetch("SELECT state FROM timesheet ORDER BY created_at, id")]
+
+
+async def test_what_waits_is_listed_longest_first_with_the_reason_why_it_is_yours(
+    running: InProcess, sheets: list[Timesheet]
+) -> None:
+    answer = await lea(running, "GET", "/v1/approvals")
+    assert answer.status_code == 200, answer.text
+    found = answer.json()["items"]
+    assert [one["timesheet"]["id"] for one in found] == [str(one.id) for one in mine(sheets)]
+    assert {(*one["as"], *one["rules"]) for one in found} == {("manager", "approve-team")}
+    assert "Link" not in answer.headers
+
+
+async def test_pages_link_to_the_next_one_and_end(running: InProcess, sheets: list[Timesheet]) -> None:
+    path, found = "/v1/approvals?limit=3", []
+    for wanted in (3, 1):
+        answer = await lea(running, "GET", path)
+        found += [one["timesheet"]["id"] for one in answer.json()["items"]]
+        assert len(answer.json()["items"]) == wanted
+        assert "Next-Cursor" not in answer.headers
+        if wanted == 3:
+            path = answer.headers["Link"].removeprefix("<").removesuffix('>; rel="next"')
+            assert path.startswith("/v1/approvals?limit=3&cursor=")
+        else:
+            assert "Link" not in answer.headers
+    assert found == [str(one.id) for one in mine(sheets)]
+
+
+async def test_a_link_keeps_the_filters_of_every_list(running: InProcess, sheets: list[Timesheet]) -> None:
+    answer = await lea(running, "GET", f"/v1/timesheets?state=submitted&limit=1&owner={sheets[0].owner}")
+    path = answer.headers["Link"].removeprefix("<").removesuffix('>; rel="next"')
+    assert path.startswith(f"/v1/timesheets?state=submitted&limit=1&owner={sheets[0].owner}&cursor=")
+    assert (await lea(running, "GET", path)).json()["items"][0]["owner"] == str(sheets[0].owner)
+
+
+async def test_the_trace_of_a_caller_comes_back_and_stands_in_the_record(house: House, running: InProcess) -> None:
+    answer = await lea(running, "GET", "/v1/approvals", traceparent=TRACE)
+    assert answer.headers["traceparent"] == TRACE
+    record = await house.owner.fetchval(
+        "SELECT body FROM audit_record WHERE uid = $1::text::uuid", answer.headers["Decision-Id"]
+    )
+    assert read_body(record)["request"]["trace"] == TRACE  # type: ignore[index]  # an object
+    for wrong in (TRACE.upper(), f"00-{'0' * 32}-00f067aa0ba902b7-01", "a name", TRACE + "-x"):
+        assert "traceparent" not in (await lea(running, "GET", "/v1/approvals", traceparent=wrong)).headers
+
+
+async def test_a_batch_is_approved_with_one_decision_and_one_change_for_each(
+    house: House, running: InProcess, sheets: list[Timesheet]
+) -> None:
+    answer = await lea(running, "POST", "/v1/timesheets/batch-approve", {"items": items(*mine(sheets))})
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert told["changed"] == 4
+    assert [(one["id"], one["status"], one["state"]) for one in told["items"]] == [
+        (str(one.id), 200, "approved") for one in mine(sheets)
+    ]
+    for one in told["items"]:
+        for kind, column in (("decision", "uid"), ("change", "decision_uid")):
+            condition = f"kind = '{kind}' AND {column} = '{one['decision_id']}' AND resource_id = '{one['id']}'"
+            assert await house.count(f"audit_record WHERE {condition}") == 1
+    assert (await lea(running, "GET", "/v1/approvals")).json()["items"] == []
+
+
+async def test_all_or_nothing_changes_nothing_when_one_is_refused_and_names_it(
+    house: House, running: InProcess, sheets: list[Timesheet]
+) -> None:
+    stale = items(sheets[0]) + items(sheets[1], version=2)
+    answer = await lea(running, "POST", "/v1/timesheets/batch-approve", {"items": stale})
+    assert answer.status_code == 409, answer.text
+    assert [(one["item"], one["problem"]) for one in answer.json()["items"]] == [(1, "precondition-failed")]
+    strangers = items(sheets[0], sheets[2])
+    unknown = [*items(sheets[0]), {"id": str(uuid4()), "version": 1}]
+    for wanted in (strangers, unknown):
+        answer = await lea(running, "POST", "/v1/timesheets/batch-approve", {"items": wanted})
+        assert answer.status_code == 403
+        assert [(one["item"], one["problem"]) for one in answer.json()["items"]] == [(1, "not-found")]
+    assert set(await states(house)) == {"submitted"}
+    assert await house.count("audit_record WHERE action = 'approve' AND applied") == 0
+
+
+async def test_item_by_item_every_one_has_its_own_outcome(
+    house: House, running: InProcess, sheets: list[Timesheet]
+) -> None:
+    batch = [*items(sheets[0], sheets[2]), *items(sheets[1], version=1), {"id": str(uuid4()), "version": 1}]
+    body = {"items": batch, "mode": "per-item", "reason": "Friday is missing"}
+    answer = await lea(running, "POST", "/v1/timesheets/batch-reject", body)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert [one["status"] for one in told["items"]] == [200, 404, 412, 404]
+    assert told["changed"] == 1
+    assert told["items"][2]["problem"]["type"] == "urn:timewarden:problem:precondition-failed"
+    for one, applied in zip(told["items"], (True, False, False, False), strict=True):
+        condition = f"uid = '{one['decision_id']}' AND kind = 'decision' AND applied IS {applied}"
+        assert await house.count(f"audit_record WHERE {condition}") == 1
+    assert sorted(await states(house)) == ["rejected", *["submitted"] * 5]
+    assert await house.count("audit_text WHERE value = 'Friday is missing'") == 1
+
+
+@pytest.mark.parametrize("mode", ["all-or-nothing", "per-item"])
+async def test_nobody_approves_their_own_hours_in_a_batch(
+    house: House, running: InProcess, sheets: list[Timesheet], mode: str
+) -> None:
+    await house.owner.execute("UPDATE timesheet SET owner_id = $1 WHERE id = $2", house.people["lea"], sheets[0].id)
+    await house.owner.execute(
+        "UPDATE timesheet SET editors = ARRAY[$1::uuid] WHERE id = $2", house.people["lea"], sheets[1].id
+    )
+    body = {"items": items(sheets[0], sheets[1], sheets[3]), "mode": mode}
+    answer = await lea(running, "POST", "/v1/timesheets/batch-approve", body)
+    waits = [one["timesheet"]["id"] for one in (await lea(running, "GET", "/v1/approvals")).json()["items"]]
+    assert str(sheets[0].id) not in waits
+    assert str(sheets[1].id) not in waits
+    if mode == "per-item":
+        assert [one["status"] for one in answer.json()["items"]] == [403, 403, 200]
+    else:
+        assert answer.status_code == 403
+        assert [one["item"] for one in answer.json()["items"]] == [0, 1]
+        assert set(await states(house)) == {"submitted"}
+
+
+async def test_whoever_lacks_the_scope_is_refused_once(
+    house: House, running: InProcess, sheets: list[Timesheet]
+) -> None:
+    token = running.token(sub="auth0|lea", scope="read:timesheets")
+    for mode in ("all-or-nothing", "per-item"):
+        before = await house.count("audit_record")
+        body = {"items": items(*mine(sheets)), "mode": mode}
+        answer = await running.send("POST", "/v1/timesheets/batch-approve", token, body=body)
+        assert (answer.status_code, answer.json()["required_scope"]) == (403, ["approve:timesheets"])
+        assert await house.count("audit_record") == before + 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"items": []}, "items"),
+        ({"items": [{"id": "x", "version": 1}]}, "items[0].id"),
+        ({"items": [{"id": str(UUID(int=1)), "version": 0}]}, "items[0].version"),
+        ({"items": [{"id": str(UUID(int=1)), "version": 1}] * 2}, "items[1].id"),
+        ({"items": [{"id": str(UUID(int=n)), "version": 1} for n in range(101)]}, "items"),
+        ({"items": [{"id": str(UUID(int=1))}]}, "items[0].version"),
+        ({"items": [{"id": str(UUID(int=1)), "version": 1}], "mode": "some"}, "mode"),
+    ],
+)
+async def test_a_batch_that_is_none_names_the_field(running: InProcess, wrong: dict[str, Any], field: str) -> None:
+    answer = await lea(running, "POST", "/v1/timesheets/batch-approve", wrong)
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, field), answer.text
+
+
+async def test_batches_that_race_do_not_block_each_other_and_every_sheet_is_approved_once(
+    house: House, running: InProcess, sheets: list[Timesheet]
+) -> None:
+    orders = [mine(sheets), mine(sheets)[::-1]] * 3
+    answers = await asyncio.gather(
+        *(
+            lea(running, "POST", "/v1/timesheets/batch-approve", {"items": items(*order), "mode": "per-item"})
+            for order in orders
+        )
+    )
+    assert {one.status_code for one in answers} == {200}
+    assert sum(one.json()["changed"] for one in answers) == 4
+    assert await house.count("audit_record WHERE kind = 'change' AND action = 'approve'") == 4
+
+
+@pytest.mark.parametrize("mode", ["all-or-nothing", "per-item"])
+async def test_a_batch_with_a_key_is_done_once(
+    house: House, running: InProcess, sheets: list[Timesheet], mode: str
+) -> None:
+    body = {"items": items(*mine(sheets)), "mode": mode}
+    first = await lea(running, "POST", "/v1/timesheets/batch-approve", body, **{"Idempotency-Key": "batch-1"})
+    again = await lea(running, "POST", "/v1/timesheets/batch-approve", body, **{"Idempotency-Key": "batch-1"})
+    assert (first.status_code, again.status_code) == (200, 200), again.text
+    assert again.json() == first.json()
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert await house.count("audit_record WHERE kind = 'change' AND action = 'approve'") == 4
+    record = await house.owner.fetchval(
+        "SELECT body FROM audit_record WHERE uid = $1::text::uuid", again.headers["Decision-Id"]
+    )
+    assert read_body(record)["returned"] == [str(one.id) for one in mine(sheets)]
+    await house.owner.execute(
+        "UPDATE membership SET valid_to = clock_timestamp() WHERE person_id = $1", house.people["ben"]
+    )
+    gone = await lea(running, "POST", "/v1/timesheets/batch-approve", body, **{"Idempotency-Key": "batch-1"})
+    assert gone.status_code == 404

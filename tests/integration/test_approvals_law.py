@@ -1,0 +1,118 @@
+"""The law of approvals, as a property: over random organisations and random policies, and by every way that the list
+can look for its rows, its pages together hold exactly the sheets of which a single approval would be allowed, in the
+order in which they were handed in; and nobody's own, nor what they entered for somebody.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.authorization.action_hints import by_what
+from service.authorization.decision_point import Resource, access_request, decide
+from service.authorization.visibility import visible
+from service.identity.principal import PrincipalKind
+from service.timesheets import waiting
+from service.timesheets.relations import TIMESHEET_FACTS
+from tests.integration.house import principal
+from tests.integration.random_organisation import settle
+from tests.integration.test_list_law import RELATIONSHIPS, SCOPE, WHEN, WHO, World, askers, bounds
+from tests.policy_forge import snapshot
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from service.authorization.engine import Snapshot
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+LAW = (
+    "p, deny, owner, approve, any, timesheet, any, always",
+    "p, deny, anyone, approve, any, timesheet, any, acted_for_owner",
+)
+Row = tuple[str, str, str, str, list[str]]
+policies: st.SearchStrategy[list[Row]] = st.lists(
+    st.tuples(
+        st.sampled_from(["allow", "allow", "allow", "deny"]),
+        st.sampled_from([*WHO, *TIMESHEET_FACTS.relations]),
+        st.sampled_from(["any", "submitted", "submitted", "draft or submitted", "approved"]),
+        SCOPE,
+        WHEN,
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@pytest.fixture(params=[4, 5])
+async def world(house: House, request: pytest.FixtureRequest) -> World:
+    await house.owner.execute("TRUNCATE timesheet, entry, membership, person_role, importer_grant CASCADE")
+    made = World(await settle(house.owner, request.param), house.owner, {})
+    # Handed in one after the other, and some at the same moment.
+    await house.owner.execute(
+        "UPDATE timesheet SET state = 'submitted', locked_by = NULL,"
+        " updated_at = timestamptz '2026-03-01' + (get_byte(uuid_send(id), 0) % 16) * interval '1 hour'"
+        " WHERE get_byte(uuid_send(id), 1) % 3 > 0"
+    )
+    for row in await house.owner.fetch("SELECT id, owner_id, state, period_start FROM timesheet"):
+        made.organisation.sheets[row["id"]] = (row["owner_id"], row["state"], row["period_start"])
+    person = made.organisation.people[0]
+    await made.look(principal(PrincipalKind.USER, "hours-app", frozenset(), frozenset(), person))
+    return made
+
+
+def policy(world: World, drawn: list[Row]) -> Snapshot:
+    people = world.organisation.people
+    lines = dict.fromkeys(
+        f"p, {effect}, {who}, approve, {states}, timesheet, {scope}, {' and '.join(when) or 'always'}"
+        for effect, who, states, scope, when in drawn
+    )
+    named = [one.replace("person:0", f"person:{people[0]}").replace("person:1", f"person:{people[1]}") for one in lines]
+    return snapshot(*(f"{line}, rule-{place}" for place, line in enumerate(dict.fromkeys([*LAW, *named]))))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(drawn=policies, who=st.lists(askers, min_size=4, max_size=4, unique_by=lambda one: one[0]), bound=bounds)
+async def test_what_waits_is_what_a_single_approval_would_be_allowed(
+    world: World,
+    drawn: list[Row],
+    who: list[tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]],
+    bound: tuple[int, int],
+) -> None:
+    rules = policy(world, drawn)
+    for asker in map(world.asker, who):
+        ambient, one_by_one = await world.look(asker)
+        allowed = set()
+        for sheet, (owner, state, _) in world.organisation.sheets.items():
+            resource = Resource("timesheet", str(sheet), owner, state, 1)
+            request = access_request(rules, asker, "approve", resource, one_by_one[sheet])
+            if state == "submitted" and decide(rules, sheet, request).allowed:
+                allowed.add(sheet)
+        empty = access_request(rules, asker, "approve", Resource("timesheet"), ambient)
+        question = decide(rules, next(iter(world.organisation.sheets)), empty).question
+        shown = visible(rules, question, asker, ambient, TIMESHEET_FACTS)
+        found: list[tuple[datetime, UUID]] = []
+        after = None
+        with pytest.MonkeyPatch.context() as small:
+            small.setattr(waiting, "FEW", bound[0])
+            small.setattr(waiting, "WINDOW", bound[1])
+            while True:
+                page = await waiting.page(shown, world.connection, after=after, limit=4)
+                for one, row in page.items:
+                    found.append((one.updated_at or datetime.max.replace(tzinfo=UTC), one.id))
+                    assert by_what(shown, row).rules, "in the list, and by no rule"
+                    assert asker.person is None or asker.person not in {one.owner, *one.editors}
+                    assert asker.person is not None or asker.client not in one.uploaders
+                after = page.after
+                if after is None:
+                    break
+        assert found == sorted(found)
+        assert {listed for _, listed in found} == allowed
+        assert len(found) == len(allowed)
+    assert rules.errors == 0
+    assert RELATIONSHIPS.of("timesheet") is TIMESHEET_FACTS

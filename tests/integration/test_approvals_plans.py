@@ -1,0 +1,34 @@
+"""The plans of approvals and reports: what does not wait, or is not of the days asked for, is not looked at."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+from service.timesheets import reports_store, waiting
+from service.timesheets.reports_store import Span
+from tests.benchmarks.crowd import APPROVER, AUDITOR, MANAGER, OWNER, gather, sight
+from tests.integration.test_list_plans import PAGE, Explaining
+
+if TYPE_CHECKING:
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+PEOPLE, WEEKS = 1_000, 60
+
+
+async def test_a_page_of_approvals_looks_at_what_waits_and_a_report_at_its_days(house: House) -> None:
+    """A thousand sheets wait, and 59,000 do not; nobody has more than a thousand to look at, once or twice."""
+    crowd = await gather(house.owner, people=PEOPLE, weeks=WEEKS)
+    for who, asker in (await crowd.cast(house.owner)).items():
+        approves = await sight(house.owner, asker, *APPROVER, action="approve")
+        page = Explaining(house.owner)
+        found = await waiting.page(approves, page, after=None, limit=PAGE)  # type: ignore[arg-type]  # it only fetches
+        assert "Seq Scan" not in page.scans, who
+        assert page.rows <= 2 * PEOPLE + 2 * PAGE, (who, page.rows)
+        assert len(found.items) == {"the lead of all": PAGE, "the lead of a team": 9}.get(who, len(found.items))
+        reads = await sight(house.owner, asker, OWNER, MANAGER, AUDITOR)
+        report, week = Explaining(house.owner), Span(date(2026, 11, 23), date(2026, 11, 29))
+        await reports_store.visible_sheets(reads, report, week, 10_001)  # type: ignore[arg-type]  # it only fetches
+        assert "Seq Scan" not in report.scans, who
+        assert report.rows <= 2 * PEOPLE, (who, report.rows)

@@ -1,0 +1,253 @@
+"""Deputies and fallback approvers: who stands in, who does not, and that the log names both people."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from service.authorization.relationships import Relationships
+from service.directory.entities import Part, Validity
+from service.errors import Conflict, Denied, Forbidden, InvalidField, NoApprover, NotFound, StepUpNeeded
+from service.timesheets.access import TimesheetAccess
+from service.timesheets.listing import Filters
+from service.timesheets.relations import TIMESHEET_FACTS
+from service.timesheets.timesheet import State
+from tests.integration.house import anything, at
+
+if TYPE_CHECKING:
+    from service.authorization.decision_record import Ask
+    from service.directory.entities import DeputyGrant
+    from service.timesheets.timesheet import Timesheet
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+DAY = timedelta(days=1)
+
+
+def strong(house: House, name: str) -> Ask:
+    """A request by somebody who signed in with a second factor."""
+    ask = house.ask(name)
+    return replace(ask, principal=replace(ask.principal, methods=frozenset({"mfa"})))
+
+
+async def given(house: House, manager: str, deputy: str, validity: Validity | None = None) -> DeputyGrant:
+    people = house.people
+    asked = house.deputies.grant(house.ask(manager), people[manager], people[deputy], validity or Validity())
+    return (await asked).value
+
+
+async def relations(house: House, who: str, sheet: Timesheet) -> frozenset[str]:
+    seen = Relationships([TIMESHEET_FACTS])
+    principal = house.ask(who).principal
+    return (await seen.of_row(house.owner, principal, "timesheet", sheet.id)).relations
+
+
+async def records(house: House, event: str) -> list[dict[str, Any]]:
+    """Changes of this type with the decisions behind them, oldest first."""
+    rows = await house.owner.fetch(
+        "SELECT convert_from(body, 'UTF8')::jsonb AS body FROM audit_record"
+        " WHERE convert_from(body, 'UTF8')::jsonb #>> '{change,type}' = $1 ORDER BY id",
+        event,
+    )
+    return [one["body"] if isinstance(one["body"], dict) else json.loads(one["body"]) for one in rows]
+
+
+async def test_a_deputy_approves_for_the_manager_and_the_log_names_both(house: House) -> None:
+    sheet = await house.submitted("ana")
+    with pytest.raises(Denied):
+        await house.timesheets.approve(strong(house, "carl"), sheet.id, at(sheet.version))
+    await given(house, "mia", "carl")
+    assert await relations(house, "carl", sheet) == {"deputy"}
+    approved = await house.timesheets.approve(strong(house, "carl"), sheet.id, at(sheet.version))
+    assert approved.value.state is State.APPROVED
+
+    change = (await records(house, "timesheet.approved"))[-1]
+    assert change["principal"]["person"] == str(house.people["carl"])
+    assert change["on_behalf_of"] == str(house.people["mia"])
+    decision = await house.owner.fetchval(
+        "SELECT convert_from(body, 'UTF8')::jsonb ->> 'on_behalf_of' FROM audit_record WHERE uid = $1",
+        approved.receipt.uid,
+    )
+    assert decision == str(house.people["mia"])
+
+
+async def test_a_manager_who_is_also_a_deputy_acts_for_themselves(house: House) -> None:
+    sheet = await house.submitted("ana")
+    await given(house, "mia", "dora")
+    assert await relations(house, "dora", sheet) == {"manager", "deputy"}
+    await house.timesheets.approve(strong(house, "dora"), sheet.id, at(sheet.version))
+    assert "on_behalf_of" not in (await records(house, "timesheet.approved"))[-1]
+
+
+async def test_a_deputy_without_a_second_factor_is_asked_for_one(house: House) -> None:
+    sheet = await house.submitted("ana")
+    await given(house, "mia", "carl")
+    weak = house.ask("carl")
+    with pytest.raises(StepUpNeeded):
+        await house.timesheets.approve(
+            replace(weak, principal=replace(weak.principal, methods=frozenset({"pwd"}))), sheet.id, at(sheet.version)
+        )
+
+
+async def test_a_deputy_approves_neither_their_own_sheet_nor_the_managers(house: House) -> None:
+    await given(house, "mia", "ana")
+    own, mias, bens = await house.submitted("ana"), await house.submitted("mia"), await house.submitted("ben")
+    assert await relations(house, "ana", own) == {"owner"}
+    assert await relations(house, "ana", mias) == set()
+    assert await relations(house, "ana", bens) == {"deputy"}
+    with pytest.raises(Forbidden):
+        await house.timesheets.approve(strong(house, "ana"), own.id, at(own.version))
+    with pytest.raises(Denied):
+        await house.timesheets.approve(strong(house, "ana"), mias.id, at(mias.version))
+
+
+async def test_two_leads_who_stand_in_for_each_other_do_not_approve_their_own(house: House) -> None:
+    await house.directory.add_membership(house.administrator(), house.people["max"], house.teams["east"], Part.LEAD)
+    await given(house, "mia", "max")
+    await given(house, "max", "mia")
+    for name in ("mia", "max"):
+        assert await relations(house, name, await house.submitted(name)) == {"owner"}
+
+
+async def test_a_deputy_does_not_pass_it_on(house: House) -> None:
+    sheet = await house.submitted("ana")
+    await given(house, "mia", "carl")
+    await given(house, "carl", "ben")
+    assert await relations(house, "ben", sheet) == set()
+    assert await relations(house, "carl", sheet) == {"deputy"}
+
+
+async def test_a_grant_holds_from_its_begin_up_to_its_end(house: House) -> None:
+    now = datetime.now(UTC)
+    sheet = await house.submitted("ana")
+    await given(house, "mia", "carl", Validity(now + DAY, now + 2 * DAY))
+    assert await relations(house, "carl", sheet) == set()
+    await given(house, "mia", "ben", Validity(now - DAY, now - DAY / 2))
+    assert await relations(house, "ben", sheet) == set()
+    grant = await given(house, "mia", "carl", Validity(None, now + DAY))
+    assert await relations(house, "carl", sheet) == {"deputy"}
+    ended = (await house.deputies.end(house.ask("mia"), grant.id)).value
+    assert ended.validity.valid_to is not None
+    assert ended.validity.valid_to < now + DAY
+    assert await relations(house, "carl", sheet) == set()
+    with pytest.raises(Conflict):
+        await house.deputies.end(house.ask("mia"), grant.id)
+
+
+async def test_a_manager_who_leads_no_longer_leaves_the_deputy_with_nothing(house: House) -> None:
+    sheet = await house.submitted("ana")
+    await given(house, "mia", "carl")
+    lead = await house.owner.fetchval(
+        "SELECT id FROM membership WHERE person_id = $1 AND part = 'lead'", house.people["mia"]
+    )
+    await house.directory.end_membership(house.administrator(), lead)
+    assert await relations(house, "carl", sheet) == set()
+
+
+async def test_managers_name_their_own_deputies_and_administrators_anybodys(house: House) -> None:
+    people = house.people
+    with pytest.raises(Forbidden):
+        await house.deputies.grant(house.ask("carl"), people["mia"], people["carl"])
+    grant = (await house.deputies.grant(house.administrator(), people["mia"], people["carl"])).value
+    with pytest.raises(Conflict):
+        await given(house, "mia", "carl")
+    with pytest.raises(Denied):
+        await house.deputies.end(house.ask("carl"), grant.id)
+    with pytest.raises(Denied):
+        await house.deputies.end(house.ask("max"), grant.id)
+    for name in ("mia", "carl", "adam"):
+        ask = house.administrator() if name == "adam" else house.ask(name)
+        assert [one.id for one in (await house.deputies.list(ask)).value.items] == [grant.id]
+    assert (await house.deputies.list(house.ask("max"))).value.items == []
+    change = (await records(house, "directory.changed"))[-1]["change"]["to"]
+    assert (change["what"], change["manager"], change["deputy"]) == (
+        "deputy.granted",
+        str(people["mia"]),
+        str(people["carl"]),
+    )
+
+
+async def test_a_wrong_grant_names_its_field(house: House) -> None:
+    now, mia = datetime.now(UTC), house.people["mia"]
+    for deputy, validity, field in (
+        (mia, Validity(), "deputy"),
+        (uuid4(), Validity(), "deputy"),
+        (house.people["ana"], Validity(now, now), "valid_to"),
+        (house.people["ana"], Validity(now + DAY, now), "valid_to"),
+    ):
+        with pytest.raises(InvalidField) as refused:
+            await house.deputies.grant(house.ask("mia"), mia, deputy, validity)
+        assert [one.field for one in refused.value.fields] == [field]
+    with pytest.raises(NotFound):
+        await house.deputies.end(house.ask("mia"), uuid4())
+
+
+async def test_the_fallback_approver_approves_only_for_those_whom_nobody_leads(house: House) -> None:
+    await house.fallbacks.name(house.administrator(), house.people["max"])
+    doras, anas = await house.submitted("dora"), await house.submitted("ana")
+    assert await relations(house, "max", doras) == {"fallback"}
+    assert await relations(house, "max", anas) == set()
+    approved = await house.timesheets.approve(house.ask("max"), doras.id, at(doras.version))
+    assert approved.value.state is State.APPROVED
+    listed = (await house.timesheets.list(house.ask("max"), Filters())).value.items
+    assert {one.owner for one in listed} == {house.people["dora"]}
+
+
+async def test_the_fallback_of_a_team_is_none_for_others_nor_for_themselves(house: House) -> None:
+    admin, people = house.administrator(), house.people
+    await house.fallbacks.name(admin, people["mia"], house.teams["west"])
+    named = (await house.fallbacks.name(admin, people["dora"])).value
+    with pytest.raises(NoApprover):
+        await house.submitted("dora")
+    doras = (await house.timesheets.list(house.ask("dora"), Filters())).value.items[0]
+    assert doras.state is State.DRAFT
+    assert await relations(house, "dora", doras) == {"owner"}
+    assert await relations(house, "mia", doras) == set()
+    with pytest.raises(Conflict):
+        await house.fallbacks.name(admin, people["dora"])
+    await house.fallbacks.end(admin, named.id)
+    with pytest.raises(NotFound):
+        await house.fallbacks.end(admin, named.id)
+    leads = await house.owner.fetch("SELECT id, person_id FROM membership WHERE part = 'lead'")
+    carls = await house.submitted("carl")
+    assert await relations(house, "mia", carls) == set()
+    for one in leads:
+        await house.directory.end_membership(admin, one["id"])
+    assert await relations(house, "mia", carls) == {"fallback"}
+    assert await relations(house, "max", carls) == set()
+
+
+async def test_two_leads_of_one_team_may_approve_each_other_and_everybody_can_see_it(house: House) -> None:
+    """Visible and not forbidden: docs/decisions/0011."""
+    await house.directory.add_membership(house.administrator(), house.people["max"], house.teams["east"], Part.LEAD)
+    mias, maxs = await house.submitted("mia"), await house.submitted("max")
+    assert await relations(house, "max", mias) == {"manager"}
+    await house.timesheets.approve(house.ask("max"), mias.id, anything)
+    assert await relations(house, "mia", maxs) == {"manager"}
+
+
+async def test_where_nobody_could_approve_a_sheet_stays_a_draft_and_says_what_to_do(house: House) -> None:
+    with pytest.raises(NoApprover, match="fallback approver"):
+        await house.submitted("dora")
+    sheet = (await house.timesheets.list(house.ask("dora"), Filters())).value.items[0]
+    await house.fallbacks.name(house.administrator(), house.people["max"])
+    submitted = (await house.timesheets.submit(house.ask("dora"), sheet.id, at(sheet.version))).value
+    assert submitted.state is State.SUBMITTED
+
+
+async def test_who_may_do_what_names_deputies_and_fallbacks(house: House) -> None:
+    await given(house, "mia", "carl")
+    await house.fallbacks.name(house.administrator(), house.people["max"])
+    anas, doras = await house.submitted("ana"), await house.submitted("dora")
+    access = TimesheetAccess(house.enforcement)
+    found = {one.person: one for one in (await access.of(house.ask("ana"), anas.id)).value.somebody}
+    assert found[house.people["carl"]].may["approve"][0].rule == "approve-as-deputy"
+    assert house.people["max"] not in found
+    found = {one.person: one for one in (await access.of(house.ask("dora"), doras.id)).value.somebody}
+    assert found[house.people["max"]].may["approve"][0].rule == "approve-as-fallback"

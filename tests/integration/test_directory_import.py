@@ -1,0 +1,180 @@
+"""The organisation from a CSV file: all or nothing, nothing twice, and every wrong cell named with its row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.directory.import_file import MOST_ROWS
+from service.errors import Forbidden, InvalidField
+from service.timesheets.timesheet import State
+from tests.integration.house import at
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.directory.imports import RowOutcome
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+HEADER = "record,email,name,issuer,subject,team,parent,valid_from,valid_to"
+GOOD = f"""{HEADER}
+person,eve@example.com,Eve Adler,https://issuer.example,eve,,,,
+person,Gil@Example.com,"Gil, the second",,,,,,
+team,,,,,Harbour,division,,
+team,,,,,Quay,Harbour,,
+lead,eve@example.com,,,,Harbour,,,
+member,gil@example.com,,,,Quay,,2026-01-01T00:00:00Z,
+member,eve@example.com,,,,Quay,,,2035-01-01T00:00:00+01:00
+"""
+TABLES = ("person", "person_link", "team", "team_path", "membership", "audit_text")
+
+
+async def load(house: House, text: str | bytes, *, dry_run: bool = False) -> Sequence[RowOutcome]:
+    raw = text if isinstance(text, bytes) else text.encode()
+    return (await house.imports.load(house.administrator(), raw, dry_run=dry_run)).value
+
+
+async def size(house: House) -> list[int]:
+    return [await house.count(table) for table in TABLES]
+
+
+def row(line: str, header: str = HEADER) -> str:
+    return f"{header}\n{line}\n"
+
+
+async def test_an_import_makes_the_organisation_and_a_second_one_changes_nothing(house: House) -> None:
+    assert {one.outcome for one in await load(house, GOOD)} == {"created"}
+    assert await house.count("person WHERE email = 'Gil@Example.com' AND display_name = 'Gil, the second'") == 1
+    assert await house.count("team_path JOIN team ON team.id = descendant_id WHERE team.name = 'Quay'") == 3
+    before, records = await size(house), await house.count("audit_record WHERE kind = 'directory'")
+    assert {one.outcome for one in await load(house, GOOD)} == {"unchanged"}
+    assert await size(house) == before
+    assert await house.count("audit_record WHERE kind = 'directory'") == records
+
+
+async def test_each_row_that_changes_something_is_recorded_without_names(house: House) -> None:
+    records = await house.count("audit_record WHERE kind = 'directory'")
+    await load(house, GOOD)
+    assert await house.count("audit_record WHERE kind = 'directory'") == records + 7
+    assert await house.count("audit_record WHERE position(convert_to('Eve Adler', 'UTF8') IN body) > 0") == 0
+
+
+async def test_a_dry_run_says_the_same_and_changes_nothing(house: House) -> None:
+    before = await size(house)
+    dry = await load(house, GOOD, dry_run=True)
+    assert await size(house) == before
+    assert dry == await load(house, GOOD)
+
+
+async def test_an_import_counts_for_decisions_at_once(house: House) -> None:
+    sheet = await house.submitted("ana")
+    await house.directory.describe_person(house.administrator(), house.people["ana"], "Ana", "ana@example.com")
+    await house.directory.describe_person(house.administrator(), house.people["max"], "Max", "max@example.com")
+    await load(house, f"{HEADER}\nlead,max@example.com,,,,east,,,\n")
+    assert (await house.timesheets.approve(house.ask("max"), sheet.id, at(sheet.version))).value.state is State.APPROVED
+
+
+async def test_what_is_there_is_updated_and_ends_come_nearer(house: House) -> None:
+    await load(house, GOOD)
+    changed = f"""{HEADER}
+person,EVE@example.com,Eve Berg,https://other.example,eve,,,,
+team,,,,,Quay,division,,
+member,gil@example.com,,,,Quay,,2026-01-01T00:00:00Z,2036-01-01T00:00:00Z
+"""
+    assert [one.outcome for one in await load(house, changed)] == ["updated"] * 3
+    assert {one.outcome for one in await load(house, changed)} == {"unchanged"}
+    assert await house.count("team_path JOIN team ON team.id = descendant_id WHERE team.name = 'Quay'") == 2
+
+
+async def test_two_teams_can_change_places(house: House) -> None:
+    await load(house, GOOD)
+    swapped = f"{HEADER}\nteam,,,,,Harbour,Quay,,\nteam,,,,,Quay,division,,\n"
+    assert [one.outcome for one in await load(house, swapped)] == ["updated", "updated"]
+    depths = await house.owner.fetch(
+        "SELECT name, max(depth) FROM team_path JOIN team ON team.id = descendant_id"
+        " WHERE name IN ('Harbour', 'Quay') GROUP BY name"
+    )
+    assert {one["name"]: one["max"] for one in depths} == {"Harbour": 2, "Quay": 1}
+
+
+async def test_a_byte_order_mark_and_other_line_ends_do_no_harm(house: House) -> None:
+    await load(house, b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert await house.count("team WHERE name = 'Quay'") == 1
+
+
+WRONG: list[tuple[str | bytes, str]] = [
+    ("", "header"),
+    ("record;email;name\nperson;a@b;c\n", "header"),
+    ("name,email\nEve,eve@example.com\n", "header"),
+    (f"{HEADER},salary\n", "header"),
+    ("record,email,email\n", "header"),
+    (f"{HEADER}\n", "rows"),
+    (b"record,name\nperson,J\xf6rg\n", "body"),
+    (b"record,name\nperson,a\x00b\n", "body"),
+    ('record,email\nperson,"eve@example.com\n', "body"),
+    ("record,email\nperson,eve@example.com,more\n", "rows[0]"),
+    (row("payment,,,,,,,,"), "rows[0].record"),
+    (row("person,,Eve,,,,,,"), "rows[0].email"),
+    (row("person,eve,Eve,,,,,,"), "rows[0].email"),
+    (row(f"person,eve@example.com,{'x' * 201},,,,,,"), "rows[0].name"),
+    (row("person,eve@example.com,=1+1,,,,,,"), "rows[0].name"),
+    (row("person,eve@example.com,@SUM(A1),,,,,,"), "rows[0].name"),
+    (row("person,eve@example.com,,https://issuer.example,,,,,"), "rows[0].subject"),
+    (row("person,eve@example.com,,https://issuer.example,ana,,,,"), "rows[0].subject"),
+    (row("person,eve@example.com,,,,east,,,"), "rows[0].team"),
+    (row("team,,,,,,,,"), "rows[0].team"),
+    (row("team,,,,,Harbour,nowhere,,"), "rows[0].parent"),
+    (row("team,,,,,Harbour,Harbour,,"), "rows[0].parent"),
+    (row("team,,,,,division,east,,"), "rows[0].parent"),
+    (row("member,nobody@example.com,,,,east,,,"), "rows[0].email"),
+    (row("person,e@example.com,,,,,,,\nmember,e@example.com,,,,nowhere,,,"), "rows[1].team"),
+    (row("person,e@example.com,,,,,,,\nmember,e@example.com,,,,east,,yesterday,"), "rows[1].valid_from"),
+    (row("person,e@example.com,,,,,,,\nmember,e@example.com,,,,east,,2026-11-23T09:00:00,"), "rows[1].valid_from"),
+    (
+        row("person,e@example.com,,,,,,,\nmember,e@example.com,,,,east,,2026-02-01T00:00:00Z,2026-01-01T00:00:00Z"),
+        "rows[1].valid_to",
+    ),
+    (row("person,e@example.com,,,,,,,\nmember,e@example.com,,,,east,,,2020-01-01T00:00:00Z"), "rows[1].valid_to"),
+    (row("person,e@example.com,,,,,,,\nperson,E@example.com,,,,,,,"), "rows[1].email"),
+]
+
+
+async def test_a_wrong_row_is_named_and_nothing_of_the_file_is_there(house: House) -> None:
+    before = await size(house)
+    for text, field in WRONG:
+        for dry_run in (True, False):
+            with pytest.raises(InvalidField) as refused:
+                await load(house, text, dry_run=dry_run)
+            assert [one.field for one in refused.value.fields] == [field], text
+            assert ("line" in refused.value.fields[0].message) is field.startswith("rows[") or field == "body", text
+        assert await size(house) == before, text
+
+
+async def test_all_that_is_wrong_is_told_at_once(house: House) -> None:
+    with pytest.raises(InvalidField) as refused:
+        await load(house, f"{HEADER}\nteam,,,,,A,B,,\nteam,,,,,B,A,,\nteam,,,,,C,nowhere,,\n")
+    assert [one.field for one in refused.value.fields] == ["rows[0].parent", "rows[1].parent", "rows[2].parent"]
+    assert "line 3" in refused.value.fields[1].message
+
+
+async def test_a_file_of_too_many_rows_is_refused(house: House) -> None:
+    many = HEADER + "\n" + "".join(f"team,,,,,t{one},,,\n" for one in range(MOST_ROWS + 1))
+    with pytest.raises(InvalidField) as refused:
+        await load(house, many)
+    assert [one.field for one in refused.value.fields] == ["rows"]
+
+
+async def test_an_email_address_of_several_people_names_nobody(house: House) -> None:
+    for name in ("ana", "ben"):
+        await house.directory.describe_person(house.administrator(), house.people[name], name, "team@example.com")
+    with pytest.raises(InvalidField, match="several"):
+        await load(house, f"{HEADER}\nmember,team@example.com,,,,west,,,\n")
+
+
+async def test_only_those_whom_the_policy_lets_may_import_or_try(house: House) -> None:
+    for dry_run in (True, False):
+        with pytest.raises(Forbidden):
+            await house.imports.load(house.ask("mia"), GOOD.encode(), dry_run=dry_run)

@@ -1,0 +1,172 @@
+"""Entries over HTTP: merge patches change what they name and nothing else, and hours go to projects that take them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.directory.entities import Project
+from tests.integration.api import InProcess, api, key_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import httpx
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+MERGE_PATCH = "application/merge-patch+json"
+ENTRY = {"day": "2026-03-02", "project": "ATLAS", "minutes": 60, "note": "kick-off"}
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Ana's sheet with one entry, and its owner's requests."""
+
+    running: InProcess
+    path: str
+    entry: str
+
+    async def send(
+        self, method: str, rest: str, body: object, version: int | None, kind: str = "application/json"
+    ) -> httpx.Response:
+        headers = {"Content-Type": kind} | ({} if version is None else {"If-Match": f'"{version}"'})
+        token = self.running.token(sub="ana")
+        return await self.running.send(method, f"{self.path}{rest}", token, headers=headers, body=body)
+
+    async def patch(self, body: object, version: int | None = 2, kind: str = MERGE_PATCH) -> httpx.Response:
+        return await self.send("PATCH", f"/entries/{self.entry}", body, version, kind)
+
+    async def entries(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await self.send("GET", "", None, None)).json()["entries"]
+        return [{name: one[name] for name in ENTRY} for one in found]
+
+
+@pytest.fixture
+async def sheet(house: House, issuer: str) -> AsyncIterator[Sheet]:
+    for name, person in house.people.items():
+        await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
+    async with api(house, issuer) as running:
+        token = running.token(sub="ana")
+        made = await running.send("POST", "/v1/timesheets", token, body={"period_start": "2026-03-02"})
+        path = f"/v1/timesheets/{made.json()['id']}"
+        added = await running.send("POST", f"{path}/entries", token, headers={"If-Match": '"1"'}, body=ENTRY)
+        assert added.status_code == 201, added.text
+        yield Sheet(running, path, added.json()["entries"][0]["id"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"minutes": 90},
+        {"note": None},
+        {"note": "retrospective", "day": "2026-03-08"},
+        {"project": "BOREALIS"},
+        {"day": "2026-03-03", "project": "SITE", "minutes": 1440, "note": None},
+        {},
+    ],
+    ids=str,
+)
+async def test_a_merge_patch_changes_what_it_names_and_keeps_the_rest(sheet: Sheet, change: dict[str, object]) -> None:
+    answer = await sheet.patch(change)
+    assert (answer.status_code, answer.headers["ETag"]) == (200, '"3"'), answer.text
+    assert await sheet.entries() == [{**ENTRY, **change}]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"minutes": 0}, "minutes"),
+        ({"minutes": 1441}, "minutes"),
+        ({"minutes": 7.5}, "minutes"),
+        ({"minutes": "60"}, "minutes"),
+        ({"minutes": None}, "minutes"),
+        ({"day": None}, "day"),
+        ({"day": "2026-03-09"}, "day"),
+        ({"day": "2026-02-30"}, "day"),
+        ({"project": None}, "project"),
+        ({"project": ""}, "project"),
+        ({"project": "no such"}, "project"),
+        ({"project": "NOWHERE"}, "project"),
+        ({"note": ""}, "note"),
+        ({"note": "x" * 501}, "note"),
+        ({"note": "a\u0007"}, "note"),
+        ({"hours": 7}, "hours"),
+        ({"id": "other"}, "id"),
+        ([], "body"),
+        ("minutes", "body"),
+    ],
+    ids=str,
+)
+async def test_a_patch_that_does_not_fit_names_its_field_and_changes_nothing(
+    sheet: Sheet, change: object, field: str
+) -> None:
+    answer = await sheet.patch(change)
+    assert answer.status_code == 422, answer.text
+    assert [one["field"] for one in answer.json()["fields"]] == [field]
+    assert await sheet.entries() == [ENTRY]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/json-patch+json", ""])
+async def test_a_patch_of_another_media_type_is_refused(sheet: Sheet, kind: str) -> None:
+    answer = await sheet.patch({"minutes": 5}, kind=kind)
+    assert answer.status_code == 415
+    assert MERGE_PATCH in answer.json()["detail"]
+    assert await sheet.entries() == [ENTRY]
+
+
+@pytest.mark.parametrize(("version", "status"), [(None, 428), (1, 412), (3, 412)])
+async def test_a_patch_needs_the_version_that_was_seen(sheet: Sheet, version: int | None, status: int) -> None:
+    assert (await sheet.patch({"minutes": 5}, version)).status_code == status
+    assert await sheet.entries() == [ENTRY]
+
+
+async def test_a_stranger_learns_nothing_from_a_patch(sheet: Sheet) -> None:
+    for version in ('"2"', '"999"', None):
+        headers = {"Content-Type": MERGE_PATCH} | ({"If-Match": version} if version else {})
+        path = f"{sheet.path}/entries/{sheet.entry}"
+        answer = await sheet.running.send(
+            "PATCH", path, sheet.running.token(sub="carl"), headers=headers, body={"minutes": 5}
+        )
+        assert answer.status_code == 404
+
+
+async def test_a_submitted_sheet_takes_no_patch(sheet: Sheet) -> None:
+    assert (await sheet.send("POST", "/submit", None, 2)).status_code == 200
+    answer = await sheet.patch({"minutes": 5}, 3)
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:timewarden:problem:wrong-state")
+
+
+async def test_hours_that_stand_on_a_closed_project_stay_and_new_ones_are_refused(house: House, sheet: Sheet) -> None:
+    await house.projects.replace(house.administrator(), Project("ATLAS", "Atlas", active=False))
+    refused = await sheet.send("POST", "/entries", {**ENTRY, "day": "2026-03-03"}, 2)
+    assert refused.status_code == 422
+    assert refused.json()["fields"] == [
+        {"field": "project", "message": "is the code of a project that takes no more hours"}
+    ]
+    corrected = await sheet.patch({"minutes": 30, "day": "2026-03-04"})
+    assert corrected.status_code == 200, corrected.text
+    away = await sheet.patch({"project": "SITE"}, 3)
+    assert away.status_code == 200
+    back = await sheet.patch({"project": "ATLAS"}, 4)
+    assert (back.status_code, back.json()["fields"][0]["field"]) == (422, "project")
+    await house.projects.replace(house.administrator(), Project("ATLAS", "Atlas", active=True))
+    assert (await sheet.patch({"project": "ATLAS"}, 4)).status_code == 200
+
+
+async def test_an_unknown_project_is_told_only_to_who_may_write_the_sheet(sheet: Sheet) -> None:
+    entry = {**ENTRY, "project": "NOWHERE"}
+    own = await sheet.send("POST", "/entries", entry, 2)
+    assert own.json()["fields"] == [{"field": "project", "message": "is not the code of a project"}]
+    token = sheet.running.token(sub="carl")
+    stranger = await sheet.running.send("POST", f"{sheet.path}/entries", token, headers={"If-Match": '"2"'}, body=entry)
+    assert stranger.status_code == 404

@@ -1,0 +1,275 @@
+"""Nobody approves hours in which they had a hand, on any path: alone, in a batch, as deputy, with a second account, as
+the importing client, as administrator. Rows are added that would allow more, so that the laws are what forbids it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.authorization import policy_life
+from tests.integration.api import InProcess, api, key_server
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import httpx
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+# What an installation might allow beyond what is shipped.
+MORE = """
+p, allow, manager, edit, draft or rejected, timesheet, create:timesheets, always, edit-team
+p, allow, manager, submit, draft or rejected, timesheet, create:timesheets, always, submit-team
+p, allow, deputy, edit, draft or rejected, timesheet, create:timesheets, always, edit-as-deputy
+p, allow, client:payroll-import, read, any, timesheet, read:timesheets, always, read-as-machine
+p, allow, client:payroll-import, approve, submitted, timesheet, approve:timesheets, always, approve-as-machine
+p, allow, client:robot, read, any, timesheet, read:timesheets, always, read-as-robot
+p, allow, client:robot, approve, submitted, timesheet, approve:timesheets, always, approve-as-robot
+"""
+ALL = "read:timesheets create:timesheets delete:timesheets approve:timesheets batch:upload"
+ENTRY = {"day": "2026-03-02", "project": "ATLAS", "minutes": 60}
+PAYROLL: dict[str, Any] = {"roles": ["payroll"]}
+WAYS = ["alone", "in a batch", "in a batch, item by item"]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The API, and everybody's requests to it."""
+
+    running: InProcess
+    house: House
+
+    def token(self, name: str, **claims: Any) -> str:
+        if name in {"payroll-import", "robot"}:
+            return self.running.token(sub=name, client_id=name, scope=ALL, **claims)
+        return self.running.token(sub=name, scope=ALL, amr=["pwd", "mfa"], **claims)
+
+    async def send(
+        self, name: str, method: str, path: str, body: object = None, version: int | None = None, **claims: Any
+    ) -> httpx.Response:
+        headers = {} if version is None else {"If-Match": f'"{version}"'}
+        if method == "PATCH":
+            headers["Content-Type"] = "application/merge-patch+json"
+        return await self.running.send(method, path, self.token(name, **claims), headers=headers, body=body)
+
+    async def drafted(self, owner: str) -> str:
+        """The path of a fresh sheet with one entry, at version 2."""
+        made = await self.send(owner, "POST", "/v1/timesheets", {"period_start": "2026-03-02"})
+        path = f"/v1/timesheets/{made.json()['id']}"
+        assert (await self.send(owner, "POST", f"{path}/entries", ENTRY, 1)).status_code == 201
+        return path
+
+    async def version(self, owner: str, path: str) -> int:
+        return int((await self.send(owner, "GET", path)).json()["version"])
+
+    async def handed_in(self, owner: str, path: str, by: str = "") -> int:
+        """Submit it; its version."""
+        version = await self.version(owner, path)
+        assert (await self.send(by or owner, "POST", f"{path}/submit", None, version)).status_code == 200
+        return version + 1
+
+    async def approve(self, name: str, path: str, version: int, way: str, **claims: Any) -> int:
+        """The status that the one sheet got."""
+        if way == "alone":
+            return (await self.send(name, "POST", f"{path}/approve", None, version, **claims)).status_code
+        mode = "per-item" if "item by item" in way else "all-or-nothing"
+        body = {"items": [{"id": path.rsplit("/", 1)[1], "version": version}], "mode": mode}
+        answer = await self.send(name, "POST", "/v1/timesheets/batch-approve", body, **claims)
+        if answer.status_code != 200:
+            return answer.status_code
+        return int(answer.json()["items"][0]["status"])
+
+    async def refused(self, name: str, owner: str, path: str, **claims: Any) -> None:
+        """`name` approves it in no way, and nothing happens."""
+        version = await self.version(owner, path)
+        for way in WAYS:
+            assert await self.approve(name, path, version, way, **claims) in {403, 404}
+        seen = (await self.send(owner, "GET", path)).json()
+        assert (seen["state"], seen["version"]) == ("submitted", version)
+        assert await self.house.count("audit_record WHERE kind = 'change' AND action = 'approve'") == 0
+
+    async def nobody_but(self, right: str, name: str, owner: str, path: str) -> None:
+        """`name` does not approve it; `right` does."""
+        await self.refused(name, owner, path)
+        assert await self.approve(right, path, await self.version(owner, path), "in a batch") == 200
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def site(house: House, issuer: str) -> AsyncIterator[Site]:
+    for name, person in house.people.items():
+        await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
+    text = replace(shipped(), rules=shipped().rules + MORE, cases={})
+    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    assert await policy_life.move_head(house.owner, number, expected=1)
+    async with api(house, issuer) as running:
+        yield Site(running, house)
+
+
+async def test_an_owner_who_leads_a_team_does_not_approve_their_own_sheet(site: Site) -> None:
+    path = await site.drafted("max")
+    await site.handed_in("max", path)
+    await site.nobody_but("dora", "max", "max", path)
+
+
+async def test_a_second_account_of_the_owner_is_the_owner(site: Site) -> None:
+    await site.house.owner.execute(
+        "INSERT INTO person_link VALUES ($1, 'max-at-night', $2)", site.running.issuer, site.house.people["max"]
+    )
+    path = await site.drafted("max")
+    await site.handed_in("max", path)
+    await site.nobody_but("dora", "max-at-night", "max", path)
+
+
+async def test_a_manager_who_entered_hours_for_the_owner_does_not_approve_them(site: Site) -> None:
+    path = await site.drafted("carl")
+    assert (await site.send("max", "POST", f"{path}/entries", ENTRY, 2)).status_code == 201
+    await site.handed_in("carl", path)
+    await site.nobody_but("dora", "max", "carl", path)
+
+
+async def test_a_hand_is_remembered_when_what_it_wrote_is_gone(site: Site) -> None:
+    path = await site.drafted("carl")
+    entry = (await site.send("carl", "GET", path)).json()["entries"][0]["id"]
+    assert (await site.send("max", "PATCH", f"{path}/entries/{entry}", {"minutes": 90}, 2)).status_code == 200
+    assert (await site.send("carl", "DELETE", f"{path}/entries/{entry}", None, 3)).status_code == 200
+    assert (await site.send("carl", "POST", f"{path}/entries", ENTRY, 4)).status_code == 201
+    version = await site.handed_in("carl", path)
+    assert (await site.send("dora", "POST", f"{path}/reject", {"reason": "again"}, version)).status_code == 200
+    await site.handed_in("carl", path)
+    await site.nobody_but("dora", "max", "carl", path)
+
+
+async def test_a_manager_who_handed_it_in_for_the_owner_does_not_approve_it(site: Site) -> None:
+    path = await site.drafted("carl")
+    await site.handed_in("carl", path, by="max")
+    await site.nobody_but("dora", "max", "carl", path)
+
+
+async def test_a_client_that_uploaded_hours_does_not_approve_them_and_another_client_may(site: Site) -> None:
+    path = await site.drafted("carl")
+    row = {**ENTRY, "owner": str(site.house.people["carl"]), "external_ref": "1"}
+    assert (await site.send("payroll-import", "POST", "/v1/uploads", {"rows": [row]})).status_code == 200
+    await site.handed_in("carl", path)
+    await site.nobody_but("robot", "payroll-import", "carl", path)
+
+
+async def test_no_role_approves_by_itself(site: Site) -> None:
+    path = await site.drafted("carl")
+    await site.handed_in("carl", path)
+    for role in ("administrator", "payroll", "auditor", "manager"):
+        await site.refused("adam", "carl", path, roles=[role])
+
+
+async def stands_in(site: Site, manager: str, deputy: str) -> None:
+    body = {"deputy": str(site.house.people[deputy])}
+    answer = await site.send(manager, "POST", "/v1/deputies", body)
+    assert answer.status_code == 201, answer.text
+
+
+async def test_a_deputy_approves_for_the_manager_but_not_what_they_wrote_themselves(site: Site) -> None:
+    await stands_in(site, "max", "ben")
+    path = await site.drafted("carl")
+    assert (await site.send("ben", "POST", f"{path}/entries", ENTRY, 2)).status_code == 201
+    await site.handed_in("carl", path)
+    await site.nobody_but("max", "ben", "carl", path)
+    await site.send("max", "POST", f"{path}/reopen", {"reason": "again"}, 5)
+    assert (await site.send("carl", "DELETE", path, None, 6)).status_code == 204
+    fresh = await site.drafted("carl")
+    assert await site.approve("ben", fresh, await site.handed_in("carl", fresh), "alone") == 200
+
+
+async def test_a_deputy_approves_neither_their_own_sheet_nor_that_of_whom_they_stand_in_for(site: Site) -> None:
+    await stands_in(site, "mia", "ben")
+    await stands_in(site, "max", "ben")
+    for owner in ("ben", "max"):
+        path = await site.drafted(owner)
+        await site.handed_in(owner, path)
+        await site.refused("ben", owner, path)
+        await site.refused(owner, owner, path)
+
+
+async def test_a_deputy_of_a_deputy_has_nothing(site: Site) -> None:
+    await stands_in(site, "max", "mia")
+    await stands_in(site, "mia", "ana")
+    path = await site.drafted("carl")
+    await site.handed_in("carl", path)
+    await site.nobody_but("mia", "ana", "carl", path)
+
+
+async def test_of_approvals_that_race_one_is_done_and_the_others_hear_that_they_are_late(site: Site) -> None:
+    path = await site.drafted("carl")
+    version = await site.handed_in("carl", path)
+    answers = await asyncio.gather(
+        *(site.send(name, "POST", f"{path}/approve", None, version) for name in ("max", "dora", "max", "dora"))
+    )
+    found = sorted(one.status_code for one in answers)
+    assert found[0] == 200
+    assert set(found[1:]) <= {409, 412}
+    assert await site.house.count("audit_record WHERE kind = 'change' AND action = 'approve'") == 1
+
+
+async def test_approving_races_with_withdrawing_and_only_one_of_them_is_done(site: Site) -> None:
+    path = await site.drafted("carl")
+    version = await site.handed_in("carl", path)
+    approved, withdrawn = await asyncio.gather(
+        site.send("max", "POST", f"{path}/approve", None, version),
+        site.send("carl", "POST", f"{path}/withdraw", None, version),
+    )
+    assert min(approved.status_code, withdrawn.status_code) == 200
+    assert max(approved.status_code, withdrawn.status_code) in {409, 412}
+    state = (await site.send("carl", "GET", path)).json()["state"]
+    assert state == ("approved" if approved.status_code == 200 else "draft")
+
+
+async def test_payroll_locks_and_another_of_payroll_unlocks(site: Site) -> None:
+    path = await site.drafted("carl")
+    version = await site.handed_in("carl", path)
+    assert (await site.send("ana", "GET", path, **PAYROLL)).status_code == 404
+    assert (await site.send("max", "POST", f"{path}/approve", None, version)).status_code == 200
+    why = {"reason": "the run of March"}
+    assert (await site.send("max", "POST", f"{path}/lock", why, version + 1)).status_code == 403
+    assert (await site.send("ana", "POST", f"{path}/lock", why, None, **PAYROLL)).status_code == 428
+    assert (await site.send("ana", "POST", f"{path}/lock", why, version, **PAYROLL)).status_code == 412
+    without = await site.send("ana", "POST", f"{path}/lock", {}, version + 1, **PAYROLL)
+    assert (without.status_code, without.json()["fields"][0]["field"]) == (422, "reason")
+    locked = await site.send("ana", "POST", f"{path}/lock", why, version + 1, **PAYROLL)
+    assert (locked.status_code, locked.json()["state"], locked.json()["reason"]) == (200, "locked", why["reason"])
+    again = await site.send("ben", "POST", f"{path}/lock", why, version + 2, **PAYROLL)
+    assert (again.status_code, again.json()["type"]) == (409, "urn:timewarden:problem:wrong-state")
+    assert (await site.send("max", "POST", f"{path}/reopen", why, version + 2)).status_code == 409
+    assert (await site.send("carl", "POST", f"{path}/entries", ENTRY, version + 2)).status_code == 409
+    own = await site.send("ana", "POST", f"{path}/unlock", why, version + 2, **PAYROLL)
+    assert own.status_code == 403
+    assert "you locked this timesheet yourself" in own.text
+    unlocked = await site.send("ben", "POST", f"{path}/unlock", why, version + 2, **PAYROLL)
+    assert (unlocked.status_code, unlocked.json()["state"]) == (200, "approved")
+    assert (await site.send("max", "POST", f"{path}/reopen", why, version + 3)).json()["state"] == "draft"
+
+
+async def test_whoever_locked_does_not_unlock_though_no_row_forbids_it(site: Site) -> None:
+    kept = [line for line in shipped().rules.splitlines() if not line.endswith(" never-unlock-own-lock")]
+    text = replace(shipped(), rules="\n".join(kept) + "\n", cases={})
+    owner = site.house.owner
+    number = (await policy_life.insert(owner, text, message="m", author_person=None, author_client="c")).number
+    assert await policy_life.move_head(owner, number, expected=number - 1)
+    path, why = await site.drafted("carl"), {"reason": "why"}
+    version = await site.handed_in("carl", path)
+    assert (await site.send("max", "POST", f"{path}/approve", None, version)).status_code == 200
+    assert (await site.send("ana", "POST", f"{path}/lock", why, version + 1, **PAYROLL)).status_code == 200
+    refused = await site.send("ana", "POST", f"{path}/unlock", why, version + 2, **PAYROLL)
+    assert refused.status_code == 403
+    record = await owner.fetchrow("SELECT outcome, applied FROM audit_record ORDER BY id DESC LIMIT 1")
+    assert record is not None
+    assert (record["outcome"], record["applied"]) == ("deny", False)
+    assert (await site.send("ben", "POST", f"{path}/unlock", why, version + 2, **PAYROLL)).status_code == 200

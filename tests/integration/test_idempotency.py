@@ -1,0 +1,198 @@
+"""A change that is sent twice with one key is made once: over HTTP, on a real database, also when two race."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from service.audit.record import read_body
+from service.directory.entities import Part
+from service.directory.people import People
+from tests.integration.api import InProcess, api, key_server
+from tests.integration.house import speaking
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import httpx
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+WEEK = {"period_start": "2026-03-02", "time_zone": "UTC"}
+WRITE = "read:timesheets create:timesheets delete:timesheets approve:timesheets"
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    people = People(house.requests, house.log)
+    asks = house.administrator()
+    ana, lea = [await people.person_for(speaking(issuer, f"auth0|{name}")) for name in ("ana", "lea")]
+    await house.directory.add_membership(asks, ana, house.teams["east"], Part.MEMBER)
+    await house.directory.add_membership(asks, lea, house.teams["east"], Part.LEAD)
+    async with api(house, issuer) as started:
+        yield started
+
+
+async def opened(running: InProcess, key: str, **changes: Any) -> httpx.Response:
+    token = running.token(**{"scope": WRITE, **changes.pop("claims", {})})
+    return await running.send("POST", "/v1/timesheets", token, headers={"Idempotency-Key": key}, body=WEEK | changes)
+
+
+async def record_of(house: House, answer: httpx.Response) -> dict[str, Any]:
+    uid = answer.headers["Decision-Id"]
+    return dict(read_body(await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1::text::uuid", uid)))
+
+
+async def test_a_change_that_is_sent_twice_is_made_once_and_answered_twice(house: House, running: InProcess) -> None:
+    first = await opened(running, '"open-1"')
+    again = await opened(running, '"open-1"')
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert again.json() == first.json()
+    for name in ("ETag", "Location", "Content-Type"):
+        assert again.headers[name] == first.headers[name]
+    assert "Idempotent-Replayed" not in first.headers
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert await house.count("timesheet") == 1
+    assert await house.count("audit_record WHERE kind = 'change'") == 1
+    told = await record_of(house, again)
+    assert (told["action"], told["outcome"], told["returned"]) == ("read", "allow", [first.json()["id"]])
+    assert told["request"]["again"] == first.headers["Decision-Id"] != again.headers["Decision-Id"]
+
+
+async def test_a_bare_key_is_the_same_as_a_quoted_one(running: InProcess) -> None:
+    await opened(running, '"open-1"')
+    assert (await opened(running, "open-1")).headers["Idempotent-Replayed"] == "true"
+
+
+@pytest.mark.parametrize(
+    "key", ['""', "", '"open', "a b", "a,b", "a;b", '"a", "b"', "ü", '"' + "k" * 256 + '"', '"tab\t"', "k" * 256]
+)
+async def test_a_key_that_is_none_is_refused_by_name(house: House, running: InProcess, key: str) -> None:
+    answer = await opened(running, key.encode())  # type: ignore[arg-type]  # bytes pass through
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["fields"][0]["field"] == "header.Idempotency-Key"
+    assert await house.count("timesheet") == 0
+
+
+async def test_another_request_under_the_same_key_is_refused(house: House, running: InProcess) -> None:
+    await opened(running, "open-1")
+    answer = await opened(running, "open-1", time_zone="Europe/Berlin")
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:timewarden:problem:idempotency-key-reused")
+    assert await house.count("timesheet") == 1
+
+
+async def test_a_key_belongs_to_one_person_through_one_application(house: House, running: InProcess) -> None:
+    first = await opened(running, "open-1")
+    other = await opened(running, "open-1", claims={"sub": "auth0|ben"})
+    assert other.status_code == 201
+    assert other.json()["owner"] != first.json()["owner"]
+    elsewhere = await opened(running, "open-1", claims={"client_id": "phone-app"})
+    assert elsewhere.status_code == 409
+    assert await house.count("kept_answer") == 2
+
+
+async def test_what_was_refused_can_be_sent_again_with_its_key(house: House, running: InProcess) -> None:
+    refused = await opened(running, "open-1", claims={"scope": "read:timesheets"})
+    assert refused.status_code == 403
+    wrong = await opened(running, "open-1", period_start="2026-03-03")
+    assert wrong.status_code == 422
+    assert await house.count("kept_answer") == 0
+    assert (await opened(running, "open-1")).status_code == 201
+
+
+async def test_a_step_that_is_repeated_gives_the_answer_of_then(running: InProcess) -> None:
+    token = running.token(scope=WRITE)
+    sheet = (await opened(running, "open-1")).json()
+    path = f"/v1/timesheets/{sheet['id']}"
+    hours = {"day": "2026-03-02", "project": "apollo", "minutes": 60}
+    await running.send("POST", f"{path}/entries", token, headers={"If-Match": '"1"'}, body=hours)
+    given = {"If-Match": '"2"', "Idempotency-Key": "submit-1"}
+    first = await running.send("POST", f"{path}/submit", token, headers=given)
+    again = await running.send("POST", f"{path}/submit", token, headers=given)
+    assert (first.status_code, first.headers["ETag"]) == (200, '"3"')
+    assert (again.status_code, again.headers["ETag"], again.json()) == (200, '"3"', first.json())
+    stale = await running.send("POST", f"{path}/submit", token, headers={**given, "If-Match": '"3"'})
+    assert stale.status_code == 422
+
+
+async def test_a_deletion_is_answered_again_though_nothing_is_left(running: InProcess) -> None:
+    token = running.token(scope=WRITE)
+    path = f"/v1/timesheets/{(await opened(running, 'open-1')).json()['id']}"
+    given = {"If-Match": '"1"', "Idempotency-Key": "gone-1"}
+    for replayed in (None, "true"):
+        answer = await running.send("DELETE", path, token, headers=given)
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert answer.headers.get("Idempotent-Replayed") == replayed
+    assert (await opened(running, "open-1")).status_code == 404
+
+
+async def test_whoever_may_not_read_it_any_more_gets_nothing_that_was_stored(house: House, running: InProcess) -> None:
+    sheet = (await opened(running, "open-1")).json()
+    hours = {"day": "2026-03-02", "project": "apollo", "minutes": 60}
+    path, ana = f"/v1/timesheets/{sheet['id']}", running.token(scope=WRITE)
+    await running.send("POST", f"{path}/entries", ana, headers={"If-Match": '"1"'}, body=hours)
+    await running.send("POST", f"{path}/submit", ana, headers={"If-Match": '"2"'})
+    lea = running.token(scope=WRITE, sub="auth0|lea", jti="token-2")
+    given = {"If-Match": '"3"', "Idempotency-Key": "yes-1"}
+    assert (await running.send("POST", f"{path}/approve", lea, headers=given)).status_code == 200
+    assert (await running.send("POST", f"{path}/approve", lea, headers=given)).status_code == 200
+    await house.owner.execute("UPDATE membership SET valid_to = clock_timestamp() WHERE part = 'lead'")
+    answer = await running.send("POST", f"{path}/approve", lea, headers=given)
+    assert answer.status_code == 404
+    assert "apollo" not in answer.text
+    told = await record_of(house, answer)
+    assert (told["outcome"], "again" in told["request"]) == ("deny", True)
+
+
+async def test_of_two_at_once_one_is_done_and_the_other_told_to_come_back(house: House, running: InProcess) -> None:
+    token = running.token(scope="manage:directory", roles=["administrator"])
+
+    async def add() -> httpx.Response:
+        body = {"display_name": "Ada", "links": []}
+        return await running.send("POST", "/v1/people", token, headers={"Idempotency-Key": "ada"}, body=body)
+
+    before = await house.count("person")
+    answers = await asyncio.gather(*(add() for _ in range(5)))
+    made = [one for one in answers if one.status_code == 201]
+    assert made
+    assert len({one.json()["id"] for one in made}) == 1
+    assert sum("Idempotent-Replayed" not in one.headers for one in made) == 1
+    for one in answers:
+        if one.status_code != 201:
+            assert (one.status_code, one.json()["type"]) == (409, "urn:timewarden:problem:idempotency-key-in-use")
+    # Ada, and whoever the token speaks for.
+    assert await house.count("person") - before in {1, 2}
+    assert (await add()).headers["Idempotent-Replayed"] == "true"
+
+
+async def test_an_answer_is_forgotten_after_a_day_and_swept_with_the_next(house: House, running: InProcess) -> None:
+    await opened(running, "open-1")
+    await house.owner.execute("UPDATE kept_answer SET at = at - interval '25 hours'")
+    assert (await opened(running, "open-1")).status_code == 409
+    assert await house.count("kept_answer") == 1
+    assert (await opened(running, "open-2", period_start="2026-03-09")).status_code == 201
+    assert await house.count("kept_answer WHERE at < clock_timestamp() - interval '24 hours'") == 0
+
+
+async def test_a_change_whose_answer_cannot_be_kept_is_not_made(house: House, running: InProcess) -> None:
+    await house.owner.execute("REVOKE INSERT ON kept_answer FROM timewarden_app")
+    assert (await opened(running, "open-1")).status_code == 503
+    assert await house.count("timesheet") == 0
+    assert await house.count("audit_record WHERE kind = 'change'") == 0
+
+
+async def test_a_change_of_the_policy_takes_no_key(running: InProcess) -> None:
+    token = running.token(scope="write:policies", roles=["policy-author"])
+    answer = await running.send(
+        "POST", "/v1/policies/versions", token, headers={"Idempotency-Key": str(uuid4())}, body={}
+    )
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")

@@ -1,0 +1,73 @@
+"""An installation whose active version is older than deputies, fallbacks and projects goes on as before; what is new,
+nobody may, and administrators keep the directory."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.authorization import policy_file, policy_life
+from service.directory.entities import Project
+from service.errors import Denied, Forbidden
+from tests.integration.house import House, at
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from service.authorization.policy_file import PolicyText
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+
+def older() -> PolicyText:
+    """The shipped texts without a word of deputies, fallbacks and projects."""
+    text = shipped()
+    vocabulary = re.sub(r"(?m)^(deputy|fallback) = .*\n", "", text.vocabulary)
+    vocabulary = re.sub(r"(?s)\[kinds\.(deputy|project)\].*?(?=\[kinds\.token\])", "", vocabulary)
+    new = re.compile(r"deputy|fallback|project")
+    rules = "".join(line for line in text.rules.splitlines(keepends=True) if not new.search(line))
+    return replace(text, vocabulary=vocabulary, rules=rules, cases={})
+
+
+@pytest.fixture
+async def behind(house: House) -> House:
+    text = older()
+    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    assert await policy_life.move_head(house.owner, number, expected=1)
+    return house
+
+
+def test_the_older_version_lacks_the_words_and_reads_well() -> None:
+    vocabulary = policy_file.parse(older()).vocabulary
+    assert vocabulary.relations["timesheet"] == {"owner", "manager", "importer"}
+    assert not {"deputy", "project"} & vocabulary.actions.keys()
+
+
+async def test_of_what_is_new_nobody_may_do_anything(behind: House) -> None:
+    people = behind.people
+    for ask in (behind.ask("mia"), behind.administrator()):
+        with pytest.raises(Forbidden):
+            await behind.deputies.grant(ask, people["mia"], people["carl"])
+        with pytest.raises(Forbidden):
+            await behind.deputies.list(ask)
+        with pytest.raises(Forbidden):
+            await behind.projects.list(ask)
+
+
+async def test_the_directory_is_kept_as_before_and_what_it_says_gives_no_deputy_anything(behind: House) -> None:
+    admin, people = behind.administrator(), behind.people
+    await behind.projects.add(admin, Project("NEW", "New"))
+    await behind.fallbacks.name(admin, people["max"])
+    await behind.owner.execute(
+        "INSERT INTO deputy_grant (id, manager_id, deputy_id, valid_from) VALUES (gen_random_uuid(), $1, $2, now())",
+        people["mia"],
+        people["carl"],
+    )
+    sheet = await behind.submitted("ana")
+    with pytest.raises(Denied):
+        await behind.timesheets.approve(behind.ask("carl"), sheet.id, at(sheet.version))
+    await behind.timesheets.approve(behind.ask("mia"), sheet.id, at(sheet.version))
+    # Nobody leads dora; where no rule lets a fallback approve, she hands in as before.
+    assert (await behind.submitted("dora")).state == "submitted"

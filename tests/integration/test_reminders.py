@@ -1,0 +1,74 @@
+"""Reminders: a record for each sheet that waits too long, which the log publishes, and never two a day."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.audit.record import read_body
+from service.errors import Denied, InvalidField
+from service.timesheets import reminders
+from service.timesheets.reminders import Reminders
+from tests.integration.house import MONDAY, at
+
+if TYPE_CHECKING:
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+
+async def told(house: House) -> list[dict[str, Any]]:
+    rows = await house.owner.fetch("SELECT body FROM audit_record WHERE kind = 'change' ORDER BY id")
+    bodies: list[dict[str, Any]] = [dict(read_body(row["body"])) for row in rows]
+    return [one for one in bodies if one["change"]["type"] == "timesheet.reminded"]
+
+
+async def test_each_sheet_that_waits_too_long_is_reminded_of_once_a_day_and_stays_as_it_is(house: House) -> None:
+    old = await house.submitted("ana")
+    older = await house.submitted("carl")
+    await house.submitted("ben")
+    for sheet, days in ((old, 4), (older, 9)):
+        await house.owner.execute(
+            "UPDATE timesheet SET updated_at = updated_at - make_interval(days => $1) WHERE id = $2", days, sheet.id
+        )
+    use = Reminders(house.enforcement)
+    first, again = [(await use.remind(house.administrator(), 3)).value for _ in range(2)]
+    assert (first.sheets, first.more, again.sheets) == (2, False, 0)
+    records = await told(house)
+    assert [one["resource"]["id"] for one in records] == [str(older.id), str(old.id)]
+    assert records[0]["resource"]["owner"] == str(house.people["carl"])
+    await house.owner.execute("UPDATE reminder SET at = at - interval '25 hours'")
+    assert (await use.remind(house.administrator(), 3)).value.sheets == 2
+    assert (await house.timesheets.approve(house.ask("mia"), old.id, at(old.version))).value.state == "approved"
+    await house.owner.execute("UPDATE reminder SET at = at - interval '25 hours'")
+    assert (await use.remind(house.administrator(), 3)).value.sheets == 1
+
+
+async def test_two_jobs_at_once_remind_of_each_sheet_once_and_many_come_in_turns(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for week in range(5):
+        await house.submitted("ana", MONDAY + timedelta(days=7 * week))
+    monkeypatch.setattr(reminders, "MOST_AT_ONCE", 3)
+    use = Reminders(house.enforcement)
+    found = await asyncio.gather(*(use.remind(house.administrator(), 0) for _ in range(3)))
+    found.append(await use.remind(house.administrator(), 0))
+    assert sum(one.value.sheets for one in found) == 5
+    assert len({one["resource"]["id"] for one in await told(house)}) == len(await told(house)) == 5
+
+
+async def test_only_whoever_manages_the_directory_reminds(house: House) -> None:
+    await house.submitted("ana")
+    for name in ("ana", "mia"):
+        with pytest.raises(Denied):
+            await Reminders(house.enforcement).remind(house.ask(name), 0)
+    assert await told(house) == []
+
+
+@pytest.mark.parametrize("days", [-1, 367])
+async def test_days_that_are_none_are_refused(house: House, days: int) -> None:
+    with pytest.raises(InvalidField):
+        await Reminders(house.enforcement).remind(house.administrator(), days)

@@ -1,0 +1,221 @@
+"""Reports: over random organisations and random policies the totals are the sum of what single reads allow; over HTTP
+they are bounded, recorded sheet by sheet, and as CSV harmless."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.audit.record import read_body
+from service.authorization import enforcement
+from service.authorization.decision_point import Resource, access_request, decide
+from service.authorization.visibility import visible
+from service.directory.entities import Part
+from service.directory.people import People
+from service.identity.principal import PrincipalKind
+from service.timesheets import reports, reports_store
+from service.timesheets.listing import Filters
+from service.timesheets.relations import TIMESHEET_FACTS
+from service.timesheets.reports_store import Span
+from service.timesheets.timesheet import State
+from service.web.reports import harmless
+from tests.integration.api import InProcess, api, key_server
+from tests.integration.house import MONDAY, principal, speaking
+from tests.integration.random_organisation import settle
+from tests.integration.test_list_law import Row, World, allowed, askers, policies, policy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import httpx
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+SINCE, UNTIL = date(2026, 3, 4), date(2026, 5, 1)
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def world(house: House) -> World:
+    await house.owner.execute("TRUNCATE timesheet, entry, membership, person_role, importer_grant CASCADE")
+    made = World(await settle(house.owner, 7), house.owner, {})
+    # Some hours of every day of every week; every third sheet has none.
+    await house.owner.execute(
+        "INSERT INTO entry (id, timesheet_id, day, project, minutes)"
+        " SELECT gen_random_uuid(), id, period_start + day, CASE day % 2 WHEN 0 THEN 'apollo' ELSE 'zeus' END,"
+        " 10 * (day + 1) + get_byte(uuid_send(id), 2) FROM timesheet, generate_series(0, 6) AS day"
+        " WHERE get_byte(uuid_send(id), 1) % 3 > 0"
+    )
+    person = made.organisation.people[0]
+    await made.look(principal(PrincipalKind.USER, "hours-app", frozenset(), frozenset(), person))
+    return made
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    drawn=policies,
+    who=st.lists(askers, min_size=3, max_size=3, unique_by=lambda one: one[0]),
+    state=st.none() | st.sampled_from(State),
+    owner=st.none() | st.integers(0, 13),
+)
+async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
+    world: World,
+    drawn: list[Row],
+    who: list[tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]],
+    state: State | None,
+    owner: int | None,
+) -> None:
+    rules = policy(world, drawn)
+    whose = None if owner is None else world.organisation.people[owner]
+    wanted = Filters(owner=whose, state=state, since=SINCE, until=UNTIL)
+    for asker in map(world.asker, who):
+        ambient, one_by_one = await world.look(asker)
+        readable = allowed(world, rules, asker, one_by_one, wanted)
+        by: dict[str, Counter[str | None]] = {one: Counter() for one in ("person", "project", "week", "team")}
+        entries = await world.connection.fetch(
+            "SELECT e.*, r.owner_id, r.period_start, ARRAY(SELECT DISTINCT team_id FROM membership AS m WHERE"
+            " m.person_id = r.owner_id AND part = 'member' AND valid_from <= now() AND now() < valid_to) AS teams"
+            " FROM entry AS e JOIN timesheet AS r ON r.id = e.timesheet_id WHERE e.timesheet_id = ANY($1)",
+            list(readable),
+        )
+        for entry in entries:
+            if SINCE <= entry["day"] <= UNTIL:
+                by["person"][str(entry["owner_id"])] += entry["minutes"]
+                by["project"][entry["project"]] += entry["minutes"]
+                by["week"][str(entry["period_start"])] += entry["minutes"]
+                for team in entry["teams"] or [None]:
+                    by["team"][team and str(team)] += entry["minutes"]
+        request = access_request(rules, asker, "read", Resource("timesheet"), ambient)
+        question = decide(rules, next(iter(world.organisation.sheets)), request).question
+        shown = visible(rules, question, asker, ambient, TIMESHEET_FACTS)
+        span = Span(SINCE, UNTIL, state, whose)
+        found = await reports_store.visible_sheets(shown, world.connection, span, 1000)
+        assert set(found) == readable
+        assert await reports_store.minutes(world.connection, found, span) == by["person"].total()
+        for name, expected in by.items():
+            totals = await reports_store.totals(world.connection, found, span, name)  # type: ignore[arg-type]  # its keys
+            assert {one.key: one.minutes for one in totals if one.minutes} == dict(expected)
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    people = People(house.requests, house.log)
+    house.people["lea"] = await people.person_for(speaking(issuer, "auth0|lea"))
+    await house.directory.add_membership(house.administrator(), house.people["lea"], house.teams["east"], Part.LEAD)
+    for name in ("ana", "ben", "carl"):
+        for week in (0, 1):
+            await house.submitted(name, MONDAY + timedelta(days=7 * week))
+    async with api(house, issuer) as started:
+        yield started
+
+
+async def report(running: InProcess, query: str, **headers: str) -> httpx.Response:
+    token = running.token(sub="auth0|lea", scope="read:timesheets")
+    return await running.send("GET", f"/v1/reports/hours?{query}", token, headers=headers)
+
+
+MARCH = "since=2026-03-01&until=2026-03-31"
+
+
+async def test_a_lead_adds_up_the_hours_of_their_team_and_the_log_names_every_sheet(
+    house: House, running: InProcess
+) -> None:
+    answer = await report(running, f"by=person&{MARCH}")
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert (told["minutes"], told["sheets"]) == (4 * 480, 4)
+    wanted = {str(house.people[name]): 2 * 480 for name in ("ana", "ben")}
+    assert {one["key"]: one["minutes"] for one in told["items"]} == wanted
+    assert await returned(house, answer) == await sheets_of(house, "ana", "ben")
+    week = (await report(running, "by=week&since=2026-03-09&until=2026-03-09")).json()
+    assert [(one["key"], one["minutes"]) for one in week["items"]] == [("2026-03-09", 960)]
+
+
+async def sheets_of(house: House, *names: str) -> list[str]:
+    people = [house.people[name] for name in names]
+    rows = await house.owner.fetch("SELECT id FROM timesheet WHERE owner_id = ANY($1) ORDER BY id", people)
+    return [str(row["id"]) for row in rows]
+
+
+async def returned(house: House, answer: httpx.Response) -> list[str]:
+    """The ids in the record of an answer, and in those that continue it."""
+    uid = answer.headers["Decision-Id"]
+    rows = await house.owner.fetch("SELECT body FROM audit_record WHERE action = 'read' ORDER BY id")
+    bodies: list[dict[str, Any]] = [dict(read_body(row["body"])) for row in rows]
+    return [one for body in bodies if uid in {body["uid"], body.get("continues")} for one in body["returned"]]
+
+
+async def test_more_sheets_than_a_record_holds_stand_in_several_that_name_the_first(
+    house: House, running: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enforcement, "MOST_RETURNED", 3)
+    answer = await report(running, f"by=team&{MARCH}")
+    assert await house.count("audit_record WHERE action = 'read'") == 2
+    assert await returned(house, answer) == await sheets_of(house, "ana", "ben")
+
+
+async def test_a_report_of_too_much_is_refused_and_recorded(
+    house: House, running: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "MOST_SHEETS", 3)
+    answer = await report(running, f"by=team&{MARCH}")
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "query.since")
+    assert await returned(house, answer) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        (MARCH, "query.by"),
+        (f"by=month&{MARCH}", "query.by"),
+        ("by=person&since=2026-03-01", "query.until"),
+        ("by=person&since=2026-03-02&until=2026-03-01", "query.until"),
+        ("by=person&since=2025-03-01&until=2026-03-02", "query.until"),
+        ("by=person&since=yesterday&until=2026-03-02", "query.since"),
+        (f"by=person&{MARCH}&state=lost", "query.state"),
+        (f"by=person&{MARCH}&owner=ana", "query.owner"),
+        (f"by=person&{MARCH}&format=pdf", "query.format"),
+    ],
+)
+async def test_a_report_that_cannot_be_made_names_the_parameter(running: InProcess, query: str, field: str) -> None:
+    answer = await report(running, query)
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, field), answer.text
+
+
+async def test_as_csv_no_name_of_a_team_is_a_formula(house: House, running: InProcess) -> None:
+    await house.owner.execute("""UPDATE team SET name = '=HYPERLINK("//evil")' WHERE id = $1""", house.teams["east"])
+    asked = await report(running, f"by=team&{MARCH}", Accept="text/csv")
+    named = await report(running, f"by=team&{MARCH}&format=csv")
+    assert asked.text == named.text
+    assert asked.headers["Content-Type"] == "text/csv; charset=utf-8"
+    rows = list(csv.reader(io.StringIO(asked.text)))
+    assert rows == [
+        ["team", "name", "minutes", "sheets"],
+        [str(house.teams["east"]), """'=HYPERLINK("//evil")""", "1920", "4"],
+    ]
+    as_json = await report(running, f"by=team&{MARCH}&format=json", Accept="text/csv")
+    assert as_json.json()["items"][0]["minutes"] == 1920
+
+
+@given(st.text())
+def test_a_cell_never_begins_as_a_formula_does(text: str) -> None:
+    assert not harmless(text).startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    assert harmless(text).endswith(text)
+
+
+async def test_without_the_scope_there_is_no_report(running: InProcess) -> None:
+    token = running.token(sub="auth0|lea", scope="create:timesheets")
+    answer = await running.send("GET", f"/v1/reports/hours?by=person&{MARCH}", token)
+    assert (answer.status_code, answer.json()["required_scope"]) == (403, ["read:timesheets"])

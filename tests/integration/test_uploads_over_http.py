@@ -1,0 +1,275 @@
+"""Uploads of files over HTTP: bad files are refused with row and field, and nothing of them is imported by half."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from service.directory.entities import Project
+from tests.integration.api import InProcess, api, key_server
+from tests.integration.house import MONDAY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+NDJSON, CSV = "application/x-ndjson", "text/csv"
+HEAD = "owner,day,project,minutes,external_ref,note"
+LARGEST = 12_000_000
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The importing client, who may upload for carl and not for ana."""
+
+    running: InProcess
+    house: House
+
+    async def send(
+        self, content: bytes | str, kind: str = NDJSON, *, query: str = "", token: str | None = None
+    ) -> httpx.Response:
+        given = token or self.running.token(sub="payroll-import", client_id="payroll-import", scope="batch:upload")
+        application: Any = self.running.frame
+        transport = httpx.ASGITransport(app=application, client=("192.0.2.1", 40000))
+        headers = {"Authorization": f"Bearer {given}", "Content-Type": kind}
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
+            return await http.post(f"/v1/uploads{query}", content=content, headers=headers)
+
+    def row(self, number: int = 0, who: str = "carl", **changes: object) -> dict[str, object]:
+        """Carl's: each of seven rows on another day of a week."""
+        day = MONDAY + timedelta(days=number)
+        row = {"owner": str(self.house.people[who]), "day": day.isoformat(), "project": "apollo", "minutes": 60}
+        return {**row, "external_ref": f"job/{number}", **changes}
+
+    async def entries(self) -> int:
+        return await self.house.count("entry")
+
+
+@pytest.fixture
+async def job(house: House, issuer: str) -> AsyncIterator[Job]:
+    async with api(house, issuer, max_upload_bytes=LARGEST) as running:
+        yield Job(running, house)
+
+
+def lines(*rows: dict[str, object]) -> str:
+    return "".join(json.dumps(one) + "\n" for one in rows)
+
+
+def table(*rows: dict[str, object]) -> str:
+    return "\n".join([HEAD, *(",".join(str(row.get(name, "")) for name in HEAD.split(",")) for row in rows)]) + "\n"
+
+
+def outcomes(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [one["outcome"] for one in answer.json()["rows"]]
+
+
+def told(answer: httpx.Response, status: int = 422, slug: str = "invalid-field") -> list[tuple[Any, ...]]:
+    """Row, line and field of each refused row."""
+    assert answer.status_code == status, answer.text
+    problem = answer.json()
+    assert problem["type"] == f"urn:timewarden:problem:{slug}"
+    return [(one["row"], one["line"], one.get("field")) for one in problem["rows"]]
+
+
+@pytest.mark.parametrize(("kind", "write"), [(NDJSON, lines), (CSV, table)])
+async def test_a_file_that_is_sent_twice_changes_nothing(job: Job, kind: str, write: Any) -> None:
+    file = write(*(job.row(number) for number in range(14)))
+    first = await job.send(file, kind)
+    assert outcomes(first) == ["created"] * 14
+    assert first.json()["counts"] == {"created": 14, "updated": 0, "unchanged": 0, "refused": 0}
+    assert [one["line"] for one in first.json()["rows"]] == [number + 1 + (kind == CSV) for number in range(14)]
+    assert first.headers["Decision-Id"] == first.json()["decisions"][0]
+    assert len(first.json()["decisions"]) == 2
+    changes = await job.house.count("audit_record WHERE kind = 'change'")
+    second = await job.send(file, kind)
+    assert outcomes(second) == ["unchanged"] * 14
+    assert [one["entry"] for one in second.json()["rows"]] == [one["entry"] for one in first.json()["rows"]]
+    assert await job.house.count("audit_record WHERE kind = 'change'") == changes
+    changed = write(job.row(0), job.row(1, minutes=61), job.row(15))
+    assert outcomes(await job.send(changed, kind)) == ["unchanged", "updated", "created"]
+
+
+async def test_many_rows_are_answered_in_pieces_that_are_one_document(job: Job) -> None:
+    rows = [job.row(number % 28, external_ref=str(number), minutes=10) for number in range(1500)]
+    answer = await job.send(lines(*rows))
+    assert outcomes(answer) == ["created"] * 1500
+    assert [one["row"] for one in answer.json()["rows"]] == list(range(1500))
+    assert outcomes(await job.send(table(*rows), CSV)) == ["unchanged"] * 1500
+    # 375 changed entries of a sheet are four records, each of a version of its own.
+    versions = await job.house.owner.fetch("SELECT version FROM timesheet")
+    assert [one["version"] for one in versions] == [4] * 4
+    assert await job.house.count("audit_record WHERE kind = 'change' AND action = 'upload'") == 16
+
+
+async def test_what_was_delivered_before_the_owner_submitted_is_unchanged_and_nothing_else_is_taken(job: Job) -> None:
+    made = await job.send(lines(job.row(0), job.row(1)))
+    sheet, house = made.json()["rows"][0]["timesheet"], job.house
+    await house.owner.execute("UPDATE timesheet SET state = 'submitted' WHERE id = $1", sheet)
+    again = await job.send(lines(job.row(0), job.row(1)))
+    assert outcomes(again) == ["unchanged"] * 2
+    other = await job.send(lines(job.row(0), job.row(1, minutes=61), job.row(2)))
+    assert told(other, 409, "wrong-state") == [(1, 2, None), (2, 3, None)]
+    partly = await job.send(lines(job.row(0), job.row(1, minutes=61), job.row(2), job.row(8)), query="?mode=per-row")
+    assert outcomes(partly) == ["unchanged", "refused", "refused", "created"]
+    assert partly.json()["rows"][1]["problems"][0]["problem"] == "wrong-state"
+
+
+async def test_together_one_refused_owner_refuses_all_and_per_row_only_their_rows(job: Job) -> None:
+    file = lines(job.row(0), job.row(1, "ana"), job.row(2, "ana"), job.row(3))
+    assert told(await job.send(file), 403, "forbidden") == [(1, 2, None), (2, 3, None)]
+    assert await job.entries() == 0
+    answer = await job.send(file, query="?mode=per-row")
+    assert outcomes(answer) == ["created", "refused", "refused", "created"]
+    assert await job.entries() == 2
+    denied = [one["problems"] for one in answer.json()["rows"] if one["outcome"] == "refused"]
+    assert {one["problem"] for found in denied for one in found} == {"forbidden"}
+    assert await job.house.count("audit_record WHERE action = 'upload' AND outcome = 'deny' AND NOT applied") == 2
+
+
+@pytest.mark.parametrize("mode", ["together", "per-row"])
+async def test_a_dry_run_says_what_would_happen_and_changes_nothing(job: Job, mode: str) -> None:
+    file = lines(job.row(0), job.row(8))
+    answer = await job.send(file, query=f"?mode={mode}&dry_run=true")
+    assert outcomes(answer) == ["created", "created"]
+    assert answer.json()["dry_run"] is True
+    assert await job.entries() == await job.house.count("timesheet") == 0
+    recorded = "audit_record WHERE action = 'upload' AND outcome = 'allow' AND NOT applied"
+    assert await job.house.count(recorded) == len(answer.json()["decisions"]) == 2
+    await job.send(file)
+    again = await job.send(lines(job.row(0), job.row(8, minutes=5)), query=f"?mode={mode}&dry_run=true")
+    assert outcomes(again) == ["unchanged", "updated"]
+    assert told(await job.send(lines(job.row(0, project="nowhere")), query="?dry_run=true")) == [(0, 1, "project")]
+
+
+async def test_projects_that_are_unknown_or_over_are_named_and_what_stands_on_them_stays(job: Job) -> None:
+    await job.send(lines(job.row(0)))
+    await job.house.projects.replace(job.house.administrator(), Project("apollo", "Apollo", active=False))
+    assert outcomes(await job.send(lines(job.row(0, minutes=90)))) == ["updated"]
+    file = lines(job.row(0, minutes=90), job.row(1), job.row(2, project="nowhere"), job.row(3, project="gemini"))
+    assert told(await job.send(file)) == [(1, 2, "project"), (2, 3, "project")]
+    assert outcomes(await job.send(file, query="?mode=per-row")) == ["unchanged", "refused", "refused", "created"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"minutes": -60},
+        {"minutes": 7.5},
+        {"minutes": 10**30},
+        {"day": "2026-02-30"},
+        {"day": "1999-12-31"},
+        {"project": "a b"},
+        {"owner": "carl"},
+        {"external_ref": ""},
+        {"note": "x" * 501},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("kind", "write"), [(NDJSON, lines), (CSV, table)])
+async def test_a_wrong_row_is_named_and_nothing_is_imported(
+    job: Job, kind: str, write: Any, change: dict[str, Any]
+) -> None:
+    file = write(job.row(0), job.row(1, **change), job.row(2))
+    place = (1, 2 + (kind == CSV), next(iter(change)))
+    refused = await job.send(file, kind)
+    assert told(refused) == [place]
+    assert [one["field"] for one in refused.json()["fields"]] == [f"rows[1].{place[2]}"]
+    assert await job.entries() == 0
+    assert outcomes(await job.send(file, kind, query="?mode=per-row")) == ["created", "refused", "created"]
+
+
+@pytest.mark.parametrize("cell", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)"])
+async def test_a_formula_in_a_table_is_refused(job: Job, cell: str) -> None:
+    assert told(await job.send(table(job.row(0), job.row(1, note=cell)), CSV)) == [(1, 3, "note")]
+    # In JSON it is a text like others.
+    assert outcomes(await job.send(lines(job.row(0, note=cell)))) == ["created"]
+
+
+async def test_one_key_twice_is_refused_whether_or_not_the_rows_differ(job: Job) -> None:
+    for minutes in (60, 61):
+        twice = lines(job.row(0), job.row(1), job.row(0, minutes=minutes))
+        assert told(await job.send(twice)) == [(2, 3, "external_ref")]
+    file = lines(job.row(0), job.row(1), job.row(0, minutes=61))
+    assert outcomes(await job.send(file, query="?mode=per-row")) == ["created", "created", "refused"]
+
+
+async def test_a_day_that_becomes_too_long_names_its_rows(job: Job) -> None:
+    file = lines(job.row(0, minutes=1440), job.row(1), job.row(0, minutes=1, external_ref="more"))
+    assert told(await job.send(file)) == [(0, 1, "minutes"), (2, 3, "minutes")]
+    assert outcomes(await job.send(file, query="?mode=per-row")) == ["refused", "created", "refused"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "field"),
+    [
+        (table().replace(",", ";"), CSV, "head"),
+        ("day,project,minutes,external_ref\n", CSV, "head.owner"),
+        (table().encode("utf-16"), CSV, "line 1"),
+        (table().encode() + b"\xfc", CSV, "line 2"),
+        ("", CSV, "body"),
+        ("\n", CSV, "head"),
+        (table(), CSV, "rows"),
+        ("", NDJSON, "body"),
+        ("\n\n", NDJSON, "rows"),
+        ("x" * 20_000, NDJSON, "line 1"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["together", "per-row"])
+async def test_a_file_that_cannot_be_read_is_refused_in_either_mode(
+    job: Job, content: bytes | str, kind: str, field: str, mode: str
+) -> None:
+    answer = await job.send(content, kind, query=f"?mode={mode}")
+    assert answer.status_code == 422
+    assert [one["field"] for one in answer.json()["fields"]] == [field]
+
+
+async def test_ten_megabytes_of_good_lines_are_read_and_more_than_the_bound_is_refused(job: Job) -> None:
+    # So many rows of one day cannot all stand in one sheet; the answer says so of each, and one stays.
+    rows = [job.row(0, external_ref=f"{number}", note="x" * 500, minutes=1) for number in range(16_000)]
+    file = lines(*rows)
+    assert 10_000_000 < len(file) < LARGEST
+    answer = await job.send(file, query="?mode=per-row")
+    assert outcomes(answer).count("refused") == 16_000
+    too_many = await job.send(file)
+    assert [one["field"] for one in too_many.json()["fields"]] == ["rows"]
+    assert (await job.send(file + file)).status_code == 413
+    assert await job.entries() == 0
+
+
+async def test_a_body_of_another_kind_or_charset_is_refused(job: Job) -> None:
+    for kind in ("text/plain", "text/csv; charset=iso-8859-1", "application/vnd.ms-excel"):
+        assert (await job.send(table(job.row(0)), kind)).status_code == 415
+    assert (await job.send(table(job.row(0)), "text/csv; charset=UTF-8; header=present")).status_code == 200
+    big = json.dumps({"rows": [job.row(0)], "x": "y" * 300_000})
+    assert (await job.send(big, "application/json")).status_code == 413
+
+
+async def test_a_person_uploads_no_file_whatever_their_scopes(job: Job, issuer: str) -> None:
+    carl = job.house.people["carl"]
+    await job.house.owner.execute("INSERT INTO person_link VALUES ($1, 'carl', $2)", issuer, carl)
+    file = lines(job.row(0))
+    for mode in ("together", "per-row"):
+        scoped = job.running.token(sub="carl", client_id="payroll-import", scope="batch:upload")
+        answer = await job.send(file, query=f"?mode={mode}", token=scoped)
+        if mode == "together":
+            assert told(answer, 403, "forbidden") == [(0, 1, None)]
+        else:
+            assert outcomes(answer) == ["refused"]
+        unscoped = job.running.token(sub="carl", scope="create:timesheets")
+        answer = await job.send(file, query=f"?mode={mode}", token=unscoped)
+        assert answer.json()["type"] == "urn:timewarden:problem:insufficient-scope"
+    assert await job.entries() == 0

@@ -1,0 +1,348 @@
+"""The client beside a server that is busy, breaks off, or forgets tokens: what it sends again, and what it tells."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.standalone import client_sending, client_tokens
+from service.standalone.client import (
+    Busy,
+    Conflict,
+    Denied,
+    Invalid,
+    Problem,
+    Stale,
+    Timesheet,
+    Timewarden,
+    TokenRefused,
+    UploadRow,
+    client_credentials,
+    refreshing,
+)
+
+STANDALONE = Path(client_sending.__file__).parent
+URL = "https://api.example"
+TOKENS = "https://sign-in.example/oauth/token"
+MADE: dict[str, Any] = {
+    "id": "s1",
+    "owner": "p1",
+    "period_start": "2026-11-23",
+    "period_end": "2026-11-29",
+    "time_zone": "UTC",
+    "state": "draft",
+    "version": 7,
+    "minutes": 0,
+    "reason": None,
+    "entries": [],
+    "invented_later": True,
+}
+Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
+
+
+class Server:
+    """Answers each request with the next of what it was given, and remembers what it was sent."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self._answers = list(answers)
+        self.seen: list[httpx.Request] = []
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        now = self._answers.pop(0)
+        if isinstance(now, Exception):
+            raise now
+        return now if isinstance(now, httpx.Response) else now(request)
+
+
+def sheet(**changed: object) -> httpx.Response:
+    headers = {"Decision-Id": "d1", "Decision-Leaf": "aa", "X-Request-Id": "r1"}
+    return httpx.Response(200, json=MADE | changed, headers=headers)
+
+
+def problem(status: int, slug: str, headers: dict[str, str] | None = None, **more: object) -> httpx.Response:
+    body = {"type": f"urn:timewarden:problem:{slug}", "title": "t", "status": status, "detail": "why", **more}
+    return httpx.Response(status, json=body, headers={"Decision-Id": "d9", **(headers or {})})
+
+
+def token(name: str, **more: object) -> httpx.Response:
+    return httpx.Response(200, json={"access_token": name, "token_type": "Bearer", "expires_in": 3600, **more})
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the client waited; nobody waits here."""
+    found: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        found.append(seconds)
+
+    monkeypatch.setattr("service.standalone.client_sending.asyncio.sleep", sleep)
+    return found
+
+
+async def read(api: Timewarden) -> Timesheet:
+    return await api.timesheet("s1")
+
+
+async def test_an_answer_has_its_receipt_and_ignores_members_that_are_new() -> None:
+    found = await read(Timewarden(URL, "t", http=Server(sheet()).http))
+
+    assert (found.version, found.period_start) == (7, date(2026, 11, 23))
+    assert (found.receipt.decision, found.receipt.leaf, found.receipt.request_id) == ("d1", "aa", "r1")
+
+
+async def test_a_change_is_made_to_the_version_that_was_read() -> None:
+    server = Server(sheet(), sheet(version=8), sheet(version=9, state="submitted"))
+    api = Timewarden(URL, "t", http=server.http)
+    added = await api.add_entry(await read(api), date(2026, 11, 23), "ATLAS", 60)
+    await api.submit(added)
+
+    assert [one.headers.get("If-Match") for one in server.seen] == [None, '"7"', '"8"']
+    assert json.loads(server.seen[1].content) == {"day": "2026-11-23", "project": "ATLAS", "minutes": 60}
+    assert server.seen[2].content == b""
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        problem(503, "log-unavailable", {"Retry-After": "2"}),
+        problem(429, "too-many-requests", {"Retry-After": "2"}),
+        httpx.ConnectError("no"),
+        httpx.ReadError("broken off"),
+        httpx.ReadTimeout("late"),
+    ],
+)
+async def test_a_change_is_sent_again_under_one_key_and_never_sooner_than_told(
+    waits: list[float], failure: Answer
+) -> None:
+    server = Server(failure, sheet(), sheet())
+    api = Timewarden(URL, "t", http=server.http)
+    await api.open_week(date(2026, 11, 23))
+    await api.open_week(date(2026, 11, 23))
+
+    keys = [one.headers["Idempotency-Key"] for one in server.seen]
+    assert keys[0] == keys[1] != keys[2]
+    assert len(waits) == 1
+    if isinstance(failure, httpx.Response):
+        assert 2 <= waits[0] < 3
+
+
+async def test_it_gives_up_after_its_attempts_and_says_what_was_said(waits: list[float]) -> None:
+    server = Server(*[problem(503, "log-unavailable")] * 4)
+    with pytest.raises(Busy, match="503 log-unavailable: why"):
+        await read(Timewarden(URL, "t", http=server.http))
+
+    assert (len(server.seen), len(waits)) == (4, 3)
+
+
+async def test_a_broken_connection_is_told_in_the_end(waits: list[float]) -> None:
+    server = Server(httpx.ConnectError("no"), httpx.ConnectError("no"))
+    with pytest.raises(httpx.ConnectError):
+        await read(Timewarden(URL, "t", http=server.http, attempts=2))
+
+    assert len(waits) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure", "sent"),
+    [(httpx.ReadError("broken off"), 1), (httpx.ConnectError("no"), 2), (problem(503, "log-unavailable"), 2)],
+)
+async def test_a_change_of_the_policy_has_no_key_and_is_not_sent_again_when_it_may_have_arrived(
+    waits: list[float], failure: Answer, sent: int
+) -> None:
+    server = Server(failure, problem(409, "stale-expectation"))
+    with pytest.raises((httpx.ReadError, Conflict)):
+        await Timewarden(URL, "t", http=server.http).activate_policy(2, instead_of=1)
+
+    assert len(server.seen) == sent
+    assert not any("Idempotency-Key" in one.headers for one in server.seen)
+
+
+async def test_the_answer_of_an_attempt_that_is_still_at_work_is_waited_for(waits: list[float]) -> None:
+    server = Server(httpx.ReadTimeout("late"), problem(409, "idempotency-key-in-use"), sheet())
+    opened = await Timewarden(URL, "t", http=server.http).open_week(date(2026, 11, 23))
+
+    assert opened.id == "s1"
+    assert len({one.headers["Idempotency-Key"] for one in server.seen}) == 1
+
+
+async def test_it_does_not_wait_for_longer_than_anybody_would(waits: list[float]) -> None:
+    server = Server(problem(429, "too-many-requests", {"Retry-After": "3600"}))
+    with pytest.raises(Busy):
+        await read(Timewarden(URL, "t", http=server.http))
+
+    assert waits == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (problem(403, "forbidden", reasons=["these are your own hours"], rules=["never-own-hours"]), Denied),
+        (problem(409, "wrong-state", state="submitted"), Conflict),
+        (problem(412, "precondition-failed"), Stale),
+        (problem(422, "invalid-field", fields=[{"field": "minutes", "message": "too many"}]), Invalid),
+        (problem(418, "teapot"), Problem),
+        (httpx.Response(302, headers={"Location": "https://elsewhere.example"}), Problem),
+        (httpx.Response(502, text="<html>bad gateway"), Problem),
+        (httpx.Response(500, json=["no", "document"]), Problem),
+    ],
+)
+async def test_a_refusal_is_typed_and_is_not_sent_again(answer: httpx.Response, kind: type[Problem]) -> None:
+    server = Server(answer)
+    with pytest.raises(Problem) as raised:
+        await read(Timewarden(URL, "t", http=server.http))
+
+    assert type(raised.value) is kind
+    assert len(server.seen) == 1
+    assert raised.value.receipt.status == answer.status_code
+    assert raised.value.receipt.decision == answer.headers.get("Decision-Id")
+    if kind is Denied:
+        assert (raised.value.reasons, raised.value.rules) == (["these are your own hours"], ["never-own-hours"])
+    if kind is Invalid:
+        assert raised.value.fields == [("minutes", "too many")]
+    if kind is Conflict:
+        assert raised.value.members["state"] == "submitted"
+
+
+async def test_pages_are_asked_for_when_they_are_wanted() -> None:
+    first = httpx.Response(200, json={"items": [MADE, MADE | {"id": "s2"}], "next_cursor": "c2"})
+    last = httpx.Response(200, json={"items": [MADE | {"id": "s3"}], "next_cursor": None})
+    server = Server(first, last)
+    listed = Timewarden(URL, "t", http=server.http).timesheets(state="draft", since=date(2026, 1, 5))
+    assert [(await anext(listed)).id, (await anext(listed)).id] == ["s1", "s2"]
+    assert len(server.seen) == 1
+    assert [one.id async for one in listed] == ["s3"]
+
+    assert dict(server.seen[1].url.params) == {
+        "state": "draft",
+        "since": "2026-01-05",
+        "limit": "200",
+        "cursor": "c2",
+    }
+
+
+async def test_filters_are_written_as_the_service_reads_them() -> None:
+    server = Server(httpx.Response(200, json={"items": [], "next_cursor": None}))
+    since = datetime(2026, 11, 23, 9, tzinfo=UTC)
+    found = Timewarden(URL, "t", http=server.http).decisions(since=since, outcome="deny", rule=None)
+
+    assert [one async for one in found] == []
+    assert dict(server.seen[0].url.params) == {"since": "2026-11-23T09:00:00+00:00", "outcome": "deny", "limit": "200"}
+
+
+async def test_a_token_is_shared_until_shortly_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("service.standalone.client_tokens.time.monotonic", lambda: now[0])
+    server = Server(token("a"), token("b"))
+    tokens = client_credentials(TOKENS, "job", "s:/ecret", ["batch:upload"], http=server.http)
+
+    assert set(await asyncio.gather(*(tokens() for _ in range(5)))) == {"a"}
+    now[0] += 3600 - client_tokens.EARLY - 1
+    assert await tokens() == "a"
+    now[0] += 1
+    assert await tokens() == "b"
+    assert server.seen[0].content == b"grant_type=client_credentials&scope=batch%3Aupload"
+    # RFC 6749 section 2.3.1: form-encoded before it is joined: job:s%3A%2Fecret
+    assert server.seen[0].headers["Authorization"] == "Basic am9iOnMlM0ElMkZlY3JldA=="
+
+
+async def test_a_refused_token_is_renewed_once_for_all_who_had_it() -> None:
+    signed_in = Server(token("old"), token("new"))
+    tokens = client_credentials(TOKENS, "job", "s", http=signed_in.http)
+
+    def api(request: httpx.Request) -> httpx.Response:
+        ok = request.headers["Authorization"] == "Bearer new"
+        return sheet() if ok else problem(401, "invalid-token")
+
+    server = Server(*[api] * 6)
+    caller = Timewarden(URL, tokens, http=server.http)
+    assert [one.id for one in await asyncio.gather(*(read(caller) for _ in range(3)))] == ["s1"] * 3
+    assert len(signed_in.seen) == 2
+
+
+@pytest.mark.parametrize("slug", ["invalid-token", "step-up-needed"])
+async def test_a_token_that_stays_refused_is_told(slug: str) -> None:
+    server = Server(problem(401, slug), problem(401, slug))
+    tokens = client_credentials(TOKENS, "job", "s", http=Server(token("a"), token("b")).http)
+    with pytest.raises(Problem, match=f"401 {slug}"):
+        await read(Timewarden(URL, tokens, http=server.http))
+
+    assert len(server.seen) == (2 if slug == "invalid-token" else 1)
+
+
+async def test_a_refresh_token_that_changes_is_kept_and_used_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    server, kept = Server(token("a", refresh_token="r2"), token("b")), list[str]()
+    tokens = refreshing(TOKENS, "app", "r1", keep=kept.append, http=server.http)
+
+    assert [await tokens(), await tokens("a")] == ["a", "b"]
+    assert kept == ["r2"]
+    assert [b"refresh_token=r1" in server.seen[0].content, b"refresh_token=r2" in server.seen[1].content] == [True] * 2
+    assert b"client_id=app" in server.seen[0].content
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (httpx.Response(400, json={"error": "invalid_grant", "error_description": "spent"}), "invalid_grant: spent"),
+        (httpx.Response(500, text="oops"), "500"),
+        (httpx.Response(200, json={"token_type": "Bearer"}), "200"),
+    ],
+)
+async def test_a_sign_in_that_fails_is_told_without_any_secret(answer: httpx.Response, error: str) -> None:
+    with pytest.raises(TokenRefused) as raised:
+        await client_credentials(TOKENS, "job", "hush", http=Server(answer).http)()
+
+    assert str(raised.value) == error
+
+
+@pytest.mark.parametrize("url", ["http://api.example", "ftp://api.example", "http://127.0.0.1.example", "api.example"])
+def test_tokens_are_sent_over_https_alone_or_to_this_machine(url: str) -> None:
+    with pytest.raises(ValueError, match="https alone"):
+        Timewarden(url, "t")
+    with pytest.raises(ValueError, match="https alone"):
+        client_credentials(url, "job", "s")
+
+
+async def test_an_upload_leaves_out_what_it_was_not_given() -> None:
+    server = Server(httpx.Response(200, json={"rows": [], "decisions": ["d1"]}))
+    row = UploadRow(owner="p", day=date(2026, 11, 23), project="ATLAS", minutes=60, external_ref="1")
+    await Timewarden(URL, "t", http=server.http).upload([row], key="job-7")
+
+    assert json.loads(server.seen[0].content)["rows"][0].keys() == {
+        "owner",
+        "day",
+        "project",
+        "minutes",
+        "external_ref",
+    }
+    assert server.seen[0].headers["Idempotency-Key"] == '"job-7"'
+
+
+def test_the_client_runs_where_there_is_no_service(tmp_path: Path) -> None:
+    """Copied into another project, and with every import of ours forbidden."""
+    package = tmp_path / "copied"
+    package.mkdir()
+    for name in ["__init__.py", *(path.name for path in STANDALONE.glob("client*.py"))]:
+        (package / name).write_text((STANDALONE / name).read_text(encoding="utf-8"), encoding="utf-8")
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); sys.modules['service'] = None; sys.modules['events'] = None\n"
+        "from copied.client import Timewarden\n"
+        "print(Timewarden.__name__, sorted(one for one in sys.modules if one.startswith(('litestar', 'casbin'))))"
+    )
+    command = [sys.executable, "-I", "-c", program, str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "Timewarden []", run.stderr

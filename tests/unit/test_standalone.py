@@ -1,0 +1,38 @@
+"""What stands alone imports nothing of the service, and the client nothing but its two libraries."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "service" / "standalone"
+LIBRARIES = {"httpx", "msgspec"}
+
+
+def imported(path: Path) -> set[str]:
+    """Everything that a module imports, neighbours as `.name`."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            found.add("." * node.level + module if node.level else module.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+def test_what_stands_alone_imports_nothing_of_the_service(path: Path) -> None:
+    neighbours = {f".{one.stem}" for one in FOLDER.glob(f"{path.stem.partition('_')[0]}*.py")}
+    foreign = imported(path) - set(sys.stdlib_module_names) - neighbours
+    assert not foreign & {"service", "events", "tests"}
+    assert not {one for one in foreign if one.startswith(".")}
+    if path.stem.startswith("client"):
+        assert foreign <= LIBRARIES
+
+
+def test_there_is_a_client_to_be_judged() -> None:
+    assert {".client_sending", ".client_tokens", ".client_shapes"} <= imported(FOLDER / "client.py")

@@ -1,0 +1,208 @@
+"""Files of hours, read piece by piece: what is a row, what is wrong with it, and on which line it stands."""
+
+from __future__ import annotations
+
+import json
+import random
+from contextlib import suppress
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.errors import InvalidField
+from service.timesheets.upload_rows import Rows
+from service.web.uploads_csv import CsvReader
+from service.web.uploads_lines import LONGEST_LINE
+from service.web.uploads_ndjson import NdjsonReader
+
+OWNER = "0198c0de-0000-7000-8000-000000000001"
+HEAD = "owner,day,project,minutes,external_ref,note\n"
+GOOD = f"{OWNER},2026-03-02,apollo,60,job-1,\n"
+
+
+def csv(*pieces: str | bytes) -> Rows:
+    rows = Rows(lined=True)
+    reader = CsvReader(rows)
+    for one in pieces:
+        reader.feed(one.encode() if isinstance(one, str) else one)
+    reader.end()
+    return rows
+
+
+def ndjson(text: str | bytes) -> Rows:
+    rows = Rows(lined=True)
+    reader = NdjsonReader(rows)
+    reader.feed(text.encode() if isinstance(text, str) else text)
+    reader.end()
+    return rows
+
+
+def line(**changes: object) -> str:
+    row = {"owner": OWNER, "day": "2026-03-02", "project": "apollo", "minutes": 60, "external_ref": "job-1"}
+    return json.dumps({name: value for name, value in {**row, **changes}.items() if value is not None}) + "\n"
+
+
+def wrong(rows: Rows) -> list[tuple[int | None, str | None]]:
+    """Line and field of each fault."""
+    return [(rows.line(index), one.field) for index, found in rows.faults.items() for one in found]
+
+
+def refused(file: bytes | str) -> list[tuple[str, str]]:
+    """Why a CSV file cannot be read."""
+    with pytest.raises(InvalidField) as error:
+        csv(file)
+    return [(one.field, one.message) for one in error.value.fields]
+
+
+def test_a_csv_row_is_the_row_that_its_json_is() -> None:
+    assert csv(HEAD, GOOD).row(0) == ndjson(line()).row(0)
+    with_note = csv(HEAD, f'{OWNER},2026-03-02,apollo,60,job-1,"night, ""late"""\n').row(0)
+    assert with_note == ndjson(line(note='night, "late"')).row(0)
+    assert with_note.owner == UUID(OWNER)
+
+
+def test_columns_may_stand_in_any_order_and_a_byte_order_mark_before_them() -> None:
+    rows = csv(b"\xef\xbb\xbfminutes,owner,external_ref,day,project\r\n", f"60,{OWNER},job-1,2026-03-02,apollo\r\n")
+    assert rows.row(0) == ndjson(b"\xef\xbb\xbf" + line().encode()).row(0)
+
+
+def test_a_row_without_an_end_is_a_row_and_empty_lines_are_none() -> None:
+    assert len(csv(HEAD, "\n", GOOD, "\n\n", GOOD.strip())) == 2
+    assert len(ndjson("\n" + line() + "\n \n" + line().strip())) == 2
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_other_separators_than_commas_are_named(separator: str) -> None:
+    ((where, why),) = refused(HEAD.replace(",", separator))
+    assert (where, "commas" in why) == ("head", True)
+
+
+def test_semicolons_under_a_good_head_are_named_with_their_line() -> None:
+    rows = csv(HEAD, GOOD.replace(",", ";"))
+    assert wrong(rows) == [(2, None)]
+    assert "commas" in rows.faults[0][0].reason
+
+
+@pytest.mark.parametrize(
+    ("head", "fields"),
+    [
+        ("owner,day,project,minutes\n", ["head.external_ref"]),
+        ("owner,day,project,minutes,external_ref,colour\n", ["head.colour"]),
+        ("owner,day,project,minutes,external_ref,day\n", ["head.day"]),
+        ("Owner,day,project,minutes,external_ref\n", ["head.owner", "head.Owner"]),
+        ("", ["head"]),
+        ('owner,"day\n', ["line 1"]),
+    ],
+)
+def test_a_wrong_head_names_its_columns(head: str, fields: list[str]) -> None:
+    assert [where for where, _ in refused(head)] == fields
+
+
+@pytest.mark.parametrize(
+    ("file", "where"),
+    [
+        ((HEAD + GOOD).encode() + GOOD.replace("apollo", "Büro").encode("latin-1"), "line 3"),
+        ((HEAD + GOOD).encode("utf-16"), "line 1"),
+        (HEAD + GOOD + "x" * (LONGEST_LINE + 1), "line 3"),
+        (HEAD + GOOD + f'{OWNER},2026-03-02,apollo,60,job-2,"open\n' + GOOD, "line 3"),
+        (HEAD + GOOD + '"' + "open\n" * LONGEST_LINE, "line 3"),
+    ],
+)
+def test_what_makes_a_file_unreadable_is_named_with_its_line(file: bytes | str, where: str) -> None:
+    assert [one for one, _ in refused(file)] == [where]
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+49", "-x", "@SUM(A1)", '"\tx"'])
+@pytest.mark.parametrize("column", ["owner", "day", "project", "external_ref", "note"])
+def test_a_cell_that_is_a_formula_is_refused_by_row_and_field(cell: str, column: str) -> None:
+    cells = dict(zip(HEAD.strip().split(","), GOOD.strip().split(","), strict=True)) | {column: cell}
+    rows = csv(HEAD, GOOD, ",".join(cells.values()) + "\n")
+    assert wrong(rows) == [(3, column)]
+    assert "formula" in rows.faults[1][0].reason
+
+
+@pytest.mark.parametrize("minutes", ["-60", "+60", "7.5", "7,5", "", "0", "1441", "1e3", "99999", "sixty", "٣"])
+def test_minutes_are_whole_and_in_a_day(minutes: str) -> None:
+    cell = f'"{minutes}"' if "," in minutes else minutes
+    rows = csv(HEAD, GOOD.replace("60", cell))
+    assert wrong(rows) == [(2, "minutes")]
+    assert "whole number from 1 to 1440" in rows.faults[0][0].reason
+
+
+@pytest.mark.parametrize("day", ["2026-02-30", "02.03.2026", "20260302", "2026-03-02T00:00", "", "1999-12-31"])
+def test_days_are_dates(day: str) -> None:
+    assert wrong(csv(HEAD, GOOD.replace("2026-03-02", day))) == [(2, "day")]
+    assert wrong(ndjson(line(day=day))) == [(1, "day")]
+
+
+def test_every_wrong_cell_of_a_row_is_named() -> None:
+    assert wrong(csv(HEAD, "carl,today,a b,x,,\n")) == [(2, "owner"), (2, "day"), (2, "minutes")]
+    assert wrong(csv(HEAD, f"{OWNER},2026-03-02,a b,0,,\n")) == [(2, "project"), (2, "minutes"), (2, "external_ref")]
+
+
+def test_quoted_newlines_are_text_and_lines_are_counted_on() -> None:
+    rows = csv(HEAD, f'{OWNER},2026-03-02,apollo,60,job-1,"two\nlines"\n', GOOD.replace("60", "0"))
+    # A note has no control characters, so the row is wrong; what follows is read all the same.
+    assert wrong(rows) == [(2, "note"), (4, "minutes")]
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("{", None),
+        ("[]", None),
+        ('"text"', None),
+        (line() * 2, None),
+        (line(minutes="60"), "minutes"),
+        (line(minutes=7.5), "minutes"),
+        (line(minutes=-1), "minutes"),
+        (line(minutes=None), "minutes"),
+        (line(surprise=1), "surprise"),
+        (line(owner="carl"), "owner"),
+        (line().replace('"minutes": 60', '"minutes": 60, "minutes": 61'), "minutes"),
+        (line(note="\u0007"), "note"),
+    ],
+)
+def test_a_line_that_is_no_row_is_named_and_the_next_is_read(text: str, field: str | None) -> None:
+    rows = ndjson(line() + text.replace("\n", "") + "\n" + line(external_ref="job-2"))
+    assert wrong(rows) == [(2, field)]
+    assert rows.row(2).external_ref == "job-2"
+
+
+def test_a_line_of_another_encoding_is_named() -> None:
+    rows = ndjson(line().encode() + line(note="B\u00fcro").encode().replace(b"\\u00fc", b"\xfc"))
+    assert wrong(rows) == [(2, None)]
+    assert "UTF-8" in rows.faults[1][0].reason
+
+
+def test_a_line_of_json_that_never_ends_is_refused_before_it_is_held() -> None:
+    reader = NdjsonReader(Rows(lined=True))
+    for _ in range(LONGEST_LINE // 1024):
+        reader.feed(b"x" * 1024)
+    with pytest.raises(InvalidField, match="line 1: is longer"):
+        reader.feed(b"x" * 1024)
+
+
+@given(seed=st.integers(0, 2**32), size=st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_how_a_file_is_cut_into_pieces_changes_nothing(seed: int, size: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 — no secret comes of it
+    notes = chance.choices(["", "ü", '"a, ""b"""', "x" * 30], k=8)
+    text = HEAD + "".join(f"{OWNER},2026-03-0{n + 1},apollo,6{n},job-{n},{note}\r\n" for n, note in enumerate(notes))
+    data = b"\xef\xbb\xbf" + text.encode()
+    whole = csv(data)
+    cut = csv(*(data[start : start + size] for start in range(0, len(data), size)))
+    assert [cut.row(index) for index in range(len(cut))] == [whole.row(index) for index in range(8)]
+    assert [cut.line(index) for index in range(8)] == list(range(2, 10))
+
+
+@given(data=st.binary(max_size=300))
+@settings(max_examples=150, deadline=None)
+def test_no_bytes_break_a_reader(data: bytes) -> None:
+    for reader in (CsvReader(Rows(lined=True)), NdjsonReader(Rows(lined=True))):
+        with suppress(InvalidField):
+            reader.feed(data)
+            reader.feed(HEAD.encode() + data)
+            reader.end()
