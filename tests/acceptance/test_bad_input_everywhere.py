@@ -5,21 +5,19 @@ A route that is new is tried without a line here, with a person whose token hold
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import jsonschema_rs
 import pytest
 
 from service.web.documentation_page import operations
 from tests.acceptance.caller import problem
-from tests.openapi_document import document
+from tests.acceptance.forbidden_input import DOCUMENT, forbids, places, resolved, with_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     import httpx
 
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("nothing_unexpected")
 
-DOCUMENT = document()
 EVERY = [(method.upper(), path, one) for method, path, one in operations(DOCUMENT) if path.startswith("/v1/")]
 WHO = {
     "read:timesheets": "ana",
@@ -93,51 +90,6 @@ WITH_FILE = [
     if kind in one[2].get("requestBody", {}).get("content", {})
 ]
 WITH_PARAMETERS = [pytest.param(*one, id=f"{one[0]} {one[1]}") for one in EVERY if one[2].get("parameters")]
-
-
-def resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A schema, or the shared one, or the one besides null, that it stands for."""
-    while True:
-        if "$ref" in schema:
-            schema = DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
-        elif others := [one for one in schema.get("oneOf", schema.get("anyOf", ())) if one.get("type") != "null"]:
-            schema = others[0]
-        else:
-            return schema
-
-
-def forbids(schema: Mapping[str, Any], value: object) -> bool:
-    """Whether the document says that this value is wrong here."""
-    try:
-        whole = {**schema, "components": DOCUMENT["components"]}
-        return not jsonschema_rs.validator_for(whole, validate_formats=True).is_valid(value)
-    except (ValueError, OverflowError):
-        return False
-
-
-def places(schema: Mapping[str, Any], example: Any, at: str = "") -> Iterator[tuple[str, list[Any], Mapping[str, Any]]]:
-    """Every field below an example: its path as complaints spell it, the keys that lead to it, and its schema."""
-    schema = resolved(schema)
-    if isinstance(example, dict):
-        for name, field in schema.get("properties", {}).items():
-            path = f"{at}.{name}" if at else name
-            yield path, [name], field
-            if name in example:
-                yield from (
-                    (deeper, [name, *keys], found) for deeper, keys, found in places(field, example[name], path)
-                )
-    elif isinstance(example, list) and example:
-        for path, keys, found in places(schema.get("items", {}), example[0], f"{at}[0]"):
-            yield path, [0, *keys], found
-
-
-def with_value(example: Any, keys: list[Any], value: object) -> Any:
-    changed = copy.deepcopy(example)
-    inner = changed
-    for key in keys[:-1]:
-        inner = inner[key]
-    inner[keys[-1]] = value
-    return changed
 
 
 def filled(path: str) -> str:
