@@ -26,7 +26,7 @@ BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 # The first attempt of a request whose connection broke may still be at work.
 UNDER_WAY = "idempotency-key-in-use"
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-WITHOUT_KEY, UPLOADS = "/v1/policies", "/v1/uploads"
+WITHOUT_KEY, UPLOADS = ("/v1/policies", "/v1/audit"), "/v1/uploads"
 JSON = "application/json"
 ACCEPT = "application/json, application/problem+json"
 MOST = 200

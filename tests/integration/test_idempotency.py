@@ -190,9 +190,18 @@ async def test_a_change_whose_answer_cannot_be_kept_is_not_made(house: House, ru
     assert await house.count("audit_record WHERE kind = 'change'") == 0
 
 
-async def test_a_change_of_the_policy_takes_no_key(running: InProcess) -> None:
-    token = running.token(scope="write:policies", roles=["policy-author"])
-    answer = await running.send(
-        "POST", "/v1/policies/versions", token, headers={"Idempotency-Key": str(uuid4())}, body={}
-    )
+@pytest.mark.parametrize("path", ["/v1/policies/versions", "/v1/audit/redecisions"])
+async def test_a_route_that_keeps_no_answer_takes_no_key(running: InProcess, path: str) -> None:
+    token = running.token(scope="write:policies read:audit", roles=["policy-author", "auditor"])
+    answer = await running.send("POST", path, token, headers={"Idempotency-Key": str(uuid4())}, body={})
     assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")
+
+
+async def test_an_upload_is_repeatable_by_itself_and_its_key_stores_nothing(house: House, running: InProcess) -> None:
+    row = {"owner": str(house.people["carl"]), "day": "2026-03-02", "project": "apollo", "minutes": 60}
+    token = running.token(sub="payroll-import", client_id="payroll-import", scope="batch:upload")
+    body = {"rows": [{**row, "external_ref": "job-1"}]}
+    for outcome in ("created", "unchanged"):
+        answer = await running.send("POST", "/v1/uploads", token, headers={"Idempotency-Key": "job-1"}, body=body)
+        assert (answer.status_code, answer.json()["rows"][0]["outcome"]) == (200, outcome), answer.text
+    assert await house.count("kept_answer") == 0

@@ -40,9 +40,6 @@ CREATE TABLE fallback_approver (
 CREATE INDEX fallback_approver_person ON fallback_approver (person_id, team_id);
 CREATE INDEX fallback_approver_team ON fallback_approver (team_id, person_id);
 
--- People are found by their e-mail address when the organisation is imported.
-CREATE INDEX person_email ON person (lower(email));
-
 GRANT SELECT, INSERT ON project, deputy_grant, fallback_approver TO timewarden_app;
 GRANT UPDATE (name, active) ON project TO timewarden_app;
 GRANT UPDATE (valid_to) ON deputy_grant, fallback_approver TO timewarden_app;
