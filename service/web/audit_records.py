@@ -88,7 +88,7 @@ def audit_record_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]
 
     @get(
         "/v1/timesheets/{timesheet_id:str}/history",
-        **operation("Read the whole story of a timesheet", scope=SCOPE, problems=COMMON, tag=TAG),
+        **operation("Read the whole story of a timesheet", scope=SCOPE, problems=ROW, tag=TAG),
     )
     async def read_history(
         ask: Asking,

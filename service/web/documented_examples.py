@@ -17,6 +17,9 @@ _SOMEBODY: Final = "0198c0de-0000-7000-8000-000000000001"
 _SOMETHING: Final = "0198c0de-4f2a-7000-8000-00000000002a"
 _DIGEST: Final = "1c9a6f0e2d4b8a7c5e3f1d0b9a8c7e6f5d4c3b2a190817263544536271809fae"
 _MOMENT: Final = "2026-11-23T09:00:00Z"
+_CHECKPOINT: Final = (
+    "timesheets.example.com/audit/2026a\n1024\n3q2+7w...=\n\n\u2014 timesheets.example.com/audit/2026a ...\n"
+)
 _WAY: Final = {"rule": "approve-team", "scope": "approve:timesheets", "sign_in": ["mfa"]}
 _SEEN: Final = {
     "schema": 1,
@@ -160,6 +163,34 @@ NAMED: Final[Mapping[str, Any]] = {
     "ItemResult.status": 412,
     "TotalBody.key": "ATLAS",
     "TotalBody.minutes": 930,
+    "ConsistencyBody.hashes": ["3q2+7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],
+    "ConsistencyBody.checkpoint": _CHECKPOINT,
+    "ErasureBody.hold": _SOMETHING,
+    "HoldBody.about": _SOMEBODY,
+    "HoldBody.reason": "Labour court, case 12/26",
+    "HoldBody.since": _MOMENT,
+    "HoldBody.until": "2027-01-01T00:00:00Z",
+    "HoldBody.what": "person",
+    "RecordBody.erased": ["note"],
+    "RecordBody.kind": "decision",
+    "RecordBody.names": {_SOMEBODY: "Ana Lima"},
+    "RecordBody.position": 7,
+    "RecordBody.texts": {"reason": "Friday is missing"},
+    "SummaryBody.action": {"approve": 7},
+    "SummaryBody.day": {"2026-11-23": 7},
+    "SummaryBody.outcome": {"deny": 7},
+    "SummaryBody.reason": {"deny-rule": 7},
+    "SummaryBody.since": _MOMENT,
+    "SummaryBody.until": "2026-11-24T09:00:00Z",
+}
+# Answers that are no JSON, by their paths.
+FILES: Final[Mapping[str, str]] = {
+    "/v1/audit/export": '{"position":7,"uid":"0198c0de-4f2a-7000-8000-00000000002a",...}\n',
+    "/v1/audit/bundle": '{"bundle":...}\n{"position":0,...}\n',
+    "/v1/log/checkpoint": _CHECKPOINT,
+    "/v1/log/tile/{level}/{index}": "(hashes of 32 bytes, 256 of them in a full tile)",
+    "/v1/log/tile/entries/{index}": "(records, each behind its length in two bytes)",
+    "/v1/audit/records/{record_id}/proof": "c2sp.org/tlog-proof@v1\nindex 7\n...\n\n" + _CHECKPOINT,
 }
 # Types of which any value says enough.
 OF_TYPE: Final[Mapping[type[msgspec.inspect.Type], Any]] = {

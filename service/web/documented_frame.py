@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from service.web.documented_examples import FILES
 from service.web.idempotency import CHANGING, LONGEST, REPEATABLE, WITHOUT
 
 PREFIX: Final = "/v1/"
@@ -26,6 +27,10 @@ def framed(document: dict[str, Any]) -> dict[str, Any]:
         if isinstance(schema.get("default"), msgspec.Struct):
             # What stands for a body that is left out is no JSON, and says nothing that the operation does not.
             del schema["default"]
+    for path, example in FILES.items():
+        for operation in document["paths"].get(path, {}).values():
+            for content in operation["responses"]["200"]["content"].values():
+                content["examples"] = {"file": {"value": example}}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if path.startswith(PREFIX):

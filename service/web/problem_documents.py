@@ -37,7 +37,7 @@ TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
     412: (errors.PreconditionFailed,),
     413: (errors.BodyTooLarge,),
     415: (errors.UnsupportedMediaType,),
-    422: (errors.InvalidField, errors.PolicyRejected, errors.KeyReused),
+    422: (errors.InvalidField, errors.QuestionTooWide, errors.PolicyRejected, errors.KeyReused),
     428: (errors.PreconditionRequired,),
     429: (errors.TooManyRequests,),
     431: (errors.HeadersTooLarge,),
@@ -48,6 +48,8 @@ TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
         errors.IntrospectionUnavailable,
         errors.ReplayUnavailable,
         errors.PolicyUnavailable,
+        errors.NotSealed,
+        errors.TryLater,
     ),
 }
 MORE: Final[Mapping[type[errors.TimewardenError], dict[str, object]]] = {

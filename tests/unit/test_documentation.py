@@ -35,7 +35,7 @@ def every_error() -> set[type[errors.TimewardenError]]:
     found, waiting = set(), [errors.TimewardenError]
     while waiting:
         one = waiting.pop()
-        if one.__module__ in {"service.errors", "service.web.problems"}:
+        if one.__module__.startswith(("service.errors", "service.web.problems")):
             found.add(one)
         waiting += one.__subclasses__()
     return found

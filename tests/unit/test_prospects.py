@@ -89,7 +89,11 @@ def test_what_would_help_is_named() -> None:
     scopes = frozenset({"approve:timesheets"})
     found = {(one.kind, one.action): one for one in outlooks(policy, asker(scopes, frozenset(), None), SEEN)}
     approve = found["timesheet", "approve"]
-    assert (approve.prospect, approve.as_, approve.states) == (Prospect.DEPENDS, ("fallback", "manager"), ("submitted",))
+    assert (approve.prospect, approve.as_, approve.states) == (
+        Prospect.DEPENDS,
+        ("fallback", "manager"),
+        ("submitted",),
+    )
     strict = snapshot("p, allow, anyone, read, any, timesheet, any, mfa, with-mfa")
     found = {(one.kind, one.action): one for one in outlooks(strict, asker(scopes, frozenset(), None), SEEN)}
     assert found["timesheet", "read"].prospect is Prospect.SIGN_IN
