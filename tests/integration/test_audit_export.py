@@ -117,7 +117,9 @@ async def test_a_period_is_cut_out_exactly(house: House, running: InProcess) -> 
     assert positions["since"] == f"{first:%Y-%m-%dT%H:%M:%S}.000000Z"
     # Nothing but the period and an hour around it was read.
     assert positions["to"] - positions["from"] <= len(lines) + 2
-    recent = await fetched(running, f"/v1/audit/export?until={datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    recent = await fetched(
+        running, f"/v1/audit/export?until={datetime.now(UTC) + timedelta(seconds=2):%Y-%m-%dT%H:%M:%SZ}"
+    )
     assert ATTACK in recent.text
     assert '"299"' not in recent.text
     later = datetime.now(UTC) + timedelta(days=400)
