@@ -1,7 +1,7 @@
 """Reminders: an event for each sheet that has waited too long, at most once a day. Owns no state.
 
 The keeper cannot write records, and a reminder is a change that the log publishes, so somebody asks for them: a job
-with a token that may manage the directory (docs/decisions/0013). It learns how many there were, and of no sheet.
+with a token that may manage the directory (docs/decisions/0016). It learns how many there were, and of no sheet.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rows of one week into the sheet of that week: what is new, what differs, what stands there already. Pure.
 
 A closed sheet takes nothing, but a row that stands in it as it is was delivered before and is no fault
-(docs/decisions/0011). A change of many entries has several steps, each a version of its own, so that each fits into a
+(docs/decisions/0014). A change of many entries has several steps, each a version of its own, so that each fits into a
 record of the log.
 """
 

@@ -224,7 +224,7 @@ async def test_the_fallback_of_a_team_is_none_for_others_nor_for_themselves(hous
 
 
 async def test_two_leads_of_one_team_may_approve_each_other_and_everybody_can_see_it(house: House) -> None:
-    """Visible and not forbidden: docs/decisions/0011."""
+    """Visible and not forbidden: docs/decisions/0015."""
     await house.directory.add_membership(house.administrator(), house.people["max"], house.teams["east"], Part.LEAD)
     mias, maxs = await house.submitted("mia"), await house.submitted("max")
     assert await relations(house, "max", mias) == {"manager"}
