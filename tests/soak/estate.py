@@ -25,7 +25,7 @@ from service.development.processes import LocalServerFailed, die_with_parent
 from service.development.server_directory import remember_port
 from service.development.stores import prepare
 from tests.acceptance.running_service import ROOT, _processes
-from tests.benchmarks.http import token_of
+from tests.benchmarks.http import token_of, with_a_project
 from tests.integration.api import AUDIENCE, key_server
 
 if TYPE_CHECKING:
@@ -250,6 +250,7 @@ async def estate(state: Path, *, workers: int = 2, keepers: int = 2) -> AsyncIte
         stack.callback(made.stop_postgres)
         await migrated(urls["owner"])
         await bootstrapped(urls["owner"], ROOT / "policies")
+        await with_a_project(urls["owner"])
         make_key(made.key, ORIGIN)
         supervisor = asyncio.create_task(made.supervise())
         try:

@@ -81,10 +81,13 @@ class Traffic:
     async def prepare(self, count: int = 4) -> None:
         """Open the contended sheets, each with one entry."""
         async with self._client() as http:
-            while len(self.sheets) < count:
+            for _ in range(10 * count):
                 path, entry = await self._new_sheet(http)
                 if entry:
                     self.sheets.append((path, entry))
+                if len(self.sheets) == count:
+                    return
+        raise RuntimeError(f"no sheets to work on: {self.told.statuses}")
 
     async def run(self, callers: int = 8, lingerers: int = 3) -> None:
         await asyncio.gather(
