@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CSV: Final = "text/csv"
 EXAMPLE: Final = (
-    "record,email,name,team,parent\nteam,,,Borealis,\nperson,ana@example.com,Ana Lima,,\nmember,ana@example.com,,Borealis,\n"
+    "record,email,name,team,parent\nteam,,,Cetus,\nperson,ana@example.com,Ana Lima,,\nmember,ana@example.com,,Cetus,\n"
 )
 
 
