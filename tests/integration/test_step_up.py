@@ -159,7 +159,11 @@ async def test_reading_too_may_want_a_stronger_sign_in_one_by_one_and_in_lists(
     house: House, running: InProcess
 ) -> None:
     own = READ.replace("manager,", "owner,  ").replace("read-team", "read-own")
-    await under(house, (READ, "mfa"), (own, "mfa"))
+    others = [
+        (READ.replace("manager,", f"{who},").replace("read-team", f"read-as-{who}"), "mfa")
+        for who in ("deputy", "fallback")
+    ]
+    await under(house, (READ, "mfa"), (own, "mfa"), *others)
     one = await attempt(running, house, "read")
     assert challenged(one)["acr_values"] == ACR
     token = running.token(sub="auth0|lea", scope=SCOPES, jti="token-2")

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from service.audit import merkle, tiles
 from service.standalone.verify.command import main
@@ -126,7 +127,7 @@ def test_an_answer_is_found_in_the_tiles_or_was_left_out(served: Served, capsys:
     assert (code, report["checked"]["position"]) == (0, 700)
     code, report = told(capsys, *answer, "00" * 32)
     assert (code, "left out" in report["findings"][0]["what"]) == (1, True)
-    young = ("answer", "--decision-id", str(LOG[0].uid), "--live", served.url, "--leaf", "00" * 32)
+    young = ("answer", "--decision-id", str(uuid7()), "--live", served.url, "--leaf", "00" * 32)
     assert told(capsys, *young)[0] == 2
 
 
