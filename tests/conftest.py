@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
+import hypothesis
 import pytest
 
 from service.development.local_servers import LocalPostgres, LocalRedis, start_postgres, start_redis
@@ -17,6 +18,10 @@ from service.development.local_servers import LocalPostgres, LocalRedis, start_p
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+# A property holds however busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 REDIS_DATABASES = 64
 

@@ -99,7 +99,7 @@ async def read_one_by_one(house: House, ask: Ask, sheets: list[UUID]) -> set[UUI
     return allowed
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=READ_ROWS)
 async def test_a_list_holds_what_reads_allow_under_any_policy(
     house: House, sheets: list[UUID], drawn: list[tuple[str, str, str, str, str]]

@@ -63,7 +63,7 @@ async def world(house: House) -> World:
     return made
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(
     drawn=policies,
     who=st.lists(askers, min_size=3, max_size=3, unique_by=lambda one: one[0]),

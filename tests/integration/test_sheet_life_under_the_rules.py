@@ -242,7 +242,6 @@ async def test_every_sequence_keeps_four_eyes_and_the_log_tells_the_same_story(h
     few = settings(
         max_examples=30,
         stateful_step_count=20,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
         database=None,

@@ -163,13 +163,13 @@ def worlds(draw: st.DrawFn) -> World:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(version=policies(), world=worlds())
 def test_the_version_that_decided_gives_the_same_verdict_reason_and_rules(version: Snapshot, world: World) -> None:
     assert decide_again(version, read(world.record(version))) == world.decide(version).verdict
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(version=policies(), draft=policies(), world=worlds())
 def test_under_a_draft_replay_says_what_the_engine_would_have_said_or_that_it_cannot_tell(
     version: Snapshot, draft: Snapshot, world: World
@@ -228,7 +228,7 @@ OF_OLD: Final = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(version=policies(), world=worlds().filter(lambda one: (one.about, one.action) in OF_OLD))
 def test_records_of_the_first_release_are_decided_again_alike(version: Snapshot, world: World) -> None:
     again = decide_again(version, read(before(world.record(version))))

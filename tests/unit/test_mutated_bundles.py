@@ -21,14 +21,14 @@ BUNDLE = forged(LOG, 3, 20, 22, 2).content
 LEAVES = [one.leaf for one in LOG]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.integers(0, len(BUNDLE) - 1), st.integers(1, 255))
 def test_no_byte_of_a_bundle_can_be_another(place: int, change: int) -> None:
     other = BUNDLE[:place] + bytes([BUNDLE[place] ^ change]) + BUNDLE[place + 1 :]
     assert judged(other).verdict != INTACT, other[place - 20 : place + 20]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, len(BUNDLE) - 1))
 def test_a_bundle_that_was_cut_is_never_intact(length: int) -> None:
     assert judged(BUNDLE[:length]).verdict in {INCOMPLETE, TAMPERED, UNTRUSTED}

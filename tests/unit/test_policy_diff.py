@@ -142,7 +142,7 @@ def examples(change: VerdictChange) -> list[Request]:
     ]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     one=sheet_policies,
     kept=sheet_policies,

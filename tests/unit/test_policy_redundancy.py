@@ -176,7 +176,7 @@ def test_a_proposal_that_leaves_a_state_out_is_refused_and_a_stored_version_is_n
     assert policy_check.load(without, 2).number == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(given_rules=policies, role_links=links, asked=st.lists(requests, min_size=10, max_size=25))
 def test_without_a_rule_that_is_called_useless_no_verdict_changes(
     given_rules: list[Rule], role_links: list[tuple[str, str]], asked: list[tuple[object, ...]]
@@ -193,7 +193,7 @@ def test_without_a_rule_that_is_called_useless_no_verdict_changes(
             assert without.decide(question(without, request)).allowed is before.allowed, str(line)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(given_rules=policies, asked=st.lists(requests, min_size=10, max_size=20), data=st.data())
 def test_without_what_is_refused_no_answer_changes(
     given_rules: list[Rule], asked: list[tuple[object, ...]], data: st.DataObject

@@ -66,14 +66,14 @@ askers = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(askers)
 def test_under_the_shipped_policy_it_is_what_every_question_would_be_answered(who: Principal) -> None:
     policy = Snapshot.build(policy_file.parse(shipped()), 1)
     assert [one for one in outlooks(policy, who, SEEN) if not agrees(policy, who, one)] == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(rows, min_size=1, max_size=5, unique=True), askers)
 def test_under_any_policy_it_is_what_every_question_would_be_answered(lines: list[str], who: Principal) -> None:
     policy = snapshot(*(f"{line}, rule-{number}" for number, line in enumerate(lines)))

@@ -146,7 +146,7 @@ class Life(RuleBasedStateMachine):
         assert all(MONDAY <= one.day <= self.sheet.period_end and one.minutes > 0 for one in self.sheet.entries)
 
 
-Life.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+Life.TestCase.settings = settings(max_examples=150, stateful_step_count=30)
 TestLife = Life.TestCase
 
 

@@ -112,7 +112,7 @@ def test_a_tile_is_covered_exactly_when_the_tree_has_its_last_item(
     assert width == tiles.WIDTH or not tiles.covered(Tile(level, index, width + 1), size + more)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(some.lists(some.integers(0, 700), min_size=1, max_size=5))
 def test_tiles_grown_in_any_steps_hold_every_subtree(steps: list[int]) -> None:
     leaves = [merkle.leaf(n.to_bytes(4, "big")) for n in range(sum(steps))]

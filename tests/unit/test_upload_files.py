@@ -186,7 +186,7 @@ def test_a_line_of_json_that_never_ends_is_refused_before_it_is_held() -> None:
 
 
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_how_a_file_is_cut_into_pieces_changes_nothing(seed: int, size: int) -> None:
     chance = random.Random(seed)  # noqa: S311 — no secret comes of it
     notes = chance.choices(["", "ü", '"a, ""b"""', "x" * 30], k=8)
@@ -199,7 +199,7 @@ def test_how_a_file_is_cut_into_pieces_changes_nothing(seed: int, size: int) -> 
 
 
 @given(data=st.binary(max_size=300))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_bytes_break_a_reader(data: bytes) -> None:
     for reader in (CsvReader(Rows(lined=True)), NdjsonReader(Rows(lined=True))):
         with suppress(InvalidField):
