@@ -225,12 +225,7 @@ def build(settings: Settings) -> RequestFrame:
                 certificates=senders.certificates,
             ),
             ClientLimits(api.counters, settings.client_rate),
-            Idempotency(
-                KeptAnswers(api.requests),
-                AnswersAgain(enforcement),
-                problems,
-                max_body_bytes=settings.max_body_bytes,
-            ),
+            Idempotency(KeptAnswers(api.requests), AnswersAgain(enforcement), problems),
         ],
         request_class=JsonRequest,
         before_request=refuse_unknown_parameters,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from service.directory.entities import DeputyGrant, Validity
-from service.directory.store import VALIDITY, constraints
+from service.directory.store import ENDING, begin, constraints
 from service.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -38,20 +38,8 @@ async def lock(connection: Connection, grant: UUID) -> UUID | None:
 async def grant(permit: Permit, connection: Connection, one: DeputyGrant) -> DeputyGrant:
     """Raises InvalidField for unknown people, Conflict for an overlap."""
     permit.covers(KIND, "grant")
-    with constraints():
-        # A grant, unless it overlaps one of the same two people.
-        row = await connection.fetchrow(
-            "INSERT INTO deputy_grant (id, manager_id, deputy_id, valid_from, valid_to)"
-            " SELECT $1::uuid, $2::uuid, $3::uuid, asked.*"
-            f" FROM (SELECT {VALIDITY.format(from_='$4', to='$5')}) AS asked (since, upto)"
-            " WHERE NOT EXISTS (SELECT FROM deputy_grant WHERE manager_id = $2 AND deputy_id = $3"
-            f" AND valid_from < upto AND since < valid_to) RETURNING {COLUMNS}",
-            one.id,
-            one.manager,
-            one.deputy,
-            one.validity.valid_from,
-            one.validity.valid_to,
-        )
+    what = {"manager_id": one.manager, "deputy_id": one.deputy}
+    row = await begin(connection, "deputy_grant", {"id": one.id}, what, one.validity, COLUMNS)
     if row is None:
         raise Conflict("This person stands in for that manager already at some of that time")
     return _grant(row)
@@ -67,12 +55,10 @@ async def end(
     if before is None:
         raise NotFound("There is no such grant")
     with constraints():
-        # The end moves forward only, and never into the past: decisions were made while it held. One that has not
-        # begun ends a moment after it would begin, which is to come, so that it stays in the history.
+        # The end moves forward only, and never into the past: decisions were made while it held.
         after = await connection.fetchrow(
-            "UPDATE deputy_grant SET valid_to = asked.moment FROM (SELECT coalesce($2::timestamptz, CASE WHEN"
-            " valid_from < statement_timestamp() THEN statement_timestamp() ELSE valid_from + interval '1 microsecond'"
-            " END) AS moment FROM deputy_grant WHERE id = $1) AS asked"
+            f"UPDATE deputy_grant SET valid_to = asked.moment FROM (SELECT {ENDING} AS moment FROM deputy_grant"
+            " WHERE id = $1) AS asked"
             " WHERE id = $1 AND valid_from < moment AND moment < valid_to AND moment >= statement_timestamp()"
             f" RETURNING {COLUMNS}",
             grant_id,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from service.directory.entities import Fallback, Validity
-from service.directory.store import KIND, MANAGE, VALIDITY, constraints
+from service.directory.store import KIND, MANAGE, begin, page
 from service.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -24,21 +24,8 @@ COLUMNS: Final = "id, person_id, team_id, valid_from, nullif(valid_to, 'infinity
 async def name(permit: Permit, connection: Connection, one: Fallback) -> Fallback:
     """Raises InvalidField for unknown ids, Conflict for an overlap."""
     permit.covers(KIND, MANAGE)
-    with constraints():
-        # A named person, unless it overlaps their being named for the same.
-        row = await connection.fetchrow(
-            "INSERT INTO fallback_approver (id, person_id, team_id, valid_from, valid_to)"
-            " SELECT $1::uuid, $2::uuid, $3::uuid, asked.*"
-            f" FROM (SELECT {VALIDITY.format(from_='$4', to='$5')}) AS asked (since, upto)"
-            " WHERE NOT EXISTS (SELECT FROM fallback_approver WHERE person_id = $2"
-            " AND team_id IS NOT DISTINCT FROM $3 AND valid_from < upto AND since < valid_to)"
-            f" RETURNING {COLUMNS}",
-            one.id,
-            one.person,
-            one.team,
-            one.validity.valid_from,
-            one.validity.valid_to,
-        )
+    what = {"person_id": one.person, "team_id": one.team}
+    row = await begin(connection, "fallback_approver", {"id": one.id}, what, one.validity, COLUMNS)
     if row is None:
         raise Conflict("This person is named for that already at some of that time")
     return _fallback(row)
@@ -61,19 +48,9 @@ async def end(permit: Permit, connection: Connection, fallback: UUID) -> tuple[F
     return was, replace(was, validity=replace(was.validity, valid_to=ended))
 
 
-async def page(visibility: Visibility, connection: Connection, after: UUID | None, limit: int) -> list[Fallback]:
-    """Oldest first, from behind `after`; one more than `limit` tells that there are more."""
-    if (visibility.kind, visibility.action) != (KIND, "read"):
-        raise PermissionError("the visibility is of something else")
-    # Visible rows in keyset order.
-    rows = await connection.fetch(
-        f"SELECT {COLUMNS} FROM fallback_approver AS r WHERE {visibility.condition}"
-        " AND ($3::uuid IS NULL OR r.id > $3) ORDER BY r.id LIMIT $4",
-        *visibility.parameters,
-        after,
-        limit + 1,
-    )
-    return [_fallback(row) for row in rows]
+async def fallbacks(visibility: Visibility, connection: Connection, after: UUID | None, limit: int) -> list[Fallback]:
+    """Oldest first, ended ones too."""
+    return [_fallback(row) for row in await page(visibility, connection, "fallback_approver", COLUMNS, after, limit)]
 
 
 def _fallback(row: asyncpg.Record) -> Fallback:

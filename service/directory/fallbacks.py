@@ -58,7 +58,7 @@ class Fallbacks:
             self._enforcement,
             ask,
             KIND,
-            lambda seen, connection: fallback_store.page(seen, connection, after, limit),
+            lambda seen, connection: fallback_store.fallbacks(seen, connection, after, limit),
             limit,
             lambda one: str(one.id),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from service.directory.entities import ImporterGrant, Validity
-from service.directory.store import KIND, MANAGE, VALIDITY, constraints, page
+from service.directory.store import KIND, MANAGE, begin, page
 from service.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -24,20 +24,8 @@ COLUMNS: Final = "id, client_id, team_id, valid_from, nullif(valid_to, 'infinity
 async def grant_importer(permit: Permit, connection: Connection, one: ImporterGrant) -> ImporterGrant:
     """Raises InvalidField for an unknown team, Conflict when the client has that team at some of that time."""
     permit.covers(KIND, MANAGE)
-    with constraints():
-        # A grant to a client, unless it overlaps one of the same client and team.
-        row = await connection.fetchrow(
-            "INSERT INTO importer_grant (id, client_id, team_id, valid_from, valid_to)"
-            " SELECT $1::uuid, $2::text, $3::uuid, asked.*"
-            f" FROM (SELECT {VALIDITY.format(from_='$4', to='$5')}) AS asked (since, upto)"
-            " WHERE NOT EXISTS (SELECT FROM importer_grant WHERE client_id = $2 AND team_id = $3"
-            f" AND valid_from < upto AND since < valid_to) RETURNING {COLUMNS}",
-            one.id,
-            one.client,
-            one.team,
-            one.validity.valid_from,
-            one.validity.valid_to,
-        )
+    what = {"client_id": one.client, "team_id": one.team}
+    row = await begin(connection, "importer_grant", {"id": one.id}, what, one.validity, COLUMNS)
     if row is None:
         raise Conflict("This client may import for that team already at some of that time")
     return _grant(row)

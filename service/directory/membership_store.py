@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from service.directory.entities import Membership, Part, Validity
-from service.directory.store import KIND, MANAGE, VALIDITY, constraints
+from service.directory.store import ENDING, KIND, MANAGE, begin
 from service.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -35,21 +35,8 @@ class OfWhom:
 async def add_membership(permit: Permit, connection: Connection, one: Membership) -> Membership:
     """Raises InvalidField for unknown ids, Conflict when the person has that part in the team at some of that time."""
     permit.covers(KIND, MANAGE)
-    with constraints():
-        # A membership, unless it overlaps one of the same person, team and part.
-        row = await connection.fetchrow(
-            "INSERT INTO membership (id, person_id, team_id, part, valid_from, valid_to)"
-            " SELECT $1::uuid, $2::uuid, $3::uuid, $4::text, asked.*"
-            f" FROM (SELECT {VALIDITY.format(from_='$5', to='$6')}) AS asked (since, upto)"
-            " WHERE NOT EXISTS (SELECT FROM membership WHERE person_id = $2 AND team_id = $3 AND part = $4"
-            f" AND valid_from < upto AND since < valid_to) RETURNING {COLUMNS}",
-            one.id,
-            one.person,
-            one.team,
-            one.part,
-            one.validity.valid_from,
-            one.validity.valid_to,
-        )
+    what = {"person_id": one.person, "team_id": one.team, "part": one.part}
+    row = await begin(connection, "membership", {"id": one.id}, what, one.validity, COLUMNS)
     if row is None:
         raise Conflict("This person has that part in this team already at some of that time")
     return _membership(row)
@@ -65,12 +52,10 @@ async def end_membership(
     before = await connection.fetchrow(f"SELECT {COLUMNS} FROM membership WHERE id = $1", membership)
     if before is None:
         raise NotFound("There is no such membership")
-    # The end moves forward only, and never into the past: decisions were made while it held. One that has not begun
-    # keeps a moment that is still to come, so that it stays in the history.
+    # The end moves forward only, and never into the past: decisions were made while it held.
     after = await connection.fetchrow(
-        "UPDATE membership SET valid_to = asked.moment FROM (SELECT coalesce($2::timestamptz, CASE WHEN"
-        " valid_from < statement_timestamp() THEN statement_timestamp() ELSE valid_from + interval '1 microsecond'"
-        " END) AS moment FROM membership WHERE id = $1) AS asked"
+        f"UPDATE membership SET valid_to = asked.moment FROM (SELECT {ENDING} AS moment FROM membership"
+        " WHERE id = $1) AS asked"
         " WHERE id = $1 AND valid_from < moment AND moment <= valid_to AND moment >= statement_timestamp()"
         f" RETURNING {COLUMNS}",
         membership,

@@ -16,7 +16,7 @@ from service.errors import Conflict, InvalidField, NotFound
 from service.places import FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
     from uuid import UUID
 
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 KIND = "directory"
 MANAGE = "manage"
-VALIDITY = "coalesce({from_}::timestamptz, statement_timestamp()), coalesce({to}::timestamptz, 'infinity')"
+# When what is ended at $2 holds no longer, of the row that $1 names: now when nothing is said; what has not begun keeps
+# a moment that is to come, so that it stays in the history.
+ENDING = (
+    "coalesce($2::timestamptz, CASE WHEN valid_from < statement_timestamp() THEN statement_timestamp()"
+    " ELSE valid_from + interval '1 microsecond' END)"
+)
 VALID = "valid_from, nullif(valid_to, 'infinity') AS valid_to"
 
 # Which field of the caller's a broken reference or check is about.
@@ -61,19 +66,8 @@ async def advance(connection: Connection) -> datetime:
 async def give_role(permit: Permit, connection: Connection, one: GivenRole) -> GivenRole:
     """Raises InvalidField for an unknown person, Conflict when the person has the role at some of that time."""
     permit.covers(KIND, MANAGE)
-    with constraints():
-        # A role, unless it overlaps the same one.
-        row = await connection.fetchrow(
-            "INSERT INTO person_role (person_id, role, valid_from, valid_to)"
-            " SELECT $1::uuid, $2::text, asked.*"
-            f" FROM (SELECT {VALIDITY.format(from_='$3', to='$4')}) AS asked (since, upto)"
-            " WHERE NOT EXISTS (SELECT FROM person_role WHERE person_id = $1 AND role = $2"
-            f" AND valid_from < upto AND since < valid_to) RETURNING {VALID}",
-            one.person,
-            one.role,
-            one.validity.valid_from,
-            one.validity.valid_to,
-        )
+    what = {"person_id": one.person, "role": one.role}
+    row = await begin(connection, "person_role", {}, what, one.validity, VALID)
     if row is None:
         raise Conflict("This person has that role already at some of that time")
     return GivenRole(one.person, one.role, validity_of(row))
@@ -132,6 +126,35 @@ async def page(
         after,
         limit + 1,
     )
+
+
+async def begin(
+    connection: Connection,
+    table: str,
+    key: Mapping[str, object],
+    what: Mapping[str, object],
+    validity: Validity,
+    columns: str,
+) -> asyncpg.Record | None:
+    """Add a row that holds for a time, and return its `columns`: None when one of the same `what` holds at some of that
+    time already. `key` is what it is told apart by. Raises as `constraints`."""
+    given = {**key, **what}
+    places = {name: f"${place}" for place, name in enumerate(given, start=1)}
+    same = [f"{name} = {places[name]}" if one is not None else f"{name} IS NULL" for name, one in what.items()]
+    values = [f"{places[name]}::{'text' if isinstance(one, str) else 'uuid'}" for name, one in given.items()]
+    since, upto = f"${len(given) + 1}", f"${len(given) + 2}"
+    with constraints():
+        # A row of this validity, unless it overlaps one of the same.
+        return await connection.fetchrow(
+            f"INSERT INTO {table} ({', '.join(places)}, valid_from, valid_to) SELECT {', '.join(values)}, asked.*"
+            f" FROM (SELECT coalesce({since}::timestamptz, statement_timestamp()),"
+            f" coalesce({upto}::timestamptz, 'infinity')) AS asked (since, upto)"
+            f" WHERE NOT EXISTS (SELECT FROM {table} WHERE {' AND '.join(same)}"
+            f" AND valid_from < upto AND since < valid_to) RETURNING {columns}",
+            *given.values(),
+            validity.valid_from,
+            validity.valid_to,
+        )
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import msgspec
 from litestar import Response, get, post
@@ -14,6 +14,7 @@ from service.directory.entities import Validity
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.answers import answered
+from service.web.directory_pages import page_of
 from service.web.directory_shapes import AT_ONCE, EndOf, Id, Moment, Until
 from service.web.operations import BODY, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
@@ -94,12 +95,8 @@ def deputy_routes(deputies: Deputies, cursors: Cursors) -> list[Any]:
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[DeputyPage]:
-        wanted = {"now": now}
-        place = cursors.read("deputies", wanted, cursor)
-        after = UUID(place[0]) if place else None
-        answer = await deputies.list(ask, after=after, limit=limit, now=now)
-        last = answer.value.after
-        following = cursors.make("deputies", wanted, [last]) if last else None
+        load = partial(deputies.list, now=now)
+        answer, following = await page_of(load, cursors, "deputies", ask, cursor, limit, {"now": now})
         return answered(DeputyPage([_deputy(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/deputies", **operation("Name a deputy", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
@@ -130,10 +127,7 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
     async def list_fallbacks(
         ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
     ) -> Response[FallbackPage]:
-        place = cursors.read("fallback-approvers", {}, cursor)
-        answer = await fallbacks.list(ask, after=UUID(place[0]) if place else None, limit=limit)
-        last = answer.value.after
-        following = cursors.make("fallback-approvers", {}, [last]) if last else None
+        answer, following = await page_of(fallbacks.list, cursors, "fallback-approvers", ask, cursor, limit)
         return answered(FallbackPage([_fallback(one) for one in answer.value.items], following), answer.receipt)
 
     @post(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 from litestar import Response, delete, get, post, put
 from litestar.params import FromPath, JSONBody, Parameter
@@ -13,6 +11,7 @@ from litestar.params import FromPath, JSONBody, Parameter
 from service.directory.entities import Link, Part, Validity
 from service.directory.membership_store import OfWhom
 from service.web.answers import answered
+from service.web.directory_pages import page_of
 from service.web.directory_shapes import (
     AT_ONCE,
     EndOf,
@@ -39,12 +38,8 @@ from service.web.paging import DEFAULT_LIMIT, MOST
 from service.web.parameters import Asking, optional_time, optional_uuid, uuid_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
-    from service.authorization.changes import Answer
     from service.directory.actions import Directory
     from service.directory.entities import GivenRole, ImporterGrant, Membership, Person, Team
-    from service.directory.recorded_change import Listed
     from service.web.paging import Cursors
 
 SCOPE = "manage:directory"
@@ -67,7 +62,7 @@ def directory_routes(directory: Directory, cursors: Cursors) -> list[Any]:
 def _people(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/people", **operation("List people", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_people(ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[PersonPage]:
-        answer, following = await _page(directory.people, cursors, "people", ask, cursor, limit)
+        answer, following = await page_of(directory.people, cursors, "people", ask, cursor, limit)
         return answered(PersonPage([_person(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/people", **operation("Add a person", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
@@ -109,7 +104,7 @@ def _people(directory: Directory, cursors: Cursors) -> list[Any]:
 def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/teams", **operation("List teams", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_teams(ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[TeamPage]:
-        answer, following = await _page(directory.teams, cursors, "teams", ask, cursor, limit)
+        answer, following = await page_of(directory.teams, cursors, "teams", ask, cursor, limit)
         return answered(TeamPage([_team(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/teams", **operation("Add a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
@@ -132,7 +127,7 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
 def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/importer-grants", **operation("List importer grants", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_grants(ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[GrantPage]:
-        answer, following = await _page(directory.importer_grants, cursors, "importer-grants", ask, cursor, limit)
+        answer, following = await page_of(directory.importer_grants, cursors, "importer-grants", ask, cursor, limit)
         return answered(GrantPage([_grant(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/importer-grants", **operation("Let a client import", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
@@ -167,7 +162,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         of = OfWhom(optional_uuid(person, "query.person"), optional_uuid(team, "query.team"), moment)
         wanted = {"person": person, "team": team, "as_of": as_of}
         load = partial(directory.memberships, of=of)
-        answer, following = await _page(load, cursors, "memberships", ask, cursor, limit, wanted)
+        answer, following = await page_of(load, cursors, "memberships", ask, cursor, limit, wanted)
         return answered(MembershipPage([_membership(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/memberships", **operation("Add a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
@@ -202,22 +197,6 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         return answered(_membership(answer.value), answer.receipt, status=201)
 
     return [list_memberships, add_membership, end_membership, move_membership]
-
-
-async def _page(
-    load: Callable[..., Awaitable[Answer[Listed[Any]]]],
-    cursors: Cursors,
-    listing: str,
-    ask: Asking,
-    cursor: str | None,
-    limit: int,
-    wanted: Mapping[str, object] = MappingProxyType({}),
-) -> tuple[Answer[Listed[Any]], str | None]:
-    """One page of a listing by id, and the cursor of the next."""
-    place = cursors.read(listing, wanted, cursor)
-    answer = await load(ask, after=UUID(place[0]) if place else None, limit=limit)
-    after = answer.value.after
-    return answer, cursors.make(listing, wanted, [str(after)]) if after else None
 
 
 def _person(one: Person) -> PersonBody:

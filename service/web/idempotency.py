@@ -48,15 +48,14 @@ _BARE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x7e]+")
 
 class Idempotency(ASGIMiddleware):
     """`kept` finds answers, `again` decides whether one may be given once more, `problems` tells of a commit that
-    failed. `max_body_bytes` bounds what is read before the request is looked at."""
+    failed."""
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, kept: KeptAnswers, again: AnswersAgain, problems: Problems, *, max_body_bytes: int) -> None:
+    def __init__(self, kept: KeptAnswers, again: AnswersAgain, problems: Problems) -> None:
         self._kept = kept
         self._again = again
         self._problems = problems
-        self._max_body_bytes = max_body_bytes
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"idempotency-key"]
@@ -71,8 +70,7 @@ class Idempotency(ASGIMiddleware):
             return
         if template.startswith(WITHOUT):
             raise InvalidField(FieldError(FIELD, "is not taken by this route: what is sent twice to it is done twice"))
-        most = longest_body_of(scope) or self._max_body_bytes
-        body = await _whole(receive, most)
+        body = await _whole(receive, longest_body_of(scope))
         name, fingerprint = _name(ask, scope, key), _fingerprint(scope, body)
         kept = await self._kept.find(name)
         if kept is None:

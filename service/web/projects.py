@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -10,6 +11,7 @@ from litestar.params import FromPath, JSONBody, Parameter, QueryParameter
 
 from service.directory.entities import Project
 from service.web.answers import answered
+from service.web.directory_pages import page_of
 from service.web.operations import BODY, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
 from service.web.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
@@ -64,11 +66,8 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
         cursor: Annotated[str | None, Parameter(max_length=600)] = None,
         limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
     ) -> Response[ProjectPage]:
-        wanted = {"active": active}
-        place = cursors.read("projects", wanted, cursor)
-        answer = await projects.list(ask, active=active, after=place[0] if place else None, limit=limit)
-        after = answer.value.after
-        following = cursors.make("projects", wanted, [after]) if after else None
+        load = partial(projects.list, active=active)
+        answer, following = await page_of(load, cursors, "projects", ask, cursor, limit, {"active": active}, key=str)
         return answered(ProjectPage([_body(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/projects", **operation("Add a project", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))

@@ -146,7 +146,7 @@ class RequestBounds(ASGIMiddleware):
             raise HeadersTooLarge("The URL is too long")
         length = next((value for name, value in headers if name == b"content-length"), b"0")
         most = longest_body_of(scope)
-        if most is not None and length.isdigit() and int(length) > most:
+        if length.isdigit() and int(length) > most:
             raise BodyTooLarge(f"The request body may have {most} bytes at the most")
         chunked = any(name == b"transfer-encoding" for name, _ in headers)
         if scope.get("method") in WITH_BODY and (chunked or (length.isdigit() and int(length) > 0)):
@@ -160,10 +160,10 @@ class RequestBounds(ASGIMiddleware):
         await next_app(scope, receive, send)
 
 
-def longest_body_of(scope: Scope) -> int | None:
-    """How many bytes a body may have on this route; None for any number."""
+def longest_body_of(scope: Scope) -> int:
+    """How many bytes a body may have on this route: none where nobody said."""
     handler = scope["route_handler"]
-    return handler.resolve_request_max_body_size() if isinstance(handler, HTTPRouteHandler) else 0
+    return (handler.resolve_request_max_body_size() or 0) if isinstance(handler, HTTPRouteHandler) else 0
 
 
 def media_types_of(scope: Scope) -> tuple[str, ...]:
