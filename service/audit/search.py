@@ -50,13 +50,6 @@ class Logged:
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
-async def decisions(
-    connection: Connection, filters: Filters, *, behind: Place | None = None, limit: int = 50
-) -> list[Logged]:
-    """Decisions, newest first; the next page lies `behind` the last place of this one. Raises QuestionTooWide."""
-    return await records(connection, filters, kinds=DECISIONS, behind=behind, limit=limit)
-
-
 async def records(
     connection: Connection,
     filters: Filters,

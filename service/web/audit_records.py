@@ -5,7 +5,6 @@ Owns no state. A story comes from the log alone, so a deleted sheet has one as w
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from litestar import Response, get
@@ -18,7 +17,8 @@ from service.audit.record import Kind
 from service.errors import InvalidField, NotFound
 from service.places import FieldError
 from service.web.answers import answered
-from service.web.log_questions import TAG, AskedOfLog, Cursor, cursor_behind, ids_shown, place_in, read_question
+from service.web.log_pages import Wanted, answer_search
+from service.web.log_questions import TAG, AskedOfLog, Cursor, read_question
 from service.web.log_reading import read_log
 from service.web.log_shapes import RecordBody, RecordPage, record_body, record_page
 from service.web.operations import COMMON, ROW, operation
@@ -58,18 +58,8 @@ def audit_record_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]
             raise InvalidField(FieldError("query.kind", "must be change, if anything, beside after_approval"))
         kinds = [Kind.CHANGE] if after_approval else _kinds(kind)
         bound = asked.bound(kind=kind, after_approval=after_approval)
-        behind = place_in(cursors, "records", bound, cursor)
-
-        async def load(connection: Connection) -> tuple[tuple[list[Logged], dict[str, str]], list[str]]:
-            filters = replace(await asked.resolved(connection), after_approval=after_approval)
-            found = await search.records(connection, filters, kinds=kinds, behind=behind, limit=limit + 1)
-            shown = found[:limit]
-            return (found, await people.names(connection, shown)), ids_shown(filters, shown)
-
-        answer = await read_log(enforcement, ask, load)
-        found, names = answer.value
-        following = cursor_behind(cursors, "records", bound, found, limit)
-        return answered(record_page(found[:limit], names, following), answer.receipt)
+        wanted = Wanted(cursors, "records", bound, cursor, limit)
+        return await answer_search(enforcement, ask, asked, wanted, kinds, after_approval=after_approval)
 
     @get("/v1/audit/records/{record_id:str}", **operation("Read a record", scope=SCOPE, problems=ROW, tag=TAG))
     async def read_record(ask: Asking, record_id: FromPath[str]) -> Response[RecordBody]:
@@ -102,8 +92,8 @@ def audit_record_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]
         if order not in {"oldest", "newest"}:
             raise InvalidField(FieldError("query.order", "must be oldest or newest"))
         kinds = _kinds(kind, STORY)
-        bound: dict[str, object] = {"sheet": sheet, "kind": kind, "order": order}
-        behind = place_in(cursors, "history", bound, cursor)
+        wanted = Wanted(cursors, "history", {"sheet": sheet, "kind": kind, "order": order}, cursor, limit)
+        behind = wanted.place()
 
         async def load(connection: Connection) -> tuple[tuple[list[Logged], dict[str, str]], list[str]]:
             found = await search.records(
@@ -121,8 +111,7 @@ def audit_record_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]
 
         answer = await read_log(enforcement, ask, load)
         found, names = answer.value
-        following = cursor_behind(cursors, "history", bound, found, limit)
-        return answered(record_page(found[:limit], names, following, texts=True), answer.receipt)
+        return answered(record_page(found[:limit], names, wanted.following(found), texts=True), answer.receipt)
 
     return [list_records, read_record, read_history]
 

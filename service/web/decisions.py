@@ -14,13 +14,15 @@ from litestar.di import Provide
 from litestar.params import FromPath, Parameter
 
 from service.audit import people, search
+from service.audit.questions import DECISIONS
 from service.audit.summary import Summary, summary
 from service.errors import InvalidField, NotFound
 from service.places import FieldError
 from service.web.answers import answered
-from service.web.log_questions import TAG, AskedOfLog, Cursor, cursor_behind, ids_shown, place_in, read_question
+from service.web.log_pages import Wanted, answer_search
+from service.web.log_questions import TAG, AskedOfLog, Cursor, read_question
 from service.web.log_reading import read_log
-from service.web.log_shapes import RecordBody, RecordPage, SummaryBody, record_body, record_page, summary_body
+from service.web.log_shapes import RecordBody, RecordPage, SummaryBody, record_body, summary_body
 from service.web.operations import COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
 from service.web.parameters import Asking, shifted, uuid_of
@@ -52,19 +54,8 @@ def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
         cursor: Cursor = None,
         limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
-        bound = asked.bound()
-        behind = place_in(cursors, LISTING, bound, cursor)
-
-        async def load(connection: Connection) -> tuple[tuple[list[Logged], dict[str, str]], list[str]]:
-            filters = await asked.resolved(connection)
-            found = await search.decisions(connection, filters, behind=behind, limit=limit + 1)
-            shown = found[:limit]
-            return (found, await people.names(connection, shown)), ids_shown(filters, shown)
-
-        answer = await read_log(enforcement, ask, load)
-        found, names = answer.value
-        following = cursor_behind(cursors, LISTING, bound, found, limit)
-        return answered(record_page(found[:limit], names, following), answer.receipt)
+        wanted = Wanted(cursors, LISTING, asked.bound(), cursor, limit)
+        return await answer_search(enforcement, ask, asked, wanted, DECISIONS)
 
     @get(
         "/v1/decisions/summary",
@@ -76,7 +67,7 @@ def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
 
         async def load(connection: Connection) -> tuple[Summary, list[str]]:
             resolved = replace(await asked.resolved(connection), since=filters.since, until=filters.until)
-            return await summary(connection, resolved), ids_shown(resolved, [])
+            return await summary(connection, resolved), [str(one) for one in resolved.persons or ()]
 
         answer = await read_log(enforcement, ask, load)
         times = (str(one and one.isoformat()) for one in (filters.since, filters.until))

@@ -6,7 +6,6 @@ Owns no state. A token's subject or an e-mail address is used to find our person
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 from litestar.di import NamedDependency
@@ -19,12 +18,9 @@ from service.places import FieldError
 from service.web.parameters import optional_plain_text, optional_time, optional_uuid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from uuid import UUID
 
-    from service.audit.search import Logged, Place
     from service.database import Connection
-    from service.web.paging import Cursors
 
 TAG = "Decision log"
 Text = Annotated[str | None, Parameter(max_length=255)]
@@ -121,24 +117,3 @@ def _person(filters: Filters, person: str | None, link: tuple[str | None, str | 
         names = (optional_plain_text(issuer, "query.issuer"), optional_plain_text(subject, "query.subject"))
         return Asked(filters, link=(str(names[0]), str(names[1])))
     return Asked(filters, optional_uuid(person, field), email=optional_plain_text(email, "query.email"))
-
-
-def place_in(cursors: Cursors, listing: str, bound: dict[str, object], cursor: str | None) -> Place | None:
-    """The place behind which a page begins."""
-    after = cursors.read(listing, bound, cursor)
-    return (datetime.fromisoformat(after[0]), int(after[1])) if after else None
-
-
-def cursor_behind(
-    cursors: Cursors, listing: str, bound: dict[str, object], found: Sequence[Logged], limit: int
-) -> str | None:
-    """The cursor of the next page; `found` holds one record more than the page if there is one."""
-    if len(found) <= limit:
-        return None
-    at, number = found[limit - 1].place
-    return cursors.make(listing, bound, [at.isoformat(), number])
-
-
-def ids_shown(filters: Filters, found: Sequence[Logged]) -> list[str]:
-    """What an answer's own record says that it gave out: the records, and the people who were asked about."""
-    return [str(one.uid) for one in found] + [str(one) for one in filters.persons or ()]

@@ -14,8 +14,8 @@ from service.audit.questions import DECISIONS, Filters
 from service.audit.record import Kind, Record
 from service.audit.sealing import Sealer
 from service.audit.search import decision as one_decision
-from service.audit.search import decisions, records
 from service.audit.search import record as one_record
+from service.audit.search import records
 from service.audit.summary import summary
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 
@@ -75,7 +75,7 @@ async def test_each_filter_finds_its_decision_and_not_the_others(log_database: L
     other = decision(principal={"person": BEN, "client": "web"}, reason="rule", request={"id": "request-2"})
     await Log(app).append([other, wanted, decision()])
     async with app.connection() as connection:
-        assert [one.uid for one in await decisions(connection, filters)] == [wanted.uid]
+        assert [one.uid for one in await records(connection, filters, kinds=DECISIONS)] == [wanted.uid]
 
 
 async def test_a_list_is_found_by_what_it_returned(log_database: LogDatabase) -> None:
@@ -86,8 +86,8 @@ async def test_a_list_is_found_by_what_it_returned(log_database: LogDatabase) ->
     about = Filters(resource=str(SHEET))
     async with app.connection() as connection:
         assert [one.uid for one in await records(connection, about)] == [changed.uid, listing.uid, direct.uid]
-        assert [one.uid for one in await decisions(connection, about)] == [listing.uid, direct.uid]
-        assert await decisions(connection, Filters(resource="not-a-uuid")) == []
+        assert [one.uid for one in await records(connection, about, kinds=DECISIONS)] == [listing.uid, direct.uid]
+        assert await records(connection, Filters(resource="not-a-uuid"), kinds=DECISIONS) == []
 
 
 @pytest.mark.parametrize("oldest_first", [False, True])
@@ -114,7 +114,7 @@ async def test_nobody_known_finds_nothing(log_database: LogDatabase) -> None:
     app = await log_database.open("app")
     await Log(app).append([full(), decision()])
     async with app.connection() as connection:
-        assert await decisions(connection, Filters(persons=())) == []
+        assert await records(connection, Filters(persons=()), kinds=DECISIONS) == []
 
 
 async def test_changes_after_an_approval_are_told_from_those_before_it(log_database: LogDatabase) -> None:
@@ -140,7 +140,7 @@ async def test_counts_by_facet_agree_with_the_pages(log_database: LogDatabase) -
         await Log(app).append([full(decided_at=day), decision(decided_at=day, reason="allowed"), change()])
     async with app.connection() as connection:
         counted = await summary(connection, Filters(since=week[0], until=week[3]))
-        found = await decisions(connection, Filters(since=week[0], until=week[3]))
+        found = await records(connection, Filters(since=week[0], until=week[3]), kinds=DECISIONS)
         denied = await summary(connection, Filters(rule="never-own-hours", persons=(ANA,)))
     assert counted.total == len(found) == 6
     assert counted.facets == {
@@ -177,4 +177,4 @@ async def test_reads_of_the_log_are_decisions_too(log_database: LogDatabase) -> 
     access = Record.make(Kind.ACCESS, {"decided_at": MARCH, "outcome": "allow"})
     await Log(app).append([access])
     auditor = await log_database.connect("auditor")
-    assert [one.uid for one in await decisions(auditor, Filters())] == [access.uid]
+    assert [one.uid for one in await records(auditor, Filters(), kinds=DECISIONS)] == [access.uid]

@@ -16,11 +16,11 @@ from service.audit.checkpoint import Signer
 from service.audit.feed import Feed
 from service.audit.log import Log
 from service.audit.partitions import cut, partitions
-from service.audit.questions import Filters
+from service.audit.questions import DECISIONS, Filters
 from service.audit.record import Kind, Record, read_body
 from service.audit.retention import prune
 from service.audit.sealing import Sealer
-from service.audit.search import decisions, pruned_position, records
+from service.audit.search import pruned_position, records
 from service.audit.signing import Signing
 from service.commands.audit_retention import days_of
 from service.errors import LogDamaged
@@ -95,7 +95,7 @@ async def test_old_bodies_go_and_their_hashes_stay(log_database: LogDatabase) ->
     async with app.connection() as connection:
         assert await pruned_position(connection, made[0].uid) == 1
         assert await pruned_position(connection, made[3].uid) is None
-        left = await decisions(connection, Filters())
+        left = await records(connection, Filters(), kinds=DECISIONS)
         whole = await records(connection, Filters(resource=str(SHEET)))
     assert [one.uid for one in left] == [made[5].uid, made[3].uid]
     assert [one.uid for one in whole] == [made[4].uid]
