@@ -83,8 +83,8 @@ async def _serve(state: Path, stores: Stores, port: int, issuer: str, stop: asyn
     }
     with _logs(state) as log:
         children = {
-            "serve": await _child("serve", {**shared, "TIMEWARDEN_DATABASE_URL": stores.app_url}, log),
-            "keep": await _child(
+            "serve": await start_child("serve", {**shared, "TIMEWARDEN_DATABASE_URL": stores.app_url}, log),
+            "keep": await start_child(
                 "keep", {**shared, **log_key(state), "TIMEWARDEN_DATABASE_URL": stores.keeper_url}, log
             ),
         }
@@ -114,8 +114,9 @@ def log_key(state: Path) -> dict[str, str]:
     }
 
 
-async def _child(command: str, variables: Mapping[str, str], log: int) -> asyncio.subprocess.Process:
-    """One of our own processes, in a session of its own, so that Ctrl-C reaches only this one."""
+async def start_child(command: str, variables: Mapping[str, str], log: int) -> asyncio.subprocess.Process:
+    """One of our own processes, `serve` or `keep`, in a session of its own, so that Ctrl-C reaches only this one. It
+    sees no setting but `variables`; its output goes to the open file `log`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
     return await asyncio.create_subprocess_exec(
         sys.executable,

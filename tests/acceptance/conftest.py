@@ -23,6 +23,15 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     running.stop()
 
 
+@pytest.fixture(scope="module")
+def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """A service to be hurt. Each test leaves it running, or the next one starts it again."""
+    service = RunningService(tmp_path_factory.mktemp("hurt") / "state")
+    service.start()
+    yield service
+    service.stop()
+
+
 @pytest.fixture(scope="session")
 async def http(service: RunningService) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=service.addresses.api, timeout=20, trust_env=False) as client:

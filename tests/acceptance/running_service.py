@@ -131,7 +131,7 @@ class RunningService:
     def processes(self, mark: str = "") -> list[Process]:
         """Our processes whose command line holds the mark: `up` and all that descend from it."""
         assert self._up is not None
-        every = list(_processes())
+        every = list(processes())
         mine = {self._up.pid}
         while more := {one.pid for one in every if one.parent in mine} - mine:
             mine |= more
@@ -169,7 +169,14 @@ class RunningService:
         raise AssertionError("the API did not become ready")
 
 
-def _processes() -> Iterator[Process]:
+def fresh_connections(service: RunningService, *, timeout: float = 20) -> httpx.AsyncClient:
+    """A client with a new connection for each request: one to a worker that was killed must not spoil the next."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.AsyncClient(base_url=service.addresses.api, timeout=timeout, trust_env=False, limits=limits)
+
+
+def processes() -> Iterator[Process]:
+    """Every process of this machine that still runs."""
     for folder in Path("/proc").glob("[0-9]*"):
         if (found := _process(int(folder.name))) is not None:
             yield found

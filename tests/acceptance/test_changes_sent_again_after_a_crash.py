@@ -10,26 +10,17 @@ import httpx
 import pytest
 
 from tests.acceptance.caller import SHEETS, Callers, fresh_week
-from tests.acceptance.running_service import SERVE, RunningService
+from tests.acceptance.running_service import SERVE, RunningService, fresh_connections
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from tests.acceptance.caller import Caller
 
 
-@pytest.fixture(scope="module")
-def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    service = RunningService(tmp_path_factory.mktemp("again") / "state")
-    service.start()
-    yield service
-    service.stop()
-
-
 @pytest.fixture
 async def ana(hurt: RunningService) -> AsyncIterator[Caller]:
-    limits = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(base_url=hurt.addresses.api, timeout=20, trust_env=False, limits=limits) as http:
+    async with fresh_connections(hurt) as http:
         yield await Callers(http, hurt.addresses)("ana")
 
 

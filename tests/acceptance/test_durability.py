@@ -18,10 +18,10 @@ import pytest
 from service.development.processes import wait_until
 from tests.acceptance.caller import SHEETS, Caller, Callers, draft, fresh_week, problem, submitted
 from tests.acceptance.published import published
-from tests.acceptance.running_service import KEEP, POSTGRES, REDIS, SERVE, UP, RunningService
+from tests.acceptance.running_service import KEEP, POSTGRES, REDIS, SERVE, UP, RunningService, fresh_connections
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
 WORKERS = 4
 STATES = ("draft", "draft", "submitted", "approved")
@@ -48,22 +48,12 @@ class Told:
         return answer
 
 
-@pytest.fixture(scope="module")
-def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service to be hurt. Each test leaves it running, or the next one starts it again."""
-    service = RunningService(tmp_path_factory.mktemp("durability") / "state")
-    service.start()
-    yield service
-    service.stop()
-
-
 @pytest.fixture
 async def those(hurt: RunningService) -> AsyncIterator[Callers]:
     """Callers of the service that is hurt."""
     if not hurt.started:
         hurt.start()
-    limits = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(base_url=hurt.addresses.api, timeout=20, trust_env=False, limits=limits) as http:
+    async with fresh_connections(hurt) as http:
         callers = Callers(http, hurt.addresses)
         for who in ("ana", "mia", "audrey"):
             await callers(who)

@@ -14,29 +14,20 @@ import httpx
 import pytest
 
 from tests.acceptance.caller import SHEETS, Callers, fresh_week
-from tests.acceptance.running_service import SERVE, RunningService
+from tests.acceptance.running_service import SERVE, RunningService, fresh_connections
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
 UPLOADS = "/v1/uploads"
 WEEKS, ROWS_A_WEEK = 150, 14
-
-
-@pytest.fixture(scope="module")
-def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    service = RunningService(tmp_path_factory.mktemp("uploads") / "state")
-    service.start()
-    yield service
-    service.stop()
 
 
 @pytest.fixture
 async def those(hurt: RunningService) -> AsyncIterator[Callers]:
     if not hurt.started:
         hurt.start()
-    limits = httpx.Limits(max_keepalive_connections=0)
-    async with httpx.AsyncClient(base_url=hurt.addresses.api, timeout=60, trust_env=False, limits=limits) as http:
+    async with fresh_connections(hurt, timeout=60) as http:
         callers = Callers(http, hurt.addresses)
         for who in ("carl", "payroll-import"):
             await callers(who)

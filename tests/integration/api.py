@@ -41,6 +41,16 @@ class _Keys(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+# How each action is asked of a sheet: method, the path behind the sheet's, body.
+REQUESTS: dict[str, tuple[str, str, object]] = {
+    "read": ("GET", "", None),
+    "edit": ("POST", "/entries", {"day": "2026-03-02", "project": "ATLAS", "minutes": 60}),
+    "delete": ("DELETE", "", None),
+    **{action: ("POST", f"/{action}", None) for action in ("submit", "withdraw", "approve")},
+    **{action: ("POST", f"/{action}", {"reason": "why"}) for action in ("reject", "reopen", "lock", "unlock")},
+}
+
+
 def key_server() -> Iterator[str]:
     """The address of an issuer that serves the good keys at /jwks."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Keys)

@@ -11,38 +11,17 @@ from uuid import UUID
 import pytest
 
 from service.authorization import policy_life
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import REQUESTS
 from tests.integration.house import MONDAY, House
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from tests.integration.api import InProcess
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+pytestmark = pytest.mark.usefixtures("linked")
 
 ALL = "read:timesheets create:timesheets delete:timesheets approve:timesheets"
-ENTRY = {"day": "2026-03-02", "project": "ATLAS", "minutes": 60}
-# How each action is asked for; nobody has seen version 999, so nothing is ever changed.
-REQUESTS: dict[str, tuple[str, str, object]] = {
-    "read": ("GET", "", None),
-    "edit": ("POST", "/entries", ENTRY),
-    "delete": ("DELETE", "", None),
-    **{action: ("POST", f"/{action}", None) for action in ("submit", "withdraw", "approve")},
-    **{action: ("POST", f"/{action}", {"reason": "why"}) for action in ("reject", "reopen", "lock", "unlock")},
-}
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
-
-
-@pytest.fixture
-async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
-    for name, person in house.people.items():
-        await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
-    async with api(house, issuer) as started:
-        yield started
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pytest
 from service.audit.record import read_body
 from service.directory.entities import Part
 from service.directory.people import People
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY, speaking
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     import httpx
 
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 SCOPE = "read:timesheets approve:timesheets"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 @pytest.fixture

@@ -25,11 +25,11 @@ from service.audit.sealing import Sealer
 from service.audit.signing import Signing
 from service.standalone.verify.findings import INTACT
 from tests.bundle_forge import judged
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 from tests.integration.log_database import change, decision
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     import httpx
 
@@ -41,11 +41,6 @@ SIGNER = Signer("timesheets.example/audit/export", b"3" * 32)
 VKEY = notes.vkey(SIGNER)
 OCSF = Path(__file__).parents[1] / "conformance" / "ocsf-1.7.0-api-activity.json"
 ATTACK = "=HYPERLINK(1)"
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 @pytest.fixture

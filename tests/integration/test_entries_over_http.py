@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.directory.entities import Project
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     import httpx
 
@@ -21,11 +21,6 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 
 MERGE_PATCH = "application/merge-patch+json"
 ENTRY = {"day": "2026-03-02", "project": "ATLAS", "minutes": 60, "note": "kick-off"}
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 @dataclass(frozen=True, slots=True)

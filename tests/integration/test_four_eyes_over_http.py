@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.authorization import policy_life
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     import httpx
 
@@ -100,15 +100,8 @@ class Site:
         assert await self.approve(right, path, await self.version(owner, path), "in a batch") == 200
 
 
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
-
-
 @pytest.fixture
-async def site(house: House, issuer: str) -> AsyncIterator[Site]:
-    for name, person in house.people.items():
-        await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
+async def site(house: House, issuer: str, linked: None) -> AsyncIterator[Site]:
     text = replace(shipped(), rules=shipped().rules + MORE, cases={})
     number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     assert await policy_life.move_head(house.owner, number, expected=1)

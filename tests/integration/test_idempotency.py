@@ -11,11 +11,11 @@ import pytest
 from service.audit.record import read_body
 from service.directory.entities import Part
 from service.directory.people import People
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 from tests.integration.house import speaking
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     import httpx
 
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 WEEK = {"period_start": "2026-03-02", "time_zone": "UTC"}
 WRITE = "read:timesheets create:timesheets delete:timesheets approve:timesheets"
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 @pytest.fixture

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.integration.api import api, key_server
+from tests.integration.api import api
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 async def test_a_log_that_cannot_be_written_is_503_with_retry_after_and_makes_the_replica_unready(

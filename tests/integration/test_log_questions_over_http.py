@@ -9,26 +9,13 @@ from urllib.parse import quote
 import pytest
 
 from service.directory.entities import Link
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 from tests.integration.house import EIGHT_HOURS, MONDAY, at
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
-
-
-@pytest.fixture
-async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
-    async with api(house, issuer) as started:
-        yield started
 
 
 async def asked(running: InProcess, path: str, status: int = 200) -> Any:

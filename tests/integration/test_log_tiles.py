@@ -14,12 +14,12 @@ from service.audit.log import Log
 from service.audit.sealing import Sealer
 from service.audit.signing import Signing
 from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_holds
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 from tests.integration.log_database import decision
 from tests.integration.tlog_client import entries_of, hashes_of, leaf_of, read_note, root_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     import httpx
@@ -31,11 +31,6 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 SIGNER = Signer("timewarden.example/audit/test", b"k" * 32)
 VKEY = SIGNER.verifier.vkey
 PROBLEM = "urn:timewarden:problem:"
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 @pytest.fixture

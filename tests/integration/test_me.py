@@ -8,11 +8,11 @@ import pytest
 
 from service.directory.entities import Part
 from service.directory.people import People
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 from tests.integration.house import speaking
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from tests.integration.house import House
 
@@ -27,11 +27,6 @@ REQUESTS = {
     ("directory", "read"): "/v1/people",
     ("token", "read"): "/v1/revocations",
 }
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 @pytest.fixture

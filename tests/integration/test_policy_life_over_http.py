@@ -8,34 +8,19 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from tests.acceptance.policy_author import VERSIONS, proposal
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY
 from tests.integration.test_policy_life import before_states, with_rows
 from tests.policy_forge import four_eyes_as_written, shipped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     import httpx
 
     from service.authorization.policy_file import PolicyText
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
-
-
-@pytest.fixture
-async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
-    async with api(house, issuer) as started:
-        yield started
 
 
 def author(running: InProcess, name: str = "paula", **changes: Any) -> str:

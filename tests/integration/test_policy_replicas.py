@@ -19,21 +19,16 @@ from service.authorization.policy_versions import PolicyVersions
 from service.authorization.policy_watch import PolicyWatch
 from service.authorization.question import Question
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 from tests.integration.test_policy_life import activated, author, proposed, steps, with_rows
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 SLOW, QUICK = 60.0, 0.2
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 @asynccontextmanager

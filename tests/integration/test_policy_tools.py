@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.authorization import policy_comparison
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     import httpx
 
     from service.authorization.policy_diff import PolicyDiff
@@ -31,17 +29,6 @@ CASE = (
     "- case: {}\n  who: owner\n  scopes: read:timesheets\n  action: read\n  kind: timesheet\n"
     "  state: draft\n  verdict: {}\n"
 )
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
-
-
-@pytest.fixture
-async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
-    async with api(house, issuer) as started:
-        yield started
 
 
 def author(running: InProcess, scope: str = "read:policies write:policies") -> str:

@@ -13,21 +13,16 @@ from structlog.testing import capture_logs
 from service.development.local_servers import free_port, start_redis
 from service.errors import Misconfigured
 from service.web.rate_limits import Addresses, Counters
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 RATES = {"client_rate": 10, "address_rate": 10, "failed_authentication_weight": 5}
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 @pytest.fixture

@@ -26,13 +26,13 @@ from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.reports_store import Span
 from service.timesheets.timesheet import State
 from service.web.reports import harmless
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY, principal, speaking
 from tests.integration.random_organisation import settle
 from tests.integration.test_list_law import Row, World, allowed, askers, policies, policy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     import httpx
 
@@ -40,11 +40,6 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 SINCE, UNTIL = date(2026, 3, 4), date(2026, 5, 1)
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 @pytest.fixture

@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.authorization.token_revocation import Revocations, Wanted, What
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 @pytest.fixture

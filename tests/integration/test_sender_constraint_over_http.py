@@ -11,10 +11,10 @@ from service.development.local_servers import start_redis
 from service.identity.jwk_thumbprint import digest64
 from tests.conformance.test_sender_rfcs import RFC8705_CERTIFICATE
 from tests.dpop_forge import proof_key
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     import httpx
@@ -31,11 +31,6 @@ ALGS = 'algs="ES256 ES384 Ed25519 EdDSA PS256 RS256"'
 PROXY = "10.0.0.7"
 CERTIFICATE = {"Client-Cert": f":{RFC8705_CERTIFICATE}:"}
 BY_CERTIFICATE = {"x5t#S256": digest64(base64.b64decode(RFC8705_CERTIFICATE))}
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 @pytest.fixture

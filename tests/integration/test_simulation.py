@@ -10,34 +10,20 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.authorization import policy_life, recorded_request
-from tests.integration.api import InProcess, api, key_server
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     import httpx
 
+    from tests.integration.api import InProcess
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+pytestmark = pytest.mark.usefixtures("linked")
 
 PATH = "/v1/policies/simulate"
 MANAGER = {"client": "approvals", "scopes": ["approve:timesheets"]}
 SUBMITTED = {"kind": "timesheet", "state": "submitted", "relations": ["manager"], "facts": {"acted_for_owner": False}}
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
-
-
-@pytest.fixture
-async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
-    for name, person in house.people.items():
-        await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
-    async with api(house, issuer) as started:
-        yield started
 
 
 def author(running: InProcess, **changes: Any) -> str:

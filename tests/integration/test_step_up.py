@@ -12,12 +12,12 @@ import pytest
 from service.authorization import policy_check, policy_life
 from service.directory.entities import Part
 from service.directory.people import People
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 from tests.integration.house import speaking
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     import httpx
 
@@ -28,11 +28,6 @@ ACR = "http://schemas.openid.net/pape/policies/2007/06/multi-factor"
 SCOPES = "read:timesheets create:timesheets delete:timesheets approve:timesheets"
 APPROVE = "p, allow,  manager,            approve,  submitted,         timesheet, approve:timesheets, {}, approve-team"
 READ = "p, allow,  manager,            read,     any,               timesheet, read:timesheets,    {}, read-team"
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 @pytest.fixture

@@ -14,37 +14,14 @@ import pytest
 from service.authorization import policy_life
 from service.authorization.access import Effort, Way, ways
 from service.timesheets import access as timesheets_access
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import REQUESTS, InProcess, api
 from tests.policy_forge import shipped, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
-
-ENTRY = {"day": "2026-03-02", "project": "ATLAS", "minutes": 60}
-REQUESTS: dict[str, tuple[str, str, object]] = {
-    "read": ("GET", "", None),
-    "edit": ("POST", "/entries", ENTRY),
-    "delete": ("DELETE", "", None),
-    **{action: ("POST", f"/{action}", None) for action in ("submit", "withdraw", "approve")},
-    **{action: ("POST", f"/{action}", {"reason": "why"}) for action in ("reject", "reopen", "lock", "unlock")},
-}
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
-
-
-@pytest.fixture
-async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
-    for name, person in house.people.items():
-        await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
-    async with api(house, issuer) as started:
-        yield started
+pytestmark = pytest.mark.usefixtures("linked")
 
 
 async def access(running: InProcess, sheet: UUID, query: str = "", sub: str = "ana") -> dict[str, Any]:

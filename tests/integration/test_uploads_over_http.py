@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from service.directory.entities import Project
-from tests.integration.api import InProcess, api, key_server
+from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from tests.integration.house import House
 
@@ -24,11 +24,6 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 HEAD = "owner,day,project,minutes,external_ref,note"
 LARGEST = 12_000_000
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 @dataclass(frozen=True, slots=True)

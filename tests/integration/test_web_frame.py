@@ -6,21 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.api import AUDIENCE, InProcess, api, key_server
+from tests.integration.api import AUDIENCE, InProcess, api
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 APP = "https://hours.example"
 METADATA = "/.well-known/oauth-protected-resource"
-
-
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    yield from key_server()
 
 
 @pytest.fixture

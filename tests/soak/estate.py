@@ -11,7 +11,6 @@ import contextlib
 import os
 import resource
 import signal
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,10 +20,11 @@ from service.audit.key_files import make_key
 from service.commands.database import migrated
 from service.commands.policy import bootstrapped
 from service.development.local_servers import free_port, start_postgres, start_redis
-from service.development.processes import LocalServerFailed, die_with_parent
+from service.development.processes import LocalServerFailed
 from service.development.server_directory import remember_port
 from service.development.stores import prepare
-from tests.acceptance.running_service import ROOT, _processes
+from service.development.up import start_child
+from tests.acceptance.running_service import ROOT, processes
 from tests.benchmarks.http import token_of, with_a_project
 from tests.integration.api import AUDIENCE, key_server
 
@@ -73,7 +73,7 @@ class Estate:
     async def kill_worker(self) -> None:
         """SIGKILL for one API worker; its leader replaces it."""
         leader = self.children["serve"].pid
-        if workers := [one for one in _processes() if one.parent == leader and "serve" in one.line]:
+        if workers := [one for one in processes() if one.parent == leader and "serve" in one.line]:
             self._count("API worker killed")
             workers[self.damage["API worker killed"] % len(workers)].send(signal.SIGKILL)
 
@@ -123,7 +123,7 @@ class Estate:
 
     def database_processes(self) -> list[Process]:
         """Postgres and all its backends."""
-        every = list(_processes())
+        every = list(processes())
         mine = {self.postgres.pid}
         while more := {one.pid for one in every if one.parent in mine} - mine:
             mine |= more
@@ -186,7 +186,6 @@ class Estate:
             await child.wait()
 
     async def _spawn(self, command: str) -> asyncio.subprocess.Process:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
         variables = {
             "TIMEWARDEN_ENVIRONMENT": "development",
             "TIMEWARDEN_ISSUER": self.issuer,
@@ -213,19 +212,7 @@ class Estate:
                 "TIMEWARDEN_SEAL_INTERVAL": "0.05",
             }
         with (self.state / "service.log").open("ab") as log:
-            return await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "service",
-                command,
-                cwd=ROOT,
-                env={**kept, **variables},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=die_with_parent(signal.SIGTERM),
-            )
+            return await start_child(command, variables, log.fileno())
 
     def _limit(self, size: int) -> None:
         for one in self.database_processes():

@@ -1,0 +1,35 @@
+"""An issuer whose tokens are taken, and the API in this process: what most tests over HTTP need.
+
+A module that wants another API overrides `running`; `house` comes with house_fixtures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.api import InProcess, api, key_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.integration.house import House
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    yield from key_server()
+
+
+@pytest.fixture
+async def linked(house: House, issuer: str) -> None:
+    """The issuer's subjects are the names of the people in the house."""
+    for name, person in house.people.items():
+        await house.owner.execute("INSERT INTO person_link VALUES ($1, $2, $3)", issuer, name, person)
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    async with api(house, issuer) as started:
+        yield started
