@@ -112,7 +112,8 @@ class Relay:
                 where = "nothing" if self._last is None else f"up to position {self._last.position}"
                 await self._report(True, f"published {where}")
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await stop.wait()
 
     async def step(self) -> int:
         """Publish the next batch; returns how many events were added, 0 also when somebody else was faster.

@@ -96,7 +96,8 @@ class Database:
         for connection in (*self._reserved,):
             self.give_back(connection)
         try:
-            await asyncio.wait_for(self._pool.close(), self._timeout)
+            async with asyncio.timeout(self._timeout):
+                await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
         self._pool = None

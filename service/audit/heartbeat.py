@@ -40,4 +40,5 @@ class Heartbeat:
             with suppress(TryLater):
                 await self.beat()
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), min(self._silence / 4, 60.0))
+                async with asyncio.timeout(min(self._silence / 4, 60.0)):
+                    await stop.wait()

@@ -119,7 +119,8 @@ class Sealer:
                 self._look = self._look if sealed else None
                 await self._status.report(ready=True, detail=self._doing)
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await stop.wait()
 
     async def _step(self, connection: Connection, most: int) -> int:
         head = await connection.fetchrow(LEAD)

@@ -110,7 +110,8 @@ class Signing:
             if last:
                 return
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await stop.wait()
 
     async def _guard(
         self, connection: Connection, found: Checkpoint, newest: tuple[Note, Checkpoint] | None

@@ -84,7 +84,8 @@ class PolicyVersions:
             self._loading[number] = task
             task.add_done_callback(lambda _: self._loading.pop(number, None))
         try:
-            return await asyncio.wait_for(asyncio.shield(task), self._timeout)
+            async with asyncio.timeout(self._timeout):
+                return await asyncio.shield(task)
         except TimeoutError as error:
             raise PolicyUnavailable(cause=f"version {number} was not loaded in time") from error
 

@@ -78,7 +78,8 @@ class PolicyWatch:
                 _log.warning("heartbeat_missed", problem=type(error).__name__)
             await asyncio.sleep(SHORTEST)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), self._interval - SHORTEST)
+                async with asyncio.timeout(self._interval - SHORTEST):
+                    await self._look.wait()
             self._look.clear()
 
     async def look(self) -> None:

@@ -67,7 +67,8 @@ class ReplayWork:
                 log.exception("a replay went wrong", problem=type(error).__name__)
             if not done:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), LOOK_EVERY)
+                    async with asyncio.timeout(LOOK_EVERY):
+                        await stop.wait()
 
     async def once(self, stop: asyncio.Event) -> bool:
         """Do the next job, if there is one, up to its end or to `stop`; False when there is none."""

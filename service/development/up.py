@@ -171,7 +171,8 @@ async def _end(children: Mapping[str, asyncio.subprocess.Process]) -> None:
             child.terminate()
     for child in children.values():
         try:
-            await asyncio.wait_for(child.wait(), 10)
+            async with asyncio.timeout(10):
+                await child.wait()
         except TimeoutError:
             say(f"process {child.pid} does not end by itself")
         # Its session is its own: whatever is left of it, such as a worker whose leader was killed, ends here.

@@ -12,7 +12,7 @@ import pytest
 
 from events.stream import open_redis
 from service.api_process import policy_part
-from service.authorization import policy_check, policy_versions, replicas
+from service.authorization import policy_check, policy_versions, policy_watch, replicas
 from service.authorization.policy_administration import PolicyAdministration
 from service.authorization.policy_hint import PolicyHint
 from service.authorization.policy_versions import PolicyVersions
@@ -23,7 +23,7 @@ from tests.integration.api import InProcess, api
 from tests.integration.test_policy_life import activated, author, proposed, steps, with_rows
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from tests.integration.house import House
 
@@ -136,6 +136,23 @@ async def test_a_replica_that_is_activated_past_while_it_starts_sees_the_new_ver
         await activation.execute("UPDATE policy_head SET active = $1", number)
     await starting
     assert versions.current().number == number
+
+
+async def test_a_watch_ends_wherever_its_end_finds_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heartbeat once missed an end that came in the same turn of the loop as a hint, on Python 3.11."""
+    monkeypatch.setattr(policy_watch, "SHORTEST", 0.0)
+    versions = PolicyVersions(await house.log_database.open("app", size=1), policy_check.build)
+    own = await house.log_database.open("app", size=1)
+
+    async def always_something(heard: Callable[[], object]) -> None:
+        while True:
+            heard()
+            await asyncio.sleep(0)
+
+    for turns in range(120):
+        async with asyncio.timeout(5), PolicyWatch(own, versions, listen=always_something, interval=SLOW).running():
+            for _ in range(turns):
+                await asyncio.sleep(0)
 
 
 async def test_a_row_that_was_swept_is_made_again(house: House) -> None:

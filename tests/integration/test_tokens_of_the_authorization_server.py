@@ -13,7 +13,7 @@ from service.errors import InvalidToken
 from service.identity.issuer import Issuer
 from service.identity.principal import PrincipalKind
 from service.identity.tokens import Tokens
-from tests.integration.authorization_server_browser import AUDIENCE, free_issuer
+from tests.integration.authorization_server.browser import AUDIENCE, free_issuer
 from tests.token_forge import bearer
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from service.identity.principal import PrincipalKind
 from service.identity.replay import Replay
 from service.identity.sender import SenderConstraint
 from service.identity.tokens import Tokens
-from tests.integration.authorization_server_browser import AUDIENCE, free_issuer
+from tests.integration.authorization_server.browser import AUDIENCE, free_issuer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.authorization_server_browser import (
+from tests.integration.authorization_server.browser import (
     CHALLENGE,
     exchange,
     get_code,
@@ -14,8 +14,6 @@ from tests.integration.authorization_server_browser import (
 
 if TYPE_CHECKING:
     import httpx
-
-pytest_plugins = ["tests.integration.authorization_server_fixtures"]
 
 
 @pytest.mark.parametrize(

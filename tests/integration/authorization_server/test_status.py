@@ -25,7 +25,7 @@ from service.development.authorization_server.sign_in import (
     revoke,
 )
 from service.development.people import PEOPLE
-from tests.integration.authorization_server_browser import AUDIENCE, free_issuer
+from tests.integration.authorization_server.browser import AUDIENCE, free_issuer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -20,7 +20,7 @@ from service.development.authorization_server.signing_keys import PUBLISHED_BEFO
 from service.errors import Conflict, InvalidToken
 from service.identity.issuer import Issuer
 from service.identity.tokens import Tokens
-from tests.integration.authorization_server_browser import AUDIENCE
+from tests.integration.authorization_server.browser import AUDIENCE
 from tests.token_forge import bearer
 
 if TYPE_CHECKING:
@@ -56,9 +56,6 @@ CAUSES = {
     "bound-to-a-key": "sender-constrained",
     "bound-to-what-nobody-knows": "sender-constrained",
 }
-
-
-pytest_plugins = ["tests.integration.authorization_server_fixtures"]
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.development.authorization_server.forms import read_page
-from tests.integration.authorization_server_browser import (
+from tests.integration.authorization_server.browser import (
     BACK,
     asked,
     decide,
@@ -21,8 +21,6 @@ from tests.integration.authorization_server_browser import (
     show_consent,
     told_the_client,
 )
-
-pytest_plugins = ["tests.integration.authorization_server_fixtures"]
 
 
 async def test_the_code_goes_back_with_state_and_issuer_and_buys_one_token(

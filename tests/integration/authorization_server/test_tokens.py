@@ -26,15 +26,12 @@ from service.development.authorization_server.sign_in import (
 )
 from service.development.people import PEOPLE, SCOPE_MEANINGS, scopes_of
 from service.errors import Misconfigured
-from tests.integration.authorization_server_browser import AUDIENCE, free_issuer
+from tests.integration.authorization_server.browser import AUDIENCE, free_issuer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HOURS = ("read:timesheets", "create:timesheets", "delete:timesheets", "approve:timesheets")
-
-
-pytest_plugins = ["tests.integration.authorization_server_fixtures"]
 
 
 async def _keys(issuer: str) -> dict[str, Any]:

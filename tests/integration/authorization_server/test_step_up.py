@@ -14,7 +14,7 @@ from service.development.authorization_server.second_factor import demo_code
 from service.development.authorization_server.sessions import ACR_MFA
 from service.development.authorization_server.sign_in import authorization_code_token, refreshed_token
 from service.development.people import PEOPLE
-from tests.integration.authorization_server_browser import (
+from tests.integration.authorization_server.browser import (
     asked,
     decide,
     exchange,
@@ -24,8 +24,6 @@ from tests.integration.authorization_server_browser import (
 
 if TYPE_CHECKING:
     import httpx
-
-pytest_plugins = ["tests.integration.authorization_server_fixtures"]
 
 
 def claims(token: str) -> dict[str, Any]:

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 CLIENT = "timesheets-cli"
 
 
-pytest_plugins = ["tests.integration.authorization_server_fixtures"]
-
-
 @pytest_asyncio.fixture(loop_scope="session")
 async def device(issuer: str) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(base_url=issuer, trust_env=False) as client:

@@ -1,6 +1,4 @@
-"""A development authorization server of a module's own, and a client of it. To use them:
-`pytest_plugins = ["tests.integration.authorization_server_fixtures"]`.
-"""
+"""A development authorization server of a module's own, and a client of it."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import httpx
 import pytest_asyncio
 
 from service.development.authorization_server.serving import running
-from tests.integration.authorization_server_browser import AUDIENCE, free_issuer
+from tests.integration.authorization_server.browser import AUDIENCE, free_issuer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

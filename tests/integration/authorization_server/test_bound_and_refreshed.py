@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 MACHINE = ("payroll-import", "payroll-import-demo")
 
 
-pytest_plugins = ["tests.integration.authorization_server_fixtures"]
-
-
 def claims(answer: TokenAnswer) -> dict[str, Any]:
     read: dict[str, Any] = jwt.decode(answer.access_token, options={"verify_signature": False})
     return read
@@ -195,7 +192,7 @@ async def test_a_machine_client_gets_no_refresh_token(issuer: str) -> None:
 
 
 async def test_a_code_presented_twice_ends_what_it_bought(browser: httpx.AsyncClient, issuer: str) -> None:
-    from tests.integration.authorization_server_browser import exchange, get_code
+    from tests.integration.authorization_server.browser import exchange, get_code
 
     code = await get_code(browser)
     bought = (await exchange(browser, code)).json()
