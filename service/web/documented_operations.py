@@ -6,6 +6,7 @@ Litestar builds every operation and hands it to the class that the handler names
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +35,7 @@ IF_MATCH: Final = Parameter(
 )
 
 
+@cache
 def documented(*, decided: bool, conditional: bool, etag: bool, location: bool) -> type[Operation]:
     """The class of an operation: `decided` answers carry their decision, `conditional` ones need If-Match; `etag`
     and `location` say that success answers with the version and with the address of what was made."""

@@ -38,9 +38,12 @@ class Told:
     versions: dict[str, int] = field(default_factory=dict)
     statuses: Counter[int] = field(default_factory=Counter)
     broken: int = 0
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
 
     def hear(self, answer: httpx.Response) -> httpx.Response:
         self.statuses[answer.status_code] += 1
+        if self.statuses[200] > ENOUGH:
+            self.enough.set()
         if "Decision-Id" in answer.headers:
             self.leaves[answer.headers["Decision-Id"]] = answer.headers["Decision-Leaf"]
         if answer.is_success and "ETag" in answer.headers:
@@ -126,8 +129,7 @@ async def run_and_hurt(hurt: RunningService, those: Callers, marks: tuple[str, .
     ana, mia = await those("ana"), await those("mia")
     work = [asyncio.create_task(weeks_of_work(ana, mia, told, stop)) for _ in range(WORKERS)]
     async with asyncio.timeout(30):
-        while told.statuses[200] <= ENOUGH:
-            await asyncio.sleep(0.02)
+        await told.enough.wait()
     await asyncio.to_thread(hurt.kill, *(marks or ()))
     await asyncio.sleep(0.3)
     stop.set()

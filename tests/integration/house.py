@@ -150,7 +150,7 @@ async def wired(log_database: LogDatabase) -> House:
     """The parts as the composition root wires them, under the policy that is active."""
     requests = await log_database.open("app", size=6)
     log = Log(await log_database.open("app"))
-    versions = PolicyVersions(await log_database.open("app", size=1), policy_check.load)
+    versions = PolicyVersions(await log_database.open("app", size=1), policy_check.build)
     await versions.start()
     enforcement = Enforcement(
         requests, log, versions, Relationships([TIMESHEET_FACTS, POLICY_FACTS, DEPUTY_FACTS]), turns=Turns(8)

@@ -1,7 +1,11 @@
-"""`house`: Timewarden without HTTP, with a small organisation, on a fresh database under the shipped policy."""
+"""`house`: Timewarden without HTTP, with a small organisation, on a fresh database under the shipped policy.
+
+It is put together once a session; each test gets a copy.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -11,15 +15,49 @@ from service.audit.log import Log
 from service.authorization import policy_check
 from service.authorization.policy_administration import bootstrap
 from tests.integration.house import House, peopled, wired
+from tests.integration.log_database import copied, opened
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
-    from tests.integration.log_database import LogDatabase
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.development.local_servers import LocalPostgres
+
+
+@dataclass(frozen=True, slots=True)
+class Furnished:
+    """The database to copy, and who lives there."""
+
+    template: str
+    epoch: UUID
+    people: dict[str, UUID]
+    teams: dict[str, UUID]
+
+
+@pytest.fixture(scope="session")
+async def furnished(
+    postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], log_template: str
+) -> AsyncIterator[Furnished]:
+    async with copied(postgres, superuser, log_template) as database:
+        epoch = await opened(database)
+        owner = await database.open("owner", size=1)
+        async with owner.transaction() as connection:
+            await bootstrap(connection, Log(owner), shipped(), policy_check.load, datetime.now(UTC))
+        house = await peopled(await wired(database))
+        # Nothing may be connected to what is copied.
+        await database.stack.aclose()
+        yield Furnished(database.name, epoch, house.people, house.teams)
 
 
 @pytest.fixture
-async def house(log_database: LogDatabase) -> House:
-    owner = await log_database.open("owner", size=1)
-    async with owner.transaction() as connection:
-        await bootstrap(connection, Log(owner), shipped(), policy_check.load, datetime.now(UTC))
-    return await peopled(await wired(log_database))
+async def house(
+    postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], furnished: Furnished
+) -> AsyncIterator[House]:
+    async with copied(postgres, superuser, furnished.template) as database:
+        database.epoch = furnished.epoch
+        house = await wired(database)
+        house.people, house.teams = dict(furnished.people), dict(furnished.teams)
+        yield house

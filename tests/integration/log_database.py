@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -9,15 +10,18 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from service.audit.opening import open_log
 from service.audit.record import Kind, Record
 from service.database import Database
+from tests.conftest import database_from
 
 if TYPE_CHECKING:
-    from contextlib import AsyncExitStack
+    from collections.abc import AsyncIterator
 
     from service.development.local_servers import LocalPostgres
 
 PASSWORDS = {"owner": "o", "app": "a", "keeper": "k", "auditor": "u"}
+NEVER_OPENED = UUID(int=0)
 SHEET = UUID("018f0000-0000-7000-8000-000000000001")
 
 
@@ -27,8 +31,8 @@ class LogDatabase:
 
     postgres: LocalPostgres
     name: str
-    epoch: UUID
     stack: AsyncExitStack
+    epoch: UUID = NEVER_OPENED
 
     def url(self, role: str) -> str:
         return self.postgres.url(f"timewarden_{role}", PASSWORDS[role], self.name)
@@ -43,6 +47,24 @@ class LogDatabase:
         connection = await asyncpg.connect(self.url(role))
         self.stack.push_async_callback(connection.close)
         return connection
+
+
+@asynccontextmanager
+async def copied(
+    postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], template: str
+) -> AsyncIterator[LogDatabase]:
+    """A copy of a template, dropped at the end with all that was opened on it."""
+    # The schema's rights follow the database's owner.
+    async with database_from(superuser, template, owner="timewarden_owner") as name, AsyncExitStack() as stack:
+        yield LogDatabase(postgres, name, stack)
+
+
+async def opened(database: LogDatabase) -> UUID:
+    """Open its log; the epoch."""
+    owner = await asyncpg.connect(database.url("owner"))
+    epoch = await open_log(owner)
+    await owner.close()
+    return epoch
 
 
 def decision(**members: object) -> Record:

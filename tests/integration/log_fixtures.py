@@ -6,26 +6,23 @@ The template is migrated once a session; each test gets a copy.
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
-import asyncpg
 import pytest
 
 import service.migrations
 from events.stream import open_redis, stream_name
 from service.audit.feed import Feed
-from service.audit.opening import open_log
 from service.development.local_servers import LocalPostgres, run_psql_script
 from service.migrations.run import migrate
-from tests.conftest import database_from
 from tests.integration.event_stream import EventStream
-from tests.integration.log_database import PASSWORDS, LogDatabase
+from tests.integration.log_database import PASSWORDS, LogDatabase, copied, opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import asyncpg
 
 TEMPLATE = "log_template"
 
@@ -40,16 +37,11 @@ async def log_template(postgres: LocalPostgres) -> str:
 
 
 @pytest.fixture
-async def log_database(postgres: LocalPostgres, log_template: str) -> AsyncIterator[LogDatabase]:
-    async with database_from(postgres, log_template) as name, AsyncExitStack() as stack:
-        # A copy belongs to whoever made it, and the schema's rights follow the database's owner.
-        superuser = await asyncpg.connect(postgres.superuser_url)
-        await superuser.execute(f"ALTER DATABASE {name} OWNER TO timewarden_owner")
-        await superuser.close()
-        found = LogDatabase(postgres, name, uuid4(), stack)
-        owner = await asyncpg.connect(found.url("owner"))
-        found.epoch = await open_log(owner)
-        await owner.close()
+async def log_database(
+    postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], log_template: str
+) -> AsyncIterator[LogDatabase]:
+    async with copied(postgres, superuser, log_template) as found:
+        found.epoch = await opened(found)
         yield found
 
 

@@ -6,12 +6,12 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 
 from service.audit.search import page, records
-from tests.conftest import database_from
 from tests.generated_log import generate
-from tests.integration.log_database import PASSWORDS
+from tests.integration.log_database import copied
 from tests.log_questions import Asked, questions
 
 if TYPE_CHECKING:
@@ -19,22 +19,17 @@ if TYPE_CHECKING:
 
     from service.development.local_servers import LocalPostgres
 
-import asyncpg
-
 pytest_plugins = ["tests.integration.log_fixtures"]
 TOTAL = 100_000
 
 
 @pytest.fixture(scope="module")
-async def year(postgres: LocalPostgres, log_template: str) -> AsyncIterator[str]:
-    async with database_from(postgres, log_template) as name:
-        superuser = await asyncpg.connect(postgres.superuser_url)
-        await superuser.execute(f"ALTER DATABASE {name} OWNER TO timewarden_owner")
-        await superuser.close()
-        owner = await asyncpg.connect(postgres.url("timewarden_owner", PASSWORDS["owner"], name))
-        await generate(owner, TOTAL)
-        await owner.close()
-        yield postgres.url("timewarden_app", PASSWORDS["app"], name)
+async def year(
+    postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], log_template: str
+) -> AsyncIterator[str]:
+    async with copied(postgres, superuser, log_template) as database:
+        await generate(await database.connect("owner"), TOTAL)
+        yield database.url("app")
 
 
 @pytest.mark.parametrize("asked", questions(), ids=lambda one: one.words)
