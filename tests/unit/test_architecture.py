@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,16 @@ SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM)\b[^.]*\b(FROM|INTO|
 FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "core", "manager", "util", "misc"}
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imported(path: Path) -> set[str]:
     """Every module name that a file imports, wherever in the file."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -118,7 +125,7 @@ def test_sql_stands_in_the_modules_whose_job_is_storage() -> None:
         f"{name}:{node.lineno}"
         for name, path in NAMES.items()
         if not name.startswith(SQL_PLACES)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.search(node.value)
     ]
     assert speakers == []
@@ -133,7 +140,7 @@ def test_nothing_is_set_for_a_session_because_pools_do_not_reset_their_connectio
         f"{name}:{node.lineno}"
         for name, path in NAMES.items()
         if name.startswith("service/") and not name.startswith(("service/development/", "service/migrations/"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree(path))
         if (isinstance(node, ast.Constant) and isinstance(node.value, str) and lasting.search(node.value))
         or (isinstance(node, ast.Attribute) and lasting.search(node.attr))
     ]

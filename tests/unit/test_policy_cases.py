@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from service.places import Complaint
 
 VOCABULARY = policy_file.parse(policy_forge.shipped()).vocabulary
+SNAPSHOT = policy_check.build(policy_forge.shipped(), 1)
 SHIPPED = case_files.read(policy_forge.shipped().cases, VOCABULARY).cases
 CASE = """\
 - case: an owner reads their own sheet
@@ -46,8 +47,7 @@ def refused(text: policy_file.PolicyText) -> list[str]:
 
 @pytest.mark.parametrize("case", SHIPPED, ids=lambda case: case.name)
 def test_the_shipped_policy_answers_as_the_case_says(case: case_files.Case) -> None:
-    snapshot = policy_check.load(policy_forge.shipped(), 1)
-    assert policy_cases.run(snapshot.policy, snapshot, [case]) == []
+    assert policy_cases.run(SNAPSHOT.policy, SNAPSHOT, [case]) == []
 
 
 def test_every_rule_and_every_word_is_tried_allowed_and_denied() -> None:
