@@ -17,8 +17,8 @@ demo: environment ## play the whole story over HTTP and print it
 	@.venv/bin/timewarden demo $(ARGS)
 
 ##@ Test
-test: check ## check, then every test, two files at a time (ARGS="-k approve" narrows them)
-	@$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
+test: check ## check, then every test, three files at a time (ARGS="-k approve" narrows them)
+	@$(PYTHON) -m pytest -n 3 --dist loadfile $(ARGS)
 
 check: environment ## format, lint, types, floors
 	@$(PYTHON) -m ruff format --check .
