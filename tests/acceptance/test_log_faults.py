@@ -79,7 +79,8 @@ async def test_while_postgres_hangs_every_answer_is_503_in_time_and_nothing_is_h
     async def damage() -> None:
         await asyncio.sleep(0.5)
         async with traffic.estate.hanging_postgres():
-            await asyncio.sleep(PATIENCE * 1.5)
+            # Longer than a statement is waited for, which is a second more than the service's patience.
+            await asyncio.sleep(PATIENCE * 2)
 
     await for_seconds(traffic, 3, damage)
     await verdict(traffic)

@@ -7,6 +7,7 @@ import errno
 import os
 import random
 import sys
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from service.audit.sealing import Sealer
 from service.audit.signing import Signing
 from service.audit.stored_hashes import consistency_path, inclusion_path, root_at
 from service.database import Database
-from service.errors import DatabaseUnavailable, LogDamaged, Misconfigured
+from service.errors import DatabaseUnavailable, LogDamaged, LogUnavailable, Misconfigured
 from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_holds
 from tests.integration.log_database import LogDatabase, decision
 
@@ -283,7 +284,9 @@ async def test_keepers_killed_at_any_moment_sign_only_what_extends_what_they_sig
 
     async def write() -> None:
         while not stop.is_set():
-            await Log(app).append([decision() for _ in range(5)])
+            # A busy machine may refuse some: here it matters what is signed of those that were taken.
+            with suppress(LogUnavailable):
+                await Log(app).append([decision() for _ in range(5)])
             await asyncio.sleep(0.002)
 
     writer = asyncio.create_task(write())

@@ -45,7 +45,7 @@ class Damage:
             await hurt.kill_postgres(immediate=self.chance.random() < 0.5)
         elif what < 0.985:
             async with hurt.hanging_postgres():
-                await asyncio.sleep(PATIENCE * 1.5)
+                await asyncio.sleep(PATIENCE * 2)
         else:
             async with hurt.full_disk():
                 await asyncio.sleep(2.0)
