@@ -150,7 +150,11 @@ def build(settings: Settings) -> RequestFrame:
         log,
         policies,
         relationships,
-        turns=Turns(max(1, settings.database_pool - 2), timeout=settings.lock_timeout),
+        turns=Turns(
+            max(1, settings.database_pool - 2),
+            timeout=settings.lock_timeout,
+            full="Too many changes wait for one another; send this one again in a moment",
+        ),
     )
     cursors = Cursors(settings.cursor_key)
     timesheets = Timesheets(enforcement)
@@ -166,7 +170,7 @@ def build(settings: Settings) -> RequestFrame:
     )
     app = Litestar(
         route_handlers=[
-            me_route(enforcement, policies.built),
+            me_route(enforcement),
             *timesheet_reading_routes(timesheets, ShownTimesheets(enforcement), cursors),
             *timesheet_routes(timesheets),
             *approval_routes(Approvals(enforcement), cursors),
@@ -194,7 +198,14 @@ def build(settings: Settings) -> RequestFrame:
             *project_routes(Projects(enforcement), cursors),
             *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
             *log_tile_routes(
-                Published(api.requests, Turns(max(1, settings.database_pool // 4), timeout=settings.lock_timeout)),
+                Published(
+                    api.requests,
+                    Turns(
+                        max(1, settings.database_pool // 4),
+                        timeout=settings.lock_timeout,
+                        full="Too many are reading the log's tree; ask again in a moment",
+                    ),
+                ),
                 enforcement,
             ),
             *log_proof_routes(enforcement),

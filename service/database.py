@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import asyncpg
 
-from service.errors import DatabaseUnavailable, Misconfigured
+from service.errors import DatabaseUnavailable, Misconfigured, TryLater
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from asyncpg.pool import PoolConnectionProxy
-
-    from service.errors import TryLater
 
     Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]"
 
@@ -162,27 +160,24 @@ async def _cut_when_silent(connection: Connection) -> AsyncIterator[None]:
         raise
 
 
-def _changes_wait() -> TryLater:
-    return DatabaseUnavailable("Too many changes wait for one another", cause="no turn in time")
-
-
 class Turns:
     """Lets `size` tasks in at once; the others wait for up to `timeout` seconds. A bounded pool of its own kind: work
-    that may wait long for a lock takes a turn first, so that it never holds all connections."""
+    that may wait long for a lock takes a turn first, so that it never holds all connections. `full` is what those are
+    told whose turn does not come."""
 
-    def __init__(self, size: int, *, timeout: float = 3.0, full: Callable[[], TryLater] = _changes_wait) -> None:
+    def __init__(self, size: int, *, timeout: float, full: str) -> None:
         self._free = asyncio.Semaphore(size)
         self._timeout = timeout
         self._full = full
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
-        """Inside this block a turn is held. Raises what `full` makes when none came in time."""
+        """Inside this block a turn is held. Raises TryLater when none came in time."""
         try:
             async with asyncio.timeout(self._timeout):
                 await self._free.acquire()
         except TimeoutError as error:
-            raise self._full() from error
+            raise TryLater(self._full, cause="no turn in time") from error
         try:
             yield
         finally:

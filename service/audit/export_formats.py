@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,6 +14,7 @@ from service.audit.columns import moment
 from service.audit.export_ocsf import Ocsf
 from service.audit.export_parquet import Parquet
 from service.audit.writing import COLUMNS
+from service.csv_cells import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -84,20 +84,6 @@ FILE_NAMES: Mapping[str, str] = {
     "ocsf": "audit.ocsf.jsonl",
     "parquet": "audit.parquet",
 }
-
-# What makes a spreadsheet take a cell for a formula, also behind blanks; tab and line ends move what follows into the
-# next cell (OWASP, CSV injection).
-DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-
-
-# Where a semicolon parts cells, as in much of Europe, a formula may begin behind one.
-PARTED = re.compile(rf"(;\s*)(?=[{re.escape(''.join(DANGEROUS))}])")
-
-
-def harmless(text: str) -> str:
-    """The text as a cell that no spreadsheet executes."""
-    text = PARTED.sub(r"\1'", text)
-    return f"'{text}" if text.startswith(DANGEROUS) or text.lstrip().startswith(DANGEROUS) else text
 
 
 def _cell(value: object) -> object:

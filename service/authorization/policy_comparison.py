@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # Seconds.
 LONGEST_WAIT = 10.0
+BUSY = "Other policy versions are being compared; ask again in a moment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class PolicyComparison:
 
     def __init__(self, administration: PolicyAdministration) -> None:
         self._administration = administration
-        self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=_busy)
+        self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
 
     async def compare(self, ask: Ask, number: int, against: int | None) -> Answer[Comparison]:
         """From `against`, or the version that decides, to `number`. The receipt is of the read of `number`; the other
@@ -54,10 +55,6 @@ class PolicyComparison:
             busy.decision = (str(after.receipt.uid), after.receipt.leaf)
             raise
         return Answer(Comparison(number, before.value.version.number, diff), after.receipt)
-
-
-def _busy() -> TryLater:
-    return TryLater("Other policy versions are being compared; ask again in a moment")
 
 
 def _compared(before: PolicyText, after: PolicyText) -> PolicyDiff:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from service.csv_cells import is_formula
 from service.directory.entities import Link, Validity, check_grant, check_person, check_team
 from service.errors import InvalidField
 from service.places import FieldError
@@ -34,8 +35,6 @@ TAKEN: Final = {
     "member": ("email", "team", "valid_from", "valid_to"),
     "lead": ("email", "team", "valid_from", "valid_to"),
 }
-# What a spreadsheet takes for the begin of a formula (OWASP, CSV injection).
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,7 @@ def _check(row: ImportRow, wrongs: Wrongs) -> None:
         wrongs.at(row, "record", f"must be {', '.join(TAKEN)}")
         return
     for column, cell in row.cells.items():
-        if cell.startswith(_FORMULA):
+        if is_formula(cell):
             wrongs.at(row, column, "begins like a formula of a spreadsheet")
         elif cell and column not in TAKEN[row.record]:
             wrongs.at(row, column, f"is not for a {row.record}")

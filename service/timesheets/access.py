@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # Seconds.
 LONGEST_WAIT = 10.0
+BUSY = "Others are asking who may do what, and that takes a while; ask again in a moment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class TimesheetAccess:
 
     def __init__(self, enforcement: Enforcement) -> None:
         self._enforcement = enforcement
-        self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=_busy)
+        self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
 
     async def of(self, ask: Ask, sheet_id: UUID, *, after: str | None = None, limit: int = 50) -> Answer[Access]:
         """As of now, under the active version; `limit` candidates are looked at. Raises Denied, TryLater."""
@@ -98,10 +99,6 @@ class TimesheetAccess:
             busy.decision = (str(answer.receipt.uid), answer.receipt.leaf)
             raise
         return Answer(told, answer.receipt)
-
-
-def _busy() -> TryLater:
-    return TryLater("Others are asking who may do what, and that takes a while; ask again in a moment")
 
 
 def _told(found: _Found, limit: int, *, first: bool) -> Access:

@@ -7,6 +7,8 @@ Owns no state but how many streams run. A stream takes a connection for each pie
 from __future__ import annotations
 
 import time
+import weakref
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -26,7 +28,7 @@ from service.web.operations import COMMON, operation
 from service.web.parameters import Asking, optional_time, shifted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from service.audit.bundle import BundleHeader
     from service.audit.export_formats import Writer
@@ -56,22 +58,29 @@ class Streams:
     def __init__(self) -> None:
         self._running = 0
 
-    def check(self) -> None:
-        """Raises TryLater while there are enough."""
+    @contextmanager
+    def place(self) -> Iterator[Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]]:
+        """A place for one stream, taken at once. What this gives makes the stream that keeps the place until it ends,
+        or until nobody holds it who could read it. Raises TryLater while there are enough."""
         if self._running >= MOST_STREAMS:
             raise TryLater("Too many exports run at once; try again when one has ended", cause="exports")
-
-    async def counted(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The pieces, while the stream is counted; a reader who is too slow is cut off and may resume."""
         self._running += 1
-        begun = time.monotonic()
+        ends: list[Callable[[], object]] = []
+
+        def keep(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+            stream = _bounded(pieces, ends)
+            # A stream that nobody ever reads from does not reach its own end.
+            ends.append(weakref.finalize(stream, self._give_back))
+            return stream
+
         try:
-            async for piece in pieces:
-                yield piece
-                if time.monotonic() - begun > LONGEST_STREAM:
-                    raise TryLater(cause="an export took too long")
+            yield keep
         finally:
-            self._running -= 1
+            if not ends:
+                self._give_back()
+
+    def _give_back(self) -> None:
+        self._running -= 1
 
 
 def audit_export_routes(enforcement: Enforcement, database: Database) -> list[Any]:
@@ -87,7 +96,6 @@ def audit_export_routes(enforcement: Enforcement, database: Database) -> list[An
             raise InvalidField(FieldError("query.until", "must be later than since"))
         if form not in FORMATS:
             raise InvalidField(FieldError("query.format", f"must be one of {', '.join(FORMATS)}"))
-        streams.check()
         writer = FORMATS[form]()
 
         async def load(connection: Connection) -> tuple[Positions, Positions]:
@@ -102,10 +110,11 @@ def audit_export_routes(enforcement: Enforcement, database: Database) -> list[An
             span = Positions(first, max(first, last), form, *period)
             return span, span
 
-        answer = await read_log(enforcement, ask, load)
-        span = answer.value
-        pieces = _written(writer, span, sealed_rows(database, span.start, span.end))
-        return _stream(streams.counted(pieces), writer.media_type, FILE_NAMES[form], span, answer.receipt)
+        with streams.place() as keep:
+            answer = await read_log(enforcement, ask, load)
+            span = answer.value
+            pieces = keep(_written(writer, span, sealed_rows(database, span.start, span.end)))
+        return _stream(pieces, writer.media_type, FILE_NAMES[form], span, answer.receipt)
 
     @get(
         "/v1/audit/bundle",
@@ -113,19 +122,31 @@ def audit_export_routes(enforcement: Enforcement, database: Database) -> list[An
         media_type=NDJSON,
     )
     async def fetch_bundle(ask: Asking, start: From = 0, end: To = None, seen: Seen = None) -> Stream:
-        streams.check()
-
         async def load(connection: Connection) -> tuple[BundleHeader, Positions]:
             header = await bundle_header(connection, start, end, seen=seen)
             return header, Positions(header.start, header.end, "bundle")
 
-        answer = await read_log(enforcement, ask, load)
-        header = answer.value
+        with streams.place() as keep:
+            answer = await read_log(enforcement, ask, load)
+            header = answer.value
+            pieces = keep(bundle_lines(database, header))
         span = Positions(header.start, header.end, "bundle")
-        pieces = streams.counted(bundle_lines(database, header))
         return _stream(pieces, NDJSON, "audit.bundle.jsonl", span, answer.receipt)
 
     return [export_records, fetch_bundle]
+
+
+async def _bounded(pieces: AsyncIterator[bytes], ends: Sequence[Callable[[], object]]) -> AsyncIterator[bytes]:
+    """The pieces, and then what is to be done at the end; a reader who is too slow is cut off and may resume."""
+    begun = time.monotonic()
+    try:
+        async for piece in pieces:
+            yield piece
+            if time.monotonic() - begun > LONGEST_STREAM:
+                raise TryLater(cause="an export took too long")
+    finally:
+        for end in ends:
+            end()
 
 
 async def _written(writer: Writer, span: Positions, pieces: AsyncIterator[Sequence[SealedRow]]) -> AsyncIterator[bytes]:

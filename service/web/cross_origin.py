@@ -9,11 +9,14 @@ from litestar.config.cors import CORSConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SENT = ["Authorization", "DPoP", "Content-Type", "If-Match", "X-Request-Id"]
+SENT = ["Authorization", "DPoP", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id", "traceparent"]
 READ = [
     "WWW-Authenticate",
     "DPoP-Nonce",
     "ETag",
+    "Idempotent-Replayed",
+    "Audit-Positions",
+    "Content-Disposition",
     "Link",
     "Location",
     "Retry-After",
@@ -22,6 +25,7 @@ READ = [
     "Decision-Id",
     "Decision-Leaf",
     "X-Request-Id",
+    "traceparent",
 ]
 
 

@@ -14,10 +14,7 @@ from service.web.operations import operation
 from service.web.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from service.authorization.enforcement import Enforcement
-    from service.authorization.engine import Snapshot
     from service.authorization.permit import Permit
     from service.authorization.prospects import Outlook
     from service.authorization.relationships import Seen
@@ -58,8 +55,8 @@ class Me(msgspec.Struct):
     policy_version: int
 
 
-def me_route(enforcement: Enforcement, version: Callable[[int], Awaitable[Snapshot]]) -> Any:
-    """The handler, bound to its use case; `version` gives the policy version of a number."""
+def me_route(enforcement: Enforcement) -> Any:
+    """The handler, bound to its use case."""
 
     @get("/v1/me", **operation("Who am I", scope=None, tag="Me"))
     async def read_me(ask: Asking) -> Response[Me]:
@@ -76,7 +73,7 @@ def me_route(enforcement: Enforcement, version: Callable[[int], Awaitable[Snapsh
                     scopes=sorted(principal.scopes),
                     roles=sorted(role.removeprefix("role:") for role in roles),
                     teams_led=[LedTeam(str(one.id), one.name) for one in teams],
-                    may=[_may(one) for one in outlooks(await version(seen.version), principal, seen)],
+                    may=[_may(one) for one in outlooks(permit.snapshot, principal, seen)],
                     policy_version=seen.version,
                 ),
                 [],

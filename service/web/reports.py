@@ -11,6 +11,7 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.params import Parameter, QueryParameter
 
+from service.csv_cells import harmless
 from service.timesheets.reports_store import By, Span
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
 from service.web.answers import answered
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from service.timesheets.reports import Report, Reports
 
 CSV: Final = "text/csv"
-# What makes a spreadsheet take a cell for a formula (OWASP, CSV injection).
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class TotalBody(msgspec.Struct):
@@ -94,8 +93,3 @@ def _csv(by: By, report: Report) -> str:
         cells = [one.key or "", *([one.name or ""] if named else [])]
         writer.writerow([*map(harmless, cells), one.minutes, one.sheets])
     return text.getvalue()
-
-
-def harmless(cell: str) -> str:
-    """The cell as text that no spreadsheet runs."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell

@@ -81,7 +81,9 @@ class UploadRequest(JsonRequest):
 
 def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: int) -> list[Any]:
     """The handler, bound to its use case. The bounds are of JSON bodies and of files."""
-    turns = Turns(FILES_AT_ONCE, timeout=WAITING)
+    turns = Turns(
+        FILES_AT_ONCE, timeout=WAITING, full="Too many files are read at once; send this one again in a moment"
+    )
 
     @post(
         "/v1/uploads",

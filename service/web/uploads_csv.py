@@ -11,6 +11,7 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
+from service.csv_cells import is_formula
 from service.errors import InvalidField
 from service.places import FieldError
 from service.timesheets.entry import MOST_MINUTES
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 NEEDED: Final = ("owner", "day", "project", "minutes", "external_ref")
 OPTIONAL: Final = ("note", "time_zone")
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MINUTES: Final = re.compile(r"[0-9]{1,4}")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
@@ -97,7 +97,7 @@ class CsvReader:
         wrong = [
             FieldError(name, "begins like a formula, which a spreadsheet would run; write it as plain text")
             for name, cell in cells.items()
-            if cell.startswith(FORMULA) and not (name == "minutes" and _NUMBER.fullmatch(cell))
+            if is_formula(cell) and not (name == "minutes" and _NUMBER.fullmatch(cell))
         ]
         if not wrong:
             try:

@@ -153,7 +153,11 @@ async def wired(log_database: LogDatabase) -> House:
     versions = PolicyVersions(await log_database.open("app", size=1), policy_check.build)
     await versions.start()
     enforcement = Enforcement(
-        requests, log, versions, Relationships([TIMESHEET_FACTS, POLICY_FACTS, DEPUTY_FACTS]), turns=Turns(8)
+        requests,
+        log,
+        versions,
+        Relationships([TIMESHEET_FACTS, POLICY_FACTS, DEPUTY_FACTS]),
+        turns=Turns(8, timeout=3, full="busy"),
     )
     return House(log_database, requests, log, versions, enforcement, await log_database.connect("owner"))
 

@@ -1,0 +1,66 @@
+"""Exports take a place each, before anything is awaited, and give it back however they end."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.errors import TryLater
+from service.web.audit_export import MOST_STREAMS, Streams
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+async def pieces(*, broken: bool = False) -> AsyncIterator[bytes]:
+    yield b"one"
+    if broken:
+        raise OSError
+    yield b"two"
+
+
+def stream(streams: Streams, *, broken: bool = False) -> AsyncIterator[bytes]:
+    with streams.place() as keep:
+        return keep(pieces(broken=broken))
+
+
+def all_free(streams: Streams) -> bool:
+    """Whether just all places are free: they can be taken, and then no more."""
+    with ExitStack() as taken:
+        for _ in range(MOST_STREAMS):
+            taken.enter_context(streams.place())
+        with pytest.raises(TryLater):
+            taken.enter_context(streams.place())
+    return True
+
+
+async def test_no_more_streams_begin_than_there_are_places() -> None:
+    streams = Streams()
+    begun = [stream(streams) for _ in range(MOST_STREAMS)]
+    with pytest.raises(TryLater):
+        stream(streams)
+    assert [piece async for piece in begun[0]] == [b"one", b"two"]
+    begun.append(stream(streams))
+    with pytest.raises(TryLater):
+        stream(streams)
+
+
+async def test_a_place_comes_back_however_its_stream_ends() -> None:
+    streams = Streams()
+    with pytest.raises(ValueError, match="refused"), streams.place():
+        raise ValueError("refused before there was a stream")
+    assert all_free(streams)
+
+    read = stream(streams)
+    assert [piece async for piece in read] == [b"one", b"two"]
+    assert all_free(streams)
+
+    with pytest.raises(OSError):
+        assert [piece async for piece in stream(streams, broken=True)]
+    assert all_free(streams)
+
+    never = stream(streams)
+    del never
+    assert all_free(streams)
