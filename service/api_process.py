@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.audit.keeper_status import read_status
+from service.audit.keeper_status import SILENT_AFTER, read_status
 from service.audit.opening import check_rights
 from service.errors import TryLater
 from service.web.health import Part, Ready
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from service.web.rate_limits import Counters
 
 # A part of the keeper that said nothing for this many seconds does not run.
-SILENT_AFTER = 15.0
 # For so many seconds a failed flush of the log makes a replica unready.
 FAILED_WITHIN = 5.0
 

@@ -7,6 +7,7 @@ It owns its pool and its Redis connection; what is durable lies in Postgres and 
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,10 +34,12 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
     signers = read_keys([Path(one) for one in settings.listed("log_key_file")], settings.log_origin)
     database = Database(settings.database_url, size=6, timeout=settings.database_timeout, name="keeper")
     replays = Database(settings.database_url, size=2, timeout=settings.database_timeout, name="replay")
-    await database.open()
-    await replays.open()
-    redis = open_redis(settings.redis_url)
-    try:
+    async with AsyncExitStack() as opened:
+        for one in (database, replays):
+            await one.open()
+            opened.push_async_callback(one.close)
+        redis = open_redis(settings.redis_url)
+        opened.push_async_callback(redis.aclose)
         feed = Feed(database)
         epoch = (await feed.head()).epoch
         relay = Relay(
@@ -55,7 +58,3 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             group.create_task(Heartbeat(database, settings.heartbeat_after).run(stop))
             group.create_task(relay.run(stop, settings.seal_interval))
             group.create_task(ReplayWork(replays, processes=settings.replay_processes).run(stop))
-    finally:
-        await redis.aclose()
-        await replays.close()
-        await database.close()

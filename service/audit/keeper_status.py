@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Part: TypeAlias = Literal["sealer", "signer", "relay"]
 
 EVERY = 3.0
+# A part that said nothing for so many seconds is taken for gone.
+SILENT_AFTER = 15.0
 
 # Keep the newest word of a part.
 SAY = """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from service.database import Connection
 
 # A hold that is being set is waited for.
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('legal_hold', 0))"
+HOLDS_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('legal_hold', 0))"
 
 # How a partition stands: its records, the newest moment in it, and how many are not sealed.
 STANDING = """
@@ -77,7 +77,7 @@ async def prune(connection: Connection, before: datetime, policy: str, *, dry_ru
     `36mo`. Stops at the first that is younger, holds what is not sealed, or is kept by a legal hold. Raises LogDamaged,
     and drops nothing, where a record is not the one that was sealed."""
     async with connection.transaction():
-        await connection.execute(LOCK)
+        await connection.execute(HOLDS_LOCK)
         records = upto = went = 0
         held: UUID | None = None
         for one in (await partitions(connection))[:-1]:

@@ -162,7 +162,8 @@ class Enforcement(Attempts):
         denied: Callable[[Mapping[int, TimewardenError]], TimewardenError] | None = None,
     ) -> AnswerToAll[T]:
         """As `change`, for several targets: one decision each, all or nothing, locked in the given order. `denied`
-        makes the error from the refusals by index; without it the first is told."""
+        makes the error from the refusals by index; without it the first is told. `work` may raise NotDone as well, with
+        the decision that a law in code overruled."""
 
         async def attempt(snapshot: Snapshot) -> AnswerToAll[T]:
             decisions: list[Decision] = []
@@ -184,12 +185,14 @@ class Enforcement(Attempts):
                         raise NotDone(denied(refusals) if denied else next(iter(refusals.values())))
                     changes = [Change(ask, one, grant(one, snapshot), connection) for one in decisions]
                     value = await work(changes)
-                    records = [of_decision(ask, one, applied=True) for one in decisions]
+                    records = [of_decision(ask, one.permit.decision, applied=True) for one in changes]
                     records += [record for change in changes for record in change.records]
                     receipts = await self._append(ask, records, connection)
                 return AnswerToAll(value, receipts[: len(decisions)])
             except NotDone as stopped:
                 error = stopped.error
+                by_law = stopped.decision.uid if stopped.decision else None
+                decisions = [replace(one, verdict=BY_LAW) if one.uid == by_law else one for one in decisions]
             except (NotApplied, Denied, BadInput, PolicyRejected, StaleExpectation) as not_applied:
                 error = not_applied
                 if isinstance(error, Forbidden):
@@ -229,6 +232,7 @@ class Enforcement(Attempts):
                             async with connection.transaction():
                                 value = await work(change)
                             changes += change.records
+                            decision = change.permit.decision
                         except (NotApplied, Denied, BadInput) as stopped:
                             error = stopped
                             decision = replace(decision, verdict=BY_LAW) if isinstance(error, Forbidden) else decision

@@ -39,7 +39,7 @@ def missing(rule: Rule, question: Question) -> tuple[tuple[str, str], ...]:
         found.append(("state", state_words(rule)))
     if rule.scope != "any" and rule.scope not in question.scopes:
         found.append(("scope", rule.scope))
-    found.extend(("fact", fact_word(one)) for one in rule.when if not _holds(rule.effect, one, question))
+    found.extend(("fact", fact_word(one)) for one in rule.when if not holds(rule.effect, one, question.fact(one.fact)))
     return tuple(found)
 
 
@@ -60,8 +60,6 @@ def fact_word(condition: Condition) -> str:
     return f"not {condition.fact}" if condition.negated else condition.fact
 
 
-def _holds(effect: Effect, condition: Condition, question: Question) -> bool:
-    known = question.fact(condition.fact)
-    if known is None:
-        return effect is Effect.DENY
-    return known is not condition.negated
+def holds(effect: Effect, condition: Condition, known: bool | None) -> bool:  # noqa: FBT001 — a fact's own value
+    """Whether a rule's condition holds of what is known: what is unknown fulfils every deny and no allow."""
+    return effect is Effect.DENY if known is None else known is not condition.negated

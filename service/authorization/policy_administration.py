@@ -16,6 +16,7 @@ from service.audit.record import Kind, Record
 from service.authorization import policy_life, policy_versions, replicas
 from service.authorization.changes import Answer, Change, Target
 from service.authorization.decision_point import Resource, access_request, decide
+from service.authorization.policy_check import PROPOSAL
 from service.authorization.policy_life import By, PolicyVersion
 from service.authorization.policy_relations import KIND, RETIRED
 from service.errors import Conflict, NotFound, PolicyRejected, PolicyUnavailable, StaleExpectation
@@ -132,7 +133,7 @@ class PolicyAdministration:
 
         if await self._enforcement.prospect(ask, KIND, "propose"):
             try:
-                await asyncio.to_thread(self._check, text, 0)
+                await asyncio.to_thread(self._check, text, PROPOSAL)
                 checked = True
             except PolicyRejected as error:
                 refused = error

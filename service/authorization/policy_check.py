@@ -99,6 +99,6 @@ def warnings(text: PolicyText) -> list[Complaint]:
 
 def untried(text: PolicyText) -> list[str]:
     """What the cases of a policy leave untried, one sentence each. Raises PolicyRejected as `load`."""
-    snapshot = load(text, 0)
+    snapshot = load(text, PROPOSAL)
     cases = case_files.read(text.cases, snapshot.vocabulary).cases
     return [str(one) for one in policy_cases.untried(snapshot.policy, snapshot, cases)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.authorization.policy_relations import ACTIVE, PROPOSED, VERSIONS
-from service.authorization.policy_versions import POLICY_LOCK
+from service.authorization.policy_versions import PROPOSAL_LOCK
 from service.errors import NotFound, PolicyUnavailable
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ async def insert(
 ) -> PolicyVersion:
     """Store a proposal under the next number, its parent being the active version."""
     # One proposal at a time, so that numbers have no gaps.
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", POLICY_LOCK + 1)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", PROPOSAL_LOCK)
     # The next number; the active version is the parent.
     row = await connection.fetchrow(
         "INSERT INTO policy_version (number, digest, parent, model, rules, vocabulary, cases, message, author_person,"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 KEPT = 4
 # Mutations hold this advisory lock shared, activation takes it exclusively: nothing commits under a replaced version.
 POLICY_LOCK = 0x74770001
+# Proposals take this one in turn.
+PROPOSAL_LOCK = POLICY_LOCK + 1
 
 
 class PolicyVersions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.matching import words_for
+from service.authorization.matching import holds, words_for
 from service.authorization.question import ANY, Condition, Effect
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def left_of(rule: Rule, question: Question, relations: Collection[str], facts: C
     for condition in rule.when:
         if condition.fact in facts:
             left.append(condition)
-        elif not _holds(rule.effect, question.fact(condition.fact), condition):
+        elif not holds(rule.effect, condition, question.fact(condition.fact)):
             return None
     return RowCondition(rule.who if about_row else None, rule.states, tuple(left))
 
@@ -63,11 +63,7 @@ def _row_is(left: RowCondition, effect: Effect, row: Question) -> bool:
         return False
     if left.states and row.state not in left.states:
         return False
-    return all(_holds(effect, row.fact(one.fact), one) for one in left.facts)
-
-
-def _holds(effect: Effect, known: bool | None, condition: Condition) -> bool:  # noqa: FBT001 — a fact's own value
-    return effect is Effect.DENY if known is None else known is not condition.negated
+    return all(holds(effect, one, row.fact(one.fact)) for one in left.facts)
 
 
 def _without(facts: frozenset[tuple[str, bool]], about_rows: Collection[str]) -> frozenset[tuple[str, bool]]:

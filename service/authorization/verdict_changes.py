@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.matching import words_for
+from service.authorization.matching import holds, words_for
 from service.authorization.question import ANY, ANYONE, NO_STATE, Effect
 
 if TYPE_CHECKING:
@@ -228,9 +228,8 @@ def _differing(
 def _allowed(near: Sequence[Rule], facts: Mapping[str, bool | None]) -> bool:
     found = False
     for rule in near:
-        deny = rule.effect is Effect.DENY
-        if all(deny if (known := facts.get(one.fact)) is None else known is not one.negated for one in rule.when):
-            if deny:
+        if all(holds(rule.effect, one, facts.get(one.fact)) for one in rule.when):
+            if rule.effect is Effect.DENY:
                 return False
             found = True
     return found

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import get_args
 
 import httpx
 import rich_click as click
 
 from service import settings as configuration
-from service.audit.keeper_status import read_status
+from service.audit.keeper_status import SILENT_AFTER, Part, read_status
 from service.database import Database
-
-FRESH = 15.0
 
 
 @click.command()
@@ -20,6 +19,8 @@ FRESH = 15.0
 def health(*, keeper: bool) -> None:
     """Exit with 0 if the API (or the keeper) is ready, else with 1 and the reason."""
     settings = configuration.load()
+    if keeper:
+        settings.need("database_url")
     problem = asyncio.run(_keeper(settings)) if keeper else _api(settings)
     if problem:
         sys.exit(problem)
@@ -43,10 +44,10 @@ async def _keeper(settings: configuration.Settings) -> str | None:
             statuses = {one.part: one for one in await read_status(connection)}
     finally:
         await database.close()
-    for part in ("sealer", "signer", "relay"):
+    for part in get_args(Part):
         one = statuses.get(part)
-        if one is None or one.age > FRESH:
-            return f"the {part} has said nothing for more than {FRESH:.0f} s"
+        if one is None or one.age > SILENT_AFTER:
+            return f"the {part} has said nothing for more than {SILENT_AFTER:.0f} s"
         if not one.ready:
             return f"the {part} is not ready: {one.detail}"
     return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid_utils.compat import uuid7
 
 from service.audit.record import Kind
+from service.audit.retention import HOLDS_LOCK
 from service.authorization.changes import Target
 from service.authorization.decision_point import Resource
 from service.errors import DatabaseUnavailable, InvalidField, NotFound
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 KIND, HOLD = "log", "hold"
 WHAT = ("all", "person", "resource")
 LONGEST_REASON = 1000
-# Erasure and retention take the same lock: they see a hold that was being set, or it waits for them.
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('legal_hold', 0))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,8 @@ class LegalHolds:
 
         async def work(change: Change) -> LegalHold:
             change.permit.covers(KIND, HOLD)
-            await change.connection.execute(LOCK)
+            # Erasure and retention take the same lock: they see a hold that is being set, or it waits for them.
+            await change.connection.execute(HOLDS_LOCK)
             # A new hold.
             row = await change.connection.fetchrow(
                 "INSERT INTO legal_hold (id, what, about, reason, by_person, by_client)"

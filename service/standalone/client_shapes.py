@@ -107,6 +107,8 @@ class Timesheet(Answered):
     version: int
     minutes: int
     reason: str | None
+    created_at: datetime
+    updated_at: datetime
     entries: list[Entry]
     actions: list[str] | None = None
 

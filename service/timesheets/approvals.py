@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from service.authorization import action_hints
 from service.authorization.changes import Target
+from service.authorization.judgement import NotDone
 from service.errors import Conflict, Forbidden, InsufficientScope, NotFound, TimewardenError
 from service.fields import Fields
 from service.timesheets import store, timesheet, waiting
@@ -22,6 +23,7 @@ from service.timesheets.relations import KIND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from service.authorization.changes import Answer, AnswerToAll, Change, Outcome
@@ -39,9 +41,10 @@ MOST_ITEMS = 100
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A sheet that waits for the asker, and the relations and rules by which it does."""
+    """A sheet that waits for the asker since a moment, and the relations and rules by which it does."""
 
     sheet: Timesheet
+    since: datetime
     relations: tuple[str, ...]
     rules: tuple[str, ...]
 
@@ -76,7 +79,7 @@ class Approvals:
             items = []
             for sheet, row in found.items:
                 hint = action_hints.by_what(visibility, row)
-                items.append(Approval(sheet, hint.relations, hint.rules))
+                items.append(Approval(sheet, row["updated_at"], hint.relations, hint.rules))
             return ApprovalPage(tuple(items), found.after), [str(one.sheet.id) for one in items]
 
         return await self._enforcement.list(ask, KIND, "approve", query)
@@ -107,7 +110,8 @@ class Approvals:
                 try:
                     done.append(await _moved(change, action, move))
                 except TimewardenError as error:
-                    raise _refusal(items, {place: error}) from error
+                    refused = change.permit.decision if isinstance(error, Forbidden) else None
+                    raise NotDone(_refusal(items, {place: error}), refused) from error
             return done
 
         def denied(refusals: Mapping[int, TimewardenError]) -> TimewardenError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from service.timesheets.entry import MOST_MINUTES, WEEK, Entry, check_hours, che
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import date, datetime
+    from datetime import date
     from uuid import UUID
 
     from service.timesheets.entry import Amendment, Hours
@@ -64,6 +64,9 @@ TRANSITIONS: Mapping[str, Transition] = MappingProxyType(
 )
 
 
+NOT_STORED = datetime.min.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class By:
     """Who does it: a person, or a client that acts for itself."""
@@ -78,7 +81,7 @@ class Timesheet:
 
     `editors` are all the people who ever wrote in it or handed it in, `uploaders` all the clients that did so for
     themselves; both only grow. `reason` is why it was rejected, reopened, locked or unlocked, if that was the last
-    step; `locked_by` is who locked it, for as long as it is locked.
+    step; `locked_by` is who locked it, for as long as it is locked. The database sets both times, in UTC.
     """
 
     id: UUID
@@ -91,8 +94,8 @@ class Timesheet:
     uploaders: frozenset[str] = frozenset()
     reason: str | None = None
     locked_by: By | None = None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
+    created_at: datetime = NOT_STORED
+    updated_at: datetime = NOT_STORED
     entries: tuple[Entry, ...] = ()
 
     @property

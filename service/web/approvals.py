@@ -119,9 +119,8 @@ def approval_routes(approvals: Approvals, cursors: Cursors) -> list[Any]:
         after = (datetime.fromisoformat(place[0]), UUID(place[1])) if place else None
         answer = await approvals.waiting(ask, after=after, limit=limit)
         items = [
-            ApprovalBody(body_of(one.sheet), one.sheet.updated_at, list(one.relations), list(one.rules))
+            ApprovalBody(body_of(one.sheet), one.since, list(one.relations), list(one.rules))
             for one in answer.value.items
-            if one.sheet.updated_at is not None
         ]
         following = answer.value.after
         more = cursors.make(LISTING, {}, [following[0].isoformat(), str(following[1])]) if following else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -39,6 +39,8 @@ class SheetBody(msgspec.Struct):
     version: int
     minutes: int
     reason: str | None
+    created_at: datetime
+    updated_at: datetime
     entries: list[EntryBody]
     actions: list[str] | msgspec.UnsetType = msgspec.UNSET
 
@@ -62,6 +64,8 @@ def body_of(sheet: Timesheet, actions: Sequence[str] | None = None) -> SheetBody
         version=sheet.version,
         minutes=sheet.minutes,
         reason=sheet.reason,
+        created_at=sheet.created_at,
+        updated_at=sheet.updated_at,
         entries=[_entry(one) for one in sheet.entries],
         actions=msgspec.UNSET if actions is None else list(actions),
     )

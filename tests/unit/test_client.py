@@ -43,6 +43,8 @@ MADE: dict[str, Any] = {
     "version": 7,
     "minutes": 0,
     "reason": None,
+    "created_at": "2026-11-23T09:00:00Z",
+    "updated_at": "2026-11-23T09:00:00Z",
     "entries": [],
     "invented_later": True,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -32,6 +33,8 @@ except ValueError as error:
 def test_a_trace_names_errors_and_places_without_what_they_say(log: str) -> None:
     script = FAIL.replace("LOG", log)
     lines = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stderr
+    (line,) = lines.splitlines()
+    assert json.loads(line)["level"] == "error"
     assert "ValueError" in lines
     assert "KeyError" in lines
     assert "line 8" in lines
