@@ -4,7 +4,7 @@ PYTHON = .venv/bin/python
 ARGS =
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check golden bench soak interop clean environment
+.PHONY: help run demo test check golden bench soak interop lock clean environment
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^##: / { printf "  %s\n", substr($$0, 5) } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ soak: environment ## an hour of traffic while every part is killed, and a verdic
 
 interop: environment ## our verifier against an authorization server that we did not write (needs Node.js)
 	@sh .ci/interop $(ARGS)
+
+lock: environment ## write the lock files anew from pyproject.toml
+	@sh .ci/lock $(ARGS)
 
 golden: environment ## rewrite the golden files: schema, OpenAPI, events, problems; read the diff
 	@$(PYTHON) -m tests.golden
