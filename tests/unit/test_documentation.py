@@ -27,7 +27,10 @@ FAMILIES = {"bad-input", "unauthenticated", "denied", "not-applied", "try-later"
 def rows(text: str) -> list[list[str]]:
     """The cells of every table row of a page, without heads and rules."""
     lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| ---")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    named = [row[0] for row in found if row[0].startswith("`")]
+    assert len(named) == len(set(named)), "a row stands twice"
+    return found
 
 
 def every_error() -> set[type[errors.TimewardenError]]:
@@ -41,8 +44,8 @@ def every_error() -> set[type[errors.TimewardenError]]:
     return found
 
 
-def test_every_setting_is_in_the_readme_with_its_default_and_meaning() -> None:
-    told = {row[0]: row[1:] for row in rows(README) if row[0].startswith("`TIMEWARDEN_")}
+def test_every_setting_is_on_the_page_of_settings_with_its_default_and_meaning() -> None:
+    told = {row[0]: row[1:] for row in rows(PAGES["settings.md"]) if row[0].startswith("`TIMEWARDEN_")}
     wanted = {}
     for name, field in Settings.model_fields.items():
         default = str(field.default)
