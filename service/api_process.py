@@ -87,7 +87,9 @@ class Api:
             parts.append(Part("database", ready=False, needed=True, detail=error.public))
         parts.append(self._log())
         for state in self.tokens.states():
-            detail = "has keys" if state.ready else "has no keys yet"
+            detail = f"{state.keys} keys, {state.age:.0f} s old" if state.age is not None else "has no keys yet"
+            if state.last_failure:
+                detail += f"; the last look for them failed: {state.last_failure}"
             parts.append(Part(f"keys of {state.issuer}", ready=state.ready, needed=True, detail=detail))
         ready = all(one.ready for one in parts if one.needed)
         return Ready("ready" if ready else "not ready", version, parts)

@@ -1,6 +1,6 @@
 """Where input is wrong: a field of a request, or a place in a policy file. Pure: owns no state.
 
-`service.errors` hands both on, for they travel in errors.
+They travel in errors.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Settings: everything that an operator can turn, from the environment. Read by app.py and the command line alone.
+"""Settings: everything that an operator can turn, from the environment. Read by app, keeper and commands alone.
 
 Nothing is guessed that security rests on: a process whose issuer, audience or database is missing refuses to start and
-names the variable. The README's table of settings is kept equal to this file by a test.
+names the variable. The table of docs/settings.md is kept equal to this file by a test.
 """
 
 from __future__ import annotations

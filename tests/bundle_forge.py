@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ORIGIN = "timesheets.example/audit/2026"
 SIGNER = notes.Signer(ORIGIN, bytes(range(32)))
 STRANGER = notes.Signer(ORIGIN, bytes(range(1, 33)))
-VKEY = notes.vkey(SIGNER)
+VKEY = SIGNER.verifier.vkey
 
 
 def b64(data: bytes) -> str:

@@ -28,7 +28,7 @@ TAIL = 64 * 1024
 
 
 class Anchor:
-    """The file at `path`, for the log named `origin`. All keepers of a log share one."""
+    """The file at `path`. All keepers of a log share one."""
 
     def __init__(self, path: Path, *, largest: int = LARGEST) -> None:
         self._path = path

@@ -173,11 +173,6 @@ class Signer:
         return Signature(self.name, self.verifier.key_id, self._key.sign(text.encode()))
 
 
-def vkey(signer: Signer) -> str:
-    """The public line of a signer's key."""
-    return signer.verifier.vkey
-
-
 def sign(text: str, signers: Sequence[Signer]) -> str:
     """The note: the text under a signature of each signer. Raises BadNote when the text cannot be a note's."""
     if not signers or not text.endswith("\n") or any(_control(one) for one in text):

@@ -1,7 +1,7 @@
 """The heartbeat: a record in a log that was silent, so that silence is evidence too. Durable as any record.
 
 The keeper cannot write records; one function of the database, which belongs to the owner, writes this one for it, and
-only if the newest record is old enough: docs/decisions/heartbeat-records.md.
+only if the newest record is old enough: docs/decisions/0012-silence-is-a-record.md.
 """
 
 from __future__ import annotations

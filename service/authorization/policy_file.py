@@ -78,7 +78,7 @@ class Policy:
 
 
 def parse(text: PolicyText) -> Policy:
-    """The policy that the texts state. Raises PolicyRejected with every complaint; cases are read by policy_cases."""
+    """The policy that the texts state. Raises PolicyRejected with every complaint; cases are read by case_files."""
     policy, complaints = examine(text)
     if policy is None:
         raise PolicyRejected(complaints)

@@ -1,1 +1,2 @@
-"""The groups of the command line. They read settings, call app.py or speak HTTP with a token; they decide nothing."""
+"""The groups of the command line. They read settings, start processes, speak HTTP with a token, or, as the
+database's owner, to the database; they decide nothing."""

@@ -1,4 +1,4 @@
-"""`timewarden migrate`: the one command, beside `policy bootstrap`, that speaks to the database, as its owner."""
+"""`timewarden migrate`: the schema and the opened log, as the owner of the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`timewarden keep`: the sealer, which gives records their positions, and the relay, which publishes changes."""
+"""`timewarden keep`: the sealer, the signer, the heartbeat, the relay of events, and replays; see `keeper`."""
 
 from __future__ import annotations
 

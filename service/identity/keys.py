@@ -52,7 +52,7 @@ class KeyTiming:
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """For readiness and metrics. `ready`: tokens of this issuer can be judged. `age`: seconds since the last good
+    """For readiness. `ready`: tokens of this issuer can be judged. `age`: seconds since the last good
     answer; `last_failure`: slug of the newest attempt if it failed; the counts are since start.
     """
 
@@ -137,7 +137,7 @@ class KeySet:
         self._budget.vouch(client)
 
     def state(self) -> KeyState:
-        """What readiness and metrics want to know."""
+        """What readiness wants to know."""
         held = self._keys
         return KeyState(
             issuer=self._issuer.name,

@@ -79,7 +79,7 @@ class Tokens:
             await self._opaque.close()
 
     def states(self) -> tuple[KeyState, ...]:
-        """The state of each issuer's keys, for readiness and metrics."""
+        """The state of each issuer's keys, for readiness."""
         return tuple(keys.state() for _, keys in self._trusted.values())
 
     async def verify(self, presented: Presented) -> Principal:

@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema. Owns nothing; what is durable is in Postgres, in one transaction a step.
+"""Brings a database to the newest schema. Owns nothing; what is durable is in Postgres, all steps in one transaction.
 
 Alembic takes a second to load, so a database that is up to date is recognised without it.
 """

@@ -101,12 +101,8 @@ async def read_question(
 
 
 def _person(filters: Filters, person: str | None, link: tuple[str | None, str | None], email: str | None) -> Asked:
-    """Who is meant: at most one way of saying it. A `subject` alone is the older name of `person`."""
+    """Who is meant: at most one way of saying it."""
     issuer, subject = link
-    if issuer is None and subject is not None and person is None:
-        person, subject, field = subject, None, "query.subject"
-    else:
-        field = "query.person"
     if (issuer is None) != (subject is None):
         lacking = "issuer" if issuer is None else "subject"
         raise InvalidField(FieldError(f"query.{lacking}", "is needed: issuer and subject go together"))
@@ -116,4 +112,4 @@ def _person(filters: Filters, person: str | None, link: tuple[str | None, str | 
     if issuer is not None and subject is not None:
         names = (optional_plain_text(issuer, "query.issuer"), optional_plain_text(subject, "query.subject"))
         return Asked(filters, link=(str(names[0]), str(names[1])))
-    return Asked(filters, optional_uuid(person, field), email=optional_plain_text(email, "query.email"))
+    return Asked(filters, optional_uuid(person, "query.person"), email=optional_plain_text(email, "query.email"))

@@ -99,7 +99,7 @@ def test_published_notes_verify_and_every_changed_one_does_not(vkey: str, note: 
 def test_the_key_file_is_the_one_of_go_and_signing_gives_the_published_note() -> None:
     """golang.org/x/mod/sumdb/note: the private key of its examples."""
     signer = Signer.parse(PRIVATE + "\n")
-    assert (signer.private, checkpoint.vkey(signer)) == (PRIVATE, NOTES[1][0])
+    assert (signer.private, signer.verifier.vkey) == (PRIVATE, NOTES[1][0])
     assert checkpoint.sign(Note.parse(NOTES[1][1]).text, [signer]) == NOTES[1][1]
 
 

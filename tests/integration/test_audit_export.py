@@ -15,7 +15,6 @@ import jsonschema_rs
 import pyarrow.parquet as pq
 import pytest
 
-from service.audit import checkpoint as notes
 from service.audit.anchor import Anchor
 from service.audit.checkpoint import Signer
 from service.audit.log import Log
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
 SIGNER = Signer("timesheets.example/audit/export", b"3" * 32)
-VKEY = notes.vkey(SIGNER)
+VKEY = SIGNER.verifier.vkey
 OCSF = Path(__file__).parents[1] / "conformance" / "ocsf-1.7.0-api-activity.json"
 ATTACK = "=HYPERLINK(1)"
 

@@ -37,7 +37,7 @@ pytest_plugins = ["tests.integration.log_fixtures"]
 
 ORIGIN = "timesheets.example/audit/mutated"
 SIGNER, STRANGER = Signer(ORIGIN, b"1" * 32), Signer(ORIGIN, b"2" * 32)
-VKEY = notes.vkey(SIGNER)
+VKEY = SIGNER.verifier.vkey
 FIRST, WHOLE = 300, 520
 VICTIM = 7
 RECORD = f"(SELECT record_id FROM audit_position WHERE position = {VICTIM})"

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
-from service.audit.checkpoint import BadNote, Verifier, verify, vkey
+from service.audit.checkpoint import BadNote, Verifier, verify
 from service.audit.key_files import read_key
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ async def judge(estate: Estate, told: Told) -> Verdict:
     auditor = await asyncpg.connect(estate.urls["auditor"])
     try:
         async with auditor.transaction(isolation="repeatable_read", readonly=True):
-            await _records(auditor, told, found, Verifier.parse(vkey(read_key(estate.key))))
+            await _records(auditor, told, found, Verifier.parse(read_key(estate.key).verifier.vkey))
             await _sheets(auditor, told, found)
     finally:
         await auditor.close()

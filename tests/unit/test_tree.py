@@ -148,7 +148,7 @@ def test_a_note_of_two_keys_is_taken_by_whoever_knows_either(old: bytes, new: by
     note = checkpoint.sign(CHECKPOINT.text, signers)
     assert checkpoint.sign(CHECKPOINT.text, signers) == note
     for signer in signers:
-        read = checkpoint.verify(note, [Verifier.parse(checkpoint.vkey(signer))])
+        read = checkpoint.verify(note, [Verifier.parse(signer.verifier.vkey)])
         assert Checkpoint.parse(read.text) == CHECKPOINT
     with pytest.raises(BadNote, match="No known key"):
         checkpoint.verify(note, [Signer("somebody.example", old).verifier])

@@ -101,7 +101,7 @@ def test_a_checkpoint_is_trusted_by_the_key_of_its_log_alone() -> None:
     foreign = notes.sign(notes.Checkpoint(ORIGIN, 1, LEAVES[0]).text, [other])
     for stranger in (signed(LEAVES, signer=STRANGER), foreign):
         with pytest.raises(Fault) as caught:
-            read_checkpoint(stranger, {**keys, **read_keys([notes.vkey(other)])})
+            read_checkpoint(stranger, {**keys, **read_keys([other.verifier.vkey])})
         assert caught.value.verdict == UNTRUSTED
 
 
@@ -192,7 +192,7 @@ def test_what_was_seen_before_is_held_against_the_bundle() -> None:
     for size in (4, 12, 22):
         assert judged(ours, seen=signed(leaves, size)).verdict == INCOMPLETE
     other = notes.Signer("other.example/log", bytes(32))
-    report = judged(ours, key=notes.vkey(other))
+    report = judged(ours, key=other.verifier.vkey)
     assert report.verdict == UNTRUSTED
 
 

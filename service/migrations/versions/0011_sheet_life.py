@@ -3,7 +3,7 @@
 from service.migrations.sql import run_file
 
 revision = "0011"
-down_revision = "0010"
+down_revision = "0009"
 
 
 def upgrade() -> None:

@@ -1,2 +1,0 @@
--- What an upload needs.
-SELECT 1;
