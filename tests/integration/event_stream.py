@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
@@ -18,8 +17,6 @@ from service.audit.sealing import Sealer
 from tests.integration.log_database import LogDatabase, change, decision
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from redis.asyncio import Redis
 
     from service.database import Database
@@ -92,13 +89,6 @@ class EventStream:
 async def entries(redis: Redis, stream: str) -> list[tuple[bytes, dict[Any, Any]]]:
     """All that a stream holds."""
     return cast("list[tuple[bytes, dict[Any, Any]]]", await redis.xrange(stream))
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
-    """Wait for something that another task or process does."""
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - servers set no asyncio.Event
-            await asyncio.sleep(0.01)
 
 
 async def publish_all(relay: Relay) -> None:

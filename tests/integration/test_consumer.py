@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from events.consumer import Consumer
-from tests.integration.event_stream import entries, publish_all, until
+from tests.integration.event_stream import entries, publish_all
+from tests.until import until
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -15,6 +15,7 @@ from service.audit.log import Log
 from service.audit.record import Kind, Record
 from service.errors import LogUnavailable
 from tests.integration.log_database import LogDatabase, decision
+from tests.until import lock_is_waited_for, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,6 +52,16 @@ class Watched:
     async def flusher(self) -> int:
         pid: int = await self.connection.fetchval("SELECT pg_backend_pid()")
         return pid
+
+    async def end_flusher(self, killer: asyncpg.Connection[asyncpg.Record]) -> None:
+        """End the connection that flushes, from outside, and wait until it is known to be closed."""
+        connection = self.connection
+        await killer.execute("SELECT pg_terminate_backend($1, 5000)", await self.flusher())
+
+        async def closed() -> bool:
+            return connection.is_closed()
+
+        await until(closed)
 
     @property
     def connection(self) -> asyncpg.Connection[asyncpg.Record]:
@@ -104,15 +115,6 @@ async def blocked(watched: Watched) -> asyncpg.transaction.Transaction:
     return transaction
 
 
-async def waiting(watched: Watched) -> None:
-    """Until the flush waits for that lock."""
-    for _ in range(500):
-        if await watched.auditor.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("nothing waits")
-
-
 @pytest.mark.parametrize("count", [1, 2, writing.COPY_FROM - 1, writing.COPY_FROM, 200])
 async def test_appends_of_one_moment_share_one_commit_in_their_order(watched: Watched, count: int) -> None:
     records = [decision(returned=[uuid4()], rules=["a", "b"]) for _ in range(count)]
@@ -157,7 +159,7 @@ async def test_copy_cannot_set_what_the_database_alone_sets(watched: Watched, co
 async def test_records_that_come_during_a_flush_are_the_next_one(watched: Watched) -> None:
     lock = await blocked(watched)
     first = asyncio.create_task(watched.log.append([decision()]))
-    await waiting(watched)
+    await lock_is_waited_for(watched.auditor)
     rest = [asyncio.create_task(watched.log.append([decision(), decision()])) for _ in range(10)]
     await asyncio.sleep(0)
     assert watched.log.state().waiting == 20
@@ -213,8 +215,7 @@ async def test_a_bad_record_takes_with_it_the_others_of_its_own_append_and_no_ot
 async def test_a_connection_that_was_killed_while_idle_is_replaced_unnoticed(watched: Watched) -> None:
     await watched.log.append([decision()])
     killer = await watched.superuser()
-    await killer.execute("SELECT pg_terminate_backend($1, 5000)", await watched.flusher())
-    await asyncio.sleep(0.05)
+    await watched.end_flusher(killer)
     assert await appended(watched.log, [decision() for _ in range(20)]) == ["kept"] * 20
 
 
@@ -223,7 +224,7 @@ async def test_a_connection_killed_during_the_flush_fails_those_in_it_and_nobody
     pid = await watched.flusher()
     lock = await blocked(watched)
     first = [asyncio.create_task(watched.log.append([decision()])) for _ in range(3)]
-    await waiting(watched)
+    await lock_is_waited_for(watched.auditor)
     later = asyncio.create_task(watched.log.append([decision()]))
     await (await watched.superuser()).execute("SELECT pg_terminate_backend($1)", pid)
     lost = await asyncio.gather(*first, return_exceptions=True)
@@ -253,7 +254,7 @@ async def test_a_connection_lost_after_the_commit_leaves_records_but_no_answer(w
     await owner.execute("SELECT pg_advisory_lock(77)")
     record = decision()
     doubted = asyncio.create_task(watched.log.append([record]))
-    await waiting(watched)
+    await lock_is_waited_for(watched.auditor)
     watched.connection.terminate()
     with pytest.raises(LogUnavailable):
         await doubted
@@ -271,8 +272,7 @@ async def test_nobody_waits_when_the_database_is_gone_and_all_is_well_when_it_is
     await watched.log.append([decision()])
     await killer.execute("ALTER ROLE timewarden_app NOLOGIN")
     try:
-        await killer.execute("SELECT pg_terminate_backend($1, 5000)", await watched.flusher())
-        await asyncio.sleep(0.05)
+        await watched.end_flusher(killer)
         told = await appended(watched.log, [decision() for _ in range(5)])
         assert told == ["append: InvalidAuthorizationSpecificationError"] * 5
     finally:
@@ -284,7 +284,7 @@ async def test_a_full_inbox_refuses_at_once_and_says_when_to_come_back(watched: 
     log = Log(watched.database, inbox=10)
     lock = await blocked(watched)
     flushed = asyncio.create_task(log.append([decision()]))
-    await waiting(watched)
+    await lock_is_waited_for(watched.auditor)
     held = [asyncio.create_task(log.append([decision()])) for _ in range(10)]
     await asyncio.sleep(0)
     with pytest.raises(LogUnavailable) as refused:
@@ -323,7 +323,7 @@ async def test_a_waiter_that_leaves_stops_no_flush(watched: Watched) -> None:
     lock = await blocked(watched)
     records = [decision() for _ in range(3)]
     tasks = [asyncio.create_task(watched.log.append([one])) for one in records]
-    await waiting(watched)
+    await lock_is_waited_for(watched.auditor)
     queued = [asyncio.create_task(watched.log.append([decision()])) for _ in range(2)]
     await asyncio.sleep(0)
     tasks[1].cancel()
@@ -365,7 +365,7 @@ async def test_closing_waits_for_a_stuck_flush_no_longer_than_its_patience(watch
     log = Log(watched.database, patience=0.5)
     lock = await blocked(watched)
     stuck = asyncio.create_task(log.append([decision()]))
-    await waiting(watched)
+    await lock_is_waited_for(watched.auditor)
     queued = asyncio.create_task(log.append([decision()]))
     await asyncio.sleep(0)
     async with asyncio.timeout(3):

@@ -16,6 +16,7 @@ from service.audit.record import read_body
 from service.audit.sealing import Sealer
 from service.database import Database
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
+from tests.until import until
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -169,7 +170,12 @@ async def test_a_backlog_that_takes_longer_to_look_at_than_a_statement_may_is_se
     await hurried.open()
     stop = asyncio.Event()
     running = asyncio.create_task(Sealer(hurried, batch=5, longest_pause=0.01).run(stop, 0.001))
-    await asyncio.wait({running}, timeout=8)
+    auditor = await log_database.connect("auditor")
+
+    async def all_sealed() -> bool:
+        return bool(await auditor.fetchval("SELECT size FROM log_head") == 10)
+
+    await until(all_sealed)
     stop.set()
     await running
     await hurried.close()
@@ -181,11 +187,16 @@ async def test_the_sealer_says_how_it_is(log_database: LogDatabase) -> None:
     stop = asyncio.Event()
     running = asyncio.create_task(Sealer(keeper).run(stop, 0.01))
     await KeeperStatus(keeper, "relay").report(False, "Redis is away")
-    await asyncio.sleep(0.1)
+    app = await log_database.open("app")
+
+    async def both_said() -> dict[str, tuple[bool, str]] | None:
+        async with app.connection() as connection:
+            said = {one.part: (one.ready, one.detail) for one in await read_status(connection)}
+        return said if len(said) > 1 else None
+
+    status = await until(both_said)
     stop.set()
     await running
-    async with (await log_database.open("app")).connection() as connection:
-        status = {one.part: (one.ready, one.detail) for one in await read_status(connection)}
     assert status == {"sealer": (True, "sealing"), "relay": (False, "Redis is away")}
 
 

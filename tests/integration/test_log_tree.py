@@ -24,7 +24,7 @@ from service.audit.checkpoint import Checkpoint, Signer
 from service.audit.columns import columns
 from service.audit.feed import Feed
 from service.audit.heartbeat import Heartbeat
-from service.audit.keeper_status import read_status
+from service.audit.keeper_status import PartStatus, read_status
 from service.audit.log import Log
 from service.audit.new_epoch import begin
 from service.audit.record import leaf_hash, read_body
@@ -35,6 +35,7 @@ from service.database import Database
 from service.errors import DatabaseUnavailable, LogDamaged, LogUnavailable, Misconfigured
 from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_holds
 from tests.integration.log_database import LogDatabase, decision
+from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -199,12 +200,16 @@ async def test_a_tree_that_was_tampered_with_is_not_grown(log_database: LogDatab
         await Sealer(keeper).seal()
     stop = asyncio.Event()
     running = asyncio.create_task(Sealer(keeper).run(stop, 0.01))
-    await asyncio.sleep(0.1)
-    async with keeper.connection() as connection:
-        (status,) = await read_status(connection)
-        assert await connection.fetchval("SELECT size FROM log_head") == 301
+
+    async def said() -> list[PartStatus]:
+        async with keeper.connection() as connection:
+            return await read_status(connection)
+
+    (status,) = await until(said)
     stop.set()
     await running
+    async with keeper.connection() as connection:
+        assert await connection.fetchval("SELECT size FROM log_head") == 301
     assert (status.ready, told in status.detail) == (False, True)
 
 

@@ -17,6 +17,7 @@ from service.migrations import migrate
 from tests.integration.house import MONDAY, principal
 from tests.integration.log_database import PASSWORDS
 from tests.policy_forge import shipped
+from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
     from service.authorization.decision_record import Ask
@@ -284,7 +285,7 @@ async def test_an_activation_waits_for_the_changes_that_are_under_way(house: Hou
     async with house.requests.transaction() as somebodys_change:
         await policy_versions.hold(somebodys_change)
         activation = asyncio.create_task(steps(house).activate(author(house), number, expected=1))
-        await asyncio.sleep(0.5)
+        await lock_is_waited_for(house.owner)
         assert not activation.done()
         assert await house.owner.fetchval("SELECT active FROM policy_head") == 1
     assert (await activation).value.active
@@ -296,7 +297,7 @@ async def test_a_change_waits_for_the_activation_that_is_under_way_and_is_decide
         await policy_versions.hold(activation, exclusively=True)
         assert await policy_life.move_head(activation, number, expected=1)
         change = asyncio.create_task(house.timesheets.create(house.ask("ana"), MONDAY, "UTC"))
-        await asyncio.sleep(0.5)
+        await lock_is_waited_for(house.owner)
         assert not change.done()
     decision = (await change).receipt.uid
     version = await house.owner.fetchval("SELECT policy_version FROM audit_record WHERE uid = $1", decision)

@@ -21,6 +21,7 @@ from service.authorization.question import Question
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 from tests.integration.api import InProcess, api
 from tests.integration.test_policy_life import activated, author, proposed, steps, with_rows
+from tests.until import lock_is_waited_for, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -55,7 +56,6 @@ async def soon(versions: PolicyVersions, number: int, seconds: float = 5.0) -> b
 
 async def test_a_replica_is_known_from_its_start_to_its_end(house: House) -> None:
     async with watched(house, interval=QUICK) as (_, watch):
-        await asyncio.sleep(2 * QUICK)
         found = (await steps(house).replicas(author(house))).value
         assert [(one.id, one.policy_version, one.alive) for one in found] == [(watch.id, 1, True)]
     assert (await steps(house).replicas(author(house))).value == []
@@ -131,7 +131,7 @@ async def test_a_replica_that_is_activated_past_while_it_starts_sees_the_new_ver
         own = await house.log_database.open("app", size=1)
         versions = PolicyVersions(await house.log_database.open("app", size=1), policy_check.build)
         starting = asyncio.create_task(PolicyWatch(own, versions).running().__aenter__())
-        await asyncio.sleep(0.3)
+        await lock_is_waited_for(house.owner)
         assert not starting.done()
         await activation.execute("UPDATE policy_head SET active = $1", number)
     await starting
@@ -158,8 +158,7 @@ async def test_a_watch_ends_wherever_its_end_finds_it(house: House, monkeypatch:
 async def test_a_row_that_was_swept_is_made_again(house: House) -> None:
     async with watched(house, interval=QUICK) as (_, watch):
         await house.owner.execute("DELETE FROM api_replica")
-        await asyncio.sleep(4 * QUICK)
-        assert await house.owner.fetchval("SELECT id FROM api_replica") == watch.id
+        assert await until(lambda: house.owner.fetchval("SELECT id FROM api_replica")) == watch.id
 
 
 async def test_a_database_without_the_registry_is_told_of_in_one_sentence(house: House) -> None:

@@ -145,9 +145,10 @@ async def test_a_comparison_is_for_those_who_may_read_both_versions(house: House
 async def test_who_waits_too_long_for_other_comparisons_is_told_to_come_again(
     house: House, issuer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release, whole = threading.Event(), policy_comparison._compared
+    entered, release, whole = threading.Event(), threading.Event(), policy_comparison._compared
 
     def slow(before: PolicyText, after: PolicyText) -> PolicyDiff:
+        entered.set()
         release.wait(30)
         return whole(before, after)
 
@@ -155,7 +156,7 @@ async def test_who_waits_too_long_for_other_comparisons_is_told_to_come_again(
     monkeypatch.setattr(policy_comparison, "LONGEST_WAIT", 0.2)
     async with api(house, issuer) as hasty:
         first = asyncio.create_task(hasty.send("GET", f"{VERSIONS}/1/diff", author(hasty)))
-        await asyncio.sleep(0.5)
+        assert await asyncio.to_thread(entered.wait, 30)
         late = await hasty.send("GET", f"{VERSIONS}/1/diff", author(hasty))
         release.set()
         assert late.status_code == 503, late.text

@@ -15,7 +15,8 @@ from events.consumer import read
 from events.relay import DivergedError
 from events.stream import open_redis
 from service.audit.feed import Feed
-from tests.integration.event_stream import entries, publish_all, until
+from tests.integration.event_stream import entries, publish_all
+from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,9 +17,10 @@ from service.authorization import replay_jobs
 from service.authorization.policy_replays import PolicyReplays
 from service.authorization.replay_tally import Outcome
 from tests.integration.log_traffic import auditor, multiplied, traffic
+from tests.until import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
     from service.authorization.replay_jobs import Job
     from tests.integration.house import House
@@ -61,14 +62,6 @@ async def keepers(house: House, redis_url: str, tmp_path: Path) -> AsyncIterator
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
             await asyncio.wait_for(process.wait(), PATIENCE)
-
-
-async def until(what: Callable[[], Awaitable[Any]]) -> Any:
-    """What it gives once it gives something."""
-    async with asyncio.timeout(PATIENCE):
-        while not (found := await what()):  # noqa: ASYNC110 — other processes do it
-            await asyncio.sleep(0.05)
-    return found
 
 
 def children(pid: int) -> set[int]:

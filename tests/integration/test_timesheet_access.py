@@ -178,10 +178,11 @@ async def test_a_policy_of_very_many_rules_holds_up_nobody_else_and_says_that_it
 async def test_who_waits_too_long_for_others_who_ask_is_told_to_come_again(
     house: House, running: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sheet, release = (await house.submitted("ana")).id, threading.Event()
+    sheet, entered, release = (await house.submitted("ana")).id, threading.Event(), threading.Event()
     whole = timesheets_access._told
 
     def slow(*given: Any, **named: Any) -> Any:
+        entered.set()
         release.wait(30)
         return whole(*given, **named)
 
@@ -189,7 +190,7 @@ async def test_who_waits_too_long_for_others_who_ask_is_told_to_come_again(
     monkeypatch.setattr(timesheets_access, "LONGEST_WAIT", 0.2)
     async with api(house, running.issuer) as hasty:
         first = asyncio.create_task(access(hasty, sheet))
-        await asyncio.sleep(0.5)
+        assert await asyncio.to_thread(entered.wait, 30)
         late = await hasty.send("GET", f"/v1/timesheets/{sheet}/access", hasty.token(sub="ana"))
         release.set()
         assert late.status_code == 503, late.text

@@ -201,8 +201,10 @@ def test_how_a_file_is_cut_into_pieces_changes_nothing(seed: int, size: int) -> 
 @given(data=st.binary(max_size=300))
 @settings(max_examples=150)
 def test_no_bytes_break_a_reader(data: bytes) -> None:
-    for reader in (CsvReader(Rows(lined=True)), NdjsonReader(Rows(lined=True))):
-        with suppress(InvalidField):
-            reader.feed(data)
-            reader.feed(HEAD.encode() + data)
-            reader.end()
+    for kind in (CsvReader, NdjsonReader):
+        for pieces in ([data], [HEAD.encode() + data], [HEAD.encode(), data]):
+            reader = kind(Rows(lined=True))
+            with suppress(InvalidField):
+                for piece in pieces:
+                    reader.feed(piece)
+                reader.end()
