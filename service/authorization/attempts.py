@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from service.audit.record import Kind
+from service.authorization.changes import refused_under
 from service.authorization.decision_record import Ask, of_decision
 from service.authorization.judgement import Behind
 from service.authorization.sighting import Sighting
@@ -85,5 +86,6 @@ class Attempts:
             records = [of_decision(ask, one, applied=applied, because=error.slug, kind=kind) for one in decisions]
             receipts = await self._log.append(records)
             told = receipts[next((place for place, one in enumerate(decisions) if not one.allowed), 0)]
-            error.decision = (str(told.uid), told.leaf)
+            with refused_under(told):
+                raise error
         raise error

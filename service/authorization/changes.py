@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from service.audit.record import Kind
 from service.authorization.decision_record import Ask, of_change
+from service.errors import TimewardenError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     import asyncpg
@@ -20,9 +22,18 @@ if TYPE_CHECKING:
     from service.authorization.permit import Permit
     from service.authorization.relationships import Seen
     from service.database import Connection
-    from service.errors import TimewardenError
 
 T = TypeVar("T")
+
+
+@contextmanager
+def refused_under(receipt: Receipt) -> Iterator[None]:
+    """Whatever is refused inside, after the decision was recorded, names that decision to the caller."""
+    try:
+        yield
+    except TimewardenError as error:
+        error.decision = (str(receipt.uid), receipt.leaf)
+        raise
 
 
 @dataclass(frozen=True, slots=True)

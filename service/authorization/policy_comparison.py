@@ -9,11 +9,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.changes import Answer
+from service.authorization.changes import Answer, refused_under
 from service.authorization.policy_diff import PolicyDiff, policy_diff
 from service.authorization.policy_file import PolicyText, parse
 from service.database import Turns
-from service.errors import TryLater
 
 if TYPE_CHECKING:
     from service.authorization.decision_record import Ask
@@ -48,12 +47,9 @@ class PolicyComparison:
         before = await (
             self._administration.active(ask) if against is None else self._administration.read(ask, against)
         )
-        try:
+        with refused_under(after.receipt):
             async with self._one_at_a_time.one():
                 diff = await asyncio.to_thread(_compared, before.value.text, after.value.text)
-        except TryLater as busy:
-            busy.decision = (str(after.receipt.uid), after.receipt.leaf)
-            raise
         return Answer(Comparison(number, before.value.version.number, diff), after.receipt)
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from service.audit.record import Kind
 from service.authorization import policy_life, replay_jobs
-from service.authorization.changes import Answer, Target
+from service.authorization.changes import Answer, Target, refused_under
 from service.authorization.decision_point import Resource
-from service.errors import Conflict, NotFound
+from service.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -107,12 +107,9 @@ class PolicyReplays:
             return permit, []
 
         answer = await self._enforcement.read(ask, LOG, "read", load, record_kind=Kind.ACCESS)
-        try:
+        with refused_under(answer.receipt):
             async with self._database.transaction() as connection:
                 job = await work(answer.value, connection)
-        except (Conflict, NotFound) as refused:
-            refused.decision = (str(answer.receipt.uid), answer.receipt.leaf)
-            raise
         return Answer(job, answer.receipt)
 
     async def _job(self, ask: Ask, kind: str, job_id: UUID, record_kind: Kind) -> Answer[Job]:
@@ -121,9 +118,8 @@ class PolicyReplays:
 
         answer = await self._enforcement.read(ask, kind, "read", load, record_kind=record_kind)
         if answer.value is None:
-            missing = NotFound("There is no such replay")
-            missing.decision = (str(answer.receipt.uid), answer.receipt.leaf)
-            raise missing
+            with refused_under(answer.receipt):
+                raise NotFound("There is no such replay")
         return Answer(answer.value, answer.receipt)
 
 

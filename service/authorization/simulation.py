@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from service.authorization.changes import Answer
+from service.authorization.changes import Answer, refused_under
 from service.authorization.decision_point import Decision, Resource
 from service.authorization.decision_record import Ask
 from service.authorization.explanation import explain, sentences_for_caller
@@ -95,8 +95,8 @@ class Simulation:
 
         answer = await self._enforcement.read(ask, KIND, ACTION, load)
         if isinstance(answer.value, TimewardenError):
-            answer.value.decision = (str(answer.receipt.uid), answer.receipt.leaf)
-            raise answer.value
+            with refused_under(answer.receipt):
+                raise answer.value
         return Answer(answer.value, answer.receipt)
 
     async def _simulated(

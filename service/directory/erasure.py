@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.audit.record import Kind
-from service.authorization.changes import Answer, Target
+from service.authorization.changes import Answer, Target, refused_under
 from service.authorization.decision_point import Resource
 from service.directory import store
 from service.directory.store import KIND
@@ -69,9 +69,8 @@ class Erasure:
 
         answer = await self._enforcement.read(ask, KIND, ERASE, load)
         if answer.value is None:
-            missing = NotFound("There is no such person")
-            missing.decision = (str(answer.receipt.uid), answer.receipt.leaf)
-            raise missing
+            with refused_under(answer.receipt):
+                raise NotFound("There is no such person")
         return Answer(answer.value, answer.receipt)
 
     async def erase(self, ask: Ask, person: UUID) -> Answer[Erased]:

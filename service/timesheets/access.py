@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.authorization.access import Effort, Named, Way, named, ways
-from service.authorization.changes import Answer
+from service.authorization.changes import Answer, refused_under
 from service.database import Turns
-from service.errors import NotFound, TryLater
+from service.errors import NotFound
 from service.timesheets import access_store
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
 from service.timesheets.shown import possible
@@ -92,12 +92,9 @@ class TimesheetAccess:
 
         answer = await self._enforcement.read(ask, KIND, "read", load, row_id=sheet_id)
         # When no connection is held, and beside the other requests: many rules take a while.
-        try:
+        with refused_under(answer.receipt):
             async with self._one_at_a_time.one():
                 told = await asyncio.to_thread(_told, answer.value, limit, first=after is None)
-        except TryLater as busy:
-            busy.decision = (str(answer.receipt.uid), answer.receipt.leaf)
-            raise
         return Answer(told, answer.receipt)
 
 

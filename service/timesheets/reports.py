@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from service.authorization.changes import refused_under
 from service.errors import InvalidField
 from service.places import FieldError
 from service.timesheets import reports_store
@@ -61,7 +62,6 @@ class Reports:
 
         answer = await self._enforcement.list(ask, KIND, "read", query)
         if answer.value.sheets > MOST_SHEETS:
-            error = InvalidField(FieldError("query.since", f"a report is of {MOST_SHEETS} timesheets at the most"))
-            error.decision = (str(answer.receipt.uid), answer.receipt.leaf)
-            raise error
+            with refused_under(answer.receipt):
+                raise InvalidField(FieldError("query.since", f"a report is of {MOST_SHEETS} timesheets at the most"))
         return answer

@@ -10,9 +10,10 @@ from litestar.params import FromPath  # noqa: TC002 — Litestar reads handler s
 
 from service.audit import search
 from service.audit.record import Kind
+from service.authorization.changes import refused_under
 from service.authorization.recorded_explanation import explained
 from service.authorization.recorded_request import NotARequest, read
-from service.errors import NotFound, TimewardenError
+from service.errors import NotFound
 from service.web.answers import answered
 from service.web.operations import ROW, operation
 from service.web.parameters import Asking, uuid_of
@@ -84,14 +85,11 @@ def decision_explanation_route(enforcement: Enforcement, version: Callable[[int]
             return await _recorded(connection, uid)
 
         answer = await enforcement.read(ask, "log", "read", load, record_kind=Kind.ACCESS)
-        try:
+        with refused_under(answer.receipt):
             if answer.value is None:
                 raise NotFound("There is no such decision")
             # Only now, when no connection is held: the version may have to be loaded.
             snapshot = await version(answer.value.version)
-        except TimewardenError as error:
-            error.decision = (str(answer.receipt.uid), answer.receipt.leaf)
-            raise
         return answered(_body(answer.value, explained(snapshot, answer.value)), answer.receipt)
 
     return explain_decision

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from service.audit.record import Kind
-from service.authorization.changes import Answer
+from service.authorization.changes import Answer, refused_under
 from service.errors import NotFound, NotSealed, QuestionTooWide
 
 if TYPE_CHECKING:
@@ -42,6 +42,6 @@ async def read_log(
     answer = await enforcement.read(ask, "log", "read", loaded, record_kind=Kind.ACCESS)
     value = answer.value
     if isinstance(value, NotFound | NotSealed | QuestionTooWide):
-        value.decision = (str(answer.receipt.uid), answer.receipt.leaf)
-        raise value
+        with refused_under(answer.receipt):
+            raise value
     return Answer(value, answer.receipt)
