@@ -24,6 +24,7 @@ from uuid_utils.compat import uuid7
 
 from events.envelope import TYPES
 from service.audit.columns import columns, moment
+from service.audit.merkle import leaf
 from service.errors import LogUnavailable
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Record:
             raise LogUnavailable(cause=f"record: {type(error).__name__}: {error}") from error
         if len(canonical) > LARGEST_BODY:
             raise LogUnavailable(cause=f"record: {len(canonical)} bytes are more than {LARGEST_BODY}")
-        return cls(uid, kind, canonical, leaf_hash(canonical), derived, kept)
+        return cls(uid, kind, canonical, leaf(canonical), derived, kept)
 
 
 def canonical_json(value: dict[str, object]) -> bytes:
@@ -118,11 +119,6 @@ def _ascii_names(value: object) -> bool:
     if type(value) is dict:
         return all(name.isascii() and _ascii_names(one) for name, one in value.items())
     return type(value) is not list or all(_ascii_names(one) for one in value if type(one) in {dict, list})
-
-
-def leaf_hash(body: bytes) -> bytes:
-    """The Merkle leaf hash of a record's bytes (RFC 9162 §2.1.1)."""
-    return hashlib.sha256(b"\x00" + body).digest()
 
 
 def commitment(salt: bytes, value: str) -> bytes:

@@ -80,8 +80,14 @@ def check_time(claims: Mapping[str, Any], issuer: Issuer, now: float) -> Validit
 
 
 def time_claim(claims: Mapping[str, Any], name: str, cause: str) -> float:
-    """A required NumericDate: a JSON number, neither a string nor a boolean, within the years that exist."""
-    value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _LATEST:
+    """A required NumericDate (RFC 7519 §2). Raises InvalidToken with that cause."""
+    if (value := numeric_date(claims.get(name))) is None:
         raise refusal(cause)
+    return value
+
+
+def numeric_date(value: object) -> float | None:
+    """A JSON number, neither a string nor a boolean, within the years that exist; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _LATEST:
+        return None
     return value

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from service.errors import InvalidToken, Misconfigured, NonceWanted
+from service.identity.claims import numeric_date
 from service.identity.issuer import KEY_TYPES
 from service.identity.jwk_set import read_jwk_set
 from service.identity.jwk_thumbprint import digest64, thumbprint
@@ -36,7 +37,6 @@ MAX_PROOF_ID = 256
 # Replicas whose clocks are this many seconds apart still remember a proof for as long as any of them would take it.
 CLOCK_MARGIN = 60.0
 _NEVER = ("crit", "b64", "zip", "jku", "x5u", "x5c")
-_LATEST = 253_402_300_800
 
 
 class Proofs:
@@ -173,7 +173,6 @@ def _proof_id(claims: Mapping[str, Any]) -> str:
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
-    value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _LATEST:
+    if (value := numeric_date(claims.get(name))) is None:
         raise proof_refusal("time")
     return value

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from events.envelope import CONTENT_TYPE, serialize
-from service.audit.record import Kind, Record, leaf_hash, read_body
+from service.audit import merkle
+from service.audit.record import Kind, Record, read_body
 from tests.golden.event_files import SOURCE, examples
 
 EVENTS = [json.loads(serialize(change, SOURCE)) for change in examples()]
@@ -17,7 +18,7 @@ EVENTS = [json.loads(serialize(change, SOURCE)) for change in examples()]
 
 def test_the_leaf_of_nothing_is_the_known_one() -> None:
     """RFC 9162 §2.1.1; the same value opens the test trees of Certificate Transparency."""
-    assert leaf_hash(b"").hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
+    assert merkle.leaf(b"").hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
 
 
 def test_names_are_sorted_by_utf_16_units() -> None:

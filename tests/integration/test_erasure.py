@@ -11,9 +11,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from service.audit import merkle
 from service.audit.log import Log
 from service.audit.questions import Filters
-from service.audit.record import commitment, leaf_hash, read_body
+from service.audit.record import commitment, read_body
 from service.audit.search import record, records
 from service.authorization import policy_check
 from service.authorization.policy_administration import bootstrap
@@ -68,7 +69,7 @@ async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(hous
     assert not left & {"ana was seen elsewhere", "Ana", "ana@example.com"}
     for row in await house.owner.fetch("SELECT id, body, leaf FROM audit_record WHERE id = ANY($1)", list(stored)):
         assert (row["body"], row["leaf"]) == stored[row["id"]]
-        assert leaf_hash(row["body"]) == row["leaf"]
+        assert merkle.leaf(row["body"]) == row["leaf"]
 
 
 async def test_the_record_of_an_erasure_says_who_and_how_much_and_no_more(house: House) -> None:

@@ -7,9 +7,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from service.audit import merkle
 from service.audit.log import Log
 from service.audit.opening import check_rights, open_log
-from service.audit.record import Kind, Record, leaf_hash, read_body
+from service.audit.record import Kind, Record, read_body
 from service.database import Database
 from service.errors import LogUnavailable, Misconfigured
 from tests.integration.log_database import LogDatabase, change, decision
@@ -45,7 +46,7 @@ async def test_a_record_alone_is_durable_when_append_returns(log_database: LogDa
     row = await auditor.fetchrow("SELECT leaf, body, reason FROM audit_record WHERE uid = $1", record.uid)
     assert row is not None
     assert row["body"] == record.body
-    assert row["leaf"] == leaf_hash(record.body) == record.leaf
+    assert row["leaf"] == merkle.leaf(record.body) == record.leaf
     assert (receipts[0].uid, receipts[0].leaf) == (record.uid, record.leaf.hex())
 
 

@@ -27,7 +27,7 @@ from service.audit.heartbeat import Heartbeat
 from service.audit.keeper_status import PartStatus, read_status
 from service.audit.log import Log
 from service.audit.new_epoch import begin
-from service.audit.record import leaf_hash, read_body
+from service.audit.record import read_body
 from service.audit.sealing import Sealer
 from service.audit.signing import Signing
 from service.audit.stored_hashes import consistency_path, inclusion_path, root_at
@@ -76,7 +76,7 @@ async def seal_all(keeper: Database, batch: int = 5_000) -> None:
 async def leaves(log_database: LogDatabase) -> list[bytes]:
     """The leaves of the sealed records, from their bytes."""
     auditor = await log_database.connect("auditor")
-    return [leaf_hash(row["body"]) for row in await auditor.fetch(BODIES)]
+    return [merkle.leaf(row["body"]) for row in await auditor.fetch(BODIES)]
 
 
 async def checkpoints(log_database: LogDatabase) -> list[Checkpoint]:
