@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-
 import rich_click as click
+
+from service.commands.doors import Door
 
 # Subcommand to the module that holds it under its own name.
 COMMANDS = {
@@ -18,28 +18,10 @@ COMMANDS = {
     "partition": "audit_retention",
     "retain": "audit_retention",
     "key": "audit_key",
-    "new_epoch": "audit_epoch",
+    "new-epoch": "audit_epoch",
 }
 
 
-class AuditDoor(click.RichGroup):
-    """Loads a subcommand when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The subcommands, in their order."""
-        del ctx
-        return [name.replace("_", "-") for name in COMMANDS]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A subcommand by its name, or None."""
-        del ctx
-        name = cmd_name.replace("-", "_")
-        if name not in COMMANDS:
-            return None
-        command: click.Command = getattr(importlib.import_module(f"service.commands.{COMMANDS[name]}"), name)
-        return command
-
-
-@click.group(cls=AuditDoor)
+@click.group(cls=Door, further=lambda: COMMANDS)
 def audit() -> None:
     """Keys, proofs and records of the log."""

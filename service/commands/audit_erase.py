@@ -5,13 +5,14 @@ from __future__ import annotations
 import rich_click as click
 
 from service.commands.caller import caller
+from service.commands.doors import as_who
 
 
 @click.command()
 @click.argument("person", type=click.UUID)
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--as", "who", help="A demo person whose token is used, where `make run` runs.")
+@as_who
 def erase(*, person: str, dry_run: bool, yes: bool, who: str | None) -> None:
     """Erase PERSON: links, name, address, and the texts about them. Records and proofs stay. Cannot be undone."""
     api = caller(who)

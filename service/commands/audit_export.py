@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from service.commands.caller import Caller, caller, refused
+from service.commands.doors import as_person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ TAIL = 8 << 20
 )
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file.")
 @click.option("--resume", is_flag=True, help="Go on where the file ends.")
-@click.option("--as", "person", help="A demo person whose token is used, where `make run` runs.")
+@as_person
 def export(
     *,
     since: str | None,

@@ -8,6 +8,7 @@ import sys
 import rich_click as click
 
 from service.commands.caller import caller
+from service.commands.doors import as_person
 from service.commands.replay_report import Moment, followed, show
 
 DIFFERENCES = ("allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "undecidable")
@@ -17,7 +18,7 @@ DIFFERENCES = ("allow_to_deny", "deny_to_allow", "other_reason", "other_rules", 
 @click.option("--since", type=Moment(), help="From when on, such as 30d, 12h or an RFC 3339 time; default: all.")
 @click.option("--until", type=Moment(), help="Until when; default: now.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-@click.option("--as", "person", help="A demo person whose token is used, where `make run` runs.")
+@as_person
 def redecide(since: str | None, until: str | None, *, as_json: bool, person: str | None) -> None:
     """Decide each record again under the version that decided it; exit code 1 when one comes out otherwise."""
     job = followed(caller(person), "/v1/audit/redecisions", {"since": since, "until": until}, quiet=as_json)

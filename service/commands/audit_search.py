@@ -9,6 +9,7 @@ import rich_click as click
 from rich.console import Console
 
 from service.commands.caller import caller
+from service.commands.doors import as_who
 from service.commands.tables import table, when
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ FILTERS = {
     "kind": "decision, change, policy, directory, access or system.",
 }
 
-as_person = click.option("--as", "who", help="A demo person whose token is used, where `make run` runs.")
 as_json = click.option("--json", "as_json", is_flag=True, help="One record a line, for machines.")
 everything = click.option("--all", "everything", is_flag=True, help="Every page, not the first alone.")
 limit = click.option("--limit", type=click.IntRange(1, PAGE), default=50, help="Records on a page.")
@@ -60,7 +60,7 @@ def filters(command: Command) -> Command:
 @limit
 @everything
 @as_json
-@as_person
+@as_who
 def search(
     *,
     applied: bool | None,
@@ -87,7 +87,7 @@ def search(
 @limit
 @everything
 @as_json
-@as_person
+@as_who
 def history(
     *, sheet: str, newest: bool, kind: str | None, limit: int, everything: bool, as_json: bool, who: str | None
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import rich_click as click
 
 from service.commands.caller import caller
+from service.commands.doors import as_person
 
 
 @click.group()
@@ -19,7 +20,7 @@ def directory() -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Say what would be changed, and change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-@click.option("--as", "person", help="A demo person whose token is used, where `make run` runs.")
+@as_person
 def import_file(file: Path, *, dry_run: bool, as_json: bool, person: str | None) -> None:
     """Bring people, teams, memberships and leads in from the CSV FILE: all of it or nothing, and nothing twice."""
     query = {"dry_run": "true"} if dry_run else None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 from rich.console import Console
@@ -17,18 +16,13 @@ from service.authorization import policy_check
 from service.authorization.policy_administration import bootstrap as make_first
 from service.authorization.policy_file import PolicyText
 from service.commands.caller import caller
+from service.commands.doors import Door, as_person, directory
 from service.commands.tables import table, when
 from service.database import Database
 from service.errors import Conflict
 
-as_person = click.option("--as", "person", help="A demo person whose token is used, where `make run` runs.")
-directory = click.option(
-    "--directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("policies"),
-    help="Where the files are.",
-)
-
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Subcommands that stand in modules of their own, loaded when they are called: command to module.
 FURTHER = {
@@ -41,23 +35,7 @@ FURTHER = {
 }
 
 
-class WithFurther(click.RichGroup):
-    """A group whose FURTHER commands are loaded when they are asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Those of this module, then the further ones."""
-        return [*super().list_commands(ctx), *FURTHER]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """A command by its name, or None."""
-        if cmd_name not in FURTHER:
-            return super().get_command(ctx, cmd_name)
-        module = importlib.import_module(f"service.commands.{FURTHER[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
-        return command
-
-
-@click.group(cls=WithFurther)
+@click.group(cls=Door, further=lambda: FURTHER)
 def policy() -> None:
     """Read, try, propose and activate policy versions."""
 

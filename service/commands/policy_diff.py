@@ -13,7 +13,7 @@ from rich.markup import escape
 from service.authorization.policy_diff import policy_diff
 from service.authorization.policy_file import PolicyText, parse
 from service.commands.caller import caller
-from service.commands.policy import as_person, directory
+from service.commands.doors import as_person, directory
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import rich_click as click
@@ -11,15 +10,16 @@ from rich.console import Console
 
 from service.authorization.policy_file import PolicyText
 from service.commands.caller import caller
+from service.commands.doors import as_person, directory
 from service.commands.tables import table, when
 from service.errors import PolicyRejected
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Any
 
     from rich.table import Table
 
-as_person = click.option("--as", "person", help="A demo person whose token is used, where `make run` runs.")
 as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
@@ -42,12 +42,7 @@ def rollback(expected: int | None, *, as_json: bool, person: str | None) -> None
 
 
 @click.command()
-@click.option(
-    "--directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("policies"),
-    help="The files that are compared with the active version.",
-)
+@directory
 @as_json
 @as_person
 def status(directory: Path, *, as_json: bool, person: str | None) -> None:

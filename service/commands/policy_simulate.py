@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from service.commands.caller import caller
-from service.commands.policy import as_person
+from service.commands.doors import as_person
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

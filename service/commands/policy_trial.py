@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from service.authorization.policy_file import PolicyText
 from service.authorization.policy_trial import Trial, trial
-from service.commands.policy import directory
+from service.commands.doors import directory
 from service.commands.tables import table
 from service.errors import PolicyRejected
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from service.commands.caller import caller
+from service.commands.doors import as_person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ MOST_TOLD = 20
 @click.option("--dry-run", is_flag=True, help="Say what would happen, and change nothing.")
 @click.option("--per-row", is_flag=True, help="Take each good row; without it, all rows or none.")
 @click.option("--json", "as_json", is_flag=True, help="The whole answer, for machines.")
-@click.option("--as", "person", help="A demo person or client whose token is used, where `make run` runs.")
+@as_person
 def upload(file: Path, *, dry_run: bool, per_row: bool, as_json: bool, person: str | None) -> None:
     """Upload the hours in FILE: CSV (.csv), or a JSON object a line (.ndjson, .jsonl).
 
