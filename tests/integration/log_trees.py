@@ -1,0 +1,85 @@
+"""What tests of the tree share: a keeper to kill, a log that is sealed, and what its stored tree must be."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from service.audit import checkpoint as notes
+from service.audit import merkle
+from service.audit.checkpoint import Checkpoint, Signer
+from service.audit.sealing import Sealer
+from service.audit.stored_hashes import consistency_path
+from tests.conformance.rfc9162_verifier import consistency_holds
+
+if TYPE_CHECKING:
+    from service.database import Database
+    from tests.integration.log_database import LogDatabase
+
+
+ORIGIN = "timesheets.example.com/audit/test"
+SIGNER = Signer(ORIGIN, b"1" * 32)
+BODIES = "SELECT r.body FROM audit_record r JOIN audit_position p ON p.record_id = r.id ORDER BY p.position"
+FORGET_TREE = "DELETE FROM tile; UPDATE log_head SET tree_size = 0, edge = '{}', root = NULL"
+
+KEEPER_PROCESS = """
+import asyncio, sys
+from pathlib import Path
+from service.audit.anchor import Anchor
+from service.audit.checkpoint import Signer
+from service.audit.sealing import Sealer
+from service.audit.signing import Signing
+from service.database import Database
+
+async def main():
+    database = Database(sys.argv[1], size=3, name="killed")
+    await database.open()
+    print("ready", flush=True)
+    signing = Signing(database, [Signer(sys.argv[3], b"1" * 32)], Anchor(Path(sys.argv[2])))
+    await asyncio.gather(Sealer(database, batch=7).run(asyncio.Event(), 0.001), signing.run(asyncio.Event(), 0.001))
+
+asyncio.run(main())
+"""
+
+
+async def seal_all(keeper: Database, batch: int = 5_000) -> None:
+    while await Sealer(keeper, batch=batch).seal():
+        pass
+
+
+async def leaves(log_database: LogDatabase) -> list[bytes]:
+    """The leaves of the sealed records, from their bytes."""
+    auditor = await log_database.connect("auditor")
+    return [merkle.leaf(row["body"]) for row in await auditor.fetch(BODIES)]
+
+
+async def checkpoints(log_database: LogDatabase) -> list[Checkpoint]:
+    """Every checkpoint that was signed, verified."""
+    auditor = await log_database.connect("auditor")
+    stored = await auditor.fetch("SELECT note FROM checkpoint WHERE note IS NOT NULL ORDER BY size")
+    return [Checkpoint.parse(notes.verify(row["note"], [SIGNER.verifier]).text) for row in stored]
+
+
+async def assert_consistent(log_database: LogDatabase, keeper: Database) -> int:
+    """Every checkpoint has the root of its prefix, and extends the one before; returns how many there are."""
+    held, signed = await leaves(log_database), await checkpoints(log_database)
+    async with keeper.connection() as connection:
+        for one in signed:
+            assert one.root == merkle.root(held[: one.size])
+        for old, new in pairwise(signed):
+            path = await consistency_path(connection, old.size, new.size)
+            assert consistency_holds(old.size, old.root, new.size, new.root, path)
+    return len(signed)
+
+
+async def as_superuser(log_database: LogDatabase, *statements: str) -> None:
+    """What somebody with every right does behind the service's back."""
+    connection = await asyncpg.connect(log_database.postgres.superuser_database_url(log_database.name))
+    try:
+        await connection.execute("SET session_replication_role = replica")
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,322 @@
+"""Checkpoints: signed after commit and anchor, never against what was signed before; keys, witnesses, silence."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import rfc8785
+from click.testing import CliRunner
+
+from service.__main__ import timewarden
+from service.audit import checkpoint as notes
+from service.audit import merkle
+from service.audit.anchor import Anchor
+from service.audit.checkpoint import Checkpoint, Signer
+from service.audit.columns import columns
+from service.audit.feed import Feed
+from service.audit.heartbeat import Heartbeat
+from service.audit.keeper_status import read_status
+from service.audit.log import Log
+from service.audit.new_epoch import begin
+from service.audit.record import read_body
+from service.audit.signing import Signing
+from service.errors import LogDamaged, LogUnavailable, Misconfigured
+from tests.integration.log_database import LogDatabase, decision
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
+from tests.integration.log_trees import (
+    BODIES,
+    KEEPER_PROCESS,
+    ORIGIN,
+    SIGNER,
+    as_superuser,
+    assert_consistent,
+    checkpoints,
+    leaves,
+    seal_all,
+)
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+
+
+async def test_a_crash_between_commit_and_signature_or_anchor_and_signature_is_made_good(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    anchor = Anchor(tmp_path / "anchor")
+    await Log(app).append([decision()])
+    await seal_all(keeper)
+    # Sealed, then killed: the next keeper signs. Anchored, then killed: it signs the same.
+    async with keeper.connection() as connection:
+        root = await connection.fetchval("SELECT root FROM log_head")
+    anchor.append(Checkpoint(ORIGIN, 2, root))
+    assert await Signing(keeper, [SIGNER], anchor).sign() == Checkpoint(ORIGIN, 2, root)
+    (first,) = await checkpoints(log_database)
+    # A note that was lost is made again, byte for byte.
+    await as_superuser(log_database, "DELETE FROM checkpoint")
+    await Signing(keeper, [SIGNER], anchor).sign()
+    assert await checkpoints(log_database) == [first]
+
+
+async def test_keepers_killed_at_any_moment_sign_only_what_extends_what_they_signed(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    stop = asyncio.Event()
+
+    async def write() -> None:
+        while not stop.is_set():
+            # A busy machine may refuse some: here it matters what is signed of those that were taken.
+            with suppress(LogUnavailable):
+                await Log(app).append([decision() for _ in range(5)])
+            await asyncio.sleep(0.002)
+
+    writer = asyncio.create_task(write())
+    arguments = (log_database.url("keeper"), str(tmp_path / "anchor"), ORIGIN)
+    for pause in (0.3, 0.05, 0.6, 0.2):
+        pair = [
+            await asyncio.create_subprocess_exec(
+                sys.executable, "-c", KEEPER_PROCESS, *arguments, stdout=asyncio.subprocess.PIPE
+            )
+            for _ in range(2)
+        ]
+        for process in pair:
+            assert process.stdout is not None
+            assert await process.stdout.readline() == b"ready\n"
+        await asyncio.sleep(pause)
+        for process in pair:
+            process.kill()
+            await process.wait()
+    stop.set()
+    await writer
+    await seal_all(keeper)
+    await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+    assert await assert_consistent(log_database, keeper) > 2
+    anchored = [line.split()[2] for line in (tmp_path / "anchor").read_text().splitlines()]
+    signed = {str(one.size) for one in await checkpoints(log_database)}
+    assert signed <= set(anchored)
+    assert anchored == sorted(anchored, key=int)
+
+
+async def put_back(log_database: LogDatabase, size: int) -> None:
+    """As a backup of an earlier moment would: everything beyond `size` is gone."""
+    held = (await leaves(log_database))[:size]
+    edge = merkle.Edge()
+    for one in held:
+        edge.append(one)
+    hashes = ", ".join(f"'\\x{one.hex()}'" for one in edge.hashes)
+    await as_superuser(
+        log_database,
+        f"DELETE FROM audit_record WHERE id IN (SELECT record_id FROM audit_position WHERE position >= {size})",
+        f"DELETE FROM audit_position WHERE position >= {size}",
+        f"DELETE FROM checkpoint WHERE size > {size}",
+        f"UPDATE tile SET width = {size}, hashes = substr(hashes, 1, {size * 32})",
+        f"UPDATE log_head SET size = {size}, tree_size = {size}, root = '\\x{edge.root().hex()}',"
+        f" edge = ARRAY[{hashes}]::bytea[]",
+    )
+
+
+async def test_a_database_that_was_put_back_is_not_signed_even_when_it_has_grown_again(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+    for _ in range(3):
+        await Log(app).append([decision() for _ in range(10)])
+        await seal_all(keeper)
+        await signing.sign()
+    await put_back(log_database, 11)
+    with pytest.raises(LogDamaged, match="has 11 records, but a checkpoint of 31 was signed"):
+        await signing.sign()
+    # Other records take the lost ones' places: the sizes agree, the roots cannot.
+    await Log(app).append([decision() for _ in range(40)])
+    await seal_all(keeper)
+    with pytest.raises(LogDamaged, match="first 31 records of the log are not those"):
+        await signing.sign()
+    stop = asyncio.Event()
+    stop.set()
+    await signing.run(stop, 0.01)
+    async with keeper.connection() as connection:
+        (status,) = await read_status(connection)
+        assert await connection.fetchval("SELECT max(size) FROM checkpoint") == 11
+    assert (status.part, status.ready) == ("signer", False)
+    assert "docs/runbook-restored-log.md" in status.detail
+
+
+async def test_a_new_epoch_goes_on_behind_a_record_that_names_what_was_lost(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    await Log(app).append([decision() for _ in range(30)])
+    await seal_all(keeper)
+    lost = await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+    assert lost is not None
+    await put_back(log_database, 11)
+    owner = await log_database.connect("owner")
+    with pytest.raises(Misconfigured, match="an origin of its own"):
+        await begin(owner, lost, ORIGIN)
+    new = Signer("timesheets.example.com/audit/after", b"2" * 32)
+    answer = await asyncio.to_thread(
+        CliRunner(env={"TIMEWARDEN_DATABASE_URL": log_database.url("owner")}).invoke,
+        timewarden,
+        ["audit", "new-epoch", "--yes", "--origin", new.name, "--anchor", str(tmp_path / "anchor")],
+        catch_exceptions=False,
+    )
+    head = await Feed(keeper).head()
+    assert str(head.epoch) in answer.output
+    assert head.epoch != log_database.epoch
+    await Log(app).append([decision()])
+    await seal_all(keeper)
+    with pytest.raises(LogDamaged):
+        await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+    signed = await Signing(keeper, [new], Anchor(tmp_path / "anchor.after")).sign()
+    assert signed == Checkpoint(new.name, 13, merkle.root(await leaves(log_database)))
+    body = read_body((await owner.fetch(BODIES))[11]["body"])
+    assert (body["event"], body["origin"], body["epoch"], body["kept"]) == ("log.epoch", new.name, str(head.epoch), 11)
+    assert body["previous"] == {
+        "epoch": str(log_database.epoch),
+        "origin": ORIGIN,
+        "size": 31,
+        "root": lost.root.hex(),
+    }
+
+
+async def test_a_lost_or_foreign_anchor_is_not_signed_over(log_database: LogDatabase, tmp_path: Path) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    file = tmp_path / "anchor"
+    await seal_all(keeper)
+    await Signing(keeper, [SIGNER], Anchor(file)).sign()
+    held = file.read_text()
+    await Log(app).append([decision()])
+    await seal_all(keeper)
+    for damage, told in (
+        ("", "empty or missing"),
+        ("not a line\n", "cannot be read"),
+        (held.replace(ORIGIN, "another.example/log"), "of the log another"),
+    ):
+        file.write_text(damage)
+        with pytest.raises(LogDamaged, match=told):
+            await Signing(keeper, [SIGNER], Anchor(file)).sign()
+    # A line that a crash cut off was never signed.
+    file.write_text(held + "2026-11-24T02:00:00Z " + ORIGIN + " 99")
+    assert await Signing(keeper, [SIGNER], Anchor(file)).sign() is not None
+    assert [line.split()[2] for line in file.read_text().splitlines()] == ["1", "2"]
+
+
+async def test_an_anchor_that_cannot_be_written_means_that_nothing_is_signed(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    keeper = await log_database.open("keeper")
+    await seal_all(keeper)
+    for path in (tmp_path / "nowhere" / "anchor", tmp_path):
+        with pytest.raises(Misconfigured, match="anchor file"):
+            await Signing(keeper, [SIGNER], Anchor(path)).sign()
+    assert await checkpoints(log_database) == []
+
+
+async def test_a_line_of_the_anchor_that_was_never_flushed_counts_for_nothing(
+    log_database: LogDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = await log_database.open("keeper")
+    await seal_all(keeper)
+    signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", broken)
+        # The second time the line stands there, in memory: only a disk that took it makes it an anchor.
+        for _ in range(2):
+            with pytest.raises(Misconfigured, match="Input/output error"):
+                await signing.sign()
+    assert await checkpoints(log_database) == []
+    assert await signing.sign() is not None
+    assert len((tmp_path / "anchor").read_text().splitlines()) == 1
+
+
+def test_a_full_anchor_starts_anew_with_its_last_line(tmp_path: Path) -> None:
+    anchor = Anchor(tmp_path / "anchor", largest=1000)
+    for size in range(1, 40):
+        one = Checkpoint(ORIGIN, size, merkle.EMPTY)
+        anchor.append(one)
+        assert anchor.last() == one
+    kept = (tmp_path / "anchor.1").read_text() + (tmp_path / "anchor").read_text()
+    assert (tmp_path / "anchor").stat().st_size < 1200
+    assert " 39 " in kept
+
+
+async def test_a_new_key_signs_beside_the_old_one_at_once_and_then_alone(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    keeper, anchor, new = await log_database.open("keeper"), Anchor(tmp_path / "anchor"), Signer(ORIGIN, b"2" * 32)
+    app = await log_database.open("app")
+    await seal_all(keeper)
+    await Signing(keeper, [SIGNER], anchor).sign()
+    # Nothing was logged meanwhile: still the new key's signature is put beside.
+    assert await Signing(keeper, [SIGNER, new], anchor).sign() is not None
+    auditor = await log_database.connect("auditor")
+    newest = "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"
+    both = await auditor.fetchval(newest)
+    assert len(notes.verify(both, [SIGNER.verifier, new.verifier]).signatures) == 2
+    await Log(app).append([decision()])
+    await seal_all(keeper)
+    await Signing(keeper, [new], anchor).sign()
+    alone = await auditor.fetchval(newest)
+    assert str(notes.verify(alone, [new.verifier])) == alone
+    with pytest.raises(notes.BadNote, match="No known key"):
+        notes.verify(alone, [SIGNER.verifier])
+    with pytest.raises(Misconfigured):
+        Signing(keeper, [SIGNER, Signer("another.example", b"3" * 32)], anchor)
+
+
+async def test_witnesses_add_their_lines_and_one_that_fails_holds_nothing_up(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    keeper, seen = await log_database.open("keeper"), list[str]()
+
+    async def good(note: str) -> Sequence[str]:
+        seen.append(note)
+        return [notes.Signature("witness.example", b"wits", b"x" * 72).line]
+
+    async def nonsense(note: str) -> Sequence[str]:
+        return ["no signature line"]
+
+    async def away(note: str) -> Sequence[str]:
+        raise TimeoutError
+
+    witnesses: list[Callable[[str], Awaitable[Sequence[str]]]] = [away, nonsense, good]
+    await seal_all(keeper)
+    await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"), witnesses=witnesses).sign()
+    auditor = await log_database.connect("auditor")
+    note = notes.verify(await auditor.fetchval("SELECT note FROM checkpoint"), [SIGNER.verifier])
+    assert [one.name for one in note.signatures] == [ORIGIN, "witness.example"]
+    assert len(seen) == 1
+
+
+async def test_a_silent_log_gets_one_heartbeat_whoever_asks(log_database: LogDatabase) -> None:
+    keeper = await log_database.open("keeper", size=4)
+    assert not await Heartbeat(keeper, 3600).beat()
+    await asyncio.sleep(1.05)
+    assert sorted(await asyncio.gather(*(Heartbeat(keeper, 1).beat() for _ in range(4)))) == [False] * 3 + [True]
+    await seal_all(keeper)
+    auditor = await log_database.connect("auditor")
+    body = [row["body"] for row in await auditor.fetch(BODIES)][-1]
+    held: dict[str, Any] = read_body(body)
+    assert rfc8785.dumps(held) == body
+    assert (held["event"], held["kind"], held["v"]) == ("log.heartbeat", "system", 1)
+    assert len(str(held["nonce"])) == 32
+    row = await auditor.fetchrow("SELECT * FROM audit_record ORDER BY id DESC LIMIT 1")
+    assert row is not None
+    assert (str(row["uid"]), row["kind"]) == (held["uid"], held["kind"])
+    # What people search by says what the bytes say, though Postgres wrote both.
+    copies = columns(held)
+    assert {name: row[name] for name in copies} == dict(copies)
