@@ -8,7 +8,8 @@ RUN python -m venv /opt/timewarden \
       --requirement requirements.lock \
  && /opt/timewarden/bin/pip uninstall --yes pip \
  && printf '#!/bin/sh\nexec /opt/timewarden/bin/python -m service "$@"\n' > /opt/timewarden/bin/timewarden \
- && chmod 755 /opt/timewarden/bin/timewarden
+ && printf '#!/bin/sh\nexec /opt/timewarden/bin/python -m service.standalone.verify "$@"\n' > /opt/timewarden/bin/timewarden-verify \
+ && chmod 755 /opt/timewarden/bin/timewarden /opt/timewarden/bin/timewarden-verify
 
 FROM python:3.13-slim-trixie
 LABEL org.opencontainers.image.title="timewarden" \

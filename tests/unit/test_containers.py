@@ -203,6 +203,18 @@ def test_mounted_and_copied_files_exist_and_reach_the_builder(services: dict[str
         assert not ignored(source.rstrip("/")), source
 
 
+def test_the_image_has_both_programs_and_each_starts(image: Path) -> None:
+    (made,) = [one.rest for one in instructions() if "printf" in one.rest]
+    programs = dict(re.findall(r"python -m (service[a-z.]*) .*?> /opt/timewarden/bin/([a-z-]+)", made))
+    assert programs == {"service": "timewarden", "service.standalone.verify": "timewarden-verify"}
+    for module in programs:
+        started = run_in(
+            image, f"import runpy; sys.argv = ['program', '--help']; runpy.run_module({module!r}, run_name='__main__')"
+        )
+        assert started.returncode == 0, started.stderr
+        assert "Usage" in started.stdout or "usage" in started.stdout
+
+
 def test_the_image_installs_the_runtime_lock_with_hashes_and_nothing_of_development() -> None:
     installs = [one.rest for one in instructions() if one.word == "RUN" and "install" in one.rest and "pip" in one.rest]
     assert len(installs) == 1
