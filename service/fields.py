@@ -25,10 +25,15 @@ class Fields:
         surrogate pair (which no UTF-8 can hold)."""
         if not 1 <= len(value) <= longest:
             self.wrong(name, f"must have 1 to {longest} characters")
-        elif not value.isprintable() and any(unicodedata.category(one) in UNWRITABLE for one in value):
+        elif not writable(value):
             self.wrong(name, "must have no control characters")
 
     def refuse(self) -> None:
         """Raise InvalidField if anything was found."""
         if self.found:
             raise InvalidField(*self.found)
+
+
+def writable(text: str) -> bool:
+    """Whether every character can be written, also on a terminal: no control character, no half of a surrogate pair."""
+    return text.isprintable() or not any(unicodedata.category(one) in UNWRITABLE for one in text)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# What is said of one place; a word that is quoted in it may be as long as a file.
+LONGEST_MESSAGE = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
@@ -18,7 +21,10 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """One reason why a policy is refused: `file` as in policies/, `line` and `column` from 1, 0 for a whole file."""
+    """One reason why a policy is refused: `file` as in policies/, `line` and `column` from 1, 0 for a whole file.
+
+    It quotes what stands there, on terminals and in answers, so what cannot be printed is written as an escape.
+    """
 
     file: str
     line: int
@@ -26,6 +32,22 @@ class Complaint:
     message: str
     suggestion: str | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "file", printable(self.file))
+        object.__setattr__(self, "message", printable(self.message))
+        if self.suggestion is not None:
+            object.__setattr__(self, "suggestion", printable(self.suggestion))
+
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
         return place + self.message + (f" ({self.suggestion})" if self.suggestion else "")
+
+
+def printable(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """The text on one line, no longer than this, with an escape for every character that does not print: a control
+    character would speak to the terminal, and half of a surrogate pair stands in no UTF-8."""
+    if len(text) > longest:
+        text = f"{text[:longest]}..."
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -14,6 +14,7 @@ import yaml
 from service.authorization import policy_rows
 from service.authorization.question import ANYONE, NO_STATE, Reason
 from service.authorization.vocabulary_file import nearest
+from service.fields import writable
 from service.places import Complaint
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from service.authorization.question import Vocabulary
 
 MOST_CASES = 5_000
-MOST_COMPLAINTS = 100
+# A refusal tells of a hundred: of these and of what is said last.
+MOST_COMPLAINTS = 90
 LONGEST_WORD = 300
 KEYS = (
     "case", "who", "scopes", "action", "kind", "state", "facts", "verdict", "rule", "reason", "near", "missing",
@@ -117,6 +119,11 @@ class _Reader:
             return
         except (yaml.YAMLError, RecursionError) as error:
             self.found.complaints.append(Complaint(self.file, 0, 0, f"This is not YAML: {type(error).__name__}"))
+            return
+        except (ValueError, OverflowError):
+            # PyYAML takes an escape or a directive for a number, however large.
+            said = "This is not YAML: an escape such as \\UFFFFFFFF stands for no character"
+            self.found.complaints.append(Complaint(self.file, 0, 0, said))
             return
         if not isinstance(root, yaml.SequenceNode):
             self.found.complaints.append(Complaint(self.file, 1, 1, "The file must be a list of cases, each with a -"))
@@ -230,7 +237,10 @@ class _Reader:
     def _scalar(self, node: yaml.Node) -> str:
         if not isinstance(node, yaml.ScalarNode) or not str(node.value).strip() or len(node.value) > LONGEST_WORD:
             self._wrong(node, "One word or sentence is wanted here")
-        return str(node.value).strip()
+        word = str(node.value).strip()
+        if not writable(word):
+            self._wrong(node, "A word or sentence has no control characters and stands on one line")
+        return word
 
     def _wrong(self, node: yaml.Node, message: str, suggestion: str | None = None) -> NoReturn:
         mark = node.start_mark

@@ -23,7 +23,8 @@ MOST_ROWS = 10_000
 # Following them takes a time that grows with their third power: a second or two for a chain of so many.
 MOST_LINKS = 1_000
 LONGEST_ROW = 1_000
-MOST_COMPLAINTS = 100
+# A refusal tells of a hundred: of these, of those that the last row adds, and of what is said last.
+MOST_COMPLAINTS = 90
 ALWAYS = "always"
 P_COLUMNS = ("effect", "who", "action", "state", "kind", "scope", "when", "rule name")
 ROLE = re.compile(r"role:[a-z0-9][a-z0-9-]{0,62}")
@@ -55,7 +56,7 @@ class Rows:
 
 
 def read(text: str, vocabulary: Vocabulary) -> Rows:
-    """Every row of the text, or complaints, at most about a hundred of them."""
+    """Every row of the text, or complaints, at most a hundred of them."""
     rows = Rows()
     names: dict[str, int] = {}
     contents: dict[object, int] = {}

@@ -1,8 +1,8 @@
 """Policy versions: immutable rows in Postgres, and the snapshots that this process has built from them.
 
 Postgres owns which version is active; a process holds a few built snapshots, and learns the active number with the
-facts of every decision. The loader has a Database of its own, so that no request waits for a connection while holding
-one.
+facts of every decision. The loader has a Database and threads of its own, so that no request waits for a connection
+while holding one, and nothing else that takes long keeps the active version waiting.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
+
+import structlog
 
 from service.authorization.policy_file import PolicyText
 from service.errors import NotFound, PolicyRejected, PolicyUnavailable, TryLater
@@ -23,10 +27,13 @@ if TYPE_CHECKING:
     from service.database import Connection, Database
 
 KEPT = 4
+# Versions that are built at once: one that is only asked about, and all others that are active or just were.
+THREADS = 3
 # Mutations hold this advisory lock shared, activation takes it exclusively: nothing commits under a replaced version.
 POLICY_LOCK = 0x74770001
 # Proposals take this one in turn.
 PROPOSAL_LOCK = POLICY_LOCK + 1
+_log = structlog.get_logger(__name__)
 
 
 class PolicyVersions:
@@ -40,7 +47,9 @@ class PolicyVersions:
         self._build = build
         self._timeout = timeout
         self._built: OrderedDict[int, Snapshot] = OrderedDict()
-        self._loading: dict[int, asyncio.Task[Snapshot]] = {}
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="policy")
+        self._only_asked_about = asyncio.Lock()
+        self._loading: dict[tuple[int, bool], asyncio.Task[Snapshot]] = {}
         self._current: Snapshot | None = None
         # Why the version that was last seen to be active could not be loaded; None while all is well.
         self.trouble: str | None = None
@@ -53,7 +62,7 @@ class PolicyVersions:
         if active is None:
             raise PolicyUnavailable("No policy was ever activated: run `timewarden policy bootstrap`")
         # No request waits yet, so a version may take the time that it takes: a bound would make every start fail alike.
-        self._current = await self._load(active)
+        self._current = await self._load(active, active=True)
         return self._current
 
     def current(self) -> Snapshot:
@@ -68,40 +77,50 @@ class PolicyVersions:
         Any number of callers share one load. Raises PolicyUnavailable when it does not end within the bound.
         """
         try:
-            snapshot = await self.built(number)
-        except PolicyUnavailable:
+            snapshot = await self._in_time(number, active=True)
+        except PolicyUnavailable as error:
             self.trouble = f"version {number} is active and cannot be loaded here"
-            raise
+            raise PolicyUnavailable(cause=error.cause) from error
         self._current, self.trouble = snapshot, None
         return snapshot
 
     async def built(self, number: int) -> Snapshot:
-        """The snapshot of any version, built if need be, without making it the current one."""
+        """The snapshot of any version, built if need be, without making it the current one. One at a time is built for
+        those who only ask about it. Raises PolicyUnavailable, from NotFound when there is no such version."""
+        return await self._in_time(number, active=False)
+
+    async def _in_time(self, number: int, *, active: bool) -> Snapshot:
         if (known := self._built.get(number)) is not None:
             self._built.move_to_end(number)
             return known
-        task = self._loading.get(number)
+        task = self._loading.get((number, active))
         if task is None:
-            task = asyncio.create_task(self._load(number), name=f"load policy {number}")
-            self._loading[number] = task
-            task.add_done_callback(lambda _: self._loading.pop(number, None))
+            task = asyncio.create_task(self._load(number, active=active), name=f"load policy {number}")
+            self._loading[number, active] = task
+            task.add_done_callback(lambda _: self._loading.pop((number, active), None))
         try:
             async with asyncio.timeout(self._timeout):
                 return await asyncio.shield(task)
         except TimeoutError as error:
-            raise PolicyUnavailable(cause=f"version {number} was not loaded in time") from error
+            raise _unavailable(number, "was not loaded in time") from error
 
     def connection(self) -> AbstractAsyncContextManager[Connection]:
         """One of the loader's own connections, for reading versions outside any request's transaction."""
         return self._database.connection()
 
-    async def _load(self, number: int) -> Snapshot:
+    async def _load(self, number: int, *, active: bool) -> Snapshot:
         try:
-            async with self.connection() as connection:
-                text = await text_of(connection, number)
-            snapshot = await asyncio.to_thread(self._build, text, number)
+            async with nullcontext() if active else self._only_asked_about:
+                async with self.connection() as connection:
+                    text = await text_of(connection, number)
+                loop = asyncio.get_running_loop()
+                snapshot = await loop.run_in_executor(self._threads, self._build, text, number)
         except (TryLater, NotFound, PolicyRejected) as error:
-            raise PolicyUnavailable(cause=f"version {number}: {error}") from error
+            raise _unavailable(number, str(error)) from error
+        except Exception as error:
+            # Whatever is wrong with a version or with us, those who wait for it must be refused, and be told so.
+            _log.exception("policy_not_loaded", version=number, problem=type(error).__name__)
+            raise _unavailable(number, type(error).__name__) from error
         self.keep(snapshot)
         return snapshot
 
@@ -110,6 +129,11 @@ class PolicyVersions:
         self._built[snapshot.number] = snapshot
         while len(self._built) > KEPT:
             self._built.popitem(last=False)
+
+
+def _unavailable(number: int, why: str) -> PolicyUnavailable:
+    sentence = f"Policy version {number} cannot be loaded here now, so nothing was decided"
+    return PolicyUnavailable(sentence, cause=f"version {number}: {why}")
 
 
 async def hold(connection: Connection, *, exclusively: bool = False) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # However many hints come, the database is looked at no more often than this, in seconds.
 SHORTEST = 0.1
+# Before it listens again after what nobody expected.
+LONGEST_SILENCE = 5.0
 _log = structlog.get_logger(__name__)
 
 
@@ -76,6 +78,10 @@ class PolicyWatch:
                 await self.look()
             except (TimewardenError, asyncpg.PostgresError) as error:
                 _log.warning("heartbeat_missed", problem=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 — told, and the next beat comes
+                # Until a beat succeeds, this process counts as not ready.
+                self._policies.trouble = f"the heartbeat fails ({type(error).__name__})"
+                _log.exception("heartbeat_failed", problem=type(error).__name__)
             await asyncio.sleep(SHORTEST)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval - SHORTEST):
@@ -94,5 +100,11 @@ class PolicyWatch:
             self._look.set()
 
 
-async def _forever(listen: Listen, heard: Callable[[], object]) -> object:
-    return await listen(heard)
+async def _forever(listen: Listen, heard: Callable[[], object]) -> None:
+    while True:
+        try:
+            await listen(heard)
+        except Exception as error:  # noqa: BLE001 — told, and listened to again
+            # Without hints the heartbeat learns of a version all the same, only later.
+            _log.exception("policy_hints_failed", problem=type(error).__name__)
+        await asyncio.sleep(LONGEST_SILENCE)

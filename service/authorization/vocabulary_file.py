@@ -25,10 +25,14 @@ SCOPE = re.compile(r"[a-z][a-z0-9:._/-]{0,126}")
 ANSWERS = frozenset({"yes", "no", "unknown"})
 LONGEST_SENTENCE = 300
 FEW = 12
+# Looking for the word that was meant takes a time that grows with all three.
+LONGEST_GUESSED, MOST_KNOWN, MOST_GUESSES = 100, 1_000, 100
 OLDEST_SIGN_IN = 31 * 24 * 3600
 # Every record tells of every fact.
 MOST_REQUEST_FACTS = 50
 _TOML_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)$")
+# More decimal digits than Python turns into a number.
+_TOO_MANY_DIGITS = re.compile(r"[0-9][0-9_]{4299,}")
 
 
 def read(text: str) -> tuple[Vocabulary | None, list[Complaint]]:
@@ -39,13 +43,19 @@ def read(text: str) -> tuple[Vocabulary | None, list[Complaint]]:
         place = _TOML_PLACE.search(str(error))
         line, column = (int(place[1]), int(place[2])) if place else (0, 0)
         return None, [Complaint(FILE, line, column, f"This is not TOML: {_TOML_PLACE.sub('', str(error)).strip()}")]
-    reader = _Reader(text)
+    except (ValueError, OverflowError):
+        long = _TOO_MANY_DIGITS.search(text)
+        line = text.count("\n", 0, long.start()) + 1 if long else 0
+        return None, [Complaint(FILE, line, 1 if long else 0, "This is not TOML: a number has too many digits")]
+    reader = _Reader(_places(text))
     vocabulary = reader.document(document)
     return (None, reader.complaints) if reader.complaints else (vocabulary, [])
 
 
 def nearest(word: str, known: Collection[str]) -> str | None:
     """A suggestion for a word that is not known: the nearest known one, else all when they are few."""
+    if len(word) > LONGEST_GUESSED or len(known) > MOST_KNOWN:
+        return None
     close = get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"
@@ -54,7 +64,9 @@ def nearest(word: str, known: Collection[str]) -> str | None:
 
 @dataclass(slots=True)
 class _Reader:
-    text: str
+    """`places`: where each key and header stands."""
+
+    places: Mapping[tuple[str, ...], tuple[int, int]]
     complaints: list[Complaint] = field(default_factory=list)
     descriptions: dict[str, str] = field(default_factory=dict)
 
@@ -162,6 +174,7 @@ class _Reader:
         fits = isinstance(sentence, str) and 0 < len(sentence.strip()) <= LONGEST_SENTENCE and sentence.isprintable()
         if not fits:
             self._complain(at, f"'{'.'.join(at)}' needs a sentence of one line, at most {LONGEST_SENTENCE} characters")
+            return
         self.descriptions[key] = str(sentence)
 
     def _spelled(self, word: str, spelling: re.Pattern[str], at: tuple[str, ...]) -> None:
@@ -172,12 +185,12 @@ class _Reader:
 
     def _known(self, word: str, known: Collection[str], at: tuple[str, ...], what: str) -> None:
         if word not in known:
-            self._complain(at, f"The service has no {what} '{word}'", nearest(word, known))
+            self._complain(at, f"The service has no {what} '{word}'", self._meant(word, known))
 
     def _only(self, table: Mapping[str, object], allowed: Collection[str], at: tuple[str, ...]) -> None:
         for key in table:
             if key not in allowed:
-                self._complain((*at, key), f"'{key}' means nothing here", nearest(key, allowed))
+                self._complain((*at, key), f"'{key}' means nothing here", self._meant(key, allowed))
 
     def _table(self, parent: Mapping[str, object], at: tuple[str, ...]) -> dict[str, object]:
         return self._as_table(parent.get(at[-1], {}), at)
@@ -188,23 +201,27 @@ class _Reader:
         self._complain(at, f"'{'.'.join(at)}' must be a table")
         return {}
 
+    def _meant(self, word: str, known: Collection[str]) -> str | None:
+        return nearest(word, known) if len(self.complaints) < MOST_GUESSES else None
+
     def _complain(self, at: tuple[str, ...], message: str, suggestion: str | None = None) -> None:
-        line, column = _place(self.text, at)
+        """Complain at the longest part of the path that the text shows as a header or a key; (0, 0) for none."""
+        shown = (self.places.get(at[:length]) for length in range(len(at), 0, -1))
+        line, column = next((place for place in shown if place is not None), (0, 0))
         self.complaints.append(Complaint(FILE, line, column, message, suggestion))
 
 
-def _place(text: str, at: tuple[str, ...]) -> tuple[int, int]:
-    """Line and column of the longest part of the path that the text shows as a header or a key; (0, 0) for none."""
-    best, place = 0, (0, 0)
+def _places(text: str) -> dict[tuple[str, ...], tuple[int, int]]:
+    """Line and column where each header and key stands first."""
+    found: dict[tuple[str, ...], tuple[int, int]] = {}
     section: tuple[str, ...] = ()
-    wanted = tuple(at)
     for number, line in enumerate(text.split("\n"), start=1):
         bare = line.strip()
-        here: tuple[str, ...] = ()
         if bare.startswith("["):
             section = here = tuple(part.strip().strip("\"'") for part in bare.split("]")[0].strip("[]").split("."))
         elif "=" in bare and not bare.startswith("#"):
             here = (*section, bare.split("=")[0].strip().strip("\"'"))
-        if len(here) > best and here == wanted[: len(here)]:
-            best, place = len(here), (number, len(line) - len(line.lstrip()) + 1)
-    return place
+        else:
+            continue
+        found.setdefault(here, (number, len(line) - len(line.lstrip()) + 1))
+    return found

@@ -6,11 +6,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from service.errors.root import TimewardenError
+from service.places import Complaint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from service.places import Complaint
+MOST_COMPLAINTS = 100
 
 
 class Denied(TimewardenError):
@@ -89,12 +90,16 @@ class KeyInUse(NotApplied):
 
 
 class PolicyRejected(TimewardenError):
-    """The policy is malformed, breaks a safety law or fails its cases; `complaints` says where and why."""
+    """The policy is malformed, breaks a safety law or fails its cases; `complaints` says where and why. Of very many
+    the first hundred are told, and how many more there are."""
 
     slug = "policy-rejected"
     summary = "This policy cannot become active"
 
     def __init__(self, complaints: Sequence[Complaint]) -> None:
+        if more := complaints[MOST_COMPLAINTS:]:
+            left_out = Complaint(more[0].file, 0, 0, f"{len(more):,} more complaints are left out; mend these first")
+            complaints = [*complaints[:MOST_COMPLAINTS], left_out]
         first = f": {complaints[0]}" if complaints else ""
         super().__init__(self.summary + first, extra={"complaints": [asdict(one) for one in complaints]})
         self.complaints = tuple(complaints)

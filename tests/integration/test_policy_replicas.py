@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from threading import Event
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -26,6 +27,8 @@ from tests.until import lock_is_waited_for, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from service.authorization.engine import Snapshot
+    from service.authorization.policy_file import PolicyText
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -52,6 +55,15 @@ async def soon(versions: PolicyVersions, number: int, seconds: float = 5.0) -> b
             return True
         await asyncio.sleep(0.02)
     return False
+
+
+async def trouble(versions: PolicyVersions) -> str | None:
+    """What is wrong with the active version in this process, as soon as anything is."""
+
+    async def told() -> str | None:
+        return versions.trouble
+
+    return await until(told)
 
 
 async def test_a_replica_is_known_from_its_start_to_its_end(house: House) -> None:
@@ -228,6 +240,63 @@ async def test_a_replica_that_cannot_learn_the_version_in_time_refuses_and_does_
         assert versions.trouble is not None
     assert (await versions.at(number)).number == number
     assert versions.trouble is None
+
+
+async def test_what_nobody_expected_of_a_version_refuses_and_does_not_stop_the_heartbeat(house: House) -> None:
+    """A mistake of ours in reading a version is no end of it: as soon as it can be read, it is."""
+    broken = Event()
+    broken.set()
+
+    def build(text: PolicyText, number: int) -> Snapshot:
+        if number > 1 and broken.is_set():
+            raise KeyError("a mistake in our code")
+        return policy_check.build(text, number)
+
+    versions = PolicyVersions(await house.log_database.open("app", size=1), build)
+    watch = PolicyWatch(await house.log_database.open("app", size=1), versions, interval=QUICK)
+    async with watch.running():
+        number = await activated(house, with_rows())
+        assert await trouble(versions) == f"version {number} is active and cannot be loaded here"
+        with pytest.raises(PolicyUnavailable):
+            await versions.at(number)
+        broken.clear()
+        assert await soon(versions, number)
+        assert versions.trouble is None
+
+
+async def test_a_heartbeat_goes_on_after_what_nobody_expected(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with watched(house, interval=QUICK) as (versions, _):
+        with monkeypatch.context() as changed:
+            changed.setattr(replicas, "beat", None)
+            assert await trouble(versions) == "the heartbeat fails (TypeError)"
+            assert not policy_part(versions).ready
+        number = await activated(house, with_rows())
+        assert await soon(versions, number)
+        assert versions.trouble is None
+
+
+async def test_versions_that_are_only_asked_about_do_not_keep_the_active_one_waiting(house: House) -> None:
+    release = Event()
+
+    def slowly(text: PolicyText, number: int) -> Snapshot:
+        if number != 7:
+            release.wait(60)
+        return policy_check.build(text, number)
+
+    numbers = [await proposed(house, with_rows(f"# {number}")) for number in range(2, 8)]
+    assert numbers == [2, 3, 4, 5, 6, 7]
+    versions = PolicyVersions(await house.log_database.open("app", size=1), slowly, timeout=30)
+    # As many other threads as the process has may be busy with whatever they like.
+    others = [asyncio.get_running_loop().run_in_executor(None, release.wait, 60) for _ in range(64)]
+    asked = [asyncio.create_task(versions.built(number)) for number in numbers[:-1]]
+    try:
+        assert (await versions.at(7)).number == 7
+        assert not any(one.done() for one in asked)
+        assert not any(one.done() for one in others)
+    finally:
+        release.set()
+    assert [one.number for one in await asyncio.gather(*asked)] == [2, 3, 4, 5, 6]
+    await asyncio.gather(*others)
 
 
 async def test_a_policy_that_cannot_be_read_starts_nothing(house: House) -> None:

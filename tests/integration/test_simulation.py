@@ -193,6 +193,20 @@ async def test_a_wrong_word_is_named(running: InProcess) -> None:
         assert answer.json()["fields"][0]["field"] == field
 
 
+async def test_a_version_that_cannot_be_loaded_is_named_and_the_one_that_decides_is_not_blamed(
+    house: House, running: InProcess
+) -> None:
+    await house.owner.execute(
+        "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
+        " VALUES (2, repeat('0', 64), 'm', 'r', 'v', '{}', 'broken', 'owner')"
+    )
+    question = {"subject": MANAGER, "action": "approve", "resource": SUBMITTED}
+    answer = await simulate(running, author(running), **question, version=2)
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == "Policy version 2 cannot be loaded here now, so nothing was decided"
+    assert (await simulate(running, author(running), **question)).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("roles", "scope", "status"),
     [(["auditor"], "read:policies", 200), (["manager"], "read:policies", 403), (["policy-author"], "read:audit", 403)],

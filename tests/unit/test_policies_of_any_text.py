@@ -1,0 +1,138 @@
+"""Whatever stands in the four files of a policy, it is taken or refused with complaints that can be sent and shown."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from service.authorization import policy_check
+from service.authorization.policy_trial import trial
+from service.errors import PolicyRejected
+from service.places import LONGEST_MESSAGE
+from tests import policy_forge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from service.authorization.policy_file import PolicyText
+    from service.places import Complaint
+
+SHIPPED = policy_forge.shipped()
+# One action is enough here, and a short policy is read a hundred times a second.
+SHORT = replace(SHIPPED, cases={})
+CASE = "- case: x\n  who: anyone\n  action: read\n  kind: me\n  verdict: allow\n"
+
+anything = st.text(st.characters() | st.characters(categories=["Cc", "Cs", "Cf"]), max_size=40)
+# What readers and parsers look for, and numbers beyond every bound.
+PARTS = (
+    "- ", "case: ", "who: ", "facts: ", "? ", ": ", "{", "}", "[", "]", "[[", "\n", "\n  ", "\t", '"', "'", "|", ">",
+    "&a ", "*a", "!!", "!!python/object:os.system ", "%YAML 9.9\n---\n", "%TAG ! x\n", "---\n", "...\n", "<<", "#", "~",
+    "\\", '"\\UFFFFFFFF"', '"\\U00110000"', '"\\uD800"', '"\\x"', '"\\0"', "\\u0000", "= ", ".", "..", "1" * 5000,
+    "0x" + "f" * 5000, "1e999", "nan", "-inf", "1979-13-45T99:99:99Z", "12:60", "kinds", "timesheet", "request",
+    "max_age", "p, ", "g, ", "role:a", "allow, ", "deny, ", "any, ", "always", "not ", " and ", " or ", ",,,,,,,,",
+    "\ufeff", "\x1b[31m", "\u2028", "\ud800",
+)  # fmt: skip
+made = st.lists(st.sampled_from(PARTS) | anything, max_size=25).map("".join)
+
+
+def within(text: str) -> st.SearchStrategy[str]:
+    """The text with something else in place of a part of it."""
+    places = st.integers(0, len(text))
+    return st.builds(
+        lambda one, other, new: text[: min(one, other)] + new + text[max(one, other) :], places, places, made
+    )
+
+
+def only_refused(text: PolicyText) -> list[Complaint]:
+    """What is complained of; anything but a refusal ends the test."""
+    complaints: list[Complaint] = []
+    try:
+        policy_check.load(text, policy_check.PROPOSAL)
+    except PolicyRejected as refused:
+        complaints = list(refused.complaints)
+        msgspec.json.encode(refused.extra)
+    assert list(trial(text).complaints) == complaints
+    for one in complaints:
+        assert str(one).isprintable()
+        assert len(str(one)) < 3 * LONGEST_MESSAGE
+    return complaints
+
+
+def swapped(name: str) -> Callable[[str], PolicyText]:
+    """The short policy with this text in one of its files."""
+
+    def with_text(text: str) -> PolicyText:
+        changed: dict[str, Any] = {name: {"a.yaml": text} if name == "cases" else text}
+        return replace(SHORT, **changed)
+
+    return with_text
+
+
+@settings(max_examples=300)
+@given(made | within(SHIPPED.vocabulary))
+@example("a = " + "1" * 5000)
+@example("[kinds.me]\nname = 0x" + "f" * 5000)
+@example('[kinds.timesheet.actions]\n"\\u0000" = "x"')
+def test_any_vocabulary_is_taken_or_refused(text: str) -> None:
+    only_refused(swapped("vocabulary")(text))
+
+
+@settings(max_examples=300)
+@given(made | within(CASE) | within(SHIPPED.cases["import.yaml"]))
+@example('- case: "\\UFFFFFFFF"\n')
+@example('- case: "\\U00110000"\n')
+@example('- case: "\\uD800"\n  who: anyone\n  action: read\n  kind: me\n  verdict: deny\n')
+@example('- case: x\n  who: anyone\n  action: "\\uD800"\n  kind: me\n  verdict: deny\n')
+@example("%YAML " + "1" * 5000 + ".1\n---\n- x\n")
+def test_any_cases_are_taken_or_refused(text: str) -> None:
+    only_refused(swapped("cases")(text))
+
+
+@settings(max_examples=200)
+@given(made | within(SHIPPED.rules))
+def test_any_rows_are_taken_or_refused(text: str) -> None:
+    only_refused(swapped("rules")(text))
+
+
+@settings(max_examples=100)
+@given(made | within(SHIPPED.model))
+def test_any_model_but_ours_is_refused(text: str) -> None:
+    only_refused(swapped("model")(text))
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(anything, made, max_size=3))
+def test_any_names_of_case_files_are_taken_or_refused(cases: dict[str, str]) -> None:
+    only_refused(replace(SHORT, cases=cases))
+
+
+@pytest.mark.parametrize(
+    ("text", "file", "line", "says"),
+    [
+        (swapped("vocabulary")("\na = " + "1" * 5000), "vocabulary.toml", 2, "too many digits"),
+        (swapped("cases")('- case: "\\UFFFFFFFF"\n'), "cases/a.yaml", 0, "stands for no character"),
+        (swapped("cases")(CASE.replace("x", '"\\uD800"')), "cases/a.yaml", 1, "no control characters"),
+        (swapped("cases")(CASE.replace("x", '"a\\Nb"')), "cases/a.yaml", 1, "no control characters"),
+        (swapped("cases")(CASE.replace("case: x", "case: |\n    x\n    y")), "cases/a.yaml", 1, "stands on one line"),
+    ],
+)
+def test_what_no_parser_takes_is_told_with_its_place(text: PolicyText, file: str, line: int, says: str) -> None:
+    (complaint,) = only_refused(text)
+    assert (complaint.file, complaint.line) == (file, line)
+    assert says in complaint.message
+
+
+def test_of_very_many_complaints_a_hundred_are_told_and_how_many_more_there_are() -> None:
+    """So many that to look through the text for the place of each would take many minutes."""
+    words = "".join(f"A{number} = 1\n" for number in range(30_000))
+    complaints = only_refused(replace(SHORT, vocabulary=SHIPPED.vocabulary + words))
+    assert len(complaints) == 101
+    assert complaints[-1].message == "59,900 more complaints are left out; mend these first"
+    last = len(SHIPPED.vocabulary.splitlines())
+    assert [one.line for one in complaints[:-1]] == [last + 1 + place // 2 for place in range(100)]
+    assert len(msgspec.json.encode([asdict(one) for one in complaints])) < 50_000
