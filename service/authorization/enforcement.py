@@ -191,8 +191,11 @@ class Enforcement(Attempts):
                 return AnswerToAll(value, receipts[: len(decisions)])
             except NotDone as stopped:
                 error = stopped.error
-                by_law = stopped.decision.uid if stopped.decision else None
-                decisions = [replace(one, verdict=BY_LAW) if one.uid == by_law else one for one in decisions]
+                by_law = stopped.decision
+                decisions = [
+                    replace(by_law, verdict=BY_LAW) if by_law is not None and one.uid == by_law.uid else one
+                    for one in decisions
+                ]
             except (NotApplied, Denied, BadInput, PolicyRejected, StaleExpectation) as not_applied:
                 error = not_applied
                 if isinstance(error, Forbidden):

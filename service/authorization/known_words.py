@@ -71,5 +71,6 @@ LAW_ACTIONS = (
     ("log", "read"),
 )
 OWNER = "owner"
+PROPOSER = "proposer"
 DEPUTY = "deputy"
 ACTED_FOR_OWNER = "acted_for_owner"

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING
 from uuid_utils.compat import uuid7
 
 from service.audit.record import Kind, Record
-from service.authorization import policy_life, policy_versions, replicas
+from service.authorization import four_eyes, policy_life, policy_versions, replicas
 from service.authorization.changes import Answer, Change, Target
 from service.authorization.decision_point import Resource, access_request, decide
+from service.authorization.judgement import NotDone
 from service.authorization.policy_check import PROPOSAL
 from service.authorization.policy_life import By, PolicyVersion
 from service.authorization.policy_relations import KIND, RETIRED
+from service.authorization.relationships import asker
 from service.errors import Conflict, NotFound, PolicyRejected, PolicyUnavailable, StaleExpectation
 from service.places import Complaint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from service.audit.log import Log
@@ -159,6 +161,7 @@ class PolicyAdministration:
             return await policy_life.existing(connection, number)
 
         async def work(change: Change) -> PolicyVersion:
+            await _keep_four_eyes(change, number, left)
             if change.seen.version != expected:
                 raise StaleExpectation(f"Version {change.seen.version} is active, not {expected}")
             if refused is not None:
@@ -168,7 +171,9 @@ class PolicyAdministration:
             return await _moved(change, snapshot, back=back)
 
         snapshot, refused = None, None
+        left: dict[int, Snapshot] = {}
         if await self._enforcement.prospect(ask, KIND, "activate", row_id=number):
+            left = await self._left_behind(ask, number)
             try:
                 snapshot = await self._checked(number)
             except (NotFound, PolicyRejected) as error:
@@ -188,6 +193,12 @@ class PolicyAdministration:
         async with self._versions.connection() as connection:
             text = await policy_versions.text_of(connection, number)
         return await asyncio.to_thread(self._check, text, number)
+
+    async def _left_behind(self, ask: Ask, number: int) -> dict[int, Snapshot]:
+        """The versions that still have a say when the asker activates what they proposed; mostly none."""
+        async with self._versions.connection() as connection:
+            numbers = await policy_life.left_behind(connection, number, *asker(ask.principal))
+        return {one: await self._versions.built(one) for one in numbers}
 
 
 async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVersion:
@@ -216,13 +227,25 @@ async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVer
     return await policy_life.version_of(change.connection, number)
 
 
+async def _keep_four_eyes(change: Change, number: int, left: Mapping[int, Snapshot]) -> None:
+    """Raise NotDone with Forbidden if a version that was left, and whose place no newer one took, denies this to the
+    proposer. Raises StaleExpectation when another version was left since `left` was read."""
+    numbers = await policy_life.left_behind(change.connection, number, *asker(change.ask.principal))
+    if not left.keys() >= set(numbers):
+        raise StaleExpectation
+    forbidding = four_eyes.still_forbidding([left[one] for one in numbers], change.decision.request)
+    if forbidding:
+        noted = {**change.decision.noted, "four_eyes_of": forbidding}
+        raise NotDone(four_eyes.refusal(forbidding), replace(change.decision, noted=noted))
+
+
 def _keep_a_way_back(change: Change, snapshot: Snapshot) -> None:
     """Raise PolicyRejected unless whoever activates could go back again: the laws ask that somebody can, but whether
     that somebody exists, only the one who is here proves.
 
     The question is about a version that decided before and that somebody else proposed: no relation, state retired.
-    Under four eyes that is exact, and nobody is trapped by having proposed this version and the one before: the first
-    version came from files, so nobody proposed it, and everybody who passes here could at least go back to it.
+    Under four eyes that is exact, and nobody is kept from going back by having proposed this version and the one
+    before: the first version came from files, so nobody proposed it, and everybody who passes here could go back to it.
     """
     unrelated = replace(change.seen, row=None, relations=frozenset())
     again = access_request(snapshot, change.ask.principal, "activate", Resource(KIND, state=RETIRED), unrelated)

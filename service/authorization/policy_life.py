@@ -10,8 +10,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.policy_relations import ACTIVE, PROPOSED, VERSIONS
+from service.authorization import known_words
+from service.authorization.policy_relations import ACTIVE, PROPOSED, PROPOSER, VERSIONS
 from service.authorization.policy_versions import PROPOSAL_LOCK
+from service.authorization.relationships import bound
 from service.errors import NotFound, PolicyUnavailable
 
 if TYPE_CHECKING:
@@ -165,6 +167,26 @@ async def way_back(connection: Connection) -> int | None:
         " WHERE below.step = (SELECT returns_to FROM policy_activation ORDER BY step DESC LIMIT 1)"
     )
     return found
+
+
+async def left_behind(connection: Connection, number: int, person: UUID | None, client: str | None) -> list[int]:
+    """Versions that were left and whose place no newer one took: every activation since was of a version that had been
+    proposed before they began to decide. Only of a `number` that this person, or this client for itself, proposed, and
+    only those whose rows could speak of a proposer; the version that decides and `number` itself are not among them."""
+    # Each step of the history, with when the latest proposal that was activated after it had been made.
+    rows = await connection.fetch(
+        "SELECT DISTINCT step.number FROM (SELECT a.number, a.at, max(was.proposed_at) OVER (ORDER BY a.step DESC"
+        "          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS newest"
+        "      FROM policy_activation AS a JOIN policy_version AS was ON was.number = a.number) AS step"
+        " JOIN policy_version AS v ON v.number = step.number"
+        f" WHERE EXISTS (SELECT FROM policy_version AS r WHERE r.number = $3 AND {bound(PROPOSER)})"
+        " AND step.newest <= step.at AND step.number NOT IN (SELECT active FROM policy_head UNION SELECT $3)"
+        f" AND position('{known_words.PROPOSER}' IN v.rules) > 0 ORDER BY step.number",
+        person,
+        client,
+        number,
+    )
+    return [row["number"] for row in rows]
 
 
 def _proposed(row: asyncpg.Record | None) -> PolicyVersion:

@@ -27,9 +27,13 @@ BECAUSE: Final = {
     Reason.NO_RULE: "No rule of the policy allowed this",
     Reason.INSUFFICIENT_SCOPE: "The token lacked every scope with which a rule could allow this; nothing was looked up",
     Reason.UNKNOWN_RESOURCE: "There was no such thing; or no rule could allow this, so it was not looked up",
-    Reason.LAW: "The rules allowed this, but a law in code forbids it: nobody approves hours that are their own, or"
-    " that they entered or submitted",
+    Reason.LAW: "The rules allowed this, but a law in code forbids it",
     Reason.POLICY_ERROR: "The policy could not decide this question, so it was refused",
+}
+LAWS: Final = {
+    "approve": "nobody approves hours that are their own, or that they entered or submitted",
+    "unlock": "nobody unlocks what they locked",
+    "activate": "going back does not lift four eyes, and a version that was left denies this to whoever proposed it",
 }
 LISTED: Final = "A list: these rules could show rows to whoever asked; rows that a rule denied were left out"
 
@@ -70,6 +74,8 @@ def explained(snapshot: Snapshot, recorded: RecordedRequest) -> RecordedExplanat
     rules = {rule.name: rule for rule in snapshot.rules_of(kind, action)}
     rows = tuple(_row(snapshot, rules[name]) for name in verdict.rules if name in rules)
     because = LISTED if verdict.allowed and about is About.LIST else BECAUSE[verdict.reason]
+    if verdict.reason is Reason.LAW and action in LAWS:
+        because = f"{because}: {LAWS[action]}"
     if verdict.reason not in {Reason.NO_RULE, Reason.INSUFFICIENT_SCOPE}:
         return RecordedExplanation(because, rows)
     question = question_again(snapshot, recorded)

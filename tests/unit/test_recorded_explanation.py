@@ -11,7 +11,7 @@ from service.authorization.decision_point import Resource
 from service.authorization.decision_record import Ask, of_decision
 from service.authorization.judgement import decided, judged, sighted
 from service.authorization.question import Reason, Verdict
-from service.authorization.recorded_explanation import BECAUSE, LISTED, explained
+from service.authorization.recorded_explanation import BECAUSE, LAWS, LISTED, explained
 from service.authorization.recorded_request import read
 from service.authorization.refusal import refusal_of
 from service.authorization.relationships import About, Seen
@@ -128,7 +128,7 @@ def test_an_unknown_thing_and_a_law_have_sentences_of_their_own() -> None:
     by_law = replace(allowed, verdict=Verdict(allowed=False, reason=Reason.LAW))
 
     assert why(version, unknown).because == BECAUSE[Reason.UNKNOWN_RESOURCE]
-    assert why(version, by_law).because == BECAUSE[Reason.LAW]
+    assert why(version, by_law).because == f"{BECAUSE[Reason.LAW]}: {LAWS['approve']}"
     assert set(BECAUSE) == set(Reason)
 
 

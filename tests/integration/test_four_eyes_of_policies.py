@@ -1,0 +1,230 @@
+"""Four eyes on the policy cannot be got round by whoever they bind: each story is a way that somebody might try.
+
+Paula writes policies and activates them, and so do ben and mia. `four eyes` is the row that denies it to the proposer.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.authorization import policy_check
+from service.authorization.decided_again import decide_again
+from service.authorization.policy_administration import PolicyAdministration
+from service.authorization.recorded_explanation import explained
+from service.authorization.recorded_request import read
+from service.errors import Forbidden, StaleExpectation
+from service.identity.principal import PrincipalKind
+from tests.integration.house import principal
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from service.authorization.decision_record import Ask
+    from service.authorization.engine import Snapshot
+    from service.authorization.policy_file import PolicyText
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+SCOPES = frozenset({"read:policies", "write:policies"})
+ROLES = frozenset({"role:policy-author"})
+ROW = "p, deny, proposer, activate, any, policy, any, always, four-eyes\n"
+OF_PROPOSALS = ROW.replace("any, policy", "proposed, policy")
+
+
+def text(row: str = "") -> PolicyText:
+    """The shipped policy, perhaps with four eyes, and without cases."""
+    return replace(shipped(), rules=shipped().rules + row, cases={})
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where policies are written. Each verb is one call of the API."""
+
+    house: House
+
+    @property
+    def steps(self) -> PolicyAdministration:
+        return PolicyAdministration(self.house.enforcement, self.house.versions, policy_check.load)
+
+    def ask(self, name: str) -> Ask:
+        return self.house.ask(name, scopes=SCOPES, roles=ROLES)
+
+    async def proposed(self, name: str, row: str = "") -> int:
+        return (await self.steps.propose(self.ask(name), text(row), "why not")).value.number
+
+    async def activates(self, name: str, number: int) -> int:
+        """Activate it; the number that decides then."""
+        answer = await self.steps.activate(self.ask(name), number, expected=await self.active())
+        return answer.value.number
+
+    async def goes_back(self, name: str) -> int:
+        return (await self.steps.roll_back(self.ask(name), expected=await self.active())).value.number
+
+    async def under_four_eyes(self, row: str = ROW) -> int:
+        """Ben proposed them and mia turned them on; the number of that version."""
+        return await self.activates("mia", await self.proposed("ben", row))
+
+    async def refused(self, name: str, number: int) -> Forbidden:
+        active = await self.active()
+        with pytest.raises(Forbidden) as refused:
+            await self.activates(name, number)
+        assert await self.active() == active
+        return refused.value
+
+    async def active(self) -> int:
+        found: int = await self.house.owner.fetchval("SELECT active FROM policy_head")
+        return found
+
+
+@pytest.fixture
+def desk(house: House) -> Desk:
+    house.people["paula"] = house.people["adam"]
+    return Desk(house)
+
+
+async def test_going_back_first_does_not_let_the_proposer_activate_their_own(desk: Desk) -> None:
+    four_eyes = await desk.under_four_eyes()
+    own = await desk.proposed("paula")
+    await desk.refused("paula", own)
+    assert await desk.activates("paula", 1) == 1
+    refused = await desk.refused("paula", own)
+    assert f"the four eyes of version {four_eyes} still hold" in refused.reasons[0]
+
+
+async def test_nor_does_proposing_the_same_again_after_going_back(desk: Desk) -> None:
+    await desk.under_four_eyes()
+    await desk.activates("paula", 1)
+    await desk.refused("paula", await desk.proposed("paula"))
+
+
+async def test_nor_does_a_rollback_in_place_of_an_activation(desk: Desk) -> None:
+    await desk.under_four_eyes()
+    own = await desk.proposed("paula")
+    assert await desk.goes_back("paula") == 1
+    await desk.refused("paula", own)
+
+
+async def test_nor_does_a_hop_over_several_older_versions(desk: Desk) -> None:
+    for _ in range(3):
+        await desk.activates("paula", await desk.proposed("paula"))
+    await desk.under_four_eyes(OF_PROPOSALS)
+    for number in (4, 2, 3, 1, 2):
+        await desk.activates("paula", number)
+    await desk.refused("paula", await desk.proposed("paula"))
+
+
+async def test_nor_does_what_somebody_else_had_once_proposed_without_the_row(desk: Desk) -> None:
+    """Both drafts were written before anybody thought of four eyes."""
+    drafts = [await desk.proposed("ben"), await desk.proposed("mia")]
+    await desk.under_four_eyes()
+    for draft in drafts:
+        await desk.activates("paula", draft)
+        await desk.refused("paula", await desk.proposed("paula"))
+
+
+async def test_nor_do_narrower_four_eyes_that_decided_before(desk: Desk) -> None:
+    narrow = await desk.under_four_eyes(ROW.replace("always", "not recent_sign_in"))
+    await desk.under_four_eyes()
+    await desk.activates("paula", narrow)
+    own = await desk.proposed("paula")
+    just_signed_in = replace(desk.ask("paula").principal, authenticated_at=2_000_000_000)
+    with pytest.raises(Forbidden) as refused:
+        await desk.steps.activate(replace(desk.ask("paula"), principal=just_signed_in), own, expected=narrow)
+    assert "still hold" in refused.value.reasons[0]
+
+
+async def test_nobody_else_gains_by_it_either(desk: Desk) -> None:
+    await desk.under_four_eyes()
+    await desk.activates("paula", 1)
+    await desk.refused("ben", await desk.proposed("ben"))
+
+
+async def test_a_client_that_proposed_for_itself_is_bound_as_a_person_is(desk: Desk) -> None:
+    await desk.under_four_eyes()
+    pipeline = replace(desk.ask("paula"), principal=principal(PrincipalKind.CLIENT, "pipeline", SCOPES, ROLES, None))
+    own = (await desk.steps.propose(pipeline, text(), "built")).value.number
+    await desk.steps.activate(pipeline, 1, expected=await desk.active())
+    with pytest.raises(Forbidden):
+        await desk.steps.activate(pipeline, own, expected=1)
+    assert await desk.activates("paula", own) == own
+
+
+async def test_four_eyes_that_somebody_turned_on_alone_bind_them_alike(desk: Desk) -> None:
+    await desk.activates("paula", await desk.proposed("paula", ROW))
+    await desk.activates("paula", 1)
+    await desk.refused("paula", await desk.proposed("paula"))
+
+
+async def test_going_back_itself_is_one_call_and_so_is_the_way_forward_again(desk: Desk) -> None:
+    four_eyes = await desk.activates("paula", await desk.proposed("paula", ROW))
+    assert await desk.activates("paula", 1) == 1
+    assert await desk.goes_back("paula") == four_eyes
+
+
+async def test_a_second_person_lifts_them_by_activating_what_was_proposed_since(desk: Desk) -> None:
+    await desk.under_four_eyes()
+    without = await desk.proposed("paula")
+    await desk.activates("paula", 1)
+    assert await desk.activates("ben", without) == without
+    own = await desk.proposed("paula")
+    assert await desk.activates("paula", own) == own
+
+
+async def test_what_was_left_and_lifted_long_ago_has_no_say(desk: Desk) -> None:
+    four_eyes = await desk.under_four_eyes()
+    await desk.activates("ben", await desk.proposed("paula"))
+    await desk.activates("mia", four_eyes)
+    await desk.activates("ben", await desk.proposed("paula"))
+    await desk.activates("paula", 1)
+    own = await desk.proposed("paula")
+    assert await desk.activates("paula", own) == own
+
+
+async def test_where_four_eyes_were_never_asked_for_nothing_has_a_say(desk: Desk) -> None:
+    await desk.activates("paula", await desk.proposed("paula"))
+    await desk.activates("paula", 1)
+    own = await desk.proposed("paula")
+    assert await desk.activates("paula", own) == own
+
+
+async def test_another_restriction_of_a_version_that_was_left_does_not_outlive_it(desk: Desk) -> None:
+    """What was wrong with a version must be mendable once it was left: only its four eyes stay."""
+    only = "p, deny, role:policy-author, activate, proposed, policy, any, always, frozen\n"
+    await desk.activates("mia", await desk.proposed("ben", only))
+    await desk.goes_back("mia")
+    own = await desk.proposed("paula")
+    assert await desk.activates("paula", own) == own
+
+
+async def test_who_leaves_four_eyes_while_another_activates_makes_them_look_again(desk: Desk) -> None:
+    four_eyes, own = await desk.proposed("mia", ROW), await desk.proposed("paula")
+
+    class Slow(PolicyAdministration):
+        async def _checked(self, number: int) -> Snapshot:
+            await desk.activates("mia", four_eyes)
+            await desk.activates("mia", 1)
+            return await super()._checked(number)
+
+    slow = Slow(desk.house.enforcement, desk.house.versions, policy_check.load)
+    with pytest.raises(StaleExpectation):
+        await slow.activate(desk.ask("paula"), own, expected=1)
+    await desk.refused("paula", own)
+
+
+async def test_the_refusal_is_recorded_with_its_cause_and_can_be_decided_again(desk: Desk) -> None:
+    four_eyes = await desk.under_four_eyes()
+    await desk.activates("paula", 1)
+    refused = await desk.refused("paula", await desk.proposed("paula"))
+    assert refused.decision is not None
+    body: bytes = await desk.house.owner.fetchval(
+        "SELECT body FROM audit_record WHERE uid = $1::text::uuid", refused.decision[0]
+    )
+    record: dict[str, Any] = json.loads(body)
+    assert (record["outcome"], record["reason"], record["applied"]) == ("deny", "law", False)
+    assert record["four_eyes_of"] == [four_eyes]
+    recorded, first = read(body), await desk.house.versions.built(1)
+    assert decide_again(first, recorded) == recorded.verdict
+    assert "going back does not lift four eyes" in explained(first, recorded).because
