@@ -56,7 +56,7 @@ async def test_a_database_of_the_first_release_comes_to_the_same_schema_and_keep
 
 
 async def test_what_was_called_off_before_loses_the_microsecond_that_it_was_left(
-    log_database: LogDatabase, postgres: LocalPostgres, empty_database: str
+    postgres: LocalPostgres, empty_database: str
 ) -> None:
     url, owner = await at_step(postgres, empty_database, "0012")
     later, past = datetime.now(UTC) + timedelta(days=1), datetime.now(UTC) - timedelta(days=1)
@@ -64,18 +64,12 @@ async def test_what_was_called_off_before_loses_the_microsecond_that_it_was_left
     await owner.execute("INSERT INTO person (id) VALUES ($1), ($2)", ANA, MIA)
     await owner.execute("INSERT INTO team (id, name) VALUES ($1, 'east')", ANA)
     for start, end in ((later, later + moment), (past, past + moment), (later, None)):
+        ends = "coalesce($3::timestamptz, 'infinity')"
         await owner.execute(
-            "INSERT INTO membership VALUES (gen_random_uuid(), $1, $1, 'member', $2, coalesce($3, 'infinity'))",
-            ANA,
-            start,
-            end,
+            f"INSERT INTO membership VALUES (gen_random_uuid(), $1, $1, 'member', $2, {ends})", ANA, start, end
         )
         await owner.execute(
-            "INSERT INTO deputy_grant VALUES (gen_random_uuid(), $1, $2, $3, coalesce($4, 'infinity'))",
-            ANA,
-            MIA,
-            start,
-            end,
+            f"INSERT INTO deputy_grant VALUES (gen_random_uuid(), $1, $4, $2, {ends})", ANA, start, end, MIA
         )
     await migrate(url)
     for table in ("membership", "deputy_grant"):
