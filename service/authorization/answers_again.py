@@ -34,23 +34,31 @@ class AnswersAgain:
     async def permitted(self, ask: Ask, about: About) -> Receipt:
         """The receipt of the decision to give an answer again. Raises Denied.
 
-        A token whose scopes could never read is asked for the change's own action instead, so that a job which only
-        writes can repeat itself. What is deleted is decided as something new of the same owner.
+        A token whose scopes could never read is asked for the change's own action instead, as of the state that the
+        change found: so whoever only submits or approves can repeat that. What is gone is decided as something new of
+        the same owner.
         """
         ask = replace(ask, again=about.decision)
-        action = "read" if self._enforcement.could(ask, about.kind, "read") else about.action
+        reads = self._enforcement.could(ask, about.kind, "read")
+        action, states = ("read", ()) if reads else (about.action, about.states)
         if not self._enforcement.has_rows(about.kind):
             return (await self._enforcement.read(ask, about.kind, action, _nothing)).receipt
-        if about.action == "delete" and about.owner is not None:
-            return (await self._enforcement.read(ask, about.kind, action, _nothing, owner=about.owner)).receipt
         if len(about.resources) == 1:
-            answer = await self._enforcement.read(ask, about.kind, action, _the_row, row_id=about.resources[0])
+            answer = await self._enforcement.read(
+                ask,
+                about.kind,
+                action,
+                _the_row,
+                row_id=about.resources[0],
+                once_of=about.owner,
+                state=states[0] if states else None,
+            )
             return answer.receipt
-        return await self._of_many(ask, about, action)
+        return await self._of_many(ask, about, action, states)
 
-    async def _of_many(self, ask: Ask, about: About, action: str) -> Receipt:
+    async def _of_many(self, ask: Ask, about: About, action: str, states: Sequence[str]) -> Receipt:
         async def query(visibility: Visibility, connection: Connection) -> tuple[bool, Sequence[str]]:
-            whole = await all_visible(visibility, connection, about.resources)
+            whole = await all_visible(visibility, connection, about.resources, states)
             return whole, [str(one) for one in about.resources] if whole else []
 
         answer: Answer[bool] = await self._enforcement.list(ask, about.kind, action, query)

@@ -67,10 +67,18 @@ class Attempts:
         async with self._turns.one(), self._database.transaction() as connection:
             yield connection
 
-    async def _append(self, ask: Ask, records: Sequence[Record], connection: Connection) -> Sequence[Receipt]:
+    async def _append(
+        self,
+        ask: Ask,
+        decisions: Sequence[Decision],
+        told: Sequence[Record],
+        changes: Sequence[Record],
+        connection: Connection,
+    ) -> Sequence[Receipt]:
+        """The decisions as they are `told`, and then what was changed."""
         if ask.once is not None:
-            ask.once.tells_of(records)
-        return await self._log.append(records, connection)
+            ask.once.tells_of(decisions, changes)
+        return await self._log.append([*told, *changes], connection)
 
     async def _tell(
         self,

@@ -62,24 +62,31 @@ class Enforcement(Attempts):
         load: Callable[[Permit, Seen, Connection], Awaitable[tuple[T, Sequence[str] | Positions]]],
         *,
         row_id: UUID | int | None = None,
-        owner: UUID | None = None,
+        once_of: UUID | None = None,
+        state: str | None = None,
         record_kind: Kind = Kind.DECISION,
     ) -> Answer[T]:
         """Decide, load, record, answer. `load` returns the value and the ids, or positions, that it holds; with a
-        `row_id` the row is in what was seen; with an `owner` instead, the decision is about a row that they would own.
-        `record_kind` is ACCESS for reads of the log. Raises Denied."""
+        `row_id` the row is in what was seen. Is there no such row, and was it `once_of` somebody, the decision is about
+        one that they would own. `state` is the one to decide as of, if it is another than now. `record_kind` is ACCESS
+        for reads of the log. Raises Denied."""
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str] | Positions]] | Refused:
             async with self._database.connection() as connection:
-                about = About.ROW if row_id is not None else About.KIND if owner is None else About.NEW
-                seen = await self._sighting.see(
-                    connection, snapshot, ask, (kind, action), row_id, owner=owner, about=about
-                )
+                about = About.ROW if row_id is not None else About.KIND
+                seen = await self._sighting.see(connection, snapshot, ask, (kind, action), row_id, about=about)
+                if seen.row is None and once_of is not None:
+                    about = About.NEW
+                    seen = await self._sighting.see(
+                        connection, snapshot, ask, (kind, action), None, owner=once_of, about=about
+                    )
                 resource = resource_of(kind, seen, str(row_id) if row_id else None)
                 if about is About.NEW:
-                    resource = replace(resource, owner=owner, state=self._relationships.of(kind).imagined_state)
+                    resource = replace(resource, owner=once_of, state=self._relationships.of(kind).imagined_state)
+                if state is not None:
+                    resource = replace(resource, state=state)
                 decision = decided(snapshot, ask, action, resource, seen)
-                refused = judged(snapshot, decision, missing=row_id is not None and seen.row is None)
+                refused = judged(snapshot, decision, missing=about is About.ROW and seen.row is None)
                 if refused is not None:
                     return refused
                 permit = grant(decision, snapshot)
@@ -185,9 +192,9 @@ class Enforcement(Attempts):
                         raise NotDone(denied(refusals) if denied else next(iter(refusals.values())))
                     changes = [Change(ask, one, grant(one, snapshot), connection) for one in decisions]
                     value = await work(changes)
-                    records = [of_decision(ask, one.permit.decision, applied=True) for one in changes]
-                    records += [record for change in changes for record in change.records]
-                    receipts = await self._append(ask, records, connection)
+                    told = [of_decision(ask, one.permit.decision, applied=True) for one in changes]
+                    changed = [record for change in changes for record in change.records]
+                    receipts = await self._append(ask, decisions, told, changed, connection)
                 return AnswerToAll(value, receipts[: len(decisions)])
             except NotDone as stopped:
                 error = stopped.error
@@ -240,13 +247,12 @@ class Enforcement(Attempts):
                             error = stopped
                             decision = replace(decision, verdict=BY_LAW) if isinstance(error, Forbidden) else decision
                     found.append((decision, value, error))
-                records = [
+                told = [
                     of_decision(ask, one, applied=error is None, because=error.slug if error else None)
                     for one, _, error in found
                 ]
-                receipts = await self._append(ask, [*records, *changes], connection)
-            told = zip(receipts, found, strict=False)
-            return [Outcome(receipt, value, error) for receipt, (_, value, error) in told]
+                receipts = await self._append(ask, [one for one, _, _ in found], told, changes, connection)
+            return [Outcome(receipt, value, error) for receipt, (_, value, error) in zip(receipts, found, strict=False)]
 
         try:
             return await self._under_active(attempt)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 import asyncpg
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from service.audit.record import Record
+    from service.authorization.decision_point import Decision
     from service.authorization.visibility import Visibility
     from service.database import Connection, Database, Turns
 
 KEPT_FOR = "interval '24 hours'"
-_COLUMNS = "fingerprint, kind, action, resources, owner_id, decision_uid, status, headers, body"
+_COLUMNS = "fingerprint, kind, action, resources, states, owner_id, decision_uid, status, headers, body"
 
 # Keep an answer; one of the same name can only be one that is too old to be given.
 INSERT = f"""
-    INSERT INTO kept_answer (name, {_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    INSERT INTO kept_answer (name, {_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
     ON CONFLICT (name) DO UPDATE SET
         ({_COLUMNS}, at) = ({", ".join(f"excluded.{one}" for one in _COLUMNS.split(", "))}, clock_timestamp())
 """
@@ -42,12 +43,13 @@ FORGET = f"""
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a kept answer tells of: the kind and action of its decision, the `resources` that were changed and their
-    `owner` if they have one in common, and the decision's id."""
+    """What a kept answer tells of: the kind and action of its decision, the `resources` that were changed, the `states`
+    in which they were before, their `owner` if they have one in common, and the decision's id."""
 
     kind: str
     action: str
     resources: tuple[UUID, ...]
+    states: tuple[str, ...]
     owner: UUID | None
     decision: UUID
 
@@ -84,19 +86,23 @@ class Once:
             yield connection
             self._open = stack.pop_all(), connection
 
-    def tells_of(self, records: Sequence[Record]) -> None:
-        """Remember what the records of the transaction speak of; the first is that of the decision."""
-        first = records[0].columns
-        changed = [one.columns for one in records if one.columns["decision_uid"] is not None]
-        resources = dict.fromkeys(str(one["resource_id"]) for one in changed if one["resource_id"] is not None)
-        owners = {one["owner_id"] for one in changed}
+    def tells_of(self, decisions: Sequence[Decision], changes: Sequence[Record]) -> None:
+        """Remember what the decisions of the transaction were about, and the changes that followed from them."""
+        asked = decisions[0].request
+        was = {one.uid: one.request.resource.state for one in decisions}
+        found: dict[UUID, str] = {}
+        for one in changes:
+            if (resource := _uuid(str(one.columns["resource_id"]))) is not None:
+                found.setdefault(resource, was[cast("UUID", one.columns["decision_uid"])])
+        owners = {one.columns["owner_id"] for one in changes}
         owner = owners.pop() if len(owners) == 1 else None
         self._about = About(
-            str(first["resource_kind"]),
-            str(first["action"]),
-            tuple(found for one in resources if (found := _uuid(one)) is not None),
+            asked.resource.kind,
+            asked.action,
+            tuple(found),
+            tuple(found.values()),
             owner if isinstance(owner, UUID) else None,
-            records[0].uid,
+            decisions[0].uid,
         )
 
     async def keep(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
@@ -115,6 +121,7 @@ class Once:
                     about.kind,
                     about.action,
                     list(about.resources),
+                    list(about.states),
                     about.owner,
                     about.decision,
                     status,
@@ -172,18 +179,30 @@ async def _find(connection: Connection, name: bytes) -> Kept | None:
     )
     if row is None:
         return None
-    about = About(row["kind"], row["action"], tuple(row["resources"]), row["owner_id"], row["decision_uid"])
+    changed = tuple(row["resources"]), tuple(row["states"])
+    about = About(row["kind"], row["action"], *changed, row["owner_id"], row["decision_uid"])
     headers = dict(one.split(": ", 1) for one in row["headers"])
     return Kept(row["fingerprint"], about, row["status"], headers, row["body"])
 
 
-async def all_visible(visibility: Visibility, connection: Connection, rows: Sequence[UUID]) -> bool:
-    """Whether every one of these rows is there and would be listed."""
+async def all_visible(
+    visibility: Visibility, connection: Connection, rows: Sequence[UUID], states: Sequence[str] = ()
+) -> bool:
+    """Whether every one of these rows is there and would be listed; with `states`, as if it were in its one of them."""
+    table = visibility.facts.table
+    given: list[list[UUID] | list[str]] = [list(rows)]
+    if states:
+        # The row as it is but for its state.
+        table = f"""(
+            SELECT (jsonb_populate_record(r, jsonb_build_object('state', was.state))).*
+            FROM unnest($3::uuid[], $4::text[]) AS was (id, state) JOIN {table} AS r ON r.id = was.id)
+        """
+        given.append(list(states))
     # Those of them that may be seen.
     found: int = await connection.fetchval(
-        f"SELECT count(*) FROM {visibility.facts.table} AS r WHERE r.id = ANY($3::uuid[]) AND {visibility.condition}",
+        f"SELECT count(*) FROM {table} AS r WHERE r.id = ANY($3::uuid[]) AND {visibility.condition}",
         *visibility.parameters,
-        list(rows),
+        *given,
     )
     return found == len(set(rows))
 

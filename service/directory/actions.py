@@ -127,7 +127,8 @@ class Directory:
         return await self._manage(ask, asked.id, work)
 
     async def end_membership(self, ask: Ask, membership: UUID, at: datetime | None = None) -> Answer[Membership]:
-        """End a membership now, or at a later moment; one that has not begun never begins, as good as."""
+        """End a membership now, or at a later moment; one that has not begun never begins. Raises NotFound, and
+        Conflict when it is over already."""
         check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[Membership, Told]:
@@ -172,7 +173,7 @@ class Directory:
         return await self._manage(ask, asked.id, work)
 
     async def end_importer_grant(self, ask: Ask, grant: UUID, at: datetime | None = None) -> Answer[ImporterGrant]:
-        """Take a grant back, from now or a later moment on."""
+        """Take a grant back, from now or a later moment on, as `end_membership`."""
         check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[ImporterGrant, Told]:
@@ -192,14 +193,18 @@ class Directory:
         return await self._manage(ask, person, work)
 
     async def take_role(self, ask: Ask, person: UUID, role: str) -> Answer[GivenRole]:
-        """Take a role of the directory back, from now on."""
+        """Take a role of the directory back, from now on; what is planned of it never begins. Returns what ended
+        first. Raises NotFound."""
         check_grant(ALWAYS, role=role)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[GivenRole, Told]:
+        async def work(permit: Permit, connection: Connection) -> tuple[GivenRole, list[Told]]:
             taken = await store.take_role(permit, connection, person, role)
-            return taken, Told(str(person), "role.taken", {"role": role, **times(taken.validity)})
+            return taken[0][1], [
+                Told(str(person), "role.taken", {"role": role, **times(now.validity)}, before=dict(times(was.validity)))
+                for was, now in taken
+            ]
 
-        return await self._manage(ask, person, work)
+        return await manage(self._enforcement, ask, person, work)
 
     async def people(self, ask: Ask, *, after: UUID | str | None = None, limit: int = 50) -> Answer[Listed[Person]]:
         """Everybody, oldest first."""

@@ -57,7 +57,7 @@ class Deputies:
         return await manage(self._enforcement, ask, asked.id, work, asked=(KIND, "grant"), target=target)
 
     async def end(self, ask: Ask, grant: UUID, at: datetime | None = None) -> Answer[DeputyGrant]:
-        """End a grant now, or at a later moment; one that has not begun ends where it begins. Raises NotFound, and
+        """End a grant now, or at a later moment; one that has not begun never begins. Raises NotFound, and
         Conflict when it is over already."""
         check_grant(Validity(None, at))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from service.directory import store
 from service.directory.entities import DeputyGrant, Validity
-from service.directory.store import ENDING, begin, constraints
-from service.errors import Conflict, NotFound
+from service.directory.store import begin
+from service.errors import Conflict
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -48,24 +49,9 @@ async def grant(permit: Permit, connection: Connection, one: DeputyGrant) -> Dep
 async def end(
     permit: Permit, connection: Connection, grant_id: UUID, at: datetime | None
 ) -> tuple[DeputyGrant, DeputyGrant]:
-    """The grant as it was and as it is. Raises NotFound, Conflict when it does not hold until then."""
+    """The grant as it was and as it is. Raises as `store.end`."""
     permit.covers(KIND, "end")
-    # The grant as it was, kept from changing.
-    before = await connection.fetchrow(f"SELECT {COLUMNS} FROM deputy_grant WHERE id = $1 FOR UPDATE", grant_id)
-    if before is None:
-        raise NotFound("There is no such grant")
-    with constraints():
-        # The end moves forward only, and never into the past: decisions were made while it held.
-        after = await connection.fetchrow(
-            f"UPDATE deputy_grant SET valid_to = asked.moment FROM (SELECT {ENDING} AS moment FROM deputy_grant"
-            " WHERE id = $1) AS asked"
-            " WHERE id = $1 AND valid_from < moment AND moment < valid_to AND moment >= statement_timestamp()"
-            f" RETURNING {COLUMNS}",
-            grant_id,
-            at,
-        )
-    if after is None:
-        raise Conflict("A standing in ends after it began, not in the past, and before it already does")
+    before, after = await store.end(connection, "deputy_grant", grant_id, at, COLUMNS)
     return _grant(before), _grant(after)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from service.directory import store
 from service.directory.entities import Fallback, Validity
 from service.directory.store import KIND, MANAGE, begin, page
-from service.errors import Conflict, NotFound
+from service.errors import Conflict
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     import asyncpg
@@ -31,21 +32,11 @@ async def name(permit: Permit, connection: Connection, one: Fallback) -> Fallbac
     return _fallback(row)
 
 
-async def end(permit: Permit, connection: Connection, fallback: UUID) -> tuple[Fallback, Fallback]:
-    """The row as it was and as it is. Raises NotFound when there is none that holds."""
+async def end(permit: Permit, connection: Connection, fallback: UUID, at: datetime | None) -> tuple[Fallback, Fallback]:
+    """The row as it was and as it is. Raises as `store.end`."""
     permit.covers(KIND, MANAGE)
-    # The row as it was; changes of the directory go one by one, so it stays as it is read.
-    before = await connection.fetchrow(f"SELECT {COLUMNS} FROM fallback_approver WHERE id = $1", fallback)
-    # From now on it holds no longer.
-    ended = await connection.fetchval(
-        "UPDATE fallback_approver SET valid_to = statement_timestamp() WHERE id = $1"
-        " AND valid_from < statement_timestamp() AND statement_timestamp() < valid_to RETURNING valid_to",
-        fallback,
-    )
-    if before is None or ended is None:
-        raise NotFound("There is no such fallback approver now")
-    was = _fallback(before)
-    return was, replace(was, validity=replace(was.validity, valid_to=ended))
+    before, after = await store.end(connection, "fallback_approver", fallback, at, COLUMNS)
+    return _fallback(before), _fallback(after)
 
 
 async def fallbacks(visibility: Visibility, connection: Connection, after: UUID | None, limit: int) -> list[Fallback]:

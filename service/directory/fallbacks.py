@@ -12,6 +12,7 @@ from service.directory.recorded_change import Listed, Told, listing, manage, tim
 from service.directory.store import KIND
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from service.authorization.changes import Answer
@@ -43,11 +44,13 @@ class Fallbacks:
 
         return await manage(self._enforcement, ask, asked.id, work)
 
-    async def end(self, ask: Ask, fallback: UUID) -> Answer[Fallback]:
-        """From now on they are named no more. Raises NotFound when they are not named now."""
+    async def end(self, ask: Ask, fallback: UUID, at: datetime | None = None) -> Answer[Fallback]:
+        """End this now, or at a later moment; what has not begun never begins. Raises NotFound, and Conflict when it
+        is over already."""
+        check_grant(Validity(None, at))
 
         async def work(permit: Permit, connection: Connection) -> tuple[Fallback, list[Told]]:
-            before, after = await fallback_store.end(permit, connection, fallback)
+            before, after = await fallback_store.end(permit, connection, fallback, at)
             return after, [Told(str(after.id), "fallback.ended", _facts(after), before=_facts(before))]
 
         return await manage(self._enforcement, ask, fallback, work)

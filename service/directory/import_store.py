@@ -39,9 +39,10 @@ async def known(permit: Permit, connection: Connection, rows: Sequence[ImportRow
     )
     # The whole tree: a cycle can go through any team.
     teams = await connection.fetch("SELECT id, name, parent_id FROM team")
-    # Memberships by the index on people, those that are over too.
+    # Memberships by the index on people, those that are over too, but none that was called off.
     found = await connection.fetch(
-        f"SELECT {COLUMNS} FROM membership WHERE person_id = ANY($1::uuid[]) ORDER BY valid_from",
+        f"SELECT {COLUMNS} FROM membership WHERE person_id = ANY($1::uuid[]) AND valid_from < valid_to"
+        " ORDER BY valid_from",
         [one["id"] for one in people],
     )
     memberships: dict[tuple[UUID, UUID, Part], list[Membership]] = {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from service.directory.entities import ImporterGrant, Validity
-from service.directory.store import KIND, MANAGE, begin, page
-from service.errors import Conflict, NotFound
+from service.directory.store import KIND, MANAGE, begin, end, page
+from service.errors import Conflict
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,20 +34,9 @@ async def grant_importer(permit: Permit, connection: Connection, one: ImporterGr
 async def end_importer_grant(
     permit: Permit, connection: Connection, grant: UUID, at: datetime | None
 ) -> tuple[ImporterGrant, ImporterGrant]:
-    """The grant as it was and as it is, ended now or at a later moment. Raises NotFound when none holds until then."""
+    """The grant as it was and as it is. Raises as `store.end`."""
     permit.covers(KIND, MANAGE)
-    # One grant by its primary key.
-    before = await connection.fetchrow(f"SELECT {COLUMNS} FROM importer_grant WHERE id = $1", grant)
-    # From that moment on it holds no longer.
-    after = await connection.fetchrow(
-        "UPDATE importer_grant SET valid_to = asked.moment"
-        " FROM (SELECT coalesce($2::timestamptz, statement_timestamp())) AS asked (moment) WHERE id = $1"
-        f" AND valid_from < moment AND moment < valid_to AND moment >= statement_timestamp() RETURNING {COLUMNS}",
-        grant,
-        at,
-    )
-    if before is None or after is None:
-        raise NotFound("There is no such grant that holds until then")
+    before, after = await end(connection, "importer_grant", grant, at, COLUMNS)
     return _grant(before), _grant(after)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from service.directory.entities import Membership, Part, Validity
-from service.directory.store import ENDING, KIND, MANAGE, begin
-from service.errors import Conflict, NotFound
+from service.directory.store import KIND, MANAGE, begin, end
+from service.errors import Conflict
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -45,24 +45,9 @@ async def add_membership(permit: Permit, connection: Connection, one: Membership
 async def end_membership(
     permit: Permit, connection: Connection, membership: UUID, at: datetime | None
 ) -> tuple[Membership, Membership]:
-    """The membership as it was and as it is: ended at a moment that is not past; None means now, or, for one that has
-    not begun, as it would begin. Raises NotFound, Conflict when it does not hold then."""
+    """The membership as it was and as it is. Raises as `store.end`."""
     permit.covers(KIND, MANAGE)
-    # One membership by its primary key.
-    before = await connection.fetchrow(f"SELECT {COLUMNS} FROM membership WHERE id = $1", membership)
-    if before is None:
-        raise NotFound("There is no such membership")
-    # The end moves forward only, and never into the past: decisions were made while it held.
-    after = await connection.fetchrow(
-        f"UPDATE membership SET valid_to = asked.moment FROM (SELECT {ENDING} AS moment FROM membership"
-        " WHERE id = $1) AS asked"
-        " WHERE id = $1 AND valid_from < moment AND moment <= valid_to AND moment >= statement_timestamp()"
-        f" RETURNING {COLUMNS}",
-        membership,
-        at,
-    )
-    if after is None:
-        raise Conflict("A membership ends after it began, not in the past, and not later than it already does")
+    before, after = await end(connection, "membership", membership, at, COLUMNS)
     return _membership(before), _membership(after)
 
 

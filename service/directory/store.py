@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
 KIND = "directory"
 MANAGE = "manage"
-# When what is ended at $2 holds no longer, of the row that $1 names: now when nothing is said; what has not begun keeps
-# a moment that is to come, so that it stays in the history.
-ENDING = (
-    "coalesce($2::timestamptz, CASE WHEN valid_from < statement_timestamp() THEN statement_timestamp()"
-    " ELSE valid_from + interval '1 microsecond' END)"
-)
 VALID = "valid_from, nullif(valid_to, 'infinity') AS valid_to"
 
 # Which field of the caller's a broken reference or check is about.
@@ -48,9 +42,9 @@ FIELDS = {
     "fallback_approver_person_id_fkey": ("person", "is no person"),
     "fallback_approver_team_id_fkey": ("team", "is no team"),
     "fallback_approver_period": ("valid_to", "must be after valid_from"),
-    "membership_check": ("valid_to", "must be after valid_from"),
-    "importer_grant_check": ("valid_to", "must be after valid_from"),
-    "person_role_check": ("valid_to", "must be after valid_from"),
+    "membership_period": ("valid_to", "must be after valid_from"),
+    "importer_grant_period": ("valid_to", "must be after valid_from"),
+    "person_role_period": ("valid_to", "must be after valid_from"),
 }
 
 
@@ -73,19 +67,25 @@ async def give_role(permit: Permit, connection: Connection, one: GivenRole) -> G
     return GivenRole(one.person, one.role, validity_of(row))
 
 
-async def take_role(permit: Permit, connection: Connection, person: UUID, role: str) -> GivenRole:
-    """End a role now. Raises NotFound when the person does not have it."""
+async def take_role(
+    permit: Permit, connection: Connection, person: UUID, role: str
+) -> list[tuple[GivenRole, GivenRole]]:
+    """End a role now, and call off what is planned of it: each as it was and as it is, the earliest first. Raises
+    NotFound when the person neither has it nor would get it."""
     permit.covers(KIND, MANAGE)
-    # From now on the person has it no longer.
-    row = await connection.fetchrow(
-        "UPDATE person_role SET valid_to = statement_timestamp() WHERE person_id = $1 AND role = $2"
-        f" AND valid_from < statement_timestamp() AND statement_timestamp() < valid_to RETURNING {VALID}",
+    # All of this role that holds now or is to come.
+    rows = await connection.fetch(
+        "SELECT id FROM person_role WHERE person_id = $1 AND role = $2 AND valid_from < valid_to"
+        " AND statement_timestamp() < valid_to ORDER BY valid_from",
         person,
         role,
     )
-    if row is None:
+    if not rows:
         raise NotFound("This person does not have that role from the directory")
-    return GivenRole(person, role, validity_of(row))
+    ended = [await end(connection, "person_role", row["id"], None, VALID) for row in rows]
+    return [
+        (GivenRole(person, role, validity_of(was)), GivenRole(person, role, validity_of(now))) for was, now in ended
+    ]
 
 
 async def people(visibility: Visibility, connection: Connection, after: UUID | str | None, limit: int) -> list[Person]:
@@ -150,11 +150,34 @@ async def begin(
             f" FROM (SELECT coalesce({since}::timestamptz, statement_timestamp()),"
             f" coalesce({upto}::timestamptz, 'infinity')) AS asked (since, upto)"
             f" WHERE NOT EXISTS (SELECT FROM {table} WHERE {' AND '.join(same)}"
-            f" AND valid_from < upto AND since < valid_to) RETURNING {columns}",
+            f" AND valid_from < valid_to AND valid_from < upto AND since < valid_to) RETURNING {columns}",
             *given.values(),
             validity.valid_from,
             validity.valid_to,
         )
+
+
+async def end(
+    connection: Connection, table: str, row_id: UUID, at: datetime | None, columns: str
+) -> tuple[asyncpg.Record, asyncpg.Record]:
+    """End a row that holds for a time, at a moment that is not past; None means now. The `columns` as they were and as
+    they are. What would end before it begins never holds: its row stays, with no moment in it. Raises NotFound, and
+    Conflict when it is over by then."""
+    # The row by its primary key, kept from changing.
+    before = await connection.fetchrow(f"SELECT {columns} FROM {table} WHERE id = $1 FOR UPDATE", row_id)
+    if before is None:
+        raise NotFound("There is nothing of that id")
+    moment = "greatest(coalesce($2::timestamptz, statement_timestamp()), valid_from)"
+    # An end moves nearer only, and never into the past: decisions were made while the row held.
+    after = await connection.fetchrow(
+        f"UPDATE {table} SET valid_to = {moment} WHERE id = $1 AND {moment} < valid_to"
+        f" AND coalesce($2, 'infinity') >= statement_timestamp() RETURNING {columns}",
+        row_id,
+        at,
+    )
+    if after is None:
+        raise Conflict("It is over by then already, or this moment is past")
+    return before, after
 
 
 @contextmanager

@@ -143,10 +143,12 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
     @post(
         "/v1/fallback-approvers/{fallback_id:str}/end",
         status_code=200,
-        **operation("End a fallback approver", scope=KEEPING, problems=ROW, tag=TAG),
+        **operation("End a fallback approver", scope=KEEPING, problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def end_fallback(ask: Asking, fallback_id: FromPath[str]) -> Response[FallbackBody]:
-        answer = await fallbacks.end(ask, uuid_of(fallback_id, "path.fallback_id"))
+    async def end_fallback(
+        ask: Asking, fallback_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
+    ) -> Response[FallbackBody]:
+        answer = await fallbacks.end(ask, uuid_of(fallback_id, "path.fallback_id"), data.at)
         return answered(_fallback(answer.value), answer.receipt)
 
     return [list_fallbacks, name_fallback, end_fallback]

@@ -26,19 +26,29 @@ from service.web.problem_documents import PROBLEM_JSON, component
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-IF_MATCH: Final = Parameter(
-    name="If-Match",
-    param_in="header",
-    required=True,
-    description="The ETag of the version that you have seen, or `*` for whatever exists (RFC 9110 section 13.1.1)",
-    schema=Schema(type=OpenAPIType.STRING, pattern=r'^(\*|"[0-9]{1,9}")$', examples=['"7"']),
+
+def _if_match(description: str, pattern: str) -> Parameter:
+    schema = Schema(type=OpenAPIType.STRING, pattern=pattern, examples=['"7"'])
+    return Parameter(name="If-Match", param_in="header", required=True, description=description, schema=schema)
+
+
+IF_MATCH: Final = _if_match(
+    "The ETag of the version that you have seen, or `*` for whatever exists (RFC 9110 section 13.1.1)",
+    r'^(\*|"[0-9]{1,9}")$',
+)
+IF_SEEN: Final = _if_match(
+    "The ETag of the version that you have seen; `*` names none, and is answered as if it were missing",
+    r'^"[0-9]{1,9}"$',
 )
 
 
 @cache
-def documented(*, decided: bool, conditional: bool, etag: bool, location: bool) -> type[Operation]:
-    """The class of an operation: `decided` answers carry their decision, `conditional` ones need If-Match; `etag`
-    and `location` say that success answers with the version and with the address of what was made."""
+def documented(
+    *, decided: bool, conditional: bool, etag: bool, location: bool, judging: bool = False
+) -> type[Operation]:
+    """The class of an operation: `decided` answers carry their decision, `conditional` ones need If-Match, `judging`
+    ones with a version that was seen; `etag` and `location` say that success answers with the version and with the
+    address of what was made."""
     more = [name for name, wanted in ((ETAG, etag), (LOCATION, location)) if wanted]
 
     @dataclass
@@ -46,7 +56,7 @@ def documented(*, decided: bool, conditional: bool, etag: bool, location: bool) 
         def __post_init__(self) -> None:
             self.parameters = [_plain(one) for one in self.parameters or []] or None
             if conditional:
-                self.parameters = [*(self.parameters or []), IF_MATCH]
+                self.parameters = [*(self.parameters or []), IF_SEEN if judging else IF_MATCH]
             for status, response in (self.responses or {}).items():
                 if not isinstance(response, OpenAPIResponse):
                     continue

@@ -39,12 +39,14 @@ def operation(
     problems: tuple[int, ...] = COMMON,
     tag: str,
     conditional: bool = False,
+    judging: bool = False,
     etag: bool = False,
     location: bool = False,
 ) -> dict[str, Any]:
     """Keyword arguments for a handler: summary, scope, the problems that it may answer with, and whether it is
-    `conditional`, that is, needs If-Match and answers with an ETag. `etag` alone is for a read or a creation that
-    answers with the ETag which later changes need, `location` for a creation that says where its result is."""
+    `conditional`, that is, needs If-Match and answers with an ETag; for a `judging` one `*` will not do. `etag` alone
+    is for a read or a creation that answers with the ETag which later changes need, `location` for a creation that says
+    where its result is."""
     needs = f"Needs the scope `{scope}`." if scope else "Any valid token will do."
     return {
         "summary": summary,
@@ -53,7 +55,7 @@ def operation(
         "responses": {status: problem(status) for status in sorted(set(problems))},
         "tags": [tag],
         "operation_class": documented(
-            decided=True, conditional=conditional, etag=conditional or etag, location=location
+            decided=True, conditional=conditional, judging=judging, etag=conditional or etag, location=location
         ),
     }
 

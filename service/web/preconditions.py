@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # RFC 9110 section 8.8.3: an entity tag, weak or strong.
 _TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e]*)"\s*')
 LONGEST = 512
+NAME_IT = "Send If-Match with the ETag of the version that you have seen: for this step, * names none"
 
 
 def etag(version: int) -> str:
@@ -23,11 +24,12 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-def if_match(values: Sequence[str]) -> Callable[[int | None], None]:
+def if_match(values: Sequence[str], *, unseen: bool = True) -> Callable[[int | None], None]:
     """What judges a version: given every If-Match header of the request. Raises MalformedRequest when they are no list
     of entity tags; what it returns raises PreconditionRequired without any, PreconditionFailed when none fits.
 
-    Comparison is strong (section 8.8.3.2): a weak tag never matches. `*` matches whatever exists.
+    Comparison is strong (section 8.8.3.2): a weak tag never matches. `*` matches whatever exists; not `unseen`, it
+    counts as none, since whoever judges a thing says what they saw.
     """
     text = ",".join(values).strip()
     if len(text) > LONGEST:
@@ -37,6 +39,8 @@ def if_match(values: Sequence[str]) -> Callable[[int | None], None]:
     def judge(version: int | None) -> None:
         if not text:
             raise PreconditionRequired
+        if tags is None and not unseen:
+            raise PreconditionRequired(NAME_IT)
         if version is None or (tags is not None and str(version) not in tags):
             raise PreconditionFailed
 

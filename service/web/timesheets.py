@@ -163,10 +163,11 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             f"{PATH}/{{timesheet_id:str}}/{action}",
             status_code=200,
             operation_id=f"{action}_timesheet",
-            **operation(summary, scope=scope, problems=CHANGE, tag=TAG, conditional=True),
+            **operation(summary, scope=scope, problems=CHANGE, tag=TAG, conditional=True, judging=action == "approve"),
         )
         async def transition(ask: Asking, timesheet_id: Id, request: Request[Any, Any, Any]) -> Response[SheetBody]:
-            return _sheet(await move(ask, _id(timesheet_id), _expect(request)))
+            expect = _expect(request, judging=action == "approve")
+            return _sheet(await move(ask, _id(timesheet_id), expect))
 
         return transition
 
@@ -175,12 +176,19 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             f"{PATH}/{{timesheet_id:str}}/{action}",
             status_code=200,
             operation_id=f"{action}_timesheet",
-            **operation(summary, scope="approve:timesheets", problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
+            **operation(
+                summary,
+                scope="approve:timesheets",
+                problems=(*CHANGE, *BODY),
+                tag=TAG,
+                conditional=True,
+                judging=True,
+            ),
         )
         async def transition(
             ask: Asking, timesheet_id: Id, data: JSONBody[Reason], request: Request[Any, Any, Any]
         ) -> Response[SheetBody]:
-            return _sheet(await move(ask, _id(timesheet_id), _expect(request), data.reason))
+            return _sheet(await move(ask, _id(timesheet_id), _expect(request, judging=True), data.reason))
 
         return transition
 
@@ -200,8 +208,8 @@ if TYPE_CHECKING:
     ReasonedMove = Callable[[Asking, UUID, Expect, str], Awaitable[Answer[Timesheet]]]
 
 
-def _expect(request: Request[Any, Any, Any]) -> Expect:
-    return if_match(request.headers.getall("if-match", []))
+def _expect(request: Request[Any, Any, Any], *, judging: bool = False) -> Expect:
+    return if_match(request.headers.getall("if-match", []), unseen=not judging)
 
 
 def _id(text: str) -> UUID:

@@ -137,7 +137,8 @@ async def test_the_service_does_what_its_document_says_of_sheets_that_are_there(
 ) -> None:
     make = submitted if path.rsplit("/", 1)[1] in {"approve", "reject", "withdraw"} else draft
     sheet = (await make(await callers("ana"))).json()
-    known: dict[str, Mapping[str, object]] = {"headers": {"If-Match": "*"}} if method != "GET" else {}
+    seen = {"If-Match": f'"{sheet["version"]}"'}
+    known: dict[str, Mapping[str, object]] = {"headers": seen} if method != "GET" else {}
     ids = {"timesheet_id": sheet["id"]} | ({"entry_id": sheet["entries"][0]["id"]} if "{entry_id}" in path else {})
     token = tokens[with_rights(method, path)]
     modes = {GenerationMode.POSITIVE: EXAMPLES}

@@ -212,7 +212,7 @@ async def test_the_fallback_of_a_team_is_none_for_others_nor_for_themselves(hous
     with pytest.raises(Conflict):
         await house.fallbacks.name(admin, people["dora"])
     await house.fallbacks.end(admin, named.id)
-    with pytest.raises(NotFound):
+    with pytest.raises(Conflict):
         await house.fallbacks.end(admin, named.id)
     leads = await house.owner.fetch("SELECT id, person_id FROM membership WHERE part = 'lead'")
     carls = await house.submitted("carl")

@@ -250,6 +250,28 @@ async def test_payroll_locks_and_another_of_payroll_unlocks(site: Site) -> None:
     assert (await site.send("max", "POST", f"{path}/reopen", why, version + 3)).json()["state"] == "draft"
 
 
+async def test_whoever_judges_a_sheet_says_which_version_they_saw_and_a_star_says_none(site: Site) -> None:
+    path, why = await site.drafted("carl"), {"reason": "why"}
+    version = await site.handed_in("carl", path)
+    for name, step, body in (
+        ("max", "reject", why),
+        ("max", "approve", None),
+        ("ana", "lock", why),
+        ("ben", "unlock", why),
+        ("max", "reopen", why),
+    ):
+        claims = PAYROLL if name in {"ana", "ben"} else {}
+        answer = await site.running.send(
+            "POST", f"{path}/{step}", site.token(name, **claims), headers={"If-Match": "*"}, body=body
+        )
+        assert (answer.status_code, answer.json()["type"]) == (428, "urn:timewarden:problem:precondition-required")
+        assert "names none" in answer.json()["detail"]
+        assert (await site.send(name, "POST", f"{path}/{step}", body, version, **claims)).status_code == 200
+        version += 1
+        if step == "reject":
+            version = await site.handed_in("carl", path)
+
+
 async def test_whoever_locked_does_not_unlock_though_no_row_forbids_it(site: Site) -> None:
     kept = [line for line in shipped().rules.splitlines() if not line.endswith(" never-unlock-own-lock")]
     text = replace(shipped(), rules="\n".join(kept) + "\n", cases={})

@@ -11,7 +11,7 @@ import pytest
 from service.audit.record import read_body
 from service.directory.entities import Part
 from service.directory.people import People
-from tests.integration.api import InProcess, api
+from tests.integration.api import REQUESTS, InProcess, api
 from tests.integration.house import speaking
 
 if TYPE_CHECKING:
@@ -127,7 +127,98 @@ async def test_a_deletion_is_answered_again_though_nothing_is_left(running: InPr
         answer = await running.send("DELETE", path, token, headers=given)
         assert (answer.status_code, answer.content) == (204, b"")
         assert answer.headers.get("Idempotent-Replayed") == replayed
-    assert (await opened(running, "open-1")).status_code == 404
+
+
+async def test_a_week_that_was_opened_and_deleted_is_not_opened_once_more_by_the_same_request(
+    house: House, running: InProcess
+) -> None:
+    first = await opened(running, "open-1")
+    path = f"/v1/timesheets/{first.json()['id']}"
+    assert (
+        await running.send("DELETE", path, running.token(scope=WRITE), headers={"If-Match": '"1"'})
+    ).status_code == 204
+    for scope in (WRITE, "create:timesheets"):
+        again = await opened(running, "open-1", claims={"scope": scope})
+        assert (again.status_code, again.json(), again.headers["Idempotent-Replayed"]) == (201, first.json(), "true")
+    assert await house.count("timesheet") == 0
+    assert (await opened(running, "open-2")).json()["id"] != first.json()["id"]
+
+
+LIFE = ("edit", "submit", "withdraw", "submit", "reject", "submit", "approve", "reopen", "delete")
+PAID = ("edit", "submit", "approve", "lock", "unlock")
+ONLY = {"edit": "create", "submit": "create", "withdraw": "create", "delete": "delete"}
+
+
+@pytest.mark.parametrize("steps", [LIFE, PAID])
+async def test_whoever_only_writes_gets_the_answer_of_then_to_every_step(
+    house: House, running: InProcess, steps: tuple[str, ...]
+) -> None:
+    path = f"/v1/timesheets/{(await opened(running, 'open-1')).json()['id']}"
+    for version, step in enumerate(steps, start=1):
+        scope = f"{ONLY.get(step, 'approve')}:timesheets"
+        who = {"lock": "pat", "unlock": "quinn"}.get(step, "ana" if step in ONLY else "lea")
+        token = running.token(scope=scope, sub=f"auth0|{who}", jti=f"{step}-{who}", roles=["payroll"])
+        method, behind, body = REQUESTS[step]
+        given = {"If-Match": f'"{version}"', "Idempotency-Key": f"{step}-{version}"}
+        first = await running.send(method, path + behind, token, headers=given, body=body)
+        assert first.status_code in {200, 201, 204}, (step, first.text)
+        again = await running.send(method, path + behind, token, headers=given, body=body)
+        assert (again.status_code, again.content) == (first.status_code, first.content), (step, again.text)
+        assert again.headers["Idempotent-Replayed"] == "true"
+        told = await record_of(house, again)
+        assert (told["action"], told["outcome"]) == (step, "allow")
+        assert told["resource"]["state"] == (await record_of(house, first))["resource"]["state"]
+        assert told["request"]["again"] == first.headers["Decision-Id"]
+
+
+async def test_a_batch_is_answered_again_to_whoever_only_approves(house: House, running: InProcess) -> None:
+    items, ana = [], running.token(scope=WRITE)
+    for number, day in enumerate(("2026-03-02", "2026-03-09")):
+        path = f"/v1/timesheets/{(await opened(running, f'open-{number}', period_start=day)).json()['id']}"
+        hours = {"day": day, "project": "apollo", "minutes": 60}
+        await running.send("POST", f"{path}/entries", ana, headers={"If-Match": '"1"'}, body=hours)
+        sheet = await running.send("POST", f"{path}/submit", ana, headers={"If-Match": '"2"'})
+        items.append({"id": sheet.json()["id"], "version": 3})
+    lea = running.token(scope="approve:timesheets", sub="auth0|lea", jti="token-2")
+    body: dict[str, Any] = {}
+    for mode, version, route, more in (
+        ("all-or-nothing", 3, "batch-reject", {"reason": "why"}),
+        ("per-item", 5, "batch-approve", {}),
+    ):
+        body = {"items": [{**one, "version": version} for one in items], "mode": mode, **more}
+        first, again = [
+            await running.send("POST", f"/v1/timesheets/{route}", lea, headers={"Idempotency-Key": route}, body=body)
+            for _ in range(2)
+        ]
+        assert (first.status_code, first.json()["changed"]) == (200, 2), first.text
+        assert (again.status_code, again.json()) == (200, first.json()), again.text
+        if route == "batch-reject":
+            for one in items:
+                path = f"/v1/timesheets/{one['id']}/submit"
+                assert (await running.send("POST", path, ana, headers={"If-Match": '"4"'})).status_code == 200
+    await house.owner.execute("UPDATE membership SET valid_to = clock_timestamp() WHERE part = 'lead'")
+    answer = await running.send(
+        "POST", "/v1/timesheets/batch-approve", lea, headers={"Idempotency-Key": "batch-approve"}, body=body
+    )
+    assert answer.status_code == 404
+
+
+async def test_whoever_only_approves_and_may_not_any_more_gets_nothing_that_was_stored(
+    house: House, running: InProcess
+) -> None:
+    path = f"/v1/timesheets/{(await opened(running, 'open-1')).json()['id']}"
+    hours, ana = {"day": "2026-03-02", "project": "apollo", "minutes": 60}, running.token(scope=WRITE)
+    await running.send("POST", f"{path}/entries", ana, headers={"If-Match": '"1"'}, body=hours)
+    await running.send("POST", f"{path}/submit", ana, headers={"If-Match": '"2"'})
+    lea = running.token(scope="approve:timesheets", sub="auth0|lea", jti="token-2")
+    given = {"If-Match": '"3"', "Idempotency-Key": "yes-1"}
+    for _ in range(2):
+        assert (await running.send("POST", f"{path}/approve", lea, headers=given)).status_code == 200
+    await house.owner.execute("UPDATE membership SET valid_to = clock_timestamp() WHERE part = 'lead'")
+    answer = await running.send("POST", f"{path}/approve", lea, headers=given)
+    assert (answer.status_code, "apollo" in answer.text) == (404, False)
+    told = await record_of(house, answer)
+    assert (told["action"], told["outcome"], "again" in told["request"]) == ("approve", "deny", True)
 
 
 async def test_whoever_may_not_read_it_any_more_gets_nothing_that_was_stored(house: House, running: InProcess) -> None:

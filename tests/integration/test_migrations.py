@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import asyncpg
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from tests.integration.log_database import LogDatabase
 
 pytest_plugins = ["tests.integration.log_fixtures"]
+ANA, MIA = UUID(int=1), UUID(int=2)
 
 
 async def test_migrating_again_changes_nothing(log_database: LogDatabase) -> None:
@@ -29,19 +32,47 @@ async def test_the_schema_is_the_one_that_was_reviewed(log_database: LogDatabase
     assert await schema_of(log_database.url("owner")) == stored("schema.txt")
 
 
-async def test_a_database_of_the_first_release_comes_to_the_same_schema_and_keeps_its_rows(
-    log_database: LogDatabase, postgres: LocalPostgres, empty_database: str
-) -> None:
+async def at_step(postgres: LocalPostgres, empty_database: str, step: str) -> tuple[str, asyncpg.Connection[Any]]:
+    """The address of a database that has seen every step up to this one, and its owner in it."""
     name = empty_database.rpartition("/")[2]
     superuser = await asyncpg.connect(empty_database)
     await superuser.execute(f"ALTER DATABASE {name} OWNER TO timewarden_owner")
     await superuser.close()
     url = postgres.url("timewarden_owner", PASSWORDS["owner"], name)
-    await migrate(url, "0001")
-    owner = await asyncpg.connect(url)
+    await migrate(url, step)
+    return url, await asyncpg.connect(url)
+
+
+async def test_a_database_of_the_first_release_comes_to_the_same_schema_and_keeps_its_rows(
+    log_database: LogDatabase, postgres: LocalPostgres, empty_database: str
+) -> None:
+    url, owner = await at_step(postgres, empty_database, "0001")
     await owner.execute("INSERT INTO person (id, display_name) VALUES (gen_random_uuid(), 'Ana Lima')")
     await migrate(url)
 
     assert await schema_of(url) == await schema_of(log_database.url("owner"))
     assert await owner.fetchval("SELECT display_name FROM person") == "Ana Lima"
+    await owner.close()
+
+
+async def test_what_was_called_off_before_loses_the_microsecond_that_it_was_left(
+    postgres: LocalPostgres, empty_database: str
+) -> None:
+    url, owner = await at_step(postgres, empty_database, "0012")
+    later, past = datetime.now(UTC) + timedelta(days=1), datetime.now(UTC) - timedelta(days=1)
+    moment = timedelta(microseconds=1)
+    await owner.execute("INSERT INTO person (id) VALUES ($1), ($2)", ANA, MIA)
+    await owner.execute("INSERT INTO team (id, name) VALUES ($1, 'east')", ANA)
+    for start, end in ((later, later + moment), (past, past + moment), (later, None)):
+        ends = "coalesce($3::timestamptz, 'infinity')"
+        await owner.execute(
+            f"INSERT INTO membership VALUES (gen_random_uuid(), $1, $1, 'member', $2, {ends})", ANA, start, end
+        )
+        await owner.execute(
+            f"INSERT INTO deputy_grant VALUES (gen_random_uuid(), $1, $4, $2, {ends})", ANA, start, end, MIA
+        )
+    await migrate(url)
+    for table in ("membership", "deputy_grant"):
+        found = await owner.fetch(f"SELECT valid_from, nullif(valid_to, 'infinity') FROM {table}")
+        assert {tuple(row) for row in found} == {(later, later), (past, past + moment), (later, None)}
     await owner.close()

@@ -135,10 +135,10 @@ async def test_where_more_is_missing_than_a_sign_in_there_is_no_challenge_for_on
     await under(house, (APPROVE, "mfa"))
     sheet = await house.submitted("carl")
     token = running.token(sub="auth0|lea", scope=SCOPES)
-    answer = await running.send("POST", f"/v1/timesheets/{sheet.id}/approve", token, headers={"If-Match": "*"})
+    answer = await running.send("POST", f"/v1/timesheets/{sheet.id}/approve", token, headers={"If-Match": '"3"'})
     assert answer.status_code == 404
     narrow = running.token(sub="auth0|lea", scope="read:timesheets", jti="token-2")
-    answer = await running.send("POST", f"/v1/timesheets/{sheet.id}/approve", narrow, headers={"If-Match": "*"})
+    answer = await running.send("POST", f"/v1/timesheets/{sheet.id}/approve", narrow, headers={"If-Match": '"3"'})
     assert answer.json()["type"] == "urn:timewarden:problem:insufficient-scope"
 
 

@@ -137,7 +137,7 @@ class Traffic:
             answer = await http.put(f"{path}/entries/{entry}", json=body, headers={"If-Match": "*"})
         elif what < 0.95:
             # Their own hours, and without the scope: denied, and recorded.
-            answer = await http.post(f"{path}/approve", headers={"If-Match": "*"})
+            answer = await http.post(f"{path}/approve", headers={"If-Match": '"2"'})
         else:
             await self._new_sheet(http)
             return

@@ -35,6 +35,13 @@ def test_what_does_not_exist_matches_nothing_not_even_a_star() -> None:
         if_match(["*"])(None)
 
 
+@pytest.mark.parametrize("star", ["*", "  * "])
+def test_whoever_judges_a_thing_names_the_version_and_no_star(star: str) -> None:
+    with pytest.raises(PreconditionRequired, match="names none"):
+        if_match([star], unseen=False)(7)
+    if_match(['"7"'], unseen=False)(7)
+
+
 @pytest.mark.parametrize("header", ["7", '"7', '7"', '"7" "8"', '"a\x00"', "*, *", '"' + "7" * 600 + '"'])
 def test_a_malformed_list_of_tags_is_refused_before_anything_is_decided(header: str) -> None:
     with pytest.raises(MalformedRequest):
