@@ -35,10 +35,12 @@ class AnswersAgain:
         """The receipt of the decision to give an answer again. Raises Denied.
 
         A token whose scopes could never read is asked for the change's own action instead, so that a job which only
-        writes can repeat itself. What is deleted is decided as something new of the same owner.
+        writes can repeat itself; whoever uploads is asked for that in any case, as an upload tells nothing else. What
+        is deleted is decided as something new of the same owner.
         """
         ask = replace(ask, again=about.decision)
-        action = "read" if self._enforcement.could(ask, about.kind, "read") else about.action
+        reads = about.action != "upload" and self._enforcement.could(ask, about.kind, "read")
+        action = "read" if reads else about.action
         if not self._enforcement.has_rows(about.kind):
             return (await self._enforcement.read(ask, about.kind, action, _nothing)).receipt
         if about.action == "delete" and about.owner is not None:

@@ -85,10 +85,12 @@ class Once:
             self._open = stack.pop_all(), connection
 
     def tells_of(self, records: Sequence[Record]) -> None:
-        """Remember what the records of the transaction speak of; the first is that of the decision."""
+        """Remember what the records of the transaction speak of; the first is that of the decision. What was decided on
+        and not changed is told of too: rows of an upload that were there."""
         first = records[0].columns
         changed = [one.columns for one in records if one.columns["decision_uid"] is not None]
-        resources = dict.fromkeys(str(one["resource_id"]) for one in changed if one["resource_id"] is not None)
+        told = [one.columns for one in records if one.columns["decision_uid"] is not None or one.columns["applied"]]
+        resources = dict.fromkeys(str(one["resource_id"]) for one in told if one["resource_id"] is not None)
         owners = {one["owner_id"] for one in changed}
         owner = owners.pop() if len(owners) == 1 else None
         self._about = About(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.authorization.admission import admit
 from service.directory import import_store, membership_store, people_store, team_store
 from service.directory.import_file import read_rows
 from service.directory.import_plan import plan
@@ -41,6 +42,10 @@ class DirectoryImports:
 
     def __init__(self, enforcement: Enforcement) -> None:
         self._enforcement = enforcement
+
+    async def admit(self, ask: Ask) -> None:
+        """Refuse whoever could not import anything, before a file is read. Raises Denied."""
+        await admit(self._enforcement, ask, KIND, MANAGE)
 
     async def load(self, ask: Ask, raw: bytes, *, dry_run: bool = False) -> Answer[Sequence[RowOutcome]]:
         """Bring people, teams, memberships and leads in from a CSV file. A dry run changes nothing and says what would

@@ -55,6 +55,7 @@ STATUS: Final[Mapping[type[errors.TimewardenError], int]] = {
     errors.MalformedRequest: 400,
     errors.InvalidField: 422,
     errors.QuestionTooWide: 422,
+    errors.BodyTooSlow: 408,
     errors.BodyTooLarge: 413,
     errors.HeadersTooLarge: 431,
     errors.UnsupportedMediaType: 415,
