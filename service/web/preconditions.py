@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # RFC 9110 section 8.8.3: an entity tag, weak or strong.
 _TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e]*)"\s*')
+BETWEEN = ", \t"
 LONGEST = 512
 
 
@@ -29,8 +30,8 @@ def if_match(values: Sequence[str]) -> Callable[[int | None], None]:
 
     Comparison is strong (section 8.8.3.2): a weak tag never matches. `*` matches whatever exists.
     """
-    text = ",".join(values).strip()
-    if len(text) > LONGEST:
+    text = ",".join(values).strip(BETWEEN)
+    if sum(map(len, values)) > LONGEST:
         raise MalformedRequest("If-Match is too long")
     tags = None if text == "*" else _tags(text)
 
@@ -44,13 +45,14 @@ def if_match(values: Sequence[str]) -> Callable[[int | None], None]:
 
 
 def _tags(text: str) -> frozenset[str]:
+    """Empty members of the list are none (RFC 9110 section 5.6.1)."""
     found: set[str] = set()
-    rest = text
+    rest = text.lstrip(BETWEEN)
     while rest:
         match = _TAG.match(rest)
         if match is None or (rest[match.end() :] and rest[match.end()] != ","):
             raise MalformedRequest('If-Match must hold entity tags such as "7"')
         if match.group(1) is None:
             found.add(match.group(2))
-        rest = rest[match.end() + 1 :]
+        rest = rest[match.end() :].lstrip(BETWEEN)
     return frozenset(found)

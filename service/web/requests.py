@@ -19,6 +19,7 @@ from uuid_utils.compat import uuid7
 from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
 from service.places import FieldError
 from service.web.arriving import Arriving
+from service.web.head_requests import HeadOnly
 from service.web.paging import NEXT_CURSOR, next_link
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 JSON: Final = ("application/json",)
 UTF_8: Final = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 _CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([^\s";]*)')
+_WHOLE: Final = re.compile(r"-?[0-9]{1,19}")
 _REQUEST_ID: Final = re.compile(rb"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _TRACE: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 ALWAYS: Final = {
@@ -65,11 +67,9 @@ class RequestFrame:
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        trace = _trace(scope)
-        scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace}
+        request_id, trace, method = _request_id(scope), _trace(scope), scope["method"]
+        scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace, "method": method}
         started = time.perf_counter()
-
         body, refused = Arriving(scope, receive), False
 
         async def send_framed(message: Message) -> None:
@@ -88,7 +88,7 @@ class RequestFrame:
                 message["headers"] = _framed(given, own, self._always)
                 log.info(
                     "request",
-                    method=scope["method"],
+                    method=method,
                     route=scope.get("path_template", ""),
                     status=message["status"],
                     milliseconds=round((time.perf_counter() - started) * 1000, 1),
@@ -97,7 +97,13 @@ class RequestFrame:
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self.app(scope, body.receive, send_framed)
+            if method == "HEAD":
+                # Decided and recorded as a GET; only its head is sent (RFC 9110 section 9.3.2).
+                scope["method"] = "GET"
+                head = HeadOnly(body.receive, send_framed)
+                await self.app(scope, head.receive, head.send)
+            else:
+                await self.app(scope, body.receive, send_framed)
         if refused:
             await body.finish()
 
@@ -167,11 +173,12 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
             raise InvalidField(FieldError(f"query.{name[:64]}", "is not a parameter of this route"))
         if name in seen:
             raise InvalidField(FieldError(f"query.{name}", "may be given only once"))
-        # Litestar would take the word for no value, and a filter for none.
-        if value.lower() == "null" and not any(
-            one.annotation is str for one in (taken[name], *taken[name].inner_types)
-        ):
+        kinds = {one.annotation for one in (taken[name], *taken[name].inner_types)}
+        # Litestar would take the word for no value, and a filter for none; and 1e2 for a hundred.
+        if value.lower() == "null" and str not in kinds:
             raise InvalidField(FieldError(f"query.{name}", "must have a value; leave it out to ask for all"))
+        if int in kinds and not _WHOLE.fullmatch(value):
+            raise InvalidField(FieldError(f"query.{name}", "must be a whole number"))
         seen.add(name)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MOST_TOLD: Final = 100
+OR_NULL: Final = ", or null"
 _LONGEST_NAME: Final = 200
 _WORDS: Final[Mapping[type[msgspec.inspect.Type], str]] = {
     msgspec.inspect.BoolType: "true or false",
@@ -131,7 +132,7 @@ def _said(kind: msgspec.inspect.Type) -> str:
             return _said(inner)
         case msgspec.inspect.UnionType(types=kinds):
             words = " or ".join(_said(one) for one in kinds if not _null(one))
-            return f"{words}, or null" if any(map(_null, kinds)) else words
+            return words + OR_NULL if any(map(_null, kinds)) else words
         case msgspec.inspect.StrType(pattern=str(pattern)):
             return f"a text like {pattern}"
         case msgspec.inspect.IntType() | msgspec.inspect.FloatType():
