@@ -18,6 +18,7 @@ from service.places import FieldError
 from service.web.wrong_fields import wrong_fields
 
 MISSING: Final = FieldError("body", "is missing")
+EMPTY_FILE: Final = FieldError("body", "is an empty file")
 _LONGEST: Final = 200
 
 
@@ -50,15 +51,20 @@ class LateRequest(JsonRequest):
         """What stands for a body that nobody has read yet."""
         return self.route_handler.opt["unread"]
 
-    async def whole(self, most: int, says: str = "The request body may have {most} bytes at the most") -> bytes:
-        """The body. Raises BodyTooLarge, which `says` so; InvalidField if there is none."""
+    async def whole(
+        self,
+        most: int,
+        says: str = "The request body may have {most} bytes at the most",
+        none: FieldError = MISSING,
+    ) -> bytes:
+        """The body. Raises BodyTooLarge, which `says` so, and InvalidField with `none` if there is none."""
         raw = bytearray()
         async for part in self.stream():
             raw += part
             if len(raw) > most:
                 raise BodyTooLarge(says.format(most=most))
         if not raw:
-            raise InvalidField(MISSING)
+            raise InvalidField(none)
         return bytes(raw)
 
 

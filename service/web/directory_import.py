@@ -10,7 +10,7 @@ from litestar.openapi.spec import Example
 from litestar.params import Body, QueryParameter
 
 from service.web.answers import answered
-from service.web.bodies import LateRequest
+from service.web.bodies import EMPTY_FILE, LateRequest
 from service.web.operations import BODY, COMMON, operation
 from service.web.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
 
@@ -64,7 +64,7 @@ def directory_import_route(imports: DirectoryImports, *, max_body_bytes: int) ->
         dry_run: Annotated[bool, QueryParameter(description="Say what would happen, and change nothing")] = False,  # noqa: FBT002 — a query parameter
     ) -> Response[Imported]:
         await imports.admit(ask)
-        data = await request.whole(MOST_BYTES)
+        data = await request.whole(MOST_BYTES, none=EMPTY_FILE)
         answer = await imports.load(ask, data, dry_run=dry_run)
         rows = [ImportedRow(one.row, one.line, one.record, one.outcome) for one in answer.value]
         counts = {word: sum(one.outcome == word for one in rows) for word in ("created", "updated", "unchanged")}

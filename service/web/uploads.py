@@ -23,14 +23,13 @@ from service.places import FieldError
 from service.timesheets.upload import UploadMode
 from service.timesheets.upload_rows import Rows
 from service.web.answers import answered
-from service.web.bodies import LateRequest
+from service.web.bodies import EMPTY_FILE, LateRequest
 from service.web.idempotency import FIELD
 from service.web.operations import BODY, COMMON, operation
 from service.web.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
 from service.web.upload_turns import UploadTurns
 from service.web.uploads_csv import CsvReader
 from service.web.uploads_json import rows_of_json
-from service.web.uploads_lines import fault_of_file
 from service.web.uploads_ndjson import NdjsonReader
 from service.web.uploads_shapes import Counts, Upload, Uploaded, outcome_of
 
@@ -159,7 +158,7 @@ async def _rows_of_file(request: UploadRequest) -> Rows:
     except TimeoutError:
         raise BodyTooSlow(f"The file did not arrive within {ARRIVING:.0f} s") from None
     if empty:
-        raise fault_of_file("body", "is an empty file")
+        raise InvalidField(EMPTY_FILE)
     reader.end()
     return rows
 
