@@ -192,7 +192,7 @@ def build(settings: Settings) -> RequestFrame:
             *policy_replay_routes(PolicyReplays(enforcement, api.requests)),
             *directory_routes(Directory(enforcement), cursors),
             *personal_data_routes(Erasure(enforcement), LegalHolds(enforcement)),
-            directory_import_route(DirectoryImports(enforcement)),
+            directory_import_route(DirectoryImports(enforcement), max_body_bytes=settings.max_body_bytes),
             *deputy_routes(Deputies(enforcement), cursors),
             *fallback_routes(Fallbacks(enforcement), cursors),
             *project_routes(Projects(enforcement), cursors),

@@ -51,13 +51,17 @@ COPY_FROM = 12
 
 async def write(connection: Connection, records: Sequence[Record]) -> None:
     """The bare statements, in the order of `records`; whoever calls holds the transaction and the errors."""
-    rows = _rows(records)
+    rows, texts = _rows(records), _texts(records)
     # A single row goes without executemany, which would cost a round trip more.
     if len(rows) == 1:
         await connection.execute(INSERT_RECORD, *rows[0])
-    else:
+    elif len(rows) < COPY_FROM:
         await connection.executemany(INSERT_RECORD, rows)
-    if texts := _texts(records):
+    else:
+        await _copy(connection, rows)
+    if len(texts) >= COPY_FROM:
+        await connection.copy_records_to_table("audit_text", records=texts, columns=TEXT)
+    elif texts:
         await connection.executemany(INSERT_TEXT, texts)
 
 
@@ -72,8 +76,12 @@ async def commit(connection: Connection, records: Sequence[Record]) -> None:
     elif len(records) < COPY_FROM:
         await write(connection, records)
     else:
-        # COPY takes its rows in order and obeys the grants of columns as INSERT does.
-        await connection.copy_records_to_table("audit_record", records=_rows(records), columns=RECORD)
+        await _copy(connection, _rows(records))
+
+
+async def _copy(connection: Connection, rows: Sequence[Row]) -> None:
+    # COPY takes its rows in order and obeys the grants of columns as INSERT does.
+    await connection.copy_records_to_table("audit_record", records=rows, columns=RECORD)
 
 
 def _rows(records: Sequence[Record]) -> list[Row]:

@@ -35,11 +35,11 @@ class AnswersAgain:
         """The receipt of the decision to give an answer again. Raises Denied.
 
         A token whose scopes could never read is asked for the change's own action instead, as of the state that the
-        change found: so whoever only submits or approves can repeat that. What is gone is decided as something new of
-        the same owner.
+        change found: so whoever only submits or approves can repeat that. Whoever uploads is asked for that in any
+        case, as an upload tells nothing else. What is gone is decided as something new of the same owner.
         """
         ask = replace(ask, again=about.decision)
-        reads = self._enforcement.could(ask, about.kind, "read")
+        reads = about.action != "upload" and self._enforcement.could(ask, about.kind, "read")
         action, states = ("read", ()) if reads else (about.action, about.states)
         if not self._enforcement.has_rows(about.kind):
             return (await self._enforcement.read(ask, about.kind, action, _nothing)).receipt

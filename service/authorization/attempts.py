@@ -77,7 +77,7 @@ class Attempts:
     ) -> Sequence[Receipt]:
         """The decisions as they are `told`, and then what was changed."""
         if ask.once is not None:
-            ask.once.tells_of(decisions, changes)
+            ask.once.tells_of(decisions, told, changes)
         return await self._log.append([*told, *changes], connection)
 
     async def _tell(

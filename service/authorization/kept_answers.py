@@ -86,14 +86,19 @@ class Once:
             yield connection
             self._open = stack.pop_all(), connection
 
-    def tells_of(self, decisions: Sequence[Decision], changes: Sequence[Record]) -> None:
-        """Remember what the decisions of the transaction were about, and the changes that followed from them."""
+    def tells_of(self, decisions: Sequence[Decision], told: Sequence[Record], changes: Sequence[Record]) -> None:
+        """Remember what the decisions of the transaction, which `told` records, were about: the changes that followed,
+        and what was allowed and found as it should be, such as rows of an upload that were there."""
         asked = decisions[0].request
         was = {one.uid: one.request.resource.state for one in decisions}
         found: dict[UUID, str] = {}
         for one in changes:
             if (resource := _uuid(str(one.columns["resource_id"]))) is not None:
                 found.setdefault(resource, was[cast("UUID", one.columns["decision_uid"])])
+        for decision, record in zip(decisions, told, strict=True):
+            resource = _uuid(str(decision.request.resource.id))
+            if record.columns["applied"] and resource is not None:
+                found.setdefault(resource, decision.request.resource.state)
         owners = {one.columns["owner_id"] for one in changes}
         owner = owners.pop() if len(owners) == 1 else None
         self._about = About(

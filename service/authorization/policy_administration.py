@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 
 from service.audit.record import Kind, Record
 from service.authorization import four_eyes, policy_life, policy_versions, replicas
+from service.authorization.admission import admit
 from service.authorization.changes import Answer, Change, Target
 from service.authorization.decision_point import Resource, access_request, decide
 from service.authorization.judgement import NotDone
@@ -102,6 +103,10 @@ class PolicyAdministration:
             return await replicas.listed(connection), []
 
         return await self._enforcement.read(ask, KIND, "read", load)
+
+    async def admit(self, ask: Ask) -> None:
+        """Refuse whoever could not propose anything, before a policy is read. Raises Denied."""
+        await admit(self._enforcement, ask, KIND, "propose")
 
     async def propose(self, ask: Ask, text: PolicyText, message: str) -> Answer[PolicyVersion]:
         """Store a checked proposal under the next number; it decides nothing until it is activated.

@@ -1,12 +1,14 @@
-"""The import of an organisation from a file: all of it or nothing, and nothing twice. Through enforcement. Owns no
-state; what changes is recorded row by row, as if somebody had done it by hand."""
+"""The import of an organisation from a file: all of it or nothing, and nothing twice. Through enforcement. Owns whose
+turn it is; what changes is recorded row by row, as if somebody had done it by hand."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from service.directory import import_store, membership_store, people_store, team_store
+from service.authorization.admission import admit
+from service.database import Turns
+from service.directory import import_store, import_writes, team_store
 from service.directory.import_file import read_rows
 from service.directory.import_plan import plan
 from service.directory.recorded_change import Told, manage, times
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from service.directory.import_file import ImportRow
     from service.directory.import_plan import Plan
 
+# Seconds that an import waits for its turn.
+LONGEST_WAIT = 8.0
+BUSY = "Another import is under way; send this one again in a moment"
+
 
 @dataclass(frozen=True, slots=True)
 class RowOutcome:
@@ -41,6 +47,12 @@ class DirectoryImports:
 
     def __init__(self, enforcement: Enforcement) -> None:
         self._enforcement = enforcement
+        # Each keeps other changes of the directory waiting for a moment, and several in a row would for too long.
+        self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
+
+    async def admit(self, ask: Ask) -> None:
+        """Refuse whoever could not import anything, before a file is read. Raises Denied."""
+        await admit(self._enforcement, ask, KIND, MANAGE)
 
     async def load(self, ask: Ask, raw: bytes, *, dry_run: bool = False) -> Answer[Sequence[RowOutcome]]:
         """Bring people, teams, memberships and leads in from a CSV file. A dry run changes nothing and says what would
@@ -55,9 +67,10 @@ class DirectoryImports:
             found = plan(rows, await import_store.known(permit, connection, rows))
             return _outcomes(rows, found), await _carried_out(permit, connection, found)
 
-        if dry_run:
-            return await self._enforcement.read(ask, KIND, MANAGE, look)
-        return await manage(self._enforcement, ask, "import", work)
+        async with self._one_at_a_time.one():
+            if dry_run:
+                return await self._enforcement.read(ask, KIND, MANAGE, look)
+            return await manage(self._enforcement, ask, "import", work)
 
 
 def _outcomes(rows: Sequence[ImportRow], found: Plan) -> list[RowOutcome]:
@@ -65,36 +78,45 @@ def _outcomes(rows: Sequence[ImportRow], found: Plan) -> list[RowOutcome]:
 
 
 async def _carried_out(permit: Permit, connection: Connection, found: Plan) -> list[Told]:
-    """Make every change, and tell of each."""
+    """Make every change, those of a kind in one statement, and tell of each."""
+    told = [*await _of_people(permit, connection, found), *await _of_teams(permit, connection, found)]
+    await import_writes.add_memberships(permit, connection, found.new_memberships)
+    await import_writes.end_memberships(permit, connection, found.ended)
+    told += [Told(str(one.id), "membership.created", _membership(one)) for one in found.new_memberships]
+    for one, at in found.ended:
+        ended = replace(one, validity=replace(one.validity, valid_to=at))
+        told.append(Told(str(one.id), "membership.ended", _membership(ended), before=_membership(one)))
+    return told
+
+
+async def _of_people(permit: Permit, connection: Connection, found: Plan) -> list[Told]:
+    links = [(person.id, link) for person, link in found.new_people if link]
+    links += [(person.id, link) for person, link in found.linked]
+    await import_writes.add_people(permit, connection, [person for person, _ in found.new_people])
+    await import_writes.add_links(permit, connection, links)
+    await import_writes.describe_people(permit, connection, [person for _, person in found.described])
     told = []
     for person, link in found.new_people:
-        links = [link] if link else []
-        await people_store.add_person(permit, connection, person, links)
         texts = {"email": person.email or ""} | ({"display_name": person.display_name} if person.display_name else {})
-        told.append(Told(str(person.id), "person.created", {"links": len(links)}, texts))
+        told.append(Told(str(person.id), "person.created", {"links": 1 if link else 0}, texts))
     for before, person in found.described:
-        await people_store.describe_person(permit, connection, person)
         texts = {"display_name": person.display_name or "", "email": person.email or ""}
         if before.display_name:
             texts["display_name_before"] = before.display_name
         told.append(Told(str(person.id), "person.described", {}, texts))
-    for person, link in found.linked:
-        await people_store.link_person(permit, connection, person.id, [link])
-        told.append(Told(str(person.id), "person.linked", {"links": 1}))
-    for team in found.new_teams:
-        await team_store.add_team(permit, connection, team)
-        told.append(Told(str(team.id), "team.created", {"parent": team.parent}, {"name": team.name}))
+    told += [Told(str(person.id), "person.linked", {"links": 1}) for person, _ in found.linked]
+    return told
+
+
+async def _of_teams(permit: Permit, connection: Connection, found: Plan) -> list[Told]:
+    """Those that move go one by one, since each changes what lies below others."""
+    await import_writes.add_teams(permit, connection, found.new_teams)
+    told = [Told(str(one.id), "team.created", {"parent": one.parent}, {"name": one.name}) for one in found.new_teams]
     for was, team in found.moved_teams:
         await team_store.replace_team(permit, connection, team)
         told.append(
             Told(str(team.id), "team.changed", {"parent": team.parent}, {"name": team.name}, {"parent": was.parent})
         )
-    for asked in found.new_memberships:
-        made = await membership_store.add_membership(permit, connection, asked)
-        told.append(Told(str(made.id), "membership.created", _membership(made)))
-    for one, at in found.ended:
-        then, ended = await membership_store.end_membership(permit, connection, one.id, at)
-        told.append(Told(str(ended.id), "membership.ended", _membership(ended), before=_membership(then)))
     return told
 
 

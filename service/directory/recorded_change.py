@@ -6,6 +6,7 @@ see it from the next decision on. Names and addresses never stand in a record's 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from service.directory.entities import Validity
 
 T = TypeVar("T")
+AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,10 @@ async def manage(
     async def whole(change: Change) -> T:
         await store.advance(change.connection)
         value, told = await work(change.permit, change.connection)
-        for one in told:
+        for place, one in enumerate(told):
+            if place % AT_ONCE == 0:
+                # Records of thousands of rows take long to make, and other requests go on meanwhile.
+                await asyncio.sleep(0)
             change.record(
                 "directory.changed",
                 Resource(asked[0], one.subject),

@@ -6,6 +6,7 @@
     │   │   └── MalformedCredentials           400  the Authorization header itself, so a challenge goes with it
     │   ├── InvalidField · QuestionTooWide     422  a field is wrong; names it · too many records to answer in time
     │   │   └── KeyReused                      422  an Idempotency-Key that was sent with another request
+    │   ├── BodyTooSlow                        408  the sender stopped, or trickles
     │   └── BodyTooLarge · HeadersTooLarge · UnsupportedMediaType   413 · 431 · 415
     ├── Unauthenticated                        401
     │   ├── MissingToken                       no credentials: a challenge without an error code
@@ -38,6 +39,7 @@ from __future__ import annotations
 from service.errors.asking import (
     BadInput,
     BodyTooLarge,
+    BodyTooSlow,
     HeadersTooLarge,
     InvalidField,
     InvalidProof,
@@ -87,6 +89,7 @@ from service.errors.serving import (
 __all__ = [
     "BadInput",
     "BodyTooLarge",
+    "BodyTooSlow",
     "Conflict",
     "DatabaseUnavailable",
     "Denied",

@@ -46,6 +46,11 @@ class BodyTooLarge(BadInput):
     summary = "The request body is too large"
 
 
+class BodyTooSlow(BadInput):
+    slug = "body-too-slow"
+    summary = "The request body did not arrive in time"
+
+
 class HeadersTooLarge(BadInput):
     slug = "headers-too-large"
     summary = "The request headers are too large"

@@ -10,31 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .client_problems import Busy, Conflict, Denied, Invalid, NotFound, Problem, Stale, Unauthenticated
 from .client_sending import Sending, read, receipt_of
 from .client_shapes import (
+    Access,
     Answered,
     Batch,
-    Busy,
-    Conflict,
     Decision,
-    Denied,
     Deputy,
     Entry,
     Explanation,
-    Invalid,
+    HoursReport,
     Me,
     Membership,
-    NotFound,
     Person,
     PolicyTexts,
     PolicyVersion,
-    Problem,
     Project,
     Receipt,
-    Stale,
+    Reminded,
     Team,
     Timesheet,
-    Unauthenticated,
     Uploaded,
     UploadRow,
     Waiting,
@@ -46,6 +42,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
 __all__ = [
+    "Access",
     "Answered",
     "Batch",
     "Busy",
@@ -55,6 +52,7 @@ __all__ = [
     "Deputy",
     "Entry",
     "Explanation",
+    "HoursReport",
     "Invalid",
     "Me",
     "Membership",
@@ -65,6 +63,7 @@ __all__ = [
     "Problem",
     "Project",
     "Receipt",
+    "Reminded",
     "Stale",
     "Team",
     "Timesheet",
@@ -80,6 +79,7 @@ __all__ = [
 ]
 
 SHEETS, UPLOADS, DECISIONS, VERSIONS = "/v1/timesheets", "/v1/uploads", "/v1/decisions", "/v1/policies/versions"
+DEPUTIES = "/v1/deputies"
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -180,10 +180,33 @@ class Timewarden(Sending):
         body = {"reason": reason, **_batch(sheets, per_item=per_item)}
         return await self.call(Batch, "POST", f"{SHEETS}/batch-reject", body=body)
 
+    async def remind(self, waiting_days: int) -> Reminded:
+        """Have an event published for each week that has waited for its approval for so long."""
+        return await self.call(Reminded, "POST", "/v1/approvals/reminders", body={"waiting_days": waiting_days})
+
+    async def hours(
+        self, by: str, since: date, until: date, *, state: str | None = None, owner: str | None = None
+    ) -> HoursReport:
+        """Hours added up by `person`, `project`, `team` or `week`, of the sheets that one may read."""
+        query = {"by": by, "since": since, "until": until, "state": state, "owner": owner}
+        return await self.call(HoursReport, "GET", "/v1/reports/hours", query=query)
+
+    async def access(self, sheet: Timesheet) -> Access:
+        """Who may do what to a sheet, by which rule."""
+        path, found = f"{SHEETS}/{sheet.id}/access", None
+        while found is None or found.next_cursor is not None:
+            page = await self.call(Access, "GET", path, query={"cursor": found.next_cursor if found else None})
+            if found is None:
+                found = page
+            else:
+                found.items, found.next_cursor = [*found.items, *page.items], page.next_cursor
+        return found
+
     async def upload(
         self, rows: Iterable[UploadRow], *, per_row: bool = False, dry_run: bool = False, key: str | None = None
     ) -> Uploaded:
-        """Import up to 100 rows: all or none, or, `per_row`, the good ones. `key`: an Idempotency-Key of one's own."""
+        """Import up to 100 rows: all or none, or, `per_row`, the good ones. `key`: an Idempotency-Key of one's own, for
+        all or none alone."""
         query = _mode(per_row=per_row, dry_run=dry_run)
         return await self.call(Uploaded, "POST", UPLOADS, body={"rows": list(rows)}, query=query, key=key)
 
@@ -208,7 +231,15 @@ class Timewarden(Sending):
 
     def deputies(self) -> AsyncIterator[Deputy]:
         """Who stands in for whom."""
-        return self.pages(Deputy, "/v1/deputies")
+        return self.pages(Deputy, DEPUTIES)
+
+    async def name_deputy(self, deputy: str, **more: str | datetime) -> Deputy:
+        """Let somebody stand in for oneself. `more`: another `manager`, and `valid_from` and `valid_to`."""
+        return await self.call(Deputy, "POST", DEPUTIES, body={"deputy": deputy, **more})
+
+    async def end_deputy(self, grant_id: str, at: datetime | None = None) -> Deputy:
+        """End a standing in, now or at a moment to come."""
+        return await self.call(Deputy, "POST", f"{DEPUTIES}/{grant_id}/end", body={"at": at} if at else {})
 
     def projects(self, *, active: bool | None = None) -> AsyncIterator[Project]:
         """Projects by code."""

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 import msgspec
 
-from .client_shapes import KINDS, Answered, Problem, Receipt
+from .client_problems import KINDS, Problem
+from .client_shapes import Answered, Receipt
 from .client_tokens import Tokens, secure
 
 if TYPE_CHECKING:
@@ -23,10 +24,16 @@ if TYPE_CHECKING:
     from typing import Self
 
 BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
+# What stands between says so when it got no answer in time: the request may have arrived.
+UNKNOWN = (httpx.codes.BAD_GATEWAY, httpx.codes.GATEWAY_TIMEOUT)
 # The first attempt of a request whose connection broke may still be at work.
 UNDER_WAY = "idempotency-key-in-use"
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+# An upload without a key may be sent again, as its rows are known; but not while the first may still be at work.
+BROKEN = (*NOT_SENT, httpx.NetworkError, httpx.RemoteProtocolError)
 WITHOUT_KEY, UPLOADS = ("/v1/policies", "/v1/audit"), "/v1/uploads"
+# Seconds. A large file is answered when its last row is decided.
+TIMEOUT, UPLOAD_TIMEOUT = httpx.Timeout(10), httpx.Timeout(10, write=120, read=600)
 JSON = "application/json"
 ACCEPT = "application/json, application/problem+json"
 MOST = 200
@@ -45,9 +52,10 @@ class Sending:
     function of one's own (see Tokens). `on_answer` is shown every answer, those that are tried again too.
 
     Every method raises a Problem for an answer that is none, and httpx.TransportError when none comes. Before that it
-    sends again: after 429, 503 and broken connections, up to `attempts` times, as soon as Retry-After allows; after a
-    token that is not accepted, once, with another. A change is sent again under the same Idempotency-Key; changes of
-    the policy take none, and are not sent again when they may have arrived.
+    sends again: after 429, 502, 503, 504 and broken connections, up to `attempts` times, as soon as Retry-After allows;
+    after a token that is not accepted, once, with another. A change is sent again under the same Idempotency-Key;
+    changes of the policy take none, and are not sent again when they may have arrived. Uploads are waited for longer,
+    and those without a key are not sent again when no answer came in time: the service may still be at work.
     """
 
     def __init__(
@@ -60,7 +68,7 @@ class Sending:
         on_answer: Callable[[httpx.Response], None] | None = None,
     ) -> None:
         self._url, self._token, self._attempts, self._on_answer = secure(url).rstrip("/"), token, attempts, on_answer
-        self._http, self._borrowed = http or httpx.AsyncClient(timeout=10), http is not None
+        self._http, self._borrowed = http or httpx.AsyncClient(timeout=TIMEOUT), http is not None
 
     async def __aenter__(self) -> Self:
         return self
@@ -113,8 +121,10 @@ class Sending:
     ) -> httpx.Response:
         """As `call`, without reading the answer. `file` is a body that is written already, behind its media type."""
         kind, content = file or (None if body is None else JSON, None if body is None else msgspec.json.encode(body))
-        upload = path == UPLOADS and file is not None
-        keyed = method != "GET" and not path.startswith(WITHOUT_KEY) and not upload
+        asked = {name: _written(value) for name, value in (query or {}).items() if value is not None}
+        upload = path == UPLOADS
+        kept = not upload or (file is None and asked.keys().isdisjoint(("mode", "dry_run")))
+        keyed = key is not None or (method != "GET" and not path.startswith(WITHOUT_KEY) and kept)
         headers = {"Accept": ACCEPT} | ({"Idempotency-Key": f'"{key or uuid.uuid4()}"'} if keyed else {})
         headers |= {"If-Match": f'"{version}"'} if version is not None else {}
         headers |= {"Content-Type": kind} if kind is not None else {}
@@ -122,10 +132,12 @@ class Sending:
             method,
             self._url + path,
             content=content,
-            params={name: _written(value) for name, value in (query or {}).items() if value is not None} or None,
+            params=asked or None,
             headers=headers,
+            timeout=UPLOAD_TIMEOUT if upload else httpx.USE_CLIENT_DEFAULT,
         )
-        attempt, refused, repeatable = 1, None, keyed or upload or method == "GET"
+        attempt, refused, repeatable = 1, None, keyed or method == "GET"
+        passing = BROKEN if upload else NOT_SENT
         while True:
             token = await self._token_for(refused)
             request.headers["Authorization"] = f"Bearer {token}"
@@ -135,7 +147,7 @@ class Sending:
                 answer = await self._http.send(request, follow_redirects=False)
             except httpx.TransportError as error:
                 # What has no key and may have arrived must not be done twice.
-                if attempt >= self._attempts or not (repeatable or isinstance(error, NOT_SENT)):
+                if attempt >= self._attempts or not (repeatable or isinstance(error, passing)):
                     raise
             else:
                 if self._on_answer is not None:
@@ -147,7 +159,7 @@ class Sending:
                     refused = token
                     continue
                 wait += _seconds(answer)
-                later = answer.status_code in BUSY or problem.slug == UNDER_WAY
+                later = answer.status_code in (BUSY + UNKNOWN if repeatable else BUSY) or problem.slug == UNDER_WAY
                 if not later or attempt >= self._attempts or wait > LONGEST_WAIT:
                     raise problem
             attempt += 1
@@ -174,10 +186,11 @@ def problem_of(answer: httpx.Response) -> Problem:
     """The typed error of an answer that is no success, whatever answered."""
     try:
         members = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         members = {}
     kind = KINDS.get(answer.status_code, Problem)
-    return kind(receipt_of(answer), members if isinstance(members, dict) else {})
+    challenge = answer.headers.get("WWW-Authenticate", "")
+    return kind(receipt_of(answer), members if isinstance(members, dict) else {}, challenge)
 
 
 def _seconds(answer: httpx.Response) -> float:

@@ -1,16 +1,11 @@
-"""What Timewarden answers, as types: shapes, receipts and problems. Part of `client`, which offers all of it. Pure."""
+"""What Timewarden answers, as types: shapes and receipts. Part of `client`, which offers all of it. Pure."""
 
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-PROBLEM = "urn:timewarden:problem:"
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -27,61 +22,6 @@ class Answered(msgspec.Struct, kw_only=True):
     """Whatever is answered, with its receipt; items of a page have the page's. Members that are new are ignored."""
 
     receipt: Receipt = msgspec.field(default=Receipt(0), name="-")
-
-
-class Problem(Exception):
-    """An answer that is none, from its problem document (RFC 9457): `slug` names the kind, `fields` holds (field, what
-    is wanted), `members` everything that was said. docs/errors.md has every slug."""
-
-    def __init__(self, receipt: Receipt, members: Mapping[str, Any]) -> None:
-        self.receipt, self.members = receipt, members
-        self.slug = str(members.get("type", "")).removeprefix(PROBLEM)
-        self.detail = str(members.get("detail", "no problem document"))
-        self.reasons = [str(one) for one in members.get("reasons", ())]
-        self.rules = [str(one) for one in members.get("rules", ())]
-        self.required_scope = [str(one) for one in members.get("required_scope", ())]
-        self.fields = [(str(one["field"]), str(one["message"])) for one in members.get("fields", ())]
-        super().__init__(f"{receipt.status} {self.slug}: {self.detail}")
-
-
-class Unauthenticated(Problem):
-    """401: the token is not accepted, and no other could be had."""
-
-
-class Denied(Problem):
-    """403: `reasons` says why, `rules` by which rule, `required_scope` what the token lacks."""
-
-
-class NotFound(Problem):
-    """404: there is no such thing, or it is not for you to know."""
-
-
-class Conflict(Problem):
-    """409: not in this state, or somebody was faster."""
-
-
-class Stale(Problem):
-    """412: it has changed since it was read. Read it again."""
-
-
-class Invalid(Problem):
-    """422: `fields` names what is wrong."""
-
-
-class Busy(Problem):
-    """429 and 503, after all attempts: nothing was changed."""
-
-
-KINDS = {
-    401: Unauthenticated,
-    403: Denied,
-    404: NotFound,
-    409: Conflict,
-    412: Stale,
-    422: Invalid,
-    429: Busy,
-    503: Busy,
-}
 
 
 class Entry(msgspec.Struct):
@@ -191,6 +131,63 @@ class Batch(Answered):
 
     changed: int
     items: list[ItemResult]
+
+
+class Reminded(Answered):
+    """Of how many weeks an event was published; with `more`, ask again for the rest."""
+
+    reminded: int
+    more: bool
+
+
+class Total(msgspec.Struct):
+    """Minutes of one person, project, team or week, by its `key`, and in how many sheets. `name` is a team's."""
+
+    key: str | None
+    name: str | None
+    minutes: int
+    sheets: int
+
+
+class HoursReport(Answered):
+    """Totals of the days from `since` to `until`; `minutes` and `sheets` of the whole, each counted once."""
+
+    by: str
+    since: date
+    until: date
+    minutes: int
+    sheets: int
+    items: list[Total]
+
+
+class Way(msgspec.Struct):
+    """By which `rule`, with which `scope` (None: any token), and what must be known of the sign-in."""
+
+    rule: str
+    scope: str | None
+    sign_in: list[str]
+
+
+class Somebody(msgspec.Struct):
+    """A person, or a client for itself, what they are to a sheet, and for each action the ways in which they may."""
+
+    person: str | None
+    client: str | None
+    relations: list[str]
+    may: dict[str, list[Way]]
+
+
+class Access(Answered, kw_only=True):
+    """Who may do what to a sheet in its `state`, under the policy `version`; `whoever` brings a word that a rule names,
+    such as `role:auditor`. `cut_short`: there are more ways than were told."""
+
+    timesheet: str
+    state: str
+    version: int
+    items: list[Somebody]
+    whoever: dict[str, dict[str, list[Way]]]
+    cut_short: bool
+    next_cursor: str | None = None
 
 
 class Person(Answered):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote_plus
 
 import httpx
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 EARLY = 30.0
+# A lifetime beyond a century is none.
+FOREVER = 3.2e9
 
 
 class Tokens(Protocol):
@@ -65,20 +67,19 @@ class OAuthTokens:
         else:
             async with httpx.AsyncClient(timeout=10, follow_redirects=False) as http:
                 answer = await self._ask(http)
-        try:
-            given = answer.json()
-        except ValueError:
-            given = {}
-        if not answer.is_success or not isinstance(given, dict) or not given.get("access_token"):
+        given = _document(answer)
+        token = given.get("access_token")
+        if not answer.is_success or not isinstance(token, str) or not token:
             raise TokenRefused(str(given.get("error", answer.status_code)), str(given.get("error_description", "")))
-        lasts = given.get("expires_in")
+        lasts = _lifetime(given.get("expires_in"))
         # Without a lifetime (RFC 6749 recommends one) a token is used until it is refused.
-        self._until = asked + max(float(lasts) - EARLY, float(lasts) / 2) if lasts else float("inf")
-        self._token = str(given["access_token"])
-        if new := given.get("refresh_token"):
-            self._form["refresh_token"] = str(new)
+        self._until = float("inf") if lasts is None else asked + max(lasts - EARLY, lasts / 2)
+        self._token = token
+        new = given.get("refresh_token")
+        if isinstance(new, str) and new:
+            self._form["refresh_token"] = new
             if self._keep is not None:
-                self._keep(str(new))
+                self._keep(new)
 
     async def _ask(self, http: httpx.AsyncClient) -> httpx.Response:
         headers = {"Accept": "application/json"}
@@ -121,6 +122,24 @@ def secure(url: str) -> str:
     if parsed.scheme != "https" and not (parsed.scheme == "http" and parsed.host in LOOPBACK):
         raise ValueError(f"tokens are sent over https alone, not to {parsed.scheme}://{parsed.host}")
     return url
+
+
+def _document(answer: httpx.Response) -> dict[str, Any]:
+    """What was answered, if it is a JSON object."""
+    try:
+        found = answer.json()
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _lifetime(said: object) -> float | None:
+    """Seconds: a number, or, as some servers write it, a text of digits."""
+    if isinstance(said, str) and said.isascii() and said.isdigit():
+        said = float(said)
+    if isinstance(said, bool) or not isinstance(said, int | float):
+        return None
+    return float(said) if 0 < said < FOREVER else None
 
 
 def _basic(client: str, secret: str) -> httpx.BasicAuth:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.authorization.changes import Answer, Target
+from service.authorization.changes import Answer, Target, refused_under
 from service.authorization.relationships import asker
 from service.errors import Conflict, NotFound
 from service.timesheets import listing, store, timesheet
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """A sheet, and the entry in it that was added or replaced."""
+    """A sheet, and the entry in it that was added, replaced or read."""
 
     sheet: Timesheet
     entry: Entry
@@ -85,6 +85,12 @@ class Timesheets:
 
         return await self._enforcement.read(ask, KIND, "read", load, row_id=sheet_id)
 
+    async def read_entry(self, ask: Ask, sheet_id: UUID, entry_id: UUID) -> Answer[Edited]:
+        """One entry, by reading its sheet. Raises NotFound also when the sheet has no such entry."""
+        answer = await self.read(ask, sheet_id)
+        with refused_under(answer.receipt):
+            return _edited(answer, entry_id)
+
     async def list(self, ask: Ask, filters: Filters, *, after: Place | None = None, limit: int = 50) -> Answer[Page]:
         """A page of what single reads would show to the asker; newest period first."""
 
@@ -115,7 +121,7 @@ class Timesheets:
     async def amend_entry(
         self, ask: Ask, sheet_id: UUID, expect: Expect, entry_id: UUID, amendment: Amendment
     ) -> Answer[Edited]:
-        """As `replace_entry`, of some fields."""
+        """As `replace_entry`, of some fields; of none, nothing is changed."""
         check_amendment(amendment)
         answer = await self._edit(
             ask, sheet_id, expect, lambda sheet: timesheet.amend_entry(sheet, entry_id, amendment, by(ask))
@@ -184,6 +190,8 @@ class Timesheets:
         async def work(change: Change) -> Timesheet:
             before = _locked(change)
             after = move(before)
+            if after is before:
+                return before
             if entered := timesheet.projects_entered(before, after):
                 closed = await store.closed_projects(change.permit, change.connection, entered)
                 if closed:

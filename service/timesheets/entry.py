@@ -25,6 +25,8 @@ LONGEST_REASON = 1000
 LONGEST_REFERENCE = 100
 WEEK = timedelta(days=7)
 FIRST_WEEK, LAST_WEEK = date(2000, 1, 3), date(2099, 12, 28)
+# Names in time zone databases that mean no place: whatever this machine is set to, and that nobody has set it.
+NO_PLACES = frozenset({"localtime", "Factory"})
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 
 
@@ -139,4 +141,4 @@ def wrong(name: str, message: str) -> InvalidField:
 
 @functools.cache
 def _zones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())
+    return frozenset(zoneinfo.available_timezones()) - NO_PLACES

@@ -14,14 +14,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from service.errors import Conflict, Forbidden, NotFound, WrongState
-from service.timesheets.entry import MOST_MINUTES, WEEK, Entry, check_hours, check_reason, wrong
+from service.timesheets.entry import MOST_MINUTES, WEEK, Amendment, Entry, check_hours, check_reason, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
     from uuid import UUID
 
-    from service.timesheets.entry import Amendment, Hours
+    from service.timesheets.entry import Hours
 
 MOST_ENTRIES = 500
 
@@ -140,8 +140,9 @@ def replace_entry(sheet: Timesheet, entry_id: UUID, hours: Hours, by: By) -> Tim
 
 
 def amend_entry(sheet: Timesheet, entry_id: UUID, amendment: Amendment, by: By) -> Timesheet:
-    """With other values in some fields of one entry. Raises as `replace_entry`."""
-    return replace_entry(sheet, entry_id, amendment.of(ready(sheet, "edit").entry(entry_id)), by)
+    """With other values in some fields of one entry, or, where none is named, as it is. Raises as `replace_entry`."""
+    old = ready(sheet, "edit").entry(entry_id)
+    return sheet if amendment == Amendment() else replace_entry(sheet, entry_id, amendment.of(old), by)
 
 
 def remove(sheet: Timesheet, entry_id: UUID, by: By) -> Timesheet:

@@ -17,6 +17,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from service.audit.log import Receipt
+from service.authorization.admission import admit
 from service.authorization.changes import Target
 from service.authorization.relationships import asker
 from service.errors import (
@@ -28,6 +29,7 @@ from service.errors import (
     TryLater,
     WrongState,
 )
+from service.identity.principal import PrincipalKind
 from service.timesheets import store
 from service.timesheets.changed import changed
 from service.timesheets.entry import wrong
@@ -35,11 +37,11 @@ from service.timesheets.relations import KIND
 from service.timesheets.timesheet import By, Timesheet
 from service.timesheets.upload_merge import Merged, merge
 from service.timesheets.upload_results import Results
-from service.timesheets.upload_rows import MOST_TOLD, Fault
+from service.timesheets.upload_rows import MOST_ROWS, MOST_TOLD, Fault
 from service.timesheets.upload_store import WeekLocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from service.authorization.changes import Change
     from service.authorization.decision_record import Ask
@@ -55,6 +57,7 @@ SHEETS_AT_ONCE = 50
 # New sheets in one statement, so that none takes long.
 SHEETS_WRITTEN = 200
 DEFAULT_ZONE = "UTC"
+FOR_CLIENTS = "hours are uploaded by clients that act for themselves, and not for a person"
 NOT_FOR_YOU = "you may not upload for this person and week: no grant covers them, or their timesheet is closed"
 
 
@@ -78,6 +81,7 @@ class Uploaded:
     results: Results
     decisions: list[UUID] = field(default_factory=list)
     receipt: Receipt | None = None
+    wanted: Callable[[], bool] = lambda: True
 
 
 class Uploads:
@@ -87,20 +91,28 @@ class Uploads:
         self._enforcement = enforcement
 
     async def admit(self, ask: Ask) -> None:
-        """Refuse whoever could not upload anything, before a file is read. Raises InsufficientScope, recorded."""
-        if not self._enforcement.could(ask, KIND, "upload"):
-            await self._enforcement.change(ask, KIND, "upload", Target(), _nothing)
+        """Refuse whoever could not upload anything, before a row is read. Raises InsufficientScope; Forbidden for a
+        person, whatever the policy says; both recorded."""
+        never = FOR_CLIENTS if ask.principal.kind is not PrincipalKind.CLIENT else None
+        await admit(self._enforcement, ask, KIND, "upload", by_rows=True, never=never)
 
     async def upload(
-        self, ask: Ask, rows: Rows, *, mode: UploadMode = UploadMode.TOGETHER, dry_run: bool = False
+        self,
+        ask: Ask,
+        rows: Rows,
+        *,
+        mode: UploadMode = UploadMode.TOGETHER,
+        dry_run: bool = False,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> tuple[Uploaded, Receipt]:
-        """Import the rows, or, in a dry run, say what would become of them. The receipt is of the first decision.
+        """Import the rows, or, in a dry run, say what would become of them. The receipt is of the first decision. Per
+        row it stops between sheets when the answer is no longer `wanted`.
 
         Raises InvalidField with paths such as `rows[3].minutes`; Forbidden or WrongState, whose extra `rows` tells
         the refused rows; InsufficientScope; Conflict; TryLater. Per row it only raises when no row could be tried.
         """
         await _compare(rows, mode)
-        uploaded = Uploaded(Results(rows))
+        uploaded = Uploaded(Results(rows, dry_run=dry_run), wanted=wanted)
         by = By(*asker(ask.principal))
         if mode is UploadMode.TOGETHER:
             await self._together(ask, rows, by, uploaded, dry_run=dry_run)
@@ -152,6 +164,8 @@ class Uploads:
 
         async def some() -> None:
             for batch in waiting:
+                if not uploaded.wanted():
+                    return
                 await self._batch(ask, rows, batch, by, uploaded, dry_run=dry_run)
 
         try:
@@ -199,20 +213,16 @@ class Uploads:
         uploaded.receipt = uploaded.receipt or outcomes[0].receipt
 
 
-async def _nothing(_: Change) -> None:
-    """What is done for somebody whose scopes have just become enough: they send it again."""
-
-
 def _batches(weeks: Sequence[Week]) -> Iterator[Sequence[Week]]:
     return (weeks[start : start + SHEETS_AT_ONCE] for start in range(0, len(weeks), SHEETS_AT_ONCE))
 
 
 async def _compare(rows: Rows, mode: UploadMode) -> None:
     """Judge the rows among themselves. Raises InvalidField if they cannot go together, or none can go."""
-    most = MOST_TOGETHER if mode is UploadMode.TOGETHER else None
-    if len(rows) == 0 or (most is not None and len(rows) > most):
-        more = f"; more than {most} can go with mode=per-row" if len(rows) else ""
-        raise wrong("rows", f"must be 1 or more{more}")
+    if len(rows) == 0:
+        raise wrong("rows", "are none: send at least one")
+    if mode is UploadMode.TOGETHER and len(rows) > MOST_TOGETHER:
+        raise wrong("rows", f"are {len(rows)}: {MOST_TOGETHER} can go together, {MOST_ROWS} with mode=per-row")
     for place, week in enumerate(rows.weeks):
         rows.compare(week)
         if place % 100 == 0:
@@ -221,7 +231,7 @@ async def _compare(rows: Rows, mode: UploadMode) -> None:
         raise rows.refusal(rows.faults)
     if mode is UploadMode.TOGETHER and len(rows.weeks) > MOST_SHEETS_TOGETHER:
         most = MOST_SHEETS_TOGETHER
-        raise wrong("rows", f"touch more than {most} weeks of people, which can only go with mode=per-row")
+        raise wrong("rows", f"touch {len(rows.weeks)} weeks of people: {most} can go together, more with mode=per-row")
 
 
 async def _merge(change: Change, rows: Rows, week: Week, by: By, closed: dict[str, str]) -> Merged:

@@ -19,7 +19,7 @@ OUTCOMES: Final = ("refused", "created", "updated", "unchanged")
 class RowResult(NamedTuple):
     """What became of the row with this index (from 0), which stands in this line of the file: `created`, `updated` or
     `unchanged`, with its sheet and entry, or `refused`, with its faults. In a dry run, what would have become of it;
-    what would have been made has no id yet that counts."""
+    what would have been made has no id."""
 
     row: int
     line: int | None
@@ -32,17 +32,18 @@ class RowResult(NamedTuple):
 class Results:
     """Of each row of `rows`; until something is put, it is refused."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: Rows, *, dry_run: bool = False) -> None:
         self._rows = rows
+        self._dry_run = dry_run
         self._codes = bytearray(len(rows))
         self._entries = bytearray(16 * len(rows))
         self._places = array("I", bytes(4 * len(rows)))
-        self._sheets: list[UUID] = []
+        self._sheets: list[UUID | None] = []
         self._faults = dict(rows.faults)
 
     def put(self, merged: Merged) -> None:
         """What became of the rows of one sheet."""
-        self._sheets.append(merged.before.id)
+        self._sheets.append(None if self._dry_run and not merged.before.version else merged.before.id)
         for index, (outcome, entry) in merged.outcomes.items():
             self._codes[index] = OUTCOMES.index(outcome)
             self._entries[16 * index : 16 * index + 16] = entry.bytes
@@ -67,7 +68,9 @@ class Results:
                 yield RowResult(index, line, OUTCOMES[0], faults=self._faults.get(index, ()))
             else:
                 entry = UUID(bytes=bytes(self._entries[16 * index : 16 * index + 16]))
-                yield RowResult(index, line, OUTCOMES[code], self._sheets[self._places[index]], entry)
+                imagined = self._dry_run and OUTCOMES[code] == "created"
+                sheet = self._sheets[self._places[index]]
+                yield RowResult(index, line, OUTCOMES[code], sheet, None if imagined else entry)
 
     def counts(self) -> dict[str, int]:
         """How many rows had each outcome."""

@@ -6,20 +6,20 @@ Whoever read a file puts its rows in; the use case takes them out again sheet by
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
-from service.errors import InvalidField, WrongState
+from service.errors import Conflict, InvalidField, WrongState
 from service.fields import Fields
 from service.places import FieldError
-from service.timesheets.entry import LONGEST_REFERENCE, Hours, judge_hours, judge_zone, week_of
+from service.timesheets.entry import FIRST_WEEK, LONGEST_REFERENCE, Hours, judge_hours, judge_zone, week_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from service.errors import TimewardenError
 
@@ -38,6 +38,10 @@ class Row(Hours):
     owner: UUID
     external_ref: str
     time_zone: str | None = None
+
+
+# What stands for the members of a row that cannot be read, while the others are judged.
+HARMLESS: Final = Row(FIRST_WEEK, "any", 1, owner=UUID(int=0), external_ref="any")
 
 
 class Fault(NamedTuple):
@@ -73,23 +77,22 @@ class Rows:
     def add(self, row: Row, line: int = 0) -> None:
         """One more row. What is wrong with its fields becomes its faults. Raises InvalidField beyond MOST_ROWS."""
         index = self._next(line)
-        fields = Fields()
-        judge_hours(row, fields)
-        fields.text("external_ref", row.external_ref, LONGEST_REFERENCE)
-        if row.time_zone is not None:
-            judge_zone(row.time_zone, fields, "time_zone")
-        if fields.found:
-            self.faults[index] = [Fault(WRONG, one.message, one.field) for one in fields.found]
+        found = _judge(row)
+        if found:
+            self.faults[index] = [Fault(WRONG, one.message, one.field) for one in found]
         texts = [row.project, row.external_ref, row.note, row.time_zone]
-        if fields.found:
+        if found:
             # Half of a surrogate pair cannot be packed, and is a fault already.
             texts = [one and one.encode(errors="replace").decode() for one in texts]
         self._bytes += msgspec.msgpack.encode((row.owner.bytes, row.day.toordinal(), row.minutes, *texts))
         self.weeks.setdefault((row.owner, week_of(row.day)), array("I")).append(index)
 
-    def add_wrong(self, fields: Sequence[FieldError], line: int = 0) -> None:
-        """A row that cannot be read. An error without a field name is about the whole row."""
-        self.faults[self._next(line)] = [Fault(WRONG, one.message, one.field or None) for one in fields]
+    def add_wrong(self, fields: Sequence[FieldError], known: Mapping[str, Any], line: int = 0) -> None:
+        """A row that cannot be read. An error without a field name is about the whole row. `known` are its members that
+        could be read, and are judged all the same."""
+        named = {one.field for one in fields}
+        found = [*fields, *(one for one in _judge(replace(HARMLESS, **known)) if one.field not in named)]
+        self.faults[self._next(line)] = [Fault(WRONG, one.message, one.field or None) for one in found]
 
     def line(self, index: int) -> int | None:
         """Where the row begins in its file, from 1."""
@@ -141,7 +144,8 @@ class Rows:
         if wrong := [(index, fault) for index, fault in told if fault.slug == WRONG]:
             error = InvalidField(*(self._named(index, fault) for index, fault in wrong[:MOST_TOLD]))
         else:
-            error = WrongState(f"{self.name(told[0][0])}: {told[0][1].reason}")
+            stated = all(fault.slug == WrongState.slug for _, fault in told)
+            error = (WrongState if stated else Conflict)(f"{self.name(told[0][0])}: {told[0][1].reason}")
         error.extra["rows"] = rows
         error.extra["refused"] = len(faults)
         return error
@@ -161,7 +165,17 @@ class Rows:
 
     def _next(self, line: int) -> int:
         if len(self) == MOST_ROWS:
-            raise InvalidField(FieldError("rows", f"must be 1 to {MOST_ROWS}"))
+            raise InvalidField(FieldError("rows", f"are more than {MOST_ROWS}: send them as several files"))
         self._starts.append(len(self._bytes))
         self._lines.append(line)
         return len(self) - 1
+
+
+def _judge(row: Row) -> Sequence[FieldError]:
+    """What is wrong with its fields."""
+    fields = Fields()
+    judge_hours(row, fields)
+    fields.text("external_ref", row.external_ref, LONGEST_REFERENCE)
+    if row.time_zone is not None:
+        judge_zone(row.time_zone, fields, "time_zone")
+    return fields.found

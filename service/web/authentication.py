@@ -79,8 +79,7 @@ class Authentication(ASGIMiddleware):
                 person = await self._person_for(principal)
                 principal = replace(principal, person=person)
             state: dict[str, Any] = scope["state"]
-            method = str(scope.get("method", ""))
-            state["ask"] = Ask(principal, state["request_id"], method, template, state["trace"])
+            state["ask"] = Ask(principal, state["request_id"], state["method"], template, state["trace"])
         await next_app(scope, receive, send)
 
     def _presented(self, scope: Scope) -> Presented:
@@ -88,7 +87,7 @@ class Authentication(ASGIMiddleware):
         return Presented(
             authorization=tuple(value for name, value in scope["headers"] if name == b"authorization"),
             dpop=tuple(value for name, value in scope["headers"] if name == b"dpop"),
-            method=str(scope.get("method", "")),
+            method=scope["state"]["method"],
             url=self._public_url + path.partition(b"?")[0].decode("latin-1"),
             client_certificate=self._certificate(scope),
         )

@@ -7,49 +7,87 @@ two readers can understand differently is refused here instead (RFC 8259 section
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Final
 
 import msgspec
 from litestar import Request
+from litestar.types import Empty
 
-from service.errors import InvalidField, MalformedRequest
+from service.errors import BodyTooLarge, InvalidField, MalformedRequest
 from service.places import FieldError
+from service.web.wrong_fields import wrong_fields
 
-# How msgspec ends a complaint: where in the document it stands.
-_PLACE: Final = re.compile(r"^(?P<what>.*?)(?: - at (?:`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
-# Complaints about a member that is missing or not known name the object it should be in, and the member in the text.
-_MEMBER: Final = re.compile(r"^Object (?P<how>missing required|contains unknown) field `(?P<name>.*)`$", re.DOTALL)
+MISSING: Final = FieldError("body", "is missing")
+EMPTY_FILE: Final = FieldError("body", "is an empty file")
 _LONGEST: Final = 200
 
 
 class JsonRequest(Request[Any, Any, Any]):
-    """A request whose body is read strictly; Litestar calls `json` to fill a handler's `data`."""
+    """A request whose body is read strictly; Litestar calls `body` and `json` to fill a handler's `data`."""
+
+    async def body(self) -> bytes:
+        """All of it. Raises InvalidField if there has to be one and is none."""
+        raw = await super().body()
+        field = self.route_handler.parsed_data_field
+        if not raw and field is not None and field.default is Empty:
+            raise InvalidField(MISSING)
+        return raw
 
     async def json(self) -> Any:
-        """The body in the shape of the handler's `data`, or as it is if that is bytes. Raises MalformedRequest and
-        InvalidField."""
+        """The body in the shape of the handler's `data`. Raises MalformedRequest and InvalidField."""
         field = self.route_handler.parsed_data_field
-        shape = Any if field is None else field.annotation
-        if shape is bytes:
-            return await self.body()
-        return read_body(await self.body(), shape)
+        return read_body(await self.body(), Any if field is None else field.annotation)
 
 
-def read_body(raw: bytes, shape: Any) -> Any:
+class LateRequest(JsonRequest):
+    """A request whose body may be larger than others': its handler reads it, by `stream` or `whole`, once it knows that
+    the asker may send one. Until then `data` is what the route's `opt` has as `unread`."""
+
+    async def body(self) -> bytes:
+        """Something, since Litestar only asks whether there is a body."""
+        return b" "
+
+    async def json(self) -> Any:
+        """What stands for a body that nobody has read yet."""
+        return self.route_handler.opt["unread"]
+
+    async def whole(
+        self,
+        most: int,
+        says: str = "The request body may have {most} bytes at the most",
+        none: FieldError = MISSING,
+    ) -> bytes:
+        """The body. Raises BodyTooLarge, which `says` so, and InvalidField with `none` if there is none."""
+        raw = bytearray()
+        async for part in self.stream():
+            raw += part
+            if len(raw) > most:
+                raise BodyTooLarge(says.format(most=most))
+        if not raw:
+            raise InvalidField(none)
+        return bytes(raw)
+
+
+def read_body(raw: bytes, shape: Any, *, distinct: bool = True) -> Any:
     """JSON bytes as an instance of `shape`. Raises MalformedRequest for what is no JSON, InvalidField for what does not
-    fit, with paths such as `rows[3].minutes`, and for a member that stands twice."""
+    fit, with paths such as `items[3].version`, and, if they must be `distinct`, for a member that stands twice."""
     try:
-        read = msgspec.json.decode(raw, type=shape)
-        json.loads(raw, object_pairs_hook=_members)
-    except msgspec.ValidationError as error:
-        raise InvalidField(_field_of(str(error))) from None
+        return _read(raw, shape, distinct=distinct)
     except UnicodeDecodeError:
         raise MalformedRequest("The body is not UTF-8") from None
     except (msgspec.DecodeError, RecursionError) as error:
         raise MalformedRequest(f"The body is not JSON that can be read: {str(error)[:_LONGEST]}") from None
     except _Twice as twice:
         raise InvalidField(FieldError(twice.name[:_LONGEST], "stands twice in one object")) from None
+
+
+def _read(raw: bytes, shape: Any, *, distinct: bool) -> Any:
+    try:
+        read = msgspec.json.decode(raw, type=shape)
+    except msgspec.ValidationError:
+        raise InvalidField(*wrong_fields(raw, shape)) from None
+    if distinct:
+        json.loads(raw, object_pairs_hook=_members)
     return read
 
 
@@ -65,15 +103,3 @@ def _members(pairs: list[tuple[str, Any]]) -> None:
         if name in names:
             raise _Twice(name)
         names.add(name)
-
-
-def _field_of(complaint: str) -> FieldError:
-    """A complaint of msgspec as one of ours: the path without its root, and what is wanted there."""
-    match = _PLACE.match(complaint)
-    what, path = (match["what"], (match["path"] or "").removeprefix(".")) if match else (complaint, "")
-    member = _MEMBER.match(what)
-    if member is None:
-        return FieldError(path or "body", what[:_LONGEST])
-    name = member["name"][:_LONGEST]
-    says = "is missing" if member["how"] == "missing required" else "is not a field of this body"
-    return FieldError(f"{path}.{name}" if path else name, says)

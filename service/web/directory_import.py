@@ -10,6 +10,7 @@ from litestar.openapi.spec import Example
 from litestar.params import Body, QueryParameter
 
 from service.web.answers import answered
+from service.web.bodies import EMPTY_FILE, LateRequest
 from service.web.operations import BODY, COMMON, operation
 from service.web.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from service.directory.imports import DirectoryImports
 
 CSV: Final = "text/csv"
+# Its rows are bounded too; ordinary ones have 130 bytes.
+MOST_BYTES: Final = 2_000_000
 EXAMPLE: Final = (
     "record,email,name,team,parent\nteam,,,Cetus,\nperson,ana@example.com,Ana Lima,,\nmember,ana@example.com,,Cetus,\n"
 )
@@ -41,22 +44,27 @@ class Imported(msgspec.Struct):
     rows: list[ImportedRow]
 
 
-def directory_import_route(imports: DirectoryImports) -> Any:
-    """The handler, bound to its use case."""
+def directory_import_route(imports: DirectoryImports, *, max_body_bytes: int) -> Any:
+    """The handler, bound to its use case. With an idempotency key a file may be as large as any body, and no larger."""
 
     @post(
         "/v1/directory/import",
         status_code=200,
-        opt={"media_types": (CSV,)},
+        request_class=LateRequest,
+        request_max_body_size=MOST_BYTES,
+        opt={"media_types": (CSV,), "unread": b"", "keyed": lambda _: max_body_bytes},
         **operation(
             "Import the organisation", scope="manage:directory", problems=(*COMMON, *BODY, 409), tag="Directory"
         ),
     )
     async def import_directory(
+        request: LateRequest,
         ask: Asking,
         data: Annotated[bytes, Body(media_type=CSV, examples=[Example(value=EXAMPLE)])],
         dry_run: Annotated[bool, QueryParameter(description="Say what would happen, and change nothing")] = False,  # noqa: FBT002 — a query parameter
     ) -> Response[Imported]:
+        await imports.admit(ask)
+        data = await request.whole(MOST_BYTES, none=EMPTY_FILE)
         answer = await imports.load(ask, data, dry_run=dry_run)
         rows = [ImportedRow(one.row, one.line, one.record, one.outcome) for one in answer.value]
         counts = {word: sum(one.outcome == word for one in rows) for word in ("created", "updated", "unchanged")}

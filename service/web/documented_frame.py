@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from service.web.documented_examples import FILES
-from service.web.idempotency import CHANGING, LONGEST, REPEATABLE, WITHOUT
+from service.web.idempotency import CHANGING, LONGEST, WITHOUT
 
 PREFIX: Final = "/v1/"
 KEY: Final = {
@@ -18,6 +18,11 @@ KEY: Final = {
     "description": "Your own name for this change, the same when you send it again: it is made once, and its answer is"
     " given again for 24 hours, with `Idempotent-Replayed`",
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST + 2, "examples": ['"8e03978e-40d5-43dd"']},
+}
+# Where not every request takes a key.
+ONLY: Final = {
+    "/v1/uploads": "; here with a JSON body and `mode=together` alone, and not in a dry run",
+    "/v1/directory/import": "; here with a file that is no larger than other bodies may be",
 }
 
 
@@ -39,9 +44,10 @@ def framed(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _complete(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> None:
-    keyed = method in CHANGING and not path.startswith((*WITHOUT, *REPEATABLE))
+    keyed = method in CHANGING and not path.startswith(WITHOUT)
     if keyed:
-        operation["parameters"] = [*operation.get("parameters", []), KEY]
+        key = {**KEY, "description": f"{KEY['description']}{ONLY.get(path, '')}"}
+        operation["parameters"] = [*operation.get("parameters", []), key]
         operation["responses"].setdefault("409", {"$ref": "#/components/responses/Problem409"})
     for status, answer in operation["responses"].items():
         if not status.startswith("2"):

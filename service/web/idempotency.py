@@ -37,8 +37,6 @@ CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # A change of the policy is guarded by the version that it names, and its effect begins behind its transaction; to
 # decide recorded questions again is a job of its own. What is not kept is not promised.
 WITHOUT: Final = ("/v1/policies", "/v1/audit")
-# Rows of an upload are known by what they say, so a file that comes twice changes nothing, with a key or without.
-REPEATABLE: Final = ("/v1/uploads",)
 KEPT_HEADERS: Final = frozenset({"content-type", "etag", "location", "link"})
 LONGEST: Final = 255
 # An RFC 8941 string, or the same without its quotes as many clients send it.
@@ -48,7 +46,8 @@ _BARE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x7e]+")
 
 class Idempotency(ASGIMiddleware):
     """`kept` finds answers, `again` decides whether one may be given once more, `problems` tells of a commit that
-    failed."""
+    failed. A route that takes a key with some of its bodies only says so in its `opt`: `keyed` gives the most bytes of
+    such a one, or raises InvalidField."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -65,12 +64,9 @@ class Idempotency(ASGIMiddleware):
             return
         key = read_key(values)
         template = scope.get("path_template", "")
-        if template.startswith(REPEATABLE):
-            await next_app(scope, receive, send)
-            return
         if template.startswith(WITHOUT):
             raise InvalidField(FieldError(FIELD, "is not taken by this route: what is sent twice to it is done twice"))
-        body = await _whole(receive, longest_body_of(scope))
+        body = await _whole(receive, scope["route_handler"].opt.get("keyed", longest_body_of)(scope))
         name, fingerprint = _name(ask, scope, key), _fingerprint(scope, body)
         kept = await self._kept.find(name)
         if kept is None:

@@ -15,7 +15,7 @@ from service.web.problem_documents import PROBLEM_JSON, Problem, sentence_of
 SECURITY_SCHEME: Final = "oauth"
 COMMON: Final = (400, 401, 403, 422, 429, 431, 503)
 ROW: Final = (*COMMON, 404)
-BODY: Final = (413, 415)
+BODY: Final = (408, 413, 415)
 CHANGE: Final = (*ROW, 409, 412, 428)
 # Every scope and what it lets a token do; the policy's vocabulary says the same, and a test holds the two together.
 SCOPES: Final = {

@@ -16,6 +16,7 @@ from service.authorization.policy_file import PolicyText
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.answers import answered
+from service.web.bodies import LateRequest, read_body
 from service.web.operations import BODY, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
 from service.web.parameters import Asking, plain_text
@@ -158,10 +159,14 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
 
     @post(
         "/v1/policies/versions",
+        request_class=LateRequest,
         request_max_body_size=MOST_BYTES,
+        opt={"unread": Proposal("", "", "", "", {})},
         **operation("Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True),
     )
-    async def propose(ask: Asking, data: JSONBody[Proposal]) -> Response[ProposedVersion]:
+    async def propose(request: LateRequest, ask: Asking, data: JSONBody[Proposal]) -> Response[ProposedVersion]:
+        await administration.admit(ask)
+        data = read_body(await request.whole(MOST_BYTES), Proposal)
         text = PolicyText(
             model=plain_text(data.model, "model"),
             rules=plain_text(data.rules, "rules"),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # RFC 9110 section 8.8.3: an entity tag, weak or strong.
 _TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e]*)"\s*')
+BETWEEN = ", \t"
 LONGEST = 512
 NAME_IT = "Send If-Match with the ETag of the version that you have seen: for this step, * names none"
 
@@ -31,8 +32,8 @@ def if_match(values: Sequence[str], *, unseen: bool = True) -> Callable[[int | N
     Comparison is strong (section 8.8.3.2): a weak tag never matches. `*` matches whatever exists; not `unseen`, it
     counts as none, since whoever judges a thing says what they saw.
     """
-    text = ",".join(values).strip()
-    if len(text) > LONGEST:
+    text = ",".join(values).strip(BETWEEN)
+    if sum(map(len, values)) > LONGEST:
         raise MalformedRequest("If-Match is too long")
     tags = None if text == "*" else _tags(text)
 
@@ -48,13 +49,14 @@ def if_match(values: Sequence[str], *, unseen: bool = True) -> Callable[[int | N
 
 
 def _tags(text: str) -> frozenset[str]:
+    """Empty members of the list are none (RFC 9110 section 5.6.1)."""
     found: set[str] = set()
-    rest = text
+    rest = text.lstrip(BETWEEN)
     while rest:
         match = _TAG.match(rest)
         if match is None or (rest[match.end() :] and rest[match.end()] != ","):
             raise MalformedRequest('If-Match must hold entity tags such as "7"')
         if match.group(1) is None:
             found.add(match.group(2))
-        rest = rest[match.end() + 1 :]
+        rest = rest[match.end() :].lstrip(BETWEEN)
     return frozenset(found)

@@ -21,7 +21,7 @@ PROBLEM_JSON: Final = "application/problem+json"
 # The names of RFC 9110: Python knows them under older ones until 3.13.
 PHRASES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 TYPE_PREFIX: Final = "urn:timewarden:problem:"
-UNDECIDED: Final = frozenset({400, 401, 413, 415, 429, 431})
+UNDECIDED: Final = frozenset({400, 401, 408, 413, 415, 429, 431})
 TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
     400: (errors.MalformedRequest,),
     401: (
@@ -33,6 +33,7 @@ TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
     ),
     403: (errors.InsufficientScope, errors.Forbidden),
     404: (errors.NotFound,),
+    408: (errors.BodyTooSlow,),
     409: (errors.WrongState, errors.NoApprover, errors.Conflict, errors.StaleExpectation, errors.KeyInUse),
     412: (errors.PreconditionFailed,),
     413: (errors.BodyTooLarge,),

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import structlog
 from litestar import Response
 from litestar.exceptions import (
@@ -23,6 +24,7 @@ from litestar.exceptions import (
 from service import errors
 from service.identity.challenges import challenge
 from service.places import FieldError
+from service.web.wrong_fields import OR_NULL, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -55,6 +57,7 @@ STATUS: Final[Mapping[type[errors.TimewardenError], int]] = {
     errors.MalformedRequest: 400,
     errors.InvalidField: 422,
     errors.QuestionTooWide: 422,
+    errors.BodyTooSlow: 408,
     errors.BodyTooLarge: 413,
     errors.HeadersTooLarge: 431,
     errors.UnsupportedMediaType: 415,
@@ -166,7 +169,7 @@ def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
         with suppress(HTTPException):
             request.app.asgi_router.handle_routing(path=request.scope["path"], method=method)
             found.append(method)
-    return found
+    return ["GET", "HEAD", *found[1:]] if found[:1] == ["GET"] else found
 
 
 def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> errors.TimewardenError:
@@ -178,12 +181,24 @@ def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> err
             name = str(one.get("key", "")) or "body"
             name = called.get(name, name)
             path = name if where in {"", "body"} else f"{where}.{name}"
-            found.append(FieldError(path, _sentence(str(one.get("message", "is not valid")))))
+            says = _wanted(request, str(one.get("key", ""))) or _sentence(str(one.get("message", "is not valid")))
+            found.append(FieldError(path, says))
     if not found and (missing := _MISSING.match(str(error.detail))):
         found.append(FieldError(f"{missing[1]}.{missing[2]}", "is missing"))
     if not found:
         return errors.MalformedRequest(_sentence(str(error.detail)))
     return errors.InvalidField(*found)
+
+
+def _wanted(request: Request[Any, Any, Any], name: str) -> str | None:
+    """What a parameter of the handler, or of what fills its dependencies, must be."""
+    route = request.route_handler
+    models = [route.signature_model, *(one.signature_model for one in route.resolve_dependencies().values())]
+    for field in (field for one in models for field in msgspec.structs.fields(one)):
+        if field.name == name:
+            # Nothing in a URL is null.
+            return f"must be {wanted(field.type).removesuffix(OR_NULL)}"
+    return None
 
 
 def _names_of_parameters(request: Request[Any, Any, Any]) -> dict[str, str]:

@@ -5,10 +5,8 @@ Owns no state. What is refused here is refused before anything is decided, so it
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -20,6 +18,8 @@ from uuid_utils.compat import uuid7
 
 from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
 from service.places import FieldError
+from service.web.arriving import Arriving
+from service.web.head_requests import HeadOnly
 from service.web.paging import NEXT_CURSOR, next_link
 
 if TYPE_CHECKING:
@@ -33,12 +33,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger("requests")
 MAX_HEADER_BYTES: Final = 32_768
 MAX_URL_BYTES: Final = 8_192
-# Bytes and seconds of a body that nobody reads.
-MOST_THROWN_AWAY: Final = 33_554_432
-LONGEST_THROWN_AWAY: Final = 5.0
-_ABOUT_BODY: Final = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 JSON: Final = ("application/json",)
+UTF_8: Final = frozenset({b"utf-8", b"utf8", b"us-ascii"})
+_CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([^\s";]*)')
+_WHOLE: Final = re.compile(r"-?[0-9]{1,19}")
 _REQUEST_ID: Final = re.compile(rb"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _TRACE: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 ALWAYS: Final = {
@@ -68,17 +67,15 @@ class RequestFrame:
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        trace = _trace(scope)
-        scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace}
+        request_id, trace, method = _request_id(scope), _trace(scope), scope["method"]
+        scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace, "method": method}
         started = time.perf_counter()
-
-        body = _Body(scope, receive)
+        body, refused = Arriving(scope, receive), False
 
         async def send_framed(message: Message) -> None:
+            nonlocal refused
             if message["type"] == "http.response.start":
-                if message["status"] >= 400:  # noqa: PLR2004 — RFC 9110 section 15.5
-                    await body.finish()
+                refused = message["status"] >= 400  # noqa: PLR2004 — RFC 9110 section 15.5
                 own = {b"vary": VARY, b"x-request-id": request_id.encode()}
                 if trace is not None:
                     own[b"traceparent"] = trace.encode()
@@ -91,7 +88,7 @@ class RequestFrame:
                 message["headers"] = _framed(given, own, self._always)
                 log.info(
                     "request",
-                    method=scope["method"],
+                    method=method,
                     route=scope.get("path_template", ""),
                     status=message["status"],
                     milliseconds=round((time.perf_counter() - started) * 1000, 1),
@@ -100,35 +97,15 @@ class RequestFrame:
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self.app(scope, body.receive, send_framed)
-
-
-class _Body:
-    """The body of one request as it is read. A refusal is often ready before the body has arrived; to close the
-    connection then would destroy the answer on its way (RFC 9112 section 9.6), so what comes is thrown away first."""
-
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        names = {name: value for name, value in scope["headers"] if name in _ABOUT_BODY}
-        length = names.get(b"content-length", b"0")
-        # Whoever waits for a go-ahead has not begun to send (RFC 9110 section 10.1.1).
-        waits = names.get(b"expect", b"").lower() == b"100-continue"
-        self._coming = not waits and (b"transfer-encoding" in names or length != b"0")
-        self._receive = receive
-
-    async def receive(self) -> Any:
-        """The next part."""
-        message = await self._receive()
-        if message["type"] != "http.request" or not message.get("more_body"):
-            self._coming = False
-        return message
-
-    async def finish(self) -> None:
-        """Throw away what still comes, as far as the bounds allow."""
-        thrown = 0
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_THROWN_AWAY):
-                while self._coming and thrown < MOST_THROWN_AWAY:
-                    thrown += len((await self.receive()).get("body", b""))
+            if method == "HEAD":
+                # Decided and recorded as a GET; only its head is sent (RFC 9110 section 9.3.2).
+                scope["method"] = "GET"
+                head = HeadOnly(body.receive, send_framed)
+                await self.app(scope, head.receive, head.send)
+            else:
+                await self.app(scope, body.receive, send_framed)
+        if refused:
+            await body.finish()
 
 
 class RequestBounds(ASGIMiddleware):
@@ -157,6 +134,8 @@ class RequestBounds(ASGIMiddleware):
             given = kind.split(b";")[0].strip().lower().decode("latin-1")
             if given not in taken and not (given == "" and taken == JSON):
                 raise UnsupportedMediaType(f"Send the body as {' or '.join(taken)}")
+            if any(one not in UTF_8 for one in _CHARSET.findall(kind.lower())):
+                raise UnsupportedMediaType("Send the body as UTF-8")
         await next_app(scope, receive, send)
 
 
@@ -194,11 +173,12 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
             raise InvalidField(FieldError(f"query.{name[:64]}", "is not a parameter of this route"))
         if name in seen:
             raise InvalidField(FieldError(f"query.{name}", "may be given only once"))
-        # Litestar would take the word for no value, and a filter for none.
-        if value.lower() == "null" and not any(
-            one.annotation is str for one in (taken[name], *taken[name].inner_types)
-        ):
+        kinds = {one.annotation for one in (taken[name], *taken[name].inner_types)}
+        # Litestar would take the word for no value, and a filter for none; and 1e2 for a hundred.
+        if value.lower() == "null" and str not in kinds:
             raise InvalidField(FieldError(f"query.{name}", "must have a value; leave it out to ask for all"))
+        if int in kinds and not _WHOLE.fullmatch(value):
+            raise InvalidField(FieldError(f"query.{name}", "must be a whole number"))
         seen.add(name)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 from litestar import Response, get
-from litestar.params import Parameter, PathParameter, QueryParameter
+from litestar.params import FromPath, Parameter, PathParameter, QueryParameter
 
 from service.errors import InvalidField
 from service.places import FieldError
@@ -17,7 +17,7 @@ from service.web.answers import answered
 from service.web.operations import COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
 from service.web.parameters import Asking, optional_uuid, uuid_of
-from service.web.timesheet_shapes import SheetBody, SheetPage, body_of
+from service.web.timesheet_shapes import EntryBody, SheetBody, SheetPage, body_of, entry_body
 
 if TYPE_CHECKING:
     from service.timesheets.actions import Timesheets
@@ -76,4 +76,13 @@ def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimeshee
         sheet = shown.value.sheet
         return answered(body_of(sheet, shown.value.actions), shown.receipt, version=sheet.version)
 
-    return [list_timesheets, read_timesheet]
+    @get(
+        PATH + "/{timesheet_id:str}/entries/{entry_id:str}",
+        **operation("Read an entry", scope="read:timesheets", problems=ROW, tag=TAG, etag=True),
+    )
+    async def read_entry(ask: Asking, timesheet_id: Id, entry_id: FromPath[str]) -> Response[EntryBody]:
+        entry = uuid_of(entry_id, "path.entry_id")
+        answer = await timesheets.read_entry(ask, uuid_of(timesheet_id, "path.timesheet_id"), entry)
+        return answered(entry_body(answer.value.entry), answer.receipt, version=answer.value.sheet.version)
+
+    return [list_timesheets, read_timesheet, read_entry]

@@ -66,10 +66,11 @@ def body_of(sheet: Timesheet, actions: Sequence[str] | None = None) -> SheetBody
         reason=sheet.reason,
         created_at=sheet.created_at,
         updated_at=sheet.updated_at,
-        entries=[_entry(one) for one in sheet.entries],
+        entries=[entry_body(one) for one in sheet.entries],
         actions=msgspec.UNSET if actions is None else list(actions),
     )
 
 
-def _entry(one: Entry) -> EntryBody:
+def entry_body(one: Entry) -> EntryBody:
+    """An entry as it is answered."""
     return EntryBody(str(one.id), one.day, one.project, one.minutes, one.note, one.external_ref)

@@ -6,8 +6,11 @@ A file is read as it arrives and becomes packed rows, never a document; between 
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Response, post
@@ -15,22 +18,28 @@ from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Requ
 from litestar.params import JSONBody, QueryParameter
 from litestar.response import Stream
 
-from service.database import Turns
-from service.errors import BodyTooLarge, MalformedRequest, UnsupportedMediaType
+from service.errors import BodyTooSlow, InvalidField
+from service.places import FieldError
 from service.timesheets.upload import UploadMode
 from service.timesheets.upload_rows import Rows
 from service.web.answers import answered
-from service.web.bodies import JsonRequest, read_body
+from service.web.bodies import EMPTY_FILE, LateRequest
+from service.web.idempotency import FIELD
 from service.web.operations import BODY, COMMON, operation
 from service.web.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
+from service.web.upload_turns import UploadTurns
 from service.web.uploads_csv import CsvReader
+from service.web.uploads_json import rows_of_json
 from service.web.uploads_ndjson import NdjsonReader
-from service.web.uploads_shapes import Counts, Upload, Uploaded, outcome_of, row_of
+from service.web.uploads_shapes import Counts, Upload, Uploaded, outcome_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from litestar.types import HTTPScope
 
     from service.audit.log import Receipt
+    from service.authorization.decision_record import Ask
     from service.timesheets import upload
     from service.timesheets.upload import Uploads
 
@@ -39,10 +48,9 @@ READERS: Final[Mapping[str, type[NdjsonReader | CsvReader]]] = {
     "application/x-ndjson": NdjsonReader,
     "text/csv": CsvReader,
 }
-FILES_AT_ONCE: Final = 2
-# Seconds that a file may wait for its turn, and that it may take to arrive.
-WAITING: Final = 30.0
+# Seconds that a file may take to arrive.
 ARRIVING: Final = 120.0
+NO: Final = frozenset({"0", "false"})
 # Bytes that are read, and rows that are answered, before other requests have their turn.
 PIECE: Final = 32_768
 ROWS_A_PIECE: Final = 500
@@ -54,79 +62,103 @@ EXAMPLES: Final = {
 }
 
 
-class UploadRequest(JsonRequest):
-    """A request whose body is read by the handler, unless it is JSON."""
-
-    async def json(self) -> Any:
-        """The JSON body; of a file nothing is read yet."""
-        if self.kind != JSON:
-            return Upload([])
-        most: int = self.route_handler.opt["max_json_bytes"]
-        raw = bytearray()
-        async for chunk in self.stream():
-            raw += chunk
-            if len(raw) > most:
-                raise BodyTooLarge(f"A JSON body may have {most} bytes at the most; send more as application/x-ndjson")
-        return read_body(bytes(raw), Upload)
+class UploadRequest(LateRequest):
+    """A request with rows: of a file, or of a JSON body."""
 
     @property
     def kind(self) -> str:
-        """The media type of the body. Raises UnsupportedMediaType for a file that says that it is not UTF-8."""
-        kind, _, parameters = self.headers.get("Content-Type", JSON).partition(";")
-        words = [one.strip().lower().replace('"', "") for one in parameters.split(";")]
-        if any(one.startswith("charset=") and one != "charset=utf-8" for one in words):
-            raise UnsupportedMediaType("Send the body as UTF-8")
-        return kind.strip().lower()
+        """The media type of the body."""
+        return self.headers.get("Content-Type", JSON).partition(";")[0].strip().lower()
 
 
 def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: int) -> list[Any]:
     """The handler, bound to its use case. The bounds are of JSON bodies and of files."""
-    turns = Turns(
-        FILES_AT_ONCE, timeout=WAITING, full="Too many files are read at once; send this one again in a moment"
-    )
+    turns = UploadTurns()
 
     @post(
         "/v1/uploads",
         status_code=200,
         request_class=UploadRequest,
         request_max_body_size=max_upload_bytes,
-        opt={
-            "media_types": (JSON, *READERS),
-            "max_json_bytes": max_body_bytes,
-        },
+        opt={"media_types": (JSON, *READERS), "unread": Upload([]), "keyed": _keyed(max_body_bytes)},
         **_with_files(operation("Upload hours", scope="batch:upload", problems=(*COMMON, *BODY, 409), tag="Uploads")),
     )
     async def upload_hours(
         request: UploadRequest,
         ask: Asking,
-        data: JSONBody[Upload],
+        data: JSONBody[Upload],  # noqa: ARG001 — for the document; what was sent is read below
         mode: Annotated[
             UploadMode, QueryParameter(description="`together`: all rows or none; `per-row`: each good row")
         ] = UploadMode.TOGETHER,
         dry_run: Annotated[bool, QueryParameter(description="Say what would happen, and change nothing")] = False,  # noqa: FBT002 — a query parameter
     ) -> Response[Uploaded]:
-        if request.kind == JSON:
-            rows = Rows.of([row_of(one, f"rows[{place}].") for place, one in enumerate(data.rows)])
-            return _answer(*await uploads.upload(ask, rows, mode=mode, dry_run=dry_run), dry_run=dry_run)
         await uploads.admit(ask)
-        async with turns.one():
-            rows = await _rows_of_file(request)
-            return _answer(*await uploads.upload(ask, rows, mode=mode, dry_run=dry_run), dry_run=dry_run)
+        if request.kind == JSON:
+            rows = rows_of_json(
+                await request.whole(
+                    max_body_bytes, "A JSON body may have {most} bytes at the most; send more as application/x-ndjson"
+                )
+            )
+            return await uploaded(request, ask, rows, mode, dry_run=dry_run)
+        async with turns.one(_whose(ask)):
+            return await uploaded(request, ask, await _rows_of_file(request), mode, dry_run=dry_run)
+
+    async def uploaded(
+        request: UploadRequest, ask: Ask, rows: Rows, mode: UploadMode, *, dry_run: bool
+    ) -> Response[Uploaded]:
+        async with _watched(request) as wanted:
+            return _answer(*await uploads.upload(ask, rows, mode=mode, dry_run=dry_run, wanted=wanted), dry_run=dry_run)
 
     return [upload_hours]
 
 
+def _whose(ask: Ask) -> str:
+    """For whom turns are counted."""
+    return json.dumps([ask.principal.issuer, ask.principal.client])
+
+
+def _keyed(most: int) -> Callable[[HTTPScope], int]:
+    """How many bytes an upload with an Idempotency-Key may have. Raises InvalidField for those that take none: their
+    answer tells of changes that were committed one by one, of none, or is too large to be kept."""
+
+    def judged(scope: HTTPScope) -> int:
+        asked = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        kind = next((value for name, value in scope["headers"] if name == b"content-type"), JSON.encode())
+        if kind.partition(b";")[0].strip().lower() != JSON.encode():
+            raise InvalidField(FieldError(FIELD, "is not taken with a file, whose rows are known when they come again"))
+        if asked.get("mode", UploadMode.TOGETHER) != UploadMode.TOGETHER or asked.get("dry_run", "0").lower() not in NO:
+            raise InvalidField(FieldError(FIELD, "is taken with mode=together alone, and not with a dry run"))
+        return most
+
+    return judged
+
+
+@asynccontextmanager
+async def _watched(request: UploadRequest) -> AsyncIterator[Callable[[], bool]]:
+    """Whether the caller still waits for the answer. The body has been read, so what comes next is that they left."""
+    leaving = asyncio.ensure_future(request.receive())
+    try:
+        yield lambda: not leaving.done()
+    finally:
+        leaving.cancel()
+        with suppress(asyncio.CancelledError):
+            await leaving
+
+
 async def _rows_of_file(request: UploadRequest) -> Rows:
-    rows = Rows(lined=True)
+    rows, empty = Rows(lined=True), True
     reader = READERS[request.kind](rows)
     try:
         async with asyncio.timeout(ARRIVING):
             async for chunk in request.stream():
+                empty = empty and not chunk
                 for start in range(0, len(chunk), PIECE):
                     reader.feed(chunk[start : start + PIECE])
                     await asyncio.sleep(0)
     except TimeoutError:
-        raise MalformedRequest(f"The body did not arrive within {ARRIVING:.0f} s") from None
+        raise BodyTooSlow(f"The file did not arrive within {ARRIVING:.0f} s") from None
+    if empty:
+        raise InvalidField(EMPTY_FILE)
     reader.end()
     return rows
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import re
 from datetime import date
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from service.csv_cells import is_formula
 from service.errors import InvalidField
@@ -20,7 +20,7 @@ from service.web.parameters import uuid_of
 from service.web.uploads_lines import LONGEST_LINE, Line, Lines, fault_of_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from service.timesheets.upload_rows import Rows
 
@@ -91,7 +91,7 @@ class CsvReader:
     def _refuse_or_stop(self, message: str) -> None:
         if self._columns is None:
             raise fault_of_file("head", message)
-        self._rows.add_wrong([FieldError("", message)], self._began)
+        self._rows.add_wrong([FieldError("", message)], {}, self._began)
 
     def _cells(self, cells: dict[str, str]) -> None:
         wrong = [
@@ -99,15 +99,12 @@ class CsvReader:
             for name, cell in cells.items()
             if is_formula(cell) and not (name == "minutes" and _NUMBER.fullmatch(cell))
         ]
-        if not wrong:
-            try:
-                self._rows.add(_row_of(cells), self._began)
-            except InvalidField as error:
-                if any(one.field == "rows" for one in error.fields):
-                    raise
-                wrong = list(error.fields)
-        if wrong:
-            self._rows.add_wrong(wrong, self._began)
+        named = {one.field for one in wrong}
+        known, unread = _members({name: cell for name, cell in cells.items() if name not in named})
+        if wrong or unread:
+            self._rows.add_wrong([*wrong, *unread], known, self._began)
+        else:
+            self._rows.add(Row(**known), self._began)
 
 
 def _columns(cells: Sequence[str], text: str) -> list[str]:
@@ -127,32 +124,24 @@ def _columns(cells: Sequence[str], text: str) -> list[str]:
     return names
 
 
-def _row_of(cells: dict[str, str]) -> Row:
-    """The row in these cells. Raises InvalidField naming each wrong one."""
+def _members(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldError]]:
+    """The members of a row that can be read, and what is wrong with the others."""
+    known: dict[str, Any] = {name: cells[name] for name in ("project", "external_ref") if name in cells}
+    known |= {name: cells[name] for name in OPTIONAL if cells.get(name)}
     wrong: list[FieldError] = []
-    owner, day, minutes = None, None, None
-    try:
-        owner = uuid_of(cells["owner"], "owner")
-    except InvalidField as error:
-        wrong += error.fields
-    try:
-        day = date.fromisoformat(cells["day"]) if _DAY.fullmatch(cells["day"]) else None
-    except ValueError:
-        day = None
-    if day is None:
-        wrong.append(FieldError("day", "must be a date such as 2026-11-23"))
-    if _MINUTES.fullmatch(cells["minutes"]):
-        minutes = int(cells["minutes"])
-    else:
-        wrong.append(FieldError("minutes", f"must be a whole number from 1 to {MOST_MINUTES}"))
-    if owner is None or day is None or minutes is None:
-        raise InvalidField(*wrong)
-    return Row(
-        day,
-        cells["project"],
-        minutes,
-        cells.get("note") or None,
-        owner=owner,
-        external_ref=cells["external_ref"],
-        time_zone=cells.get("time_zone") or None,
-    )
+    if "owner" in cells:
+        try:
+            known["owner"] = uuid_of(cells["owner"], "owner")
+        except InvalidField as error:
+            wrong += error.fields
+    if "day" in cells:
+        try:
+            known["day"] = date.fromisoformat(cells["day"] if _DAY.fullmatch(cells["day"]) else "")
+        except ValueError:
+            wrong.append(FieldError("day", "must be a date such as 2026-11-23"))
+    if "minutes" in cells:
+        if _MINUTES.fullmatch(cells["minutes"]):
+            known["minutes"] = int(cells["minutes"])
+        else:
+            wrong.append(FieldError("minutes", f"must be a whole number from 1 to {MOST_MINUTES}"))
+    return known, wrong

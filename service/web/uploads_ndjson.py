@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.errors import BadInput, InvalidField
-from service.places import FieldError
-from service.web.bodies import read_body
+from service.web.uploads_json import put_row
 from service.web.uploads_lines import Line, Lines
-from service.web.uploads_shapes import UploadRow, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,15 +30,5 @@ class NdjsonReader:
 
     def _take(self, lines: Iterable[Line]) -> None:
         for number, text in lines:
-            if not text.strip():
-                continue
-            try:
-                row = row_of(read_body(text, UploadRow), "")
-            except InvalidField as error:
-                self._rows.add_wrong(
-                    [one if one.field != "body" else FieldError("", one.message) for one in error.fields], number
-                )
-            except BadInput as error:
-                self._rows.add_wrong([FieldError("", error.public.replace("The body", "The line"))], number)
-            else:
-                self._rows.add(row, number)
+            if text.strip():
+                put_row(self._rows, text, number, called="The line")

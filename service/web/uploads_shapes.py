@@ -48,7 +48,7 @@ class RowProblem(msgspec.Struct, omit_defaults=True):
 
 class RowOutcome(msgspec.Struct, omit_defaults=True):
     """What became of the row with this index, from 0: `created`, `updated`, `unchanged` or `refused`. `line` is where
-    it begins in a file."""
+    it begins in a file. In a dry run, what would be made has no id."""
 
     row: int
     outcome: str
@@ -77,10 +77,10 @@ class Uploaded(msgspec.Struct):
     rows: list[RowOutcome]
 
 
-def row_of(one: UploadRow, prefix: str) -> Row:
-    """The row as the use case takes it. Raises InvalidField that names the field behind `prefix`."""
+def row_of(one: UploadRow) -> Row:
+    """The row as the use case takes it. Raises InvalidField for an owner that is no id."""
     return Row(
-        owner=uuid_of(one.owner, f"{prefix}owner"),
+        owner=uuid_of(one.owner, "owner"),
         day=one.day,
         project=one.project,
         minutes=one.minutes,

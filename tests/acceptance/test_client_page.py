@@ -36,7 +36,7 @@ async def executed(program: str, names: dict[str, Any]) -> str:
 
 
 def test_every_example_of_the_page_says_what_it_prints() -> None:
-    assert len(EXAMPLES) == PAGE.count("```python") == 6
+    assert len(EXAMPLES) == PAGE.count("```python") == 7
 
 
 @pytest.mark.usefixtures("nothing_unexpected")

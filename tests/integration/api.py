@@ -93,6 +93,7 @@ class InProcess:
         address: str = "192.0.2.1",
         headers: dict[str, str] | None = None,
         body: object = None,
+        content: bytes | None = None,
     ) -> httpx.Response:
         given = dict(headers or {})
         if token is not None:
@@ -100,7 +101,7 @@ class InProcess:
         application: Any = self.frame
         transport = httpx.ASGITransport(app=application, client=(address, 40000))
         async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
-            return await http.request(method, path, headers=given, json=body)
+            return await http.request(method, path, headers=given, json=body, content=content)
 
 
 @asynccontextmanager

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from service.directory.import_file import MOST_ROWS
 from service.errors import Forbidden, InvalidField
+from service.settings import Settings
 from service.timesheets.timesheet import State
+from tests.integration.api import api
 from tests.integration.house import at
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
+    from service.database import Connection
     from service.directory.imports import RowOutcome
     from tests.integration.house import House
 
@@ -178,3 +182,64 @@ async def test_only_those_whom_the_policy_lets_may_import_or_try(house: House) -
     for dry_run in (True, False):
         with pytest.raises(Forbidden):
             await house.imports.load(house.ask("mia"), GOOD.encode(), dry_run=dry_run)
+
+
+def large(rows: int) -> str:
+    """A team, and people with logins in it."""
+    people = "".join(
+        f"person,p{n}@example.com,Person {n},https://issuer.example/t/,auth0|5f7c1234567890{n:06},,,,\n"
+        f"member,p{n}@example.com,,,,Big,,,\n"
+        for n in range(rows // 2)
+    )
+    return f"{HEADER}\nteam,,,,,Big,,,\n{people}"
+
+
+async def test_as_many_rows_as_an_import_may_have_fit_into_its_request(house: House, issuer: str) -> None:
+    file = large(MOST_ROWS - 2)
+    assert len(file) > Settings.model_fields["max_body_bytes"].default
+    async with api(house, issuer) as running:
+        token = running.token(scope="manage:directory", roles=["administrator"])
+        answer = await running.send(
+            "POST", "/v1/directory/import", token, headers={"Content-Type": "text/csv"}, content=file.encode()
+        )
+        assert (answer.status_code, answer.json()["created"]) == (200, MOST_ROWS - 1)
+        # With a key the whole of it would be held to be compared.
+        keyed = {"Content-Type": "text/csv", "Idempotency-Key": "import-1"}
+        answer = await running.send("POST", "/v1/directory/import", token, headers=keyed, content=file.encode())
+        assert answer.status_code == 413
+
+
+async def test_an_import_of_many_rows_takes_no_more_statements_than_one_of_few(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: list[str] = []
+
+    def hear(logged: Any) -> None:
+        statements.append(logged.query)
+
+    acquire = house.requests.transaction
+
+    @asynccontextmanager
+    async def heard(**options: bool) -> AsyncIterator[Connection]:
+        async with acquire(**options) as connection:
+            with connection.query_logger(hear):
+                yield connection
+
+    monkeypatch.setattr(house.requests, "transaction", heard)
+    counts = []
+    for rows in (4, 400):
+        statements.clear()
+        await load(
+            house,
+            large(rows).replace("Big", f"Big{rows}").replace("example.com", f"{rows}.x").replace("5f7c", f"{rows}"),
+        )
+        counts.append(len(statements))
+    # The records of many go by COPY, which is no statement here.
+    assert 0 < counts[1] <= counts[0] + 1
+
+
+async def test_an_empty_import_is_called_one(house: House, issuer: str) -> None:
+    async with api(house, issuer) as running:
+        token = running.token(scope="manage:directory", roles=["administrator"])
+        answer = await running.send("POST", "/v1/directory/import", token, headers={"Content-Type": "text/csv"})
+        assert answer.json()["fields"] == [{"field": "body", "message": "is an empty file"}]

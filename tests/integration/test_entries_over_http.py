@@ -67,7 +67,6 @@ async def sheet(house: House, issuer: str) -> AsyncIterator[Sheet]:
         {"note": "retrospective", "day": "2026-03-08"},
         {"project": "BOREALIS"},
         {"day": "2026-03-03", "project": "SITE", "minutes": 1440, "note": None},
-        {},
     ],
     ids=str,
 )
@@ -75,6 +74,40 @@ async def test_a_merge_patch_changes_what_it_names_and_keeps_the_rest(sheet: She
     answer = await sheet.patch(change)
     assert (answer.status_code, answer.headers["ETag"]) == (200, '"3"'), answer.text
     assert await sheet.entries() == [{**ENTRY, **change}]
+
+
+async def test_a_merge_patch_that_names_nothing_makes_no_new_version(house: House, sheet: Sheet) -> None:
+    changes = await house.count("audit_record WHERE kind = 'change'")
+    answer = await sheet.patch({})
+    assert (answer.status_code, answer.headers["ETag"]) == (200, '"2"')
+    assert await house.count("audit_record WHERE kind = 'change'") == changes
+    decided = "SELECT outcome FROM audit_record WHERE uid = $1::text::uuid AND action = 'edit'"
+    assert await house.owner.fetchval(decided, answer.headers["Decision-Id"]) == "allow"
+    assert (await sheet.patch({}, 1)).status_code == 412
+
+
+async def test_where_a_new_entry_is_said_to_be_it_is_found(house: House, sheet: Sheet) -> None:
+    added = await sheet.send("POST", "/entries", {**ENTRY, "day": "2026-03-03"}, 2)
+    token = sheet.running.token(sub="ana")
+    found = await sheet.running.send("GET", added.headers["Location"], token)
+    assert (found.status_code, found.headers["ETag"]) == (200, '"3"')
+    assert found.json() == next(one for one in added.json()["entries"] if one["day"] == "2026-03-03")
+    # Recorded as a read of the sheet, also when there is no such entry.
+    missing = await sheet.running.send("GET", f"{sheet.path}/entries/0198c0de-0000-7000-8000-00000000dead", token)
+    assert missing.status_code == 404
+    read = "SELECT returned FROM audit_record WHERE uid = $1::text::uuid AND action = 'read' AND outcome = 'allow'"
+    for answer in (found, missing):
+        returned = await house.owner.fetchval(read, answer.headers["Decision-Id"])
+        assert [str(one) for one in returned] == [sheet.path.rpartition("/")[2]]
+    stranger = await sheet.running.send("GET", added.headers["Location"], sheet.running.token(sub="carl"))
+    assert stranger.status_code == 404
+
+
+@pytest.mark.parametrize("zone", ["localtime", "Factory", "europe/berlin"])
+async def test_a_time_zone_is_a_place_of_the_iana_database(sheet: Sheet, zone: str) -> None:
+    body = {"period_start": "2026-03-09", "time_zone": zone}
+    answer = await sheet.running.send("POST", "/v1/timesheets", sheet.running.token(sub="ana"), body=body)
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "time_zone")
 
 
 @pytest.mark.parametrize(

@@ -283,11 +283,54 @@ async def test_a_route_that_keeps_no_answer_takes_no_key(running: InProcess, pat
     assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")
 
 
-async def test_an_upload_is_repeatable_by_itself_and_its_key_stores_nothing(house: House, running: InProcess) -> None:
+def job(house: House, **changes: object) -> dict[str, Any]:
     row = {"owner": str(house.people["carl"]), "day": "2026-03-02", "project": "apollo", "minutes": 60}
+    return {"rows": [{**row, "external_ref": "job-1", **changes}]}
+
+
+async def uploaded(
+    running: InProcess, body: object, *, query: str = "", scope: str = "batch:upload", key: str = "job-1"
+) -> httpx.Response:
+    token = running.token(sub="payroll-import", client_id="payroll-import", scope=scope)
+    return await running.send("POST", f"/v1/uploads{query}", token, headers={"Idempotency-Key": key}, body=body)
+
+
+@pytest.mark.parametrize("scope", ["batch:upload", "batch:upload read:timesheets"])
+async def test_rows_that_go_together_are_answered_again_under_their_key(
+    house: House, running: InProcess, scope: str
+) -> None:
+    first = await uploaded(running, job(house), scope=scope)
+    again = await uploaded(running, job(house), scope=scope)
+    assert (first.json()["counts"]["created"], again.json()) == (1, first.json())
+    assert again.headers["Idempotent-Replayed"] == "true"
+    other = await uploaded(running, job(house, minutes=61), scope=scope)
+    assert (other.status_code, other.json()["type"]) == (422, "urn:timewarden:problem:idempotency-key-reused")
+    assert await house.count("entry WHERE minutes = 60") == await house.count("entry") == 1
+
+
+async def test_rows_that_were_there_are_not_told_again_to_a_job_without_a_grant(
+    house: House, running: InProcess
+) -> None:
+    await uploaded(running, job(house))
+    unchanged = await uploaded(running, job(house), key="job-2")
+    assert unchanged.json()["counts"]["unchanged"] == 1
+    assert (await uploaded(running, job(house), key="job-2")).json() == unchanged.json()
+    await house.owner.execute("UPDATE importer_grant SET valid_to = clock_timestamp()")
+    for key in ("job-1", "job-2"):
+        assert (await uploaded(running, job(house), key=key)).status_code in {403, 404}
+
+
+@pytest.mark.parametrize("query", ["?mode=per-row", "?dry_run=true", "?mode=together&dry_run=True"])
+async def test_an_upload_whose_answer_would_not_be_kept_takes_no_key(
+    house: House, running: InProcess, query: str
+) -> None:
+    answer = await uploaded(running, job(house), query=query)
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")
+    assert await house.count("entry") == 0
+
+
+async def test_a_file_of_hours_takes_no_key(running: InProcess) -> None:
     token = running.token(sub="payroll-import", client_id="payroll-import", scope="batch:upload")
-    body = {"rows": [{**row, "external_ref": "job-1"}]}
-    for outcome in ("created", "unchanged"):
-        answer = await running.send("POST", "/v1/uploads", token, headers={"Idempotency-Key": "job-1"}, body=body)
-        assert (answer.status_code, answer.json()["rows"][0]["outcome"]) == (200, outcome), answer.text
-    assert await house.count("kept_answer") == 0
+    headers = {"Idempotency-Key": "job-1", "Content-Type": "text/csv"}
+    answer = await running.send("POST", "/v1/uploads", token, headers=headers)
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")

@@ -66,6 +66,13 @@ async def test_a_bound_token_with_a_proof_is_taken_once_each(running: InProcess)
     assert "DPoP-Nonce" in again.headers
 
 
+async def test_a_head_needs_a_proof_for_a_head(running: InProcess) -> None:
+    token = running.token(cnf=BY_KEY)
+    for method, status in (("GET", 401), ("HEAD", 200)):
+        headers = {"Authorization": f"DPoP {token}", "DPoP": KEY.proof(method, ME, token).decode()}
+        assert (await running.send("HEAD", "/v1/me", headers=headers)).status_code == status
+
+
 async def test_a_proof_with_the_offered_nonce_is_taken_whatever_the_clients_clock_says(running: InProcess) -> None:
     token = running.token(cnf=BY_KEY)
     late = await ask(running, token, KEY.proof("GET", ME, token, iat=1_600_000_000))

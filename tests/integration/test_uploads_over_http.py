@@ -141,12 +141,16 @@ async def test_a_dry_run_says_what_would_happen_and_changes_nothing(job: Job, mo
     answer = await job.send(file, query=f"?mode={mode}&dry_run=true")
     assert outcomes(answer) == ["created", "created"]
     assert answer.json()["dry_run"] is True
+    # What would be made has no id: nobody could ask for it.
+    assert not any("entry" in one or "timesheet" in one for one in answer.json()["rows"])
     assert await job.entries() == await job.house.count("timesheet") == 0
     recorded = "audit_record WHERE action = 'upload' AND outcome = 'allow' AND NOT applied"
     assert await job.house.count(recorded) == len(answer.json()["decisions"]) == 2
     await job.send(file)
-    again = await job.send(lines(job.row(0), job.row(8, minutes=5)), query=f"?mode={mode}&dry_run=true")
-    assert outcomes(again) == ["unchanged", "updated"]
+    again = await job.send(lines(job.row(0), job.row(8, minutes=5), job.row(1)), query=f"?mode={mode}&dry_run=true")
+    assert outcomes(again) == ["unchanged", "updated", "created"]
+    assert ["entry" in one for one in again.json()["rows"]] == [True, True, False]
+    assert all("timesheet" in one for one in again.json()["rows"])
     assert told(await job.send(lines(job.row(0, project="nowhere")), query="?dry_run=true")) == [(0, 1, "project")]
 
 
@@ -202,6 +206,57 @@ async def test_one_key_twice_is_refused_whether_or_not_the_rows_differ(job: Job)
     assert outcomes(await job.send(file, query="?mode=per-row")) == ["created", "created", "refused"]
 
 
+async def test_what_a_sheet_does_not_hold_any_more_contradicts_it_and_its_state_does_not(job: Job) -> None:
+    file = lines(*(job.row(number % 7, external_ref=str(number), minutes=1) for number in range(501)))
+    answer = await job.send(file)
+    assert told(answer, 409, "conflict") == [(500, 501, None)]
+    assert [one["problem"] for one in answer.json()["rows"]] == ["conflict"]
+    assert await job.entries() == 0
+
+
+async def test_more_rows_than_go_together_are_counted_and_shown_the_other_way(job: Job) -> None:
+    file = "\n" + "{}\n" * 10_001
+    answer = await job.send(file)
+    assert answer.json()["fields"] == [
+        {"field": "rows", "message": "are 10001: 10000 can go together, 200000 with mode=per-row"}
+    ]
+
+
+async def test_a_json_body_is_judged_row_by_row_like_a_file(job: Job) -> None:
+    rows = [job.row(0), job.row(1, minutes=0, owner="carl", note=5), job.row(2, colour="red"), 7, job.row(3, day="x")]
+    wrong = ["rows[1].owner", "rows[1].minutes", "rows[1].note", "rows[2].colour", "rows[3]", "rows[4].day"]
+    answer = await job.send(json.dumps({"rows": rows}), "application/json")
+    assert answer.status_code == 422
+    assert sorted(one["field"] for one in answer.json()["fields"]) == sorted(wrong)
+    assert answer.json()["refused"] == 4
+    assert await job.entries() == 0
+    partly = await job.send(json.dumps({"rows": rows}), "application/json", query="?mode=per-row")
+    assert outcomes(partly) == ["created", "refused", "refused", "refused", "refused"]
+    assert await job.entries() == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ("{}", [("rows", "is missing")]),
+        ('{"rows": []}', [("rows", "must be a list of 1 to 100 items")]),
+        ('{"rows": 7, "x": 1}', [("rows", "must be a list of 1 to 100 items"), ("x", "is not a field of this body")]),
+        ('{"rows": [1], "rows": [2]}', [("rows", "stands twice in one object")]),
+        ("[]", [("body", "must be an object")]),
+        ("", [("body", "is missing")]),
+    ],
+)
+async def test_a_json_body_without_rows_says_what_is_wanted(job: Job, body: str, fields: list[tuple[str, str]]) -> None:
+    answer = await job.send(body, "application/json")
+    assert answer.status_code == 422, answer.text
+    assert [(one["field"], one["message"]) for one in answer.json()["fields"]] == fields
+
+
+async def test_an_empty_file_is_called_one(job: Job) -> None:
+    for kind in (NDJSON, CSV):
+        assert (await job.send("", kind)).json()["fields"] == [{"field": "body", "message": "is an empty file"}]
+
+
 async def test_a_day_that_becomes_too_long_names_its_rows(job: Job) -> None:
     file = lines(job.row(0, minutes=1440), job.row(1), job.row(0, minutes=1, external_ref="more"))
     assert told(await job.send(file)) == [(0, 1, "minutes"), (2, 3, "minutes")]
@@ -215,6 +270,7 @@ async def test_a_day_that_becomes_too_long_names_its_rows(job: Job) -> None:
         ("day,project,minutes,external_ref\n", CSV, "head.owner"),
         (table().encode("utf-16"), CSV, "line 1"),
         (table().encode() + b"\xfc", CSV, "line 2"),
+        (table().encode("utf-16"), f"{CSV}; charset=utf-8", "line 1"),
         ("", CSV, "body"),
         ("\n", CSV, "head"),
         (table(), CSV, "rows"),
@@ -260,10 +316,10 @@ async def test_a_person_uploads_no_file_whatever_their_scopes(job: Job, issuer: 
     for mode in ("together", "per-row"):
         scoped = job.running.token(sub="carl", client_id="payroll-import", scope="batch:upload")
         answer = await job.send(file, query=f"?mode={mode}", token=scoped)
-        if mode == "together":
-            assert told(answer, 403, "forbidden") == [(0, 1, None)]
-        else:
-            assert outcomes(answer) == ["refused"]
+        assert (answer.status_code, answer.json()["type"]) == (403, "urn:timewarden:problem:forbidden")
+        assert answer.json()["reasons"] == [
+            "hours are uploaded by clients that act for themselves, and not for a person"
+        ]
         unscoped = job.running.token(sub="carl", scope="create:timesheets")
         answer = await job.send(file, query=f"?mode={mode}", token=unscoped)
         assert answer.json()["type"] == "urn:timewarden:problem:insufficient-scope"

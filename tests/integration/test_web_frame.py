@@ -114,3 +114,61 @@ async def test_the_documents_alone_may_be_kept(running: InProcess, path: str) ->
 async def test_without_https_no_browser_is_told_to_insist_on_it(house: House, issuer: str) -> None:
     async with api(house, issuer, public_url="http://127.0.0.1:8080") as running:
         assert "Strict-Transport-Security" not in (await running.send("GET", "/v1/me")).headers
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "message"),
+    [
+        ("limit=0", "query.limit", "must be a whole number from 1 to 200"),
+        ("limit=ten", "query.limit", "must be a whole number"),
+        ("limit=1e2", "query.limit", "must be a whole number"),
+        ("limit=10.0", "query.limit", "must be a whole number"),
+        ("state=open", "query.state", "must be one of draft, submitted, approved, rejected, locked"),
+        ("since=today", "query.since", "must be a date such as 2026-11-23"),
+        ("owner=" + "x" * 65, "query.owner", "must be a text of at most 64 characters"),
+    ],
+)
+async def test_a_parameter_that_is_wrong_says_what_is_wanted(
+    running: InProcess, query: str, field: str, message: str
+) -> None:
+    answer = await running.send("GET", f"/v1/timesheets?{query}", running.token())
+    assert (answer.status_code, answer.json()["fields"]) == (422, [{"field": field, "message": message}])
+
+
+@pytest.mark.parametrize("kind", ["text/csv; charset=latin-1", 'text/csv;charset="utf-16"', "text/csv; CHARSET=x"])
+async def test_text_of_another_charset_is_refused_wherever_it_is_taken(running: InProcess, kind: str) -> None:
+    token = running.token(scope="manage:directory batch:upload")
+    for path in ("/v1/directory/import", "/v1/uploads"):
+        answer = await running.send("POST", path, token, headers={"Content-Type": kind, "Content-Length": "4"})
+        assert answer.status_code == 415
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/me",
+        "/v1/timesheets",
+        "/v1/timesheets/0198c0de-0000-7000-8000-00000000dead",
+        "/v1/decisions",
+        "/v1/audit/export",
+        "/health/live",
+        "/docs",
+    ],
+)
+async def test_a_head_is_the_answer_of_a_get_without_its_body(house: House, running: InProcess, path: str) -> None:
+    token = running.token(scope="read:timesheets read:audit", roles=["auditor"])
+    get, head = [await running.send(method, path, token) for method in ("GET", "HEAD")]
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert head.headers.get("Content-Type") == get.headers.get("Content-Type")
+    assert ("Decision-Id" in head.headers) == ("Decision-Id" in get.headers)
+    if "Decision-Id" in get.headers:
+        said = "SELECT action, outcome, resource_id, rules FROM audit_record WHERE uid = $1::text::uuid"
+        records = [await house.owner.fetchrow(said, one.headers["Decision-Id"]) for one in (get, head)]
+        assert records[0] == records[1]
+
+
+async def test_a_head_of_what_only_takes_changes_says_what_it_takes(running: InProcess) -> None:
+    answer = await running.send("HEAD", "/v1/uploads", running.token())
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
+    other = await running.send("DELETE", "/v1/me", running.token())
+    assert (other.status_code, other.headers["Allow"]) == (405, "GET, HEAD")

@@ -8,7 +8,9 @@ from service.errors import MalformedRequest, PreconditionFailed, PreconditionReq
 from service.web.preconditions import etag, if_match
 
 
-@pytest.mark.parametrize("headers", [['"7"'], ['"6", "7"'], ['"6"', '"7"'], ["*"], ['  "7"  ']])
+@pytest.mark.parametrize(
+    "headers", [['"7"'], ['"6", "7"'], ['"6"', '"7"'], ["*"], ['  "7"  '], [', "7",'], ['"6", , "7"'], ["", '"7"']]
+)
 def test_the_version_that_the_caller_has_seen_is_accepted(headers: list[str]) -> None:
     if_match(headers)(7)
 
@@ -24,7 +26,7 @@ def test_a_weak_tag_never_matches_because_the_comparison_is_strong() -> None:
         if_match(['W/"7"'])(7)
 
 
-@pytest.mark.parametrize("headers", [[], [""], ["   "]])
+@pytest.mark.parametrize("headers", [[], [""], ["   "], [","], [" , ", ""]])
 def test_without_a_tag_the_caller_is_asked_for_one(headers: list[str]) -> None:
     with pytest.raises(PreconditionRequired):
         if_match(headers)(7)

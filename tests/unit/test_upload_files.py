@@ -138,7 +138,11 @@ def test_days_are_dates(day: str) -> None:
 
 
 def test_every_wrong_cell_of_a_row_is_named() -> None:
-    assert wrong(csv(HEAD, "carl,today,a b,x,,\n")) == [(2, "owner"), (2, "day"), (2, "minutes")]
+    everything = [(2, name) for name in ("owner", "day", "minutes", "project", "external_ref")]
+    assert wrong(csv(HEAD, "carl,today,a b,x,,\n")) == everything
+    both = line(owner="carl", day="today", minutes="x", project="a b", external_ref="", time_zone="Mars/Olympus")
+    assert sorted(wrong(ndjson("\n" + both))) == sorted([*everything, (2, "time_zone")])
+    assert wrong(csv(HEAD, f"=1,2026-03-02,a b,60,job-1,{'x' * 501}\n")) == [(2, "owner"), (2, "project"), (2, "note")]
     assert wrong(csv(HEAD, f"{OWNER},2026-03-02,a b,0,,\n")) == [(2, "project"), (2, "minutes"), (2, "external_ref")]
 
 
