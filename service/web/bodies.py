@@ -75,7 +75,9 @@ def read_body(raw: bytes, shape: Any, *, distinct: bool = True) -> Any:
         return _read(raw, shape, distinct=distinct)
     except UnicodeDecodeError:
         raise MalformedRequest("The body is not UTF-8") from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except RecursionError:
+        raise MalformedRequest("The body is nested too deeply to be read") from None
+    except msgspec.DecodeError as error:
         raise MalformedRequest(f"The body is not JSON that can be read: {str(error)[:_LONGEST]}") from None
     except _Twice as twice:
         raise InvalidField(FieldError(twice.name[:_LONGEST], "stands twice in one object")) from None

@@ -46,6 +46,8 @@ async def raw(
         ("{" + WEEK + "}").encode("utf-16"),
         b"\x00",
         b"not json",
+        b'{"deep":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"deep":' + b'{"a":' * 40_000 + b"1" + b"}" * 40_000 + b"}",
     ],
 )
 async def test_a_body_that_is_no_json_is_malformed(callers: Callers, content: bytes) -> None:
@@ -79,9 +81,7 @@ async def test_a_body_that_is_no_json_is_malformed(callers: Callers, content: by
         (b'{"period_start":"2026-11-23","state":"approved"}', "state"),
         (b'{"period_start":"2026-11-23","period_start":"2026-11-30"}', "period_start"),
         (b'{"period_start":"2026-11-23","__proto__":{}}', "__proto__"),
-        (b'{"' + b"x" * 5000 + b'":1}', "x" * 200),
-        (b'{"deep":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "deep"),
-        (b'{"deep":' + b'{"a":' * 40_000 + b"1" + b"}" * 40_000 + b"}", "deep"),
+        (b"{" + WEEK.encode() + b',"' + b"x" * 5000 + b'":1}', "x" * 200),
     ],
 )
 async def test_a_wrong_field_is_named(callers: Callers, content: bytes, field: str) -> None:
@@ -92,6 +92,17 @@ async def test_a_missing_body_is_told(callers: Callers) -> None:
     answer = await (await callers("ana")).post(SHEETS)
 
     assert fields(answer) == ["body"]
+    assert answer.json()["fields"][0]["message"] == "is missing"
+
+
+async def test_every_wrong_field_is_told_in_words_that_say_what_is_wanted(callers: Callers) -> None:
+    content = b'{"period_start":"today","time_zone":7,"owner":1}'
+    answer = await raw(await callers("ana"), content)
+    assert [(one["field"], one["message"]) for one in answer.json()["fields"]] == [
+        ("period_start", "must be a date such as 2026-11-23"),
+        ("time_zone", "must be a text of at most 64 characters"),
+        ("owner", "is not a field of this body"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -226,7 +237,7 @@ async def test_a_malformed_id_is_named(callers: Callers, wrong: str, rest: str) 
         ("adam", "DELETE", "/v1/people/7/roles/auditor", "path.person_id"),
         ("adam", "POST", "/v1/memberships/7/end", "path.membership_id"),
         ("adam", "POST", "/v1/importer-grants/7/end", "path.grant_id"),
-        ("audrey", "GET", "/v1/decisions?subject=ana", "query.subject"),
+        ("audrey", "GET", "/v1/decisions?subject=ana", "query.issuer"),
         ("audrey", "GET", "/v1/decisions?since=yesterday", "query.since"),
         ("audrey", "GET", "/v1/decisions?since=2026-11-23T09:00:00", "query.since"),
         ("audrey", "GET", "/v1/decisions?outcome=maybe", "query.outcome"),
@@ -236,6 +247,7 @@ async def test_a_malformed_id_is_named(callers: Callers, wrong: str, rest: str) 
         ("ana", "GET", f"{SHEETS}?surprise=1", "query.surprise"),
         ("ana", "GET", f"{SHEETS}?sheet_state=draft", "query.sheet_state"),
         ("ana", "GET", f"{SHEETS}?limit=1&limit=2", "query.limit"),
+        ("ana", "GET", f"{SHEETS}?limit=1e2", "query.limit"),
         ("ana", "GET", "/v1/me?verbose", "query.verbose"),
         ("ana", "GET", f"{SHEETS}?ask=1", "query.ask"),
         ("ana", "GET", "/health/live?ask=1", "query.ask"),
@@ -250,4 +262,4 @@ async def test_bodies_that_say_one_thing_twice_are_refused_at_any_depth(callers:
     row = json.dumps({**ENTRY, "owner": UNKNOWN, "external_ref": "a"})[:-1] + ', "minutes": 61}'
 
     answer = await job.send("POST", "/v1/uploads", content=f'{{"rows": [{row}]}}'.encode())
-    assert fields(answer) == ["minutes"]
+    assert fields(answer) == ["rows[0].minutes"]
