@@ -26,7 +26,7 @@ class Fields:
         if not 1 <= len(value) <= longest:
             self.wrong(name, f"must have 1 to {longest} characters")
         elif not writable(value):
-            self.wrong(name, "must have no control characters")
+            self.wrong(name, "must have no control characters, such as line breaks")
 
     def refuse(self) -> None:
         """Raise InvalidField if anything was found."""

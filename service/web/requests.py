@@ -13,7 +13,7 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
-from litestar.params import ParameterKwarg
+from litestar.params import CookieParameter, HeaderParameter, ParameterKwarg
 from uuid_utils.compat import uuid7
 
 from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
@@ -165,7 +165,9 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
         field.kwarg_definition.name or name: field
         for signature in signatures
         for name, field in signature.parameters.items()
-        if isinstance(field.kwarg_definition, ParameterKwarg) and name not in filled_otherwise
+        if isinstance(field.kwarg_definition, ParameterKwarg)
+        and not isinstance(field.kwarg_definition, HeaderParameter | CookieParameter)
+        and name not in filled_otherwise
     }
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():
@@ -180,6 +182,9 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
         if int in kinds and not _WHOLE.fullmatch(value):
             raise InvalidField(FieldError(f"query.{name}", "must be a whole number"))
         seen.add(name)
+    needed = [name for name, field in taken.items() if field.is_required and name not in seen]
+    if needed:
+        raise InvalidField(*(FieldError(f"query.{name}", "is missing") for name in needed))
 
 
 def _framed(given: Sequence[Header], own: Mapping[bytes, bytes], always: Sequence[Header]) -> list[Header]:
