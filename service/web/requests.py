@@ -20,6 +20,7 @@ from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, Unsuppor
 from service.places import FieldError
 from service.web.arriving import Arriving
 from service.web.head_requests import HeadOnly
+from service.web.not_modified import UnlessKnown
 from service.web.paging import NEXT_CURSOR, next_link
 
 if TYPE_CHECKING:
@@ -96,14 +97,15 @@ class RequestFrame:
                 )
             await send(message)
 
+        answer = UnlessKnown(scope, send_framed)
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             if method == "HEAD":
                 # Decided and recorded as a GET; only its head is sent (RFC 9110 section 9.3.2).
                 scope["method"] = "GET"
-                head = HeadOnly(body.receive, send_framed)
+                head = HeadOnly(body.receive, answer.send)
                 await self.app(scope, head.receive, head.send)
             else:
-                await self.app(scope, body.receive, send_framed)
+                await self.app(scope, body.receive, answer.send)
         if refused:
             await body.finish()
 
