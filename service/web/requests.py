@@ -154,7 +154,8 @@ def media_types_of(scope: Scope) -> tuple[str, ...]:
 
 
 async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
-    """A `before_request` hook: query parameters that the route does not take, or takes once, are refused by name."""
+    """A `before_request` hook: query parameters that the route does not take, or takes once, are refused by name, and
+    those that it needs are told when they are missing."""
     route = request.route_handler
     dependencies = route.resolve_dependencies()
     filled_otherwise = request.path_params.keys() | dependencies.keys()
