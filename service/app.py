@@ -17,7 +17,7 @@ from service import settings as configuration
 from service.api_process import Api
 from service.audit.log import Log
 from service.audit.published import Published
-from service.authorization import policy_check
+from service.authorization import policy_aside, policy_check
 from service.authorization.answers_again import AnswersAgain
 from service.authorization.enforcement import Enforcement
 from service.authorization.kept_answers import KeptAnswers
@@ -159,7 +159,7 @@ def build(settings: Settings) -> RequestFrame:
     cursors = Cursors(settings.cursor_key)
     timesheets = Timesheets(enforcement)
     policy_administration = PolicyAdministration(
-        enforcement, policies, policy_check.load, tell=hint.tell if hint else lambda _number: None
+        enforcement, policies, policy_aside.checked, tell=hint.tell if hint else lambda _number: None
     )
     longest_lifetime = max(one.max_lifetime + one.leeway for one in issuers)
     problems = Problems(
@@ -188,7 +188,7 @@ def build(settings: Settings) -> RequestFrame:
             decision_explanation_route(enforcement, policies.built),
             simulation_route(Simulation(enforcement, policies, relationships, is_known)),
             *policy_routes(policy_administration, cursors),
-            *policy_diff_routes(PolicyComparison(policy_administration)),
+            *policy_diff_routes(PolicyComparison(policy_administration, policy_aside.compared)),
             *policy_replay_routes(PolicyReplays(enforcement, api.requests)),
             *directory_routes(Directory(enforcement), cursors),
             *personal_data_routes(Erasure(enforcement), LegalHolds(enforcement)),

@@ -1,12 +1,11 @@
 """Policy administration (PAP): propose, activate, roll back and read versions, each step decided and recorded.
 
-Owns no state: versions and the head live in Postgres. Checks run before a transaction is opened, in a thread, because
-they may take a second, and only for those who may do the step, so that nobody else can make us work.
+Owns no state: versions and the head live in Postgres. Checks run before a transaction is opened, one at a time, because
+they may take half a minute, and only for those who may do the step, so that nobody else can make us work.
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,15 +17,16 @@ from service.authorization.admission import admit
 from service.authorization.changes import Answer, Change, Target
 from service.authorization.decision_point import Resource, access_request, decide
 from service.authorization.judgement import NotDone
-from service.authorization.policy_check import PROPOSAL
+from service.authorization.policy_check import PROPOSAL, Report
 from service.authorization.policy_life import By, PolicyVersion
 from service.authorization.policy_relations import KIND, RETIRED
 from service.authorization.relationships import asker
+from service.database import Turns
 from service.errors import Conflict, NotFound, PolicyRejected, PolicyUnavailable, StaleExpectation
 from service.places import Complaint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
 
     from service.audit.log import Log
@@ -41,7 +41,12 @@ if TYPE_CHECKING:
     from service.authorization.visibility import Visibility
     from service.database import Connection
 
+    Check = Callable[[PolicyText, int, PolicyText | None], Awaitable[Report]]
+
 ATTEMPTS = 5
+# Seconds.
+LONGEST_WAIT = 10.0
+BUSY = "Another policy version is being checked; send this one again in a moment"
 LOCKED_OUT = Complaint("policy.csv", 0, 0, "you could not activate a version under this one, so you could not go back")
 
 
@@ -53,21 +58,32 @@ class VersionWithTexts:
     text: PolicyText
 
 
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A version that was put forward, and what is to be said of it. `anew` is False when the newest version had the
+    same texts and waited for its activation already: there is no other then."""
+
+    version: PolicyVersion
+    report: Report
+    anew: bool
+
+
 class PolicyAdministration:
-    """`check` reads, builds and tests a policy, raising PolicyRejected with every complaint. `tell` is called with the
-    number of each version that has become active, and must return at once."""
+    """`check` says what is to be said of a version, beside the one that decides, and does its work aside. `tell` is
+    called with the number of each version that has become active, and must return at once."""
 
     def __init__(
         self,
         enforcement: Enforcement,
         versions: PolicyVersions,
-        check: Callable[[PolicyText, int], Snapshot],
+        check: Check,
         *,
         tell: Callable[[int], object] = lambda _number: None,
     ) -> None:
         self._enforcement = enforcement
         self._versions = versions
         self._check = check
+        self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
         self._tell = tell
 
     async def list(self, ask: Ask, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
@@ -108,19 +124,22 @@ class PolicyAdministration:
         """Refuse whoever could not propose anything, before a policy is read. Raises Denied."""
         await admit(self._enforcement, ask, KIND, "propose")
 
-    async def propose(self, ask: Ask, text: PolicyText, message: str) -> Answer[PolicyVersion]:
-        """Store a checked proposal under the next number; it decides nothing until it is activated.
+    async def propose(self, ask: Ask, text: PolicyText, message: str) -> Answer[Proposed]:
+        """Store a checked proposal under the next number; it decides nothing until it is activated. What was proposed
+        last and not activated so far is not stored twice.
 
-        Raises PolicyRejected.
+        Raises PolicyRejected, TryLater.
         """
-        checked, refused = False, None
+        report: Report | None = None
 
-        async def work(change: Change) -> PolicyVersion:
-            # Whoever may propose is told what is wrong; that they were allowed to ask is on record then.
-            if refused is not None:
-                raise refused
-            if not checked:
+        async def work(change: Change) -> Proposed:
+            if report is None:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
+            # Whoever may propose is told what is wrong; that they were allowed to ask is on record then.
+            if report.complaints:
+                raise PolicyRejected(report.complaints)
+            if (known := await policy_life.waiting(change.connection, text)) is not None:
+                return Proposed(known, report, anew=False)
             version = await policy_life.insert(
                 change.connection,
                 text,
@@ -136,14 +155,11 @@ class PolicyAdministration:
                 texts={"message": message},
                 kind=Kind.POLICY,
             )
-            return version
+            return Proposed(version, report, anew=True)
 
         if await self._enforcement.prospect(ask, KIND, "propose"):
-            try:
-                await asyncio.to_thread(self._check, text, PROPOSAL)
-                checked = True
-            except PolicyRejected as error:
-                refused = error
+            async with self._one_at_a_time.one():
+                report = await self._check(text, PROPOSAL, self._versions.current().policy.text)
         return await self._enforcement.change(ask, KIND, "propose", Target(), work)
 
     async def activate(self, ask: Ask, number: int, *, expected: int) -> Answer[PolicyVersion]:
@@ -197,7 +213,11 @@ class PolicyAdministration:
         """Check a stored version again: the code's laws may be newer than the proposal."""
         async with self._versions.connection() as connection:
             text = await policy_versions.text_of(connection, number)
-        return await asyncio.to_thread(self._check, text, number)
+        async with self._one_at_a_time.one():
+            report = await self._check(text, number, None)
+        if report.complaints:
+            raise PolicyRejected(report.complaints)
+        return await self._versions.prepared(number)
 
     async def _left_behind(self, ask: Ask, number: int) -> dict[int, Snapshot]:
         """The versions that still have a say when the asker activates what they proposed; mostly none."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from service.authorization import policy_check, policy_life, policy_versions
+from service.authorization import policy_life, policy_versions
 from service.authorization.policy_administration import PolicyAdministration
 from service.errors import Conflict, Forbidden, PolicyRejected, StaleExpectation, TimewardenError, WrongState
 from service.identity.principal import PrincipalKind
 from service.migrations import migrate
-from tests.integration.house import MONDAY, principal
+from tests.integration.house import MONDAY, checked_here, principal
 from tests.integration.log_database import PASSWORDS
 from tests.policy_forge import shipped
 from tests.until import lock_is_waited_for
@@ -33,7 +33,7 @@ FOUR_EYES = "p, deny, proposer, activate, any, policy, any, always, four-eyes\n"
 
 
 def steps(house: House) -> PolicyAdministration:
-    return PolicyAdministration(house.enforcement, house.versions, policy_check.load)
+    return PolicyAdministration(house.enforcement, house.versions, checked_here)
 
 
 def author(house: House, name: str = "adam") -> Ask:
@@ -54,7 +54,7 @@ def before_states() -> PolicyText:
 
 
 async def proposed(house: House, text: PolicyText, who: Ask | None = None) -> int:
-    return (await steps(house).propose(who or author(house), text, "why not")).value.number
+    return (await steps(house).propose(who or author(house), text, "why not")).value.version.number
 
 
 async def activated(house: House, text: PolicyText) -> int:

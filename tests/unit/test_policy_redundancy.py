@@ -147,9 +147,10 @@ def test_what_is_odd_without_end_is_told_a_hundred_times() -> None:
 def test_a_freeze_by_one_deny_row_is_a_warning_for_each_row_that_it_stops() -> None:
     text = policy_forge.shipped()
     text = replace(text, rules=text.rules + "p, deny, anyone, reject, any, timesheet, any, always, freeze\n", cases={})
-    policy_check.load(text, policy_check.PROPOSAL)
+    found = policy_check.report(text, policy_check.PROPOSAL)
+    assert found.complaints == ()
     stopped = ("'reject-team'", "'reject-as-deputy'", "'reject-as-fallback'")
-    assert [name in str(one) for name, one in zip(stopped, policy_check.warnings(text), strict=True)] == [True] * 3
+    assert [name in str(one) for name, one in zip(stopped, found.warnings, strict=True)] == [True] * 3
 
 
 def test_the_states_known_here_are_those_of_the_timesheet() -> None:
