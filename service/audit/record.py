@@ -12,6 +12,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -127,18 +128,23 @@ def commitment(salt: bytes, value: str) -> bytes:
 
 
 def read_body(body: bytes) -> dict[str, object]:
-    """The members of a record's bytes."""
-    return cast("dict[str, object]", json.loads(body))
+    """The members of a record's bytes. Raises ValueError or RecursionError for bytes that are no JSON object in UTF-8,
+    or hold what could not be written again, such as half of a surrogate pair."""
+    found = msgspec.json.decode(body)
+    if not isinstance(found, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - one error for all
+    return found
 
 
 def shown_body(body: bytes) -> dict[str, object]:
     """The members of a stored record's bytes, for people to read; of bytes that somebody made unreadable, that alone:
     one damaged record hides no others."""
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        found = None
-    return found if isinstance(found, dict) else dict(DAMAGED)
+    with suppress(ValueError, RecursionError):
+        return read_body(body)
+    with suppress(ValueError, RecursionError):
+        # What no text can hold becomes a question mark.
+        return read_body(json.dumps(json.loads(body), ensure_ascii=False).encode(errors="replace"))
+    return dict(DAMAGED)
 
 
 def _check_shape(kind: Kind, body: Mapping[str, object]) -> None:

@@ -89,13 +89,14 @@ class ItemProblem(msgspec.Struct):
 
 class ItemResult(msgspec.Struct):
     """What became of an item, in the order of the request. `status` is what a request for it alone would have got;
-    `version` the new one, or null if nothing changed."""
+    `version` the new one, or null if nothing changed; `decision_leaf` the leaf hash of the decision's record."""
 
     id: str
     status: int
     version: int | None
     state: str | None
     decision_id: str
+    decision_leaf: str
     problem: ItemProblem | None
 
 
@@ -153,7 +154,7 @@ def _items(given: Sequence[BatchItem]) -> list[Item]:
 
 def _all(answer: AnswerToAll[Sequence[Timesheet]]) -> Response[BatchResult]:
     items = [
-        ItemResult(str(sheet.id), 200, sheet.version, str(sheet.state), str(receipt.uid), None)
+        ItemResult(str(sheet.id), 200, sheet.version, str(sheet.state), str(receipt.uid), receipt.leaf, None)
         for sheet, receipt in zip(answer.value, answer.receipts, strict=True)
     ]
     return answered(BatchResult(len(items), items), answer.receipts[0])
@@ -165,11 +166,11 @@ def _each(items: Sequence[Item], outcomes: Sequence[Outcome[Timesheet]]) -> Resp
 
 
 def _result(item: Item, outcome: Outcome[Timesheet]) -> ItemResult:
-    decision, sheet, error = str(outcome.receipt.uid), outcome.value, outcome.error
+    decision, sheet, error = (str(outcome.receipt.uid), outcome.receipt.leaf), outcome.value, outcome.error
     if error is not None or sheet is None:
         told = _problem(outcome)
-        return ItemResult(str(item.sheet), told.status, None, None, decision, told)
-    return ItemResult(str(item.sheet), 200, sheet.version, str(sheet.state), decision, None)
+        return ItemResult(str(item.sheet), told.status, None, None, *decision, told)
+    return ItemResult(str(item.sheet), 200, sheet.version, str(sheet.state), *decision, None)
 
 
 def _problem(outcome: Outcome[Timesheet]) -> ItemProblem:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from service.audit.record import read_body
+from service.authorization.kept_answers import Forgetting
 from service.directory.entities import Part
+from service.directory.erasure import Erasure
 from service.directory.people import People
 from tests.integration.api import REQUESTS, InProcess, api
 from tests.integration.house import speaking
@@ -334,3 +336,27 @@ async def test_a_file_of_hours_takes_no_key(running: InProcess) -> None:
     headers = {"Idempotency-Key": "job-1", "Content-Type": "text/csv"}
     answer = await running.send("POST", "/v1/uploads", token, headers=headers)
     assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")
+
+
+async def test_an_erased_person_s_answers_are_forgotten_and_those_of_others_kept(
+    house: House, running: InProcess
+) -> None:
+    ana = (await opened(running, "open-1")).json()
+    body = {"day": "2026-03-02", "project": "apollo", "minutes": 60, "note": "at the dentist's"}
+    headers = {"Idempotency-Key": "enter-1", "If-Match": '"1"'}
+    token = running.token(scope=WRITE)
+    entered = await running.send("POST", f"/v1/timesheets/{ana['id']}/entries", token, headers=headers, body=body)
+    assert entered.status_code == 201, entered.text
+    ben = (await opened(running, "open-1", claims={"sub": "auth0|ben"})).json()
+    assert await house.count("kept_answer") == 3
+    await Erasure(house.enforcement).erase(house.administrator(), UUID(ana["owner"]))
+    rows = await house.owner.fetch("SELECT owner_id FROM kept_answer")
+    assert [str(row["owner_id"]) for row in rows] == [ben["owner"]]
+
+
+async def test_the_keeper_forgets_what_is_too_old_without_any_further_key(house: House, running: InProcess) -> None:
+    for number in range(3):
+        await opened(running, "open-1", claims={"sub": f"auth0|{number}"})
+    await house.owner.execute("UPDATE kept_answer SET at = at - interval '25 hours' WHERE ctid <> '(0,1)'")
+    await Forgetting(await house.log_database.open("keeper")).forget()
+    assert await house.count("kept_answer") == 1
