@@ -87,12 +87,13 @@ def listed(rules: Iterable[Rule], question: Question, relations: Collection[str]
     effects = {
         rule.effect
         for rule in rules
-        if (left := left_of(rule, without_row, relations, facts)) is not None and _row_is(left, rule.effect, question)
+        if (left := left_of(rule, without_row, relations, facts)) is not None and row_is(left, rule.effect, question)
     }
     return effects == {Effect.ALLOW}
 
 
-def _row_is(left: RowCondition, effect: Effect, row: Question) -> bool:
+def row_is(left: RowCondition, effect: Effect, row: Question) -> bool:
+    """Whether the row that the question speaks of is what the rule asks of one."""
     if left.relation is not None and left.relation not in row.who:
         return False
     if left.states and row.state not in left.states:
