@@ -8,19 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.matching import concerns, fact_word, matches, missing, state_words
+from service.authorization.matching import concerns, fact_word, missing, names_somebody, state_words
 from service.authorization.question import ANY, ANYONE, NO_STATE, Applied, Effect, Explanation, Missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from service.authorization.question import Question, Rule, Vocabulary
+    from service.authorization.rule_index import RuleIndex
 
 MOST_SENTENCES = 5
+# Rules that are not near the asker and are looked at all the same, because they may come nearest.
+MOST_OTHERS = 50
 NOTHING_ALLOWS = "no rule of the policy allows this"
 A_RULE_FORBIDS = "a rule of the policy forbids this"
-# Words about one person or client: that a rule names somebody else is not for the caller to know.
-_PRIVATE = ("person:", "client:", "via:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +53,24 @@ def explain(rules: Iterable[Rule], question: Question) -> Explanation:
     denies: list[Rule] = []
     misses: list[Missing] = []
     for rule in candidates:
-        if matches(rule, question):
+        lacking = missing(rule, question)
+        if not lacking:
             (allowed_by if rule.effect is Effect.ALLOW else denies).append(rule)
         elif rule.effect is Effect.ALLOW:
-            misses.append(Missing(rule.name, missing(rule, question)))
+            misses.append(Missing(rule.name, lacking))
     return Explanation(
         allowed_by=tuple(rule.name for rule in allowed_by),
         denied_by=tuple(rule.name for rule in denies),
         near_misses=() if allowed_by else tuple(sorted(misses, key=lambda miss: len(miss.conditions))),
         denied_because=tuple(Applied(rule.name, _conditions(rule)) for rule in denies),
     )
+
+
+def explain_nearest(index: RuleIndex, question: Question, hoped: frozenset[str] = frozenset()) -> Explanation:
+    """As `explain`, of the rules on a word of the asker's, or on one of those `hoped` for, and of the nearest of the
+    others: what a caller is told, in a time that does not grow with the rules that have nothing to do with them."""
+    who = question.who | hoped
+    return explain(index.in_order([*index.near(who), *index.others(who, question, MOST_OTHERS)]), question)
 
 
 def sentences_for_caller(explanation: Explanation, question: Question, vocabulary: Vocabulary) -> tuple[str, ...]:
@@ -89,7 +98,7 @@ def nearest(
     return tuple(
         Near(miss.rule, tuple(_lack(*condition, question, vocabulary) for condition in miss.conditions))
         for miss in explanation.near_misses
-        if of_others or not any(word.startswith(_PRIVATE) for kind, word in miss.conditions if kind == "who")
+        if of_others or not any(names_somebody(word) for kind, word in miss.conditions if kind == "who")
     )
 
 

@@ -132,8 +132,7 @@ class ReplayWork:
                     found = await recorded.window(connection, job.wanted, after=after, last=last, limit=self._batch)
                 after = found.until
                 bodies = [body for _, body in found.found]
-                if job.version is None:
-                    await texts.lay_all([number for number, _ in found.found])
+                await texts.lay_all([number for number, _ in found.found])
                 waiting.append((after, pool.submit(tally_here, job.version, bodies) if bodies else None))
             cursor, future = waiting.popleft()
             if future is not None:

@@ -10,6 +10,7 @@ import pytest
 
 from service.authorization import engine, policy_file
 from service.authorization.question import NO_STATE, Question, Reason, Verdict
+from service.authorization.rule_index import Words
 from tests import policy_forge
 
 READ = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"
@@ -122,7 +123,7 @@ def test_words_that_no_rule_mentions_leave_no_trace() -> None:
             snapshot, "owner", f"person:{number}", f"role:{number}", scopes=("read:timesheets", str(number))
         ).allowed
     assert len(snapshot._remembered) == 1
-    assert snapshot.words == engine.Words(frozenset({"owner", "anyone"}), frozenset({"read:timesheets"}), frozenset())
+    assert snapshot.words == Words(frozenset({"owner", "anyone"}), frozenset({"read:timesheets"}), frozenset())
 
 
 def test_the_memory_of_verdicts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
