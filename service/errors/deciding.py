@@ -84,6 +84,11 @@ class Conflict(NotApplied):
     summary = "This contradicts what is already there"
 
 
+class TimesheetFull(Conflict):
+    slug = "timesheet-full"
+    summary = "The timesheet holds as many entries as it can; put hours of one project and day together"
+
+
 class KeyInUse(NotApplied):
     slug = "idempotency-key-in-use"
     summary = "A request with this Idempotency-Key is under way; send it again in a moment to get its answer"

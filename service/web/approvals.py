@@ -8,15 +8,16 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, get, post
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 
 from service.authorization.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
 from service.timesheets.approvals import MOST_ITEMS, Approvals, Item
 from service.web.answers import answered
 from service.web.operations import BODY, COMMON, operation
-from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, uuid_of
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit, uuid_of
 from service.web.preconditions import if_match
+from service.web.problem_documents import TYPE_PREFIX
 from service.web.problems import status_of
 from service.web.timesheet_shapes import SheetBody, body_of
 
@@ -113,8 +114,8 @@ def approval_routes(approvals: Approvals, cursors: Cursors) -> list[Any]:
     @get("/v1/approvals", **operation("List what waits for you", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_approvals(
         ask: Asking,
-        cursor: Annotated[str | None, Parameter(max_length=600)] = None,
-        limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response[ApprovalsPage]:
         place = cursors.read(LISTING, {}, cursor)
         after = (datetime.fromisoformat(place[0]), UUID(place[1])) if place else None
@@ -177,4 +178,4 @@ def _problem(outcome: Outcome[Timesheet]) -> ItemProblem:
     error = outcome.error
     if error is None:
         raise ValueError("an item is changed or refused")
-    return ItemProblem(f"urn:timewarden:problem:{error.slug}", error.summary, status_of(type(error)), error.public)
+    return ItemProblem(TYPE_PREFIX + error.slug, error.summary, status_of(type(error)), error.public)

@@ -21,7 +21,7 @@ KEY: Final = {
 }
 # Where not every request takes a key.
 ONLY: Final = {
-    "/v1/uploads": "; here with a JSON body and `mode=together` alone, and not in a dry run",
+    "/v1/uploads": "; here with `mode=together` alone, not in a dry run, and with a body no larger than others may be",
     "/v1/directory/import": "; here with a file that is no larger than other bodies may be",
 }
 

@@ -26,7 +26,6 @@ TAG = "Decision log"
 Text = Annotated[str | None, Parameter(max_length=255)]
 Id = Annotated[str | None, Parameter(max_length=255, schema_extra={"format": "uuid"})]
 Time = Annotated[str | None, Parameter(max_length=255, schema_extra={"format": "date-time"})]
-Cursor = Annotated[str | None, Parameter(max_length=600)]
 Outcome = Annotated[str | None, Parameter(schema_extra={"enum": ["allow", "deny"]})]
 Flag = Annotated[bool | None, Parameter()]
 Version = Annotated[int | None, Parameter(ge=1, le=2_147_483_647)]

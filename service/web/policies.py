@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import JSONBody, Parameter, PathParameter
+from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 
 from service.authorization.policy_file import PolicyText
-from service.errors import InvalidField
 from service.fields import Fields
-from service.places import FieldError
 from service.web.answers import answered
 from service.web.bodies import LateRequest, read_body
 from service.web.operations import BODY, COMMON, ROW, operation
-from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, plain_text
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit, Number, number_of, plain_text
 from service.web.problem_documents import PolicyComplaint
 
 if TYPE_CHECKING:
@@ -28,14 +25,9 @@ if TYPE_CHECKING:
     from service.web.paging import Cursors
 
 LISTING = "policy versions"
-Number = Annotated[
-    str, PathParameter(description="The version's number", schema_extra={"pattern": "^[1-9][0-9]{0,8}$"})
-]
-LARGEST = 2_147_483_647
 # A whole policy, in bytes of JSON: more than other bodies may have.
 MOST_BYTES = 2_000_000
 LONGEST_MESSAGE = 500
-_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 TAG = "Policy"
 
 
@@ -124,8 +116,8 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
     @get("/v1/policies/versions", **operation("List policy versions", scope="read:policies", problems=COMMON, tag=TAG))
     async def list_versions(
         ask: Asking,
-        cursor: Annotated[str | None, Parameter(max_length=600)] = None,
-        limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response[VersionPage]:
         after = cursors.read(LISTING, {}, cursor)
         answer = await administration.list(ask, before=int(after[0]) if after else None, limit=limit + 1)
@@ -138,7 +130,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         **operation("Read a version", scope="read:policies", problems=ROW, tag=TAG),
     )
     async def read_version(ask: Asking, number: Number) -> Response[VersionTexts]:
-        answer = await administration.read(ask, _number(number))
+        answer = await administration.read(ask, number_of(number, "path.number"))
         return answered(_texts(answer.value), answer.receipt)
 
     @get(
@@ -198,7 +190,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         **operation("Activate a version", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def activate(ask: Asking, number: Number, data: JSONBody[Activation]) -> Response[VersionBody]:
-        answer = await administration.activate(ask, _number(number), expected=data.expected_active)
+        answer = await administration.activate(ask, number_of(number, "path.number"), expected=data.expected_active)
         return answered(VersionBody(**_members(answer.value)), answer.receipt)
 
     @post(
@@ -211,12 +203,6 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         return answered(VersionBody(**_members(answer.value)), answer.receipt)
 
     return [list_versions, read_version, read_active, list_replicas, propose, activate, roll_back]
-
-
-def _number(text: str) -> int:
-    if not _NUMBER.fullmatch(text) or int(text) > LARGEST:
-        raise InvalidField(FieldError("path.number", "must be a version's number, 1 or more"))
-    return int(text)
 
 
 def _message(text: str) -> str:

@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get
-from litestar.params import Parameter, PathParameter
+from litestar.params import Parameter
 
 from service.web.answers import answered
 from service.web.operations import ROW, operation
-from service.web.parameters import LARGEST, Asking, number_of
+from service.web.parameters import LARGEST, Asking, Number, number_of
 
 if TYPE_CHECKING:
     from service.authorization.policy_comparison import PolicyComparison
 
 TAG = "Policy"
-Number = Annotated[
-    str, PathParameter(description="The version's number", schema_extra={"pattern": "^[1-9][0-9]{0,8}$"})
-]
 Against = Annotated[
     int | None, Parameter(ge=1, le=LARGEST, description="The version to compare with; without it, the one that decides")
 ]
