@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from service.authorization.enforcement import Enforcement, Expect
     from service.authorization.visibility import Visibility
     from service.database import Connection
-    from service.timesheets.timesheet import Timesheet
+    from service.timesheets.timesheet import By, Timesheet
     from service.timesheets.waiting import Place
 
-    Move = Callable[[Timesheet], Timesheet]
+    Move = Callable[[Timesheet, By], Timesheet]
 
 MOST_ITEMS = 100
 
@@ -87,21 +87,21 @@ class Approvals:
     async def approve_all(self, ask: Ask, items: Sequence[Item]) -> AnswerToAll[Sequence[Timesheet]]:
         """Approve every sheet or none; sheets come in the order of the items. Raises InvalidField; Forbidden or
         Conflict, whose extra `items` tells each refused one."""
-        return await self._all(ask, "approve", items, lambda sheet: timesheet.approve(sheet, by(ask)))
+        return await self._all(ask, "approve", items, timesheet.approve)
 
     async def reject_all(self, ask: Ask, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
         """As `approve_all`, sent back with one reason."""
         check_reason(reason)
-        return await self._all(ask, "reject", items, lambda sheet: timesheet.reject(sheet, reason))
+        return await self._all(ask, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
 
     async def approve_each(self, ask: Ask, items: Sequence[Item]) -> Sequence[Outcome[Timesheet]]:
         """Approve what can be approved; every item has its own outcome. Raises InvalidField, InsufficientScope."""
-        return await self._each(ask, "approve", items, lambda sheet: timesheet.approve(sheet, by(ask)))
+        return await self._each(ask, "approve", items, timesheet.approve)
 
     async def reject_each(self, ask: Ask, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
         """As `approve_each`, sent back with one reason."""
         check_reason(reason)
-        return await self._each(ask, "reject", items, lambda sheet: timesheet.reject(sheet, reason))
+        return await self._each(ask, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
 
     async def _all(self, ask: Ask, action: str, items: Sequence[Item], move: Move) -> AnswerToAll[Sequence[Timesheet]]:
         async def work(changes: Sequence[Change]) -> Sequence[Timesheet]:
@@ -130,7 +130,7 @@ async def _moved(change: Change, action: str, move: Move) -> Timesheet:
     if change.row is None:
         raise NotFound
     before = store.sheet_of_row(change.permit, change.row)
-    after = await store.save(change.permit, change.connection, before, move(before))
+    after = await store.save(change.permit, change.connection, before, move(before, by(change)))
     changed(change, EVENTS[action], before, after)
     return after
 

@@ -136,6 +136,7 @@ NAMED: Final[Mapping[str, Any]] = {
     "Me.kind": "user",
     "Part.name": "database",
     "PersonBody.id": _SOMEBODY,
+    "PersonBody.merged_into": "0198c0de-0000-7000-8000-000000000009",
     "ReplayBody.state": "failed",
     "RevocationBody.what": "client",
     "RowOutcome.outcome": "created",
