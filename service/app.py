@@ -174,7 +174,7 @@ def build(settings: Settings) -> RequestFrame:
             me_route(enforcement),
             *timesheet_reading_routes(timesheets, ShownTimesheets(enforcement), cursors),
             *timesheet_routes(timesheets),
-            *approval_routes(Approvals(enforcement), cursors),
+            *approval_routes(Approvals(enforcement), cursors, problems.challenge),
             *report_routes(Reports(enforcement)),
             reminder_route(Reminders(enforcement)),
             timesheet_access_route(TimesheetAccess(enforcement), cursors),

@@ -141,6 +141,8 @@ NAMED: Final[Mapping[str, Any]] = {
     "RevocationBody.what": "client",
     "RowOutcome.outcome": "created",
     "SheetBody.minutes": 450,
+    "SignIn.acr_values": "mfa",
+    "SignIn.max_age": 900,
     "SheetBody.period_end": "2026-11-29",
     "SheetBody.reason": "Friday is missing",
     "SheetBody.state": "rejected",
