@@ -38,6 +38,7 @@ from service.directory.erasure import Erasure
 from service.directory.fallbacks import Fallbacks
 from service.directory.imports import DirectoryImports
 from service.directory.legal_holds import LegalHolds
+from service.directory.merging import Merging
 from service.directory.people import People
 from service.directory.people_store import is_known
 from service.directory.projects import Projects
@@ -173,7 +174,7 @@ def build(settings: Settings) -> RequestFrame:
             me_route(enforcement),
             *timesheet_reading_routes(timesheets, ShownTimesheets(enforcement), cursors),
             *timesheet_routes(timesheets),
-            *approval_routes(Approvals(enforcement), cursors),
+            *approval_routes(Approvals(enforcement), cursors, problems.challenge),
             *report_routes(Reports(enforcement)),
             reminder_route(Reminders(enforcement)),
             timesheet_access_route(TimesheetAccess(enforcement), cursors),
@@ -190,7 +191,7 @@ def build(settings: Settings) -> RequestFrame:
             *policy_routes(policy_administration, cursors),
             *policy_diff_routes(PolicyComparison(policy_administration, policy_aside.compared)),
             *policy_replay_routes(PolicyReplays(enforcement, api.requests)),
-            *directory_routes(Directory(enforcement), cursors),
+            *directory_routes(Directory(enforcement), Merging(enforcement), cursors),
             *personal_data_routes(Erasure(enforcement), LegalHolds(enforcement)),
             directory_import_route(DirectoryImports(enforcement), max_body_bytes=settings.max_body_bytes),
             *deputy_routes(Deputies(enforcement), cursors),

@@ -89,7 +89,7 @@ def questions(number: int = 4711) -> tuple[Asked, ...]:
         Asked("denials for a rare reason", Filters(reason="law"), DECISIONS, ("reason_decided_at_id_idx",)),
         Asked(
             "all about an owner's hours",
-            Filters(owner=person),
+            Filters(owners=(person,)),
             (),
             ("owner_id_decided_at_id_idx", "person_id_decided_at_id_idx"),
         ),

@@ -99,6 +99,7 @@ class _Who(msgspec.Struct):
     roles: list[str]
     auth_age: int | None
     methods: list[str] | None
+    also: list[str] = []
 
 
 class _Version(msgspec.Struct):
@@ -146,6 +147,7 @@ def _request(one: _Recorded) -> RecordedRequest:
         evaluated=frozenset(relations),
         about=asked.about,
         looked=asked.looked,
+        ids=frozenset(UUID(one) for one in who.also),
     )
     owner = None if thing.owner is None else UUID(thing.owner)
     resource = Resource(thing.kind, thing.id, owner, thing.state or NO_STATE, thing.version)

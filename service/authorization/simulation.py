@@ -120,6 +120,7 @@ class Simulation:
                 relations=asked.resource.relations,
                 facts={**dict.fromkeys(words.facts), **asked.resource.facts},
                 evaluated=frozenset(words.relations),
+                ids=frozenset(),
             )
             resource = Resource(kind, state=asked.resource.state)
         else:

@@ -43,11 +43,13 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A human. Somebody who was made on first use of a token has neither name nor e-mail address until described."""
+    """A human. Somebody who was made on first use of a token has neither name nor e-mail address until described.
+    `merged_into`: the person that they turned out to be."""
 
     id: UUID
     display_name: str | None = None
     email: str | None = None
+    merged_into: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

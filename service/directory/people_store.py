@@ -1,11 +1,12 @@
-"""SQL of people and of the tokens that speak for them. Postgres owns both; a link is never moved to somebody else."""
+"""SQL of people and of the tokens that speak for them. Postgres owns both; a merge alone gives a link to another."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from service.authorization.one_person import ids
 from service.directory.entities import Person
-from service.directory.store import KIND, MANAGE
+from service.directory.store import KIND, MANAGE, PERSON
 from service.errors import Conflict, NotFound
 from service.identity import revocation
 
@@ -39,7 +40,7 @@ async def asking_person(connection: Connection, principal: Principal) -> tuple[U
     """The person for whom this token speaks, and whether it was revoked."""
     # One link by its primary key, if there is one, and what the deny list says of the token.
     row = await connection.fetchrow(
-        f"SELECT link.person_id, {revocation.revoked(person='link.person_id', first=1)} AS revoked"
+        f"SELECT link.person_id, {revocation.revoked(people=ids('link.person_id'), first=1)} AS revoked"
         " FROM (SELECT) AS one LEFT JOIN person_link AS link ON link.issuer = $1 AND link.subject = $3",
         *revocation.parameters(principal),
     )
@@ -66,13 +67,22 @@ async def add_person(permit: Permit, connection: Connection, person: Person, lin
 async def link_person(permit: Permit, connection: Connection, person_id: UUID, links: Sequence[Link]) -> Person:
     """Let more tokens speak for a person. Raises NotFound, and Conflict as `add_person`."""
     permit.covers(KIND, MANAGE)
-    # The person; their row is kept from vanishing meanwhile.
-    row = await connection.fetchrow("SELECT id, display_name, email FROM person WHERE id = $1 FOR KEY SHARE", person_id)
-    if row is None:
-        raise NotFound("There is no such person")
+    person = await unmerged(connection, person_id)
     await _refuse_taken(connection, links)
     await _insert_links(connection, person_id, links)
-    return Person(row["id"], row["display_name"], row["email"])
+    return person
+
+
+async def unmerged(connection: Connection, person_id: UUID) -> Person:
+    """A person who can still be changed. Raises NotFound, and Conflict for one who was merged into another: its extra
+    `person` says into whom."""
+    # The person; their row is kept from vanishing meanwhile.
+    row = await connection.fetchrow(f"SELECT {PERSON} FROM person AS r WHERE r.id = $1 FOR KEY SHARE", person_id)
+    if row is None:
+        raise NotFound("There is no such person")
+    if row["merged_into"] is not None:
+        raise Conflict("This person was merged into another", extra={"person": str(row["merged_into"])})
+    return Person(**dict(row))
 
 
 async def _refuse_taken(connection: Connection, links: Sequence[Link]) -> None:
@@ -90,14 +100,10 @@ async def _insert_links(connection: Connection, person_id: UUID, links: Sequence
 
 
 async def describe_person(permit: Permit, connection: Connection, person: Person) -> None:
-    """Give a person another name and e-mail address. Raises NotFound."""
+    """Give a person another name and e-mail address. Raises as `unmerged`."""
     permit.covers(KIND, MANAGE)
+    await unmerged(connection, person.id)
     # What a person is called.
-    found = await connection.fetchval(
-        "UPDATE person SET display_name = $2, email = $3 WHERE id = $1 RETURNING id",
-        person.id,
-        person.display_name,
-        person.email,
+    await connection.execute(
+        "UPDATE person SET display_name = $2, email = $3 WHERE id = $1", person.id, person.display_name, person.email
     )
-    if found is None:
-        raise NotFound("There is no such person")

@@ -43,13 +43,14 @@ class Listed(Generic[T]):
 @dataclass(frozen=True, slots=True)
 class Told:
     """What the log is told of a change: the id of what changed, the kind of change, ids and times before and after,
-    texts."""
+    texts; and of which `kind` it is, where that is another than was asked of."""
 
     subject: str
     what: str
     after: Mapping[str, object] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     before: Mapping[str, object] = field(default_factory=dict)
+    kind: str = ""
 
 
 async def manage(
@@ -73,7 +74,7 @@ async def manage(
                 await asyncio.sleep(0)
             change.record(
                 "directory.changed",
-                Resource(asked[0], one.subject),
+                Resource(one.kind or asked[0], one.subject),
                 before=one.before,
                 after={"what": one.what, **one.after},
                 texts=one.texts,

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 KIND = "directory"
 MANAGE = "manage"
+PERSON = "r.id, display_name, email, (SELECT into_id FROM merged_person WHERE person_id = r.id) AS merged_into"
 VALID = "valid_from, nullif(valid_to, 'infinity') AS valid_to"
 
+# Columns of what holds for a time that name a person, and the caller's fields.
+PEOPLE = {"person_id": "person", "manager_id": "manager", "deputy_id": "deputy"}
 # Which field of the caller's a broken reference or check is about.
 FIELDS = {
     "team_parent_id_fkey": ("parent", "is no team"),
@@ -90,7 +93,7 @@ async def take_role(
 
 async def people(visibility: Visibility, connection: Connection, after: UUID | str | None, limit: int) -> list[Person]:
     """Oldest first, from behind `after`; one more than `limit` tells that there are more."""
-    rows = await page(visibility, connection, "person", "id, display_name, email", after, limit)
+    rows = await page(visibility, connection, "person", PERSON, after, limit)
     return [Person(**dict(row)) for row in rows]
 
 
@@ -137,7 +140,8 @@ async def begin(
     columns: str,
 ) -> asyncpg.Record | None:
     """Add a row that holds for a time, and return its `columns`: None when one of the same `what` holds at some of that
-    time already. `key` is what it is told apart by. Raises as `constraints`."""
+    time already. `key` is what it is told apart by. Raises as `constraints`, and InvalidField for somebody merged."""
+    await _refuse_merged(connection, {PEOPLE[name]: one for name, one in what.items() if name in PEOPLE})
     given = {**key, **what}
     places = {name: f"${place}" for place, name in enumerate(given, start=1)}
     same = [f"{name} = {places[name]}" if one is not None else f"{name} IS NULL" for name, one in what.items()]
@@ -155,6 +159,18 @@ async def begin(
             validity.valid_from,
             validity.valid_to,
         )
+
+
+async def _refuse_merged(connection: Connection, people: Mapping[str, object]) -> None:
+    """Whoever was merged into another holds nothing any more: Raises InvalidField that names the one who does."""
+    # Those of them who were merged, by the primary key.
+    found = await connection.fetch(
+        "SELECT person_id, into_id FROM merged_person WHERE person_id = ANY($1::uuid[])", list(people.values())
+    )
+    into = {row["person_id"]: row["into_id"] for row in found}
+    wrong = [FieldError(name, f"was merged into {into[one]}") for name, one in people.items() if one in into]
+    if wrong:
+        raise InvalidField(*wrong)
 
 
 async def end(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from service.authorization.one_person import ids
 from service.timesheets.relations import KIND, now
 
 if TYPE_CHECKING:
@@ -44,15 +45,18 @@ class Total:
     sheets: int
 
 
+# Owners by the id that stays of them.
+_OWNERS: Final = "LEFT JOIN merged_person AS merged ON merged.person_id = r.owner_id"
 # A person's teams are those of which they are a member now; whoever is a member twice counts once.
 _TEAMS: Final = f"""
+    {_OWNERS}
     LEFT JOIN (SELECT DISTINCT m.person_id, team.id, team.name
                FROM membership AS m JOIN team ON team.id = m.team_id AND m.part = 'member' AND {now("m")}) AS t
-    ON t.person_id = r.owner_id
+    ON t.person_id = coalesce(merged.into_id, r.owner_id)
 """
 # Key, name, and what has to be joined to tell them.
 _GROUPS: Final[Mapping[By, tuple[str, str, str]]] = {
-    "person": ("r.owner_id::text", "NULL::text", ""),
+    "person": ("coalesce(merged.into_id, r.owner_id)::text", "NULL::text", _OWNERS),
     "project": ("e.project", "NULL::text", ""),
     "week": ("r.period_start::text", "NULL::text", ""),
     "team": ("t.id::text", "t.name", _TEAMS),
@@ -65,8 +69,8 @@ async def visible_sheets(visibility: Visibility, connection: Connection, span: S
         raise PermissionError("the visibility is of something else")
     conditions = (
         "r.period_start >= $4::date - 6 AND r.period_start <= $5::date"
-        " AND ($6::text IS NULL OR r.state = $6) AND ($7::uuid IS NULL OR r.owner_id = $7)"
-        f" AND {visibility.condition}"
+        " AND ($6::text IS NULL OR r.state = $6) AND ($7::uuid IS NULL OR "
+        f"r.owner_id = ANY({ids('$7::uuid')})) AND {visibility.condition}"
     )
     source = f"timesheet AS r WHERE {conditions}"
     if visibility.reach is not None:

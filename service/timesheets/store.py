@@ -15,6 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
+from service.authorization.one_person import ids
 from service.errors import Conflict
 from service.timesheets.entry import Entry
 from service.timesheets.relations import KIND
@@ -60,9 +61,12 @@ def lock_week(owner: UUID, period_start: date) -> Callable[[Connection], Awaitab
         await connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{KIND} {owner} {period_start}"
         )
-        # The week's sheet, if it has one.
+        # The week's sheet, if it has one, under whichever id of theirs.
         found: UUID | None = await connection.fetchval(
-            "SELECT id FROM timesheet WHERE owner_id = $1 AND period_start = $2 FOR UPDATE", owner, period_start
+            f"SELECT id FROM timesheet WHERE owner_id = ANY({ids('$1::uuid')}) AND period_start = $2"
+            " ORDER BY id LIMIT 1 FOR UPDATE",
+            owner,
+            period_start,
         )
         return found
 

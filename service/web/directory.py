@@ -20,6 +20,7 @@ from service.web.directory_shapes import (
     MembershipBody,
     MembershipMove,
     MembershipPage,
+    Merger,
     NewGrant,
     NewLinks,
     NewMembership,
@@ -40,6 +41,7 @@ from service.web.parameters import Asking, Cursor, Limit, optional_time, optiona
 if TYPE_CHECKING:
     from service.directory.actions import Directory
     from service.directory.entities import GivenRole, ImporterGrant, Membership, Person, Team
+    from service.directory.merging import Merging
     from service.web.paging import Cursors
 
 SCOPE = "manage:directory"
@@ -47,17 +49,17 @@ TAG = "Directory"
 Named = Annotated[str | None, Parameter(max_length=64)]
 
 
-def directory_routes(directory: Directory, cursors: Cursors) -> list[Any]:
+def directory_routes(directory: Directory, merging: Merging, cursors: Cursors) -> list[Any]:
     """The handlers, bound to their use cases."""
     return [
-        *_people(directory, cursors),
+        *_people(directory, merging, cursors),
         *_teams(directory, cursors),
         *_importers(directory, cursors),
         *_memberships(directory, cursors),
     ]
 
 
-def _people(directory: Directory, cursors: Cursors) -> list[Any]:
+def _people(directory: Directory, merging: Merging, cursors: Cursors) -> list[Any]:
     @get("/v1/people", **operation("List people", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_people(ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[PersonPage]:
         answer, following = await page_of(directory.people, cursors, "people", ask, cursor, limit)
@@ -79,6 +81,16 @@ def _people(directory: Directory, cursors: Cursors) -> list[Any]:
         return answered(_person(answer.value), answer.receipt, status=201)
 
     @post(
+        "/v1/people/{person_id:str}/merge",
+        status_code=200,
+        **operation("Merge a person into another", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+    )
+    async def merge_person(ask: Asking, person_id: FromPath[str], data: JSONBody[Merger]) -> Response[PersonBody]:
+        person, into = uuid_of(person_id, "path.person_id"), uuid_of(data.into, "into")
+        answer = await merging.merge(ask, person, into)
+        return answered(_person(answer.value), answer.receipt)
+
+    @post(
         "/v1/people/{person_id:str}/roles",
         **operation("Give a role", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
@@ -96,7 +108,7 @@ def _people(directory: Directory, cursors: Cursors) -> list[Any]:
         answer = await directory.take_role(ask, uuid_of(person_id, "path.person_id"), role)
         return answered(_role(answer.value), answer.receipt)
 
-    return [list_people, add_person, link_person, give_role, take_role]
+    return [list_people, add_person, link_person, merge_person, give_role, take_role]
 
 
 def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
@@ -198,7 +210,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
 
 
 def _person(one: Person) -> PersonBody:
-    return PersonBody(str(one.id), one.display_name, one.email)
+    return PersonBody(str(one.id), one.display_name, one.email, str(one.merged_into) if one.merged_into else None)
 
 
 def _team(one: Team) -> TeamBody:

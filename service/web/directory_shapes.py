@@ -35,11 +35,18 @@ class NewLinks(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PersonBody(msgspec.Struct):
-    """A person."""
+    """A person. `merged_into`: the one that they turned out to be, who has everything that was theirs."""
 
     id: str
     display_name: str | None
     email: str | None
+    merged_into: str | None
+
+
+class Merger(msgspec.Struct, forbid_unknown_fields=True):
+    """The person that this one turned out to be."""
+
+    into: Id
 
 
 class NewTeam(msgspec.Struct, forbid_unknown_fields=True):

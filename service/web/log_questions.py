@@ -33,20 +33,26 @@ Version = Annotated[int | None, Parameter(ge=1, le=2_147_483_647)]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question as it was put: `filters` without the person, and who is meant, in one of three ways."""
+    """A question as it was put: `filters` without people; who is meant, in one of three ways, and whose thing."""
 
     filters: Filters
     person: UUID | None = None
     link: tuple[str, str] | None = None
     email: str | None = None
+    owner: UUID | None = None
 
     async def resolved(self, connection: Connection) -> Filters:
         """The filters with the people who are meant now; nobody known means nobody, so that nothing is found."""
+        persons = await self._persons(connection)
+        owners = None if self.owner is None else await people.all_ids(connection, self.owner)
+        return replace(self.filters, persons=persons, owners=owners)
+
+    async def _persons(self, connection: Connection) -> tuple[UUID, ...] | None:
         if self.link is not None:
-            return replace(self.filters, persons=await people.linked(connection, *self.link))
+            return await people.linked(connection, *self.link)
         if self.email is not None:
-            return replace(self.filters, persons=await people.addressed(connection, self.email))
-        return self.filters if self.person is None else replace(self.filters, persons=(self.person,))
+            return await people.addressed(connection, self.email)
+        return None if self.person is None else await people.all_ids(connection, self.person)
 
     def bound(self, **more: object) -> dict[str, object]:
         """What a cursor is bound to."""
@@ -84,7 +90,6 @@ async def read_question(
         action=optional_plain_text(action, "query.action"),
         resource=optional_plain_text(resource, "query.resource"),
         resource_kind=optional_plain_text(resource_kind, "query.resource_kind"),
-        owner=optional_uuid(owner, "query.owner"),
         outcome=outcome,
         applied=applied,
         reason=optional_plain_text(reason, "query.reason"),
@@ -96,7 +101,7 @@ async def read_question(
     )
     if filters.since and filters.until and filters.since >= filters.until:
         raise InvalidField(FieldError("query.until", "must be later than since"))
-    return _person(filters, person, (issuer, subject), email)
+    return replace(_person(filters, person, (issuer, subject), email), owner=optional_uuid(owner, "query.owner"))
 
 
 def _person(filters: Filters, person: str | None, link: tuple[str | None, str | None], email: str | None) -> Asked:

@@ -80,13 +80,15 @@ async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
         by: dict[str, Counter[str | None]] = {one: Counter() for one in ("person", "project", "week", "team")}
         entries = await world.connection.fetch(
             "SELECT e.*, r.owner_id, r.period_start, ARRAY(SELECT DISTINCT team_id FROM membership AS m WHERE"
-            " m.person_id = r.owner_id AND part = 'member' AND valid_from <= now() AND now() < valid_to) AS teams"
+            " m.person_id = coalesce((SELECT into_id FROM merged_person WHERE person_id = r.owner_id), r.owner_id)"
+            " AND part = 'member' AND valid_from <= now() AND now() < valid_to) AS teams"
             " FROM entry AS e JOIN timesheet AS r ON r.id = e.timesheet_id WHERE e.timesheet_id = ANY($1)",
             list(readable),
         )
         for entry in entries:
             if SINCE <= entry["day"] <= UNTIL:
-                by["person"][str(entry["owner_id"])] += entry["minutes"]
+                merged = world.organisation.merged
+                by["person"][str(merged.get(entry["owner_id"], entry["owner_id"]))] += entry["minutes"]
                 by["project"][entry["project"]] += entry["minutes"]
                 by["week"][str(entry["period_start"])] += entry["minutes"]
                 for team in entry["teams"] or [None]:
