@@ -157,8 +157,14 @@ async def test_a_new_epoch_goes_on_behind_a_record_that_names_what_was_lost(
     assert lost is not None
     await put_back(log_database, 11)
     owner = await log_database.connect("owner")
-    with pytest.raises(Misconfigured, match="an origin of its own"):
-        await begin(owner, lost, ORIGIN)
+    for origin, told in (
+        (ORIGIN, "an origin of its own"),
+        ("timesheets example", "cannot be"),
+        ("", "cannot be"),
+        ("a+b", "cannot be"),
+    ):
+        with pytest.raises(Misconfigured, match=told):
+            await begin(owner, lost, origin)
     new = Signer("timesheets.example.com/audit/after", b"2" * 32)
     answer = await asyncio.to_thread(
         CliRunner(env={"TIMEWARDEN_DATABASE_URL": log_database.url("owner")}).invoke,
@@ -175,6 +181,9 @@ async def test_a_new_epoch_goes_on_behind_a_record_that_names_what_was_lost(
         await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
     signed = await Signing(keeper, [new], Anchor(tmp_path / "anchor.after")).sign()
     assert signed == Checkpoint(new.name, 13, merkle.root(await leaves(log_database)))
+    # Nor may a third one bear the first one's name.
+    with pytest.raises(Misconfigured, match="an origin of its own"):
+        await begin(owner, Checkpoint("timesheets.example.com/audit/other", 1, bytes(32)), new.name)
     body = read_body((await owner.fetch(BODIES))[11]["body"])
     assert (body["event"], body["origin"], body["epoch"], body["kept"]) == ("log.epoch", new.name, str(head.epoch), 11)
     assert body["previous"] == {
