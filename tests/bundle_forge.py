@@ -39,7 +39,7 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
 
 def signed(leaves: Sequence[bytes], size: int | None = None, signer: notes.Signer = SIGNER) -> str:
     size = len(leaves) if size is None else size
-    return notes.sign(notes.Checkpoint(ORIGIN, size, merkle.root(leaves[:size])).text, [signer])
+    return notes.sign(notes.Checkpoint(signer.name, size, merkle.root(leaves[:size])).text, [signer])
 
 
 def hash_at(leaves: Sequence[bytes]) -> merkle.HashAt:
@@ -111,13 +111,13 @@ def judged(
     *,
     seen: str | None = None,
     sought: Sought | None = None,
-    key: str = VKEY,
+    key: str | Sequence[str] = VKEY,
     retention: str | None = None,
     state: State | None = None,
 ) -> Report:
     """The verifier's report on a bundle. `seen` is a checkpoint that was seen before, `retention` what the auditor
     knows of the policy; `state` is marked as the command does."""
-    report, keys = Report(quiet=True), read_keys([key])
+    report, keys = Report(quiet=True), read_keys([key] if isinstance(key, str) else key)
     state = state or State(None, keys)
     try:
         if seen:

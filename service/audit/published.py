@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 FRESH = 1.0
 PROOF = "c2sp.org/tlog-proof@v1"
 
-# The newest checkpoint that was signed.
-NEWEST = "SELECT size, root, note FROM checkpoint WHERE note IS NOT NULL ORDER BY size DESC LIMIT 1"
+# The newest checkpoint that was signed; a row beyond the log's end is no checkpoint of ours.
+NEWEST = """
+    SELECT size, root, note FROM checkpoint WHERE note IS NOT NULL AND size <= (SELECT size FROM log_head)
+    ORDER BY size DESC LIMIT 1
+"""
 
 # The first hashes of a tile.
 HASHES = "SELECT substr(hashes, 1, $3) FROM tile WHERE level = $1 AND index = $2"

@@ -98,14 +98,15 @@ class Bundle:
             self._report.find(Fault(f"something follows the last record, position {self.end - 1}"))
         self._push(self._right)
         self._judge_root()
-        self._continuity.judge()
+        to_the_end = self.end == self.checkpoint.size
+        self._continuity.judge(to_the_end=to_the_end)
         self._pruning.judge()
         if self._late:
             self._report.note(
                 f"position {self._first_late} and {self._late - 1:,} others were decided more than a day before a"
                 " record that stands before them: written late, or by a wrong clock"
             )
-        self._erasures.judge(self._report, to_the_end=self.end == self.checkpoint.size)
+        self._erasures.judge(self._report, to_the_end=to_the_end)
 
     def _next(self, position: int, sought: Sought | None) -> bool:
         """Check one line. False when the lines that follow cannot be placed any more."""

@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from .records import Object
     from .tree import Fold
 
+# The root of no tree.
+ANOTHER = b""
+
 
 class Epoch(NamedTuple):
     """What a `log.epoch` record says: of the log `origin`, whose last checkpoint had this size and root, so many
-    records were `kept`."""
+    records were `kept` in the log that follows it."""
 
     position: int
+    follower: str
     origin: str
     size: int
     root: bytes
@@ -68,6 +72,9 @@ class Continuity:
             self._report.find(
                 Fault(f"fork: the log of size {new.size} does not extend its checkpoint of size {old.size}")
             )
+        elif old is seen:
+            # Lawful in a new epoch, as far as its record says that records were lost.
+            self._roots[old.size] = ANOTHER
 
     def at(self, size: int, tree: Fold) -> None:
         """The first `size` leaves are folded."""
@@ -78,19 +85,23 @@ class Continuity:
         """Look at a record: one that says that the log goes on under another name is remembered and told."""
         if record.get("kind") != "system" or record.get("event") != "log.epoch":
             return
-        said, kept = record["previous"], _whole(record["kept"])
-        one = Epoch(position, str(said["origin"]), _whole(said["size"]), unhexed(said["root"]), kept)
+        said, kept, follower = record["previous"], _whole(record["kept"]), str(record["origin"])
+        one = Epoch(position, follower, str(said["origin"]), _whole(said["size"]), unhexed(said["root"]), kept)
         need(len(one.root) == HASH_SIZE and 0 <= kept <= position, "log.epoch: it cannot have kept so many records")
         self._epochs.append(one)
         lost = f", {one.size - kept:,} are lost" if one.size > kept else ""
         self._report.note(
-            f"position {position}: the log goes on as {record['origin']}; of {one.origin}, whose last checkpoint"
+            f"position {position}: the log goes on as {follower}; of {one.origin}, whose last checkpoint"
             f" has the size {one.size:,}, {kept:,} records are kept{lost} ({self._shown(one, said.get('note'))})"
         )
 
-    def judge(self) -> None:
+    def judge(self, *, to_the_end: bool) -> None:
         """Hold what was seen before against all that was read."""
         seen, new = self._seen, self._checkpoint
+        if to_the_end and self._epochs and self._epochs[-1].follower != new.origin:
+            last = self._epochs[-1]
+            what = f"log.epoch: it says that the log goes on as {last.follower}, and this is signed as {new.origin}"
+            self._report.find(Fault(what, INCOMPLETE), position=last.position)
         if seen is None:
             return
         if seen.origin != new.origin and not self._goes_on(seen):
