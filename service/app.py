@@ -47,6 +47,7 @@ from service.identity.issuers_file import read_issuers_file
 from service.identity.sender import senders_of
 from service.identity.tokens import Tokens
 from service.log_lines import configure_log_lines
+from service.parent import end_with_parent
 from service.timesheets.access import TimesheetAccess
 from service.timesheets.actions import Timesheets
 from service.timesheets.approvals import Approvals
@@ -96,12 +97,17 @@ from service.web.uploads import upload_routes
 if TYPE_CHECKING:
     from service.settings import Settings
 
+# Seconds for the requests under way when a worker's leader is gone.
+LAST_REQUESTS = 10.0
+
 
 def create() -> RequestFrame:
     """The ASGI application of one API process, from the environment: what Granian is told to run."""
     settings = configuration.load()
     settings.need("database_url", "cursor_key", *settings.names_of_issuer())
     configure_log_lines(settings.log_level)
+    # Granian's workers would serve on, on the port of whoever comes next, when their leader was killed.
+    end_with_parent(LAST_REQUESTS)
     return build(settings)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ def serve() -> None:
     # Nothing connects yet: what cannot be wired is told once, here, and not by every worker again and again.
     app.build(settings)
     asyncio.run(look_at_database(settings))
+    need_port(settings.host, settings.port)
     Granian(
         "service.app:create",
         factory=True,
@@ -44,6 +46,19 @@ def serve() -> None:
         backlog=1024,
         workers_kill_timeout=10,
     ).serve()
+
+
+def need_port(host: str, port: int) -> None:
+    """Refuse a port on which somebody listens: two that serve there would share the requests, each with settings of
+    its own. Raises Misconfigured."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise Misconfigured(f"Nobody can listen on {host}, port {port}: {error.strerror}") from error
 
 
 async def look_at_database(settings: configuration.Settings) -> None:

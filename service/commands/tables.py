@@ -16,5 +16,9 @@ def table(*heads: str, title: str | None = None) -> Table:
 
 
 def when(moment: str | None) -> str:
-    """An RFC 3339 time to the second, in two parts that may stand under each other; empty for none."""
-    return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M:%S}Z" if moment else ""
+    """An RFC 3339 time to the second, in two parts that may stand under each other; empty for none. What is no time is
+    told as it is: somebody may have altered a record."""
+    try:
+        return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M:%S}Z" if moment else ""
+    except ValueError:
+        return moment or ""

@@ -29,7 +29,7 @@ from service.development.issuer_file import write_issuer_file
 from service.development.local_servers import free_port
 from service.development.panel import panel
 from service.development.processes import die_with_parent
-from service.development.server_directory import secret
+from service.development.server_directory import DirectoryLock, readable_failures, secret
 from service.development.stores import Stores, open_stores
 from service.errors import Misconfigured
 
@@ -55,7 +55,7 @@ async def run(preferred_port: int) -> None:
         loop.add_signal_handler(number, stop.set)
     state = state_directory()
     state.mkdir(mode=0o700, exist_ok=True)
-    with open_stores(state, say) as stores:
+    with _alone(state), open_stores(state, say) as stores:
         say("bringing the schema up to date")
         await migrated(stores.owner_url)
         await _first_policy(stores)
@@ -64,6 +64,18 @@ async def run(preferred_port: int) -> None:
         async with authorization_server(issuer, AUDIENCE, state / "authorization-server"):
             await _serve(state, stores, port, issuer, stop)
     print("stopped; the data stay in", state)
+
+
+@contextlib.contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Own the state directory, also where no server of ours runs in it. Raises LocalServerFailed."""
+    lock = DirectoryLock(state, "up")
+    with readable_failures(state):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 async def _serve(state: Path, stores: Stores, port: int, issuer: str, stop: asyncio.Event) -> None:

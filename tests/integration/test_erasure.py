@@ -145,6 +145,17 @@ async def test_setting_and_lifting_a_hold_is_on_record_without_its_reason(house:
     assert not any(b"12/26" in row["body"] for row in bodies)
 
 
+async def test_whoever_set_a_hold_cannot_lift_it(house: House) -> None:
+    holds, audrey = LegalHolds(house.enforcement), auditor(house)
+    hold = (await holds.set(audrey, "person", house.people["ana"], "Case 16/26")).value
+    with pytest.raises(Forbidden):
+        await holds.lift(audrey, hold.id)
+    assert await house.count("legal_hold WHERE until IS NULL") == 1
+    assert await house.count("audit_record WHERE action = 'hold' AND NOT applied AND outcome = 'deny'") == 1
+    other = replace(audrey, principal=replace(audrey.principal, person=house.people["ben"]))
+    assert (await holds.lift(other, hold.id)).value.until is not None
+
+
 async def test_a_hold_on_somebody_else_keeps_nobody_from_being_erased(house: House) -> None:
     await LegalHolds(house.enforcement).set(auditor(house), "person", house.people["ben"], "Case 13/26")
     assert (await Erasure(house.enforcement).erase(house.administrator(), house.people["ana"])).value.links == 1
