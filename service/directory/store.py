@@ -170,7 +170,7 @@ async def end(
     moment = "greatest(coalesce($2::timestamptz, statement_timestamp()), valid_from)"
     # An end moves nearer only, and never into the past: decisions were made while the row held.
     after = await connection.fetchrow(
-        f"UPDATE {table} SET valid_to = {moment} WHERE id = $1 AND {moment} < valid_to"
+        f"UPDATE {table} AS held SET valid_to = {moment} WHERE id = $1 AND {moment} < valid_to"
         f" AND coalesce($2, 'infinity') >= statement_timestamp() RETURNING {columns}",
         row_id,
         at,

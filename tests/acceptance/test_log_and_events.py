@@ -59,9 +59,9 @@ async def test_decisions_are_found_by_each_filter(callers: Callers) -> None:
     # Newest first; the list that returned the sheet is among them.
     assert ids[:4] == [one.headers["Decision-Id"] for one in (approved, listed, refused, handed)]
     assert sheet in about[1]["record"]["returned"]
-    by_person = await found(audrey, subject=mias, **span)
+    by_person = await found(audrey, person=mias, **span)
     assert {one["id"] for one in by_person} == {listed.headers["Decision-Id"], approved.headers["Decision-Id"]}
-    denied = await found(audrey, outcome="deny", subject=anas, **span)
+    denied = await found(audrey, outcome="deny", person=anas, **span)
     assert [one["id"] for one in denied] == [refused.headers["Decision-Id"]]
     assert [one["id"] for one in await found(audrey, action="approve", outcome="allow", **span)] == [
         approved.headers["Decision-Id"]
@@ -71,7 +71,7 @@ async def test_decisions_are_found_by_each_filter(callers: Callers) -> None:
     assert {one["record"]["principal"]["client"] for one in await found(audrey, client="timesheets-cli")} == {
         "timesheets-cli"
     }
-    assert await found(audrey, since=until.isoformat(), subject=anas) == []
+    assert await found(audrey, since=until.isoformat(), person=anas) == []
     assert await found(audrey, policy_version="2147483647") == []
     assert await found(audrey, resource="no-such-thing") == []
 
@@ -84,7 +84,7 @@ async def test_pages_of_the_log_are_complete(callers: Callers) -> None:
     ids: list[str] = []
     cursor: dict[str, str] = {}
     while True:
-        page = (await audrey.get(DECISIONS, limit=3, subject=await ana.me(), since=since, **cursor)).json()
+        page = (await audrey.get(DECISIONS, limit=3, person=await ana.me(), since=since, **cursor)).json()
         ids += [one["id"] for one in page["items"]]
         if page["next_cursor"] is None:
             break
@@ -110,7 +110,7 @@ async def test_reading_the_log_is_recorded_with_what_was_read(callers: Callers) 
     decision = (await ana.get("/v1/me")).headers["Decision-Id"]
 
     single = await audrey.get(f"{DECISIONS}/{decision}")
-    listing = await audrey.get(DECISIONS, subject=await ana.me(), limit=5)
+    listing = await audrey.get(DECISIONS, person=await ana.me(), limit=5)
     for answer in (single, listing):
         logged = await audrey.decision(answer)
         assert logged["kind"] == "access"

@@ -12,7 +12,7 @@ from service.errors import InvalidField
 from service.web.paging import Cursors
 
 CURSORS = Cursors("k" * 32)
-PLACES = st.lists(st.one_of(st.integers(0, 2**53), st.text(max_size=40)), max_size=3)
+PLACES = st.lists(st.one_of(st.integers(0, 2**53), st.text(max_size=10)), max_size=3)
 
 
 @given(PLACES, st.dictionaries(st.text(max_size=8), st.none() | st.text(max_size=8), max_size=4))
