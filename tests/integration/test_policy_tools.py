@@ -34,9 +34,9 @@ def author(running: InProcess, scope: str = "read:policies write:policies") -> s
     return running.token(sub="auth0|paula", roles=["policy-author"], scope=scope)
 
 
-async def propose(running: InProcess, text: PolicyText) -> httpx.Response:
+async def propose(running: InProcess, text: PolicyText, message: str = "why") -> httpx.Response:
     body = {
-        "message": "why",
+        "message": message,
         "model": text.model,
         "rules": text.rules,
         "vocabulary": text.vocabulary,
@@ -105,6 +105,14 @@ async def test_a_bad_proposal_is_told_file_line_and_cause_and_changes_nothing(
     ), problem["complaints"]
     assert await house.count("policy_version") == 1
     assert await house.owner.fetchval("SELECT active FROM policy_head") == 1
+
+
+@pytest.mark.parametrize("message", ["", " \t", "\x1b[31mred", "two\nlines", "nul\x00", "x" * 501])
+async def test_a_message_is_one_line_that_says_something(house: House, running: InProcess, message: str) -> None:
+    answer = await propose(running, with_rows(EXTRA), message)
+    assert answer.status_code in {400, 422}, answer.text
+    assert "message" in answer.json()["detail"]
+    assert await house.count("policy_version") == 1
 
 
 async def test_a_useless_row_is_taken_with_a_warning(running: InProcess) -> None:
