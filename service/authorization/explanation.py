@@ -12,7 +12,7 @@ from service.authorization.matching import concerns, fact_word, missing, names_s
 from service.authorization.question import ANY, ANYONE, NO_STATE, Applied, Effect, Explanation, Missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from service.authorization.question import Question, Rule, Vocabulary
     from service.authorization.rule_index import RuleIndex
@@ -84,8 +84,12 @@ def sentences_for_caller(explanation: Explanation, question: Question, vocabular
         return tuple(dict.fromkeys(grounds))[:MOST_SENTENCES]
     if explanation.allowed_by:
         return ()
-    told = ["; ".join(one.sentence for one in near.missing) for near in nearest(explanation, question, vocabulary)]
-    return tuple(dict.fromkeys(told))[:MOST_SENTENCES] or (NOTHING_ALLOWS,)
+    told: dict[str, None] = {}
+    for near in _nearest(explanation, question, vocabulary, of_others=False):
+        told["; ".join(one.sentence for one in near.missing)] = None
+        if len(told) == MOST_SENTENCES:
+            break
+    return tuple(told) or (NOTHING_ALLOWS,)
 
 
 def nearest(
@@ -93,9 +97,13 @@ def nearest(
 ) -> tuple[Near, ...]:
     """The near misses of a denial with each missing condition in words, nearest first; none when a rule denied. Rules
     that name another person or client are left out unless auditors ask `of_others`."""
-    if explanation.denied_by:
-        return ()
-    return tuple(
+    return () if explanation.denied_by else tuple(_nearest(explanation, question, vocabulary, of_others=of_others))
+
+
+def _nearest(
+    explanation: Explanation, question: Question, vocabulary: Vocabulary, *, of_others: bool
+) -> Iterator[Near]:
+    return (
         Near(miss.rule, tuple(_lack(*condition, question, vocabulary) for condition in miss.conditions))
         for miss in explanation.near_misses
         if of_others or not any(names_somebody(word) for kind, word in miss.conditions if kind == "who")

@@ -197,14 +197,14 @@ class PolicyAdministration:
             left = await self._left_behind(ask, number)
             try:
                 snapshot = await self._checked(number)
+                # Ready before it decides: whoever asks right after the commit does not wait for it to be built again.
+                self._versions.keep(snapshot)
             except (NotFound, PolicyRejected) as error:
                 refused = error
         # Only what can take effect may keep all other changes waiting, or any token could stop them.
         answer = await self._enforcement.change(
             ask, KIND, "activate", Target(str(number), found, must_exist=True), work, exclusively=snapshot is not None
         )
-        if snapshot is not None:
-            self._versions.keep(snapshot)
         self._tell(number)
         await self._versions.at(number)
         return answer
