@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from typing import TYPE_CHECKING
@@ -232,4 +233,12 @@ async def test_strangers_who_read_the_log_have_a_limit(
     await grow(house, keeper, tmp_path, 1)
     async with api(house, issuer, address_rate=3) as limited:
         found = [(await limited.send("GET", "/v1/log/checkpoint")).status_code for _ in range(4)]
-    assert found == [200, 200, 200, 429]
+        assert found == [200, 200, 200, 429]
+        # A verification reads many tiles, whatever else its address did.
+        path = "/v1/log/tile/0/000.p/1"
+        answers = await asyncio.gather(*(limited.send("GET", path) for _ in range(63)))
+        assert sorted(one.status_code for one in answers) == [200] * 60 + [429] * 3
+        assert answers[0].headers["RateLimit-Policy"] == '"tiles";q=60;w=60'
+        refused = next(one for one in answers if one.status_code == 429)
+        assert 1 <= int(refused.headers["Retry-After"]) <= 61
+        assert (await limited.send("GET", "/v1/log/checkpoint", address="192.0.2.2")).status_code == 200
