@@ -178,6 +178,8 @@ async def test_the_log_of_today_extends_every_earlier_one(
                 answer = await served.send("GET", f"/v1/audit/consistency?from={old.size}&to={new.size}", token)
                 path = [base64.b64decode(one) for one in answer.json()["hashes"]]
                 assert consistency_holds(old.size, old.root, new.size, new.root, path)
+                # An older checkpoint that was signed can be had with it.
+                assert read_note(answer.json()["checkpoint"], VKEY) == (new.size, new.root)
     newest = (await served.send("GET", f"/v1/audit/consistency?from={seen[0].size}", token)).json()
     assert (newest["from"], newest["to"]) == (seen[0].size, seen[-1].size)
     assert read_note(newest["checkpoint"], VKEY) == (seen[-1].size, seen[-1].root)
