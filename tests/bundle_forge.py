@@ -7,6 +7,7 @@ import io
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from service.audit import checkpoint as notes
 from service.audit import merkle
@@ -19,6 +20,7 @@ from service.standalone.verify.tree import subtrees
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from service.audit.record import Record
     from service.standalone.verify.bundle import Sought
@@ -104,6 +106,11 @@ def plain(value: Any) -> Any:
     if hasattr(value, "strftime"):
         return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return value if value is None or isinstance(value, str | bool | int) else str(value)
+
+
+def uid_at(at: datetime) -> str:
+    """A Decision-Id that was made then."""
+    return str(UUID(int=(int(at.timestamp() * 1000) << 80) | 7 << 76 | 1 << 63))
 
 
 def judged(

@@ -7,13 +7,13 @@ import threading
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
 from service.audit import merkle, tiles
 from service.standalone.verify.command import main
-from tests.bundle_forge import STRANGER, VKEY, signed
+from tests.bundle_forge import STRANGER, VKEY, signed, uid_at
 from tests.unit.test_verifier import LOG, record
 
 if TYPE_CHECKING:
@@ -93,11 +93,6 @@ def served() -> Iterator[Served]:
     server.server_close()
 
 
-def uid_of(at: datetime) -> str:
-    """An id that was made then."""
-    return str(UUID(int=(int(at.timestamp() * 1000) << 80) | 7 << 76 | 1 << 63))
-
-
 def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
     with pytest.raises(SystemExit) as ended:
         main([*arguments, "--key", VKEY, "--json"])
@@ -172,11 +167,11 @@ def test_an_answer_that_no_record_has_was_left_out_or_is_not_sealed_yet(
     # The keeper may stand still: of a younger one nobody can say it who does not know when the newest was sealed.
     now = datetime.now(UTC)
     for age in (timedelta(0), timedelta(hours=2), timedelta(days=20)):
-        young = ("answer", "--decision-id", uid_of(now - age), "--live", served.url, "--leaf", "00" * 32)
+        young = ("answer", "--decision-id", uid_at(now - age), "--live", served.url, "--leaf", "00" * 32)
         code, report = told(capsys, *young)
         assert (code, "not sealed yet, or left out" in report["findings"][0]["what"]) == (2, True)
     (tmp_path / "token").write_text("auditor\n")
-    young = ("answer", "--decision-id", uid_of(now - timedelta(hours=2)), "--live", served.url, "--leaf", "00" * 32)
+    young = ("answer", "--decision-id", uid_at(now - timedelta(hours=2)), "--live", served.url, "--leaf", "00" * 32)
     with_token = (*young, "--token-file", str(tmp_path / "token"))
     served.records([*LOG, record(1, at=now - timedelta(hours=3))])
     code, report = told(capsys, *with_token)

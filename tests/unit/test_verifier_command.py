@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,8 @@ from service.audit import merkle
 from service.standalone.verify.bundle import LONGEST_LINE
 from service.standalone.verify.command import main
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, WORDS
-from tests.bundle_forge import STRANGER, VKEY, b64, forged, hash_at, judged, signed
-from tests.unit.test_verifier import LOG
+from tests.bundle_forge import STRANGER, VKEY, b64, forged, hash_at, judged, signed, uid_at
+from tests.unit.test_verifier import LOG, record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,6 +175,36 @@ def test_what_an_intact_verdict_claims_and_what_it_does_not_is_said(
     (tmp_path / "bundle").write_bytes(bundle.content)
     assert run("bundle", str(tmp_path / "bundle"), "--json") == TAMPERED
     assert json.loads(capsys.readouterr().out)["shown"] == []
+
+
+@pytest.mark.parametrize(
+    ("minutes", "start", "verdict", "what"),
+    [
+        (11, 0, TAMPERED, "was left out of the log"),
+        (-600, 0, TAMPERED, "was left out of the log"),
+        (-600, 3, INCOMPLETE, "before this bundle, or behind it"),
+        (21, 0, INCOMPLETE, "make a bundle that goes on beyond the answer"),
+        (600, 3, INCOMPLETE, "make a bundle that goes on beyond the answer"),
+    ],
+)
+def test_an_answer_that_is_not_in_a_bundle_was_left_out_only_if_it_belongs_there(
+    tmp_path: Path, minutes: int, start: int, verdict: int, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bundle").write_bytes(forged(LOG, start).content)
+    uid = uid_at(datetime(2026, 3, 2, 9, tzinfo=UTC) + timedelta(minutes=minutes))
+    code = run("answer", "--decision-id", uid, "--leaf", "00" * 32, "--bundle", str(tmp_path / "bundle"))
+    assert (code, what in capsys.readouterr().out) == (verdict, True)
+
+
+def test_a_clock_that_was_far_ahead_accuses_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A record of the year 2999 is no proof that what was answered now is sealed."""
+    (tmp_path / "bundle").write_bytes(forged([*LOG, record(1, at=datetime(2999, 1, 1, tzinfo=UTC))]).content)
+    answer = ("answer", "--decision-id", uid_at(datetime.now(UTC)), "--leaf", "00" * 32)
+    state = ("--state", str(tmp_path / "seen"))
+    assert run(*answer, "--bundle", str(tmp_path / "bundle"), *state) == INCOMPLETE
+    assert run("bundle", str(tmp_path / "bundle"), *state) == INTACT
+    ((_, mark),) = json.loads((tmp_path / "seen").read_text())["beyond"]
+    assert datetime.fromisoformat(mark) < datetime.now(UTC)
 
 
 def test_the_version_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,8 +78,9 @@ class Bundle:
         self._erasures = Erasures()
         self._sealed, self._found = Fold(), Fold()
         self._differing: list[tuple[int, str | None, bytes, bytes]] = []
-        # When the first and the newest record that are here were decided, by their bytes.
+        # When the first record that is here was decided, the last, and the newest, by their bytes.
         self.oldest: datetime | None = None
+        self.last: datetime | None = None
         self.newest: datetime | None = None
         # How many were decided long before one that stands before them, and the first such position.
         self._late, self._first_late = 0, 0
@@ -158,7 +159,7 @@ class Bundle:
         decided = record.get("decided_at")
         if decided is not None:
             at = moment(decided)
-            self.oldest, self.newest = self.oldest or at, max(self.newest or at, at)
+            self.oldest, self.last, self.newest = self.oldest or at, at, max(self.newest or at, at)
             if self.newest - at > OVERTAKEN:
                 self._late, self._first_late = self._late + 1, self._first_late if self._late else position
         self._pruning.left(position, record)

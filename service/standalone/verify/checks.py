@@ -133,12 +133,12 @@ def _judge_bundle(bundle: Bundle, sought: Sought, report: Report) -> None:
     """Whether an answer that is not here should be: records are sealed in the order of their answers, or nearly."""
     if sought.position is not None or sought.contradicted:
         return
-    answered, oldest, newest = _answered(sought.uid), bundle.oldest, bundle.newest
+    answered, oldest, last = _answered(sought.uid), bundle.oldest, bundle.last
     behind = bundle.start == 0 or (oldest is not None and oldest.timestamp() + SEALED_WITHIN < answered)
-    if behind and newest is not None and answered < newest.timestamp() - SEALED_WITHIN:
+    if behind and last is not None and answered < min(last.timestamp(), time.time()) - SEALED_WITHIN:
         report.find(Fault("the record of this answer was left out of the log", uid=str(sought.uid)))
-    elif newest is not None and behind:
-        what = f"its newest record was decided at {written(newest)}: make a bundle that goes on beyond the answer"
+    elif last is not None and behind:
+        what = f"its last record was decided at {written(last)}: make a bundle that goes on beyond the answer"
         report.find(Fault(f"the record of this answer is not in this bundle; {what}", INCOMPLETE, uid=str(sought.uid)))
     else:
         what = "the record of this answer is not here: it belongs before this bundle, or behind it"
@@ -152,7 +152,7 @@ def _judge_live(log: LiveLog, sought: Sought, token: str, report: Report) -> Non
         return
     answered, uid, size = _answered(sought.uid), str(sought.uid), log.checkpoint.size
     newest = _newest(log, token) if token else ""
-    if newest and answered < moment(newest).timestamp() - SEALED_WITHIN:
+    if newest and answered < min(moment(newest).timestamp(), time.time()) - SEALED_WITHIN:
         what = f"the record of this answer was left out of the log, whose newest was decided at {newest}"
         report.find(Fault(what, uid=uid))
     elif newest:

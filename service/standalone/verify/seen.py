@@ -47,8 +47,9 @@ class State:
             self._read(path, keys)
 
     def mark(self, position: int, newest: datetime) -> None:
-        """Remember that the record before `position` was decided at `newest`; a mark a day."""
-        fresh = Mark(position, earlier(newest, OVERTAKEN))
+        """Remember that the record before `position` was decided at `newest`, or now if its clock was ahead; a mark a
+        day."""
+        fresh = Mark(position, earlier(min(newest, datetime.now(UTC)), OVERTAKEN))
         if not any(one.position <= position and one.moment + APART > fresh.moment for one in self.marks):
             kept = [one for one in self.marks if one.position < position or one.moment > fresh.moment]
             self.marks = sorted([*kept, fresh])[-MOST_MARKS:]
