@@ -66,6 +66,7 @@ async def answer_search(
         ids = [str(one.uid) for one in shown] + [str(one) for one in filters.persons or ()]
         return (found, await people.names(connection, shown)), ids
 
-    answer = await read_log(enforcement, ask, load)
+    put = asked.put(kinds=kinds, after_approval=after_approval)
+    answer = await read_log(enforcement, ask, load, put=put)
     found, names = answer.value
     return answered(record_page(found[: wanted.limit], names, wanted.following(found)), answer.receipt)
