@@ -34,7 +34,7 @@ TAG = "Directory"
 class NewDeputy(msgspec.Struct, forbid_unknown_fields=True):
     """Somebody who stands in for a manager: for oneself, unless `manager` says for whom. Half-open in time."""
 
-    deputy: Id
+    deputy: Annotated[Id, msgspec.Meta(examples=["0198c0de-0000-7000-8000-000000000003"])]
     manager: Id | None = None
     valid_from: Moment | None = None
     valid_to: Until | None = None

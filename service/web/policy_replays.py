@@ -33,7 +33,7 @@ class ReplayFilters(msgspec.Struct, forbid_unknown_fields=True):
     half-open; `action` and `kind` are words of the policy."""
 
     since: Moment = None
-    until: Moment = None
+    until: Annotated[Moment, msgspec.Meta(examples=["2026-12-01T00:00:00Z"])] = None
     action: Word = None
     kind: Word = None
 

@@ -124,7 +124,7 @@ def test_a_second_run_in_one_directory_says_so_and_stops(tmp_path: Path) -> None
         timeout=60,
     )
     lock.release()
-    assert run.returncode == 1
+    assert run.returncode == 2
     assert run.stderr == f"timewarden: {tmp_path} is in use by process {os.getpid()}; stop that one first.\n"
 
 
