@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.audit.record import Kind, Record
+from service.audit.record import Kind
 from service.authorization import four_eyes, policy_life, policy_versions, replicas
 from service.authorization.admission import admit
 from service.authorization.changes import Answer, Change, Target
@@ -27,9 +27,7 @@ from service.places import Complaint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from datetime import datetime
 
-    from service.audit.log import Log
     from service.authorization.decision_record import Ask
     from service.authorization.enforcement import Enforcement
     from service.authorization.engine import Snapshot
@@ -276,28 +274,3 @@ def _keep_a_way_back(change: Change, snapshot: Snapshot) -> None:
     again = access_request(snapshot, change.ask.principal, "activate", Resource(KIND, state=RETIRED), unrelated)
     if not decide(snapshot, uuid7(), again).allowed:
         raise PolicyRejected([LOCKED_OUT])
-
-
-async def bootstrap(
-    connection: Connection, log: Log, text: PolicyText, check: Callable[[PolicyText, int], Snapshot], at: datetime
-) -> PolicyVersion:
-    """Make the first version, checked and active, inside the caller's transaction, as the owner of the database.
-
-    Raises Conflict when there is a version already: from then on the API is the only way. Raises PolicyRejected.
-    """
-    if await policy_life.existing(connection, 1):
-        raise Conflict("There is a policy already; propose a new version through the API")
-    snapshot = check(text, 1)
-    version = await policy_life.insert(
-        connection, text, message="First version, from files", author_person=None, author_client="system"
-    )
-    await policy_life.found_head(connection, version.number)
-    body = {
-        "decided_at": at,
-        "event": "policy.bootstrapped",
-        "action": "activate",
-        "resource": {"kind": KIND, "id": "1"},
-        "policy": {"version": version.number, "digest": snapshot.digest},
-    }
-    await log.append([Record.make(Kind.SYSTEM, body)], connection)
-    return version

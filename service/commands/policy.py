@@ -13,7 +13,7 @@ from rich.console import Console
 from service import settings as configuration
 from service.audit.log import Log
 from service.authorization import policy_check
-from service.authorization.policy_administration import bootstrap as make_first
+from service.authorization.policy_bootstrap import bootstrap as make_first
 from service.authorization.policy_file import PolicyText
 from service.commands.caller import active_number, caller
 from service.commands.doors import Door, as_json, as_person, directory

@@ -26,7 +26,7 @@ from service.authorization.decided_again import decide_again
 from service.authorization.decision_point import Resource
 from service.authorization.decision_record import Ask, of_decision
 from service.authorization.judgement import decided, sighted
-from service.authorization.policy_administration import bootstrap
+from service.authorization.policy_bootstrap import bootstrap
 from service.authorization.recorded_request import read
 from service.authorization.relationships import About, Seen
 from service.authorization.replay_batches import Versions, tally

@@ -17,7 +17,7 @@ from service.audit.questions import Filters
 from service.audit.record import commitment, read_body
 from service.audit.search import record, records
 from service.authorization import policy_check
-from service.authorization.policy_administration import bootstrap
+from service.authorization.policy_bootstrap import bootstrap
 from service.directory.erasure import Erased, Erasure
 from service.directory.legal_holds import LegalHolds
 from service.directory.people import People
