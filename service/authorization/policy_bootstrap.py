@@ -1,6 +1,6 @@
-"""The first policy version, from files: all others come through the API.
+"""The first version of the policy, from files, made by the owner of the database: before it nothing can be decided.
 
-Owns no state. Version, head and record are durable with the caller's transaction, or none of them is.
+Owns no state: the version and the head live in Postgres, written together with the record that tells of them.
 """
 
 from __future__ import annotations

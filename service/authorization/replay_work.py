@@ -61,8 +61,9 @@ class ReplayWork:
             done = False
             try:
                 done = await self.once(stop)
-            except TryLater:
-                pass
+            except TryLater as error:
+                # The database is busy or away: the next look, or another keeper, goes on behind the cursor.
+                log.warning("a replay waits for the database", cause=error.cause)
             except Exception as error:
                 # The claim counted as an attempt here too.
                 log.exception("a replay went wrong", problem=type(error).__name__)
