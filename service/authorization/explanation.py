@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.matching import concerns, fact_word, missing, names_somebody, state_words
+from service.authorization.matching import VIA, concerns, fact_word, missing, names_somebody, state_words
 from service.authorization.question import ANY, ANYONE, NO_STATE, Applied, Effect, Explanation, Missing
 
 if TYPE_CHECKING:
@@ -22,6 +22,20 @@ MOST_SENTENCES = 5
 MOST_OTHERS = 50
 NOTHING_ALLOWS = "no rule of the policy allows this"
 A_RULE_FORBIDS = "a rule of the policy forbids this"
+# By the form of a who-word: why a rule applied, and why it did not. Relations have sentences of their own in the
+# vocabulary.
+BEING = {
+    "role": "you have the role {}",
+    "person": "this is forbidden to you personally",
+    "client": "this is forbidden to the client {}",
+    "via": "this is forbidden to whoever asks through the client {}",
+}
+NOT_BEING = {
+    "role": "you do not have the role {}",
+    "person": "you are not the person {}",
+    "client": "it is not the client {} that asks for itself",
+    "via": "you do not ask through the client {}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +140,22 @@ def _grounds(applied: Applied, question: Question, vocabulary: Vocabulary) -> st
     """Why a deny rule applied, as far as it speaks of the caller."""
     told = []
     for dimension, word in applied.conditions:
-        if dimension == "who" and word.startswith("role:"):
-            told.append(f"you have the role {word.removeprefix('role:')}")
-        elif dimension == "who":
-            told.append(_said(vocabulary, f"who.{question.kind}.{word}.yes"))
+        if dimension == "who":
+            told.append(_being(word, question, vocabulary))
         elif dimension == "fact":
             told.append(_fact(word, question, vocabulary))
         elif dimension == "state":
             told.append(f"{_thing(question, vocabulary)} is {_state(question.state, question, vocabulary)}")
     return "; ".join(sentence for sentence in told if sentence) or A_RULE_FORBIDS
+
+
+def _being(word: str, question: Question, vocabulary: Vocabulary) -> str:
+    """What somebody is to whom a rule on this word applies."""
+    form, _, name = word.partition(":")
+    if not name:
+        return _said(vocabulary, f"who.{question.kind}.{word}.yes")
+    # A deny on a client holds also while it acts for a user.
+    return BEING["via" if VIA + name in question.who else form].format(name)
 
 
 def _wanting(dimension: str, word: str, question: Question, vocabulary: Vocabulary) -> str:
@@ -148,8 +169,9 @@ def _wanting(dimension: str, word: str, question: Question, vocabulary: Vocabula
         return f"{_thing(question, vocabulary)} is {_state(question.state, question, vocabulary)}, not {wanted}"
     if dimension == "fact":
         return _fact(word, question, vocabulary)
-    if word.startswith("role:"):
-        return f"you do not have the role {word.removeprefix('role:')}"
+    form, _, name = word.partition(":")
+    if name:
+        return NOT_BEING[form].format(name)
     return _said(vocabulary, f"who.{question.kind}.{word}.no") or f"you are not {word} here"
 
 
