@@ -26,7 +26,7 @@ async def test_a_text_that_somebody_deleted_without_a_word(stored: Stored) -> No
 async def old_and_young(stored: Stored) -> None:
     """The log as if it were ten days old, in a partition of its own, and five records more from nine days ago."""
     then = datetime.now(UTC) - timedelta(days=10)
-    await stored.alter(f"UPDATE audit_record SET at = '{then}'")
+    await stored.alter(f"UPDATE audit_record SET at = '{then}', decided_at = least(decided_at, '{then}')")
     owner = await stored.log_database.connect("owner")
     assert await cut(owner, (datetime.now(UTC).date().replace(day=1) + timedelta(days=40)).replace(day=1))
     await Log(stored.app).append([record(number, then + timedelta(days=1)) for number in range(5)])

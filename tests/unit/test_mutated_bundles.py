@@ -83,6 +83,14 @@ def without_body(bundle: Forged) -> None:
         bundle.lines[4][member] = None
 
 
+def said_of_nothing(bundle: Forged) -> None:
+    bundle.lines[4]["body"] = None
+
+
+def another_zero(bundle: Forged) -> None:
+    bundle.lines[0]["position"] = False
+
+
 def without_hash(bundle: Forged) -> None:
     bundle.lines[4]["sealed"] = None
 
@@ -126,6 +134,8 @@ MUTATIONS: list[tuple[Callable[[Forged], None], str, int | None]] = [
     (inserted, "header: ", None),
     (extended, "something follows the last record", None),
     (without_body, "the record was removed", 4),
+    (said_of_nothing, "something is said of a record that is not here", 4),
+    (another_zero, "its position is no integer", 0),
     (without_hash, "the log lost the hash that it sealed here", 4),
     (another_body, "body: the bytes do not have the hash that was sealed here", 4),
     (another_sealed, "the records are those that were signed; the log's stored hashes were altered", None),

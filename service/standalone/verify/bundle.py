@@ -235,6 +235,7 @@ def _whole(number: object) -> int:
 def _hashes(listed: list[Any], start: int, end: int) -> list[tuple[int, int, bytes | None]]:
     """A compact range of the header with the places of its hashes."""
     places = list(subtrees(start, end))
+    need(isinstance(listed, list), "header: left or right is no list")
     need(len(places) == len(listed), f"header: [{start}, {end}) takes {len(places)} hashes, there are {len(listed)}")
     values = [None if one is None else decoded(one) for one in listed]
     need(all(one is None or len(one) == HASH_SIZE for one in values), "header: a hash has another length")

@@ -73,6 +73,9 @@ def read_line(data: bytes) -> Line:
     """A line of a bundle, its hash taken, nothing judged yet. Raises Fault, and whatever MALFORMED lists."""
     said = read_object(data, MEMBERS)
     body = None if said["body"] is None else decoded(said["body"])
+    need(type(said["position"]) is int, "its position is no integer")
+    rest = ("uid", "leaf", "columns", "texts")
+    need(body is not None or all(said[one] is None for one in rest), "something is said of a record that is not here")
     sealed = None if said["sealed"] is None else unhexed(said["sealed"])
     return Line(sealed, body, None if body is None else leaf_hash(body), said)
 
