@@ -139,12 +139,27 @@ def read_body(body: bytes) -> dict[str, object]:
 def shown_body(body: bytes) -> dict[str, object]:
     """The members of a stored record's bytes, for people to read; of bytes that somebody made unreadable, that alone:
     one damaged record hides no others."""
-    with suppress(ValueError, RecursionError):
-        return read_body(body)
-    with suppress(ValueError, RecursionError):
-        # What no text can hold becomes a question mark.
-        return read_body(json.dumps(json.loads(body), ensure_ascii=False).encode(errors="replace"))
+    for text in (_as_it_is, _without_surrogates):
+        with suppress(ValueError, RecursionError):
+            found = read_body(text(body))
+            # What lies deeper than any record could not be written into an answer either.
+            if _lies_within(found, DEEPEST):
+                return found
     return dict(DAMAGED)
+
+
+def _as_it_is(body: bytes) -> bytes:
+    return body
+
+
+def _without_surrogates(body: bytes) -> bytes:
+    """The same JSON with a question mark for what no text can hold."""
+    return json.dumps(json.loads(body), ensure_ascii=False).encode(errors="replace")
+
+
+def _lies_within(value: object, depth: int) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth >= 0 and all(_lies_within(one, depth - 1) for one in parts)
 
 
 def _check_shape(kind: Kind, body: Mapping[str, object]) -> None:

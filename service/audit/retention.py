@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 # A hold that is being set is waited for.
 HOLDS_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('legal_hold', 0))"
 
-# How a partition stands: its records, whether one is too young by any of its times, and how many are not sealed.
+# How a partition stands: its records, whether one is too young by any of its times or has none, and how many are not
+# sealed.
 STANDING = """
-    SELECT count(*) AS records, coalesce(bool_or(greatest(r.at, r.decided_at) >= $1), false) AS young,
+    SELECT count(*) AS records, coalesce(bool_or(coalesce(greatest(r.at, r.decided_at) >= $1, true)), false) AS young,
            count(*) FILTER (WHERE p.position IS NULL) AS unsealed, max(p.position) AS last
     FROM {name} r LEFT JOIN audit_position p ON p.record_id = r.id
 """

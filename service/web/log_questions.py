@@ -45,19 +45,23 @@ ALL_ACTIONS = frozenset(one for actions in ACTIONS.values() for one in actions)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question as it was put: `filters` without people; who is meant, in one of three ways, and whose thing."""
+    """A question as it was put: `filters` without people; who is meant, in one of three ways; whose thing it was, and
+    for whom a deputy did it."""
 
     filters: Filters
     person: UUID | None = None
     link: tuple[str, str] | None = None
     email: str | None = None
     owner: UUID | None = None
+    on_behalf_of: UUID | None = None
 
     async def resolved(self, connection: Connection) -> Filters:
         """The filters with the people who are meant now; nobody known means nobody, so that nothing is found."""
         persons = await self._persons(connection)
-        owners = None if self.owner is None else await people.all_ids(connection, self.owner)
-        return replace(self.filters, persons=persons, owners=owners)
+        owners, stood_in_for = [
+            None if one is None else await people.all_ids(connection, one) for one in (self.owner, self.on_behalf_of)
+        ]
+        return replace(self.filters, persons=persons, owners=owners, on_behalf_of=stood_in_for)
 
     async def _persons(self, connection: Connection) -> tuple[UUID, ...] | None:
         if self.link is not None:
@@ -71,9 +75,10 @@ class Asked:
         to; an address or a subject stands there in no way."""
         filters = {name: value for name, value in asdict(self.filters).items() if value not in {None, False}}
         typed = {name: filters.pop(name) for name in TYPED if name in filters and not is_uuid(filters[name])}
-        who: dict[str, object] = {} if self.person is None else {"person": self.person}
+        named = {"person": self.person, "owner": self.owner, "on_behalf_of": self.on_behalf_of}
+        who: dict[str, object] = {name: one for name, one in named.items() if one is not None}
         if self.link is not None or self.email is not None:
-            who = {"person_by": "subject" if self.link is not None else "email"}
+            who["person_by"] = "subject" if self.link is not None else "email"
         more = {"kinds": [one.value for one in kinds]} if kinds else {}
         return Put({**filters, **who, **more, **({"after_approval": True} if after_approval else {})}, typed)
 
@@ -100,6 +105,7 @@ async def read_question(
     applied: Flag = None,
     reason: Text = None,
     rule: Text = None,
+    on_behalf_of: Id = None,
     policy_version: Version = None,
     request_id: Text = None,
     since: Time = None,
@@ -127,7 +133,11 @@ async def read_question(
     )
     if filters.since and filters.until and filters.since >= filters.until:
         raise InvalidField(FieldError("query.until", "must be later than since"))
-    return replace(_person(filters, person, (issuer, subject), email), owner=optional_uuid(owner, "query.owner"))
+    return replace(
+        _person(filters, person, (issuer, subject), email),
+        owner=optional_uuid(owner, "query.owner"),
+        on_behalf_of=optional_uuid(on_behalf_of, "query.on_behalf_of"),
+    )
 
 
 def _known(word: str | None, field: str, what: str, among: Collection[str]) -> None:

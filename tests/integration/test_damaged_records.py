@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 import jsonschema_rs
+import msgspec
 import pytest
 
 from service.audit import people, search
@@ -24,6 +25,7 @@ from service.audit.signing import Signing
 from service.audit.summary import summary
 from service.errors import LogDamaged
 from service.standalone.verify.findings import TAMPERED
+from service.web.log_shapes import record_page
 from tests.bundle_forge import SIGNER, judged
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 from tests.integration.log_trees import as_superuser
@@ -54,6 +56,8 @@ SPOILT = [
     "body = '{}'",
     r"body = '\xfffe'",
     "body = repeat('[', 30000)::bytea",
+    """body = ('{"a":' || repeat('[', 900) || repeat(']', 900) || '}')::bytea""",
+    """body = '{"a": 1e400, "uid": 123456789012345678901234567890}'""",
     "body = repeat('x', 65000)::bytea",
     """body = '{"principal": {"person": "nobody"}, "resource": 7, "decided_at": 7, "kind": {}}'""",
     r"""body = convert_to('{"uid": "\ud800", "kind": "\u0000"}', 'UTF8')""",
@@ -90,7 +94,8 @@ async def test_spoilt_records_hide_no_others_and_the_verifier_names_them(
         while True:
             async with app.connection() as connection:
                 some = await search.records(connection, Filters(), behind=behind, limit=3, oldest_first=oldest_first)
-                await people.names(connection, some)
+                names = await people.names(connection, some)
+            assert msgspec.json.encode(record_page(some, names, None, texts=True))
             if not some:
                 break
             found += [one.uid for one in some]

@@ -26,6 +26,7 @@ from service.commands.audit_retention import days_of
 from service.errors import LogDamaged
 from tests.conformance.rfc9162_verifier import inclusion_holds
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
+from tests.integration.log_trees import as_superuser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,7 +191,10 @@ async def test_the_newest_partition_and_what_is_young_or_unsealed_stays(log_data
     await cut(owner, NOVEMBER)
     assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).partitions == 0
     await Sealer(await log_database.open("keeper")).seal()
-    assert (await prune(owner, datetime.now(UTC) - SOON, "1d")).partitions == 0
+    # One time that somebody moved back makes no record old.
+    for altered in ("at = '2000-01-01'", "at = now(), decided_at = '-infinity'"):
+        await as_superuser(log_database, f"UPDATE audit_record SET {altered}")
+        assert (await prune(owner, datetime.now(UTC) - SOON, "1d")).partitions == 0
     assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).partitions == 1
 
 

@@ -21,3 +21,8 @@ BEGIN
     EXECUTE format('ALTER TABLE audit_record ATTACH PARTITION %I FOR VALUES FROM (%s) TO (9223372036854775807)', newest, lower);
 END
 $$;
+
+-- What was done on somebody's behalf is no column: those of records that are there could not be filled. The bytes say it
+-- in one spelling, and few records do.
+CREATE INDEX audit_record_stood_in ON audit_record (decided_at, id)
+    WHERE position('"on_behalf_of":"'::bytea IN body) > 0;
