@@ -77,6 +77,7 @@ from service.web.log_proofs import log_proof_routes
 from service.web.log_tiles import log_tile_routes
 from service.web.me import me_route
 from service.web.paging import Cursors
+from service.web.people import people_routes
 from service.web.personal_data import personal_data_routes
 from service.web.policies import policy_routes
 from service.web.policy_diff import policy_diff_routes
@@ -197,7 +198,8 @@ def build(settings: Settings) -> RequestFrame:
             *policy_routes(policy_administration, cursors),
             *policy_diff_routes(PolicyComparison(policy_administration, policy_aside.compared)),
             *policy_replay_routes(PolicyReplays(enforcement, api.requests)),
-            *directory_routes(Directory(enforcement), Merging(enforcement), cursors),
+            *directory_routes(Directory(enforcement), cursors),
+            *people_routes(Directory(enforcement), Merging(enforcement), cursors),
             *personal_data_routes(Erasure(enforcement), LegalHolds(enforcement)),
             directory_import_route(DirectoryImports(enforcement), max_body_bytes=settings.max_body_bytes),
             *deputy_routes(Deputies(enforcement), cursors),

@@ -15,6 +15,7 @@ from service.audit.retention import HOLDS_LOCK
 from service.authorization.changes import Target
 from service.authorization.decision_point import Resource
 from service.errors import DatabaseUnavailable, Forbidden, InvalidField, NotFound
+from service.fields import legible
 from service.places import FieldError
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def _check(what: str, about: UUID | None, reason: str) -> None:
         raise InvalidField(FieldError("about", "is left out for all, and is an id for a person or a resource"))
     if not 1 <= len(reason) <= LONGEST_REASON:
         raise InvalidField(FieldError("reason", f"must have 1 to {LONGEST_REASON} characters"))
+    if not legible(reason):
+        raise InvalidField(FieldError("reason", "must have a character that can be seen"))
 
 
 def _record(change: Change, hold: LegalHold, event: str, texts: dict[str, str]) -> None:

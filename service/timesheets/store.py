@@ -176,11 +176,20 @@ async def closed_projects(permit: Permit, connection: Connection, codes: Collect
     permit.covers(KIND, "edit", "upload")
     if not codes:
         return {}
-    # What is known of these projects.
-    rows = await connection.fetch("SELECT code, active FROM project WHERE code = ANY($1)", list(codes))
+    # What is known of these projects, and of those that are spelled the same but for capitals, by the index on that.
+    rows = await connection.fetch(
+        "SELECT code, active FROM project WHERE lower(code) = ANY($1)", [code.lower() for code in codes]
+    )
     known: dict[str, bool] = {row["code"]: row["active"] for row in rows}
-    said = {None: "is not the code of a project", False: "is the code of a project that takes no more hours"}
-    return {code: said[known.get(code)] for code in codes if not known.get(code)}
+    meant = {row["code"].lower(): row["code"] for row in rows}
+
+    def why(code: str) -> str:
+        if code in known:
+            return "is the code of a project that takes no more hours"
+        alike = meant.get(code.lower())
+        return "is not the code of a project" + (f"; {alike} is" if alike is not None else "")
+
+    return {code: why(code) for code in codes if not known.get(code)}
 
 
 async def delete(permit: Permit, connection: Connection, sheet: Timesheet) -> None:

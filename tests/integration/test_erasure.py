@@ -51,7 +51,7 @@ async def with_texts(house: House, name: str) -> UUID:
 
 async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(house: House) -> None:
     ana = house.people["ana"]
-    await house.directory.describe_person(house.administrator(), ana, "Ana", "ana@example.com")
+    await house.directory.amend_person(house.administrator(), ana, {"display_name": "Ana", "email": "ana@example.com"})
     await with_texts(house, "ana")
     await with_texts(house, "ben")
     stored = {row["id"]: (row["body"], row["leaf"]) for row in await house.owner.fetch("SELECT * FROM audit_record")}
@@ -74,7 +74,7 @@ async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(hous
 
 async def test_the_record_of_an_erasure_says_who_and_how_much_and_no_more(house: House) -> None:
     ana = house.people["ana"]
-    await house.directory.describe_person(house.administrator(), ana, "Ana", "ana@example.com")
+    await house.directory.amend_person(house.administrator(), ana, {"display_name": "Ana", "email": "ana@example.com"})
     await Erasure(house.enforcement).erase(house.administrator(), ana)
     body = await house.owner.fetchval("SELECT body FROM audit_record WHERE kind = 'directory' ORDER BY id DESC LIMIT 1")
     assert read_body(body)["change"] == {

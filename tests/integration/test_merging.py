@@ -61,7 +61,7 @@ async def held(house: House, table: str, column: str, person: UUID, columns: str
 async def test_what_both_had_in_the_directory_the_one_has_who_stays(house: House) -> None:
     admin, people, teams = house.administrator(), house.people, house.teams
     night, later = await signed_in(house, "mia-at-night"), datetime.now(UTC) + DAY
-    await house.directory.describe_person(admin, night, "Mia Novak", "mia@example.com")
+    await house.directory.amend_person(admin, night, {"display_name": "Mia Novak", "email": "mia@example.com"})
     await house.directory.add_membership(admin, night, teams["west"], Part.LEAD)
     await house.directory.add_membership(admin, night, teams["west"], Part.MEMBER, Validity(later, later + DAY))
     await house.directory.add_membership(admin, night, teams["east"], Part.LEAD)
@@ -129,7 +129,7 @@ async def test_whoever_was_merged_is_given_nothing_and_merged_no_more(house: Hou
             await refused
     for conflict in (
         house.directory.link_person(admin, night, [Link(ISSUER, "third")]),
-        house.directory.describe_person(admin, night, "Somebody", None),
+        house.directory.amend_person(admin, night, {"display_name": "Somebody", "email": None}),
         Merging(house.enforcement).merge(admin, night, house.people["ana"]),
         Merging(house.enforcement).merge(admin, house.people["ana"], night),
     ):
@@ -239,7 +239,7 @@ async def test_whoever_proposed_a_version_with_one_account_is_its_proposer_with_
 
 async def test_erasing_a_person_erases_every_account_of_theirs_unless_a_hold_keeps_one(house: House) -> None:
     admin, night = house.administrator(), await signed_in(house, "ana-at-night")
-    await house.directory.describe_person(admin, night, "Ana by night", None)
+    await house.directory.amend_person(admin, night, {"display_name": "Ana by night", "email": None})
     made = (await house.timesheets.create(house.ask("ana-at-night"), MONDAY, "UTC")).value
     await house.owner.execute(
         "INSERT INTO entry (id, timesheet_id, day, project, minutes, note)"
@@ -267,7 +267,7 @@ async def test_erasing_a_person_erases_every_account_of_theirs_unless_a_hold_kee
 
 async def test_an_auditor_who_asks_about_a_person_is_told_of_every_account(house: House) -> None:
     night, ana = await signed_in(house, "ana-at-night"), house.people["ana"]
-    await house.directory.describe_person(house.administrator(), ana, "Ana", "ana@example.com")
+    await house.directory.amend_person(house.administrator(), ana, {"display_name": "Ana", "email": "ana@example.com"})
     await merge(house, "ana-at-night", "ana")
     assert set(await auditing.addressed(house.owner, "ANA@example.com")) == {night, ana}
     assert set(await auditing.linked(house.owner, ISSUER, "ana-at-night")) == {night, ana}
