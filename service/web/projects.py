@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, post, put
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from service.directory.entities import Project
 from service.web.answers import answered
@@ -26,6 +26,7 @@ SCOPE = "manage:directory"
 TAG = "Directory"
 Code = Annotated[str, msgspec.Meta(min_length=1, max_length=40, examples=["ATLAS"])]
 ProjectName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, examples=["Atlas, second phase"])]
+Named = Annotated[str, PathParameter(description="The project's code", max_length=64)]
 
 
 class NewProject(msgspec.Struct, forbid_unknown_fields=True):
@@ -80,7 +81,7 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
         "/v1/projects/{code:str}",
         **operation("Read a project", scope="create:timesheets", problems=ROW, tag=TAG, etag=True),
     )
-    async def read_project(ask: Asking, code: FromPath[str]) -> Response[ProjectBody]:
+    async def read_project(ask: Asking, code: Named) -> Response[ProjectBody]:
         return _shown(await projects.one(ask, code))
 
     @put(
@@ -88,7 +89,7 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
         **operation("Change a project", scope=SCOPE, problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
     )
     async def replace_project(
-        ask: Asking, code: FromPath[str], data: JSONBody[ProjectState], request: Request[Any, Any, Any]
+        ask: Asking, code: Named, data: JSONBody[ProjectState], request: Request[Any, Any, Any]
     ) -> Response[ProjectBody]:
         return _shown(await projects.replace(ask, Project(code, data.name, data.active), expected(request)))
 
