@@ -189,7 +189,7 @@ def build(settings: Settings) -> RequestFrame:
             simulation_route(Simulation(enforcement, policies, relationships, is_known)),
             *policy_routes(policy_administration, cursors),
             *policy_diff_routes(PolicyComparison(policy_administration, policy_aside.compared)),
-            *policy_replay_routes(PolicyReplays(enforcement, api.requests)),
+            *policy_replay_routes(PolicyReplays(enforcement, api.requests), cursors),
             *directory_routes(Directory(enforcement), cursors),
             *personal_data_routes(Erasure(enforcement), LegalHolds(enforcement)),
             directory_import_route(DirectoryImports(enforcement), max_body_bytes=settings.max_body_bytes),

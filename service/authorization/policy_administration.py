@@ -59,7 +59,7 @@ class VersionWithTexts:
 @dataclass(frozen=True, slots=True)
 class Proposed:
     """A version that was put forward, and what is to be said of it. `anew` is False when the newest version had the
-    same texts and waited for its activation already: there is no other then."""
+    same texts and nothing was activated since: there is no other then."""
 
     version: PolicyVersion
     report: Report

@@ -141,9 +141,16 @@ async def test_what_was_proposed_last_and_waits_is_not_proposed_twice(house: Hou
     assert again.headers["location"] == first.headers["location"]
     assert await house.count("policy_version") == 2
     assert await house.count("audit_record WHERE convert_from(body, 'UTF8') LIKE '%policy.proposed%'") == 1
+
+
+async def test_what_was_proposed_before_something_was_activated_is_proposed_anew(running: InProcess) -> None:
+    """It has another parent, and four eyes ask what was proposed since."""
+    for text in (with_rows(), with_rows(EXTRA)):
+        assert (await propose(running, text)).status_code == 201
     await activate(running, 2, 1)
     await activate(running, 1, 2)
-    assert (await propose(running, with_rows(EXTRA))).status_code == 201
+    again = await propose(running, with_rows(EXTRA))
+    assert (again.status_code, again.json()["number"]) == (201, 4)
 
 
 async def diff(running: InProcess, path: str, **token: Any) -> httpx.Response:
