@@ -197,7 +197,7 @@ def build(settings: Settings) -> RequestFrame:
             simulation_route(Simulation(enforcement, policies, relationships, is_known)),
             *policy_routes(policy_administration, cursors),
             *policy_diff_routes(PolicyComparison(policy_administration, policy_aside.compared)),
-            *policy_replay_routes(PolicyReplays(enforcement, api.requests)),
+            *policy_replay_routes(PolicyReplays(enforcement, api.requests), cursors),
             *directory_routes(Directory(enforcement), cursors),
             *people_routes(Directory(enforcement), Merging(enforcement), cursors),
             *personal_data_routes(Erasure(enforcement), LegalHolds(enforcement)),

@@ -1,7 +1,7 @@
 """Policy administration (PAP): propose, activate, roll back and read versions, each step decided and recorded.
 
-Owns no state: versions and the head live in Postgres. Checks run before a transaction is opened, one at a time, because
-they may take half a minute, and only for those who may do the step, so that nobody else can make us work.
+Owns no state: versions and the head live in Postgres. Checks run before a transaction is opened, one of a sort at a
+time, because they may take half a minute, and only for those who may do the step, so that nobody else can make us work.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class VersionWithTexts:
 @dataclass(frozen=True, slots=True)
 class Proposed:
     """A version that was put forward, and what is to be said of it. `anew` is False when the newest version had the
-    same texts and waited for its activation already: there is no other then."""
+    same texts and nothing was activated since: there is no other then."""
 
     version: PolicyVersion
     report: Report
@@ -81,7 +81,8 @@ class PolicyAdministration:
         self._enforcement = enforcement
         self._versions = versions
         self._check = check
-        self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
+        # One of each at a time: no proposal keeps anybody from going back.
+        self._proposing, self._activating = (Turns(1, timeout=LONGEST_WAIT, full=BUSY) for _ in range(2))
         self._tell = tell
 
     async def list(self, ask: Ask, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
@@ -156,7 +157,7 @@ class PolicyAdministration:
             return Proposed(version, report, anew=True)
 
         if await self._enforcement.prospect(ask, KIND, "propose"):
-            async with self._one_at_a_time.one():
+            async with self._proposing.one():
                 report = await self._check(text, PROPOSAL, self._versions.current().policy.text)
         return await self._enforcement.change(ask, KIND, "propose", Target(), work)
 
@@ -211,7 +212,7 @@ class PolicyAdministration:
         """Check a stored version again: the code's laws may be newer than the proposal."""
         async with self._versions.connection() as connection:
             text = await policy_versions.text_of(connection, number)
-        async with self._one_at_a_time.one():
+        async with self._activating.one():
             report = await self._check(text, number, None)
         if report.complaints:
             raise PolicyRejected(report.complaints)

@@ -103,13 +103,14 @@ async def existing(connection: Connection, number: int) -> int | None:
 
 
 async def waiting(connection: Connection, text: PolicyText) -> PolicyVersion | None:
-    """The newest version, if it has these texts and was never activated. One proposal at a time, from here to the end
-    of the transaction."""
+    """The newest version, if it has these texts and nothing was activated since it was proposed: what is proposed after
+    that means more, to four eyes above all. One proposal at a time, from here to the end of the transaction."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", PROPOSAL_LOCK)
     # The newest version by the primary key; whoever looks now sees what was proposed before.
     row = await connection.fetchrow(
         f"SELECT {COLUMNS} FROM {VERSIONS} AS r {LAST}"
-        " WHERE r.number = (SELECT max(number) FROM policy_version) AND r.digest = $1 AND r.state = $2",
+        " WHERE r.number = (SELECT max(number) FROM policy_version) AND r.digest = $1 AND r.state = $2"
+        " AND r.proposed_at > (SELECT activated_at FROM policy_head)",
         text.digest(),
         PROPOSED,
     )

@@ -34,6 +34,7 @@ FURTHER = {
     "test": "policy_trial",
     "diff": "policy_diff",
     "replay": "policy_replay",
+    "replays": "policy_replay",
     "simulate": "policy_simulate",
     "rollback": "policy_life",
     "status": "policy_life",

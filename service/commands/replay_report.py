@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from service.commands.caller import Caller
 
 EVERY = 0.3
+DIFFERENCES = ("allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "undecidable")
 INTERRUPTED = 130
 COUNTS = {
     "same": "as they were",
@@ -64,6 +65,22 @@ def followed(api: Caller, path: str, filters: dict[str, str | None], *, quiet: b
     body = {name: value for name, value in filters.items() if value is not None}
     job: dict[str, Any] = api.call("POST", path, body)
     where = f"/v1/{'audit/redecisions' if job['version'] is None else 'policies/replays'}/{job['id']}"
+    try:
+        return _ended(api, where, job, quiet=quiet)
+    except KeyboardInterrupt:
+        _cancel(api, where)
+
+
+def attached(api: Caller, where: str, *, quiet: bool) -> dict[str, Any]:
+    """Wait for the end of a replay that somebody asked for, perhaps in another terminal. Ctrl-C leaves it to itself."""
+    try:
+        return _ended(api, where, api.call("GET", where), quiet=quiet)
+    except KeyboardInterrupt:
+        print("It goes on by itself", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _ended(api: Caller, where: str, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -73,11 +90,8 @@ def followed(api: Caller, path: str, filters: dict[str, str | None], *, quiet: b
         console=Console(stderr=True),
         disable=quiet,
     )
-    try:
-        with bar:
-            job = _waited_for(api, where, job, bar)
-    except KeyboardInterrupt:
-        _cancel(api, where)
+    with bar:
+        job = _waited_for(api, where, job, bar)
     if job["state"] != "done":
         raise click.ClickException(f"The replay {job['state']}: {job['problem'] or 'nothing more is known'}")
     return job

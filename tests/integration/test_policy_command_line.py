@@ -246,3 +246,38 @@ def test_a_simulation_does_not_say_that_a_rule_would_allow_what_another_denies()
     assert "and if no rule denied it, none would allow it yet:\n  approve-team lacks who manager" in denied
     with served({"POST /v1/policies/simulate": {**SIMULATED, "denied_because": [], "rules": []}}) as api:
         assert "approve-team would allow but for who manager" in run(api, "simulate", "approve").output
+
+
+COUNTS = ("same", "allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "undecidable")
+JOB = {
+    "id": "0198c0de-0000-7000-8000-0000000000aa", "version": 2, "state": "done", "progress": 1.0, "problem": None,
+    "filters": {"since": None, "until": None, "action": "approve", "kind": None}, "asked_by": None,
+    "asked_by_client": "pipeline", "asked_at": "2026-11-01T00:00:00Z", "ended_at": None,
+    "result": {**dict.fromkeys(COUNTS, 0), "decided": 7, "allow_to_deny": 1, "groups": [], "examples": []},
+}  # fmt: skip
+WHERE = f"/v1/policies/replays/{JOB['id']}"
+
+
+def test_a_replay_fails_on_what_it_is_told_to_fail_on() -> None:
+    with served({"POST /v1/policies/versions/2/replay": JOB}) as api:
+        assert run(api, "replay", "2").exit_code == 0
+        assert run(api, "replay", "2", "--fail-on", "deny_to_allow").exit_code == 0
+        assert run(api, "replay", "2", "--fail-on", "deny_to_allow", "--fail-on", "allow_to_deny").exit_code == 1
+        assert run(api, "replay", "2", "--fail-on", "same").exit_code == 2
+
+
+def test_a_replay_is_waited_for_again_by_its_id() -> None:
+    with served({f"GET {WHERE}": [{**JOB, "state": "running"}, JOB]}) as api:
+        told = run(api, "replay", "--attach", str(JOB["id"]))
+        assert (told.exit_code, "again under version 2" in told.output) == (0, True), told.output
+        assert api.seen == [f"GET {WHERE}"] * 2
+        for wrong in ([], ["2", "--attach", str(JOB["id"])], ["--attach", str(JOB["id"]), "--action", "read"]):
+            assert run(api, "replay", *wrong).exit_code == 2
+
+
+def test_replays_are_listed_with_what_they_are_of() -> None:
+    with served({"GET /v1/policies/replays": {"items": [JOB], "next_cursor": None}}) as api:
+        told = run(api, "replays").output
+        assert str(JOB["id"]) in told
+        assert "action approve" in told
+        assert json.loads(run(api, "replays", "--json").output) == [JOB]

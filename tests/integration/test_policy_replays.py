@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from service.authorization.policy_file import PolicyText
     from service.authorization.replay_jobs import Job
     from service.database import Connection
+    from tests.integration.api import InProcess
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -150,6 +151,23 @@ async def test_only_those_who_may_replay_do(house: House) -> None:
     with pytest.raises(Denied):
         await replays.redecide(author(house), Wanted())
     assert await house.count("policy_replay") == 0
+
+
+async def test_replays_are_listed_the_newest_first_and_page_by_page(house: House, running: InProcess) -> None:
+    replays = PolicyReplays(house.enforcement, house.requests)
+    asked = [str((await replays.replay(author(house), 1, Wanted(action="read"))).value.id) for _ in range(3)]
+    await replays.redecide(auditor(house), Wanted())
+    token = running.token(sub="auth0|paula", roles=["policy-author"], scope="read:policies")
+    first = await running.send("GET", "/v1/policies/replays?limit=2", token)
+    assert first.status_code == 200, first.text
+    assert [one["id"] for one in first.json()["items"]] == asked[:0:-1]
+    assert first.json()["items"][0]["filters"]["action"] == "read"
+    assert (first.json()["items"][0]["version"], first.json()["items"][0]["state"]) == (1, "queued")
+    more = first.json()["next_cursor"]
+    last = (await running.send("GET", f"/v1/policies/replays?limit=2&cursor={more}", token)).json()
+    assert ([one["id"] for one in last["items"]], last["next_cursor"]) == (asked[:1], None)
+    stranger = running.token(scope="read:policies")
+    assert (await running.send("GET", "/v1/policies/replays", stranger)).status_code in {403, 404}
 
 
 async def test_so_many_replays_wait_and_no_more(house: House) -> None:

@@ -131,7 +131,7 @@ async def test_a_proposal_is_told_which_cases_it_lost_and_what_no_case_tries(run
     assert [(one["file"], one["line"]) for one in told["untried"]] == [("policy.csv", LINES + 1)]
     assert told["warnings"] == []
     fewer = (await propose(running, with_rows())).json()
-    assert any("some were removed, such as '" in one["message"] for one in fewer["warnings"])
+    assert any("are gone, such as '" in one["message"] for one in fewer["warnings"])
 
 
 async def test_what_was_proposed_last_and_waits_is_not_proposed_twice(house: House, running: InProcess) -> None:
@@ -141,9 +141,16 @@ async def test_what_was_proposed_last_and_waits_is_not_proposed_twice(house: Hou
     assert again.headers["location"] == first.headers["location"]
     assert await house.count("policy_version") == 2
     assert await house.count("audit_record WHERE convert_from(body, 'UTF8') LIKE '%policy.proposed%'") == 1
+
+
+async def test_what_was_proposed_before_something_was_activated_is_proposed_anew(running: InProcess) -> None:
+    """It has another parent, and four eyes ask what was proposed since."""
+    for text in (with_rows(), with_rows(EXTRA)):
+        assert (await propose(running, text)).status_code == 201
     await activate(running, 2, 1)
     await activate(running, 1, 2)
-    assert (await propose(running, with_rows(EXTRA))).status_code == 201
+    again = await propose(running, with_rows(EXTRA))
+    assert (again.status_code, again.json()["number"]) == (201, 4)
 
 
 async def diff(running: InProcess, path: str, **token: Any) -> httpx.Response:
