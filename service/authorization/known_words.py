@@ -64,8 +64,14 @@ STARTS = {
 }
 # Where it is allowed in other states, a job that runs twice learns that all of it was there already.
 ADDED_TO_WHATEVER_STATE = frozenset({("timesheet", "upload")})
-# Asked of the kind alone: there is no thing yet, or it is not looked at, so nobody is anything to it.
+# Asked of the kind alone: there is no thing yet, or it is not looked at, so it is in no state.
 WITHOUT_A_ROW = frozenset({("policy", "propose"), ("policy", "simulate")})
+# Nobody is this yet to what the action would make, or to what it does not look at.
+NOBODY_YET = {
+    ("policy", "propose"): frozenset({"proposer"}),
+    ("policy", "simulate"): frozenset({"proposer"}),
+    ("deputy", "grant"): frozenset({"delegate"}),
+}
 # Only for clients that act for themselves, whatever a policy says; and what only persons can be to a timesheet.
 OF_CLIENTS = frozenset({("timesheet", "upload")})
 OF_PERSONS = frozenset({"owner", "manager", "deputy", "fallback"})

@@ -14,6 +14,7 @@ from service.authorization.known_words import (
     FIRST_STATES,
     LOCKED,
     LOCKED_BY_ASKER,
+    NOBODY_YET,
     OF_CLIENTS,
     OF_PERSONS,
     OWNER,
@@ -33,7 +34,7 @@ UNLOCK = ("timesheet", "unlock")
 
 def why_never(rule: Rule, vocabulary: Vocabulary) -> tuple[str, str | None] | None:
     """What to tell the author of a row that never does anything, with a suggestion; None for any other."""
-    reasons = [_states(rule), _no_row(rule, vocabulary)]
+    reasons = [_states(rule), _no_row(rule)]
     if rule.effect is Effect.ALLOW:
         reasons += [_law(rule), _clash(rule, vocabulary), _client(rule), _start(rule)]
     return next((one for one in reasons if one is not None), None)
@@ -49,12 +50,11 @@ def _states(rule: Rule) -> Reason:
     )
 
 
-def _no_row(rule: Rule, vocabulary: Vocabulary) -> Reason:
-    if (rule.kind, rule.action) not in WITHOUT_A_ROW:
-        return None
-    if rule.states:
+def _no_row(rule: Rule) -> Reason:
+    asked = (rule.kind, rule.action)
+    if asked in WITHOUT_A_ROW and rule.states:
         return f"This row can never hold: '{rule.action}' is asked of no {rule.kind} that has a state", "write any"
-    if rule.who in vocabulary.relations.get(rule.kind, frozenset()):
+    if rule.who in NOBODY_YET.get(asked, ()):
         return f"This row can never hold: '{rule.action}' is asked of no {rule.kind} that has a {rule.who}", None
     return None
 

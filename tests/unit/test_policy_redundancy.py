@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 
 from service.authorization import policy_check, policy_file, policy_redundancy
 from service.authorization.engine import Snapshot
-from service.authorization.known_words import ACTIONS, FIRST_STATES, STARTS, STATES
+from service.authorization.known_words import (
+    ACTIONS,
+    ADDED_TO_WHATEVER_STATE,
+    FIRST_STATES,
+    NOBODY_YET,
+    OF_CLIENTS,
+    OF_PERSONS,
+    RELATIONS,
+    STARTS,
+    STATES,
+    WITHOUT_A_ROW,
+)
 from service.authorization.laws import law_forbids
 from service.authorization.question import Effect
 from service.errors import PolicyRejected
@@ -64,6 +75,7 @@ def test_an_allow_and_a_deny_that_ask_for_the_same_contradict_each_other_at_the_
         ("p, allow, role:author, propose, proposed, policy, any, always, early", "of no policy that has a state"),
         ("p, deny, proposer, propose, any, policy, any, always, again", "of no policy that has a proposer"),
         ("p, deny, proposer, simulate, any, policy, any, always, again", "of no policy that has a proposer"),
+        ("p, deny, delegate, grant, any, deputy, any, always, not-to-oneself", "of no deputy that has a delegate"),
         ("p, allow, owner, read, any, timesheet, any, acted_for_owner, self", "never true of the owner"),
         ("p, allow, anyone, read, draft or approved, timesheet, any, locked_by_asker, x", "only of what is locked"),
         ("p, allow, manager, upload, any, timesheet, batch:upload, always, by-hand", "only clients that act for"),
@@ -94,6 +106,7 @@ def test_a_rule_that_can_never_hold_or_lead_anywhere_is_refused(row: str, becaus
         "allow, anyone, read, draft or locked, timesheet, any, locked_by_asker",
         "allow, anyone, read, draft, timesheet, any, not locked_by_asker",
         "deny, manager, approve, draft, timesheet, any, always",
+        "allow, delegate, end, any, deputy, any, always",
         "allow, proposer, read, proposed, policy, any, always",
         "allow, anyone, create, draft or approved, timesheet, any, always",
     ],
@@ -195,6 +208,15 @@ def test_the_states_known_here_are_those_of_the_timesheet() -> None:
     for (kind, action), states in {**STARTS, **FIRST_STATES}.items():
         assert action in ACTIONS[kind]
         assert states <= STATES[kind]
+
+
+def test_what_nobody_is_or_only_persons_are_are_relations() -> None:
+    for (kind, action), relations in NOBODY_YET.items():
+        assert action in ACTIONS[kind]
+        assert relations <= RELATIONS[kind]
+    assert {"importer"} == RELATIONS["timesheet"] - OF_PERSONS
+    for kind, action in WITHOUT_A_ROW | OF_CLIENTS | ADDED_TO_WHATEVER_STATE:
+        assert action in ACTIONS[kind]
 
 
 def test_a_proposal_that_leaves_a_state_out_is_refused_and_a_stored_version_is_not() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.authorization import engine
+from service.authorization.access import Effort, named, ways
 from service.authorization.decision_point import Resource
 from service.authorization.decision_record import Ask
 from service.authorization.explanation import MOST_SENTENCES, explain, explain_nearest, nearest, sentences_for_caller
@@ -149,8 +150,14 @@ def of_me(version: Snapshot, _: str) -> object:
     return outlooks(version, asking().principal, seen())
 
 
+def of_access(version: Snapshot, state: str) -> object:
+    facts = {"acted_for_owner": False, "locked_by_asker": False}
+    who = named(version, "timesheet", ("read",))
+    return who, ways(version, ("timesheet", state), "read", {"owner", "role:r7"}, facts, Effort())
+
+
 @pytest.mark.parametrize("state", ["draft", "approved"])
-@pytest.mark.parametrize("ask", [about_a_row, a_list, of_me])
+@pytest.mark.parametrize("ask", [about_a_row, a_list, of_me, of_access])
 def test_asked_again_it_takes_not_one_step_more_for_more_rows(
     ask: Callable[[Snapshot, str], object], state: str
 ) -> None:
