@@ -35,7 +35,7 @@ NOTE = "SELECT note FROM checkpoint WHERE size = $1 AND root = $2"
 
 # The log goes on under another epoch; events get a stream of their own with it. Its records are looked for from the
 # beginning, as a restored database may count transactions anew.
-TURN = "UPDATE log_head SET epoch = $1, low_xid = '0'::xid8"
+TURN = "UPDATE log_head SET epoch = $1, cluster = NULL"
 
 
 async def begin(connection: Connection, last: Checkpoint, origin: str) -> UUID:
