@@ -125,13 +125,13 @@ class Signing:
             raise LogDamaged(
                 f"Checkpoints were signed, but the anchor file is empty or missing: put it back; {RUNBOOK}"
             )
+        if anchored is not None and anchored.origin != self.origin:
+            raise LogDamaged(f"The anchor file is of the log {anchored.origin}, not of {self.origin}; {RUNBOOK}")
         if anchored is not None and published is not None and published.size > anchored.size:
             raise LogDamaged(
                 f"A checkpoint of {published.size} records was signed, but the anchor file names no more than"
                 f" {anchored.size}: another keeper signs with another anchor file, or this one was put back; {RUNBOOK}"
             )
-        if anchored is not None and anchored.origin != self.origin:
-            raise LogDamaged(f"The anchor file is of the log {anchored.origin}, not of {self.origin}; {RUNBOOK}")
         for known in (anchored, published):
             if known is not None:
                 await _check_extends(connection, known, found)

@@ -55,8 +55,6 @@ def export(
     person: str | None,
 ) -> None:
     """Write records, or with --bundle their proof, to a file."""
-    if bundle and (since or until):
-        raise click.UsageError("A bundle proves positions: give --from and --to instead of --since and --until")
     if seen and not bundle:
         raise click.UsageError("--seen belongs to --bundle")
     if resume and form == "parquet" and not bundle:
@@ -64,14 +62,15 @@ def export(
     if output.exists() and not resume:
         raise click.UsageError(f"{output} is there already; say --resume, or name another file")
     kind = "bundle" if bundle else form
-    query: dict[str, Any] = {"from": start, "to": end}
-    query |= {"seen": seen} if bundle else {"format": form, "since": since, "until": until}
+    query: dict[str, Any] = {"from": start, "to": end, "since": since, "until": until}
+    query |= {"seen": seen} if bundle else {"format": form}
     if resume and output.exists():
         position, header = _last_position(output, kind)
         if position is not None:
             query["from"] = position + 1
         if header:
-            query["to"] = header["to"]
+            # The positions of the period were found when the file was begun.
+            query |= {"to": header["to"], "since": None, "until": None}
             if query["from"] == header["to"]:
                 print(f"{output} is complete.")
                 return

@@ -19,6 +19,7 @@ from litestar.response import Stream
 from service.audit import periods
 from service.audit.bundle import bundle_header, bundle_lines
 from service.audit.export_formats import FILE_NAMES, FORMATS
+from service.audit.published import newest
 from service.audit.sealed_rows import sealed_rows, sealed_size
 from service.authorization.decision_record import Positions
 from service.errors import InvalidField, TryLater
@@ -111,11 +112,7 @@ def audit_export_routes(enforcement: Enforcement, database: Database) -> list[An
             # From there on nothing is sealed so far; a download that is complete goes on here.
             if start > size:
                 raise InvalidField(FieldError("query.from", f"must be at most {size}, how many records are sealed"))
-            first, last = start, size if end is None else end
-            if any(period):
-                since_then, until_then = (time and shifted(time, by) for time, by in zip(period, AROUND, strict=True))
-                low, high = await periods.positions(connection, since_then, until_then, size)
-                first, last = max(first, low), min(last, high)
+            first, last = await _around(connection, period, (start, size if end is None else end), size)
             span = Positions(first, max(first, last), form, *period)
             return span, span
 
@@ -130,10 +127,21 @@ def audit_export_routes(enforcement: Enforcement, database: Database) -> list[An
         **operation("Fetch a proof bundle", scope=SCOPE, problems=COMMON, tag=TAG),
         media_type=NDJSON,
     )
-    async def fetch_bundle(ask: Asking, start: From = 0, end: To = None, seen: Seen = None) -> Stream:
+    async def fetch_bundle(
+        ask: Asking, since: Time = None, until: Time = None, start: From = 0, end: To = None, seen: Seen = None
+    ) -> Stream:
+        period = _period(since, until)
+
         async def load(connection: Connection) -> tuple[BundleHeader, Positions]:
-            header = await bundle_header(connection, start, end, seen=seen)
-            return header, Positions(header.start, header.end, "bundle")
+            first, last = start, end
+            if any(period):
+                size = (await newest(connection)).size
+                first, last = await _around(connection, period, (start, min(size, end or size)), size)
+                if first >= last:
+                    field = "query.since" if since else "query.until"
+                    raise InvalidField(FieldError(field, "bounds a period of which nothing is signed"))
+            header = await bundle_header(connection, first, last, seen=seen)
+            return header, Positions(header.start, header.end, "bundle", *period)
 
         with streams.place() as keep:
             answer = await read_log(enforcement, ask, load)
@@ -143,6 +151,17 @@ def audit_export_routes(enforcement: Enforcement, database: Database) -> list[An
         return _stream(pieces, NDJSON, "audit.bundle.jsonl", span, answer.receipt)
 
     return [export_records, fetch_bundle]
+
+
+async def _around(
+    connection: Connection, period: tuple[datetime | None, datetime | None], span: tuple[int, int], size: int
+) -> tuple[int, int]:
+    """The positions of `span` in which a period lies, with what is around it, in a log of `size`."""
+    if not any(period):
+        return span
+    since, until = (time and shifted(time, by) for time, by in zip(period, AROUND, strict=True))
+    low, high = await periods.positions(connection, since, until, size)
+    return max(span[0], low), min(span[1], high)
 
 
 def _period(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
+from service.audit.anchor import Anchor
 from service.audit.log import Log
 from service.audit.partitions import cut
 from service.audit.record import Kind, Record
 from service.audit.retention import prune
+from service.audit.signing import Signing
+from service.directory.erasure import Erasure
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED
-from tests.integration.mutated_log import FIRST, RECORD, WHOLE, Stored, assert_named, record
+from service.timesheets.entry import Hours
+from tests.bundle_forge import judged
+from tests.integration.house import MONDAY, at
+from tests.integration.mutated_log import FIRST, RECORD, SIGNER, VKEY, WHOLE, Stored, assert_named, record
 
-pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.mutated_log_fixtures"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.house import House
+
+pytest_plugins = [
+    "tests.integration.log_fixtures",
+    "tests.integration.house_fixtures",
+    "tests.integration.mutated_log_fixtures",
+]
 
 
 async def test_a_text_that_somebody_deleted_without_a_word(stored: Stored) -> None:
@@ -84,3 +100,24 @@ async def test_bodies_that_were_deleted_under_a_record_of_pruning_that_somebody_
     assert any(what in one["what"] for one in report.findings), report.findings
     # Nobody is told "intact" who knows no policy.
     assert (await stored.judged()).verdict in {INCOMPLETE, TAMPERED}
+
+
+async def test_texts_that_were_erased_by_the_rules_are_accounted_for(house: House, tmp_path: Path) -> None:
+    """A note and a reason about somebody; then a reason about somebody else is deleted behind the log's back."""
+    ana, ben = house.ask("ana"), house.ask("ben")
+    keeper = await house.log_database.open("keeper")
+    for ask in (ana, ben):
+        sheet = (await house.timesheets.create(ask, MONDAY, "UTC")).value
+        await house.timesheets.add_entry(ask, sheet.id, at(1), Hours(MONDAY, "apollo", 480, "at the dentist's"))
+        await house.timesheets.submit(ask, sheet.id, at(2))
+        await house.timesheets.reject(house.ask("mia"), sheet.id, at(3), "seen elsewhere")
+    await Erasure(house.enforcement).erase(house.administrator(), house.people["ana"])
+    signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+    stored = Stored(house.log_database, house.requests, keeper, signing, "")
+    await stored.seal_and_sign()
+    report = judged(await stored.bundle(), key=VKEY)
+    assert (report.verdict, report.findings, report.checked["erased"]) == (INTACT, [], 2)
+    await stored.alter("DELETE FROM audit_text WHERE value = 'seen elsewhere'")
+    report = judged(await stored.bundle(), key=VKEY)
+    assert report.verdict == INCOMPLETE
+    assert "texts: 1 are gone without an erasure on record" in report.findings[0]["what"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from click.testing import CliRunner
@@ -26,7 +26,10 @@ LINE = b'{"position":0,"leaf":"","record":{}}\n'
 class Server(BaseHTTPRequestHandler):
     """Refuses exports from position 9 on; of others, the connection ends in the middle."""
 
+    asked: ClassVar[list[str]] = []
+
     def do_GET(self) -> None:
+        self.asked.append(self.path)
         if "from=9" in self.path:
             self.send_response(422)
             self.end_headers()
@@ -74,6 +77,15 @@ def test_an_export_that_broke_off_can_be_gone_on_with_where_that_is_possible(add
     assert (tmp_path / "out").read_bytes() == LINE
     assert "begin again" in exported(address, tmp_path / "table", "--format", "parquet").output
     assert not (tmp_path / "table").exists()
+
+
+def test_a_bundle_of_a_period_is_gone_on_with_by_its_positions(address: str, tmp_path: Path) -> None:
+    period = ("--bundle", "--since", "2026-03-01T00:00:00Z")
+    exported(address, tmp_path / "out", *period)
+    assert "/v1/audit/bundle?since=2026-03-01" in Server.asked[-1]
+    (tmp_path / "out").write_bytes(b'{"from":5,"to":8}\n' + LINE.replace(b":0", b":5"))
+    exported(address, tmp_path / "out", *period, "--resume")
+    assert Server.asked[-1] == "/v1/audit/bundle?from=6&to=8"
 
 
 @pytest.mark.parametrize("age", ["9999y", "101y", "0d", "1", "-3mo"])

@@ -67,7 +67,7 @@ def test_a_proof_of_another_size_than_the_one_seen_says_that_it_shows_nothing_of
 ) -> None:
     for leaves in (LEAVES, FORK):
         assert run(*proved(tmp_path, leaves, 7), "--state", str(state)) == INCOMPLETE
-        assert "/v1/audit/consistency?from=5&to=23 does" in capsys.readouterr().out
+        assert "`timewarden audit consistency --from 5 --to 23` fetches does" in capsys.readouterr().out
         assert state.read_text() == signed(LEAVES, 5)
 
 

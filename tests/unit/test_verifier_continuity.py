@@ -97,6 +97,22 @@ def test_a_record_of_a_new_epoch_is_held_against_what_was_seen(
     assert any(what in one["what"] for one in report.findings), report.findings
 
 
+def test_a_later_epoch_may_have_lost_what_the_first_one_kept() -> None:
+    third = "timesheets.example/audit/third"
+    root = merkle.root(LEAVES).hex()
+    said = {"decided_at": datetime(2026, 3, 2, 11, tzinfo=UTC), "event": "log.epoch"}
+
+    def turn(old: str, new: str, kept: int) -> Record:
+        previous = {"origin": old, "size": len(LOG), "root": root}
+        return Record.make(Kind.SYSTEM, said | {"origin": new, "previous": previous, "kept": kept})
+
+    bundle = forged([*LOG[:6], turn(ORIGIN, third, 6), turn(third, AFTER.name, 4)])
+    bundle.header["checkpoint"] = signed(bundle.leaves, signer=AFTER)
+    assert judged(bundle.content, seen=signed(LEAVES, 4), key=BOTH).verdict == INTACT
+    report = judged(bundle.content, seen=signed(LEAVES, 6), key=BOTH)
+    assert (report.verdict, [one["position"] for one in report.findings]) == (INCOMPLETE, [7])
+
+
 def test_without_its_record_nobody_knows_whether_it_is_the_same_log() -> None:
     bundle = went_on(start=KEPT + 1, seen=5)
     report = judged(bundle.content, seen=signed(LEAVES, 5), key=BOTH)

@@ -198,6 +198,32 @@ def test_an_erasure_accounts_for_nothing_that_was_written_after_it() -> None:
     assert (report.verdict, report.findings[0]["position"]) == (INCOMPLETE, 2)
 
 
+def merger(person: UUID, into: UUID) -> Record:
+    said = {
+        "decided_at": LATER,
+        "resource": {"kind": "directory", "id": str(person)},
+        "change": {"type": "directory.changed", "from": {}, "to": {"what": "person.merged", "into": str(into)}},
+    }
+    return Record.make(Kind.DIRECTORY, said)
+
+
+def test_people_who_turned_out_to_be_one_are_erased_together() -> None:
+    other, third = UUID(int=7), UUID(int=8)
+    log = [*LOG, merger(SHEET, other), merger(other, third), erasure(third, 2)]
+    assert judged(without_texts(forged(log), 0, 3).content).verdict == INTACT
+    # Behind the merger nobody can tell, so it is told; but not for more than was erased.
+    late = forged(log, 3, None)
+    assert judged(without_texts(late, 0, 3).content).verdict == INTACT
+    apart = [*LOG, merger(other, third), erasure(third, 2)]
+    assert judged(without_texts(forged(apart), 0, 3).content).verdict == INCOMPLETE
+    report = judged(without_texts(forged(apart, 3), 0, 3).content)
+    assert (report.verdict, "may have been merged before this" in report.notes[-1]) == (INTACT, True)
+    assert judged(without_texts(forged(apart, 3), 0, 3, 6).content).verdict == INCOMPLETE
+    # Who is said to have turned out to be themselves is no trap.
+    circle = [*LOG, merger(SHEET, other), merger(other, SHEET), erasure(other, 2)]
+    assert judged(without_texts(forged(circle), 0, 3).content).verdict == INCOMPLETE
+
+
 def test_an_erasure_may_lie_behind_the_end_of_a_bundle() -> None:
     report = judged(without_texts(forged([*LOG, erasure(SHEET, 2)], 0, len(LOG)), 0, 3).content)
     assert (report.verdict, report.findings) == (INTACT, [])

@@ -107,7 +107,8 @@ class Bundle:
                 f"position {self._first_late} and {self._late - 1:,} others were decided more than a day before a"
                 " record that stands before them: written late, or by a wrong clock"
             )
-        self._erasures.judge(self._report, to_the_end=to_the_end)
+        from_the_start = self.start == 0 and not self._report.checked.get("pruned")
+        self._erasures.judge(self._report, from_the_start=from_the_start, to_the_end=to_the_end)
 
     def _next(self, position: int, sought: Sought | None) -> bool:
         """Check one line. False when the lines that follow cannot be placed any more."""
@@ -163,7 +164,7 @@ class Bundle:
             if self.newest - at > OVERTAKEN:
                 self._late, self._first_late = self._late + 1, self._first_late if self._late else position
         self._pruning.left(position, record)
-        self._erasures.erased(record)
+        self._erasures.look(record)
         if lost := gone(line.said["texts"]):
             self._erasures.gone(position, record, lost)
         self._continuity.epoch(position, record)

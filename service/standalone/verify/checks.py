@@ -59,7 +59,7 @@ def check_proof(given: argparse.Namespace, keys: Keys, state: State, report: Rep
         related(old, new, path.hashes, report)
     elif seen:
         old_size, new_size = sorted((seen.size, found.size))
-        how = f"--consistency with the answer of /v1/audit/consistency?from={old_size}&to={new_size}"
+        how = f"--consistency with what `timewarden audit consistency --from {old_size} --to {new_size}` fetches"
         if seen.origin != found.origin:
             how = "a bundle"
         what = f"a proof in {found.origin} of size {found.size} does not show by itself how it relates to"

@@ -149,8 +149,8 @@ class Continuity:
 
     def _goes_on(self, seen: Checkpoint) -> bool:
         """Whether the log went on under another name after `seen`, and kept all of it; if not, that is told."""
-        new, follows = self._checkpoint, [one for one in self._epochs if one.origin == seen.origin]
-        if not follows:
+        new, behind = self._checkpoint, [one.origin for one in self._epochs]
+        if seen.origin not in behind:
             self._report.find(
                 Fault(
                     f"this is {new.origin}, and {seen.origin} was seen before: no log.epoch in this bundle says that"
@@ -158,8 +158,13 @@ class Continuity:
                     INCOMPLETE,
                 )
             )
+            return False
+        # Later epochs may have lost more.
+        follows = self._epochs[behind.index(seen.origin) :]
         for one in follows:
-            if one.size < seen.size or (one.size == seen.size and one.root != seen.root):
+            if one.origin == seen.origin and (
+                one.size < seen.size or (one.size == seen.size and one.root != seen.root)
+            ):
                 what = f"log.epoch: {seen.origin} has signed size {seen.size} with another root or behind its last one"
                 self._report.find(Fault(what), position=one.position)
             elif one.kept < seen.size:
@@ -168,7 +173,7 @@ class Continuity:
                     " lost: begin a new state file when you know why"
                 )
                 self._report.find(Fault(what, INCOMPLETE), position=one.position)
-        return bool(follows) and all(seen.size <= one.kept for one in follows)
+        return all(seen.size <= one.kept for one in follows)
 
 
 def _whole(number: object) -> int:

@@ -19,6 +19,7 @@ MEMBERS = {"position", "sealed", "uid", "leaf", "body", "columns", "texts"}
 TEXT_MEMBERS = {"salt", "value"}
 ERASED = "erased"
 SALT_SIZE = 16
+FROM_E000 = 0xEE
 # What the log's table copies out of a record's bytes to search by, and where the bytes say it.
 COLUMNS = {
     "kind": "kind",
@@ -100,8 +101,9 @@ def gone(texts: Object) -> int:
 
 
 def is_canonical(value: Object, data: bytes) -> bool:
-    """Whether these bytes are RFC 8785 for the value. Names in ASCII are in the same order for Python as for JSON."""
-    if data.isascii():
+    """Whether these bytes are RFC 8785 for the value. Below U+E000, whose UTF-8 begins with EE, names are in the same
+    order for Python as for JSON."""
+    if data.isascii() or max(data) < FROM_E000:
         return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() == data
     return canonical(value).encode() == data
 
