@@ -68,7 +68,7 @@ async def span(connection: Connection, wanted: Wanted) -> tuple[int, int]:
     except QuestionTooWide:
         # Most of the log, then: each window leaves out what is not wanted.
         return 0, last
-    return (last, last) if found is None or found[0] is None else (found[0] - 1, found[1])
+    return (0, 0) if found is None or found[0] is None else (found[0] - 1, found[1])
 
 
 async def window(connection: Connection, wanted: Wanted, *, after: int, last: int, limit: int) -> Window:

@@ -346,11 +346,15 @@ async def test_a_span_starts_where_the_time_starts(house: House) -> None:
     async with house.requests.connection() as connection:
         all_of_it = await recorded.span(connection, Wanted())
         nothing = await recorded.span(connection, Wanted(until=MONDAY_MORNING))
+        since = await connection.fetchval("SELECT max(decided_at) FROM audit_record")
+        newest = await recorded.span(connection, Wanted(since=since))
         last = await connection.fetchval("SELECT max(id) FROM audit_record")
         window = await recorded.window(connection, Wanted(since=MONDAY_MORNING), after=0, last=last, limit=1_000)
         later = await recorded.window(connection, Wanted(until=MONDAY_MORNING), after=0, last=last, limit=1_000)
 
     assert all_of_it == (0, last)
-    assert nothing[0] == 0
+    assert nothing == (0, 0)
+    assert newest[1] == last
+    assert 0 < newest[0] < last
     assert len(window.found) == await house.count("audit_record WHERE kind IN ('decision', 'access')")
     assert later.found == []
