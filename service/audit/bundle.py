@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 FORMAT = "timewarden-bundle/1"
 ERASED = "erased"
 
-# The newest signed checkpoint; the one of a size; the newest up to a size.
-NEWEST = "SELECT size, note FROM checkpoint WHERE note IS NOT NULL ORDER BY size DESC LIMIT 1"
+# The newest signed checkpoint, and no row beyond the log's end; the one of a size; the newest up to a size.
+NEWEST = """
+    SELECT size, note FROM checkpoint WHERE note IS NOT NULL AND size <= (SELECT size FROM log_head)
+    ORDER BY size DESC LIMIT 1
+"""
 OF_SIZE = "SELECT size, note FROM checkpoint WHERE note IS NOT NULL AND size = $1"
 UP_TO = "SELECT size, note FROM checkpoint WHERE note IS NOT NULL AND size <= $1 ORDER BY size DESC LIMIT 1"
 

@@ -1,6 +1,7 @@
 """The log as a stream of recorded decisions, oldest first, for whoever decides them again. Reads only.
 
-It goes by the record's id (keyset) in windows, so that no statement takes long, however few records are wanted.
+It goes by the record's id (keyset) in windows, so that no statement takes long, however few records are wanted. An id
+is drawn before its record is there for others to see: whoever wants all of them waits for the writers of that moment.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from service.database import Connection
 
 WINDOW = 20_000
+# Ids are drawn before their records can be seen: those who write now may have smaller or greater ones than those found.
+MARGIN = 10_000
 
 # Where the log ends now.
 LAST = "SELECT coalesce(max(id), 0) FROM audit_record"
@@ -27,6 +30,13 @@ LAST = "SELECT coalesce(max(id), 0) FROM audit_record"
 IDS = """
     SELECT min(id + 0), max(id + 0) FROM audit_record
     WHERE ($1::timestamptz IS NULL OR decided_at >= $1) AND ($2::timestamptz IS NULL OR decided_at < $2)
+"""
+
+# Transactions that write to the log now. The lock is taken before an id is drawn, and held until the transaction ends.
+WRITERS = """
+    SELECT DISTINCT virtualtransaction FROM pg_locks
+    WHERE locktype = 'relation' AND relation = 'audit_record'::regclass AND mode = 'RowExclusiveLock' AND granted
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 
 # The decisions of one window, in order.
@@ -58,7 +68,8 @@ class Window:
 
 
 async def span(connection: Connection, wanted: Wanted) -> tuple[int, int]:
-    """All wanted records that there are now have an id behind the first number and not behind the second."""
+    """All wanted records that there are now have an id behind the first number and not behind the second. Others may
+    yet appear between the two, until those who write now (`writers`, asked afterwards) are done."""
     last: int = await connection.fetchval(LAST)
     if wanted.since is None and wanted.until is None:
         return 0, last
@@ -68,7 +79,14 @@ async def span(connection: Connection, wanted: Wanted) -> tuple[int, int]:
     except QuestionTooWide:
         # Most of the log, then: each window leaves out what is not wanted.
         return 0, last
-    return (0, 0) if found is None or found[0] is None else (found[0] - 1, found[1])
+    if found is None or found[0] is None:
+        return max(0, last - MARGIN), last
+    return max(0, found[0] - 1 - MARGIN), min(last, found[1] + MARGIN)
+
+
+async def writers(connection: Connection) -> frozenset[str]:
+    """Names of the transactions that write to the log now; a name is never given twice."""
+    return frozenset(row["virtualtransaction"] for row in await connection.fetch(WRITERS))
 
 
 async def window(connection: Connection, wanted: Wanted, *, after: int, last: int, limit: int) -> Window:

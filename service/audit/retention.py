@@ -44,11 +44,12 @@ UNLIKE = """
 # Where the log's bodies begin now.
 DROPPED = "SELECT coalesce(max(position) + 1, 0) FROM audit_pruned"
 
-# A standing legal hold that keeps something in a partition.
+# A standing legal hold that keeps something in a partition; one on a person, under every id that they have.
 HELD = """
-    SELECT h.id FROM legal_hold h WHERE h.until IS NULL AND (h.what = 'all' OR EXISTS (
-        SELECT FROM {name} r WHERE r.person_id = h.about OR r.owner_id = h.about OR r.resource_id = h.about::text
-            OR r.returned @> ARRAY[h.about]))
+    SELECT h.id FROM legal_hold h CROSS JOIN LATERAL (SELECT ids_of_person(h.about) AS ids) AS theirs
+    WHERE h.until IS NULL AND (h.what = 'all' OR EXISTS (
+        SELECT FROM {name} r WHERE r.person_id = ANY (theirs.ids) OR r.owner_id = ANY (theirs.ids)
+            OR r.resource_id = ANY (theirs.ids::text[]) OR r.returned && theirs.ids))
     ORDER BY h.id LIMIT 1
 """
 

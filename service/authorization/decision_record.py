@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from service.authorization.decision_point import Decision, Resource
     from service.authorization.kept_answers import Once
+    from service.authorization.relationships import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def of_decision(
             "action": request.action,
             "resource": _resource(request.resource),
             "asked": {"about": str(seen.about), "looked": seen.looked, "found": seen.row is not None},
-            "principal": _whole_principal(ask.principal, seen.roles, seen.at),
+            "principal": _whole_principal(ask.principal, seen),
             "relations": {name: name in seen.relations for name in sorted(seen.evaluated)},
             "facts": dict(request.facts),
             "policy": {"version": decision.version, "digest": decision.digest},
@@ -160,14 +161,17 @@ def _principal(principal: Principal) -> dict[str, object]:
     return {"kind": str(principal.kind), "person": person, "client": principal.client}
 
 
-def _whole_principal(principal: Principal, directory_roles: frozenset[str], at: datetime) -> dict[str, object]:
+def _whole_principal(principal: Principal, seen: Seen) -> dict[str, object]:
+    """`also` only where the person has other ids as well."""
+    others = sorted(str(one) for one in seen.ids if one != principal.person)
     return {
         **_principal(principal),
+        **({"also": others} if others else {}),
         "issuer": principal.issuer_name,
         "scopes": sorted(principal.scopes),
-        "roles": sorted(principal.roles | {f"role:{role}" for role in directory_roles}),
+        "roles": sorted(principal.roles | {f"role:{role}" for role in seen.roles}),
         "token": principal.token_id,
-        "auth_age": sign_in_age(principal, int(at.timestamp())),
+        "auth_age": sign_in_age(principal, int(seen.at.timestamp())),
         "methods": None if principal.methods is None else sorted(principal.methods),
         "acr": principal.acr,
     }

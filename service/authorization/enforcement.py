@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 
 from service.audit.record import Kind
 from service.authorization import policy_versions
+from service.authorization.after_sign_in import after_sign_in
 from service.authorization.attempts import Attempts
 from service.authorization.changes import Answer, AnswerToAll, Change, Outcome, Refused
 from service.authorization.decision_point import BY_LAW, Decision, Resource
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from service.authorization.engine import Snapshot
     from service.authorization.relationships import Seen
     from service.database import Connection
+    from service.errors import StepUpNeeded
 
     Expect = Callable[[int | None], None]
 
@@ -107,9 +109,12 @@ class Enforcement(Attempts):
         kind: str,
         action: str,
         query: Callable[[Visibility, Connection], Awaitable[tuple[T, Sequence[str]]]],
+        *,
+        hidden: Callable[[T, Visibility, StepUpNeeded, Connection], Awaitable[T]] | None = None,
     ) -> Answer[T]:
         """A listing of what single reads would allow. `query` gets the rules as a SQL condition and returns the page
-        and its ids; roles, policy and rows are seen as of one moment. Raises Denied when no rule could show any row."""
+        and its ids; roles, policy and rows are seen as of one moment. `hidden` may note on the page what another
+        sign-in would show, and gets the rules as they would be then. Raises Denied when no rule could show any row."""
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
             async with self._database.transaction(snapshot=True) as connection:
@@ -123,7 +128,11 @@ class Enforcement(Attempts):
                     relations = frozenset(facts.relations)
                     return Refused(decision, refusal_of(snapshot, decision, None, listed=relations))
                 verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown.rules)
-                return replace(decision, verdict=verdict), await query(shown, connection)
+                value, ids = await query(shown, connection)
+                if hidden is not None and (then := after_sign_in(snapshot, decision.question)) is not None:
+                    more = visible(snapshot, then[0], ask.principal, seen, facts)
+                    value = await hidden(value, more, then[1], connection)
+                return replace(decision, verdict=verdict), (value, ids)
 
         outcome = await self._under_active(attempt)
         if isinstance(outcome, Refused):

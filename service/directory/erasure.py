@@ -2,7 +2,7 @@
 but the last in one function.
 
 Records stay as they are and so do all proofs; what they committed to can be shown to nobody any more. Whoever was
-erased and signs in again is a new person.
+erased and signs in again is a new person. With a person go those who were merged into them: they are one.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ ERASE = "erase"
 # The person, and the hold that keeps them; their row is kept from changing meanwhile.
 KNOWN = "SELECT id, hold_on_person(id) AS hold FROM person WHERE id = $1 FOR UPDATE"
 
-# What would go: links, texts beside the log, notes on the hours that are there.
+# What would go, of every id that they have: links, texts beside the log, notes on the hours that are there.
 COUNT = """
-    SELECT (SELECT count(*) FROM person_link WHERE person_id = $1) AS links,
+    SELECT (SELECT count(*) FROM person_link WHERE person_id = ANY (theirs.ids)) AS links,
            (SELECT count(*) FROM audit_text WHERE record_uid IN (SELECT records_about($1))) AS texts,
            (SELECT count(*) FROM entry JOIN timesheet ON timesheet.id = entry.timesheet_id
-            WHERE timesheet.owner_id = $1 AND entry.note IS NOT NULL) AS notes,
+            WHERE timesheet.owner_id = ANY (theirs.ids) AND entry.note IS NOT NULL) AS notes,
            hold_on_person($1) AS hold
-    FROM person WHERE id = $1
+    FROM person CROSS JOIN LATERAL (SELECT ids_of_person(id) AS ids) AS theirs WHERE id = $1
 """
 
 

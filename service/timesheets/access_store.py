@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.authorization.one_person import survivor
 from service.timesheets.relations import KIND, TIMESHEET_FACTS, now
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ _COLUMNS = ", ".join(
     for name, sql in _WORDS.items()
 )
 # The teams that the owner of sheet $1 belongs to, and those above.
+_OWNER = survivor("r.owner_id")
 _ABOVE = f"""
     SELECT above.ancestor_id AS team_id FROM timesheet AS r
-    JOIN membership AS belongs ON belongs.person_id = r.owner_id AND {now("belongs")}
+    JOIN membership AS belongs ON belongs.person_id = {_OWNER} AND {now("belongs")}
     JOIN team_path AS above ON above.descendant_id = belongs.team_id WHERE r.id = $1
 """
 
@@ -53,7 +55,7 @@ async def candidates(
         f"""
         WITH above AS MATERIALIZED ({_ABOVE}), one AS (
             SELECT found.person, found.client, coalesce('person:' || found.person, 'client:' || found.client) AS key
-            FROM (SELECT r.owner_id AS person, NULL::text AS client FROM timesheet AS r WHERE r.id = $1
+            FROM (SELECT {_OWNER} AS person, NULL::text AS client FROM timesheet AS r WHERE r.id = $1
                   UNION SELECT over.person_id, NULL FROM above
                   JOIN membership AS over ON over.team_id = above.team_id AND over.part = 'lead' AND {now("over")}
                   UNION SELECT given.deputy_id, NULL FROM above

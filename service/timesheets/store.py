@@ -15,6 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
+from service.authorization.one_person import ids
 from service.errors import Conflict
 from service.timesheets.entry import Entry
 from service.timesheets.relations import KIND
@@ -60,9 +61,12 @@ def lock_week(owner: UUID, period_start: date) -> Callable[[Connection], Awaitab
         await connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{KIND} {owner} {period_start}"
         )
-        # The week's sheet, if it has one.
+        # The week's sheet, if it has one, under whichever id of theirs.
         found: UUID | None = await connection.fetchval(
-            "SELECT id FROM timesheet WHERE owner_id = $1 AND period_start = $2 FOR UPDATE", owner, period_start
+            f"SELECT id FROM timesheet WHERE owner_id = ANY({ids('$1::uuid')}) AND period_start = $2"
+            " ORDER BY id LIMIT 1 FOR UPDATE",
+            owner,
+            period_start,
         )
         return found
 
@@ -172,11 +176,20 @@ async def closed_projects(permit: Permit, connection: Connection, codes: Collect
     permit.covers(KIND, "edit", "upload")
     if not codes:
         return {}
-    # What is known of these projects.
-    rows = await connection.fetch("SELECT code, active FROM project WHERE code = ANY($1)", list(codes))
+    # What is known of these projects, and of those that are spelled the same but for capitals, by the index on that.
+    rows = await connection.fetch(
+        "SELECT code, active FROM project WHERE lower(code) = ANY($1)", [code.lower() for code in codes]
+    )
     known: dict[str, bool] = {row["code"]: row["active"] for row in rows}
-    said = {None: "is not the code of a project", False: "is the code of a project that takes no more hours"}
-    return {code: said[known.get(code)] for code in codes if not known.get(code)}
+    meant = {row["code"].lower(): row["code"] for row in rows}
+
+    def why(code: str) -> str:
+        if code in known:
+            return "is the code of a project that takes no more hours"
+        alike = meant.get(code.lower())
+        return "is not the code of a project" + (f"; {alike} is" if alike is not None else "")
+
+    return {code: why(code) for code in codes if not known.get(code)}
 
 
 async def delete(permit: Permit, connection: Connection, sheet: Timesheet) -> None:

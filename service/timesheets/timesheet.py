@@ -7,23 +7,24 @@ whose version is one more.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from service.errors import Conflict, Forbidden, NotFound, WrongState
+from service.errors import Conflict, Forbidden, NotFound, TimesheetFull, WrongState
 from service.timesheets.entry import MOST_MINUTES, WEEK, Amendment, Entry, check_hours, check_reason, wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import date
     from uuid import UUID
 
     from service.timesheets.entry import Hours
 
 MOST_ENTRIES = 500
+FULL = f"A timesheet holds at most {MOST_ENTRIES} entries; put hours of one project and day together"
 
 
 class State(StrEnum):
@@ -69,10 +70,16 @@ NOT_STORED = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """Who does it: a person, or a client that acts for itself."""
+    """Who does it: a person, or a client that acts for itself. `ids` are all that the person has, if others were merged
+    into them."""
 
     person: UUID | None = None
     client: str | None = None
+    ids: frozenset[UUID] = field(default=frozenset(), compare=False)
+
+    def is_any_of(self, people: Iterable[UUID]) -> bool:
+        """Whether the person is one of these, under whatever id."""
+        return self.person is not None and not {self.person, *self.ids}.isdisjoint(people)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +163,7 @@ def with_entries(sheet: Timesheet, entries: tuple[Entry, ...], by: By) -> Timesh
     if full := overfull(entries):
         raise wrong("minutes", full[1])
     if len(entries) > MOST_ENTRIES:
-        raise Conflict(f"A timesheet holds at most {MOST_ENTRIES} entries")
+        raise TimesheetFull(FULL)
     ordered = tuple(sorted(entries, key=lambda one: (one.day, one.id)))
     return replace(_written(sheet, by), version=sheet.version + 1, entries=ordered)
 
@@ -203,8 +210,7 @@ def withdraw(sheet: Timesheet) -> Timesheet:
 def approve(sheet: Timesheet, by: By) -> Timesheet:
     """Accept it. Raises WrongState, and Forbidden for whoever owns it or ever edited, submitted or uploaded it,
     whatever any policy says."""
-    acted = by.person is not None and by.person in {sheet.owner, *sheet.editors}
-    if acted or by.client in sheet.uploaders or by == By():
+    if by.is_any_of({sheet.owner, *sheet.editors}) or by.client in sheet.uploaders or by == By():
         raise Forbidden(["nobody approves hours that are their own, or that they entered or submitted"])
     return _moved(sheet, "approve")
 
@@ -232,7 +238,8 @@ def unlock(sheet: Timesheet, reason: str, by: By) -> Timesheet:
     policy says."""
     check_reason(reason)
     unlocked = replace(_moved(sheet, "unlock", reason), locked_by=None)
-    if sheet.locked_by is None or by in {sheet.locked_by, By()}:
+    locker = sheet.locked_by
+    if locker is None or by in {locker, By()} or (locker.person and by.is_any_of({locker.person})):
         raise Forbidden(["nobody unlocks what they locked themselves"])
     return unlocked
 

@@ -220,7 +220,8 @@ async def _compare(rows: Rows, mode: UploadMode) -> None:
     if len(rows) == 0:
         raise wrong("rows", "are none: send at least one")
     if mode is UploadMode.TOGETHER and len(rows) > MOST_TOGETHER:
-        raise wrong("rows", f"are {len(rows)}: {MOST_TOGETHER} can go together, {MOST_ROWS} with mode=per-row")
+        says = f"are {len(rows)}; at most {MOST_TOGETHER} go in together, and {MOST_ROWS} with mode=per-row"
+        raise wrong("rows", says)
     for place, week in enumerate(rows.weeks):
         rows.compare(week)
         if place % 100 == 0:
@@ -228,8 +229,8 @@ async def _compare(rows: Rows, mode: UploadMode) -> None:
     if mode is UploadMode.TOGETHER and rows.faults:
         raise rows.refusal(rows.faults)
     if mode is UploadMode.TOGETHER and len(rows.weeks) > MOST_SHEETS_TOGETHER:
-        most = MOST_SHEETS_TOGETHER
-        raise wrong("rows", f"touch {len(rows.weeks)} weeks of people: {most} can go together, more with mode=per-row")
+        most = f"at most {MOST_SHEETS_TOGETHER} go in together, more with mode=per-row"
+        raise wrong("rows", f"touch {len(rows.weeks)} weeks of people; {most}")
 
 
 async def _merge(change: Change, rows: Rows, week: Week, by: By, closed: dict[str, str]) -> Merged:

@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import Response, get, post
-from litestar.params import JSONBody, Parameter
+from litestar import Request, Response, get, post
+from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 
 from service.authorization.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
 from service.timesheets.approvals import MOST_ITEMS, Approvals, Item
 from service.web.answers import answered
 from service.web.operations import BODY, COMMON, operation
-from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, uuid_of
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit, uuid_of
 from service.web.preconditions import if_match
+from service.web.problem_documents import TYPE_PREFIX
 from service.web.problems import status_of
 from service.web.timesheet_shapes import SheetBody, body_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from service.authorization.changes import AnswerToAll
+    from service.errors import StepUpNeeded
     from service.timesheets.timesheet import Timesheet
     from service.web.paging import Cursors
+
+    Challenge = Callable[[Request[Any, Any, Any], StepUpNeeded], str | None]
 
 LISTING = "approvals"
 SCOPE = "approve:timesheets"
@@ -42,11 +46,20 @@ class ApprovalBody(msgspec.Struct):
     rules: list[str] = []
 
 
+class SignIn(msgspec.Struct):
+    """What a sign-in must be: one of `acr_values`, no older than `max_age` seconds."""
+
+    acr_values: str | None
+    max_age: int | None
+
+
 class ApprovalsPage(msgspec.Struct):
-    """What waits, longest first. `next_cursor` is null on the last page."""
+    """What waits, longest first. `next_cursor` is null on the last page. `step_up`: after such a sign-in more would
+    wait here."""
 
     items: list[ApprovalBody]
     next_cursor: str | None
+    step_up: SignIn | None
 
 
 class BatchItem(msgspec.Struct, forbid_unknown_fields=True):
@@ -107,14 +120,15 @@ class BatchResult(msgspec.Struct):
     items: list[ItemResult]
 
 
-def approval_routes(approvals: Approvals, cursors: Cursors) -> list[Any]:
-    """The handlers, bound to their use cases."""
+def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge) -> list[Any]:
+    """The handlers, bound to their use cases. `challenge` writes a WWW-Authenticate header."""
 
     @get("/v1/approvals", **operation("List what waits for you", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_approvals(
+        request: Request[Any, Any, Any],
         ask: Asking,
-        cursor: Annotated[str | None, Parameter(max_length=600)] = None,
-        limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response[ApprovalsPage]:
         place = cursors.read(LISTING, {}, cursor)
         after = (datetime.fromisoformat(place[0]), UUID(place[1])) if place else None
@@ -125,7 +139,14 @@ def approval_routes(approvals: Approvals, cursors: Cursors) -> list[Any]:
         ]
         following = answer.value.after
         more = cursors.make(LISTING, {}, [following[0].isoformat(), str(following[1])]) if following else None
-        return answered(ApprovalsPage(items, more), answer.receipt)
+        step_up = answer.value.step_up
+        if step_up is None:
+            return answered(ApprovalsPage(items, more, None), answer.receipt)
+        # RFC 9110 section 11.6.1: other credentials would affect the answer. The challenge fills in `acr_values`.
+        header = challenge(request, step_up) or ""
+        shown = answered(ApprovalsPage(items, more, SignIn(step_up.acr_values, step_up.max_age)), answer.receipt)
+        shown.headers["WWW-Authenticate"] = header
+        return shown
 
     batch: dict[str, Any] = {"scope": SCOPE, "problems": (*COMMON, *BODY, 409), "tag": TAG}
 
@@ -177,4 +198,4 @@ def _problem(outcome: Outcome[Timesheet]) -> ItemProblem:
     error = outcome.error
     if error is None:
         raise ValueError("an item is changed or refused")
-    return ItemProblem(f"urn:timewarden:problem:{error.slug}", error.summary, status_of(type(error)), error.public)
+    return ItemProblem(TYPE_PREFIX + error.slug, error.summary, status_of(type(error)), error.public)

@@ -53,6 +53,13 @@ Seen = Annotated[int | None, Parameter(ge=1, le=LARGEST)]
 Format = Annotated[str, QueryParameter(name="format", schema_extra={"enum": list(FORMATS)})]
 
 
+class _File(Stream):
+    """A stream in a media type of its own; Litestar would send it in that of its route."""
+
+    def to_asgi_response(self, app: Any, request: Any, **given: Any) -> Any:
+        return super().to_asgi_response(app, request, **{**given, "media_type": self.media_type})
+
+
 class Streams:
     """How many streams of this process run, so that they leave connections for everybody else."""
 
@@ -182,4 +189,4 @@ def _stream(pieces: AsyncIterator[bytes], media_type: str, file_name: str, span:
         "Content-Disposition": f'attachment; filename="{file_name}"',
         "Audit-Positions": f"{span.start}-{span.end}",
     }
-    return Stream(pieces, media_type=media_type, headers=headers)
+    return _File(pieces, media_type=media_type, headers=headers)

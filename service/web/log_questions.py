@@ -32,7 +32,6 @@ TAG = "Decision log"
 Text = Annotated[str | None, Parameter(max_length=255)]
 Id = Annotated[str | None, Parameter(max_length=255, schema_extra={"format": "uuid"})]
 Time = Annotated[str | None, Parameter(max_length=255, schema_extra={"format": "date-time"})]
-Cursor = Annotated[str | None, Parameter(max_length=600)]
 Outcome = Annotated[str | None, Parameter(schema_extra={"enum": ["allow", "deny"]})]
 Flag = Annotated[bool | None, Parameter()]
 Version = Annotated[int | None, Parameter(ge=1, le=2_147_483_647)]
@@ -46,29 +45,40 @@ ALL_ACTIONS = frozenset(one for actions in ACTIONS.values() for one in actions)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question as it was put: `filters` without the person, and who is meant, in one of three ways."""
+    """A question as it was put: `filters` without people; who is meant, in one of three ways; whose thing it was, and
+    for whom a deputy did it."""
 
     filters: Filters
     person: UUID | None = None
     link: tuple[str, str] | None = None
     email: str | None = None
+    owner: UUID | None = None
+    on_behalf_of: UUID | None = None
 
     async def resolved(self, connection: Connection) -> Filters:
         """The filters with the people who are meant now; nobody known means nobody, so that nothing is found."""
+        persons = await self._persons(connection)
+        owners, stood_in_for = [
+            None if one is None else await people.all_ids(connection, one) for one in (self.owner, self.on_behalf_of)
+        ]
+        return replace(self.filters, persons=persons, owners=owners, on_behalf_of=stood_in_for)
+
+    async def _persons(self, connection: Connection) -> tuple[UUID, ...] | None:
         if self.link is not None:
-            return replace(self.filters, persons=await people.linked(connection, *self.link))
+            return await people.linked(connection, *self.link)
         if self.email is not None:
-            return replace(self.filters, persons=await people.addressed(connection, self.email))
-        return self.filters if self.person is None else replace(self.filters, persons=(self.person,))
+            return await people.addressed(connection, self.email)
+        return None if self.person is None else await people.all_ids(connection, self.person)
 
     def put(self, *, kinds: Sequence[Kind], after_approval: bool = False) -> Put:
         """The question for its own record: ids, words of ours, numbers and times; what was typed in is only committed
         to; an address or a subject stands there in no way."""
         filters = {name: value for name, value in asdict(self.filters).items() if value not in {None, False}}
         typed = {name: filters.pop(name) for name in TYPED if name in filters and not is_uuid(filters[name])}
-        who: dict[str, object] = {} if self.person is None else {"person": self.person}
+        named = {"person": self.person, "owner": self.owner, "on_behalf_of": self.on_behalf_of}
+        who: dict[str, object] = {name: one for name, one in named.items() if one is not None}
         if self.link is not None or self.email is not None:
-            who = {"person_by": "subject" if self.link is not None else "email"}
+            who["person_by"] = "subject" if self.link is not None else "email"
         more = {"kinds": [one.value for one in kinds]} if kinds else {}
         return Put({**filters, **who, **more, **({"after_approval": True} if after_approval else {})}, typed)
 
@@ -112,12 +122,10 @@ async def read_question(
         action=optional_plain_text(action, "query.action"),
         resource=optional_plain_text(resource, "query.resource"),
         resource_kind=optional_plain_text(resource_kind, "query.resource_kind"),
-        owner=optional_uuid(owner, "query.owner"),
         outcome=outcome,
         applied=applied,
         reason=optional_plain_text(reason, "query.reason"),
         rule=optional_plain_text(rule, "query.rule"),
-        on_behalf_of=optional_uuid(on_behalf_of, "query.on_behalf_of"),
         policy_version=policy_version,
         request_id=optional_plain_text(request_id, "query.request_id"),
         since=optional_time(since, "query.since"),
@@ -125,7 +133,11 @@ async def read_question(
     )
     if filters.since and filters.until and filters.since >= filters.until:
         raise InvalidField(FieldError("query.until", "must be later than since"))
-    return _person(filters, person, (issuer, subject), email)
+    return replace(
+        _person(filters, person, (issuer, subject), email),
+        owner=optional_uuid(owner, "query.owner"),
+        on_behalf_of=optional_uuid(on_behalf_of, "query.on_behalf_of"),
+    )
 
 
 def _known(word: str | None, field: str, what: str, among: Collection[str]) -> None:

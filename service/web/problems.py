@@ -24,6 +24,7 @@ from litestar.exceptions import (
 from service import errors
 from service.identity.challenges import challenge
 from service.places import FieldError
+from service.web.problem_documents import PROBLEM_JSON, TYPE_PREFIX
 from service.web.wrong_fields import OR_NULL, wanted
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from litestar import Request
     from litestar.types import ExceptionHandlersMap
 
-PROBLEM_JSON: Final = "application/problem+json"
 # How Litestar says that a parameter which has to be there is not.
 _MISSING: Final = re.compile(r"Missing required (query|header) parameter '([^']{1,64})'")
 log = structlog.get_logger("problems")
@@ -114,16 +114,14 @@ class Problems:
         if error.cause or status >= 500:  # noqa: PLR2004
             log.log(40 if status >= 500 else 20, "problem", slug=error.slug, cause=error.cause, status=status)  # noqa: PLR2004
         body: dict[str, object] = {
-            "type": f"urn:timewarden:problem:{error.slug}",
+            "type": TYPE_PREFIX + error.slug,
             "title": error.summary,
             "status": status,
             "detail": error.public,
             **error.extra,
         }
         headers: dict[str, str] = {}
-        if isinstance(error, errors.StepUpNeeded) and error.stronger:
-            error.acr_values = self._step_up_acr or None
-        if (value := self._challenge(error, scheme=_scheme(request))) is not None:
+        if (value := self.challenge(request, error)) is not None:
             headers["WWW-Authenticate"] = value
         if isinstance(error, errors.TryLater | errors.TooManyRequests):
             headers["Retry-After"] = str(error.retry_after)
@@ -135,6 +133,12 @@ class Problems:
         if request_id := request.scope.get("state", {}).get("request_id"):
             body["request_id"] = request_id
         return Response(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)
+
+    def challenge(self, request: Request[Any, Any, Any], error: errors.TimewardenError) -> str | None:
+        """The WWW-Authenticate value of an error, also beside an answer that another sign-in would make longer."""
+        if isinstance(error, errors.StepUpNeeded) and error.stronger:
+            error.acr_values = self._step_up_acr or None
+        return self._challenge(error, scheme=_scheme(request))
 
     def unexpected(self, request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
         """What nobody foresaw: told without detail, logged with its trace."""

@@ -1,4 +1,4 @@
-"""`timewarden serve` as a process: what it cannot start with is told in one sentence, once, with exit code 1."""
+"""`timewarden serve` as a process: what it cannot start with is told in one sentence, once, with exit code 2."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def environment_of(changes: Mapping[str, str]) -> dict[str, str]:
 
 
 def said(**changes: str) -> str:
-    """What a process with these settings says on standard error before it ends with exit code 1."""
+    """What a process with these settings says on standard error before it ends with exit code 2."""
     run = subprocess.run(
         [sys.executable, "-m", "service", "serve"],
         cwd=ROOT,
@@ -54,7 +54,7 @@ def said(**changes: str) -> str:
         check=False,
         timeout=60,
     )
-    assert (run.returncode, run.stdout) == (1, "")
+    assert (run.returncode, run.stdout) == (2, "")
     assert "secret-word" not in run.stderr
     return run.stderr
 
@@ -124,7 +124,7 @@ def test_a_second_run_in_one_directory_says_so_and_stops(tmp_path: Path) -> None
         timeout=60,
     )
     lock.release()
-    assert run.returncode == 1
+    assert run.returncode == 2
     assert run.stderr == f"timewarden: {tmp_path} is in use by process {os.getpid()}; stop that one first.\n"
 
 

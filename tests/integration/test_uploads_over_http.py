@@ -219,8 +219,8 @@ async def test_one_key_twice_is_refused_whether_or_not_the_rows_differ(job: Job)
 async def test_what_a_sheet_does_not_hold_any_more_contradicts_it_and_its_state_does_not(job: Job) -> None:
     file = lines(*(job.row(number % 7, external_ref=str(number), minutes=1) for number in range(501)))
     answer = await job.send(file)
-    assert told(answer, 409, "conflict") == [(500, 501, None)]
-    assert [one["problem"] for one in answer.json()["rows"]] == ["conflict"]
+    assert told(answer, 409, "timesheet-full") == [(500, 501, None)]
+    assert [one["problem"] for one in answer.json()["rows"]] == ["timesheet-full"]
     assert await job.entries() == 0
 
 
@@ -228,7 +228,7 @@ async def test_more_rows_than_go_together_are_counted_and_shown_the_other_way(jo
     file = "\n" + "{}\n" * 10_001
     answer = await job.send(file)
     assert answer.json()["fields"] == [
-        {"field": "rows", "message": "are 10001: 10000 can go together, 200000 with mode=per-row"}
+        {"field": "rows", "message": "are 10001; at most 10000 go in together, and 200000 with mode=per-row"}
     ]
 
 

@@ -3,7 +3,7 @@
 from service.migrations.sql import run_file
 
 revision = "0018"
-down_revision = "0013"
+down_revision = "0014"
 
 
 def upgrade() -> None:
