@@ -50,11 +50,13 @@ FORGET_ALL = f"""
         SELECT name FROM kept_answer WHERE at < clock_timestamp() - {KEPT_FOR} ORDER BY at LIMIT {PIECE})
 """
 
-# Those given to somebody, or about their things or themselves. A day of answers is looked through once.
+# Those given to somebody, or about their things or themselves, under every id of theirs. A day of answers is looked
+# through once.
 FORGET_PERSON = """
-    DELETE FROM kept_answer AS k WHERE k.owner_id = $1
-        OR k.resources && (ARRAY(SELECT id FROM timesheet WHERE owner_id = $1) || $1::uuid)
-        OR EXISTS (SELECT FROM audit_record r WHERE r.uid = k.decision_uid AND r.person_id = $1)
+    DELETE FROM kept_answer AS k USING (SELECT ids_of_person($1) AS ids) AS theirs
+    WHERE k.owner_id = ANY (theirs.ids)
+        OR k.resources && (ARRAY(SELECT id FROM timesheet WHERE owner_id = ANY (theirs.ids)) || theirs.ids)
+        OR EXISTS (SELECT FROM audit_record r WHERE r.uid = k.decision_uid AND r.person_id = ANY (theirs.ids))
 """
 
 

@@ -86,12 +86,16 @@ class LegalHolds:
 
         async def work(change: Change) -> LegalHold:
             change.permit.covers(KIND, HOLD)
-            # Who set it.
-            by = await change.connection.fetchrow(
-                "SELECT by_person, by_client FROM legal_hold WHERE id = $1 AND until IS NULL FOR UPDATE", hold
+            # Whether the asker set it, under any id of theirs.
+            theirs = await change.connection.fetchval(
+                "SELECT CASE WHEN by_person IS NULL THEN $2::uuid IS NULL AND by_client = $3"
+                " ELSE coalesce($2 = ANY (ids_of_person(by_person)), false) END"
+                " FROM legal_hold WHERE id = $1 AND until IS NULL FOR UPDATE",
+                hold,
+                ask.principal.person,
+                ask.principal.client,
             )
-            asks = ask.principal
-            if by is not None and (by["by_person"] or by["by_client"]) == (asks.person or asks.client):
+            if theirs:
                 raise Forbidden(["whoever set a hold does not lift it: somebody else has to"])
             # From now on it stands no longer.
             row = await change.connection.fetchrow(

@@ -153,6 +153,15 @@ async def test_whoever_set_a_hold_cannot_lift_it(house: House) -> None:
     assert await house.count("legal_hold WHERE until IS NULL") == 1
     assert await house.count("audit_record WHERE action = 'hold' AND NOT applied AND outcome = 'deny'") == 1
     other = replace(audrey, principal=replace(audrey.principal, person=house.people["ben"]))
+    again = replace(audrey, principal=replace(audrey.principal, person=house.people["dora"]))
+    await house.owner.execute("INSERT INTO person (id) VALUES ($1)", audrey.principal.person)
+    await house.owner.execute(
+        "INSERT INTO merged_person (person_id, into_id) VALUES ($1, $2)",
+        again.principal.person,
+        audrey.principal.person,
+    )
+    with pytest.raises(Forbidden):
+        await holds.lift(again, hold.id)
     assert (await holds.lift(other, hold.id)).value.until is not None
 
 

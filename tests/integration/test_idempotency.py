@@ -421,8 +421,12 @@ async def test_an_erased_person_s_answers_are_forgotten_and_those_of_others_kept
     token = running.token(scope=WRITE)
     entered = await running.send("POST", f"/v1/timesheets/{ana['id']}/entries", token, headers=headers, body=body)
     assert entered.status_code == 201, entered.text
-    ben = (await opened(running, "open-1", claims={"sub": "auth0|ben"})).json()
-    assert await house.count("kept_answer") == 3
+    before, ben = [(await opened(running, "open-1", claims={"sub": f"auth0|{who}"})).json() for who in ("a", "ben")]
+    assert await house.count("kept_answer") == 4
+    # Another account of hers, which was found to be one.
+    await house.owner.execute(
+        "INSERT INTO merged_person (person_id, into_id) VALUES ($1, $2)", UUID(before["owner"]), UUID(ana["owner"])
+    )
     await Erasure(house.enforcement).erase(house.administrator(), UUID(ana["owner"]))
     rows = await house.owner.fetch("SELECT owner_id FROM kept_answer")
     assert [str(row["owner_id"]) for row in rows] == [ben["owner"]]

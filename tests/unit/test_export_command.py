@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from service.commands.audit_export import export
 from service.commands.audit_retention import retain
-from service.commands.audit_search import _step
+from service.commands.audit_search import _show, _step
 from service.commands.tables import when
 
 if TYPE_CHECKING:
@@ -106,3 +106,25 @@ def test_what_happened_within_a_state_is_told_by_its_version() -> None:
 def test_a_time_that_is_none_is_told_as_it_is() -> None:
     assert when("2026-03-01T00:00:00.000000Z") == "2026-03-01 00:00:00Z"
     assert (when("infinity"), when(None)) == ("infinity", "")
+
+
+@pytest.mark.parametrize(("terminal", "lines"), [(True, 7), (False, 5)])
+def test_ids_stay_whole_however_narrow_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, terminal: bool, lines: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("FORCE_COLOR" if terminal else "TERM", "1" if terminal else "dumb")
+    uids = ["0198c0de-4f2a-7000-8000-00000000002a", "0198c0de-0000-7000-8000-000000000001"]
+    record = {
+        "decided_at": "2026-03-01T00:00:00.000000Z",
+        "action": "approve",
+        "outcome": "allow",
+        "rules": ["[red]approve-team"],
+        "resource": {"kind": "timesheet", "id": uids[1]},
+    }
+    _show(iter([{"id": uids[0], "kind": "decision", "at": "", "names": {}, "record": record}]), as_json=False)
+    told = capsys.readouterr().out
+    assert all(uid in told for uid in uids)
+    assert "[red]approve-team" in told
+    assert len(told.strip("\n").splitlines()) == lines
