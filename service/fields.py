@@ -28,7 +28,7 @@ class Fields:
         if not 1 <= len(value) <= longest:
             self.wrong(name, f"must have 1 to {longest} characters")
         elif not writable(value):
-            self.wrong(name, "must have no control characters")
+            self.wrong(name, "must have no control characters, such as line breaks")
         elif not legible(value):
             self.wrong(name, "must have a character that can be seen")
 

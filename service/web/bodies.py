@@ -7,6 +7,7 @@ two readers can understand differently is refused here instead (RFC 8259 section
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from typing import Any, Final
 
 import msgspec
@@ -71,6 +72,8 @@ class LateRequest(JsonRequest):
 def read_body(raw: bytes, shape: Any, *, distinct: bool = True) -> Any:
     """JSON bytes as an instance of `shape`. Raises MalformedRequest for what is no JSON, InvalidField for what does not
     fit, with paths such as `items[3].version`, and, if they must be `distinct`, for a member that stands twice."""
+    if raw.startswith(BOM_UTF8):
+        raise MalformedRequest("The body begins with a byte order mark; JSON has none (RFC 8259 section 8.1)")
     try:
         return _read(raw, shape, distinct=distinct)
     except UnicodeDecodeError:

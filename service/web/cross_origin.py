@@ -9,7 +9,16 @@ from litestar.config.cors import CORSConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SENT = ["Authorization", "DPoP", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id", "traceparent"]
+SENT = [
+    "Authorization",
+    "DPoP",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "X-Request-Id",
+    "traceparent",
+]
 READ = [
     "WWW-Authenticate",
     "DPoP-Nonce",

@@ -23,6 +23,13 @@ KEY: Final = {
     " given again for 24 hours, with `Idempotent-Replayed`",
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST + 2, "examples": ['"8e03978e-40d5-43dd"']},
 }
+KNOWN: Final = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "The ETag of the version that you have: if it is the present one, the answer is 304 and has no body",
+    "schema": {"type": "string", "maxLength": 512, "examples": ['"7"']},
+}
 # Where not every request takes a key.
 ONLY: Final = {
     "/v1/uploads": "; here with `mode=together` alone, not in a dry run, and with a body no larger than others may be",
@@ -58,7 +65,16 @@ def _add_files(answer: dict[str, Any], path: str, kinds: Mapping[str, str]) -> N
             answer["headers"][name] = {"$ref": f"#/components/headers/{name}"}
 
 
+def _add_not_modified(operation: dict[str, Any]) -> None:
+    """A read that answers with a version takes If-None-Match."""
+    operation["parameters"] = [*operation.get("parameters", []), KNOWN]
+    headers = {name: one for name, one in operation["responses"]["200"]["headers"].items() if name != "Link"}
+    operation["responses"]["304"] = {"description": "Not Modified: you have what there is", "headers": headers}
+
+
 def _complete(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> None:
+    if method == "GET" and "ETag" in operation["responses"].get("200", {}).get("headers", {}):
+        _add_not_modified(operation)
     keyed = method in CHANGING and not path.startswith(WITHOUT)
     if keyed:
         key = {**KEY, "description": f"{KEY['description']}{ONLY.get(path, '')}"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from service.timesheets.reports import Report, Reports
 
 CSV: Final = "text/csv"
+_QUALITY: Final = re.compile(r"q=([01](?:\.[0-9]{0,3})?)")
 
 
 class TotalBody(msgspec.Struct):
@@ -79,8 +81,20 @@ def report_routes(reports: Reports) -> list[Any]:
 
 
 def _prefers_csv(accept: str) -> bool:
-    kinds = [one.split(";")[0].strip().lower() for one in accept.split(",")]
-    return CSV in kinds and "application/json" not in kinds
+    """Whether an Accept header (RFC 9110 section 12.5.1) wants CSV more than JSON, or names it where it does not name
+    JSON."""
+    weights: dict[str, float] = {}
+    for one in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in one.split(";"))
+        quality = next((found[1] for part in parameters if (found := _QUALITY.fullmatch(part))), "1")
+        weights[kind] = float(quality)
+
+    def wish(kind: str) -> tuple[float, bool]:
+        ranges = (kind, f"{kind.partition('/')[0]}/*", "*/*")
+        weight = next((weights[one] for one in ranges if one in weights), 0.0)
+        return weight, kind in weights and weight > 0
+
+    return wish(CSV) > wish("application/json")
 
 
 def _csv(by: By, report: Report) -> str:

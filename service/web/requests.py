@@ -13,13 +13,14 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
-from litestar.params import ParameterKwarg
+from litestar.params import CookieParameter, HeaderParameter, ParameterKwarg
 from uuid_utils.compat import uuid7
 
 from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
 from service.places import FieldError
 from service.web.arriving import Arriving
 from service.web.head_requests import HeadOnly
+from service.web.not_modified import UnlessKnown
 from service.web.paging import NEXT_CURSOR, next_link
 
 if TYPE_CHECKING:
@@ -96,14 +97,15 @@ class RequestFrame:
                 )
             await send(message)
 
+        answer = UnlessKnown(scope, send_framed)
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             if method == "HEAD":
                 # Decided and recorded as a GET; only its head is sent (RFC 9110 section 9.3.2).
                 scope["method"] = "GET"
-                head = HeadOnly(body.receive, send_framed)
+                head = HeadOnly(body.receive, answer.send)
                 await self.app(scope, head.receive, head.send)
             else:
-                await self.app(scope, body.receive, send_framed)
+                await self.app(scope, body.receive, answer.send)
         if refused:
             await body.finish()
 
@@ -152,7 +154,8 @@ def media_types_of(scope: Scope) -> tuple[str, ...]:
 
 
 async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
-    """A `before_request` hook: query parameters that the route does not take, or takes once, are refused by name."""
+    """A `before_request` hook: query parameters that the route does not take, or takes once, are refused by name, and
+    those that it needs are told when they are missing."""
     route = request.route_handler
     dependencies = route.resolve_dependencies()
     filled_otherwise = request.path_params.keys() | dependencies.keys()
@@ -165,7 +168,9 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
         field.kwarg_definition.name or name: field
         for signature in signatures
         for name, field in signature.parameters.items()
-        if isinstance(field.kwarg_definition, ParameterKwarg) and name not in filled_otherwise
+        if isinstance(field.kwarg_definition, ParameterKwarg)
+        and not isinstance(field.kwarg_definition, HeaderParameter | CookieParameter)
+        and name not in filled_otherwise
     }
     seen: set[str] = set()
     for name, value in request.query_params.multi_items():
@@ -180,6 +185,9 @@ async def refuse_unknown_parameters(request: Request[Any, Any, Any]) -> None:
         if int in kinds and not _WHOLE.fullmatch(value):
             raise InvalidField(FieldError(f"query.{name}", "must be a whole number"))
         seen.add(name)
+    needed = [name for name, field in taken.items() if field.is_required and name not in seen]
+    if needed:
+        raise InvalidField(*(FieldError(f"query.{name}", "is missing") for name in needed))
 
 
 def _framed(given: Sequence[Header], own: Mapping[bytes, bytes], always: Sequence[Header]) -> list[Header]:

@@ -29,6 +29,7 @@ OPTIONAL: Final = ("note", "time_zone")
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MINUTES: Final = re.compile(r"[0-9]{1,4}")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?")
+LONE_CR: Final = "holds a carriage return outside quotes; lines end with LF, or CR LF"
 _LONGEST_TOLD: Final = 40
 
 
@@ -78,7 +79,7 @@ class CsvReader:
         try:
             (cells,) = csv.reader([f"{line}\n" for line in text.split("\n")], strict=True)
         except (csv.Error, ValueError) as error:
-            self._refuse_or_stop(f"is not CSV: {error}")
+            self._refuse_or_stop(LONE_CR if "\r" in text else f"is not CSV: {error}")
             return
         if self._columns is None:
             self._columns = _columns(cells, text)

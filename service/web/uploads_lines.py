@@ -54,6 +54,10 @@ class Lines:
             if text.startswith(_OTHER_BOMS):
                 raise fault_of_file("line 1", "is UTF-16; save the file as UTF-8")
             text = text.removeprefix(_BOM)
+            if b"\x00" in text:
+                raise fault_of_file(
+                    "line 1", "holds NUL bytes, as in UTF-16 or a workbook; save the file as text in UTF-8"
+                )
         if len(text) > LONGEST_LINE:
             raise fault_of_file(f"line {self._number}", f"is longer than {LONGEST_LINE} bytes")
         return Line(self._number, text.removesuffix(b"\r"))

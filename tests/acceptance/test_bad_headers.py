@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("nothing_unexpected")
 
 
 @pytest.mark.parametrize(
-    "tag", ["7", "'7'", '"7', '7"', '"7"x', '""7""', '"é"', "W/7", 'w/"7"', "*,*", '"' + "7" * 600 + '"']
+    "tag", ["7", "'7'", '"7', '7"', '"7"x', '""7""', '"é"', '"7","', "W/7", 'w/"7"', "*,*", '"' + "7" * 600 + '"']
 )
 async def test_a_malformed_if_match_is_told(callers: Callers, tag: str) -> None:
     ana = await callers("ana")

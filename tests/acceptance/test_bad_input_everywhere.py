@@ -252,7 +252,8 @@ def _is_needed(given: Mapping[str, Any]) -> bool:
 def _something(schema: Mapping[str, Any]) -> str:
     """A value that a parameter takes."""
     found = resolved(schema)
-    return str(found.get("enum", found.get("examples", ["2026-11-23"]))[0])
+    any_of_type = "1" if found.get("type") == "integer" else "2026-11-23"
+    return str(found.get("enum", found.get("examples", [any_of_type]))[0])
 
 
 def _forbidden(schema: Mapping[str, Any], text: str) -> bool:

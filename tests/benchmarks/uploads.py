@@ -1,8 +1,10 @@
 """Times uploads of files over HTTP, with the memory that they take: `python -m tests.benchmarks.uploads [ROWS ...]`.
 
 Figures only, no verdicts. The API is a process of its own with one worker, on a durable Postgres; each person of a team
-has seven rows a week. `first` makes the sheets, `again` changes nothing; `peak` is how far the worker's memory rose
-above what it had before the upload; `others` is the longest that a small request waited meanwhile.
+has seven rows a week. `first` makes the sheets, `again` changes nothing; `COPY` stores the same rows without policy,
+log and sheets (`plain_rows`), and `times` is how many times as fast that is as `first`. `worker` is the processor time
+of the API for a thousand rows of `first`, which a busy machine does not change. `peak` is how far the worker's memory
+rose above what it had before the upload; `others` is the longest that a small request waited meanwhile.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from service.development.processes import spawn, wait_until
 from service.development.stores import prepare
 from service.migrations.run import migrate
 from tests import policy_forge
+from tests.benchmarks.plain_rows import copied
 from tests.token_forge import good_jwks, header, signed
 
 if TYPE_CHECKING:
@@ -65,38 +68,43 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, start_postgres(Path(folder), preferred_port=0) as server:
         owner_url, app_url, _, _ = prepare(Path(folder), server.superuser_url)
         people = asyncio.run(_organisation(owner_url))
-        issuer, port = f"http://127.0.0.1:{keys.server_port}", free_port(0)
-        print(f"{multiprocessing.cpu_count()} processors; rows a second, MiB of the file, MiB above before, ms")
-        print(f"{'':<32} {'first':>8} {'again':>8} {'file':>7} {'peak':>7} {'others':>7}")
+        issuer = f"http://127.0.0.1:{keys.server_port}"
+        print(f"{multiprocessing.cpu_count()} processors; rows a second, ms, MiB of the file, MiB above before, ms")
+        head = f"{'first':>8} {'again':>8} {'COPY':>8} {'times':>6} {'worker':>6} {'file':>7} {'peak':>7} {'others':>7}"
+        print(f"{'':<32} {head}")
         for size in sizes:
             for kind in KINDS:
+                port = free_port(0)
                 with _serving(Path(folder), app_url, issuer, port) as pid:
-                    print(_row(size, kind, people, issuer, port, pid), flush=True)
+                    print(_row(size, kind, people, issuer, port, pid, owner_url), flush=True)
     keys.shutdown()
 
 
-def _row(size: int, kind: str, people: Sequence[str], issuer: str, port: int, pid: int) -> str:
-    file = _file(size, kind, people)
+def _row(size: int, kind: str, people: Sequence[str], issuer: str, port: int, pid: int, url: str) -> str:
+    rows = _rows(size, people)
+    file = _file(rows, kind)
     mode = "together" if size <= 10_000 else "per-row"
     api = f"http://127.0.0.1:{port}"
     bearer = {"Authorization": f"Bearer {_token(issuer)}"}
     with httpx.Client(base_url=api, headers=bearer, timeout=900, trust_env=False) as http:
         # What the process needs once it has answered anything is no part of the upload.
-        http.post("/v1/uploads", content=_file(50, kind, people), headers={"Content-Type": KINDS[kind]})
+        http.post("/v1/uploads", content=_file(_rows(50, people), kind), headers={"Content-Type": KINDS[kind]})
         before = _resident(pid)
-        took, waits, peak = [], [0.0], before
+        took, waits, peak, worked = [], [0.0], before, [_worked(pid)]
         for outcome in ("created", "unchanged"):
             with _watched(pid, api, bearer) as seen:
                 started = time.perf_counter()
                 answer = http.post(f"/v1/uploads?mode={mode}", content=file, headers={"Content-Type": KINDS[kind]})
                 took.append(time.perf_counter() - started)
+            worked.append(_worked(pid))
             assert answer.status_code == httpx.codes.OK, answer.text[:500]
             assert answer.json()["counts"][outcome] == size, answer.json()["counts"]
             waits, peak = [*waits, *seen["waits"]], max(peak, *seen["resident"])
+    copy = asyncio.run(copied(url, rows))
     name = f"{size:>9,} rows, {kind}, {mode}"
-    figures = (
-        f"{size / took[0]:>8,.0f} {size / took[1]:>8,.0f} {len(file) / 2**20:>7.1f} {(peak - before) / 2**20:>7.1f}"
-    )
+    speeds = f"{size / took[0]:>8,.0f} {size / took[1]:>8,.0f} {size / copy:>8,.0f} {took[0] / copy:>6.1f}"
+    speeds += f" {(worked[1] - worked[0]) / size * 1e6:>6.0f}"
+    figures = f"{speeds} {len(file) / 2**20:>7.1f} {(peak - before) / 2**20:>7.1f}"
     return f"{name:<32} {figures} {max(waits) * 1e3:>7.0f}"
 
 
@@ -133,7 +141,7 @@ class _watched:  # noqa: N801 — a context manager
                 time.sleep(0.02)
 
 
-def _file(size: int, kind: str, people: Sequence[str]) -> bytes:
+def _rows(size: int, people: Sequence[str]) -> list[tuple[str, str, str, int, str, str]]:
     """Rows of people and weeks, all different from every other file's."""
     job, monday = uuid4().hex[:8], date(2001, 1, 1) + timedelta(weeks=uuid4().int % 2000)
     rows = []
@@ -141,6 +149,10 @@ def _file(size: int, kind: str, people: Sequence[str]) -> bytes:
         week, who, day = number // (7 * len(people)), number // 7 % len(people), number % 7
         when = monday + timedelta(weeks=week, days=day)
         rows.append((people[who], when.isoformat(), "ATLAS", 60, f"{job}/{number}", "night shift, gate 4"))
+    return rows
+
+
+def _file(rows: Sequence[Sequence[object]], kind: str) -> bytes:
     if kind == "ndjson":
         return "".join(json.dumps(dict(zip(HEAD, row, strict=True))) + "\n" for row in rows).encode()
     table = [",".join(HEAD), *(",".join((*map(str, row[:-1]), f'"{row[-1]}"')) for row in rows)]
@@ -158,6 +170,12 @@ def _resident(pid: int) -> float:
     """Bytes of memory of the API's one worker, which is the youngest of its processes."""
     pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _worked(pid: int) -> float:
+    """Seconds of processor time that it has had."""
+    used = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[11:13]
+    return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
 
 
 class _serving:  # noqa: N801 — a context manager

@@ -200,3 +200,31 @@ async def test_an_unknown_project_is_told_only_to_who_may_write_the_sheet(sheet:
     token = sheet.running.token(sub="carl")
     stranger = await sheet.running.send("POST", f"{sheet.path}/entries", token, headers={"If-Match": '"2"'}, body=entry)
     assert stranger.status_code == 404
+
+
+async def test_a_read_of_the_version_that_the_caller_has_is_answered_without_its_body(
+    house: House, sheet: Sheet
+) -> None:
+    async def read(*tags: str, method: str = "GET", query: str = "") -> httpx.Response:
+        token = sheet.running.token(sub="ana")
+        headers = {"If-None-Match": ", ".join(tags)}
+        return await sheet.running.send(method, sheet.path + query, token, headers=headers)
+
+    for tags in (('"2"',), ('W/"2"',), ('"1"', '"2"'), ("*",)):
+        answer = await read(*tags)
+        assert (answer.status_code, answer.content, answer.headers["ETag"]) == (304, b"", '"2"'), tags
+        assert "Content-Type" not in answer.headers
+        # It was decided and recorded like any read.
+        read_of = (
+            "SELECT returned FROM audit_record WHERE uid = $1::text::uuid AND action = 'read' AND outcome = 'allow'"
+        )
+        returned = await house.owner.fetchval(read_of, answer.headers["Decision-Id"])
+        assert [str(one) for one in returned] == [sheet.path.rpartition("/")[2]]
+    assert (await read('"2"', method="HEAD")).status_code == 304
+    for tags in (('"1"',), ("2",), ('"22"',)):
+        assert (await read(*tags)).json()["version"] == 2
+    # What may be done changes without a new version.
+    assert "actions" in (await read('"2"', query="?include=actions")).json()
+    stranger = sheet.running.token(sub="carl")
+    refused = await sheet.running.send("GET", sheet.path, stranger, headers={"If-None-Match": "*"})
+    assert refused.status_code == 404

@@ -180,7 +180,7 @@ def test_every_body_is_closed_and_has_an_example_that_fits_it(whole: dict[str, A
 def test_no_parameter_may_be_null_and_ids_in_paths_are_uuids(whole: dict[str, Any]) -> None:
     for _, path, one in operations(whole):
         for given in one.get("parameters", []):
-            assert re.fullmatch(r"[a-z_]+|If-Match|Idempotency-Key", given["name"])
+            assert re.fullmatch(r"[a-z_]+|If-Match|If-None-Match|Idempotency-Key", given["name"])
             assert "oneOf" not in given["schema"], (path, given["name"])
             if given["in"] == "path" and given["name"].endswith("_id"):
                 assert given["schema"]["format"] == "uuid"

@@ -105,6 +105,9 @@ def test_a_wrong_head_names_its_columns(head: str, fields: list[str]) -> None:
     [
         ((HEAD + GOOD).encode() + GOOD.replace("apollo", "Büro").encode("latin-1"), "line 3"),
         ((HEAD + GOOD).encode("utf-16"), "line 1"),
+        ((HEAD + GOOD).encode("utf-16-le"), "line 1"),
+        ((HEAD + GOOD).encode("utf-16-be"), "line 1"),
+        ((HEAD + GOOD).replace("\n", "\r"), "head"),
         (HEAD + GOOD + "x" * (LONGEST_LINE + 1), "line 3"),
         (HEAD + GOOD + f'{OWNER},2026-03-02,apollo,60,job-2,"open\n' + GOOD, "line 3"),
         (HEAD + GOOD + '"' + "open\n" * LONGEST_LINE, "line 3"),

@@ -116,3 +116,8 @@ def test_whatever_does_not_fit_is_told_of_the_field_in_which_it_stands(value: ob
             wrong = tuple(one.field for one in error.fields)
         assert wrong
         assert all(one.startswith(name) for one in wrong)
+
+
+def test_a_byte_order_mark_before_json_is_called_one() -> None:
+    with pytest.raises(MalformedRequest, match="byte order mark"):
+        read_body(b"\xef\xbb\xbf" + msgspec.json.encode(GOOD), Outer)
