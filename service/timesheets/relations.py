@@ -111,6 +111,19 @@ HAS_APPROVER = {
     """,
 }
 
+# Whom the directory names for the approval of the row, who did not write in it: those who lead its owner and those who
+# stand in for them, or whoever is named where nobody leads.
+_WROTE_IN_IT = f"(SELECT {survivor('wrote.id')} FROM unnest(r.editors) AS wrote (id))"
+APPROVERS = f"""
+    ARRAY(SELECT found.id FROM (
+              SELECT over.person_id AS id {_LEADS} WHERE belongs.person_id = {_OWNER}
+              UNION SELECT given.deputy_id {_LEADS}
+              JOIN deputy_grant AS given ON given.manager_id = over.person_id AND {now("given")}
+              WHERE belongs.person_id = {_OWNER}
+              UNION SELECT named.person_id FROM fallback_approver AS named WHERE {_NAMED_FOR_OWNER} AND NOT {LED}
+          ) AS found WHERE found.id <> {_OWNER} AND found.id NOT IN {_WROTE_IN_IT} ORDER BY found.id)
+"""
+
 # The client was given a team that the owner belongs to, or one above it.
 IMPORTER = f"""
     EXISTS (SELECT FROM {_BELONGING}

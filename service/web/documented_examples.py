@@ -153,6 +153,7 @@ NAMED: Final[Mapping[str, Any]] = {
     "ChangedVerdictBody.facts": {"acted_for_owner": ["false", "unknown"]},
     "May.as_": ["manager"],
     "ApprovalBody.by": ["manager"],
+    "ApprovalBody.owner_name": "Ana Lima",
     "BatchResult.changed": 0,
     "HoursReport.by": "project",
     "Imported.dry_run": False,

@@ -14,7 +14,7 @@ from service.web.answers import answered
 from service.web.directory_pages import page_of
 from service.web.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
+from service.web.parameters import Asking, plain_text
 from service.web.preconditions import expected
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
         **operation("Read a project", scope="create:timesheets", problems=ROW, tag=TAG, etag=True),
     )
     async def read_project(ask: Asking, code: FromPath[str]) -> Response[ProjectBody]:
-        return _shown(await projects.one(ask, code))
+        return _shown(await projects.one(ask, plain_text(code, "path.code")))
 
     @put(
         "/v1/projects/{code:str}",
