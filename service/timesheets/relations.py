@@ -17,6 +17,7 @@ KIND = "timesheet"
 ROW = """
     r.id, r.owner_id, r.period_start, r.time_zone, r.state, r.version, r.editors, r.uploaders, r.reason,
     r.locked_by, r.locked_by_client, r.created_at, r.updated_at,
+    r.submitted_at, r.decided_at, r.decided_by, r.decided_by_client,
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
                 'id', e.id, 'day', e.day, 'project', e.project, 'minutes', e.minutes, 'note', e.note,
                 'external_ref', e.external_ref, 'uploader', e.uploader) ORDER BY e.day, e.id), '[]')

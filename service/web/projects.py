@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, post, put
-from litestar.params import FromPath, JSONBody, Parameter, QueryParameter
+from litestar.params import JSONBody, Parameter, PathParameter, QueryParameter
 
-from service.directory.entities import Project
+from service.directory.entities import PROJECT, Project
+from service.errors import InvalidField
+from service.places import FieldError
 from service.web.answers import answered
 from service.web.directory_pages import page_of
 from service.web.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, plain_text
+from service.web.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
 from service.web.preconditions import expected
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 SCOPE = "manage:directory"
 TAG = "Directory"
 Code = Annotated[str, msgspec.Meta(min_length=1, max_length=40, examples=["ATLAS"])]
+CodeInPath = Annotated[
+    str, PathParameter(description="The project's code", schema_extra={"pattern": f"^{PROJECT.pattern}$"})
+]
 ProjectName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, examples=["Atlas, second phase"])]
 
 
@@ -80,19 +85,25 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
         "/v1/projects/{code:str}",
         **operation("Read a project", scope="create:timesheets", problems=ROW, tag=TAG, etag=True),
     )
-    async def read_project(ask: Asking, code: FromPath[str]) -> Response[ProjectBody]:
-        return _shown(await projects.one(ask, plain_text(code, "path.code")))
+    async def read_project(ask: Asking, code: CodeInPath) -> Response[ProjectBody]:
+        return _shown(await projects.one(ask, _code(code)))
 
     @put(
         "/v1/projects/{code:str}",
         **operation("Change a project", scope=SCOPE, problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
     )
     async def replace_project(
-        ask: Asking, code: FromPath[str], data: JSONBody[ProjectState], request: Request[Any, Any, Any]
+        ask: Asking, code: CodeInPath, data: JSONBody[ProjectState], request: Request[Any, Any, Any]
     ) -> Response[ProjectBody]:
-        return _shown(await projects.replace(ask, Project(code, data.name, data.active), expected(request)))
+        return _shown(await projects.replace(ask, Project(_code(code), data.name, data.active), expected(request)))
 
     return [list_projects, add_project, read_project, replace_project]
+
+
+def _code(text: str) -> str:
+    if not PROJECT.fullmatch(text):
+        raise InvalidField(FieldError("path.code", "is not the code of a project"))
+    return text
 
 
 def _shown(answer: Answer[Project], status: int = 200) -> Response[ProjectBody]:
