@@ -62,6 +62,7 @@ def questions(number: int = 4711) -> tuple[Asked, ...]:
             DECISIONS,
             ("expr_decided_at_id_idx", "rules_idx"),
         ),
+        Asked("what deputies did for a leader", Filters(on_behalf_of=(leader,)), (), ("decided_at_id_idx2",)),
         Asked(
             "attempts to approve one's own hours",
             Filters(rule="never-own-hours", action="approve", outcome="deny"),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DECISIONS = (Kind.DECISION, Kind.ACCESS)
 
 NOTABLE = "(r.action IS DISTINCT FROM 'read' OR r.outcome = 'deny')"
+STOOD_IN = """position('"on_behalf_of":"'::bytea IN r.body) > 0"""
 LISTED = (
     "(cardinality(r.returned) > 1 OR (cardinality(r.returned) = 1"
     " AND r.resource_id IS DISTINCT FROM r.returned[1]::text))"
@@ -44,8 +45,8 @@ AFTER_APPROVAL = (
 class Filters:
     """What must hold of a record; None asks nothing. `persons`: the asker is one of them. `resource` also finds lists
     that returned it, `story` the decision that made it instead; `rule` is one of the rules that decided; `owners`: it
-    was a thing of one of them; `since` and `until` bound decided_at, half-open; `after_approval`: changes of what had
-    been approved before."""
+    was a thing of one of them; `on_behalf_of`: a deputy did it for one of them; `since` and `until` bound decided_at,
+    half-open; `after_approval`: changes of what had been approved before."""
 
     persons: tuple[UUID, ...] | None = None
     client: str | None = None
@@ -58,6 +59,7 @@ class Filters:
     applied: bool | None = None
     reason: str | None = None
     rule: str | None = None
+    on_behalf_of: tuple[UUID, ...] | None = None
     policy_version: int | None = None
     request_id: str | None = None
     since: datetime | None = None
@@ -130,6 +132,11 @@ class Question:
             terms.append(f"r.outcome{hides} = '{'deny' if asked.outcome == 'deny' else 'allow'}'")
         hold("r.applied = ?", asked.applied)
         hold("r.reason = ?" + ("" if asked.reason == "allowed" else " AND r.reason <> 'allowed'"), asked.reason)
+        if asked.on_behalf_of is not None:
+            # Canonical bytes have one spelling, and no text of others stands in them.
+            terms.append(STOOD_IN)
+            spelled = [self.hold(f'"on_behalf_of":"{one}"'.encode()) for one in asked.on_behalf_of]
+            terms.append(f"({' OR '.join(f'position({one} IN r.body) > 0' for one in spelled)})")
         hold("r.policy_version = ?", asked.policy_version)
         hold("r.request_id = ?", asked.request_id)
         hold("r.decided_at >= ?", asked.since)

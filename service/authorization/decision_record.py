@@ -49,6 +49,15 @@ class Positions:
     until: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A question that was put to the log: `told` are ids, words of ours, numbers and times; `typed` what may be any
+    text, which a record only commits to."""
+
+    told: Mapping[str, object]
+    typed: Mapping[str, str]
+
+
 def of_decision(
     ask: Ask,
     decision: Decision,
@@ -57,9 +66,11 @@ def of_decision(
     because: str | None = None,
     returned: Sequence[str] | Positions = (),
     kind: Kind = Kind.DECISION,
+    put: Put | None = None,
 ) -> Record:
     """The record of a decision. `applied` is None for reads, and says for writes whether the change took place; if it
-    was allowed and did not, `because` is the slug of what stood in the way. `kind` is ACCESS for reads of the log."""
+    was allowed and did not, `because` is the slug of what stood in the way. `kind` is ACCESS for reads of the log,
+    `put` the question of a search."""
     request = decision.request
     seen = request.seen
     return Record.make(
@@ -82,7 +93,9 @@ def of_decision(
             "directory_revision": seen.directory_revision,
             "request": _request(ask),
             **_returned(returned),
+            **({} if put is None else {"question": dict(put.told)}),
         },
+        {} if put is None else put.typed,
         uid=decision.uid,
     )
 

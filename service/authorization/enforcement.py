@@ -17,7 +17,7 @@ from service.authorization.after_sign_in import after_sign_in
 from service.authorization.attempts import Attempts
 from service.authorization.changes import Answer, AnswerToAll, Change, Outcome, Refused
 from service.authorization.decision_point import BY_LAW, Decision, Resource
-from service.authorization.decision_record import Ask, Positions, of_decision
+from service.authorization.decision_record import Ask, Positions, Put, of_decision
 from service.authorization.judgement import NotDone, decided, judged, resource_of
 from service.authorization.permit import Permit, grant
 from service.authorization.question import Reason, Verdict
@@ -67,11 +67,12 @@ class Enforcement(Attempts):
         once_of: UUID | None = None,
         state: str | None = None,
         record_kind: Kind = Kind.DECISION,
+        put: Put | None = None,
     ) -> Answer[T]:
         """Decide, load, record, answer. `load` returns the value and the ids, or positions, that it holds; with a
         `row_id` the row is in what was seen. Is there no such row, and was it `once_of` somebody, the decision is about
         one that they would own. `state` is the one to decide as of, if it is another than now. `record_kind` is ACCESS
-        for reads of the log. Raises Denied."""
+        for reads of the log, and `put` the question that was put to it. Raises Denied."""
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str] | Positions]] | Refused:
             async with self._database.connection() as connection:
@@ -99,7 +100,7 @@ class Enforcement(Attempts):
         if isinstance(outcome, Refused):
             await self._tell(ask, [outcome.decision], outcome.error, applied=None, kind=record_kind)
         decision, (value, ids) = outcome
-        record = of_decision(ask, decision, applied=None, returned=ids, kind=record_kind)
+        record = of_decision(ask, decision, applied=None, returned=ids, kind=record_kind, put=put)
         return Answer(value, (await self._log.append([record]))[0])
 
     async def list(

@@ -62,6 +62,13 @@ STARTS = {
     ("timesheet", "lock"): _APPROVED,
     ("timesheet", "unlock"): frozenset({"locked"}),
 }
+# Where it is allowed in other states, a job that runs twice learns that all of it was there already.
+ADDED_TO_WHATEVER_STATE = frozenset({("timesheet", "upload")})
+# Asked of the kind alone: there is no thing yet, or it is not looked at, so nobody is anything to it.
+WITHOUT_A_ROW = frozenset({("policy", "propose"), ("policy", "simulate")})
+# Only for clients that act for themselves, whatever a policy says; and what only persons can be to a timesheet.
+OF_CLIENTS = frozenset({("timesheet", "upload")})
+OF_PERSONS = frozenset({"owner", "manager", "deputy", "fallback"})
 
 # What the safety laws speak of. A vocabulary without these words is refused, because the laws could not be checked.
 LAW_ACTIONS = (
@@ -74,3 +81,4 @@ OWNER = "owner"
 PROPOSER = "proposer"
 DEPUTY = "deputy"
 ACTED_FOR_OWNER = "acted_for_owner"
+LOCKED_BY_ASKER, LOCKED = "locked_by_asker", "locked"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ def _download(api: Caller, path: str, query: dict[str, str], output: Path, kind:
     """Append what is answered to the file; returns the positions. A file that has something gets no second heading."""
     headers = {"Authorization": f"Bearer {api.token}"}
     timeout = httpx.Timeout(30, read=SILENCE)
-    with output.open("ab") as file:
+    with _nothing_left(output, kind), output.open("ab") as file:
         heading = file.tell() > 0 and kind in {"bundle", "csv"}
         try:
             with httpx.stream(
@@ -96,9 +97,22 @@ def _download(api: Caller, path: str, query: dict[str, str], output: Path, kind:
                 _write(got.iter_bytes(), file, got.headers["Audit-Positions"], kind, without_heading=heading)
                 told: str = got.headers["Audit-Positions"]
         except httpx.HTTPError as error:
-            message = f"The download broke off ({type(error).__name__}); say --resume to go on"
+            then = "begin again" if kind == "parquet" or not file.tell() else "say --resume to go on"
+            message = f"The download broke off ({type(error).__name__}); {then}"
             raise click.ClickException(message) from error
     return told
+
+
+@contextmanager
+def _nothing_left(output: Path, kind: str) -> Iterator[None]:
+    """What is refused, or broke off where nothing can go on, leaves no file that stands in the way of the next."""
+    new = not output.exists()
+    try:
+        yield
+    except click.ClickException:
+        if new and (kind == "parquet" or not output.stat().st_size):
+            output.unlink()
+        raise
 
 
 def _write(pieces: Iterator[bytes], file: IO[bytes], told: str, kind: str, *, without_heading: bool) -> None:

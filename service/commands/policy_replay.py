@@ -7,7 +7,7 @@ import json
 import rich_click as click
 
 from service.commands.caller import caller
-from service.commands.doors import as_person
+from service.commands.doors import as_json, as_person
 from service.commands.replay_report import Moment, followed, show
 
 
@@ -17,7 +17,7 @@ from service.commands.replay_report import Moment, followed, show
 @click.option("--until", type=Moment(), help="Until when; default: now.")
 @click.option("--action", help="Only requests for this action.")
 @click.option("--kind", help="Only requests about this kind of thing.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@as_json
 @as_person
 def replay(
     version: int,

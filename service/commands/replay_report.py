@@ -28,7 +28,7 @@ COUNTS = {
     "other_rules": "same reason by other rules",
     "undecidable": "undecidable from the record",
 }
-_AGO = re.compile(r"(\d{1,5})([mhdw])")
+_AGO = re.compile(r"([0-9]{1,12})([mhdw])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
@@ -39,15 +39,24 @@ class Moment(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The moment as RFC 3339 in UTC."""
-        if ago := _AGO.fullmatch(str(value)):
-            return (datetime.now(UTC) - int(ago[1]) * _UNITS[ago[2]]).isoformat()
         try:
-            found = datetime.fromisoformat(str(value))
-        except ValueError:
-            found = None
-        if found is None or found.tzinfo is None:
+            found = _moment(str(value))
+        except OverflowError:
+            self.fail(f"{value!r} is further away than any time can be", param, ctx)
+        if found is None:
             self.fail(f"{value!r} is neither like 30d, 12h or 2w nor a time like 2026-11-01T00:00:00Z", param, ctx)
         return found.astimezone(UTC).isoformat()
+
+
+def _moment(text: str) -> datetime | None:
+    """The moment, or None for what tells of none. Raises OverflowError for one that no datetime holds."""
+    if ago := _AGO.fullmatch(text):
+        return datetime.now(UTC) - int(ago[1]) * _UNITS[ago[2]]
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if found.tzinfo is None else found
 
 
 def followed(api: Caller, path: str, filters: dict[str, str | None], *, quiet: bool) -> dict[str, Any]:

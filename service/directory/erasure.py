@@ -1,4 +1,5 @@
-"""Erasing a person: links, name, address, and the texts about them with their salts. Postgres does it in one function.
+"""Erasing a person: links, name, address, the texts about them with their salts, and kept answers. Postgres does all
+but the last in one function.
 
 Records stay as they are and so do all proofs; what they committed to can be shown to nobody any more. Whoever was
 erased and signs in again is a new person. With a person go those who were merged into them: they are one.
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from service.audit.record import Kind
 from service.authorization.changes import Answer, Target, refused_under
 from service.authorization.decision_point import Resource
+from service.authorization.kept_answers import forget_person
 from service.directory import store
 from service.directory.store import KIND
 from service.errors import Conflict, DatabaseUnavailable, NotFound
@@ -88,6 +90,8 @@ class Erasure:
             row = await change.connection.fetchrow("SELECT links, texts, notes FROM erase_person($1)", person)
             if row is None:
                 raise DatabaseUnavailable(cause="a function returned no row")
+            # Answers that are kept for a day repeat notes and reasons.
+            await forget_person(change.connection, person)
             erased = Erased(row["links"], row["texts"], row["notes"])
             counts = {"links": erased.links, "texts": erased.texts, "notes": erased.notes}
             change.record(

@@ -14,7 +14,7 @@ from service.audit.record import Kind
 from service.audit.retention import HOLDS_LOCK
 from service.authorization.changes import Target
 from service.authorization.decision_point import Resource
-from service.errors import DatabaseUnavailable, InvalidField, NotFound
+from service.errors import DatabaseUnavailable, Forbidden, InvalidField, NotFound
 from service.fields import legible
 from service.places import FieldError
 
@@ -82,10 +82,17 @@ class LegalHolds:
         return await self._enforcement.change(ask, KIND, HOLD, Target(), work)
 
     async def lift(self, ask: Ask, hold: UUID) -> Answer[LegalHold]:
-        """End a hold. Raises NotFound when there is none that stands."""
+        """End a hold. Raises NotFound when there is none that stands, Forbidden for whoever set it."""
 
         async def work(change: Change) -> LegalHold:
             change.permit.covers(KIND, HOLD)
+            # Who set it.
+            by = await change.connection.fetchrow(
+                "SELECT by_person, by_client FROM legal_hold WHERE id = $1 AND until IS NULL FOR UPDATE", hold
+            )
+            asks = ask.principal
+            if by is not None and (by["by_person"] or by["by_client"]) == (asks.person or asks.client):
+                raise Forbidden(["whoever set a hold does not lift it: somebody else has to"])
             # From now on it stands no longer.
             row = await change.connection.fetchrow(
                 "UPDATE legal_hold SET until = clock_timestamp() WHERE id = $1 AND until IS NULL RETURNING *", hold

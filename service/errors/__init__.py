@@ -20,7 +20,8 @@
     ├── NotApplied                             allowed, yet nothing was changed
     │   ├── PreconditionRequired · ...Failed   428 no If-Match · 412 the resource moved on
     │   ├── KeyInUse                           409  the same Idempotency-Key is under way
-    │   └── WrongState · NoApprover · Conflict 409  the state · nobody could approve it · a constraint
+    │   ├── WrongState · NoApprover · Conflict 409  the state · nobody could approve it · a constraint
+    │   └── TimesheetFull                      409  one entry more than a sheet holds
     ├── PolicyRejected                         422  a policy that may not become active; every complaint with its place
     ├── StaleExpectation                       409  the active version is another one than the caller expected
     ├── TooManyRequests                        429  beyond a rate limit; says when there is room again
@@ -68,6 +69,7 @@ from service.errors.deciding import (
     PreconditionFailed,
     PreconditionRequired,
     StaleExpectation,
+    TimesheetFull,
     WrongState,
 )
 from service.errors.root import (
@@ -122,6 +124,7 @@ __all__ = [
     "ReplayUnavailable",
     "StaleExpectation",
     "StepUpNeeded",
+    "TimesheetFull",
     "TimewardenError",
     "TooManyRequests",
     "TryLater",

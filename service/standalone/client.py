@@ -211,11 +211,17 @@ class Timewarden(Sending):
         return await self.call(Uploaded, "POST", UPLOADS, body={"rows": list(rows)}, query=query, key=key)
 
     async def upload_file(
-        self, content: bytes, *, kind: str = "text/csv", per_row: bool = False, dry_run: bool = False
+        self,
+        content: bytes,
+        *,
+        kind: str = "text/csv",
+        per_row: bool = False,
+        dry_run: bool = False,
+        key: str | None = None,
     ) -> Uploaded:
-        """Import a file as it is, CSV or `application/x-ndjson`. It goes without a key: its rows are known again."""
-        answer = await self.send("POST", UPLOADS, file=(kind, content), query=_mode(per_row=per_row, dry_run=dry_run))
-        return read(Uploaded, answer)
+        """Import a file as it is, CSV or `application/x-ndjson`. It needs no key: its rows are known again."""
+        query = _mode(per_row=per_row, dry_run=dry_run)
+        return read(Uploaded, await self.send("POST", UPLOADS, file=(kind, content), query=query, key=key))
 
     def people(self) -> AsyncIterator[Person]:
         """Everybody in the directory."""

@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from service.errors import Conflict, Forbidden, NotFound, WrongState
+from service.errors import Conflict, Forbidden, NotFound, TimesheetFull, WrongState
 from service.timesheets.entry import MOST_MINUTES, WEEK, Amendment, Entry, check_hours, check_reason, wrong
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from service.timesheets.entry import Hours
 
 MOST_ENTRIES = 500
+FULL = f"A timesheet holds at most {MOST_ENTRIES} entries; put hours of one project and day together"
 
 
 class State(StrEnum):
@@ -167,7 +168,7 @@ def with_entries(sheet: Timesheet, entries: tuple[Entry, ...], by: By) -> Timesh
     if full := overfull(entries):
         raise wrong("minutes", full[1])
     if len(entries) > MOST_ENTRIES:
-        raise Conflict(f"A timesheet holds at most {MOST_ENTRIES} entries")
+        raise TimesheetFull(FULL)
     ordered = tuple(sorted(entries, key=lambda one: (one.day, one.id)))
     return replace(_written(sheet, by), version=sheet.version + 1, entries=ordered)
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from uuid_utils.compat import uuid7
 
-from service.errors import Conflict, WrongState
+from service.errors import TimesheetFull, WrongState
 from service.timesheets.entry import Entry
-from service.timesheets.timesheet import MOST_ENTRIES, overfull, ready, with_entries
+from service.timesheets.timesheet import FULL, MOST_ENTRIES, overfull, ready, with_entries
 from service.timesheets.upload_rows import WRONG, Fault
 
 if TYPE_CHECKING:
@@ -44,9 +44,8 @@ class Merged:
 
 
 def merge(before: Timesheet, rows: Numbered, closed: Mapping[str, str], by: By) -> Merged:
-    """Merge rows that are good by themselves; `closed` says of projects why they take no hours, if
-    they do not. A row that does not
-    fit is a fault, and the others are merged without it."""
+    """Merge rows that are good by themselves; `closed` says of projects why they take no hours, if they do not. A row
+    that does not fit is a fault, and the others are merged without it."""
     merged = Merged(before, {_key(one): one for one in before.entries if one.external_ref is not None})
     left = [one for one in rows if not _misplaced(merged, one, closed)]
     # Every round that does not fit takes rows away: those of a day that is too long, or beyond what a sheet holds.
@@ -96,7 +95,7 @@ def _fits(merged: Merged, rows: Numbered, by: By) -> bool:
     if len(entries) > MOST_ENTRIES:
         created = [index for index, (outcome, _) in merged.outcomes.items() if outcome == "created"]
         beyond = created[MOST_ENTRIES - len(before.entries) :]
-        _blame(merged, beyond, Conflict.slug, f"A timesheet holds at most {MOST_ENTRIES} entries")
+        _blame(merged, beyond, TimesheetFull.slug, FULL)
         return False
     merged.steps = _steps(before, entries, list(changed), by)
     return True

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from service.errors import Conflict, InvalidField, WrongState
+from service.errors import Conflict, InvalidField, TimesheetFull, WrongState
 from service.fields import Fields
 from service.places import FieldError
 from service.timesheets.entry import FIRST_WEEK, LONGEST_REFERENCE, Hours, judge_hours, judge_zone, week_of
@@ -144,8 +144,9 @@ class Rows:
         if wrong := [(index, fault) for index, fault in told if fault.slug == WRONG]:
             error = InvalidField(*(self._named(index, fault) for index, fault in wrong[:MOST_TOLD]))
         else:
-            stated = all(fault.slug == WrongState.slug for _, fault in told)
-            error = (WrongState if stated else Conflict)(f"{self.name(told[0][0])}: {told[0][1].reason}")
+            slugs = {fault.slug for _, fault in told}
+            kind = next((one for one in (WrongState, TimesheetFull) if slugs == {one.slug}), Conflict)
+            error = kind(f"{self.name(told[0][0])}: {told[0][1].reason}")
         error.extra["rows"] = rows
         error.extra["refused"] = len(faults)
         return error

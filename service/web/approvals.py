@@ -8,15 +8,16 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 
 from service.authorization.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
 from service.timesheets.approvals import MOST_ITEMS, Approvals, Item
 from service.web.answers import answered
 from service.web.operations import BODY, COMMON, operation
-from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, uuid_of
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit, uuid_of
 from service.web.preconditions import if_match
+from service.web.problem_documents import TYPE_PREFIX
 from service.web.problems import status_of
 from service.web.timesheet_shapes import SheetBody, body_of
 
@@ -110,13 +111,14 @@ class ItemProblem(msgspec.Struct):
 
 class ItemResult(msgspec.Struct):
     """What became of an item, in the order of the request. `status` is what a request for it alone would have got;
-    `version` the new one, or null if nothing changed."""
+    `version` the new one, or null if nothing changed; `decision_leaf` the leaf hash of the decision's record."""
 
     id: str
     status: int
     version: int | None
     state: str | None
     decision_id: str
+    decision_leaf: str
     problem: ItemProblem | None
 
 
@@ -134,8 +136,8 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
     async def list_approvals(
         request: Request[Any, Any, Any],
         ask: Asking,
-        cursor: Annotated[str | None, Parameter(max_length=600)] = None,
-        limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response[ApprovalsPage]:
         place = cursors.read(LISTING, {}, cursor)
         after = (datetime.fromisoformat(place[0]), UUID(place[1])) if place else None
@@ -200,7 +202,7 @@ def _items(given: Sequence[BatchItem]) -> list[Item]:
 
 def _all(answer: AnswerToAll[Sequence[Timesheet]]) -> Response[BatchResult]:
     items = [
-        ItemResult(str(sheet.id), 200, sheet.version, str(sheet.state), str(receipt.uid), None)
+        ItemResult(str(sheet.id), 200, sheet.version, str(sheet.state), str(receipt.uid), receipt.leaf, None)
         for sheet, receipt in zip(answer.value, answer.receipts, strict=True)
     ]
     return answered(BatchResult(len(items), items), answer.receipts[0])
@@ -212,15 +214,15 @@ def _each(items: Sequence[Item], outcomes: Sequence[Outcome[Timesheet]]) -> Resp
 
 
 def _result(item: Item, outcome: Outcome[Timesheet]) -> ItemResult:
-    decision, sheet, error = str(outcome.receipt.uid), outcome.value, outcome.error
+    decision, sheet, error = (str(outcome.receipt.uid), outcome.receipt.leaf), outcome.value, outcome.error
     if error is not None or sheet is None:
         told = _problem(outcome)
-        return ItemResult(str(item.sheet), told.status, None, None, decision, told)
-    return ItemResult(str(item.sheet), 200, sheet.version, str(sheet.state), decision, None)
+        return ItemResult(str(item.sheet), told.status, None, None, *decision, told)
+    return ItemResult(str(item.sheet), 200, sheet.version, str(sheet.state), *decision, None)
 
 
 def _problem(outcome: Outcome[Timesheet]) -> ItemProblem:
     error = outcome.error
     if error is None:
         raise ValueError("an item is changed or refused")
-    return ItemProblem(f"urn:timewarden:problem:{error.slug}", error.summary, status_of(type(error)), error.public)
+    return ItemProblem(TYPE_PREFIX + error.slug, error.summary, status_of(type(error)), error.public)

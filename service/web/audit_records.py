@@ -18,12 +18,12 @@ from service.errors import InvalidField, NotFound
 from service.places import FieldError
 from service.web.answers import answered
 from service.web.log_pages import Wanted, answer_search
-from service.web.log_questions import TAG, AskedOfLog, Cursor, read_question
+from service.web.log_questions import TAG, AskedOfLog, read_question
 from service.web.log_reading import read_log
 from service.web.log_shapes import RecordBody, RecordPage, record_body, record_page
 from service.web.operations import COMMON, ROW, operation
-from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, uuid_of
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit, uuid_of
 
 if TYPE_CHECKING:
     from service.audit.search import Logged
@@ -35,7 +35,6 @@ SCOPE = "read:audit"
 KINDS = tuple(one.value for one in Kind)
 STORY = (Kind.DECISION, Kind.CHANGE)
 KindName = Annotated[str | None, Parameter(schema_extra={"enum": list(KINDS)})]
-Limit = Annotated[int, Parameter(ge=1, le=MOST)]
 
 
 def audit_record_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:

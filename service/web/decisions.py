@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from litestar import Response, get
 from litestar.di import Provide
-from litestar.params import FromPath, Parameter
+from litestar.params import FromPath  # noqa: TC002 — Litestar reads handler signatures
 
 from service.audit import people, search
 from service.audit.questions import DECISIONS
@@ -20,12 +20,12 @@ from service.errors import InvalidField, NotFound
 from service.places import FieldError
 from service.web.answers import answered
 from service.web.log_pages import Wanted, answer_search
-from service.web.log_questions import TAG, AskedOfLog, Cursor, read_question
+from service.web.log_questions import TAG, AskedOfLog, read_question
 from service.web.log_reading import read_log
 from service.web.log_shapes import RecordBody, RecordPage, SummaryBody, record_body, summary_body
 from service.web.operations import COMMON, ROW, operation
-from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, shifted, uuid_of
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit, shifted, uuid_of
 
 if TYPE_CHECKING:
     from service.audit.questions import Filters
@@ -52,7 +52,7 @@ def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
         ask: Asking,
         asked: AskedOfLog,
         cursor: Cursor = None,
-        limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
         wanted = Wanted(cursors, LISTING, asked.bound(), cursor, limit)
         return await answer_search(enforcement, ask, asked, wanted, DECISIONS)
@@ -69,7 +69,7 @@ def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
             resolved = replace(await asked.resolved(connection), since=filters.since, until=filters.until)
             return await summary(connection, resolved), [str(one) for one in resolved.persons or ()]
 
-        answer = await read_log(enforcement, ask, load)
+        answer = await read_log(enforcement, ask, load, put=replace(asked, filters=filters).put(kinds=DECISIONS))
         times = (str(one and one.isoformat()) for one in (filters.since, filters.until))
         return answered(summary_body(answer.value, *times), answer.receipt)
 

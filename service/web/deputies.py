@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Response, get, post
-from litestar.params import FromPath, JSONBody, Parameter, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from service.directory.entities import Validity
 from service.errors import InvalidField
@@ -17,8 +17,8 @@ from service.web.answers import answered
 from service.web.directory_pages import page_of
 from service.web.directory_shapes import AT_ONCE, EndOf, Id, Moment, Until
 from service.web.operations import BODY, COMMON, ROW, operation
-from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, optional_uuid, uuid_of
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit, optional_uuid, uuid_of
 
 if TYPE_CHECKING:
     from service.directory.deputies import Deputies
@@ -29,14 +29,12 @@ if TYPE_CHECKING:
 SCOPE = "approve:timesheets"
 KEEPING = "manage:directory"
 TAG = "Directory"
-Cursor = Annotated[str | None, Parameter(max_length=600)]
-Limit = Annotated[int, Parameter(ge=1, le=MOST)]
 
 
 class NewDeputy(msgspec.Struct, forbid_unknown_fields=True):
     """Somebody who stands in for a manager: for oneself, unless `manager` says for whom. Half-open in time."""
 
-    deputy: Id
+    deputy: Annotated[Id, msgspec.Meta(examples=["0198c0de-0000-7000-8000-000000000003"])]
     manager: Id | None = None
     valid_from: Moment | None = None
     valid_to: Until | None = None

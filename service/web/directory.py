@@ -28,8 +28,8 @@ from service.web.directory_shapes import (
     TeamPlace,
 )
 from service.web.operations import BODY, CHANGE, COMMON, ROW, operation
-from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, optional_time, optional_uuid, uuid_of
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit, optional_time, optional_uuid, uuid_of
 from service.web.preconditions import expected
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ if TYPE_CHECKING:
 
 SCOPE = "manage:directory"
 TAG = "Directory"
-Cursor = Annotated[str | None, Parameter(max_length=600)]
 Named = Annotated[str | None, Parameter(max_length=64)]
-Limit = Annotated[int, Parameter(ge=1, le=MOST)]
 
 
 def directory_routes(directory: Directory, cursors: Cursors) -> list[Any]:

@@ -10,6 +10,7 @@ import re
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
+from service.web.documentation_requests import curl
 from service.web.documentation_shapes import fields_table, resolved, shape_link, words_of
 
 if TYPE_CHECKING:
@@ -28,13 +29,17 @@ def page(document: Mapping[str, Any], style: str) -> str:
             f"<p class=soft>{escape(info.get('summary', ''))}</p>",
             prose(info.get("description", "")),
             "<p>The same for machines: <a href=openapi.json>openapi.json</a> (OpenAPI 3.1). ",
-            f"Licence: {escape(info['license']['name'])}.</p></header>",
+            f"Licence: {escape(info['license']['name'])}.</p>",
+            "<p>A click on a command selects all of it. <code>$TOKEN</code> is an access token; set what else begins",
+            " with a dollar sign, too.</p></header>",
             _contents(document),
+            "<main>",
             _tokens(document),
             *(_group(document, tag) for tag in document["tags"] if _of_tag(document, tag["name"])),
             _shapes(document),
             _headers(document),
             _problems(document),
+            "</main>",
         ]
     )
     return (
@@ -71,14 +76,14 @@ def _contents(document: Mapping[str, Any]) -> str:
     for tag in document["tags"]:
         found = _of_tag(document, tag["name"])
         lines = "".join(
-            f"<li><a href='#{escape(one['operationId'])}'>{_method(method)} <code>{escape(path)}</code></a> "
-            f"<span class=soft>{escape(one['summary'])}</span></li>"
+            f"<li>{_method(method)} <a href='#{escape(one['operationId'])}' title='{escape(path)}'>"
+            f"{escape(one['summary'])}</a></li>"
             for method, path, one in found
         )
         if found:
-            sections.append(f"<section><h3>{escape(tag['name'])}</h3><ul>{lines}</ul></section>")
+            sections.append(f"<details open><summary>{escape(tag['name'])}</summary><ul>{lines}</ul></details>")
     more = "<a href='#tokens'>Tokens and scopes</a> · <a href='#shapes'>Shapes</a> · <a href='#headers'>Headers</a> · "
-    return f"<nav><h2>Contents</h2><p>{more}<a href='#problems'>Problems</a></p>{''.join(sections)}</nav>"
+    return f"<nav><p>{more}<a href='#problems'>Problems</a></p>{''.join(sections)}</nav>"
 
 
 def _tokens(document: Mapping[str, Any]) -> str:
@@ -103,8 +108,10 @@ def _operation(document: Mapping[str, Any], method: str, path: str, one: Mapping
     links = " · ".join(f"<a href='#problem-{escape(status)}'>{escape(status)}</a>" for status in problems)
     return "".join(
         [
-            f"<article id='{escape(one['operationId'])}'><h3>{_method(method)} <code>{escape(path)}</code></h3>",
+            f"<article id='{escape(one['operationId'])}'><h3>{_method(method)} <code>{escape(path)}</code>",
+            f" <a class=here href='#{escape(one['operationId'])}'>#</a></h3>",
             f"<p>{inline(one['description'])}</p><p>{_needs(one)}</p>",
+            f"<pre class=command>{escape(curl(document, method, path, one))}</pre>",
             _parameters(document, one.get("parameters", [])),
             _body(document, one.get("requestBody")),
             *(
@@ -158,8 +165,21 @@ def _success(document: Mapping[str, Any], status: str, response: Mapping[str, An
     names = ", ".join(f"<a href='#header-{escape(name)}'>{escape(name)}</a>" for name in response.get("headers", {}))
     return (
         f"<h4>{escape(status)}: {inline(response['description'])}</h4><p>{shapes or 'no body'}"
-        f"{' · headers ' + names if names else ''}</p>"
+        f"{' · headers ' + names if names else ''}</p>{_answers(document, response)}"
     )
+
+
+def _answers(document: Mapping[str, Any], response: Mapping[str, Any]) -> str:
+    """An example for each media type, to be opened."""
+    found = []
+    for media, content in (response.get("content") or {}).items():
+        examples = [one["value"] for one in content.get("examples", {}).values()]
+        for one in (examples or resolved(document, content["schema"]).get("examples", []))[:1]:
+            text = escape(one) if isinstance(one, str) else _json(one)
+            found.append(
+                f"<details><summary>For example, as {escape(media)}</summary><pre class=answer>{text}</pre></details>"
+            )
+    return "".join(found)
 
 
 def _shapes(document: Mapping[str, Any]) -> str:

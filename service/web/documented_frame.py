@@ -3,12 +3,16 @@ next pages. Pure: owns no state."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from service.web.documented_examples import FILES
+from service.web.documented_files import BINARY, FILES, NAMED, STRETCHES
+from service.web.documented_shapes import with_nulls
 from service.web.idempotency import CHANGING, LONGEST, WITHOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PREFIX: Final = "/v1/"
 KEY: Final = {
@@ -21,7 +25,7 @@ KEY: Final = {
 }
 # Where not every request takes a key.
 ONLY: Final = {
-    "/v1/uploads": "; here with a JSON body and `mode=together` alone, and not in a dry run",
+    "/v1/uploads": "; here with `mode=together` alone, not in a dry run, and with a body no larger than others may be",
     "/v1/directory/import": "; here with a file that is no larger than other bodies may be",
 }
 
@@ -32,15 +36,26 @@ def framed(document: dict[str, Any]) -> dict[str, Any]:
         if isinstance(schema.get("default"), msgspec.Struct):
             # What stands for a body that is left out is no JSON, and says nothing that the operation does not.
             del schema["default"]
-    for path, example in FILES.items():
+        if "examples" in schema:
+            schema["examples"] = with_nulls(schema["examples"])
+    for path, kinds in FILES.items():
         for operation in document["paths"].get(path, {}).values():
-            for content in operation["responses"]["200"]["content"].values():
-                content["examples"] = {"file": {"value": example}}
+            _add_files(operation["responses"]["200"], path, kinds)
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             if path.startswith(PREFIX):
                 _complete(document, path, method.upper(), operation)
     return document
+
+
+def _add_files(answer: dict[str, Any], path: str, kinds: Mapping[str, str]) -> None:
+    """The media types of an answer that is a file, or may be one, each with an example."""
+    for kind, example in kinds.items():
+        binary = {"format": "binary"} if kind in BINARY else {}
+        answer["content"][kind] = {"schema": {"type": "string", **binary}, "examples": {"file": {"value": example}}}
+    for name, paths in (("Content-Disposition", NAMED), ("Audit-Positions", STRETCHES)):
+        if path in paths:
+            answer["headers"][name] = {"$ref": f"#/components/headers/{name}"}
 
 
 def _complete(document: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> None:

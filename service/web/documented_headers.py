@@ -24,6 +24,8 @@ MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
         "The hash of the sealed record: keep it, and an omission from the log can be proved",
         "1c9a6f0e2d4b8a7c5e3f1d0b9a8c7e6f5d4c3b2a190817263544536271809fae",
     ),
+    "Audit-Positions": ("From which position of the log on, and up to which, which is not in it", "7-157"),
+    "Content-Disposition": ("The name of the file", 'attachment; filename="hours-by-team-2026-11-01-2026-11-30.csv"'),
     "DPoP-Nonce": (
         "A nonce for the next proof (RFC 9449 section 8.2); on every answer to a request with a DPoP token or proof",
         "AAAAAAHJw4A2m1Ggq0m3nq7p1s5eQ3rT",

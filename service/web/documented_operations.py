@@ -21,24 +21,30 @@ from litestar.openapi.spec import (
 )
 
 from service.web.documented_headers import DECISION, ETAG, LOCATION, REQUEST, headers
+from service.web.preconditions import LONGEST
 from service.web.problem_documents import PROBLEM_JSON, component
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+# A list of entity tags (RFC 9110 section 8.8.3); ours are versions, and a weak one never matches.
+_TAG: Final = r'(W/)?"[\x21\x23-\x7e]*"'
+_TAGS: Final = rf"{_TAG}([ \t]*,[ \t]*{_TAG})*"
+
+
 def _if_match(description: str, pattern: str) -> Parameter:
-    schema = Schema(type=OpenAPIType.STRING, pattern=pattern, examples=['"7"'])
+    schema = Schema(type=OpenAPIType.STRING, pattern=pattern, max_length=LONGEST, examples=['"7"'])
     return Parameter(name="If-Match", param_in="header", required=True, description=description, schema=schema)
 
 
 IF_MATCH: Final = _if_match(
-    "The ETag of the version that you have seen, or `*` for whatever exists (RFC 9110 section 13.1.1)",
-    r'^(\*|"[0-9]{1,9}")$',
+    "The ETag of the version that you have seen, one of several, or `*` for whatever exists (RFC 9110 section 13.1.1)",
+    rf"^(\*|{_TAGS})$",
 )
 IF_SEEN: Final = _if_match(
-    "The ETag of the version that you have seen; `*` names none, and is answered as if it were missing",
-    r'^"[0-9]{1,9}"$',
+    "The ETag of the version that you have seen, or of several; `*` names none, and is answered as if it were missing",
+    rf"^{_TAGS}$",
 )
 
 

@@ -1,8 +1,8 @@
 """How our Structs stand in the OpenAPI document: described, closed where unknown fields are refused, with an example.
 
-Pure: owns no state. The example of a shape is put together from its fields' `msgspec.Meta(examples=[...])`, in answers
-from `documented_examples` too. A field that may be left out and has none is left out; without one for a field that is
-needed there is no example.
+Pure: owns no state. The example of a shape stands in `documented_answers`, or is put together from its fields'
+`msgspec.Meta(examples=[...])`, in answers from `documented_examples` too. A field that may be left out and has none is
+left out; without one for a field that is needed there is no example.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, get_type_hints
 import msgspec
 from litestar._openapi.schema_generation.plugins.struct import StructSchemaPlugin
 
+from service.web.documented_answers import WHOLE
 from service.web.documented_examples import NAMED, OF_TYPE
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from litestar.typing import FieldDefinition
 
 NONE: Final = object()
+# Stands for null: Litestar leaves out of its document whatever is None.
+NULL: Final = "\x00"
 
 
 class DocumentedShapes(StructSchemaPlugin):
@@ -38,8 +41,29 @@ class DocumentedShapes(StructSchemaPlugin):
             schema.default = msgspec.to_builtins(field_definition.default)
         example = example_of(msgspec.inspect.type_info(shape))
         if example is not NONE:
-            schema.examples = [example]
+            schema.examples = [_written(example)]
         return schema
+
+
+def with_nulls(example: Any) -> Any:
+    """An example out of Litestar's document, as it is meant."""
+    match example:
+        case dict():
+            return {name: with_nulls(one) for name, one in example.items()}
+        case list():
+            return [with_nulls(one) for one in example]
+        case _:
+            return None if example == NULL else example
+
+
+def _written(example: Any) -> Any:
+    match example:
+        case dict():
+            return {name: _written(one) for name, one in example.items()}
+        case list():
+            return [_written(one) for one in example]
+        case _:
+            return NULL if example is None else example
 
 
 def example_of(kind: msgspec.inspect.Type) -> Any:
@@ -61,6 +85,8 @@ def example_of(kind: msgspec.inspect.Type) -> Any:
 
 
 def _of_fields(shape: type[msgspec.Struct], fields: tuple[msgspec.inspect.Field, ...]) -> Any:
+    if shape.__name__ in WHOLE:
+        return WHOLE[shape.__name__]
     closed = shape.__struct_config__.forbid_unknown_fields
     hints = get_type_hints(shape, include_extras=True)
     found = {

@@ -6,6 +6,7 @@ took place is kept, so whatever was refused can be sent again with the same key.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -66,33 +67,42 @@ class Idempotency(ASGIMiddleware):
         template = scope.get("path_template", "")
         if template.startswith(WITHOUT):
             raise InvalidField(FieldError(FIELD, "is not taken by this route: what is sent twice to it is done twice"))
-        body = await _whole(receive, scope["route_handler"].opt.get("keyed", longest_body_of)(scope))
+        body = await _whole(receive, *_most(scope))
         name, fingerprint = _name(ask, scope, key), _fingerprint(scope, body)
         kept = await self._kept.find(name)
         if kept is None:
-            await self._first(scope, _again(body, receive), send, next_app, (ask, name, fingerprint))
+            await self._first(scope, receive, send, next_app, (ask, name, fingerprint), body)
             return
         if kept.fingerprint != fingerprint:
             raise KeyReused(FieldError(FIELD, "was used for another request"), public=KeyReused.summary)
         await _answer(send, kept, await self._again.permitted(ask, kept.about))
 
     async def _first(
-        self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp, asked: tuple[Ask, bytes, bytes]
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        next_app: ASGIApp,
+        asked: tuple[Ask, bytes, bytes],
+        body: bytes,
     ) -> None:
         """Have the request answered, and let the answer out once it is committed with its change."""
         ask, name, fingerprint = asked
         once = self._kept.once(name, fingerprint)
         scope["state"]["ask"] = replace(ask, once=once)
         messages: list[Message] = []
+        answered = asyncio.Event()
 
         async def hear(message: Message) -> None:
             messages.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                answered.set()
 
         try:
-            await next_app(scope, receive, hear)
-            status, headers, body = _read(messages)
+            await next_app(scope, _again(body, answered), hear)
+            status, headers, told = _read(messages)
             if 200 <= status < 300:  # noqa: PLR2004 — RFC 9110 section 15.3
-                await once.keep(status, headers, body)
+                await once.keep(status, headers, told)
         except TimewardenError as error:
             # To Litestar the answer has begun, though nobody has heard of it: the problem is answered from here.
             request: Request[Any, Any, Any] = Request(scope)
@@ -115,7 +125,16 @@ def read_key(values: Sequence[str]) -> str:
     return key
 
 
-async def _whole(receive: Receive, most: int) -> bytes:
+def _most(scope: HTTPScope) -> tuple[int, str]:
+    """How many bytes the body may have, since it is held here, and what is said of more."""
+    most = longest_body_of(scope)
+    keyed = scope["route_handler"].opt.get("keyed", longest_body_of)(scope)
+    if keyed < most:
+        return keyed, f"With an Idempotency-Key the body may have {keyed} bytes at the most; without one {most}"
+    return most, f"The request body may have {most} bytes at the most"
+
+
+async def _whole(receive: Receive, most: int, says: str) -> bytes:
     parts: list[bytes] = []
     size, more = 0, True
     while more:
@@ -126,7 +145,7 @@ async def _whole(receive: Receive, most: int) -> bytes:
         size += len(message["body"])
         more = message["more_body"]
         if size > most:
-            raise BodyTooLarge(f"The request body may have {most} bytes at the most")
+            raise BodyTooLarge(says)
     return b"".join(parts)
 
 
@@ -145,12 +164,16 @@ def _fingerprint(scope: HTTPScope, body: bytes) -> bytes:
     return hashlib.sha256(json.dumps(told).encode() + b"\x00" + body).digest()
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """A receive that gives the body that was read, and then what comes."""
+def _again(body: bytes, answered: asyncio.Event) -> Receive:
+    """A receive that gives the body that was read, and nothing more before all is answered: if the caller leaves
+    meanwhile, the answer is kept whole all the same, because they come back for it."""
     whole: list[HTTPRequestEvent] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receiving() -> ReceiveMessage:
-        return whole.pop() if whole else await receive()
+        if whole:
+            return whole.pop()
+        await answered.wait()
+        return {"type": "http.disconnect"}
 
     return receiving
 

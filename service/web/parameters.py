@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 from uuid import UUID
 
 from litestar.di import NamedDependency
-from litestar.params import SkipValidation
+from litestar.params import Parameter, PathParameter, SkipValidation
 
 from service.authorization.decision_record import Ask
 from service.errors import InvalidField
 from service.places import FieldError
+from service.web.paging import LONGEST, MOST
 
 LARGEST = 2_147_483_647
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
 # Who asks, as `authentication` found out: what a handler names `ask`.
 Asking = NamedDependency[SkipValidation[Ask]]
+# Of lists, whose pages hold DEFAULT_LIMIT items if nothing else is said.
+Cursor = Annotated[str | None, Parameter(max_length=LONGEST, description="`next_cursor` of the page before")]
+Limit = Annotated[int, Parameter(ge=1, le=MOST, description="How many items a page may hold")]
+SheetId = Annotated[str, PathParameter(description="The timesheet's id", max_length=64)]
+# Of a policy version.
+Number = Annotated[
+    str, PathParameter(description="The version's number", schema_extra={"pattern": "^[1-9][0-9]{0,8}$"})
+]
 
 
 def uuid_of(text: str, field: str) -> UUID:
@@ -29,6 +39,14 @@ def uuid_of(text: str, field: str) -> UUID:
     if found is None or str(found) != text.lower():
         raise InvalidField(FieldError(field, "must be a UUID such as 0198c0de-0000-7000-8000-000000000000"))
     return found
+
+
+def is_uuid(text: str) -> bool:
+    """Whether a text is nothing but an id."""
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
 
 
 def number_of(text: str, field: str) -> int:

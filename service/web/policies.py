@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get, post
-from litestar.params import JSONBody, Parameter, PathParameter
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 
-from service.authorization import policy_check
 from service.authorization.policy_file import PolicyText
-from service.errors import InvalidField
-from service.places import FieldError
+from service.fields import Fields
 from service.web.answers import answered
 from service.web.bodies import LateRequest, read_body
 from service.web.operations import BODY, COMMON, ROW, operation
-from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, plain_text
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit, Number, number_of, plain_text
 from service.web.problem_documents import PolicyComplaint
 
 if TYPE_CHECKING:
-    from service.authorization.policy_administration import PolicyAdministration, VersionWithTexts
+    from service.authorization.policy_administration import PolicyAdministration, Proposed, VersionWithTexts
     from service.authorization.policy_life import PolicyVersion
     from service.web.paging import Cursors
 
 LISTING = "policy versions"
-Number = Annotated[
-    str, PathParameter(description="The version's number", schema_extra={"pattern": "^[1-9][0-9]{0,8}$"})
-]
-LARGEST = 2_147_483_647
 # A whole policy, in bytes of JSON: more than other bodies may have.
 MOST_BYTES = 2_000_000
-_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
+LONGEST_MESSAGE = 500
 TAG = "Policy"
 
 
 class Proposal(msgspec.Struct, forbid_unknown_fields=True):
     """A whole policy, as the texts of its files: `model` (model.conf), `rules` (policy.csv), `vocabulary`
-    (vocabulary.toml) and `cases` (file name to text). `message` says why. The whole body may have 2,000,000 bytes."""
+    (vocabulary.toml) and `cases` (file name to text). `message` says why, on one line. The whole body may have
+    2,000,000 bytes."""
 
-    message: Annotated[str, msgspec.Meta(min_length=1, max_length=500, examples=["Leads may reopen"])]
+    message: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_MESSAGE, examples=["Leads may reopen"])]
     model: Annotated[str, msgspec.Meta(max_length=20_000, examples=["[request_definition] ..."])]
     rules: Annotated[str, msgspec.Meta(max_length=1_000_000, examples=["p, ..."])]
     vocabulary: Annotated[str, msgspec.Meta(max_length=200_000, examples=["[kinds.timesheet] ..."])]
@@ -75,10 +69,12 @@ class VersionBody(msgspec.Struct):
 
 
 class ProposedVersion(VersionBody):
-    """A version that was just proposed. `warnings` tell of rows that are odd and refuse nothing, such as one that a
-    broader row makes useless."""
+    """A version that was proposed. `warnings` refuse nothing: rows that are odd, such as one that a broader row makes
+    useless, and cases that the version that decides has and this one has not. `untried` names rules that decide no
+    case, and words that no allowed or no denied case uses. Of each a hundred are told, and how many more there are."""
 
     warnings: list[PolicyComplaint]
+    untried: list[PolicyComplaint]
 
 
 class VersionTexts(VersionBody):
@@ -120,8 +116,8 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
     @get("/v1/policies/versions", **operation("List policy versions", scope="read:policies", problems=COMMON, tag=TAG))
     async def list_versions(
         ask: Asking,
-        cursor: Annotated[str | None, Parameter(max_length=600)] = None,
-        limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response[VersionPage]:
         after = cursors.read(LISTING, {}, cursor)
         answer = await administration.list(ask, before=int(after[0]) if after else None, limit=limit + 1)
@@ -134,7 +130,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         **operation("Read a version", scope="read:policies", problems=ROW, tag=TAG),
     )
     async def read_version(ask: Asking, number: Number) -> Response[VersionTexts]:
-        answer = await administration.read(ask, _number(number))
+        answer = await administration.read(ask, number_of(number, "path.number"))
         return answered(_texts(answer.value), answer.receipt)
 
     @get(
@@ -157,12 +153,19 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         ]
         return answered(Replicas(items), answer.receipt)
 
+    proposing = operation(
+        "Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True
+    )
+    proposing["responses"][200] = ResponseSpec(
+        ProposedVersion, generate_examples=False, description="The newest version has these texts, and waits already"
+    )
+
     @post(
         "/v1/policies/versions",
         request_class=LateRequest,
         request_max_body_size=MOST_BYTES,
         opt={"unread": Proposal("", "", "", "", {})},
-        **operation("Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True),
+        **proposing,
     )
     async def propose(request: LateRequest, ask: Asking, data: JSONBody[Proposal]) -> Response[ProposedVersion]:
         await administration.admit(ask)
@@ -173,13 +176,12 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
             vocabulary=plain_text(data.vocabulary, "vocabulary"),
             cases={plain_text(name, "cases"): plain_text(one, f"cases.{name}") for name, one in data.cases.items()},
         )
-        answer = await administration.propose(ask, text, plain_text(data.message, "message"))
-        odd = await asyncio.to_thread(policy_check.warnings, text)
+        answer = await administration.propose(ask, text, _message(data.message))
         return answered(
-            ProposedVersion(**_members(answer.value), warnings=[PolicyComplaint(**asdict(one)) for one in odd]),
+            _proposed(answer.value),
             answer.receipt,
-            status=201,
-            location=f"/v1/policies/versions/{answer.value.number}",
+            status=201 if answer.value.anew else 200,
+            location=f"/v1/policies/versions/{answer.value.version.number}",
         )
 
     @post(
@@ -188,7 +190,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         **operation("Activate a version", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def activate(ask: Asking, number: Number, data: JSONBody[Activation]) -> Response[VersionBody]:
-        answer = await administration.activate(ask, _number(number), expected=data.expected_active)
+        answer = await administration.activate(ask, number_of(number, "path.number"), expected=data.expected_active)
         return answered(VersionBody(**_members(answer.value)), answer.receipt)
 
     @post(
@@ -203,10 +205,22 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
     return [list_versions, read_version, read_active, list_replicas, propose, activate, roll_back]
 
 
-def _number(text: str) -> int:
-    if not _NUMBER.fullmatch(text) or int(text) > LARGEST:
-        raise InvalidField(FieldError("path.number", "must be a version's number, 1 or more"))
-    return int(text)
+def _message(text: str) -> str:
+    """It is shown on terminals and stands in lists, for as long as the version does."""
+    fields = Fields()
+    fields.text("message", text, LONGEST_MESSAGE)
+    if not text.strip():
+        fields.wrong("message", "must say why")
+    fields.refuse()
+    return text
+
+
+def _proposed(one: Proposed) -> ProposedVersion:
+    warnings, untried = (
+        [PolicyComplaint(**asdict(complaint)) for complaint in complaints]
+        for complaints in (one.report.warnings, one.report.untried)
+    )
+    return ProposedVersion(**_members(one.version), warnings=warnings, untried=untried)
 
 
 def _texts(one: VersionWithTexts) -> VersionTexts:

@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get
-from litestar.params import Parameter, PathParameter
+from litestar.params import Parameter
 
 from service.web.answers import answered
 from service.web.operations import ROW, operation
-from service.web.parameters import LARGEST, Asking, number_of
+from service.web.parameters import LARGEST, Asking, Number, number_of
 
 if TYPE_CHECKING:
     from service.authorization.policy_comparison import PolicyComparison
 
 TAG = "Policy"
-Number = Annotated[
-    str, PathParameter(description="The version's number", schema_extra={"pattern": "^[1-9][0-9]{0,8}$"})
-]
 Against = Annotated[
     int | None, Parameter(ge=1, le=LARGEST, description="The version to compare with; without it, the one that decides")
 ]
@@ -51,9 +48,19 @@ class ChangedVerdictBody(msgspec.Struct):
     facts: dict[str, list[str]]
 
 
+class CaseChangeBody(msgspec.Struct):
+    """A case that differs, and where it stands in the later version, or, if it was removed, in the earlier."""
+
+    change: Literal["added", "removed", "changed"]
+    name: str
+    file: str
+    line: int
+
+
 class PolicyDiffBody(msgspec.Struct):
     """What differs in version `number` from version `against`. `words` tells of the vocabulary, `files` names those
-    whose text differs; `cut_short` names actions with so many rows that not all changes of verdicts are told."""
+    whose text differs; `cut_short` names actions with so many rows that not all changes of verdicts are told: those
+    that are told are whole. `cases` are known by their names."""
 
     number: int
     against: int
@@ -63,6 +70,7 @@ class PolicyDiffBody(msgspec.Struct):
     files: list[str]
     verdicts: list[ChangedVerdictBody]
     cut_short: list[str]
+    cases: list[CaseChangeBody]
 
 
 def policy_diff_routes(comparison: PolicyComparison) -> list[Any]:

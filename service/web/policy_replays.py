@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get, post
-from litestar.params import FromPath, JSONBody, PathParameter
+from litestar.params import FromPath, JSONBody  # noqa: TC002 — Litestar reads handler signatures
 
 from service.audit.recorded import Wanted
 from service.authorization.known_words import ACTIONS
@@ -16,7 +16,7 @@ from service.errors import InvalidField
 from service.places import FieldError
 from service.web.answers import answered
 from service.web.operations import BODY, COMMON, ROW, operation
-from service.web.parameters import Asking, number_of, optional_plain_text, uuid_of
+from service.web.parameters import Asking, Number, number_of, optional_plain_text, uuid_of
 
 if TYPE_CHECKING:
     from service.authorization.policy_replays import PolicyReplays
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 POLICY, LOG = "Policy", "Decision log"
 MOST_SHOWN = 20
-Number = Annotated[
-    str, PathParameter(description="The version's number", schema_extra={"pattern": "^[1-9][0-9]{0,8}$"})
-]
 Moment = Annotated[datetime, msgspec.Meta(tz=True, examples=["2026-11-01T00:00:00Z"])] | None
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None
 
@@ -36,7 +33,7 @@ class ReplayFilters(msgspec.Struct, forbid_unknown_fields=True):
     half-open; `action` and `kind` are words of the policy."""
 
     since: Moment = None
-    until: Moment = None
+    until: Annotated[Moment, msgspec.Meta(examples=["2026-12-01T00:00:00Z"])] = None
     action: Word = None
     kind: Word = None
 

@@ -34,7 +34,14 @@ TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
     403: (errors.InsufficientScope, errors.Forbidden),
     404: (errors.NotFound,),
     408: (errors.BodyTooSlow,),
-    409: (errors.WrongState, errors.NoApprover, errors.Conflict, errors.StaleExpectation, errors.KeyInUse),
+    409: (
+        errors.WrongState,
+        errors.NoApprover,
+        errors.Conflict,
+        errors.TimesheetFull,
+        errors.StaleExpectation,
+        errors.KeyInUse,
+    ),
     412: (errors.PreconditionFailed,),
     413: (errors.BodyTooLarge,),
     415: (errors.UnsupportedMediaType,),
@@ -67,8 +74,24 @@ MORE: Final[Mapping[type[errors.TimewardenError], dict[str, object]]] = {
         ],
     },
     errors.InvalidField: {"fields": [{"field": "minutes", "message": "must be a whole number from 1 to 1440"}]},
+    errors.WrongState: {"state": "draft", "wanted": "submitted"},
+    errors.Conflict: {"timesheet": "0198c0de-4f2a-7000-8000-00000000002a"},
+    errors.TimesheetFull: {
+        "rows": [
+            {"row": 500, "line": 502, "problem": errors.TimesheetFull.slug, "reason": errors.TimesheetFull.summary}
+        ],
+        "refused": 1,
+    },
     errors.PolicyRejected: {
-        "complaints": [{"file": "policy.csv", "line": 12, "column": 1, "message": "names an unknown scope"}]
+        "complaints": [
+            {
+                "file": "policy.csv",
+                "line": 12,
+                "column": 1,
+                "message": "read:timesheet is no scope",
+                "suggestion": "read:timesheets",
+            }
+        ]
     },
 }
 
@@ -105,9 +128,31 @@ class NearMiss(msgspec.Struct):
     missing: list[MissingCondition]
 
 
+class RefusedRow(msgspec.Struct, omit_defaults=True):
+    """A row of an upload that was refused: its place from 0, its line if there is a file, the slug of the problem, and
+    the field if one is to blame."""
+
+    row: int
+    problem: str
+    reason: str
+    line: int | None = None
+    field: str | None = None
+
+
+class RefusedItem(msgspec.Struct):
+    """An item of a batch that was refused, by its place from 0 and its id: the slug of the problem, and a sentence."""
+
+    item: int
+    id: str
+    problem: str
+    detail: str
+
+
 class Problem(msgspec.Struct, omit_defaults=True):
     """An RFC 9457 problem document. `type` is stable and names the kind of problem; `detail` is for people. Other
-    members stand only where they help."""
+    members stand only where they help. `rows` are the first that an upload was refused for and `refused` is the number
+    of all; `items` those of a batch. `state` is that of the resource, `wanted` the one that it would have to be in.
+    `timesheet`, `person`, `hold` and `held` are the ids of what is in the way."""
 
     type: Annotated[str, msgspec.Meta(pattern=f"^{TYPE_PREFIX}[a-z-]+$")]
     title: str
@@ -121,6 +166,15 @@ class Problem(msgspec.Struct, omit_defaults=True):
     near_misses: list[NearMiss] | None = None
     fields: list[WrongField] | None = None
     complaints: list[PolicyComplaint] | None = None
+    rows: list[RefusedRow] | None = None
+    refused: int | None = None
+    items: list[RefusedItem] | None = None
+    state: str | None = None
+    wanted: str | None = None
+    timesheet: str | None = None
+    person: str | None = None
+    hold: str | None = None
+    held: str | None = None
 
 
 def component(status: int) -> str:

@@ -24,6 +24,7 @@ from litestar.exceptions import (
 from service import errors
 from service.identity.challenges import challenge
 from service.places import FieldError
+from service.web.problem_documents import PROBLEM_JSON, TYPE_PREFIX
 from service.web.wrong_fields import OR_NULL, wanted
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from litestar import Request
     from litestar.types import ExceptionHandlersMap
 
-PROBLEM_JSON: Final = "application/problem+json"
 # How Litestar says that a parameter which has to be there is not.
 _MISSING: Final = re.compile(r"Missing required (query|header) parameter '([^']{1,64})'")
 log = structlog.get_logger("problems")
@@ -114,7 +114,7 @@ class Problems:
         if error.cause or status >= 500:  # noqa: PLR2004
             log.log(40 if status >= 500 else 20, "problem", slug=error.slug, cause=error.cause, status=status)  # noqa: PLR2004
         body: dict[str, object] = {
-            "type": f"urn:timewarden:problem:{error.slug}",
+            "type": TYPE_PREFIX + error.slug,
             "title": error.summary,
             "status": status,
             "detail": error.public,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, post, put
-from litestar.params import JSONBody, Parameter, PathParameter, QueryParameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from service.directory.entities import PROJECT, Project
 from service.errors import InvalidField
@@ -15,8 +15,8 @@ from service.places import FieldError
 from service.web.answers import answered
 from service.web.directory_pages import page_of
 from service.web.operations import BODY, CHANGE, COMMON, ROW, operation
-from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit  # noqa: TC001 — Litestar reads handler signatures
 from service.web.preconditions import expected
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
     async def list_projects(
         ask: Asking,
         active: Annotated[bool | None, QueryParameter(description="Only those that take hours, or do not")] = None,
-        cursor: Annotated[str | None, Parameter(max_length=600)] = None,
-        limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response[ProjectPage]:
         load = partial(projects.list, active=active)
         answer, following = await page_of(load, cursors, "projects", ask, cursor, limit, {"active": active}, key=str)

@@ -8,15 +8,15 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response, get, post
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 
 from service.authorization.token_revocation import Wanted, What
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.answers import answered
 from service.web.operations import BODY, COMMON, operation
-from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, plain_text, uuid_of
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit, plain_text, uuid_of
 
 if TYPE_CHECKING:
     from service.authorization.token_revocation import Revocation, Revocations
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 SCOPE, TAG, LISTING = "manage:tokens", "Revocations", "revocations"
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-Cursor = Annotated[str | None, Parameter(max_length=600)]
-Limit = Annotated[int, Parameter(ge=1, le=MOST)]
 
 
 class NewRevocation(msgspec.Struct, forbid_unknown_fields=True):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar import Response, get
-from litestar.params import Parameter, PathParameter
 
 from service.web.answers import answered
 from service.web.operations import ROW, operation
-from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, uuid_of
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit, SheetId, uuid_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from service.web.paging import Cursors
 
 LISTING = "access"
-Id = Annotated[str, PathParameter(description="The timesheet's id", max_length=64)]
 
 
 class WayBody(msgspec.Struct):
@@ -67,9 +65,9 @@ def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
     )
     async def read_timesheet_access(
         ask: Asking,
-        timesheet_id: Id,
-        cursor: Annotated[str | None, Parameter(max_length=600)] = None,
-        limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
+        timesheet_id: SheetId,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response[AccessBody]:
         sheet = uuid_of(timesheet_id, "path.timesheet_id")
         bound = {"timesheet": sheet}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 from litestar import Response, get
-from litestar.params import FromPath, Parameter, PathParameter, QueryParameter
+from litestar.params import FromPath, Parameter, QueryParameter
 
 from service.errors import InvalidField
 from service.places import FieldError
@@ -15,8 +15,8 @@ from service.timesheets.listing import Filters
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
 from service.web.answers import answered
 from service.web.operations import COMMON, ROW, operation
-from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, optional_uuid, uuid_of
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit, SheetId, optional_uuid, uuid_of
 from service.web.timesheet_shapes import EntryBody, SheetBody, SheetPage, body_of, entry_body
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 PATH = "/v1/timesheets"
 LISTING = "timesheets"
 TAG = "Timesheets"
-Id = Annotated[str, PathParameter(description="The timesheet's id", max_length=64)]
 Include = Annotated[
     Literal["actions"] | None, Parameter(description="With what this token may do to each sheet now, for buttons")
 ]
@@ -44,8 +43,8 @@ def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimeshee
         since: Annotated[date | None, Parameter(description="Only weeks with a day on or after this")] = None,
         until: Annotated[date | None, Parameter(description="Only weeks with a day on or before this")] = None,
         include: Include = None,
-        cursor: Annotated[str | None, Parameter(max_length=600)] = None,
-        limit: Annotated[int, Parameter(ge=1, le=MOST)] = DEFAULT_LIMIT,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
     ) -> Response[SheetPage]:
         filters = Filters(owner=optional_uuid(owner, "query.owner"), state=sheet_state, since=since, until=until)
         if since and until and since > until:
@@ -67,7 +66,7 @@ def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimeshee
         PATH + "/{timesheet_id:str}",
         **operation("Read a timesheet", scope="read:timesheets", problems=ROW, tag=TAG, etag=True),
     )
-    async def read_timesheet(ask: Asking, timesheet_id: Id, include: Include = None) -> Response[SheetBody]:
+    async def read_timesheet(ask: Asking, timesheet_id: SheetId, include: Include = None) -> Response[SheetBody]:
         sheet_id = uuid_of(timesheet_id, "path.timesheet_id")
         if include is None:
             plain = await timesheets.read(ask, sheet_id)
@@ -80,7 +79,7 @@ def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimeshee
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}",
         **operation("Read an entry", scope="read:timesheets", problems=ROW, tag=TAG, etag=True),
     )
-    async def read_entry(ask: Asking, timesheet_id: Id, entry_id: FromPath[str]) -> Response[EntryBody]:
+    async def read_entry(ask: Asking, timesheet_id: SheetId, entry_id: FromPath[str]) -> Response[EntryBody]:
         entry = uuid_of(entry_id, "path.entry_id")
         answer = await timesheets.read_entry(ask, uuid_of(timesheet_id, "path.timesheet_id"), entry)
         return answered(entry_body(answer.value.entry), answer.receipt, version=answer.value.sheet.version)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 from litestar import Request, Response, delete, patch, post, put
-from litestar.params import BodyKwarg, FromPath, JSONBody, PathParameter
+from litestar.params import BodyKwarg, FromPath, JSONBody
 
 from service.timesheets.entry import Amendment, Hours
 from service.timesheets.timesheet import Timesheet  # noqa: TC001 — Litestar reads handler signatures
 from service.web.answers import answered
 from service.web.operations import BODY, CHANGE, COMMON, operation
-from service.web.parameters import Asking, uuid_of
+from service.web.parameters import Asking, SheetId, uuid_of
 from service.web.preconditions import MERGE_PATCH, expected
 from service.web.timesheet_shapes import SheetBody, body_of
 
@@ -29,7 +29,6 @@ T = TypeVar("T")
 PATH = "/v1/timesheets"
 TAG = "Timesheets"
 Day = Annotated[date, msgspec.Meta(description="A calendar day, YYYY-MM-DD", examples=["2026-11-23"])]
-Id = Annotated[str, PathParameter(description="The timesheet's id", max_length=64)]
 
 
 class NewSheet(msgspec.Struct, forbid_unknown_fields=True):
@@ -90,7 +89,7 @@ def _weeks(timesheets: Timesheets) -> list[Any]:
         PATH + "/{timesheet_id:str}",
         **operation("Delete a draft", scope="delete:timesheets", problems=CHANGE, tag=TAG, conditional=True),
     )
-    async def delete_timesheet(ask: Asking, timesheet_id: Id, request: Request[Any, Any, Any]) -> Response[None]:
+    async def delete_timesheet(ask: Asking, timesheet_id: SheetId, request: Request[Any, Any, Any]) -> Response[None]:
         answer = await timesheets.delete(ask, _id(timesheet_id), expected(request))
         return answered(None, answer.receipt, status=204)
 
@@ -107,7 +106,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
 
     @post(PATH + "/{timesheet_id:str}/entries", **operation("Add an entry", location=True, **changes))
     async def add_entry(
-        ask: Asking, timesheet_id: Id, data: JSONBody[EntryFields], request: Request[Any, Any, Any]
+        ask: Asking, timesheet_id: SheetId, data: JSONBody[EntryFields], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         answer = await timesheets.add_entry(ask, _id(timesheet_id), expected(request), _hours(data))
         sheet = answer.value.sheet
@@ -117,7 +116,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
     @put(PATH + "/{timesheet_id:str}/entries/{entry_id:str}", **operation("Replace an entry", **changes))
     async def replace_entry(
         ask: Asking,
-        timesheet_id: Id,
+        timesheet_id: SheetId,
         entry_id: FromPath[str],
         data: JSONBody[EntryFields],
         request: Request[Any, Any, Any],
@@ -134,7 +133,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
     )
     async def amend_entry(
         ask: Asking,
-        timesheet_id: Id,
+        timesheet_id: SheetId,
         entry_id: FromPath[str],
         data: Annotated[EntryPatch, BodyKwarg(media_type=MERGE_PATCH)],
         request: Request[Any, Any, Any],
@@ -148,7 +147,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}", status_code=200, **operation("Remove an entry", **changes)
     )
     async def remove_entry(
-        ask: Asking, timesheet_id: Id, entry_id: FromPath[str], request: Request[Any, Any, Any]
+        ask: Asking, timesheet_id: SheetId, entry_id: FromPath[str], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         entry = uuid_of(entry_id, "path.entry_id")
         return _sheet(await timesheets.remove_entry(ask, _id(timesheet_id), expected(request), entry))
@@ -164,7 +163,9 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             operation_id=f"{action}_timesheet",
             **operation(summary, scope=scope, problems=CHANGE, tag=TAG, conditional=True, judging=action == "approve"),
         )
-        async def transition(ask: Asking, timesheet_id: Id, request: Request[Any, Any, Any]) -> Response[SheetBody]:
+        async def transition(
+            ask: Asking, timesheet_id: SheetId, request: Request[Any, Any, Any]
+        ) -> Response[SheetBody]:
             expect = expected(request, judging=action == "approve")
             return _sheet(await move(ask, _id(timesheet_id), expect))
 
@@ -185,7 +186,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             ),
         )
         async def transition(
-            ask: Asking, timesheet_id: Id, data: JSONBody[Reason], request: Request[Any, Any, Any]
+            ask: Asking, timesheet_id: SheetId, data: JSONBody[Reason], request: Request[Any, Any, Any]
         ) -> Response[SheetBody]:
             return _sheet(await move(ask, _id(timesheet_id), expected(request, judging=True), data.reason))
 

@@ -118,14 +118,11 @@ def _whose(ask: Ask) -> str:
 
 
 def _keyed(most: int) -> Callable[[HTTPScope], int]:
-    """How many bytes an upload with an Idempotency-Key may have. Raises InvalidField for those that take none: their
-    answer tells of changes that were committed one by one, of none, or is too large to be kept."""
+    """How many bytes an upload with an Idempotency-Key may have: its answer, which is kept, grows with it. Raises
+    InvalidField for those that take none: their answer tells of changes that were committed one by one, or of none."""
 
     def judged(scope: HTTPScope) -> int:
         asked = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-        kind = next((value for name, value in scope["headers"] if name == b"content-type"), JSON.encode())
-        if kind.partition(b";")[0].strip().lower() != JSON.encode():
-            raise InvalidField(FieldError(FIELD, "is not taken with a file, whose rows are known when they come again"))
         if asked.get("mode", UploadMode.TOGETHER) != UploadMode.TOGETHER or asked.get("dry_run", "0").lower() not in NO:
             raise InvalidField(FieldError(FIELD, "is taken with mode=together alone, and not with a dry run"))
         return most
@@ -165,7 +162,8 @@ async def _rows_of_file(request: UploadRequest) -> Rows:
 
 def _answer(uploaded: upload.Uploaded, receipt: Receipt, *, dry_run: bool) -> Response[Uploaded]:
     """A few rows at once; many as they are written down, since together they may be larger than the file."""
-    head = Uploaded(dry_run, Counts(**uploaded.results.counts()), [str(one) for one in uploaded.decisions], [])
+    ids, leaves = [str(one.uid) for one in uploaded.receipts], [one.leaf for one in uploaded.receipts]
+    head = Uploaded(dry_run, Counts(**uploaded.results.counts()), ids, leaves, [])
     if len(uploaded.results) <= ROWS_A_PIECE:
         head.rows = [outcome_of(one) for one in uploaded.results]
         return answered(head, receipt)

@@ -216,7 +216,7 @@ async def test_the_command_imports_a_file(callers: Callers, service: RunningServ
     assert json.loads((await asyncio.to_thread(run)).stdout)["unchanged"] == 1
     file.write_text("record,team,parent\nteam,A,nowhere\n")
     wrong = await asyncio.to_thread(run)
-    assert wrong.returncode == 1
+    assert wrong.returncode == 2
     assert "rows[0].parent" in wrong.stderr
     assert (await (await callers("adam")).get("/v1/teams", limit=1)).status_code == 200
 

@@ -22,8 +22,10 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from service.web.authentication import PUBLIC
+from service.web.documentation_shapes import resolved
 from tests.acceptance.caller import draft, submitted
 from tests.acceptance.policy_author import activate, active
+from tests.documented_answers import unlike
 from tests.openapi_document import document
 
 if TYPE_CHECKING:
@@ -32,7 +34,23 @@ if TYPE_CHECKING:
     from tests.acceptance.caller import Callers
     from tests.acceptance.running_service import RunningService
 
+DOCUMENT = document()
+
+
+def like_its_example(_context: Any, answer: Any, case: Any) -> None:
+    """What is answered has the members of its schema and no others, and looks as its example does."""
+    said = case.operation.definition.raw["responses"].get(str(answer.status_code), {})
+    if "$ref" in said:
+        said = DOCUMENT["components"]["responses"][said["$ref"].rsplit("/", 1)[1]]
+    kind = answer.headers.get("content-type", ["none"])[0].partition(";")[0]
+    content = (said.get("content") or {}).get(kind)
+    if content is not None and kind in {"application/json", "application/problem+json"}:
+        schema = resolved(DOCUMENT, content["schema"])
+        assert list(unlike(DOCUMENT, schema, schema["examples"][0], answer.json())) == []
+
+
 CHECKS = [
+    like_its_example,
     not_a_server_error,
     status_code_conformance,
     content_type_conformance,

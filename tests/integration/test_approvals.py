@@ -119,6 +119,8 @@ async def test_a_batch_is_approved_with_one_decision_and_one_change_for_each(
         for kind, column in (("decision", "uid"), ("change", "decision_uid")):
             condition = f"kind = '{kind}' AND {column} = '{one['decision_id']}' AND resource_id = '{one['id']}'"
             assert await house.count(f"audit_record WHERE {condition}") == 1
+        sealed = f"uid = '{one['decision_id']}' AND leaf = '\\x{one['decision_leaf']}'"
+        assert await house.count(f"audit_record WHERE {sealed}") == 1
     assert (await lea(running, "GET", "/v1/approvals")).json()["items"] == []
 
 
@@ -151,7 +153,8 @@ async def test_item_by_item_every_one_has_its_own_outcome(
     assert told["changed"] == 1
     assert told["items"][2]["problem"]["type"] == "urn:timewarden:problem:precondition-failed"
     for one, applied in zip(told["items"], (True, False, False, False), strict=True):
-        condition = f"uid = '{one['decision_id']}' AND kind = 'decision' AND applied IS {applied}"
+        sealed = f"uid = '{one['decision_id']}' AND leaf = '\\x{one['decision_leaf']}'"
+        condition = f"{sealed} AND kind = 'decision' AND applied IS {applied}"
         assert await house.count(f"audit_record WHERE {condition}") == 1
     assert sorted(await states(house)) == ["rejected", *["submitted"] * 5]
     assert await house.count("audit_text WHERE value = 'Friday is missing'") == 1

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from service.audit import questions, search
 from service.authorization.relationships import Relationships
 from service.directory.entities import Part, Validity
 from service.errors import Conflict, Denied, Forbidden, InvalidField, NoApprover, NotFound, StepUpNeeded
@@ -75,6 +76,10 @@ async def test_a_deputy_approves_for_the_manager_and_the_log_names_both(house: H
         approved.receipt.uid,
     )
     assert decision == str(house.people["mia"])
+    async with house.requests.connection() as connection:
+        found = await search.records(connection, questions.Filters(on_behalf_of=(house.people["mia"],)))
+        assert await search.records(connection, questions.Filters(on_behalf_of=(house.people["carl"],))) == []
+    assert sorted(one.kind for one in found) == ["change", "decision"]
 
 
 async def test_a_manager_who_is_also_a_deputy_acts_for_themselves(house: House) -> None:

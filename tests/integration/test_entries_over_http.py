@@ -103,7 +103,9 @@ async def test_where_a_new_entry_is_said_to_be_it_is_found(house: House, sheet: 
     assert stranger.status_code == 404
 
 
-@pytest.mark.parametrize("zone", ["localtime", "Factory", "europe/berlin"])
+@pytest.mark.parametrize(
+    "zone", ["localtime", "Factory", "posixrules", "posix/Europe/Berlin", "europe/berlin", "UTC+1"]
+)
 async def test_a_time_zone_is_a_place_of_the_iana_database(sheet: Sheet, zone: str) -> None:
     body = {"period_start": "2026-03-09", "time_zone": zone}
     answer = await sheet.running.send("POST", "/v1/timesheets", sheet.running.token(sub="ana"), body=body)

@@ -17,7 +17,7 @@ from service.audit.questions import Filters
 from service.audit.record import commitment, read_body
 from service.audit.search import record, records
 from service.authorization import policy_check
-from service.authorization.policy_administration import bootstrap
+from service.authorization.policy_bootstrap import bootstrap
 from service.directory.erasure import Erased, Erasure
 from service.directory.legal_holds import LegalHolds
 from service.directory.people import People
@@ -143,6 +143,17 @@ async def test_setting_and_lifting_a_hold_is_on_record_without_its_reason(house:
     bodies = await house.owner.fetch("SELECT body FROM audit_record WHERE kind = 'system' AND resource_kind = 'log'")
     assert [read_body(row["body"])["action"] for row in bodies] == ["hold", "hold"]
     assert not any(b"12/26" in row["body"] for row in bodies)
+
+
+async def test_whoever_set_a_hold_cannot_lift_it(house: House) -> None:
+    holds, audrey = LegalHolds(house.enforcement), auditor(house)
+    hold = (await holds.set(audrey, "person", house.people["ana"], "Case 16/26")).value
+    with pytest.raises(Forbidden):
+        await holds.lift(audrey, hold.id)
+    assert await house.count("legal_hold WHERE until IS NULL") == 1
+    assert await house.count("audit_record WHERE action = 'hold' AND NOT applied AND outcome = 'deny'") == 1
+    other = replace(audrey, principal=replace(audrey.principal, person=house.people["ben"]))
+    assert (await holds.lift(other, hold.id)).value.until is not None
 
 
 async def test_a_hold_on_somebody_else_keeps_nobody_from_being_erased(house: House) -> None:

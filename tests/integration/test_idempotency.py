@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+import json
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID, uuid4
 
 import pytest
 
 from service.audit.record import read_body
+from service.authorization.kept_answers import Forgetting
 from service.directory.entities import Part
+from service.directory.erasure import Erasure
 from service.directory.people import People
 from tests.integration.api import REQUESTS, InProcess, api
 from tests.integration.house import speaking
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+NDJSON, CSV = "application/x-ndjson", "text/csv"
 WEEK = {"period_start": "2026-03-02", "time_zone": "UTC"}
 WRITE = "read:timesheets create:timesheets delete:timesheets approve:timesheets"
 
@@ -329,8 +334,103 @@ async def test_an_upload_whose_answer_would_not_be_kept_takes_no_key(
     assert await house.count("entry") == 0
 
 
-async def test_a_file_of_hours_takes_no_key(running: InProcess) -> None:
+def file_of(house: House, kind: str, number: int = 1, **changes: object) -> bytes:
+    """Rows of one minute, of several weeks."""
+    rows = []
+    for place in range(number):
+        day = date(2026, 3, 2) + timedelta(days=place % 28)
+        rows.append({**job(house)["rows"][0], "day": str(day), "minutes": 1, "external_ref": f"job-{place}", **changes})
+    if kind == NDJSON:
+        return "".join(json.dumps(one) + "\n" for one in rows).encode()
+    return "\n".join([",".join(rows[0]), *(",".join(map(str, one.values())) for one in rows)]).encode()
+
+
+async def sent(running: InProcess, kind: str, content: bytes, key: str = "job-1", query: str = "") -> httpx.Response:
     token = running.token(sub="payroll-import", client_id="payroll-import", scope="batch:upload")
-    headers = {"Idempotency-Key": "job-1", "Content-Type": "text/csv"}
-    answer = await running.send("POST", "/v1/uploads", token, headers=headers)
-    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")
+    headers = {"Idempotency-Key": key, "Content-Type": kind}
+    return await running.send("POST", f"/v1/uploads{query}", token, headers=headers, content=content)
+
+
+@pytest.mark.parametrize("kind", [NDJSON, CSV])
+async def test_a_file_that_goes_together_is_answered_again_under_its_key(
+    house: House, running: InProcess, kind: str
+) -> None:
+    # So many that the answer is written in pieces.
+    first = await sent(running, kind, file_of(house, kind, 600))
+    again = await sent(running, kind, file_of(house, kind, 600))
+    assert (first.status_code, first.json()["counts"]["created"]) == (200, 600), first.text
+    assert (again.status_code, again.json(), again.headers["Idempotent-Replayed"]) == (200, first.json(), "true")
+    other = await sent(running, kind, file_of(house, kind, 600, minutes=2))
+    assert (other.status_code, other.json()["type"]) == (422, "urn:timewarden:problem:idempotency-key-reused")
+    assert await house.count("entry WHERE minutes = 1") == await house.count("entry") == 600
+
+
+async def test_of_two_uploads_at_once_one_is_done_and_the_other_told_to_come_back(
+    house: House, running: InProcess
+) -> None:
+    file = file_of(house, CSV, 40)
+    answers = await asyncio.gather(*(sent(running, CSV, file) for _ in range(4)))
+    done = [one for one in answers if one.status_code == 200]
+    assert done
+    assert all(one.json()["counts"]["created"] == 40 for one in done)
+    assert sum("Idempotent-Replayed" not in one.headers for one in done) == 1
+    for one in answers:
+        if one.status_code != 200:
+            assert (one.status_code, one.json()["type"]) == (409, "urn:timewarden:problem:idempotency-key-in-use")
+    assert await house.count("kept_answer") == 1
+
+
+async def test_an_upload_whose_sender_left_is_answered_whole_when_they_come_back(
+    house: House, running: InProcess
+) -> None:
+    frame: Any = running.frame
+
+    async def leaving(scope: Any, receive: Any, send: Any) -> None:
+        more: Any = True
+
+        async def left() -> Any:
+            nonlocal more
+            message = await receive() if more else {"type": "http.disconnect"}
+            more = message.get("more_body", False)
+            return message
+
+        await frame(scope, left, send)
+
+    file = file_of(house, CSV, 1200)
+    await sent(InProcess(cast("Any", leaving), running.issuer), CSV, file)
+    again = await sent(running, CSV, file)
+    assert (again.headers["Idempotent-Replayed"], len(again.json()["rows"])) == ("true", 1200)
+    assert await house.count("entry") == 1200
+
+
+async def test_a_file_whose_answer_would_be_too_large_to_be_kept_takes_no_key(house: House, running: InProcess) -> None:
+    answer = await sent(running, NDJSON, file_of(house, NDJSON, 2000))
+    assert (answer.status_code, answer.json()["type"]) == (413, "urn:timewarden:problem:body-too-large")
+    assert answer.json()["detail"].startswith("With an Idempotency-Key the body may have 262144 bytes")
+    assert await house.count("entry") == 0
+    refused = await sent(running, CSV, file_of(house, CSV), query="?mode=per-row")
+    assert (refused.status_code, refused.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")
+
+
+async def test_an_erased_person_s_answers_are_forgotten_and_those_of_others_kept(
+    house: House, running: InProcess
+) -> None:
+    ana = (await opened(running, "open-1")).json()
+    body = {"day": "2026-03-02", "project": "apollo", "minutes": 60, "note": "at the dentist's"}
+    headers = {"Idempotency-Key": "enter-1", "If-Match": '"1"'}
+    token = running.token(scope=WRITE)
+    entered = await running.send("POST", f"/v1/timesheets/{ana['id']}/entries", token, headers=headers, body=body)
+    assert entered.status_code == 201, entered.text
+    ben = (await opened(running, "open-1", claims={"sub": "auth0|ben"})).json()
+    assert await house.count("kept_answer") == 3
+    await Erasure(house.enforcement).erase(house.administrator(), UUID(ana["owner"]))
+    rows = await house.owner.fetch("SELECT owner_id FROM kept_answer")
+    assert [str(row["owner_id"]) for row in rows] == [ben["owner"]]
+
+
+async def test_the_keeper_forgets_what_is_too_old_without_any_further_key(house: House, running: InProcess) -> None:
+    for number in range(3):
+        await opened(running, "open-1", claims={"sub": f"auth0|{number}"})
+    await house.owner.execute("UPDATE kept_answer SET at = at - interval '25 hours' WHERE ctid <> '(0,1)'")
+    await Forgetting(await house.log_database.open("keeper")).forget()
+    assert await house.count("kept_answer") == 1

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema_rs
 import pytest
 
 from service import errors
+from service.audit.export_formats import FORMATS
 from service.web import problems
 from service.web.authentication import PUBLIC
 from service.web.documentation_page import operations, page
+from service.web.documented_answers import WHOLE
+from service.web.preconditions import if_match
 from service.web.problem_documents import PROBLEM_JSON, TYPE_PREFIX, TYPES
 from tests.openapi_document import document
 
@@ -162,3 +167,57 @@ def test_every_example_of_a_shape_is_on_the_page() -> None:
     assert len(with_example) > 40
     for name in with_example:
         assert "<pre>" in shapes.split(f"<article id='shape-{name}'>", 1)[1].split("</article>", 1)[0]
+
+
+def test_every_example_of_a_shape_fits_it() -> None:
+    shapes = DOCUMENT["components"]["schemas"]
+    assert set(WHOLE) <= set(shapes)
+    for name, schema in shapes.items():
+        for example in schema.get("examples", []):
+            parts = {**schema, "components": DOCUMENT["components"]}
+            found = jsonschema_rs.validator_for(parts, validate_formats=True).iter_errors(example)
+            assert [f"{name}: {one.message}" for one in found] == []
+            closed = schema.get("type") == "object"
+            assert not closed or example.keys() <= schema["properties"].keys(), name
+
+
+def test_every_member_that_a_problem_may_have_is_in_its_shape() -> None:
+    """Members are given as `extra={...}`, or put into an error's `extra` by name."""
+    given: set[object] = set()
+    for file in (Path(errors.__file__).parents[1]).rglob("*.py"):
+        if "development" in file.parts:
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "extra" and isinstance(node.value, ast.Dict):
+                given |= {one.value for one in node.value.keys if isinstance(one, ast.Constant)}
+            if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute) and node.value.attr == "extra":
+                assert isinstance(node.slice, ast.Constant)
+                given.add(node.slice.value)
+    assert {"fields", "rows", "refused", "items", "timesheet", "wanted"} <= given
+    assert given <= DOCUMENT["components"]["schemas"]["Problem"]["properties"].keys()
+
+
+def test_what_may_be_a_file_is_documented_in_all_its_media_types() -> None:
+    def kinds(path: str) -> set[str]:
+        return set(DOCUMENT["paths"][path]["get"]["responses"]["200"]["content"])
+
+    assert kinds("/v1/reports/hours") == {"application/json", "text/csv"}
+    assert kinds("/v1/audit/export") == {
+        "application/x-ndjson",
+        *(FORMATS[name]().media_type.partition(";")[0] for name in FORMATS),
+    }
+
+
+@pytest.mark.parametrize("judging", [False, True])
+def test_the_pattern_of_if_match_takes_what_the_service_takes(*, judging: bool) -> None:
+    (path, method) = (
+        ("/v1/timesheets/{timesheet_id}/approve", "post") if judging else ("/v1/timesheets/{timesheet_id}", "delete")
+    )
+    (given,) = [one for one in DOCUMENT["paths"][path][method]["parameters"] if one["name"] == "If-Match"]
+    takes = jsonschema_rs.validator_for(given["schema"])
+    for text in ('"7"', 'W/"7"', '"7", "8"', '"7" ,W/"x"', '""'):
+        assert takes.is_valid(text), text
+        if_match([text], unseen=not judging)
+    for text in ("7", '"7', '"7" "8"', "", "**", '"a b"'):
+        assert not takes.is_valid(text), text
+    assert takes.is_valid("*") is not judging

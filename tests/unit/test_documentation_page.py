@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tomllib
-from html import escape
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,6 +27,7 @@ from service.web.documentation import (
     openapi_config,
 )
 from service.web.documentation_page import operations, page
+from service.web.documentation_requests import quoted
 from service.web.documentation_shapes import resolved
 from service.web.documented_shapes import DocumentedShapes
 from service.web.metadata import metadata_routes
@@ -219,6 +221,35 @@ def test_every_operation_is_on_the_page_with_its_scope(whole: dict[str, Any], sh
         for given in one.get("parameters", []):
             assert f"<code>{given['name']}</code>" in article
         assert ("<pre>" in article) == ("requestBody" in one)
+
+
+def test_every_operation_has_a_command_that_a_shell_reads_as_it_is_meant(whole: dict[str, Any]) -> None:
+    text = page(whole, STYLE)
+    for method, path, one in operations(whole):
+        article = text.split(f"<article id='{one['operationId']}'>", 1)[1].split("</article>", 1)[0]
+        command = unescape(article.split("<pre class=command>", 1)[1].split("</pre>", 1)[0])
+        words = shlex.split(command)
+        assert words[:2] == ["curl", "-s"]
+        given = {words[place + 1] for place, word in enumerate(words) if word == "-H"}
+        (address,) = [word for word in words if word.startswith("https://timewarden.example/")]
+        said = re.sub(r"\$([A-Z_]+)", lambda found: "{" + found[1].lower() + "}", address.partition("?")[0])
+        assert said == f"https://timewarden.example{path}"
+        assert ("Authorization: Bearer $TOKEN" in given) == bool(one.get("security"))
+        conditional = any(other["name"] == "If-Match" for other in one.get("parameters", ()))
+        assert any(re.fullmatch('If-Match: "[0-9]+"', other) for other in given) == conditional
+        sent = words[words.index("-X") + 1] if "-X" in words else "POST" if "--data-binary" in words else "GET"
+        assert sent == method.upper()
+        if "--data-binary" in words:
+            body = words[words.index("--data-binary") + 1]
+            (kind,) = [other.removeprefix("Content-Type: ") for other in given if other.startswith("Content-Type")]
+            schema = one["requestBody"]["content"][kind]["schema"]
+            if kind.endswith("json"):
+                jsonschema_rs.validator_for(with_parts(whole, schema)).validate(json.loads(body))
+
+
+def test_a_command_says_a_text_with_quotes_as_it_is() -> None:
+    for text in ("it's", "'", '"$(rm -rf)` \\n', "a\nb"):
+        assert shlex.split(f"echo {quoted(text)}") == ["echo", text]
 
 
 def test_the_page_loads_nothing_and_every_link_on_it_leads_somewhere(shown: Links) -> None:
