@@ -195,6 +195,10 @@ class Directory:
 
         return await self._manage(ask, person, work)
 
+    async def roles(self, ask: Ask, person: UUID) -> Answer[Sequence[GivenRole]]:
+        """What the directory gives a person, gave and will give, in the order of its beginning. Raises NotFound."""
+        return await single(self._enforcement, ask, KIND, lambda seen, at: store.roles(seen, at, person), person)
+
     async def take_role(self, ask: Ask, person: UUID, role: str) -> Answer[GivenRole]:
         """Take a role of the directory back, from now on; what is planned of it never begins. Returns what ended
         first. Raises NotFound."""

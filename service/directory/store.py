@@ -95,6 +95,19 @@ async def take_role(
     ]
 
 
+async def roles(visibility: Visibility, connection: Connection, person: UUID) -> list[GivenRole] | None:
+    """Every role that a person has, had or will have from the directory; None for nobody who may be seen."""
+    if await one(visibility, connection, "person", "r.id", person) is None:
+        return None
+    # Few rows, by the index on people.
+    rows = await connection.fetch(
+        f"SELECT role, {VALID} FROM person_role WHERE person_id = $1 AND valid_from < person_role.valid_to"
+        " ORDER BY valid_from, role",
+        person,
+    )
+    return [GivenRole(person, row["role"], validity_of(row)) for row in rows]
+
+
 async def teams_led(permit: Permit, connection: Connection, person: UUID) -> list[Team]:
     """The teams that a person leads now, by name, for a permit to read who oneself is. Those below are not named."""
     permit.covers("me", "read")

@@ -42,10 +42,12 @@ MOST_ITEMS = 100
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A sheet that waits for the asker since a moment, and the relations and rules by which it does."""
+    """A sheet that waits for the asker since a moment, what its owner is called, and the relations and rules by which
+    it waits."""
 
     sheet: Timesheet
     since: datetime
+    owner_name: str | None
     relations: tuple[str, ...]
     rules: tuple[str, ...]
 
@@ -79,10 +81,12 @@ class Approvals:
 
         async def query(visibility: Visibility, connection: Connection) -> tuple[ApprovalPage, Sequence[str]]:
             found = await waiting.page(visibility, connection, after=after, limit=limit)
+            called = await waiting.names(connection, {sheet.owner for sheet, _ in found.items})
             items = []
             for sheet, row in found.items:
                 hint = action_hints.by_what(visibility, row)
-                items.append(Approval(sheet, row["updated_at"], hint.relations, hint.rules))
+                name = called.get(sheet.owner)
+                items.append(Approval(sheet, row["updated_at"], name, hint.relations, hint.rules))
             return ApprovalPage(tuple(items), found.after), [str(one.sheet.id) for one in items]
 
         async def hidden(
@@ -103,6 +107,16 @@ class Approvals:
         check_reason(reason)
         return await self._all(ask, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
 
+    async def lock_all(self, ask: Ask, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
+        """As `approve_all`, locked for payroll with one reason."""
+        check_reason(reason)
+        return await self._all(ask, "lock", items, lambda sheet, by: timesheet.lock(sheet, reason, by))
+
+    async def unlock_all(self, ask: Ask, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
+        """As `lock_all`, unlocked by somebody else than who locked them."""
+        check_reason(reason)
+        return await self._all(ask, "unlock", items, lambda sheet, by: timesheet.unlock(sheet, reason, by))
+
     async def approve_each(self, ask: Ask, items: Sequence[Item]) -> Sequence[Outcome[Timesheet]]:
         """Approve what can be approved; every item has its own outcome. Raises InvalidField, InsufficientScope."""
         return await self._each(ask, "approve", items, timesheet.approve)
@@ -111,6 +125,16 @@ class Approvals:
         """As `approve_each`, sent back with one reason."""
         check_reason(reason)
         return await self._each(ask, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
+
+    async def lock_each(self, ask: Ask, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
+        """As `approve_each`, locked for payroll with one reason."""
+        check_reason(reason)
+        return await self._each(ask, "lock", items, lambda sheet, by: timesheet.lock(sheet, reason, by))
+
+    async def unlock_each(self, ask: Ask, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
+        """As `lock_each`, unlocked by somebody else than who locked them."""
+        check_reason(reason)
+        return await self._each(ask, "unlock", items, lambda sheet, by: timesheet.unlock(sheet, reason, by))
 
     async def _all(self, ask: Ask, action: str, items: Sequence[Item], move: Move) -> AnswerToAll[Sequence[Timesheet]]:
         async def work(changes: Sequence[Change]) -> Sequence[Timesheet]:

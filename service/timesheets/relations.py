@@ -17,6 +17,7 @@ KIND = "timesheet"
 ROW = """
     r.id, r.owner_id, r.period_start, r.time_zone, r.state, r.version, r.editors, r.uploaders, r.reason,
     r.locked_by, r.locked_by_client, r.created_at, r.updated_at,
+    r.submitted_at, r.decided_at, r.decided_by, r.decided_by_client,
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
                 'id', e.id, 'day', e.day, 'project', e.project, 'minutes', e.minutes, 'note', e.note,
                 'external_ref', e.external_ref, 'uploader', e.uploader) ORDER BY e.day, e.id), '[]')
@@ -110,6 +111,19 @@ HAS_APPROVER = {
                                AND named.person_id NOT IN {_WROTE}))
     """,
 }
+
+# Whom the directory names for the approval of the row, who did not write in it: those who lead its owner and those who
+# stand in for them, or whoever is named where nobody leads.
+_WROTE_IN_IT = f"(SELECT {survivor('wrote.id')} FROM unnest(r.editors) AS wrote (id))"
+APPROVERS = f"""
+    ARRAY(SELECT found.id FROM (
+              SELECT over.person_id AS id {_LEADS} WHERE belongs.person_id = {_OWNER}
+              UNION SELECT given.deputy_id {_LEADS}
+              JOIN deputy_grant AS given ON given.manager_id = over.person_id AND {now("given")}
+              WHERE belongs.person_id = {_OWNER}
+              UNION SELECT named.person_id FROM fallback_approver AS named WHERE {_NAMED_FOR_OWNER} AND NOT {LED}
+          ) AS found WHERE found.id <> {_OWNER} AND found.id NOT IN {_WROTE_IN_IT} ORDER BY found.id)
+"""
 
 # The client was given a team that the owner belongs to, or one above it.
 IMPORTER = f"""

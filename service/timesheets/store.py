@@ -10,12 +10,13 @@ import json
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import asyncpg
 
 from service.authorization.one_person import ids
+from service.authorization.relationships import asker
 from service.errors import Conflict
 from service.timesheets.entry import Entry
 from service.timesheets.relations import KIND
@@ -26,6 +27,25 @@ if TYPE_CHECKING:
 
     from service.authorization.permit import Permit
     from service.database import Connection
+
+_TIMED: Final = "created_at, updated_at, submitted_at, decided_at, decided_by, decided_by_client"
+
+
+def _of_decision(column: str, value: str) -> str:
+    """What a step from `state` to $3 makes of a column about the last approval or rejection."""
+    return (
+        f"{column} = CASE WHEN state = 'submitted' AND $3 IN ('approved', 'rejected') THEN {value}"
+        f" WHEN $3 IN ('draft', 'submitted') THEN NULL ELSE {column} END"
+    )
+
+
+# When a sheet was handed in last; when, and by whom ($10, $11), it was approved or rejected. A draft has none of it.
+_STEPS: Final = f"""
+    submitted_at = CASE $3 WHEN state THEN submitted_at WHEN 'submitted' THEN moment WHEN 'draft' THEN NULL
+                           ELSE submitted_at END,
+    {_of_decision("decided_at", "moment")}, {_of_decision("decided_by", "$10::uuid")},
+    {_of_decision("decided_by_client", "$11::text")}
+"""
 
 
 def lock(sheet_id: UUID) -> Callable[[Connection], Awaitable[UUID | None]]:
@@ -89,7 +109,7 @@ async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Ti
         row = await connection.fetchrow(
             "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version, editors,"
             " uploaders, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-            " RETURNING created_at, updated_at",
+            f" RETURNING {_TIMED}",
             sheet.id,
             sheet.owner,
             sheet.period_start,
@@ -151,9 +171,8 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
         # Each change is made from the version that was locked, and from no other.
         row = await connection.fetchrow(
             "UPDATE timesheet SET state = $3, version = $4, editors = $5, uploaders = $6,"
-            " reason = $7, locked_by = $8, locked_by_client = $9, updated_at = clock_timestamp()"
-            " WHERE id = $1 AND version = $2"
-            " RETURNING created_at, updated_at",
+            f" reason = $7, locked_by = $8, locked_by_client = $9, updated_at = moment, {_STEPS}"
+            f" FROM clock_timestamp() AS moment WHERE id = $1 AND version = $2 RETURNING {_TIMED}",
             after.id,
             before.version,
             after.state,
@@ -163,6 +182,7 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
             after.reason,
             after.locked_by and after.locked_by.person,
             after.locked_by and after.locked_by.client,
+            *asker(permit.decision.request.principal),
         )
         if gone := [one for one in known if one not in kept]:
             # Entries that are there no longer.
@@ -238,7 +258,13 @@ def _mine(permit: Permit, sheet: Timesheet) -> None:
 def _timed(sheet: Timesheet, row: asyncpg.Record | None) -> Timesheet:
     if row is None:
         raise Conflict(cause="the locked version is not the stored one")
-    return replace(sheet, created_at=row["created_at"], updated_at=row["updated_at"])
+    return replace(sheet, **_steps(row))
+
+
+def _steps(row: asyncpg.Record) -> dict[str, Any]:
+    decider = (row["decided_by"], row["decided_by_client"])
+    told: dict[str, Any] = {name: row[name] for name in ("created_at", "updated_at", "submitted_at", "decided_at")}
+    return {**told, "decided_by": By(*decider) if any(decider) else None}
 
 
 def sheet_of(row: asyncpg.Record) -> Timesheet:
@@ -254,8 +280,7 @@ def sheet_of(row: asyncpg.Record) -> Timesheet:
         uploaders=frozenset(row["uploaders"]),
         reason=row["reason"],
         locked_by=By(*locker) if any(locker := (row["locked_by"], row["locked_by_client"])) else None,
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
+        **_steps(row),
         entries=tuple(
             Entry(
                 date.fromisoformat(one["day"]),

@@ -88,7 +88,9 @@ class Timesheet:
 
     `editors` are all the people who ever wrote in it or handed it in, `uploaders` all the clients that did so for
     themselves; both only grow. `reason` is why it was rejected, reopened, locked or unlocked, if that was the last
-    step; `locked_by` is who locked it, for as long as it is locked. The database sets both times, in UTC.
+    step; `locked_by` is who locked it, for as long as it is locked. `submitted_at` and `decided_at` are of the last
+    time that it was handed in, and approved or rejected, `decided_by` is who did that; a draft has none of them. The
+    database sets the times, in UTC, and who decided.
     """
 
     id: UUID
@@ -103,6 +105,9 @@ class Timesheet:
     locked_by: By | None = None
     created_at: datetime = NOT_STORED
     updated_at: datetime = NOT_STORED
+    submitted_at: datetime | None = None
+    decided_at: datetime | None = None
+    decided_by: By | None = None
     entries: tuple[Entry, ...] = ()
 
     @property

@@ -37,11 +37,12 @@ TAG = "Approvals"
 
 
 class ApprovalBody(msgspec.Struct):
-    """A week that waits, since it was handed in. `as` are the relations or names by which you may approve it, such as
-    `manager` or `deputy`; `rules` the rules that say so."""
+    """A week that waits, since it was handed in, and what its owner is called. `as` are the relations or names by which
+    you may approve it, such as `manager` or `deputy`; `rules` the rules that say so."""
 
     timesheet: SheetBody
     waiting_since: datetime
+    owner_name: str | None
     by: list[str] = msgspec.field(name="as")
     rules: list[str] = []
 
@@ -91,6 +92,14 @@ class BatchRejection(msgspec.Struct, forbid_unknown_fields=True):
     mode: Mode = "all-or-nothing"
 
 
+class BatchStep(msgspec.Struct, forbid_unknown_fields=True):
+    """Weeks to lock for payroll, or to unlock, with one request and one reason."""
+
+    items: Items
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Payroll of November"])]
+    mode: Mode = "all-or-nothing"
+
+
 class ItemProblem(msgspec.Struct):
     """Why an item was refused: as the problem document says it that a request for it alone would have got."""
 
@@ -134,7 +143,7 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
         after = (datetime.fromisoformat(place[0]), UUID(place[1])) if place else None
         answer = await approvals.waiting(ask, after=after, limit=limit)
         items = [
-            ApprovalBody(body_of(one.sheet), one.since, list(one.relations), list(one.rules))
+            ApprovalBody(body_of(one.sheet), one.since, one.owner_name, list(one.relations), list(one.rules))
             for one in answer.value.items
         ]
         following = answer.value.after
@@ -148,6 +157,10 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
         shown.headers["WWW-Authenticate"] = header
         return shown
 
+    return [list_approvals, *_batches(approvals)]
+
+
+def _batches(approvals: Approvals) -> list[Any]:
     batch: dict[str, Any] = {"scope": SCOPE, "problems": (*COMMON, *BODY, 409), "tag": TAG}
 
     @post("/v1/timesheets/batch-approve", status_code=200, **operation("Approve many weeks", **batch))
@@ -164,7 +177,21 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
             return _each(items, await approvals.reject_each(ask, items, data.reason))
         return _all(await approvals.reject_all(ask, items, data.reason))
 
-    return [list_approvals, approve_timesheets, reject_timesheets]
+    @post("/v1/timesheets/batch-lock", status_code=200, **operation("Lock many weeks for payroll", **batch))
+    async def lock_timesheets(ask: Asking, data: JSONBody[BatchStep]) -> Response[BatchResult]:
+        items = _items(data.items)
+        if data.mode == "per-item":
+            return _each(items, await approvals.lock_each(ask, items, data.reason))
+        return _all(await approvals.lock_all(ask, items, data.reason))
+
+    @post("/v1/timesheets/batch-unlock", status_code=200, **operation("Unlock many weeks", **batch))
+    async def unlock_timesheets(ask: Asking, data: JSONBody[BatchStep]) -> Response[BatchResult]:
+        items = _items(data.items)
+        if data.mode == "per-item":
+            return _each(items, await approvals.unlock_each(ask, items, data.reason))
+        return _all(await approvals.unlock_all(ask, items, data.reason))
+
+    return [approve_timesheets, reject_timesheets, lock_timesheets, unlock_timesheets]
 
 
 def _items(given: Sequence[BatchItem]) -> list[Item]:

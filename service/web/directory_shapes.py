@@ -161,6 +161,12 @@ class RoleBody(msgspec.Struct):
     valid_to: datetime | None
 
 
+class Roles(msgspec.Struct):
+    """All roles that the directory gives to one person, gave or will give."""
+
+    items: list[RoleBody]
+
+
 class PersonPage(msgspec.Struct):
     """People, oldest first."""
 

@@ -46,6 +46,9 @@ _SHEET_OF_ANA: Final = {
     "reason": None,
     "created_at": "2026-11-23T09:00:00.250000Z",
     "updated_at": _CHANGED,
+    "submitted_at": _CHANGED,
+    "decided_at": None,
+    "decided_by": None,
     "entries": [_ENTRY_OF_ANA],
 }
 _MAY_APPROVE: Final = {"rule": "approve-team", "scope": "approve:timesheets", "sign_in": []}
@@ -80,6 +83,7 @@ WHOLE: Final[Mapping[str, Any]] = {
     "ApprovalBody": {
         "timesheet": _SHEET_OF_ANA,
         "waiting_since": _CHANGED,
+        "owner_name": "Ana Lima",
         "as": ["manager"],
         "rules": ["approve-team"],
     },

@@ -21,6 +21,7 @@ from service.web.directory_shapes import (
     PersonPage,
     PersonPatch,
     RoleBody,
+    Roles,
 )
 from service.web.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT, MOST
@@ -109,6 +110,11 @@ def _write(directory: Directory, merging: Merging) -> list[Any]:
 
 
 def _roles(directory: Directory) -> list[Any]:
+    @get("/v1/people/{person_id:str}/roles", **operation("List a person's roles", scope=SCOPE, problems=ROW, tag=TAG))
+    async def list_roles(ask: Asking, person_id: FromPath[str]) -> Response[Roles]:
+        answer = await directory.roles(ask, uuid_of(person_id, PERSON))
+        return answered(Roles([_role(one) for one in answer.value]), answer.receipt)
+
     @post(
         "/v1/people/{person_id:str}/roles",
         **operation("Give a role", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
@@ -127,7 +133,7 @@ def _roles(directory: Directory) -> list[Any]:
         answer = await directory.take_role(ask, uuid_of(person_id, PERSON), role)
         return answered(_role(answer.value), answer.receipt)
 
-    return [give_role, take_role]
+    return [list_roles, give_role, take_role]
 
 
 def _shown(answer: Answer[Person], status: int = 200) -> Response[PersonBody]:

@@ -9,7 +9,9 @@ import msgspec
 from litestar import Request, Response, get, post, put
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
-from service.directory.entities import Project
+from service.directory.entities import PROJECT, Project
+from service.errors import InvalidField
+from service.places import FieldError
 from service.web.answers import answered
 from service.web.directory_pages import page_of
 from service.web.operations import BODY, CHANGE, COMMON, ROW, operation
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
 SCOPE = "manage:directory"
 TAG = "Directory"
 Code = Annotated[str, msgspec.Meta(min_length=1, max_length=40, examples=["ATLAS"])]
+CodeInPath = Annotated[
+    str, PathParameter(description="The project's code", schema_extra={"pattern": f"^{PROJECT.pattern}$"})
+]
 ProjectName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, examples=["Atlas, second phase"])]
-Named = Annotated[str, PathParameter(description="The project's code", max_length=64)]
 
 
 class NewProject(msgspec.Struct, forbid_unknown_fields=True):
@@ -81,19 +85,25 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
         "/v1/projects/{code:str}",
         **operation("Read a project", scope="create:timesheets", problems=ROW, tag=TAG, etag=True),
     )
-    async def read_project(ask: Asking, code: Named) -> Response[ProjectBody]:
-        return _shown(await projects.one(ask, code))
+    async def read_project(ask: Asking, code: CodeInPath) -> Response[ProjectBody]:
+        return _shown(await projects.one(ask, _code(code)))
 
     @put(
         "/v1/projects/{code:str}",
         **operation("Change a project", scope=SCOPE, problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
     )
     async def replace_project(
-        ask: Asking, code: Named, data: JSONBody[ProjectState], request: Request[Any, Any, Any]
+        ask: Asking, code: CodeInPath, data: JSONBody[ProjectState], request: Request[Any, Any, Any]
     ) -> Response[ProjectBody]:
-        return _shown(await projects.replace(ask, Project(code, data.name, data.active), expected(request)))
+        return _shown(await projects.replace(ask, Project(_code(code), data.name, data.active), expected(request)))
 
     return [list_projects, add_project, read_project, replace_project]
+
+
+def _code(text: str) -> str:
+    if not PROJECT.fullmatch(text):
+        raise InvalidField(FieldError("path.code", "is not the code of a project"))
+    return text
 
 
 def _shown(answer: Answer[Project], status: int = 200) -> Response[ProjectBody]:

@@ -195,7 +195,7 @@ async def test_what_is_wrong_with_a_file_is_named(callers: Callers, body: str | 
 async def test_an_import_is_csv_of_a_bounded_size(callers: Callers) -> None:
     adam = await callers("adam")
     problem(await load(adam, "{}", "application/json"), 415, "unsupported-media-type")
-    problem(await load(adam, HEADER + "x" * 300_000), 413, "body-too-large")
+    problem(await load(adam, HEADER + "x" * 2_000_001), 413, "body-too-large")
     problem(await load(await callers("ana"), HEADER + f"team,,,,,{word()},,,\n"), 403, "insufficient-scope")
 
 

@@ -106,6 +106,18 @@ async def test_an_address_is_one_persons_in_whatever_capitals_and_finds_them(adm
     assert (await admin.send("GET", "/v1/people?email=nobody@example.com")).json()["items"] == []
 
 
+async def test_the_roles_of_a_person_are_listed(admin: Administrator) -> None:
+    path = f"/v1/people/{admin.house.people['ana']}/roles"
+    assert (await admin.send("GET", path)).json()["items"] == []
+    for role in ("auditor", "payroll"):
+        await admin.made(path, {"role": role})
+    assert (await admin.send("DELETE", f"{path}/auditor")).status_code == 200
+    listed = (await admin.send("GET", path)).json()["items"]
+    assert [(one["role"], one["valid_to"] is None) for one in listed] == [("auditor", False), ("payroll", True)]
+    nobody = "/v1/people/0198c0de-0000-7000-8000-000000000000/roles"
+    assert (await admin.send("GET", nobody)).status_code == 404
+
+
 async def test_codes_of_projects_that_differ_in_capitals_alone_are_not_two(admin: Administrator) -> None:
     await admin.made("/v1/projects", {"code": "Orion", "name": "Orion"})
     again = await admin.send("POST", "/v1/projects", {"code": "ORION", "name": "Orion"})

@@ -24,6 +24,7 @@ from service.directory.merging import Merging
 from service.directory.people import People
 from service.errors import Conflict, Denied, InvalidField, InvalidToken, NotFound
 from service.timesheets import listing
+from service.timesheets.access import TimesheetAccess
 from service.web.log_questions import Asked
 from tests.integration.house import MONDAY, at, speaking
 from tests.integration.test_erasure import auditor
@@ -225,6 +226,21 @@ async def test_the_record_of_a_decision_tells_every_id_of_the_asker_and_is_decid
     assert told["rules"] == ["never-mia"]
     again = recorded_request.read(body).request
     assert f"person:{night}" in who_words(again.principal, again.seen)
+
+
+async def test_who_may_do_what_names_the_one_who_stays_for_a_rule_on_the_other(house: House) -> None:
+    night = await signed_in(house, "carl-at-night")
+    await merge(house, "carl-at-night", "carl")
+    rule = f"p, allow, person:{night}, read, any, timesheet, read:timesheets, always, read-as-carl"
+    text = replace(shipped(), rules=shipped().rules + rule + "\n", cases={})
+    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    assert await policy_life.move_head(house.owner, number, expected=1)
+    sheet = await house.submitted("ana")
+    found = (await TimesheetAccess(house.enforcement).of(house.ask("ana"), sheet.id)).value.somebody
+    assert night not in {one.person for one in found}
+    carl = next(one for one in found if one.person == house.people["carl"])
+    assert [way.rule for way in carl.may["read"]] == ["read-as-carl"]
+    assert (await house.timesheets.read(house.ask("carl"), sheet.id)).value.id == sheet.id
 
 
 async def test_whoever_proposed_a_version_with_one_account_is_its_proposer_with_the_other(house: House) -> None:

@@ -1,4 +1,4 @@
-"""People, teams and projects have versions, and addresses and codes are looked for without case."""
+"""People, teams and projects have versions; sheets say when they were handed in, and who decided."""
 
 from service.migrations.sql import run_file
 

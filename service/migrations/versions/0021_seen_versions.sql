@@ -19,5 +19,15 @@ CREATE TRIGGER next_version BEFORE UPDATE ON team
 CREATE TRIGGER next_version BEFORE UPDATE ON project
     FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION next_version();
 
+-- When a sheet was handed in last; when and by whom, a person or a client for itself, it was approved or rejected.
+-- What was decided before is in the log.
+ALTER TABLE timesheet
+    ADD COLUMN submitted_at timestamptz,
+    ADD COLUMN decided_at timestamptz,
+    ADD COLUMN decided_by uuid,
+    ADD COLUMN decided_by_client text;
+-- What waits was handed in when it was last changed.
+UPDATE timesheet SET submitted_at = updated_at WHERE state = 'submitted';
+
 -- A second project is not told apart from the first by case alone. Not unique: there may be such already.
 CREATE INDEX project_code_without_case ON project (lower(code));
