@@ -1,6 +1,7 @@
 """The log as a stream of recorded decisions, oldest first, for whoever decides them again. Reads only.
 
-It goes by the record's id (keyset) in windows, so that no statement takes long, however few records are wanted.
+It goes by the record's id (keyset) in windows, so that no statement takes long, however few records are wanted. An id
+is drawn before its record is there for others to see: whoever wants all of them waits for the writers of that moment.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ MARGIN = 10_000
 
 # Where the log ends now.
 LAST = "SELECT coalesce(max(id), 0) FROM audit_record"
+
+# Transactions that write to the log now. The lock is taken before an id is drawn, and held until the transaction ends.
+WRITERS = """
+    SELECT DISTINCT virtualtransaction FROM pg_locks
+    WHERE locktype = 'relation' AND relation = 'audit_record'::regclass AND mode = 'RowExclusiveLock' AND granted
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 # When the first record from an id on was taken.
 TAKEN = "SELECT at FROM audit_record WHERE id >= $1 ORDER BY id LIMIT 1"
@@ -55,11 +63,17 @@ class Window:
 
 
 async def span(connection: Connection, wanted: Wanted) -> tuple[int, int]:
-    """All wanted records that there are now have an id behind the first number and not behind the second."""
+    """All wanted records that there are now have an id behind the first number and not behind the second. Others may
+    yet appear between the two, until those who write now (`writers`, asked afterwards) are done."""
     last: int = await connection.fetchval(LAST)
     first = 0 if wanted.since is None else max(0, await _taken_from(connection, wanted.since, last) - MARGIN)
     end = last if wanted.until is None else min(last, await _taken_from(connection, wanted.until, last) + MARGIN)
     return first, max(first, end)
+
+
+async def writers(connection: Connection) -> frozenset[str]:
+    """Names of the transactions that write to the log now; a name is never given twice."""
+    return frozenset(row["virtualtransaction"] for row in await connection.fetch(WRITERS))
 
 
 async def window(connection: Connection, wanted: Wanted, *, after: int, last: int, limit: int) -> Window:

@@ -202,8 +202,6 @@ class PolicyAdministration:
         answer = await self._enforcement.change(
             ask, KIND, "activate", Target(str(number), found, must_exist=True), work, exclusively=snapshot is not None
         )
-        if snapshot is not None:
-            self._versions.keep(snapshot)
         self._tell(number)
         await self._versions.at(number)
         return answer
@@ -216,6 +214,7 @@ class PolicyAdministration:
             report = await self._check(text, number, None)
         if report.complaints:
             raise PolicyRejected(report.complaints)
+        # Ready before it decides: whoever asks right after the commit does not wait for it to be built again.
         return await self._versions.prepared(number)
 
     async def _left_behind(self, ask: Ask, number: int) -> dict[int, Snapshot]:

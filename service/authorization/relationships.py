@@ -37,9 +37,9 @@ AMBIENT = f"""
 AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KindFacts:
-    """What floor 5 supplies for one kind of resource.
+    """What floor 5 supplies for one kind of resource. One is like no other: what is compiled from it is kept beside it.
 
     `row`: SELECT columns of the row `r`, among them id, owner_id, state and version. `table`: where rows live, the name
     of a table or a SELECT in parentheses; its `id` is a UUID, or the integer that is a policy version's number.
@@ -112,7 +112,7 @@ class Relationships:
 
     def of(self, kind: str) -> KindFacts:
         """The facts declared for a kind; a kind without rows has none."""
-        return self._kinds.get(kind, KindFacts(kind))
+        return self._kinds.setdefault(kind, KindFacts(kind))
 
     async def ambient(self, connection: Connection, principal: Principal) -> Seen:
         """What holds without any row. Raises PolicyUnavailable when no policy was ever activated."""

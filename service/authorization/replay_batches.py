@@ -80,7 +80,9 @@ def tally(versions: Versions, under: int | None, bodies: Sequence[bytes]) -> Tal
         if snapshot is None:
             found.note(recorded, Undecidable(f"version {number} cannot be read by this code"))
         else:
-            found.note(recorded, decide_again(snapshot, recorded))
+            # Of a list it matters what the version that decided left of its rules.
+            before = versions.get(recorded.version) if recorded.listed else None
+            found.note(recorded, decide_again(snapshot, recorded, before))
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.question import Effect
 from service.errors import NoApprover
 from service.timesheets.relations import HAS_APPROVER, KIND
 
@@ -24,7 +23,7 @@ async def need_approver(permit: Permit, connection: Connection, sheet_id: UUID) 
     as a role that comes with tokens, it cannot be told that nobody does; and where no rule lets a fallback approver
     do so, as in a version from before there were any, naming one would not help."""
     permit.covers(KIND, "submit")
-    who = {rule.who for rule in permit.snapshot.rules_of(KIND, "approve") if rule.effect is Effect.ALLOW}
+    who = permit.snapshot.index_of(KIND, "approve").allowing
     if who - _FROM_THE_DIRECTORY or "fallback" not in who:
         return
     # Whether the owner has anybody above them, or somebody named in their place, now.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from service.authorization import policy_life, policy_versions
+from service.authorization import policy_administration, policy_life, policy_versions
 from service.authorization.policy_administration import PolicyAdministration
 from service.errors import Conflict, Forbidden, PolicyRejected, StaleExpectation, TimewardenError, WrongState
 from service.identity.principal import PrincipalKind
@@ -20,8 +20,11 @@ from tests.policy_forge import shipped
 from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
+    from service.authorization.changes import Change
     from service.authorization.decision_record import Ask
+    from service.authorization.engine import Snapshot
     from service.authorization.policy_file import PolicyText
+    from service.authorization.policy_life import PolicyVersion
     from service.development.local_servers import LocalPostgres
     from tests.integration.house import House
 
@@ -73,6 +76,30 @@ async def states(house: House) -> list[str]:
 async def back(house: House, who: Ask | None = None) -> int:
     asker = who or author(house)
     return (await steps(house).roll_back(asker, expected=house.versions.current().number)).value.number
+
+
+async def test_a_version_is_built_before_it_decides_and_not_again_afterwards(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = await proposed(house, with_rows("p, allow, anyone, read, any, timesheet, any, mfa, more"))
+    moved, build, built = policy_administration._moved, house.versions._build, list[int]()
+
+    def noted(text: PolicyText, again: int) -> Snapshot:
+        built.append(again)
+        return build(text, again)
+
+    monkeypatch.setattr(house.versions, "_build", noted)
+
+    async def at_once(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVersion:
+        # As a request would that begins as soon as this is committed.
+        assert await house.versions.built(number) is snapshot
+        return await moved(change, snapshot, back=back)
+
+    monkeypatch.setattr(policy_administration, "_moved", at_once)
+    await steps(house).activate(author(house), number, expected=1)
+
+    assert house.versions.current().number == number
+    assert built == [number]
 
 
 async def test_a_version_is_proposed_then_active_then_retired(house: House) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 VERSIONS = "/v1/policies/versions"
 LINES = len(shipped().rules.splitlines())
-EXTRA = "p, allow, manager, reject, approved, timesheet, approve:timesheets, always, reject-late\n"
+EXTRA = "p, allow, importer, read, approved, timesheet, read:timesheets, always, read-imported\n"
 CASE = (
     "- case: {}\n  who: owner\n  scopes: read:timesheets\n  action: read\n  kind: timesheet\n"
     "  state: draft\n  verdict: {}\n"
@@ -163,9 +163,11 @@ async def test_a_version_is_compared_with_the_one_that_decides_or_with_another(r
     found = await diff(running, "2/diff")
     body = found.json()
     assert (found.status_code, body["number"], body["against"], body["same"]) == (200, 2, 1, False)
-    assert [(one["change"], one["name"], one["line"]) for one in body["rows"]] == [("added", "reject-late", LINES + 1)]
+    assert [(one["change"], one["name"], one["line"]) for one in body["rows"]] == [
+        ("added", "read-imported", LINES + 1)
+    ]
     assert [one["sentence"] for one in body["verdicts"]] == [
-        "a manager with approve:timesheets may now reject an approved timesheet"
+        "an importer with read:timesheets may now read an approved timesheet"
     ]
     assert "decision-id" in found.headers
     back = (await diff(running, "3/diff?against=2")).json()

@@ -180,7 +180,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("resource.state", {"resource": {"kind": "timesheet", "state": "lost"}}),
     ("resource.relations", {"resource": {"kind": "timesheet", "relations": ["boss"]}}),
     ("resource.facts", {"resource": {"kind": "timesheet", "facts": {"mfa": True}}}),
-    ("resource.facts[...]", {"resource": {"kind": "timesheet", "facts": {"acted_for_owner": "yes"}}}),
+    ("resource.facts.acted_for_owner", {"resource": {"kind": "timesheet", "facts": {"acted_for_owner": "yes"}}}),
     ("resource.id", {"resource": {"kind": "timesheet", "id": "17"}}),
     ("subject.scopes", {"subject": {"client": "x", "scopes": ["all"]}}),
     ("subject.roles", {"subject": {"client": "x", "roles": ["a free text"]}}),
