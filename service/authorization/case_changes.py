@@ -54,12 +54,11 @@ def case_changes(before: Policy, after: Policy) -> Iterator[CaseChange]:
 
 
 def lost(was: Sequence[Tried], after: Policy, now: Sequence[Tried]) -> list[Complaint]:
-    """Warnings: there are fewer cases than in the policy before, or a rule of both decides none any more."""
+    """Warnings: cases of the policy before are gone, by their names, or a rule of both decides none any more."""
     found = []
-    if len(now) < len(was):
-        gone = sorted({one.case.name for one in was} - {one.case.name for one in now})
-        named = f", such as '{gone[0]}'" if gone else ""
-        said = f"There are {len(now)} cases, and the version that decides has {len(was)}: some were removed{named}"
+    kept = {one.case.name for one in now}
+    if gone := [one.case.name for one in was if one.case.name not in kept]:
+        said = f"{len(gone)} of the {len(was)} cases of the version that decides are gone, such as '{gone[0]}'"
         found.append(Complaint("cases", 0, 0, said))
     idle = policy_cases.undecided(after, now) & {name for one in was for name in one.rules}
     rules = [rule for rule in after.rules if rule.name in idle]

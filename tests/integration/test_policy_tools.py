@@ -131,7 +131,7 @@ async def test_a_proposal_is_told_which_cases_it_lost_and_what_no_case_tries(run
     assert [(one["file"], one["line"]) for one in told["untried"]] == [("policy.csv", LINES + 1)]
     assert told["warnings"] == []
     fewer = (await propose(running, with_rows())).json()
-    assert any("some were removed, such as '" in one["message"] for one in fewer["warnings"])
+    assert any("are gone, such as '" in one["message"] for one in fewer["warnings"])
 
 
 async def test_what_was_proposed_last_and_waits_is_not_proposed_twice(house: House, running: InProcess) -> None:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 SHIPPED = policy_forge.shipped()
 FILE = "import.yaml"
-FIRST = SHIPPED.cases[FILE].split("- case: ")[1].splitlines()[0]
 
 
 def with_cases(yaml: str) -> PolicyText:
@@ -46,10 +45,18 @@ def test_a_proposal_with_fewer_cases_is_warned_of_and_so_is_each_rule_that_lost_
     found = policy_check.report(fewer, policy_check.PROPOSAL, SHIPPED)
     assert found.complaints == ()
     messages = [one.message for one in found.warnings]
-    assert any("some were removed, such as '" in one for one in messages)
+    assert any("are gone, such as '" in one for one in messages)
     assert any("'upload-contractors' lost its last case" in one for one in messages)
     assert policy_check.report(SHIPPED, policy_check.PROPOSAL, SHIPPED).warnings == ()
     assert policy_check.report(SHIPPED, policy_check.PROPOSAL, fewer).warnings == ()
+
+
+def test_cases_that_others_took_the_place_of_are_gone_all_the_same() -> None:
+    first = SHIPPED.cases[FILE].split("- case: ")[1].splitlines()[0]
+    other = with_cases(SHIPPED.cases[FILE].replace(f"- case: {first}\n", "- case: of another name\n"))
+    found = policy_check.report(other, policy_check.PROPOSAL, SHIPPED)
+    assert [one.message.partition(" of the ")[0] for one in found.warnings] == ["1"]
+    assert first in found.warnings[0].message
 
 
 def test_of_very_many_rules_without_a_case_one_is_named() -> None:
