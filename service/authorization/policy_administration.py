@@ -196,8 +196,6 @@ class PolicyAdministration:
             left = await self._left_behind(ask, number)
             try:
                 snapshot = await self._checked(number)
-                # Ready before it decides: whoever asks right after the commit does not wait for it to be built again.
-                self._versions.keep(snapshot)
             except (NotFound, PolicyRejected) as error:
                 refused = error
         # Only what can take effect may keep all other changes waiting, or any token could stop them.
@@ -216,6 +214,7 @@ class PolicyAdministration:
             report = await self._check(text, number, None)
         if report.complaints:
             raise PolicyRejected(report.complaints)
+        # Ready before it decides: whoever asks right after the commit does not wait for it to be built again.
         return await self._versions.prepared(number)
 
     async def _left_behind(self, ask: Ask, number: int) -> dict[int, Snapshot]:

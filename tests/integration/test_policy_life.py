@@ -82,8 +82,13 @@ async def test_a_version_is_built_before_it_decides_and_not_again_afterwards(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = await proposed(house, with_rows("p, allow, anyone, read, any, timesheet, any, mfa, more"))
-    moved, built = policy_administration._moved, []
-    monkeypatch.setattr(house.versions, "_build", lambda _text, again: built.append(again))
+    moved, build, built = policy_administration._moved, house.versions._build, list[int]()
+
+    def noted(text: PolicyText, again: int) -> Snapshot:
+        built.append(again)
+        return build(text, again)
+
+    monkeypatch.setattr(house.versions, "_build", noted)
 
     async def at_once(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVersion:
         # As a request would that begins as soon as this is committed.
@@ -94,7 +99,7 @@ async def test_a_version_is_built_before_it_decides_and_not_again_afterwards(
     await steps(house).activate(author(house), number, expected=1)
 
     assert house.versions.current().number == number
-    assert built == []
+    assert built == [number]
 
 
 async def test_a_version_is_proposed_then_active_then_retired(house: House) -> None:

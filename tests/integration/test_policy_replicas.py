@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from threading import Event
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -239,7 +239,14 @@ async def test_a_replica_that_cannot_learn_the_version_in_time_refuses_and_does_
             await versions.at(number)
         assert versions.current().number == 1
         assert versions.trouble is not None
-    assert (await versions.at(number)).number == number
+
+    async def learned() -> bool:
+        # On a busy machine the bound may pass once more.
+        with suppress(PolicyUnavailable):
+            return (await versions.at(number)).number == number
+        return False
+
+    await until(learned)
     assert versions.trouble is None
 
 
