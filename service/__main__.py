@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from typing import NoReturn
 
 import rich_click as click
 
 from service import VERSION
-from service.commands.doors import Door
+from service.commands.doors import ERROR, Door
 from service.errors import PolicyRejected, TimewardenError
 
 # Command to the module that holds it under its own name.
@@ -42,14 +43,19 @@ def timewarden() -> None:
 
 
 def main() -> None:
-    """Run the command line; our own errors become one sentence on standard error and exit code 1."""
+    """Run the command line; our own errors become one sentence on standard error."""
     try:
         timewarden()
     except PolicyRejected as error:
-        sys.exit("\n  ".join([f"timewarden: {error.summary}", *map(str, error.complaints)]))
+        _end("\n  ".join([f"timewarden: {error.summary}", *map(str, error.complaints)]))
     except TimewardenError as error:
         detail = f" ({error.cause})" if error.cause else ""
-        sys.exit(f"timewarden: {error.public}{detail}")
+        _end(f"timewarden: {error.public}{detail}")
+
+
+def _end(sentence: str) -> NoReturn:
+    click.echo(sentence, err=True)
+    sys.exit(ERROR)
 
 
 if __name__ == "__main__":

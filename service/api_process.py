@@ -5,6 +5,7 @@ It owns the process's pools, key cache and policy snapshots; nothing is durable 
 
 from __future__ import annotations
 
+import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 # A part of the keeper that said nothing for this many seconds does not run.
 # For so many seconds a failed flush of the log makes a replica unready.
 FAILED_WITHIN = 5.0
+# Seconds after which a thread that computes lets the requests go on: a policy version that is built beside them would
+# otherwise hold up each of their steps for Python's five milliseconds.
+SWITCH_INTERVAL = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class Api:
     async def running(self, _app: object) -> AsyncIterator[None]:
         """Open pools, refuse a role that could rewrite the log, load the policy and fetch keys; close it all after."""
         databases = (self.requests, self.loader, self.health)
+        sys.setswitchinterval(SWITCH_INTERVAL)
         try:
             for database in databases:
                 await database.open()

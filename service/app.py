@@ -17,7 +17,7 @@ from service import settings as configuration
 from service.api_process import Api
 from service.audit.log import Log
 from service.audit.published import Published
-from service.authorization import policy_check
+from service.authorization import policy_aside, policy_check
 from service.authorization.answers_again import AnswersAgain
 from service.authorization.enforcement import Enforcement
 from service.authorization.kept_answers import KeptAnswers
@@ -38,6 +38,7 @@ from service.directory.erasure import Erasure
 from service.directory.fallbacks import Fallbacks
 from service.directory.imports import DirectoryImports
 from service.directory.legal_holds import LegalHolds
+from service.directory.merging import Merging
 from service.directory.people import People
 from service.directory.people_store import is_known
 from service.directory.projects import Projects
@@ -46,6 +47,7 @@ from service.identity.issuers_file import read_issuers_file
 from service.identity.sender import senders_of
 from service.identity.tokens import Tokens
 from service.log_lines import configure_log_lines
+from service.parent import end_with_parent
 from service.timesheets.access import TimesheetAccess
 from service.timesheets.actions import Timesheets
 from service.timesheets.approvals import Approvals
@@ -75,6 +77,7 @@ from service.web.log_proofs import log_proof_routes
 from service.web.log_tiles import log_tile_routes
 from service.web.me import me_route
 from service.web.paging import Cursors
+from service.web.people import people_routes
 from service.web.personal_data import personal_data_routes
 from service.web.policies import policy_routes
 from service.web.policy_diff import policy_diff_routes
@@ -95,12 +98,17 @@ from service.web.uploads import upload_routes
 if TYPE_CHECKING:
     from service.settings import Settings
 
+# Seconds for the requests under way when a worker's leader is gone.
+LAST_REQUESTS = 10.0
+
 
 def create() -> RequestFrame:
     """The ASGI application of one API process, from the environment: what Granian is told to run."""
     settings = configuration.load()
     settings.need("database_url", "cursor_key", *settings.names_of_issuer())
     configure_log_lines(settings.log_level)
+    # Granian's workers would serve on, on the port of whoever comes next, when their leader was killed.
+    end_with_parent(LAST_REQUESTS)
     return build(settings)
 
 
@@ -159,7 +167,7 @@ def build(settings: Settings) -> RequestFrame:
     cursors = Cursors(settings.cursor_key)
     timesheets = Timesheets(enforcement)
     policy_administration = PolicyAdministration(
-        enforcement, policies, policy_check.load, tell=hint.tell if hint else lambda _number: None
+        enforcement, policies, policy_aside.checked, tell=hint.tell if hint else lambda _number: None
     )
     longest_lifetime = max(one.max_lifetime + one.leeway for one in issuers)
     problems = Problems(
@@ -173,7 +181,7 @@ def build(settings: Settings) -> RequestFrame:
             me_route(enforcement),
             *timesheet_reading_routes(timesheets, ShownTimesheets(enforcement), cursors),
             *timesheet_routes(timesheets),
-            *approval_routes(Approvals(enforcement), cursors),
+            *approval_routes(Approvals(enforcement), cursors, problems.challenge),
             *report_routes(Reports(enforcement)),
             reminder_route(Reminders(enforcement)),
             timesheet_access_route(TimesheetAccess(enforcement), cursors),
@@ -188,9 +196,10 @@ def build(settings: Settings) -> RequestFrame:
             decision_explanation_route(enforcement, policies.built),
             simulation_route(Simulation(enforcement, policies, relationships, is_known)),
             *policy_routes(policy_administration, cursors),
-            *policy_diff_routes(PolicyComparison(policy_administration)),
-            *policy_replay_routes(PolicyReplays(enforcement, api.requests)),
+            *policy_diff_routes(PolicyComparison(policy_administration, policy_aside.compared)),
+            *policy_replay_routes(PolicyReplays(enforcement, api.requests), cursors),
             *directory_routes(Directory(enforcement), cursors),
+            *people_routes(Directory(enforcement), Merging(enforcement), cursors),
             *personal_data_routes(Erasure(enforcement), LegalHolds(enforcement)),
             directory_import_route(DirectoryImports(enforcement), max_body_bytes=settings.max_body_bytes),
             *deputy_routes(Deputies(enforcement), cursors),

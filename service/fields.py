@@ -9,6 +9,8 @@ from service.errors import InvalidField
 from service.places import FieldError
 
 UNWRITABLE = frozenset({"Cc", "Cs"})
+# Letters and symbols that show nothing: fillers of Hangul, the empty Braille pattern.
+EMPTY = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 
 @dataclass(slots=True)
@@ -22,16 +24,23 @@ class Fields:
 
     def text(self, name: str, value: str, longest: int) -> None:
         """Wrong unless `value` has 1 to `longest` characters that can be written: no control character, no half of a
-        surrogate pair (which no UTF-8 can hold)."""
+        surrogate pair (which no UTF-8 can hold); and something in it can be seen."""
         if not 1 <= len(value) <= longest:
             self.wrong(name, f"must have 1 to {longest} characters")
         elif not writable(value):
             self.wrong(name, "must have no control characters, such as line breaks")
+        elif not legible(value):
+            self.wrong(name, "must have a character that can be seen")
 
     def refuse(self) -> None:
         """Raise InvalidField if anything was found."""
         if self.found:
             raise InvalidField(*self.found)
+
+
+def legible(text: str) -> bool:
+    """Whether anything of it can be seen: not only spaces, marks of format such as a zero-width space, and fillers."""
+    return any(unicodedata.category(one)[0] not in "ZC" and one not in EMPTY for one in text)
 
 
 def writable(text: str) -> bool:

@@ -20,6 +20,7 @@ from service.audit.keeper_status import KeeperStatus
 from service.audit.key_files import read_keys
 from service.audit.sealing import Sealer
 from service.audit.signing import Signing
+from service.authorization.kept_answers import Forgetting
 from service.authorization.replay_work import ReplayWork
 from service.database import Database
 from service.errors import TimewardenError
@@ -56,5 +57,6 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             group.create_task(Sealer(database).run(stop, settings.seal_interval))
             group.create_task(signing.run(stop, settings.checkpoint_interval))
             group.create_task(Heartbeat(database, settings.heartbeat_after).run(stop))
+            group.create_task(Forgetting(database).run(stop))
             group.create_task(relay.run(stop, settings.seal_interval))
             group.create_task(ReplayWork(replays, processes=settings.replay_processes).run(stop))

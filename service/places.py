@@ -6,7 +6,12 @@ They travel in errors.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_COMPLAINTS = 100
 # What is said of one place; a word that is quoted in it may be as long as a file.
 LONGEST_MESSAGE = 1_000
 
@@ -41,6 +46,15 @@ class Complaint:
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
         return place + self.message + (f" ({self.suggestion})" if self.suggestion else "")
+
+
+def bounded(complaints: Sequence[Complaint]) -> tuple[Complaint, ...]:
+    """These, or of very many the first hundred, and how many more there are."""
+    more = complaints[MOST_COMPLAINTS:]
+    if not more:
+        return tuple(complaints)
+    left_out = Complaint(more[0].file, 0, 0, f"{len(more):,} more are left out here")
+    return (*complaints[:MOST_COMPLAINTS], left_out)
 
 
 def printable(text: str, longest: int = LONGEST_MESSAGE) -> str:

@@ -7,16 +7,20 @@ import io
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from service.audit import checkpoint as notes
 from service.audit import merkle
+from service.standalone.verify.ages import age
 from service.standalone.verify.bundle import Bundle
 from service.standalone.verify.findings import Fault, Report
 from service.standalone.verify.notes import read_checkpoint, read_keys
+from service.standalone.verify.seen import State
 from service.standalone.verify.tree import subtrees
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from service.audit.record import Record
     from service.standalone.verify.bundle import Sought
@@ -37,7 +41,7 @@ def root_of(leaves: Sequence[bytes]) -> bytes:
 
 def signed(leaves: Sequence[bytes], size: int | None = None, signer: notes.Signer = SIGNER) -> str:
     size = len(leaves) if size is None else size
-    return notes.sign(notes.Checkpoint(ORIGIN, size, merkle.root(leaves[:size])).text, [signer])
+    return notes.sign(notes.Checkpoint(signer.name, size, merkle.root(leaves[:size])).text, [signer])
 
 
 def hash_at(leaves: Sequence[bytes]) -> merkle.HashAt:
@@ -104,12 +108,31 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | bool | int) else str(value)
 
 
-def judged(content: bytes, *, seen: str | None = None, sought: Sought | None = None, key: str = VKEY) -> Report:
-    """The verifier's report on a bundle."""
-    report, keys = Report(quiet=True), read_keys([key])
+def uid_at(at: datetime) -> str:
+    """A Decision-Id that was made then."""
+    return str(UUID(int=(int(at.timestamp() * 1000) << 80) | 7 << 76 | 1 << 63))
+
+
+def judged(
+    content: bytes,
+    *,
+    seen: str | None = None,
+    sought: Sought | None = None,
+    key: str | Sequence[str] = VKEY,
+    retention: str | None = None,
+    state: State | None = None,
+) -> Report:
+    """The verifier's report on a bundle. `seen` is a checkpoint that was seen before, `retention` what the auditor
+    knows of the policy; `state` is marked as the command does."""
+    report, keys = Report(quiet=True), read_keys([key] if isinstance(key, str) else key)
+    state = state or State(None, keys)
     try:
-        bundle = Bundle(io.BytesIO(content), keys, report)
-        bundle.check(read_checkpoint(seen, keys) if seen else None, sought)
+        if seen:
+            state.checkpoint = read_checkpoint(seen, keys)
+        bundle = Bundle(io.BytesIO(content), keys, report, state=state, retention=age(retention) if retention else None)
+        bundle.check(sought)
+        if bundle.newest and not report.verdict:
+            state.mark(bundle.end, bundle.newest)
     except Fault as fault:
         report.find(fault)
     return report

@@ -62,6 +62,7 @@ def questions(number: int = 4711) -> tuple[Asked, ...]:
             DECISIONS,
             ("expr_decided_at_id_idx", "rules_idx"),
         ),
+        Asked("what deputies did for a leader", Filters(on_behalf_of=(leader,)), (), ("decided_at_id_idx2",)),
         Asked(
             "attempts to approve one's own hours",
             Filters(rule="never-own-hours", action="approve", outcome="deny"),
@@ -89,7 +90,7 @@ def questions(number: int = 4711) -> tuple[Asked, ...]:
         Asked("denials for a rare reason", Filters(reason="law"), DECISIONS, ("reason_decided_at_id_idx",)),
         Asked(
             "all about an owner's hours",
-            Filters(owner=person),
+            Filters(owners=(person,)),
             (),
             ("owner_id_decided_at_id_idx", "person_id_decided_at_id_idx"),
         ),

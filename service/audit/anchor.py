@@ -1,8 +1,9 @@
 """The anchor: a file outside the database that names every checkpoint before it is signed, one line each.
 
-It is what the keeper believes when the database was put back to an earlier day. Durable when `append` returns. A line
-without its end was cut off by a crash before anything was signed, so it counts for nothing. At 16 MiB the file starts
-anew with its last line, and the one before is kept beside it as `.1`.
+It is what the keeper believes when the database was put back to an earlier day. Durable when `append` returns. The file
+is only ever appended to, so it may lie where files can but grow. A line without its end was cut off by a crash before
+anything was signed: it counts for nothing, and the next one is written behind a `!` that says so. Where files may be
+renamed, at 16 MiB a new one begins with the last line; those before stay beside it, named by the size they end with.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import base64
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from service.audit.checkpoint import BadNote, Checkpoint
 from service.errors import LogDamaged, Misconfigured
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 LARGEST = 16 * 1024 * 1024
 PARTS = 4
-# A line is a time, an origin, a size and a root: far shorter than this.
+APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+# Ends a line that a crash cut off; no root ends with it.
+VOID = b"!\n"
+# A line is a time, an origin, a size and a root: far shorter than this, so mostly one look is enough.
 TAIL = 64 * 1024
 
 
@@ -56,51 +60,49 @@ class Anchor:
         that is none, Misconfigured."""
         try:
             with self._path.open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - TAIL))
-                tail = file.read()
+                return _last(file)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise Misconfigured(_out_of_reach(self._path, error)) from error
-        whole = tail[: tail.rfind(b"\n") + 1].splitlines()
-        return _read(whole[-1]) if whole else None
 
     def append(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint down, flushed to disk; once when it is the last one there. Raises Misconfigured when
         that is not possible."""
         try:
             if self._path.exists() and self._path.stat().st_size > self._largest:
-                self._start_anew()
+                # Where a file may only grow, this one does.
+                with suppress(PermissionError):
+                    self._start_anew()
             self._write(checkpoint)
         except OSError as error:
             raise Misconfigured(_out_of_reach(self._path, error)) from error
 
     def _write(self, checkpoint: Checkpoint) -> None:
         new = not self._path.exists()
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            size = os.lseek(file, 0, os.SEEK_END)
-            tail = os.pread(file, TAIL, max(0, size - TAIL))
-            end = size - len(tail) + tail.rfind(b"\n") + 1
-            os.ftruncate(file, end)
-            repeated = self.last() == checkpoint
+        with os.fdopen(os.open(self._path, APPEND, 0o600), "r+b", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            cut = end > 0 and file.read(1) != b"\n"
+            repeated = not cut and _last(file) == checkpoint
             if not repeated:
-                os.pwrite(file, _line(checkpoint), end)
-            os.fsync(file)
-        finally:
-            os.close(file)
+                line = (VOID if cut else b"") + _line(checkpoint)
+                while line:
+                    line = line[file.write(line) or 0 :]
+            os.fsync(file.fileno())
         if new or repeated:
             _flush_directory(self._path.parent)
 
     def _start_anew(self) -> None:
-        """At any moment a whole file is in place: the old one keeps its name until the new one takes it."""
+        """At any moment a whole file is in place: the old one keeps its name until the new one takes it, and then has
+        one that says how far it goes."""
         last = self.last()
         if last is None:
             return
-        old, new = self._path.with_name(self._path.name + ".1"), self._path.with_name(self._path.name + ".new")
-        old.unlink(missing_ok=True)
-        os.link(self._path, old)
+        name = self._path.name
+        new = self._path.with_name(f"{name}.new")
+        with suppress(FileExistsError):
+            os.link(self._path, self._path.with_name(f"{name}.{last.size}"))
         file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.write(file, _line(last))
@@ -109,6 +111,24 @@ class Anchor:
             os.close(file)
         new.replace(self._path)
         _flush_directory(self._path.parent)
+
+
+def _last(file: IO[bytes]) -> Checkpoint | None:
+    """The last line that is whole and not void, read from the end on."""
+    size, length = file.seek(0, os.SEEK_END), TAIL
+    while True:
+        file.seek(max(0, size - length))
+        tail = file.read(length)
+        whole = tail[: tail.rfind(b"\n") + 1].splitlines()
+        if length < size:
+            # The first one may have begun before this.
+            whole = whole[1:]
+        for line in reversed(whole):
+            if not line.endswith(VOID.rstrip()):
+                return _read(line)
+        if length >= size:
+            return None
+        length *= 4
 
 
 def _line(checkpoint: Checkpoint) -> bytes:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from service.audit import tiles
 from service.audit.checkpoint import BadNote, Checkpoint, Note
-from service.audit.columns import moment
 from service.audit.record import read_body
 from service.audit.sealed_rows import SealedRow, sealed_rows
 from service.audit.stored_hashes import TILES, consistency_path, inclusion_path
@@ -26,16 +24,17 @@ from service.places import FieldError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-    from uuid import UUID
 
-    from service.audit.columns import Column
     from service.database import Connection, Database
 
 FORMAT = "timewarden-bundle/1"
 ERASED = "erased"
 
-# The newest signed checkpoint; the one of a size; the newest up to a size.
-NEWEST = "SELECT size, note FROM checkpoint WHERE note IS NOT NULL ORDER BY size DESC LIMIT 1"
+# The newest signed checkpoint, and no row beyond the log's end; the one of a size; the newest up to a size.
+NEWEST = """
+    SELECT size, note FROM checkpoint WHERE note IS NOT NULL AND size <= (SELECT size FROM log_head)
+    ORDER BY size DESC LIMIT 1
+"""
 OF_SIZE = "SELECT size, note FROM checkpoint WHERE note IS NOT NULL AND size = $1"
 UP_TO = "SELECT size, note FROM checkpoint WHERE note IS NOT NULL AND size <= $1 ORDER BY size DESC LIMIT 1"
 
@@ -49,7 +48,7 @@ PRUNED = """
     SELECT p.position, r.body FROM audit_record r JOIN audit_position p ON p.record_id = r.id
     WHERE r.kind = 'system' AND position('"event":"log.pruned"'::bytea IN r.body) > 0
       AND p.position < $1
-    ORDER BY r.decided_at DESC, r.id DESC LIMIT 1
+    ORDER BY p.position DESC LIMIT 1
 """
 
 
@@ -117,7 +116,7 @@ def _line(row: SealedRow) -> bytes:
         "uid": row.uid,
         "leaf": row.leaf.hex() if row.leaf else None,
         "body": row.body,
-        "columns": {name: _written(value) for name, value in row.columns.items()} if there else None,
+        "columns": row.columns if there else None,
         "texts": _texts(row) if there else None,
     }
     return msgspec.json.encode(content) + b"\n"
@@ -132,11 +131,6 @@ def _texts(row: SealedRow) -> Mapping[str, object]:
             promised = None
         texts = dict.fromkeys(promised, ERASED) if isinstance(promised, dict) else {}
     return texts | {field: {"salt": salt.hex(), "value": value} for field, salt, value in row.texts}
-
-
-def _written(value: Column) -> Column | list[UUID] | list[str]:
-    """As the body writes it: msgspec leaves out the microseconds of a whole second."""
-    return moment(value) if isinstance(value, datetime) else value
 
 
 async def _older(connection: Connection, start: int, size: int, seen: int | None) -> object:
@@ -165,7 +159,10 @@ async def _pruned(connection: Connection, start: int, size: int) -> object:
     except LogDamaged:
         path = []
     inclusion = [_base64(one) for one in path]
-    to = read_body(row["body"]).get("pruned_to")
+    try:
+        to = read_body(row["body"]).get("pruned_to")
+    except (ValueError, RecursionError):
+        to = None
     return {"to": to, "position": row["position"], "body": _base64(row["body"]), "inclusion": inclusion}
 
 

@@ -1,18 +1,22 @@
 """What an export is written as: JSON Lines, CSV, OCSF or Parquet. Pure: owns no state; rows in, bytes out.
 
 JSON Lines carry the record's exact bytes, so each line can be held against its leaf hash; the other formats are views.
+A place whose record somebody removed is told of in each of them.
 """
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
-from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from service.audit.columns import moment
+import msgspec
+
 from service.audit.export_ocsf import Ocsf
 from service.audit.export_parquet import Parquet
+from service.audit.record import canonical_json, read_body
+from service.audit.sealed_rows import MISSING
 from service.audit.writing import COLUMNS
 from service.csv_cells import harmless
 
@@ -33,7 +37,10 @@ class Writer(Protocol):
 
 
 class JsonLines:
-    """`{"position", "leaf", "record"}`: the record as its very bytes, whose SHA-256 behind a zero byte is the leaf."""
+    """`{"position", "leaf", "record"}`: the record as its very bytes, whose SHA-256 behind a zero byte is the leaf.
+
+    Altered bytes that are no record of ours any more stand in base64 as `bytes` beside a null record: they could hold
+    anything, also what looks like further lines. A missing record has the leaf that was sealed."""
 
     media_type = "application/x-ndjson"
 
@@ -41,11 +48,7 @@ class JsonLines:
         return b""
 
     def rows(self, piece: Sequence[SealedRow]) -> bytes:
-        return b"".join(
-            b'{"position":%d,"leaf":"%s","record":%s}\n'
-            % (row.position, (row.leaf or b"").hex().encode(), row.body or b"")
-            for row in piece
-        )
+        return b"".join(_json_line(row) for row in piece)
 
     def end(self) -> bytes:
         return b""
@@ -66,8 +69,9 @@ class Csv:
                 [
                     row.position,
                     row.uid,
-                    *(_cell(row.columns[name]) for name in ("kind", *COLUMNS)),
-                    (row.leaf or b"").hex(),
+                    MISSING if row.missing else row.columns["kind"],
+                    *(_cell(row.columns[name]) for name in COLUMNS),
+                    ((row.sealed if row.missing else row.leaf) or b"").hex(),
                 ]
                 for row in piece
             ]
@@ -86,12 +90,32 @@ FILE_NAMES: Mapping[str, str] = {
 }
 
 
+def _json_line(row: SealedRow) -> bytes:
+    if row.body is not None and _is_ours(row.body):
+        return b'{"position":%d,"leaf":"%s","record":%s}\n' % (row.position, (row.leaf or b"").hex().encode(), row.body)
+    leaf = row.sealed if row.missing else row.leaf
+    told: dict[str, object] = {"position": row.position, "leaf": leaf.hex() if leaf else None, "record": None}
+    if row.body is None:
+        told["missing"] = True
+    else:
+        told["bytes"] = base64.b64encode(row.body).decode()
+    return msgspec.json.encode(told) + b"\n"
+
+
+def _is_ours(body: bytes) -> bool:
+    """Whether these are canonical bytes of one object, so that nothing can stand in them but a record."""
+    try:
+        return canonical_json(read_body(body)) == body
+    except (ValueError, RecursionError, OverflowError, TypeError):
+        return False
+
+
 def _cell(value: object) -> object:
     if value is None or isinstance(value, bool | int):
         return "" if value is None else str(value).lower()
     if isinstance(value, list):
         return _line(harmless(" ".join(str(one) for one in value)))
-    return moment(value) if isinstance(value, datetime) else _line(harmless(str(value)))
+    return _line(harmless(str(value)))
 
 
 def _line(text: str) -> str:

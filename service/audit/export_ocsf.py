@@ -7,14 +7,17 @@ OCSF has no class for decisions: the verdict goes into `action_id` and `authoriz
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 
 from service import VERSION
-from service.audit.columns import moment
+from service.audit.columns import MOMENT, moment
 from service.audit.record import DAMAGED, read_body
+from service.audit.sealed_rows import MISSING
+from service.audit.stored_times import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +34,7 @@ INFORMATIONAL, LOW = 1, 2
 USER, SYSTEM = 1, 3
 METHODS = frozenset({"OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"})
 OURSELVES = "timewarden"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+GONE = "The record of this position is missing; a proof bundle shows what was sealed"
 
 
 class Ocsf:
@@ -43,26 +46,28 @@ class Ocsf:
         return b""
 
     def rows(self, piece: Sequence[SealedRow]) -> bytes:
-        return b"".join(msgspec.json.encode(_event(row)) + b"\n" for row in piece if row.body is not None)
+        return b"".join(_line(row) for row in piece)
 
     def end(self) -> bytes:
         return b""
 
 
-def _event(row: SealedRow) -> dict[str, Any]:
+def _line(row: SealedRow) -> bytes:
+    if row.missing:
+        return msgspec.json.encode(_told(row, GONE, MISSING)) + b"\n"
     try:
-        return event(row)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        return _damaged(row)
+        return msgspec.json.encode(event(row)) + b"\n"
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError):
+        # What is left to tell of a record whose bytes were altered so that they cannot be read.
+        return msgspec.json.encode(_told(row, DAMAGED["damaged"], str(row.columns["kind"]))) + b"\n"
 
 
-def _damaged(row: SealedRow) -> dict[str, Any]:
-    """What is left to tell of a record whose bytes were altered so that they cannot be read."""
-    decided = row.columns["decided_at"]
-    kind, time = str(row.columns["kind"]), decided if isinstance(decided, datetime) else EPOCH
-    body = {"kind": kind, "uid": row.uid, "decided_at": moment(time), **DAMAGED}
-    found = event(replace(row, body=msgspec.json.encode(body)))
-    return {**found, "message": DAMAGED["damaged"], "status_id": FAILURE}
+def _told(row: SealedRow, message: str, kind: str) -> dict[str, Any]:
+    decided = str(row.columns["decided_at"])
+    time = decided if MOMENT.fullmatch(decided) else moment(EPOCH)
+    uid = row.uid or str(UUID(int=0))
+    found = event(replace(row, body=msgspec.json.encode({"kind": kind, "uid": uid, "decided_at": time})))
+    return {**found, "message": message, "status_id": FAILURE}
 
 
 def event(row: SealedRow) -> dict[str, Any]:

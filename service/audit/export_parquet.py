@@ -6,8 +6,11 @@ Owns no state. Memory is bounded by a row group.
 from __future__ import annotations
 
 import io
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from service.audit.columns import MOMENT
+from service.audit.sealed_rows import MISSING
 from service.audit.writing import COLUMNS
 from service.errors import InvalidField
 from service.places import FieldError
@@ -86,10 +89,15 @@ class Parquet:
 
 def _row(row: SealedRow) -> dict[str, object]:
     columns = {name: _plain(row.columns[name]) for name in ("kind", *COLUMNS)}
+    if row.missing:
+        return {"position": row.position, **columns, "kind": MISSING, "leaf": row.sealed}
+    decided = str(columns["decided_at"])
+    # A time that is none, or that Parquet cannot hold, is left out.
+    columns["decided_at"] = datetime.fromisoformat(decided) if MOMENT.fullmatch(decided) else None
     return {"position": row.position, "uid": row.uid, **columns, "leaf": row.leaf, "body": row.body}
 
 
 def _plain(value: object) -> object:
     if isinstance(value, list):
         return [str(one) for one in value]
-    return value if value is None or isinstance(value, bool | int) or hasattr(value, "strftime") else str(value)
+    return value if value is None or isinstance(value, bool | int) else str(value)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from events.envelope import Change
 from service.audit.record import read_body
+from service.audit.stored_times import EPOCH, readable
 from service.errors import DatabaseUnavailable, LogDamaged
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ LAST = f"""
 """
 
 # What is left of a record whose body retention has dropped.
-PRUNED = "SELECT position, uid, leaf, at FROM audit_pruned WHERE position = $1"
+PRUNED = f"SELECT position, uid, leaf, {readable('at')} AS at FROM audit_pruned WHERE position = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ def _dropped(row: asyncpg.Record) -> Change:
         leaf=row["leaf"].hex(),
         type="",
         subject="",
-        time=row["at"],
+        time=row["at"] or EPOCH,
         data={},
     )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
+from service.audit.checkpoint import SEED, BadNote, Note, Verifier
 from service.audit.opening import LOCK
 from service.audit.record import Kind, Record
 from service.audit.writing import write
@@ -26,21 +27,33 @@ if TYPE_CHECKING:
 # The log as it is now.
 HEAD = "SELECT epoch, size FROM log_head"
 
+# Whether a log of that name has signed here before.
+SIGNED = r"SELECT EXISTS (SELECT FROM checkpoint WHERE starts_with(note, $1 || E'\n'))"
+
+# The note of the last checkpoint, where the database still has it.
+NOTE = "SELECT note FROM checkpoint WHERE size = $1 AND root = $2"
+
 # The log goes on under another epoch; events get a stream of their own with it. Its records are looked for from the
 # beginning, as a restored database may count transactions anew.
-TURN = "UPDATE log_head SET epoch = $1, low_xid = '0'::xid8"
+TURN = "UPDATE log_head SET epoch = $1, cluster = NULL"
 
 
 async def begin(connection: Connection, last: Checkpoint, origin: str) -> UUID:
     """Begin an epoch behind the checkpoint `last` that the old origin signed; `origin` is the new one. `connection`
-    belongs to the owner of the tables. Returns the new epoch. Raises Misconfigured when the origin is not new."""
-    if origin == last.origin:
-        raise Misconfigured(f"{origin} has signed {last.size} records: a new epoch needs an origin of its own")
+    belongs to the owner of the tables. Returns the new epoch. Raises Misconfigured when the origin is not new, or
+    when no key can have that name."""
+    try:
+        Verifier(origin, bytes(SEED))
+    except BadNote as error:
+        raise Misconfigured(f"The log's origin cannot be {origin!r}: {error}") from error
+    if origin == last.origin or await connection.fetchval(SIGNED, origin):
+        raise Misconfigured(f"{origin} has signed records of this log: a new epoch needs an origin of its own")
     async with connection.transaction():
         await connection.execute(LOCK)
         head = await connection.fetchrow(HEAD)
         if head is None:
             raise Misconfigured("The log is not open: run migrate")
+        note = await _note(connection, last)
         epoch = uuid7()
         await connection.execute(TURN, epoch)
         broken = {
@@ -53,8 +66,18 @@ async def begin(connection: Connection, last: Checkpoint, origin: str) -> UUID:
                 "origin": last.origin,
                 "size": last.size,
                 "root": last.root.hex(),
+                **({"note": note} if note else {}),
             },
             "kept": head["size"],
         }
         await write(connection, [Record.make(Kind.SYSTEM, broken)])
     return epoch
+
+
+async def _note(connection: Connection, last: Checkpoint) -> str | None:
+    """With it, whoever has the old key can see that the old log signed what the record says."""
+    stored: str | None = await connection.fetchval(NOTE, last.size, last.root)
+    try:
+        return stored if stored and Note.parse(stored).text == last.text else None
+    except BadNote:
+        return None

@@ -1,7 +1,8 @@
 """Partitions of the log: how they lie, and cutting a new one. Run by the owner of the tables; durable in the catalog.
 
 A partition holds a range of ids, so a cut moves no row. It is made exactly behind the last id, with the table locked:
-writers wait while Postgres looks once through the partition that is closed, some seconds for ten million records.
+writers wait while Postgres looks once through the partition that is closed, some seconds for ten million records. The
+newest one has no end; what an older release let run beyond one, into audit_record_rest, becomes a partition first.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from service.errors import Misconfigured
 
 if TYPE_CHECKING:
     from datetime import date
@@ -22,6 +21,8 @@ PARTITIONS = """
     SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bound
     FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'audit_record'::regclass
 """
+# Where the newest partition ends: ids are bigint.
+NO_END = 2**63 - 1
 BOUND = re.compile(r"FROM \((?:MINVALUE|'?(\d+)'?)\) TO \('?(\d+)'?\)")
 
 # The last id that was drawn. Nobody draws another while the table is locked.
@@ -51,8 +52,7 @@ async def partitions(connection: Connection) -> list[Partition]:
 
 
 async def cut(connection: Connection, today: date) -> str | None:
-    """Begin the month's partition; its name, or None when it was begun before. Raises Misconfigured when ids have run
-    beyond all partitions."""
+    """Begin the month's partition; its name, or None when it was begun before."""
     name = f"audit_record_y{today.year:04}m{today.month:02}"
     async with connection.transaction():
         await connection.execute("LOCK TABLE audit_record IN ACCESS EXCLUSIVE MODE")
@@ -61,7 +61,7 @@ async def cut(connection: Connection, today: date) -> str | None:
             return None
         last = int(await connection.fetchval(LAST_ID))
         if last >= newest.upper:
-            raise Misconfigured(f"Records lie beyond {newest.name}: move those of audit_record_rest by hand first")
+            newest = await _take_in(connection, newest)
         if last < max(1, newest.lower):
             # Nothing was written since the last cut: there is nothing to close.
             return None
@@ -70,9 +70,25 @@ async def cut(connection: Connection, today: date) -> str | None:
         for statement in (
             f"ALTER TABLE audit_record DETACH PARTITION {newest.name}",
             f"ALTER TABLE audit_record ATTACH PARTITION {newest.name} FOR VALUES FROM ({lower}) TO ('{last + 1}')",
-            f"CREATE TABLE {name} PARTITION OF audit_record FOR VALUES FROM ('{last + 1}') TO ('{newest.upper}')",
+            f"CREATE TABLE {name} PARTITION OF audit_record FOR VALUES FROM ('{last + 1}') TO ('{NO_END}')",
             f"CREATE TRIGGER never_emptied BEFORE TRUNCATE ON {name} EXECUTE FUNCTION refuse_rewriting()",
             REMEMBER.format(name=newest.name, lower=newest.lower, upper=last + 1),
         ):
             await connection.execute(statement)
     return name
+
+
+async def _take_in(connection: Connection, full: Partition) -> Partition:
+    """Give what lies in audit_record_rest, behind the partition that is full, one without an end; make another rest."""
+    lower = full.upper
+    name = f"audit_record_from{lower}"
+    for statement in (
+        REMEMBER.format(name=full.name, lower=full.lower, upper=full.upper),
+        "ALTER TABLE audit_record DETACH PARTITION audit_record_rest",
+        f"ALTER TABLE audit_record_rest RENAME TO {name}",
+        f"ALTER TABLE audit_record ATTACH PARTITION {name} FOR VALUES FROM ('{lower}') TO ('{NO_END}')",
+        "CREATE TABLE audit_record_rest PARTITION OF audit_record DEFAULT",
+        "CREATE TRIGGER never_emptied BEFORE TRUNCATE ON audit_record_rest EXECUTE FUNCTION refuse_rewriting()",
+    ):
+        await connection.execute(statement)
+    return Partition(name, lower, NO_END)

@@ -26,8 +26,14 @@ if TYPE_CHECKING:
 FRESH = 1.0
 PROOF = "c2sp.org/tlog-proof@v1"
 
-# The newest checkpoint that was signed.
-NEWEST = "SELECT size, root, note FROM checkpoint WHERE note IS NOT NULL ORDER BY size DESC LIMIT 1"
+# The newest checkpoint that was signed; a row beyond the log's end is no checkpoint of ours.
+NEWEST = """
+    SELECT size, root, note FROM checkpoint WHERE note IS NOT NULL AND size <= (SELECT size FROM log_head)
+    ORDER BY size DESC LIMIT 1
+"""
+
+# The note that was signed for a size.
+OF_SIZE = "SELECT note FROM checkpoint WHERE note IS NOT NULL AND size = $1"
 
 # The first hashes of a tile.
 HASHES = "SELECT substr(hashes, 1, $3) FROM tile WHERE level = $1 AND index = $2"
@@ -60,7 +66,8 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Consistency:
-    """The proof that the log's first `old` records are the prefix of its first `size` ones."""
+    """The proof that the log's first `old` records are the prefix of its first `size` ones; `checkpoint` is the one
+    that was signed for `size`, or the newest where none was."""
 
     old: int
     size: int
@@ -138,7 +145,8 @@ async def consistency(connection: Connection, old: int, size: int | None) -> Con
         if beyond > await connection.fetchval(LENGTH):
             raise NotFound(f"The log has no {beyond} records")
         raise NotSealed
-    return Consistency(old, wanted, await consistency_path(connection, old, wanted), signed.note)
+    note: str | None = None if wanted == signed.size else await connection.fetchval(OF_SIZE, wanted)
+    return Consistency(old, wanted, await consistency_path(connection, old, wanted), note or signed.note)
 
 
 def _no_tile() -> NotFound:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DECISIONS = (Kind.DECISION, Kind.ACCESS)
 
 NOTABLE = "(r.action IS DISTINCT FROM 'read' OR r.outcome = 'deny')"
+STOOD_IN = """position('"on_behalf_of":"'::bytea IN r.body) > 0"""
 LISTED = (
     "(cardinality(r.returned) > 1 OR (cardinality(r.returned) = 1"
     " AND r.resource_id IS DISTINCT FROM r.returned[1]::text))"
@@ -43,9 +44,9 @@ AFTER_APPROVAL = (
 @dataclass(frozen=True, slots=True)
 class Filters:
     """What must hold of a record; None asks nothing. `persons`: the asker is one of them. `resource` also finds lists
-    that returned it, `story` the decision that made it instead; `rule` is one of the rules that decided; `owner` whose
-    thing it was; `since` and `until` bound decided_at, half-open; `after_approval`: changes of what had been approved
-    before."""
+    that returned it, `story` the decision that made it instead; `rule` is one of the rules that decided; `owners`: it
+    was a thing of one of them; `on_behalf_of`: a deputy did it for one of them; `since` and `until` bound decided_at,
+    half-open; `after_approval`: changes of what had been approved before."""
 
     persons: tuple[UUID, ...] | None = None
     client: str | None = None
@@ -53,11 +54,12 @@ class Filters:
     resource_kind: str | None = None
     resource: str | None = None
     story: str | None = None
-    owner: UUID | None = None
+    owners: tuple[UUID, ...] | None = None
     outcome: str | None = None
     applied: bool | None = None
     reason: str | None = None
     rule: str | None = None
+    on_behalf_of: tuple[UUID, ...] | None = None
     policy_version: int | None = None
     request_id: str | None = None
     since: datetime | None = None
@@ -90,7 +92,7 @@ class Question:
             self._concerning(filters.resource),
             self._story(filters.story),
             self._by_rule(filters.rule),
-            self._of_owner(filters.owner),
+            self._of_owners(filters.owners),
         ]
         self.alternatives = [[*shared, *(term for part in parts for term in part)] for parts in product(*split)]
 
@@ -130,6 +132,11 @@ class Question:
             terms.append(f"r.outcome{hides} = '{'deny' if asked.outcome == 'deny' else 'allow'}'")
         hold("r.applied = ?", asked.applied)
         hold("r.reason = ?" + ("" if asked.reason == "allowed" else " AND r.reason <> 'allowed'"), asked.reason)
+        if asked.on_behalf_of is not None:
+            # Canonical bytes have one spelling, and no text of others stands in them.
+            terms.append(STOOD_IN)
+            spelled = [self.hold(f'"on_behalf_of":"{one}"'.encode()) for one in asked.on_behalf_of]
+            terms.append(f"({' OR '.join(f'position({one} IN r.body) > 0' for one in spelled)})")
         hold("r.policy_version = ?", asked.policy_version)
         hold("r.request_id = ?", asked.request_id)
         hold("r.decided_at >= ?", asked.since)
@@ -178,12 +185,15 @@ class Question:
             [f"r.rules @> {among}", "cardinality(r.rules) > 1", f"r.rules[1] <> {first}"],
         ]
 
-    def _of_owner(self, owner: UUID | None) -> list[list[str]]:
-        """What others did with the owner's things, and what the owner did."""
-        if owner is None:
+    def _of_owners(self, owners: tuple[UUID, ...] | None) -> list[list[str]]:
+        """For each of the owners, what others did with their things, and what they did."""
+        if owners is None:
             return [[]]
-        place = self.hold(owner)
         return [
-            [f"r.owner_id = {place}", "r.owner_id IS DISTINCT FROM r.person_id"],
-            [f"r.owner_id = {place}", f"r.person_id = {place}"],
+            terms
+            for place in map(self.hold, owners)
+            for terms in (
+                [f"r.owner_id = {place}", "r.owner_id IS DISTINCT FROM r.person_id"],
+                [f"r.owner_id = {place}", f"r.person_id = {place}"],
+            )
         ]

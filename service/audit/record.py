@@ -12,6 +12,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -127,18 +128,38 @@ def commitment(salt: bytes, value: str) -> bytes:
 
 
 def read_body(body: bytes) -> dict[str, object]:
-    """The members of a record's bytes."""
-    return cast("dict[str, object]", json.loads(body))
+    """The members of a record's bytes. Raises ValueError or RecursionError for bytes that are no JSON object in UTF-8,
+    or hold what could not be written again, such as half of a surrogate pair."""
+    found = msgspec.json.decode(body)
+    if not isinstance(found, dict):
+        raise ValueError("not an object")  # noqa: TRY004 - one error for all
+    return found
 
 
 def shown_body(body: bytes) -> dict[str, object]:
     """The members of a stored record's bytes, for people to read; of bytes that somebody made unreadable, that alone:
     one damaged record hides no others."""
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        found = None
-    return found if isinstance(found, dict) else dict(DAMAGED)
+    for text in (_as_it_is, _without_surrogates):
+        with suppress(ValueError, RecursionError):
+            found = read_body(text(body))
+            # What lies deeper than any record could not be written into an answer either.
+            if _lies_within(found, DEEPEST):
+                return found
+    return dict(DAMAGED)
+
+
+def _as_it_is(body: bytes) -> bytes:
+    return body
+
+
+def _without_surrogates(body: bytes) -> bytes:
+    """The same JSON with a question mark for what no text can hold."""
+    return json.dumps(json.loads(body), ensure_ascii=False).encode(errors="replace")
+
+
+def _lies_within(value: object, depth: int) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth >= 0 and all(_lies_within(one, depth - 1) for one in parts)
 
 
 def _check_shape(kind: Kind, body: Mapping[str, object]) -> None:

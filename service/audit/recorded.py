@@ -1,6 +1,7 @@
 """The log as a stream of recorded decisions, oldest first, for whoever decides them again. Reads only.
 
-It goes by the record's id (keyset) in windows, so that no statement takes long, however few records are wanted.
+It goes by the record's id (keyset) in windows, so that no statement takes long, however few records are wanted. An id
+is drawn before its record is there for others to see: whoever wants all of them waits for the writers of that moment.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.audit.questions import DECISIONS
+from service.audit.questions import DECISIONS, planned_by_value
+from service.errors import QuestionTooWide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,14 +19,25 @@ if TYPE_CHECKING:
     from service.database import Connection
 
 WINDOW = 20_000
-# Ids are given a moment before the time is; two that write at once may have them in the other order.
+# Ids are drawn before their records can be seen: those who write now may have smaller or greater ones than those found.
 MARGIN = 10_000
 
 # Where the log ends now.
 LAST = "SELECT coalesce(max(id), 0) FROM audit_record"
 
-# When the first record from an id on was taken.
-TAKEN = "SELECT at FROM audit_record WHERE id >= $1 ORDER BY id LIMIT 1"
+# The smallest and the largest id of the records decided in a period. The sums keep Postgres from walking through the
+# whole table by id; the index on time alone answers.
+IDS = """
+    SELECT min(id + 0), max(id + 0) FROM audit_record
+    WHERE ($1::timestamptz IS NULL OR decided_at >= $1) AND ($2::timestamptz IS NULL OR decided_at < $2)
+"""
+
+# Transactions that write to the log now. The lock is taken before an id is drawn, and held until the transaction ends.
+WRITERS = """
+    SELECT DISTINCT virtualtransaction FROM pg_locks
+    WHERE locktype = 'relation' AND relation = 'audit_record'::regclass AND mode = 'RowExclusiveLock' AND granted
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 # The decisions of one window, in order.
 WANTED = """
@@ -55,11 +68,25 @@ class Window:
 
 
 async def span(connection: Connection, wanted: Wanted) -> tuple[int, int]:
-    """All wanted records that there are now have an id behind the first number and not behind the second."""
+    """All wanted records that there are now have an id behind the first number and not behind the second. Others may
+    yet appear between the two, until those who write now (`writers`, asked afterwards) are done."""
     last: int = await connection.fetchval(LAST)
-    first = 0 if wanted.since is None else max(0, await _taken_from(connection, wanted.since, last) - MARGIN)
-    end = last if wanted.until is None else min(last, await _taken_from(connection, wanted.until, last) + MARGIN)
-    return first, max(first, end)
+    if wanted.since is None and wanted.until is None:
+        return 0, last
+    try:
+        async with planned_by_value(connection):
+            found = await connection.fetchrow(IDS, wanted.since, wanted.until)
+    except QuestionTooWide:
+        # Most of the log, then: each window leaves out what is not wanted.
+        return 0, last
+    if found is None or found[0] is None:
+        return max(0, last - MARGIN), last
+    return max(0, found[0] - 1 - MARGIN), min(last, found[1] + MARGIN)
+
+
+async def writers(connection: Connection) -> frozenset[str]:
+    """Names of the transactions that write to the log now; a name is never given twice."""
+    return frozenset(row["virtualtransaction"] for row in await connection.fetch(WRITERS))
 
 
 async def window(connection: Connection, wanted: Wanted, *, after: int, last: int, limit: int) -> Window:
@@ -78,16 +105,3 @@ async def window(connection: Connection, wanted: Wanted, *, after: int, last: in
     )
     found = [(row["policy_version"] or 0, row["body"]) for row in rows]
     return Window(found, rows[-1]["id"] if len(rows) == limit else end)
-
-
-async def _taken_from(connection: Connection, moment: datetime, last: int) -> int:
-    """About the first id that was taken at this moment or later, by halving: ids grow with time."""
-    low, high = 0, last
-    while low < high:
-        middle = (low + high) // 2
-        taken = await connection.fetchval(TAKEN, middle)
-        if taken is not None and taken < moment:
-            low = middle + 1
-        else:
-            high = middle
-    return low

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 # A hold that is being set is waited for.
 HOLDS_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('legal_hold', 0))"
 
-# How a partition stands: its records, the newest moment in it, and how many are not sealed.
+# How a partition stands: its records, whether one is too young by any of its times or has none, and how many are not
+# sealed.
 STANDING = """
-    SELECT count(*) AS records, max(r.at) AS newest, count(*) FILTER (WHERE p.position IS NULL) AS unsealed,
-           max(p.position) AS last
+    SELECT count(*) AS records, coalesce(bool_or(coalesce(greatest(r.at, r.decided_at) >= $1, true)), false) AS young,
+           count(*) FILTER (WHERE p.position IS NULL) AS unsealed, max(p.position) AS last
     FROM {name} r LEFT JOIN audit_position p ON p.record_id = r.id
 """
 
@@ -43,11 +44,12 @@ UNLIKE = """
 # Where the log's bodies begin now.
 DROPPED = "SELECT coalesce(max(position) + 1, 0) FROM audit_pruned"
 
-# A standing legal hold that keeps something in a partition.
+# A standing legal hold that keeps something in a partition; one on a person, under every id that they have.
 HELD = """
-    SELECT h.id FROM legal_hold h WHERE h.until IS NULL AND (h.what = 'all' OR EXISTS (
-        SELECT FROM {name} r WHERE r.person_id = h.about OR r.owner_id = h.about OR r.resource_id = h.about::text
-            OR r.returned @> ARRAY[h.about]))
+    SELECT h.id FROM legal_hold h CROSS JOIN LATERAL (SELECT ids_of_person(h.about) AS ids) AS theirs
+    WHERE h.until IS NULL AND (h.what = 'all' OR EXISTS (
+        SELECT FROM {name} r WHERE r.person_id = ANY (theirs.ids) OR r.owner_id = ANY (theirs.ids)
+            OR r.resource_id = ANY (theirs.ids::text[]) OR r.returned && theirs.ids))
     ORDER BY h.id LIMIT 1
 """
 
@@ -73,16 +75,16 @@ class Pruned:
 
 
 async def prune(connection: Connection, before: datetime, policy: str, *, dry_run: bool = False) -> Pruned:
-    """Drop partitions all of whose records were taken before a moment; `policy` is how that moment was said, such as
-    `36mo`. Stops at the first that is younger, holds what is not sealed, or is kept by a legal hold. Raises LogDamaged,
-    and drops nothing, where a record is not the one that was sealed."""
+    """Drop partitions all of whose records were decided and taken before a moment; `policy` is how that moment was
+    said, such as `36mo`. Stops at the first that is younger, holds what is not sealed, or is kept by a legal hold.
+    Raises LogDamaged, and drops nothing, where a record is not the one that was sealed."""
     async with connection.transaction():
         await connection.execute(HOLDS_LOCK)
         records = upto = went = 0
         held: UUID | None = None
         for one in (await partitions(connection))[:-1]:
-            standing = await connection.fetchrow(STANDING.format(name=one.name))
-            if standing is None or standing["unsealed"] or (standing["newest"] and standing["newest"] >= before):
+            standing = await connection.fetchrow(STANDING.format(name=one.name), before)
+            if standing is None or standing["unsealed"] or standing["young"]:
                 break
             held = await connection.fetchval(HELD.format(name=one.name))
             if held is not None:

@@ -9,23 +9,30 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from service.audit.stored_times import written
 from service.audit.tiles import WIDTH, split
 from service.audit.writing import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
-    from datetime import datetime
 
     import asyncpg
 
     from service.audit.columns import Column
     from service.database import Connection, Database
 
-# The records at some positions in their order; a position without a record gives a row of nulls.
+# What an export calls the kind of a record that is not there any more though nothing says why.
+MISSING = "missing"
+PLAIN = ", ".join(f"r.{name}" for name in COLUMNS if name != "decided_at")
+
+# The records at some positions in their order; a position without a record gives a row of nulls, and tells whether
+# retention dropped it. The time is a text, whatever was written there.
 PIECE = f"""
-    SELECT wanted.position, r.uid, r.leaf, r.body, r.kind, {", ".join(f"r.{name}" for name in COLUMNS)}
+    SELECT wanted.position, d.position IS NOT NULL AS pruned, r.uid, r.leaf, r.body, r.kind,
+           {written("r.decided_at")} AS decided_at, {PLAIN}
     FROM generate_series($1::bigint, $2::bigint - 1) AS wanted (position)
     LEFT JOIN audit_position p ON p.position = wanted.position LEFT JOIN audit_record r ON r.id = p.record_id
+    LEFT JOIN audit_pruned d ON d.position = wanted.position
     ORDER BY wanted.position
 """
 
@@ -38,22 +45,25 @@ TEXTS = "SELECT record_uid, field, salt, value FROM audit_text WHERE record_uid 
 # How many records are sealed.
 SIZE = "SELECT size FROM log_head"
 
-# When Postgres took the record at a position; nothing when it was pruned.
-TAKEN = "SELECT r.at FROM audit_position p JOIN audit_record r ON r.id = p.record_id WHERE p.position = $1"
-
 
 @dataclass(frozen=True, slots=True)
 class SealedRow:
-    """What is stored for a position. Without a record, which was pruned or removed, `body` is None; `texts` are
-    (field, salt, value)."""
+    """What is stored for a position. Without a record `body` is None: it was `pruned`, or somebody removed it. Of the
+    columns `decided_at` is a text, as the record writes it unless it was altered; `texts` are (field, salt, value)."""
 
     position: int
+    pruned: bool
     sealed: bytes | None
     uid: str | None
     leaf: bytes | None
     body: bytes | None
     columns: Mapping[str, Column]
     texts: Sequence[tuple[str, bytes, str]] = field(default_factory=list)
+
+    @property
+    def missing(self) -> bool:
+        """Whether a record should be here and is not."""
+        return self.body is None and not self.pruned
 
 
 async def sealed_rows(
@@ -63,31 +73,13 @@ async def sealed_rows(
     while start < end:
         stop = min(end, (start // WIDTH + 1) * WIDTH)
         async with database.connection() as connection:
-            piece = await _piece(connection, start, stop, texts=texts)
+            piece = await sealed_piece(connection, start, stop, texts=texts)
         yield piece
         start = stop
 
 
-async def sealed_size(connection: Connection) -> int:
-    """How many records are sealed; 0 in a log that was never opened."""
-    return await connection.fetchval(SIZE) or 0
-
-
-async def first_taken_since(connection: Connection, time: datetime, size: int) -> int:
-    """The first position whose record Postgres took at `time` or later, by bisection: right up to the moments by which
-    commits overtook one another. Pruned records count as older than any time."""
-    low, high = 0, size
-    while low < high:
-        middle = (low + high) // 2
-        taken = await connection.fetchval(TAKEN, middle)
-        if taken is None or taken < time:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-async def _piece(connection: Connection, start: int, stop: int, *, texts: bool) -> Sequence[SealedRow]:
+async def sealed_piece(connection: Connection, start: int, stop: int, *, texts: bool = False) -> Sequence[SealedRow]:
+    """The positions [start, stop) of one tile."""
     rows = await connection.fetch(PIECE, start, stop)
     hashes = split(await connection.fetchval(TILE, start // WIDTH) or b"")
     kept: dict[str, list[tuple[str, bytes, str]]] = {}
@@ -97,6 +89,11 @@ async def _piece(connection: Connection, start: int, stop: int, *, texts: bool) 
     return [_sealed(row, hashes, kept) for row in rows]
 
 
+async def sealed_size(connection: Connection) -> int:
+    """How many records are sealed; 0 in a log that was never opened."""
+    return await connection.fetchval(SIZE) or 0
+
+
 def _sealed(
     row: asyncpg.Record, hashes: Sequence[bytes], texts: Mapping[str, Sequence[tuple[str, bytes, str]]]
 ) -> SealedRow:
@@ -104,6 +101,7 @@ def _sealed(
     uid = str(row["uid"]) if row["uid"] else None
     return SealedRow(
         position=row["position"],
+        pruned=row["pruned"],
         sealed=hashes[place] if place < len(hashes) else None,
         uid=uid,
         leaf=row["leaf"],

@@ -3,15 +3,16 @@ audit_position, log_head and tile, in one transaction; signing comes after its c
 
 Any number may run; the lock on log_head's one row makes one of them lead for a step. Positions follow `id`, which a
 writer draws after locking what it changes and holds to its commit, so two changes of one sheet are never inverted.
-`low_xid` only bounds the scan for unsealed rows; after a dump was restored into another cluster set it to 0. A log that
-an older release sealed without a tree is caught up before anything else is sealed.
+`low_xid` only bounds the scan for unsealed rows; a dump that was restored into another cluster, which counts
+transactions anew, is noticed and looked through once. A log that an older release sealed without a tree is caught up
+before anything else is sealed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -31,7 +32,7 @@ FIRST_LOOK, LONGEST_LOOK = 5.0, 600.0
 # Lead: wait for the one row. Whatever was sealed must be flushed, so asynchronous commit is not for this transaction;
 # and the plan must see the bound on xid, or a large table would be read from its beginning.
 LEAD = """
-    SELECT size, low_xid::text::bigint AS low_xid, tree_size, edge, root,
+    SELECT size, low_xid::text::bigint AS low_xid, cluster, settled, tree_size, edge, root,
            set_config('plan_cache_mode', 'force_custom_plan', true),
            set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                WHEN 'off' THEN 'on' WHEN 'local' THEN 'on' ELSE current_setting('synchronous_commit') END, true)
@@ -46,12 +47,30 @@ PATIENCE = "SELECT set_config('statement_timeout', $1, true)"
 CLAIM = """
     WITH unsealed AS MATERIALIZED (
         SELECT r.id, r.xid, row_number() OVER (ORDER BY r.id) AS nth FROM audit_record r
-        WHERE r.xid >= $1::bigint::text::xid8
+        WHERE r.xid >= $1::bigint::text::xid8 AND r.id >= $3
           AND NOT EXISTS (SELECT FROM audit_position p WHERE p.record_id = r.id)
     )
     SELECT coalesce(array_agg(id ORDER BY id) FILTER (WHERE nth <= $2), '{}') AS ids,
-           least(pg_snapshot_xmin(pg_current_snapshot()), min(xid) FILTER (WHERE nth > $2))::text::bigint AS low_xid
+           least(pg_snapshot_xmin(pg_current_snapshot()), min(xid) FILTER (WHERE nth > $2))::text::bigint AS low_xid,
+           count(*) > $2 AS more
     FROM unsealed
+"""
+
+# Whether transactions are counted in another cluster than when the log was sealed last: a dump was restored. In a
+# statement of its own, since the row may have been waited for.
+ELSEWHERE = """
+    SELECT $1 IS DISTINCT FROM this_cluster() OR $2 > pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+"""
+
+# Behind the last record that was certainly made elsewhere: its transaction was not begun here.
+FOREIGN = """
+    SELECT coalesce(max(id) + 1, 0) FROM audit_record WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
+"""
+
+# Everything that came from elsewhere is sealed; from here on this cluster counts.
+SETTLE = """
+    UPDATE log_head
+    SET cluster = this_cluster(), settled = greatest(settled, $1::bigint), low_xid = $2::bigint::text::xid8
 """
 
 # Give the claimed records the next positions, in their order.
@@ -66,10 +85,11 @@ ADVANCE = "UPDATE log_head SET size = $1, low_xid = $2::bigint::text::xid8"
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """Records in id order, and the bound for the next scan."""
+    """Records in id order, the bound for the next scan, and whether more are left."""
 
     ids: Sequence[int]
     low_xid: int
+    more: bool
 
 
 class Sealer:
@@ -128,7 +148,9 @@ class Sealer:
             return 0
         if behind := head["size"] - head["tree_size"]:
             return await self._catch_up(connection, head, min(behind, most))
-        claim = await _claim(connection, head["low_xid"], most, self._look)
+        if await connection.fetchval(ELSEWHERE, head["cluster"], head["low_xid"]):
+            return await self._settle(connection, head, most)
+        claim = await _claim(connection, head["low_xid"], most, self._look, settled=head["settled"])
         if claim.ids:
             await self._place(connection, head, claim)
         return len(claim.ids)
@@ -140,6 +162,19 @@ class Sealer:
         await connection.execute(ADVANCE, size, claim.low_xid)
         await grow(connection, _tree(head), size)
         self._doing = "sealing"
+
+    async def _settle(self, connection: Connection, head: asyncpg.Record, most: int) -> int:
+        """Seal what a restored dump holds, whatever its transactions were called; once all is sealed, go on as ever."""
+        patience = self._look or LONGEST_LOOK
+        claim = await _claim(connection, 0, most, patience)
+        if claim.ids:
+            # The old bound stays for as long as anything is left, so that the next step looks through everything too.
+            await self._place(connection, head, replace(claim, low_xid=head["low_xid"]))
+        if not claim.more:
+            foreign = await connection.fetchval(FOREIGN, timeout=patience + 1)
+            await connection.execute(SETTLE, foreign, claim.low_xid)
+        self._doing = "sealing a log that was restored into another cluster"
+        return len(claim.ids)
 
     async def _catch_up(self, connection: Connection, head: asyncpg.Record, count: int) -> int:
         """Leaves for records that have positions already."""
@@ -153,10 +188,12 @@ def _tree(head: asyncpg.Record) -> StoredTree:
     return StoredTree(head["tree_size"], head["edge"], head["root"])
 
 
-async def _claim(connection: Connection, low_xid: int, limit: int, patience: float | None) -> _Claim:
+async def _claim(
+    connection: Connection, low_xid: int, limit: int, patience: float | None, *, settled: int = 0
+) -> _Claim:
     if patience is None:
-        row = await connection.fetchrow(CLAIM, low_xid, limit)
+        row = await connection.fetchrow(CLAIM, low_xid, limit, settled)
     else:
         await connection.execute(PATIENCE, str(int(patience * 1000)))
-        row = await connection.fetchrow(CLAIM, low_xid, limit, timeout=patience + 1)
-    return _Claim(row["ids"], row["low_xid"]) if row else _Claim([], low_xid)
+        row = await connection.fetchrow(CLAIM, low_xid, limit, settled, timeout=patience + 1)
+    return _Claim(row["ids"], row["low_xid"], row["more"]) if row else _Claim([], low_xid, more=False)

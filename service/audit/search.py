@@ -1,17 +1,17 @@
 """Search in the log. Reads only; owns no state.
 
 The filters use the search copies; what is shown comes from the record's own bytes. Pages go by (decided_at, id), which
-also holds for records that are not sealed yet.
+also holds for records that are not sealed yet. A time is read as text: whatever somebody wrote there breaks no page.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from service.audit.questions import DECISIONS, Filters, Question, planned_by_value
 from service.audit.record import shown_body
+from service.audit.stored_times import order, seconds, written
 from service.audit.windows import EVERYTHING, Window, windows
 
 if TYPE_CHECKING:
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
     import asyncpg
 
     from service.audit.record import Kind
+    from service.audit.stored_times import Order
     from service.database import Connection
 
-    Place = tuple[datetime, int]
+    Place = tuple[str | None, int]
 
-LATEST = datetime.max.replace(tzinfo=UTC)
 COPIED = "r.id, r.uid, r.kind, r.at, r.decided_at, r.leaf, r.body"
-SHOWN = f"SELECT {COPIED}, p.position"
+SHOWN = f"""
+    SELECT r.id, r.uid, r.kind, {written("r.at")} AS at, r.decided_at::text AS moment,
+           {seconds("r.decided_at")} AS seconds, r.leaf, r.body, p.position
+"""
 PLACED = "LEFT JOIN audit_position p ON p.record_id = r.id"
 
 # The free texts of records that are not erased.
@@ -36,14 +39,16 @@ TEXTS = "SELECT record_uid, field, value FROM audit_text WHERE record_uid = ANY(
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """A record as the log holds it. `position` is None until it is sealed; `at` is when Postgres took it, `place` where
-    it stands among the others in time; `leaf` is hex; `texts` is filled where it is said."""
+    """A record as the log holds it. `position` is None until it is sealed; `at` is when Postgres took it, which nothing
+    proves; `place` is where it stands among the others, the time as Postgres writes it and the id, and `order` the same
+    for comparing; `leaf` is hex; `texts` is filled where it is said."""
 
     id: int
     uid: UUID
     kind: str
-    at: datetime
+    at: str
     place: Place
+    order: tuple[Order, int]
     position: int | None
     leaf: str
     body: dict[str, object]
@@ -60,15 +65,15 @@ async def records(
     oldest_first: bool = False,
 ) -> list[Logged]:
     """Records of any of `kinds` (all when empty), newest first. Raises QuestionTooWide."""
-    since, until = filters.since, filters.until
-    if behind is not None:
+    since, until = (one.isoformat() if one else None for one in (filters.since, filters.until))
+    if behind is not None and behind[0] is not None:
         since, until = (behind[0], until) if oldest_first else (since, behind[0])
     found: list[Logged] = []
     async with planned_by_value(connection):
         for window in await windows(connection, since, until, oldest_first=oldest_first):
             statement, values = page(filters, kinds, behind, limit, oldest_first=oldest_first, window=window)
             found += [_logged(row) for row in await connection.fetch(statement, *values)]
-            found = sorted(found, key=lambda one: one.place, reverse=not oldest_first)[:limit]
+            found = sorted(found, key=lambda one: one.order, reverse=not oldest_first)[:limit]
             if _whole(found, limit, window, oldest_first=oldest_first):
                 break
     return found
@@ -79,10 +84,7 @@ async def with_texts(connection: Connection, found: Sequence[Logged]) -> list[Lo
     texts: dict[UUID, dict[str, str]] = {}
     for row in await connection.fetch(TEXTS, [one.uid for one in found]):
         texts.setdefault(row["record_uid"], {})[row["field"]] = row["value"]
-    return [
-        Logged(one.id, one.uid, one.kind, one.at, one.place, one.position, one.leaf, one.body, texts.get(one.uid, {}))
-        for one in found
-    ]
+    return [replace(one, texts=texts.get(one.uid, {})) for one in found]
 
 
 async def decision(connection: Connection, uid: UUID) -> Logged | None:
@@ -119,18 +121,30 @@ def page(
 ) -> tuple[str, list[object]]:
     """The statement of one page within a window, and its parameters."""
     question = Question(filters, kinds, window)
-    way, than = ("ASC", ">") if oldest_first else ("DESC", "<")
-    further = (
-        [f"(r.decided_at, r.id) {than} ({question.hold(behind[0])}, {question.hold(behind[1])})"] if behind else []
-    )
+    way = "ASC" if oldest_first else "DESC"
     bound = f"ORDER BY r.decided_at {way}, r.id {way} LIMIT {question.hold(limit)}"
     # One page of each alternative, each by its own index, and the first of all of them.
     pages = " UNION ALL ".join(
         f"(SELECT {COPIED} FROM audit_record r {question.where([*terms, *further])} {bound})"
         for terms in question.alternatives
+        for further in _further(question, behind, oldest_first=oldest_first)
     )
     # What is shown of one page, and where each record is sealed.
     return f"{SHOWN} FROM (SELECT * FROM ({pages}) AS r {bound}) AS r {PLACED} {bound}", question.values
+
+
+def _further(question: Question, behind: Place | None, *, oldest_first: bool) -> list[list[str]]:
+    """What stands behind a place, as alternatives. Records whose time somebody took away are the latest of all."""
+    if behind is None:
+        return [[]]
+    time, number = behind[0], question.hold(behind[1])
+    if time is None:
+        later = ["r.decided_at IS NULL", f"r.id > {number}"]
+        return [later] if oldest_first else [[f"(r.decided_at IS NOT NULL OR r.id < {number})"]]
+    moment = f"{question.hold(time)}::text::timestamptz"
+    if oldest_first:
+        return [[f"(r.decided_at, r.id) > ({moment}, {number})"], ["r.decided_at IS NULL"]]
+    return [[f"(r.decided_at, r.id) < ({moment}, {number})"]]
 
 
 def _whole(found: Sequence[Logged], limit: int, window: Window, *, oldest_first: bool) -> bool:
@@ -139,7 +153,7 @@ def _whole(found: Sequence[Logged], limit: int, window: Window, *, oldest_first:
         return True
     if len(found) < limit:
         return False
-    end = found[-1].place[0]
+    end = found[-1].order[0]
     return end < window.beyond if oldest_first else end >= window.beyond
 
 
@@ -149,9 +163,9 @@ def _logged(row: asyncpg.Record) -> Logged:
         uid=row["uid"],
         kind=row["kind"],
         at=row["at"],
-        # Nobody but who altered it leaves the copy out; Postgres puts it behind every time.
-        place=(row["decided_at"] or LATEST, row["id"]),
+        place=(row["moment"], row["id"]),
+        order=(order(row["seconds"]), row["id"]),
         position=row["position"],
-        leaf=row["leaf"].hex(),
-        body=shown_body(row["body"]),
+        leaf=(row["leaf"] or b"").hex(),
+        body=shown_body(row["body"] or b""),
     )

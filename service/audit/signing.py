@@ -9,37 +9,39 @@ must not sign what is inconsistent with what it signed before).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from service.audit import checkpoint as notes
 from service.audit.checkpoint import BadNote, Checkpoint, Note
 from service.audit.keeper_status import KeeperStatus
 from service.audit.merkle import extends
 from service.audit.stored_hashes import consistency_path
+from service.audit.witness import Witnesses
 from service.errors import LogDamaged, Misconfigured, TryLater
 
 if TYPE_CHECKING:
-    from service.audit.anchor import Anchor
-    from service.audit.checkpoint import Signer
-    from service.database import Connection, Database
+    from collections.abc import Sequence
 
-# A seam for outside witnesses (C2SP tlog-witness): gets the signed note, returns cosignature lines. Raises OSError or
-# TimeoutError when it cannot.
-Witness: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
+    from service.audit.anchor import Anchor
+    from service.audit.checkpoint import Signature, Signer
+    from service.audit.witness import Witness
+    from service.database import Connection, Database
 
 LONGEST_PAUSE = 5.0
 LOOK = 0.5
-PATIENCE = 10.0
+# Signatures of keys that this keeper does not have are kept beside its own, up to so many.
+MOST_OTHERS = 8
 RUNBOOK = "docs/runbook-restored-log.md says how to go on"
 
-# The tree, unless it is being caught up, and the newest note.
+# The tree, unless it is being caught up, and the newest note; a row beyond the log's end is nobody's of ours.
 HEAD = """
     SELECT h.tree_size, h.root, h.tree_size = h.size AS whole, c.note
     FROM log_head h LEFT JOIN LATERAL (
-        SELECT note FROM checkpoint WHERE note IS NOT NULL ORDER BY size DESC LIMIT 1) c ON true
+        SELECT note FROM checkpoint WHERE note IS NOT NULL AND size <= h.size ORDER BY size DESC LIMIT 1) c ON true
 """
+
+# The note that is stored for a size.
+STORED = "SELECT note FROM checkpoint WHERE size = $1"
 
 # Keep the note; a row for this size with another root is left alone.
 KEEP = """
@@ -51,7 +53,7 @@ KEEP = """
 
 class Signing:
     """Signs for the log named `origin` with every one of `signers`, whose names are the origin. `database` is the
-    keeper's. `witnesses` are asked in turn; one that fails is no reason not to publish."""
+    keeper's. `witnesses` are asked in turn."""
 
     def __init__(
         self, database: Database, signers: Sequence[Signer], anchor: Anchor, *, witnesses: Sequence[Witness] = ()
@@ -61,7 +63,7 @@ class Signing:
         self._database = database
         self._signers = tuple(signers)
         self._anchor = anchor
-        self._witnesses = tuple(witnesses)
+        self._witnesses = Witnesses(witnesses)
         self._status = KeeperStatus(database, "signer")
 
     @property
@@ -125,26 +127,55 @@ class Signing:
             )
         if anchored is not None and anchored.origin != self.origin:
             raise LogDamaged(f"The anchor file is of the log {anchored.origin}, not of {self.origin}; {RUNBOOK}")
+        if anchored is not None and published is not None and published.size > anchored.size:
+            raise LogDamaged(
+                f"A checkpoint of {published.size} records was signed, but the anchor file names no more than"
+                f" {anchored.size}: another keeper signs with another anchor file, or this one was put back; {RUNBOOK}"
+            )
         for known in (anchored, published):
             if known is not None:
                 await _check_extends(connection, known, found)
         return anchored
 
     def _signed_by_all(self, note: Note) -> bool:
-        return {(one.name, one.verifier.key_id) for one in self._signers} <= {
-            (one.name, one.key_id) for one in note.signatures
-        }
+        return all(
+            any(
+                (one.name, one.key_id) == (signer.name, signer.verifier.key_id)
+                and signer.verifier.verifies(note.text, one)
+                for one in note.signatures
+            )
+            for signer in self._signers
+        )
 
     async def _publish(self, found: Checkpoint) -> None:
-        note = notes.sign(found.text, self._signers)
-        for witness in self._witnesses:
-            with suppress(OSError, TimeoutError, BadNote):
-                async with asyncio.timeout(PATIENCE):
-                    lines = await witness(note)
-                note = str(Note.parse(note + "".join(f"{one.rstrip()}\n" for one in lines)))
+        """Store the note: our signatures, those of other keepers that it has, which sign while keys are changed, and
+        witnesses'."""
+
+        async def proof(old: int) -> Sequence[bytes]:
+            async with self._database.connection() as connection:
+                return await consistency_path(connection, old, found.size) if old else []
+
+        ours = Note(found.text, tuple(one.sign(found.text) for one in self._signers))
         async with self._database.connection() as connection:
-            if await connection.fetchval(KEEP, found.size, found.root, note) is None:
+            others, cosigned = self._held(await connection.fetchval(STORED, found.size), found)
+        cosigned += await self._witnesses.cosign(ours, found.size, proof)
+        by_key = {(one.name, one.key_id): one for one in cosigned}
+        note = Note(found.text, (*ours.signatures, *others, *by_key.values()))
+        async with self._database.connection() as connection:
+            if await connection.fetchval(KEEP, found.size, found.root, str(note)) is None:
                 raise LogDamaged(f"Another root was stored for the checkpoint of {found.size} records; {RUNBOOK}")
+
+    def _held(self, stored: str | None, found: Checkpoint) -> tuple[list[Signature], list[Signature]]:
+        """Of the note that is stored for a size: signatures of the log's other keys, and cosignatures that hold."""
+        try:
+            note = Note.parse(stored) if stored else None
+        except BadNote:
+            note = None
+        if note is None or note.text != found.text:
+            return [], []
+        ours = {one.verifier.key_id for one in self._signers}
+        others = [one for one in note.signatures if one.name == self.origin and one.key_id not in ours]
+        return others[:MOST_OTHERS], self._witnesses.verified(note)
 
 
 def _read(stored: str | None) -> tuple[Note, Checkpoint] | None:

@@ -25,7 +25,8 @@ class Summary:
 
 async def summary(connection: Connection, filters: Filters) -> Summary:
     """Count decisions. Raises QuestionTooWide when that takes longer than a statement may."""
-    question = Question(filters, DECISIONS, await span(connection, filters.since, filters.until))
+    since, until = (one.isoformat() if one else None for one in (filters.since, filters.until))
+    question = Question(filters, DECISIONS, await span(connection, since, until))
     counted = " UNION ALL ".join(
         f"SELECT r.decided_at, r.action, r.outcome, r.reason FROM audit_record r {question.where(terms)}"
         for terms in question.alternatives
@@ -33,7 +34,7 @@ async def summary(connection: Connection, filters: Filters) -> Summary:
     # One reading of the records that are meant, counted whole and by each facet.
     statement = f"""
         WITH met AS (
-            SELECT (decided_at AT TIME ZONE 'UTC')::date AS day, action, outcome, reason FROM ({counted}) AS r)
+            SELECT (decided_at AT TIME ZONE 'UTC')::date::text AS day, action, outcome, reason FROM ({counted}) AS r)
         SELECT day, action, outcome, reason, count(*) AS times,
                grouping(day) = 0 AS of_day, grouping(action) = 0 AS of_action,
                grouping(outcome) = 0 AS of_outcome, grouping(reason) = 0 AS of_reason

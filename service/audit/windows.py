@@ -9,16 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.audit.stored_times import order, seconds
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     import asyncpg
 
+    from service.audit.stored_times import Order
     from service.database import Connection
 
-# The closed partitions, newest first.
-CLOSED = "SELECT lower, upper, first, last FROM audit_partition ORDER BY lower DESC"
+# The closed partitions, newest first, and whether each can hold something of a time.
+CLOSED = f"""
+    SELECT lower, upper, {seconds("first")} AS first, {seconds("last")} AS last,
+           ($1::text IS NULL OR last >= $1::text::timestamptz)
+           AND ($2::text IS NULL OR first <= $2::text::timestamptz) AS could
+    FROM audit_partition ORDER BY lower DESC
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +35,7 @@ class Window:
 
     lower: int
     upper: int | None
-    beyond: datetime | None
+    beyond: Order | None
 
     def conditions(self, row: str) -> list[str]:
         """The same in SQL, about the record `row`: numbers, so that Postgres leaves other partitions out at once."""
@@ -40,14 +47,14 @@ EVERYTHING = Window(0, None, None)
 
 
 async def windows(
-    connection: Connection, since: datetime | None, until: datetime | None, *, oldest_first: bool = False
+    connection: Connection, since: str | None, until: str | None, *, oldest_first: bool = False
 ) -> list[Window]:
     """Where records decided in this time can be, in the order of looking: the open partition, then the closed ones,
-    one, two, four and more at a time."""
-    closed = await connection.fetch(CLOSED)
+    one, two, four and more at a time. Times are written as Postgres reads them."""
+    closed = await connection.fetch(CLOSED, since, until)
     if not closed:
         return [EVERYTHING]
-    could = [one for one in closed if not ((since and one["last"] < since) or (until and one["first"] > until))]
+    could = [one for one in closed if one["could"]]
     ordered = could[::-1] if oldest_first else could
     pieces: list[Sequence[asyncpg.Record]] = []
     while ordered:
@@ -61,12 +68,12 @@ async def windows(
     return found
 
 
-async def span(connection: Connection, since: datetime | None, until: datetime | None) -> Window:
+async def span(connection: Connection, since: str | None, until: str | None) -> Window:
     """One window that holds everything decided in this time."""
     found = await windows(connection, since, until)
     return Window(min(one.lower for one in found), None, None)
 
 
-def _beyond(pieces: Sequence[Sequence[asyncpg.Record]], *, oldest_first: bool) -> datetime | None:
-    moments = [one["first" if oldest_first else "last"] for piece in pieces for one in piece]
+def _beyond(pieces: Sequence[Sequence[asyncpg.Record]], *, oldest_first: bool) -> Order | None:
+    moments = [order(one["first" if oldest_first else "last"]) for piece in pieces for one in piece]
     return (min(moments) if oldest_first else max(moments)) if moments else None

@@ -11,7 +11,7 @@ from itertools import combinations, product
 from typing import TYPE_CHECKING, Final
 
 from service.authorization import laws
-from service.authorization.matching import fact_word, matches, words_for
+from service.authorization.matching import fact_word, matches
 from service.authorization.question import ANY, ANYONE, Condition, Effect
 
 if TYPE_CHECKING:
@@ -73,21 +73,25 @@ def ways(
 ) -> tuple[Way, ...]:
     """Every way in which somebody who answers to `who` may do it to a `thing` (kind, state) with these facts; fewer
     when that was too much `effort`. It is work for a thread."""
-    rules, words = snapshot.rules_of(thing[0], action), snapshot.close(who)
-    found: list[Way] = []
+    words, found = snapshot.close(who), list[Way]()
+    rules = snapshot.index_of(thing[0], action).near(words)
     # To pass over a row costs a tenth of deciding by it.
     if not effort.spend(len(rules) // 10):
         return ()
     for rule in rules:
-        if rule.effect is Effect.ALLOW and not words.isdisjoint(words_for(rule)):
+        if rule.effect is Effect.ALLOW:
             way = _way(snapshot, thing, rule, words, facts, effort)
             if way is not None:
                 found.append(way)
     return tuple(found)
 
 
-def named(snapshot: Snapshot, kind: str, actions: Iterable[str]) -> Named:
+def named(snapshot: Snapshot, kind: str, actions: tuple[str, ...]) -> Named:
     """Whom the rules that allow these actions name beside relations."""
+    return snapshot.remembered("named", (kind, actions), lambda: _named(snapshot, kind, actions))
+
+
+def _named(snapshot: Snapshot, kind: str, actions: Iterable[str]) -> Named:
     rules = [rule for action in actions for rule in snapshot.rules_of(kind, action) if rule.effect is Effect.ALLOW]
     words = dict.fromkeys(rule.who for rule in rules)
     roles = {word for word in words if word.startswith(ROLE)}
@@ -111,7 +115,8 @@ def _way(
     """The way by one rule that takes the fewest facts about the sign-in."""
     scopes = frozenset[str]() if rule.scope == ANY else frozenset({rule.scope})
     own = {one.fact: not one.negated for one in rule.when if one.fact not in facts}
-    others, rows = snapshot.words_of(thing[0], rule.action).facts, len(snapshot.rules_of(thing[0], rule.action))
+    index = snapshot.index_of(thing[0], rule.action)
+    others, rows = index.words.facts, len(index.rules)
     for more in _assignments(sorted(others - own.keys() - facts.keys())):
         known = {**own, **more}
         question = snapshot.question(*(thing[0], rule.action, thing[1]), who, scopes, {**facts, **known})

@@ -53,7 +53,7 @@ def by_what(visibility: Visibility, row: asyncpg.Record) -> Ground:
     resource = resource_of(visibility.kind, seen, None)
     request = access_request(visibility.snapshot, visibility.principal, visibility.action, resource, seen)
     names = decide(visibility.snapshot, uuid7(), request).verdict.rules
-    rules = [one for one in visibility.snapshot.rules_of(visibility.kind, visibility.action) if one.name in names]
+    rules = visibility.snapshot.index_of(visibility.kind, visibility.action).named(names)
     return Ground(tuple(dict.fromkeys(one.who for one in rules)), names)
 
 

@@ -94,6 +94,7 @@ class Attempts:
             records = [of_decision(ask, one, applied=applied, because=error.slug, kind=kind) for one in decisions]
             receipts = await self._log.append(records)
             told = receipts[next((place for place, one in enumerate(decisions) if not one.allowed), 0)]
+            error.decisions = [(str(one.uid), one.leaf) for one in receipts]
             with refused_under(told):
                 raise error
         raise error

@@ -12,20 +12,24 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from service.authorization.decision_point import BY_LAW, question_of, sign_in_facts, verdict_on
 from service.authorization.judgement import NO_ROW, NO_SCOPE
-from service.authorization.question import MOST_NAMED, NO_STATE, Effect, Reason, Verdict
+from service.authorization.list_comparison import Rows, compared, differing
+from service.authorization.question import MOST_NAMED, NO_STATE, Reason, Verdict
 from service.authorization.relationships import About
-from service.authorization.row_conditions import left_of
+from service.authorization.row_conditions import folded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from service.authorization.decision_point import AccessRequest
     from service.authorization.engine import Snapshot
-    from service.authorization.question import Question
+    from service.authorization.question import Question, Rule
     from service.authorization.recorded_request import RecordedRequest
+    from service.authorization.row_conditions import RowCondition
 
 MOST_TRIED: Final = 512
 NOT_LOOKED: Final = "nothing was looked up, because no scope of the token could have helped"
+OTHER_ROWS: Final = "which rows there were is not in the record of a list, and other rules would show or hide them"
+NO_VERSION: Final = "the version that made the list cannot be read by this code, so its rows cannot be compared"
 # The database tells facts of rows as true or false; of a sign-in it may stay unknown.
 OF_ROW: Final = (True, False)
 OF_SIGN_IN: Final = (True, False, None)
@@ -41,9 +45,11 @@ class Undecidable:
 Again: TypeAlias = Verdict | Undecidable
 
 
-def decide_again(snapshot: Snapshot, recorded: RecordedRequest) -> Again:
-    """What `snapshot` says to the request, with every refusal that enforcement would have added."""
-    again = _decided(snapshot, recorded)
+def decide_again(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None = None) -> Again:
+    """What `snapshot` says to the request, with every refusal that enforcement would have added. `before` is the
+    version that decided then. A list that somebody got is the same only when the same rows would be shown, whatever
+    rows there were; one that returned rows and would show none any more counts as denied."""
+    again = _decided(snapshot, recorded, before)
     if isinstance(again, Verdict) and again.allowed and recorded.verdict.reason is Reason.LAW:
         # A law in code refused this row, whatever any policy says.
         return BY_LAW
@@ -55,7 +61,7 @@ def question_again(snapshot: Snapshot, recorded: RecordedRequest) -> Question:
     return question_of(snapshot, _asked(snapshot, recorded))
 
 
-def _decided(snapshot: Snapshot, recorded: RecordedRequest) -> Again:
+def _decided(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None) -> Again:
     request, seen = recorded.request, recorded.request.seen
     kind, action = request.resource.kind, request.action
     may_look = snapshot.could_allow(kind, action, request.principal.scopes)
@@ -71,19 +77,21 @@ def _decided(snapshot: Snapshot, recorded: RecordedRequest) -> Again:
     elif seen.about is About.NEW and not seen.looked:
         # There may have been such a row already, in any state.
         recorded = replace(recorded, told_state=False)
-    return _tried(snapshot, recorded, bare=not may_look)
+    return _tried(snapshot, recorded, before, bare=not may_look)
 
 
-def _tried(snapshot: Snapshot, recorded: RecordedRequest, *, bare: bool) -> Again:
+def _tried(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None, *, bare: bool) -> Again:
     """The verdict that is the same whatever the record does not hold. `bare`: nothing would have been looked up."""
     request = _asked(snapshot, recorded)
     relations, facts, states = _untold(snapshot, recorded, request, bare=bare)
     if not (relations or facts or states):
-        return _verdict(snapshot, request)
+        return _verdict(snapshot, request, recorded, before)
     cause = _cause(relations, list(facts), states, looked=request.seen.looked)
     found: Verdict | None = None
     for tries, one in enumerate(_possible(request, relations, facts, states)):
-        verdict = _verdict(snapshot, one)
+        verdict = _verdict(snapshot, one, recorded, before)
+        if isinstance(verdict, Undecidable):
+            return verdict
         if found is None:
             found = verdict
         elif tries >= MOST_TRIED or (found.allowed, found.reason) != (verdict.allowed, verdict.reason):
@@ -111,26 +119,41 @@ def _untold(
     return relations, facts, () if recorded.told_state else (NO_STATE, *sorted(vocabulary.states.get(kind, ())))
 
 
-def _verdict(snapshot: Snapshot, request: AccessRequest) -> Verdict:
+def _verdict(snapshot: Snapshot, request: AccessRequest, recorded: RecordedRequest, before: Snapshot | None) -> Again:
     question = question_of(snapshot, request)
     verdict = verdict_on(snapshot, question)
     if request.seen.about is not About.LIST:
         return verdict
-    shown = _showing(snapshot, question)
-    return Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown) if shown or verdict.allowed else verdict
+    left = folded(snapshot, question)
+    if not (left.shown or verdict.allowed):
+        return verdict
+    shown = Verdict(allowed=True, reason=Reason.ALLOWED, rules=_names(left.shown))
+    return _of_rows(snapshot, question, recorded, before, shown) if recorded.listed else shown
 
 
-def _showing(snapshot: Snapshot, question: Question) -> tuple[str, ...]:
-    """The rules that could show a row of a list, as `visibility` names them."""
-    relations = snapshot.vocabulary.relations.get(question.kind, frozenset())
-    of_rows = snapshot.vocabulary.facts.get(question.kind, frozenset())
+def _of_rows(
+    snapshot: Snapshot, question: Question, recorded: RecordedRequest, before: Snapshot | None, shown: Verdict
+) -> Again:
+    """The verdict on a list that somebody got then, and would get now, by which rows it shows."""
+    if before is None:
+        return Undecidable(NO_VERSION)
+    if before is snapshot:
+        return shown
+    asked_then, left = question_again(before, recorded), folded(snapshot, question)
+    left_then = folded(before, asked_then)
+    key = (before.digest, asked_then, question)
+    rows = snapshot.remembered("rows", key, lambda: compared(left_then, left))
+    if rows is Rows.SAME:
+        return shown
+    if rows is Rows.NONE and recorded.returned:
+        return Verdict(allowed=False, reason=Reason.DENY_RULE, rules=_names(left.hidden))
+    rules = ", ".join(differing(left_then, left))
+    return Undecidable(f"{OTHER_ROWS}: {rules}" if rules else OTHER_ROWS)
 
-    shown = [
-        rule.name
-        for rule in snapshot.rules_of(question.kind, question.action)
-        if rule.effect is Effect.ALLOW and left_of(rule, question, relations, of_rows) is not None
-    ]
-    return tuple(shown[:MOST_NAMED])
+
+def _names(rules: Iterable[tuple[Rule, RowCondition]]) -> tuple[str, ...]:
+    """Rules that could show or hide a row, as `visibility` names them."""
+    return tuple(rule.name for rule, _ in rules)[:MOST_NAMED]
 
 
 def _asked(snapshot: Snapshot, recorded: RecordedRequest) -> AccessRequest:

@@ -107,7 +107,7 @@ def who_words(principal: Principal, seen: Seen) -> frozenset[str]:
     if principal.kind is PrincipalKind.USER:
         words.add(f"via:{principal.client}")
         if principal.person is not None:
-            words.add(f"person:{principal.person}")
+            words |= {f"person:{one}" for one in {principal.person, *seen.ids}}
     else:
         words.add(f"client:{principal.client}")
     return frozenset(words)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from service.authorization.decision_point import Decision, Resource
     from service.authorization.kept_answers import Once
+    from service.authorization.relationships import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,15 @@ class Positions:
     until: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A question that was put to the log: `told` are ids, words of ours, numbers and times; `typed` what may be any
+    text, which a record only commits to."""
+
+    told: Mapping[str, object]
+    typed: Mapping[str, str]
+
+
 def of_decision(
     ask: Ask,
     decision: Decision,
@@ -56,9 +66,11 @@ def of_decision(
     because: str | None = None,
     returned: Sequence[str] | Positions = (),
     kind: Kind = Kind.DECISION,
+    put: Put | None = None,
 ) -> Record:
     """The record of a decision. `applied` is None for reads, and says for writes whether the change took place; if it
-    was allowed and did not, `because` is the slug of what stood in the way. `kind` is ACCESS for reads of the log."""
+    was allowed and did not, `because` is the slug of what stood in the way. `kind` is ACCESS for reads of the log,
+    `put` the question of a search."""
     request = decision.request
     seen = request.seen
     return Record.make(
@@ -74,14 +86,16 @@ def of_decision(
             "action": request.action,
             "resource": _resource(request.resource),
             "asked": {"about": str(seen.about), "looked": seen.looked, "found": seen.row is not None},
-            "principal": _whole_principal(ask.principal, seen.roles, seen.at),
+            "principal": _whole_principal(ask.principal, seen),
             "relations": {name: name in seen.relations for name in sorted(seen.evaluated)},
             "facts": dict(request.facts),
             "policy": {"version": decision.version, "digest": decision.digest},
             "directory_revision": seen.directory_revision,
             "request": _request(ask),
             **_returned(returned),
+            **({} if put is None else {"question": dict(put.told)}),
         },
+        {} if put is None else put.typed,
         uid=decision.uid,
     )
 
@@ -147,14 +161,17 @@ def _principal(principal: Principal) -> dict[str, object]:
     return {"kind": str(principal.kind), "person": person, "client": principal.client}
 
 
-def _whole_principal(principal: Principal, directory_roles: frozenset[str], at: datetime) -> dict[str, object]:
+def _whole_principal(principal: Principal, seen: Seen) -> dict[str, object]:
+    """`also` only where the person has other ids as well."""
+    others = sorted(str(one) for one in seen.ids if one != principal.person)
     return {
         **_principal(principal),
+        **({"also": others} if others else {}),
         "issuer": principal.issuer_name,
         "scopes": sorted(principal.scopes),
-        "roles": sorted(principal.roles | {f"role:{role}" for role in directory_roles}),
+        "roles": sorted(principal.roles | {f"role:{role}" for role in seen.roles}),
         "token": principal.token_id,
-        "auth_age": sign_in_age(principal, int(at.timestamp())),
+        "auth_age": sign_in_age(principal, int(seen.at.timestamp())),
         "methods": None if principal.methods is None else sorted(principal.methods),
         "acr": principal.acr,
     }

@@ -13,10 +13,11 @@ from uuid_utils.compat import uuid7
 
 from service.audit.record import Kind
 from service.authorization import policy_versions
+from service.authorization.after_sign_in import after_sign_in
 from service.authorization.attempts import Attempts
 from service.authorization.changes import Answer, AnswerToAll, Change, Outcome, Refused
 from service.authorization.decision_point import BY_LAW, Decision, Resource
-from service.authorization.decision_record import Ask, Positions, of_decision
+from service.authorization.decision_record import Ask, Positions, Put, of_decision
 from service.authorization.judgement import NotDone, decided, judged, resource_of
 from service.authorization.permit import Permit, grant
 from service.authorization.question import Reason, Verdict
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from service.authorization.engine import Snapshot
     from service.authorization.relationships import Seen
     from service.database import Connection
+    from service.errors import StepUpNeeded
 
     Expect = Callable[[int | None], None]
 
@@ -65,11 +67,12 @@ class Enforcement(Attempts):
         once_of: UUID | None = None,
         state: str | None = None,
         record_kind: Kind = Kind.DECISION,
+        put: Put | None = None,
     ) -> Answer[T]:
         """Decide, load, record, answer. `load` returns the value and the ids, or positions, that it holds; with a
         `row_id` the row is in what was seen. Is there no such row, and was it `once_of` somebody, the decision is about
         one that they would own. `state` is the one to decide as of, if it is another than now. `record_kind` is ACCESS
-        for reads of the log. Raises Denied."""
+        for reads of the log, and `put` the question that was put to it. Raises Denied."""
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str] | Positions]] | Refused:
             async with self._database.connection() as connection:
@@ -97,7 +100,7 @@ class Enforcement(Attempts):
         if isinstance(outcome, Refused):
             await self._tell(ask, [outcome.decision], outcome.error, applied=None, kind=record_kind)
         decision, (value, ids) = outcome
-        record = of_decision(ask, decision, applied=None, returned=ids, kind=record_kind)
+        record = of_decision(ask, decision, applied=None, returned=ids, kind=record_kind, put=put)
         return Answer(value, (await self._log.append([record]))[0])
 
     async def list(
@@ -106,9 +109,12 @@ class Enforcement(Attempts):
         kind: str,
         action: str,
         query: Callable[[Visibility, Connection], Awaitable[tuple[T, Sequence[str]]]],
+        *,
+        hidden: Callable[[T, Visibility, StepUpNeeded, Connection], Awaitable[T]] | None = None,
     ) -> Answer[T]:
         """A listing of what single reads would allow. `query` gets the rules as a SQL condition and returns the page
-        and its ids; roles, policy and rows are seen as of one moment. Raises Denied when no rule could show any row."""
+        and its ids; roles, policy and rows are seen as of one moment. `hidden` may note on the page what another
+        sign-in would show, and gets the rules as they would be then. Raises Denied when no rule could show any row."""
 
         async def attempt(snapshot: Snapshot) -> tuple[Decision, tuple[T, Sequence[str]]] | Refused:
             async with self._database.transaction(snapshot=True) as connection:
@@ -122,7 +128,11 @@ class Enforcement(Attempts):
                     relations = frozenset(facts.relations)
                     return Refused(decision, refusal_of(snapshot, decision, None, listed=relations))
                 verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown.rules)
-                return replace(decision, verdict=verdict), await query(shown, connection)
+                value, ids = await query(shown, connection)
+                if hidden is not None and (then := after_sign_in(snapshot, decision.question)) is not None:
+                    more = visible(snapshot, then[0], ask.principal, seen, facts)
+                    value = await hidden(value, more, then[1], connection)
+                return replace(decision, verdict=verdict), (value, ids)
 
         outcome = await self._under_active(attempt)
         if isinstance(outcome, Refused):

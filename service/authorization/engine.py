@@ -10,40 +10,33 @@ import threading
 from collections import defaultdict
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import casbin
 import structlog
 
 from service.authorization import casbin_functions, policy_model
-from service.authorization.laws import law_words
-from service.authorization.matching import matches, words_for
+from service.authorization.matching import matches
 from service.authorization.policy_fence import fence, row
-from service.authorization.question import ANY, ANYONE, MOST_NAMED, NO_STATE, Effect, Question, Reason, Verdict
+from service.authorization.question import ANYONE, MOST_NAMED, NO_STATE, Effect, Question, Reason, Verdict
+from service.authorization.rule_index import RuleIndex, Words
 from service.errors import PolicyRejected
-from service.places import Complaint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from service.authorization.policy_file import Policy
     from service.authorization.question import Rule, Vocabulary
 
+T = TypeVar("T")
 MOST_REMEMBERED = 65_536
+# Of each thing that others work out from a question: lists, refusals, outlooks.
+MOST_WORKED_OUT = 2_048
 # Versions are built in threads, and before Python 3.11.8 and 3.12.2 two that parse at once may fail (gh-106905).
 _PARSING = threading.Lock()
 _log = structlog.get_logger(__name__)
 _ERROR = Verdict(allowed=False, reason=Reason.POLICY_ERROR)
 _NO_RULE = Verdict(allowed=False, reason=Reason.NO_RULE)
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """What rules can see: who-words, scopes and facts. Nothing else about an asker can change a verdict."""
-
-    who: frozenset[str]
-    scopes: frozenset[str]
-    facts: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +53,18 @@ class Snapshot:
     `number` is the version's number, `digest` that of its texts, `errors` how many questions could not be decided.
     """
 
-    __slots__ = ("_closure", "_parts", "_remembered", "digest", "errors", "number", "policy", "vocabulary", "words")
+    __slots__ = (
+        "_closure",
+        "_parts",
+        "_remembered",
+        "_worked_out",
+        "digest",
+        "errors",
+        "number",
+        "policy",
+        "vocabulary",
+        "words",
+    )
 
     def __init__(self, policy: Policy, number: int, parts: Mapping[tuple[str, str], _Part]) -> None:
         self.policy = policy
@@ -69,13 +73,14 @@ class Snapshot:
         self.vocabulary: Vocabulary = policy.vocabulary
         self.errors = 0
         self.words = Words(
-            who=frozenset({ANYONE}).union(*(part.words.who for part in parts.values())),
-            scopes=frozenset[str]().union(*(part.words.scopes for part in parts.values())),
-            facts=frozenset[str]().union(*(part.words.facts for part in parts.values())),
+            who=frozenset({ANYONE}).union(*(part.index.words.who for part in parts.values())),
+            scopes=frozenset[str]().union(*(part.index.words.scopes for part in parts.values())),
+            facts=frozenset[str]().union(*(part.index.words.facts for part in parts.values())),
         )
         self._parts = parts
         self._closure = _role_closure(policy.role_links)
         self._remembered: dict[Question, Verdict] = {}
+        self._worked_out: dict[str, dict[Hashable, object]] = defaultdict(dict)
 
     @classmethod
     def build(cls, policy: Policy, number: int) -> Snapshot:
@@ -103,8 +108,7 @@ class Snapshot:
     ) -> Question:
         """What the rules can see of a request: roles closed over inheritance, words that no rule mentions left out, and
         no state of a kind to which this version gives none: it may be older than the code that tells of states."""
-        part = self._parts.get((kind, action))
-        words = part.words if part is not None else _no_rules(kind, action)
+        words = self.index_of(kind, action).words
         return Question(
             kind=kind,
             action=action,
@@ -134,25 +138,42 @@ class Snapshot:
             self._remembered[question] = verdict
         return verdict
 
+    def remembered(self, what: str, key: Hashable, work: Callable[[], T]) -> T:
+        """What `work` makes of a question, worked out once and kept while the snapshot lives, as long as there is room;
+        `what` names the kind of thing, of which there are few. `key` holds all that it depends on."""
+        known = self._worked_out[what]
+        found = known.get(key)
+        if found is None:
+            made = work()
+            if len(known) >= MOST_WORKED_OUT:
+                known.clear()
+            found = known[key] = made
+        return cast("T", found)
+
+    def recall(self, what: str, key: Hashable) -> Any:
+        """What `remembered` has of this; None when it was not worked out yet, or forgotten."""
+        return self._worked_out[what].get(key)
+
+    def index_of(self, kind: str, action: str) -> RuleIndex:
+        """The rules about this kind and action, as they are found by a question."""
+        part = self._parts.get((kind, action))
+        return part.index if part is not None else RuleIndex.of(kind, action, ())
+
     def rules_of(self, kind: str, action: str) -> tuple[Rule, ...]:
         """The rules about this kind and action, in the order of the file."""
-        part = self._parts.get((kind, action))
-        return part.rules if part is not None else ()
+        return self.index_of(kind, action).rules
 
     def words_of(self, kind: str, action: str) -> Words:
         """What the rules about this kind and action can see, and the laws about it."""
-        part = self._parts.get((kind, action))
-        return part.words if part is not None else _no_rules(kind, action)
+        return self.index_of(kind, action).words
 
     def scopes_for(self, kind: str, action: str) -> tuple[str, ...]:
         """Scopes of which a token needs at least one; empty when no scope is needed, or when nothing would help."""
-        scopes = [rule.scope for rule in self.rules_of(kind, action) if rule.effect is Effect.ALLOW]
-        return () if ANY in scopes else tuple(dict.fromkeys(scopes))
+        return self.index_of(kind, action).scopes
 
     def could_allow(self, kind: str, action: str, scopes: Iterable[str]) -> bool:
         """False when no allow rule for this kind and action can be satisfied with these scopes, whatever else holds."""
-        wanted = {rule.scope for rule in self.rules_of(kind, action) if rule.effect is Effect.ALLOW}
-        return ANY in wanted or not wanted.isdisjoint(scopes)
+        return self.index_of(kind, action).could_allow(scopes)
 
     def _decide(self, question: Question) -> Verdict:
         problem = self._unfit(question)
@@ -194,32 +215,19 @@ class Snapshot:
 class _Part:
     """The rules about one kind and action, with an enforcer that holds their rows alone."""
 
-    rules: tuple[Rule, ...]
-    words: Words
-    by_word: Mapping[str, tuple[int, ...]]
+    index: RuleIndex
     enforcer: _Enforcer
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def build(cls, kind: str, action: str, rules: tuple[Rule, ...]) -> _Part:
-        who, facts = law_words(kind, action)
-        words = Words(
-            who=who.union({ANYONE}, *(words_for(rule) for rule in rules)),
-            scopes=frozenset(rule.scope for rule in rules) - {ANY},
-            facts=facts | {one.fact for rule in rules for one in rule.when},
-        )
-        by_word: dict[str, list[int]] = defaultdict(list)
-        for index, rule in enumerate(rules):
-            for word in words_for(rule):
-                by_word[word].append(index)
-        part = cls(rules, words, {word: tuple(own) for word, own in by_word.items()}, _Enforcer.of(rules))
+        part = cls(RuleIndex.of(kind, action, rules), _Enforcer.of(rules))
         part.ask(Question(kind, action, NO_STATE, frozenset(), frozenset(), frozenset()))
         return part
 
     def applied(self, question: Question) -> list[Rule]:
         """The rules that match, in order; only those on a word that the asker answers to are looked at."""
-        near = sorted({index for word in question.who for index in self.by_word.get(word, ())})
-        return [self.rules[index] for index in near if matches(self.rules[index], question)]
+        return [rule for rule in self.index.near(question.who) if matches(rule, question)]
 
     def ask(self, question: Question) -> bool:
         """What casbin says."""
@@ -243,9 +251,8 @@ class _Enforcer(casbin.Enforcer):  # type: ignore[misc]  # casbin has no types
         enforcer = cls(casbin.Enforcer.new_model(text=policy_model.MODEL))
         for name, function in casbin_functions.FUNCTIONS.items():
             enforcer.add_function(name, function)
-        for rule in rules:
-            if not enforcer.model.add_policy("p", "p", row(rule)):
-                raise PolicyRejected([Complaint("policy.csv", rule.line, 1, "casbin did not take this row")])
+        # casbin's own `add_policy` compares each row with all that are there. The fence has seen that names differ.
+        enforcer.model["p"]["p"].policy.extend(row(rule) for rule in rules)
         return enforcer
 
     def _get_expression(self, expr: str, functions: Any = None) -> Any:
@@ -253,11 +260,6 @@ class _Enforcer(casbin.Enforcer):  # type: ignore[misc]  # casbin has no types
             with _PARSING:
                 self.parsed = super()._get_expression(expr, functions)
         return self.parsed
-
-
-def _no_rules(kind: str, action: str) -> Words:
-    who, facts = law_words(kind, action)
-    return Words(who | {ANYONE}, frozenset(), facts)
 
 
 def _role_closure(links: Iterable[tuple[str, str]]) -> Mapping[str, frozenset[str]]:

@@ -8,19 +8,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.matching import concerns, fact_word, matches, missing, state_words
+from service.authorization.matching import VIA, concerns, fact_word, missing, names_somebody, state_words
 from service.authorization.question import ANY, ANYONE, NO_STATE, Applied, Effect, Explanation, Missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from service.authorization.question import Question, Rule, Vocabulary
+    from service.authorization.rule_index import RuleIndex
 
 MOST_SENTENCES = 5
+# Rules that are not near the asker and are looked at all the same, because they may come nearest.
+MOST_OTHERS = 50
 NOTHING_ALLOWS = "no rule of the policy allows this"
 A_RULE_FORBIDS = "a rule of the policy forbids this"
-# Words about one person or client: that a rule names somebody else is not for the caller to know.
-_PRIVATE = ("person:", "client:", "via:")
+# By the form of a who-word: why a rule applied, and why it did not. Relations have sentences of their own in the
+# vocabulary.
+BEING = {
+    "role": "you have the role {}",
+    "person": "this is forbidden to you personally",
+    "client": "this is forbidden to the client {}",
+    "via": "this is forbidden to whoever asks through the client {}",
+}
+NOT_BEING = {
+    "role": "you do not have the role {}",
+    "person": "you are not the person {}",
+    "client": "it is not the client {} that asks for itself",
+    "via": "you do not ask through the client {}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +67,24 @@ def explain(rules: Iterable[Rule], question: Question) -> Explanation:
     denies: list[Rule] = []
     misses: list[Missing] = []
     for rule in candidates:
-        if matches(rule, question):
+        lacking = missing(rule, question)
+        if not lacking:
             (allowed_by if rule.effect is Effect.ALLOW else denies).append(rule)
         elif rule.effect is Effect.ALLOW:
-            misses.append(Missing(rule.name, missing(rule, question)))
+            misses.append(Missing(rule.name, lacking))
     return Explanation(
         allowed_by=tuple(rule.name for rule in allowed_by),
         denied_by=tuple(rule.name for rule in denies),
         near_misses=() if allowed_by else tuple(sorted(misses, key=lambda miss: len(miss.conditions))),
         denied_because=tuple(Applied(rule.name, _conditions(rule)) for rule in denies),
     )
+
+
+def explain_nearest(index: RuleIndex, question: Question, hoped: frozenset[str] = frozenset()) -> Explanation:
+    """As `explain`, of the rules on a word of the asker's, or on one of those `hoped` for, and of the nearest of the
+    others: what a caller is told, in a time that does not grow with the rules that have nothing to do with them."""
+    who = question.who | hoped
+    return explain(index.in_order([*index.near(who), *index.others(who, question, MOST_OTHERS)]), question)
 
 
 def sentences_for_caller(explanation: Explanation, question: Question, vocabulary: Vocabulary) -> tuple[str, ...]:
@@ -75,8 +98,12 @@ def sentences_for_caller(explanation: Explanation, question: Question, vocabular
         return tuple(dict.fromkeys(grounds))[:MOST_SENTENCES]
     if explanation.allowed_by:
         return ()
-    told = ["; ".join(one.sentence for one in near.missing) for near in nearest(explanation, question, vocabulary)]
-    return tuple(dict.fromkeys(told))[:MOST_SENTENCES] or (NOTHING_ALLOWS,)
+    told: dict[str, None] = {}
+    for near in _nearest(explanation, question, vocabulary, of_others=False):
+        told["; ".join(one.sentence for one in near.missing)] = None
+        if len(told) == MOST_SENTENCES:
+            break
+    return tuple(told) or (NOTHING_ALLOWS,)
 
 
 def nearest(
@@ -84,12 +111,16 @@ def nearest(
 ) -> tuple[Near, ...]:
     """The near misses of a denial with each missing condition in words, nearest first; none when a rule denied. Rules
     that name another person or client are left out unless auditors ask `of_others`."""
-    if explanation.denied_by:
-        return ()
-    return tuple(
+    return () if explanation.denied_by else tuple(_nearest(explanation, question, vocabulary, of_others=of_others))
+
+
+def _nearest(
+    explanation: Explanation, question: Question, vocabulary: Vocabulary, *, of_others: bool
+) -> Iterator[Near]:
+    return (
         Near(miss.rule, tuple(_lack(*condition, question, vocabulary) for condition in miss.conditions))
         for miss in explanation.near_misses
-        if of_others or not any(word.startswith(_PRIVATE) for kind, word in miss.conditions if kind == "who")
+        if of_others or not any(names_somebody(word) for kind, word in miss.conditions if kind == "who")
     )
 
 
@@ -109,15 +140,22 @@ def _grounds(applied: Applied, question: Question, vocabulary: Vocabulary) -> st
     """Why a deny rule applied, as far as it speaks of the caller."""
     told = []
     for dimension, word in applied.conditions:
-        if dimension == "who" and word.startswith("role:"):
-            told.append(f"you have the role {word.removeprefix('role:')}")
-        elif dimension == "who":
-            told.append(_said(vocabulary, f"who.{question.kind}.{word}.yes"))
+        if dimension == "who":
+            told.append(_being(word, question, vocabulary))
         elif dimension == "fact":
             told.append(_fact(word, question, vocabulary))
         elif dimension == "state":
             told.append(f"{_thing(question, vocabulary)} is {_state(question.state, question, vocabulary)}")
     return "; ".join(sentence for sentence in told if sentence) or A_RULE_FORBIDS
+
+
+def _being(word: str, question: Question, vocabulary: Vocabulary) -> str:
+    """What somebody is to whom a rule on this word applies."""
+    form, _, name = word.partition(":")
+    if not name:
+        return _said(vocabulary, f"who.{question.kind}.{word}.yes")
+    # A deny on a client holds also while it acts for a user.
+    return BEING["via" if VIA + name in question.who else form].format(name)
 
 
 def _wanting(dimension: str, word: str, question: Question, vocabulary: Vocabulary) -> str:
@@ -131,8 +169,9 @@ def _wanting(dimension: str, word: str, question: Question, vocabulary: Vocabula
         return f"{_thing(question, vocabulary)} is {_state(question.state, question, vocabulary)}, not {wanted}"
     if dimension == "fact":
         return _fact(word, question, vocabulary)
-    if word.startswith("role:"):
-        return f"you do not have the role {word.removeprefix('role:')}"
+    form, _, name = word.partition(":")
+    if name:
+        return NOT_BEING[form].format(name)
     return _said(vocabulary, f"who.{question.kind}.{word}.no") or f"you are not {word} here"
 
 

@@ -63,10 +63,10 @@ def decided(snapshot: Snapshot, ask: Ask, action: str, resource: Resource, seen:
 def _stood_in(snapshot: Snapshot, decision: Decision) -> UUID | None:
     """For whom the asker stood in: told of what they may do as a deputy and by no rule of their own."""
     asked = decision.request
-    named = frozenset(decision.verdict.rules)
-    rules = snapshot.rules_of(asked.resource.kind, asked.action) if decision.allowed and asked.seen.stood_in else ()
-    words = {rule.who for rule in rules if rule.name in named}
-    return asked.seen.stood_in if words == {DEPUTY} else None
+    if not (decision.allowed and asked.seen.stood_in):
+        return None
+    rules = snapshot.index_of(asked.resource.kind, asked.action).named(decision.verdict.rules)
+    return asked.seen.stood_in if {rule.who for rule in rules} == {DEPUTY} else None
 
 
 def judged(snapshot: Snapshot, decision: Decision, *, missing: bool, expect: Expect | None = None) -> Refused | None:

@@ -1,11 +1,13 @@
 """Answers that are kept under idempotency keys, in the very transaction of the change that they tell of.
 
 Postgres owns them: an answer is there exactly when its change is. They are kept for 24 hours and then forgotten, some
-with each new one. A key is stored as a hash that binds it to whoever sent it, to the method and to the path.
+with each new one, the rest by the keeper; those about a person go when the person is erased. A key is stored as a hash
+that binds it to whoever sent it, to the method and to the path.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -13,7 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
-from service.errors import DatabaseUnavailable, KeyInUse
+from service.errors import DatabaseUnavailable, KeyInUse, TryLater
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from service.database import Connection, Database, Turns
 
 KEPT_FOR = "interval '24 hours'"
+PIECE = 500
+PAUSE = 300.0
 _COLUMNS = "fingerprint, kind, action, resources, states, owner_id, decision_uid, status, headers, body"
 
 # Keep an answer; one of the same name can only be one that is too old to be given.
@@ -38,6 +42,21 @@ FORGET = f"""
     DELETE FROM kept_answer WHERE name IN (
         SELECT name FROM kept_answer WHERE at < clock_timestamp() - {KEPT_FOR}
         ORDER BY at LIMIT 10 FOR UPDATE SKIP LOCKED)
+"""
+
+# The same for the keeper, whom no request waits for: a piece at a time.
+FORGET_ALL = f"""
+    DELETE FROM kept_answer WHERE name IN (
+        SELECT name FROM kept_answer WHERE at < clock_timestamp() - {KEPT_FOR} ORDER BY at LIMIT {PIECE})
+"""
+
+# Those given to somebody, or about their things or themselves, under every id of theirs. A day of answers is looked
+# through once.
+FORGET_PERSON = """
+    DELETE FROM kept_answer AS k USING (SELECT ids_of_person($1) AS ids) AS theirs
+    WHERE k.owner_id = ANY (theirs.ids)
+        OR k.resources && (ARRAY(SELECT id FROM timesheet WHERE owner_id = ANY (theirs.ids)) || theirs.ids)
+        OR EXISTS (SELECT FROM audit_record r WHERE r.uid = k.decision_uid AND r.person_id = ANY (theirs.ids))
 """
 
 
@@ -175,6 +194,35 @@ class KeptAnswers:
         """The answer that is kept under this name, if it is younger than 24 hours."""
         async with self._database.connection() as connection:
             return await _find(connection, name)
+
+
+class Forgetting:
+    """The keeper's part: answers that are too old go, whether or not anybody sends keys. Any number may run."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def forget(self) -> None:
+        """All that are too old now. Raises TryLater."""
+        gone = PIECE
+        while gone == PIECE:
+            async with self._database.connection() as connection:
+                gone = int((await connection.execute(FORGET_ALL)).removeprefix("DELETE "))
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Every few minutes until `stop`."""
+        while not stop.is_set():
+            with suppress(TryLater):
+                await self.forget()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PAUSE):
+                    await stop.wait()
+
+
+async def forget_person(connection: Connection, person: UUID) -> int:
+    """Forget, with the caller's transaction, what was answered to a person and about them: it may hold their texts.
+    Whoever sends such a request once more makes it anew."""
+    return int((await connection.execute(FORGET_PERSON, person)).removeprefix("DELETE "))
 
 
 async def _find(connection: Connection, name: bytes) -> Kept | None:

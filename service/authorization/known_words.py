@@ -62,6 +62,19 @@ STARTS = {
     ("timesheet", "lock"): _APPROVED,
     ("timesheet", "unlock"): frozenset({"locked"}),
 }
+# Where it is allowed in other states, a job that runs twice learns that all of it was there already.
+ADDED_TO_WHATEVER_STATE = frozenset({("timesheet", "upload")})
+# Asked of the kind alone: there is no thing yet, or it is not looked at, so it is in no state.
+WITHOUT_A_ROW = frozenset({("policy", "propose"), ("policy", "simulate")})
+# Nobody is this yet to what the action would make, or to what it does not look at.
+NOBODY_YET = {
+    ("policy", "propose"): frozenset({"proposer"}),
+    ("policy", "simulate"): frozenset({"proposer"}),
+    ("deputy", "grant"): frozenset({"delegate"}),
+}
+# Only for clients that act for themselves, whatever a policy says; and what only persons can be to a timesheet.
+OF_CLIENTS = frozenset({("timesheet", "upload")})
+OF_PERSONS = frozenset({"owner", "manager", "deputy", "fallback"})
 
 # What the safety laws speak of. A vocabulary without these words is refused, because the laws could not be checked.
 LAW_ACTIONS = (
@@ -74,3 +87,4 @@ OWNER = "owner"
 PROPOSER = "proposer"
 DEPUTY = "deputy"
 ACTED_FOR_OWNER = "acted_for_owner"
+LOCKED_BY_ASKER, LOCKED = "locked_by_asker", "locked"

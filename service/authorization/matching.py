@@ -13,7 +13,7 @@ from service.authorization.question import Effect
 if TYPE_CHECKING:
     from service.authorization.question import Condition, Question, Rule
 
-CLIENT, VIA = "client:", "via:"
+PERSON, CLIENT, VIA = "person:", "client:", "via:"
 
 
 def matches(rule: Rule, question: Question) -> bool:
@@ -48,6 +48,11 @@ def words_for(rule: Rule) -> frozenset[str]:
     if rule.effect is Effect.DENY and rule.who.startswith(CLIENT):
         return frozenset({rule.who, VIA + rule.who.removeprefix(CLIENT)})
     return frozenset({rule.who})
+
+
+def names_somebody(word: str) -> bool:
+    """Whether a who-word is about one person or one client, and not about whoever is something."""
+    return word.startswith((PERSON, CLIENT, VIA))
 
 
 def state_words(rule: Rule) -> str:

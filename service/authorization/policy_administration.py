@@ -1,35 +1,33 @@
 """Policy administration (PAP): propose, activate, roll back and read versions, each step decided and recorded.
 
-Owns no state: versions and the head live in Postgres. Checks run before a transaction is opened, in a thread, because
-they may take a second, and only for those who may do the step, so that nobody else can make us work.
+Owns no state: versions and the head live in Postgres. Checks run before a transaction is opened, one of a sort at a
+time, because they may take half a minute, and only for those who may do the step, so that nobody else can make us work.
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.audit.record import Kind, Record
+from service.audit.record import Kind
 from service.authorization import four_eyes, policy_life, policy_versions, replicas
 from service.authorization.admission import admit
 from service.authorization.changes import Answer, Change, Target
 from service.authorization.decision_point import Resource, access_request, decide
 from service.authorization.judgement import NotDone
-from service.authorization.policy_check import PROPOSAL
+from service.authorization.policy_check import PROPOSAL, Report
 from service.authorization.policy_life import By, PolicyVersion
 from service.authorization.policy_relations import KIND, RETIRED
 from service.authorization.relationships import asker
+from service.database import Turns
 from service.errors import Conflict, NotFound, PolicyRejected, PolicyUnavailable, StaleExpectation
 from service.places import Complaint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from service.audit.log import Log
     from service.authorization.decision_record import Ask
     from service.authorization.enforcement import Enforcement
     from service.authorization.engine import Snapshot
@@ -41,7 +39,12 @@ if TYPE_CHECKING:
     from service.authorization.visibility import Visibility
     from service.database import Connection
 
+    Check = Callable[[PolicyText, int, PolicyText | None], Awaitable[Report]]
+
 ATTEMPTS = 5
+# Seconds.
+LONGEST_WAIT = 10.0
+BUSY = "Another policy version is being checked; send this one again in a moment"
 LOCKED_OUT = Complaint("policy.csv", 0, 0, "you could not activate a version under this one, so you could not go back")
 
 
@@ -53,21 +56,33 @@ class VersionWithTexts:
     text: PolicyText
 
 
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A version that was put forward, and what is to be said of it. `anew` is False when the newest version had the
+    same texts and nothing was activated since: there is no other then."""
+
+    version: PolicyVersion
+    report: Report
+    anew: bool
+
+
 class PolicyAdministration:
-    """`check` reads, builds and tests a policy, raising PolicyRejected with every complaint. `tell` is called with the
-    number of each version that has become active, and must return at once."""
+    """`check` says what is to be said of a version, beside the one that decides, and does its work aside. `tell` is
+    called with the number of each version that has become active, and must return at once."""
 
     def __init__(
         self,
         enforcement: Enforcement,
         versions: PolicyVersions,
-        check: Callable[[PolicyText, int], Snapshot],
+        check: Check,
         *,
         tell: Callable[[int], object] = lambda _number: None,
     ) -> None:
         self._enforcement = enforcement
         self._versions = versions
         self._check = check
+        # One of each at a time: no proposal keeps anybody from going back.
+        self._proposing, self._activating = (Turns(1, timeout=LONGEST_WAIT, full=BUSY) for _ in range(2))
         self._tell = tell
 
     async def list(self, ask: Ask, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
@@ -108,19 +123,22 @@ class PolicyAdministration:
         """Refuse whoever could not propose anything, before a policy is read. Raises Denied."""
         await admit(self._enforcement, ask, KIND, "propose")
 
-    async def propose(self, ask: Ask, text: PolicyText, message: str) -> Answer[PolicyVersion]:
-        """Store a checked proposal under the next number; it decides nothing until it is activated.
+    async def propose(self, ask: Ask, text: PolicyText, message: str) -> Answer[Proposed]:
+        """Store a checked proposal under the next number; it decides nothing until it is activated. What was proposed
+        last and not activated so far is not stored twice.
 
-        Raises PolicyRejected.
+        Raises PolicyRejected, TryLater.
         """
-        checked, refused = False, None
+        report: Report | None = None
 
-        async def work(change: Change) -> PolicyVersion:
-            # Whoever may propose is told what is wrong; that they were allowed to ask is on record then.
-            if refused is not None:
-                raise refused
-            if not checked:
+        async def work(change: Change) -> Proposed:
+            if report is None:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
+            # Whoever may propose is told what is wrong; that they were allowed to ask is on record then.
+            if report.complaints:
+                raise PolicyRejected(report.complaints)
+            if (known := await policy_life.waiting(change.connection, text)) is not None:
+                return Proposed(known, report, anew=False)
             version = await policy_life.insert(
                 change.connection,
                 text,
@@ -136,14 +154,11 @@ class PolicyAdministration:
                 texts={"message": message},
                 kind=Kind.POLICY,
             )
-            return version
+            return Proposed(version, report, anew=True)
 
         if await self._enforcement.prospect(ask, KIND, "propose"):
-            try:
-                await asyncio.to_thread(self._check, text, PROPOSAL)
-                checked = True
-            except PolicyRejected as error:
-                refused = error
+            async with self._proposing.one():
+                report = await self._check(text, PROPOSAL, self._versions.current().policy.text)
         return await self._enforcement.change(ask, KIND, "propose", Target(), work)
 
     async def activate(self, ask: Ask, number: int, *, expected: int) -> Answer[PolicyVersion]:
@@ -187,8 +202,6 @@ class PolicyAdministration:
         answer = await self._enforcement.change(
             ask, KIND, "activate", Target(str(number), found, must_exist=True), work, exclusively=snapshot is not None
         )
-        if snapshot is not None:
-            self._versions.keep(snapshot)
         self._tell(number)
         await self._versions.at(number)
         return answer
@@ -197,7 +210,12 @@ class PolicyAdministration:
         """Check a stored version again: the code's laws may be newer than the proposal."""
         async with self._versions.connection() as connection:
             text = await policy_versions.text_of(connection, number)
-        return await asyncio.to_thread(self._check, text, number)
+        async with self._activating.one():
+            report = await self._check(text, number, None)
+        if report.complaints:
+            raise PolicyRejected(report.complaints)
+        # Ready before it decides: whoever asks right after the commit does not wait for it to be built again.
+        return await self._versions.prepared(number)
 
     async def _left_behind(self, ask: Ask, number: int) -> dict[int, Snapshot]:
         """The versions that still have a say when the asker activates what they proposed; mostly none."""
@@ -256,28 +274,3 @@ def _keep_a_way_back(change: Change, snapshot: Snapshot) -> None:
     again = access_request(snapshot, change.ask.principal, "activate", Resource(KIND, state=RETIRED), unrelated)
     if not decide(snapshot, uuid7(), again).allowed:
         raise PolicyRejected([LOCKED_OUT])
-
-
-async def bootstrap(
-    connection: Connection, log: Log, text: PolicyText, check: Callable[[PolicyText, int], Snapshot], at: datetime
-) -> PolicyVersion:
-    """Make the first version, checked and active, inside the caller's transaction, as the owner of the database.
-
-    Raises Conflict when there is a version already: from then on the API is the only way. Raises PolicyRejected.
-    """
-    if await policy_life.existing(connection, 1):
-        raise Conflict("There is a policy already; propose a new version through the API")
-    snapshot = check(text, 1)
-    version = await policy_life.insert(
-        connection, text, message="First version, from files", author_person=None, author_client="system"
-    )
-    await policy_life.found_head(connection, version.number)
-    body = {
-        "decided_at": at,
-        "event": "policy.bootstrapped",
-        "action": "activate",
-        "resource": {"kind": KIND, "id": "1"},
-        "policy": {"version": version.number, "digest": snapshot.digest},
-    }
-    await log.append([Record.make(Kind.SYSTEM, body)], connection)
-    return version

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from service.authorization.policy_file import Policy
     from service.authorization.question import Question, Rule, Verdict, Vocabulary
 
+# Rows that are looked at for all cases together: some ten seconds of work. Thousands of cases about an action with
+# thousands of rows would take many minutes.
+MOST_ROW_VISITS = 3_000_000
+ROLE = "role:"
+
 
 @dataclass(frozen=True, slots=True)
 class Tried:
@@ -37,11 +42,19 @@ def run(policy: Policy, snapshot: Snapshot, cases: Iterable[Case]) -> list[Compl
 
 
 def tried(policy: Policy, snapshot: Snapshot, cases: Iterable[Case]) -> list[Tried]:
-    """Every case with what came of it."""
+    """Every case with what came of it, up to the one with which too many rows would be looked at."""
     names = {rule.name for rule in policy.rules}
-    found = []
+    found: list[Tried] = []
+    asked: set[Question] = set()
+    visits = 0
     for case in cases:
-        verdict = snapshot.decide(question_of(case, snapshot))
+        question, rows = question_of(case, snapshot), len(snapshot.rules_of(case.kind, case.action))
+        visits += rows * _walks(case, new=question not in asked)
+        if visits > MOST_ROW_VISITS:
+            found.append(Tried(case, (), (_too_much(case, rows),)))
+            break
+        asked.add(question)
+        verdict = snapshot.decide(question)
         unknown = [f"there is no rule '{name}'" for name in (*case.rules, *case.near) if name not in names]
         found.append(Tried(case, verdict.rules, (*unknown, *_differences(case, snapshot, verdict))))
     return found
@@ -57,26 +70,61 @@ def question_of(case: Case, snapshot: Snapshot) -> Question:
     return snapshot.question(case.kind, case.action, case.state, case.who, case.scopes, case.facts)
 
 
-def untried(policy: Policy, snapshot: Snapshot, cases: Sequence[Case]) -> list[Complaint]:
-    """Rules that decide no case, and words of the vocabulary that stand in no allowed or in no denied case.
+def untried(policy: Policy, snapshot: Snapshot, tried: Sequence[Tried]) -> list[Complaint]:
+    """Rules that decide no case, roles that no case has, and words of the vocabulary that stand in no allowed or in no
+    denied case.
 
     Not a reason to refuse a version: a hint to its author, and a test for the policy that ships with the service.
     """
-    decisive = {name for case in cases for name in snapshot.decide(question_of(case, snapshot)).rules}
+    cases = [one.case for one in tried]
+    idle = undecided(policy, tried)
     complaints = [
         Complaint("policy.csv", rule.line, 1, f"No case is decided by the rule '{rule.name}'", "add one under cases/")
         for rule in policy.rules
-        if rule.name not in decisive
+        if rule.name in idle
+    ]
+    had = snapshot.close(word for case in cases for word in case.who)
+    complaints += [
+        Complaint("policy.csv", line, 1, f"No case has the role '{role.removeprefix(ROLE)}': is it spelled right?")
+        for role, line in _roles(policy).items()
+        if role not in had
     ]
     open_to_all = {f"action '{rule.action}' of the kind '{rule.kind}'" for rule in policy.rules if _always(rule)}
     for verdict, allowed, exempt in (("allowed", True, set[str]()), ("denied", False, open_to_all)):
-        tried = exempt.union(word for case in cases if case.allowed is allowed for word in _words_of(case))
+        used = exempt.union(word for case in cases if case.allowed is allowed for word in _words_of(case))
         complaints += [
             Complaint("vocabulary.toml", 0, 0, f"No {verdict} case uses the {word}")
             for word in _words(policy.vocabulary)
-            if word not in tried
+            if word not in used
         ]
     return complaints
+
+
+def undecided(policy: Policy, tried: Iterable[Tried]) -> frozenset[str]:
+    """The names of the rules that decide no case."""
+    return frozenset(rule.name for rule in policy.rules) - {name for one in tried for name in one.rules}
+
+
+def _roles(policy: Policy) -> dict[str, int]:
+    """Each role of a row with the line of the first rule that names it, 0 for one that only g rows name."""
+    found = {role: 0 for link in policy.role_links for role in link}
+    for rule in reversed(policy.rules):
+        if rule.who.startswith(ROLE):
+            found[rule.who] = rule.line
+    return found
+
+
+def _walks(case: Case, *, new: bool) -> int:
+    """How often the case has its action's rows looked at: to decide, to explain, to tell, and to list."""
+    explained = bool(case.near or case.missing or case.told)
+    return sum((new, explained, bool(case.told), case.listed is not None))
+
+
+def _too_much(case: Case, rows: int) -> str:
+    return (
+        f"neither this case nor those behind it were tried, because they would look at more than {MOST_ROW_VISITS:,}"
+        f" rows: have fewer cases of '{case.action} {case.kind}', which has {rows:,} rows, or fewer rows"
+    )
 
 
 def _differences(case: Case, snapshot: Snapshot, verdict: Verdict) -> Iterator[str]:
@@ -101,7 +149,7 @@ def _explained_otherwise(case: Case, snapshot: Snapshot) -> Iterator[str]:
         return
     question = question_of(case, snapshot)
     explanation = explain(snapshot.rules_of(case.kind, case.action), question)
-    told = sentences_for_caller(explanation, question, snapshot.vocabulary)
+    told = sentences_for_caller(explanation, question, snapshot.vocabulary) if case.told else ()
     if not set(case.told) <= set(told):
         yield f"wanted the caller told: {' | '.join(case.told)}, got: {' | '.join(told)}"
     misses = explanation.near_misses

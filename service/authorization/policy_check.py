@@ -1,15 +1,16 @@
 """From policy texts to a snapshot that may decide: read, build, laws, cases, in this one place. Pure.
 
 Bootstrap, propose, activate and the tests all come through here. It takes some tens of milliseconds of CPU for a policy
-of ordinary size and grows with rows and cases: a server calls it in a thread.
+of ordinary size and grows with rows and cases, up to half a minute: a server has it done aside (`policy_aside`).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from service.authorization import (
+    case_changes,
     case_files,
     known_words,
     laws,
@@ -20,9 +21,10 @@ from service.authorization import (
 )
 from service.authorization.engine import Snapshot
 from service.errors import PolicyRejected
-from service.places import Complaint
+from service.places import Complaint, bounded
 
 if TYPE_CHECKING:
+    from service.authorization.policy_cases import Tried
     from service.authorization.policy_file import PolicyText
     from service.authorization.question import Question, Verdict, Vocabulary
 
@@ -31,34 +33,83 @@ if TYPE_CHECKING:
 PROPOSAL = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is to be said of a policy: `complaints` refuse it, `warnings` and `untried` refuse nothing. `untried`: rules
+    that decide no case, and words that stand in no allowed or no denied case."""
+
+    complaints: tuple[Complaint, ...] = ()
+    warnings: tuple[Complaint, ...] = ()
+    untried: tuple[Complaint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What comes of reading, building and trying a policy: the complaints of the first step that has any. What cannot
+    be read has no `snapshot`, and what has one has every case in `tried`, passed or failed."""
+
+    complaints: tuple[Complaint, ...]
+    snapshot: Snapshot | None = None
+    tried: tuple[Tried, ...] = ()
+    warnings: tuple[Complaint, ...] = ()
+
+
 def load(text: PolicyText, number: int) -> Snapshot:
-    """A warm snapshot of the version. Raises PolicyRejected with every complaint of the first step that has any:
-    reading (all files), building, then laws and cases together, and for a PROPOSAL rules that contradict each other or
-    can never hold, and states left out. A stored version is not asked for the latter: going back to it must stay
+    """A warm snapshot of the version. Raises PolicyRejected with the complaints of its examination."""
+    found = examine(text, number)
+    if found.complaints or found.snapshot is None:
+        raise PolicyRejected(found.complaints)
+    return found.snapshot
+
+
+def examine(text: PolicyText, number: int) -> Examination:
+    """Read all files, build, then ask laws and cases, and for a PROPOSAL whether rules contradict each other or can
+    never hold, and which states are left out. A stored version is not asked for the latter: going back to it must stay
     possible.
     """
     policy, complaints = policy_file.examine(text)
     if policy is None:
-        raise PolicyRejected(complaints)
+        return Examination(tuple(complaints))
     found = case_files.read(text.cases, policy.vocabulary)
     if found.complaints:
-        raise PolicyRejected(found.complaints)
-    snapshot = Snapshot.build(policy, number)
+        return Examination(tuple(found.complaints))
+    try:
+        snapshot = Snapshot.build(policy, number)
+    except PolicyRejected as error:
+        return Examination(error.complaints)
 
     def decide(question: Question) -> Verdict:
         return snapshot.decide(replace(question, who=snapshot.close(question.who)))
 
     complaints = laws.check(policy.rules, policy.vocabulary, decide)
-    complaints += policy_cases.run(policy, snapshot, found.cases)
+    tried = policy_cases.tried(policy, snapshot, found.cases)
+    complaints += [policy_cases.complaint(one) for one in tried if one.problems]
+    odd = policy_redundancy.findings(policy)
     if number == PROPOSAL:
-        complaints += policy_redundancy.findings(policy).complaints + _left_out(policy.vocabulary)
+        complaints += odd.complaints + _left_out(policy.vocabulary)
     if snapshot.errors:
         complaints.append(
             Complaint("policy.csv", 0, 0, f"{snapshot.errors} questions could not be decided; see the log")
         )
-    if complaints:
-        raise PolicyRejected(complaints)
-    return snapshot
+    return Examination(tuple(complaints), snapshot, tuple(tried), tuple(odd.warnings))
+
+
+def report(text: PolicyText, number: int, beside: PolicyText | None = None) -> Report:
+    """What is to be said of a policy. `beside` is the one that decides: a version with fewer cases is warned of."""
+    found = examine(text, number)
+    if found.snapshot is None:
+        return Report(bounded(found.complaints))
+    before = None if beside is None or found.complaints else examine(beside, number)
+    warnings = [*found.warnings, *(_lost(before, found) if before else ())]
+    untried = policy_cases.untried(found.snapshot.policy, found.snapshot, found.tried)
+    return Report(*(bounded(one) for one in (found.complaints, warnings, untried)))
+
+
+def _lost(before: Examination, after: Examination) -> list[Complaint]:
+    """What the cases do not say any more."""
+    if before.snapshot is None or after.snapshot is None:
+        return []
+    return case_changes.lost(before.tried, after.snapshot.policy, after.tried)
 
 
 def _left_out(vocabulary: Vocabulary) -> list[Complaint]:
@@ -90,15 +141,3 @@ def build(text: PolicyText, number: int) -> Snapshot:
     if policy is None:
         raise PolicyRejected(complaints)
     return Snapshot.build(policy, number)
-
-
-def warnings(text: PolicyText) -> list[Complaint]:
-    """What is odd about the rules of a readable policy and refuses nothing. Raises PolicyRejected."""
-    return policy_redundancy.findings(policy_file.parse(text)).warnings
-
-
-def untried(text: PolicyText) -> list[str]:
-    """What the cases of a policy leave untried, one sentence each. Raises PolicyRejected as `load`."""
-    snapshot = load(text, PROPOSAL)
-    cases = case_files.read(text.cases, snapshot.vocabulary).cases
-    return [str(one) for one in policy_cases.untried(snapshot.policy, snapshot, cases)]

@@ -1,22 +1,25 @@
-"""Compares two stored versions: each is read like any version, decided and recorded, then a thread compares them.
+"""Compares two stored versions: each is read like any version, decided and recorded, then they are compared aside.
 
 Owns no state. A comparison takes up to some seconds of CPU, so a process makes one at a time.
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.authorization.changes import Answer, refused_under
-from service.authorization.policy_diff import PolicyDiff, policy_diff
-from service.authorization.policy_file import PolicyText, parse
 from service.database import Turns
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from service.authorization.decision_record import Ask
     from service.authorization.policy_administration import PolicyAdministration
+    from service.authorization.policy_diff import PolicyDiff
+    from service.authorization.policy_file import PolicyText
+
+    Compare = Callable[[PolicyText, PolicyText], Awaitable[PolicyDiff]]
 
 # Seconds.
 LONGEST_WAIT = 10.0
@@ -33,10 +36,11 @@ class Comparison:
 
 
 class PolicyComparison:
-    """Compares versions that `administration` lets the asker read."""
+    """Compares versions that `administration` lets the asker read. `compare` tells what differs, and does it aside."""
 
-    def __init__(self, administration: PolicyAdministration) -> None:
+    def __init__(self, administration: PolicyAdministration, compare: Compare) -> None:
         self._administration = administration
+        self._compare = compare
         self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
 
     async def compare(self, ask: Ask, number: int, against: int | None) -> Answer[Comparison]:
@@ -49,9 +53,5 @@ class PolicyComparison:
         )
         with refused_under(after.receipt):
             async with self._one_at_a_time.one():
-                diff = await asyncio.to_thread(_compared, before.value.text, after.value.text)
+                diff = await self._compare(before.value.text, after.value.text)
         return Answer(Comparison(number, before.value.version.number, diff), after.receipt)
-
-
-def _compared(before: PolicyText, after: PolicyText) -> PolicyDiff:
-    return policy_diff(parse(before), parse(after))

@@ -5,15 +5,17 @@ The command asks it about the files in hand, the API about two versions; both sh
 
 from __future__ import annotations
 
+from collections.abc import Mapping  # noqa: TC003 — what comes from another process is read by these types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.authorization.case_changes import CaseChange, case_changes
 from service.authorization.change_sentences import VALUES, sentence
 from service.authorization.policy_fence import row
 from service.authorization.verdict_changes import verdict_changes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from service.authorization.policy_file import Policy
     from service.authorization.question import Rule, Vocabulary
@@ -51,7 +53,8 @@ class ChangedVerdict:
 @dataclass(frozen=True, slots=True)
 class PolicyDiff:
     """Everything that differs. `words` tells of the vocabulary, `files` names those whose text differs at all,
-    `cut_short` the actions with so many rows or changes that `verdicts` does not hold all of theirs."""
+    `cut_short` the actions with so many rows or changes that `verdicts` does not hold all of theirs: those that it
+    holds are whole."""
 
     same: bool
     rows: tuple[RowChange, ...]
@@ -59,6 +62,7 @@ class PolicyDiff:
     files: tuple[str, ...]
     verdicts: tuple[ChangedVerdict, ...]
     cut_short: tuple[str, ...]
+    cases: tuple[CaseChange, ...]
 
 
 def policy_diff(before: Policy, after: Policy) -> PolicyDiff:
@@ -72,6 +76,7 @@ def policy_diff(before: Policy, after: Policy) -> PolicyDiff:
         files=tuple(sorted(name for name in {*old, *new} if old.get(name) != new.get(name))),
         verdicts=tuple(_verdict(one, after.vocabulary) for one in changes.found),
         cut_short=tuple(f"{action} of the kind {kind}" for kind, action in changes.cut_short),
+        cases=tuple(case_changes(before, after)),
     )
 
 

@@ -102,12 +102,26 @@ async def existing(connection: Connection, number: int) -> int | None:
     return found
 
 
+async def waiting(connection: Connection, text: PolicyText) -> PolicyVersion | None:
+    """The newest version, if it has these texts and nothing was activated since it was proposed: what is proposed after
+    that means more, to four eyes above all. One proposal at a time, from here to the end of the transaction."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", PROPOSAL_LOCK)
+    # The newest version by the primary key; whoever looks now sees what was proposed before.
+    row = await connection.fetchrow(
+        f"SELECT {COLUMNS} FROM {VERSIONS} AS r {LAST}"
+        " WHERE r.number = (SELECT max(number) FROM policy_version) AND r.digest = $1 AND r.state = $2"
+        " AND r.proposed_at > (SELECT activated_at FROM policy_head)",
+        text.digest(),
+        PROPOSED,
+    )
+    return None if row is None else PolicyVersion(**dict(row))
+
+
 async def insert(
     connection: Connection, text: PolicyText, *, message: str, author_person: UUID | None, author_client: str
 ) -> PolicyVersion:
-    """Store a proposal under the next number, its parent being the active version."""
-    # One proposal at a time, so that numbers have no gaps.
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", PROPOSAL_LOCK)
+    """Store a proposal under the next number, its parent being the active version. The caller's transaction holds
+    `waiting`'s lock, so that numbers have no gaps."""
     # The next number; the active version is the parent.
     row = await connection.fetchrow(
         "INSERT INTO policy_version (number, digest, parent, model, rules, vocabulary, cases, message, author_person,"

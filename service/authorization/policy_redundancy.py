@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from itertools import chain, combinations
 from typing import TYPE_CHECKING
 
-from service.authorization.known_words import ACTED_FOR_OWNER, FIRST_STATES, OWNER, STARTS
-from service.authorization.laws import APPROVE
 from service.authorization.matching import CLIENT, VIA
+from service.authorization.never_holding import why_never
 from service.authorization.question import ANY, ANYONE, Condition, Effect
 from service.places import Complaint
 
@@ -41,11 +40,10 @@ class Findings:
 def findings(policy: Policy) -> Findings:
     """What is odd about the rules, taken two at a time, at most about a hundred of each sort.
 
-    Refused: two rows that ask for exactly the same and say allow and deny; a row on a state that the action never
-    meets; an allow for what the safety laws forbid to all. Warned of: a row whose every question a broader row of the
-    same effect answers already; an allow whose every question a broader deny forbids (one deny row is how an action is
-    frozen in an emergency, so it is not refused); an allow in states from which the action leads nowhere;
-    a g row for a role that no row names.
+    Refused: two rows that ask for exactly the same and say allow and deny; a row that can never hold or lead anywhere,
+    by itself or by the laws. Warned of: a row whose every question a broader row of the same effect answers already; an
+    allow whose every question a broader deny forbids (one deny row is how an action is frozen in an emergency, so it is
+    not refused); a g row for a role that no row names.
 
     Rules are found by kind, action, effect, who and scope, so the time grows with the rows, times the roles that a
     row's role includes, times the smaller of 2^(facts of the row) and the different `when`s beside it.
@@ -62,7 +60,8 @@ def findings(policy: Policy) -> Findings:
                 Complaint(FILE, rule.line, 1, "Looking for odd rows stopped here: too many were found")
             )
             break
-        if _impossible(rule, found):
+        if never := why_never(rule, policy.vocabulary):
+            found.complaints.append(_at(rule, *never))
             continue
         shelf = shelves[rule.kind, rule.action]
         if rule.effect is Effect.ALLOW and (deny := shelf.broader(rule, Effect.DENY, reached, budget)):
@@ -78,27 +77,6 @@ def findings(policy: Policy) -> Findings:
     if budget.spent:
         found.warnings.append(Complaint(FILE, 0, 0, GAVE_UP))
     return found
-
-
-def _impossible(rule: Rule, found: Findings) -> bool:
-    """Note a rule that holds for no question of the service, or that only laws or states keep from having an effect."""
-    asked = (rule.kind, rule.action)
-    first = FIRST_STATES.get(asked)
-    if first is not None and rule.states and rule.states.isdisjoint(first):
-        where = " or ".join(sorted(first))
-        complaint = _at(rule, f"This row can never hold: '{rule.action}' is asked only of what is {where}", "write any")
-        found.complaints.append(complaint)
-        return True
-    if rule.effect is not Effect.ALLOW:
-        return False
-    if asked == APPROVE and (rule.who == OWNER or Condition(ACTED_FOR_OWNER) in rule.when):
-        found.complaints.append(_at(rule, "This row can never allow anything: a safety law forbids all of it"))
-        return True
-    starts = STARTS.get(asked)
-    if starts is not None and rule.states and rule.states.isdisjoint(starts):
-        where = " or ".join(sorted(starts))
-        found.warnings.append(_at(rule, f"This row leads nowhere: '{rule.action}' starts only from {where}"))
-    return False
 
 
 def _forbidden(rule: Rule, deny: Rule, found: Findings) -> None:

@@ -6,6 +6,7 @@ state is no column: it follows from the head and from the history of activations
 
 from __future__ import annotations
 
+from service.authorization import one_person
 from service.authorization.relationships import KindFacts
 
 KIND = "policy"
@@ -27,8 +28,9 @@ VERSIONS = f"""
 ROW = "r.id, NULL::uuid AS owner_id, r.state, NULL::integer AS version"
 
 # The person who put it forward through whatever app, or the client that did so for itself.
-PROPOSER = """
-    ((:person IS NOT NULL AND r.author_person IS NOT DISTINCT FROM :person)
+PROPOSER = f"""
+    ((:person IS NOT NULL
+      AND {one_person.survivor("r.author_person")} IS NOT DISTINCT FROM {one_person.survivor(":person")})
      OR (:client IS NOT NULL AND r.author_person IS NULL AND r.author_client IS NOT DISTINCT FROM :client))
 """
 

@@ -15,7 +15,7 @@ from service.authorization.decision_point import Resource
 from service.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from uuid import UUID
 
     from service.audit.recorded import Wanted
@@ -87,6 +87,14 @@ class PolicyReplays:
             return await replay_jobs.cancel(permit, connection, job_id, redecision=True)
 
         return await self._when_recorded(ask, work, redecision=str(job_id))
+
+    async def list(self, ask: Ask, *, before: UUID | None, limit: int) -> Answer[Sequence[Job]]:
+        """Replays, the newest first; those that ended are kept for a while."""
+
+        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Sequence[Job], list[str]]:
+            return await replay_jobs.listed(connection, before=before, limit=limit), []
+
+        return await self._enforcement.read(ask, POLICY, "read", load)
 
     async def replayed(self, ask: Ask, job_id: UUID) -> Answer[Job]:
         """How far a replay is, and what came of it. Raises NotFound."""

@@ -9,9 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization import case_files, policy_cases, policy_check, policy_file
-from service.authorization.engine import Snapshot
-from service.errors import PolicyRejected
+from service.authorization import policy_cases, policy_check
+from service.places import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,26 +51,20 @@ class Trial:
 
 def trial(text: PolicyText) -> Trial:
     """Try a policy; never raises for what is wrong with it. What cannot be read has complaints alone."""
-    try:
-        policy_check.load(text, policy_check.PROPOSAL)
-        complaints: Sequence[Complaint] = ()
-    except PolicyRejected as error:
-        complaints = error.complaints
-    policy, _ = policy_file.examine(text)
-    cases = case_files.read(text.cases, policy.vocabulary) if policy else None
-    if policy is None or cases is None or cases.complaints:
-        return Trial(tuple(complaints))
-    snapshot = Snapshot.build(policy, policy_check.PROPOSAL)
-    tried = policy_cases.tried(policy, snapshot, cases.cases)
-    failed = sum(bool(one.problems) for one in tried)
+    found = policy_check.examine(text, policy_check.PROPOSAL)
+    complaints = bounded(found.complaints)
+    if found.snapshot is None:
+        return Trial(complaints)
+    policy = found.snapshot.policy
+    failed = sum(bool(one.problems) for one in found.tried)
     lines = {rule.name: rule.line for rule in policy.rules}
     return Trial(
-        complaints=tuple(complaints),
-        tallies=_tallies(tried, lines),
-        passed=len(tried) - failed,
+        complaints=complaints,
+        tallies=_tallies(found.tried, lines),
+        passed=len(found.tried) - failed,
         failed=failed,
-        warnings=tuple(policy_check.warnings(text)),
-        untried=tuple(policy_cases.untried(policy, snapshot, cases.cases)),
+        warnings=found.warnings,
+        untried=tuple(policy_cases.untried(policy, found.snapshot, found.tried)),
     )
 
 

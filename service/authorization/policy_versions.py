@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 KEPT = 4
 # Versions that are built at once: one that is only asked about, and all others that are active or just were.
 THREADS = 3
+# Seconds that whoever activates a version waits for it.
+LONGEST_PREPARATION = 60.0
 # Mutations hold this advisory lock shared, activation takes it exclusively: nothing commits under a replaced version.
 POLICY_LOCK = 0x74770001
 # Proposals take this one in turn.
@@ -89,7 +91,12 @@ class PolicyVersions:
         those who only ask about it. Raises PolicyUnavailable, from NotFound when there is no such version."""
         return await self._in_time(number, active=False)
 
-    async def _in_time(self, number: int, *, active: bool) -> Snapshot:
+    async def prepared(self, number: int) -> Snapshot:
+        """As `built`, for a version that is about to be activated: whoever does that may wait longer than a request. It
+        is built as if it were active, so that nobody waits for it twice."""
+        return await self._in_time(number, active=True, seconds=LONGEST_PREPARATION)
+
+    async def _in_time(self, number: int, *, active: bool, seconds: float | None = None) -> Snapshot:
         if (known := self._built.get(number)) is not None:
             self._built.move_to_end(number)
             return known
@@ -99,7 +106,7 @@ class PolicyVersions:
             self._loading[number, active] = task
             task.add_done_callback(lambda _: self._loading.pop((number, active), None))
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout if seconds is None else seconds):
                 return await asyncio.shield(task)
         except TimeoutError as error:
             raise _unavailable(number, "was not loaded in time") from error

@@ -9,19 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from service.authorization import laws
 from service.authorization.decision_point import sign_in_facts, who_words
-from service.authorization.question import NO_STATE, Effect
+from service.authorization.matching import holds
+from service.authorization.question import ANY, NO_STATE, Effect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from service.authorization.engine import Snapshot
-    from service.authorization.question import Rule
+    from service.authorization.question import Rule, Vocabulary
     from service.authorization.relationships import Seen
     from service.identity.principal import Principal
+
+
+OUTLOOKS: Final = "outlooks"
 
 
 class Prospect(StrEnum):
@@ -48,12 +52,32 @@ class Outlook:
     scopes: tuple[str, ...] = ()
 
 
-def outlooks(snapshot: Snapshot, principal: Principal, seen: Seen) -> list[Outlook]:
-    """One for each kind and action of the vocabulary. `seen` is what holds without any row."""
-    words, scopes = who_words(principal, seen), principal.scopes
-    facts = sign_in_facts(snapshot, principal, int(seen.at.timestamp()))
-    asker = _Asker(snapshot, words, scopes, facts)
-    actions = sorted((kind, action) for kind, found in snapshot.vocabulary.actions.items() for action in found)
+def outlooks(snapshot: Snapshot, principal: Principal, seen: Seen) -> Sequence[Outlook]:
+    """One for each kind and action of the vocabulary. `seen` is what holds without any row. For thousands of rules it
+    is work for a thread; it is done once for askers who are alike to the rules."""
+    asker = _asker(snapshot, principal, seen)
+    return snapshot.remembered(OUTLOOKS, asker.key(), lambda: _all(asker))
+
+
+def known_outlooks(snapshot: Snapshot, principal: Principal, seen: Seen) -> Sequence[Outlook] | None:
+    """As `outlooks`, if they were worked out before."""
+    found: Sequence[Outlook] | None = snapshot.recall(OUTLOOKS, _asker(snapshot, principal, seen).key())
+    return found
+
+
+def _asker(snapshot: Snapshot, principal: Principal, seen: Seen) -> _Asker:
+    """Of an asker's words and scopes, those that any rule could see."""
+    visible = snapshot.words
+    return _Asker(
+        snapshot,
+        snapshot.close(who_words(principal, seen)) & visible.who,
+        principal.scopes & visible.scopes,
+        sign_in_facts(snapshot, principal, int(seen.at.timestamp())),
+    )
+
+
+def _all(asker: _Asker) -> Sequence[Outlook]:
+    actions = sorted((kind, action) for kind, found in asker.snapshot.vocabulary.actions.items() for action in found)
     return [_outlook(asker, kind, action) for kind, action in actions]
 
 
@@ -65,6 +89,10 @@ class _Asker:
     words: frozenset[str]
     scopes: frozenset[str]
     facts: Mapping[str, bool | None]
+
+    def key(self) -> Hashable:
+        """All that an outlook depends on."""
+        return self.words, self.scopes, frozenset(self.facts.items())
 
     def may(self, kind: str, action: str, state: str, more: Iterable[str], row: Mapping[str, bool | None]) -> bool:
         """Whether the policy and the laws allow it to an asker who also answers to `more`, about such a row."""
@@ -101,18 +129,28 @@ def _outlook(asker: _Asker, kind: str, action: str) -> Outlook:
 
 
 def _ways(asker: _Asker, kind: str, action: str, states: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Each allow rule's word and state with which some resource would be allowed to this asker."""
-    relations = asker.snapshot.vocabulary.relations.get(kind, frozenset())
-    for rule in asker.snapshot.rules_of(kind, action):
-        if rule.effect is Effect.ALLOW:
-            more = {rule.who} & relations
-            for state in rule.states or states:
-                if any(asker.may(kind, action, state, more, row) for row in _rows(asker, rule)):
-                    yield rule.who, state
+    """The word and a state of allow rules by which some resource would be allowed to this asker, each pair once."""
+    vocabulary = asker.snapshot.vocabulary
+    relations = vocabulary.relations.get(kind, frozenset())
+    told: set[tuple[str, str]] = set()
+    for rule in asker.snapshot.index_of(kind, action).near(asker.words | relations):
+        if rule.effect is Effect.DENY or (rule.scope != ANY and rule.scope not in asker.scopes):
+            continue
+        if not all(holds(rule.effect, one, asker.facts[one.fact]) for one in rule.when if one.fact in asker.facts):
+            continue
+        more = {rule.who} & relations
+        for state in rule.states or states:
+            if (rule.who, state) not in told and any(
+                asker.may(kind, action, state, more, row) for row in _rows(rule, vocabulary)
+            ):
+                told.add((rule.who, state))
+                yield rule.who, state
 
 
-def _rows(asker: _Asker, rule: Rule) -> Iterator[dict[str, bool | None]]:
-    """Every resource as far as its facts go."""
-    names = sorted(asker.snapshot.vocabulary.facts.get(rule.kind, ()))
-    for values in product((True, False), repeat=len(names)):
+def _rows(rule: Rule, vocabulary: Vocabulary) -> Iterator[dict[str, bool | None]]:
+    """Every resource for which the rule holds, as far as its facts go."""
+    wanted = {one.fact: not one.negated for one in rule.when}
+    names = sorted(vocabulary.facts.get(rule.kind, ()))
+    choices = [(wanted[name],) if name in wanted else (True, False) for name in names]
+    for values in product(*choices):
         yield dict(zip(names, values, strict=True))

@@ -25,7 +25,7 @@ BECAUSE: Final = {
     Reason.ALLOWED: "A rule of the policy allowed this, and none denied it",
     Reason.DENY_RULE: "A rule of the policy denied this, whatever others allowed",
     Reason.NO_RULE: "No rule of the policy allowed this",
-    Reason.INSUFFICIENT_SCOPE: "The token lacked every scope with which a rule could allow this; nothing was looked up",
+    Reason.INSUFFICIENT_SCOPE: "No rule could allow this with the scopes of the token, so nothing was looked up",
     Reason.UNKNOWN_RESOURCE: "There was no such thing; or no rule could allow this, so it was not looked up",
     Reason.LAW: "The rules allowed this, but a law in code forbids it",
     Reason.POLICY_ERROR: "The policy could not decide this question, so it was refused",
@@ -96,6 +96,8 @@ def explained(snapshot: Snapshot, recorded: RecordedRequest) -> RecordedExplanat
         )
     near = tuple(NearRow(_row(snapshot, rules[one.rule]), one.missing) for one in found[:MOST_NEAR])
     scopes = snapshot.scopes_for(kind, action) if verdict.reason is Reason.INSUFFICIENT_SCOPE else ()
+    if scopes:
+        because = f"{because}; it needs {' or '.join(scopes)}"
     return RecordedExplanation(because, rows, near, scopes)
 
 

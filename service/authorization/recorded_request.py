@@ -34,7 +34,8 @@ class NotARequest(BadInput):
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
     """What was asked and seen, and the verdict that it got under `version`. `found`: there was such a row.
-    `told_state`: the record says in which state the thing was, if it has any."""
+    `told_state`: the record says in which state the thing was, if it has any. `returned`: it says which
+    rows a list returned; when it does not, there may have been some."""
 
     uid: str
     request: AccessRequest
@@ -43,6 +44,12 @@ class RecordedRequest:
     age: int | None
     found: bool
     told_state: bool
+    returned: bool = False
+
+    @property
+    def listed(self) -> bool:
+        """Whether it was a list that somebody got: its rows were not decided one by one."""
+        return self.verdict.allowed and self.request.seen.about is About.LIST
 
     @property
     def subject(self) -> str:
@@ -73,6 +80,7 @@ class _Recorded(msgspec.Struct):
     facts: dict[str, bool | None]
     policy: _Version
     asked: _Asked | None = None
+    returned: list[str] = []
 
 
 class _Thing(msgspec.Struct):
@@ -91,6 +99,7 @@ class _Who(msgspec.Struct):
     roles: list[str]
     auth_age: int | None
     methods: list[str] | None
+    also: list[str] = []
 
 
 class _Version(msgspec.Struct):
@@ -138,12 +147,14 @@ def _request(one: _Recorded) -> RecordedRequest:
         evaluated=frozenset(relations),
         about=asked.about,
         looked=asked.looked,
+        ids=frozenset(UUID(one) for one in who.also),
     )
     owner = None if thing.owner is None else UUID(thing.owner)
     resource = Resource(thing.kind, thing.id, owner, thing.state or NO_STATE, thing.version)
     request = AccessRequest(principal=principal, action=one.action, resource=resource, seen=seen, facts=facts)
     told = one.asked is not None or thing.state is not None or thing.id is None
-    return RecordedRequest(one.uid, request, verdict, one.policy.version, who.auth_age, asked.found, told)
+    version, age, returned = one.policy.version, who.auth_age, bool(one.returned)
+    return RecordedRequest(one.uid, request, verdict, version, age, asked.found, told, returned)
 
 
 def _early(one: _Recorded, reason: Reason) -> _Asked:

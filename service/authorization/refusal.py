@@ -5,11 +5,11 @@ Whoever may not read a thing does not learn that it exists; reasons speak of the
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from service.authorization.decision_point import question_of
-from service.authorization.explanation import MOST_SENTENCES, explain, nearest, sentences_for_caller
+from service.authorization.explanation import MOST_SENTENCES, explain_nearest, nearest, sentences_for_caller
 from service.authorization.question import Reason
 from service.errors import Forbidden, InsufficientScope, NotApplied, NotFound, StepUpNeeded, TimewardenError, WrongState
 
@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
     from service.authorization.decision_point import Decision, Resource
     from service.authorization.engine import Snapshot
-    from service.authorization.question import Explanation
+    from service.authorization.question import Explanation, Question
+
+
+@dataclass(frozen=True, slots=True)
+class _Grounds:
+    """What a denied question comes to, whoever asks it: the facts of the sign-in for want of which alone it was denied,
+    the states that would have done where only the state was wrong, and what the caller is told."""
+
+    sign_in: frozenset[str]
+    states: str | None
+    sentences: tuple[str, ...]
+    near_misses: tuple[dict[str, object], ...]
 
 
 def refusal_of(
@@ -37,23 +48,20 @@ def refusal_of(
         return InsufficientScope(snapshot.scopes_for(resource.kind, request.action))
     if reason is Reason.UNKNOWN_RESOURCE:
         return NotFound()
-    explanation = explain(snapshot.rules_of(resource.kind, request.action), decision.question)
-    wanted = _wanted_of_sign_in(snapshot, explanation, reason, listed)
-    if not _may_know(snapshot, decision, wanted):
+    grounds = _grounds(snapshot, decision.question, reason, listed)
+    if not _may_know(snapshot, decision, grounds.sign_in):
         return NotFound()
     # That a thing is in the wrong state to be read tells of it to somebody who may not read it.
     hidden = request.action == "read" and request.seen.row is not None
-    if reason is Reason.NO_RULE and not hidden and _only(explanation, {"state"}):
-        return _wrong_state(snapshot, resource, explanation, expect)
-    if wanted:
+    if grounds.states is not None and not hidden:
+        return _wrong_state(snapshot, resource, grounds.states, expect)
+    if grounds.sign_in:
         thresholds = snapshot.vocabulary.thresholds
-        ages = [thresholds[one] for one in wanted if one in thresholds]
+        ages = [thresholds[one] for one in grounds.sign_in if one in thresholds]
         step_up = StepUpNeeded(max_age=min(ages, default=None))
-        step_up.stronger = len(ages) < len(wanted)
+        step_up.stronger = len(ages) < len(grounds.sign_in)
         return step_up
-    words = decision.question, snapshot.vocabulary
-    near_misses = [asdict(one) for one in nearest(explanation, *words)[:MOST_SENTENCES]]
-    return Forbidden(sentences_for_caller(explanation, *words), rules=decision.verdict.rules, near_misses=near_misses)
+    return Forbidden(grounds.sentences, rules=decision.verdict.rules, near_misses=grounds.near_misses)
 
 
 def _may_know(snapshot: Snapshot, decision: Decision, wanted: frozenset[str]) -> bool:
@@ -65,15 +73,29 @@ def _may_know(snapshot: Snapshot, decision: Decision, wanted: frozenset[str]) ->
         return bool(wanted)
     question = question_of(snapshot, request, "read")
     verdict = snapshot.decide(question)
-    if verdict.allowed:
-        return True
-    explanation = explain(snapshot.rules_of(request.resource.kind, "read"), question)
-    return bool(_wanted_of_sign_in(snapshot, explanation, verdict.reason, frozenset()))
+    return verdict.allowed or bool(_grounds(snapshot, question, verdict.reason, frozenset()).sign_in)
 
 
-def _only(explanation: Explanation, dimensions: set[str]) -> bool:
-    """True when some rule would have allowed but for conditions of these dimensions."""
-    return any({kind for kind, _ in one.conditions} == dimensions for one in explanation.near_misses)
+def _grounds(snapshot: Snapshot, question: Question, reason: Reason, listed: frozenset[str]) -> _Grounds:
+    """Remembered: the same question has the same grounds, and a caller who is refused often asks again."""
+
+    def work() -> _Grounds:
+        words = question, snapshot.vocabulary
+        explanation = explain_nearest(snapshot.index_of(question.kind, question.action), question, listed)
+        return _Grounds(
+            sign_in=_wanted_of_sign_in(snapshot, explanation, reason, listed),
+            states=_wanted_states(explanation) if reason is Reason.NO_RULE else None,
+            sentences=sentences_for_caller(explanation, *words),
+            near_misses=tuple(asdict(one) for one in nearest(explanation, *words)[:MOST_SENTENCES]),
+        )
+
+    return snapshot.remembered("refusal", (question, reason, listed), work)
+
+
+def _wanted_states(explanation: Explanation) -> str | None:
+    """The states that the nearest rule wants which would have allowed but for its state."""
+    alone = (one.conditions[0] for one in explanation.near_misses if len(one.conditions) == 1)
+    return next((word for kind, word in alone if kind == "state"), None)
 
 
 def _wanted_of_sign_in(
@@ -114,14 +136,13 @@ def _wanted_by_denies(explanation: Explanation, words: AbstractSet[str]) -> froz
 
 
 def _wrong_state(
-    snapshot: Snapshot, resource: Resource, explanation: Explanation, expect: Callable[[int | None], None] | None
+    snapshot: Snapshot, resource: Resource, wanted: str, expect: Callable[[int | None], None] | None
 ) -> TimewardenError:
     if expect is not None:
         try:
             expect(resource.version)
         except NotApplied as error:
             return error
-    wanted = next(word for one in explanation.near_misses for kind, word in one.conditions if kind == "state")
     thing = snapshot.vocabulary.descriptions.get(f"kind.{resource.kind}", f"the {resource.kind}")
     return WrongState(
         f"{thing[0].upper()}{thing[1:]} is {resource.state}; this needs it to be {wanted}",

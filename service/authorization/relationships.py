@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from service.authorization import one_person
 from service.errors import PolicyUnavailable
 from service.identity import revocation
 from service.identity.principal import Principal, PrincipalKind
@@ -23,23 +24,24 @@ if TYPE_CHECKING:
 
     from service.database import Connection
 
-# The directory's roles that hold now, the policy that is active now, the moment itself, and whether the token was
-# revoked. The token's own parameters start at $4.
+# The directory's roles that hold now, every id that the asker has, the policy that is active now, the moment itself,
+# and whether the token was revoked. The token's own parameters start at $4.
 AMBIENT = f"""
     head.active AS seen_version,
     directory.revision AS seen_revision,
     statement_timestamp() AS seen_at,
     ARRAY(SELECT role FROM person_role
-          WHERE person_id = $1 AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to)
-        AS seen_roles,
-    {revocation.revoked(person="$1::uuid", first=4)} AS seen_revoked
+          WHERE person_id = {one_person.survivor("$1::uuid")}
+              AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to) AS seen_roles,
+    {one_person.ids("$1::uuid")} AS seen_ids,
+    {revocation.revoked(people=one_person.ids("$1::uuid"), first=4)} AS seen_revoked
 """
 AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class KindFacts:
-    """What floor 5 supplies for one kind of resource.
+    """What floor 5 supplies for one kind of resource. One is like no other: what is compiled from it is kept beside it.
 
     `row`: SELECT columns of the row `r`, among them id, owner_id, state and version. `table`: where rows live, the name
     of a table or a SELECT in parentheses; its `id` is a UUID, or the integer that is a policy version's number.
@@ -76,7 +78,8 @@ class Seen:
     """What one statement saw: the active version, the directory's revision, the asker's directory roles, the moment,
     the row if there is one, the relations that hold, the row's facts, which relations were looked at at all, whether
     the asker's token was revoked, what was asked `about`, with whether it was `looked` at (without a fitting scope
-    nothing is), and for whom a deputy would stand in."""
+    nothing is), for whom a deputy would stand in, and all `ids` of the person who asks: more than one, if others were
+    merged into them."""
 
     version: int
     directory_revision: int
@@ -90,6 +93,7 @@ class Seen:
     about: About = About.KIND
     looked: bool = True
     stood_in: UUID | None = None
+    ids: frozenset[UUID] = frozenset()
 
 
 def asker(principal: Principal) -> tuple[UUID | None, str | None]:
@@ -112,7 +116,7 @@ class Relationships:
 
     def of(self, kind: str) -> KindFacts:
         """The facts declared for a kind; a kind without rows has none."""
-        return self._kinds.get(kind, KindFacts(kind))
+        return self._kinds.setdefault(kind, KindFacts(kind))
 
     async def ambient(self, connection: Connection, principal: Principal) -> Seen:
         """What holds without any row. Raises PolicyUnavailable when no policy was ever activated."""
@@ -188,5 +192,6 @@ def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> See
         row["seen_at"],
         frozenset(row["seen_roles"]),
         revoked=row["seen_revoked"] is not False,
+        ids=frozenset(one for one in row["seen_ids"] if one is not None),
     )
     return of_listed(ambient, row, facts) if present else ambient

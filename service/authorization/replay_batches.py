@@ -9,9 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import threading
 from collections import OrderedDict
-from multiprocessing import parent_process
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -23,10 +21,10 @@ from service.authorization.policy_file import PolicyText
 from service.authorization.recorded_request import NotARequest, read
 from service.authorization.replay_tally import Tally
 from service.errors import PolicyRejected
+from service.parent import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from multiprocessing.process import BaseProcess
     from pathlib import Path
 
     from service.authorization.engine import Snapshot
@@ -80,7 +78,9 @@ def tally(versions: Versions, under: int | None, bodies: Sequence[bytes]) -> Tal
         if snapshot is None:
             found.note(recorded, Undecidable(f"version {number} cannot be read by this code"))
         else:
-            found.note(recorded, decide_again(snapshot, recorded))
+            # Of a list it matters what the version that decided left of its rules.
+            before = versions.get(recorded.version) if recorded.listed else None
+            found.note(recorded, decide_again(snapshot, recorded, before))
     return found
 
 
@@ -94,15 +94,8 @@ def begin(directory: Path) -> None:
     os.nice(POLITE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with_parent()
     _versions[:] = [Versions(directory)]
-
-
-def _end_with(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
 
 
 def tally_here(under: int | None, bodies: Sequence[bytes]) -> Tally:

@@ -130,6 +130,18 @@ async def job(connection: Connection, job_id: UUID, *, redecision: bool) -> Job 
     return _job(row) if row else None
 
 
+async def listed(connection: Connection, *, before: UUID | None, limit: int) -> list[Job]:
+    """Replays, the newest first, asked for before the one with the id `before`."""
+    # A page of replays; ids begin with the time, so that the primary key gives the order.
+    rows = await connection.fetch(
+        f"SELECT {COLUMNS} FROM policy_replay WHERE version IS NOT NULL AND ($1::uuid IS NULL OR id < $1)"
+        " ORDER BY id DESC LIMIT $2",
+        before,
+        limit,
+    )
+    return [_job(row) for row in rows]
+
+
 async def version_of(connection: Connection, job_id: UUID) -> int | None:
     """The version that a replay is about; None when there is no such replay."""
     # One replay by its key.

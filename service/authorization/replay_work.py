@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from service.database import Database
 
 BATCH: Final = 1_000
-# Seconds between two commits of progress, and between two looks for a job.
+# Seconds between two commits of progress, between two looks for a job, and for those who write to the log.
 COMMIT_EVERY: Final = 0.5
 LOOK_EVERY: Final = 1.0
+WRITERS_EVERY: Final = 0.05
 log = structlog.get_logger("replay")
 
 
@@ -60,8 +61,9 @@ class ReplayWork:
             done = False
             try:
                 done = await self.once(stop)
-            except TryLater:
-                pass
+            except TryLater as error:
+                # The database is busy or away: the next look, or another keeper, goes on behind the cursor.
+                log.warning("a replay waits for the database", cause=error.cause)
             except Exception as error:
                 # The claim counted as an attempt here too.
                 log.exception("a replay went wrong", problem=type(error).__name__)
@@ -97,7 +99,10 @@ class ReplayWork:
 
     async def _through(self, job: Job, stop: asyncio.Event) -> bool:
         """Go through the log behind the job's cursor; False when told to stop before the end."""
-        first, last, cursor = await self._span(job)
+        span = await self._span(job, stop)
+        if span is None:
+            return False
+        first, last, cursor = span
         with tempfile.TemporaryDirectory(prefix="timewarden-replay-") as name:
             texts = _Texts(self._database, Versions(Path(name)))
             if job.version is not None:
@@ -111,14 +116,36 @@ class ReplayWork:
                 # In a thread: a batch under way may take seconds, in which the sealer must go on.
                 await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
 
-    async def _span(self, job: Job) -> tuple[int, int, int]:
+    async def _span(self, job: Job, stop: asyncio.Event) -> tuple[int, int, int] | None:
+        """From where to where, and how far it is; None when told to stop before that was known."""
         if job.first_id is not None and job.last_id is not None and job.cursor is not None:
             return job.first_id, job.last_id, job.cursor
         async with self._database.connection() as connection:
             first, last = await recorded.span(connection, job.wanted)
+            # In a later statement: whoever has an id up to the last, and is not done, is among them.
+            writing = await recorded.writers(connection)
+        if not await self._done_writing(job, writing, stop):
+            return None
+        async with self._database.connection() as connection:
             if not await replay_jobs.set_span(connection, self._me, job.id, first, last):
                 raise _Lost
         return first, last, first
+
+    async def _done_writing(self, job: Job, writing: frozenset[str], stop: asyncio.Event) -> bool:
+        """Wait for these, or a decision that is committed later would be missed: no longer than a transaction of a
+        request may take. False when told to stop."""
+        renewed = time.monotonic()
+        while writing and not stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WRITERS_EVERY):
+                    await stop.wait()
+            async with self._database.connection() as connection:
+                writing &= await recorded.writers(connection)
+                if time.monotonic() - renewed >= replay_jobs.LEASE / 3:
+                    renewed = time.monotonic()
+                    if not await replay_jobs.renew(connection, self._me, job.id):
+                        raise _Lost
+        return not writing
 
     async def _stream(
         self, job: Job, pool: ProcessPoolExecutor, texts: _Texts, after: int, last: int, stop: asyncio.Event
@@ -132,8 +159,7 @@ class ReplayWork:
                     found = await recorded.window(connection, job.wanted, after=after, last=last, limit=self._batch)
                 after = found.until
                 bodies = [body for _, body in found.found]
-                if job.version is None:
-                    await texts.lay_all([number for number, _ in found.found])
+                await texts.lay_all([number for number, _ in found.found])
                 waiting.append((after, pool.submit(tally_here, job.version, bodies) if bodies else None))
             cursor, future = waiting.popleft()
             if future is not None:

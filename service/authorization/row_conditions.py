@@ -1,6 +1,7 @@
 """What is left of a rule once the asker is known: conditions on rows, the one reading that lists and cases share. Pure.
 
-`visibility` writes them as SQL for a list; the cases of a policy ask them of one row, so that `listed` is really tried.
+`visibility` writes them as SQL for a list; the cases of a policy ask them of one row, so that `listed` is really tried;
+a replay compares what two versions leave of a list.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from service.authorization.question import ANY, Condition, Effect
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from service.authorization.engine import Snapshot
     from service.authorization.question import Question, Rule
 
 
@@ -24,6 +26,38 @@ class RowCondition:
     relation: str | None
     states: frozenset[str]
     facts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a version leaves of a list: `shown` by rules that allow, `hidden` by rules that deny, in the order of the
+    file. `states`: those that it knows; empty for a kind without states."""
+
+    shown: tuple[tuple[Rule, RowCondition], ...]
+    hidden: tuple[tuple[Rule, RowCondition], ...]
+    states: frozenset[str]
+
+
+def folded(snapshot: Snapshot, question: Question) -> Folded:
+    """The rules for a question that was asked without a row. Only those near the asker, or on what somebody can be to a
+    row, are looked at; and a question's rules are folded once."""
+
+    def work() -> Folded:
+        words = snapshot.vocabulary
+        relations = words.relations.get(question.kind, frozenset())
+        facts = words.facts.get(question.kind, frozenset())
+        left = [
+            (rule, condition)
+            for rule in snapshot.index_of(question.kind, question.action).near(question.who | relations)
+            if (condition := left_of(rule, question, relations, facts)) is not None
+        ]
+        return Folded(
+            shown=tuple(one for one in left if one[0].effect is Effect.ALLOW),
+            hidden=tuple(one for one in left if one[0].effect is Effect.DENY),
+            states=words.states.get(question.kind, frozenset()),
+        )
+
+    return snapshot.remembered("list", question, work)
 
 
 def left_of(rule: Rule, question: Question, relations: Collection[str], facts: Collection[str]) -> RowCondition | None:
@@ -53,12 +87,13 @@ def listed(rules: Iterable[Rule], question: Question, relations: Collection[str]
     effects = {
         rule.effect
         for rule in rules
-        if (left := left_of(rule, without_row, relations, facts)) is not None and _row_is(left, rule.effect, question)
+        if (left := left_of(rule, without_row, relations, facts)) is not None and row_is(left, rule.effect, question)
     }
     return effects == {Effect.ALLOW}
 
 
-def _row_is(left: RowCondition, effect: Effect, row: Question) -> bool:
+def row_is(left: RowCondition, effect: Effect, row: Question) -> bool:
+    """Whether the row that the question speaks of is what the rule asks of one."""
     if left.relation is not None and left.relation not in row.who:
         return False
     if left.states and row.state not in left.states:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.question import NO_STATE
+from service.authorization.vocabulary_file import nearest
 from service.identity.principal import Principal, PrincipalKind
 from service.places import FieldError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from service.authorization.question import Vocabulary
 
 MOST_WORDS: Final = 100
+ROLE: Final = "role:"
 OLDEST: Final = 10 * 365 * 86_400
 # Roles, sign-in methods and clients are words of other places; they stand in the record, so they are words at all.
 _WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}")
@@ -103,7 +105,7 @@ def principal_of(subject: Subject, now: int) -> Principal:
         subject="",
         client=subject.client,
         scopes=subject.scopes,
-        roles=frozenset(f"role:{role.removeprefix('role:')}" for role in subject.roles),
+        roles=frozenset(f"{ROLE}{role.removeprefix(ROLE)}" for role in subject.roles),
         token_id=None,
         issued_at=now,
         expires_at=now,
@@ -126,11 +128,25 @@ def assumptions(asked: Asked, under: Snapshot) -> tuple[str, ...]:
             under.vocabulary.facts.get(asked.resource.kind, frozenset()) - asked.resource.facts.keys()
         ):
             found.append(f"unknown, because you did not say: {', '.join(unknown)}")
+    roles, known = {one.removeprefix(ROLE) for one in asked.subject.roles}, _roles(under)
+    found += [_without_meaning(role, known) for role in sorted(roles - known)]
     if asked.subject.methods is None:
         found.append("the token does not say how the person signed in")
     if asked.subject.auth_age is None:
         found.append("the token does not say when the person signed in")
     return tuple(found)
+
+
+def _without_meaning(role: str, known: frozenset[str]) -> str:
+    """Roles are words of other places, so a misspelt one is no mistake to the policy: it only gives nothing."""
+    close = nearest(role, known)
+    return f"no rule names the role {role}, so it changes nothing" + (f" ({close})" if close else "")
+
+
+def _roles(under: Snapshot) -> frozenset[str]:
+    """Every role that the rows of the version name."""
+    linked = (role for link in under.policy.role_links for role in link)
+    return frozenset(one.removeprefix(ROLE) for one in (*under.words.who, *linked) if one.startswith(ROLE))
 
 
 def _strangers(name: str, words: Iterable[str], known: Iterable[str]) -> list[FieldError]:

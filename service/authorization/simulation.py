@@ -7,6 +7,7 @@ it is an access to it: the record's `returned` holds its id, and whoever looks f
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -82,26 +83,27 @@ class Simulation:
 
         async def load(
             permit: Permit, seen: Seen, connection: Connection
-        ) -> tuple[Simulated | InvalidField, Sequence[str]]:
+        ) -> tuple[tuple[Decision, Snapshot] | InvalidField, Sequence[str]]:
             if unknown:
                 return InvalidField(FieldError("version", "there is no such policy version")), []
             under = chosen or permit.snapshot
             try:
-                simulated = await self._simulated(ask, asked, under, permit.snapshot, seen, connection)
+                decision = await self._decided(ask, asked, under, permit.snapshot, seen, connection)
             except Wrong as wrong:
                 return InvalidField(*wrong.fields), []
-            permit.note(simulation=_noted(asked, simulated.decision))
-            return simulated, [str(asked.resource.id)] if asked.resource.id else []
+            permit.note(simulation=_noted(asked, decision))
+            return (decision, under), [str(asked.resource.id)] if asked.resource.id else []
 
         answer = await self._enforcement.read(ask, KIND, ACTION, load)
         if isinstance(answer.value, TimewardenError):
             with refused_under(answer.receipt):
                 raise answer.value
-        return Answer(answer.value, answer.receipt)
+        # When no connection is held, and beside the other requests: each rule is looked at.
+        return Answer(await asyncio.to_thread(_explained, asked, *answer.value), answer.receipt)
 
-    async def _simulated(
+    async def _decided(
         self, ask: Ask, asked: Asked, under: Snapshot, active: Snapshot, seen: Seen, connection: Connection
-    ) -> Simulated:
+    ) -> Decision:
         if fields := wrong_words(asked, under.vocabulary):
             raise Wrong(*fields)
         person = asked.subject.person
@@ -118,6 +120,7 @@ class Simulation:
                 relations=asked.resource.relations,
                 facts={**dict.fromkeys(words.facts), **asked.resource.facts},
                 evaluated=frozenset(words.relations),
+                ids=frozenset(),
             )
             resource = Resource(kind, state=asked.resource.state)
         else:
@@ -125,10 +128,7 @@ class Simulation:
             known = await self._relationships.of_row(connection, principal, kind, asked.resource.id)
             resource = resource_of(kind, known, str(asked.resource.id))
         as_if = Ask(principal, ask.request_id, ask.method, ask.route)
-        decision = decided(under, as_if, asked.action, resource, known)
-        why = explain(under.rules_of(kind, asked.action), decision.question)
-        told = () if decision.allowed else sentences_for_caller(why, decision.question, under.vocabulary)
-        return Simulated(decision, why, told, assumptions(asked, under))
+        return decided(under, as_if, asked.action, resource, known)
 
     async def _may_know(
         self, ask: Ask, active: Snapshot, kind: str, row_id: UUID, seen: Seen, connection: Connection
@@ -142,6 +142,12 @@ class Simulation:
         may_read = decided(active, ask, "read", resource_of(kind, theirs, str(row_id)), theirs).allowed
         if not (may_read or decided(active, ask, "read", Resource("log"), seen).allowed):
             raise Wrong(HIDDEN)
+
+
+def _explained(asked: Asked, decision: Decision, under: Snapshot) -> Simulated:
+    why = explain(under.rules_of(asked.resource.kind, asked.action), decision.question)
+    told = () if decision.allowed else sentences_for_caller(why, decision.question, under.vocabulary)
+    return Simulated(decision, why, told, assumptions(asked, under))
 
 
 def _noted(asked: Asked, decision: Decision) -> dict[str, object]:

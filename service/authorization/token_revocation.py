@@ -1,7 +1,7 @@
 """Revoking tokens before they expire: decided by the policy, recorded, and read with the facts of every decision.
 
 The deny list lives in Postgres (`revocation`). An entry names one token by (issuer, jti), or all that were issued to a
-subject, a person or a client before a moment. Records and answers hold our ids and the token's id, never a subject.
+subject, a person or a client before a moment. Records hold our ids and commitments to the rest, never a subject.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ class Revocations:
 
         async def work(change: Change) -> Revocation:
             made = await _insert(change.permit, change.connection, ask, wanted, self._lifetime)
-            change.record("token.revoked", Resource(KIND, str(made.id)), before={}, after=_told(made))
+            change.record(
+                "token.revoked", Resource(KIND, str(made.id)), before={}, after=_told(made), texts=_texts(made)
+            )
             return made
 
         return await self._enforcement.change(ask, KIND, "revoke", Target(), work)
@@ -198,13 +200,16 @@ def _revocation(row: asyncpg.Record) -> Revocation:
 
 
 def _told(made: Revocation) -> dict[str, object]:
-    """What the log is told: ids of ours, of clients and of tokens, and times."""
+    """What the log is told for good: ids of ours, and times."""
     return {
         "what": str(made.what),
-        "issuer": made.issuer,
-        "token": made.token_id,
         "person": made.person,
-        "client": made.client,
         "issued_before": made.issued_before,
         "expires_at": made.expires_at,
     }
+
+
+def _texts(made: Revocation) -> dict[str, str]:
+    """What somebody typed in, which may be anything: the log only commits to it."""
+    texts = {"issuer": made.issuer, "token": made.token_id, "client": made.client}
+    return {name: text for name, text in texts.items() if text is not None}

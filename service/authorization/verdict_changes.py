@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Final
 
 from service.authorization.matching import holds, words_for
 from service.authorization.question import ANY, ANYONE, NO_STATE, Effect
+from service.authorization.verdict_boxes import merged, widest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from service.authorization.policy_file import Policy
     from service.authorization.question import Rule
+    from service.authorization.verdict_boxes import Box, Cell, Values
 
 # Rows looked at before the comparison stops, some seconds of work; facts told apart in one question; changes reported.
 MOST_LOOKS: Final = 3_000_000
 MOST_FACTS: Final = 7
 MOST_CHANGES: Final = 500
-# Smallest differing questions kept for merging, and merged ones compared with one another: memory and time grow so.
+# Smallest differing questions kept for merging, and merged ones of a half compared with one another: memory and time
+# grow so.
 MOST_CELLS: Final = 20_000
-MOST_BOXES: Final = 2_000
+MOST_BOXES: Final = 1_000
 KNOWN: Final[tuple[bool | None, ...]] = (True, False, None)
-ALL: Final = frozenset(KNOWN)
-Values = frozenset[bool | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +64,37 @@ def verdict_changes(before: Policy, after: Policy) -> VerdictChanges:
     of the other, in every state, and with every fact that a matching row mentions true, false and unknown. Rows that
     both sides have cannot be that `a` alone or that `d`, while roles include the same and states are the same.
     """
-    changes = VerdictChanges()
-    budget = _Budget()
-    for kind, action in sorted({(rule.kind, rule.action) for rule in (*before.rules, *after.rules)}):
-        old, new = _Side(before, kind, action), _Side(after, kind, action)
-        if old.contents == new.contents and not _sees_otherwise(old, new):
-            continue
-        boxes: list[_Box] = []
-        for allows, denies, allowed in ((new, old, True), (old, new, False)):
-            boxes += [(allowed, *box) for box in _merged(_cells(allows, denies, budget))]
-        budget.cut = budget.cut or len(boxes) > MOST_BOXES
-        changes.found += [_change(kind, action, box) for box in _widest(boxes[:MOST_BOXES])]
-        if budget.cut or len(changes.found) > MOST_CHANGES:
-            changes.cut_short.append((kind, action))
-            del changes.found[MOST_CHANGES:]
-        budget.cut = False
-    return changes
-
-
-_Cell = tuple[frozenset[str], frozenset[str], frozenset[str], tuple[tuple[str, Values], ...]]
-_Box = tuple[bool, frozenset[str], frozenset[str], frozenset[str], tuple[tuple[str, Values], ...]]
+    pairs = sorted({(rule.kind, rule.action) for rule in (*before.rules, *after.rules)})
+    sides = {pair: (_Side(before, *pair), _Side(after, *pair)) for pair in pairs}
+    halves = [
+        _Half(*pair, allowed, *((new, old) if allowed else (old, new)))
+        for pair, (old, new) in sides.items()
+        if old.contents != new.contents or _sees_otherwise(old, new)
+        for allowed in (True, False)
+    ]
+    looks, cells = MOST_LOOKS, MOST_CELLS
+    for place, half in enumerate(halves):
+        left = len(halves) - place
+        budget = _Budget(looks // left, cells // left)
+        half.compare(budget)
+        looks, cells = looks - min(budget.looks, looks // left), cells - min(budget.cells, cells // left)
+    told = _shares([len(half.found) for half in halves], MOST_CHANGES)
+    short = {
+        (half.kind, half.action): None
+        for half, most in zip(halves, told, strict=True)
+        if half.cut or most < len(half.found)
+    }
+    return VerdictChanges(
+        [one for half, most in zip(halves, told, strict=True) for one in half.found[:most]], list(short)
+    )
 
 
 @dataclass(slots=True)
 class _Budget:
+    """What was spent of what may be."""
+
+    most_looks: int
+    most_cells: int
     looks: int = 0
     cells: int = 0
     cut: bool = False
@@ -94,13 +102,40 @@ class _Budget:
     def keep(self) -> bool:
         """Count one differing question; False when there are too many."""
         self.cells += 1
-        self.cut = self.cut or self.cells > MOST_CELLS
+        self.cut = self.cut or self.cells > self.most_cells
         return not self.cut
 
     def spend(self, looks: int) -> bool:
         self.looks += looks
-        self.cut = self.cut or self.looks > MOST_LOOKS
+        self.cut = self.cut or self.looks > self.most_looks
         return not self.cut
+
+
+@dataclass(slots=True)
+class _Half:
+    """What one side allows and the other does not, of one kind and action. Each half has its share of what may be
+    looked at and told, so that what is gained, or the first action, never hides what is lost."""
+
+    kind: str
+    action: str
+    allowed: bool
+    allows: _Side
+    denies: _Side
+    found: list[VerdictChange] = field(default_factory=list)
+    cut: bool = False
+
+    def compare(self, budget: _Budget) -> None:
+        boxes = [(self.allowed, *box) for box in merged(_cells(self.allows, self.denies, budget))]
+        self.found = [_change(self.kind, self.action, box) for box in widest(boxes[:MOST_BOXES])]
+        self.cut = budget.cut or len(boxes) > MOST_BOXES
+
+
+def _shares(sizes: Sequence[int], most: int) -> list[int]:
+    """How many are told of each: equal shares, and what the small do not need goes to the large."""
+    told = [0] * len(sizes)
+    for count, place in enumerate(sorted(range(len(sizes)), key=lambda one: sizes[one])):
+        told[place] = min(sizes[place], (most - sum(told)) // (len(sizes) - count))
+    return told
 
 
 class _Side:
@@ -156,7 +191,7 @@ def _sees_otherwise(one: _Side, other: _Side) -> bool:
     return one.links != other.links and any(rule.who.startswith("role:") for rule in (*one.rules, *other.rules))
 
 
-def _cells(allows: _Side, denies: _Side, budget: _Budget) -> Iterator[_Cell]:
+def _cells(allows: _Side, denies: _Side, budget: _Budget) -> Iterator[Cell]:
     """Each smallest question that the one side allows and the other does not."""
     every = (*sorted(allows.states | denies.states), NO_STATE)
     otherwise = _sees_otherwise(allows, denies)
@@ -208,21 +243,26 @@ def _answering(word: str, side: _Side, other: _Side) -> list[str]:
 
 def _differing(
     allows: _Side, denies: _Side, question: tuple[frozenset[str], frozenset[str], str], budget: _Budget
-) -> Iterator[_Cell]:
+) -> list[Cell]:
+    """What differs of this question, whole or not at all."""
     who, scopes, state = question
     near, other = allows.near(who, scopes, state), denies.near(who, scopes, state)
     names = sorted({one.fact for rule in (*near, *other) for one in rule.when})
     if len(names) > MOST_FACTS:
         budget.cut = True
-        return
+        return []
+    found: list[Cell] = []
     for values in product(KNOWN, repeat=len(names)):
         if not budget.spend(len(near) + len(other)):
-            return
+            return []
         facts = dict(zip(names, values, strict=True))
         if _allowed(near, facts) and not _allowed(other, facts):
             if not budget.keep():
-                return
-            yield who, scopes, frozenset({state}), tuple((name, frozenset({value})) for name, value in facts.items())
+                return []
+            found.append(
+                (who, scopes, frozenset({state}), tuple((name, frozenset({value})) for name, value in facts.items()))
+            )
+    return found
 
 
 def _allowed(near: Sequence[Rule], facts: Mapping[str, bool | None]) -> bool:
@@ -235,62 +275,6 @@ def _allowed(near: Sequence[Rule], facts: Mapping[str, bool | None]) -> bool:
     return found
 
 
-def _merged(cells: Iterable[_Cell]) -> list[_Cell]:
-    """Cells that differ in one dimension only become one, until none do."""
-    boxes = {(who, scopes, states, _full(facts)) for who, scopes, states, facts in cells}
-    names = sorted({name for box in boxes for name, _ in box[3]})
-    size = -1
-    while len(boxes) != size:
-        size = len(boxes)
-        for dimension in (None, *names):
-            boxes = _joined(boxes, dimension)
-    return sorted(boxes, key=_order)
-
-
-def _joined(boxes: Iterable[_Cell], dimension: str | None) -> set[_Cell]:
-    """Join along the states (None) or along one fact."""
-    if dimension is None:
-        states: dict[tuple[object, ...], frozenset[str]] = defaultdict(frozenset)
-        for who, scopes, own, facts in boxes:
-            states[who, scopes, facts] |= own
-        return {(*key[:2], own, key[2]) for key, own in states.items()}  # type: ignore[misc]  # keys as just made
-    values: dict[tuple[object, ...], Values] = defaultdict(frozenset)
-    for who, scopes, own, facts in boxes:
-        rest = tuple(one for one in facts if one[0] != dimension)
-        values[who, scopes, own, rest] |= dict(facts).get(dimension, ALL)
-    return {
-        (*key[:3], _full((*key[3], (dimension, value))))  # type: ignore[misc]  # keys as just made
-        for key, value in values.items()
-    }
-
-
-def _full(facts: Iterable[tuple[str, Values]]) -> tuple[tuple[str, Values], ...]:
-    """In one order, without facts that may be anything."""
-    return tuple(sorted(((name, values) for name, values in facts if values != ALL), key=lambda one: one[0]))
-
-
-def _order(box: _Cell) -> tuple[object, ...]:
-    who, scopes, states, facts = box
-    return len(who), sorted(who), sorted(scopes), sorted(states), str(facts)
-
-
-def _widest(boxes: list[_Box]) -> list[_Box]:
-    """Without those that a wider one of fewer words says already."""
-    return [one for one in boxes if not any(other is not one and _within(one, other) for other in boxes[:MOST_CHANGES])]
-
-
-def _within(narrow: _Box, wide: _Box) -> bool:
-    facts = dict(narrow[4])
-    return (
-        narrow != wide
-        and narrow[0] is wide[0]
-        and wide[1] <= narrow[1]
-        and wide[2] <= narrow[2]
-        and narrow[3] <= wide[3]
-        and all(facts.get(name, ALL) <= values for name, values in wide[4])
-    )
-
-
-def _change(kind: str, action: str, box: _Box) -> VerdictChange:
+def _change(kind: str, action: str, box: Box) -> VerdictChange:
     allowed, who, scopes, states, facts = box
     return VerdictChange(kind, action, allowed, who, scopes, states, facts)

@@ -9,17 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from service.authorization import known_words
-from service.authorization.question import MOST_NAMED, Effect
+from service.authorization.question import MOST_NAMED
 from service.authorization.relationships import asker, bound
-from service.authorization.row_conditions import left_of
+from service.authorization.row_conditions import folded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from uuid import UUID
 
     from service.authorization.engine import Snapshot
     from service.authorization.question import Question, Rule
     from service.authorization.relationships import KindFacts, Seen
+    from service.authorization.row_conditions import Folded, RowCondition
     from service.identity.principal import Principal
 
 NAMED: Final = "($1::uuid IS NULL OR $2::text IS NULL)"
@@ -48,55 +49,54 @@ class Visibility:
     def __init__(
         self,
         asked: tuple[Snapshot, Question, Principal, Seen, KindFacts],
-        condition: str,
-        shown: Sequence[Rule],
+        compiled: tuple[str, str | None, tuple[str, ...]],
         key: object,
     ) -> None:
         if key is not _KEY:
             raise PermissionError("a Visibility is compiled from rules")
         self.snapshot, question, self.principal, self.seen, self.facts = asked
         self.kind, self.action = question.kind, question.action
-        # Both parameters are named in every statement, or Postgres could not tell their types.
-        self.condition = f"{NAMED} AND {condition}"
+        self.condition, self.reach, self.rules = compiled
         self.parameters: tuple[UUID | None, str | None] = asker(self.principal)
-        self.rules = tuple(rule.name for rule in shown[:MOST_NAMED])
-        self.reach = _reach(shown, self.facts)
 
 
 def visible(snapshot: Snapshot, question: Question, principal: Principal, seen: Seen, facts: KindFacts) -> Visibility:
     """Compile the rules for a question that `principal` asked without a row, when `seen` held."""
-    rules = snapshot.rules_of(question.kind, question.action)
-    shown = [
-        (rule, sql)
-        for rule in rules
-        if rule.effect is Effect.ALLOW and (sql := _rule(rule, question, facts)) is not None
-    ]
-    hidden = [sql for rule in rules if rule.effect is Effect.DENY and (sql := _rule(rule, question, facts)) is not None]
-    condition = "(" + (" OR ".join(sql for _, sql in shown) or "false") + ")"
-    if hidden:
-        condition += " AND NOT (" + " OR ".join(hidden) + ")"
-    known = snapshot.vocabulary.states.get(question.kind, frozenset())
-    if known and known_words.STATES.get(question.kind, known) - known:
+    left = folded(snapshot, question)
+    compiled = snapshot.remembered("condition", (question, facts), lambda: _compiled(left, question, facts))
+    return Visibility((snapshot, question, principal, seen, facts), compiled, _KEY)
+
+
+def _compiled(left: Folded, question: Question, facts: KindFacts) -> tuple[str, str | None, tuple[str, ...]]:
+    """The condition, the reach, and the names of the rules that can show a row."""
+    condition = "(" + (" OR ".join(_each(left.shown, facts)) or "false") + ")"
+    if left.hidden:
+        condition += " AND NOT (" + " OR ".join(_each(left.hidden, facts)) + ")"
+    if left.states and known_words.STATES.get(question.kind, left.states) - left.states:
         # A version older than the code: a row in a state that it does not know is denied alone, so in lists too.
-        condition += f" AND {_in_states(known)}"
-    asked = (snapshot, question, principal, seen, facts)
-    return Visibility(asked, condition, [rule for rule, _ in shown], _KEY)
+        condition += f" AND {_in_states(left.states)}"
+    # Both parameters are named in every statement, or Postgres could not tell their types.
+    names = tuple(rule.name for rule, _ in left.shown[:MOST_NAMED])
+    return f"{NAMED} AND {condition}", _reach([one for _, one in left.shown], facts), names
 
 
-def _reach(shown: Sequence[Rule], facts: KindFacts) -> str | None:
+def _each(left: Iterable[tuple[Rule, RowCondition]], facts: KindFacts) -> Iterable[str]:
+    """The SQL of each, without repetitions: what an asker has by several roles is asked once."""
+    return dict.fromkeys(_sql(one, facts) for _, one in left)
+
+
+def _reach(shown: Iterable[RowCondition], facts: KindFacts) -> str | None:
     """Whose rows these rules can show: told by the relations that they name, or anybody's."""
-    relations = dict.fromkeys(rule.who for rule in shown)
-    if not facts.reaches.keys() >= relations.keys():
-        return None
-    found = " UNION ALL ".join(bound(facts.reaches[name]) for name in relations) or "SELECT NULL::uuid AS owner_id"
-    return f"SELECT reached.owner_id FROM ({found}) AS reached WHERE {NAMED}"
+    found: dict[str, str] = {}
+    for one in shown:
+        if one.relation is None or one.relation not in facts.reaches:
+            return None
+        found[one.relation] = bound(facts.reaches[one.relation])
+    rows = " UNION ALL ".join(found.values()) or "SELECT NULL::uuid AS owner_id"
+    return f"SELECT reached.owner_id FROM ({rows}) AS reached WHERE {NAMED}"
 
 
-def _rule(rule: Rule, question: Question, facts: KindFacts) -> str | None:
-    """The rule as SQL, or None when it can hold for no row."""
-    left = left_of(rule, question, facts.relations, facts.facts)
-    if left is None:
-        return None
+def _sql(left: RowCondition, facts: KindFacts) -> str:
     parts = [] if left.relation is None else [bound(facts.relations[left.relation])]
     if left.states:
         parts.append(_in_states(left.states))

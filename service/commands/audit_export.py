@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -54,8 +55,6 @@ def export(
     person: str | None,
 ) -> None:
     """Write records, or with --bundle their proof, to a file."""
-    if bundle and (since or until):
-        raise click.UsageError("A bundle proves positions: give --from and --to instead of --since and --until")
     if seen and not bundle:
         raise click.UsageError("--seen belongs to --bundle")
     if resume and form == "parquet" and not bundle:
@@ -63,14 +62,15 @@ def export(
     if output.exists() and not resume:
         raise click.UsageError(f"{output} is there already; say --resume, or name another file")
     kind = "bundle" if bundle else form
-    query: dict[str, Any] = {"from": start, "to": end}
-    query |= {"seen": seen} if bundle else {"format": form, "since": since, "until": until}
+    query: dict[str, Any] = {"from": start, "to": end, "since": since, "until": until}
+    query |= {"seen": seen} if bundle else {"format": form}
     if resume and output.exists():
         position, header = _last_position(output, kind)
         if position is not None:
             query["from"] = position + 1
         if header:
-            query["to"] = header["to"]
+            # The positions of the period were found when the file was begun.
+            query |= {"to": header["to"], "since": None, "until": None}
             if query["from"] == header["to"]:
                 print(f"{output} is complete.")
                 return
@@ -84,7 +84,7 @@ def _download(api: Caller, path: str, query: dict[str, str], output: Path, kind:
     """Append what is answered to the file; returns the positions. A file that has something gets no second heading."""
     headers = {"Authorization": f"Bearer {api.token}"}
     timeout = httpx.Timeout(30, read=SILENCE)
-    with output.open("ab") as file:
+    with _nothing_left(output, kind), output.open("ab") as file:
         heading = file.tell() > 0 and kind in {"bundle", "csv"}
         try:
             with httpx.stream(
@@ -96,9 +96,22 @@ def _download(api: Caller, path: str, query: dict[str, str], output: Path, kind:
                 _write(got.iter_bytes(), file, got.headers["Audit-Positions"], kind, without_heading=heading)
                 told: str = got.headers["Audit-Positions"]
         except httpx.HTTPError as error:
-            message = f"The download broke off ({type(error).__name__}); say --resume to go on"
+            then = "begin again" if kind == "parquet" or not file.tell() else "say --resume to go on"
+            message = f"The download broke off ({type(error).__name__}); {then}"
             raise click.ClickException(message) from error
     return told
+
+
+@contextmanager
+def _nothing_left(output: Path, kind: str) -> Iterator[None]:
+    """What is refused, or broke off where nothing can go on, leaves no file that stands in the way of the next."""
+    new = not output.exists()
+    try:
+        yield
+    except click.ClickException:
+        if new and (kind == "parquet" or not output.stat().st_size):
+            output.unlink()
+        raise
 
 
 def _write(pieces: Iterator[bytes], file: IO[bytes], told: str, kind: str, *, without_heading: bool) -> None:

@@ -9,9 +9,7 @@ import rich_click as click
 
 from service.commands.caller import caller
 from service.commands.doors import as_person
-from service.commands.replay_report import Moment, followed, show
-
-DIFFERENCES = ("allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "undecidable")
+from service.commands.replay_report import DIFFERENCES, Moment, followed, show
 
 
 @click.command()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Looking through a partition may take minutes, and nobody waits for the answer.
 LONGEST = 3600.0
 MONTH_DAYS, YEAR_DAYS = 31, 366
+# A hundred years: the calendar ends somewhere behind two thousand.
+LONGEST_AGE = 100 * YEAR_DAYS
 
 
 class Age(click.ParamType[str]):
@@ -34,6 +36,8 @@ class Age(click.ParamType[str]):
         """The same text, once it is one."""
         if not re.fullmatch(r"[1-9][0-9]{0,3}(d|mo|y)", value):
             self.fail("say for example 90d, 36mo or 10y", param, ctx)
+        if days_of(value) > LONGEST_AGE:
+            self.fail("that is longer than any record was kept; say for example 10y", param, ctx)
         return value
 
 

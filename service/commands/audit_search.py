@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from rich.console import Console
+from rich.markup import escape
 
 from service.commands.caller import caller
 from service.commands.doors import as_who
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     Command = Callable[..., None]
 
 PAGE = 200
+# So many columns hold the table without folding its ids.
+WIDE = 200
 # Option, and what it asks.
 FILTERS = {
     "person": "A person's id.",
@@ -31,6 +34,7 @@ FILTERS = {
     "resource": "An id; lists that returned it are found too.",
     "resource-kind": "A kind, such as timesheet.",
     "owner": "Whose thing it was: a person's id.",
+    "on-behalf-of": "For whom a deputy did it: a person's id.",
     "outcome": "allow or deny.",
     "reason": "A reason, such as no-rule.",
     "rule": "A rule that decided.",
@@ -114,10 +118,20 @@ def _show(found: Iterator[dict[str, Any]], *, as_json: bool) -> None:
         for one in found:
             print(json.dumps(one, ensure_ascii=False, separators=(",", ":")))
         return
-    shown = table("when", "kind", "who", "through", "action", "on", "outcome", "why", "record")
+    heads = ("when", "kind", "who", "through", "action", "on", "outcome", "why", "record")
+    console = Console()
+    if console.is_terminal and console.width < WIDE:
+        # Ids would be folded, and could not be copied: one line a cell, and the next record behind an empty line.
+        for one in found:
+            for head, cell in zip(heads, _cells(one), strict=True):
+                if cell:
+                    console.print(f"{head:>8}  {cell}", markup=False, highlight=False, soft_wrap=True)
+            console.print()
+        return
+    shown = table(*heads)
     for one in found:
-        shown.add_row(*_cells(one))
-    Console().print(shown)
+        shown.add_row(*map(escape, _cells(one)))
+    (console if console.is_terminal else Console(width=WIDE)).print(shown)
 
 
 def _cells(one: dict[str, Any]) -> list[str]:
@@ -141,6 +155,11 @@ def _cells(one: dict[str, Any]) -> list[str]:
 
 
 def _step(change: dict[str, Any]) -> str:
-    """The states before and after, where there are any."""
+    """The states before and after, where there are any; of a change within one state, the version that it made."""
     states = [str((change.get(side) or {}).get("state") or "-") for side in ("from", "to")]
-    return " → ".join(states) if states != ["-", "-"] else ""
+    if states == ["-", "-"]:
+        return ""
+    if states[0] == states[1]:
+        version = (change.get("to") or {}).get("version")
+        return states[1] if version is None else f"{states[1]}, version {version}"
+    return " → ".join(states)

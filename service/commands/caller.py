@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from threading import Timer
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import rich_click as click
 
 from service.commands.running import NotRunning, running
+from service.commands.tables import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 API_VARIABLE = "TIMEWARDEN_API"
 TOKEN_VARIABLE = "TIMEWARDEN_TOKEN"  # noqa: S105 — the name of a variable
+# Seconds. What looks at a whole policy waits for its turn, works for up to two minutes and then prepares the version.
+PATIENCE, MUCH_PATIENCE = 30.0, 300.0
+SOON = 3.0
+# So many wrong fields stand in the sentence of a problem already.
+TOLD_BEFORE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +42,28 @@ class Caller:
         query: dict[str, str] | None = None,
         *,
         csv: bytes | None = None,
+        long: str = "",
     ) -> Any:
-        """The decoded answer to JSON, or to a CSV file. Raises ClickException with the problem's sentences when the API
-        refuses."""
+        """The decoded answer to JSON, or to a CSV file. `long` says what is waited for where the answer may take
+        minutes. Raises ClickException with the problem's sentences when the API refuses."""
+        patience = MUCH_PATIENCE if long else PATIENCE
         try:
-            answer = httpx.request(
-                method,
-                self.api + path,
-                json=body,
-                content=csv,
-                params=query,
-                headers={"Authorization": f"Bearer {self.token}"}
-                | ({} if csv is None else {"Content-Type": "text/csv"}),
-                timeout=30,
-                trust_env=False,
-            )
+            with _told_soon(long) if long else nullcontext():
+                answer = httpx.request(
+                    method,
+                    self.api + path,
+                    json=body,
+                    content=csv,
+                    params=query,
+                    headers={"Authorization": f"Bearer {self.token}"}
+                    | ({} if csv is None else {"Content-Type": "text/csv"}),
+                    timeout=patience,
+                    trust_env=False,
+                )
+        except httpx.ReadTimeout as error:
+            raise click.ClickException(
+                f"{self.api} did not answer within {patience:.0f} s; it may still do what was asked"
+            ) from error
         except httpx.HTTPError as error:
             raise click.ClickException(
                 f"{self.api} does not answer ({type(error).__name__}); is it running?"
@@ -52,6 +71,18 @@ class Caller:
         if answer.is_success:
             return answer.json() if answer.content else None
         raise refused(answer)
+
+
+@contextmanager
+def _told_soon(what: str) -> Iterator[None]:
+    """Say on standard error what is waited for, if it takes more than a moment."""
+    timer = Timer(SOON, lambda: print(f"Waiting: {what}. This may take some minutes.", file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def caller(person: str | None) -> Caller:
@@ -64,6 +95,11 @@ def caller(person: str | None) -> Caller:
     if not token:
         raise click.ClickException(f"Set {TOKEN_VARIABLE} to an access token, or say --as PERSON where `make run` runs")
     return Caller(_api(), token)
+
+
+def active_number(api: Caller) -> int:
+    """The number of the version that decides; a client that acts for itself may ask too."""
+    return int(api.call("GET", "/v1/policies/active")["number"])
 
 
 def _api() -> str:
@@ -82,8 +118,15 @@ def refused(answer: httpx.Response) -> click.ClickException:
         # The sentence of a policy that is refused ends with its first complaint, which is told below.
         said = problem["detail"].partition(": ")[0] if problem.get("complaints") else problem["detail"]
         lines = [f"{answer.status_code}: {said}"]
-        lines += [f"  {c['file']}:{c['line']}:{c['column']}: {c['message']}" for c in problem.get("complaints", [])]
+        lines += [f"  {_complaint(one)}" for one in problem.get("complaints", [])]
+        lines += [f"  {one['field']}: {one['message']}" for one in problem.get("fields", [])[TOLD_BEFORE:]]
         lines += [f"  {reason}" for reason in problem.get("reasons", [])[1:]]
     except (ValueError, KeyError, TypeError):
         lines = [f"{answer.status_code}: {answer.text[:300]}"]
-    return click.ClickException("\n".join(lines))
+    return click.ClickException("\n".join(map(plain, lines)))
+
+
+def _complaint(one: dict[str, Any]) -> str:
+    """As `Complaint` says it."""
+    place = f"{one['file']}:{one['line']}:{one['column']}" if one["line"] else one["file"]
+    return f"{place}: {one['message']}" + (f" ({one['suggestion']})" if one.get("suggestion") else "")

@@ -18,12 +18,23 @@ _AS = "A demo person or client whose token is used, where `make run` runs."
 as_person = click.option("--as", "person", help=_AS)
 # Where `person` is somebody who is asked about.
 as_who = click.option("--as", "who", help=_AS)
+as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
 directory = click.option(
     "--directory",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("policies"),
     help="Where the files are.",
 )
+
+
+# Something went wrong, such as a wrong use of the command. 1 is an answer: something differs, fails or was refused.
+ERROR = 2
+
+
+class Failed(click.ClickException):
+    """An error of a command."""
+
+    exit_code = ERROR
 
 
 class Door(click.RichGroup):
@@ -33,6 +44,15 @@ class Door(click.RichGroup):
     def __init__(self, *given: Any, further: Callable[[], Mapping[str, str]] | None = None, **named: Any) -> None:
         super().__init__(*given, **named)
         self._further = further or dict
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As any group, but every error has the same exit code."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            if error.exit_code == ERROR:
+                raise
+            raise Failed(error.format_message()) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Those of the group's own module, then the further ones, in their order."""

@@ -13,22 +13,28 @@ from rich.console import Console
 from service import settings as configuration
 from service.audit.log import Log
 from service.authorization import policy_check
-from service.authorization.policy_administration import bootstrap as make_first
+from service.authorization.policy_bootstrap import bootstrap as make_first
 from service.authorization.policy_file import PolicyText
-from service.commands.caller import caller
-from service.commands.doors import Door, as_person, directory
-from service.commands.tables import table, when
+from service.commands.caller import active_number, caller
+from service.commands.doors import Door, as_json, as_person, directory
+from service.commands.tables import plain, table, when
 from service.database import Database
 from service.errors import Conflict
+from service.places import Complaint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+    from typing import Any
+
+    from service.commands.caller import Caller
 
 # Subcommands that stand in modules of their own, loaded when they are called: command to module.
 FURTHER = {
     "test": "policy_trial",
     "diff": "policy_diff",
     "replay": "policy_replay",
+    "replays": "policy_replay",
     "simulate": "policy_simulate",
     "rollback": "policy_life",
     "status": "policy_life",
@@ -67,7 +73,7 @@ async def bootstrapped(owner_url: str, files: Path) -> int:
 @policy.command()
 @click.option("-m", "--message", required=True, help="Why.")
 @directory
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@as_json
 @as_person
 def propose(message: str, directory: Path, *, as_json: bool, person: str | None) -> None:
     """Put the files forward as a new version. It decides nothing until it is activated."""
@@ -79,13 +85,16 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
         "vocabulary": text.vocabulary,
         "cases": dict(text.cases),
     }
-    version = caller(person).call("POST", "/v1/policies/versions", body)
+    version = caller(person).call("POST", "/v1/policies/versions", body, long="the policy is checked")
     if as_json:
         print(json.dumps(version, indent=2))
         return
-    for one in version["warnings"]:
-        print(f"warning: {directory}/{one['file']}:{one['line']}: {one['message']}")
-    print(f"Proposed as version {version['number']}; `timewarden policy activate {version['number']}` makes it decide.")
+    for what, complaints in (("untried", version["untried"]), ("warning", version["warnings"])):
+        for one in complaints:
+            print(plain(f"{what}: {directory}/{Complaint(**one)}"))
+    number = version["number"]
+    known = "These files wait already" if version["message"] != message else "Proposed"
+    print(f"{known} as version {number}; `timewarden policy activate {number}` makes it decide.")
 
 
 @policy.command()
@@ -93,23 +102,28 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
 @click.option(
     "--expected", type=click.IntRange(min=1), help="The version that must be active now; default: the one that is."
 )
+@as_json
 @as_person
-def activate(number: int, expected: int | None, person: str | None) -> None:
+def activate(number: int, expected: int | None, *, as_json: bool, person: str | None) -> None:
     """Let version NUMBER decide, from the next request on; it may be an older one."""
     api = caller(person)
     if expected is None:
-        expected = int(api.call("GET", "/v1/me")["policy_version"])
+        expected = active_number(api)
     path = f"/v1/policies/versions/{number}/activate"
-    version = api.call("POST", path, {"expected_active": expected})
+    version = api.call("POST", path, {"expected_active": expected}, long="the version is checked again")
+    if as_json:
+        print(json.dumps(version, indent=2))
+        return
     print(f"Version {version['number']} decides now; before it was {expected}.")
 
 
 @policy.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--all", "everything", is_flag=True, help="Every version, not only the newest 200.")
+@as_json
 @as_person
-def list_versions(*, as_json: bool, person: str | None) -> None:
+def list_versions(*, everything: bool, as_json: bool, person: str | None) -> None:
     """Show the versions, newest first."""
-    versions = caller(person).call("GET", "/v1/policies/versions", query={"limit": "200"})["items"]
+    versions = list(_versions(caller(person), everything=everything))
     if as_json:
         print(json.dumps(versions, indent=2))
         return
@@ -118,3 +132,14 @@ def list_versions(*, as_json: bool, person: str | None) -> None:
         times = when(one["proposed_at"]), when(one["activated_at"])
         shown.add_row(str(one["number"]), one["state"], str(one["parent"] or ""), *times, one["message"])
     Console().print(shown)
+
+
+def _versions(api: Caller, *, everything: bool) -> Iterator[dict[str, Any]]:
+    """The versions of the newest page, or of all pages one after the other."""
+    more: dict[str, str] = {}
+    while True:
+        page = api.call("GET", "/v1/policies/versions", query={"limit": "200", **more})
+        yield from page["items"]
+        if not everything or page["next_cursor"] is None:
+            return
+        more = {"cursor": page["next_cursor"]}

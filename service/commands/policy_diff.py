@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from rich.console import Console
-from rich.markup import escape
 
 from service.authorization.policy_diff import policy_diff
 from service.authorization.policy_file import PolicyText, parse
-from service.commands.caller import caller
-from service.commands.doors import as_person, directory
+from service.commands.caller import active_number, caller
+from service.commands.doors import as_json, as_person, directory
+from service.commands.tables import quoted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ VERSIONS = "/v1/policies/versions"
     "--against", type=click.IntRange(min=1), help="The version to compare with; default: the one that decides."
 )
 @directory
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@as_json
 @click.option("--exit-code", is_flag=True, help="End with exit code 1 when anything differs.")
 @as_person
 def diff(
@@ -38,10 +38,10 @@ def diff(
     """Show which rows differ and whose verdicts change, from the version that decides to the files, or to VERSION."""
     api = caller(person)
     if version is None:
-        found = _of_files(api, directory, against or int(api.call("GET", "/v1/me")["policy_version"]))
+        found = _of_files(api, directory, against or active_number(api))
     else:
         query = {} if against is None else {"against": str(against)}
-        found = api.call("GET", f"{VERSIONS}/{version}/diff", query=query)
+        found = api.call("GET", f"{VERSIONS}/{version}/diff", query=query, long="the versions are compared")
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -69,17 +69,19 @@ def _show(found: dict[str, Any]) -> None:
     for one in found["rows"]:
         line = f"{one['line']}: " if one["line"] else ""
         if one["before"] is not None:
-            console.print(f"[red]  - {escape(one['before'])}[/red]")
+            console.print(f"[red]  - {quoted(one['before'])}[/red]")
         if one["after"] is not None:
-            console.print(f"[green]  + {line}{escape(one['after'])}[/green]")
+            console.print(f"[green]  + {line}{quoted(one['after'])}[/green]")
     for word in found["words"]:
-        console.print(f"  words: {escape(word)}")
-    console.print(f"Files that differ: {escape(', '.join(found['files']))}")
+        console.print(f"  words: {quoted(word)}")
+    for case in found["cases"]:
+        console.print(f"  case {case['change']}: {quoted(case['name'])} ({quoted(case['file'])}:{case['line']})")
+    console.print(f"Files that differ: {quoted(', '.join(found['files']))}")
     if not found["verdicts"]:
-        console.print("No verdict changes." if not found["cut_short"] else "No change of verdicts was found.")
+        console.print("No verdict changes." if not found["cut_short"] else "No change of verdicts was found so far.")
     else:
         console.print("Verdicts that change:")
     for one in found["verdicts"]:
-        console.print(f"  {escape(one['sentence'])}")
+        console.print(f"  {quoted(one['sentence'])}")
     for action in found["cut_short"]:
-        console.print(f"  Not compared to the end, there is too much: {escape(action)}")
+        console.print(f"  Not compared to the end, there is too much, so more may change: {quoted(action)}")

@@ -9,9 +9,9 @@ import rich_click as click
 from rich.console import Console
 
 from service.authorization.policy_file import PolicyText
-from service.commands.caller import caller
-from service.commands.doors import as_person, directory
-from service.commands.tables import table, when
+from service.commands.caller import active_number, caller
+from service.commands.doors import as_json, as_person, directory
+from service.commands.tables import plain, table, when
 from service.errors import PolicyRejected
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rich.table import Table
-
-as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
 @click.command()
@@ -33,8 +31,10 @@ def rollback(expected: int | None, *, as_json: bool, person: str | None) -> None
     """Let the version decide that did so before the active one. Twice goes back twice."""
     api = caller(person)
     if expected is None:
-        expected = int(api.call("GET", "/v1/me")["policy_version"])
-    version = api.call("POST", "/v1/policies/rollback", {"expected_active": expected})
+        expected = active_number(api)
+    version = api.call(
+        "POST", "/v1/policies/rollback", {"expected_active": expected}, long="the version is checked again"
+    )
     if as_json:
         print(json.dumps(version, indent=2))
         return
@@ -55,7 +55,8 @@ def status(directory: Path, *, as_json: bool, person: str | None) -> None:
         about = {name: active[name] for name in ("number", "digest", "message", "activated_at", "activated_by")}
         print(json.dumps({"active": about, "files": files, "replicas": replicas}, indent=2))
         return
-    print(f"Version {active['number']} decides, since {when(active['activated_at'])}: {active['message']}")
+    since = when(active["activated_at"])
+    print(f"Version {active['number']} decides, since {since}: {plain(active['message'])}")
     print(f"{directory}/ {_SAID[files]}")
     Console().print(_table(replicas))
 

@@ -1,38 +1,89 @@
-"""`timewarden policy replay`: what a version would have said to recorded requests, before it decides anything."""
+"""`timewarden policy replay` and `replays`: what a version would have said to recorded requests, before it decides any.
+
+Own no state.
+"""
 
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import rich_click as click
+from rich.console import Console
 
 from service.commands.caller import caller
+from service.commands.doors import as_json as for_machines
 from service.commands.doors import as_person
-from service.commands.replay_report import Moment, followed, show
+from service.commands.replay_report import DIFFERENCES, Moment, attached, followed, show
+from service.commands.tables import table, when
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+REPLAYS = "/v1/policies/replays"
 
 
 @click.command()
-@click.argument("version", type=click.IntRange(min=1))
+@click.argument("version", type=click.IntRange(min=1), required=False)
 @click.option("--since", type=Moment(), help="From when on, such as 30d, 12h or an RFC 3339 time; default: all.")
 @click.option("--until", type=Moment(), help="Until when; default: now.")
 @click.option("--action", help="Only requests for this action.")
 @click.option("--kind", help="Only requests about this kind of thing.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--attach", type=click.UUID, help="Wait for a replay that was asked for before; see `policy replays`.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(DIFFERENCES),
+    multiple=True,
+    help="End with exit code 1 when some record came out like this; may be repeated.",
+)
+@for_machines
 @as_person
 def replay(
-    version: int,
-    since: str | None,
-    until: str | None,
-    action: str | None,
-    kind: str | None,
     *,
+    version: int | None,
+    attach: str | None,
+    fail_on: Sequence[str],
     as_json: bool,
     person: str | None,
+    **filters: str | None,
 ) -> None:
-    """Decide recorded requests again under VERSION, and show what it would change."""
-    filters = {"since": since, "until": until, "action": action, "kind": kind}
-    job = followed(caller(person), f"/v1/policies/versions/{version}/replay", filters, quiet=as_json)
+    """Decide recorded requests again under VERSION, and show what it would change. Ctrl-C cancels it, unless it was
+    attached to."""
+    if (version is None) == (attach is None):
+        raise click.UsageError("Give a VERSION, or --attach a replay")
+    if attach is not None and any(filters.values()):
+        raise click.UsageError("A replay that was asked for before has its filters already")
+    api = caller(person)
+    if attach is not None:
+        job = attached(api, f"{REPLAYS}/{attach}", quiet=as_json)
+    else:
+        job = followed(api, f"/v1/policies/versions/{version}/replay", filters, quiet=as_json)
     if as_json:
         print(json.dumps(job, indent=2))
     else:
         show(job)
+    if any(job["result"][name] for name in fail_on):
+        raise SystemExit(1)
+
+
+@click.command()
+@for_machines
+@as_person
+def replays(*, as_json: bool, person: str | None) -> None:
+    """Show the replays of the last 30 days, the newest first."""
+    found = caller(person).call("GET", REPLAYS, query={"limit": "200"})["items"]
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    shown = table("replay", "version", "state", "progress", "asked at", "ended at", "of", "problem")
+    for one in found:
+        times = when(one["asked_at"]), when(one["ended_at"])
+        progress = f"{100 * one['progress']:.0f} %"
+        about = one["id"], str(one["version"]), one["state"], progress, *times
+        shown.add_row(*about, _filters(one["filters"]), one["problem"] or "")
+    Console().print(shown)
+
+
+def _filters(given: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in given.items() if value) or "everything"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from rich.console import Console
-from rich.markup import escape
 
 from service.commands.caller import caller
-from service.commands.doors import as_person
+from service.commands.doors import as_json, as_person
+from service.commands.tables import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ FACT = {"true": True, "false": False, "unknown": None}
     "--fact", "facts", multiple=True, metavar="NAME=true|false|unknown", help="A fact of it; may be repeated."
 )
 @click.option("--version", type=click.IntRange(min=1), help="A policy version; default: the one that decides.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@as_json
 @as_person
 def simulate(
     *,
@@ -77,7 +77,7 @@ def simulate(
         },
         "version": version,
     }
-    found = caller(person).call("POST", "/v1/policies/simulate", question)
+    found = caller(person).call("POST", "/v1/policies/simulate", question, long="the version is loaded")
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -93,20 +93,29 @@ def _fact(text: str) -> tuple[str, bool | None]:
 
 def _show(found: dict[str, Any]) -> None:
     allowed = found["verdict"] == "allow"
-    by = f" by {', '.join(found['rules'])}" if found["rules"] else ""
+    by = f" by {quoted(', '.join(found['rules']))}" if found["rules"] else ""
     lines = [
         f"[{'green' if allowed else 'red'}]{found['verdict']}[/] ({found['reason']}{by}), version {found['version']}"
     ]
-    lines += [f"  told: {escape(sentence)}" for sentence in found["told"]]
-    lines += [f"  {one['rule']} denied on {_words(one)}" for one in found["denied_because"]]
-    lines += [f"  {one['rule']} would allow but for {_words(one)}" for one in found["near_misses"]]
+    lines += [f"  told: {quoted(sentence)}" for sentence in found["told"]]
+    lines += [f"  {quoted(one['rule'])} denies it{_grounds(one)}" for one in found["denied_because"]]
+    wants = "would allow but for"
+    if found["denied_because"] and found["near_misses"]:
+        # Whoever had what these want would be denied all the same.
+        lines.append("  and if no rule denied it, none would allow it yet:")
+        wants = "lacks"
+    lines += [f"  {quoted(one['rule'])} {wants} {_words(one)}" for one in found["near_misses"]]
     if found["more_near_misses"]:
         lines.append(f"  and {found['more_near_misses']} more rules, further off")
-    lines += [f"  assumed: {escape(sentence)}" for sentence in found["assumed"]]
+    lines += [f"  assumed: {quoted(sentence)}" for sentence in found["assumed"]]
     console = Console(highlight=False)
     for line in lines:
         console.print(line)
 
 
+def _grounds(rule: dict[str, Any]) -> str:
+    return f" because of {_words(rule)}" if rule["conditions"] else " to everybody"
+
+
 def _words(rule: dict[str, Any]) -> str:
-    return escape("; ".join(f"{dimension} {word}" for dimension, word in rule["conditions"]) or "no condition")
+    return quoted("; ".join(f"{dimension} {word}" for dimension, word in rule["conditions"]))

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from service.authorization.policy_file import PolicyText
 from service.authorization.policy_trial import Trial, trial
-from service.commands.doors import directory
-from service.commands.tables import table
+from service.commands.doors import as_json, directory
+from service.commands.tables import quoted, table
 from service.errors import PolicyRejected
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @directory
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@as_json
 def test(directory: Path, *, as_json: bool) -> None:
     """Read the files, check the laws and run the cases, here and without a service.
 
@@ -61,16 +61,16 @@ def _show(found: Trial, directory: Path) -> None:
     if found.tallies:
         shown = table("line", "rule", "passed", "failed")
         for one in found.tallies:
-            failed = f"[red]{one.failed}[/red]" if one.failed else "0"
-            passed = str(one.passed) if one.passed or one.failed else "[yellow]untried[/yellow]"
-            shown.add_row(str(one.line or ""), escape(one.rule), passed, failed)
+            failed = Text(str(one.failed), style="red") if one.failed else "0"
+            passed = str(one.passed) if one.passed or one.failed else Text("untried", style="yellow")
+            shown.add_row(str(one.line or ""), one.rule, passed, failed)
         console.print(shown)
         decided = sum(1 for one in found.tallies if one.line and one.passed + one.failed)
         rules = sum(1 for one in found.tallies if one.line)
         console.print(f"{found.passed} cases pass, {found.failed} fail; they name {decided} of {rules} rules.")
     for what, complaints in (("untried", found.untried), ("warning", found.warnings), ("error", found.complaints)):
         for complaint in complaints:
-            console.print(escape(f"{what}: {_placed(complaint, directory)}"))
+            console.print(quoted(f"{what}: {_placed(complaint, directory)}"))
     if found.good:
         console.print("The policy holds: it reads well, keeps the laws and passes its cases.")
     else:

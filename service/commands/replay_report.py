@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from service.commands.caller import Caller
 
 EVERY = 0.3
+DIFFERENCES = ("allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "undecidable")
 INTERRUPTED = 130
 COUNTS = {
     "same": "as they were",
@@ -28,7 +29,7 @@ COUNTS = {
     "other_rules": "same reason by other rules",
     "undecidable": "undecidable from the record",
 }
-_AGO = re.compile(r"(\d{1,5})([mhdw])")
+_AGO = re.compile(r"([0-9]{1,12})([mhdw])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
@@ -39,15 +40,24 @@ class Moment(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The moment as RFC 3339 in UTC."""
-        if ago := _AGO.fullmatch(str(value)):
-            return (datetime.now(UTC) - int(ago[1]) * _UNITS[ago[2]]).isoformat()
         try:
-            found = datetime.fromisoformat(str(value))
-        except ValueError:
-            found = None
-        if found is None or found.tzinfo is None:
+            found = _moment(str(value))
+        except OverflowError:
+            self.fail(f"{value!r} is further away than any time can be", param, ctx)
+        if found is None:
             self.fail(f"{value!r} is neither like 30d, 12h or 2w nor a time like 2026-11-01T00:00:00Z", param, ctx)
         return found.astimezone(UTC).isoformat()
+
+
+def _moment(text: str) -> datetime | None:
+    """The moment, or None for what tells of none. Raises OverflowError for one that no datetime holds."""
+    if ago := _AGO.fullmatch(text):
+        return datetime.now(UTC) - int(ago[1]) * _UNITS[ago[2]]
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return None if found.tzinfo is None else found
 
 
 def followed(api: Caller, path: str, filters: dict[str, str | None], *, quiet: bool) -> dict[str, Any]:
@@ -55,6 +65,22 @@ def followed(api: Caller, path: str, filters: dict[str, str | None], *, quiet: b
     body = {name: value for name, value in filters.items() if value is not None}
     job: dict[str, Any] = api.call("POST", path, body)
     where = f"/v1/{'audit/redecisions' if job['version'] is None else 'policies/replays'}/{job['id']}"
+    try:
+        return _ended(api, where, job, quiet=quiet)
+    except KeyboardInterrupt:
+        _cancel(api, where)
+
+
+def attached(api: Caller, where: str, *, quiet: bool) -> dict[str, Any]:
+    """Wait for the end of a replay that somebody asked for, perhaps in another terminal. Ctrl-C leaves it to itself."""
+    try:
+        return _ended(api, where, api.call("GET", where), quiet=quiet)
+    except KeyboardInterrupt:
+        print("It goes on by itself", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _ended(api: Caller, where: str, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -64,11 +90,8 @@ def followed(api: Caller, path: str, filters: dict[str, str | None], *, quiet: b
         console=Console(stderr=True),
         disable=quiet,
     )
-    try:
-        with bar:
-            job = _waited_for(api, where, job, bar)
-    except KeyboardInterrupt:
-        _cancel(api, where)
+    with bar:
+        job = _waited_for(api, where, job, bar)
     if job["state"] != "done":
         raise click.ClickException(f"The replay {job['state']}: {job['problem'] or 'nothing more is known'}")
     return job

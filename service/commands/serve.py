@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
-from typing import TYPE_CHECKING
 
 import rich_click as click
 from granian import Granian
@@ -15,12 +15,9 @@ from service import app
 from service import settings as configuration
 from service.audit.opening import check_rights
 from service.authorization import policy_check, policy_versions
-from service.authorization.policy_file import PolicyText
+from service.commands.policy_files import differ, other_files
 from service.database import Database
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @click.command()
@@ -31,6 +28,7 @@ def serve() -> None:
     # Nothing connects yet: what cannot be wired is told once, here, and not by every worker again and again.
     app.build(settings)
     asyncio.run(look_at_database(settings))
+    need_port(settings.host, settings.port)
     Granian(
         "service.app:create",
         factory=True,
@@ -44,6 +42,19 @@ def serve() -> None:
         backlog=1024,
         workers_kill_timeout=10,
     ).serve()
+
+
+def need_port(host: str, port: int) -> None:
+    """Refuse a port on which somebody listens: two that serve there would share the requests, each with settings of
+    its own. Raises Misconfigured."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise Misconfigured(f"Nobody can listen on {host}, port {port}: {error.strerror}") from error
 
 
 async def look_at_database(settings: configuration.Settings) -> None:
@@ -66,20 +77,5 @@ async def look_at_database(settings: configuration.Settings) -> None:
     except PolicyRejected as error:
         reason = f"The active policy version {active} cannot be read by this version of the service"
         raise Misconfigured(f"{reason}: {error.complaints[0]}") from error
-    tell_of_other_files(settings.policies_directory, active, text.digest())
-
-
-def tell_of_other_files(directory: Path, active: int, digest: str) -> None:
-    """The database is the truth: if policies/ differs from the active version, say so and change nothing."""
-    if not directory.is_dir():
-        return
-    try:
-        here = PolicyText.read(directory).digest()
-    except PolicyRejected:
-        here = "unreadable"
-    if digest != here:
-        print(
-            f"{directory}/ differs from the active policy version {active}, which goes on "
-            "deciding; `timewarden policy diff` shows what differs, `timewarden policy propose` puts it forward.",
-            file=sys.stderr,
-        )
+    if differ(settings.policies_directory, text.digest()):
+        print(other_files(settings.policies_directory, active), file=sys.stderr)

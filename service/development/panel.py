@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def panel(api: str, issuer: str, state: Path) -> None:
-    """Print it. The three lines are printed outside any frame, so that they can be pasted whole."""
+def panel(api: str, issuer: str, state: Path, version: int, *, differs: bool) -> None:
+    """Print it. `version` of the policy decides, and the files here may differ from it. The three lines are printed
+    outside any frame, so that they can be pasted whole."""
     console = Console(highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("API", api, f"documentation: {api}/docs")
     table.add_row("sign-in", issuer, f"passwords are LOGIN-demo; tokens to try: {issuer}/demo")
+    files = "policies/ differs: timewarden policy diff --as paula" if differs else "the same as policies/"
+    table.add_row("policy", f"version {version} decides", files)
     table.add_row("data, logs", str(state), "")
     console.print(Panel.fit(table, title="Timewarden runs (Ctrl-C stops it)"))
     people = Table("login", "name", "role", box=None, pad_edge=False)

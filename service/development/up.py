@@ -20,6 +20,7 @@ from events.stream import stream_name
 from service.audit.feed import Feed
 from service.audit.key_files import make_key
 from service.commands.database import migrated
+from service.commands.policy_files import differ
 from service.commands.running import DEVELOPMENT_KEY, Running, announce, state_directory, withdraw
 from service.database import Database
 from service.development.authorization_server.serving import running as authorization_server
@@ -29,7 +30,7 @@ from service.development.issuer_file import write_issuer_file
 from service.development.local_servers import free_port
 from service.development.panel import panel
 from service.development.processes import die_with_parent
-from service.development.server_directory import secret
+from service.development.server_directory import DirectoryLock, readable_failures, secret
 from service.development.stores import Stores, open_stores
 from service.errors import Misconfigured
 
@@ -55,18 +56,32 @@ async def run(preferred_port: int) -> None:
         loop.add_signal_handler(number, stop.set)
     state = state_directory()
     state.mkdir(mode=0o700, exist_ok=True)
-    with open_stores(state, say) as stores:
+    with _alone(state), open_stores(state, say) as stores:
         say("bringing the schema up to date")
         await migrated(stores.owner_url)
-        await _first_policy(stores)
+        policy = await _first_policy(stores)
         port = _kept_port(state, "api", preferred_port)
         issuer = f"http://127.0.0.1:{_kept_port(state, 'sign-in', 8090)}"
         async with authorization_server(issuer, AUDIENCE, state / "authorization-server"):
-            await _serve(state, stores, port, issuer, stop)
+            await _serve(state, stores, port, issuer, policy, stop)
     print("stopped; the data stay in", state)
 
 
-async def _serve(state: Path, stores: Stores, port: int, issuer: str, stop: asyncio.Event) -> None:
+@contextlib.contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Own the state directory, also where no server of ours runs in it. Raises LocalServerFailed."""
+    lock = DirectoryLock(state, "up")
+    with readable_failures(state):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+async def _serve(
+    state: Path, stores: Stores, port: int, issuer: str, policy: tuple[int, bool], stop: asyncio.Event
+) -> None:
     api = f"http://127.0.0.1:{port}"
     shared = {
         "TIMEWARDEN_ENVIRONMENT": "development",
@@ -95,7 +110,7 @@ async def _serve(state: Path, stores: Stores, port: int, issuer: str, stop: asyn
             await fill(api, issuer, state, say)
             stream = await _stream(stores)
             announce(Running(os.getpid(), api, issuer, AUDIENCE, stores.redis_url, stream))
-            panel(api, issuer, state)
+            panel(api, issuer, state, policy[0], differs=policy[1])
             await _until_stopped(children, stop, state)
         finally:
             withdraw()
@@ -180,21 +195,26 @@ async def _end(children: Mapping[str, asyncio.subprocess.Process]) -> None:
             os.killpg(child.pid, signal.SIGKILL)
 
 
-async def _first_policy(stores: Stores) -> None:
-    """Load policies/ as version 1 unless there is a version: from then on the API is the only way."""
+async def _first_policy(stores: Stores) -> tuple[int, bool]:
+    """The version that decides, and whether policies/ differs from it. They become version 1 when there is none: from
+    then on the API is the only way."""
     database = Database(stores.owner_url, size=1, name="up")
     await database.open()
     try:
         async with database.connection() as connection:
-            # Whether any version was ever activated.
-            known = await connection.fetchval("SELECT EXISTS (SELECT FROM policy_head)")
+            # The version that decides, if there is one.
+            known = await connection.fetchrow(
+                "SELECT number, digest FROM policy_version WHERE number = (SELECT active FROM policy_head)"
+            )
     finally:
         await database.close()
-    if not known:
+    if known is None:
         from service.commands.policy import bootstrapped  # noqa: PLC0415 — slow to load, and needed once
 
         version = await bootstrapped(stores.owner_url, ROOT / "policies")
         say(f"policies/ became version {version}")
+        return version, False
+    return known["number"], differ(ROOT / "policies", known["digest"])
 
 
 async def _stream(stores: Stores) -> str:

@@ -24,17 +24,17 @@ from service.directory.entities import (
     check_team,
 )
 from service.directory.membership_store import OfWhom
-from service.directory.recorded_change import Listed, Told, listing, manage, times
-from service.directory.store import KIND
+from service.directory.recorded_change import Listed, Told, listing, manage, single, times
+from service.directory.store import KIND, anything
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from service.authorization.changes import Answer
     from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement
+    from service.authorization.enforcement import Enforcement, Expect
     from service.authorization.permit import Permit
     from service.authorization.visibility import Visibility
     from service.database import Connection
@@ -77,18 +77,18 @@ class Directory:
 
         return await self._manage(ask, person_id, work)
 
-    async def describe_person(
-        self, ask: Ask, person_id: UUID, display_name: str | None, email: str | None
+    async def amend_person(
+        self, ask: Ask, person_id: UUID, changes: Mapping[str, str | None], expect: Expect = anything
     ) -> Answer[Person]:
-        """Give a person another name and e-mail address."""
-        check_person(display_name, email)
-        person = Person(person_id, display_name, email)
+        """Give a person another `display_name` or `email`: what `changes` names. Raises NotFound, and NotApplied when
+        they are not as the caller has seen them."""
+        check_person(changes.get("display_name"), changes.get("email"))
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Person, Told]:
-            await people_store.describe_person(permit, connection, person)
-            return person, Told(str(person.id), "person.described", {}, _texts(person))
+        async def work(permit: Permit, connection: Connection) -> tuple[Person, list[Told]]:
+            was, person = await people_store.amend_person(permit, connection, person_id, changes, expect)
+            return person, [] if person == was else [Told(str(person.id), "person.described", {}, _texts(person))]
 
-        return await self._manage(ask, person_id, work)
+        return await manage(self._enforcement, ask, person_id, work)
 
     async def add_team(self, ask: Ask, name: str, parent: UUID | None = None) -> Answer[Team]:
         """Make a team below `parent`, or at the top. A name is given once."""
@@ -101,15 +101,18 @@ class Directory:
 
         return await self._manage(ask, team.id, work)
 
-    async def replace_team(self, ask: Ask, team_id: UUID, name: str, parent: UUID | None) -> Answer[Team]:
-        """Give a team another name and another place in the tree, with all below it. Raises NotFound."""
+    async def replace_team(
+        self, ask: Ask, team_id: UUID, name: str, parent: UUID | None, expect: Expect = anything
+    ) -> Answer[Team]:
+        """Give a team another name and another place in the tree, with all below it. Raises NotFound, and NotApplied
+        when it is not as the caller has seen it."""
         check_team(name)
         team = Team(team_id, name, parent)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Team, Told]:
-            was = await team_store.replace_team(permit, connection, team)
+            was, now = await team_store.replace_team(permit, connection, team, expect)
             texts = {"name": name} | ({"name_before": was.name} if was.name != name else {})
-            return team, Told(str(team_id), "team.changed", {"parent": parent}, texts, {"parent": was.parent})
+            return now, Told(str(team_id), "team.changed", {"parent": parent}, texts, {"parent": was.parent})
 
         return await self._manage(ask, team_id, work)
 
@@ -192,6 +195,10 @@ class Directory:
 
         return await self._manage(ask, person, work)
 
+    async def roles(self, ask: Ask, person: UUID) -> Answer[Sequence[GivenRole]]:
+        """What the directory gives a person, gave and will give, in the order of its beginning. Raises NotFound."""
+        return await single(self._enforcement, ask, KIND, lambda seen, at: store.roles(seen, at, person), person)
+
     async def take_role(self, ask: Ask, person: UUID, role: str) -> Answer[GivenRole]:
         """Take a role of the directory back, from now on; what is planned of it never begins. Returns what ended
         first. Raises NotFound."""
@@ -206,13 +213,29 @@ class Directory:
 
         return await manage(self._enforcement, ask, person, work)
 
-    async def people(self, ask: Ask, *, after: UUID | str | None = None, limit: int = 50) -> Answer[Listed[Person]]:
-        """Everybody, oldest first."""
-        return await self._list(ask, store.people, after, limit)
+    async def people(
+        self, ask: Ask, *, email: str | None = None, after: UUID | str | None = None, limit: int = 50
+    ) -> Answer[Listed[Person]]:
+        """Everybody, or those with this e-mail address in whatever capitals, oldest first."""
+
+        async def load(seen: Visibility, at: Connection, after: UUID | str | None, limit: int) -> list[Person]:
+            return await people_store.people(seen, at, email, after, limit)
+
+        return await self._list(ask, load, after, limit)
+
+    async def person(self, ask: Ask, person_id: UUID) -> Answer[Person]:
+        """One of them. Raises NotFound."""
+        return await single(
+            self._enforcement, ask, KIND, lambda seen, at: people_store.person(seen, at, person_id), person_id
+        )
 
     async def teams(self, ask: Ask, *, after: UUID | str | None = None, limit: int = 50) -> Answer[Listed[Team]]:
         """Every team, oldest first."""
-        return await self._list(ask, store.teams, after, limit)
+        return await self._list(ask, team_store.teams, after, limit)
+
+    async def team(self, ask: Ask, team_id: UUID) -> Answer[Team]:
+        """One of them. Raises NotFound."""
+        return await single(self._enforcement, ask, KIND, lambda seen, at: team_store.team(seen, at, team_id), team_id)
 
     async def memberships(
         self, ask: Ask, of: OfWhom = EVERYBODYS, *, after: UUID | str | None = None, limit: int = 50

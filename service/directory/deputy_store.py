@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from service.authorization.one_person import survivor
 from service.directory import store
 from service.directory.entities import DeputyGrant, Validity
 from service.directory.store import begin
@@ -25,8 +26,9 @@ COLUMNS: Final = "id, manager_id, deputy_id, valid_from, nullif(valid_to, 'infin
 ROW = "r.id, r.manager_id AS owner_id, ''::text AS state, NULL::integer AS version"
 # A grant that $3 would give.
 IMAGINED = "SELECT NULL::uuid AS id, $3::uuid AS manager_id, NULL::uuid AS deputy_id"
-DELEGATOR = "(:person IS NOT NULL AND r.manager_id IS NOT DISTINCT FROM :person)"
-DELEGATE = "(:person IS NOT NULL AND r.deputy_id IS NOT DISTINCT FROM :person)"
+_ASKER = survivor(":person")
+DELEGATOR = f"(:person IS NOT NULL AND {survivor('r.manager_id')} IS NOT DISTINCT FROM {_ASKER})"
+DELEGATE = f"(:person IS NOT NULL AND {survivor('r.deputy_id')} IS NOT DISTINCT FROM {_ASKER})"
 
 
 async def lock(connection: Connection, grant: UUID) -> UUID | None:

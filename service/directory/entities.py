@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -43,20 +43,24 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A human. Somebody who was made on first use of a token has neither name nor e-mail address until described."""
+    """A human. Somebody who was made on first use of a token has neither name nor e-mail address until described.
+    `merged_into`: the person that they turned out to be. `version` is how often this was changed, and one."""
 
     id: UUID
     display_name: str | None = None
     email: str | None = None
+    merged_into: UUID | None = None
+    version: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """A team; `parent` is the team above, None at the top."""
+    """A team; `parent` is the team above, None at the top. `version` as a person's."""
 
     id: UUID
     name: str
     parent: UUID | None = None
+    version: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +123,12 @@ class GivenRole:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """`code` is the word that entries use; one that is not `active` takes no new hours."""
+    """`code` is the word that entries use; one that is not `active` takes no new hours. `version` as a person's."""
 
     code: str
     name: str
     active: bool = True
+    version: int = field(default=1, compare=False)
 
 
 def check_person(display_name: str | None, email: str | None, links: tuple[Link, ...] = ()) -> None:

@@ -1,7 +1,8 @@
-"""Erasing a person: links, name, address, and the texts about them with their salts. Postgres does it in one function.
+"""Erasing a person: links, name, address, the texts about them with their salts, and kept answers. Postgres does all
+but the last in one function.
 
 Records stay as they are and so do all proofs; what they committed to can be shown to nobody any more. Whoever was
-erased and signs in again is a new person.
+erased and signs in again is a new person. With a person go those who were merged into them: they are one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from service.audit.record import Kind
 from service.authorization.changes import Answer, Target, refused_under
 from service.authorization.decision_point import Resource
+from service.authorization.kept_answers import forget_person
 from service.directory import store
 from service.directory.store import KIND
 from service.errors import Conflict, DatabaseUnavailable, NotFound
@@ -32,14 +34,14 @@ ERASE = "erase"
 # The person, and the hold that keeps them; their row is kept from changing meanwhile.
 KNOWN = "SELECT id, hold_on_person(id) AS hold FROM person WHERE id = $1 FOR UPDATE"
 
-# What would go: links, texts beside the log, notes on the hours that are there.
+# What would go, of every id that they have: links, texts beside the log, notes on the hours that are there.
 COUNT = """
-    SELECT (SELECT count(*) FROM person_link WHERE person_id = $1) AS links,
+    SELECT (SELECT count(*) FROM person_link WHERE person_id = ANY (theirs.ids)) AS links,
            (SELECT count(*) FROM audit_text WHERE record_uid IN (SELECT records_about($1))) AS texts,
            (SELECT count(*) FROM entry JOIN timesheet ON timesheet.id = entry.timesheet_id
-            WHERE timesheet.owner_id = $1 AND entry.note IS NOT NULL) AS notes,
+            WHERE timesheet.owner_id = ANY (theirs.ids) AND entry.note IS NOT NULL) AS notes,
            hold_on_person($1) AS hold
-    FROM person WHERE id = $1
+    FROM person CROSS JOIN LATERAL (SELECT ids_of_person(id) AS ids) AS theirs WHERE id = $1
 """
 
 
@@ -88,6 +90,8 @@ class Erasure:
             row = await change.connection.fetchrow("SELECT links, texts, notes FROM erase_person($1)", person)
             if row is None:
                 raise DatabaseUnavailable(cause="a function returned no row")
+            # Answers that are kept for a day repeat notes and reasons.
+            await forget_person(change.connection, person)
             erased = Erased(row["links"], row["texts"], row["notes"])
             counts = {"links": erased.links, "texts": erased.texts, "notes": erased.notes}
             change.record(

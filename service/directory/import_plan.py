@@ -63,6 +63,11 @@ def plan(rows: Sequence[ImportRow], known: Known) -> Plan:
             column = {"person": "email", "team": "team"}.get(row.record, "record")
             wrongs.at(row, column, f"stands there twice: the first time in line {lines[key]}")
         lines.setdefault(key, row.line)
+        if row.record == "person" and row.link is not None:
+            login = ("login", row.link.issuer, row.link.subject)
+            if login in lines:
+                wrongs.at(row, "subject", f"is the login of the person in line {lines[login]}, and nobody else's")
+            lines.setdefault(login, row.line)
     for row in (one for one in rows if one.record == "person"):
         _person(row, known, made, wrongs)
     _teams([one for one in rows if one.record == "team"], known, made, wrongs)

@@ -87,7 +87,8 @@ async def add_memberships(permit: Permit, connection: Connection, memberships: S
             " unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::timestamptz[])"
             " AS one (id, person, team, part, since, upto) WHERE NOT EXISTS (SELECT FROM membership AS other"
             " WHERE other.person_id = person AND other.team_id = team AND other.part = one.part"
-            " AND other.valid_from < coalesce(upto, 'infinity') AND since < other.valid_to)",
+            " AND other.valid_from < other.valid_to AND other.valid_from < coalesce(upto, 'infinity')"
+            " AND since < other.valid_to)",
             *_columns(rows, 6),
         )
     _all(made, len(rows), "A person has that part in that team already at some of that time")

@@ -14,7 +14,8 @@ from service.audit.record import Kind
 from service.audit.retention import HOLDS_LOCK
 from service.authorization.changes import Target
 from service.authorization.decision_point import Resource
-from service.errors import DatabaseUnavailable, InvalidField, NotFound
+from service.errors import DatabaseUnavailable, Forbidden, InvalidField, NotFound
+from service.fields import legible
 from service.places import FieldError
 
 if TYPE_CHECKING:
@@ -81,10 +82,21 @@ class LegalHolds:
         return await self._enforcement.change(ask, KIND, HOLD, Target(), work)
 
     async def lift(self, ask: Ask, hold: UUID) -> Answer[LegalHold]:
-        """End a hold. Raises NotFound when there is none that stands."""
+        """End a hold. Raises NotFound when there is none that stands, Forbidden for whoever set it."""
 
         async def work(change: Change) -> LegalHold:
             change.permit.covers(KIND, HOLD)
+            # Whether the asker set it, under any id of theirs.
+            theirs = await change.connection.fetchval(
+                "SELECT CASE WHEN by_person IS NULL THEN $2::uuid IS NULL AND by_client = $3"
+                " ELSE coalesce($2 = ANY (ids_of_person(by_person)), false) END"
+                " FROM legal_hold WHERE id = $1 AND until IS NULL FOR UPDATE",
+                hold,
+                ask.principal.person,
+                ask.principal.client,
+            )
+            if theirs:
+                raise Forbidden(["whoever set a hold does not lift it: somebody else has to"])
             # From now on it stands no longer.
             row = await change.connection.fetchrow(
                 "UPDATE legal_hold SET until = clock_timestamp() WHERE id = $1 AND until IS NULL RETURNING *", hold
@@ -118,6 +130,8 @@ def _check(what: str, about: UUID | None, reason: str) -> None:
         raise InvalidField(FieldError("about", "is left out for all, and is an id for a person or a resource"))
     if not 1 <= len(reason) <= LONGEST_REASON:
         raise InvalidField(FieldError("reason", f"must have 1 to {LONGEST_REASON} characters"))
+    if not legible(reason):
+        raise InvalidField(FieldError("reason", "must have a character that can be seen"))
 
 
 def _record(change: Change, hold: LegalHold, event: str, texts: dict[str, str]) -> None:

@@ -1,19 +1,23 @@
-"""SQL of people and of the tokens that speak for them. Postgres owns both; a link is never moved to somebody else."""
+"""SQL of people and of the tokens that speak for them. Postgres owns both; a merge alone gives a link to another."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from service.authorization.one_person import ids
 from service.directory.entities import Person
-from service.directory.store import KIND, MANAGE
+from service.directory.store import KIND, MANAGE, PERSON, one, page
 from service.errors import Conflict, NotFound
 from service.identity import revocation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from service.authorization.enforcement import Expect
     from service.authorization.permit import Permit
+    from service.authorization.visibility import Visibility
     from service.database import Connection
     from service.directory.entities import Link
     from service.identity.principal import Principal
@@ -39,7 +43,7 @@ async def asking_person(connection: Connection, principal: Principal) -> tuple[U
     """The person for whom this token speaks, and whether it was revoked."""
     # One link by its primary key, if there is one, and what the deny list says of the token.
     row = await connection.fetchrow(
-        f"SELECT link.person_id, {revocation.revoked(person='link.person_id', first=1)} AS revoked"
+        f"SELECT link.person_id, {revocation.revoked(people=ids('link.person_id'), first=1)} AS revoked"
         " FROM (SELECT) AS one LEFT JOIN person_link AS link ON link.issuer = $1 AND link.subject = $3",
         *revocation.parameters(principal),
     )
@@ -57,8 +61,9 @@ async def insert_person(connection: Connection, person: Person, links: Sequence[
 
 
 async def add_person(permit: Permit, connection: Connection, person: Person, links: Sequence[Link]) -> None:
-    """Raises Conflict, whose extra `person` names whom a link belongs to already."""
+    """Raises Conflict, whose extra `person` names whom a link or the e-mail address belongs to already."""
     permit.covers(KIND, MANAGE)
+    await _refuse_address(connection, person)
     await _refuse_taken(connection, links)
     await insert_person(connection, person, links)
 
@@ -66,13 +71,22 @@ async def add_person(permit: Permit, connection: Connection, person: Person, lin
 async def link_person(permit: Permit, connection: Connection, person_id: UUID, links: Sequence[Link]) -> Person:
     """Let more tokens speak for a person. Raises NotFound, and Conflict as `add_person`."""
     permit.covers(KIND, MANAGE)
-    # The person; their row is kept from vanishing meanwhile.
-    row = await connection.fetchrow("SELECT id, display_name, email FROM person WHERE id = $1 FOR KEY SHARE", person_id)
-    if row is None:
-        raise NotFound("There is no such person")
+    person = await unmerged(connection, person_id)
     await _refuse_taken(connection, links)
     await _insert_links(connection, person_id, links)
-    return Person(row["id"], row["display_name"], row["email"])
+    return person
+
+
+async def unmerged(connection: Connection, person_id: UUID) -> Person:
+    """A person who can still be changed. Raises NotFound, and Conflict for one who was merged into another: its extra
+    `person` says into whom."""
+    # The person; their row is kept from vanishing meanwhile.
+    row = await connection.fetchrow(f"SELECT {PERSON} FROM person AS r WHERE r.id = $1 FOR KEY SHARE", person_id)
+    if row is None:
+        raise NotFound("There is no such person")
+    if row["merged_into"] is not None:
+        raise Conflict("This person was merged into another", extra={"person": str(row["merged_into"])})
+    return Person(**dict(row))
 
 
 async def _refuse_taken(connection: Connection, links: Sequence[Link]) -> None:
@@ -85,19 +99,58 @@ async def _insert_links(connection: Connection, person_id: UUID, links: Sequence
     # Tokens that speak for a person.
     await connection.executemany(
         "INSERT INTO person_link (issuer, subject, person_id) VALUES ($1, $2, $3)",
-        [(one.issuer, one.subject, person_id) for one in links],
+        [(link.issuer, link.subject, person_id) for link in links],
     )
 
 
-async def describe_person(permit: Permit, connection: Connection, person: Person) -> None:
-    """Give a person another name and e-mail address. Raises NotFound."""
+async def amend_person(
+    permit: Permit, connection: Connection, person_id: UUID, changes: Mapping[str, str | None], expect: Expect
+) -> tuple[Person, Person]:
+    """Give a person another name or e-mail address: as they were and as they are. Raises as `unmerged`, and Conflict
+    for an address that somebody else has."""
     permit.covers(KIND, MANAGE)
+    was = await unmerged(connection, person_id)
+    expect(was.version)
+    wanted = Person(was.id, changes.get("display_name", was.display_name), changes.get("email", was.email))
+    if wanted == was:
+        return was, was
+    await _refuse_address(connection, wanted)
     # What a person is called.
-    found = await connection.fetchval(
-        "UPDATE person SET display_name = $2, email = $3 WHERE id = $1 RETURNING id",
-        person.id,
-        person.display_name,
-        person.email,
+    version = await connection.fetchval(
+        "UPDATE person SET display_name = $2, email = $3 WHERE id = $1 RETURNING version",
+        wanted.id,
+        wanted.display_name,
+        wanted.email,
     )
-    if found is None:
-        raise NotFound("There is no such person")
+    return was, replace(wanted, version=version)
+
+
+async def _refuse_address(connection: Connection, person: Person) -> None:
+    """Raise Conflict when somebody else has the e-mail address, however it is spelled in capitals; its extra `person`
+    names them."""
+    # By the index on lower(email).
+    known = await connection.fetchval(
+        "SELECT id FROM person WHERE lower(email) = lower($1) AND id <> $2 LIMIT 1", person.email, person.id
+    )
+    if known is not None:
+        raise Conflict("Somebody has this e-mail address already", extra={"person": str(known)})
+
+
+async def people(
+    visibility: Visibility, connection: Connection, email: str | None, after: UUID | str | None, limit: int
+) -> list[Person]:
+    """Oldest first, from behind `after`, all or those with this address; one more than `limit` tells that there are
+    more."""
+    if email is None:
+        rows = await page(visibility, connection, "person", PERSON, after, limit)
+    else:
+        # By the index on lower(email).
+        addressed = "(SELECT * FROM person WHERE lower(email) = lower($5))"
+        rows = await page(visibility, connection, addressed, PERSON, after, limit, email)
+    return [Person(**dict(row)) for row in rows]
+
+
+async def person(visibility: Visibility, connection: Connection, person_id: UUID) -> Person | None:
+    """One person, if they may be seen."""
+    row = await one(visibility, connection, "person", PERSON, person_id)
+    return Person(**dict(row)) if row is not None else None

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from service.directory import project_store
 from service.directory.entities import Project, check_project
 from service.directory.project_store import KIND
-from service.directory.recorded_change import Listed, Told, listing, manage
+from service.directory.recorded_change import Listed, Told, listing, manage, single
+from service.directory.store import anything
 
 if TYPE_CHECKING:
     from service.authorization.changes import Answer
     from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement
+    from service.authorization.enforcement import Enforcement, Expect
     from service.authorization.permit import Permit
+    from service.authorization.visibility import Visibility
     from service.database import Connection
 
 
@@ -34,16 +36,25 @@ class Projects:
 
         return await manage(self._enforcement, ask, project.code, work)
 
-    async def replace(self, ask: Ask, project: Project) -> Answer[Project]:
-        """Call a project something else, end it, or take it up again. Raises NotFound."""
+    async def replace(self, ask: Ask, project: Project, expect: Expect = anything) -> Answer[Project]:
+        """Call a project something else, end it, or take it up again. Raises NotFound, and NotApplied when it is not
+        as the caller has seen it."""
         check_project(project)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Project, list[Told]]:
-            before = await project_store.replace(permit, connection, project)
+            before, after = await project_store.replace(permit, connection, project, expect)
             told = Told(project.code, "project.changed", _facts(project), {"name": project.name}, _facts(before))
-            return project, [told]
+            return after, [told]
 
         return await manage(self._enforcement, ask, project.code, work)
+
+    async def one(self, ask: Ask, code: str) -> Answer[Project]:
+        """A project by its code. Raises NotFound."""
+
+        async def load(visibility: Visibility, connection: Connection) -> Project | None:
+            return await project_store.project(visibility, connection, code)
+
+        return await single(self._enforcement, ask, KIND, load)
 
     async def list(
         self, ask: Ask, *, active: bool | None = None, after: str | None = None, limit: int = 50

@@ -11,16 +11,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from service.audit.record import Kind
-from service.authorization.changes import Target
+from service.authorization.changes import Answer, Target, refused_under
 from service.authorization.decision_point import Resource
 from service.directory import store
 from service.directory.store import KIND, MANAGE
+from service.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from uuid import UUID
 
-    from service.authorization.changes import Answer, Change
+    from service.authorization.changes import Change
     from service.authorization.decision_record import Ask
     from service.authorization.enforcement import Enforcement
     from service.authorization.permit import Permit
@@ -43,13 +44,14 @@ class Listed(Generic[T]):
 @dataclass(frozen=True, slots=True)
 class Told:
     """What the log is told of a change: the id of what changed, the kind of change, ids and times before and after,
-    texts."""
+    texts; and of which `kind` it is, where that is another than was asked of."""
 
     subject: str
     what: str
     after: Mapping[str, object] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     before: Mapping[str, object] = field(default_factory=dict)
+    kind: str = ""
 
 
 async def manage(
@@ -73,7 +75,7 @@ async def manage(
                 await asyncio.sleep(0)
             change.record(
                 "directory.changed",
-                Resource(asked[0], one.subject),
+                Resource(one.kind or asked[0], one.subject),
                 before=one.before,
                 after={"what": one.what, **one.after},
                 texts=one.texts,
@@ -104,6 +106,26 @@ async def listing(
         return Listed(items, keys[-1] if len(found) > limit else None), keys if returned else []
 
     return await enforcement.list(ask, kind, "read", query)
+
+
+async def single(
+    enforcement: Enforcement,
+    ask: Ask,
+    kind: str,
+    load: Callable[[Visibility, Connection], Awaitable[T | None]],
+    returned: UUID | None = None,
+) -> Answer[T]:
+    """What `load` finds, if a list would show it; an id that is `returned` stands in the record. Raises NotFound."""
+
+    async def query(visibility: Visibility, connection: Connection) -> tuple[T | None, Sequence[str]]:
+        found = await load(visibility, connection)
+        return found, [str(returned)] if found is not None and returned is not None else []
+
+    answer = await enforcement.list(ask, kind, "read", query)
+    if answer.value is None:
+        with refused_under(answer.receipt):
+            raise NotFound
+    return Answer(answer.value, answer.receipt)
 
 
 def times(validity: Validity) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from service.directory.entities import GivenRole, Person, Team, Validity
+from service.directory.entities import GivenRole, Team, Validity
 from service.errors import Conflict, InvalidField, NotFound
 from service.places import FieldError
 
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 KIND = "directory"
 MANAGE = "manage"
+PERSON = "r.id, display_name, email, (SELECT into_id FROM merged_person WHERE person_id = r.id) AS merged_into, version"
 VALID = "valid_from, nullif(valid_to, 'infinity') AS valid_to"
 
+# Columns of what holds for a time that name a person, and the caller's fields.
+PEOPLE = {"person_id": "person", "manager_id": "manager", "deputy_id": "deputy"}
 # Which field of the caller's a broken reference or check is about.
 FIELDS = {
     "team_parent_id_fkey": ("parent", "is no team"),
@@ -46,6 +49,10 @@ FIELDS = {
     "importer_grant_period": ("valid_to", "must be after valid_from"),
     "person_role_period": ("valid_to", "must be after valid_from"),
 }
+
+
+def anything(_: int | None) -> None:
+    """What judges a version where nobody says which they have seen: an import, which says how things shall be."""
 
 
 async def advance(connection: Connection) -> datetime:
@@ -88,16 +95,17 @@ async def take_role(
     ]
 
 
-async def people(visibility: Visibility, connection: Connection, after: UUID | str | None, limit: int) -> list[Person]:
-    """Oldest first, from behind `after`; one more than `limit` tells that there are more."""
-    rows = await page(visibility, connection, "person", "id, display_name, email", after, limit)
-    return [Person(**dict(row)) for row in rows]
-
-
-async def teams(visibility: Visibility, connection: Connection, after: UUID | str | None, limit: int) -> list[Team]:
-    """As `people`."""
-    rows = await page(visibility, connection, "team", "id, name, parent_id", after, limit)
-    return [Team(row["id"], row["name"], row["parent_id"]) for row in rows]
+async def roles(visibility: Visibility, connection: Connection, person: UUID) -> list[GivenRole] | None:
+    """Every role that a person has, had or will have from the directory; None for nobody who may be seen."""
+    if await one(visibility, connection, "person", "r.id", person) is None:
+        return None
+    # Few rows, by the index on people.
+    rows = await connection.fetch(
+        f"SELECT role, {VALID} FROM person_role WHERE person_id = $1 AND valid_from < person_role.valid_to"
+        " ORDER BY valid_from, role",
+        person,
+    )
+    return [GivenRole(person, row["role"], validity_of(row)) for row in rows]
 
 
 async def teams_led(permit: Permit, connection: Connection, person: UUID) -> list[Team]:
@@ -113,9 +121,16 @@ async def teams_led(permit: Permit, connection: Connection, person: UUID) -> lis
 
 
 async def page(
-    visibility: Visibility, connection: Connection, table: str, columns: str, after: UUID | str | None, limit: int
+    visibility: Visibility,
+    connection: Connection,
+    table: str,
+    columns: str,
+    after: UUID | str | None,
+    limit: int,
+    *more: object,
 ) -> list[asyncpg.Record]:
-    """Rows of a table whose key is `id`, oldest first, from behind `after`; one more than `limit` tells of more."""
+    """Rows of a table whose key is `id`, oldest first, from behind `after`; one more than `limit` tells of more. What
+    stands in the place of a table may name `more` parameters, from $5 on."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
     # Visible rows in keyset order, one more than asked so as to know whether there are more.
@@ -125,6 +140,19 @@ async def page(
         *visibility.parameters,
         after,
         limit + 1,
+        *more,
+    )
+
+
+async def one(
+    visibility: Visibility, connection: Connection, table: str, columns: str, key: UUID
+) -> asyncpg.Record | None:
+    """The row of that `id`, as far as a list would show it."""
+    if (visibility.kind, visibility.action) != (KIND, "read"):
+        raise PermissionError("the visibility is of something else")
+    # One row by its primary key.
+    return await connection.fetchrow(
+        f"SELECT {columns} FROM {table} AS r WHERE {visibility.condition} AND r.id = $3", *visibility.parameters, key
     )
 
 
@@ -137,7 +165,8 @@ async def begin(
     columns: str,
 ) -> asyncpg.Record | None:
     """Add a row that holds for a time, and return its `columns`: None when one of the same `what` holds at some of that
-    time already. `key` is what it is told apart by. Raises as `constraints`."""
+    time already. `key` is what it is told apart by. Raises as `constraints`, and InvalidField for somebody merged."""
+    await _refuse_merged(connection, {PEOPLE[name]: one for name, one in what.items() if name in PEOPLE})
     given = {**key, **what}
     places = {name: f"${place}" for place, name in enumerate(given, start=1)}
     same = [f"{name} = {places[name]}" if one is not None else f"{name} IS NULL" for name, one in what.items()]
@@ -155,6 +184,18 @@ async def begin(
             validity.valid_from,
             validity.valid_to,
         )
+
+
+async def _refuse_merged(connection: Connection, people: Mapping[str, object]) -> None:
+    """Whoever was merged into another holds nothing any more: Raises InvalidField that names the one who does."""
+    # Those of them who were merged, by the primary key.
+    found = await connection.fetch(
+        "SELECT person_id, into_id FROM merged_person WHERE person_id = ANY($1::uuid[])", list(people.values())
+    )
+    into = {row["person_id"]: row["into_id"] for row in found}
+    wrong = [FieldError(name, f"was merged into {into[one]}") for name, one in people.items() if one in into]
+    if wrong:
+        raise InvalidField(*wrong)
 
 
 async def end(

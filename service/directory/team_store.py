@@ -3,18 +3,25 @@ closure stays right whoever else changes the tree."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from service.directory.entities import Team
-from service.directory.store import KIND, MANAGE, constraints
+from service.directory.store import KIND, MANAGE, anything, constraints, one, page
 from service.errors import InvalidField, NotFound
 from service.places import FieldError
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    import asyncpg
+
+    from service.authorization.enforcement import Expect
     from service.authorization.permit import Permit
+    from service.authorization.visibility import Visibility
     from service.database import Connection
+
+COLUMNS: Final = "r.id, name, parent_id, version"
 
 
 async def add_team(permit: Permit, connection: Connection, team: Team) -> None:
@@ -34,14 +41,19 @@ async def add_team(permit: Permit, connection: Connection, team: Team) -> None:
         )
 
 
-async def replace_team(permit: Permit, connection: Connection, team: Team) -> Team:
-    """Give a team another name and another place in the tree, with all below it. Returns it as it was. Raises NotFound,
-    Conflict for a name that is taken, InvalidField for a parent that is unknown, the team itself or below it."""
+async def replace_team(
+    permit: Permit, connection: Connection, team: Team, expect: Expect = anything
+) -> tuple[Team, Team]:
+    """Give a team another name and another place in the tree, with all below it: as it was and as it is. Raises
+    NotFound, Conflict for a name that is taken, InvalidField for a parent that is unknown, the team itself or below
+    it."""
     permit.covers(KIND, MANAGE)
     # One team by its primary key.
-    row = await connection.fetchrow("SELECT id, name, parent_id FROM team WHERE id = $1", team.id)
+    row = await connection.fetchrow(f"SELECT {COLUMNS} FROM team AS r WHERE r.id = $1", team.id)
     if row is None:
         raise NotFound("There is no such team")
+    was = _team(row)
+    expect(was.version)
     # Whether the new parent is the team itself or lies below it.
     if await connection.fetchval(
         "SELECT true FROM team_path WHERE ancestor_id = $1 AND descendant_id = $2", team.id, team.parent
@@ -49,12 +61,27 @@ async def replace_team(permit: Permit, connection: Connection, team: Team) -> Te
         raise InvalidField(FieldError("parent", "is this team, or lies below it"))
     with constraints():
         # Its name and its place.
-        await connection.execute(
-            "UPDATE team SET name = $2, parent_id = $3 WHERE id = $1", team.id, team.name, team.parent
+        version = await connection.fetchval(
+            "UPDATE team SET name = $2, parent_id = $3 WHERE id = $1 RETURNING version", team.id, team.name, team.parent
         )
-    if row["parent_id"] != team.parent:
+    if was.parent != team.parent:
         await _hang(connection, team.id, team.parent)
-    return Team(row["id"], row["name"], row["parent_id"])
+    return was, replace(team, version=version)
+
+
+async def teams(visibility: Visibility, connection: Connection, after: UUID | str | None, limit: int) -> list[Team]:
+    """Oldest first, from behind `after`; one more than `limit` tells that there are more."""
+    return [_team(row) for row in await page(visibility, connection, "team", COLUMNS, after, limit)]
+
+
+async def team(visibility: Visibility, connection: Connection, team_id: UUID) -> Team | None:
+    """One team, if it may be seen."""
+    row = await one(visibility, connection, "team", COLUMNS, team_id)
+    return _team(row) if row is not None else None
+
+
+def _team(row: asyncpg.Record) -> Team:
+    return Team(row["id"], row["name"], row["parent_id"], row["version"])
 
 
 async def _hang(connection: Connection, team: UUID, parent: UUID | None) -> None:

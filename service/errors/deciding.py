@@ -6,12 +6,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from service.errors.root import TimewardenError
-from service.places import Complaint
+from service.places import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-MOST_COMPLAINTS = 100
+    from service.places import Complaint
 
 
 class Denied(TimewardenError):
@@ -102,12 +102,10 @@ class PolicyRejected(TimewardenError):
     summary = "This policy cannot become active"
 
     def __init__(self, complaints: Sequence[Complaint]) -> None:
-        if more := complaints[MOST_COMPLAINTS:]:
-            left_out = Complaint(more[0].file, 0, 0, f"{len(more):,} more complaints are left out; mend these first")
-            complaints = [*complaints[:MOST_COMPLAINTS], left_out]
+        complaints = bounded(complaints)
         first = f": {complaints[0]}" if complaints else ""
         super().__init__(self.summary + first, extra={"complaints": [asdict(one) for one in complaints]})
-        self.complaints = tuple(complaints)
+        self.complaints = complaints
 
 
 class StaleExpectation(TimewardenError):

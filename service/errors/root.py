@@ -24,3 +24,5 @@ class TimewardenError(Exception):
         self.extra = dict(extra or {})
         # The id and leaf hash of the recorded decision behind this error, once there is one.
         self.decision: tuple[str, str] | None = None
+        # Of all of them, where a request led to several.
+        self.decisions: list[tuple[str, str]] = []

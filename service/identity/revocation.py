@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     Parameters = tuple[str, str | None, str, str, datetime]
 
 
-def revoked(person: str, first: int) -> str:
-    """The condition that the deny list names this token. `person` is the SQL of the person's id, NULL for nobody;
-    `first` is the number of the first of `parameters`."""
+def revoked(people: str, first: int) -> str:
+    """The condition that the deny list names this token. `people` is the SQL of an array of every id of the person,
+    empty or NULL for nobody; `first` is the number of the first of `parameters`."""
     issuer, token, subject, client, issued = (f"${place}" for place in range(first, first + 5))
     return f"""
         EXISTS (SELECT FROM revocation AS denied
-                WHERE (denied.value, denied.what) IN (({token}::text, 'token'), ({subject}::text, 'subject'),
-                                                      ({client}::text, 'client'), ({person}::text, 'person'))
+                WHERE ((denied.value, denied.what) IN (({token}::text, 'token'), ({subject}::text, 'subject'),
+                                                       ({client}::text, 'client'))
+                       OR (denied.what = 'person' AND denied.value = ANY (({people})::text[])))
                   AND (denied.issuer IS NULL OR denied.issuer = {issuer}::text)
                   AND denied.issued_before > {issued}::timestamptz)
     """

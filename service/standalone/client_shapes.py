@@ -98,10 +98,11 @@ class RowOutcome(msgspec.Struct):
 
 
 class Uploaded(Answered, kw_only=True):
-    """Every row's outcome, how many had which, and a decision for each sheet."""
+    """Every row's outcome, how many had which, and a decision for each sheet with the leaf hash of its record."""
 
     rows: list[RowOutcome]
     decisions: list[str]
+    leaves: list[str] = msgspec.field(default_factory=list)
     dry_run: bool = False
     counts: dict[str, int] = msgspec.field(default_factory=dict)
 
@@ -123,6 +124,7 @@ class ItemResult(msgspec.Struct):
     version: int | None
     state: str | None
     decision_id: str
+    decision_leaf: str
     problem: dict[str, Any] | None
 
 

@@ -113,7 +113,7 @@ def _told(found: _Found, limit: int, *, first: bool) -> Access:
 
 
 def _somebody(found: _Found, one: Candidate, effort: Effort) -> Somebody:
-    words = {one.key, *one.relations, *(f"role:{role}" for role in one.roles)}
+    words = {one.key, *one.relations, *(f"role:{role}" for role in one.roles), *(f"person:{each}" for each in one.ids)}
     return Somebody(one.person, one.client, one.relations, _may(found, words, one.facts, effort))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.authorization.one_person import ids, survivor
 from service.timesheets.relations import KIND, TIMESHEET_FACTS, now
 
 if TYPE_CHECKING:
@@ -23,16 +24,18 @@ _COLUMNS = ", ".join(
     for name, sql in _WORDS.items()
 )
 # The teams that the owner of sheet $1 belongs to, and those above.
+_OWNER = survivor("r.owner_id")
 _ABOVE = f"""
     SELECT above.ancestor_id AS team_id FROM timesheet AS r
-    JOIN membership AS belongs ON belongs.person_id = r.owner_id AND {now("belongs")}
+    JOIN membership AS belongs ON belongs.person_id = {_OWNER} AND {now("belongs")}
     JOIN team_path AS above ON above.descendant_id = belongs.team_id WHERE r.id = $1
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A person or a client for itself, with their directory roles, relations and facts; `key` orders candidates."""
+    """A person or a client for itself, with their directory roles, relations and facts, and all ids of the person;
+    `key` orders candidates."""
 
     key: str
     person: UUID | None
@@ -40,6 +43,7 @@ class Candidate:
     roles: frozenset[str]
     relations: frozenset[str]
     facts: dict[str, bool]
+    ids: frozenset[UUID]
 
 
 async def candidates(
@@ -53,7 +57,7 @@ async def candidates(
         f"""
         WITH above AS MATERIALIZED ({_ABOVE}), one AS (
             SELECT found.person, found.client, coalesce('person:' || found.person, 'client:' || found.client) AS key
-            FROM (SELECT r.owner_id AS person, NULL::text AS client FROM timesheet AS r WHERE r.id = $1
+            FROM (SELECT {_OWNER} AS person, NULL::text AS client FROM timesheet AS r WHERE r.id = $1
                   UNION SELECT over.person_id, NULL FROM above
                   JOIN membership AS over ON over.team_id = above.team_id AND over.part = 'lead' AND {now("over")}
                   UNION SELECT given.deputy_id, NULL FROM above
@@ -64,9 +68,9 @@ async def candidates(
                   UNION SELECT NULL, over.client_id FROM above
                   JOIN importer_grant AS over ON over.team_id = above.team_id AND {now("over")}
                   UNION SELECT has.person_id, NULL FROM person_role AS has WHERE has.role = ANY($2) AND {now("has")}
-                  UNION SELECT person.id, NULL FROM person WHERE person.id = ANY($3::text[]::uuid[])
+                  UNION SELECT {survivor("person.id")}, NULL FROM person WHERE person.id = ANY($3::text[]::uuid[])
                   UNION SELECT NULL, client FROM unnest($4::text[]) AS client) AS found)
-        SELECT one.*, {_COLUMNS}, ARRAY(SELECT has.role FROM person_role AS has
+        SELECT one.*, {_COLUMNS}, {ids("one.person")} AS ids, ARRAY(SELECT has.role FROM person_role AS has
                                         WHERE has.person_id = one.person AND {now("has")}) AS roles
         FROM (SELECT * FROM one WHERE one.key > $5 ORDER BY one.key LIMIT $6) AS one JOIN timesheet AS r ON r.id = $1
         ORDER BY one.key
@@ -86,6 +90,7 @@ async def candidates(
             frozenset(row["roles"]),
             frozenset(name for name in TIMESHEET_FACTS.relations if row[f"word_{name}"]),
             {name: row[f"word_{name}"] for name in TIMESHEET_FACTS.facts},
+            frozenset(one for one in row["ids"] if one is not None),
         )
         for row in rows
     ]

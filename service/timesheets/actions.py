@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from service.timesheets.entry import Amendment, Hours
     from service.timesheets.listing import Filters, Page, Place
 
-    Move = Callable[[Timesheet], Timesheet]
+    Move = Callable[[Timesheet, By], Timesheet]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Timesheets:
     async def create(self, ask: Ask, period_start: date, time_zone: str) -> Answer[Timesheet]:
         """Open the asker's own sheet for the week from `period_start`. Raises InvalidField, Conflict."""
         check_week(period_start, time_zone)
-        owner = by(ask).person
+        owner, _ = asker(ask.principal)
 
         async def work(change: Change) -> Timesheet:
             if change.row is not None:
@@ -105,7 +105,7 @@ class Timesheets:
         is not known or takes no more hours."""
         check_hours(hours)
         entry = Entry.of(hours, uuid7())
-        answer = await self._edit(ask, sheet_id, expect, lambda sheet: timesheet.add(sheet, entry, by(ask)))
+        answer = await self._edit(ask, sheet_id, expect, lambda sheet, by: timesheet.add(sheet, entry, by))
         return _edited(answer, entry.id)
 
     async def replace_entry(
@@ -114,7 +114,7 @@ class Timesheets:
         """As `add_entry`, in place of an entry. Raises NotFound when the sheet has no such entry."""
         check_hours(hours)
         answer = await self._edit(
-            ask, sheet_id, expect, lambda sheet: timesheet.replace_entry(sheet, entry_id, hours, by(ask))
+            ask, sheet_id, expect, lambda sheet, by: timesheet.replace_entry(sheet, entry_id, hours, by)
         )
         return _edited(answer, entry_id)
 
@@ -124,13 +124,13 @@ class Timesheets:
         """As `replace_entry`, of some fields; of none, nothing is changed."""
         check_amendment(amendment)
         answer = await self._edit(
-            ask, sheet_id, expect, lambda sheet: timesheet.amend_entry(sheet, entry_id, amendment, by(ask))
+            ask, sheet_id, expect, lambda sheet, by: timesheet.amend_entry(sheet, entry_id, amendment, by)
         )
         return _edited(answer, entry_id)
 
     async def remove_entry(self, ask: Ask, sheet_id: UUID, expect: Expect, entry_id: UUID) -> Answer[Timesheet]:
         """Raises NotFound when the sheet has no such entry."""
-        return await self._edit(ask, sheet_id, expect, lambda sheet: timesheet.remove(sheet, entry_id, by(ask)))
+        return await self._edit(ask, sheet_id, expect, lambda sheet, by: timesheet.remove(sheet, entry_id, by))
 
     async def delete(self, ask: Ask, sheet_id: UUID, expect: Expect) -> Answer[None]:
         """Remove a sheet with its entries."""
@@ -145,36 +145,36 @@ class Timesheets:
 
     async def submit(self, ask: Ask, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
         """Raises Conflict for a sheet without entries, NoApprover where nobody could approve it."""
-        return await self._move(ask, "submit", sheet_id, expect, lambda sheet: timesheet.submit(sheet, by(ask)))
+        return await self._move(ask, "submit", sheet_id, expect, timesheet.submit)
 
     async def withdraw(self, ask: Ask, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
         """Take a submitted sheet back to draft."""
-        return await self._move(ask, "withdraw", sheet_id, expect, timesheet.withdraw)
+        return await self._move(ask, "withdraw", sheet_id, expect, lambda sheet, _: timesheet.withdraw(sheet))
 
     async def approve(self, ask: Ask, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
         """Nobody approves what is theirs or what they entered or submitted, whatever the policy says: Forbidden."""
-        return await self._move(ask, "approve", sheet_id, expect, lambda sheet: timesheet.approve(sheet, by(ask)))
+        return await self._move(ask, "approve", sheet_id, expect, timesheet.approve)
 
     async def reject(self, ask: Ask, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
         """Raises InvalidField for a reason that is empty or longer than 1,000 characters."""
         check_reason(reason)
-        return await self._move(ask, "reject", sheet_id, expect, lambda sheet: timesheet.reject(sheet, reason))
+        return await self._move(ask, "reject", sheet_id, expect, lambda sheet, _: timesheet.reject(sheet, reason))
 
     async def reopen(self, ask: Ask, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
         """Take an approval back: the sheet is a draft again. Raises InvalidField as `reject`."""
         check_reason(reason)
-        return await self._move(ask, "reopen", sheet_id, expect, lambda sheet: timesheet.reopen(sheet, reason))
+        return await self._move(ask, "reopen", sheet_id, expect, lambda sheet, _: timesheet.reopen(sheet, reason))
 
     async def lock(self, ask: Ask, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
         """Lock an approved sheet for payroll. Raises InvalidField as `reject`."""
         check_reason(reason)
-        return await self._move(ask, "lock", sheet_id, expect, lambda sheet: timesheet.lock(sheet, reason, by(ask)))
+        return await self._move(ask, "lock", sheet_id, expect, lambda sheet, by: timesheet.lock(sheet, reason, by))
 
     async def unlock(self, ask: Ask, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
         """The sheet is approved again. Raises InvalidField as `reject`; whoever locked it does not unlock it, whatever
         the policy says: Forbidden."""
         check_reason(reason)
-        return await self._move(ask, "unlock", sheet_id, expect, lambda sheet: timesheet.unlock(sheet, reason, by(ask)))
+        return await self._move(ask, "unlock", sheet_id, expect, lambda sheet, by: timesheet.unlock(sheet, reason, by))
 
     async def _edit(self, ask: Ask, sheet_id: UUID, expect: Expect, move: Move) -> Answer[Timesheet]:
         return await self._change(ask, ("edit", "timesheet.edited"), sheet_id, expect, move)
@@ -189,7 +189,7 @@ class Timesheets:
 
         async def work(change: Change) -> Timesheet:
             before = _locked(change)
-            after = move(before)
+            after = move(before, by(change))
             if after is before:
                 return before
             if entered := timesheet.projects_entered(before, after):
@@ -197,7 +197,7 @@ class Timesheets:
                 if closed:
                     raise wrong("project", next(iter(closed.values())))
             if action == "submit":
-                await need_approver(change.permit, change.connection, sheet_id)
+                await need_approver(change.permit, change.connection, after)
             after = await store.save(change.permit, change.connection, before, after)
             changed(change, event, before, after)
             return after
@@ -216,9 +216,9 @@ EVENTS = {
 }
 
 
-def by(ask: Ask) -> By:
+def by(change: Change) -> By:
     """Who acts: the person, or the client that acts for itself."""
-    return By(*asker(ask.principal))
+    return By(*asker(change.ask.principal), change.seen.ids)
 
 
 def _known(sheet_id: UUID) -> Target:

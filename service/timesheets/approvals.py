@@ -7,7 +7,7 @@ which an upload locks them, so that no two requests block each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from service.authorization import action_hints
@@ -31,30 +31,35 @@ if TYPE_CHECKING:
     from service.authorization.enforcement import Enforcement, Expect
     from service.authorization.visibility import Visibility
     from service.database import Connection
-    from service.timesheets.timesheet import Timesheet
+    from service.errors import StepUpNeeded
+    from service.timesheets.timesheet import By, Timesheet
     from service.timesheets.waiting import Place
 
-    Move = Callable[[Timesheet], Timesheet]
+    Move = Callable[[Timesheet, By], Timesheet]
 
 MOST_ITEMS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A sheet that waits for the asker since a moment, and the relations and rules by which it does."""
+    """A sheet that waits for the asker since a moment, what its owner is called, and the relations and rules by which
+    it waits."""
 
     sheet: Timesheet
     since: datetime
+    owner_name: str | None
     relations: tuple[str, ...]
     rules: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalPage:
-    """Approvals, longest waiting first; `after` is the place to go on from, None on the last page."""
+    """Approvals, longest waiting first; `after` is the place to go on from, None on the last page. `step_up` asks for
+    the sign-in after which more would wait here."""
 
     items: tuple[Approval, ...]
     after: Place | None
+    step_up: StepUpNeeded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,36 +77,64 @@ class Approvals:
         self._enforcement = enforcement
 
     async def waiting(self, ask: Ask, *, after: Place | None = None, limit: int = 50) -> Answer[ApprovalPage]:
-        """A page of the sheets that the asker could approve now."""
+        """A page of the sheets that the asker could approve now, or with another sign-in."""
 
         async def query(visibility: Visibility, connection: Connection) -> tuple[ApprovalPage, Sequence[str]]:
             found = await waiting.page(visibility, connection, after=after, limit=limit)
+            called = await waiting.names(connection, {sheet.owner for sheet, _ in found.items})
             items = []
             for sheet, row in found.items:
                 hint = action_hints.by_what(visibility, row)
-                items.append(Approval(sheet, row["updated_at"], hint.relations, hint.rules))
+                name = called.get(sheet.owner)
+                items.append(Approval(sheet, row["updated_at"], name, hint.relations, hint.rules))
             return ApprovalPage(tuple(items), found.after), [str(one.sheet.id) for one in items]
 
-        return await self._enforcement.list(ask, KIND, "approve", query)
+        async def hidden(
+            found: ApprovalPage, then: Visibility, step_up: StepUpNeeded, connection: Connection
+        ) -> ApprovalPage:
+            would = {sheet.id for sheet, _ in (await waiting.page(then, connection, after=after, limit=limit)).items}
+            return found if would <= {one.sheet.id for one in found.items} else replace(found, step_up=step_up)
+
+        return await self._enforcement.list(ask, KIND, "approve", query, hidden=hidden)
 
     async def approve_all(self, ask: Ask, items: Sequence[Item]) -> AnswerToAll[Sequence[Timesheet]]:
         """Approve every sheet or none; sheets come in the order of the items. Raises InvalidField; Forbidden or
         Conflict, whose extra `items` tells each refused one."""
-        return await self._all(ask, "approve", items, lambda sheet: timesheet.approve(sheet, by(ask)))
+        return await self._all(ask, "approve", items, timesheet.approve)
 
     async def reject_all(self, ask: Ask, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
         """As `approve_all`, sent back with one reason."""
         check_reason(reason)
-        return await self._all(ask, "reject", items, lambda sheet: timesheet.reject(sheet, reason))
+        return await self._all(ask, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
+
+    async def lock_all(self, ask: Ask, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
+        """As `approve_all`, locked for payroll with one reason."""
+        check_reason(reason)
+        return await self._all(ask, "lock", items, lambda sheet, by: timesheet.lock(sheet, reason, by))
+
+    async def unlock_all(self, ask: Ask, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
+        """As `lock_all`, unlocked by somebody else than who locked them."""
+        check_reason(reason)
+        return await self._all(ask, "unlock", items, lambda sheet, by: timesheet.unlock(sheet, reason, by))
 
     async def approve_each(self, ask: Ask, items: Sequence[Item]) -> Sequence[Outcome[Timesheet]]:
         """Approve what can be approved; every item has its own outcome. Raises InvalidField, InsufficientScope."""
-        return await self._each(ask, "approve", items, lambda sheet: timesheet.approve(sheet, by(ask)))
+        return await self._each(ask, "approve", items, timesheet.approve)
 
     async def reject_each(self, ask: Ask, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
         """As `approve_each`, sent back with one reason."""
         check_reason(reason)
-        return await self._each(ask, "reject", items, lambda sheet: timesheet.reject(sheet, reason))
+        return await self._each(ask, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
+
+    async def lock_each(self, ask: Ask, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
+        """As `approve_each`, locked for payroll with one reason."""
+        check_reason(reason)
+        return await self._each(ask, "lock", items, lambda sheet, by: timesheet.lock(sheet, reason, by))
+
+    async def unlock_each(self, ask: Ask, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
+        """As `lock_each`, unlocked by somebody else than who locked them."""
+        check_reason(reason)
+        return await self._each(ask, "unlock", items, lambda sheet, by: timesheet.unlock(sheet, reason, by))
 
     async def _all(self, ask: Ask, action: str, items: Sequence[Item], move: Move) -> AnswerToAll[Sequence[Timesheet]]:
         async def work(changes: Sequence[Change]) -> Sequence[Timesheet]:
@@ -130,7 +163,7 @@ async def _moved(change: Change, action: str, move: Move) -> Timesheet:
     if change.row is None:
         raise NotFound
     before = store.sheet_of_row(change.permit, change.row)
-    after = await store.save(change.permit, change.connection, before, move(before))
+    after = await store.save(change.permit, change.connection, before, move(before, by(change)))
     changed(change, EVENTS[action], before, after)
     return after
 

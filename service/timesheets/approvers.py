@@ -5,28 +5,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.question import Effect
 from service.errors import NoApprover
-from service.timesheets.relations import HAS_APPROVER, KIND
+from service.timesheets.relations import HAS_APPROVER, KIND, LED
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from service.authorization.permit import Permit
     from service.database import Connection
-
-# Whoever is one of these to a sheet leads its owner, stands in for such a lead, or is named where there is none.
-_FROM_THE_DIRECTORY: Final = frozenset({"manager", "deputy", "fallback"})
+    from service.timesheets.timesheet import Timesheet
 
 
-async def need_approver(permit: Permit, connection: Connection, sheet_id: UUID) -> None:
-    """Raise NoApprover when nobody leads the owner and nobody is named instead. Where a rule lets others approve, such
-    as a role that comes with tokens, it cannot be told that nobody does; and where no rule lets a fallback approver
-    do so, as in a version from before there were any, naming one would not help."""
+LED_BY_WRITERS: Final = (
+    "Nobody could approve this: whoever leads here wrote in it or hands it in. One of them names a deputy, or an"
+    " administrator a lead above"
+)
+
+
+async def need_approver(permit: Permit, connection: Connection, sheet: Timesheet) -> None:
+    """Raise NoApprover when nobody who leads the owner, stands in for such a lead, or is named instead may approve the
+    sheet as it is handed in: who wrote in it may not. Where a rule lets others approve, such as a role that comes with
+    tokens, it cannot be told that nobody does; and where no rule lets a fallback approver do so, as in a version from
+    before there were any, naming one would not help."""
     permit.covers(KIND, "submit")
-    who = {rule.who for rule in permit.snapshot.rules_of(KIND, "approve") if rule.effect is Effect.ALLOW}
-    if who - _FROM_THE_DIRECTORY or "fallback" not in who:
+    who = permit.snapshot.index_of(KIND, "approve").allowing
+    if not who <= set(HAS_APPROVER) or "fallback" not in who:
         return
-    # Whether the owner has anybody above them, or somebody named in their place, now.
-    if not await connection.fetchval(f"SELECT {HAS_APPROVER} FROM timesheet AS r WHERE r.id = $1", sheet_id):
-        raise NoApprover
+    anybody = " OR ".join(HAS_APPROVER[one] for one in sorted(who))
+    # Whether there is such a person now, and whether anybody leads the owner.
+    found = await connection.fetchrow(
+        f"SELECT {anybody} AS anybody, {LED} AS led FROM timesheet AS r WHERE r.id = $1", sheet.id, list(sheet.editors)
+    )
+    if found is None or not found["anybody"]:
+        raise NoApprover(LED_BY_WRITERS if found is not None and found["led"] else None)

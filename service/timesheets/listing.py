@@ -11,6 +11,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from service.authorization.one_person import ids
 from service.authorization.relationships import columns
 from service.timesheets.relations import KIND, ROW
 from service.timesheets.store import sheet_of
@@ -77,7 +78,6 @@ class _Listing:
         self.visibility, self.owner, self.most = visibility, filters.owner, most
         self.parameters: list[object] = [*visibility.parameters, most]
         asked = {
-            "r.owner_id = {}::uuid": filters.owner,
             "r.state = {}::text": filters.state,
             "r.period_start >= {}::date - 6": filters.since,
             "r.period_start <= {}::date": filters.until,
@@ -91,7 +91,8 @@ class _Listing:
         """The page's rows, by the way that looks at the fewest."""
         reach = self.visibility.reach
         if self.owner is not None:
-            return await self._of_owners(connection, [self.owner])
+            # Every id that the owner has.
+            return await self._of_owners(connection, await connection.fetchval(f"SELECT {ids('$1::uuid')}", self.owner))
         if reach is None:
             return await self._newest(connection)
         # Whose sheets can be seen at all, unless they are many.

@@ -8,6 +8,7 @@ list need not ask all rows: it narrows the search and decides nothing (docs/deci
 
 from __future__ import annotations
 
+from service.authorization.one_person import ids, survivor
 from service.authorization.relationships import KindFacts
 
 KIND = "timesheet"
@@ -16,6 +17,7 @@ KIND = "timesheet"
 ROW = """
     r.id, r.owner_id, r.period_start, r.time_zone, r.state, r.version, r.editors, r.uploaders, r.reason,
     r.locked_by, r.locked_by_client, r.created_at, r.updated_at,
+    r.submitted_at, r.decided_at, r.decided_by, r.decided_by_client,
     (SELECT coalesce(jsonb_agg(jsonb_build_object(
                 'id', e.id, 'day', e.day, 'project', e.project, 'minutes', e.minutes, 'note', e.note,
                 'external_ref', e.external_ref, 'uploader', e.uploader) ORDER BY e.day, e.id), '[]')
@@ -39,27 +41,33 @@ _BELONGING = f"""
     membership AS belongs JOIN team_path AS above ON above.descendant_id = belongs.team_id AND {now("belongs")}
 """
 
-OWNER = "(r.owner_id = :person AND :person IS NOT NULL)"
+# The owner of the row and the asker, by the ids that stay of them: the directory speaks of nobody who was merged.
+_OWNER, _ASKER = survivor("r.owner_id"), survivor(":person")
+
+OWNER = f"(:person IS NOT NULL AND {_OWNER} = {_ASKER})"
 
 # The person leads a team that the owner belongs to, or one above it; a lead is not their own manager.
 MANAGER = f"""
     EXISTS (SELECT FROM {_BELONGING}
-            JOIN membership AS over ON over.team_id = above.ancestor_id AND over.person_id = :person
+            JOIN membership AS over ON over.team_id = above.ancestor_id AND over.person_id = {_ASKER}
                 AND over.part = 'lead' AND {now("over")}
-            WHERE belongs.person_id = r.owner_id AND belongs.person_id <> :person OFFSET 0)
+            WHERE belongs.person_id = {_OWNER} AND belongs.person_id <> {_ASKER} OFFSET 0)
 """
 
 # Somebody who is a manager of the owner now let the person stand in for them; a deputy's own deputy has nothing. It
-# starts from the few who lead the owner, as OFFSET 0 says: from the deputy's side it would go through all who are led.
+# starts from the few who lead the owner, and asks of each for a grant, as OFFSET 0 and LATERAL say: from the deputy's
+# side it would go through all who are led, or all for whom the deputy stands in.
 _STANDS_IN = f"""
     FROM (SELECT over.person_id FROM {_BELONGING}
           JOIN membership AS over ON over.team_id = above.ancestor_id AND over.person_id <> belongs.person_id
               AND over.part = 'lead' AND {now("over")}
-          WHERE belongs.person_id = r.owner_id AND belongs.person_id <> :person OFFSET 0) AS leads
-    JOIN deputy_grant AS given ON given.manager_id = leads.person_id AND given.deputy_id = :person AND {now("given")}
+          WHERE belongs.person_id = {_OWNER} AND belongs.person_id <> {_ASKER} OFFSET 0) AS leads
+    CROSS JOIN LATERAL (SELECT given.manager_id, given.valid_from, given.id FROM deputy_grant AS given
+                        WHERE given.manager_id = leads.person_id AND given.deputy_id = {_ASKER} AND {now("given")}
+                        OFFSET 0) AS given
 """
 _STANDS_IN_AT_ALL = f"""
-    EXISTS (SELECT FROM deputy_grant AS given WHERE given.deputy_id = :person AND {now("given")} OFFSET 0)
+    EXISTS (SELECT FROM deputy_grant AS given WHERE given.deputy_id = {_ASKER} AND {now("given")} OFFSET 0)
 """
 DEPUTY = f"({_STANDS_IN_AT_ALL} AND EXISTS (SELECT {_STANDS_IN} OFFSET 0))"
 # On whose behalf a deputy acts: of several managers, the one whose grant is the oldest.
@@ -72,27 +80,57 @@ ON_BEHALF_OF = f"""
 LED = f"""
     EXISTS (SELECT FROM {_BELONGING}
             JOIN membership AS over ON over.team_id = above.ancestor_id AND over.part = 'lead' AND {now("over")}
-            WHERE belongs.person_id = r.owner_id AND over.person_id <> belongs.person_id OFFSET 0)
+            WHERE belongs.person_id = {_OWNER} AND over.person_id <> belongs.person_id OFFSET 0)
 """
 # A fallback approver `named` is there for the owner: for a team that they belong to, one above it, or for all.
 _NAMED_FOR_OWNER = f"""
-    {now("named")} AND named.person_id <> r.owner_id
+    {now("named")} AND named.person_id <> {_OWNER}
     AND (named.team_id IS NULL OR EXISTS (
-        SELECT FROM {_BELONGING} WHERE belongs.person_id = r.owner_id AND above.ancestor_id = named.team_id))
+        SELECT FROM {_BELONGING} WHERE belongs.person_id = {_OWNER} AND above.ancestor_id = named.team_id))
 """
 FALLBACK = f"""
-    (EXISTS (SELECT FROM fallback_approver AS named WHERE named.person_id = :person AND {_NAMED_FOR_OWNER} OFFSET 0)
+    (EXISTS (SELECT FROM fallback_approver AS named WHERE named.person_id = {_ASKER} AND {_NAMED_FOR_OWNER} OFFSET 0)
      AND NOT {LED})
 """
-# Whether there is anybody at all who could be `manager` or `fallback` to the owner.
-HAS_APPROVER = f"({LED} OR EXISTS (SELECT FROM fallback_approver AS named WHERE {_NAMED_FOR_OWNER} OFFSET 0))"
+# Whether there is anybody at all who could be this to the owner, and did not write in the sheet: $2 holds who did.
+_WROTE = f"(SELECT {survivor('wrote.id')} FROM unnest($2::uuid[]) AS wrote (id))"
+_LEADS = f"""
+    FROM {_BELONGING}
+    JOIN membership AS over ON over.team_id = above.ancestor_id AND over.part = 'lead' AND {now("over")}
+        AND over.person_id <> belongs.person_id
+"""
+HAS_APPROVER = {
+    "manager": f"EXISTS (SELECT {_LEADS} WHERE belongs.person_id = {_OWNER} AND over.person_id NOT IN {_WROTE})",
+    "deputy": f"""
+        EXISTS (SELECT {_LEADS} JOIN deputy_grant AS given ON given.manager_id = over.person_id AND {now("given")}
+                WHERE belongs.person_id = {_OWNER} AND given.deputy_id <> {_OWNER}
+                    AND given.deputy_id NOT IN {_WROTE})
+    """,
+    "fallback": f"""
+        (NOT {LED} AND EXISTS (SELECT FROM fallback_approver AS named WHERE {_NAMED_FOR_OWNER}
+                               AND named.person_id NOT IN {_WROTE}))
+    """,
+}
+
+# Whom the directory names for the approval of the row, who did not write in it: those who lead its owner and those who
+# stand in for them, or whoever is named where nobody leads.
+_WROTE_IN_IT = f"(SELECT {survivor('wrote.id')} FROM unnest(r.editors) AS wrote (id))"
+APPROVERS = f"""
+    ARRAY(SELECT found.id FROM (
+              SELECT over.person_id AS id {_LEADS} WHERE belongs.person_id = {_OWNER}
+              UNION SELECT given.deputy_id {_LEADS}
+              JOIN deputy_grant AS given ON given.manager_id = over.person_id AND {now("given")}
+              WHERE belongs.person_id = {_OWNER}
+              UNION SELECT named.person_id FROM fallback_approver AS named WHERE {_NAMED_FOR_OWNER} AND NOT {LED}
+          ) AS found WHERE found.id <> {_OWNER} AND found.id NOT IN {_WROTE_IN_IT} ORDER BY found.id)
+"""
 
 # The client was given a team that the owner belongs to, or one above it.
 IMPORTER = f"""
     EXISTS (SELECT FROM {_BELONGING}
             JOIN importer_grant AS over ON over.team_id = above.ancestor_id AND over.client_id = :client
                 AND {now("over")}
-            WHERE belongs.person_id = r.owner_id OFFSET 0)
+            WHERE belongs.person_id = {_OWNER} OFFSET 0)
 """
 
 # Everybody in the teams of a lead or of a client's grants, and in those below: found from above, for lists.
@@ -100,41 +138,49 @@ _BELOW = f"""
     JOIN team_path AS below ON below.ancestor_id = over.team_id
     JOIN membership AS belongs ON belongs.team_id = below.descendant_id AND {now("belongs")}
 """
+
+
+def _and_merged(reach: str) -> str:
+    """Those whom a relation can hold for, under every id that they have."""
+    others = f"SELECT merged.person_id FROM merged_person AS merged WHERE merged.into_id IN ({reach})"
+    return f"{reach} UNION ALL {others}"
+
+
 REACHES = {
-    "owner": "SELECT :person AS owner_id",
-    "manager": f"""
+    "owner": f"SELECT unnest({ids(':person')}) AS owner_id",
+    "manager": _and_merged(f"""
         SELECT belongs.person_id AS owner_id FROM membership AS over {_BELOW}
-        WHERE over.person_id = :person AND over.part = 'lead' AND {now("over")}
-    """,
-    "deputy": f"""
+        WHERE over.person_id = {_ASKER} AND over.part = 'lead' AND {now("over")}
+    """),
+    "deputy": _and_merged(f"""
         SELECT belongs.person_id AS owner_id FROM (
             SELECT DISTINCT over.team_id FROM deputy_grant AS given
             JOIN membership AS over ON over.person_id = given.manager_id AND over.part = 'lead' AND {now("over")}
-            WHERE given.deputy_id = :person AND {now("given")} OFFSET 0) AS over {_BELOW}
-    """,
-    # Whom nobody else leads, if the person is named for anybody.
+            WHERE given.deputy_id = {_ASKER} AND {now("given")} OFFSET 0) AS over {_BELOW}
+    """),
+    # Whom nobody else leads, if the person is named for anybody; among them whoever was merged, who belongs to no team.
     "fallback": f"""
         SELECT person.id AS owner_id FROM person
-        WHERE EXISTS (SELECT FROM fallback_approver AS named WHERE named.person_id = :person AND {now("named")})
+        WHERE EXISTS (SELECT FROM fallback_approver AS named WHERE named.person_id = {_ASKER} AND {now("named")})
             AND NOT EXISTS (SELECT FROM {_BELONGING}
                 JOIN membership AS over ON over.team_id = above.ancestor_id AND over.part = 'lead' AND {now("over")}
                 WHERE belongs.person_id = person.id AND over.person_id <> belongs.person_id)
     """,
-    "importer": f"""
+    "importer": _and_merged(f"""
         SELECT belongs.person_id AS owner_id FROM importer_grant AS over {_BELOW}
         WHERE over.client_id = :client AND {now("over")}
-    """,
+    """),
 }
 
 # The person ever wrote in it or handed it in, and it is not theirs; or the client ever did so for itself.
-ACTED_FOR_OWNER = """
-    ((:person IS NOT NULL AND r.owner_id IS DISTINCT FROM :person AND r.editors @> ARRAY[:person])
+ACTED_FOR_OWNER = f"""
+    ((:person IS NOT NULL AND {_OWNER} <> {_ASKER} AND r.editors && {ids(":person")})
      OR (:client IS NOT NULL AND r.uploaders @> ARRAY[:client]))
 """
 
 # The person locked it for payroll, or the client did so for itself.
-LOCKED_BY_ASKER = """
-    ((:person IS NOT NULL AND r.locked_by IS NOT DISTINCT FROM :person)
+LOCKED_BY_ASKER = f"""
+    ((:person IS NOT NULL AND {survivor("r.locked_by")} IS NOT DISTINCT FROM {_ASKER})
      OR (:client IS NOT NULL AND r.locked_by_client IS NOT DISTINCT FROM :client))
 """
 

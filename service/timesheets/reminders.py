@@ -45,9 +45,14 @@ class Reminders:
 
         async def work(change: Change) -> Reminded:
             found = await waiting.remind(change.permit, change.connection, days, MOST_AT_ONCE)
-            for resource, since in found:
-                told = {"state": resource.state, "version": resource.version, "waiting_since": since}
-                change.record("timesheet.reminded", resource, before={}, after=told)
+            for due in found:
+                told = {
+                    "state": due.sheet.state,
+                    "version": due.sheet.version,
+                    "waiting_since": due.since,
+                    "approvers": [str(one) for one in due.approvers],
+                }
+                change.record("timesheet.reminded", due.sheet, before={}, after=told)
             return Reminded(len(found), len(found) == MOST_AT_ONCE)
 
         return await self._enforcement.change(ask, waiting.DIRECTORY, "manage", Target(), work)

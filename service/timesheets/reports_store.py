@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from service.timesheets.relations import KIND, now
+from service.authorization.one_person import ids
+from service.timesheets.relations import KIND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,15 +45,26 @@ class Total:
     sheets: int
 
 
-# A person's teams are those of which they are a member now; whoever is a member twice counts once.
+# Owners by the id that stays of them.
+_OWNERS: Final = "LEFT JOIN merged_person AS merged ON merged.person_id = r.owner_id"
+# A person's teams on a day are those of which they were a member at its noon, by the sheet's clock; on days before they
+# were known as a member of any, those that they came to first.
 _TEAMS: Final = f"""
-    LEFT JOIN (SELECT DISTINCT m.person_id, team.id, team.name
-               FROM membership AS m JOIN team ON team.id = m.team_id AND m.part = 'member' AND {now("m")}) AS t
-    ON t.person_id = r.owner_id
+    {_OWNERS}
+    LEFT JOIN (SELECT one.id AS person_id, m.team_id AS id, team.name, m.valid_to,
+                      CASE WHEN m.valid_from = min(m.valid_from) OVER (PARTITION BY one.id) THEN '-infinity'
+                           ELSE m.valid_from END AS since
+               FROM membership AS m JOIN team ON team.id = m.team_id
+               LEFT JOIN merged_person AS went ON went.person_id = m.person_id
+               CROSS JOIN LATERAL (SELECT coalesce(went.into_id, m.person_id) AS id) AS one
+               WHERE m.part = 'member' AND m.valid_from < m.valid_to) AS t
+    ON t.person_id = coalesce(merged.into_id, r.owner_id)
+        AND t.since <= (coalesce(e.day, r.period_start) + time '12:00') AT TIME ZONE r.time_zone
+        AND (coalesce(e.day, r.period_start) + time '12:00') AT TIME ZONE r.time_zone < t.valid_to
 """
 # Key, name, and what has to be joined to tell them.
 _GROUPS: Final[Mapping[By, tuple[str, str, str]]] = {
-    "person": ("r.owner_id::text", "NULL::text", ""),
+    "person": ("coalesce(merged.into_id, r.owner_id)::text", "NULL::text", _OWNERS),
     "project": ("e.project", "NULL::text", ""),
     "week": ("r.period_start::text", "NULL::text", ""),
     "team": ("t.id::text", "t.name", _TEAMS),
@@ -65,8 +77,8 @@ async def visible_sheets(visibility: Visibility, connection: Connection, span: S
         raise PermissionError("the visibility is of something else")
     conditions = (
         "r.period_start >= $4::date - 6 AND r.period_start <= $5::date"
-        " AND ($6::text IS NULL OR r.state = $6) AND ($7::uuid IS NULL OR r.owner_id = $7)"
-        f" AND {visibility.condition}"
+        " AND ($6::text IS NULL OR r.state = $6) AND ($7::uuid IS NULL OR "
+        f"r.owner_id = ANY({ids('$7::uuid')})) AND {visibility.condition}"
     )
     source = f"timesheet AS r WHERE {conditions}"
     if visibility.reach is not None:
@@ -90,15 +102,15 @@ async def visible_sheets(visibility: Visibility, connection: Connection, span: S
 async def totals(connection: Connection, sheets: Sequence[UUID], span: Span, by: By) -> tuple[Total, ...]:
     """The minutes of the span's days in these sheets, which were found visible in the same transaction."""
     key, name, joined = _GROUPS[by]
-    # A sheet without entries has no project; everything else it has.
+    # A sheet without entries has no project; everything else it has. Whoever is a member twice counts once.
     rows = await connection.fetch(
         f"""
-        SELECT {key} AS key, {name} AS name, coalesce(sum(e.minutes), 0)::bigint AS minutes,
-               count(DISTINCT r.id) AS sheets
-        FROM timesheet AS r
-        LEFT JOIN entry AS e ON e.timesheet_id = r.id AND e.day BETWEEN $2::date AND $3::date
-        {joined}
-        WHERE r.id = ANY($1::uuid[]) AND ({"e.id IS NOT NULL" if by == "project" else "true"})
+        SELECT key, name, coalesce(sum(minutes), 0)::bigint AS minutes, count(DISTINCT sheet) AS sheets FROM (
+            SELECT DISTINCT r.id AS sheet, e.id, e.minutes, {key} AS key, {name} AS name
+            FROM timesheet AS r
+            LEFT JOIN entry AS e ON e.timesheet_id = r.id AND e.day BETWEEN $2::date AND $3::date
+            {joined}
+            WHERE r.id = ANY($1::uuid[]) AND ({"e.id IS NOT NULL" if by == "project" else "true"})) AS counted
         GROUP BY 1, 2 ORDER BY 1 NULLS LAST
         """,
         sheets,

@@ -10,11 +10,13 @@ import json
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import asyncpg
 
+from service.authorization.one_person import ids
+from service.authorization.relationships import asker
 from service.errors import Conflict
 from service.timesheets.entry import Entry
 from service.timesheets.relations import KIND
@@ -25,6 +27,25 @@ if TYPE_CHECKING:
 
     from service.authorization.permit import Permit
     from service.database import Connection
+
+_TIMED: Final = "created_at, updated_at, submitted_at, decided_at, decided_by, decided_by_client"
+
+
+def _of_decision(column: str, value: str) -> str:
+    """What a step from `state` to $3 makes of a column about the last approval or rejection."""
+    return (
+        f"{column} = CASE WHEN state = 'submitted' AND $3 IN ('approved', 'rejected') THEN {value}"
+        f" WHEN $3 IN ('draft', 'submitted') THEN NULL ELSE {column} END"
+    )
+
+
+# When a sheet was handed in last; when, and by whom ($10, $11), it was approved or rejected. A draft has none of it.
+_STEPS: Final = f"""
+    submitted_at = CASE $3 WHEN state THEN submitted_at WHEN 'submitted' THEN moment WHEN 'draft' THEN NULL
+                           ELSE submitted_at END,
+    {_of_decision("decided_at", "moment")}, {_of_decision("decided_by", "$10::uuid")},
+    {_of_decision("decided_by_client", "$11::text")}
+"""
 
 
 def lock(sheet_id: UUID) -> Callable[[Connection], Awaitable[UUID | None]]:
@@ -60,9 +81,12 @@ def lock_week(owner: UUID, period_start: date) -> Callable[[Connection], Awaitab
         await connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{KIND} {owner} {period_start}"
         )
-        # The week's sheet, if it has one.
+        # The week's sheet, if it has one, under whichever id of theirs.
         found: UUID | None = await connection.fetchval(
-            "SELECT id FROM timesheet WHERE owner_id = $1 AND period_start = $2 FOR UPDATE", owner, period_start
+            f"SELECT id FROM timesheet WHERE owner_id = ANY({ids('$1::uuid')}) AND period_start = $2"
+            " ORDER BY id LIMIT 1 FOR UPDATE",
+            owner,
+            period_start,
         )
         return found
 
@@ -85,7 +109,7 @@ async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Ti
         row = await connection.fetchrow(
             "INSERT INTO timesheet (id, owner_id, period_start, period_end, time_zone, state, version, editors,"
             " uploaders, reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-            " RETURNING created_at, updated_at",
+            f" RETURNING {_TIMED}",
             sheet.id,
             sheet.owner,
             sheet.period_start,
@@ -147,9 +171,8 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
         # Each change is made from the version that was locked, and from no other.
         row = await connection.fetchrow(
             "UPDATE timesheet SET state = $3, version = $4, editors = $5, uploaders = $6,"
-            " reason = $7, locked_by = $8, locked_by_client = $9, updated_at = clock_timestamp()"
-            " WHERE id = $1 AND version = $2"
-            " RETURNING created_at, updated_at",
+            f" reason = $7, locked_by = $8, locked_by_client = $9, updated_at = moment, {_STEPS}"
+            f" FROM clock_timestamp() AS moment WHERE id = $1 AND version = $2 RETURNING {_TIMED}",
             after.id,
             before.version,
             after.state,
@@ -159,6 +182,7 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
             after.reason,
             after.locked_by and after.locked_by.person,
             after.locked_by and after.locked_by.client,
+            *asker(permit.decision.request.principal),
         )
         if gone := [one for one in known if one not in kept]:
             # Entries that are there no longer.
@@ -172,11 +196,20 @@ async def closed_projects(permit: Permit, connection: Connection, codes: Collect
     permit.covers(KIND, "edit", "upload")
     if not codes:
         return {}
-    # What is known of these projects.
-    rows = await connection.fetch("SELECT code, active FROM project WHERE code = ANY($1)", list(codes))
+    # What is known of these projects, and of those that are spelled the same but for capitals, by the index on that.
+    rows = await connection.fetch(
+        "SELECT code, active FROM project WHERE lower(code) = ANY($1)", [code.lower() for code in codes]
+    )
     known: dict[str, bool] = {row["code"]: row["active"] for row in rows}
-    said = {None: "is not the code of a project", False: "is the code of a project that takes no more hours"}
-    return {code: said[known.get(code)] for code in codes if not known.get(code)}
+    meant = {row["code"].lower(): row["code"] for row in rows}
+
+    def why(code: str) -> str:
+        if code in known:
+            return "is the code of a project that takes no more hours"
+        alike = meant.get(code.lower())
+        return "is not the code of a project" + (f"; {alike} is" if alike is not None else "")
+
+    return {code: why(code) for code in codes if not known.get(code)}
 
 
 async def delete(permit: Permit, connection: Connection, sheet: Timesheet) -> None:
@@ -225,7 +258,13 @@ def _mine(permit: Permit, sheet: Timesheet) -> None:
 def _timed(sheet: Timesheet, row: asyncpg.Record | None) -> Timesheet:
     if row is None:
         raise Conflict(cause="the locked version is not the stored one")
-    return replace(sheet, created_at=row["created_at"], updated_at=row["updated_at"])
+    return replace(sheet, **_steps(row))
+
+
+def _steps(row: asyncpg.Record) -> dict[str, Any]:
+    decider = (row["decided_by"], row["decided_by_client"])
+    told: dict[str, Any] = {name: row[name] for name in ("created_at", "updated_at", "submitted_at", "decided_at")}
+    return {**told, "decided_by": By(*decider) if any(decider) else None}
 
 
 def sheet_of(row: asyncpg.Record) -> Timesheet:
@@ -241,8 +280,7 @@ def sheet_of(row: asyncpg.Record) -> Timesheet:
         uploaders=frozenset(row["uploaders"]),
         reason=row["reason"],
         locked_by=By(*locker) if any(locker := (row["locked_by"], row["locked_by_client"])) else None,
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
+        **_steps(row),
         entries=tuple(
             Entry(
                 date.fromisoformat(one["day"]),

@@ -7,7 +7,7 @@ whose version is one more.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from service.errors import Conflict, Forbidden, NotFound, TimesheetFull, WrongSt
 from service.timesheets.entry import MOST_MINUTES, WEEK, Amendment, Entry, check_hours, check_reason, wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import date
     from uuid import UUID
 
@@ -70,10 +70,16 @@ NOT_STORED = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """Who does it: a person, or a client that acts for itself."""
+    """Who does it: a person, or a client that acts for itself. `ids` are all that the person has, if others were merged
+    into them."""
 
     person: UUID | None = None
     client: str | None = None
+    ids: frozenset[UUID] = field(default=frozenset(), compare=False)
+
+    def is_any_of(self, people: Iterable[UUID]) -> bool:
+        """Whether the person is one of these, under whatever id."""
+        return self.person is not None and not {self.person, *self.ids}.isdisjoint(people)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +88,9 @@ class Timesheet:
 
     `editors` are all the people who ever wrote in it or handed it in, `uploaders` all the clients that did so for
     themselves; both only grow. `reason` is why it was rejected, reopened, locked or unlocked, if that was the last
-    step; `locked_by` is who locked it, for as long as it is locked. The database sets both times, in UTC.
+    step; `locked_by` is who locked it, for as long as it is locked. `submitted_at` and `decided_at` are of the last
+    time that it was handed in, and approved or rejected, `decided_by` is who did that; a draft has none of them. The
+    database sets the times, in UTC, and who decided.
     """
 
     id: UUID
@@ -97,6 +105,9 @@ class Timesheet:
     locked_by: By | None = None
     created_at: datetime = NOT_STORED
     updated_at: datetime = NOT_STORED
+    submitted_at: datetime | None = None
+    decided_at: datetime | None = None
+    decided_by: By | None = None
     entries: tuple[Entry, ...] = ()
 
     @property
@@ -204,8 +215,7 @@ def withdraw(sheet: Timesheet) -> Timesheet:
 def approve(sheet: Timesheet, by: By) -> Timesheet:
     """Accept it. Raises WrongState, and Forbidden for whoever owns it or ever edited, submitted or uploaded it,
     whatever any policy says."""
-    acted = by.person is not None and by.person in {sheet.owner, *sheet.editors}
-    if acted or by.client in sheet.uploaders or by == By():
+    if by.is_any_of({sheet.owner, *sheet.editors}) or by.client in sheet.uploaders or by == By():
         raise Forbidden(["nobody approves hours that are their own, or that they entered or submitted"])
     return _moved(sheet, "approve")
 
@@ -233,7 +243,8 @@ def unlock(sheet: Timesheet, reason: str, by: By) -> Timesheet:
     policy says."""
     check_reason(reason)
     unlocked = replace(_moved(sheet, "unlock", reason), locked_by=None)
-    if sheet.locked_by is None or by in {sheet.locked_by, By()}:
+    locker = sheet.locked_by
+    if locker is None or by in {locker, By()} or (locker.person and by.is_any_of({locker.person})):
         raise Forbidden(["nobody unlocks what they locked themselves"])
     return unlocked
 

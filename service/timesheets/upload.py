@@ -76,11 +76,11 @@ class DryRun(NotApplied):
 
 @dataclass(slots=True)
 class Uploaded:
-    """What became of each row, and the decisions, one for each sheet, in the order in which they were made."""
+    """What became of each row, and the receipts of the decisions, one for each sheet, in the order in which they were
+    made."""
 
     results: Results
-    decisions: list[UUID] = field(default_factory=list)
-    receipt: Receipt | None = None
+    receipts: list[Receipt] = field(default_factory=list)
     wanted: Callable[[], bool] = lambda: True
 
 
@@ -118,16 +118,15 @@ class Uploads:
             await self._together(ask, rows, by, uploaded, dry_run=dry_run)
         else:
             await self._per_row(ask, rows, by, uploaded, dry_run=dry_run)
-        if uploaded.receipt is None:
+        if not uploaded.receipts:
             raise rows.refusal(rows.faults)
-        return uploaded, uploaded.receipt
+        return uploaded, uploaded.receipts[0]
 
     async def _together(self, ask: Ask, rows: Rows, by: By, uploaded: Uploaded, *, dry_run: bool) -> None:
         order = sorted(rows.weeks)
         locks = WeekLocks(order)
 
         async def work(changes: Sequence[Change]) -> None:
-            uploaded.decisions = [one.decision.uid for one in changes]
             closed: dict[str, str] = {}
             found: list[tuple[Change, Merged]] = []
             faults: dict[int, list[Fault]] = {}
@@ -151,9 +150,9 @@ class Uploads:
         targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(order)]
         try:
             answer = await self._enforcement.change_all(ask, KIND, "upload", targets, work, denied=denied)
-            uploaded.receipt = answer.receipts[0]
+            uploaded.receipts = list(answer.receipts)
         except DryRun as done:
-            uploaded.receipt = _receipt(done)
+            uploaded.receipts = [Receipt(UUID(uid), leaf) for uid, leaf in done.decisions]
 
     async def _per_row(self, ask: Ask, rows: Rows, by: By, uploaded: Uploaded, *, dry_run: bool) -> None:
         good = (week for week, found in rows.weeks.items() if any(one not in rows.faults for one in found))
@@ -198,19 +197,18 @@ class Uploads:
         try:
             outcomes = await self._enforcement.change_each(ask, KIND, "upload", targets, work)
         except (TryLater, InsufficientScope) as error:
-            if uploaded.receipt is None:
+            if not uploaded.receipts:
                 raise
             for week in batch:
                 uploaded.results.refuse(rows.weeks[week], _fault(error))
             return
         for week, outcome in zip(batch, outcomes, strict=True):
-            uploaded.decisions.append(outcome.receipt.uid)
+            uploaded.receipts.append(outcome.receipt)
             refused, merged = outcome.error, found.get(week)
             if refused is None or (merged and (isinstance(refused, DryRun) or not merged.outcomes)):
                 uploaded.results.put(found[week])
             else:
                 uploaded.results.refuse(rows.weeks[week], _fault(refused))
-        uploaded.receipt = uploaded.receipt or outcomes[0].receipt
 
 
 def _batches(weeks: Sequence[Week]) -> Iterator[Sequence[Week]]:
@@ -285,8 +283,3 @@ def _fault(error: TimewardenError) -> Fault:
     if isinstance(error, Denied):
         return Fault(Forbidden.slug, NOT_FOR_YOU)
     return Fault(error.slug, error.public)
-
-
-def _receipt(error: TimewardenError) -> Receipt | None:
-    """Of the decision behind an error, if one was made."""
-    return Receipt(UUID(error.decision[0]), error.decision[1]) if error.decision else None

@@ -13,10 +13,12 @@ from uuid import UUID
 
 from service.authorization.decision_point import Resource
 from service.authorization.relationships import columns
-from service.timesheets.relations import KIND, ROW
+from service.timesheets.relations import APPROVERS, KIND, ROW
 from service.timesheets.store import sheet_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import asyncpg
 
     from service.authorization.permit import Permit
@@ -112,15 +114,36 @@ async def _of_owners(
     )
 
 
-async def remind(permit: Permit, connection: Connection, days: int, most: int) -> list[tuple[Resource, datetime]]:
+async def names(connection: Connection, owners: Collection[UUID]) -> dict[UUID, str]:
+    """What the owners of sheets that were found visible are called, as far as they are."""
+    # By primary keys; of whoever was merged, the name of the one who stays.
+    rows = await connection.fetch(
+        "SELECT one.id, display_name FROM unnest($1::uuid[]) AS one (id)"
+        " LEFT JOIN merged_person AS merged ON merged.person_id = one.id"
+        " JOIN person ON person.id = coalesce(merged.into_id, one.id) WHERE display_name IS NOT NULL",
+        list(owners),
+    )
+    return {row["id"]: row["display_name"] for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A sheet that waits since a moment, and whom the directory names for its approval."""
+
+    sheet: Resource
+    since: datetime
+    approvers: tuple[UUID, ...]
+
+
+async def remind(permit: Permit, connection: Connection, days: int, most: int) -> list[Due]:
     """Note that approvers are reminded now of at most `most` sheets, which wait for more than `days` days and of which
-    nobody was reminded within one: the sheets, and since when they wait."""
+    nobody was reminded within one."""
     permit.covers(DIRECTORY, "manage")
     # What is being changed at this moment is left alone; the version of a sheet is no matter of reminders.
     rows = await connection.fetch(
-        """
+        f"""
         WITH due AS MATERIALIZED (
-            SELECT r.id, r.owner_id, r.state, r.version, r.updated_at
+            SELECT r.id, r.owner_id, r.state, r.version, r.updated_at, r.editors
             FROM timesheet AS r LEFT JOIN reminder AS last ON last.timesheet_id = r.id
             WHERE r.state = 'submitted' AND r.updated_at < clock_timestamp() - make_interval(days => $1)
                 AND (last.at IS NULL OR last.at < clock_timestamp() - interval '1 day')
@@ -128,12 +151,17 @@ async def remind(permit: Permit, connection: Connection, days: int, most: int) -
         told AS (
             INSERT INTO reminder (timesheet_id) SELECT id FROM due
             ON CONFLICT (timesheet_id) DO UPDATE SET at = clock_timestamp() RETURNING timesheet_id)
-        SELECT due.* FROM due JOIN told ON told.timesheet_id = due.id ORDER BY due.updated_at, due.id
+        SELECT r.*, {APPROVERS} AS approvers FROM due AS r JOIN told ON told.timesheet_id = r.id
+        ORDER BY r.updated_at, r.id
         """,
         days,
         most,
     )
     return [
-        (Resource(KIND, str(row["id"]), row["owner_id"], row["state"], row["version"]), row["updated_at"])
+        Due(
+            Resource(KIND, str(row["id"]), row["owner_id"], row["state"], row["version"]),
+            row["updated_at"],
+            tuple(row["approvers"]),
+        )
         for row in rows
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
-from litestar import Response, get, post
+from litestar import Request, Response, get, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 
 from service.authorization.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
@@ -22,11 +22,14 @@ from service.web.problems import status_of
 from service.web.timesheet_shapes import SheetBody, body_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from service.authorization.changes import AnswerToAll
+    from service.errors import StepUpNeeded
     from service.timesheets.timesheet import Timesheet
     from service.web.paging import Cursors
+
+    Challenge = Callable[[Request[Any, Any, Any], StepUpNeeded], str | None]
 
 LISTING = "approvals"
 SCOPE = "approve:timesheets"
@@ -34,20 +37,30 @@ TAG = "Approvals"
 
 
 class ApprovalBody(msgspec.Struct):
-    """A week that waits, since it was handed in. `as` are the relations or names by which you may approve it, such as
-    `manager` or `deputy`; `rules` the rules that say so."""
+    """A week that waits, since it was handed in, and what its owner is called. `as` are the relations or names by which
+    you may approve it, such as `manager` or `deputy`; `rules` the rules that say so."""
 
     timesheet: SheetBody
     waiting_since: datetime
+    owner_name: str | None
     by: list[str] = msgspec.field(name="as")
     rules: list[str] = []
 
 
+class SignIn(msgspec.Struct):
+    """What a sign-in must be: one of `acr_values`, no older than `max_age` seconds."""
+
+    acr_values: str | None
+    max_age: int | None
+
+
 class ApprovalsPage(msgspec.Struct):
-    """What waits, longest first. `next_cursor` is null on the last page."""
+    """What waits, longest first. `next_cursor` is null on the last page. `step_up`: after such a sign-in more would
+    wait here."""
 
     items: list[ApprovalBody]
     next_cursor: str | None
+    step_up: SignIn | None
 
 
 class BatchItem(msgspec.Struct, forbid_unknown_fields=True):
@@ -79,6 +92,14 @@ class BatchRejection(msgspec.Struct, forbid_unknown_fields=True):
     mode: Mode = "all-or-nothing"
 
 
+class BatchStep(msgspec.Struct, forbid_unknown_fields=True):
+    """Weeks to lock for payroll, or to unlock, with one request and one reason."""
+
+    items: Items
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Payroll of November"])]
+    mode: Mode = "all-or-nothing"
+
+
 class ItemProblem(msgspec.Struct):
     """Why an item was refused: as the problem document says it that a request for it alone would have got."""
 
@@ -90,13 +111,14 @@ class ItemProblem(msgspec.Struct):
 
 class ItemResult(msgspec.Struct):
     """What became of an item, in the order of the request. `status` is what a request for it alone would have got;
-    `version` the new one, or null if nothing changed."""
+    `version` the new one, or null if nothing changed; `decision_leaf` the leaf hash of the decision's record."""
 
     id: str
     status: int
     version: int | None
     state: str | None
     decision_id: str
+    decision_leaf: str
     problem: ItemProblem | None
 
 
@@ -107,11 +129,12 @@ class BatchResult(msgspec.Struct):
     items: list[ItemResult]
 
 
-def approval_routes(approvals: Approvals, cursors: Cursors) -> list[Any]:
-    """The handlers, bound to their use cases."""
+def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge) -> list[Any]:
+    """The handlers, bound to their use cases. `challenge` writes a WWW-Authenticate header."""
 
     @get("/v1/approvals", **operation("List what waits for you", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_approvals(
+        request: Request[Any, Any, Any],
         ask: Asking,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
@@ -120,13 +143,24 @@ def approval_routes(approvals: Approvals, cursors: Cursors) -> list[Any]:
         after = (datetime.fromisoformat(place[0]), UUID(place[1])) if place else None
         answer = await approvals.waiting(ask, after=after, limit=limit)
         items = [
-            ApprovalBody(body_of(one.sheet), one.since, list(one.relations), list(one.rules))
+            ApprovalBody(body_of(one.sheet), one.since, one.owner_name, list(one.relations), list(one.rules))
             for one in answer.value.items
         ]
         following = answer.value.after
         more = cursors.make(LISTING, {}, [following[0].isoformat(), str(following[1])]) if following else None
-        return answered(ApprovalsPage(items, more), answer.receipt)
+        step_up = answer.value.step_up
+        if step_up is None:
+            return answered(ApprovalsPage(items, more, None), answer.receipt)
+        # RFC 9110 section 11.6.1: other credentials would affect the answer. The challenge fills in `acr_values`.
+        header = challenge(request, step_up) or ""
+        shown = answered(ApprovalsPage(items, more, SignIn(step_up.acr_values, step_up.max_age)), answer.receipt)
+        shown.headers["WWW-Authenticate"] = header
+        return shown
 
+    return [list_approvals, *_batches(approvals)]
+
+
+def _batches(approvals: Approvals) -> list[Any]:
     batch: dict[str, Any] = {"scope": SCOPE, "problems": (*COMMON, *BODY, 409), "tag": TAG}
 
     @post("/v1/timesheets/batch-approve", status_code=200, **operation("Approve many weeks", **batch))
@@ -143,7 +177,21 @@ def approval_routes(approvals: Approvals, cursors: Cursors) -> list[Any]:
             return _each(items, await approvals.reject_each(ask, items, data.reason))
         return _all(await approvals.reject_all(ask, items, data.reason))
 
-    return [list_approvals, approve_timesheets, reject_timesheets]
+    @post("/v1/timesheets/batch-lock", status_code=200, **operation("Lock many weeks for payroll", **batch))
+    async def lock_timesheets(ask: Asking, data: JSONBody[BatchStep]) -> Response[BatchResult]:
+        items = _items(data.items)
+        if data.mode == "per-item":
+            return _each(items, await approvals.lock_each(ask, items, data.reason))
+        return _all(await approvals.lock_all(ask, items, data.reason))
+
+    @post("/v1/timesheets/batch-unlock", status_code=200, **operation("Unlock many weeks", **batch))
+    async def unlock_timesheets(ask: Asking, data: JSONBody[BatchStep]) -> Response[BatchResult]:
+        items = _items(data.items)
+        if data.mode == "per-item":
+            return _each(items, await approvals.unlock_each(ask, items, data.reason))
+        return _all(await approvals.unlock_all(ask, items, data.reason))
+
+    return [approve_timesheets, reject_timesheets, lock_timesheets, unlock_timesheets]
 
 
 def _items(given: Sequence[BatchItem]) -> list[Item]:
@@ -154,7 +202,7 @@ def _items(given: Sequence[BatchItem]) -> list[Item]:
 
 def _all(answer: AnswerToAll[Sequence[Timesheet]]) -> Response[BatchResult]:
     items = [
-        ItemResult(str(sheet.id), 200, sheet.version, str(sheet.state), str(receipt.uid), None)
+        ItemResult(str(sheet.id), 200, sheet.version, str(sheet.state), str(receipt.uid), receipt.leaf, None)
         for sheet, receipt in zip(answer.value, answer.receipts, strict=True)
     ]
     return answered(BatchResult(len(items), items), answer.receipts[0])
@@ -166,11 +214,11 @@ def _each(items: Sequence[Item], outcomes: Sequence[Outcome[Timesheet]]) -> Resp
 
 
 def _result(item: Item, outcome: Outcome[Timesheet]) -> ItemResult:
-    decision, sheet, error = str(outcome.receipt.uid), outcome.value, outcome.error
+    decision, sheet, error = (str(outcome.receipt.uid), outcome.receipt.leaf), outcome.value, outcome.error
     if error is not None or sheet is None:
         told = _problem(outcome)
-        return ItemResult(str(item.sheet), told.status, None, None, decision, told)
-    return ItemResult(str(item.sheet), 200, sheet.version, str(sheet.state), decision, None)
+        return ItemResult(str(item.sheet), told.status, None, None, *decision, told)
+    return ItemResult(str(item.sheet), 200, sheet.version, str(sheet.state), *decision, None)
 
 
 def _problem(outcome: Outcome[Timesheet]) -> ItemProblem:

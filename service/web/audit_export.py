@@ -9,16 +9,18 @@ from __future__ import annotations
 import time
 import weakref
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from litestar import get
 from litestar.params import Parameter, QueryParameter
 from litestar.response import Stream
 
+from service.audit import periods
 from service.audit.bundle import bundle_header, bundle_lines
 from service.audit.export_formats import FILE_NAMES, FORMATS
-from service.audit.sealed_rows import first_taken_since, sealed_rows, sealed_size
+from service.audit.published import newest
+from service.audit.sealed_rows import sealed_rows, sealed_size
 from service.authorization.decision_record import Positions
 from service.errors import InvalidField, TryLater
 from service.places import FieldError
@@ -41,10 +43,10 @@ SCOPE: Final = "read:audit"
 NDJSON: Final = "application/x-ndjson"
 MOST_STREAMS: Final = 4
 LONGEST_STREAM: Final = 3600.0
-# Postgres takes a record at most so long before or after others that were decided at the same time: longer than any
-# transaction may last.
-OVERTAKEN: Final = timedelta(hours=1)
-LARGEST: Final = 2**53
+# So much before and after a period is looked at too: longer than any transaction may last, and what is missing at the
+# period's ends is seen.
+AROUND: Final = (-timedelta(hours=1), timedelta(hours=1))
+LARGEST: Final = 2**53 - 1
 
 From = Annotated[int, QueryParameter(name="from", ge=0, le=LARGEST)]
 To = Annotated[int | None, QueryParameter(name="to", ge=1, le=LARGEST)]
@@ -98,22 +100,19 @@ def audit_export_routes(enforcement: Enforcement, database: Database) -> list[An
     async def export_records(
         ask: Asking, form: Format = "jsonl", since: Time = None, until: Time = None, start: From = 0, end: To = None
     ) -> Stream:
-        period = optional_time(since, "query.since"), optional_time(until, "query.until")
-        if period[0] and period[1] and period[0] >= period[1]:
-            raise InvalidField(FieldError("query.until", "must be later than since"))
-        if form not in FORMATS:
-            raise InvalidField(FieldError("query.format", f"must be one of {', '.join(FORMATS)}"))
-        writer = FORMATS[form]()
+        period = _period(since, until)
+        writer = _writer(form)
+        if end is not None and start >= end:
+            raise InvalidField(FieldError("query.from", "must be less than to"))
 
         async def load(connection: Connection) -> tuple[Positions, Positions]:
             size = await sealed_size(connection)
             if end is not None and end > size:
                 raise InvalidField(FieldError("query.to", f"must be at most {size}, how many records are sealed"))
-            first, last = start, size if end is None else end
-            if period[0]:
-                first = max(first, await first_taken_since(connection, shifted(period[0], -OVERTAKEN), size))
-            if period[1]:
-                last = min(last, await first_taken_since(connection, shifted(period[1], OVERTAKEN), size))
+            # From there on nothing is sealed so far; a download that is complete goes on here.
+            if start > size:
+                raise InvalidField(FieldError("query.from", f"must be at most {size}, how many records are sealed"))
+            first, last = await _around(connection, period, (start, size if end is None else end), size)
             span = Positions(first, max(first, last), form, *period)
             return span, span
 
@@ -128,10 +127,21 @@ def audit_export_routes(enforcement: Enforcement, database: Database) -> list[An
         **operation("Fetch a proof bundle", scope=SCOPE, problems=COMMON, tag=TAG),
         media_type=NDJSON,
     )
-    async def fetch_bundle(ask: Asking, start: From = 0, end: To = None, seen: Seen = None) -> Stream:
+    async def fetch_bundle(
+        ask: Asking, since: Time = None, until: Time = None, start: From = 0, end: To = None, seen: Seen = None
+    ) -> Stream:
+        period = _period(since, until)
+
         async def load(connection: Connection) -> tuple[BundleHeader, Positions]:
-            header = await bundle_header(connection, start, end, seen=seen)
-            return header, Positions(header.start, header.end, "bundle")
+            first, last = start, end
+            if any(period):
+                size = (await newest(connection)).size
+                first, last = await _around(connection, period, (start, min(size, end or size)), size)
+                if first >= last:
+                    field = "query.since" if since else "query.until"
+                    raise InvalidField(FieldError(field, "bounds a period of which nothing is signed"))
+            header = await bundle_header(connection, first, last, seen=seen)
+            return header, Positions(header.start, header.end, "bundle", *period)
 
         with streams.place() as keep:
             answer = await read_log(enforcement, ask, load)
@@ -141,6 +151,30 @@ def audit_export_routes(enforcement: Enforcement, database: Database) -> list[An
         return _stream(pieces, NDJSON, "audit.bundle.jsonl", span, answer.receipt)
 
     return [export_records, fetch_bundle]
+
+
+async def _around(
+    connection: Connection, period: tuple[datetime | None, datetime | None], span: tuple[int, int], size: int
+) -> tuple[int, int]:
+    """The positions of `span` in which a period lies, with what is around it, in a log of `size`."""
+    if not any(period):
+        return span
+    since, until = (time and shifted(time, by) for time, by in zip(period, AROUND, strict=True))
+    low, high = await periods.positions(connection, since, until, size)
+    return max(span[0], low), min(span[1], high)
+
+
+def _period(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    first, last = optional_time(since, "query.since"), optional_time(until, "query.until")
+    if first and last and first >= last:
+        raise InvalidField(FieldError("query.until", "must be later than since"))
+    return first, last
+
+
+def _writer(form: str) -> Writer:
+    if form not in FORMATS:
+        raise InvalidField(FieldError("query.format", f"must be one of {', '.join(FORMATS)}"))
+    return FORMATS[form]()
 
 
 async def _bounded(pieces: AsyncIterator[bytes], ends: Sequence[Callable[[], object]]) -> AsyncIterator[bytes]:
@@ -161,15 +195,10 @@ async def _written(writer: Writer, span: Positions, pieces: AsyncIterator[Sequen
     if first := writer.start():
         yield first
     async for piece in pieces:
-        if data := writer.rows([row for row in piece if row.body is not None and _within(row, span)]):
+        if data := writer.rows([row for row in piece if not row.pruned and periods.holds(row, span.since, span.until)]):
             yield data
     if last := writer.end():
         yield last
-
-
-def _within(row: SealedRow, span: Positions) -> bool:
-    decided: Any = row.columns["decided_at"]
-    return (span.since is None or decided >= span.since) and (span.until is None or decided < span.until)
 
 
 def _stream(pieces: AsyncIterator[bytes], media_type: str, file_name: str, span: Positions, receipt: Receipt) -> Stream:

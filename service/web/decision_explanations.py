@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -90,7 +91,9 @@ def decision_explanation_route(enforcement: Enforcement, version: Callable[[int]
                 raise NotFound("There is no such decision")
             # Only now, when no connection is held: the version may have to be loaded.
             snapshot = await version(answer.value.version)
-        return answered(_body(answer.value, explained(snapshot, answer.value)), answer.receipt)
+        # Beside the other requests: each rule is looked at.
+        why = await asyncio.to_thread(explained, snapshot, answer.value)
+        return answered(_body(answer.value, why), answer.receipt)
 
     return explain_decision
 

@@ -69,7 +69,7 @@ def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
             resolved = replace(await asked.resolved(connection), since=filters.since, until=filters.until)
             return await summary(connection, resolved), [str(one) for one in resolved.persons or ()]
 
-        answer = await read_log(enforcement, ask, load)
+        answer = await read_log(enforcement, ask, load, put=replace(asked, filters=filters).put(kinds=DECISIONS))
         times = (str(one and one.isoformat()) for one in (filters.since, filters.until))
         return answered(summary_body(answer.value, *times), answer.receipt)
 

@@ -1,14 +1,14 @@
-"""People, teams, memberships, roles and importer grants, for those who manage the directory."""
+"""Teams, memberships and importer grants, for those who manage the directory."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
-from litestar import Response, delete, get, post, put
+from litestar import Request, Response, get, post, put
 from litestar.params import FromPath, JSONBody, Parameter
 
-from service.directory.entities import Link, Part, Validity
+from service.directory.entities import Part, Validity
 from service.directory.membership_store import OfWhom
 from service.web.answers import answered
 from service.web.directory_pages import page_of
@@ -21,25 +21,21 @@ from service.web.directory_shapes import (
     MembershipMove,
     MembershipPage,
     NewGrant,
-    NewLinks,
     NewMembership,
-    NewPerson,
-    NewRole,
     NewTeam,
-    PersonBody,
-    PersonPage,
-    RoleBody,
     TeamBody,
     TeamPage,
     TeamPlace,
 )
-from service.web.operations import BODY, COMMON, ROW, operation
+from service.web.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT
 from service.web.parameters import Asking, Cursor, Limit, optional_time, optional_uuid, uuid_of
+from service.web.preconditions import expected
 
 if TYPE_CHECKING:
+    from service.authorization.changes import Answer
     from service.directory.actions import Directory
-    from service.directory.entities import GivenRole, ImporterGrant, Membership, Person, Team
+    from service.directory.entities import ImporterGrant, Membership, Team
     from service.web.paging import Cursors
 
 SCOPE = "manage:directory"
@@ -50,53 +46,10 @@ Named = Annotated[str | None, Parameter(max_length=64)]
 def directory_routes(directory: Directory, cursors: Cursors) -> list[Any]:
     """The handlers, bound to their use cases."""
     return [
-        *_people(directory, cursors),
         *_teams(directory, cursors),
         *_importers(directory, cursors),
         *_memberships(directory, cursors),
     ]
-
-
-def _people(directory: Directory, cursors: Cursors) -> list[Any]:
-    @get("/v1/people", **operation("List people", scope=SCOPE, problems=COMMON, tag=TAG))
-    async def list_people(ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[PersonPage]:
-        answer, following = await page_of(directory.people, cursors, "people", ask, cursor, limit)
-        return answered(PersonPage([_person(one) for one in answer.value.items], following), answer.receipt)
-
-    @post("/v1/people", **operation("Add a person", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
-    async def add_person(ask: Asking, data: JSONBody[NewPerson]) -> Response[PersonBody]:
-        links = [Link(one.issuer, one.subject) for one in data.links]
-        answer = await directory.add_person(ask, data.display_name, data.email, links)
-        return answered(_person(answer.value), answer.receipt, status=201)
-
-    @post(
-        "/v1/people/{person_id:str}/links",
-        **operation("Link more tokens to a person", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
-    )
-    async def link_person(ask: Asking, person_id: FromPath[str], data: JSONBody[NewLinks]) -> Response[PersonBody]:
-        links = [Link(one.issuer, one.subject) for one in data.links]
-        answer = await directory.link_person(ask, uuid_of(person_id, "path.person_id"), links)
-        return answered(_person(answer.value), answer.receipt, status=201)
-
-    @post(
-        "/v1/people/{person_id:str}/roles",
-        **operation("Give a role", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
-    )
-    async def give_role(ask: Asking, person_id: FromPath[str], data: JSONBody[NewRole]) -> Response[RoleBody]:
-        validity = Validity(data.valid_from, data.valid_to)
-        answer = await directory.give_role(ask, uuid_of(person_id, "path.person_id"), data.role, validity)
-        return answered(_role(answer.value), answer.receipt, status=201)
-
-    @delete(
-        "/v1/people/{person_id:str}/roles/{role:str}",
-        status_code=200,
-        **operation("Take a role back", scope=SCOPE, problems=ROW, tag=TAG),
-    )
-    async def take_role(ask: Asking, person_id: FromPath[str], role: FromPath[str]) -> Response[RoleBody]:
-        answer = await directory.take_role(ask, uuid_of(person_id, "path.person_id"), role)
-        return answered(_role(answer.value), answer.receipt)
-
-    return [list_people, add_person, link_person, give_role, take_role]
 
 
 def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
@@ -105,21 +58,26 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
         answer, following = await page_of(directory.teams, cursors, "teams", ask, cursor, limit)
         return answered(TeamPage([_team(one) for one in answer.value.items], following), answer.receipt)
 
-    @post("/v1/teams", **operation("Add a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
+    @post("/v1/teams", **operation("Add a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True))
     async def add_team(ask: Asking, data: JSONBody[NewTeam]) -> Response[TeamBody]:
         answer = await directory.add_team(ask, data.name, optional_uuid(data.parent, "parent"))
-        return answered(_team(answer.value), answer.receipt, status=201)
+        return _shown(answer, status=201)
+
+    @get("/v1/teams/{team_id:str}", **operation("Read a team", scope=SCOPE, problems=ROW, tag=TAG, etag=True))
+    async def read_team(ask: Asking, team_id: FromPath[str]) -> Response[TeamBody]:
+        return _shown(await directory.team(ask, uuid_of(team_id, "path.team_id")))
 
     @put(
         "/v1/teams/{team_id:str}",
-        **operation("Rename or move a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("Rename or move a team", scope=SCOPE, problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
     )
-    async def replace_team(ask: Asking, team_id: FromPath[str], data: JSONBody[TeamPlace]) -> Response[TeamBody]:
+    async def replace_team(
+        ask: Asking, team_id: FromPath[str], data: JSONBody[TeamPlace], request: Request[Any, Any, Any]
+    ) -> Response[TeamBody]:
         team, parent = uuid_of(team_id, "path.team_id"), optional_uuid(data.parent, "parent")
-        answer = await directory.replace_team(ask, team, data.name, parent)
-        return answered(_team(answer.value), answer.receipt)
+        return _shown(await directory.replace_team(ask, team, data.name, parent, expected(request)))
 
-    return [list_teams, add_team, replace_team]
+    return [list_teams, add_team, read_team, replace_team]
 
 
 def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
@@ -197,12 +155,12 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     return [list_memberships, add_membership, end_membership, move_membership]
 
 
-def _person(one: Person) -> PersonBody:
-    return PersonBody(str(one.id), one.display_name, one.email)
-
-
 def _team(one: Team) -> TeamBody:
     return TeamBody(str(one.id), one.name, str(one.parent) if one.parent else None)
+
+
+def _shown(answer: Answer[Team], status: int = 200) -> Response[TeamBody]:
+    return answered(_team(answer.value), answer.receipt, status=status, version=answer.value.version)
 
 
 def _membership(one: Membership) -> MembershipBody:
@@ -212,7 +170,3 @@ def _membership(one: Membership) -> MembershipBody:
 
 def _grant(one: ImporterGrant) -> GrantBody:
     return GrantBody(str(one.id), one.client, str(one.team), one.validity.valid_from, one.validity.valid_to)
-
-
-def _role(one: GivenRole) -> RoleBody:
-    return RoleBody(str(one.person), one.role, one.validity.valid_from, one.validity.valid_to)

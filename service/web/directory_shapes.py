@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, examples=["Ana Lima"])]
+Email = Annotated[str, msgspec.Meta(max_length=320, examples=["ana@example.com"])]
 Id = Annotated[str, msgspec.Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000001"])]
 Until = Annotated[datetime, msgspec.Meta(tz=True, examples=["2027-11-23T09:00:00Z"])]
 Moment = Annotated[datetime, msgspec.Meta(tz=True, examples=["2026-11-23T09:00:00Z"])]
@@ -24,7 +25,7 @@ class NewPerson(msgspec.Struct, forbid_unknown_fields=True):
     """A person to know beforehand; others are made on first valid use of their token."""
 
     display_name: Name | None = None
-    email: Annotated[str, msgspec.Meta(max_length=320, examples=["ana@example.com"])] | None = None
+    email: Email | None = None
     links: Annotated[list[LinkBody], msgspec.Meta(max_length=10)] = msgspec.field(default_factory=list)
 
 
@@ -34,12 +35,26 @@ class NewLinks(msgspec.Struct, forbid_unknown_fields=True):
     links: Annotated[list[LinkBody], msgspec.Meta(min_length=1, max_length=10)]
 
 
+class PersonPatch(msgspec.Struct, forbid_unknown_fields=True):
+    """What to change of a person: null takes it away, what is not named stays (RFC 7396)."""
+
+    display_name: Name | msgspec.UnsetType | None = msgspec.UNSET
+    email: Email | msgspec.UnsetType | None = msgspec.UNSET
+
+
 class PersonBody(msgspec.Struct):
-    """A person."""
+    """A person. `merged_into`: the one that they turned out to be, who has everything that was theirs."""
 
     id: str
     display_name: str | None
     email: str | None
+    merged_into: str | None
+
+
+class Merger(msgspec.Struct, forbid_unknown_fields=True):
+    """The person that this one turned out to be."""
+
+    into: Id
 
 
 class NewTeam(msgspec.Struct, forbid_unknown_fields=True):
@@ -144,6 +159,12 @@ class RoleBody(msgspec.Struct):
     role: str
     valid_from: datetime | None
     valid_to: datetime | None
+
+
+class Roles(msgspec.Struct):
+    """All roles that the directory gives to one person, gave or will give."""
+
+    items: list[RoleBody]
 
 
 class PersonPage(msgspec.Struct):

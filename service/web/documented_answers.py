@@ -19,6 +19,7 @@ _ATLAS: Final = "0198c0de-0000-7000-8000-000000000007"
 _SHEET: Final = "0198c0de-4f2a-7000-8000-00000000002a"
 _ENTRY: Final = "0198c0de-4f2a-7000-8000-00000000002b"
 _DECISION: Final = "0198c0de-4f2b-7000-8000-00000000002c"
+_LEAF: Final = "1c9a6f0e2d4b8a7c5e3f1d0b9a8c7e6f5d4c3b2a190817263544536271809fae"
 _CHANGED: Final = "2026-11-30T09:00:00.125000Z"
 _NOT_YET: Final = "2026-11-30T08:59:00.500000Z"
 _NO_SHEET: Final = "There is no such resource, or it is not for you to know"
@@ -45,6 +46,9 @@ _SHEET_OF_ANA: Final = {
     "reason": None,
     "created_at": "2026-11-23T09:00:00.250000Z",
     "updated_at": _CHANGED,
+    "submitted_at": _CHANGED,
+    "decided_at": None,
+    "decided_by": None,
     "entries": [_ENTRY_OF_ANA],
 }
 _MAY_APPROVE: Final = {"rule": "approve-team", "scope": "approve:timesheets", "sign_in": []}
@@ -79,6 +83,7 @@ WHOLE: Final[Mapping[str, Any]] = {
     "ApprovalBody": {
         "timesheet": _SHEET_OF_ANA,
         "waiting_since": _CHANGED,
+        "owner_name": "Ana Lima",
         "as": ["manager"],
         "rules": ["approve-team"],
     },
@@ -102,6 +107,7 @@ WHOLE: Final[Mapping[str, Any]] = {
         "version": 4,
         "state": "approved",
         "decision_id": _DECISION,
+        "decision_leaf": _LEAF,
         "problem": None,
     },
     "TotalBody": {"key": "ATLAS", "name": None, "minutes": 930, "sheets": 2},
@@ -120,6 +126,7 @@ WHOLE: Final[Mapping[str, Any]] = {
         "dry_run": False,
         "counts": {"created": 1, "updated": 0, "unchanged": 0, "refused": 1},
         "decisions": [_DECISION],
+        "leaves": [_LEAF],
         "rows": [_ROW, {"row": 1, "line": 3, "outcome": "refused", "problems": [_ROW_PROBLEM]}],
     },
     "ImportedRow": {"row": 0, "line": 2, "record": "team", "outcome": "created"},
@@ -219,12 +226,13 @@ WHOLE: Final[Mapping[str, Any]] = {
         "states": ["approved", "draft", "locked", "rejected", "submitted"],
         "facts": {},
     },
+    "CaseChangeBody": {"change": "added", "name": "auditors read every sheet", "file": "audit.yaml", "line": 31},
     "RecordBody": {
         "id": _DECISION,
         "kind": "decision",
         "at": _CHANGED,
         "position": 7,
-        "leaf": "1c9a6f0e2d4b8a7c5e3f1d0b9a8c7e6f5d4c3b2a190817263544536271809fae",
+        "leaf": _LEAF,
         "record": {
             "v": 1,
             "uid": _DECISION,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from service.audit import people, search
@@ -39,14 +38,13 @@ class Wanted:
     def place(self) -> Place | None:
         """The place behind which the page begins. Raises InvalidField."""
         after = self.cursors.read(self.listing, self.bound, self.cursor)
-        return (datetime.fromisoformat(after[0]), int(after[1])) if after else None
+        return (after[0], int(after[1])) if after else None
 
     def following(self, found: Sequence[Logged]) -> str | None:
         """The cursor of the next page; `found` holds one record more than the page if there is one."""
         if len(found) <= self.limit:
             return None
-        at, number = found[self.limit - 1].place
-        return self.cursors.make(self.listing, self.bound, [at.isoformat(), number])
+        return self.cursors.make(self.listing, self.bound, found[self.limit - 1].place)
 
 
 async def answer_search(
@@ -68,6 +66,7 @@ async def answer_search(
         ids = [str(one.uid) for one in shown] + [str(one) for one in filters.persons or ()]
         return (found, await people.names(connection, shown)), ids
 
-    answer = await read_log(enforcement, ask, load)
+    put = asked.put(kinds=kinds, after_approval=after_approval)
+    answer = await read_log(enforcement, ask, load, put=put)
     found, names = answer.value
     return answered(record_page(found[: wanted.limit], names, wanted.following(found)), answer.receipt)

@@ -31,7 +31,7 @@ LARGEST: Final = 2**53 - 1
 
 class ConsistencyBody(msgspec.Struct):
     """The hashes (base64) that prove that the log of `from` records is the beginning of the log of `to` records, by
-    RFC 9162 section 2.1.4.2, and the newest signed checkpoint."""
+    RFC 9162 section 2.1.4.2, and the checkpoint that was signed for `to`, or the newest where none was."""
 
     to: Annotated[int, msgspec.Meta(examples=[1024])]
     hashes: list[str]

@@ -5,7 +5,7 @@ Owns no state. A token's subject or an e-mail address is used to find our person
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 from litestar.di import NamedDependency
@@ -13,13 +13,19 @@ from litestar.params import Parameter, SkipValidation
 
 from service.audit import people
 from service.audit.questions import Filters
+from service.authorization.decision_record import Put
+from service.authorization.known_words import ACTIONS
+from service.authorization.question import Reason
+from service.authorization.vocabulary_file import nearest
 from service.errors import InvalidField
 from service.places import FieldError
-from service.web.parameters import optional_plain_text, optional_time, optional_uuid
+from service.web.parameters import is_uuid, optional_plain_text, optional_time, optional_uuid
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from uuid import UUID
 
+    from service.audit.record import Kind
     from service.database import Connection
 
 TAG = "Decision log"
@@ -31,22 +37,50 @@ Flag = Annotated[bool | None, Parameter()]
 Version = Annotated[int | None, Parameter(ge=1, le=2_147_483_647)]
 
 
+# Filters whose values may be any text.
+TYPED = ("client", "resource", "rule", "request_id")
+# A vocabulary can declare no others.
+ALL_ACTIONS = frozenset(one for actions in ACTIONS.values() for one in actions)
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question as it was put: `filters` without the person, and who is meant, in one of three ways."""
+    """A question as it was put: `filters` without people; who is meant, in one of three ways; whose thing it was, and
+    for whom a deputy did it."""
 
     filters: Filters
     person: UUID | None = None
     link: tuple[str, str] | None = None
     email: str | None = None
+    owner: UUID | None = None
+    on_behalf_of: UUID | None = None
 
     async def resolved(self, connection: Connection) -> Filters:
         """The filters with the people who are meant now; nobody known means nobody, so that nothing is found."""
+        persons = await self._persons(connection)
+        owners, stood_in_for = [
+            None if one is None else await people.all_ids(connection, one) for one in (self.owner, self.on_behalf_of)
+        ]
+        return replace(self.filters, persons=persons, owners=owners, on_behalf_of=stood_in_for)
+
+    async def _persons(self, connection: Connection) -> tuple[UUID, ...] | None:
         if self.link is not None:
-            return replace(self.filters, persons=await people.linked(connection, *self.link))
+            return await people.linked(connection, *self.link)
         if self.email is not None:
-            return replace(self.filters, persons=await people.addressed(connection, self.email))
-        return self.filters if self.person is None else replace(self.filters, persons=(self.person,))
+            return await people.addressed(connection, self.email)
+        return None if self.person is None else await people.all_ids(connection, self.person)
+
+    def put(self, *, kinds: Sequence[Kind], after_approval: bool = False) -> Put:
+        """The question for its own record: ids, words of ours, numbers and times; what was typed in is only committed
+        to; an address or a subject stands there in no way."""
+        filters = {name: value for name, value in asdict(self.filters).items() if value not in {None, False}}
+        typed = {name: filters.pop(name) for name in TYPED if name in filters and not is_uuid(filters[name])}
+        named = {"person": self.person, "owner": self.owner, "on_behalf_of": self.on_behalf_of}
+        who: dict[str, object] = {name: one for name, one in named.items() if one is not None}
+        if self.link is not None or self.email is not None:
+            who["person_by"] = "subject" if self.link is not None else "email"
+        more = {"kinds": [one.value for one in kinds]} if kinds else {}
+        return Put({**filters, **who, **more, **({"after_approval": True} if after_approval else {})}, typed)
 
     def bound(self, **more: object) -> dict[str, object]:
         """What a cursor is bound to."""
@@ -71,6 +105,7 @@ async def read_question(
     applied: Flag = None,
     reason: Text = None,
     rule: Text = None,
+    on_behalf_of: Id = None,
     policy_version: Version = None,
     request_id: Text = None,
     since: Time = None,
@@ -79,12 +114,14 @@ async def read_question(
     """The dependency `asked` of every search. Raises InvalidField."""
     if outcome not in {None, "allow", "deny"}:
         raise InvalidField(FieldError("query.outcome", "must be allow or deny"))
+    _known(action, "query.action", "action", ALL_ACTIONS)
+    _known(resource_kind, "query.resource_kind", "kind", ACTIONS.keys())
+    _known(reason, "query.reason", "reason", set(Reason))
     filters = Filters(
         client=optional_plain_text(client, "query.client"),
         action=optional_plain_text(action, "query.action"),
         resource=optional_plain_text(resource, "query.resource"),
         resource_kind=optional_plain_text(resource_kind, "query.resource_kind"),
-        owner=optional_uuid(owner, "query.owner"),
         outcome=outcome,
         applied=applied,
         reason=optional_plain_text(reason, "query.reason"),
@@ -96,7 +133,19 @@ async def read_question(
     )
     if filters.since and filters.until and filters.since >= filters.until:
         raise InvalidField(FieldError("query.until", "must be later than since"))
-    return _person(filters, person, (issuer, subject), email)
+    return replace(
+        _person(filters, person, (issuer, subject), email),
+        owner=optional_uuid(owner, "query.owner"),
+        on_behalf_of=optional_uuid(on_behalf_of, "query.on_behalf_of"),
+    )
+
+
+def _known(word: str | None, field: str, what: str, among: Collection[str]) -> None:
+    """Raises InvalidField for a word that stands in no record: a misspelt one would find nothing, and so say that
+    nothing happened."""
+    if word is not None and word not in among:
+        hint = nearest(word, among)
+        raise InvalidField(FieldError(field, f"is no {what}" + (f"; {hint}" if hint else "")))
 
 
 def _person(filters: Filters, person: str | None, link: tuple[str | None, str | None], email: str | None) -> Asked:

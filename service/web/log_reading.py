@@ -14,7 +14,7 @@ from service.errors import NotFound, NotSealed, QuestionTooWide
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from service.authorization.decision_record import Ask, Positions
+    from service.authorization.decision_record import Ask, Positions, Put
     from service.authorization.enforcement import Enforcement
     from service.authorization.permit import Permit
     from service.authorization.relationships import Seen
@@ -26,10 +26,15 @@ Nothing: TypeAlias = NotFound | NotSealed | QuestionTooWide
 
 
 async def read_log(
-    enforcement: Enforcement, ask: Ask, load: Callable[[Connection], Awaitable[tuple[T, Sequence[str] | Positions]]]
+    enforcement: Enforcement,
+    ask: Ask,
+    load: Callable[[Connection], Awaitable[tuple[T, Sequence[str] | Positions]]],
+    *,
+    put: Put | None = None,
 ) -> Answer[T]:
-    """What `load` returns, a value and the ids in it, once that is on record. It may raise NotFound, NotSealed and
-    QuestionTooWide, which are recorded as an access that gave nothing out. Raises Denied, TryLater."""
+    """What `load` returns, a value and the ids in it, once that is on record, with the question as it was `put`. It may
+    raise NotFound, NotSealed and QuestionTooWide, which are recorded as an access that gave nothing out. Raises Denied,
+    TryLater."""
 
     async def loaded(
         _permit: Permit, _seen: Seen, connection: Connection
@@ -39,7 +44,7 @@ async def read_log(
         except (NotFound, NotSealed, QuestionTooWide) as error:
             return error, []
 
-    answer = await enforcement.read(ask, "log", "read", loaded, record_kind=Kind.ACCESS)
+    answer = await enforcement.read(ask, "log", "read", loaded, record_kind=Kind.ACCESS, put=put)
     value = answer.value
     if isinstance(value, NotFound | NotSealed | QuestionTooWide):
         with refused_under(answer.receipt):

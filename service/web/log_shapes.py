@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class RecordBody(msgspec.Struct):
     """A record. `record` is what was sealed: who asked for what, everything that was known, the outcome and its rules;
     or what changed, before and after. `position` is its place in the sealed log, null until sealed; `leaf` is the hash
-    that was answered. `texts`: the free texts that the record commits to, `erased` the names of those that are gone;
-    both are null where a page leaves them out. `names`: what its people are called now, by their ids; nothing proves
-    these."""
+    that was answered. `at`: when Postgres took it; nothing proves it, only the `decided_at` in the record. `texts`: the
+    free texts that the record commits to, `erased` the names of those that are gone; both are null where a page leaves
+    them out. `names`: what its people are called now, by their ids; nothing proves these."""
 
     id: str
     kind: str
@@ -52,9 +52,7 @@ class SummaryBody(msgspec.Struct):
 
 def record_body(one: Logged, names: Mapping[str, str], *, texts: bool) -> RecordBody:
     """A record as it is answered, with its texts or without."""
-    body = RecordBody(
-        str(one.uid), one.kind, one.at.isoformat(), one.position, one.leaf, one.body, _mentioned(one, names)
-    )
+    body = RecordBody(str(one.uid), one.kind, one.at, one.position, one.leaf, one.body, _mentioned(one, names))
     if texts:
         committed = one.body.get("commitments")
         body.texts = dict(one.texts)

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 from litestar import Response, get
 
-from service.authorization.prospects import outlooks
+from service.authorization.changes import refused_under
+from service.authorization.prospects import known_outlooks, outlooks
+from service.database import Turns
 from service.directory import store
 from service.web.answers import answered
 from service.web.operations import operation
 from service.web.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from service.authorization.enforcement import Enforcement
+    from service.authorization.engine import Snapshot
     from service.authorization.permit import Permit
     from service.authorization.prospects import Outlook
     from service.authorization.relationships import Seen
     from service.database import Connection
+    from service.directory.entities import Team
+
+# Seconds.
+LONGEST_WAIT: Final = 10.0
+BUSY: Final = "What others may do is being worked out, and that takes a while; ask again in a moment"
 
 
 class LedTeam(msgspec.Struct):
@@ -55,32 +67,48 @@ class Me(msgspec.Struct):
     policy_version: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was read, and the version by which it was decided."""
+
+    teams: Sequence[Team]
+    seen: Seen
+    snapshot: Snapshot
+
+
 def me_route(enforcement: Enforcement) -> Any:
     """The handler, bound to its use case."""
+    one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
 
     @get("/v1/me", **operation("Who am I", scope=None, tag="Me"))
     async def read_me(ask: Asking) -> Response[Me]:
-        async def load(permit: Permit, seen: Seen, connection: Connection) -> tuple[Me, list[str]]:
-            principal = ask.principal
-            roles = principal.roles | {f"role:{role}" for role in seen.roles}
-            person = principal.person
-            teams = await store.teams_led(permit, connection, person) if person else []
-            return (
-                Me(
-                    kind=str(principal.kind),
-                    person=str(person) if person else None,
-                    client=principal.client,
-                    scopes=sorted(principal.scopes),
-                    roles=sorted(role.removeprefix("role:") for role in roles),
-                    teams_led=[LedTeam(str(one.id), one.name) for one in teams],
-                    may=[_may(one) for one in outlooks(permit.snapshot, principal, seen)],
-                    policy_version=seen.version,
-                ),
-                [],
-            )
+        principal = ask.principal
+
+        async def load(permit: Permit, seen: Seen, connection: Connection) -> tuple[_Found, list[str]]:
+            teams = await store.teams_led(permit, connection, principal.person) if principal.person else []
+            return _Found(teams, seen, permit.snapshot), []
 
         answer = await enforcement.read(ask, "me", "read", load)
-        return answered(answer.value, answer.receipt)
+        found = answer.value
+        asked = found.snapshot, principal, found.seen
+        may = known_outlooks(*asked)
+        if may is None:
+            # When no connection is held, and beside the other requests: many rules take a while.
+            with refused_under(answer.receipt):
+                async with one_at_a_time.one():
+                    may = await asyncio.to_thread(outlooks, *asked)
+        roles = principal.roles | {f"role:{role}" for role in found.seen.roles}
+        me = Me(
+            kind=str(principal.kind),
+            person=str(principal.person) if principal.person else None,
+            client=principal.client,
+            scopes=sorted(principal.scopes),
+            roles=sorted(role.removeprefix("role:") for role in roles),
+            teams_led=[LedTeam(str(one.id), one.name) for one in found.teams],
+            may=[_may(one) for one in may],
+            policy_version=found.seen.version,
+        )
+        return answered(me, answer.receipt)
 
     return read_me
 

@@ -36,7 +36,7 @@ class Cursors:
     def __init__(self, key: str) -> None:
         self._key = key.encode()
 
-    def make(self, listing: str, filters: Mapping[str, object], after: Sequence[str | int]) -> str:
+    def make(self, listing: str, filters: Mapping[str, object], after: Sequence[str | int | None]) -> str:
         """A cursor that continues `listing` with these filters behind the row whose sort key is `after`."""
         payload = json.dumps(list(after), separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(self._tag(listing, filters, payload) + payload).rstrip(b"=").decode()

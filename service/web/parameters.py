@@ -41,6 +41,14 @@ def uuid_of(text: str, field: str) -> UUID:
     return found
 
 
+def is_uuid(text: str) -> bool:
+    """Whether a text is nothing but an id."""
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
 def number_of(text: str, field: str) -> int:
     """A number from 1 that Postgres can hold. Raises InvalidField that names `field`."""
     if not _NUMBER.fullmatch(text) or int(text) > LARGEST:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get, post
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 
-from service.authorization import policy_check
 from service.authorization.policy_file import PolicyText
+from service.fields import Fields
 from service.web.answers import answered
 from service.web.bodies import LateRequest, read_body
 from service.web.operations import BODY, COMMON, ROW, operation
@@ -20,21 +20,23 @@ from service.web.parameters import Asking, Cursor, Limit, Number, number_of, pla
 from service.web.problem_documents import PolicyComplaint
 
 if TYPE_CHECKING:
-    from service.authorization.policy_administration import PolicyAdministration, VersionWithTexts
+    from service.authorization.policy_administration import PolicyAdministration, Proposed, VersionWithTexts
     from service.authorization.policy_life import PolicyVersion
     from service.web.paging import Cursors
 
 LISTING = "policy versions"
 # A whole policy, in bytes of JSON: more than other bodies may have.
 MOST_BYTES = 2_000_000
+LONGEST_MESSAGE = 500
 TAG = "Policy"
 
 
 class Proposal(msgspec.Struct, forbid_unknown_fields=True):
     """A whole policy, as the texts of its files: `model` (model.conf), `rules` (policy.csv), `vocabulary`
-    (vocabulary.toml) and `cases` (file name to text). `message` says why. The whole body may have 2,000,000 bytes."""
+    (vocabulary.toml) and `cases` (file name to text). `message` says why, on one line. The whole body may have
+    2,000,000 bytes."""
 
-    message: Annotated[str, msgspec.Meta(min_length=1, max_length=500, examples=["Leads may reopen"])]
+    message: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_MESSAGE, examples=["Leads may reopen"])]
     model: Annotated[str, msgspec.Meta(max_length=20_000, examples=["[request_definition] ..."])]
     rules: Annotated[str, msgspec.Meta(max_length=1_000_000, examples=["p, ..."])]
     vocabulary: Annotated[str, msgspec.Meta(max_length=200_000, examples=["[kinds.timesheet] ..."])]
@@ -67,10 +69,12 @@ class VersionBody(msgspec.Struct):
 
 
 class ProposedVersion(VersionBody):
-    """A version that was just proposed. `warnings` tell of rows that are odd and refuse nothing, such as one that a
-    broader row makes useless."""
+    """A version that was proposed. `warnings` refuse nothing: rows that are odd, such as one that a broader row makes
+    useless, and cases that the version that decides has and this one has not. `untried` names rules that decide no
+    case, and words that no allowed or no denied case uses. Of each a hundred are told, and how many more there are."""
 
     warnings: list[PolicyComplaint]
+    untried: list[PolicyComplaint]
 
 
 class VersionTexts(VersionBody):
@@ -149,12 +153,19 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         ]
         return answered(Replicas(items), answer.receipt)
 
+    proposing = operation(
+        "Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True
+    )
+    proposing["responses"][200] = ResponseSpec(
+        ProposedVersion, generate_examples=False, description="The newest version has these texts, and waits already"
+    )
+
     @post(
         "/v1/policies/versions",
         request_class=LateRequest,
         request_max_body_size=MOST_BYTES,
         opt={"unread": Proposal("", "", "", "", {})},
-        **operation("Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True),
+        **proposing,
     )
     async def propose(request: LateRequest, ask: Asking, data: JSONBody[Proposal]) -> Response[ProposedVersion]:
         await administration.admit(ask)
@@ -165,13 +176,12 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
             vocabulary=plain_text(data.vocabulary, "vocabulary"),
             cases={plain_text(name, "cases"): plain_text(one, f"cases.{name}") for name, one in data.cases.items()},
         )
-        answer = await administration.propose(ask, text, plain_text(data.message, "message"))
-        odd = await asyncio.to_thread(policy_check.warnings, text)
+        answer = await administration.propose(ask, text, _message(data.message))
         return answered(
-            ProposedVersion(**_members(answer.value), warnings=[PolicyComplaint(**asdict(one)) for one in odd]),
+            _proposed(answer.value),
             answer.receipt,
-            status=201,
-            location=f"/v1/policies/versions/{answer.value.number}",
+            status=201 if answer.value.anew else 200,
+            location=f"/v1/policies/versions/{answer.value.version.number}",
         )
 
     @post(
@@ -193,6 +203,24 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         return answered(VersionBody(**_members(answer.value)), answer.receipt)
 
     return [list_versions, read_version, read_active, list_replicas, propose, activate, roll_back]
+
+
+def _message(text: str) -> str:
+    """It is shown on terminals and stands in lists, for as long as the version does."""
+    fields = Fields()
+    fields.text("message", text, LONGEST_MESSAGE)
+    if not text.strip():
+        fields.wrong("message", "must say why")
+    fields.refuse()
+    return text
+
+
+def _proposed(one: Proposed) -> ProposedVersion:
+    warnings, untried = (
+        [PolicyComplaint(**asdict(complaint)) for complaint in complaints]
+        for complaints in (one.report.warnings, one.report.untried)
+    )
+    return ProposedVersion(**_members(one.version), warnings=warnings, untried=untried)
 
 
 def _texts(one: VersionWithTexts) -> VersionTexts:

@@ -48,9 +48,19 @@ class ChangedVerdictBody(msgspec.Struct):
     facts: dict[str, list[str]]
 
 
+class CaseChangeBody(msgspec.Struct):
+    """A case that differs, and where it stands in the later version, or, if it was removed, in the earlier."""
+
+    change: Literal["added", "removed", "changed"]
+    name: str
+    file: str
+    line: int
+
+
 class PolicyDiffBody(msgspec.Struct):
     """What differs in version `number` from version `against`. `words` tells of the vocabulary, `files` names those
-    whose text differs; `cut_short` names actions with so many rows that not all changes of verdicts are told."""
+    whose text differs; `cut_short` names actions with so many rows that not all changes of verdicts are told: those
+    that are told are whole. `cases` are known by their names."""
 
     number: int
     against: int
@@ -60,6 +70,7 @@ class PolicyDiffBody(msgspec.Struct):
     files: list[str]
     verdicts: list[ChangedVerdictBody]
     cut_short: list[str]
+    cases: list[CaseChangeBody]
 
 
 def policy_diff_routes(comparison: PolicyComparison) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
 
 import msgspec
 from litestar import Response, get, post
@@ -16,13 +17,16 @@ from service.errors import InvalidField
 from service.places import FieldError
 from service.web.answers import answered
 from service.web.operations import BODY, COMMON, ROW, operation
-from service.web.parameters import Asking, Number, number_of, optional_plain_text, uuid_of
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit, Number, number_of, optional_plain_text, uuid_of
 
 if TYPE_CHECKING:
     from service.authorization.policy_replays import PolicyReplays
     from service.authorization.replay_jobs import Job
+    from service.web.paging import Cursors
 
 POLICY, LOG = "Policy", "Decision log"
+LISTING = "replays"
 MOST_SHOWN = 20
 Moment = Annotated[datetime, msgspec.Meta(tz=True, examples=["2026-11-01T00:00:00Z"])] | None
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None
@@ -92,7 +96,30 @@ class ReplayBody(msgspec.Struct):
     result: ReplayResult
 
 
-def policy_replay_routes(replays: PolicyReplays) -> list[Any]:
+class ReplaySummary(msgspec.Struct):
+    """A replay without its result. `asked_by` is a person's id, or null when the client asked for itself."""
+
+    id: str
+    version: int
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    progress: float
+    filters: ReplayFilters
+    asked_by: str | None
+    asked_by_client: str
+    asked_at: str
+    ended_at: str | None
+    problem: str | None
+
+
+class ReplayPage(msgspec.Struct):
+    """Replays, the newest first; those that ended more than 30 days ago are gone. `next_cursor` is null on the last
+    page."""
+
+    items: list[ReplaySummary]
+    next_cursor: str | None
+
+
+def policy_replay_routes(replays: PolicyReplays, cursors: Cursors) -> list[Any]:
     """The handlers, bound to their use cases."""
 
     @post(
@@ -110,6 +137,18 @@ def policy_replay_routes(replays: PolicyReplays) -> list[Any]:
         answer = await replays.replay(ask, number_of(number, "path.number"), _wanted(data))
         where = f"/v1/policies/replays/{answer.value.id}"
         return answered(_body(answer.value), answer.receipt, status=202, location=where)
+
+    @get("/v1/policies/replays", **operation("List replays", scope="read:policies", problems=COMMON, tag=POLICY))
+    async def list_replays(
+        ask: Asking,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
+    ) -> Response[ReplayPage]:
+        after = cursors.read(LISTING, {}, cursor)
+        answer = await replays.list(ask, before=UUID(after[0]) if after else None, limit=limit + 1)
+        page = answer.value[:limit]
+        following = cursors.make(LISTING, {}, [str(page[-1].id)]) if len(answer.value) > limit else None
+        return answered(ReplayPage([_summary(one) for one in page], following), answer.receipt)
 
     @get(
         "/v1/policies/replays/{replay_id:str}",
@@ -161,7 +200,8 @@ def policy_replay_routes(replays: PolicyReplays) -> list[Any]:
         answer = await replays.cancel_redecision(ask, uuid_of(redecision_id, "path.redecision_id"))
         return answered(_body(answer.value), answer.receipt)
 
-    return [ask_for_replay, read_replay, cancel_replay, ask_for_redecision, read_redecision, cancel_redecision]
+    of_policies = [ask_for_replay, list_replays, read_replay, cancel_replay]
+    return [*of_policies, ask_for_redecision, read_redecision, cancel_redecision]
 
 
 def _wanted(data: ReplayFilters) -> Wanted:
@@ -186,20 +226,27 @@ def _in_utc(moment: datetime | None, field: str) -> datetime | None:
 
 
 def _body(job: Job) -> ReplayBody:
+    started = job.started_at.isoformat() if job.started_at else None
+    return ReplayBody(**_members(job), started_at=started, result=_result(job))
+
+
+def _summary(job: Job) -> ReplaySummary:
+    person = str(job.by_person) if job.by_person else None
+    return ReplaySummary(**_members(job), asked_by=person, asked_by_client=job.by_client)
+
+
+def _members(job: Job) -> dict[str, Any]:
     wanted = job.wanted
-    members: dict[str, Any] = {
+    return {
         "id": str(job.id),
         "version": job.version,
         "state": job.state,
         "progress": round(job.progress, 4),
         "filters": ReplayFilters(wanted.since, wanted.until, wanted.action, wanted.resource_kind),
         "asked_at": job.asked_at.isoformat(),
-        "started_at": job.started_at.isoformat() if job.started_at else None,
         "ended_at": job.ended_at.isoformat() if job.ended_at else None,
         "problem": job.problem,
-        "result": _result(job),
     }
-    return ReplayBody(**members)
 
 
 def _result(job: Job) -> ReplayResult:

@@ -6,13 +6,18 @@ The version is judged after the decision, so that nobody learns anything from a 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.errors import MalformedRequest, PreconditionFailed, PreconditionRequired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from litestar import Request
+
+    Expect = Callable[[int | None], None]
+
+MERGE_PATCH = "application/merge-patch+json"
 # RFC 9110 section 8.8.3: an entity tag, weak or strong.
 _TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e]*)"\s*')
 BETWEEN = ", \t"
@@ -23,6 +28,11 @@ NAME_IT = "Send If-Match with the ETag of the version that you have seen: for th
 def etag(version: int) -> str:
     """The strong entity tag of a version."""
     return f'"{version}"'
+
+
+def expected(request: Request[Any, Any, Any], *, judging: bool = False) -> Expect:
+    """What judges the version that the request names. `judging`: it says which one was seen."""
+    return if_match(request.headers.getall("if-match", []), unseen=not judging)
 
 
 def if_match(values: Sequence[str], *, unseen: bool = True) -> Callable[[int | None], None]:

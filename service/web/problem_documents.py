@@ -152,7 +152,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
     """An RFC 9457 problem document. `type` is stable and names the kind of problem; `detail` is for people. Other
     members stand only where they help. `rows` are the first that an upload was refused for and `refused` is the number
     of all; `items` those of a batch. `state` is that of the resource, `wanted` the one that it would have to be in.
-    `timesheet`, `person` and `hold` are the ids of what is in the way."""
+    `timesheet`, `person`, `hold` and `held` are the ids of what is in the way."""
 
     type: Annotated[str, msgspec.Meta(pattern=f"^{TYPE_PREFIX}[a-z-]+$")]
     title: str
@@ -174,6 +174,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
     timesheet: str | None = None
     person: str | None = None
     hold: str | None = None
+    held: str | None = None
 
 
 def component(status: int) -> str:

@@ -121,9 +121,7 @@ class Problems:
             **error.extra,
         }
         headers: dict[str, str] = {}
-        if isinstance(error, errors.StepUpNeeded) and error.stronger:
-            error.acr_values = self._step_up_acr or None
-        if (value := self._challenge(error, scheme=_scheme(request))) is not None:
+        if (value := self.challenge(request, error)) is not None:
             headers["WWW-Authenticate"] = value
         if isinstance(error, errors.TryLater | errors.TooManyRequests):
             headers["Retry-After"] = str(error.retry_after)
@@ -135,6 +133,12 @@ class Problems:
         if request_id := request.scope.get("state", {}).get("request_id"):
             body["request_id"] = request_id
         return Response(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)
+
+    def challenge(self, request: Request[Any, Any, Any], error: errors.TimewardenError) -> str | None:
+        """The WWW-Authenticate value of an error, also beside an answer that another sign-in would make longer."""
+        if isinstance(error, errors.StepUpNeeded) and error.stronger:
+            error.acr_values = self._step_up_acr or None
+        return self._challenge(error, scheme=_scheme(request))
 
     def unexpected(self, request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
         """What nobody foresaw: told without detail, logged with its trace."""

@@ -6,23 +6,30 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from litestar import Response, get, post, put
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar import Request, Response, get, post, put
+from litestar.params import JSONBody, PathParameter, QueryParameter
 
-from service.directory.entities import Project
+from service.directory.entities import PROJECT, Project
+from service.errors import InvalidField
+from service.places import FieldError
 from service.web.answers import answered
 from service.web.directory_pages import page_of
-from service.web.operations import BODY, COMMON, ROW, operation
+from service.web.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.paging import DEFAULT_LIMIT
 from service.web.parameters import Asking, Cursor, Limit  # noqa: TC001 — Litestar reads handler signatures
+from service.web.preconditions import expected
 
 if TYPE_CHECKING:
+    from service.authorization.changes import Answer
     from service.directory.projects import Projects
     from service.web.paging import Cursors
 
 SCOPE = "manage:directory"
 TAG = "Directory"
 Code = Annotated[str, msgspec.Meta(min_length=1, max_length=40, examples=["ATLAS"])]
+CodeInPath = Annotated[
+    str, PathParameter(description="The project's code", schema_extra={"pattern": f"^{PROJECT.pattern}$"})
+]
 ProjectName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, examples=["Atlas, second phase"])]
 
 
@@ -70,17 +77,37 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
         answer, following = await page_of(load, cursors, "projects", ask, cursor, limit, {"active": active}, key=str)
         return answered(ProjectPage([_body(one) for one in answer.value.items], following), answer.receipt)
 
-    @post("/v1/projects", **operation("Add a project", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
+    @post("/v1/projects", **operation("Add a project", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
     async def add_project(ask: Asking, data: JSONBody[NewProject]) -> Response[ProjectBody]:
-        answer = await projects.add(ask, Project(data.code, data.name, data.active))
-        return answered(_body(answer.value), answer.receipt, status=201)
+        return _shown(await projects.add(ask, Project(data.code, data.name, data.active)), status=201)
 
-    @put("/v1/projects/{code:str}", **operation("Change a project", scope=SCOPE, problems=(*ROW, *BODY), tag=TAG))
-    async def replace_project(ask: Asking, code: FromPath[str], data: JSONBody[ProjectState]) -> Response[ProjectBody]:
-        answer = await projects.replace(ask, Project(code, data.name, data.active))
-        return answered(_body(answer.value), answer.receipt)
+    @get(
+        "/v1/projects/{code:str}",
+        **operation("Read a project", scope="create:timesheets", problems=ROW, tag=TAG, etag=True),
+    )
+    async def read_project(ask: Asking, code: CodeInPath) -> Response[ProjectBody]:
+        return _shown(await projects.one(ask, _code(code)))
 
-    return [list_projects, add_project, replace_project]
+    @put(
+        "/v1/projects/{code:str}",
+        **operation("Change a project", scope=SCOPE, problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
+    )
+    async def replace_project(
+        ask: Asking, code: CodeInPath, data: JSONBody[ProjectState], request: Request[Any, Any, Any]
+    ) -> Response[ProjectBody]:
+        return _shown(await projects.replace(ask, Project(_code(code), data.name, data.active), expected(request)))
+
+    return [list_projects, add_project, read_project, replace_project]
+
+
+def _code(text: str) -> str:
+    if not PROJECT.fullmatch(text):
+        raise InvalidField(FieldError("path.code", "is not the code of a project"))
+    return text
+
+
+def _shown(answer: Answer[Project], status: int = 200) -> Response[ProjectBody]:
+    return answered(_body(answer.value), answer.receipt, status=status, version=answer.value.version)
 
 
 def _body(one: Project) -> ProjectBody:

@@ -40,6 +40,10 @@ PATIENCE: Final = 0.5
 PREFIX: Final = "timewarden:limits"
 # Who asks these must get an answer whatever others do.
 UNLIMITED: Final = frozenset({"/health/live", "/health/ready"})
+# Whoever verifies the log reads a tile for every 256 records, and most of them once: they have a counter of their own,
+# with room for so many times as much.
+TILES: Final = "/v1/log/tile/{level}/{index}"
+TILES_WEIGH: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,7 @@ class AddressLimits(ASGIMiddleware):
     ) -> None:
         self._counters = counters
         self._limit = RateLimitItemPerMinute(rate) if rate else None
+        self._tiles = RateLimitItemPerMinute(max(rate, 1) * TILES_WEIGH)
         self._weight = min(weight, rate)
         self._public = public
         self._address_of = Addresses(proxies)
@@ -114,6 +119,11 @@ class AddressLimits(ASGIMiddleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         template = scope.get("path_template", "")
         if self._limit is None or template in UNLIMITED:
+            await next_app(scope, receive, send)
+            return
+        if template == TILES:
+            key = _key("tiles", self._address_of(scope))
+            _told(scope, "tiles", self._tiles, await self._counters.spend(self._tiles, key))
             await next_app(scope, receive, send)
             return
         key = _key("address", self._address_of(scope))

@@ -27,8 +27,9 @@ class EntryBody(msgspec.Struct):
 
 class SheetBody(msgspec.Struct):
     """A person's week. `version` is also the ETag; `reason` is why it was rejected, reopened, locked or unlocked, if
-    that was its last step. `actions`, with `include=actions` alone: what this token could do to it at that moment, by
-    the policy and the sheet's state."""
+    that was its last step. `submitted_at`: when it was handed in last; `decided_at` and `decided_by`: when, and by
+    which person or client, it was approved or rejected; a draft has none of them. `actions`, with `include=actions`
+    alone: what this token could do to it at that moment, by the policy and the sheet's state."""
 
     id: str
     owner: str
@@ -41,6 +42,9 @@ class SheetBody(msgspec.Struct):
     reason: str | None
     created_at: datetime
     updated_at: datetime
+    submitted_at: datetime | None
+    decided_at: datetime | None
+    decided_by: str | None
     entries: list[EntryBody]
     actions: list[str] | msgspec.UnsetType = msgspec.UNSET
 
@@ -66,6 +70,9 @@ def body_of(sheet: Timesheet, actions: Sequence[str] | None = None) -> SheetBody
         reason=sheet.reason,
         created_at=sheet.created_at,
         updated_at=sheet.updated_at,
+        submitted_at=sheet.submitted_at,
+        decided_at=sheet.decided_at,
+        decided_by=None if sheet.decided_by is None else str(sheet.decided_by.person or sheet.decided_by.client),
         entries=[entry_body(one) for one in sheet.entries],
         actions=msgspec.UNSET if actions is None else list(actions),
     )

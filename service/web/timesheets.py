@@ -14,7 +14,7 @@ from service.timesheets.timesheet import Timesheet  # noqa: TC001 — Litestar r
 from service.web.answers import answered
 from service.web.operations import BODY, CHANGE, COMMON, operation
 from service.web.parameters import Asking, SheetId, uuid_of
-from service.web.preconditions import if_match
+from service.web.preconditions import MERGE_PATCH, expected
 from service.web.timesheet_shapes import SheetBody, body_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PATH = "/v1/timesheets"
 TAG = "Timesheets"
-MERGE_PATCH = "application/merge-patch+json"
 Day = Annotated[date, msgspec.Meta(description="A calendar day, YYYY-MM-DD", examples=["2026-11-23"])]
 
 
@@ -91,7 +90,7 @@ def _weeks(timesheets: Timesheets) -> list[Any]:
         **operation("Delete a draft", scope="delete:timesheets", problems=CHANGE, tag=TAG, conditional=True),
     )
     async def delete_timesheet(ask: Asking, timesheet_id: SheetId, request: Request[Any, Any, Any]) -> Response[None]:
-        answer = await timesheets.delete(ask, _id(timesheet_id), _expect(request))
+        answer = await timesheets.delete(ask, _id(timesheet_id), expected(request))
         return answered(None, answer.receipt, status=204)
 
     return [create_timesheet, delete_timesheet]
@@ -109,7 +108,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
     async def add_entry(
         ask: Asking, timesheet_id: SheetId, data: JSONBody[EntryFields], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
-        answer = await timesheets.add_entry(ask, _id(timesheet_id), _expect(request), _hours(data))
+        answer = await timesheets.add_entry(ask, _id(timesheet_id), expected(request), _hours(data))
         sheet = answer.value.sheet
         location = f"{PATH}/{sheet.id}/entries/{answer.value.entry.id}"
         return answered(body_of(sheet), answer.receipt, status=201, version=sheet.version, location=location)
@@ -123,7 +122,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         request: Request[Any, Any, Any],
     ) -> Response[SheetBody]:
         entry = uuid_of(entry_id, "path.entry_id")
-        answer = await timesheets.replace_entry(ask, _id(timesheet_id), _expect(request), entry, _hours(data))
+        answer = await timesheets.replace_entry(ask, _id(timesheet_id), expected(request), entry, _hours(data))
         sheet = answer.value.sheet
         return answered(body_of(sheet), answer.receipt, version=sheet.version)
 
@@ -140,7 +139,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         request: Request[Any, Any, Any],
     ) -> Response[SheetBody]:
         entry = uuid_of(entry_id, "path.entry_id")
-        answer = await timesheets.amend_entry(ask, _id(timesheet_id), _expect(request), entry, _amendment(data))
+        answer = await timesheets.amend_entry(ask, _id(timesheet_id), expected(request), entry, _amendment(data))
         sheet = answer.value.sheet
         return answered(body_of(sheet), answer.receipt, version=sheet.version)
 
@@ -151,7 +150,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         ask: Asking, timesheet_id: SheetId, entry_id: FromPath[str], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         entry = uuid_of(entry_id, "path.entry_id")
-        return _sheet(await timesheets.remove_entry(ask, _id(timesheet_id), _expect(request), entry))
+        return _sheet(await timesheets.remove_entry(ask, _id(timesheet_id), expected(request), entry))
 
     return [add_entry, replace_entry, amend_entry, remove_entry]
 
@@ -167,7 +166,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
         async def transition(
             ask: Asking, timesheet_id: SheetId, request: Request[Any, Any, Any]
         ) -> Response[SheetBody]:
-            expect = _expect(request, judging=action == "approve")
+            expect = expected(request, judging=action == "approve")
             return _sheet(await move(ask, _id(timesheet_id), expect))
 
         return transition
@@ -189,7 +188,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
         async def transition(
             ask: Asking, timesheet_id: SheetId, data: JSONBody[Reason], request: Request[Any, Any, Any]
         ) -> Response[SheetBody]:
-            return _sheet(await move(ask, _id(timesheet_id), _expect(request, judging=True), data.reason))
+            return _sheet(await move(ask, _id(timesheet_id), expected(request, judging=True), data.reason))
 
         return transition
 
@@ -207,10 +206,6 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
 if TYPE_CHECKING:
     Move = Callable[[Asking, UUID, Expect], Awaitable[Answer[Timesheet]]]
     ReasonedMove = Callable[[Asking, UUID, Expect, str], Awaitable[Answer[Timesheet]]]
-
-
-def _expect(request: Request[Any, Any, Any], *, judging: bool = False) -> Expect:
-    return if_match(request.headers.getall("if-match", []), unseen=not judging)
 
 
 def _id(text: str) -> UUID:

@@ -163,7 +163,8 @@ async def _rows_of_file(request: UploadRequest) -> Rows:
 
 def _answer(uploaded: upload.Uploaded, receipt: Receipt, *, dry_run: bool) -> Response[Uploaded]:
     """A few rows at once; many as they are written down, since together they may be larger than the file."""
-    head = Uploaded(dry_run, Counts(**uploaded.results.counts()), [str(one) for one in uploaded.decisions], [])
+    ids, leaves = [str(one.uid) for one in uploaded.receipts], [one.leaf for one in uploaded.receipts]
+    head = Uploaded(dry_run, Counts(**uploaded.results.counts()), ids, leaves, [])
     if len(uploaded.results) <= ROWS_A_PIECE:
         head.rows = [outcome_of(one) for one in uploaded.results]
         return answered(head, receipt)

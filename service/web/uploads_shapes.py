@@ -68,12 +68,13 @@ class Counts(msgspec.Struct):
 
 
 class Uploaded(msgspec.Struct):
-    """Every row's outcome, and the ids of the decisions, one for each sheet that was touched. Of a dry run, what the
-    same upload would do now."""
+    """Every row's outcome, and the ids of the decisions, one for each sheet that was touched, with the leaf hash of
+    each in the same order. Of a dry run, what the same upload would do now."""
 
     dry_run: bool
     counts: Counts
     decisions: list[str]
+    leaves: list[str]
     rows: list[RowOutcome]
 
 

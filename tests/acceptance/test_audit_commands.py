@@ -75,7 +75,7 @@ async def test_all_pages_are_every_record_once(callers: Callers) -> None:
 
 async def test_a_wrong_filter_is_told_in_the_words_of_the_api(callers: Callers) -> None:
     result = await command(callers, "audrey", "audit", "search", "--person", "ana")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "query.person: must be a UUID" in result.output
 
 
@@ -87,4 +87,4 @@ async def test_an_erasure_is_tried_first_and_then_done(callers: Callers) -> None
     done = await command(callers, "adam", "audit", "erase", person, "--yes")
     assert (done.exit_code, "Erased: 0 links, 2 texts" in done.output) == (0, True)
     refused = await command(callers, "audrey", "audit", "erase", person, "--yes")
-    assert (refused.exit_code, "403" in refused.output) == (1, True)
+    assert (refused.exit_code, "403" in refused.output) == (2, True)

@@ -27,7 +27,9 @@ async def test_a_malformed_if_match_is_told(callers: Callers, tag: str) -> None:
     assert (await ana.get(f"{SHEETS}/{sheet}")).headers["ETag"] == '"2"'
 
 
-@pytest.mark.parametrize("tag", ['""', '"0"', '"-1"', '"999999999999999999999"', 'W/"2"', '"two"', '"02"', '"2 "'])
+@pytest.mark.parametrize(
+    "tag", ['""', '"0"', '"-1"', '"999999999999999999999"', 'W/"2"', '"two"', '"02"', '"2 "', '"7",,']
+)
 async def test_a_tag_that_names_no_version_of_this_sheet_does_not_fit(callers: Callers, tag: str) -> None:
     ana = await callers("ana")
     sheet = (await draft(ana)).json()["id"]

@@ -39,6 +39,9 @@ BODIES: dict[str, object] = {
     "EntryPatch": {"minutes": 60},
     "Waited": {"waiting_days": 3},
     "BatchApproval": {"items": [{"id": NOBODY, "version": 1}]},
+    "PersonPatch": {"display_name": "Ana Lima"},
+    "Merger": {"into": NOBODY},
+    "BatchStep": {"items": [{"id": NOBODY, "version": 1}], "reason": "Payroll of November"},
     "BatchRejection": {"items": [{"id": NOBODY, "version": 1}], "reason": "Friday is missing"},
     "Upload": {
         "rows": [{"owner": NOBODY, "day": MONDAY, "project": "ATLAS", "minutes": 60, "external_ref": "guarded/1"}]

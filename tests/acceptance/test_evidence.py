@@ -7,10 +7,12 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.acceptance.caller import submitted
+from tests.bundle_forge import uid_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -82,12 +84,25 @@ async def test_an_auditor_checks_the_log_alone(service: RunningService, callers:
         return bool((await verified(service, "live", log, *seen))["checkpoint"]["size"] > first["checkpoint"]["size"])
 
     await _until(grown)
+    # The same from a file: a proof that was fetched extends what was seen, and takes its place.
+    size, seen_too = first["checkpoint"]["size"], tmp_path / "seen too"
+    seen_too.write_bytes((tmp_path / "seen").read_bytes())
+    file = tmp_path / "grown.json"
+    await program(
+        service, "timewarden", "audit", "consistency", "--from", str(size), "--output", str(file), token=token
+    )
+    shown = await verified(service, "consistency", str(file), "--key", vkey, "--state", str(seen_too))
+    assert (shown["checked"]["extends"], shown["checkpoint"]["size"] > size) == (size, True)
     again = await verified(service, "live", log, *trusting)
     assert again["checked"]["extends"] >= first["checkpoint"]["size"]
 
     invented = await _answer(service, uid, "00" * 32, "--bundle", str(bundle), "--key", vkey, code=1)
     assert "another hash than the answer carried" in invented["findings"][0]["what"]
     old = "0198c0de-0000-7000-8000-000000000000"
+    (tmp_path / "token").write_text(token)
+    with_token = ("--live", log, "--token-file", str(tmp_path / "token"), "--key", vkey)
+    gone = await _answer(service, uid_at(datetime.now(UTC) - timedelta(hours=2)), "00" * 32, *with_token, code=1)
+    assert "left out of the log, whose newest" in gone["findings"][0]["what"]
     gone = await _answer(service, old, "00" * 32, "--live", log, "--key", vkey, code=1)
     assert "left out" in gone["findings"][0]["what"]
 

@@ -95,7 +95,7 @@ async def test_the_example_pipeline_proposes_what_was_merged_and_only_that(
         "TIMEWARDEN_TOKEN": paula.token or "",
         "GITHUB_ENV": str(result),
         "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
-        "MESSAGE": "A job reads the log",
+        "MESSAGE": "A job reads the log\n\nIt was asked for.",
     }
     for name in (one for one in STEPS if one not in NOT_OURS):
         if result.exists():
@@ -110,6 +110,11 @@ async def test_the_example_pipeline_proposes_what_was_merged_and_only_that(
     current = await active(paula)
     assert (await activate(paula, proposed["number"], current)).status_code == 200
     assert "Nothing to propose." in pasted(STEPS["Propose what was merged"]["run"], tmp_path, environment)
+    # An API that does not answer is no difference.
+    with pytest.raises(AssertionError, match="does not answer"):
+        pasted(
+            STEPS["Propose what was merged"]["run"], tmp_path, {**environment, "TIMEWARDEN_API": "http://127.0.0.1:1"}
+        )
 
 
 def test_the_pipeline_never_prints_a_secret_and_does_the_steps_of_the_page() -> None:

@@ -49,7 +49,7 @@ async def test_status_and_rollback_tell_what_decides(service: RunningService, ca
     assert [one["alive"] for one in machine["replicas"]].count(True) >= 1
 
     stale = policy(service, paula, "rollback", "--expected", str(before))
-    assert stale.returncode == 1
+    assert stale.returncode == 2
     assert stale.stderr.startswith("Error: 409") or "409" in stale.stderr
     back = policy(service, paula, "rollback")
     assert back.stdout.strip() == f"Version {before} decides again; before it was {number}."

@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.api_replicas import api_replicas, database_of
 from tests.acceptance.caller import SHEETS, Caller, fresh_week
-from tests.acceptance.policy_author import activate, active, proposed
+from tests.acceptance.policy_author import activate, active, noted, proposed
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ async def test_no_replica_decides_by_an_older_version_than_the_one_acknowledged(
     service: RunningService, callers: Callers, replicas: list[httpx.AsyncClient]
 ) -> None:
     paula = await callers("paula")
-    numbers = [await proposed(paula, shipped()) for _ in range(ROUNDS)]
+    numbers = [await proposed(paula, noted(shipped(), one)) for one in range(ROUNDS)]
     tokens = [str((await callers(who)).token) for who in PEOPLE]
     stop = asyncio.Event()
     load = [asyncio.create_task(asking(token, replicas, stop)) for token in tokens]

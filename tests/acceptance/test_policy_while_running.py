@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.caller import SHEETS, draft, fresh_week, problem
-from tests.acceptance.policy_author import VERSIONS, activate, active, proposal, proposed
+from tests.acceptance.policy_author import VERSIONS, activate, active, noted, proposal, proposed
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ async def test_an_activation_that_expects_another_version_changes_nothing(caller
 async def test_of_racing_activations_one_wins(callers: Callers) -> None:
     paula = await callers("paula")
     first = await active(paula)
-    numbers = [await proposed(paula, author_may_read()) for _ in range(3)]
+    numbers = [await proposed(paula, noted(author_may_read(), one)) for one in range(3)]
 
     answers = await asyncio.gather(*(activate(paula, number, first) for number in numbers))
     assert sorted(one.status_code for one in answers) == [200, 409, 409]
@@ -245,7 +245,7 @@ async def asking(caller: Caller, until: asyncio.Event) -> list[Asked]:
 
 async def test_under_load_no_request_fails_and_none_is_decided_by_an_older_version(callers: Callers) -> None:
     paula, audrey = await callers("paula"), await callers("audrey")
-    numbers = [await proposed(paula, author_may_read()) for _ in range(5)]
+    numbers = [await proposed(paula, noted(author_may_read(), one)) for one in range(5)]
     stop = asyncio.Event()
     load = [asyncio.create_task(asking(await callers(who), stop)) for who in ("ana", "ben", "carl", "mia")]
     acknowledged: list[tuple[float, int]] = []

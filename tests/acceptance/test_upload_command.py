@@ -79,7 +79,7 @@ async def test_what_is_no_file_of_hours_is_not_sent(service: RunningService, cal
     for name in ("hours.xlsx", "empty.csv"):
         (tmp_path / name).write_text("" if name == "empty.csv" else "x", encoding="utf-8")
         refused = upload(service, job, str(tmp_path / name))
-        assert refused.returncode == 1
+        assert refused.returncode == 2
         assert name in refused.stderr
 
 

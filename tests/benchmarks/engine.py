@@ -3,22 +3,41 @@
 Figures only, no verdicts, in microseconds of one run on the same questions. `spread` gives every tenth row to the asked
 action, `same` gives it all rows, the worst case for casbin. `warm` makes the question from words and answers it from
 memory, with the names of its rules; `why` explains a denial whole. `own rows` is stock pycasbin over the action's rows.
+
+The second table is of whole requests as enforcement judges them, asked again: a read that is allowed, one that is
+denied and told why, the condition of a list, and what `GET /v1/me` says that one may do. `first` is the first time,
+with casbin's part: the denial, the condition of the list, and all that one may do.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+from uuid import uuid4
 
 from service.authorization import policy_check
+from service.authorization.decision_point import Resource
+from service.authorization.decision_record import Ask
 from service.authorization.engine import Snapshot, Thing
 from service.authorization.explanation import explain
+from service.authorization.judgement import decided
+from service.authorization.prospects import outlooks
+from service.authorization.refusal import refusal_of
+from service.authorization.relationships import About, Seen
+from service.authorization.visibility import visible
+from service.identity.principal import Principal, PrincipalKind
+from service.timesheets.relations import TIMESHEET_FACTS
 from tests import policy_forge
 from tests.benchmarks import engine_peers
 from tests.benchmarks.engine_peers import clock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import asyncpg
+
     from service.authorization.question import Question
 
 ACTIONS = ["read", "create", "edit", "delete", "submit", "withdraw", "approve", "reject", "reopen", "upload"]
@@ -31,6 +50,13 @@ def main() -> None:
     warm = {(count, shape): measure(count, shape) for count in COUNTS for shape in ("spread", "same")}
     for shape in ("spread", "same"):
         print(f"warm at 10,000 rows / at 50, {shape}: {warm[10_000, shape] / warm[50, shape]:.2f}")
+    print(f"\n{'rows':>6} {'shape':>7} {'allowed':>9} {'denied':>9} {'list':>9} {'me':>9}"
+          f"   first: {'denied':>9} {'list':>9} {'me':>11}")  # fmt: skip
+    whole = {(count, shape): requests(count, shape) for count in COUNTS for shape in ("spread", "same")}
+    for shape in ("spread", "same"):
+        pairs = zip(("allowed", "denied", "list", "me"), whole[10_000, shape], whole[50, shape], strict=True)
+        ratios = ", ".join(f"{name} {most / few:.2f}" for name, most, few in pairs)
+        print(f"asked again at 10,000 rows / at 50, {shape}: {ratios}")
     started = time.perf_counter()
     policy_check.load(policy_forge.shipped(), 1)
     print(f"the shipped policy, read, built, laws and cases: {(time.perf_counter() - started) * 1e3:.1f} ms")
@@ -40,13 +66,8 @@ def main() -> None:
 
 def measure(count: int, shape: str) -> float:
     """Print one line; the microseconds of a warm decision."""
-    actions = ACTIONS if shape == "spread" else ["read"]
-    lines = [
-        f"p, allow, role:r{n}, {actions[n % len(actions)]}, any, timesheet, read:timesheets, always, r-{n}"
-        for n in range(count)
-    ]
     started = time.perf_counter()
-    snapshot = Snapshot.build(policy_forge.policy(*lines), 1)
+    snapshot = Snapshot.build(policy_forge.policy(*rows(count, shape)), 1)
     built = (time.perf_counter() - started) * 1e3
     who = [f"role:r{(count - 1) // 10 * 10}", "via:app", "person:x", "role:employee"]
 
@@ -68,6 +89,60 @@ def measure(count: int, shape: str) -> float:
           f" {_figure(cedar, '9.1f')} {_figure(npm, '9.1f')}   {cold / over_own:>8.2f}"
           f" {_figure(cedar and warm / cedar, '12.3f')} {_figure(npm and warm / npm, '8.3f')}", flush=True)  # fmt: skip
     return warm
+
+
+def rows(count: int, shape: str) -> list[str]:
+    actions = ACTIONS if shape == "spread" else ["read"]
+    return [
+        f"p, allow, role:r{n}, {actions[n % len(actions)]}, any, timesheet, read:timesheets, always, r-{n}"
+        for n in range(count)
+    ]
+
+
+def requests(count: int, shape: str) -> tuple[float, float, float, float]:
+    """Print one line of whole requests; their microseconds when they are asked again."""
+    snapshot = Snapshot.build(policy_forge.policy(*rows(count, shape)), 1)
+    mine, stranger = asking(f"role:r{(count - 1) // 10 * 10}"), asking("role:none")
+    row = cast("asyncpg.Record", {"id": uuid4()})
+    seen = Seen(
+        1, 1, datetime.now(UTC), frozenset(), row=row, about=About.ROW, evaluated=frozenset(TIMESHEET_FACTS.relations),
+        facts={"acted_for_owner": False, "locked_by_asker": False},
+    )  # fmt: skip
+    listed = replace(seen, row=None, facts={}, evaluated=frozenset(), about=About.LIST)
+    sheet = Resource("timesheet", "1", None, "draft", 1)
+
+    def allowed() -> None:
+        assert decided(snapshot, mine, "read", sheet, seen).allowed
+
+    def denied() -> None:
+        refusal_of(snapshot, decided(snapshot, stranger, "read", sheet, seen), None)
+
+    def condition() -> None:
+        question = decided(snapshot, mine, "read", Resource("timesheet"), listed).question
+        assert visible(snapshot, question, mine.principal, listed, TIMESHEET_FACTS).rules
+
+    def me() -> None:
+        outlooks(snapshot, mine.principal, listed)
+
+    first = [once(work) for work in (denied, condition, me)]
+    again = tuple(clock(1_000, work, rounds=10) for work in (allowed, denied, condition, me))
+    print(f"{count:>6} {shape:>7} {again[0]:>9.2f} {again[1]:>9.2f} {again[2]:>9.2f} {again[3]:>9.2f}          "
+          f"{first[0]:>9.1f} {first[1]:>9.1f} {first[2]:>11.1f}", flush=True)  # fmt: skip
+    return again[0], again[1], again[2], again[3]
+
+
+def asking(role: str) -> Ask:
+    principal = Principal(
+        PrincipalKind.USER, "", "", "app", frozenset({"read:timesheets", "openid"}), frozenset({role}), None, 0, 1,
+        authenticated_at=0, methods=frozenset({"pwd"}), person=uuid4(),
+    )  # fmt: skip
+    return Ask(principal, "r", "GET", "/v1/timesheets/{timesheet_id}")
+
+
+def once(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return (time.perf_counter() - started) * 1e6
 
 
 def _figure(value: float | None, layout: str) -> str:

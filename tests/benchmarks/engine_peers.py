@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 NODE = Path(__file__).resolve().parents[2] / ".local" / "bench"
 
 
-def clock(times: int, work: Callable[[], object]) -> float:
-    """Mean microseconds of a call, the best of three rounds."""
+def clock(times: int, work: Callable[[], object], rounds: int = 3) -> float:
+    """Mean microseconds of a call, the best of some rounds."""
     best = float("inf")
-    for _ in range(3):
+    for _ in range(rounds):
         started = time.perf_counter()
         for _ in range(times):
             work()

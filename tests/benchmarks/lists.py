@@ -24,7 +24,7 @@ import service.migrations
 from service.audit.log import Log
 from service.audit.opening import open_log
 from service.authorization import policy_check
-from service.authorization.policy_administration import bootstrap
+from service.authorization.policy_bootstrap import bootstrap
 from service.database import Database
 from service.development.local_servers import LocalPostgres, run_psql_script, start_postgres
 from service.migrations.run import migrate

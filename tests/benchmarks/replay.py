@@ -26,7 +26,7 @@ from service.authorization.decided_again import decide_again
 from service.authorization.decision_point import Resource
 from service.authorization.decision_record import Ask, of_decision
 from service.authorization.judgement import decided, sighted
-from service.authorization.policy_administration import bootstrap
+from service.authorization.policy_bootstrap import bootstrap
 from service.authorization.recorded_request import read
 from service.authorization.relationships import About, Seen
 from service.authorization.replay_batches import Versions, tally
@@ -63,7 +63,7 @@ def main() -> None:
     )
     requests = [read(body) for body in bodies]
     rate("read", bodies, lambda: [read(body) for body in bodies])
-    rate("decide again", bodies, lambda: [decide_again(version, one) for one in requests])
+    rate("decide again", bodies, lambda: [decide_again(version, one, version) for one in requests])
     with tempfile.TemporaryDirectory() as folder:
         versions = Versions(Path(folder))
         versions.put(1, policy_forge.shipped())

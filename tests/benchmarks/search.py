@@ -92,7 +92,7 @@ async def timed(connection: asyncpg.Connection[asyncpg.Record], place: int, *, d
     taken = []
     for _ in range(SAMPLES):
         asked = questions(chance.randrange(PEOPLE))[place]
-        somewhere: Place = (JUNE - (JUNE - JUNE.replace(month=1)) * chance.random(), 0)
+        somewhere: Place = ((JUNE - (JUNE - JUNE.replace(month=1)) * chance.random()).isoformat(), 0)
         started = time.perf_counter()
         await records(connection, asked.filters, kinds=asked.kinds, behind=somewhere if deep else None, limit=50)
         taken.append((time.perf_counter() - started) * 1e3)

@@ -29,7 +29,7 @@ import httpx
 from service.audit.log import Log
 from service.audit.opening import open_log
 from service.authorization import policy_check
-from service.authorization.policy_administration import bootstrap
+from service.authorization.policy_bootstrap import bootstrap
 from service.database import Database
 from service.development.local_servers import free_port, start_postgres
 from service.development.processes import spawn, wait_until

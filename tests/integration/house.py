@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from service.authorization.policy_file import PolicyText
     from service.database import Database
     from service.timesheets.timesheet import Timesheet
     from tests.integration.log_database import LogDatabase
@@ -130,6 +131,11 @@ def speaking(issuer: str, subject: str, client: str = "hours-app") -> Principal:
     """Somebody of whom nothing is known but the token."""
     nothing: frozenset[str] = frozenset()
     return Principal(PrincipalKind.USER, issuer, subject, client, nothing, nothing, None, 0, 1)
+
+
+async def checked_here(text: PolicyText, number: int, beside: PolicyText | None = None) -> policy_check.Report:
+    """The check of a policy without the process of its own, which takes longer to start than to do its work."""
+    return policy_check.report(text, number, beside)
 
 
 def at(version: int) -> Callable[[int | None], None]:

@@ -13,7 +13,7 @@ import pytest
 
 from service.audit.log import Log
 from service.authorization import policy_check
-from service.authorization.policy_administration import bootstrap
+from service.authorization.policy_bootstrap import bootstrap
 from tests.integration.house import House, peopled, wired
 from tests.integration.log_database import copied, opened
 from tests.policy_forge import shipped

@@ -25,13 +25,22 @@ class Organisation:
     people: list[UUID] = field(default_factory=list)
     teams: list[UUID] = field(default_factory=list)
     sheets: dict[UUID, tuple[UUID, str, date]] = field(default_factory=dict)
+    # Who turned out to be one of the people: they hold nothing any more, and own and wrote what they did.
+    merged: dict[UUID, UUID] = field(default_factory=dict)
+
+    def same(self, one: UUID, other: UUID) -> bool:
+        """Whether these are ids of one person."""
+        return self.merged.get(one, one) == self.merged.get(other, other)
 
 
 async def settle(owner: asyncpg.Connection[asyncpg.Record], seed: int) -> Organisation:
     """Make it; the same for the same seed, but for the moment."""
     draw = random.Random(seed)  # noqa: S311 — no secret comes of it
     made = Organisation([_id(draw) for _ in range(14)], [_id(draw) for _ in range(8)])
-    await owner.executemany("INSERT INTO person (id) VALUES ($1)", [(one,) for one in made.people])
+    made.merged = {_id(draw): draw.choice(made.people) for _ in range(4)}
+    known = [*made.people, *made.merged]
+    await owner.executemany("INSERT INTO person (id) VALUES ($1)", [(one,) for one in known])
+    await owner.executemany("INSERT INTO merged_person VALUES ($1, $2)", made.merged.items())
     above: dict[UUID, list[UUID]] = {}
     for place, team in enumerate(made.teams):
         parent = draw.choice(made.teams[:place]) if place and draw.random() < 0.8 else None
@@ -68,7 +77,8 @@ async def settle(owner: asyncpg.Connection[asyncpg.Record], seed: int) -> Organi
 
 async def _fill(owner: asyncpg.Connection[asyncpg.Record], made: Organisation, draw: random.Random) -> None:
     monday = date(2026, 3, 2)
-    for person in made.people:
+    known = [*made.people, *made.merged]
+    for person in known:
         for week in draw.sample(range(12), draw.randrange(7)):
             sheet, start = _id(draw), monday + timedelta(days=7 * week)
             state = draw.choice(["draft", "submitted", "approved", "rejected", "locked"])
@@ -80,9 +90,9 @@ async def _fill(owner: asyncpg.Connection[asyncpg.Record], made: Organisation, d
                 start,
                 start + timedelta(days=6),
                 state,
-                draw.sample(made.people, draw.randrange(3)),
+                draw.sample(known, draw.randrange(3)),
                 draw.sample(CLIENTS, draw.randrange(2)),
-                draw.choice(made.people) if state == "locked" else None,
+                draw.choice(known) if state == "locked" else None,
             )
             made.sheets[sheet] = (person, state, start)
 

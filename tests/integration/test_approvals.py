@@ -119,6 +119,8 @@ async def test_a_batch_is_approved_with_one_decision_and_one_change_for_each(
         for kind, column in (("decision", "uid"), ("change", "decision_uid")):
             condition = f"kind = '{kind}' AND {column} = '{one['decision_id']}' AND resource_id = '{one['id']}'"
             assert await house.count(f"audit_record WHERE {condition}") == 1
+        sealed = f"uid = '{one['decision_id']}' AND leaf = '\\x{one['decision_leaf']}'"
+        assert await house.count(f"audit_record WHERE {sealed}") == 1
     assert (await lea(running, "GET", "/v1/approvals")).json()["items"] == []
 
 
@@ -151,10 +153,21 @@ async def test_item_by_item_every_one_has_its_own_outcome(
     assert told["changed"] == 1
     assert told["items"][2]["problem"]["type"] == "urn:timewarden:problem:precondition-failed"
     for one, applied in zip(told["items"], (True, False, False, False), strict=True):
-        condition = f"uid = '{one['decision_id']}' AND kind = 'decision' AND applied IS {applied}"
+        sealed = f"uid = '{one['decision_id']}' AND leaf = '\\x{one['decision_leaf']}'"
+        condition = f"{sealed} AND kind = 'decision' AND applied IS {applied}"
         assert await house.count(f"audit_record WHERE {condition}") == 1
     assert sorted(await states(house)) == ["rejected", *["submitted"] * 5]
     assert await house.count("audit_text WHERE value = 'Friday is missing'") == 1
+
+
+async def test_what_waits_says_what_its_owner_is_called(
+    house: House, running: InProcess, sheets: list[Timesheet]
+) -> None:
+    await house.directory.amend_person(house.administrator(), house.people["ana"], {"display_name": "Ana Lima"})
+    waiting = (await lea(running, "GET", "/v1/approvals")).json()["items"]
+    called = {one["timesheet"]["owner"]: one["owner_name"] for one in waiting}
+    assert called == {str(house.people["ana"]): "Ana Lima", str(house.people["ben"]): None}
+    assert len(sheets) == 6
 
 
 @pytest.mark.parametrize("mode", ["all-or-nothing", "per-item"])
@@ -176,6 +189,31 @@ async def test_nobody_approves_their_own_hours_in_a_batch(
         assert answer.status_code == 403
         assert [one["item"] for one in answer.json()["items"]] == [0, 1]
         assert set(await states(house)) == {"submitted"}
+
+
+async def test_payroll_locks_many_sheets_at_once_and_somebody_else_unlocks_them(
+    house: House, running: InProcess, sheets: list[Timesheet]
+) -> None:
+    await house.owner.execute("UPDATE timesheet SET state = 'approved' WHERE owner_id <> $1", house.people["carl"])
+    tokens = [running.token(sub=name, scope=SCOPE, roles=["payroll"], jti=name) for name in ("pat", "pam")]
+
+    async def step(token: str, action: str, *wanted: Timesheet, version: int, **more: str) -> httpx.Response:
+        body = {"items": items(*wanted, version=version), "reason": "November", **more}
+        return await running.send("POST", f"/v1/timesheets/batch-{action}", token, body=body)
+
+    seen = sheets[0].version
+    # What is not approved yet, payroll does not see.
+    assert (await step(tokens[0], "lock", *sheets[:3], version=seen)).status_code == 403
+    assert "locked" not in await states(house)
+    some = await step(tokens[0], "lock", *sheets[:3], version=seen, mode="per-item")
+    assert [one["status"] for one in some.json()["items"]] == [200, 200, 404]
+    assert (await step(tokens[0], "unlock", *sheets[:2], version=seen + 1)).status_code == 403
+    done = await step(tokens[1], "unlock", *sheets[:2], version=seen + 1)
+    assert (done.status_code, done.json()["changed"]) == (200, 2)
+    for action in ("lock", "unlock"):
+        assert await house.count(f"audit_record WHERE kind = 'change' AND action = '{action}'") == 2
+    blank = await step(tokens[1], "lock", sheets[0], version=seen + 2, reason="\u200b")
+    assert blank.json()["fields"][0]["field"] == "reason"
 
 
 async def test_whoever_lacks_the_scope_is_refused_once(

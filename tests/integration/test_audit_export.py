@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import jsonschema_rs
 import pyarrow.parquet as pq
 import pytest
@@ -21,10 +20,11 @@ from service.audit.log import Log
 from service.audit.record import Kind, Record
 from service.audit.sealing import Sealer
 from service.audit.signing import Signing
-from service.standalone.verify.findings import INTACT
+from service.standalone.verify.findings import INTACT, TAMPERED
 from tests.bundle_forge import judged
 from tests.integration.api import InProcess, api
 from tests.integration.log_database import change, decision
+from tests.integration.log_trees import as_superuser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,10 +50,6 @@ async def running(house: House, issuer: str, tmp_path: Path) -> AsyncIterator[In
     attack = decision(outcome="deny", reason="no-rule", principal={"client": ATTACK}, rules=[])
     system = Record.make(Kind.SYSTEM, {"decided_at": begun, "event": "log.test"})
     await Log(app).append([change(), attack, system, *made])
-    superuser = await asyncpg.connect(house.log_database.postgres.superuser_database_url(house.log_database.name))
-    await superuser.execute("SET session_replication_role = replica")
-    await superuser.execute("UPDATE audit_record SET at = decided_at WHERE decided_at > now() + interval '1 hour'")
-    await superuser.close()
     while await Sealer(keeper).seal():
         pass
     assert await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
@@ -93,12 +89,12 @@ async def test_json_lines_hold_the_very_bytes_of_every_record(house: House, runn
     assert answer.headers["Audit-Positions"] == f"0-{size}"
 
 
-async def test_an_export_goes_on_where_it_broke_off(running: InProcess) -> None:
+async def test_an_export_goes_on_where_it_broke_off(house: House, running: InProcess) -> None:
     whole = (await fetched(running, "/v1/audit/export")).text.splitlines()
     rest = (await fetched(running, "/v1/audit/export?from=290")).text.splitlines()
     assert whole[290:] == rest
     assert (await fetched(running, "/v1/audit/export?from=5&to=8")).text.splitlines() == whole[5:8]
-    assert (await fetched(running, "/v1/audit/export?from=100000")).text == ""
+    assert (await fetched(running, f"/v1/audit/export?from={await sealed(house)}")).text == ""
 
 
 async def test_a_period_is_cut_out_exactly(house: House, running: InProcess) -> None:
@@ -117,6 +113,36 @@ async def test_a_period_is_cut_out_exactly(house: House, running: InProcess) -> 
     assert '"299"' not in recent.text
     later = datetime.now(UTC) + timedelta(days=400)
     assert (await fetched(running, f"/v1/audit/export?since={later:%Y-%m-%dT%H:%M:%SZ}")).text == ""
+
+
+async def test_no_altered_column_hides_a_record_from_a_period(house: House, running: InProcess) -> None:
+    first, last = (datetime.now(UTC) + timedelta(days=days) for days in (31.5, 59.5))
+    period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"
+    within = "request_id = ANY(SELECT generate_series(31, 58)::text)"
+    for altered in (
+        "at = '2000-01-01'",
+        "at = 'infinity', decided_at = '2000-01-01' WHERE request_id IN ('31', '32', '58')",
+        f"decided_at = now() + interval '200 days' WHERE {within}",
+        f"decided_at = 'infinity' WHERE {within}",
+        f"decided_at = NULL WHERE {within}",
+    ):
+        await as_superuser(house.log_database, f"UPDATE audit_record SET {altered}")
+        lines = [json.loads(one) for one in (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()]
+        assert [one["record"]["request"]["id"] for one in lines] == [str(number) for number in range(31, 59)], altered
+    report = judged((await fetched(running, "/v1/audit/bundle")).content, key=VKEY)
+    named = [one for one in report.findings if "column decided_at" in one["what"]]
+    assert (report.verdict, len(named)) == (TAMPERED, 28)
+
+
+async def test_a_record_that_is_missing_in_a_period_is_told(house: House, running: InProcess) -> None:
+    first, last = (datetime.now(UTC) + timedelta(days=days) for days in (31.5, 59.5))
+    period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"
+    await as_superuser(house.log_database, "DELETE FROM audit_record WHERE request_id IN ('31', '40', '58')")
+    for form, told in (("jsonl", '"missing":true'), ("csv", ",missing,"), ("ocsf", "is missing")):
+        lines = (await fetched(running, f"/v1/audit/export?{period}&format={form}")).text.splitlines()
+        assert len([one for one in lines if told in one]) == 3
+    content = (await fetched(running, f"/v1/audit/export?{period}&format=parquet")).content
+    assert pq.read_table(io.BytesIO(content))["kind"].to_pylist().count("missing") == 3
 
 
 async def test_a_period_as_long_as_time_itself_is_everything(running: InProcess) -> None:
@@ -169,6 +195,15 @@ async def test_a_bundle_is_intact_under_the_public_key(house: House, running: In
     assert (await last_access(house))["positions"] == {
         "from": 10, "to": 300, "format": "bundle", "since": None, "until": None,
     }  # fmt: skip
+    # By time: the positions of the period, those of an hour around it too.
+    day = (datetime.now(UTC) + timedelta(days=100)).isoformat(timespec="seconds").replace("+00:00", "Z")
+    timed = await fetched(running, f"/v1/audit/bundle?until={day}")
+    assert judged(timed.content, key=VKEY).verdict == INTACT
+    header = json.loads(timed.content.splitlines()[0])
+    assert (header["from"], 0 < header["to"] < size) == (0, True)
+    assert timed.headers["Audit-Positions"] == f"0-{header['to']}"
+    told = await fetched(running, "/v1/audit/bundle?since=2999-01-01T00:00:00Z", 422)
+    assert "query.since: bounds a period of which nothing is signed" in told.json()["detail"]
     # Taken up at position 200: the first header and its lines, then the lines of the second.
     rest = await fetched(running, "/v1/audit/bundle?from=200&to=300")
     joined = part.content.splitlines(keepends=True)[:191] + rest.content.splitlines(keepends=True)[1:]
@@ -182,7 +217,11 @@ async def test_a_bundle_is_intact_under_the_public_key(house: House, running: In
         ("export?since=yesterday", "query.since"),
         ("export?since=2026-03-02T00:00:00Z&until=2026-03-01T00:00:00Z", "query.until"),
         ("export?to=100000", "query.to"),
+        ("export?from=100000", "query.from"),
+        ("export?from=5&to=5", "query.from"),
         ("export?from=-1", "query.from"),
+        ("export?from=9007199254740992", "query.from"),
+        ("export?to=9007199254740992", "query.to"),
         ("export?start=1", "query.start"),
         ("bundle?to=100000", "query.to"),
         ("bundle?from=100000", "query.from"),

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
 import jsonschema_rs
+import msgspec
 import pytest
 
 from service.audit import people, search
+from service.audit.anchor import Anchor
+from service.audit.bundle import bundle_header, bundle_lines
 from service.audit.export_formats import FORMATS
 from service.audit.feed import Feed
 from service.audit.log import Log
 from service.audit.questions import Filters
 from service.audit.sealed_rows import sealed_rows
 from service.audit.sealing import Sealer
+from service.audit.signing import Signing
+from service.audit.summary import summary
 from service.errors import LogDamaged
+from service.standalone.verify.findings import TAMPERED
+from service.web.log_shapes import record_page
+from tests.bundle_forge import SIGNER, judged
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
+from tests.integration.log_trees import as_superuser
 
 if TYPE_CHECKING:
     from uuid import UUID
 
 pytest_plugins = ["tests.integration.log_fixtures"]
+EARLIER, LATER = (datetime.now(UTC) + timedelta(days=days) for days in (-2, 2))
 OCSF = Path(__file__).parents[1] / "conformance" / "ocsf-1.7.0-api-activity.json"
+
+NEVER_NULL = ("rules", "returned")
 
 
 async def spoil(log_database: LogDatabase, uid: UUID, what: str) -> None:
@@ -36,45 +49,76 @@ async def spoil(log_database: LogDatabase, uid: UUID, what: str) -> None:
     await superuser.close()
 
 
-@pytest.mark.parametrize(
-    "what",
-    [
-        "body = 'garbage'",
-        "body = '[]'",
-        "body = '{}'",
-        r"body = '\xfffe'",
-        "body = repeat('[', 30000)::bytea",
-        """body = '{"principal": {"person": "nobody"}, "resource": 7, "decided_at": 7, "kind": {}}'""",
-        "decided_at = NULL",
-        "body = 'garbage', decided_at = NULL",
-    ],
-)
-async def test_a_spoilt_record_hides_no_others(log_database: LogDatabase, what: str) -> None:
+# What is done to one record each. The verifier names all but the last two: nothing proves when Postgres took a record.
+SPOILT = [
+    "body = 'garbage'",
+    "body = '[]'",
+    "body = '{}'",
+    r"body = '\xfffe'",
+    "body = repeat('[', 30000)::bytea",
+    """body = ('{"a":' || repeat('[', 900) || repeat(']', 900) || '}')::bytea""",
+    """body = '{"a": 1e400, "uid": 123456789012345678901234567890}'""",
+    "body = repeat('x', 65000)::bytea",
+    """body = '{"principal": {"person": "nobody"}, "resource": 7, "decided_at": 7, "kind": {}}'""",
+    r"""body = convert_to('{"uid": "\ud800", "kind": "\u0000"}', 'UTF8')""",
+    r"""body = '\x7b7d0a7b22706f736974696f6e223a317d'""",
+    "body = 'garbage', decided_at = NULL",
+    "decided_at = NULL",
+    "decided_at = 'infinity'",
+    "decided_at = '-infinity'",
+    "decided_at = '20000-01-01'",
+    "decided_at = '0044-03-15 BC'",
+    "rules = NULL, returned = NULL",
+    "rules = ARRAY[NULL, chr(10)]::text[]",
+    "rules = '{{a,b},{c,d}}'",
+    "resource_id = chr(10) || '{}', request_id = chr(7)",
+    "at = 'infinity'",
+    "at = '0044-03-15 BC'",
+]
+
+
+async def test_spoilt_records_hide_no_others_and_the_verifier_names_them(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
-    made = [decision(principal={"person": SHEET, "client": "web"}) for _ in range(5)]
+    made = [decision(principal={"person": SHEET, "client": "web"}) for _ in range(2 * len(SPOILT))]
     await Log(app).append(made)
     await Sealer(keeper).seal()
-    await spoil(log_database, made[2].uid, what)
+    assert await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+    await as_superuser(log_database, *(f"ALTER TABLE audit_record ALTER {one} DROP NOT NULL" for one in NEVER_NULL))
+    for one, what in zip(made[::2], SPOILT, strict=True):
+        await spoil(log_database, one.uid, what)
     for oldest_first in (False, True):
-        found, behind = set(), None
+        found: list[UUID] = []
+        behind: search.Place | None = None
         while True:
             async with app.connection() as connection:
-                some = await search.records(connection, Filters(), behind=behind, limit=2, oldest_first=oldest_first)
-                await people.names(connection, some)
+                some = await search.records(connection, Filters(), behind=behind, limit=3, oldest_first=oldest_first)
+                names = await people.names(connection, some)
+            assert msgspec.json.encode(record_page(some, names, None, texts=True))
             if not some:
                 break
-            found |= {one.uid for one in some}
+            found += [one.uid for one in some]
             behind = some[-1].place
-        # A record whose time is gone is not found by time; the others are.
-        assert found >= {one.uid for one in made if one is not made[2] or "NULL" not in what}
-    rows = [row async for piece in sealed_rows(app, 0, 6) for row in piece]
+        assert {one.uid for one in made} <= set(found)
+        assert len(found) == len(made) + 1
+    async with app.connection() as connection:
+        assert (await summary(connection, Filters(since=EARLIER, until=LATER))).total
+        header = await bundle_header(connection, 0)
+    rows = [row async for piece in sealed_rows(app, 0, header.end) for row in piece]
     validator = jsonschema_rs.validator_for(json.loads(OCSF.read_text(encoding="utf-8")))
     events = [json.loads(line) for line in FORMATS["ocsf"]().rows(rows).splitlines()]
-    assert [one["metadata"]["sequence"] for one in events] == list(range(6))
-    for one in events:
-        validator.validate(one)
-    for form in ("csv", "jsonl"):
-        assert FORMATS[form]().rows(rows).count(b"\n") == 6
+    assert [one["metadata"]["sequence"] for one in events] == list(range(header.end))
+    for event in events:
+        validator.validate(event)
+    lines = FORMATS["jsonl"]().rows(rows).splitlines()
+    assert [json.loads(one)["position"] for one in lines] == list(range(header.end))
+    assert FORMATS["csv"]().rows(rows).count(b"\n") == header.end
+    assert FORMATS["parquet"]().rows(rows) + b"PAR1"
+    content = b"".join([piece async for piece in bundle_lines(app, header)])
+    report = judged(content, key=SIGNER.verifier.vkey)
+    named = {one["position"] for one in report.findings if "position" in one}
+    assert (report.verdict, sorted(named)) == (TAMPERED, [1 + 2 * place for place in range(len(SPOILT) - 2)])
 
 
 async def test_a_spoilt_change_is_damage_with_its_place_for_whoever_publishes(log_database: LogDatabase) -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from service.audit import questions, search
 from service.authorization.relationships import Relationships
 from service.directory.entities import Part, Validity
 from service.errors import Conflict, Denied, Forbidden, InvalidField, NoApprover, NotFound, StepUpNeeded
@@ -17,7 +18,7 @@ from service.timesheets.access import TimesheetAccess
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import State
-from tests.integration.house import anything, at
+from tests.integration.house import EIGHT_HOURS, MONDAY, anything, at
 
 if TYPE_CHECKING:
     from service.authorization.decision_record import Ask
@@ -75,6 +76,10 @@ async def test_a_deputy_approves_for_the_manager_and_the_log_names_both(house: H
         approved.receipt.uid,
     )
     assert decision == str(house.people["mia"])
+    async with house.requests.connection() as connection:
+        found = await search.records(connection, questions.Filters(on_behalf_of=(house.people["mia"],)))
+        assert await search.records(connection, questions.Filters(on_behalf_of=(house.people["carl"],))) == []
+    assert sorted(one.kind for one in found) == ["change", "decision"]
 
 
 async def test_a_manager_who_is_also_a_deputy_acts_for_themselves(house: House) -> None:
@@ -239,6 +244,40 @@ async def test_where_nobody_could_approve_a_sheet_stays_a_draft_and_says_what_to
     await house.fallbacks.name(house.administrator(), house.people["max"])
     submitted = (await house.timesheets.submit(house.ask("dora"), sheet.id, at(sheet.version))).value
     assert submitted.state is State.SUBMITTED
+
+
+async def test_whoever_wrote_in_a_sheet_is_no_approver_of_it_when_it_is_handed_in(house: House) -> None:
+    people, ana = house.people, house.ask("ana")
+    sheet = (await house.timesheets.create(ana, MONDAY, "UTC")).value
+    sheet = (await house.timesheets.add_entry(ana, sheet.id, at(1), EIGHT_HOURS)).value.sheet
+    for writers, could in ((["mia"], True), (["dora"], True), (["dora", "max"], True), (["mia", "dora"], False)):
+        await house.owner.execute("UPDATE timesheet SET editors = $1", [people[one] for one in writers])
+        if could:
+            submitted = (await house.timesheets.submit(ana, sheet.id, at(sheet.version))).value
+            sheet = (await house.timesheets.withdraw(ana, sheet.id, at(submitted.version))).value
+        else:
+            with pytest.raises(NoApprover, match="names a deputy"):
+                await house.timesheets.submit(ana, sheet.id, at(sheet.version))
+    # Who wrote in it does not become an approver as a deputy, nor does the owner.
+    for deputy in ("dora", "ana"):
+        await given(house, "mia", deputy)
+        with pytest.raises(NoApprover):
+            await house.timesheets.submit(ana, sheet.id, at(sheet.version))
+    await given(house, "mia", "carl")
+    submitted = (await house.timesheets.submit(ana, sheet.id, at(sheet.version))).value
+    assert await relations(house, "carl", submitted) == {"deputy"}
+
+
+async def test_a_fallback_approver_who_wrote_in_a_sheet_is_none(house: House) -> None:
+    admin, people, dora = house.administrator(), house.people, house.ask("dora")
+    await house.fallbacks.name(admin, people["max"])
+    sheet = await house.submitted("dora")
+    sheet = (await house.timesheets.withdraw(dora, sheet.id, at(sheet.version))).value
+    await house.owner.execute("UPDATE timesheet SET editors = $1", [people["max"]])
+    with pytest.raises(NoApprover, match="fallback approver"):
+        await house.timesheets.submit(dora, sheet.id, at(sheet.version))
+    await house.fallbacks.name(admin, people["ben"])
+    assert (await house.timesheets.submit(dora, sheet.id, at(sheet.version))).value.state is State.SUBMITTED
 
 
 async def test_who_may_do_what_names_deputies_and_fallbacks(house: House) -> None:

@@ -62,7 +62,7 @@ async def test_somebody_made_beforehand_is_found_by_their_token(house: House) ->
 async def test_names_and_addresses_stand_beside_the_log_and_not_in_it(house: House) -> None:
     asks = house.administrator()
     made = (await house.directory.add_person(asks, "Eve Adler", "eve@example.org", [Link(ISSUER, "sub-of-eve")])).value
-    await house.directory.describe_person(asks, made.id, "Eve Berg", None)
+    await house.directory.amend_person(asks, made.id, {"display_name": "Eve Berg", "email": None})
     await house.directory.add_team(asks, "Moonshot", None)
     for text in ("Eve Adler", "eve@example.org", "Eve Berg", "Moonshot"):
         assert await house.count(f"audit_record WHERE position(convert_to('{text}', 'UTF8') IN body) > 0") == 0

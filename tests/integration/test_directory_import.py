@@ -75,8 +75,9 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(house: House) -> None
 
 async def test_an_import_counts_for_decisions_at_once(house: House) -> None:
     sheet = await house.submitted("ana")
-    await house.directory.describe_person(house.administrator(), house.people["ana"], "Ana", "ana@example.com")
-    await house.directory.describe_person(house.administrator(), house.people["max"], "Max", "max@example.com")
+    for name in ("ana", "max"):
+        described = {"display_name": name.title(), "email": f"{name}@example.com"}
+        await house.directory.amend_person(house.administrator(), house.people[name], described)
     await load(house, f"{HEADER}\nlead,max@example.com,,,,east,,,\n")
     assert (await house.timesheets.approve(house.ask("max"), sheet.id, at(sheet.version))).value.state is State.APPROVED
 
@@ -143,6 +144,9 @@ WRONG: list[tuple[str | bytes, str]] = [
     ),
     (row("person,e@example.com,,,,,,,\nmember,e@example.com,,,,east,,,2020-01-01T00:00:00Z"), "rows[1].valid_to"),
     (row("person,e@example.com,,,,,,,\nperson,E@example.com,,,,,,,"), "rows[1].email"),
+    (row("person,e@example.com,,i,s,,,,\nperson,f@example.com,,i,s,,,,"), "rows[1].subject"),
+    (row("person,e@example.com,\u200b,,,,,,"), "rows[0].name"),
+    (row("team,,,,,\u3164,,,"), "rows[0].team"),
 ]
 
 
@@ -162,6 +166,8 @@ async def test_all_that_is_wrong_is_told_at_once(house: House) -> None:
         await load(house, f"{HEADER}\nteam,,,,,A,B,,\nteam,,,,,B,A,,\nteam,,,,,C,nowhere,,\n")
     assert [one.field for one in refused.value.fields] == ["rows[0].parent", "rows[1].parent", "rows[2].parent"]
     assert "line 3" in refused.value.fields[1].message
+    with pytest.raises(InvalidField, match=r"the login of the person in line 2.*\(line 3\)"):
+        await load(house, row("person,e@example.com,,i,s,,,,\nperson,f@example.com,,i,s,,,,"))
 
 
 async def test_a_file_of_too_many_rows_is_refused(house: House) -> None:
@@ -172,8 +178,9 @@ async def test_a_file_of_too_many_rows_is_refused(house: House) -> None:
 
 
 async def test_an_email_address_of_several_people_names_nobody(house: House) -> None:
-    for name in ("ana", "ben"):
-        await house.directory.describe_person(house.administrator(), house.people[name], name, "team@example.com")
+    # From before an address was anybody's own.
+    found = [house.people["ana"], house.people["ben"]]
+    await house.owner.execute("UPDATE person SET email = 'team@example.com' WHERE id = ANY($1)", found)
     with pytest.raises(InvalidField, match="several"):
         await load(house, f"{HEADER}\nmember,team@example.com,,,,west,,,\n")
 

@@ -17,7 +17,7 @@ from service.audit.questions import Filters
 from service.audit.record import commitment, read_body
 from service.audit.search import record, records
 from service.authorization import policy_check
-from service.authorization.policy_administration import bootstrap
+from service.authorization.policy_bootstrap import bootstrap
 from service.directory.erasure import Erased, Erasure
 from service.directory.legal_holds import LegalHolds
 from service.directory.people import People
@@ -51,7 +51,7 @@ async def with_texts(house: House, name: str) -> UUID:
 
 async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(house: House) -> None:
     ana = house.people["ana"]
-    await house.directory.describe_person(house.administrator(), ana, "Ana", "ana@example.com")
+    await house.directory.amend_person(house.administrator(), ana, {"display_name": "Ana", "email": "ana@example.com"})
     await with_texts(house, "ana")
     await with_texts(house, "ben")
     stored = {row["id"]: (row["body"], row["leaf"]) for row in await house.owner.fetch("SELECT * FROM audit_record")}
@@ -74,7 +74,7 @@ async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(hous
 
 async def test_the_record_of_an_erasure_says_who_and_how_much_and_no_more(house: House) -> None:
     ana = house.people["ana"]
-    await house.directory.describe_person(house.administrator(), ana, "Ana", "ana@example.com")
+    await house.directory.amend_person(house.administrator(), ana, {"display_name": "Ana", "email": "ana@example.com"})
     await Erasure(house.enforcement).erase(house.administrator(), ana)
     body = await house.owner.fetchval("SELECT body FROM audit_record WHERE kind = 'directory' ORDER BY id DESC LIMIT 1")
     assert read_body(body)["change"] == {
@@ -143,6 +143,26 @@ async def test_setting_and_lifting_a_hold_is_on_record_without_its_reason(house:
     bodies = await house.owner.fetch("SELECT body FROM audit_record WHERE kind = 'system' AND resource_kind = 'log'")
     assert [read_body(row["body"])["action"] for row in bodies] == ["hold", "hold"]
     assert not any(b"12/26" in row["body"] for row in bodies)
+
+
+async def test_whoever_set_a_hold_cannot_lift_it(house: House) -> None:
+    holds, audrey = LegalHolds(house.enforcement), auditor(house)
+    hold = (await holds.set(audrey, "person", house.people["ana"], "Case 16/26")).value
+    with pytest.raises(Forbidden):
+        await holds.lift(audrey, hold.id)
+    assert await house.count("legal_hold WHERE until IS NULL") == 1
+    assert await house.count("audit_record WHERE action = 'hold' AND NOT applied AND outcome = 'deny'") == 1
+    other = replace(audrey, principal=replace(audrey.principal, person=house.people["ben"]))
+    again = replace(audrey, principal=replace(audrey.principal, person=house.people["dora"]))
+    await house.owner.execute("INSERT INTO person (id) VALUES ($1)", audrey.principal.person)
+    await house.owner.execute(
+        "INSERT INTO merged_person (person_id, into_id) VALUES ($1, $2)",
+        again.principal.person,
+        audrey.principal.person,
+    )
+    with pytest.raises(Forbidden):
+        await holds.lift(again, hold.id)
+    assert (await holds.lift(other, hold.id)).value.until is not None
 
 
 async def test_a_hold_on_somebody_else_keeps_nobody_from_being_erased(house: House) -> None:

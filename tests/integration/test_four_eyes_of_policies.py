@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.authorization import policy_check
 from service.authorization.decided_again import decide_again
 from service.authorization.policy_administration import PolicyAdministration
 from service.authorization.recorded_explanation import explained
 from service.authorization.recorded_request import read
 from service.errors import Forbidden, StaleExpectation
 from service.identity.principal import PrincipalKind
-from tests.integration.house import principal
+from tests.integration.house import checked_here, principal
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
@@ -47,13 +46,13 @@ class Desk:
 
     @property
     def steps(self) -> PolicyAdministration:
-        return PolicyAdministration(self.house.enforcement, self.house.versions, policy_check.load)
+        return PolicyAdministration(self.house.enforcement, self.house.versions, checked_here)
 
     def ask(self, name: str) -> Ask:
         return self.house.ask(name, scopes=SCOPES, roles=ROLES)
 
     async def proposed(self, name: str, row: str = "") -> int:
-        return (await self.steps.propose(self.ask(name), text(row), "why not")).value.number
+        return (await self.steps.propose(self.ask(name), text(row), "why not")).value.version.number
 
     async def activates(self, name: str, number: int) -> int:
         """Activate it; the number that decides then."""
@@ -118,7 +117,7 @@ async def test_nor_does_a_hop_over_several_older_versions(desk: Desk) -> None:
 
 async def test_nor_does_what_somebody_else_had_once_proposed_without_the_row(desk: Desk) -> None:
     """Both drafts were written before anybody thought of four eyes."""
-    drafts = [await desk.proposed("ben"), await desk.proposed("mia")]
+    drafts = [await desk.proposed("ben"), await desk.proposed("mia", "# Another one.\n")]
     await desk.under_four_eyes()
     for draft in drafts:
         await desk.activates("paula", draft)
@@ -145,7 +144,7 @@ async def test_nobody_else_gains_by_it_either(desk: Desk) -> None:
 async def test_a_client_that_proposed_for_itself_is_bound_as_a_person_is(desk: Desk) -> None:
     await desk.under_four_eyes()
     pipeline = replace(desk.ask("paula"), principal=principal(PrincipalKind.CLIENT, "pipeline", SCOPES, ROLES, None))
-    own = (await desk.steps.propose(pipeline, text(), "built")).value.number
+    own = (await desk.steps.propose(pipeline, text(), "built")).value.version.number
     await desk.steps.activate(pipeline, 1, expected=await desk.active())
     with pytest.raises(Forbidden):
         await desk.steps.activate(pipeline, own, expected=1)
@@ -208,7 +207,7 @@ async def test_who_leaves_four_eyes_while_another_activates_makes_them_look_agai
             await desk.activates("mia", 1)
             return await super()._checked(number)
 
-    slow = Slow(desk.house.enforcement, desk.house.versions, policy_check.load)
+    slow = Slow(desk.house.enforcement, desk.house.versions, checked_here)
     with pytest.raises(StaleExpectation):
         await slow.activate(desk.ask("paula"), own, expected=1)
     await desk.refused("paula", own)

@@ -4,109 +4,17 @@ the importing client, as administrator. Rows are added that would allow more, so
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
-
-import pytest
+from dataclasses import replace
 
 from service.authorization import policy_life
-from tests.integration.api import InProcess, api
+from tests.integration.four_eyes import ENTRY, PAYROLL, Site
 from tests.policy_forge import shipped
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    import httpx
-
-    from tests.integration.house import House
-
-pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
-
-# What an installation might allow beyond what is shipped.
-MORE = """
-p, allow, manager, edit, draft or rejected, timesheet, create:timesheets, always, edit-team
-p, allow, manager, submit, draft or rejected, timesheet, create:timesheets, always, submit-team
-p, allow, deputy, edit, draft or rejected, timesheet, create:timesheets, always, edit-as-deputy
-p, allow, client:payroll-import, read, any, timesheet, read:timesheets, always, read-as-machine
-p, allow, client:payroll-import, approve, submitted, timesheet, approve:timesheets, always, approve-as-machine
-p, allow, client:robot, read, any, timesheet, read:timesheets, always, read-as-robot
-p, allow, client:robot, approve, submitted, timesheet, approve:timesheets, always, approve-as-robot
-"""
-ALL = "read:timesheets create:timesheets delete:timesheets approve:timesheets batch:upload"
-ENTRY = {"day": "2026-03-02", "project": "ATLAS", "minutes": 60}
-PAYROLL: dict[str, Any] = {"roles": ["payroll"]}
-WAYS = ["alone", "in a batch", "in a batch, item by item"]
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """The API, and everybody's requests to it."""
-
-    running: InProcess
-    house: House
-
-    def token(self, name: str, **claims: Any) -> str:
-        if name in {"payroll-import", "robot"}:
-            return self.running.token(sub=name, client_id=name, scope=ALL, **claims)
-        return self.running.token(sub=name, scope=ALL, amr=["pwd", "mfa"], **claims)
-
-    async def send(
-        self, name: str, method: str, path: str, body: object = None, version: int | None = None, **claims: Any
-    ) -> httpx.Response:
-        headers = {} if version is None else {"If-Match": f'"{version}"'}
-        if method == "PATCH":
-            headers["Content-Type"] = "application/merge-patch+json"
-        return await self.running.send(method, path, self.token(name, **claims), headers=headers, body=body)
-
-    async def drafted(self, owner: str) -> str:
-        """The path of a fresh sheet with one entry, at version 2."""
-        made = await self.send(owner, "POST", "/v1/timesheets", {"period_start": "2026-03-02"})
-        path = f"/v1/timesheets/{made.json()['id']}"
-        assert (await self.send(owner, "POST", f"{path}/entries", ENTRY, 1)).status_code == 201
-        return path
-
-    async def version(self, owner: str, path: str) -> int:
-        return int((await self.send(owner, "GET", path)).json()["version"])
-
-    async def handed_in(self, owner: str, path: str, by: str = "") -> int:
-        """Submit it; its version."""
-        version = await self.version(owner, path)
-        assert (await self.send(by or owner, "POST", f"{path}/submit", None, version)).status_code == 200
-        return version + 1
-
-    async def approve(self, name: str, path: str, version: int, way: str, **claims: Any) -> int:
-        """The status that the one sheet got."""
-        if way == "alone":
-            return (await self.send(name, "POST", f"{path}/approve", None, version, **claims)).status_code
-        mode = "per-item" if "item by item" in way else "all-or-nothing"
-        body = {"items": [{"id": path.rsplit("/", 1)[1], "version": version}], "mode": mode}
-        answer = await self.send(name, "POST", "/v1/timesheets/batch-approve", body, **claims)
-        if answer.status_code != 200:
-            return answer.status_code
-        return int(answer.json()["items"][0]["status"])
-
-    async def refused(self, name: str, owner: str, path: str, **claims: Any) -> None:
-        """`name` approves it in no way, and nothing happens."""
-        version = await self.version(owner, path)
-        for way in WAYS:
-            assert await self.approve(name, path, version, way, **claims) in {403, 404}
-        seen = (await self.send(owner, "GET", path)).json()
-        assert (seen["state"], seen["version"]) == ("submitted", version)
-        assert await self.house.count("audit_record WHERE kind = 'change' AND action = 'approve'") == 0
-
-    async def nobody_but(self, right: str, name: str, owner: str, path: str) -> None:
-        """`name` does not approve it; `right` does."""
-        await self.refused(name, owner, path)
-        assert await self.approve(right, path, await self.version(owner, path), "in a batch") == 200
-
-
-@pytest.fixture
-async def site(house: House, issuer: str, linked: None) -> AsyncIterator[Site]:
-    text = replace(shipped(), rules=shipped().rules + MORE, cases={})
-    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await policy_life.move_head(house.owner, number, expected=1)
-    async with api(house, issuer) as running:
-        yield Site(running, house)
+pytest_plugins = [
+    "tests.integration.log_fixtures",
+    "tests.integration.house_fixtures",
+    "tests.integration.four_eyes_fixtures",
+]
 
 
 async def test_an_owner_who_leads_a_team_does_not_approve_their_own_sheet(site: Site) -> None:

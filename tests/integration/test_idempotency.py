@@ -6,12 +6,14 @@ import asyncio
 import json
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from service.audit.record import read_body
+from service.authorization.kept_answers import Forgetting
 from service.directory.entities import Part
+from service.directory.erasure import Erasure
 from service.directory.people import People
 from tests.integration.api import REQUESTS, InProcess, api
 from tests.integration.house import speaking
@@ -408,3 +410,31 @@ async def test_a_file_whose_answer_would_be_too_large_to_be_kept_takes_no_key(ho
     assert await house.count("entry") == 0
     refused = await sent(running, CSV, file_of(house, CSV), query="?mode=per-row")
     assert (refused.status_code, refused.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")
+
+
+async def test_an_erased_person_s_answers_are_forgotten_and_those_of_others_kept(
+    house: House, running: InProcess
+) -> None:
+    ana = (await opened(running, "open-1")).json()
+    body = {"day": "2026-03-02", "project": "apollo", "minutes": 60, "note": "at the dentist's"}
+    headers = {"Idempotency-Key": "enter-1", "If-Match": '"1"'}
+    token = running.token(scope=WRITE)
+    entered = await running.send("POST", f"/v1/timesheets/{ana['id']}/entries", token, headers=headers, body=body)
+    assert entered.status_code == 201, entered.text
+    before, ben = [(await opened(running, "open-1", claims={"sub": f"auth0|{who}"})).json() for who in ("a", "ben")]
+    assert await house.count("kept_answer") == 4
+    # Another account of hers, which was found to be one.
+    await house.owner.execute(
+        "INSERT INTO merged_person (person_id, into_id) VALUES ($1, $2)", UUID(before["owner"]), UUID(ana["owner"])
+    )
+    await Erasure(house.enforcement).erase(house.administrator(), UUID(ana["owner"]))
+    rows = await house.owner.fetch("SELECT owner_id FROM kept_answer")
+    assert [str(row["owner_id"]) for row in rows] == [ben["owner"]]
+
+
+async def test_the_keeper_forgets_what_is_too_old_without_any_further_key(house: House, running: InProcess) -> None:
+    for number in range(3):
+        await opened(running, "open-1", claims={"sub": f"auth0|{number}"})
+    await house.owner.execute("UPDATE kept_answer SET at = at - interval '25 hours' WHERE ctid <> '(0,1)'")
+    await Forgetting(await house.log_database.open("keeper")).forget()
+    assert await house.count("kept_answer") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -56,6 +57,39 @@ async def test_no_address_and_no_subject_gets_into_the_log_by_being_asked_for(ho
     assert not any(b"eve" in one for one in bodies)
     found = await asked(running, f"/v1/audit/records?resource={person.id}&kind=access")
     assert len(found["items"]) == 1
+
+
+async def test_the_question_stands_in_the_record_of_its_search_and_typed_words_beside_it(
+    house: House, running: InProcess
+) -> None:
+    ana = str(house.people["ana"])
+    await asked(running, f"/v1/audit/records?person={ana}&action=approve&client=Ana+Lima&kind=decision&applied=true")
+    await asked(running, "/v1/decisions/summary?email=ana@example.com&outcome=deny")
+    rows = await house.owner.fetch("SELECT uid, body FROM audit_record WHERE kind = 'access' ORDER BY id")
+    first, second = (json.loads(row["body"]) for row in rows)
+    assert first["question"] == {"person": ana, "action": "approve", "applied": True, "kinds": ["decision"]}
+    assert second["question"].items() >= {"person_by": "email", "outcome": "deny"}.items()
+    assert set(second["question"]) == {"person_by", "outcome", "kinds", "since", "until"}
+    assert not any(word in row["body"] for row in rows for word in (b"Lima", b"example.com"))
+    shown = await asked(running, f"/v1/audit/records/{rows[0]['uid']}")
+    assert shown["texts"] == {"client": "Ana Lima"}
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "hint"),
+    [
+        ("action=aprove", "query.action", "is no action; did you mean 'approve'?"),
+        ("resource_kind=timesheets", "query.resource_kind", "is no kind; did you mean 'timesheet'?"),
+        ("reason=norule", "query.reason", "is no reason; did you mean 'no-rule'?"),
+        ("kind=changes", "query.kind", "must be one of decision, change, policy, directory, access, system"),
+        ("action=xyzzy", "query.action", "is no action"),
+    ],
+)
+async def test_a_misspelt_word_is_told_instead_of_finding_nothing(
+    running: InProcess, query: str, field: str, hint: str
+) -> None:
+    (found,) = (await asked(running, f"/v1/audit/records?{query}", 422))["fields"]
+    assert (found["field"], found["message"]) == (field, hint)
 
 
 async def test_the_story_of_a_sheet_outlives_the_sheet(house: House, running: InProcess) -> None:

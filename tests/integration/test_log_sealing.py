@@ -8,6 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import pytest
+
 from service.audit import sealing
 from service.audit.feed import Feed
 from service.audit.keeper_status import KeeperStatus, read_status
@@ -16,13 +18,13 @@ from service.audit.record import read_body
 from service.audit.sealing import Sealer
 from service.database import Database
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
+from tests.integration.log_trees import as_superuser
 from tests.until import until
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     import asyncpg
-    import pytest
 
     from service.database import Connection
 
@@ -198,6 +200,39 @@ async def test_the_sealer_says_how_it_is(log_database: LogDatabase) -> None:
     stop.set()
     await running
     assert status == {"sealer": (True, "sealing"), "relay": (False, "Redis is away")}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "bound", "batch"),
+    [("cluster", 1_000_000, 20_000), ("1", 1_000_000, 4), ("1", 3, 3), ("NULL", 3, 20_000)],
+)
+async def test_a_dump_that_was_restored_into_another_cluster_is_sealed_to_the_last_record(
+    log_database: LogDatabase, cluster: str, bound: int, batch: int
+) -> None:
+    """There the next transactions have smaller numbers than those that are stored."""
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    log, sealer = Log(app), Sealer(keeper, batch=batch)
+    await log.append([decision() for _ in range(5)])
+    await seal_all(sealer)
+    await log.append([decision() for _ in range(5)])
+    last = await (await log_database.connect("auditor")).fetchval("SELECT max(id) FROM audit_record")
+    await as_superuser(
+        log_database,
+        f"UPDATE audit_record SET xid = (id + {bound})::text::xid8",
+        f"UPDATE log_head SET cluster = {cluster}, low_xid = '{bound}'",
+    )
+    for _ in range(3):
+        await log.append([decision() for _ in range(3)])
+        await seal_all(sealer)
+    assert await assert_whole(log_database) == 20
+    head = await (await log_database.connect("auditor")).fetchrow(
+        "SELECT low_xid::text::bigint AS low, cluster, settled FROM log_head"
+    )
+    assert head is not None
+    # From now on only what is new is looked at.
+    assert head["settled"] == (last + 1 if bound > 3 else 0)
+    assert head["low"] < 1_000_000
+    assert head["cluster"] == await (await log_database.connect("owner")).fetchval("SELECT this_cluster()")
 
 
 async def make_counters(log_database: LogDatabase, sheets: list[UUID]) -> None:

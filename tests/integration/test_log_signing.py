@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,6 @@ import rfc8785
 from click.testing import CliRunner
 
 from service.__main__ import timewarden
-from service.audit import checkpoint as notes
 from service.audit import merkle
 from service.audit.anchor import Anchor
 from service.audit.checkpoint import Checkpoint, Signer
@@ -30,7 +27,6 @@ from service.errors import LogDamaged, LogUnavailable, Misconfigured
 from tests.integration.log_database import LogDatabase, decision
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 from tests.integration.log_trees import (
     BODIES,
@@ -161,8 +157,14 @@ async def test_a_new_epoch_goes_on_behind_a_record_that_names_what_was_lost(
     assert lost is not None
     await put_back(log_database, 11)
     owner = await log_database.connect("owner")
-    with pytest.raises(Misconfigured, match="an origin of its own"):
-        await begin(owner, lost, ORIGIN)
+    for origin, told in (
+        (ORIGIN, "an origin of its own"),
+        ("timesheets example", "cannot be"),
+        ("", "cannot be"),
+        ("a+b", "cannot be"),
+    ):
+        with pytest.raises(Misconfigured, match=told):
+            await begin(owner, lost, origin)
     new = Signer("timesheets.example.com/audit/after", b"2" * 32)
     answer = await asyncio.to_thread(
         CliRunner(env={"TIMEWARDEN_DATABASE_URL": log_database.url("owner")}).invoke,
@@ -179,6 +181,9 @@ async def test_a_new_epoch_goes_on_behind_a_record_that_names_what_was_lost(
         await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
     signed = await Signing(keeper, [new], Anchor(tmp_path / "anchor.after")).sign()
     assert signed == Checkpoint(new.name, 13, merkle.root(await leaves(log_database)))
+    # Nor may a third one bear the first one's name.
+    with pytest.raises(Misconfigured, match="an origin of its own"):
+        await begin(owner, Checkpoint("timesheets.example.com/audit/other", 1, bytes(32)), new.name)
     body = read_body((await owner.fetch(BODIES))[11]["body"])
     assert (body["event"], body["origin"], body["epoch"], body["kept"]) == ("log.epoch", new.name, str(head.epoch), 11)
     assert body["previous"] == {
@@ -187,119 +192,6 @@ async def test_a_new_epoch_goes_on_behind_a_record_that_names_what_was_lost(
         "size": 31,
         "root": lost.root.hex(),
     }
-
-
-async def test_a_lost_or_foreign_anchor_is_not_signed_over(log_database: LogDatabase, tmp_path: Path) -> None:
-    app, keeper = await log_database.open("app"), await log_database.open("keeper")
-    file = tmp_path / "anchor"
-    await seal_all(keeper)
-    await Signing(keeper, [SIGNER], Anchor(file)).sign()
-    held = file.read_text()
-    await Log(app).append([decision()])
-    await seal_all(keeper)
-    for damage, told in (
-        ("", "empty or missing"),
-        ("not a line\n", "cannot be read"),
-        (held.replace(ORIGIN, "another.example/log"), "of the log another"),
-    ):
-        file.write_text(damage)
-        with pytest.raises(LogDamaged, match=told):
-            await Signing(keeper, [SIGNER], Anchor(file)).sign()
-    # A line that a crash cut off was never signed.
-    file.write_text(held + "2026-11-24T02:00:00Z " + ORIGIN + " 99")
-    assert await Signing(keeper, [SIGNER], Anchor(file)).sign() is not None
-    assert [line.split()[2] for line in file.read_text().splitlines()] == ["1", "2"]
-
-
-async def test_an_anchor_that_cannot_be_written_means_that_nothing_is_signed(
-    log_database: LogDatabase, tmp_path: Path
-) -> None:
-    keeper = await log_database.open("keeper")
-    await seal_all(keeper)
-    for path in (tmp_path / "nowhere" / "anchor", tmp_path):
-        with pytest.raises(Misconfigured, match="anchor file"):
-            await Signing(keeper, [SIGNER], Anchor(path)).sign()
-    assert await checkpoints(log_database) == []
-
-
-async def test_a_line_of_the_anchor_that_was_never_flushed_counts_for_nothing(
-    log_database: LogDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keeper = await log_database.open("keeper")
-    await seal_all(keeper)
-    signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
-
-    def broken(_: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", broken)
-        # The second time the line stands there, in memory: only a disk that took it makes it an anchor.
-        for _ in range(2):
-            with pytest.raises(Misconfigured, match="Input/output error"):
-                await signing.sign()
-    assert await checkpoints(log_database) == []
-    assert await signing.sign() is not None
-    assert len((tmp_path / "anchor").read_text().splitlines()) == 1
-
-
-def test_a_full_anchor_starts_anew_with_its_last_line(tmp_path: Path) -> None:
-    anchor = Anchor(tmp_path / "anchor", largest=1000)
-    for size in range(1, 40):
-        one = Checkpoint(ORIGIN, size, merkle.EMPTY)
-        anchor.append(one)
-        assert anchor.last() == one
-    kept = (tmp_path / "anchor.1").read_text() + (tmp_path / "anchor").read_text()
-    assert (tmp_path / "anchor").stat().st_size < 1200
-    assert " 39 " in kept
-
-
-async def test_a_new_key_signs_beside_the_old_one_at_once_and_then_alone(
-    log_database: LogDatabase, tmp_path: Path
-) -> None:
-    keeper, anchor, new = await log_database.open("keeper"), Anchor(tmp_path / "anchor"), Signer(ORIGIN, b"2" * 32)
-    app = await log_database.open("app")
-    await seal_all(keeper)
-    await Signing(keeper, [SIGNER], anchor).sign()
-    # Nothing was logged meanwhile: still the new key's signature is put beside.
-    assert await Signing(keeper, [SIGNER, new], anchor).sign() is not None
-    auditor = await log_database.connect("auditor")
-    newest = "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"
-    both = await auditor.fetchval(newest)
-    assert len(notes.verify(both, [SIGNER.verifier, new.verifier]).signatures) == 2
-    await Log(app).append([decision()])
-    await seal_all(keeper)
-    await Signing(keeper, [new], anchor).sign()
-    alone = await auditor.fetchval(newest)
-    assert str(notes.verify(alone, [new.verifier])) == alone
-    with pytest.raises(notes.BadNote, match="No known key"):
-        notes.verify(alone, [SIGNER.verifier])
-    with pytest.raises(Misconfigured):
-        Signing(keeper, [SIGNER, Signer("another.example", b"3" * 32)], anchor)
-
-
-async def test_witnesses_add_their_lines_and_one_that_fails_holds_nothing_up(
-    log_database: LogDatabase, tmp_path: Path
-) -> None:
-    keeper, seen = await log_database.open("keeper"), list[str]()
-
-    async def good(note: str) -> Sequence[str]:
-        seen.append(note)
-        return [notes.Signature("witness.example", b"wits", b"x" * 72).line]
-
-    async def nonsense(note: str) -> Sequence[str]:
-        return ["no signature line"]
-
-    async def away(note: str) -> Sequence[str]:
-        raise TimeoutError
-
-    witnesses: list[Callable[[str], Awaitable[Sequence[str]]]] = [away, nonsense, good]
-    await seal_all(keeper)
-    await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"), witnesses=witnesses).sign()
-    auditor = await log_database.connect("auditor")
-    note = notes.verify(await auditor.fetchval("SELECT note FROM checkpoint"), [SIGNER.verifier])
-    assert [one.name for one in note.signatures] == [ORIGIN, "witness.example"]
-    assert len(seen) == 1
 
 
 async def test_a_silent_log_gets_one_heartbeat_whoever_asks(log_database: LogDatabase) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 from typing import TYPE_CHECKING
@@ -177,6 +178,8 @@ async def test_the_log_of_today_extends_every_earlier_one(
                 answer = await served.send("GET", f"/v1/audit/consistency?from={old.size}&to={new.size}", token)
                 path = [base64.b64decode(one) for one in answer.json()["hashes"]]
                 assert consistency_holds(old.size, old.root, new.size, new.root, path)
+                # An older checkpoint that was signed can be had with it.
+                assert read_note(answer.json()["checkpoint"], VKEY) == (new.size, new.root)
     newest = (await served.send("GET", f"/v1/audit/consistency?from={seen[0].size}", token)).json()
     assert (newest["from"], newest["to"]) == (seen[0].size, seen[-1].size)
     assert read_note(newest["checkpoint"], VKEY) == (seen[-1].size, seen[-1].root)
@@ -232,4 +235,12 @@ async def test_strangers_who_read_the_log_have_a_limit(
     await grow(house, keeper, tmp_path, 1)
     async with api(house, issuer, address_rate=3) as limited:
         found = [(await limited.send("GET", "/v1/log/checkpoint")).status_code for _ in range(4)]
-    assert found == [200, 200, 200, 429]
+        assert found == [200, 200, 200, 429]
+        # A verification reads many tiles, whatever else its address did.
+        path = "/v1/log/tile/0/000.p/1"
+        answers = await asyncio.gather(*(limited.send("GET", path) for _ in range(63)))
+        assert sorted(one.status_code for one in answers) == [200] * 60 + [429] * 3
+        assert answers[0].headers["RateLimit-Policy"] == '"tiles";q=60;w=60'
+        refused = next(one for one in answers if one.status_code == 429)
+        assert 1 <= int(refused.headers["Retry-After"]) <= 61
+        assert (await limited.send("GET", "/v1/log/checkpoint", address="192.0.2.2")).status_code == 200

@@ -89,7 +89,7 @@ async def test_only_partitions_of_the_time_that_is_asked_for_are_looked_at(log_d
     await half_a_year(log_database)
     auditor = await log_database.connect("auditor")
     since, until = JANUARY + timedelta(days=66), JANUARY + timedelta(days=85)
-    opened, *closed = await windows(auditor, since, until)
+    opened, *closed = await windows(auditor, since.isoformat(), until.isoformat())
     assert opened.upper is None
     assert 1 <= len(closed) <= 2
     statement, values = page(Filters(since=since, until=until), (), None, 50, window=closed[0])

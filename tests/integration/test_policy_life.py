@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from service.authorization import policy_check, policy_life, policy_versions
+from service.authorization import policy_administration, policy_life, policy_versions
 from service.authorization.policy_administration import PolicyAdministration
 from service.errors import Conflict, Forbidden, PolicyRejected, StaleExpectation, TimewardenError, WrongState
 from service.identity.principal import PrincipalKind
 from service.migrations import migrate
-from tests.integration.house import MONDAY, principal
+from tests.integration.house import MONDAY, checked_here, principal
 from tests.integration.log_database import PASSWORDS
 from tests.policy_forge import shipped
 from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
+    from service.authorization.changes import Change
     from service.authorization.decision_record import Ask
+    from service.authorization.engine import Snapshot
     from service.authorization.policy_file import PolicyText
+    from service.authorization.policy_life import PolicyVersion
     from service.development.local_servers import LocalPostgres
     from tests.integration.house import House
 
@@ -33,7 +36,7 @@ FOUR_EYES = "p, deny, proposer, activate, any, policy, any, always, four-eyes\n"
 
 
 def steps(house: House) -> PolicyAdministration:
-    return PolicyAdministration(house.enforcement, house.versions, policy_check.load)
+    return PolicyAdministration(house.enforcement, house.versions, checked_here)
 
 
 def author(house: House, name: str = "adam") -> Ask:
@@ -54,7 +57,7 @@ def before_states() -> PolicyText:
 
 
 async def proposed(house: House, text: PolicyText, who: Ask | None = None) -> int:
-    return (await steps(house).propose(who or author(house), text, "why not")).value.number
+    return (await steps(house).propose(who or author(house), text, "why not")).value.version.number
 
 
 async def activated(house: House, text: PolicyText) -> int:
@@ -73,6 +76,30 @@ async def states(house: House) -> list[str]:
 async def back(house: House, who: Ask | None = None) -> int:
     asker = who or author(house)
     return (await steps(house).roll_back(asker, expected=house.versions.current().number)).value.number
+
+
+async def test_a_version_is_built_before_it_decides_and_not_again_afterwards(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = await proposed(house, with_rows("p, allow, anyone, read, any, timesheet, any, mfa, more"))
+    moved, build, built = policy_administration._moved, house.versions._build, list[int]()
+
+    def noted(text: PolicyText, again: int) -> Snapshot:
+        built.append(again)
+        return build(text, again)
+
+    monkeypatch.setattr(house.versions, "_build", noted)
+
+    async def at_once(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVersion:
+        # As a request would that begins as soon as this is committed.
+        assert await house.versions.built(number) is snapshot
+        return await moved(change, snapshot, back=back)
+
+    monkeypatch.setattr(policy_administration, "_moved", at_once)
+    await steps(house).activate(author(house), number, expected=1)
+
+    assert house.versions.current().number == number
+    assert built == [number]
 
 
 async def test_a_version_is_proposed_then_active_then_retired(house: House) -> None:

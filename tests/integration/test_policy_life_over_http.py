@@ -119,7 +119,7 @@ async def test_a_storm_through_pools_of_two_connections_ends(house: House, issue
     """Reads, changes and activations all at once: nobody waits for a connection while holding one."""
     async with api(house, issuer, database_pool=2, log_pool=1, redis_url=redis_url, lock_timeout=10.0) as running:
         paula = author(running)
-        numbers = [await propose(running, paula, with_rows()) for _ in range(2)]
+        numbers = [await propose(running, paula, with_rows(f"# {one}")) for one in range(2)]
 
         async def reads() -> list[int]:
             return [(await running.send("GET", path, running.token())).status_code for path in READS * 4]

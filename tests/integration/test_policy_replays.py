@@ -24,8 +24,10 @@ from service.authorization.policy_replays import PolicyReplays
 from service.authorization.replay_tally import Outcome, Tally
 from service.authorization.replay_work import ReplayWork
 from service.errors import Conflict, Denied, NotFound
-from tests.integration.log_traffic import auditor, author, multiplied, traffic
+from service.timesheets.listing import Filters
+from tests.integration.log_traffic import COLUMNS, auditor, author, multiplied, traffic
 from tests.policy_forge import shipped
+from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
     from service.authorization.policy_file import PolicyText
     from service.authorization.replay_jobs import Job
+    from service.database import Connection
+    from tests.integration.api import InProcess
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -75,6 +79,42 @@ async def test_every_recorded_decision_is_reproduced(house: House) -> None:
     assert job.totals.records == await house.count("audit_record WHERE kind IN ('decision', 'access')")
 
 
+async def test_a_decision_that_was_under_way_when_the_replay_began_is_waited_for(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await traffic(house)
+    redecided = (await PolicyReplays(house.enforcement, house.requests).redecide(auditor(house), Wanted())).value
+    keeper, looks = await house.log_database.open("keeper", size=2), 0
+    look = recorded.writers
+
+    async def counted(connection: Connection) -> frozenset[str]:
+        nonlocal looks
+        looks += 1
+        return await look(connection)
+
+    async def looked() -> bool:
+        return looks > 2
+
+    monkeypatch.setattr(recorded, "writers", counted)
+    async with house.requests.transaction() as under_way:
+        await under_way.execute(
+            f"INSERT INTO audit_record (uid, kind, {COLUMNS}) SELECT $1, kind, {COLUMNS} FROM audit_record"
+            " WHERE kind = 'decision' ORDER BY id LIMIT 1",
+            uuid7(),
+        )
+        # A later one is there already, so that the log ends behind both.
+        await house.timesheets.list(house.ask("ana"), Filters())
+        work = asyncio.create_task(ReplayWork(keeper, processes=1, batch=7).once(asyncio.Event()))
+        await until(looked)
+        assert await house.owner.fetchval("SELECT state = 'running' AND last_id IS NULL FROM policy_replay")
+    assert await work
+
+    async with keeper.connection() as connection:
+        found = await replay_jobs.job(connection, redecided.id, redecision=True)
+    assert found is not None
+    assert found.totals.records == await house.count("audit_record WHERE kind IN ('decision', 'access')")
+
+
 async def test_a_draft_is_tried_against_what_was_asked(house: House) -> None:
     await traffic(house)
     text = shipped()
@@ -111,6 +151,23 @@ async def test_only_those_who_may_replay_do(house: House) -> None:
     with pytest.raises(Denied):
         await replays.redecide(author(house), Wanted())
     assert await house.count("policy_replay") == 0
+
+
+async def test_replays_are_listed_the_newest_first_and_page_by_page(house: House, running: InProcess) -> None:
+    replays = PolicyReplays(house.enforcement, house.requests)
+    asked = [str((await replays.replay(author(house), 1, Wanted(action="read"))).value.id) for _ in range(3)]
+    await replays.redecide(auditor(house), Wanted())
+    token = running.token(sub="auth0|paula", roles=["policy-author"], scope="read:policies")
+    first = await running.send("GET", "/v1/policies/replays?limit=2", token)
+    assert first.status_code == 200, first.text
+    assert [one["id"] for one in first.json()["items"]] == asked[:0:-1]
+    assert first.json()["items"][0]["filters"]["action"] == "read"
+    assert (first.json()["items"][0]["version"], first.json()["items"][0]["state"]) == (1, "queued")
+    more = first.json()["next_cursor"]
+    last = (await running.send("GET", f"/v1/policies/replays?limit=2&cursor={more}", token)).json()
+    assert ([one["id"] for one in last["items"]], last["next_cursor"]) == (asked[:1], None)
+    stranger = running.token(scope="read:policies")
+    assert (await running.send("GET", "/v1/policies/replays", stranger)).status_code in {403, 404}
 
 
 async def test_so_many_replays_wait_and_no_more(house: House) -> None:

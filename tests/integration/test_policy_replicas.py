@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from threading import Event
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -21,6 +21,7 @@ from service.authorization.policy_watch import PolicyWatch
 from service.authorization.question import Question
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 from tests.integration.api import InProcess, api
+from tests.integration.house import checked_here
 from tests.integration.test_policy_life import activated, author, proposed, steps, with_rows
 from tests.until import lock_is_waited_for, until
 
@@ -81,7 +82,7 @@ async def test_a_replica_that_is_asked_nothing_learns_of_a_version_by_its_heartb
 
 async def test_a_hint_makes_a_replica_look_long_before_its_heartbeat(house: House, redis_url: str) -> None:
     teller, hearer = (PolicyHint(open_redis(redis_url), "policy") for _ in range(2))
-    administration = PolicyAdministration(house.enforcement, house.versions, policy_check.load, tell=teller.tell)
+    administration = PolicyAdministration(house.enforcement, house.versions, checked_here, tell=teller.tell)
     async with watched(house, interval=SLOW, hint=hearer) as (versions, _):
         number = await proposed(house, with_rows())
         await asyncio.sleep(0.5)
@@ -106,7 +107,7 @@ async def test_a_false_hint_changes_nothing(house: House, redis_url: str) -> Non
 
 async def test_activation_waits_for_no_redis(house: House) -> None:
     nobody = PolicyHint(open_redis("redis://127.0.0.1:1/0"), "policy")
-    administration = PolicyAdministration(house.enforcement, house.versions, policy_check.load, tell=nobody.tell)
+    administration = PolicyAdministration(house.enforcement, house.versions, checked_here, tell=nobody.tell)
     number = await proposed(house, with_rows())
     async with watched(house, interval=QUICK, hint=nobody) as (versions, _):
         assert (await administration.activate(author(house), number, expected=1)).value.active
@@ -238,7 +239,14 @@ async def test_a_replica_that_cannot_learn_the_version_in_time_refuses_and_does_
             await versions.at(number)
         assert versions.current().number == 1
         assert versions.trouble is not None
-    assert (await versions.at(number)).number == number
+
+    async def learned() -> bool:
+        # On a busy machine the bound may pass once more.
+        with suppress(PolicyUnavailable):
+            return (await versions.at(number)).number == number
+        return False
+
+    await until(learned)
     assert versions.trouble is None
 
 

@@ -14,7 +14,7 @@ from service.authorization import policy_check, policy_versions
 from service.authorization.policy_administration import PolicyAdministration
 from service.authorization.policy_versions import PolicyVersions
 from service.errors import Forbidden, InsufficientScope, NotFound, PolicyRejected, StaleExpectation, TimewardenError
-from tests.integration.house import MONDAY, anything
+from tests.integration.house import MONDAY, anything, checked_here
 from tests.policy_forge import shipped, without_rule
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ SCOPES = frozenset({"read:policies", "write:policies"})
 
 
 def administration(house: House) -> PolicyAdministration:
-    return PolicyAdministration(house.enforcement, house.versions, policy_check.load)
+    return PolicyAdministration(house.enforcement, house.versions, checked_here)
 
 
 def author(house: House) -> Ask:
@@ -87,7 +87,7 @@ async def test_a_version_whose_rules_all_apply_at_once_can_still_be_recorded_and
     ]
     text = replace(shipped(), rules="\n".join([shipped().rules, *many, ""]), cases={})
     steps = administration(house)
-    proposed = (await steps.propose(author(house), text, "Every role may")).value
+    proposed = (await steps.propose(author(house), text, "Every role may")).value.version
     await steps.activate(author(house), proposed.number, expected=1)
     back = await steps.activate(author(house), 1, expected=proposed.number)
     assert back.value.number == 1
@@ -127,6 +127,6 @@ async def test_nobody_can_activate_a_version_that_would_lock_them_out(house: Hou
     )
     proposed = await administration(house).propose(author(house), handed_over, "Hand it to nobody")
     with pytest.raises(PolicyRejected, match="could not go back") as refused:
-        await administration(house).activate(author(house), proposed.value.number, expected=1)
+        await administration(house).activate(author(house), proposed.value.version.number, expected=1)
     assert await recorded(house, refused.value) == ("allow", False)
     assert await house.owner.fetchval("SELECT active FROM policy_head") == 1

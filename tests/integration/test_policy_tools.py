@@ -4,13 +4,12 @@ would change."""
 from __future__ import annotations
 
 import asyncio
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.authorization import policy_comparison
+from service.authorization import policy_aside, policy_comparison
 from tests.integration.api import InProcess, api
 from tests.policy_forge import shipped
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 VERSIONS = "/v1/policies/versions"
 LINES = len(shipped().rules.splitlines())
-EXTRA = "p, allow, manager, reject, approved, timesheet, approve:timesheets, always, reject-late\n"
+EXTRA = "p, allow, importer, read, approved, timesheet, read:timesheets, always, read-imported\n"
 CASE = (
     "- case: {}\n  who: owner\n  scopes: read:timesheets\n  action: read\n  kind: timesheet\n"
     "  state: draft\n  verdict: {}\n"
@@ -35,15 +34,21 @@ def author(running: InProcess, scope: str = "read:policies write:policies") -> s
     return running.token(sub="auth0|paula", roles=["policy-author"], scope=scope)
 
 
-async def propose(running: InProcess, text: PolicyText) -> httpx.Response:
+async def propose(running: InProcess, text: PolicyText, message: str = "why") -> httpx.Response:
     body = {
-        "message": "why",
+        "message": message,
         "model": text.model,
         "rules": text.rules,
         "vocabulary": text.vocabulary,
         "cases": dict(text.cases),
     }
     return await running.send("POST", VERSIONS, author(running), body=body)
+
+
+async def activate(running: InProcess, number: int, expected: int) -> None:
+    path, body = f"{VERSIONS}/{number}/activate", {"expected_active": expected}
+    answer = await running.send("POST", path, author(running), body=body)
+    assert answer.status_code == 200, answer.text
 
 
 def with_rows(*rows: str, cases: dict[str, str] | None = None) -> PolicyText:
@@ -102,13 +107,50 @@ async def test_a_bad_proposal_is_told_file_line_and_cause_and_changes_nothing(
     assert await house.owner.fetchval("SELECT active FROM policy_head") == 1
 
 
+@pytest.mark.parametrize("message", ["", " \t", "\x1b[31mred", "two\nlines", "nul\x00", "x" * 501])
+async def test_a_message_is_one_line_that_says_something(house: House, running: InProcess, message: str) -> None:
+    answer = await propose(running, with_rows(EXTRA), message)
+    assert answer.status_code in {400, 422}, answer.text
+    assert "message" in answer.json()["detail"]
+    assert await house.count("policy_version") == 1
+
+
 async def test_a_useless_row_is_taken_with_a_warning(running: InProcess) -> None:
-    answer = await propose(running, with_rows("p, allow, owner, read, draft, timesheet, read:timesheets, mfa, narrow"))
+    narrow = "p, allow, owner, read, draft, timesheet, read:timesheets, mfa, narrow"
+    answer = await propose(running, with_rows(narrow, cases=dict(shipped().cases)))
     assert answer.status_code == 201, answer.text
     (warning,) = answer.json()["warnings"]
     assert (warning["file"], warning["line"]) == ("policy.csv", LINES + 1)
     assert "'read-own' in line 6 allows already" in warning["message"]
     assert (await propose(running, shipped())).json()["warnings"] == []
+
+
+async def test_a_proposal_is_told_which_cases_it_lost_and_what_no_case_tries(running: InProcess) -> None:
+    row = "p, allow, client:job, read, any, log, any, always, job-reads"
+    told = (await propose(running, with_rows(row, cases=dict(shipped().cases)))).json()
+    assert [(one["file"], one["line"]) for one in told["untried"]] == [("policy.csv", LINES + 1)]
+    assert told["warnings"] == []
+    fewer = (await propose(running, with_rows())).json()
+    assert any("are gone, such as '" in one["message"] for one in fewer["warnings"])
+
+
+async def test_what_was_proposed_last_and_waits_is_not_proposed_twice(house: House, running: InProcess) -> None:
+    first, again = await propose(running, with_rows(EXTRA)), await propose(running, with_rows(EXTRA))
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json()["number"] == first.json()["number"] == 2
+    assert again.headers["location"] == first.headers["location"]
+    assert await house.count("policy_version") == 2
+    assert await house.count("audit_record WHERE convert_from(body, 'UTF8') LIKE '%policy.proposed%'") == 1
+
+
+async def test_what_was_proposed_before_something_was_activated_is_proposed_anew(running: InProcess) -> None:
+    """It has another parent, and four eyes ask what was proposed since."""
+    for text in (with_rows(), with_rows(EXTRA)):
+        assert (await propose(running, text)).status_code == 201
+    await activate(running, 2, 1)
+    await activate(running, 1, 2)
+    again = await propose(running, with_rows(EXTRA))
+    assert (again.status_code, again.json()["number"]) == (201, 4)
 
 
 async def diff(running: InProcess, path: str, **token: Any) -> httpx.Response:
@@ -121,9 +163,11 @@ async def test_a_version_is_compared_with_the_one_that_decides_or_with_another(r
     found = await diff(running, "2/diff")
     body = found.json()
     assert (found.status_code, body["number"], body["against"], body["same"]) == (200, 2, 1, False)
-    assert [(one["change"], one["name"], one["line"]) for one in body["rows"]] == [("added", "reject-late", LINES + 1)]
+    assert [(one["change"], one["name"], one["line"]) for one in body["rows"]] == [
+        ("added", "read-imported", LINES + 1)
+    ]
     assert [one["sentence"] for one in body["verdicts"]] == [
-        "a manager with approve:timesheets may now reject an approved timesheet"
+        "an importer with read:timesheets may now read an approved timesheet"
     ]
     assert "decision-id" in found.headers
     back = (await diff(running, "3/diff?against=2")).json()
@@ -145,18 +189,18 @@ async def test_a_comparison_is_for_those_who_may_read_both_versions(house: House
 async def test_who_waits_too_long_for_other_comparisons_is_told_to_come_again(
     house: House, issuer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entered, release, whole = threading.Event(), threading.Event(), policy_comparison._compared
+    entered, release, whole = asyncio.Event(), asyncio.Event(), policy_aside.compared
 
-    def slow(before: PolicyText, after: PolicyText) -> PolicyDiff:
+    async def slow(before: PolicyText, after: PolicyText) -> PolicyDiff:
         entered.set()
-        release.wait(30)
-        return whole(before, after)
+        await release.wait()
+        return await whole(before, after)
 
-    monkeypatch.setattr(policy_comparison, "_compared", slow)
+    monkeypatch.setattr(policy_aside, "compared", slow)
     monkeypatch.setattr(policy_comparison, "LONGEST_WAIT", 0.2)
     async with api(house, issuer) as hasty:
         first = asyncio.create_task(hasty.send("GET", f"{VERSIONS}/1/diff", author(hasty)))
-        assert await asyncio.to_thread(entered.wait, 30)
+        await entered.wait()
         late = await hasty.send("GET", f"{VERSIONS}/1/diff", author(hasty))
         release.set()
         assert late.status_code == 503, late.text

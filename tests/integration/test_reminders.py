@@ -40,11 +40,26 @@ async def test_each_sheet_that_waits_too_long_is_reminded_of_once_a_day_and_stay
     records = await told(house)
     assert [one["resource"]["id"] for one in records] == [str(older.id), str(old.id)]
     assert records[0]["resource"]["owner"] == str(house.people["carl"])
+    wanted = [{str(house.people[name]) for name in names} for names in (("max", "dora"), ("mia", "dora"))]
+    assert [set(one["change"]["to"]["approvers"]) for one in records] == wanted
     await house.owner.execute("UPDATE reminder SET at = at - interval '25 hours'")
     assert (await use.remind(house.administrator(), 3)).value.sheets == 2
     assert (await house.timesheets.approve(house.ask("mia"), old.id, at(old.version))).value.state == "approved"
     await house.owner.execute("UPDATE reminder SET at = at - interval '25 hours'")
     assert (await use.remind(house.administrator(), 3)).value.sheets == 1
+
+
+async def test_a_reminder_names_whoever_could_approve_and_nobody_who_wrote_in_the_sheet(house: House) -> None:
+    people, use = house.people, Reminders(house.enforcement)
+    sheet = await house.submitted("ana")
+    await house.owner.execute("UPDATE timesheet SET editors = ARRAY[$1::uuid] WHERE id = $2", people["dora"], sheet.id)
+    for deputy in ("carl", "ana"):
+        await house.deputies.grant(house.ask("mia"), people["mia"], people[deputy])
+    await house.fallbacks.name(house.administrator(), people["ben"])
+    await house.submitted("dora")
+    await use.remind(house.administrator(), 0)
+    named = [set(one["change"]["to"]["approvers"]) for one in await told(house)]
+    assert named == [{str(people["mia"]), str(people["carl"])}, {str(people["ben"])}]
 
 
 async def test_two_jobs_at_once_remind_of_each_sheet_once_and_many_come_in_turns(

@@ -4,6 +4,7 @@ and under a draft replay says what the service then really says, or that it cann
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.authorization import policy_file
-from service.authorization.decided_again import NOT_LOOKED, Undecidable, decide_again
+from service.authorization.decided_again import NOT_LOOKED, OTHER_ROWS, Undecidable, decide_again
 from service.authorization.engine import Snapshot
 from service.authorization.recorded_request import RecordedRequest, read
 from service.errors import TimewardenError
@@ -168,11 +169,12 @@ async def answered(work: Awaitable[object]) -> None:
         return
 
 
-async def recorded_behind(house: House, place: int) -> list[RecordedRequest]:
+async def recorded_behind(house: House, place: int) -> list[tuple[RecordedRequest, list[str]]]:
+    """What was asked, and the ids that were returned."""
     found = await house.owner.fetch(
         "SELECT body FROM audit_record WHERE id > $1 AND kind IN ('decision', 'access') ORDER BY id", place
     )
-    return [read(row["body"]) for row in found]
+    return [(read(row["body"]), json.loads(row["body"])["returned"]) for row in found]
 
 
 async def last(house: House) -> int:
@@ -192,9 +194,9 @@ async def test_the_version_that_decided_decides_every_record_alike(
 
     found = await recorded_behind(house, start)
     assert found
-    for one in found:
+    for one, _ in found:
         assert one.version == version.number
-        assert decide_again(version, one) == one.verdict
+        assert decide_again(version, one, version) == one.verdict
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -206,18 +208,27 @@ async def test_under_a_draft_replay_says_what_the_service_says_once_it_decides(
     redrawn: list[tuple[str, str, str, str, str, str]],
     seed: int,
 ) -> None:
-    verdicts: list[list[RecordedRequest]] = []
-    draft = await activate(house, drawn)
+    verdicts: list[list[tuple[RecordedRequest, list[str]]]] = []
+    versions = []
     for rules in (drawn, redrawn):
         draft, start, chance = await activate(house, rules), await last(house), random.Random(seed)  # noqa: S311 — no secret comes of it
         for _ in range(10):
             await answered(looking(house, asker(house, chance), sheets, chance))
         verdicts.append(await recorded_behind(house, start))
+        versions.append(draft)
 
-    for was, live in zip(*verdicts, strict=True):
-        again = decide_again(draft, was)
-        if isinstance(again, Undecidable):
+    for (was, was_returned), (live, returned) in zip(*verdicts, strict=True):
+        again = decide_again(versions[1], was, versions[0])
+        if isinstance(again, Undecidable) and was.listed:
+            assert again.cause.startswith(OTHER_ROWS)
+        elif isinstance(again, Undecidable):
             assert again.cause == NOT_LOOKED
             assert not was.request.seen.looked
+        elif was.listed and not again.allowed and live.verdict.allowed:
+            # Whatever it returned, nothing of it would be shown.
+            assert was_returned
+            assert not returned
         else:
             assert again == live.verdict
+            if was.listed and again.allowed:
+                assert returned == was_returned

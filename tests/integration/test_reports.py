@@ -6,8 +6,9 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -57,6 +58,18 @@ async def world(house: House) -> World:
     return made
 
 
+def belonged(world: World, memberships: list[Any], entry: Any) -> set[Any]:
+    """The teams that the hours of an entry belong to."""
+    mine = [one for one in memberships if world.organisation.same(one["person_id"], entry["owner_id"])]
+    first = min((one["valid_from"] for one in mine), default=None)
+    noon = datetime.combine(entry["day"], time(12), ZoneInfo(entry["time_zone"]))
+    return {
+        one["team_id"]
+        for one in mine
+        if (one["ends"] is None or noon < one["ends"]) and (one["valid_from"] <= noon or one["valid_from"] == first)
+    }
+
+
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(
     drawn=policies,
@@ -74,22 +87,25 @@ async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
     rules = policy(world, drawn)
     whose = None if owner is None else world.organisation.people[owner]
     wanted = Filters(owner=whose, state=state, since=SINCE, until=UNTIL)
+    memberships = await world.connection.fetch(
+        "SELECT *, nullif(valid_to, 'infinity') AS ends FROM membership WHERE part = 'member' AND valid_from < valid_to"
+    )
     for asker in map(world.asker, who):
         ambient, one_by_one = await world.look(asker)
         readable = allowed(world, rules, asker, one_by_one, wanted)
         by: dict[str, Counter[str | None]] = {one: Counter() for one in ("person", "project", "week", "team")}
         entries = await world.connection.fetch(
-            "SELECT e.*, r.owner_id, r.period_start, ARRAY(SELECT DISTINCT team_id FROM membership AS m WHERE"
-            " m.person_id = r.owner_id AND part = 'member' AND valid_from <= now() AND now() < valid_to) AS teams"
-            " FROM entry AS e JOIN timesheet AS r ON r.id = e.timesheet_id WHERE e.timesheet_id = ANY($1)",
+            "SELECT e.*, r.owner_id, r.period_start, r.time_zone FROM entry AS e"
+            " JOIN timesheet AS r ON r.id = e.timesheet_id WHERE e.timesheet_id = ANY($1)",
             list(readable),
         )
         for entry in entries:
             if SINCE <= entry["day"] <= UNTIL:
-                by["person"][str(entry["owner_id"])] += entry["minutes"]
+                merged = world.organisation.merged
+                by["person"][str(merged.get(entry["owner_id"], entry["owner_id"]))] += entry["minutes"]
                 by["project"][entry["project"]] += entry["minutes"]
                 by["week"][str(entry["period_start"])] += entry["minutes"]
-                for team in entry["teams"] or [None]:
+                for team in belonged(world, memberships, entry) or {None}:
                     by["team"][team and str(team)] += entry["minutes"]
         request = access_request(rules, asker, "read", Resource("timesheet"), ambient)
         question = decide(rules, next(iter(world.organisation.sheets)), request).question
@@ -135,6 +151,36 @@ async def test_a_lead_adds_up_the_hours_of_their_team_and_the_log_names_every_sh
     assert await returned(house, answer) == await sheets_of(house, "ana", "ben")
     week = (await report(running, "by=week&since=2026-03-09&until=2026-03-09")).json()
     assert [(one["key"], one["minutes"]) for one in week["items"]] == [("2026-03-09", 960)]
+
+
+async def test_hours_stay_with_the_team_in_which_they_were_worked(house: House, running: InProcess) -> None:
+    """Ana was in west before, and whoever was known to nobody then counts for the team that they came to first."""
+    ana, ben, teams = house.people["ana"], house.people["ben"], house.teams
+    moved = datetime(2026, 3, 9, tzinfo=UTC)
+    await house.owner.execute("UPDATE membership SET valid_from = $2 WHERE person_id = $1", ana, moved)
+    await house.owner.execute(
+        "INSERT INTO membership (id, person_id, team_id, part, valid_from, valid_to)"
+        " VALUES (gen_random_uuid(), $1, $2, 'member', $3, $4)",
+        ana,
+        teams["west"],
+        moved - timedelta(days=1),
+        moved,
+    )
+    told = (await report(running, f"by=team&{MARCH}")).json()
+    hours = {one["name"]: (one["minutes"], one["sheets"]) for one in told["items"]}
+    assert hours == {"west": (480, 1), "east": (3 * 480, 3)}
+    assert told["minutes"] == 4 * 480
+    await house.owner.execute(
+        "INSERT INTO membership (id, person_id, team_id, part, valid_from, valid_to)"
+        " VALUES (gen_random_uuid(), $1, $2, 'member', $3, $4)",
+        ben,
+        teams["west"],
+        moved - timedelta(days=1),
+        moved,
+    )
+    told = (await report(running, f"by=team&{MARCH}")).json()
+    hours = {one["name"]: (one["minutes"], one["sheets"]) for one in told["items"]}
+    assert hours == {"west": (2 * 480, 2), "east": (480, 1), None: (480, 1)}
 
 
 async def sheets_of(house: House, *names: str) -> list[str]:

@@ -26,6 +26,7 @@ from service.commands.audit_retention import days_of
 from service.errors import LogDamaged
 from tests.conformance.rfc9162_verifier import inclusion_holds
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
+from tests.integration.log_trees import as_superuser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +66,28 @@ async def test_a_cut_moves_no_record_and_new_ones_go_to_the_new_partition(log_da
         found = await records(connection, Filters(), limit=50)
     assert {one.uid for one in found} >= {one.uid for one in made}
     assert len(found) == len(made) + 2
+
+
+async def test_the_newest_partition_has_no_end_and_a_full_one_of_an_older_release_is_mended(
+    log_database: LogDatabase,
+) -> None:
+    app, owner = await log_database.open("app"), await log_database.connect("owner")
+    assert [(one.lower, one.upper) for one in await partitions(owner)] == [(0, 2**63 - 1)]
+    await owner.execute("ALTER TABLE audit_record DETACH PARTITION audit_record_0")
+    await owner.execute("ALTER TABLE audit_record ATTACH PARTITION audit_record_0 FOR VALUES FROM (MINVALUE) TO ('4')")
+    made = await two_months(log_database, app)
+    assert await owner.fetchval("SELECT count(*) FROM audit_record_rest") == 0
+    found = await partitions(owner)
+    assert [one.name for one in found] == ["audit_record_0", "audit_record_from4", "audit_record_y2026m11"]
+    assert [one.upper for one in found[:-1]] == [one.lower for one in found[1:]]
+    assert found[-1].upper == 2**63 - 1
+    async with app.connection() as connection:
+        shown = await records(connection, Filters(until=datetime.now(UTC) + SOON), limit=50)
+    assert {one.uid for one in shown} >= {one.uid for one in made}
+    for table in ("audit_record_from4", "audit_record_rest"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await owner.execute(f"TRUNCATE {table}")
+    assert (await prune(owner, datetime.now(UTC) + SOON, "0d")).partitions == 2
 
 
 async def test_what_lies_in_a_cut_partition_is_as_safe_as_before(log_database: LogDatabase) -> None:
@@ -168,7 +191,10 @@ async def test_the_newest_partition_and_what_is_young_or_unsealed_stays(log_data
     await cut(owner, NOVEMBER)
     assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).partitions == 0
     await Sealer(await log_database.open("keeper")).seal()
-    assert (await prune(owner, datetime.now(UTC) - SOON, "1d")).partitions == 0
+    # One time that somebody moved back makes no record old.
+    for altered in ("at = '2000-01-01'", "at = now(), decided_at = '-infinity'"):
+        await as_superuser(log_database, f"UPDATE audit_record SET {altered}")
+        assert (await prune(owner, datetime.now(UTC) - SOON, "1d")).partitions == 0
     assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).partitions == 1
 
 

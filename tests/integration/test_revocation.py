@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from service.audit.record import commitment
 from service.authorization.token_revocation import Revocations, Wanted, What
 from service.errors import Denied, Forbidden, InsufficientScope, InvalidField, InvalidToken, NotApplied
 from service.timesheets.entry import Hours
@@ -155,6 +157,25 @@ async def test_revoking_is_decided_and_recorded_without_any_subject(filled: Hous
         await filled.count("audit_record WHERE kind = 'change' AND action = 'revoke' AND resource_kind = 'token'") == 1
     )
     assert await filled.count("audit_record WHERE kind = 'decision' AND action = 'revoke' AND applied") == 1
+
+
+async def test_what_was_typed_in_is_no_part_of_a_record_and_stands_beside_it(filled: House) -> None:
+    await revoke(filled, What.TOKEN, "Ana's telephone", "https://gossip.example")
+    await revoke(filled, What.CLIENT, "the app of ana@example.com", None)
+    bodies = [row["body"] for row in await filled.owner.fetch("SELECT body FROM audit_record")]
+    words = [b"telephone", b"gossip", b"ana@example.com"]
+    assert not [word for word in words for body in bodies if word in body]
+    rows = await filled.owner.fetch(
+        "SELECT t.field, t.value, t.salt, r.body FROM audit_text t JOIN audit_record r ON r.uid = t.record_uid"
+        " WHERE r.resource_kind = 'token' ORDER BY r.id, t.field"
+    )
+    assert [(row["field"], row["value"]) for row in rows] == [
+        ("issuer", "https://gossip.example"),
+        ("token", "Ana's telephone"),
+        ("client", "the app of ana@example.com"),
+    ]
+    for row in rows:
+        assert json.loads(row["body"])["commitments"][row["field"]] == commitment(row["salt"], row["value"]).hex()
 
 
 async def test_who_may_not_revoke_is_refused(filled: House) -> None:

@@ -1,16 +1,25 @@
-"""`timewarden serve` as a process: what it cannot start with is told in one sentence, once, with exit code 1."""
+"""`timewarden serve` as a process: what it cannot start with is told in one sentence, once, with exit code 2."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from service.development.local_servers import free_port
+from service.development.server_directory import DirectoryLock
+from tests.until import until
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.integration.house import House
     from tests.integration.log_database import LogDatabase
 
@@ -28,19 +37,24 @@ WHOLE = {
 }
 
 
-def said(**changes: str) -> str:
-    """What a process with these settings says on standard error before it ends with exit code 1."""
+def environment_of(changes: Mapping[str, str]) -> dict[str, str]:
+    """Ours without any setting, and with these."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+    return {**environment, **{f"TIMEWARDEN_{name}": value for name, value in {**WHOLE, **changes}.items()}}
+
+
+def said(**changes: str) -> str:
+    """What a process with these settings says on standard error before it ends with exit code 2."""
     run = subprocess.run(
         [sys.executable, "-m", "service", "serve"],
         cwd=ROOT,
-        env={**environment, **{f"TIMEWARDEN_{name}": value for name, value in {**WHOLE, **changes}.items()}},
+        env=environment_of(changes),
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
-    assert (run.returncode, run.stdout) == (1, "")
+    assert (run.returncode, run.stdout) == (2, "")
     assert "secret-word" not in run.stderr
     return run.stderr
 
@@ -71,6 +85,47 @@ def test_every_fault_of_an_issuers_file_is_told_by_its_place(tmp_path: Path) -> 
     assert told.startswith("timewarden: The issuers file cannot be used:\n")
     assert "algoritms" in told
     assert "Traceback" not in told
+
+
+async def test_a_port_is_served_once_and_its_workers_end_with_their_leader(house: House) -> None:
+    port = free_port(0)
+    changes = {"DATABASE_URL": house.log_database.url("app"), "REDIS_URL": "", "PORT": str(port), "WORKERS": "1"}
+    first = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "service", "serve", cwd=ROOT, env=environment_of(changes)
+    )
+    try:
+        await until(partial(answers, port), 60)
+        assert said(**changes).startswith(f"timewarden: Nobody can listen on 127.0.0.1, port {port}: ")
+    finally:
+        first.kill()
+        await first.wait()
+    await until(partial(silent, port), 60)
+
+
+async def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def silent(port: int) -> bool:
+    return not await answers(port)
+
+
+def test_a_second_run_in_one_directory_says_so_and_stops(tmp_path: Path) -> None:
+    lock = DirectoryLock(tmp_path, "up")
+    lock.acquire()
+    run = subprocess.run(
+        [sys.executable, "-m", "service", "up"],
+        cwd=ROOT,
+        env={**environment_of({}), "TIMEWARDEN_STATE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    lock.release()
+    assert run.returncode == 2
+    assert run.stderr == f"timewarden: {tmp_path} is in use by process {os.getpid()}; stop that one first.\n"
 
 
 async def test_a_role_that_could_rewrite_the_log_serves_nothing(log_database: LogDatabase) -> None:

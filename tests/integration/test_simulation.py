@@ -68,6 +68,14 @@ async def test_what_was_not_said_is_unknown_and_helps_nobody(running: InProcess)
     assert "unknown, because you did not say: acted_for_owner, locked_by_asker" in found["assumed"]
 
 
+async def test_a_role_that_no_rule_names_is_told_with_the_one_that_was_meant(running: InProcess) -> None:
+    subject = {**MANAGER, "roles": ["payrol", "role:payroll", "x"]}
+    found = (await simulate(running, author(running), subject=subject, action="approve", resource=SUBMITTED)).json()
+    told = [one for one in found["assumed"] if "no rule names" in one]
+    assert told[0] == "no rule names the role payrol, so it changes nothing (did you mean 'payroll'?)"
+    assert [one.split(",")[0] for one in told] == ["no rule names the role payrol", "no rule names the role x"]
+
+
 async def test_a_scope_that_is_missing_is_named(running: InProcess) -> None:
     subject = {"client": "approvals", "scopes": ["read:timesheets"]}
     found = (await simulate(running, author(running), subject=subject, action="approve", resource=SUBMITTED)).json()
@@ -172,7 +180,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("resource.state", {"resource": {"kind": "timesheet", "state": "lost"}}),
     ("resource.relations", {"resource": {"kind": "timesheet", "relations": ["boss"]}}),
     ("resource.facts", {"resource": {"kind": "timesheet", "facts": {"mfa": True}}}),
-    ("resource.facts[...]", {"resource": {"kind": "timesheet", "facts": {"acted_for_owner": "yes"}}}),
+    ("resource.facts.acted_for_owner", {"resource": {"kind": "timesheet", "facts": {"acted_for_owner": "yes"}}}),
     ("resource.id", {"resource": {"kind": "timesheet", "id": "17"}}),
     ("subject.scopes", {"subject": {"client": "x", "scopes": ["all"]}}),
     ("subject.roles", {"subject": {"client": "x", "roles": ["a free text"]}}),

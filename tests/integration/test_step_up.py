@@ -13,7 +13,7 @@ from service.authorization import policy_check, policy_life
 from service.directory.entities import Part
 from service.directory.people import People
 from tests.integration.api import InProcess, api
-from tests.integration.house import speaking
+from tests.integration.house import at, speaking
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
@@ -168,6 +168,34 @@ async def test_reading_too_may_want_a_stronger_sign_in_one_by_one_and_in_lists(
     stranger = running.token(sub="auth0|new", scope=SCOPES, jti="token-3")
     sheet = one.request.url.path
     assert (await running.send("GET", sheet, stranger)).status_code == 404
+
+
+async def test_an_inbox_tells_a_deputy_that_more_would_wait_after_a_stronger_sign_in(
+    house: House, running: InProcess
+) -> None:
+    lea = await People(house.requests, house.log).person_for(speaking(running.issuer, "auth0|lea"))
+    anas, carls = await house.submitted("ana"), await house.submitted("carl")
+
+    async def inbox(**claims: Any) -> tuple[list[str], Any, int]:
+        answer = await running.send("GET", "/v1/approvals", running.token(sub="auth0|lea", scope=SCOPES, **claims))
+        found = answer.json()
+        header = answer.headers.get("WWW-Authenticate")
+        if header is not None:
+            assert 'error="insufficient_user_authentication"' in header
+            assert f'acr_values="{ACR}"' in header
+        assert (header is not None) == (found["step_up"] is not None)
+        return [one["timesheet"]["id"] for one in found["items"]], found["step_up"], answer.status_code
+
+    # Lea leads, and stands in for nobody so far.
+    assert await inbox(jti="1") == ([str(anas.id)], None, 200)
+    await house.deputies.grant(house.ask("max"), house.people["max"], lea)
+    wanted = {"acr_values": ACR, "max_age": None}
+    assert await inbox(jti="2", amr=["pwd"]) == ([str(anas.id)], wanted, 200)
+    assert await inbox(jti="3", amr=["pwd", "mfa"]) == ([str(anas.id), str(carls.id)], None, 200)
+    await house.timesheets.approve(house.ask("mia"), anas.id, at(anas.version))
+    assert await inbox(jti="4") == ([], wanted, 200)
+    await house.timesheets.approve(house.ask("max"), carls.id, at(carls.version))
+    assert await inbox(jti="5") == ([], None, 200)
 
 
 async def test_the_state_of_a_sheet_is_not_told_to_whoever_must_sign_in_better_to_read_it(

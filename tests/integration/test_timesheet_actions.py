@@ -25,7 +25,7 @@ from service.errors import (
 )
 from service.timesheets.entry import Hours
 from service.timesheets.listing import Filters
-from service.timesheets.timesheet import State
+from service.timesheets.timesheet import By, State
 from tests.integration.house import ALL_SCOPES, EIGHT_HOURS, MONDAY, House, anything, at
 from tests.policy_forge import rows
 
@@ -108,6 +108,26 @@ async def test_a_manager_who_submitted_for_the_owner_cannot_approve_but_the_one_
     with pytest.raises(Forbidden):
         await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version))
     assert (await house.timesheets.approve(house.ask("dora"), sheet.id, at(sheet.version))).value.state == "approved"
+
+
+async def test_a_sheet_says_when_it_was_handed_in_and_who_decided(house: House) -> None:
+    people, ana, mia = house.people, house.ask("ana"), house.ask("mia")
+    sheet = await house.submitted("ana")
+    assert (sheet.submitted_at, sheet.decided_at, sheet.decided_by) == (sheet.updated_at, None, None)
+    rejected = (await house.timesheets.reject(mia, sheet.id, at(sheet.version), "Friday is missing")).value
+    assert (rejected.submitted_at, rejected.decided_by) == (sheet.submitted_at, By(people["mia"]))
+    assert rejected.decided_at == rejected.updated_at
+    more = (await house.timesheets.add_entry(ana, sheet.id, anything, EIGHT_HOURS)).value.sheet
+    assert (more.decided_at, more.decided_by) == (rejected.decided_at, By(people["mia"]))
+    again = (await house.timesheets.submit(ana, sheet.id, anything)).value
+    assert again.submitted_at is not None
+    assert sheet.submitted_at is not None
+    assert (again.submitted_at > sheet.submitted_at, again.decided_at, again.decided_by) == (True, None, None)
+    approved = (await house.timesheets.approve(house.ask("dora"), sheet.id, at(again.version))).value
+    assert (approved.submitted_at, approved.decided_by) == (again.submitted_at, By(people["dora"]))
+    assert (await house.timesheets.read(ana, sheet.id)).value == approved
+    draft = (await house.timesheets.reopen(mia, sheet.id, at(approved.version), "a mistake")).value
+    assert (draft.submitted_at, draft.decided_at, draft.decided_by) == (None, None, None)
 
 
 async def test_of_approvals_that_race_one_wins_and_the_others_hear_of_it(house: House) -> None:

@@ -55,7 +55,7 @@ async def test_rows_become_entries_and_sheets_are_made(house: House) -> None:
     rows = [row(max_), row(carl, "b", days=7), row(carl, "a", days=1), row(carl, "c", time_zone="Europe/Rome")]
     uploaded, _ = await house.uploads.upload(house.machine(), Rows.of(rows))
     assert [(one.row, one.outcome) for one in uploaded.results] == [(number, "created") for number in range(4)]
-    assert len(uploaded.decisions) == await house.count("timesheet") == 3
+    assert len(uploaded.receipts) == await house.count("timesheet") == 3
     assert await carls(house) == [("a", 60), ("b", 60), ("c", 60)]
     made = await house.owner.fetchrow("SELECT * FROM timesheet WHERE owner_id = $1 AND period_start = $2", carl, MONDAY)
     assert made is not None

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -80,6 +81,13 @@ def told(answer: httpx.Response, status: int = 422, slug: str = "invalid-field")
     return [(one["row"], one["line"], one.get("field")) for one in problem["rows"]]
 
 
+async def leaves_are_those_of_the_log(job: Job, answer: httpx.Response) -> None:
+    uids, leaves = answer.json()["decisions"], answer.json()["leaves"]
+    assert (answer.headers["Decision-Id"], answer.headers["Decision-Leaf"]) == (uids[0], leaves[0])
+    rows = await job.house.owner.fetch("SELECT uid, leaf FROM audit_record WHERE uid = ANY($1)", list(map(UUID, uids)))
+    assert {str(row["uid"]): row["leaf"].hex() for row in rows} == dict(zip(uids, leaves, strict=True))
+
+
 @pytest.mark.parametrize(("kind", "write"), [(NDJSON, lines), (CSV, table)])
 async def test_a_file_that_is_sent_twice_changes_nothing(job: Job, kind: str, write: Any) -> None:
     file = write(*(job.row(number) for number in range(14)))
@@ -89,6 +97,7 @@ async def test_a_file_that_is_sent_twice_changes_nothing(job: Job, kind: str, wr
     assert [one["line"] for one in first.json()["rows"]] == [number + 1 + (kind == CSV) for number in range(14)]
     assert first.headers["Decision-Id"] == first.json()["decisions"][0]
     assert len(first.json()["decisions"]) == 2
+    await leaves_are_those_of_the_log(job, first)
     changes = await job.house.count("audit_record WHERE kind = 'change'")
     second = await job.send(file, kind)
     assert outcomes(second) == ["unchanged"] * 14
@@ -146,6 +155,7 @@ async def test_a_dry_run_says_what_would_happen_and_changes_nothing(job: Job, mo
     assert await job.entries() == await job.house.count("timesheet") == 0
     recorded = "audit_record WHERE action = 'upload' AND outcome = 'allow' AND NOT applied"
     assert await job.house.count(recorded) == len(answer.json()["decisions"]) == 2
+    await leaves_are_those_of_the_log(job, answer)
     await job.send(file)
     again = await job.send(lines(job.row(0), job.row(8, minutes=5), job.row(1)), query=f"?mode={mode}&dry_run=true")
     assert outcomes(again) == ["unchanged", "updated", "created"]

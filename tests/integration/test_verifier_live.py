@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import threading
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
-from uuid_utils.compat import uuid7
 
 from service.audit import merkle, tiles
 from service.standalone.verify.command import main
-from tests.bundle_forge import STRANGER, VKEY, signed
-from tests.unit.test_verifier import LOG
+from tests.bundle_forge import STRANGER, VKEY, signed, uid_at
+from tests.unit.test_verifier import LOG, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from service.audit.record import Record
+
+OLD = "0198c0de-0000-7000-8000-000000000000"
 LEAVES = [*(one.leaf for one in LOG), *(merkle.leaf(str(one).encode()) for one in range(700))]
 
 
@@ -27,7 +31,20 @@ class Served:
 
     def __init__(self) -> None:
         self.paths: dict[str, bytes] = {}
+        # How often a path is refused for now, with what.
+        self.refusals: list[tuple[int, str | None]] = []
+        self.asked = 0
+        # Of the records themselves, for this token.
+        self.token = "auditor"
         self.url = ""
+
+    def records(self, records: Sequence[Record]) -> None:
+        """Serve the log of these records, and for auditors the records of its last tile."""
+        self.log([one.leaf for one in records])
+        last = (len(records) - 1) // 256
+        tile = tiles.Tile(0, last, len(records) - last * 256)
+        path = tile.path.removeprefix("0/")
+        self.paths[f"/tile/entries/{path}"] = tiles.bundle(one.body for one in records[last * 256 :])
 
     def log(self, leaves: Sequence[bytes], note: str | None = None) -> None:
         """Serve this log as C2SP tiles."""
@@ -47,8 +64,18 @@ def served() -> Iterator[Served]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = found.paths.get(self.path)
-            self.send_response(404 if body is None else 200)
+            found.asked += 1
+            body, status, pause = found.paths.get(self.path), 200, None
+            if found.refusals:
+                status, pause = found.refusals.pop()
+                body = b'{"title":"Too many requests"}'
+            elif body is None:
+                status = 404
+            elif "entries" in self.path and self.headers.get("Authorization") != f"Bearer {found.token}":
+                body, status = b'{"title":"Unauthenticated"}', 401
+            self.send_response(status)
+            if pause is not None:
+                self.send_header("Retry-After", pause)
             self.send_header("Content-Length", str(len(body or b"")))
             self.end_headers()
             self.wfile.write(body or b"")
@@ -81,7 +108,7 @@ def test_a_log_that_grows_extends_what_was_seen(
         served.log(LEAVES[:size])
         code, report = told(capsys, "live", served.url, *state)
         assert (code, report["checkpoint"]["size"]) == (0, size)
-        assert (tmp_path / "seen").read_text() == signed(LEAVES, size)
+        assert json.loads((tmp_path / "seen").read_text())["checkpoint"] == signed(LEAVES, size)
 
 
 @pytest.mark.parametrize("size", [10, 256, 299, 300, 600])
@@ -102,7 +129,7 @@ def test_altered_and_lost_tiles_are_named(served: Served, capsys: pytest.Capture
     path = "/tile/1/000.p/2"
     kept = served.paths.pop(path)
     code, report = told(capsys, "live", served.url)
-    assert (code, "tile/1/000 of the signed tree is not served" in report["findings"][0]["what"]) == (1, True)
+    assert (code, "tile/1/000.p/2 of the signed tree is not served" in report["findings"][0]["what"]) == (1, True)
     served.paths[path] = kept[::-1]
     code, report = told(capsys, "live", served.url)
     assert (code, "do not lead to the root" in report["findings"][0]["what"]) == (1, True)
@@ -120,15 +147,70 @@ def test_nobody_nothing_and_strangers(served: Served, capsys: pytest.CaptureFixt
     assert told(capsys, "live", "file:///etc/passwd")[0] == 4
 
 
-def test_an_answer_is_found_in_the_tiles_or_was_left_out(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("position", [722, 512, 511, 3, 0])
+def test_an_answer_is_found_in_the_tiles(served: Served, capsys: pytest.CaptureFixture[str], position: int) -> None:
     served.log(LEAVES)
-    answer = ("answer", "--decision-id", "0198c0de-0000-7000-8000-000000000000", "--live", served.url, "--leaf")
-    code, report = told(capsys, *answer, LEAVES[700].hex())
-    assert (code, report["checked"]["position"]) == (0, 700)
-    code, report = told(capsys, *answer, "00" * 32)
-    assert (code, "left out" in report["findings"][0]["what"]) == (1, True)
-    young = ("answer", "--decision-id", str(uuid7()), "--live", served.url, "--leaf", "00" * 32)
-    assert told(capsys, *young)[0] == 2
+    answer = ("answer", "--decision-id", OLD, "--live", served.url, "--leaf")
+    code, report = told(capsys, *answer, LEAVES[position].hex())
+    assert (code, report["checked"]["position"]) == (0, position)
+    for path in [one for one in served.paths if one.startswith("/tile/0/")]:
+        served.paths[path] = served.paths[path][:-32] + bytes(32)
+    assert told(capsys, *answer, LEAVES[1].hex())[0] == 1
+
+
+def test_an_answer_that_no_record_has_was_left_out_or_is_not_sealed_yet(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served.log(LEAVES)
+    code, report = told(capsys, "answer", "--decision-id", OLD, "--live", served.url, "--leaf", "00" * 32)
+    assert (code, "left out" in report["findings"][0]["what"], report["checked"]["leaves"]) == (1, True, 723)
+    # The keeper may stand still: of a younger one nobody can say it who does not know when the newest was sealed.
+    now = datetime.now(UTC)
+    for age in (timedelta(0), timedelta(hours=2), timedelta(days=20)):
+        young = ("answer", "--decision-id", uid_at(now - age), "--live", served.url, "--leaf", "00" * 32)
+        code, report = told(capsys, *young)
+        assert (code, "not sealed yet, or left out" in report["findings"][0]["what"]) == (2, True)
+    (tmp_path / "token").write_text("auditor\n")
+    young = ("answer", "--decision-id", uid_at(now - timedelta(hours=2)), "--live", served.url, "--leaf", "00" * 32)
+    with_token = (*young, "--token-file", str(tmp_path / "token"))
+    served.records([*LOG, record(1, at=now - timedelta(hours=3))])
+    code, report = told(capsys, *with_token)
+    assert (code, "not sealed yet" in report["findings"][0]["what"]) == (2, True)
+    served.records([*LOG, record(1, at=now - timedelta(hours=1))])
+    code, report = told(capsys, *with_token)
+    assert (code, "left out of the log, whose newest" in report["findings"][0]["what"]) == (1, True)
+    served.token = "another"
+    code, report = told(capsys, *with_token)
+    assert (code, "answers 401" in report["findings"][0]["what"]) == (2, True)
+    random = ("answer", "--decision-id", str(uuid4()), "--live", served.url, "--leaf", "00" * 32)
+    assert told(capsys, *random)[0] == 4
+
+
+def test_who_is_asked_to_come_again_comes_again(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    served.log(LEAVES)
+    served.refusals = [(429, "0"), (503, "0"), (429, "Fri, 31 Dec 1999 23:59:59 GMT")]
+    assert told(capsys, "live", served.url)[0] == 0
+    assert served.refusals == []
+
+
+@pytest.mark.parametrize("pause", ["86400", None, "soon", "Fri, 31 Dec 2999 23:59:59 GMT"])
+def test_nobody_waits_for_ever(served: Served, capsys: pytest.CaptureFixture[str], pause: str | None) -> None:
+    served.log(LEAVES)
+    served.refusals = [(429, pause)]
+    code, report = told(capsys, "live", served.url)
+    assert (code, "checkpoint answers 429" in report["findings"][0]["what"]) == (2, True)
+    assert served.asked == 1
+
+
+def test_live_marks_when_the_newest_record_was_decided(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "token").write_text("auditor\n")
+    state = tmp_path / "seen"
+    served.records(LOG)
+    code, report = told(capsys, "live", served.url, "--state", str(state), "--token-file", str(tmp_path / "token"))
+    assert (code, report["checked"]["newest"]) == (0, "2026-03-02T09:22:00.000000Z")
+    assert json.loads(state.read_text())["beyond"] == [[23, "2026-03-02T08:22:00.000000Z"]]
 
 
 @pytest.mark.parametrize("arguments", [[], ["bundle"], ["live", "x"], ["answer", "--key", VKEY], ["prove"]])

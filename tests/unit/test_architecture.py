@@ -62,6 +62,7 @@ SQL_PLACES = (
     "service/directory/deputy_store.py",
     "service/directory/import_store.py",
     "service/directory/import_writes.py",
+    "service/directory/merging_store.py",
     "service/directory/team_store.py",
     "service/migrations/",
     "service/commands/serve.py",

@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from service.audit.record import Kind, Record
 from service.authorization import policy_file
-from service.authorization.decided_again import NOT_LOOKED, Undecidable, decide_again
+from service.authorization.decided_again import NO_VERSION, NOT_LOOKED, OTHER_ROWS, Undecidable, decide_again
 from service.authorization.decision_point import BY_LAW, Decision, Resource
 from service.authorization.decision_record import Ask, of_decision
 from service.authorization.engine import Snapshot
@@ -166,7 +166,11 @@ def worlds(draw: st.DrawFn) -> World:
 @settings(max_examples=100)
 @given(version=policies(), world=worlds())
 def test_the_version_that_decided_gives_the_same_verdict_reason_and_rules(version: Snapshot, world: World) -> None:
-    assert decide_again(version, read(world.record(version))) == world.decide(version).verdict
+    recorded = read(world.record(version))
+
+    assert decide_again(version, recorded, version) == world.decide(version).verdict
+    # Built once more, as in another process, it is the same version all the same.
+    assert decide_again(Snapshot.build(version.policy, 2), recorded, version) == world.decide(version).verdict
 
 
 @settings(max_examples=150)
@@ -174,16 +178,47 @@ def test_the_version_that_decided_gives_the_same_verdict_reason_and_rules(versio
 def test_under_a_draft_replay_says_what_the_engine_would_have_said_or_that_it_cannot_tell(
     version: Snapshot, draft: Snapshot, world: World
 ) -> None:
-    again = decide_again(draft, read(world.record(version)))
+    recorded = read(world.record(version))
+    again = decide_again(draft, recorded, version)
     live = world.decide(draft).verdict
 
-    if isinstance(again, Undecidable):
+    if isinstance(again, Undecidable) and recorded.listed:
+        assert again.cause.startswith(OTHER_ROWS)
+    elif isinstance(again, Undecidable):
         # All else is in the record.
         assert again.cause == NOT_LOOKED
         assert not version.could_allow("timesheet", world.action, world.principal.scopes)
     else:
         assert (again.allowed, again.reason) == (live.allowed, live.reason)
         assert set(again.rules) <= set(live.rules)
+
+
+@settings(max_examples=150)
+@given(version=policies(), draft=policies(), world=worlds())
+def test_a_list_is_the_same_under_a_draft_only_when_every_row_is_read_alike(
+    version: Snapshot, draft: Snapshot, world: World
+) -> None:
+    listing = replace(world, about=About.LIST, action="read")
+    body = listing.record(version)
+    if not (read(body).listed and listing.decide(draft).allowed):
+        return
+    rows = [
+        replace(listing, about=About.ROW, exists=True, state=state, relations=frozenset(relations), acted=acted)
+        for state in ("draft", "submitted", "approved", "rejected", "locked")
+        for relations in (set(), {"owner"}, {"manager"}, {"importer"}, {"owner", "importer"}, {"manager", "importer"})
+        for acted in (True, False)
+    ]
+    reads = [(row.decide(version).allowed, row.decide(draft).allowed) for row in rows]
+
+    again = decide_again(draft, read(edited(body, returned=[str(ANA)])), version)
+
+    if isinstance(again, Verdict) and again.allowed:
+        assert all(was == now for was, now in reads)
+    elif isinstance(again, Verdict):
+        assert not any(now for _, now in reads)
+    if all(was == now for was, now in reads) and any(was for was, _ in reads):
+        # What differs then is what nobody can be to a row at once: the owner and the manager.
+        assert not isinstance(again, Verdict) or again.allowed
 
 
 OWN = World(
@@ -231,7 +266,7 @@ OF_OLD: Final = {
 @settings(max_examples=60)
 @given(version=policies(), world=worlds().filter(lambda one: (one.about, one.action) in OF_OLD))
 def test_records_of_the_first_release_are_decided_again_alike(version: Snapshot, world: World) -> None:
-    again = decide_again(version, read(before(world.record(version))))
+    again = decide_again(version, read(before(world.record(version))), version)
 
     assert isinstance(again, Undecidable) or again == world.decide(version).verdict
 
@@ -308,6 +343,75 @@ def test_an_action_that_the_version_did_not_know_is_refused_again() -> None:
     version = snapshot(APPROVING)
 
     assert decide_again(version, read(asked.record(version))) == asked.decide(version).verdict
+
+
+LISTING = replace(
+    OWN, principal=replace(OWN.principal, scopes=frozenset({"read:timesheets"})), about=About.LIST, action="read"
+)
+OWN_ROWS = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"
+TEAM_ROWS = "p, allow, manager, read, any, timesheet, read:timesheets, always, read-team"
+GOT = snapshot(OWN_ROWS, TEAM_ROWS)
+
+
+@pytest.mark.parametrize(
+    ("rules", "cause"),
+    [
+        ([OWN_ROWS], "read-team"),
+        ([OWN_ROWS, TEAM_ROWS.replace("any, timesheet", "submitted, timesheet")], "read-team"),
+        ([OWN_ROWS, TEAM_ROWS, "p, deny, anyone, read, draft, timesheet, any, always, no-drafts"], "no-drafts"),
+        (
+            [OWN_ROWS, TEAM_ROWS, "p, deny, anyone, read, any, timesheet, any, acted_for_owner, not-others"],
+            "not-others",
+        ),
+        ([OWN_ROWS, TEAM_ROWS, "p, allow, importer, read, any, timesheet, read:timesheets, always, more"], "more"),
+    ],
+    ids=["one rule gone", "fewer states", "a deny", "a deny on a fact", "one rule more"],
+)
+def test_a_list_that_other_rules_would_fill_is_not_taken_for_the_same(rules: list[str], cause: str) -> None:
+    body = edited(LISTING.record(GOT), returned=[str(ANA)])
+
+    assert decide_again(snapshot(*rules), read(body), GOT) == Undecidable(f"{OTHER_ROWS}: {cause}")
+
+
+@pytest.mark.parametrize(
+    ("rules", "names"),
+    [
+        ([TEAM_ROWS.replace("read-team", "team"), OWN_ROWS], ("team", "read-own")),
+        ([OWN_ROWS, TEAM_ROWS, "p, deny, role:cook, read, any, timesheet, any, always, no-cooks"], None),
+        ([OWN_ROWS, TEAM_ROWS, "p, deny, anyone, read, any, timesheet, any, mfa, never-with"], None),
+        (
+            [
+                OWN_ROWS.replace("any, timesheet", "draft or submitted or approved, timesheet"),
+                OWN_ROWS.replace("any, timesheet", "approved or locked or rejected, timesheet").replace(
+                    "-own", "-rest"
+                ),
+                TEAM_ROWS,
+            ],
+            ("read-own", "read-rest", "read-team"),
+        ),
+    ],
+    ids=["by another name", "a deny of others", "a deny of another sign-in", "said in two rows"],
+)
+def test_a_list_that_would_show_the_same_rows_is_allowed_again(rules: list[str], names: tuple[str, ...] | None) -> None:
+    signed_in = replace(LISTING, principal=replace(LISTING.principal, methods=frozenset({"pwd"})))
+    again = decide_again(snapshot(*rules), read(signed_in.record(GOT)), GOT)
+
+    assert again == Verdict(allowed=True, reason=Reason.ALLOWED, rules=names or ("read-own", "read-team"))
+
+
+def test_a_list_that_would_lose_all_that_it_returned_counts_as_denied() -> None:
+    nobody = snapshot(OWN_ROWS, TEAM_ROWS, "p, deny, anyone, read, any, timesheet, any, always, nobody-reads")
+    full = edited(LISTING.record(GOT), returned=[str(ANA)])
+
+    assert decide_again(nobody, read(full), GOT) == Verdict(
+        allowed=False, reason=Reason.DENY_RULE, rules=("nobody-reads",)
+    )
+    # What returned nothing by name may have shown something all the same.
+    assert decide_again(nobody, read(LISTING.record(GOT)), GOT) == Undecidable(f"{OTHER_ROWS}: nobody-reads")
+
+
+def test_a_list_of_a_version_that_is_not_there_is_not_guessed() -> None:
+    assert decide_again(GOT, read(LISTING.record(GOT))) == Undecidable(NO_VERSION)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"uid": "x"}'])

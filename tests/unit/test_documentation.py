@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
 # Errors that stand for a family and are not answered by themselves.
-FAMILIES = {"bad-input", "unauthenticated", "denied", "not-applied", "try-later"}
+FAMILIES = {"bad-input", "unauthenticated", "denied", "not-applied"}
 
 
 def rows(text: str) -> list[list[str]]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.authorization.explanation import explain, sentences_for_caller
+import pytest
+
+from service.authorization.explanation import explain, nearest, sentences_for_caller
 from service.authorization.question import Applied, Explanation, Missing, Question
 from tests import policy_forge
 
 if TYPE_CHECKING:
     from service.authorization.engine import Snapshot
 
+BEN = "018f0000-0000-7000-8000-000000000000"
 SHIPPED = policy_forge.snapshot(*policy_forge.shipped().rules.splitlines())
 
 
@@ -86,17 +89,44 @@ def test_near_misses_come_nearest_first_and_then_in_the_order_of_the_file() -> N
 
 
 def test_that_a_rule_names_somebody_else_is_not_told() -> None:
-    person = "person:018f0000-0000-7000-8000-000000000000"
     rows = [
         f"p, allow, {who}, read, any, timesheet, any, always, rule-{n}"
-        for n, who in enumerate((person, "client:partner", "via:partner"))
+        for n, who in enumerate((f"person:{BEN}", "client:partner", "via:partner"))
     ]
     snapshot = policy_forge.snapshot(*rows)
     assert told("read", "draft", snapshot=snapshot) == ("no rule of the policy allows this",)
+
+
+@pytest.mark.parametrize(
+    ("word", "who", "sentence"),
+    [
+        (f"person:{BEN}", f"person:{BEN}", "this is forbidden to you personally"),
+        ("client:partner", "client:partner", "this is forbidden to the client partner"),
+        ("client:partner", "via:partner", "this is forbidden to whoever asks through the client partner"),
+        ("via:partner", "via:partner", "this is forbidden to whoever asks through the client partner"),
+    ],
+)
+def test_a_deny_on_the_caller_or_their_client_says_so(word: str, who: str, sentence: str) -> None:
     denies = policy_forge.snapshot(
-        rows[0].replace("allow", "deny"), "p, allow, owner, read, any, timesheet, any, always, x"
+        f"p, deny, {word}, read, draft, timesheet, any, always, no",
+        "p, allow, anyone, read, any, timesheet, any, always, yes",
     )
-    assert told("read", "draft", "owner", person, snapshot=denies) == ("a rule of the policy forbids this",)
+    assert told("read", "draft", who, snapshot=denies) == (f"{sentence}; the timesheet is a draft",)
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        (f"person:{BEN}", f"you are not the person {BEN}"),
+        ("client:partner", "it is not the client partner that asks for itself"),
+        ("via:partner", "you do not ask through the client partner"),
+        ("role:payroll", "you do not have the role payroll"),
+    ],
+)
+def test_auditors_are_told_of_others_in_words(word: str, sentence: str) -> None:
+    snapshot = policy_forge.snapshot(f"p, allow, {word}, read, any, timesheet, any, always, one")
+    (near,) = nearest(*asked("read", "draft", snapshot=snapshot), snapshot.vocabulary, of_others=True)
+    assert [one.sentence for one in near.missing] == [sentence]
 
 
 def test_a_missing_role_is_named_without_its_prefix() -> None:

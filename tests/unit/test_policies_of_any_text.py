@@ -132,7 +132,7 @@ def test_of_very_many_complaints_a_hundred_are_told_and_how_many_more_there_are(
     words = "".join(f"A{number} = 1\n" for number in range(30_000))
     complaints = only_refused(replace(SHORT, vocabulary=SHIPPED.vocabulary + words))
     assert len(complaints) == 101
-    assert complaints[-1].message == "59,900 more complaints are left out; mend these first"
+    assert complaints[-1].message == "59,900 more are left out here"
     last = len(SHIPPED.vocabulary.splitlines())
     assert [one.line for one in complaints[:-1]] == [last + 1 + place // 2 for place in range(100)]
     assert len(msgspec.json.encode([asdict(one) for one in complaints])) < 50_000

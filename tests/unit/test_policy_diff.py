@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.authorization import policy_file
+from service.authorization import verdict_changes as changed
 from service.authorization.policy_diff import policy_diff
 from service.authorization.verdict_changes import MOST_CHANGES, verdict_changes
 from tests import policy_forge
@@ -104,6 +105,29 @@ def test_a_difference_that_is_too_large_says_where_it_was_cut_short() -> None:
     rows = [f"p, allow, role:r{n}, read, any, log, any, always, r-{n}" for n in range(2 * MOST_CHANGES)]
     found = policy_diff(policy_forge.policy(ME), policy_forge.policy(ME, *rows))
     assert (len(found.verdicts), found.cut_short) == (MOST_CHANGES, ("read of the kind log",))
+
+
+def test_of_what_is_cut_short_both_halves_are_told_and_small_actions_whole() -> None:
+    """What many gain does not hide what some lose."""
+    one = "p, allow, {}, {}, any, log, any, always, {}"
+    gained = [one.format(f"role:new-{n}", "read", f"n-{n}") for n in range(2 * MOST_CHANGES)]
+    lost = [one.format(f"role:old-{n}", "read", f"o-{n}") for n in range(3)]
+    before = policy_forge.policy(ME, *lost, "p, allow, role:a, read, any, policy, any, always, a")
+    found = policy_diff(before, policy_forge.policy(ME, *gained))
+    assert found.cut_short == ("read of the kind log",)
+    assert len(found.verdicts) == MOST_CHANGES
+    assert sum(not told.allowed for told in found.verdicts if told.kind == "log") == 3
+    assert [told.allowed for told in found.verdicts if told.kind == "policy"] == [False]
+
+
+def test_a_question_is_told_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of its facts would read as if the others did not matter."""
+    monkeypatch.setattr(changed, "MOST_CELLS", 6)
+    before = policy_forge.policy(ME, "p, allow, role:a, read, any, log, any, always, a")
+    found = policy_diff(
+        before, policy_forge.policy(ME, "p, allow, role:a, read, any, log, any, mfa and recent_sign_in, a")
+    )
+    assert (found.verdicts, found.cut_short) == ((), ("read of the kind log",))
 
 
 def test_ten_thousand_rows_are_compared_within_the_bound() -> None:

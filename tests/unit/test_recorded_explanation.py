@@ -113,11 +113,14 @@ def test_the_caller_hears_the_same_but_not_of_others() -> None:
 
 
 def test_without_a_scope_only_the_scope_is_missed_for_nothing_else_was_looked_at() -> None:
-    version = snapshot(READ, STRONG, TEAM)
-    told = why(version, asked(version, "read:timesheets"))
+    version = snapshot(READ, STRONG, TEAM, BENS.replace("approve:timesheets", "batch:upload"))
+    decision = asked(version, "read:timesheets")
+    told = why(version, decision)
+    error = refusal_of(version, decision, None)
 
-    assert told.because == BECAUSE[Reason.INSUFFICIENT_SCOPE]
-    assert told.scopes == ("approve:timesheets",)
+    assert told.because == f"{BECAUSE[Reason.INSUFFICIENT_SCOPE]}; it needs approve:timesheets or batch:upload"
+    assert told.scopes == ("approve:timesheets", "batch:upload")
+    assert error.extra["required_scope"] == ["approve:timesheets", "batch:upload"]
     assert {lack.condition for one in told.near for lack in one.missing} == {"scope"}
 
 

@@ -1,34 +1,43 @@
-"""What `timewarden serve` says at its start of policy files that differ from the version that decides."""
+"""What is said at a start of policy files that differ from the version that decides."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.commands.serve import tell_of_other_files
+from service.commands.policy_files import differ, other_files
+from service.development.panel import panel
 from tests import policy_forge
 
 if TYPE_CHECKING:
     import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+POLICIES = Path(__file__).resolve().parents[2] / "policies"
 
 
-def test_files_that_differ_are_told_with_the_command_that_shows_how(capsys: pytest.CaptureFixture[str]) -> None:
-    tell_of_other_files(ROOT / "policies", 7, "another digest")
-    told = capsys.readouterr().err
+def test_files_that_differ_are_told_with_the_command_that_shows_how() -> None:
+    assert differ(POLICIES, "another digest")
+    told = other_files(POLICIES, 7)
     assert "differs from the active policy version 7" in told
     assert "`timewarden policy diff`" in told
 
 
-def test_files_that_are_the_active_version_are_not_spoken_of(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_files_that_are_the_active_version_or_are_not_there_do_not_differ(tmp_path: Path) -> None:
+    assert not differ(POLICIES, policy_forge.shipped().digest())
+    assert not differ(tmp_path / "nowhere", "another digest")
+
+
+def test_files_that_cannot_be_read_differ(tmp_path: Path) -> None:
+    assert differ(tmp_path, "another digest")
+
+
+def test_the_panel_says_which_version_decides_and_whether_the_files_differ(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    tell_of_other_files(ROOT / "policies", 7, policy_forge.shipped().digest())
-    tell_of_other_files(tmp_path / "nowhere", 7, "another digest")
-    assert capsys.readouterr().err == ""
-
-
-def test_files_that_cannot_be_read_differ(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    tell_of_other_files(tmp_path, 7, "another digest")
-    assert "timewarden policy diff" in capsys.readouterr().err
+    monkeypatch.setenv("COLUMNS", "200")
+    panel("http://api", "http://sign-in", tmp_path, 7, differs=True)
+    told = capsys.readouterr().out
+    assert "version 7 decides" in told
+    assert "policies/ differs: timewarden policy diff --as paula" in told
+    panel("http://api", "http://sign-in", tmp_path, 1, differs=False)
+    assert "the same as policies/" in capsys.readouterr().out

@@ -72,4 +72,4 @@ def test_the_command_reads_standard_input_alone(monkeypatch: pytest.MonkeyPatch)
     done = run(timewarden, ["token", "explain", "--json"], input="Bearer abc.def.ghi\n")
     assert (done.exit_code, json.loads(done.output)["cause"]) == (1, "encoding")
     assert run(timewarden, ["token", "explain", "abc.def.ghi"], input="").exit_code == 2
-    assert run(timewarden, ["token", "explain"], input="one two three").exit_code == 1
+    assert run(timewarden, ["token", "explain"], input="one two three").exit_code == 2

@@ -76,6 +76,25 @@ def test_a_copy_of_it_tells_intact_from_tampered(alone: list[str], tmp_path: Pat
     assert run(alone, tmp_path, "bundle", "march.jsonl", "--key", "k").returncode == 4
 
 
+def test_whoever_stops_reading_gets_the_verdict_and_no_traceback(alone: list[str], tmp_path: Path) -> None:
+    bundle = forged(LOG)
+    bundle.lines[3]["uid"] = "\u00fcber \u2014"
+    (tmp_path / "bundle").write_bytes(bundle.content)
+    command = [*alone, "bundle", "bundle", "--key", VKEY]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    reader, writer = os.pipe()
+    os.close(reader)
+    closed = subprocess.run(command, cwd=tmp_path, env=clean, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (closed.returncode, closed.stderr) == (1, b"")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, cwd=tmp_path, env=clean, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")
+    ascii_only = {**clean, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    done = subprocess.run(command, cwd=tmp_path, env=ascii_only, capture_output=True, check=False)
+    assert (done.returncode, done.stderr, b"\\xfcber" in done.stdout) == (1, b"", True)
+
+
 def test_a_bundle_may_be_packed_and_a_cut_one_is_incomplete(alone: list[str], tmp_path: Path) -> None:
     packed = gzip.compress(forged(LOG).content)
     (tmp_path / "march.jsonl.gz").write_bytes(packed)

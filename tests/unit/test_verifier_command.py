@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import base64
+import json
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,14 +12,15 @@ import pytest
 from service.audit import merkle
 from service.standalone.verify.bundle import LONGEST_LINE
 from service.standalone.verify.command import main
-from service.standalone.verify.findings import INTACT, TAMPERED
-from tests.bundle_forge import STRANGER, VKEY, forged, hash_at, judged, signed
-from tests.unit.test_verifier import LOG, pruning_told
+from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, WORDS
+from tests.bundle_forge import STRANGER, VKEY, b64, forged, hash_at, judged, signed, uid_at
+from tests.unit.test_verifier import LOG, record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 LEAVES = [one.leaf for one in LOG]
+FORK = [merkle.leaf(b"other"), *LEAVES[1:]]
 
 
 def run(*arguments: str) -> int:
@@ -30,36 +33,184 @@ def run(*arguments: str) -> int:
 def proved(tmp_path: Path, leaves: list[bytes], position: int) -> tuple[str, ...]:
     """The arguments that check a proof of our record there, in a log of these leaves."""
     path = merkle.inclusion_path(position, len(leaves), hash_at(leaves))
-    hashes = [base64.b64encode(one).decode() for one in path]
+    hashes = [b64(one) for one in path]
     lines = ["c2sp.org/tlog-proof@v1", f"index {position}", *hashes, "", signed(leaves)]
     (tmp_path / "proof").write_text("\n".join(lines))
     (tmp_path / "record").write_bytes(LOG[position].body)
     return "proof", str(tmp_path / "proof"), "--record", str(tmp_path / "record")
 
 
-def test_a_proof_in_a_fork_does_not_take_the_place_of_what_was_seen(tmp_path: Path) -> None:
-    state = tmp_path / "seen"
-    state.write_text(signed(LEAVES, 5))
-    fork = [merkle.leaf(b"other"), *LEAVES[1:]]
-    assert run(*proved(tmp_path, fork, 7), "--state", str(state)) == INTACT
-    assert state.read_text() == signed(LEAVES, 5)
+def grown(tmp_path: Path, leaves: list[bytes], old: int, size: int | None = None) -> str:
+    """The file of what /v1/audit/consistency answers."""
+    size = len(leaves) if size is None else size
+    hashes = [b64(one) for one in merkle.consistency_path(old, size, hash_at(leaves[:size]))]
+    said = {"from": old, "to": size, "hashes": hashes, "checkpoint": signed(leaves)}
+    (tmp_path / "grown").write_text(json.dumps(said))
+    return str(tmp_path / "grown")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """What an auditor saw: the log of size 5, as an earlier release kept it."""
+    (tmp_path / "seen").write_text(signed(LEAVES, 5))
+    return tmp_path / "seen"
+
+
+def kept(state: Path) -> str:
+    """The checkpoint in a state file."""
+    note: str = json.loads(state.read_text())["checkpoint"]
+    return note
+
+
+def test_a_proof_of_another_size_than_the_one_seen_says_that_it_shows_nothing_of_it(
+    tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for leaves in (LEAVES, FORK):
+        assert run(*proved(tmp_path, leaves, 7), "--state", str(state)) == INCOMPLETE
+        assert "`timewarden audit consistency --from 5 --to 23` fetches does" in capsys.readouterr().out
+        assert state.read_text() == signed(LEAVES, 5)
+
+
+def test_a_proof_with_a_consistency_proof_is_held_against_what_was_seen(tmp_path: Path, state: Path) -> None:
+    proof = (*proved(tmp_path, LEAVES, 7), "--state", str(state), "--consistency")
+    assert run(*proof, grown(tmp_path, LEAVES, 5)) == INTACT
+    assert run(*proof, grown(tmp_path, FORK, 5)) == TAMPERED
+    assert run(*proof, grown(tmp_path, LEAVES, 6)) == INCOMPLETE
+    fork = (*proved(tmp_path, FORK, 7), "--state", str(state), "--consistency")
+    assert run(*fork, grown(tmp_path, FORK, 5)) == TAMPERED
+    # A proof never takes the place of what was seen; and an older one than that is as good.
+    assert kept(state) == signed(LEAVES, 5)
+    state.write_text(signed(LEAVES))
+    assert (
+        run(*proved(tmp_path, LEAVES[:9], 7), "--state", str(state), "--consistency", grown(tmp_path, LEAVES, 9)) == 0
+    )
 
 
 def test_the_first_proof_is_what_was_seen(tmp_path: Path) -> None:
-    state = tmp_path / "seen"
+    state = tmp_path / "first"
     assert run(*proved(tmp_path, LEAVES, 7), "--state", str(state)) == INTACT
-    assert state.read_text() == signed(LEAVES)
-    assert run(*proved(tmp_path, [merkle.leaf(b"other"), *LEAVES[1:]], 7), "--state", str(state)) == TAMPERED
+    assert kept(state) == signed(LEAVES)
+    assert run(*proved(tmp_path, FORK, 7), "--state", str(state)) == TAMPERED
 
 
-@pytest.mark.parametrize("content", [b"c2sp.org/tlog-proof@v1", b"\xff\xfe", b""])
-def test_a_file_that_is_no_proof_is_told_and_no_traceback(
-    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+def test_a_consistency_proof_shows_that_a_checkpoint_extends_an_older_one(tmp_path: Path, state: Path) -> None:
+    held = ("--state", str(state))
+    assert run("consistency", grown(tmp_path, FORK, 5), *held) == TAMPERED
+    assert run("consistency", grown(tmp_path, LEAVES, 6), *held) == INCOMPLETE
+    # The newest checkpoint beside it is larger than what it leads to.
+    assert run("consistency", grown(tmp_path, LEAVES, 5, 20), *held) == INCOMPLETE
+    assert state.read_text() == signed(LEAVES, 5)
+    assert run("consistency", grown(tmp_path, LEAVES, 5), *held) == INTACT
+    assert kept(state) == signed(LEAVES)
+    (tmp_path / "old").write_text(signed(LEAVES, 6))
+    old = ("--old", str(tmp_path / "old"))
+    assert run("consistency", grown(tmp_path, LEAVES, 6), *old) == INTACT
+    assert run("consistency", grown(tmp_path, LEAVES, 6), *old, *held) == USAGE
+    assert run("consistency", grown(tmp_path, LEAVES, 6)) == USAGE
+
+
+@pytest.mark.parametrize(
+    ("content", "verdict"),
+    [(b"c2sp.org/tlog-proof@v1", INCOMPLETE), (b"\xff\xfe", USAGE), (b"", USAGE), (b"{}", USAGE)],
+)
+def test_a_file_that_is_no_proof_is_told_and_is_no_forgery(
+    tmp_path: Path, content: bytes, verdict: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "proof").write_bytes(content)
     (tmp_path / "record").write_bytes(b"{}")
     code = run("proof", str(tmp_path / "proof"), "--record", str(tmp_path / "record"))
-    assert (code, capsys.readouterr().out.startswith("tampered\n")) == (TAMPERED, True)
+    assert (code, capsys.readouterr().out.split()[0]) == (verdict, WORDS[verdict])
+    assert run("consistency", str(tmp_path / "proof"), "--old", str(tmp_path / "proof")) == USAGE
+
+
+def test_a_proof_that_was_cut_or_damaged_is_no_forgery(tmp_path: Path) -> None:
+    proof = proved(tmp_path, LEAVES, 7)
+    text = (tmp_path / "proof").read_text()
+    for other in (text[:-20], text.partition("\n\n")[0], text.replace("index 7", "index 07"), text.replace("=", "", 1)):
+        (tmp_path / "proof").write_text(other)
+        assert run(*proof) == INCOMPLETE
+
+
+def test_files_of_another_kind_are_a_wrong_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "some").write_text("position,uid\n1,2\n")
+    assert run("bundle", str(tmp_path / "some")) == USAGE
+    assert "this is no proof bundle" in capsys.readouterr().out
+    (tmp_path / "bundle").write_bytes(forged(LOG).content)
+    for content in ("", "{}", "position", signed(LEAVES)[:40]):
+        (tmp_path / "some").write_text(content)
+        assert run("bundle", str(tmp_path / "bundle"), "--state", str(tmp_path / "some")) == USAGE
+        assert (tmp_path / "some").read_text() == content
+    assert run("bundle", str(tmp_path)) == USAGE
+
+
+def test_a_header_that_was_cut_is_an_early_end(tmp_path: Path) -> None:
+    content = forged(LOG).content
+    for length in (0, 5, 60, content.index(b"\n")):
+        (tmp_path / "bundle").write_bytes(content[:length])
+        assert run("bundle", str(tmp_path / "bundle")) == INCOMPLETE
+
+
+def test_a_state_file_in_another_key_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "seen").write_text(signed(LEAVES, 5, STRANGER))
+    (tmp_path / "bundle").write_bytes(forged(LOG).content)
+    assert run("bundle", str(tmp_path / "bundle"), "--state", str(tmp_path / "seen")) == UNTRUSTED
+    assert "give the key that you trusted then as well" in capsys.readouterr().out
+
+
+def test_what_an_intact_verdict_claims_and_what_it_does_not_is_said(
+    tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bundle").write_bytes(forged(LOG, 2, 20).content)
+    assert run("bundle", str(tmp_path / "bundle")) == INTACT
+    said = capsys.readouterr().out
+    assert "shown: positions 2 to 19 of timesheets.example/audit/2026 hold what was sealed there and signed" in said
+    assert "not shown: what stands outside these positions: the log has 23" in said
+    assert "not shown: whether this is the log that others see" in said
+    assert run("bundle", str(tmp_path / "bundle"), "--state", str(state), "--json") == INTACT
+    report = json.loads(capsys.readouterr().out)
+    assert "the log goes on from the 5 records that you saw before" in report["shown"]
+    assert not any("others see" in one for one in report["not_shown"])
+    bundle = forged(LOG, 2, 20)
+    bundle.lines[3]["leaf"] = None
+    (tmp_path / "bundle").write_bytes(bundle.content)
+    assert run("bundle", str(tmp_path / "bundle"), "--json") == TAMPERED
+    assert json.loads(capsys.readouterr().out)["shown"] == []
+
+
+@pytest.mark.parametrize(
+    ("minutes", "start", "verdict", "what"),
+    [
+        (11, 0, TAMPERED, "was left out of the log"),
+        (-600, 0, TAMPERED, "was left out of the log"),
+        (-600, 3, INCOMPLETE, "before this bundle, or behind it"),
+        (21, 0, INCOMPLETE, "make a bundle that goes on beyond the answer"),
+        (600, 3, INCOMPLETE, "make a bundle that goes on beyond the answer"),
+    ],
+)
+def test_an_answer_that_is_not_in_a_bundle_was_left_out_only_if_it_belongs_there(
+    tmp_path: Path, minutes: int, start: int, verdict: int, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bundle").write_bytes(forged(LOG, start).content)
+    uid = uid_at(datetime(2026, 3, 2, 9, tzinfo=UTC) + timedelta(minutes=minutes))
+    code = run("answer", "--decision-id", uid, "--leaf", "00" * 32, "--bundle", str(tmp_path / "bundle"))
+    assert (code, what in capsys.readouterr().out) == (verdict, True)
+
+
+def test_a_clock_that_was_far_ahead_accuses_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A record of the year 2999 is no proof that what was answered now is sealed."""
+    (tmp_path / "bundle").write_bytes(forged([*LOG, record(1, at=datetime(2999, 1, 1, tzinfo=UTC))]).content)
+    answer = ("answer", "--decision-id", uid_at(datetime.now(UTC)), "--leaf", "00" * 32)
+    state = ("--state", str(tmp_path / "seen"))
+    assert run(*answer, "--bundle", str(tmp_path / "bundle"), *state) == INCOMPLETE
+    assert run("bundle", str(tmp_path / "bundle"), *state) == INTACT
+    ((_, mark),) = json.loads((tmp_path / "seen").read_text())["beyond"]
+    assert datetime.fromisoformat(mark) < datetime.now(UTC)
+
+
+def test_the_version_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"timewarden-verify {version('timewarden')}\n")
 
 
 def test_what_is_quoted_from_a_bundle_moves_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,26 +228,8 @@ def test_a_line_longer_than_any_record_is_no_early_end() -> None:
     assert judged(bundle.content).verdict == TAMPERED
 
 
-def test_a_record_of_pruning_speaks_of_nothing_that_was_written_after_it() -> None:
-    bundle = pruning_told(upto=len(LOG) + 2)
-    bundle.lines[-1] |= {"leaf": None, "body": None, "columns": None, "texts": None}
-    report = judged(bundle.content)
-    assert (report.verdict, "came later" in report.findings[0]["what"]) == (TAMPERED, True)
-
-
-def test_one_record_cannot_pass_for_pruned_while_older_ones_are_here() -> None:
-    bundle = pruning_told(upto=4)
-    bundle.lines[3] |= {"uid": None, "leaf": None, "body": None, "columns": None, "texts": None}
-    report = judged(bundle.content)
-    assert (report.verdict, [one["position"] for one in report.findings]) == (TAMPERED, [0, 1, 2])
-    for line in bundle.lines[:3]:
-        line |= {"uid": None, "leaf": None, "body": None, "columns": None, "texts": None}
-    report = judged(bundle.content)
-    assert (report.verdict, report.checked["pruned_below"], report.checked["told_at"]) == (INTACT, 4, len(LOG))
-
-
 def test_a_stranger_signs_no_proof(tmp_path: Path) -> None:
     proved(tmp_path, LEAVES, 7)
     text = (tmp_path / "proof").read_text().replace(signed(LEAVES), signed(LEAVES, signer=STRANGER))
     (tmp_path / "proof").write_text(text)
-    assert run("proof", str(tmp_path / "proof"), "--record", str(tmp_path / "record")) == 3
+    assert run("proof", str(tmp_path / "proof"), "--record", str(tmp_path / "record")) == UNTRUSTED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 INTACT, TAMPERED, INCOMPLETE, UNTRUSTED, USAGE = range(5)
@@ -37,7 +38,12 @@ class Report:
         self.verdict = INTACT
         self.findings: list[dict[str, Any]] = []
         self.unsaid = 0
+        # Worth reading, and nothing wrong.
+        self.notes: list[str] = []
         self.checked: dict[str, Any] = {}
+        # What an intact verdict claims, and what it does not, each in words.
+        self.shown: list[str] = []
+        self.unshown: list[str] = []
         self._quiet = quiet
         self._signed = time.monotonic()
 
@@ -53,11 +59,22 @@ class Report:
             named = {name: value for name, value in where.items() if value is not None}
             self.findings.append({"verdict": WORDS[verdict], **named, "what": what})
 
+    def note(self, what: str) -> None:
+        """Keep what a reader should know and no verdict depends on; a hundred at most."""
+        if len(self.notes) < MOST_FINDINGS:
+            self.notes.append(what)
+
     def count(self, name: str, number: int = 1) -> None:
         self.checked[name] = self.checked.get(name, 0) + number
 
     def progress(self, done: int, total: int, what: str) -> None:
         """A sign of life on standard error every two seconds."""
-        if not self._quiet and time.monotonic() - self._signed > SECONDS_BETWEEN_SIGNS:
-            self._signed = time.monotonic()
-            print(f"{done:,} of {total:,} {what}", file=sys.stderr, flush=True)
+        if time.monotonic() - self._signed > SECONDS_BETWEEN_SIGNS:
+            self.sign(f"{done:,} of {total:,} {what}")
+
+    def sign(self, what: str) -> None:
+        """Say on standard error what goes on, unless only a machine reads."""
+        self._signed = time.monotonic()
+        if not self._quiet:
+            with suppress(OSError):
+                print(what, file=sys.stderr, flush=True)

@@ -63,15 +63,28 @@ def read_checkpoint(note: str, keys: Keys, what: str = "checkpoint") -> Checkpoi
 
     Raises Fault: untrusted when no known key of the log's own name has signed, tampered for anything malformed.
     """
+    text, signatures = _parted(note, what)
+    signers = {name for name in (_signer(line, text, keys, what) for line in signatures) if name}
+    origin = text.partition("\n")[0]
+    need(origin in signers, f"{what}: no key that you trust has signed for the log {origin}", UNTRUSTED)
+    return _read(text, note, what)
+
+
+def claimed_checkpoint(note: str, what: str = "checkpoint") -> Checkpoint:
+    """What a note says, whoever signed it. Raises Fault (tampered) for anything malformed."""
+    text, _ = _parted(note, what)
+    return _read(text, note, what)
+
+
+def _parted(note: str, what: str) -> tuple[str, list[str]]:
+    """The text of a note, and its signature lines."""
     clean = all(one == "\n" or unicodedata.category(one) != "Cc" for one in note[:LARGEST_NOTE])
     text, blank, lines = note.rpartition("\n\n")
     said, signatures = text.split("\n"), lines.split("\n")
     shaped = blank and len(said) >= len(("origin", "size", "root")) and all(said) and signatures.pop() == ""
     need(clean and shaped and len(note) <= LARGEST_NOTE, f"{what}: this is not a signed note")
     need(len(signatures) <= MOST_SIGNATURES, f"{what}: more than {MOST_SIGNATURES} signatures")
-    signers = {name for name in (_signer(line, f"{text}\n", keys, what) for line in signatures) if name}
-    need(said[0] in signers, f"{what}: no key that you trust has signed for the log {said[0]}", UNTRUSTED)
-    return _read(said, note, what)
+    return f"{text}\n", signatures
 
 
 def _signer(line: str, text: str, keys: Keys, what: str) -> str | None:
@@ -92,7 +105,8 @@ def _signer(line: str, text: str, keys: Keys, what: str) -> str | None:
     return name
 
 
-def _read(said: list[str], note: str, what: str) -> Checkpoint:
+def _read(text: str, note: str, what: str) -> Checkpoint:
+    said = text.split("\n")
     try:
         size, root = int(said[1]), decoded(said[2])
     except (Fault, *MALFORMED):

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 Object: TypeAlias = dict[str, Any]
 
 MEMBERS = {"position", "sealed", "uid", "leaf", "body", "columns", "texts"}
+TEXT_MEMBERS = {"salt", "value"}
 ERASED = "erased"
 SALT_SIZE = 16
+FROM_E000 = 0xEE
 # What the log's table copies out of a record's bytes to search by, and where the bytes say it.
 COLUMNS = {
     "kind": "kind",
@@ -72,20 +74,20 @@ def read_line(data: bytes) -> Line:
     """A line of a bundle, its hash taken, nothing judged yet. Raises Fault, and whatever MALFORMED lists."""
     said = read_object(data, MEMBERS)
     body = None if said["body"] is None else decoded(said["body"])
+    need(type(said["position"]) is int, "its position is no integer")
+    rest = ("uid", "leaf", "columns", "texts")
+    need(body is not None or all(said[one] is None for one in rest), "something is said of a record that is not here")
     sealed = None if said["sealed"] is None else unhexed(said["sealed"])
     return Line(sealed, body, None if body is None else leaf_hash(body), said)
 
 
-def judge(line: Line, report: Report) -> Iterator[str]:
-    """What is wrong with a record beyond its place in the tree: a sentence for each fault, beginning with its member.
-    Counts its texts. Raises whatever MALFORMED lists."""
-    said = line.said
-    if line.body is None or line.found is None:
-        return
-    if said["leaf"] != line.found.hex():
+def judge(line: Line, body: Object, report: Report) -> Iterator[str]:
+    """What is wrong with a record, whose bytes say `body`, beyond its place in the tree: a sentence for each fault,
+    beginning with its member. Counts its texts. Raises whatever MALFORMED lists."""
+    said, data, found = line.said, line.body or b"", line.found or b""
+    if said["leaf"] != found.hex():
         yield "leaf: the copy of the leaf hash is not that of the bytes"
-    body = read_object(line.body)
-    if not is_canonical(body, line.body):
+    if not is_canonical(body, data):
         yield "body: not canonical JSON (RFC 8785)"
     if said["uid"] != body.get("uid"):
         yield f"uid: the column says {said['uid']}, the bytes say {body.get('uid')}"
@@ -93,9 +95,15 @@ def judge(line: Line, report: Report) -> Iterator[str]:
     yield from _texts(said["texts"], body.get("commitments", {}), report)
 
 
+def gone(texts: Object) -> int:
+    """How many texts of a record are not there any more."""
+    return sum(one == ERASED for one in texts.values())
+
+
 def is_canonical(value: Object, data: bytes) -> bool:
-    """Whether these bytes are RFC 8785 for the value. Names in ASCII are in the same order for Python as for JSON."""
-    if data.isascii():
+    """Whether these bytes are RFC 8785 for the value. Below U+E000, whose UTF-8 begins with EE, names are in the same
+    order for Python as for JSON."""
+    if data.isascii() or max(data) < FROM_E000:
         return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() == data
     return canonical(value).encode() == data
 
@@ -138,6 +146,8 @@ def _texts(texts: Object, commitments: Object, report: Report) -> Iterator[str]:
             yield f"text {name}: {'missing' if name in commitments else 'the bytes commit to no such text'}"
         elif text == ERASED:
             report.count("erased")
+        elif text.keys() != TEXT_MEMBERS:
+            yield f"text {name}: it has other members than salt and value"
         else:
             salt, value = unhexed(text["salt"]), text["value"].encode()
             report.count("texts")

@@ -1,0 +1,73 @@
+"""Questions that stand for many: cells, each one smallest question, merged into few boxes that say the same. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ALL: Final = frozenset[bool | None]((True, False, None))
+# Boxes of which one may hold others.
+MOST_WIDE: Final = 500
+Values = frozenset[bool | None]
+# Who, scopes, states, and facts with the values that they may have.
+Cell = tuple[frozenset[str], frozenset[str], frozenset[str], tuple[tuple[str, Values], ...]]
+Box = tuple[bool, frozenset[str], frozenset[str], frozenset[str], tuple[tuple[str, Values], ...]]
+
+
+def merged(cells: Iterable[Cell]) -> list[Cell]:
+    """Cells that differ in one dimension only become one, until none do."""
+    boxes = {(who, scopes, states, _full(facts)) for who, scopes, states, facts in cells}
+    names = sorted({name for box in boxes for name, _ in box[3]})
+    size = -1
+    while len(boxes) != size:
+        size = len(boxes)
+        for dimension in (None, *names):
+            boxes = _joined(boxes, dimension)
+    return sorted(boxes, key=_order)
+
+
+def _joined(boxes: Iterable[Cell], dimension: str | None) -> set[Cell]:
+    """Join along the states (None) or along one fact."""
+    if dimension is None:
+        states: dict[tuple[object, ...], frozenset[str]] = defaultdict(frozenset)
+        for who, scopes, own, facts in boxes:
+            states[who, scopes, facts] |= own
+        return {(*key[:2], own, key[2]) for key, own in states.items()}  # type: ignore[misc]  # keys as just made
+    values: dict[tuple[object, ...], Values] = defaultdict(frozenset)
+    for who, scopes, own, facts in boxes:
+        rest = tuple(one for one in facts if one[0] != dimension)
+        values[who, scopes, own, rest] |= dict(facts).get(dimension, ALL)
+    return {
+        (*key[:3], _full((*key[3], (dimension, value))))  # type: ignore[misc]  # keys as just made
+        for key, value in values.items()
+    }
+
+
+def _full(facts: Iterable[tuple[str, Values]]) -> tuple[tuple[str, Values], ...]:
+    """In one order, without facts that may be anything."""
+    return tuple(sorted(((name, values) for name, values in facts if values != ALL), key=lambda one: one[0]))
+
+
+def _order(box: Cell) -> tuple[object, ...]:
+    who, scopes, states, facts = box
+    return len(who), sorted(who), sorted(scopes), sorted(states), str(facts)
+
+
+def widest(boxes: list[Box]) -> list[Box]:
+    """Without those that a wider one of fewer words says already."""
+    return [one for one in boxes if not any(other is not one and _within(one, other) for other in boxes[:MOST_WIDE])]
+
+
+def _within(narrow: Box, wide: Box) -> bool:
+    facts = dict(narrow[4])
+    return (
+        narrow != wide
+        and narrow[0] is wide[0]
+        and wide[1] <= narrow[1]
+        and wide[2] <= narrow[2]
+        and narrow[3] <= wide[3]
+        and all(facts.get(name, ALL) <= values for name, values in wide[4])
+    )

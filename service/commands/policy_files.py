@@ -1,0 +1,31 @@
+"""Do the files of a policy differ from the version that decides? The database is the truth: that is said, and nothing
+else done. Owns no state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.authorization.policy_file import PolicyText
+from service.errors import PolicyRejected
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def differ(directory: Path, digest: str) -> bool:
+    """Whether there are files, and they are not those of the version with this digest."""
+    if not directory.is_dir():
+        return False
+    try:
+        return PolicyText.read(directory).digest() != digest
+    except PolicyRejected:
+        return True
+
+
+def other_files(directory: Path, active: int) -> str:
+    """What to say of files that differ."""
+    return (
+        f"{directory}/ differs from the active policy version {active}, which goes on "
+        "deciding; `timewarden policy diff` shows what differs, `timewarden policy propose` puts it forward."
+    )

@@ -1,0 +1,27 @@
+"""`site`: the API under rows that would allow more than is shipped."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.authorization import policy_life
+from tests.integration.api import api
+from tests.integration.four_eyes import MORE, Site
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.integration.house import House
+
+
+@pytest.fixture
+async def site(house: House, issuer: str, linked: None) -> AsyncIterator[Site]:
+    text = replace(shipped(), rules=shipped().rules + MORE, cases={})
+    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    assert await policy_life.move_head(house.owner, number, expected=1)
+    async with api(house, issuer) as running:
+        yield Site(running, house)

@@ -1,0 +1,107 @@
+"""A stored log that is sealed and signed, for tests that do to it what somebody with superuser rights could."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import asyncpg
+
+from service.audit import checkpoint as notes
+from service.audit.bundle import bundle_header, bundle_lines
+from service.audit.checkpoint import Signer
+from service.audit.record import Kind, Record
+from service.audit.sealing import Sealer
+from service.standalone.verify.findings import TAMPERED, Report
+from tests.bundle_forge import judged
+from tests.integration.log_database import SHEET
+
+if TYPE_CHECKING:
+    from service.audit.signing import Signing
+    from service.database import Database
+    from tests.integration.log_database import LogDatabase
+
+ORIGIN = "timesheets.example/audit/mutated"
+SIGNER, STRANGER = Signer(ORIGIN, b"1" * 32), Signer(ORIGIN, b"2" * 32)
+VKEY = SIGNER.verifier.vkey
+FIRST, WHOLE = 300, 520
+VICTIM = 7
+RECORD = f"(SELECT record_id FROM audit_position WHERE position = {VICTIM})"
+
+
+@dataclass(slots=True)
+class Stored:
+    """A sealed log of WHOLE records, signed at FIRST and at WHOLE; `kept` is what an auditor saw, at FIRST."""
+
+    log_database: LogDatabase
+    app: Database
+    keeper: Database
+    signing: Signing
+    kept: str
+
+    async def alter(self, *statements: str) -> None:
+        """As a superuser, with the triggers off."""
+        connection = await asyncpg.connect(self.log_database.postgres.superuser_database_url(self.log_database.name))
+        try:
+            await connection.execute("SET session_replication_role = replica")
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def regrow(self) -> None:
+        """Compute the whole tree anew from the records, as the sealer does."""
+        await self.alter("DELETE FROM tile", "UPDATE log_head SET tree_size = 0, edge = '{}', root = NULL")
+        while await Sealer(self.keeper).seal():
+            pass
+
+    async def sign_anew(self, signer: Signer) -> None:
+        """The newest checkpoint, over the root that is stored now."""
+        auditor = await self.log_database.connect("auditor")
+        head = await auditor.fetchrow("SELECT tree_size, root FROM log_head")
+        assert head is not None
+        text = notes.Checkpoint(ORIGIN, head["tree_size"], head["root"]).text
+        note, root = notes.sign(text, [signer]), head["root"].hex()
+        await self.alter(f"UPDATE checkpoint SET note = '{note}', root = '\\x{root}' WHERE size = {head['tree_size']}")
+
+    async def bundle(self, start: int = 0, end: int | None = None, seen: int | None = None) -> bytes:
+        async with self.app.connection() as connection:
+            header = await bundle_header(connection, start, end, seen=seen)
+        return b"".join([piece async for piece in bundle_lines(self.app, header)])
+
+    async def judged(
+        self, start: int = 0, end: int | None = None, seen: int | None = None, retention: str | None = None
+    ) -> Report:
+        return judged(await self.bundle(start, end, seen), seen=self.kept, key=VKEY, retention=retention)
+
+    async def seal_and_sign(self) -> None:
+        while await Sealer(self.keeper).seal():
+            pass
+        assert await self.signing.sign()
+
+
+def record(number: int, at: datetime | None = None) -> Record:
+    """Every member that has a column, and for some a text."""
+    body = {
+        "decided_at": at or datetime(2026, 3, 2, 9, tzinfo=UTC),
+        "decision": uuid4(),
+        "action": "read",
+        "principal": {"person": SHEET, "client": "web"},
+        "resource": {"kind": "timesheet", "id": str(SHEET), "owner": SHEET},
+        "applied": True,
+        "outcome": "allow",
+        "reason": "allowed",
+        "rules": ["read-own"],
+        "policy": {"version": 1},
+        "request": {"id": f"request-{number}"},
+        "returned": [SHEET],
+    }
+    return Record.make(Kind.DECISION, body, {"note": f"text {number}"} if number % 2 else {})
+
+
+def assert_named(report: Report, what: str, position: int | None = VICTIM, verdict: int = TAMPERED) -> None:
+    assert report.verdict == verdict, report.findings
+    named = [one for one in report.findings if what in one["what"] and one.get("position") == position]
+    assert named, report.findings

@@ -1,0 +1,34 @@
+"""The fixture of `mutated_log`: a log of its own for each test, so that it may be damaged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.audit.anchor import Anchor
+from service.audit.log import Log
+from service.audit.sealing import Sealer
+from service.audit.signing import Signing
+from tests.integration.log_database import change
+from tests.integration.mutated_log import FIRST, SIGNER, WHOLE, Stored, record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.log_database import LogDatabase
+
+
+@pytest.fixture
+async def stored(log_database: LogDatabase, tmp_path: Path) -> Stored:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+    log, auditor = Log(app), await log_database.connect("auditor")
+    for size in (FIRST, WHOLE):
+        there = await auditor.fetchval("SELECT count(*) FROM audit_record")
+        await log.append([record(number) if number % 5 else change() for number in range(there, size)])
+        while await Sealer(keeper).seal():
+            pass
+        assert await signing.sign()
+    kept = await auditor.fetchval("SELECT note FROM checkpoint WHERE size = $1", FIRST)
+    return Stored(log_database, app, keeper, signing, kept)

@@ -1,0 +1,74 @@
+"""What the directory says when a sheet's lock is had is what counts, and not what it said when the request came."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.directory.entities import Part
+from service.directory.merging import Merging
+from service.errors import Denied
+from service.timesheets.approvals import Approvals, Item
+from service.timesheets.timesheet import State
+from tests.integration.house import anything, at
+from tests.until import lock_is_waited_for
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from uuid import UUID
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+
+async def membership(house: House, name: str) -> UUID:
+    found: UUID = await house.owner.fetchval("SELECT id FROM membership WHERE person_id = $1", house.people[name])
+    return found
+
+
+async def the_lead_ends(house: House) -> None:
+    await house.directory.end_membership(house.administrator(), await membership(house, "mia"))
+
+
+async def the_owner_moves_away(house: House) -> None:
+    await house.directory.move_membership(house.administrator(), await membership(house, "ana"), house.teams["west"])
+
+
+async def the_lead_becomes_a_member(house: House) -> None:
+    mine = await membership(house, "mia")
+    await house.directory.move_membership(house.administrator(), mine, house.teams["east"], Part.MEMBER)
+
+
+async def both_turn_out_to_be_one(house: House) -> None:
+    people = house.people
+    await Merging(house.enforcement).merge(house.administrator(), people["ana"], people["mia"])
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [the_lead_ends, the_owner_moves_away, the_lead_becomes_a_member, both_turn_out_to_be_one],
+)
+async def test_an_approval_that_waited_for_the_sheet_is_decided_by_the_directory_of_then(
+    house: House, meanwhile: Callable[[House], Awaitable[None]]
+) -> None:
+    sheet = await house.submitted("ana")
+    mia, approvals = house.ask("mia"), Approvals(house.enforcement)
+    items = [Item(sheet.id, at(sheet.version))]
+    other = await house.log_database.connect("owner")
+    async with other.transaction():
+        await other.execute("SELECT FROM timesheet WHERE id = $1 FOR UPDATE", sheet.id)
+        alone = asyncio.create_task(house.timesheets.approve(mia, sheet.id, anything))
+        together = asyncio.create_task(approvals.approve_all(mia, items))
+        each = asyncio.create_task(approvals.approve_each(mia, items))
+        await lock_is_waited_for(house.owner)
+        await meanwhile(house)
+    for refused in (alone, together):
+        with pytest.raises(Denied):
+            await refused
+    assert isinstance((await each)[0].error, Denied)
+    found = (await house.timesheets.read(house.ask("ana"), sheet.id)).value
+    assert found.state is State.SUBMITTED
+    assert await house.count("audit_record WHERE kind = 'change' AND action = 'approve'") == 0

@@ -1,0 +1,131 @@
+"""The anchor file: only ever appended to, flushed before anything is signed, and never signed over when it is lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.audit import merkle
+from service.audit.anchor import Anchor
+from service.audit.checkpoint import Checkpoint
+from service.audit.log import Log
+from service.audit.signing import Signing
+from service.errors import LogDamaged, Misconfigured
+from tests.integration.log_database import LogDatabase, decision
+from tests.integration.log_trees import ORIGIN, SIGNER, checkpoints, seal_all
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+
+
+async def test_a_lost_or_foreign_anchor_is_not_signed_over(log_database: LogDatabase, tmp_path: Path) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    file = tmp_path / "anchor"
+    await seal_all(keeper)
+    await Signing(keeper, [SIGNER], Anchor(file)).sign()
+    held = file.read_text()
+    await Log(app).append([decision()])
+    await seal_all(keeper)
+    for damage, told in (
+        ("", "empty or missing"),
+        ("not a line\n", "cannot be read"),
+        (held.replace(ORIGIN, "another.example/log"), "of the log another"),
+    ):
+        file.write_text(damage)
+        with pytest.raises(LogDamaged, match=told):
+            await Signing(keeper, [SIGNER], Anchor(file)).sign()
+    # A line that a crash cut off was never signed.
+    file.write_text(held + "2026-11-24T02:00:00Z " + ORIGIN + " 99")
+    assert await Signing(keeper, [SIGNER], Anchor(file)).sign() is not None
+    assert [line.split()[2] for line in file.read_text().splitlines()] == ["1", "99!", "2"]
+    assert file.read_text().startswith(held)
+
+
+async def test_an_anchor_that_cannot_be_written_means_that_nothing_is_signed(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    keeper = await log_database.open("keeper")
+    await seal_all(keeper)
+    for path in (tmp_path / "nowhere" / "anchor", tmp_path):
+        with pytest.raises(Misconfigured, match="anchor file"):
+            await Signing(keeper, [SIGNER], Anchor(path)).sign()
+    assert await checkpoints(log_database) == []
+
+
+async def test_a_line_of_the_anchor_that_was_never_flushed_counts_for_nothing(
+    log_database: LogDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = await log_database.open("keeper")
+    await seal_all(keeper)
+    signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", broken)
+        # The second time the line stands there, in memory: only a disk that took it makes it an anchor.
+        for _ in range(2):
+            with pytest.raises(Misconfigured, match="Input/output error"):
+                await signing.sign()
+    assert await checkpoints(log_database) == []
+    assert await signing.sign() is not None
+    assert len((tmp_path / "anchor").read_text().splitlines()) == 1
+
+
+def test_a_full_anchor_starts_anew_with_its_last_line(tmp_path: Path) -> None:
+    anchor = Anchor(tmp_path / "anchor", largest=1000)
+    for size in range(1, 40):
+        one = Checkpoint(ORIGIN, size, merkle.EMPTY)
+        anchor.append(one)
+        assert anchor.last() == one
+    # Nothing is ever lost: each file begins with the line that the one before ended with.
+    files = sorted((one for one in tmp_path.glob("anchor.*[0-9]")), key=lambda one: int(one.suffix[1:]))
+    kept = [line.split()[2] for one in [*files, tmp_path / "anchor"] for line in one.read_text().splitlines()]
+    assert (tmp_path / "anchor").stat().st_size < 1200
+    assert list(dict.fromkeys(kept)) == [str(size) for size in range(1, 40)]
+    assert len(files) > 2
+
+
+def test_an_anchor_is_only_appended_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags, real = list[int](), os.open
+
+    def watched(path: str | Path, how: int, *rest: int) -> int:
+        if str(path).endswith("anchor"):
+            flags.append(how)
+        return real(path, how, *rest)
+
+    def forbidden(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "open", watched)
+    # As where only additions are taken (`chattr +a`): nothing is renamed, linked or cut.
+    for name in ("link", "truncate", "ftruncate", "replace", "rename"):
+        monkeypatch.setattr(os, name, forbidden)
+    anchor = Anchor(tmp_path / "anchor", largest=1000)
+    for size in range(1, 40):
+        with (tmp_path / "anchor").open("ab") as file:
+            file.write(b"2026-11-24T02:00:00Z torn" if size % 3 == 0 else b"")
+        one = Checkpoint(ORIGIN, size, merkle.EMPTY)
+        for _ in range(2):
+            anchor.append(one)
+        assert anchor.last() == one
+    lines = (tmp_path / "anchor").read_text().splitlines()
+    assert [line.split()[2] for line in lines if not line.endswith("!")] == [str(size) for size in range(1, 40)]
+    assert sum(line.endswith("torn!") for line in lines) == 13
+    assert all(how & os.O_APPEND and not how & os.O_TRUNC for how in flags)
+
+
+def test_void_lines_hide_no_anchored_checkpoint(tmp_path: Path) -> None:
+    """A full disk may cut off many before one fits."""
+    anchor, one = Anchor(tmp_path / "anchor"), Checkpoint(ORIGIN, 7, merkle.EMPTY)
+    anchor.append(one)
+    with (tmp_path / "anchor").open("ab") as file:
+        file.write(b"2026-11-24T02:00:00Z tim!\n" * 20_000)
+    assert anchor.last() == one

@@ -1,0 +1,186 @@
+"""Whose signatures stand under a checkpoint: old and new keys, keepers that compete, witnesses; and whose do not."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from service.audit import checkpoint as notes
+from service.audit import published
+from service.audit.anchor import Anchor
+from service.audit.checkpoint import Checkpoint, Note, Signature, Signer
+from service.audit.log import Log
+from service.audit.signing import Signing
+from service.audit.witness import Cosigner, OtherSize
+from service.errors import LogDamaged, Misconfigured
+from tests.conformance.rfc9162_verifier import consistency_holds
+from tests.integration.log_database import LogDatabase, decision
+from tests.integration.log_trees import ORIGIN, SIGNER, as_superuser, checkpoints, seal_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+
+NEW = Signer(ORIGIN, b"2" * 32)
+NEWEST = "SELECT note FROM checkpoint WHERE size < 1000 ORDER BY size DESC LIMIT 1"
+
+
+async def newest(log_database: LogDatabase) -> Note:
+    return Note.parse(await (await log_database.connect("auditor")).fetchval(NEWEST))
+
+
+async def test_a_new_key_signs_beside_the_old_one_at_once_and_then_alone(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    keeper, anchor, new = await log_database.open("keeper"), Anchor(tmp_path / "anchor"), Signer(ORIGIN, b"2" * 32)
+    app = await log_database.open("app")
+    await seal_all(keeper)
+    await Signing(keeper, [SIGNER], anchor).sign()
+    # Nothing was logged meanwhile: still the new key's signature is put beside.
+    assert await Signing(keeper, [SIGNER, new], anchor).sign() is not None
+    auditor = await log_database.connect("auditor")
+    newest = "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"
+    both = await auditor.fetchval(newest)
+    assert len(notes.verify(both, [SIGNER.verifier, new.verifier]).signatures) == 2
+    await Log(app).append([decision()])
+    await seal_all(keeper)
+    await Signing(keeper, [new], anchor).sign()
+    alone = await auditor.fetchval(newest)
+    assert str(notes.verify(alone, [new.verifier])) == alone
+    with pytest.raises(notes.BadNote, match="No known key"):
+        notes.verify(alone, [SIGNER.verifier])
+    with pytest.raises(Misconfigured):
+        Signing(keeper, [SIGNER, Signer("another.example", b"3" * 32)], anchor)
+
+
+async def test_keepers_with_different_keys_sign_beside_one_another(log_database: LogDatabase, tmp_path: Path) -> None:
+    keeper, anchor = await log_database.open("keeper"), Anchor(tmp_path / "anchor")
+    await seal_all(keeper)
+    old, new = Signing(keeper, [SIGNER], anchor), Signing(keeper, [NEW], anchor)
+    assert await old.sign() is not None
+    assert await new.sign() is not None
+    # Neither takes the other's signature away, so neither signs again and again.
+    assert await old.sign() is None
+    assert await new.sign() is None
+    note = str(await newest(log_database))
+    assert len(notes.verify(note, [SIGNER.verifier, NEW.verifier]).signatures) == 2
+
+
+async def test_a_keeper_with_an_anchor_of_its_own_signs_nothing(log_database: LogDatabase, tmp_path: Path) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    first, second = Anchor(tmp_path / "anchor"), Anchor(tmp_path / "another")
+    await seal_all(keeper)
+    signed = await Signing(keeper, [SIGNER], first).sign()
+    assert signed is not None
+    second.append(signed)
+    await Log(app).append([decision()])
+    await seal_all(keeper)
+    await Signing(keeper, [SIGNER], first).sign()
+    with pytest.raises(LogDamaged, match="names no more than 1: another keeper signs with another anchor file"):
+        await Signing(keeper, [NEW], second).sign()
+
+
+async def test_a_signature_that_somebody_put_in_our_place_is_made_good(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    keeper, anchor = await log_database.open("keeper"), Anchor(tmp_path / "anchor")
+    await seal_all(keeper)
+    await Signing(keeper, [SIGNER], anchor).sign()
+    good = await newest(log_database)
+    wrong = Note(good.text, (Signature(ORIGIN, SIGNER.verifier.key_id, bytes(64)),))
+    await as_superuser(log_database, f"UPDATE checkpoint SET note = '{wrong}'")
+    assert await Signing(keeper, [SIGNER], anchor).sign() is not None
+    assert await newest(log_database) == good
+
+
+async def test_a_checkpoint_beyond_the_end_of_the_log_is_served_to_nobody_and_stops_nothing(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    anchor = Anchor(tmp_path / "anchor")
+    await seal_all(keeper)
+    await Signing(keeper, [SIGNER], anchor).sign()
+    forged = notes.sign(Checkpoint(ORIGIN, 10**15, bytes(32)).text, [NEW])
+    row = f"VALUES ({10**15}, decode(repeat('00', 32), 'hex'), '{forged}')"
+    await as_superuser(log_database, f"INSERT INTO checkpoint (size, root, note) {row}")
+    async with app.connection() as connection:
+        assert (await published.newest(connection)).size == 1
+    await Log(app).append([decision()])
+    await seal_all(keeper)
+    assert await Signing(keeper, [SIGNER], anchor).sign() is not None
+    async with app.connection() as connection:
+        assert (await published.newest(connection)).size == 2
+
+
+class Witnessed:
+    """A witness as C2SP tlog-witness describes it, in memory; `cosigner` is what we know of it."""
+
+    def __init__(self, fails: Exception | None = None, says: str | None = None) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(b"w" * 32)
+        self._fails = fails
+        self._says = says
+        self.cosigner = Cosigner("witness.example", self._key.public_key().public_bytes_raw())
+        self.seen: Checkpoint | None = None
+        self.asked: list[int] = []
+        self.forge = False
+
+    async def add_checkpoint(self, old: int, proof: Sequence[bytes], note: str) -> Sequence[str]:
+        self.asked.append(old)
+        if self._fails:
+            raise self._fails
+        if self._says is not None:
+            return [self._says]
+        new = Checkpoint.parse(notes.verify(note, [SIGNER.verifier]).text)
+        known = self.seen.size if self.seen else 0
+        if old != known:
+            raise OtherSize(known)
+        if self.seen and not consistency_holds(known, self.seen.root, new.size, new.root, proof):
+            raise OSError("422")
+        self.seen = new
+        text = b"another" if self.forge else new.text.encode()
+        value = struct.pack(">Q", 1_800_000_000) + self._key.sign(b"cosignature/v1\ntime 1800000000\n" + text)
+        return [Signature(self.cosigner.name, self.cosigner.key_id, value).line]
+
+
+async def test_witnesses_are_shown_that_the_log_grew_and_one_that_fails_holds_nothing_up(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    app, keeper, good = await log_database.open("app"), await log_database.open("keeper"), Witnessed()
+    anchor = Anchor(tmp_path / "anchor")
+    others = [Witnessed(TimeoutError()), Witnessed(says="no line"), Witnessed(OtherSize(10**6))]
+    signing = Signing(keeper, [SIGNER], anchor, witnesses=[*others, good])
+    for _ in range(3):
+        await Log(app).append([decision() for _ in range(7)])
+        await seal_all(keeper)
+        await signing.sign()
+    assert good.asked == [0, 8, 15]
+    # Another keeper, or one that began anew, does not know what the witness knows, and is told.
+    await Log(app).append([decision()])
+    await seal_all(keeper)
+    await Signing(keeper, [SIGNER], anchor, witnesses=[good]).sign()
+    assert good.asked == [0, 8, 15, 0, 22]
+    assert len(await checkpoints(log_database)) == 4
+    note = await newest(log_database)
+    assert [one.name for one in note.signatures] == [ORIGIN, "witness.example"]
+    assert good.cosigner.verifies(note.text, note.signatures[1])
+
+
+async def test_only_cosignatures_that_hold_are_kept(log_database: LogDatabase, tmp_path: Path) -> None:
+    keeper, witness, anchor = await log_database.open("keeper"), Witnessed(), Anchor(tmp_path / "anchor")
+    witness.forge = True
+    await seal_all(keeper)
+    await Signing(keeper, [SIGNER], anchor, witnesses=[witness]).sign()
+    assert [one.name for one in (await newest(log_database)).signatures] == [ORIGIN]
+    witness.forge, witness.seen = False, None
+    # A note that is signed anew keeps the cosignature that holds, also when the witness is away by then.
+    await Signing(keeper, [SIGNER, NEW], anchor, witnesses=[witness]).sign()
+    third = Signer(ORIGIN, b"3" * 32)
+    away = Witnessed(TimeoutError())
+    await Signing(keeper, [third], anchor, witnesses=[away]).sign()
+    names = [one.name for one in (await newest(log_database)).signatures]
+    assert names == [ORIGIN, ORIGIN, ORIGIN, "witness.example"]

@@ -1,0 +1,130 @@
+"""Work on whole policies is done in a process of its own: it says the same as here, ends with whoever asked, and keeps
+no other request waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.authorization import policy_administration, policy_aside, policy_check
+from service.authorization.policy_diff import policy_diff
+from service.authorization.policy_file import parse
+from service.errors import PolicyRejected, TryLater
+from tests.integration.api import api
+from tests.integration.test_policy_tools import EXTRA, author, propose, with_rows
+from tests.policy_forge import shipped
+from tests.until import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from service.authorization.policy_file import PolicyText
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+ENDLESS = "import os, pathlib, time; pathlib.Path({path!r}).write_text(str(os.getpid())); time.sleep(600)"
+
+
+def instead(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """Let another program stand in for the work."""
+    monkeypatch.setattr(policy_aside, "COMMAND", (sys.executable, "-I", "-c", program))
+
+
+async def started(path: Path) -> int:
+    """The id of the process that writes it there."""
+
+    async def written() -> str:
+        return await asyncio.to_thread(lambda: path.read_text() if path.exists() else "")
+
+    return int(await until(written))
+
+
+async def gone(process: int) -> None:
+    async def ended() -> bool:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    await until(ended)
+
+
+@pytest.mark.parametrize(
+    "text", [shipped(), with_rows(EXTRA), with_rows("p, allow, owner"), replace(shipped(), model="no model")]
+)
+async def test_it_says_of_a_policy_what_is_said_here(text: PolicyText) -> None:
+    found = await policy_aside.checked(text, policy_check.PROPOSAL, shipped())
+    assert found == policy_check.report(text, policy_check.PROPOSAL, shipped())
+
+
+async def test_it_compares_as_is_compared_here_and_tells_what_cannot_be_read() -> None:
+    before, after = shipped(), with_rows(EXTRA)
+    assert await policy_aside.compared(before, after) == policy_diff(parse(before), parse(after))
+    with pytest.raises(PolicyRejected, match="A p row has 9 fields"):
+        await policy_aside.compared(before, with_rows("p, allow, owner"))
+
+
+async def test_it_ends_with_whoever_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    place = tmp_path / "process"
+    instead(monkeypatch, ENDLESS.format(path=str(place)))
+    asked = asyncio.create_task(policy_aside.checked(shipped(), 1))
+    process = await started(place)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    await gone(process)
+
+
+async def test_it_ends_with_its_time_and_then_one_may_ask_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = tmp_path / "process"
+    instead(monkeypatch, ENDLESS.format(path=str(place)))
+    monkeypatch.setattr(policy_aside, "LONGEST", 1)
+    with pytest.raises(TryLater, match="was not looked at to the end within 1 s"):
+        await policy_aside.checked(shipped(), 1)
+
+
+async def test_a_policy_that_makes_it_fail_is_refused_and_one_that_was_killed_may_be_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    instead(monkeypatch, "import sys; sys.stdin.read(); raise MemoryError")
+    found = await policy_aside.checked(shipped(), 1)
+    assert found.complaints == (policy_aside.UNFINISHED,)
+    instead(monkeypatch, "import os, sys; sys.stdin.read(); os.kill(os.getpid(), 9)")
+    with pytest.raises(TryLater):
+        await policy_aside.checked(shipped(), 1)
+
+
+async def test_it_learns_no_secret_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIMEWARDEN_CURSOR_KEY", "a secret")
+    program = "import os, sys; sys.stdin.read(); os.kill(os.getpid(), 9 * any('TIMEWARDEN' in x for x in os.environ))"
+    instead(monkeypatch, f'{program}; print(\'{{"complaints": [], "warnings": [], "untried": []}}\')')
+    assert await policy_aside.checked(shipped(), 1) == policy_check.Report()
+
+
+async def test_while_a_proposal_is_checked_others_are_answered_and_only_a_second_proposal_waits(
+    house: House, issuer: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place, real = tmp_path / "process", policy_aside.COMMAND
+    instead(monkeypatch, ENDLESS.format(path=str(place)))
+    monkeypatch.setattr(policy_administration, "LONGEST_WAIT", 0.2)
+    async with api(house, issuer) as running:
+        first = asyncio.create_task(propose(running, with_rows(EXTRA)))
+        process = await started(place)
+        assert (await running.send("GET", "/v1/me", running.token())).status_code == 200
+        late = await propose(running, with_rows())
+        assert (late.status_code, late.json()["detail"]) == (503, policy_administration.BUSY)
+        monkeypatch.setattr(policy_aside, "COMMAND", real)
+        wanted = {"expected_active": 1}
+        again = await running.send("POST", "/v1/policies/versions/1/activate", author(running), body=wanted)
+        assert (again.status_code, again.json()["detail"]) == (409, "Version 1 is active already")
+        os.kill(process, 9)
+        assert (await first).status_code == 503
+    assert await house.count("policy_version") == 1

@@ -1,0 +1,283 @@
+"""What `timewarden policy` says on a terminal, and its exit codes: beside an API that answers as it is told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from service.__main__ import timewarden
+from service.commands import caller as calls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from click.testing import Result
+
+ROOT = Path(__file__).resolve().parents[2]
+VERSION = {
+    "number": 2, "digest": "d", "parent": 1, "message": "why", "author": None, "author_client": "pipeline",
+    "proposed_at": "2026-11-01T00:00:00Z", "state": "proposed", "active": False, "activated_at": None,
+    "activated_by": None, "activated_by_client": None, "warnings": [], "untried": [],
+}  # fmt: skip
+NASTY = "[red]x[/] \x1b[31mred\u202e:smile:"
+SHOWN = r"[red]x[/] \x1b[31mred\u202e:smile:"
+DIFF = {
+    "number": 2, "against": 1, "same": False, "rows": [], "words": [], "files": ["policy.csv"], "verdicts": [],
+    "cut_short": ["read of the kind log"],
+    "cases": [{"change": "removed", "name": "owners read", "file": "cases/a.yaml", "line": 3}],
+}  # fmt: skip
+REFUSED = {
+    "detail": "This policy cannot become active: x", "complaints": [
+        {"file": "policy.csv", "line": 3, "column": 10, "message": "'ownr' is not a known relation",
+         "suggestion": "did you mean 'owner'?"},
+    ],
+}  # fmt: skip
+
+
+@dataclass
+class Api:
+    """Answers by `METHOD path`, in turn where there are several; `seen` is what was asked."""
+
+    answers: dict[str, Any]
+    seen: list[str] = field(default_factory=list)
+    slow: Event | None = None
+    address: str = ""
+
+    def answer(self, asked: str) -> tuple[int, Any]:
+        self.seen.append(asked)
+        if self.slow is not None:
+            self.slow.wait(30)
+        found = self.answers.get(asked.partition("?")[0], (404, {"detail": "There is no such thing"}))
+        found = found.pop(0) if isinstance(found, list) else found
+        return found if isinstance(found, tuple) else (200, found)
+
+
+@contextmanager
+def served(answers: dict[str, Any], slow: Event | None = None) -> Iterator[Api]:
+    """An API with these answers."""
+    api = Api(answers, slow=slow)
+
+    class Routes(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, told = api.answer(f"{self.command} {self.path}")
+            body = json.dumps(told).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Routes)
+    api.address = f"http://127.0.0.1:{server.server_port}"
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield api
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def run(api: Api, *words: str) -> Result:
+    """`timewarden policy WORDS`, in this process."""
+    environment = {"TIMEWARDEN_API": api.address, "TIMEWARDEN_TOKEN": "x", "COLUMNS": "300", "NO_COLOR": "1"}
+    return CliRunner(env=environment).invoke(timewarden, ["policy", *words])
+
+
+def test_what_somebody_wrote_says_nothing_to_the_terminal() -> None:
+    nasty = {**VERSION, "message": NASTY}
+    page = {"items": [nasty], "next_cursor": None}
+    active = {**nasty, "activated_at": "2026-11-01T00:00:00Z"}
+    answers = {"GET /v1/policies/versions": page, "GET /v1/policies/active": active}
+    with served({**answers, "GET /v1/policies/replicas": {"items": []}}) as api:
+        for words in (["list"], ["status", "--directory", "nowhere"]):
+            told = run(api, *words)
+            assert (told.exit_code, SHOWN in told.output) == (0, True), told.output
+            assert "\x1b" not in told.output
+    with served({"POST /v1/policies/versions": (422, {"detail": NASTY})}) as api:
+        assert SHOWN in run(api, "propose", "-m", "why").output
+
+
+def test_a_proposal_is_told_what_is_odd_and_a_refused_one_what_was_meant() -> None:
+    odd = {"file": "cases", "line": 0, "column": 0, "message": "There are fewer", "suggestion": None}
+    with served({"POST /v1/policies/versions": {**VERSION, "warnings": [odd], "untried": [odd]}}) as api:
+        told = run(api, "propose", "-m", "why")
+    assert (told.exit_code, told.output.splitlines()[:2]) == (
+        0, ["untried: policies/cases: There are fewer", "warning: policies/cases: There are fewer"],
+    )  # fmt: skip
+    assert "Proposed as version 2" in told.output
+    with served({"POST /v1/policies/versions": {**VERSION, "message": "an earlier why"}}) as api:
+        assert "These files wait already as version 2" in run(api, "propose", "-m", "why").output
+    with served({"POST /v1/policies/versions": (422, REFUSED)}) as api:
+        told = run(api, "propose", "-m", "why")
+    assert told.exit_code == 2
+    assert "policy.csv:3:10: 'ownr' is not a known relation (did you mean 'owner'?)" in told.output
+
+
+def test_exit_code_1_says_that_something_differs_and_2_that_something_went_wrong() -> None:
+    with served(
+        {"GET /v1/policies/versions/2/diff": DIFF, "GET /v1/policies/versions/1/diff": {**DIFF, "same": True}}
+    ) as api:
+        assert run(api, "diff", "2", "--exit-code").exit_code == 1
+        assert run(api, "diff", "2").exit_code == run(api, "diff", "1", "--exit-code").exit_code == 0
+        assert run(api, "diff", "3", "--exit-code").exit_code == 2
+        assert run(api, "diff", "zero", "--exit-code").exit_code == 2
+    assert run(api, "diff", "2", "--exit-code").exit_code == 2
+
+
+def test_files_that_cannot_be_read_are_an_error_and_no_difference(tmp_path: Path) -> None:
+    active = {**VERSION, "model": "", "rules": "", "vocabulary": "", "cases": {}}
+    with served({"GET /v1/policies/active": active}) as api:
+        done = subprocess.run(
+            [sys.executable, "-m", "service", "policy", "diff", "--exit-code", "--directory", str(tmp_path)],
+            cwd=ROOT,
+            env={**os.environ, "TIMEWARDEN_API": api.address, "TIMEWARDEN_TOKEN": "x"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (done.returncode, "The file cannot be read" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_difference_tells_of_cases_and_of_what_was_not_compared_to_the_end() -> None:
+    with served({"GET /v1/policies/versions/2/diff": DIFF}) as api:
+        told = run(api, "diff", "2").output
+    assert "case removed: owners read (cases/a.yaml:3)" in told
+    assert "No change of verdicts was found so far." in told
+    assert "Not compared to the end, there is too much, so more may change: read of the kind log" in told
+
+
+def test_a_client_without_a_person_activates_and_goes_back() -> None:
+    """`/v1/me` is for people; which version decides is asked of the policy."""
+    with served({
+        "GET /v1/policies/active": VERSION,
+        "POST /v1/policies/versions/7/activate": {**VERSION, "number": 7},
+        "POST /v1/policies/rollback": {**VERSION, "number": 1},
+    }) as api:  # fmt: skip
+        assert run(api, "activate", "7").output == "Version 7 decides now; before it was 2.\n"
+        assert json.loads(run(api, "activate", "7", "--json").output)["number"] == 7
+        assert run(api, "rollback").output == "Version 1 decides again; before it was 2.\n"
+    assert not any("/v1/me" in one for one in api.seen)
+
+
+def test_all_versions_are_listed_page_by_page() -> None:
+    pages = [{"items": [{**VERSION, "number": n}], "next_cursor": c} for n, c in ((3, "more"), (2, None), (3, "more"))]
+    with served({"GET /v1/policies/versions": pages}) as api:
+        assert [one["number"] for one in json.loads(run(api, "list", "--all", "--json").output)] == [3, 2]
+        assert [one["number"] for one in json.loads(run(api, "list", "--json").output)] == [3]
+    assert api.seen[1].endswith("cursor=more")
+
+
+@pytest.mark.parametrize(
+    ("since", "says"),
+    [
+        ("999999999d", "further away than any time can be"),
+        ("9999999999999d", "is neither like 30d"),
+        ("x", "is neither"),
+    ],
+)
+def test_a_time_that_is_none_is_told_in_words(since: str, says: str) -> None:
+    told = run(Api({}), "replay", "2", "--since", since)
+    assert (told.exit_code, says in told.output.replace("\n", " ")) == (2, True), told.output
+
+
+def test_what_takes_long_is_said_to_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = Event()
+
+    def said(_seconds: float, say: Any) -> Any:
+        def at_once() -> None:
+            say()
+            release.set()
+
+        return Thread(target=at_once)
+
+    monkeypatch.setattr(calls, "Timer", lambda seconds, say: Announced(said(seconds, say)))
+    with served({"POST /v1/policies/versions": VERSION}, release) as api:
+        told = run(api, "propose", "-m", "why")
+    assert told.exit_code == 0
+    assert "Waiting: the policy is checked. This may take some minutes." in told.output
+
+
+@dataclass
+class Announced:
+    """A timer whose time has come at once."""
+
+    thread: Thread
+    daemon: bool = False
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def cancel(self) -> None:
+        self.thread.join()
+
+
+SIMULATED = {
+    "verdict": "deny", "reason": "deny-rule", "rules": ["never"], "version": 1, "told": [], "assumed": [],
+    "denied_because": [{"rule": "never", "conditions": []}, {"rule": "own", "conditions": [["who", "owner"]]}],
+    "near_misses": [{"rule": "approve-team", "conditions": [["who", "manager"]]}], "more_near_misses": 0,
+}  # fmt: skip
+
+
+def test_a_simulation_does_not_say_that_a_rule_would_allow_what_another_denies() -> None:
+    with served({"POST /v1/policies/simulate": SIMULATED}) as api:
+        denied = run(api, "simulate", "approve").output
+    assert "never denies it to everybody" in denied
+    assert "own denies it because of who owner" in denied
+    assert "and if no rule denied it, none would allow it yet:\n  approve-team lacks who manager" in denied
+    with served({"POST /v1/policies/simulate": {**SIMULATED, "denied_because": [], "rules": []}}) as api:
+        assert "approve-team would allow but for who manager" in run(api, "simulate", "approve").output
+
+
+COUNTS = ("same", "allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "undecidable")
+JOB = {
+    "id": "0198c0de-0000-7000-8000-0000000000aa", "version": 2, "state": "done", "progress": 1.0, "problem": None,
+    "filters": {"since": None, "until": None, "action": "approve", "kind": None}, "asked_by": None,
+    "asked_by_client": "pipeline", "asked_at": "2026-11-01T00:00:00Z", "ended_at": None,
+    "result": {**dict.fromkeys(COUNTS, 0), "decided": 7, "allow_to_deny": 1, "groups": [], "examples": []},
+}  # fmt: skip
+WHERE = f"/v1/policies/replays/{JOB['id']}"
+
+
+def test_a_replay_fails_on_what_it_is_told_to_fail_on() -> None:
+    with served({"POST /v1/policies/versions/2/replay": JOB}) as api:
+        assert run(api, "replay", "2").exit_code == 0
+        assert run(api, "replay", "2", "--fail-on", "deny_to_allow").exit_code == 0
+        assert run(api, "replay", "2", "--fail-on", "deny_to_allow", "--fail-on", "allow_to_deny").exit_code == 1
+        assert run(api, "replay", "2", "--fail-on", "same").exit_code == 2
+
+
+def test_a_replay_is_waited_for_again_by_its_id() -> None:
+    with served({f"GET {WHERE}": [{**JOB, "state": "running"}, JOB]}) as api:
+        told = run(api, "replay", "--attach", str(JOB["id"]))
+        assert (told.exit_code, "again under version 2" in told.output) == (0, True), told.output
+        assert api.seen == [f"GET {WHERE}"] * 2
+        for wrong in ([], ["2", "--attach", str(JOB["id"])], ["--attach", str(JOB["id"]), "--action", "read"]):
+            assert run(api, "replay", *wrong).exit_code == 2
+
+
+def test_replays_are_listed_with_what_they_are_of() -> None:
+    with served({"GET /v1/policies/replays": {"items": [JOB], "next_cursor": None}}) as api:
+        told = run(api, "replays").output
+        assert str(JOB["id"]) in told
+        assert "action approve" in told
+        assert json.loads(run(api, "replays", "--json").output) == [JOB]

@@ -1,0 +1,82 @@
+"""Cases that come and go: every difference is told, and a policy with fewer cases than the one before is warned of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from service.authorization import policy_cases, policy_check
+from service.authorization.case_changes import case_changes
+from service.authorization.policy_file import PolicyText, parse
+from tests import policy_forge
+
+if TYPE_CHECKING:
+    import pytest
+
+SHIPPED = policy_forge.shipped()
+FILE = "import.yaml"
+
+
+def with_cases(yaml: str) -> PolicyText:
+    return replace(SHIPPED, cases={**SHIPPED.cases, FILE: yaml})
+
+
+def test_a_case_that_is_added_removed_or_changed_is_told_with_its_place() -> None:
+    own = SHIPPED.cases[FILE]
+    end = len(own.splitlines()) + 1
+    added = f"{own}- case: new\n  who: anyone\n  action: read\n  kind: log\n  verdict: deny\n"
+    changed = own.replace("verdict: allow", "verdict: deny", 1)
+    before, longer, other = (parse(one) for one in (SHIPPED, with_cases(added), with_cases(changed)))
+    assert [(one.change, one.name, one.file, one.line) for one in case_changes(before, longer)] == [
+        ("added", "new", f"cases/{FILE}", end)
+    ]
+    assert [(one.change, one.name) for one in case_changes(longer, before)] == [("removed", "new")]
+    assert [one.change for one in case_changes(before, other)] == ["changed"]
+    assert list(case_changes(before, before)) == []
+
+
+def test_a_case_that_only_stands_elsewhere_is_the_same() -> None:
+    moved = {"a-new-name.yaml" if name == FILE else name: f"# first\n{text}" for name, text in SHIPPED.cases.items()}
+    assert list(case_changes(parse(SHIPPED), parse(replace(SHIPPED, cases=moved)))) == []
+
+
+def test_a_proposal_with_fewer_cases_is_warned_of_and_so_is_each_rule_that_lost_its_last_one() -> None:
+    fewer = replace(SHIPPED, cases={name: text for name, text in SHIPPED.cases.items() if name != FILE})
+    found = policy_check.report(fewer, policy_check.PROPOSAL, SHIPPED)
+    assert found.complaints == ()
+    messages = [one.message for one in found.warnings]
+    assert any("are gone, such as '" in one for one in messages)
+    assert any("'upload-contractors' lost its last case" in one for one in messages)
+    assert policy_check.report(SHIPPED, policy_check.PROPOSAL, SHIPPED).warnings == ()
+    assert policy_check.report(SHIPPED, policy_check.PROPOSAL, fewer).warnings == ()
+
+
+def test_cases_that_others_took_the_place_of_are_gone_all_the_same() -> None:
+    first = SHIPPED.cases[FILE].split("- case: ")[1].splitlines()[0]
+    other = with_cases(SHIPPED.cases[FILE].replace(f"- case: {first}\n", "- case: of another name\n"))
+    found = policy_check.report(other, policy_check.PROPOSAL, SHIPPED)
+    assert [one.message.partition(" of the ")[0] for one in found.warnings] == ["1"]
+    assert first in found.warnings[0].message
+
+
+def test_of_very_many_rules_without_a_case_one_is_named() -> None:
+    found = policy_check.report(replace(SHIPPED, cases={}), policy_check.PROPOSAL, SHIPPED)
+    assert sum("lost" in one.message for one in found.warnings) == 1
+    assert any("rules lost their last case, such as 'read-own'" in one.message for one in found.warnings)
+
+
+def test_what_a_proposal_leaves_untried_is_reported() -> None:
+    row = "p, allow, client:job, read, any, log, any, always, job-reads\n"
+    found = policy_check.report(replace(SHIPPED, rules=SHIPPED.rules + row), policy_check.PROPOSAL)
+    assert (found.complaints, len(found.untried)) == ((), 1)
+    assert found.untried[0].line == len(SHIPPED.rules.splitlines()) + 1
+
+
+def test_cases_that_would_look_at_very_many_rows_are_not_tried_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of cases about thousands of rows would take an hour; the first that is too much is named."""
+    monkeypatch.setattr(policy_cases, "MOST_ROW_VISITS", 300)
+    found = policy_check.examine(SHIPPED, policy_check.PROPOSAL)
+    said = [one for one in found.complaints if "were tried" in one.message]
+    assert len(said) == len(found.complaints) == 1
+    assert said[0].line > 0
+    assert "would look at more than 300 rows" in said[0].message

@@ -1,0 +1,200 @@
+"""What a request asks of the rules costs what concerns the asker: the same answers, and no step more for more rows."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, cast
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.authorization import engine
+from service.authorization.access import Effort, named, ways
+from service.authorization.decision_point import Resource
+from service.authorization.decision_record import Ask
+from service.authorization.explanation import MOST_SENTENCES, explain, explain_nearest, nearest, sentences_for_caller
+from service.authorization.judgement import decided
+from service.authorization.prospects import outlooks
+from service.authorization.question import Effect, Question
+from service.authorization.refusal import refusal_of
+from service.authorization.relationships import About, Seen
+from service.authorization.visibility import visible
+from service.errors import Forbidden
+from service.identity.principal import Principal, PrincipalKind
+from service.timesheets.relations import TIMESHEET_FACTS
+from tests import policy_forge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    import asyncpg
+    from _typeshed import TraceFunction
+
+    from service.authorization.engine import Snapshot
+
+BEN = "person:" + "2" * 8 + "-2222-2222-2222-" + "2" * 12
+WHO = ["owner", "manager", "role:a", "role:b", "role:c", BEN, "client:job", "via:app", "anyone"]
+STATES = ["draft", "submitted", "approved", "rejected"]
+SCOPES = ["read:timesheets", "approve:timesheets", "create:timesheets"]
+WHEN = ["always", "mfa", "not mfa", "acted_for_owner", "mfa and not acted_for_owner", "recent_sign_in"]
+
+rows = st.builds(
+    "p, {}, {}, read, {}, timesheet, {}, {}".format,
+    st.sampled_from(["allow", "allow", "allow", "deny"]),
+    st.sampled_from(WHO),
+    st.sampled_from(["any", *STATES, "draft or rejected"]),
+    st.sampled_from(["any", *SCOPES]),
+    st.sampled_from(WHEN),
+)
+questions = st.builds(
+    Question,
+    st.just("timesheet"),
+    st.just("read"),
+    st.sampled_from(STATES),
+    st.frozensets(st.sampled_from(WHO[:-1])).map(lambda who: who | {"anyone"}),
+    st.frozensets(st.sampled_from(SCOPES)),
+    st.dictionaries(st.sampled_from(["mfa", "acted_for_owner", "recent_sign_in"]), st.booleans()).map(
+        lambda facts: frozenset(facts.items())
+    ),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(rows, min_size=1, max_size=40, unique=True), questions)
+def test_a_caller_is_told_what_looking_at_every_row_would_tell(lines: list[str], question: Question) -> None:
+    version = policy_forge.snapshot(*(f"{line}, rule-{number}" for number, line in enumerate(lines)))
+    words = question, version.vocabulary
+    whole = explain(version.rules_of("timesheet", "read"), question)
+    near = explain_nearest(version.index_of("timesheet", "read"), question)
+    assert (near.allowed_by, near.denied_because) == (whole.allowed_by, whole.denied_because)
+    assert sentences_for_caller(near, *words) == sentences_for_caller(whole, *words)
+    assert nearest(near, *words)[:MOST_SENTENCES] == nearest(whole, *words)[:MOST_SENTENCES]
+    own = {rule.name for rule in version.rules_of("timesheet", "read") if rule.who in question.who}
+    assert [one for one in near.near_misses if one.rule in own] == [one for one in whole.near_misses if one.rule in own]
+
+
+def test_the_nearest_of_thousands_of_others_is_found_wherever_it_stands() -> None:
+    lines = [f"p, allow, role:r{n}, read, approved, timesheet, approve:timesheets, mfa, far-{n}" for n in range(3_000)]
+    version = policy_forge.snapshot(*lines, "p, allow, role:x, read, draft, timesheet, read:timesheets, always, close")
+    question = version.question("timesheet", "read", "draft", ["role:y"], ["read:timesheets"], {})
+    error = refusal_of(version, decided(version, asking(), "read", Resource("timesheet"), seen()), None)
+    assert nearest(explain_nearest(version.index_of("timesheet", "read"), question), question, version.vocabulary)[
+        0
+    ].rule == ("close")
+    assert isinstance(error, Forbidden)
+
+
+def asking() -> Ask:
+    principal = Principal(
+        PrincipalKind.USER, "", "", "app", frozenset(SCOPES), frozenset({"role:r7", "role:mine"}), None, 0, 1,
+        authenticated_at=0, methods=frozenset(), person=UUID(int=7),
+    )  # fmt: skip
+    return Ask(principal, "r", "GET", "/v1/test")
+
+
+def seen(about: About = About.KIND) -> Seen:
+    return Seen(1, 1, datetime(2026, 11, 23, tzinfo=UTC), frozenset(), about=about, evaluated=frozenset({"owner"}))
+
+
+def many(count: int, who: str = "role:r{}") -> Snapshot:
+    """A version with so many rows about reading that do not concern the asker, or with `role:mine` do."""
+    lines = [
+        f"p, allow, {who.format(n)}, read, {STATES[n % 4]}, timesheet, {SCOPES[n % 3]}, mfa, r-{n}"
+        for n in range(8, count)
+    ]
+    return policy_forge.snapshot(*lines, "p, allow, role:r7, read, draft, timesheet, read:timesheets, always, own")
+
+
+def steps(work: Callable[[], object]) -> int:
+    """The instructions of Python that it takes, the second time: whatever is remembered is remembered then."""
+    work()
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> TraceFunction:
+        nonlocal count
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        count += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def about_a_row(version: Snapshot, state: str) -> object:
+    row = cast("asyncpg.Record", {"id": UUID(int=1)})
+    found = Seen(
+        1, 1, datetime(2026, 11, 23, tzinfo=UTC), frozenset(), row=row, about=About.ROW,
+        facts={"acted_for_owner": False, "locked_by_asker": False}, evaluated=frozenset({"owner"}),
+        stood_in=UUID(int=9),
+    )  # fmt: skip
+    decision = decided(version, asking(), "read", Resource("timesheet", "1", None, state, 1), found)
+    return decision.allowed or refusal_of(version, decision, None)
+
+
+def a_list(version: Snapshot, _: str) -> object:
+    decision = decided(version, asking(), "read", Resource("timesheet"), seen(About.LIST))
+    return visible(version, decision.question, asking().principal, seen(About.LIST), TIMESHEET_FACTS).condition
+
+
+def of_me(version: Snapshot, _: str) -> object:
+    return outlooks(version, asking().principal, seen())
+
+
+def of_access(version: Snapshot, state: str) -> object:
+    facts = {"acted_for_owner": False, "locked_by_asker": False}
+    who = named(version, "timesheet", ("read",))
+    return who, ways(version, ("timesheet", state), "read", {"owner", "role:r7"}, facts, Effort())
+
+
+@pytest.mark.parametrize("state", ["draft", "approved"])
+@pytest.mark.parametrize("ask", [about_a_row, a_list, of_me, of_access])
+def test_asked_again_it_takes_not_one_step_more_for_more_rows(
+    ask: Callable[[Snapshot, str], object], state: str
+) -> None:
+    few, more = many(20), many(1_500)
+    assert steps(lambda: ask(few, state)) == steps(lambda: ask(more, state))
+
+
+@pytest.mark.parametrize("ask", [about_a_row, a_list])
+def test_asked_for_the_first_time_only_rows_near_the_asker_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[Snapshot, str], object]
+) -> None:
+    """Nothing is remembered here but casbin's verdict."""
+    few, more = many(60), many(1_500)
+    for version in (few, more):
+        ask(version, "approved")
+    monkeypatch.setattr(engine.Snapshot, "remembered", forgetful)
+    assert steps(lambda: ask(more, "approved")) < 1.5 * steps(lambda: ask(few, "approved"))
+
+
+def forgetful(_: Snapshot, _what: str, _key: object, work: Callable[[], object]) -> object:
+    return work()
+
+
+def test_what_was_worked_out_is_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "MOST_WORKED_OUT", 4)
+    version = many(10)
+    for number in range(20):
+        assert version.remembered("x", number, partial(str, number)) == str(number)
+        assert version.recall("x", number) == str(number)
+        assert len(version._worked_out["x"]) <= 4
+
+
+def test_names_and_words_find_the_rules_that_a_search_would_find() -> None:
+    version = policy_forge.snapshot(*policy_forge.shipped().rules.splitlines())
+    for kind, actions in version.vocabulary.actions.items():
+        for action in actions:
+            index, rules = version.index_of(kind, action), version.rules_of(kind, action)
+            assert index.named(rule.name for rule in reversed(rules)) == list(rules)
+            assert index.near(rule.who for rule in rules) == list(rules)
+            assert index.allowing == {rule.who for rule in rules if rule.effect is Effect.ALLOW}
