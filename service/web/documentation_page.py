@@ -156,7 +156,7 @@ def _body(document: Mapping[str, Any], body: Mapping[str, Any] | None) -> str:
         schema = resolved(document, content["schema"])
         parts.append(f"<h4>Body: {shape_link(content['schema'])} <span class=soft>{escape(media)}</span></h4>")
         parts.append(fields_table(document, schema))
-        parts.extend(f"<pre>{_json(example)}</pre>" for example in schema.get("examples", [])[:1])
+        parts.extend(f"<pre>{_written(example)}</pre>" for example in schema.get("examples", [])[:1])
     return "".join(parts)
 
 
@@ -175,7 +175,7 @@ def _answers(document: Mapping[str, Any], response: Mapping[str, Any]) -> str:
     for media, content in (response.get("content") or {}).items():
         examples = [one["value"] for one in content.get("examples", {}).values()]
         for one in (examples or resolved(document, content["schema"]).get("examples", []))[:1]:
-            text = escape(one) if isinstance(one, str) else _json(one)
+            text = _written(one)
             found.append(
                 f"<details><summary>For example, as {escape(media)}</summary><pre class=answer>{text}</pre></details>"
             )
@@ -223,6 +223,11 @@ def _problems(document: Mapping[str, Any]) -> str:
 
 def _method(method: str) -> str:
     return f"<span class='method {escape(method)}'>{escape(method.upper())}</span>"
+
+
+def _written(example: object) -> str:
+    """An example: a file as it is, else as JSON."""
+    return escape(example) if isinstance(example, str) else _json(example)
 
 
 def _json(value: object) -> str:

@@ -42,6 +42,8 @@ def words_of(document: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     if "$ref" in schema:
         target = resolved(document, schema)
         return shape_link(schema) if "properties" in target else words_of(document, target)
+    if len(schema.get("allOf", ())) == 1:
+        return ", ".join([words_of(document, schema["allOf"][0]), *_bounds(schema)])
     alternatives = schema.get("oneOf") or schema.get("anyOf")
     if alternatives:
         return ", ".join([" or ".join(words_of(document, one) for one in alternatives), *_bounds(schema)])
@@ -77,10 +79,12 @@ def _bounds(schema: Mapping[str, Any]) -> list[str]:
         words.format(f"<code>{escape(_plain(schema[name]))}</code>") for name, words in BOUNDS.items() if name in schema
     ]
     if schema.get("default") is not None:
-        found.append(f"<code>{escape(str(schema['default']))}</code> if left out")
+        found.append(f"<code>{escape(_plain(schema['default']))}</code> if left out")
     return found
 
 
 def _plain(bound: object) -> str:
-    """A bound as people write it: Litestar makes floats of integers."""
+    """A bound or default as people write it: Litestar makes floats of integers."""
+    if isinstance(bound, bool):
+        return str(bound).lower()
     return str(int(bound)) if isinstance(bound, float) and bound.is_integer() else str(bound)

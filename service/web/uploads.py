@@ -88,7 +88,8 @@ def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: in
         ask: Asking,
         data: JSONBody[Upload],  # noqa: ARG001 — for the document; what was sent is read below
         mode: Annotated[
-            UploadMode, QueryParameter(description="`together`: all rows or none; `per-row`: each good row")
+            UploadMode,
+            QueryParameter(description="`together`, also if left out: all rows or none; `per-row`: each good row"),
         ] = UploadMode.TOGETHER,
         dry_run: Annotated[bool, QueryParameter(description="Say what would happen, and change nothing")] = False,  # noqa: FBT002 — a query parameter
     ) -> Response[Uploaded]:

@@ -247,6 +247,13 @@ def test_every_operation_has_a_command_that_a_shell_reads_as_it_is_meant(whole: 
                 jsonschema_rs.validator_for(with_parts(whole, schema)).validate(json.loads(body))
 
 
+def test_files_stand_on_the_page_as_they_are_and_choices_are_told(whole: dict[str, Any]) -> None:
+    article = page(whole, STYLE).split("<article id='upload_hours'>", 1)[1].split("</article>", 1)[0]
+    assert "<pre>owner,day,project,minutes,external_ref\n" in article
+    assert "<code>together</code> or <code>per-row</code>" in article
+    assert "boolean, <code>false</code> if left out" in article
+
+
 def test_a_command_says_a_text_with_quotes_as_it_is() -> None:
     for text in ("it's", "'", '"$(rm -rf)` \\n', "a\nb"):
         assert shlex.split(f"echo {quoted(text)}") == ["echo", text]
