@@ -191,6 +191,7 @@ def test_all_versions_are_listed_page_by_page() -> None:
     ("since", "says"),
     [
         ("999999999d", "further away than any time can be"),
+        ("0001-01-01T00:00:00+14:00", "further away than any time can be"),
         ("9999999999999d", "is neither like 30d"),
         ("x", "is neither"),
     ],
@@ -273,6 +274,21 @@ def test_a_replay_is_waited_for_again_by_its_id() -> None:
         assert api.seen == [f"GET {WHERE}"] * 2
         for wrong in ([], ["2", "--attach", str(JOB["id"])], ["--attach", str(JOB["id"]), "--action", "read"]):
             assert run(api, "replay", *wrong).exit_code == 2
+
+
+def test_whoever_cannot_wait_any_longer_is_told_how_to_wait_again() -> None:
+    refused = (401, {"detail": "The access token has expired"})
+    with served({"POST /v1/policies/versions/2/replay": {**JOB, "state": "queued"}, f"GET {WHERE}": refused}) as api:
+        told = run(api, "replay", "2")
+    assert told.exit_code == 2
+    assert "401: The access token has expired" in told.output
+    assert f"`timewarden policy replay --attach {JOB['id']}` waits for it" in told.output
+
+
+def test_a_replay_that_somebody_else_cancelled_says_so() -> None:
+    with served({f"GET {WHERE}": {**JOB, "state": "cancelled"}}) as api:
+        told = run(api, "replay", "--attach", str(JOB["id"]))
+    assert (told.exit_code, "The replay was cancelled after 7 decisions" in told.output) == (2, True), told.output
 
 
 def test_replays_are_listed_with_what_they_are_of() -> None:
