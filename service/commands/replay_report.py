@@ -106,15 +106,16 @@ def _ended(api: Caller, where: str, job: dict[str, Any], *, quiet: bool) -> dict
 
 
 def _waited_for(api: Caller, where: str, job: dict[str, Any], bar: Progress) -> dict[str, Any]:
-    task = bar.add_task("waiting for a keeper", total=1.0, records=0)
+    task = bar.add_task("", total=1.0, records=0)
     pause = EVERY
-    while job["state"] in {"queued", "running"}:
+    while True:
+        words = "waiting for a keeper" if job["state"] == "queued" else "deciding again"
+        bar.update(task, completed=job["progress"], records=job["result"]["decided"], description=words)
+        if job["state"] not in {"queued", "running"}:
+            return job
         time.sleep(pause)
         pause = min(LONGEST, pause * 1.1)
         job = api.call("GET", where)
-        words = "waiting for a keeper" if job["state"] == "queued" else "deciding again"
-        bar.update(task, completed=job["progress"], records=job["result"]["decided"], description=words)
-    return job
 
 
 def _cancel(api: Caller, where: str) -> NoReturn:
