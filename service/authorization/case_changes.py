@@ -58,7 +58,8 @@ def lost(was: Sequence[Tried], after: Policy, now: Sequence[Tried]) -> list[Comp
     found = []
     kept = {one.case.name for one in now}
     if gone := [one.case.name for one in was if one.case.name not in kept]:
-        said = f"{len(gone)} of the {len(was)} cases of the version that decides are gone, such as '{gone[0]}'"
+        one_of = f"{len(gone)} of the {len(was)} cases of the version that decides"
+        said = f"{one_of} are gone, such as '{gone[0]}'" if len(gone) > 1 else f"{one_of} is gone: '{gone[0]}'"
         found.append(Complaint("cases", 0, 0, said))
     idle = policy_cases.undecided(after, now) & {name for one in was for name in one.rules}
     rules = [rule for rule in after.rules if rule.name in idle]

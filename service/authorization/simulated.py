@@ -130,10 +130,11 @@ def assumptions(asked: Asked, under: Snapshot) -> tuple[str, ...]:
             found.append(f"unknown, because you did not say: {', '.join(unknown)}")
     roles, known = {one.removeprefix(ROLE) for one in asked.subject.roles}, _roles(under)
     found += [_without_meaning(role, known) for role in sorted(roles - known)]
+    who = "the person" if asked.subject.user else "anybody"
     if asked.subject.methods is None:
-        found.append("the token does not say how the person signed in")
+        found.append(f"the token does not say how {who} signed in")
     if asked.subject.auth_age is None:
-        found.append("the token does not say when the person signed in")
+        found.append(f"the token does not say when {who} signed in")
     return tuple(found)
 
 

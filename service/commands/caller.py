@@ -46,6 +46,19 @@ class Caller:
     ) -> Any:
         """The decoded answer to JSON, or to a CSV file. `long` says what is waited for where the answer may take
         minutes. Raises ClickException with the problem's sentences when the API refuses."""
+        return self.answered(method, path, body, query, csv=csv, long=long)[1]
+
+    def answered(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        query: dict[str, str] | None = None,
+        *,
+        csv: bytes | None = None,
+        long: str = "",
+    ) -> tuple[int, Any]:
+        """As `call`, with the status before the answer."""
         patience = MUCH_PATIENCE if long else PATIENCE
         try:
             with _told_soon(long) if long else nullcontext():
@@ -64,13 +77,18 @@ class Caller:
             raise click.ClickException(
                 f"{self.api} did not answer within {patience:.0f} s; it may still do what was asked"
             ) from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise click.ClickException(f"{self.api} is no address of an API: {error}") from error
         except httpx.HTTPError as error:
             raise click.ClickException(
                 f"{self.api} does not answer ({type(error).__name__}); is it running?"
             ) from error
-        if answer.is_success:
-            return answer.json() if answer.content else None
-        raise refused(answer)
+        if not answer.is_success:
+            raise refused(answer)
+        try:
+            return answer.status_code, answer.json() if answer.content else None
+        except ValueError as error:
+            raise click.ClickException(f"{self.api} answers, but not as this API does; is it the address?") from error
 
 
 @contextmanager
@@ -94,6 +112,8 @@ def caller(person: str | None) -> Caller:
         token = demo_token(person)
     if not token:
         raise click.ClickException(f"Set {TOKEN_VARIABLE} to an access token, or say --as PERSON where `make run` runs")
+    if not (token.isascii() and token.isprintable()):
+        raise click.ClickException(f"{TOKEN_VARIABLE} holds characters that no access token has")
     return Caller(_api(), token)
 
 

@@ -31,12 +31,6 @@ directory = click.option(
 ERROR = 2
 
 
-class Failed(click.ClickException):
-    """An error of a command."""
-
-    exit_code = ERROR
-
-
 class Door(click.RichGroup):
     """A group with subcommands in modules of service/commands: `further` gives command to module, under its own name
     there, with a line below for a hyphen."""
@@ -46,13 +40,15 @@ class Door(click.RichGroup):
         self._further = further or dict
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As any group, but every error has the same exit code."""
+        """As any group, but every error has the same exit code, and only a wrong use of the command is framed: other
+        errors may name places in files, which are copied, and found by tools, as whole lines."""
         try:
             return super().invoke(ctx)
+        except click.UsageError:
+            raise
         except click.ClickException as error:
-            if error.exit_code == ERROR:
-                raise
-            raise Failed(error.format_message()) from error
+            click.echo(f"timewarden: {error.format_message()}", err=True)
+            raise SystemExit(ERROR) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Those of the group's own module, then the further ones, in their order."""

@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import httpx
 import rich_click as click
 from rich.console import Console
 
@@ -85,7 +86,8 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
         "vocabulary": text.vocabulary,
         "cases": dict(text.cases),
     }
-    version = caller(person).call("POST", "/v1/policies/versions", body, long="the policy is checked")
+    path = "/v1/policies/versions"
+    status, version = caller(person).answered("POST", path, body, long="the policy is checked")
     if as_json:
         print(json.dumps(version, indent=2))
         return
@@ -93,7 +95,7 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
         for one in complaints:
             print(plain(f"{what}: {directory}/{Complaint(**one)}"))
     number = version["number"]
-    known = "These files wait already" if version["message"] != message else "Proposed"
+    known = "Proposed" if status == httpx.codes.CREATED else "These files wait already"
     print(f"{known} as version {number}; `timewarden policy activate {number}` makes it decide.")
 
 

@@ -4,7 +4,7 @@ else done. Owns no state.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from service.authorization.policy_file import PolicyText
 from service.errors import PolicyRejected
@@ -13,14 +13,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+Standing: TypeAlias = Literal["same", "different", "unreadable", "absent"]
+
+
+def standing(directory: Path, digest: str) -> Standing:
+    """How the files stand to the version with this digest."""
+    if not directory.is_dir():
+        return "absent"
+    try:
+        return "same" if PolicyText.read(directory).digest() == digest else "different"
+    except PolicyRejected:
+        return "unreadable"
+
+
 def differ(directory: Path, digest: str) -> bool:
     """Whether there are files, and they are not those of the version with this digest."""
-    if not directory.is_dir():
-        return False
-    try:
-        return PolicyText.read(directory).digest() != digest
-    except PolicyRejected:
-        return True
+    return standing(directory, digest) in {"different", "unreadable"}
 
 
 def other_files(directory: Path, active: int) -> str:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import rich_click as click
 from rich.console import Console
 
-from service.authorization.policy_file import PolicyText
 from service.commands.caller import active_number, caller
 from service.commands.doors import as_json, as_person, directory
+from service.commands.policy_files import standing
 from service.commands.tables import plain, table, when
-from service.errors import PolicyRejected
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +49,7 @@ def status(directory: Path, *, as_json: bool, person: str | None) -> None:
     api = caller(person)
     active = api.call("GET", "/v1/policies/active")
     replicas = api.call("GET", "/v1/policies/replicas")["items"]
-    files = _files(directory, active["digest"])
+    files = standing(directory, active["digest"])
     if as_json:
         about = {name: active[name] for name in ("number", "digest", "message", "activated_at", "activated_by")}
         print(json.dumps({"active": about, "files": files, "replicas": replicas}, indent=2))
@@ -67,16 +66,6 @@ _SAID = {
     "unreadable": "cannot be read as a policy; `timewarden policy test` says why.",
     "absent": "is not here, so nothing was compared.",
 }
-
-
-def _files(directory: Path, digest: str) -> str:
-    """How the files stand to the version with this digest."""
-    if not directory.is_dir():
-        return "absent"
-    try:
-        return "same" if PolicyText.read(directory).digest() == digest else "different"
-    except PolicyRejected:
-        return "unreadable"
 
 
 def _table(replicas: list[dict[str, Any]]) -> Table:

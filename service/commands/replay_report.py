@@ -18,7 +18,8 @@ from service.commands.tables import table
 if TYPE_CHECKING:
     from service.commands.caller import Caller
 
-EVERY = 0.3
+# Seconds between two looks at a replay, each of which is decided and recorded: short ones end soon, long ones later.
+EVERY, LONGEST = 0.3, 3.0
 DIFFERENCES = ("allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "undecidable")
 INTERRUPTED = 130
 COUNTS = {
@@ -46,18 +47,18 @@ class Moment(click.ParamType[str]):
             self.fail(f"{value!r} is further away than any time can be", param, ctx)
         if found is None:
             self.fail(f"{value!r} is neither like 30d, 12h or 2w nor a time like 2026-11-01T00:00:00Z", param, ctx)
-        return found.astimezone(UTC).isoformat()
+        return found.isoformat()
 
 
 def _moment(text: str) -> datetime | None:
-    """The moment, or None for what tells of none. Raises OverflowError for one that no datetime holds."""
+    """The moment in UTC, or None for what tells of none. Raises OverflowError for one that no datetime holds."""
     if ago := _AGO.fullmatch(text):
         return datetime.now(UTC) - int(ago[1]) * _UNITS[ago[2]]
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return None if found.tzinfo is None else found
+    return None if found.tzinfo is None else found.astimezone(UTC)
 
 
 def followed(api: Caller, path: str, filters: dict[str, str | None], *, quiet: bool) -> dict[str, Any]:
@@ -90,21 +91,31 @@ def _ended(api: Caller, where: str, job: dict[str, Any], *, quiet: bool) -> dict
         console=Console(stderr=True),
         disable=quiet,
     )
-    with bar:
-        job = _waited_for(api, where, job, bar)
+    try:
+        with bar:
+            job = _waited_for(api, where, job, bar)
+    except click.ClickException as error:
+        # Only the waiting came to an end, such as with the token.
+        again = "" if job["version"] is None else f": `timewarden policy replay --attach {job['id']}` waits for it"
+        raise click.ClickException(f"{error.message}\nThe replay goes on{again}") from error
+    if job["state"] == "cancelled":
+        raise click.ClickException(f"The replay was cancelled after {job['result']['decided']:,} decisions")
     if job["state"] != "done":
         raise click.ClickException(f"The replay {job['state']}: {job['problem'] or 'nothing more is known'}")
     return job
 
 
 def _waited_for(api: Caller, where: str, job: dict[str, Any], bar: Progress) -> dict[str, Any]:
-    task = bar.add_task("waiting for a keeper", total=1.0, records=0)
-    while job["state"] in {"queued", "running"}:
-        time.sleep(EVERY)
-        job = api.call("GET", where)
+    task = bar.add_task("", total=1.0, records=0)
+    pause = EVERY
+    while True:
         words = "waiting for a keeper" if job["state"] == "queued" else "deciding again"
         bar.update(task, completed=job["progress"], records=job["result"]["decided"], description=words)
-    return job
+        if job["state"] not in {"queued", "running"}:
+            return job
+        time.sleep(pause)
+        pause = min(LONGEST, pause * 1.1)
+        job = api.call("GET", where)
 
 
 def _cancel(api: Caller, where: str) -> NoReturn:

@@ -118,18 +118,24 @@ def test_what_somebody_wrote_says_nothing_to_the_terminal() -> None:
 
 def test_a_proposal_is_told_what_is_odd_and_a_refused_one_what_was_meant() -> None:
     odd = {"file": "cases", "line": 0, "column": 0, "message": "There are fewer", "suggestion": None}
-    with served({"POST /v1/policies/versions": {**VERSION, "warnings": [odd], "untried": [odd]}}) as api:
+    proposed = (201, {**VERSION, "warnings": [odd], "untried": [odd]})
+    with served({"POST /v1/policies/versions": proposed}) as api:
         told = run(api, "propose", "-m", "why")
     assert (told.exit_code, told.output.splitlines()[:2]) == (
         0, ["untried: policies/cases: There are fewer", "warning: policies/cases: There are fewer"],
     )  # fmt: skip
     assert "Proposed as version 2" in told.output
-    with served({"POST /v1/policies/versions": {**VERSION, "message": "an earlier why"}}) as api:
+    # With whatever message: a pipeline that runs again proposes nothing.
+    with served({"POST /v1/policies/versions": VERSION}) as api:
         assert "These files wait already as version 2" in run(api, "propose", "-m", "why").output
     with served({"POST /v1/policies/versions": (422, REFUSED)}) as api:
         told = run(api, "propose", "-m", "why")
     assert told.exit_code == 2
-    assert "policy.csv:3:10: 'ownr' is not a known relation (did you mean 'owner'?)" in told.output
+    # Whole lines, however narrow the terminal: they are found by tools.
+    assert told.stderr.splitlines() == [
+        "timewarden: 422: This policy cannot become active",
+        "  policy.csv:3:10: 'ownr' is not a known relation (did you mean 'owner'?)",
+    ]
 
 
 def test_exit_code_1_says_that_something_differs_and_2_that_something_went_wrong() -> None:
@@ -141,6 +147,40 @@ def test_exit_code_1_says_that_something_differs_and_2_that_something_went_wrong
         assert run(api, "diff", "3", "--exit-code").exit_code == 2
         assert run(api, "diff", "zero", "--exit-code").exit_code == 2
     assert run(api, "diff", "2", "--exit-code").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("api", "token", "says"),
+    [
+        ("http://a:port", "x", "is no address of an API"),
+        ("a.example", "x", "is no address of an API"),
+        ("http://127.0.0.1:1", "x", "does not answer"),
+        ("http://127.0.0.1:1", "\u00fc", "TIMEWARDEN_TOKEN holds characters that no access token has"),
+        ("http://127.0.0.1:1", "a\nb", "TIMEWARDEN_TOKEN holds characters that no access token has"),
+    ],
+)
+def test_an_address_or_a_token_that_is_none_is_told_in_words(api: str, token: str, says: str) -> None:
+    environment = {"TIMEWARDEN_API": api, "TIMEWARDEN_TOKEN": token}
+    told = CliRunner(env=environment).invoke(timewarden, ["policy", "list"])
+    assert (told.exit_code, says in told.stderr) == (2, True), told.output
+
+
+def test_what_another_server_answers_is_told_in_words() -> None:
+    class Html(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "6")
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Html) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        told = run(Api({}, address=f"http://127.0.0.1:{server.server_port}"), "list")
+        server.shutdown()
+    assert (told.exit_code, "answers, but not as this API does" in told.stderr) == (2, True), told.output
 
 
 def test_files_that_cannot_be_read_are_an_error_and_no_difference(tmp_path: Path) -> None:
@@ -191,6 +231,7 @@ def test_all_versions_are_listed_page_by_page() -> None:
     ("since", "says"),
     [
         ("999999999d", "further away than any time can be"),
+        ("0001-01-01T00:00:00+14:00", "further away than any time can be"),
         ("9999999999999d", "is neither like 30d"),
         ("x", "is neither"),
     ],
@@ -271,8 +312,24 @@ def test_a_replay_is_waited_for_again_by_its_id() -> None:
         told = run(api, "replay", "--attach", str(JOB["id"]))
         assert (told.exit_code, "again under version 2" in told.output) == (0, True), told.output
         assert api.seen == [f"GET {WHERE}"] * 2
+        assert "waiting for a keeper" not in told.output
         for wrong in ([], ["2", "--attach", str(JOB["id"])], ["--attach", str(JOB["id"]), "--action", "read"]):
             assert run(api, "replay", *wrong).exit_code == 2
+
+
+def test_whoever_cannot_wait_any_longer_is_told_how_to_wait_again() -> None:
+    refused = (401, {"detail": "The access token has expired"})
+    with served({"POST /v1/policies/versions/2/replay": {**JOB, "state": "queued"}, f"GET {WHERE}": refused}) as api:
+        told = run(api, "replay", "2")
+    assert told.exit_code == 2
+    assert "401: The access token has expired" in told.output
+    assert f"`timewarden policy replay --attach {JOB['id']}` waits for it" in told.output
+
+
+def test_a_replay_that_somebody_else_cancelled_says_so() -> None:
+    with served({f"GET {WHERE}": {**JOB, "state": "cancelled"}}) as api:
+        told = run(api, "replay", "--attach", str(JOB["id"]))
+    assert (told.exit_code, "The replay was cancelled after 7 decisions" in told.output) == (2, True), told.output
 
 
 def test_replays_are_listed_with_what_they_are_of() -> None:

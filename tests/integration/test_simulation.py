@@ -76,6 +76,13 @@ async def test_a_role_that_no_rule_names_is_told_with_the_one_that_was_meant(run
     assert [one.split(",")[0] for one in told] == ["no rule names the role payrol", "no rule names the role x"]
 
 
+async def test_of_a_client_that_asks_for_itself_nobody_is_said_to_have_signed_in(running: InProcess) -> None:
+    subject = {"client": "approvals", "as": "client", "scopes": ["approve:timesheets"]}
+    found = (await simulate(running, author(running), subject=subject, action="approve", resource=SUBMITTED)).json()
+    assert "the token does not say how anybody signed in" in found["assumed"]
+    assert not any("the person" in one for one in found["assumed"])
+
+
 async def test_a_scope_that_is_missing_is_named(running: InProcess) -> None:
     subject = {"client": "approvals", "scopes": ["read:timesheets"]}
     found = (await simulate(running, author(running), subject=subject, action="approve", resource=SUBMITTED)).json()

@@ -56,7 +56,16 @@ def test_cases_that_others_took_the_place_of_are_gone_all_the_same() -> None:
     other = with_cases(SHIPPED.cases[FILE].replace(f"- case: {first}\n", "- case: of another name\n"))
     found = policy_check.report(other, policy_check.PROPOSAL, SHIPPED)
     assert [one.message.partition(" of the ")[0] for one in found.warnings] == ["1"]
-    assert first in found.warnings[0].message
+    assert f"is gone: '{first}'" in found.warnings[0].message
+
+
+def test_one_row_freezes_an_action_without_the_cases_that_say_otherwise() -> None:
+    frozen = f"{SHIPPED.rules}p, deny, anyone, lock, any, timesheet, any, always, frozen\n"
+    others = {name: text for name, text in SHIPPED.cases.items() if "action: lock" not in text}
+    assert policy_check.report(replace(SHIPPED, rules=frozen), policy_check.PROPOSAL, SHIPPED).complaints
+    found = policy_check.report(replace(SHIPPED, rules=frozen, cases=others), policy_check.PROPOSAL, SHIPPED)
+    assert found.complaints == ()
+    assert any("'frozen' in line" in one.message for one in found.warnings)
 
 
 def test_of_very_many_rules_without_a_case_one_is_named() -> None:

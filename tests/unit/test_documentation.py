@@ -108,6 +108,14 @@ def test_the_readme_names_every_page() -> None:
     assert [name for name in PAGES if f"(docs/{name})" not in README] == []
 
 
+def test_every_decision_has_a_number_of_its_own() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+    numbers = [int(path.name[:4]) for path in pages]
+    assert len(numbers) == len(set(numbers))
+    headed = [int(path.read_text(encoding="utf-8").removeprefix("# ").partition(".")[0]) for path in pages]
+    assert headed == numbers
+
+
 def test_the_drawing_of_the_floors_shows_every_floor() -> None:
     drawing = README[README.index(" service/\n ┌") : README.index(" events/")]
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
