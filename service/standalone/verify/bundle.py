@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from .ages import moment
+from .ages import SILENCE, days, moment
 from .continuity import Continuity
 from .erasures import Erasures
 from .findings import INCOMPLETE, MALFORMED, USAGE, Fault, Report, need
@@ -160,6 +160,9 @@ class Bundle:
         decided = record.get("decided_at")
         if decided is not None:
             at = moment(decided)
+            if self.newest and at - self.newest > SILENCE:
+                silence = f"nothing was recorded for {days(at - self.newest)} before it, not even a heartbeat"
+                self._report.note(f"position {position}: {silence}")
             self.oldest, self.last, self.newest = self.oldest or at, at, max(self.newest or at, at)
             if self.newest - at > OVERTAKEN:
                 self._late, self._first_late = self._late + 1, self._first_late if self._late else position
