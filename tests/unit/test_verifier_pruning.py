@@ -178,6 +178,7 @@ def without_texts(bundle: Forged, *positions: int) -> Forged:
 def test_an_erased_text_is_counted_and_proves_nothing_wrong() -> None:
     report = judged(without_texts(forged([*LOG, erasure(SHEET, 2)]), 0, 3).content)
     assert (report.verdict, report.findings, report.checked["erased"]) == (INTACT, [], 2)
+    assert report.notes[-1] == "texts are gone because of the erasures at position 23: do you know of them?"
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ class Bundle:
             if self.newest - at > OVERTAKEN:
                 self._late, self._first_late = self._late + 1, self._first_late if self._late else position
         self._pruning.left(position, record)
-        self._erasures.look(record)
+        self._erasures.look(position, record)
         if lost := gone(line.said["texts"]):
             self._erasures.gone(position, record, lost)
         self._continuity.epoch(position, record)
