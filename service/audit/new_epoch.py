@@ -15,23 +15,31 @@ from uuid_utils.compat import uuid7
 from service.audit.checkpoint import SEED, BadNote, Note, Verifier
 from service.audit.opening import LOCK
 from service.audit.record import Kind, Record
+from service.audit.stored_hashes import root_at
 from service.audit.writing import write
-from service.errors import Misconfigured
+from service.errors import LogDamaged, Misconfigured
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    import asyncpg
 
     from service.audit.checkpoint import Checkpoint
     from service.database import Connection
 
 # The log as it is now.
-HEAD = "SELECT epoch, size FROM log_head"
+HEAD = "SELECT epoch, size, tree_size FROM log_head"
 
 # Whether a log of that name has signed here before.
 SIGNED = r"SELECT EXISTS (SELECT FROM checkpoint WHERE starts_with(note, $1 || E'\n'))"
 
 # The note of the last checkpoint, where the database still has it.
 NOTE = "SELECT note FROM checkpoint WHERE size = $1 AND root = $2"
+
+# The newest checkpoint of the old origin that the database has, within the log as it is.
+COVERED = r"""
+    SELECT size, root FROM checkpoint WHERE starts_with(note, $1 || E'\n') AND size <= $2 ORDER BY size DESC LIMIT 1
+"""
 
 # The log goes on under another epoch; events get a stream of their own with it. Its records are looked for from the
 # beginning, as a restored database may count transactions anew.
@@ -68,10 +76,29 @@ async def begin(connection: Connection, last: Checkpoint, origin: str) -> UUID:
                 "root": last.root.hex(),
                 **({"note": note} if note else {}),
             },
-            "kept": head["size"],
+            "kept": await _kept(connection, last, head),
         }
         await write(connection, [Record.make(Kind.SYSTEM, broken)])
     return epoch
+
+
+async def _kept(connection: Connection, last: Checkpoint, head: asyncpg.Record) -> int:
+    """How many of the old log's records are here. Behind the newest checkpoint that came back with the database some
+    may stand that were written after that, and sealed, though never signed: they take the places of others."""
+    size, tree = int(head["size"]), int(head["tree_size"])
+    if await _begins_with(connection, tree, last.size, last.root):
+        return size
+    covered = await connection.fetchrow(COVERED, last.origin, min(tree, last.size))
+    if covered and await _begins_with(connection, tree, covered["size"], covered["root"]):
+        return int(covered["size"])
+    return size
+
+
+async def _begins_with(connection: Connection, tree: int, size: int, root: bytes) -> bool:
+    try:
+        return 0 < size <= tree and await root_at(connection, size) == root
+    except LogDamaged:
+        return False
 
 
 async def _note(connection: Connection, last: Checkpoint) -> str | None:

@@ -73,7 +73,7 @@ async def _downwards(connection: Connection, start: int, outside: Callable[[str]
     while start > 0:
         low = (start - 1) // WIDTH * WIDTH
         for row in reversed(await sealed_piece(connection, low, start)):
-            if (row.pruned and row.body is None) or _proved(row, outside):
+            if row.pruned or _proved(row, outside):
                 return row.position + 1
         start = low
     return 0

@@ -47,11 +47,12 @@ BODIES = """
     WHERE p.position >= $1 AND p.position < $2 ORDER BY p.position
 """
 
-# Where a record stands, or stood until its body was let go; the first of that uid, as in every search.
+# Where a record stands, or stood until its body was let go; of that uid the one that was sealed first, as in every
+# search.
 PLACE = """
     SELECT p.position FROM (
         SELECT id FROM audit_record WHERE uid = $1 UNION ALL SELECT record_id FROM audit_pruned WHERE uid = $1
-    ) AS r LEFT JOIN audit_position p ON p.record_id = r.id ORDER BY r.id LIMIT 1
+    ) AS r LEFT JOIN audit_position p ON p.record_id = r.id ORDER BY p.position, r.id LIMIT 1
 """
 
 

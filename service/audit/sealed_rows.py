@@ -101,7 +101,8 @@ def _sealed(
     uid = str(row["uid"]) if row["uid"] else None
     return SealedRow(
         position=row["position"],
-        pruned=row["pruned"],
+        # Whoever only says of a record that is here that it was dropped hides nothing.
+        pruned=row["pruned"] and row["body"] is None,
         sealed=hashes[place] if place < len(hashes) else None,
         uid=uid,
         leaf=row["leaf"],

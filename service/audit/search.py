@@ -95,9 +95,9 @@ async def decision(connection: Connection, uid: UUID) -> Logged | None:
 
 async def record(connection: Connection, uid: UUID) -> Logged | None:
     """One record by its uid, with its texts."""
-    # The first of that uid: a uid is unique by its generator, and nobody can add an older one.
+    # The one of that uid that was sealed first: a uid is unique by its generator, and nobody can add one before it.
     row = await connection.fetchrow(
-        f"{SHOWN} FROM audit_record r {PLACED} WHERE r.uid = $1 ORDER BY r.id LIMIT 1",
+        f"{SHOWN} FROM audit_record r {PLACED} WHERE r.uid = $1 ORDER BY p.position, r.id LIMIT 1",
         uid,
     )
     return None if row is None else (await with_texts(connection, [_logged(row)]))[0]

@@ -77,7 +77,7 @@ def export(
     path = "/v1/audit/bundle" if bundle else "/v1/audit/export"
     asked = {name: str(value) for name, value in query.items() if value is not None}
     told = _download(caller(person), path, asked, output, kind)
-    print(f"{output}: positions {told}")
+    print(f"{output}: {_span(told)}")
 
 
 def _download(api: Caller, path: str, query: dict[str, str], output: Path, kind: str) -> str:
@@ -100,6 +100,12 @@ def _download(api: Caller, path: str, query: dict[str, str], output: Path, kind:
             message = f"The download broke off ({type(error).__name__}); {then}"
             raise click.ClickException(message) from error
     return told
+
+
+def _span(told: str) -> str:
+    """Half-open positions such as `7-157`, for people, as the verifier names them."""
+    first, _, end = told.partition("-")
+    return f"positions {first} to {int(end) - 1}" if int(first) < int(end) else "no positions"
 
 
 @contextmanager

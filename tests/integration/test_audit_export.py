@@ -134,6 +134,18 @@ async def test_no_altered_column_hides_a_record_from_a_period(house: House, runn
     assert (report.verdict, len(named)) == (TAMPERED, 28)
 
 
+async def test_whoever_only_says_that_records_were_dropped_hides_none(house: House, running: InProcess) -> None:
+    first, last = (datetime.now(UTC) + timedelta(days=days) for days in (31.5, 59.5))
+    period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"
+    await as_superuser(
+        house.log_database,
+        "INSERT INTO audit_pruned SELECT p.position, r.id, r.uid, r.leaf, r.at FROM audit_record r"
+        " JOIN audit_position p ON p.record_id = r.id",
+    )
+    lines = (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()
+    assert [json.loads(one)["record"]["request"]["id"] for one in lines] == [str(number) for number in range(31, 59)]
+
+
 async def test_a_record_that_is_missing_in_a_period_is_told(house: House, running: InProcess) -> None:
     first, last = (datetime.now(UTC) + timedelta(days=days) for days in (31.5, 59.5))
     period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"

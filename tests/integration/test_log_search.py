@@ -9,17 +9,22 @@ from uuid import uuid4
 
 import pytest
 
+from service.audit.anchor import Anchor
 from service.audit.log import Log
+from service.audit.published import proof
 from service.audit.questions import DECISIONS, Filters
 from service.audit.record import Kind, Record
 from service.audit.sealing import Sealer
 from service.audit.search import decision as one_decision
 from service.audit.search import record as one_record
 from service.audit.search import records
+from service.audit.signing import Signing
 from service.audit.summary import summary
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
+from tests.integration.log_trees import SIGNER, as_superuser, seal_all
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from uuid import UUID
 
 pytest_plugins = ["tests.integration.log_fixtures"]
@@ -171,6 +176,34 @@ async def test_one_decision_shows_its_body_texts_leaf_and_place(log_database: Lo
     assert await one_decision(auditor, other.uid) is None
     assert await one_record(auditor, other.uid) is not None
     assert await one_decision(auditor, uuid4()) is None
+
+
+async def test_a_record_that_was_given_the_id_of_another_is_not_shown_or_proved_in_its_place(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    genuine = decision(reason="no-rule")
+    forged = Record.make(Kind.DECISION, {"decided_at": MARCH, "outcome": "allow"}, uid=genuine.uid)
+    await Log(app).append([genuine])
+    await seal_all(keeper)
+    # Before the very first record, as no writer of ours could.
+    await as_superuser(
+        log_database,
+        "INSERT INTO audit_record (id, uid, kind, body, decided_at) OVERRIDING SYSTEM VALUE"
+        f" VALUES (0, '{forged.uid}', 'decision', '\\x{forged.body.hex()}', '{MARCH.isoformat()}')",
+    )
+    for sealed in (False, True):
+        if sealed:
+            await seal_all(keeper)
+        await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+        async with app.connection() as connection:
+            found = await one_record(connection, genuine.uid)
+            told = await proof(connection, genuine.uid)
+        assert found is not None
+        assert (found.leaf, found.position) == (genuine.leaf.hex(), 1)
+        assert told.splitlines()[1] == "index 1"
+    async with keeper.connection() as connection:
+        assert await connection.fetchval("SELECT size FROM log_head") == 3
 
 
 async def test_reads_of_the_log_are_decisions_too(log_database: LogDatabase) -> None:

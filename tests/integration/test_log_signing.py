@@ -194,6 +194,29 @@ async def test_a_new_epoch_goes_on_behind_a_record_that_names_what_was_lost(
     }
 
 
+async def test_records_that_were_sealed_after_a_restore_do_not_count_as_kept(
+    log_database: LogDatabase, tmp_path: Path
+) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+    await Log(app).append([decision() for _ in range(10)])
+    await seal_all(keeper)
+    await signing.sign()
+    await Log(app).append([decision() for _ in range(20)])
+    await seal_all(keeper)
+    lost = await signing.sign()
+    assert lost is not None
+    await put_back(log_database, 11)
+    # The service went on meanwhile, and the sealer with it; only nothing was signed.
+    await Log(app).append([decision() for _ in range(7)])
+    await seal_all(keeper)
+    owner = await log_database.connect("owner")
+    await begin(owner, lost, "timesheets.example.com/audit/after")
+    await seal_all(keeper)
+    body = read_body((await owner.fetch(BODIES))[18]["body"])
+    assert (body["event"], body["kept"]) == ("log.epoch", 11)
+
+
 async def test_a_silent_log_gets_one_heartbeat_whoever_asks(log_database: LogDatabase) -> None:
     keeper = await log_database.open("keeper", size=4)
     assert not await Heartbeat(keeper, 3600).beat()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 from click.testing import CliRunner
 
-from service.commands.audit_export import export
+from service.commands.audit_export import _span, export
 from service.commands.audit_retention import retain
 from service.commands.audit_search import _show, _step
 from service.commands.tables import when
@@ -86,6 +86,10 @@ def test_a_bundle_of_a_period_is_gone_on_with_by_its_positions(address: str, tmp
     (tmp_path / "out").write_bytes(b'{"from":5,"to":8}\n' + LINE.replace(b":0", b":5"))
     exported(address, tmp_path / "out", *period, "--resume")
     assert Server.asked[-1] == "/v1/audit/bundle?from=6&to=8"
+
+
+def test_positions_are_told_as_the_verifier_tells_them() -> None:
+    assert [_span(one) for one in ("0-168", "7-8", "9-9")] == ["positions 0 to 167", "positions 7 to 7", "no positions"]
 
 
 @pytest.mark.parametrize("age", ["9999y", "101y", "0d", "1", "-3mo"])

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.audit import checkpoint as notes
 from service.audit import merkle
 from service.standalone.verify.bundle import LONGEST_LINE
 from service.standalone.verify.command import main
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, WORDS
-from tests.bundle_forge import STRANGER, VKEY, b64, forged, hash_at, judged, signed, uid_at
+from tests.bundle_forge import ORIGIN, SIGNER, STRANGER, VKEY, b64, forged, hash_at, judged, signed, uid_at
 from tests.unit.test_verifier import LOG, record
 
 if TYPE_CHECKING:
@@ -107,6 +108,26 @@ def test_a_consistency_proof_shows_that_a_checkpoint_extends_an_older_one(tmp_pa
     assert run("consistency", grown(tmp_path, LEAVES, 6), *old) == INTACT
     assert run("consistency", grown(tmp_path, LEAVES, 6), *old, *held) == USAGE
     assert run("consistency", grown(tmp_path, LEAVES, 6)) == USAGE
+    # The same checkpoint with one more signature is no other.
+    both = notes.sign(notes.Checkpoint(ORIGIN, 23, merkle.root(LEAVES)).text, [SIGNER, STRANGER])
+    (tmp_path / "old").write_text(both)
+    more = [*LEAVES, merkle.leaf(b"more")]
+    assert run("consistency", grown(tmp_path, more, 23), *old, *held) == INTACT
+
+
+def test_an_intact_bundle_says_of_which_time_it_is_and_what_it_cannot_show(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spring, autumn = (datetime(2026, month, 1, tzinfo=UTC) for month in (3, 10))
+    late = [record(1, at=spring), record(2, at=autumn), record(3, at=autumn + timedelta(hours=1))]
+    (tmp_path / "bundle").write_bytes(forged(late).content)
+    assert run("bundle", str(tmp_path / "bundle"), "--json") == INTACT
+    said = json.loads(capsys.readouterr().out)
+    assert said["checked"]["first_decided"] == "2026-03-01T00:00:00.000000Z"
+    assert said["checked"]["last_decided"] == "2026-10-01T01:00:00.000000Z"
+    # Records of another time may have moved the edge of a period: the silence before them gives them away.
+    assert said["notes"] == ["position 1: nothing was recorded for 214.0 days before it, not even a heartbeat"]
+    assert any("may add records" in one for one in said["not_shown"])
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ LIES: list[tuple[dict[str, Any], int, str]] = [
     ({"size": 12}, TAMPERED, "the old key has signed another checkpoint"),
     ({"root": bytes(32).hex(), "note": None}, TAMPERED, "with another root or behind its last one"),
     ({"size": 12, "root": bytes(32).hex(), "note": None}, TAMPERED, "with another root or behind its last one"),
+    ({"origin": ORIGIN}, TAMPERED, "under the same name"),
     ({"origin": "timesheets.example/audit/third"}, INCOMPLETE, "goes on as timesheets.example/audit/third, and this"),
 ]
 

@@ -7,6 +7,7 @@ auditor knows, the records that are left, and what was seen before.
 from __future__ import annotations
 
 import base64
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from service.audit import merkle
-from service.audit.record import Kind, Record
+from service.audit.record import Kind, Record, canonical_json
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED
 from service.standalone.verify.notes import read_keys
 from service.standalone.verify.seen import State
@@ -178,6 +179,7 @@ def without_texts(bundle: Forged, *positions: int) -> Forged:
 def test_an_erased_text_is_counted_and_proves_nothing_wrong() -> None:
     report = judged(without_texts(forged([*LOG, erasure(SHEET, 2)]), 0, 3).content)
     assert (report.verdict, report.findings, report.checked["erased"]) == (INTACT, [], 2)
+    assert report.notes[-1] == "texts are gone because of the erasures at position 23: do you know of them?"
 
 
 @pytest.mark.parametrize(
@@ -230,7 +232,19 @@ def test_an_erasure_may_lie_behind_the_end_of_a_bundle() -> None:
     assert "it may lie behind it" in report.notes[0]
 
 
+def test_a_record_that_says_no_time_is_none_of_ours() -> None:
+    body = json.loads(DAYS[4].body)
+    del body["decided_at"]
+    data = canonical_json(body)
+    timeless = Record(DAYS[4].uid, Kind.DECISION, data, merkle.leaf(data), {**DAYS[4].columns, "decided_at": None})
+    report = judged(forged([*DAYS[:4], timeless, *DAYS[5:]]).content)
+    (finding,) = report.findings
+    assert (finding["verdict"], finding["position"]) == ("tampered", 4)
+    assert finding["what"].startswith("it does not say when it was decided")
+
+
 def test_a_record_that_was_written_late_is_told() -> None:
-    report = judged(forged([*DAYS[:20], record(5, at=START), *DAYS[20:]]).content)
+    late = START + 19 * DAY - timedelta(minutes=61)
+    report = judged(forged([*DAYS[:20], record(5, at=late), *DAYS[20:]]).content)
     assert (report.verdict, len(report.notes)) == (INTACT, 1)
-    assert report.notes[0].startswith("position 20 and 0 others were decided more than a day before")
+    assert report.notes[0].startswith("position 20 and 0 others were decided more than an hour before")

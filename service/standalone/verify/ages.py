@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 DAYS = {"d": 1, "mo": 31, "y": 366}
 # Longer than anything that runs is switched off, and than any keeper stands still.
 LONG = timedelta(days=31)
+# A log that runs writes a heartbeat a day at least.
+SILENCE = timedelta(days=2)
 
 
 def age(text: str) -> timedelta:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from .ages import moment
+from .ages import SILENCE, days, moment
 from .continuity import Continuity
 from .erasures import Erasures
 from .findings import INCOMPLETE, MALFORMED, USAGE, Fault, Report, need
@@ -33,7 +33,7 @@ QUOTED = 40
 # Of this many records out of place at a time it can tell where they went.
 MOST_DIFFERING = 10_000
 # No request takes so long that its record overtakes, or no clock is so wrong.
-OVERTAKEN = timedelta(days=1)
+OVERTAKEN = timedelta(hours=1)
 NOTHING = bytes(HASH_SIZE)
 
 
@@ -104,7 +104,7 @@ class Bundle:
         self._pruning.judge()
         if self._late:
             self._report.note(
-                f"position {self._first_late} and {self._late - 1:,} others were decided more than a day before a"
+                f"position {self._first_late} and {self._late - 1:,} others were decided more than an hour before a"
                 " record that stands before them: written late, or by a wrong clock"
             )
         from_the_start = self.start == 0 and not self._report.checked.get("pruned")
@@ -158,13 +158,19 @@ class Bundle:
         for what in judge(line, record, self._report):
             self._report.find(Fault(what), position=position, uid=line.said["uid"])
         decided = record.get("decided_at")
-        if decided is not None:
+        if decided is None:
+            what = "it does not say when it was decided, as each record of ours does"
+            self._report.find(Fault(what), position=position, uid=line.said["uid"])
+        else:
             at = moment(decided)
+            if self.newest and at - self.newest > SILENCE:
+                silence = f"nothing was recorded for {days(at - self.newest)} before it, not even a heartbeat"
+                self._report.note(f"position {position}: {silence}")
             self.oldest, self.last, self.newest = self.oldest or at, at, max(self.newest or at, at)
             if self.newest - at > OVERTAKEN:
                 self._late, self._first_late = self._late + 1, self._first_late if self._late else position
         self._pruning.left(position, record)
-        self._erasures.look(record)
+        self._erasures.look(position, record)
         if lost := gone(line.said["texts"]):
             self._erasures.gone(position, record, lost)
         self._continuity.epoch(position, record)

@@ -30,6 +30,11 @@ ALONE = (
     " reach"
 )
 
+INVENTED = (
+    "whether what a record tells did happen: whoever may write to the database may add records, also such as tell of"
+    " erasures, and they stand where they were added"
+)
+
 
 def check_bundle(given: argparse.Namespace, keys: Keys, state: State, report: Report) -> Checkpoint:
     """`bundle PATH`: everything that docs/audit-bundle.md promises."""
@@ -79,7 +84,7 @@ def check_consistency(given: argparse.Namespace, keys: Keys, state: State, repor
     new = read_checkpoint(path.note, keys)
     _need_sizes((path.old, path.size), (old.size, new.size))
     what = "--old is another checkpoint than the one in the state file: hold against one of them at a time"
-    need(state.checkpoint in {None, old}, what, USAGE)
+    need(state.checkpoint is None or state.checkpoint[:3] == old[:3], what, USAGE)
     related(old, new, path.hashes, report)
     report.checked["extends"] = old.size
     report.unshown.append("what the records say: a bundle does")
@@ -179,7 +184,13 @@ def _claim_bundle(bundle: Bundle, state: State, report: Report) -> None:
         f"positions {start:,} to {end - 1:,} of {bundle.checkpoint.origin} hold what was sealed there and signed, none"
         f" is missing{of_those}"
     )
-    report.shown.append("the columns that people search by, and the texts, say what the records say")
+    if bundle.oldest and bundle.last:
+        first, last = written(bundle.oldest), written(bundle.last)
+        report.checked |= {"first_decided": first, "last_decided": last}
+        report.shown.append(f"the first record that is here was decided at {first}, the last at {last}")
+    erased = report.checked.get("erased", 0)
+    gone = f"; {erased:,} texts are erased" if erased else ""
+    report.shown.append(f"the columns that people search by, and the texts, say what the records say{gone}")
     if state.checkpoint:
         report.shown.append(f"the log goes on from the {state.checkpoint.size:,} records that you saw before")
     else:
@@ -187,6 +198,7 @@ def _claim_bundle(bundle: Bundle, state: State, report: Report) -> None:
     if (start, end) != (0, size):
         report.unshown.append(f"what stands outside these positions: the log has {size:,}")
     report.unshown.append("whether every answer has its record: `answer` shows that of each")
+    report.unshown.append(INVENTED)
     if report.verdict == INTACT and bundle.newest is not None:
         state.mark(end, bundle.newest)
 

@@ -88,6 +88,7 @@ class Continuity:
         said, kept, follower = record["previous"], _whole(record["kept"]), str(record["origin"])
         one = Epoch(position, follower, str(said["origin"]), _whole(said["size"]), unhexed(said["root"]), kept)
         need(len(one.root) == HASH_SIZE and 0 <= kept <= position, "log.epoch: it cannot have kept so many records")
+        need(one.origin != follower, f"log.epoch: no log goes on from {follower} under the same name")
         self._epochs.append(one)
         lost = f", {one.size - kept:,} are lost" if one.size > kept else ""
         self._report.note(

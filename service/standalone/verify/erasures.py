@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .findings import Report
     from .records import Object
 
+MOST_NAMED = 10
+
 
 class Erasures:
     """Counts while a bundle is read, by the person who might have been erased."""
@@ -26,6 +28,8 @@ class Erasures:
         self._into: dict[str, str] = {}
         # What erasures told of and no text above them accounts for.
         self._left = 0
+        # Where the erasures stand that account for texts that are gone.
+        self._erased_at: list[int] = []
 
     def gone(self, position: int, record: Object, texts: int) -> None:
         """So many texts of this record are not there any more."""
@@ -34,7 +38,7 @@ class Erasures:
         count, first = self._open.get(person, (0, position))
         self._open[person] = (count + texts, first)
 
-    def look(self, record: Object) -> None:
+    def look(self, position: int, record: Object) -> None:
         """Look at a record: an erasure accounts for texts that are gone above it, a merger says who is one person."""
         after = _at(record, "change", "to")
         if record.get("kind") != "directory" or not isinstance(after, dict):
@@ -44,10 +48,15 @@ class Erasures:
             self._into[person] = str(after.get("into"))
         elif after.get("what") == "person.erased":
             texts = after.get("texts")
-            self._account(person, texts if type(texts) is int and texts > 0 else 0)
+            self._account(position, person, texts if type(texts) is int and texts > 0 else 0)
 
     def judge(self, report: Report, *, from_the_start: bool, to_the_end: bool) -> None:
-        """Tell of texts without an erasure; one behind the end of a bundle cannot be seen, nor a merger before it."""
+        """Tell of texts without an erasure; one behind the end of a bundle cannot be seen, nor a merger before it.
+        Whoever may write to the database may write of an erasure too: so those that excuse anything are named."""
+        if self._erased_at:
+            places = ", ".join(str(one) for one in self._erased_at[:MOST_NAMED])
+            more = f" and {len(self._erased_at) - MOST_NAMED:,} more" if len(self._erased_at) > MOST_NAMED else ""
+            report.note(f"texts are gone because of the erasures at position {places}{more}: do you know of them?")
         if not self._open:
             return
         count, first = (sum(one for one, _ in self._open.values()), min(one for _, one in self._open.values()))
@@ -63,8 +72,8 @@ class Erasures:
             what = f"texts: {count:,} are gone without an erasure on record, so whoever deleted them did not tell"
             report.find(Fault(what, INCOMPLETE), position=first)
 
-    def _account(self, person: str, texts: int) -> None:
-        stays = self._who(person)
+    def _account(self, position: int, person: str, texts: int) -> None:
+        stays, told = self._who(person), texts
         for one, (count, first) in list(self._open.items()):
             if self._who(one) == stays:
                 taken = min(count, texts)
@@ -73,6 +82,8 @@ class Erasures:
                 if taken == count:
                     del self._open[one]
         self._left += texts
+        if texts < told:
+            self._erased_at.append(position)
 
     def _who(self, person: str) -> str:
         """Whoever they turned out to be."""

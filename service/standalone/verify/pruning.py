@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from .ages import LONG, age, days, moment, written
+from .ages import LONG, SILENCE, age, days, moment, written
 from .findings import INCOMPLETE, Fault, Report, need
 from .notes import decoded
 from .records import read_object
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from .seen import State
 
 MEMBERS = {"to", "position", "body", "inclusion"}
-# A log that runs writes a heartbeat a day at least, so the first record that is left follows the last that is gone.
-SILENCE = timedelta(days=2)
 # The clocks of log and auditor.
 AHEAD = timedelta(days=1)
 
