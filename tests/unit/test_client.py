@@ -377,8 +377,9 @@ def versioned(version: int, **body: object) -> httpx.Response:
 
 
 async def test_people_teams_and_projects_are_changed_as_they_were_read() -> None:
-    person = {"id": "p1", "display_name": "Ana", "email": None, "merged_into": None}
-    team, project = {"id": "t1", "name": "Atlas", "parent": None}, {"code": "A.1", "name": "Atlas", "active": True}
+    person: dict[str, object] = {"id": "p1", "display_name": "Ana", "email": None, "merged_into": None}
+    team: dict[str, object] = {"id": "t1", "name": "Atlas", "parent": None}
+    project: dict[str, object] = {"code": "A.1", "name": "Atlas", "active": True}
     asked = (person, person | {"email": "a@example.com"}, team, team, project, project)
     server = Server(*(versioned(place + 3, **one) for place, one in enumerate(asked)))
     api = Timewarden(URL, "t", http=server.http)
@@ -404,7 +405,7 @@ async def test_people_teams_and_projects_are_changed_as_they_were_read() -> None
 )
 async def test_a_version_is_read_from_an_etag_of_ours_alone(etag: str | None, version: int | None) -> None:
     body = {"id": "p1", "display_name": "Ana", "email": None}
-    headers = {"ETag": etag.encode()} if etag else {}
+    headers = [(b"ETag", etag.encode())] if etag else []
     server = Server(httpx.Response(200, json=body, headers=headers), problem(428, "precondition-required"))
     api = Timewarden(URL, "t", http=server.http)
     ana = await api.person("p1")
