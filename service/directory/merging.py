@@ -1,6 +1,6 @@
 """Merging: two people turned out to be one. Through enforcement. Owns no state; `merging_store` writes it.
 
-From then on every law holds for both of their ids (docs/decisions/0020): what one of them wrote, the other does not
+From then on every law holds for both of their ids (docs/decisions/0018): what one of them wrote, the other does not
 approve. Tokens of either speak for the one who stays, who has what both had in the directory. There is no way back.
 """
 

@@ -81,7 +81,7 @@ async def test_a_wrong_filter_is_told_in_the_words_of_the_api(callers: Callers) 
 
 async def test_an_erasure_is_tried_first_and_then_done(callers: Callers) -> None:
     adam = await callers("adam")
-    person = (await adam.post("/v1/people", {"display_name": "Eve", "email": "eve@example.com"})).json()["id"]
+    person = (await adam.post("/v1/people", {"display_name": "Eve", "email": "eve@audited.example"})).json()["id"]
     tried = await command(callers, "adam", "audit", "erase", person, "--dry-run")
     assert "0 links, 2 texts beside the log and 0 notes" in tried.output
     done = await command(callers, "adam", "audit", "erase", person, "--yes")

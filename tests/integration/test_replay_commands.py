@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 
@@ -66,6 +67,8 @@ async def test_ctrl_c_cancels_what_was_waited_for(words: tuple[str, ...], where:
         env={**os.environ, "TIMEWARDEN_API": address, "TIMEWARDEN_TOKEN": "x"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        # As from a terminal, even where these tests run in the background and ignore it.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert await asyncio.to_thread(api.waited_for.wait, 60)
