@@ -186,10 +186,12 @@ class Directory:
         return await self._manage(ask, grant, work)
 
     async def give_role(self, ask: Ask, person: UUID, role: str, validity: Validity = ALWAYS) -> Answer[GivenRole]:
-        """Give a person a role (without the prefix `role:`), beside those in their tokens."""
+        """Give a person a role (without the prefix `role:`), beside those in their tokens. Raises NotFound, and
+        Conflict for somebody merged."""
         check_grant(validity, role=role)
 
         async def work(permit: Permit, connection: Connection) -> tuple[GivenRole, Told]:
+            await people_store.unmerged(connection, person)
             given = await store.give_role(permit, connection, GivenRole(person, role, validity))
             return given, Told(str(person), "role.given", {"role": role, **times(given.validity)})
 

@@ -32,7 +32,10 @@ DELEGATE = f"(:person IS NOT NULL AND {survivor('r.deputy_id')} IS NOT DISTINCT 
 
 
 async def lock(connection: Connection, grant: UUID) -> UUID | None:
-    """Lock a grant; None when there is none."""
+    """Lock a grant; None when there is none. First the row that all changes of the directory hold: a merge, which has
+    it, ends grants too, and neither waits for whoever waits for it."""
+    # The row that `store.advance` counts up.
+    await connection.execute("SELECT FROM directory_revision FOR UPDATE")
     # One grant by its primary key.
     found: UUID | None = await connection.fetchval("SELECT id FROM deputy_grant WHERE id = $1 FOR UPDATE", grant)
     return found

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 ERASE = "erase"
 
+# Their sheets, as uploads lock them: whoever writes in one now has finished, so that no note comes after this, and
+# nobody waits for whoever waits for them.
+SHEETS = """
+    SELECT FROM timesheet WHERE owner_id = ANY (ids_of_person($1)) ORDER BY owner_id, period_start FOR UPDATE
+"""
+
 # The person, and the hold that keeps them; their row is kept from changing meanwhile.
 KNOWN = "SELECT id, hold_on_person(id) AS hold FROM person WHERE id = $1 FOR UPDATE"
 
@@ -81,6 +87,7 @@ class Erasure:
         async def work(change: Change) -> Erased:
             change.permit.covers(KIND, ERASE)
             await store.advance(change.connection)
+            await change.connection.execute(SHEETS, person)
             known = await change.connection.fetchrow(KNOWN, person)
             if known is None:
                 raise NotFound("There is no such person")

@@ -3,7 +3,7 @@ anything meanwhile."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from uuid_utils.compat import uuid7
@@ -74,13 +74,22 @@ async def merge(permit: Permit, connection: Connection, person: UUID, into: UUID
     )
     moved = [told for held in HELD for told in await _move(connection, held, person, into)]
     stays = Person(into, stays.display_name or gone.display_name, stays.email or gone.email)
-    # What is known of one is known of both, and stands in one place.
-    await connection.execute("UPDATE person SET display_name = NULL, email = NULL WHERE id = $1", person)
+    # What is known of one is known of both, and stands in one place. Whoever means another now has a new version, also
+    # without a name: that is what a version tells of.
     await connection.execute(
-        "UPDATE person SET display_name = $2, email = $3 WHERE id = $1", into, stays.display_name, stays.email
+        "UPDATE person SET display_name = NULL, email = NULL, version = version + 1"
+        " WHERE id IN (SELECT person_id FROM merged_person WHERE into_id = $1)",
+        into,
+    )
+    version = await connection.fetchval(
+        "UPDATE person SET display_name = $2, email = $3 WHERE id = $1 RETURNING version",
+        into,
+        stays.display_name,
+        stays.email,
     )
     texts = {"display_name": gone.display_name, "email": gone.email}
-    return Merged(stays, len(links), {name: text for name, text in texts.items() if text is not None}, moved)
+    known = {name: text for name, text in texts.items() if text is not None}
+    return Merged(replace(stays, version=version), len(links), known, moved)
 
 
 async def _move(connection: Connection, held: _Held, person: UUID, into: UUID) -> list[Told]:

@@ -10,26 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from .client_directory import Deputy, Membership, Organisation, Person, Project, Role, Team
 from .client_problems import Busy, Conflict, Denied, Invalid, NotFound, Problem, Stale, Unauthenticated
-from .client_sending import Sending, read, receipt_of
+from .client_sending import MERGE_PATCH, read, receipt_of
 from .client_shapes import (
     Access,
     Answered,
     Batch,
     Decision,
-    Deputy,
     Entry,
     Explanation,
     HoursReport,
     Me,
-    Membership,
-    Person,
     PolicyTexts,
     PolicyVersion,
-    Project,
     Receipt,
     Reminded,
-    Team,
+    Replay,
     Timesheet,
     Uploaded,
     UploadRow,
@@ -64,6 +61,8 @@ __all__ = [
     "Project",
     "Receipt",
     "Reminded",
+    "Replay",
+    "Role",
     "Stale",
     "Team",
     "Timesheet",
@@ -79,11 +78,10 @@ __all__ = [
 ]
 
 SHEETS, UPLOADS, DECISIONS, VERSIONS = "/v1/timesheets", "/v1/uploads", "/v1/decisions", "/v1/policies/versions"
-DEPUTIES = "/v1/deputies"
-MERGE_PATCH = "application/merge-patch+json"
+REPLAYS = "/v1/policies/replays"
 
 
-class Timewarden(Sending):
+class Timewarden(Organisation):
     """The API: every route that an app needs, as a method; `call` and `pages` reach the others. Sheets are changed as
     they were read: a method takes the sheet, sends its version in If-Match, and returns the sheet as it is then."""
 
@@ -177,8 +175,15 @@ class Timewarden(Sending):
 
     async def reject_all(self, sheets: Iterable[Timesheet], reason: str, *, per_item: bool = False) -> Batch:
         """Send many sheets back, likewise."""
-        body = {"reason": reason, **_batch(sheets, per_item=per_item)}
-        return await self.call(Batch, "POST", f"{SHEETS}/batch-reject", body=body)
+        return await self._all("reject", sheets, reason, per_item=per_item)
+
+    async def lock_all(self, sheets: Iterable[Timesheet], reason: str, *, per_item: bool = False) -> Batch:
+        """Close many approved sheets for payroll, likewise."""
+        return await self._all("lock", sheets, reason, per_item=per_item)
+
+    async def unlock_all(self, sheets: Iterable[Timesheet], reason: str, *, per_item: bool = False) -> Batch:
+        """Open many locked sheets again, likewise: another person than the one who locked them."""
+        return await self._all("unlock", sheets, reason, per_item=per_item)
 
     async def remind(self, waiting_days: int) -> Reminded:
         """Have an event published for each week that has waited for its approval for so long."""
@@ -223,34 +228,6 @@ class Timewarden(Sending):
         query = _mode(per_row=per_row, dry_run=dry_run)
         return read(Uploaded, await self.send("POST", UPLOADS, file=(kind, content), query=query, key=key))
 
-    def people(self) -> AsyncIterator[Person]:
-        """Everybody in the directory."""
-        return self.pages(Person, "/v1/people")
-
-    def teams(self) -> AsyncIterator[Team]:
-        """All teams."""
-        return self.pages(Team, "/v1/teams")
-
-    def memberships(self) -> AsyncIterator[Membership]:
-        """Who belongs to and leads which team, and did."""
-        return self.pages(Membership, "/v1/memberships")
-
-    def deputies(self) -> AsyncIterator[Deputy]:
-        """Who stands in for whom."""
-        return self.pages(Deputy, DEPUTIES)
-
-    async def name_deputy(self, deputy: str, **more: str | datetime) -> Deputy:
-        """Let somebody stand in for oneself. `more`: another `manager`, and `valid_from` and `valid_to`."""
-        return await self.call(Deputy, "POST", DEPUTIES, body={"deputy": deputy, **more})
-
-    async def end_deputy(self, grant_id: str, at: datetime | None = None) -> Deputy:
-        """End a standing in, now or at a moment to come."""
-        return await self.call(Deputy, "POST", f"{DEPUTIES}/{grant_id}/end", body={"at": at} if at else {})
-
-    def projects(self, *, active: bool | None = None) -> AsyncIterator[Project]:
-        """Projects by code."""
-        return self.pages(Project, "/v1/projects", active=active)
-
     def decisions(self, **filters: str | int | datetime | None) -> AsyncIterator[Decision]:
         """Recorded decisions, newest first. Filters are those of `GET /v1/decisions`, such as `outcome` and `since`."""
         return self.pages(Decision, DECISIONS, **filters)
@@ -282,6 +259,22 @@ class Timewarden(Sending):
         """Let a version decide. Raises Conflict when it is not `instead_of` that decides now."""
         body = {"expected_active": instead_of}
         return await self.call(PolicyVersion, "POST", f"{VERSIONS}/{number}/activate", body=body)
+
+    async def replay_policy(self, number: int, **filters: str | datetime | None) -> Replay:
+        """Have recorded decisions decided again under a version: `since`, `until`, of an `action` or a `kind`."""
+        return await self.call(Replay, "POST", f"{VERSIONS}/{number}/replay", body=filters)
+
+    async def policy_replay(self, replay_id: str) -> Replay:
+        """How far a replay is, and what it found so far."""
+        return await self.call(Replay, "GET", f"{REPLAYS}/{replay_id}")
+
+    def policy_replays(self) -> AsyncIterator[Replay]:
+        """Replays, the newest first."""
+        return self.pages(Replay, REPLAYS)
+
+    async def _all(self, step: str, sheets: Iterable[Timesheet], reason: str, *, per_item: bool) -> Batch:
+        body = {"reason": reason, **_batch(sheets, per_item=per_item)}
+        return await self.call(Batch, "POST", f"{SHEETS}/batch-{step}", body=body)
 
     async def _change(self, sheet: Timesheet, method: str, rest: str, body: object = None) -> Timesheet:
         return await self.call(Timesheet, method, f"{SHEETS}/{sheet.id}/{rest}", body=body, version=sheet.version)

@@ -15,7 +15,7 @@ import httpx
 import msgspec
 
 from .client_problems import KINDS, Problem
-from .client_shapes import Answered, Receipt
+from .client_shapes import Answered, Receipt, Versioned
 from .client_tokens import Tokens, secure
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ BROKEN = (*NOT_SENT, httpx.NetworkError, httpx.RemoteProtocolError)
 WITHOUT_KEY, UPLOADS = ("/v1/policies", "/v1/audit"), "/v1/uploads"
 # Seconds. A large file is answered when its last row is decided.
 TIMEOUT, UPLOAD_TIMEOUT = httpx.Timeout(10), httpx.Timeout(10, write=120, read=600)
-JSON = "application/json"
+JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
 ACCEPT = "application/json, application/problem+json"
 MOST = 200
 FIRST_WAIT, LONGEST_WAIT = 0.1, 30.0
@@ -173,6 +173,8 @@ def read(shape: type[A], answer: httpx.Response) -> A:
     """An answer as a shape, with its receipt. Raises msgspec.ValidationError for one that does not fit."""
     found = msgspec.json.decode(answer.content, type=shape)
     found.receipt = receipt_of(answer)
+    if isinstance(found, Versioned):
+        found.version = _version(answer)
     return found
 
 
@@ -191,6 +193,12 @@ def problem_of(answer: httpx.Response) -> Problem:
     kind = KINDS.get(answer.status_code, Problem)
     challenge = answer.headers.get("WWW-Authenticate", "")
     return kind(receipt_of(answer), members if isinstance(members, dict) else {}, challenge)
+
+
+def _version(answer: httpx.Response) -> int | None:
+    """The version that the ETag tells, which a proxy that compresses makes weak; None without one."""
+    told = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
+    return int(told) if told.isascii() and told.isdigit() else None
 
 
 def _seconds(answer: httpx.Response) -> float:

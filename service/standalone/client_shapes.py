@@ -24,6 +24,13 @@ class Answered(msgspec.Struct, kw_only=True):
     receipt: Receipt = msgspec.field(default=Receipt(0), name="-")
 
 
+class Versioned(Answered, kw_only=True):
+    """Something whose version is its ETag: changes are made to the `version` that was read. Items of a list have none:
+    read the one that is to be changed."""
+
+    version: int | None = None
+
+
 class Entry(msgspec.Struct):
     """An entry of a sheet."""
 
@@ -36,7 +43,8 @@ class Entry(msgspec.Struct):
 
 
 class Timesheet(Answered):
-    """A person's week as it was read. Changes are made to this `version` and no other: If-Match is sent from it."""
+    """A person's week as it was read. Changes are made to this `version` and no other: If-Match is sent from it.
+    `submitted_at` and `decided_at`: when it was last handed in, and approved or rejected; `decided_by`: by whom."""
 
     id: str
     owner: str
@@ -50,6 +58,9 @@ class Timesheet(Answered):
     created_at: datetime
     updated_at: datetime
     entries: list[Entry]
+    submitted_at: datetime | None = None
+    decided_at: datetime | None = None
+    decided_by: str | None = None
     actions: list[str] | None = None
 
 
@@ -108,12 +119,14 @@ class Uploaded(Answered, kw_only=True):
 
 
 class Waiting(Answered, kw_only=True):
-    """A sheet that waits for one's approval, and as what one may give it: `manager`, `deputy` and so on."""
+    """A sheet that waits for one's approval, its owner's name, and as what one may give it: `manager`, `deputy` and so
+    on."""
 
     timesheet: Timesheet
     waiting_since: datetime
     as_: list[str] = msgspec.field(name="as")
     rules: list[str] = msgspec.field(default_factory=list)
+    owner_name: str | None = None
 
 
 class ItemResult(msgspec.Struct):
@@ -192,51 +205,6 @@ class Access(Answered, kw_only=True):
     next_cursor: str | None = None
 
 
-class Person(Answered):
-    """A person of the directory."""
-
-    id: str
-    display_name: str | None
-    email: str | None
-
-
-class Team(Answered):
-    """A team in the tree."""
-
-    id: str
-    name: str
-    parent: str | None
-
-
-class Membership(Answered):
-    """A person's part in a team, half-open in time."""
-
-    id: str
-    person: str
-    team: str
-    part: str
-    valid_from: datetime | None
-    valid_to: datetime | None
-
-
-class Deputy(Answered):
-    """Who stands in for a manager, half-open in time."""
-
-    id: str
-    manager: str
-    deputy: str
-    valid_from: datetime | None
-    valid_to: datetime | None
-
-
-class Project(Answered):
-    """A project; `code` is the word that entries use."""
-
-    code: str
-    name: str
-    active: bool
-
-
 class Decision(Answered):
     """A recorded decision; `record` is what was sealed, `position` its place in the log, None until sealed."""
 
@@ -268,6 +236,21 @@ class PolicyTexts(PolicyVersion, kw_only=True):
     rules: str
     vocabulary: str
     cases: dict[str, str]
+
+
+class Replay(Answered, kw_only=True):
+    """Recorded decisions decided again under a version; `state` is queued, running, done, failed or cancelled, and
+    `progress` goes from 0 to 1. `result` grows with it, and is None in a list."""
+
+    id: str
+    version: int
+    state: str
+    progress: float
+    filters: dict[str, Any]
+    asked_at: datetime
+    ended_at: datetime | None
+    problem: str | None
+    result: dict[str, Any] | None = None
 
 
 class Explanation(Answered):

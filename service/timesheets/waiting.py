@@ -139,7 +139,8 @@ async def remind(permit: Permit, connection: Connection, days: int, most: int) -
     """Note that approvers are reminded now of at most `most` sheets, which wait for more than `days` days and of which
     nobody was reminded within one."""
     permit.covers(DIRECTORY, "manage")
-    # What is being changed at this moment is left alone; the version of a sheet is no matter of reminders.
+    # What is being changed at this moment is left alone; the version of a sheet is no matter of reminders. Whom another
+    # job reminded since this statement began is told by the row that it left.
     rows = await connection.fetch(
         f"""
         WITH due AS MATERIALIZED (
@@ -150,7 +151,8 @@ async def remind(permit: Permit, connection: Connection, days: int, most: int) -
             ORDER BY r.updated_at, r.id LIMIT $2 FOR UPDATE OF r SKIP LOCKED),
         told AS (
             INSERT INTO reminder (timesheet_id) SELECT id FROM due
-            ON CONFLICT (timesheet_id) DO UPDATE SET at = clock_timestamp() RETURNING timesheet_id)
+            ON CONFLICT (timesheet_id) DO UPDATE SET at = clock_timestamp()
+                WHERE reminder.at < clock_timestamp() - interval '1 day' RETURNING timesheet_id)
         SELECT r.*, {APPROVERS} AS approvers FROM due AS r JOIN told ON told.timesheet_id = r.id
         ORDER BY r.updated_at, r.id
         """,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Request, Response, delete, get, patch, post
-from litestar.params import BodyKwarg, FromPath, JSONBody, Parameter, QueryParameter
+from litestar.params import BodyKwarg, FromPath, JSONBody, QueryParameter
 
 from service.directory.entities import Link, Validity
 from service.web.answers import answered
@@ -24,8 +24,8 @@ from service.web.directory_shapes import (
     Roles,
 )
 from service.web.operations import BODY, CHANGE, COMMON, ROW, operation
-from service.web.paging import DEFAULT_LIMIT, MOST
-from service.web.parameters import Asking, optional_plain_text, uuid_of
+from service.web.paging import DEFAULT_LIMIT
+from service.web.parameters import Asking, Cursor, Limit, optional_plain_text, uuid_of
 from service.web.preconditions import MERGE_PATCH, expected
 
 if TYPE_CHECKING:
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 SCOPE = "manage:directory"
 TAG = "Directory"
 PERSON = "path.person_id"
-Cursor = Annotated[str | None, Parameter(max_length=600)]
-Limit = Annotated[int, Parameter(ge=1, le=MOST)]
 
 
 def people_routes(directory: Directory, merging: Merging, cursors: Cursors) -> list[Any]:

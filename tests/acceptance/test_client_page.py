@@ -36,7 +36,7 @@ async def executed(program: str, names: dict[str, Any]) -> str:
 
 
 def test_every_example_of_the_page_says_what_it_prints() -> None:
-    assert len(EXAMPLES) == PAGE.count("```python") == 7
+    assert len(EXAMPLES) == PAGE.count("```python") == 8
 
 
 @pytest.mark.usefixtures("nothing_unexpected")
@@ -45,7 +45,7 @@ async def test_every_example_of_the_page_prints_what_it_shows(callers: Callers, 
         "API": service.addresses.api,
         "TOKEN_ENDPOINT": service.addresses.issuer.rstrip("/") + token_endpoint.PATH,
         "carl": json.loads((service.state / "demo.json").read_text(encoding="utf-8"))["people"]["carl"],
-        **{name.upper(): (await callers(name)).token for name in ("ana", "mia", "audrey")},
+        **{name.upper(): (await callers(name)).token for name in ("ana", "mia", "adam", "audrey")},
     }
     for program, shown in EXAMPLES:
         assert await executed(program, names) == shown, program

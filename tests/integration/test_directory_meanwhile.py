@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.directory import store
 from service.directory.entities import Part
 from service.directory.merging import Merging
 from service.errors import Denied
@@ -27,6 +28,20 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 async def membership(house: House, name: str) -> UUID:
     found: UUID = await house.owner.fetchval("SELECT id FROM membership WHERE person_id = $1", house.people[name])
     return found
+
+
+async def test_who_ends_a_standing_in_holds_nothing_that_another_change_of_the_directory_waits_for(
+    house: House,
+) -> None:
+    """A merge ends grants too, and has the directory before it comes to them."""
+    grant = (await house.deputies.grant(house.ask("mia"), house.people["mia"], house.people["ben"])).value
+    other = await house.log_database.connect("owner")
+    async with other.transaction():
+        await store.advance(other)
+        ending = asyncio.create_task(house.deputies.end(house.ask("mia"), grant.id))
+        await lock_is_waited_for(house.owner)
+        await other.execute("SELECT FROM deputy_grant WHERE id = $1 FOR UPDATE NOWAIT", grant.id)
+    assert (await ending).value.validity.valid_to is not None
 
 
 async def the_lead_ends(house: House) -> None:

@@ -114,8 +114,22 @@ async def test_the_roles_of_a_person_are_listed(admin: Administrator) -> None:
     assert (await admin.send("DELETE", f"{path}/auditor")).status_code == 200
     listed = (await admin.send("GET", path)).json()["items"]
     assert [(one["role"], one["valid_to"] is None) for one in listed] == [("auditor", False), ("payroll", True)]
-    nobody = "/v1/people/0198c0de-0000-7000-8000-000000000000/roles"
-    assert (await admin.send("GET", nobody)).status_code == 404
+
+
+async def test_nobody_of_that_id_is_not_found_whatever_is_asked_of_them(admin: Administrator) -> None:
+    nobody = "/v1/people/0198c0de-0000-7000-8000-000000000000"
+    link, ana = {"issuer": "https://issuer.example", "subject": "nobody"}, str(admin.house.people["ana"])
+    for answer in (
+        await admin.send("GET", nobody),
+        await admin.send("PATCH", nobody, {"display_name": "Nobody"}, "*"),
+        await admin.send("POST", f"{nobody}/links", {"links": [link]}),
+        await admin.send("POST", f"{nobody}/merge", {"into": ana}),
+        await admin.send("GET", f"{nobody}/roles"),
+        await admin.send("POST", f"{nobody}/roles", {"role": "auditor"}),
+        await admin.send("DELETE", f"{nobody}/roles/auditor"),
+        await admin.send("POST", f"{nobody}/erase", {}),
+    ):
+        assert (answer.status_code, answer.json()["type"]) == (404, "urn:timewarden:problem:not-found"), answer.url
 
 
 async def test_codes_of_projects_that_differ_in_capitals_alone_are_not_two(admin: Administrator) -> None:

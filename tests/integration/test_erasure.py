@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from service.errors import Conflict, Forbidden, InvalidField, NotFound
 from service.timesheets.entry import Hours
 from tests.integration.house import ALL_SCOPES, MONDAY, at, peopled, speaking, wired
 from tests.policy_forge import shipped
+from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
     from service.authorization.decision_record import Ask
@@ -70,6 +72,25 @@ async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(hous
     for row in await house.owner.fetch("SELECT id, body, leaf FROM audit_record WHERE id = ANY($1)", list(stored)):
         assert (row["body"], row["leaf"]) == stored[row["id"]]
         assert merkle.leaf(row["body"]) == row["leaf"]
+
+
+async def test_a_note_that_is_being_written_is_waited_for_and_goes_too(house: House) -> None:
+    ana = house.people["ana"]
+    sheet = (await house.timesheets.create(house.ask("ana"), MONDAY, "UTC")).value
+    other = await house.log_database.connect("app")
+    async with other.transaction():
+        await other.execute("SELECT FROM timesheet WHERE id = $1 FOR UPDATE", sheet.id)
+        await other.execute(
+            "INSERT INTO entry (id, timesheet_id, day, project, minutes, note)"
+            " VALUES ($1, $2, $3, 'apollo', 60, 'ill')",
+            uuid4(),
+            sheet.id,
+            MONDAY,
+        )
+        erasing = asyncio.create_task(Erasure(house.enforcement).erase(house.administrator(), ana))
+        await lock_is_waited_for(house.owner)
+    assert (await erasing).value.notes == 1
+    assert await house.count("entry WHERE note IS NOT NULL") == 0
 
 
 async def test_the_record_of_an_erasure_says_who_and_how_much_and_no_more(house: House) -> None:

@@ -115,13 +115,35 @@ async def test_three_accounts_become_one_person_in_any_order(house: House) -> No
         assert (await house.timesheets.read(house.ask(name), sheet.id)).value.id == sheet.id
 
 
+async def test_a_merge_is_a_new_version_of_everybody_who_is_told_otherwise_from_then_on(house: House) -> None:
+    """Also of those who have neither a name nor an address: an ETag of before tells of nobody that is there now."""
+    admin = house.administrator()
+    for name in ("one", "two", "three"):
+        await signed_in(house, name)
+    await house.directory.amend_person(admin, house.people["three"], {"display_name": "Three"})
+
+    async def seen() -> list[tuple[UUID | None, int]]:
+        found = [(await house.directory.person(admin, house.people[one])).value for one in ("one", "two", "three")]
+        return [(one.merged_into, one.version) for one in found]
+
+    three = house.people["three"]
+    assert await seen() == [(None, 1), (None, 1), (None, 2)]
+    assert (await merge(house, "one", "two")).version == 1
+    assert await seen() == [(house.people["two"], 2), (None, 1), (None, 2)]
+    assert (await merge(house, "two", "three")).version == 2
+    assert await seen() == [(three, 3), (three, 2), (None, 2)]
+    await house.directory.amend_person(admin, house.people["ana"], {"email": "ana@example.com"})
+    stays = await merge(house, "ana", "three")
+    assert (stays.email, stays.version) == ("ana@example.com", 3)
+    assert (await house.directory.person(admin, three)).value.version == 3
+
+
 async def test_whoever_was_merged_is_given_nothing_and_merged_no_more(house: House) -> None:
     admin, teams = house.administrator(), house.teams
     night = await signed_in(house, "mia-at-night")
     await merge(house, "mia-at-night", "mia")
     for refused in (
         house.directory.add_membership(admin, night, teams["west"], Part.LEAD),
-        house.directory.give_role(admin, night, "auditor"),
         house.fallbacks.name(admin, night),
         house.deputies.grant(admin, night, house.people["carl"]),
         house.deputies.grant(house.ask("mia"), house.people["mia"], night),
@@ -129,6 +151,7 @@ async def test_whoever_was_merged_is_given_nothing_and_merged_no_more(house: Hou
         with pytest.raises(InvalidField, match="was merged into"):
             await refused
     for conflict in (
+        house.directory.give_role(admin, night, "auditor"),
         house.directory.link_person(admin, night, [Link(ISSUER, "third")]),
         house.directory.amend_person(admin, night, {"display_name": "Somebody", "email": None}),
         Merging(house.enforcement).merge(admin, night, house.people["ana"]),

@@ -13,6 +13,7 @@ from service.errors import Denied, InvalidField
 from service.timesheets import reminders
 from service.timesheets.reminders import Reminders
 from tests.integration.house import MONDAY, at
+from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
     from tests.integration.house import House
@@ -73,6 +74,20 @@ async def test_two_jobs_at_once_remind_of_each_sheet_once_and_many_come_in_turns
     found.append(await use.remind(house.administrator(), 0))
     assert sum(one.value.sheets for one in found) == 5
     assert len({one["resource"]["id"] for one in await told(house)}) == len(await told(house)) == 5
+
+
+async def test_whom_another_job_reminds_while_this_one_looks_is_not_reminded_twice(house: House) -> None:
+    """The other job commits behind this one's snapshot and before its locks. Without the foreign key its row locks no
+    sheet, so that this one comes as far as that row and waits there."""
+    sheet = await house.submitted("ana")
+    await house.owner.execute("ALTER TABLE reminder DROP CONSTRAINT reminder_timesheet_id_fkey")
+    other = await house.log_database.connect("owner")
+    async with other.transaction():
+        await other.execute("INSERT INTO reminder (timesheet_id) VALUES ($1)", sheet.id)
+        late = asyncio.create_task(Reminders(house.enforcement).remind(house.administrator(), 0))
+        await lock_is_waited_for(house.owner)
+    assert (await late).value.sheets == 0
+    assert await told(house) == []
 
 
 async def test_only_whoever_manages_the_directory_reminds(house: House) -> None:

@@ -372,6 +372,83 @@ async def test_reports_access_deputies_and_reminders_are_asked_for_by_name() -> 
     ]
 
 
+def versioned(version: int, **body: object) -> httpx.Response:
+    return httpx.Response(200, json=body, headers={"ETag": f'"{version}"'})
+
+
+async def test_people_teams_and_projects_are_changed_as_they_were_read() -> None:
+    person: dict[str, object] = {"id": "p1", "display_name": "Ana", "email": None, "merged_into": None}
+    team: dict[str, object] = {"id": "t1", "name": "Atlas", "parent": None}
+    project: dict[str, object] = {"code": "A.1", "name": "Atlas", "active": True}
+    asked = (person, person | {"email": "a@example.com"}, team, team, project, project)
+    server = Server(*(versioned(place + 3, **one) for place, one in enumerate(asked)))
+    api = Timewarden(URL, "t", http=server.http)
+
+    ana = await api.person("p1")
+    assert (ana.version, (await api.amend_person(ana, email="a@example.com", display_name=None)).version) == (3, 4)
+    assert (await api.replace_team(await api.team("t1"), name="Atlas", parent="t0")).version == 6
+    assert (await api.replace_project(await api.project("A.1"), name="Atlas", active=False)).version == 8
+    sent = [(one.method, one.url.path, one.headers.get("If-Match"), one.content) for one in server.seen]
+    assert sent == [
+        ("GET", "/v1/people/p1", None, b""),
+        ("PATCH", "/v1/people/p1", '"3"', b'{"email":"a@example.com","display_name":null}'),
+        ("GET", "/v1/teams/t1", None, b""),
+        ("PUT", "/v1/teams/t1", '"5"', b'{"name":"Atlas","parent":"t0"}'),
+        ("GET", "/v1/projects/A.1", None, b""),
+        ("PUT", "/v1/projects/A.1", '"7"', b'{"name":"Atlas","active":false}'),
+    ]
+    assert server.seen[1].headers["Content-Type"] == "application/merge-patch+json"
+
+
+@pytest.mark.parametrize(
+    ("etag", "version"), [('"3"', 3), ('W/"3"', 3), (None, None), ('"x"', None), ('"²"', None), ('""', None)]
+)
+async def test_a_version_is_read_from_an_etag_of_ours_alone(etag: str | None, version: int | None) -> None:
+    body = {"id": "p1", "display_name": "Ana", "email": None}
+    headers = [(b"ETag", etag.encode())] if etag else []
+    server = Server(httpx.Response(200, json=body, headers=headers), problem(428, "precondition-required"))
+    api = Timewarden(URL, "t", http=server.http)
+    ana = await api.person("p1")
+    with pytest.raises(Problem, match="428"):
+        await api.amend_person(ana, email=None)
+    assert ana.version == version
+    assert server.seen[1].headers.get("If-Match") == (f'"{version}"' if version else None)
+
+
+async def test_merges_roles_locks_and_replays_are_asked_for_by_name() -> None:
+    person = {"id": "p2", "display_name": None, "email": None, "merged_into": None}
+    role = {"person": "p2", "role": "auditor", "valid_from": "2026-11-23T00:00:00Z", "valid_to": None}
+    replay = {
+        "id": "r1", "version": 4, "state": "queued", "progress": 0.0, "filters": {}, "asked_at": "2026-11-23T09:00:00Z",
+        "ended_at": None, "problem": None,
+    }  # fmt: skip
+    batch = {"changed": 1, "items": []}
+    answers = [person, {"items": [role]}, role, role, batch, batch, replay | {"result": {"decided": 0}}, replay]
+    server = Server(*(httpx.Response(200, json=one) for one in [*answers, {"items": [replay], "next_cursor": None}]))
+    api = Timewarden(URL, "t", http=server.http)
+
+    assert (await api.merge_people("p1", into="p2")).id == "p2"
+    assert [one.role for one in await api.roles("p2")] == ["auditor"]
+    await api.give_role("p2", "auditor", valid_from=datetime(2026, 11, 23, tzinfo=UTC))
+    await api.take_role("p2", "auditor")
+    await api.lock_all([], "Payroll")
+    await api.unlock_all([], "Mistake", per_item=True)
+    assert (await api.replay_policy(4, kind="timesheet")).result == {"decided": 0}
+    assert (await api.policy_replay("r1")).result is None
+    assert [one.id async for one in api.policy_replays()] == ["r1"]
+    assert [(one.method, one.url.path, one.content) for one in server.seen] == [
+        ("POST", "/v1/people/p1/merge", b'{"into":"p2"}'),
+        ("GET", "/v1/people/p2/roles", b""),
+        ("POST", "/v1/people/p2/roles", b'{"role":"auditor","valid_from":"2026-11-23T00:00:00Z"}'),
+        ("DELETE", "/v1/people/p2/roles/auditor", b""),
+        ("POST", "/v1/timesheets/batch-lock", b'{"reason":"Payroll","items":[],"mode":"all-or-nothing"}'),
+        ("POST", "/v1/timesheets/batch-unlock", b'{"reason":"Mistake","items":[],"mode":"per-item"}'),
+        ("POST", "/v1/policies/versions/4/replay", b'{"kind":"timesheet"}'),
+        ("GET", "/v1/policies/replays/r1", b""),
+        ("GET", "/v1/policies/replays", b""),
+    ]
+
+
 async def test_a_refused_token_is_renewed_once_for_all_who_had_it() -> None:
     signed_in = Server(token("old"), token("new"))
     tokens = client_credentials(TOKENS, "job", "s", http=signed_in.http)

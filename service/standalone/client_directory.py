@@ -1,0 +1,158 @@
+"""What the client asks of the organisation: people, roles, teams, deputies, projects. Part of `client`.
+
+Owns no state. People, teams and projects are changed as they were read, one by one: a method sends their version in
+If-Match.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 — msgspec reads the members of shapes
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import msgspec
+
+from .client_sending import MERGE_PATCH, Sending, read
+from .client_shapes import Answered, Versioned
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PEOPLE, TEAMS, PROJECTS, DEPUTIES = "/v1/people", "/v1/teams", "/v1/projects", "/v1/deputies"
+
+
+class Person(Versioned):
+    """A person of the directory. `merged_into`: the one that they turned out to be, who has everything of theirs."""
+
+    id: str
+    display_name: str | None
+    email: str | None
+    merged_into: str | None = None
+
+
+class Role(Answered):
+    """A role that the directory gives a person, half-open in time."""
+
+    person: str
+    role: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+class Team(Versioned):
+    """A team in the tree."""
+
+    id: str
+    name: str
+    parent: str | None
+
+
+class Membership(Answered):
+    """A person's part in a team, half-open in time."""
+
+    id: str
+    person: str
+    team: str
+    part: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+class Deputy(Answered):
+    """Who stands in for a manager, half-open in time."""
+
+    id: str
+    manager: str
+    deputy: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+
+
+class Project(Versioned):
+    """A project; `code` is the word that entries use."""
+
+    code: str
+    name: str
+    active: bool
+
+
+class _Roles(Answered):
+    items: list[Role]
+
+
+class Organisation(Sending):
+    """What an app or a job asks the directory, and changes there."""
+
+    def people(self, *, email: str | None = None) -> AsyncIterator[Person]:
+        """Everybody in the directory, or whoever has this e-mail address."""
+        return self.pages(Person, PEOPLE, email=email)
+
+    async def person(self, person_id: str) -> Person:
+        """A person by their id, with the version that `amend_person` sends."""
+        return await self.call(Person, "GET", f"{PEOPLE}/{person_id}")
+
+    async def amend_person(self, person: Person, **fields: str | None) -> Person:
+        """Change some fields of a person as they were read: `email="..."`, or `display_name=None` to take it away."""
+        file = (MERGE_PATCH, msgspec.json.encode(fields))
+        return read(Person, await self.send("PATCH", f"{PEOPLE}/{person.id}", file=file, version=person.version))
+
+    async def merge_people(self, person_id: str, *, into: str) -> Person:
+        """Two people turned out to be one, for good: the one who stays, and has what both had."""
+        return await self.call(Person, "POST", f"{PEOPLE}/{person_id}/merge", body={"into": into})
+
+    async def roles(self, person_id: str) -> list[Role]:
+        """All roles that the directory gives a person, gave or will give."""
+        found = await self.call(_Roles, "GET", f"{PEOPLE}/{person_id}/roles")
+        for one in found.items:
+            one.receipt = found.receipt
+        return found.items
+
+    async def give_role(self, person_id: str, role: str, **times: datetime | None) -> Role:
+        """Give a person a role, beside those in their tokens. `times`: `valid_from` and `valid_to`."""
+        return await self.call(Role, "POST", f"{PEOPLE}/{person_id}/roles", body={"role": role, **times})
+
+    async def take_role(self, person_id: str, role: str) -> Role:
+        """Take a role of the directory back, from now on."""
+        return await self.call(Role, "DELETE", f"{PEOPLE}/{person_id}/roles/{quote(role, safe='')}")
+
+    def teams(self) -> AsyncIterator[Team]:
+        """All teams."""
+        return self.pages(Team, TEAMS)
+
+    async def team(self, team_id: str) -> Team:
+        """A team by its id, with the version that `replace_team` sends."""
+        return await self.call(Team, "GET", f"{TEAMS}/{team_id}")
+
+    async def replace_team(self, team: Team, *, name: str, parent: str | None) -> Team:
+        """Give a team as it was read a name, and a place in the tree with all below it; no parent is the top."""
+        body = {"name": name, "parent": parent}
+        return await self.call(Team, "PUT", f"{TEAMS}/{team.id}", body=body, version=team.version)
+
+    def memberships(self) -> AsyncIterator[Membership]:
+        """Who belongs to and leads which team, and did."""
+        return self.pages(Membership, "/v1/memberships")
+
+    def deputies(self) -> AsyncIterator[Deputy]:
+        """Who stands in for whom."""
+        return self.pages(Deputy, DEPUTIES)
+
+    async def name_deputy(self, deputy: str, **more: str | datetime) -> Deputy:
+        """Let somebody stand in for oneself. `more`: another `manager`, and `valid_from` and `valid_to`."""
+        return await self.call(Deputy, "POST", DEPUTIES, body={"deputy": deputy, **more})
+
+    async def end_deputy(self, grant_id: str, at: datetime | None = None) -> Deputy:
+        """End a standing in, now or at a moment to come."""
+        return await self.call(Deputy, "POST", f"{DEPUTIES}/{grant_id}/end", body={"at": at} if at else {})
+
+    def projects(self, *, active: bool | None = None) -> AsyncIterator[Project]:
+        """Projects by code."""
+        return self.pages(Project, PROJECTS, active=active)
+
+    async def project(self, code: str) -> Project:
+        """A project by its code, with the version that `replace_project` sends."""
+        return await self.call(Project, "GET", f"{PROJECTS}/{quote(code, safe='')}")
+
+    async def replace_project(self, project: Project, *, name: str, active: bool) -> Project:
+        """Call a project as it was read something else, end it, or take it up again."""
+        path, body = f"{PROJECTS}/{quote(project.code, safe='')}", {"name": name, "active": active}
+        return await self.call(Project, "PUT", path, body=body, version=project.version)
