@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from service.app import build
@@ -25,5 +27,10 @@ def app() -> Litestar:
 
 
 def document() -> dict[str, Any]:
-    """The document, as /openapi.json serves it; also what tests/golden/openapi.json holds."""
+    """The document, as /openapi.json serves it; also what tests/golden/openapi.json holds. Made once, a copy for each."""
+    return deepcopy(_made())
+
+
+@cache
+def _made() -> dict[str, Any]:
     return document_of(app())

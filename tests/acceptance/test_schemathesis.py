@@ -67,7 +67,7 @@ OPERATIONS = [
     if method in METHODS and not path.startswith(NOT_DESCRIBED)
 ]
 DECIDED = [one for one in OPERATIONS if str(one.values[1]).startswith("/v1/") and one.values[1] not in PUBLIC]
-EXAMPLES, FEW = 10, 2
+EXAMPLES, FEW = 6, 1
 BAD_TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbmEifQ."
 UNAUTHENTICATED = {400, 401, 404, 405, 413, 415, 431}
 
