@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import suppress
+from functools import cache
 from itertools import islice
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_origin
@@ -54,7 +55,7 @@ def good_members(raw: bytes, shape: type[msgspec.Struct]) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return {}
     found = {}
-    for field in msgspec.structs.fields(shape):
+    for field in _fields(shape):
         if field.encode_name in members:
             with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 found[field.name] = msgspec.json.decode(members[field.encode_name], type=field.type)
@@ -98,7 +99,7 @@ def _within(raw: bytes, inner: Any, path: str) -> Iterator[FieldError]:
 
 
 def _of_object(members: Mapping[str, msgspec.Raw], shape: type[msgspec.Struct], path: str) -> Iterator[FieldError]:
-    fields = msgspec.structs.fields(shape)
+    fields = _fields(shape)
     for field in fields:
         name = _below(path, field.encode_name)
         if field.encode_name in members:
@@ -110,6 +111,12 @@ def _of_object(members: Mapping[str, msgspec.Raw], shape: type[msgspec.Struct], 
         for name in members:
             if name not in known:
                 yield FieldError(_below(path, name), "is not a field of this body")
+
+
+@cache
+def _fields(shape: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Worked out once: msgspec compiles each annotation whenever it is asked, and a file may have wrong rows only."""
+    return msgspec.structs.fields(shape)
 
 
 def _below(path: str, name: str) -> str:
