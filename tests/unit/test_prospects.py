@@ -69,13 +69,13 @@ askers = st.builds(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(askers)
 def test_under_the_shipped_policy_it_is_what_every_question_would_be_answered(who: Principal) -> None:
     assert [one for one in outlooks(SHIPPED, who, SEEN) if not agrees(SHIPPED, who, one)] == []
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.lists(rows, min_size=1, max_size=5, unique=True), askers)
 def test_under_any_policy_it_is_what_every_question_would_be_answered(lines: list[str], who: Principal) -> None:
     policy = snapshot(*(f"{line}, rule-{number}" for number, line in enumerate(lines)))
