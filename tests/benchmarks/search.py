@@ -2,7 +2,7 @@
 
 Figures only, no verdicts. First what the indexes of migration 0006 cost an insert, beside those of 0001 in one run;
 then p50 and p99 of a page of 50 for each question, the first page and one from somewhere in the year, each time about
-another person. It wants some 12 GB of disk in the temporary directory for ten million records.
+another person. It wants half an hour and some 16 GB of disk in the temporary directory for ten million records.
 """
 
 from __future__ import annotations
