@@ -27,7 +27,7 @@ def app() -> Litestar:
 
 
 def document() -> dict[str, Any]:
-    """The document, as /openapi.json serves it; also what tests/golden/openapi.json holds. Made once, a copy for each."""
+    """The document, as /openapi.json serves it; also what tests/golden/openapi.json holds. A copy each time."""
     return deepcopy(_made())
 
 
