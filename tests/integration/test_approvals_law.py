@@ -76,7 +76,7 @@ def policy(world: World, drawn: list[Row]) -> Snapshot:
     return snapshot(*(f"{line}, rule-{place}" for place, line in enumerate(dict.fromkeys([*LAW, *named]))))
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(drawn=policies, who=st.lists(askers, min_size=4, max_size=4, unique_by=lambda one: one[0]), bound=bounds)
 async def test_what_waits_is_what_a_single_approval_would_be_allowed(
     world: World,

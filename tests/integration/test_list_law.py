@@ -178,7 +178,7 @@ async def listed(
             return found
 
 
-@settings(max_examples=50, suppress_health_check=list(HealthCheck))
+@settings(max_examples=35, suppress_health_check=list(HealthCheck))
 @given(
     drawn=policies,
     who=st.lists(askers, min_size=4, max_size=4, unique_by=lambda one: one[0]),

@@ -173,7 +173,7 @@ def test_the_version_that_decided_gives_the_same_verdict_reason_and_rules(versio
     assert decide_again(Snapshot.build(version.policy, 2), recorded, version) == world.decide(version).verdict
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(version=policies(), draft=policies(), world=worlds())
 def test_under_a_draft_replay_says_what_the_engine_would_have_said_or_that_it_cannot_tell(
     version: Snapshot, draft: Snapshot, world: World
@@ -193,7 +193,7 @@ def test_under_a_draft_replay_says_what_the_engine_would_have_said_or_that_it_ca
         assert set(again.rules) <= set(live.rules)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(version=policies(), draft=policies(), world=worlds())
 def test_a_list_is_the_same_under_a_draft_only_when_every_row_is_read_alike(
     version: Snapshot, draft: Snapshot, world: World

@@ -127,7 +127,7 @@ def question(snapshot: Snapshot, request: tuple[object, ...]) -> Question:
     return snapshot.question(*asked_about(request), who, scopes, facts)  # type: ignore[arg-type]  # as above
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(given_rules=policies, role_links=links, asked=st.lists(requests, min_size=5, max_size=15))
 def test_the_engine_answers_as_a_naive_reading_and_as_stock_casbin(
     given_rules: list[Rule], role_links: list[tuple[str, str]], asked: list[tuple[object, ...]]
@@ -150,7 +150,7 @@ def test_the_engine_answers_as_a_naive_reading_and_as_stock_casbin(
     assert snapshot.errors == 0
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(
     given_rules=policies,
     role_links=links,

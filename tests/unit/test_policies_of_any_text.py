@@ -73,7 +73,7 @@ def swapped(name: str) -> Callable[[str], PolicyText]:
     return with_text
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(made | within(SHIPPED.vocabulary))
 @example("a = " + "1" * 5000)
 @example("[kinds.me]\nname = 0x" + "f" * 5000)
@@ -82,7 +82,7 @@ def test_any_vocabulary_is_taken_or_refused(text: str) -> None:
     only_refused(swapped("vocabulary")(text))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(made | within(CASE) | within(SHIPPED.cases["import.yaml"]))
 @example('- case: "\\UFFFFFFFF"\n')
 @example('- case: "\\U00110000"\n')

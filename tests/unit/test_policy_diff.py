@@ -166,7 +166,7 @@ def examples(change: VerdictChange) -> list[Request]:
     ]
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(
     one=sheet_policies,
     kept=sheet_policies,
