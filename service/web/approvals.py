@@ -22,9 +22,10 @@ from service.web.problems import status_of
 from service.web.timesheet_shapes import SheetBody, body_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from service.authorization.changes import AnswerToAll
+    from service.authorization.decision_record import Ask
     from service.errors import StepUpNeeded
     from service.timesheets.timesheet import Timesheet
     from service.web.paging import Cursors
@@ -165,33 +166,35 @@ def _batches(approvals: Approvals) -> list[Any]:
 
     @post("/v1/timesheets/batch-approve", status_code=200, **operation("Approve many weeks", **batch))
     async def approve_timesheets(ask: Asking, data: JSONBody[BatchApproval]) -> Response[BatchResult]:
-        items = _items(data.items)
-        if data.mode == "per-item":
-            return _each(items, await approvals.approve_each(ask, items))
-        return _all(await approvals.approve_all(ask, items))
+        return await _answered(ask, data, approvals.approve_all, approvals.approve_each)
 
     @post("/v1/timesheets/batch-reject", status_code=200, **operation("Send many weeks back", **batch))
     async def reject_timesheets(ask: Asking, data: JSONBody[BatchRejection]) -> Response[BatchResult]:
-        items = _items(data.items)
-        if data.mode == "per-item":
-            return _each(items, await approvals.reject_each(ask, items, data.reason))
-        return _all(await approvals.reject_all(ask, items, data.reason))
+        return await _answered(ask, data, approvals.reject_all, approvals.reject_each, data.reason)
 
     @post("/v1/timesheets/batch-lock", status_code=200, **operation("Lock many weeks for payroll", **batch))
     async def lock_timesheets(ask: Asking, data: JSONBody[BatchStep]) -> Response[BatchResult]:
-        items = _items(data.items)
-        if data.mode == "per-item":
-            return _each(items, await approvals.lock_each(ask, items, data.reason))
-        return _all(await approvals.lock_all(ask, items, data.reason))
+        return await _answered(ask, data, approvals.lock_all, approvals.lock_each, data.reason)
 
     @post("/v1/timesheets/batch-unlock", status_code=200, **operation("Unlock many weeks", **batch))
     async def unlock_timesheets(ask: Asking, data: JSONBody[BatchStep]) -> Response[BatchResult]:
-        items = _items(data.items)
-        if data.mode == "per-item":
-            return _each(items, await approvals.unlock_each(ask, items, data.reason))
-        return _all(await approvals.unlock_all(ask, items, data.reason))
+        return await _answered(ask, data, approvals.unlock_all, approvals.unlock_each, data.reason)
 
     return [approve_timesheets, reject_timesheets, lock_timesheets, unlock_timesheets]
+
+
+async def _answered(
+    ask: Ask,
+    data: BatchApproval | BatchRejection | BatchStep,
+    together: Callable[..., Awaitable[AnswerToAll[Sequence[Timesheet]]]],
+    each: Callable[..., Awaitable[Sequence[Outcome[Timesheet]]]],
+    *reason: str,
+) -> Response[BatchResult]:
+    """What becomes of the items by the step that the mode asks for."""
+    items = _items(data.items)
+    if data.mode == "per-item":
+        return _each(items, await each(ask, items, *reason))
+    return _all(await together(ask, items, *reason))
 
 
 def _items(given: Sequence[BatchItem]) -> list[Item]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from service.web.documented_files import DIGEST
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,7 +20,6 @@ _CARL: Final = "0198c0de-0000-7000-8000-000000000003"
 _SHEET: Final = "0198c0de-4f2a-7000-8000-00000000002a"
 _ENTRY: Final = "0198c0de-4f2a-7000-8000-00000000002b"
 _DECISION: Final = "0198c0de-4f2b-7000-8000-00000000002c"
-_LEAF: Final = "1c9a6f0e2d4b8a7c5e3f1d0b9a8c7e6f5d4c3b2a190817263544536271809fae"
 _CHANGED: Final = "2026-11-30T09:00:00.125000Z"
 _NO_SHEET: Final = "There is no such resource, or it is not for you to know"
 _NEVER_OWN: Final = "p, deny, owner, approve, any, timesheet, any, always, never-own-hours"
@@ -105,7 +106,7 @@ WHOLE: Final[Mapping[str, Any]] = {
         "version": 4,
         "state": "approved",
         "decision_id": _DECISION,
-        "decision_leaf": _LEAF,
+        "decision_leaf": DIGEST,
         "problem": None,
     },
     "TotalBody": {"key": "ATLAS", "name": None, "minutes": 930, "sheets": 2},
@@ -124,7 +125,7 @@ WHOLE: Final[Mapping[str, Any]] = {
         "dry_run": False,
         "counts": {"created": 1, "updated": 0, "unchanged": 0, "refused": 1},
         "decisions": [_DECISION],
-        "leaves": [_LEAF],
+        "leaves": [DIGEST],
         "rows": [_ROW, {"row": 1, "line": 3, "outcome": "refused", "problems": [_ROW_PROBLEM]}],
     },
     "ImportedRow": {"row": 0, "line": 2, "record": "team", "outcome": "created"},
@@ -230,7 +231,7 @@ WHOLE: Final[Mapping[str, Any]] = {
         "kind": "decision",
         "at": _CHANGED,
         "position": 7,
-        "leaf": _LEAF,
+        "leaf": DIGEST,
         "record": {
             "v": 1,
             "uid": _DECISION,

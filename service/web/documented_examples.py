@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from service.web.documented_files import CHECKPOINT
+from service.web.documented_files import CHECKPOINT, DIGEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SOMEBODY: Final = "0198c0de-0000-7000-8000-000000000001"
 _SOMETHING: Final = "0198c0de-4f2a-7000-8000-00000000002a"
-_DIGEST: Final = "1c9a6f0e2d4b8a7c5e3f1d0b9a8c7e6f5d4c3b2a190817263544536271809fae"
 _MOMENT: Final = "2026-11-23T09:00:00Z"
 
 NAMED: Final[Mapping[str, Any]] = {
@@ -38,7 +37,7 @@ NAMED: Final[Mapping[str, Any]] = {
     "conditions": [["who", "manager"]],
     "cut_short": [],
     "detail": "answered in 2 ms",
-    "digest": _DIGEST,
+    "digest": DIGEST,
     "display_name": "Ana Lima",
     "effect": "allow",
     "ended_at": _MOMENT,

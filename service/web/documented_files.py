@@ -15,7 +15,7 @@ _UID: Final = "0198c0de-4f2a-7000-8000-00000000002a"
 _SOMEBODY: Final = "0198c0de-0000-7000-8000-000000000001"
 _SHEET: Final = "0198c0de-4f2a-7000-8000-00000000002b"
 _REQUEST: Final = "0198c0de-4f2a-7000-8000-00000000002c"
-_LEAF: Final = "1c9a6f0e2d4b8a7c5e3f1d0b9a8c7e6f5d4c3b2a190817263544536271809fae"
+DIGEST: Final = "1c9a6f0e2d4b8a7c5e3f1d0b9a8c7e6f5d4c3b2a190817263544536271809fae"
 _HASH: Final = "mVgDLHXeFRSp8KJCnzbHiSIeRpy8wKCyIVVwmQf1IbA="
 CHECKPOINT: Final = (
     f"timesheets.example.com/audit/2026a\n157\n{_HASH}\n\n\u2014 timesheets.example.com/audit/2026a"
@@ -30,16 +30,16 @@ FILES: Final[Mapping[str, Mapping[str, str]]] = {
         "text/csv": "team,name,minutes,sheets\r\n0198c0de-0000-7000-8000-000000000007,Atlas,930,2\r\n,,420,1\r\n"
     },
     "/v1/audit/export": {
-        LINES: f'{{"position":7,"leaf":"{_LEAF}","record":{{"uid":"{_UID}","kind":"decision","v":1}}}}\n',
+        LINES: f'{{"position":7,"leaf":"{DIGEST}","record":{{"uid":"{_UID}","kind":"decision","v":1}}}}\n',
         "text/csv": "\ufeffposition,uid,kind,decision_uid,decided_at,person_id,client_id,action,resource_kind,"
         "resource_id,owner_id,outcome,applied,reason,rules,policy_version,request_id,returned,leaf\r\n"
         f"7,{_UID},decision,,2026-11-27T16:49:40.673417Z,{_SOMEBODY},hours-app,approve,timesheet,{_SHEET},{_SOMEBODY},"
-        f"deny,,deny-rule,never-own-hours,1,{_REQUEST},,{_LEAF}\r\n",
+        f"deny,,deny-rule,never-own-hours,1,{_REQUEST},,{DIGEST}\r\n",
         PARQUET: "(a Parquet file with the columns of the CSV)",
     },
     "/v1/audit/bundle": {
         LINES: '{"format":"timewarden-bundle/1","from":7,"to":8,"left":[],"right":[],"start":null,"pruned":null}\n'
-        f'{{"position":7,"sealed":"{_LEAF}","uid":"{_UID}","leaf":"{_LEAF}","body":"e30="}}\n'
+        f'{{"position":7,"sealed":"{DIGEST}","uid":"{_UID}","leaf":"{DIGEST}","body":"e30="}}\n'
     },
     "/v1/log/checkpoint": {"text/plain": CHECKPOINT},
     "/v1/log/tile/{level}/{index}": {OCTETS: "(hashes of 32 bytes, 256 of them in a full tile)"},

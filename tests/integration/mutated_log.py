@@ -7,16 +7,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import asyncpg
-
 from service.audit import checkpoint as notes
 from service.audit.bundle import bundle_header, bundle_lines
 from service.audit.checkpoint import Signer
 from service.audit.record import Kind, Record
-from service.audit.sealing import Sealer
 from service.standalone.verify.findings import TAMPERED, Report
 from tests.bundle_forge import judged
 from tests.integration.log_database import SHEET
+from tests.integration.log_trees import FORGET_TREE, as_superuser, seal_all
 
 if TYPE_CHECKING:
     from service.audit.signing import Signing
@@ -43,19 +41,12 @@ class Stored:
 
     async def alter(self, *statements: str) -> None:
         """As a superuser, with the triggers off."""
-        connection = await asyncpg.connect(self.log_database.postgres.superuser_database_url(self.log_database.name))
-        try:
-            await connection.execute("SET session_replication_role = replica")
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
+        await as_superuser(self.log_database, *statements)
 
     async def regrow(self) -> None:
         """Compute the whole tree anew from the records, as the sealer does."""
-        await self.alter("DELETE FROM tile", "UPDATE log_head SET tree_size = 0, edge = '{}', root = NULL")
-        while await Sealer(self.keeper).seal():
-            pass
+        await self.alter(FORGET_TREE)
+        await seal_all(self.keeper)
 
     async def sign_anew(self, signer: Signer) -> None:
         """The newest checkpoint, over the root that is stored now."""
@@ -77,8 +68,7 @@ class Stored:
         return judged(await self.bundle(start, end, seen), seen=self.kept, key=VKEY, retention=retention)
 
     async def seal_and_sign(self) -> None:
-        while await Sealer(self.keeper).seal():
-            pass
+        await seal_all(self.keeper)
         assert await self.signing.sign()
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from service.audit.anchor import Anchor
 from service.audit.log import Log
-from service.audit.sealing import Sealer
 from service.audit.signing import Signing
 from tests.integration.log_database import change
+from tests.integration.log_trees import seal_all
 from tests.integration.mutated_log import FIRST, SIGNER, WHOLE, Stored, record
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ async def stored(log_database: LogDatabase, tmp_path: Path) -> Stored:
     for size in (FIRST, WHOLE):
         there = await auditor.fetchval("SELECT count(*) FROM audit_record")
         await log.append([record(number) if number % 5 else change() for number in range(there, size)])
-        while await Sealer(keeper).seal():
-            pass
+        await seal_all(keeper)
         assert await signing.sign()
     kept = await auditor.fetchval("SELECT note FROM checkpoint WHERE size = $1", FIRST)
     return Stored(log_database, app, keeper, signing, kept)

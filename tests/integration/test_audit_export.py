@@ -18,13 +18,12 @@ from service.audit.anchor import Anchor
 from service.audit.checkpoint import Signer
 from service.audit.log import Log
 from service.audit.record import Kind, Record
-from service.audit.sealing import Sealer
 from service.audit.signing import Signing
 from service.standalone.verify.findings import INTACT, TAMPERED
 from tests.bundle_forge import judged
 from tests.integration.api import InProcess, api
 from tests.integration.log_database import change, decision
-from tests.integration.log_trees import as_superuser
+from tests.integration.log_trees import as_superuser, seal_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,8 +49,7 @@ async def running(house: House, issuer: str, tmp_path: Path) -> AsyncIterator[In
     attack = decision(outcome="deny", reason="no-rule", principal={"client": ATTACK}, rules=[])
     system = Record.make(Kind.SYSTEM, {"decided_at": begun, "event": "log.test"})
     await Log(app).append([change(), attack, system, *made])
-    while await Sealer(keeper).seal():
-        pass
+    await seal_all(keeper)
     assert await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
     async with api(house, issuer) as started:
         yield started

@@ -12,11 +12,11 @@ import pytest
 from service.audit.anchor import Anchor
 from service.audit.checkpoint import Signer
 from service.audit.log import Log
-from service.audit.sealing import Sealer
 from service.audit.signing import Signing
 from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_holds
 from tests.integration.api import InProcess, api
 from tests.integration.log_database import decision
+from tests.integration.log_trees import seal_all
 from tests.integration.tlog_client import entries_of, hashes_of, leaf_of, read_note, root_of
 
 if TYPE_CHECKING:
@@ -52,13 +52,8 @@ def auditor(served: InProcess) -> str:
 async def grow(house: House, keeper: Database, tmp_path: Path, count: int) -> None:
     """More records, sealed and signed."""
     await Log(house.requests).append([decision() for _ in range(count)])
-    await seal(keeper)
+    await seal_all(keeper)
     await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
-
-
-async def seal(keeper: Database) -> None:
-    while await Sealer(keeper).seal():
-        pass
 
 
 async def checkpoint(served: InProcess) -> tuple[int, bytes]:
@@ -129,7 +124,7 @@ async def test_only_what_a_signed_checkpoint_covers_is_given_out(
     await grow(house, keeper, tmp_path, 1)
     size, _ = await checkpoint(served)
     receipts = await Log(house.requests).append([decision() for _ in range(300)])
-    await seal(keeper)
+    await seal_all(keeper)
     token = auditor(served)
     for path in (f"tile/0/000.p/{size + 1}", "tile/0/000", "tile/0/001.p/1", "tile/1/000.p/1", "tile/9/000.p/1"):
         assert (await served.send("GET", f"/v1/log/{path}")).json()["type"] == f"{PROBLEM}not-found"
