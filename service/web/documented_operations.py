@@ -43,8 +43,8 @@ IF_MATCH: Final = _if_match(
     rf"^(\*|{_TAGS})$",
 )
 IF_SEEN: Final = _if_match(
-    "The ETag of the version that you have seen, or of several; `*` names none, and is answered as if it were missing",
-    rf"^{_TAGS}$",
+    "The ETag of the one version that you have seen; `*` and a list of several are answered as if it were missing",
+    rf"^{_TAG}$",
 )
 
 

@@ -22,7 +22,7 @@ MERGE_PATCH = "application/merge-patch+json"
 _TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e]*)"\s*')
 BETWEEN = ", \t"
 LONGEST = 512
-NAME_IT = "Send If-Match with the ETag of the version that you have seen: for this step, * names none"
+ONE_VERSION = "Send If-Match with one ETag, that of the version that you saw: this step takes neither * nor a list"
 
 
 def etag(version: int) -> str:
@@ -31,16 +31,17 @@ def etag(version: int) -> str:
 
 
 def expected(request: Request[Any, Any, Any], *, judging: bool = False) -> Expect:
-    """What judges the version that the request names. `judging`: it says which one was seen."""
-    return if_match(request.headers.getall("if-match", []), unseen=not judging)
+    """The check of the version that the request names. `judging`: the request must name exactly one version."""
+    return if_match(request.headers.getall("if-match", []), exactly_one=judging)
 
 
-def if_match(values: Sequence[str], *, unseen: bool = True) -> Callable[[int | None], None]:
-    """What judges a version: given every If-Match header of the request. Raises MalformedRequest when they are no list
-    of entity tags; what it returns raises PreconditionRequired without any, PreconditionFailed when none fits.
+def if_match(values: Sequence[str], *, exactly_one: bool = False) -> Callable[[int | None], None]:
+    """The check of a version against `values`, every If-Match header of the request. Raises MalformedRequest unless
+    they are a list of entity tags. The check raises PreconditionRequired without any tag, PreconditionFailed when none
+    fits.
 
-    Comparison is strong (section 8.8.3.2): a weak tag never matches. `*` matches whatever exists; not `unseen`, it
-    counts as none, since whoever judges a thing says what they saw.
+    Comparison is strong (section 8.8.3.2): a weak tag never matches. `*` matches whatever exists. With `exactly_one`,
+    `*` and a list of several tags are refused: a person who approves a sheet has seen one version of it.
     """
     text = ",".join(values).strip(BETWEEN)
     if sum(map(len, values)) > LONGEST:
@@ -50,8 +51,8 @@ def if_match(values: Sequence[str], *, unseen: bool = True) -> Callable[[int | N
     def judge(version: int | None) -> None:
         if not text:
             raise PreconditionRequired
-        if tags is None and not unseen:
-            raise PreconditionRequired(NAME_IT)
+        if exactly_one and (tags is None or len(tags) > 1):
+            raise PreconditionRequired(ONE_VERSION)
         if version is None or (tags is not None and str(version) not in tags):
             raise PreconditionFailed
 
@@ -59,14 +60,14 @@ def if_match(values: Sequence[str], *, unseen: bool = True) -> Callable[[int | N
 
 
 def _tags(text: str) -> frozenset[str]:
-    """Empty members of the list are none (RFC 9110 section 5.6.1)."""
+    """The tags of the list, a weak one with its prefix, so that it equals no version. Empty members count for nothing
+    (RFC 9110 section 5.6.1)."""
     found: set[str] = set()
     rest = text.lstrip(BETWEEN)
     while rest:
         match = _TAG.match(rest)
         if match is None or (rest[match.end() :] and rest[match.end()] != ","):
             raise MalformedRequest('If-Match must hold entity tags such as "7"')
-        if match.group(1) is None:
-            found.add(match.group(2))
+        found.add(match.group(2) if match.group(1) is None else match.group().strip())
         rest = rest[match.end() :].lstrip(BETWEEN)
     return frozenset(found)

@@ -37,11 +37,19 @@ def test_what_does_not_exist_matches_nothing_not_even_a_star() -> None:
         if_match(["*"])(None)
 
 
-@pytest.mark.parametrize("star", ["*", "  * "])
-def test_whoever_judges_a_thing_names_the_version_and_no_star(star: str) -> None:
-    with pytest.raises(PreconditionRequired, match="names none"):
-        if_match([star], unseen=False)(7)
-    if_match(['"7"'], unseen=False)(7)
+@pytest.mark.parametrize(
+    "headers", [["*"], ["  * "], ['"6", "7"'], ['"7"', '"6"'], ['"7", "8", "9"'], ['W/"7", "7"'], ['"7", ""']]
+)
+def test_a_step_that_judges_a_sheet_takes_exactly_one_version(headers: list[str]) -> None:
+    with pytest.raises(PreconditionRequired, match="one ETag"):
+        if_match(headers, exactly_one=True)(7)
+
+
+@pytest.mark.parametrize("headers", [['"7"'], ['"7", "7"'], [', "7",']])
+def test_the_one_version_that_was_seen_is_enough_to_judge_a_sheet(headers: list[str]) -> None:
+    if_match(headers, exactly_one=True)(7)
+    with pytest.raises(PreconditionFailed):
+        if_match(headers, exactly_one=True)(8)
 
 
 @pytest.mark.parametrize("header", ["7", '"7', '7"', '"7" "8"', '"a\x00"', "*, *", '"' + "7" * 600 + '"'])
