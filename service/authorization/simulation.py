@@ -67,8 +67,8 @@ class Simulation:
     async def run(self, ask: Ask, asked: Asked) -> Answer[Simulated]:
         """Decide as if, under a version or the active one.
 
-        Raises Denied; InvalidField that names the field, also for an unknown person or version, and for a real thing
-        unless the asker may read it, or may read the log.
+        Raises Denied; InvalidField that names the field, also for an unknown version, for an unknown person if the
+        caller may read the directory or the log, and for a real thing unless the caller may read it, or the log.
         """
         chosen: Snapshot | None = None
         unknown = False
@@ -106,9 +106,7 @@ class Simulation:
     ) -> Decision:
         if fields := wrong_words(asked, under.vocabulary):
             raise Wrong(*fields)
-        person = asked.subject.person
-        if person is not None and not await self._known_person(connection, person):
-            raise Wrong(FieldError("subject.person", "there is no such person"))
+        await self._check_person(ask, asked, active, seen, connection)
         principal = principal_of(asked.subject, int(seen.at.timestamp()))
         kind = asked.resource.kind
         if asked.resource.id is None:
@@ -129,6 +127,17 @@ class Simulation:
             resource = resource_of(kind, known, str(asked.resource.id))
         as_if = Ask(principal, ask.request_id, ask.method, ask.route)
         return decided(under, as_if, asked.action, resource, known)
+
+    async def _check_person(self, ask: Ask, asked: Asked, active: Snapshot, seen: Seen, connection: Connection) -> None:
+        """Raise Wrong for an unknown person, to a caller who may read the directory or the log, which tell as much. For
+        anybody else an unknown person is one without relations: the answer must not tell which ids exist."""
+        person = asked.subject.person
+        if person is None or not any(
+            decided(active, ask, "read", Resource(kind), seen).allowed for kind in ("directory", "log")
+        ):
+            return
+        if not await self._known_person(connection, person):
+            raise Wrong(FieldError("subject.person", "there is no such person"))
 
     async def _may_know(
         self, ask: Ask, active: Snapshot, kind: str, row_id: UUID, seen: Seen, connection: Connection

@@ -2,6 +2,7 @@
 
 A grant gives nothing by itself: the relation `deputy` holds while the manager leads somebody. Managers name their own
 deputies; who else may name them, the policy says. A deputy does not pass it on, as nothing follows grants to grants.
+Only a caller who may read the directory can name somebody else: otherwise the answer would tell which ids exist.
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ from typing import TYPE_CHECKING
 from uuid_utils.compat import uuid7
 
 from service.authorization.changes import Target
+from service.authorization.decision_point import Resource
+from service.authorization.judgement import decided
 from service.authorization.relationships import KindFacts
 from service.directory import deputy_store
 from service.directory.deputy_store import KIND
 from service.directory.entities import DeputyGrant, Validity, check_deputies, check_grant
 from service.directory.recorded_change import Listed, Told, listing, manage, times
+from service.directory.store import KIND as DIRECTORY
+from service.errors import InvalidField
+from service.places import FieldError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,6 +41,7 @@ DEPUTY_FACTS = KindFacts(
     relations={"delegator": deputy_store.DELEGATOR, "delegate": deputy_store.DELEGATE},
 )
 ALWAYS = Validity()
+HIDDEN = "is nobody whom you may see in the directory: ask an administrator to name your deputy"
 
 
 class Deputies:
@@ -44,12 +51,15 @@ class Deputies:
         self._enforcement = enforcement
 
     async def grant(self, ask: Ask, manager: UUID, deputy: UUID, validity: Validity = ALWAYS) -> Answer[DeputyGrant]:
-        """Let `deputy` stand in for `manager`. Raises Conflict when they do so already at some of that time."""
+        """Let `deputy` stand in for `manager`. Raises Conflict when they do so already at some of that time, and
+        InvalidField, the same for every id, when the caller may not read the directory."""
         check_deputies(manager, deputy)
         check_grant(validity)
         asked = DeputyGrant(uuid7(), manager, deputy, validity)
 
         async def work(permit: Permit, connection: Connection) -> tuple[DeputyGrant, list[Told]]:
+            if not _may_read_directory(ask, permit):
+                raise InvalidField(FieldError("deputy", HIDDEN))
             made = await deputy_store.grant(permit, connection, asked)
             return made, [Told(str(made.id), "deputy.granted", _facts(made))]
 
@@ -83,6 +93,12 @@ class Deputies:
             limit,
             lambda one: str(one.id),
         )
+
+
+def _may_read_directory(ask: Ask, permit: Permit) -> bool:
+    """Decided under the version, and by the facts, that allowed the grant."""
+    seen = permit.decision.request.seen
+    return decided(permit.snapshot, ask, "read", Resource(DIRECTORY), seen).allowed
 
 
 def _facts(one: DeputyGrant) -> dict[str, object]:

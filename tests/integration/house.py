@@ -107,6 +107,10 @@ class House:
     def administrator(self) -> Ask:
         return self.ask("adam", roles=frozenset({"role:administrator"}))
 
+    def manager(self, name: str) -> Ask:
+        """A request by a person whose token gives the role of managers, who may read the directory as shipped."""
+        return self.ask(name, roles=frozenset({"role:manager"}))
+
     async def submitted(self, name: str, period_start: date = MONDAY) -> Timesheet:
         """A sheet of this person, with eight hours on its first day, handed in."""
         ask = self.ask(name)

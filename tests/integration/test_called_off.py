@@ -56,7 +56,7 @@ KINDS = {
     "a deputy": Kind(
         "deputy_grant",
         lambda house, validity: house.deputies.grant(
-            house.ask("mia"), house.people["mia"], house.people["ana"], validity
+            house.manager("mia"), house.people["mia"], house.people["ana"], validity
         ),
         lambda house, one, *at: house.deputies.end(house.ask("mia"), one.id, *at),
     ),

@@ -39,7 +39,7 @@ def strong(house: House, name: str) -> Ask:
 
 async def given(house: House, manager: str, deputy: str, validity: Validity | None = None) -> DeputyGrant:
     people = house.people
-    asked = house.deputies.grant(house.ask(manager), people[manager], people[deputy], validity or Validity())
+    asked = house.deputies.grant(house.manager(manager), people[manager], people[deputy], validity or Validity())
     return (await asked).value
 
 
@@ -187,10 +187,25 @@ async def test_a_wrong_grant_names_its_field(house: House) -> None:
         (house.people["ana"], Validity(now + DAY, now), "valid_to"),
     ):
         with pytest.raises(InvalidField) as refused:
-            await house.deputies.grant(house.ask("mia"), mia, deputy, validity)
+            await house.deputies.grant(house.manager("mia"), mia, deputy, validity)
         assert [one.field for one in refused.value.fields] == [field]
     with pytest.raises(NotFound):
         await house.deputies.end(house.ask("mia"), uuid4())
+
+
+async def test_a_caller_who_may_not_read_the_directory_learns_of_no_person_by_naming_a_deputy(house: House) -> None:
+    people = house.people
+    gone = people["adam"]
+    await house.owner.execute("INSERT INTO merged_person (person_id, into_id) VALUES ($1, $2)", gone, people["ben"])
+    told = set()
+    for deputy in (uuid4(), people["dora"], gone):
+        with pytest.raises(InvalidField) as refused:
+            await house.deputies.grant(house.ask("carl"), people["carl"], deputy)
+        told.add((refused.value.public, str(refused.value.extra)))
+    assert len(told) == 1
+    assert "may see" in told.pop()[0]
+    assert await house.count("deputy_grant") == 0
+    assert (await given(house, "carl", "dora")).deputy == people["dora"]
 
 
 async def test_the_fallback_approver_approves_only_for_those_whom_nobody_leads(house: House) -> None:

@@ -34,7 +34,7 @@ async def test_who_ends_a_standing_in_holds_nothing_that_another_change_of_the_d
     house: House,
 ) -> None:
     """A merge ends grants too, and has the directory before it comes to them."""
-    grant = (await house.deputies.grant(house.ask("mia"), house.people["mia"], house.people["ben"])).value
+    grant = (await house.deputies.grant(house.manager("mia"), house.people["mia"], house.people["ben"])).value
     other = await house.log_database.connect("owner")
     async with other.transaction():
         await store.advance(other)

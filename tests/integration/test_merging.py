@@ -68,8 +68,8 @@ async def test_what_both_had_in_the_directory_the_one_has_who_stays(house: House
     await house.directory.add_membership(admin, night, teams["east"], Part.LEAD)
     await house.directory.give_role(admin, night, "auditor")
     await house.fallbacks.name(admin, night)
-    await house.deputies.grant(house.ask("mia"), people["mia"], night)
-    await house.deputies.grant(house.ask("mia-at-night"), night, people["carl"], Validity(None, later))
+    await house.deputies.grant(house.manager("mia"), people["mia"], night)
+    await house.deputies.grant(house.manager("mia-at-night"), night, people["carl"], Validity(None, later))
     before = len(await changes(house))
 
     stays = await merge(house, "mia-at-night", "mia")
@@ -146,7 +146,7 @@ async def test_whoever_was_merged_is_given_nothing_and_merged_no_more(house: Hou
         house.directory.add_membership(admin, night, teams["west"], Part.LEAD),
         house.fallbacks.name(admin, night),
         house.deputies.grant(admin, night, house.people["carl"]),
-        house.deputies.grant(house.ask("mia"), house.people["mia"], night),
+        house.deputies.grant(house.manager("mia"), house.people["mia"], night),
     ):
         with pytest.raises(InvalidField, match="was merged into"):
             await refused

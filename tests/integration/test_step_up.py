@@ -188,7 +188,7 @@ async def test_an_inbox_tells_a_deputy_that_more_would_wait_after_a_stronger_sig
 
     # Lea leads, and stands in for nobody so far.
     assert await inbox(jti="1") == ([str(anas.id)], None, 200)
-    await house.deputies.grant(house.ask("max"), house.people["max"], lea)
+    await house.deputies.grant(house.manager("max"), house.people["max"], lea)
     wanted = {"acr_values": ACR, "max_age": None}
     assert await inbox(jti="2", amr=["pwd"]) == ([str(anas.id)], wanted, 200)
     assert await inbox(jti="3", amr=["pwd", "mfa"]) == ([str(anas.id), str(carls.id)], None, 200)
