@@ -16,13 +16,14 @@ from service.errors import TryLater
 from service.web.health import Part, Ready
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from service.audit.log import Log
     from service.authorization.policy_hint import PolicyHint
     from service.authorization.policy_versions import PolicyVersions
     from service.authorization.policy_watch import PolicyWatch
     from service.database import Database
+    from service.identity.keys import KeyState
     from service.identity.replay import Replay
     from service.identity.tokens import Tokens
     from service.web.rate_limits import Counters
@@ -75,7 +76,7 @@ class Api:
                 await database.close()
 
     async def look(self) -> Ready:
-        """Readiness: database, log, policy and keys are needed; the keeper's parts are told of."""
+        """Readiness: database, log, policy and the keys of one issuer are needed; the keeper's parts are told of."""
         parts: list[Part] = []
         version: int | None = None
         try:
@@ -91,11 +92,7 @@ class Api:
         except TryLater as error:
             parts.append(Part("database", ready=False, needed=True, detail=error.public))
         parts.append(self._log())
-        for state in self.tokens.states():
-            detail = f"{state.keys} keys, {state.age:.0f} s old" if state.age is not None else "has no keys yet"
-            if state.last_failure:
-                detail += f"; the last look for them failed: {state.last_failure}"
-            parts.append(Part(f"keys of {state.issuer}", ready=state.ready, needed=True, detail=detail))
+        parts += parts_of_issuers(self.tokens.states())
         ready = all(one.ready for one in parts if one.needed)
         return Ready("ready" if ready else "not ready", version, parts)
 
@@ -105,6 +102,21 @@ class Api:
         if state.failing is not None and state.age < FAILED_WITHIN:
             return Part("log", ready=False, needed=True, detail=f"could not be written {state.age:.0f} s ago")
         return Part("log", ready=True, needed=True, detail=f"{state.waiting} records wait to be written")
+
+
+def parts_of_issuers(states: Sequence[KeyState]) -> list[Part]:
+    """One issuer whose tokens can be judged is enough; the others are told of. Tokens of an issuer without keys are
+    answered 503."""
+    needed = not any(state.ready or state.opaque for state in states)
+    parts = []
+    for state in states:
+        detail = f"{state.keys} keys, {state.age:.0f} s old" if state.age is not None else "has no keys yet"
+        if state.last_failure:
+            detail += f"; the last look for them failed: {state.last_failure}"
+        if state.refused:
+            detail += f"; refused: {', '.join(state.refused)}"
+        parts.append(Part(f"keys of {state.issuer}", ready=state.ready, needed=needed, detail=detail))
+    return parts
 
 
 def policy_part(policies: PolicyVersions) -> Part:

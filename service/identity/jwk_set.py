@@ -1,7 +1,8 @@
 """A JWK Set as published by an issuer: which of its keys may check which signature (RFC 7517). Pure: owns no state.
 
-Keys that are unfit for us (encryption keys, secrets, short RSA keys, unknown kinds) are left out, not fatal: an issuer
-may publish keys that we do not understand (RFC 7517 section 5).
+Keys that are not for us (encryption keys, secrets, unknown kinds) are left out without a word: an issuer may publish
+keys that we do not understand (RFC 7517 section 5). Keys for signatures that are weak, unreadable or published with
+their private part are refused by name. Neither spoils the other keys of the set.
 """
 
 from __future__ import annotations
@@ -11,19 +12,18 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from service.identity.issuer import KEY_TYPES
 from service.identity.strict_json import read_object
+from service.identity.weak_keys import weakness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MAX_KEYS = 100
-MIN_RSA_BITS = 2048
-MAX_RSA_BITS = 8192
+MAX_KID_TOLD = 64
 _MATERIAL = {"RSA": ("kty", "n", "e"), "EC": ("kty", "crv", "x", "y"), "OKP": ("kty", "crv", "x")}
 # PyJWT's name for what RFC 9864 calls Ed25519; KEY_TYPES holds both to that curve.
 _PYJWT_NAMES = {"Ed25519": "EdDSA"}
@@ -40,15 +40,33 @@ class VerificationKey:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedKey:
+    """A key for signatures that is not used; `why` is a slug: of `weak_keys`, `unreadable` or `private`. A token that
+    names it is refused with the cause `key-` and the slug (`refusals`)."""
+
+    kid: str | None
+    why: str
+
+    def __str__(self) -> str:
+        called = "a key without kid" if self.kid is None else f"key {self.kid[:MAX_KID_TOLD]!a}"
+        return f"{called} ({self.why})"
+
+
+@dataclass(frozen=True, slots=True)
 class JwkSet:
-    """The fit keys of one answer."""
+    """The fit keys of one answer, and those that were refused."""
 
     keys: tuple[VerificationKey, ...]
     digests: frozenset[bytes]
+    refused: tuple[RefusedKey, ...] = ()
 
     def candidates(self, kid: str | None, algorithm: str) -> tuple[VerificationKey, ...]:
         """The keys that may have made a signature: those of this `kid`, or all when the token names none."""
         return tuple(key for key in self.keys if (kid is None or key.kid == kid) and algorithm in key.by_algorithm)
+
+    def refused_for(self, kid: str | None) -> RefusedKey | None:
+        """The refused key that a token names, or for a token without `kid` the first one."""
+        return next((key for key in self.refused if kid is None or key.kid == kid), None)
 
 
 def read_jwk_set(body: bytes, algorithms: Iterable[str]) -> JwkSet:
@@ -57,12 +75,15 @@ def read_jwk_set(body: bytes, algorithms: Iterable[str]) -> JwkSet:
     if not isinstance(listed, list) or len(listed) > MAX_KEYS:
         raise ValueError("no list of at most 100 keys")
     allowed = frozenset(algorithms)
-    keys = tuple(key for key in (_read_key(jwk, allowed) for jwk in listed) if key is not None)
-    return JwkSet(keys, frozenset(key.digest for key in keys))
+    read = [_read_key(jwk, allowed) for jwk in listed]
+    keys = tuple(key for key in read if isinstance(key, VerificationKey))
+    refused = tuple(key for key in read if isinstance(key, RefusedKey))
+    return JwkSet(keys, frozenset(key.digest for key in keys), refused)
 
 
-def _read_key(jwk: object, allowed: frozenset[str]) -> VerificationKey | None:
-    if not isinstance(jwk, dict) or not _may_verify(jwk):
+def _read_key(jwk: object, allowed: frozenset[str]) -> VerificationKey | RefusedKey | None:
+    """None for a key that is not for us."""
+    if not isinstance(jwk, dict) or not _is_for_signatures(jwk):
         return None
     kty, crv, kid = jwk.get("kty"), jwk.get("crv"), jwk.get("kid")
     if kid is not None and not isinstance(kid, str):
@@ -74,29 +95,24 @@ def _read_key(jwk: object, allowed: frozenset[str]) -> VerificationKey | None:
         return None
     material = {name: jwk.get(name) for name in _MATERIAL[str(kty)]}
     by_algorithm = {name: built for name in fitting if (built := _build(material, name)) is not None}
-    if not by_algorithm:
-        return None
+    if any(name in jwk for name in _PRIVATE):
+        why: str | None = "private"
+    else:
+        why = weakness(next(iter(by_algorithm.values())).key) if by_algorithm else "unreadable"
+    if why is not None:
+        return RefusedKey(kid, why)
     canonical = json.dumps([kid, material], sort_keys=True).encode()
     return VerificationKey(kid, hashlib.sha256(canonical).digest(), by_algorithm)
 
 
-def _may_verify(jwk: Mapping[str, Any]) -> bool:
-    """A key for signatures, and public: one that was published with its private part belongs to everybody."""
+def _is_for_signatures(jwk: Mapping[str, Any]) -> bool:
     operations = jwk.get("key_ops", ["verify"])
-    return (
-        jwk.get("use", "sig") == "sig"
-        and isinstance(operations, list)
-        and "verify" in operations
-        and not any(name in jwk for name in _PRIVATE)
-    )
+    return jwk.get("use", "sig") == "sig" and isinstance(operations, list) and "verify" in operations
 
 
 def _build(material: dict[str, Any], algorithm: str) -> PyJWK | None:
     """The key for one algorithm. Named explicitly: PyJWK alone would bind every RSA key without `alg` to RS256."""
     try:
-        key = PyJWK(material, algorithm=_PYJWT_NAMES.get(algorithm, algorithm))
+        return PyJWK(material, algorithm=_PYJWT_NAMES.get(algorithm, algorithm))
     except (PyJWTError, ValueError, TypeError, AttributeError):
         return None
-    if isinstance(key.key, RSAPublicKey) and not MIN_RSA_BITS <= key.key.key_size <= MAX_RSA_BITS:
-        return None
-    return key

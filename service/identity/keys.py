@@ -22,8 +22,9 @@ from service.identity.refusals import refusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from service.errors import InvalidToken
     from service.identity.issuer import Issuer
-    from service.identity.jwk_set import JwkSet, VerificationKey
+    from service.identity.jwk_set import JwkSet, RefusedKey, VerificationKey
     from service.identity.key_source import KeySource
 
 _log = structlog.get_logger(__name__)
@@ -53,7 +54,9 @@ class KeyTiming:
 @dataclass(frozen=True, slots=True)
 class KeyState:
     """For readiness. `ready`: tokens of this issuer can be judged. `age`: seconds since the last good
-    answer; `last_failure`: slug of the newest attempt if it failed; the counts are since start.
+    answer; `last_failure`: slug of the newest attempt if it failed; the counts are since start. `refused`: published
+    keys that are not used, each with its reason. `opaque`: the issuer is asked about opaque tokens, so that it works
+    without keys too.
     """
 
     issuer: str
@@ -63,6 +66,8 @@ class KeyState:
     last_failure: str | None
     failures: int
     unknown_kids: int
+    refused: tuple[str, ...] = ()
+    opaque: bool = False
 
 
 class KeySet:
@@ -81,6 +86,7 @@ class KeySet:
         self._timing = timing or KeyTiming()
         self._clock = clock
         self._keys: JwkSet | None = None
+        self._refused: tuple[RefusedKey, ...] = ()
         self._fetched_at = 0.0
         self._refresh_at = 0.0
         self._last_attempt: float | None = None
@@ -112,8 +118,9 @@ class KeySet:
     async def find(self, kid: str | None, algorithm: str, asker: str = "") -> VerificationKey:
         """The one key that may have made a signature of this algorithm. `asker`: the client that the token claims.
 
-        Raises InvalidToken when the issuer publishes none, or several that cannot be told apart without a `kid`, and
-        KeysUnavailable when no keys are held that are young enough to judge by.
+        Raises InvalidToken when the issuer publishes none, a weak one, or several that cannot be told apart without a
+        `kid`; and KeysUnavailable when no keys are held that are young enough to judge by, or when the key is not among
+        them and the issuer's present keys cannot be fetched.
         """
         found = (await self._current()).candidates(kid, algorithm)
         if not found:
@@ -123,7 +130,7 @@ class KeySet:
             if looked and not found:
                 self._budget.remember_absent((kid, algorithm))
         if not found:
-            raise refusal("unknown-key")
+            raise self._not_found(kid, algorithm)
         if len(found) > 1:
             raise refusal("ambiguous-key")
         return found[0]
@@ -147,7 +154,19 @@ class KeySet:
             last_failure=self._last_failure,
             failures=self._failures,
             unknown_kids=self._unknown_kids,
+            refused=tuple(map(str, self._refused)),
+            opaque=self._issuer.introspection is not None,
         )
+
+    def _not_found(self, kid: str | None, algorithm: str) -> InvalidToken | KeysUnavailable:
+        """Refused if the issuer has said that there is no such key, or that there is one that is weak. While it does
+        not say, the key may be new, and the token is not judged."""
+        refused = self._keys.refused_for(kid) if self._keys else None
+        if refused is not None:
+            return refusal(f"key-{refused.why}")
+        if self._last_failure is not None and not self._budget.is_absent((kid, algorithm)):
+            return KeysUnavailable(cause=f"an unknown key of issuer {self._issuer.name}: {self._last_failure}")
+        return refusal("unknown-key")
 
     async def _current(self) -> JwkSet:
         if self._keys is None or not self._young_enough():
@@ -200,12 +219,20 @@ class KeySet:
         except Exception as error:  # noqa: BLE001 — whatever fails here, good keys are kept and the next try is planned
             self._failed(f"unexpected-{type(error).__name__}")
         else:
+            self._tell_refused(keys.refused)
             if keys.keys:
                 self._replace(keys, fetched.max_age)
             else:
                 self._failed("no-usable-keys")
         finally:
             self._flight = None
+
+    def _tell_refused(self, refused: tuple[RefusedKey, ...]) -> None:
+        """Log each key that was not refused in the answer before."""
+        for key in refused:
+            if key not in self._refused:
+                _log.warning("key_refused", issuer=self._issuer.name, key=str(key))
+        self._refused = refused
 
     def _replace(self, keys: JwkSet, max_age: float) -> None:
         """A good answer replaces all: a key that vanished from it is dropped."""

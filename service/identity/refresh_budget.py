@@ -36,7 +36,7 @@ class RefreshBudget:
     def take(self, wanted: Hashable, client: str) -> bool:
         """Whether a refresh may be made now to look for `wanted`; it then counts. `client` is whom the token claims."""
         now = self._clock()
-        if now < self._absent.get(wanted, now):
+        if self.is_absent(wanted):
             return False
         if self._take_common(now):
             return True
@@ -49,6 +49,10 @@ class RefreshBudget:
         """A fresh answer of the issuer did not hold what was wanted: looking again is of no use for a while."""
         _bounded(self._absent, MAX_ABSENT)
         self._absent[wanted] = self._clock() + self._absent_for
+
+    def is_absent(self, wanted: Hashable) -> bool:
+        """Whether a recent answer of the issuer is known not to have held it."""
+        return self._clock() < self._absent.get(wanted, float("-inf"))
 
     def vouch(self, client: str) -> None:
         """A token of this client was verified just now."""

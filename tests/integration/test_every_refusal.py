@@ -35,6 +35,7 @@ from tests.token_forge import (
     verifier,
 )
 from tests.unit.test_opaque_tokens import SECRET
+from tests.unit.test_weak_keys import WEAK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,6 +126,14 @@ TOKENS: dict[str, Sent] = {
     "no-certificate": Sent(CERTIFIED),
     "other-certificate": Sent(CERTIFIED, certificate=b"another"),
     "authentication": saying(auth_time="yesterday"),
+    **{
+        f"key-{why}": Sent(
+            signed(header(kid="weak"), claims()),
+            keys=jwks(key, jwk(rsa_key(), "rsa-1")),
+            issuer=issuer(algorithms=frozenset({"RS256", "ES256", "Ed25519"})),
+        )
+        for key, why in WEAK.values()
+    },
 }
 PROOFS: dict[str, Sent] = {
     "headers": Sent(BOUND, b"DPoP"),

@@ -125,11 +125,40 @@ async def test_a_key_id_looked_for_while_the_issuer_was_down_is_looked_for_again
     keys = key_set(source, clock, cool_down=30)
     await keys.find("rsa-1", "RS256")
     source.body = None
-    with pytest.raises(InvalidToken):
+    with pytest.raises(KeysUnavailable):
         await keys.find("rsa-2", "RS256")
     source.body = second_jwks()
     clock.now += 31
     assert (await keys.find("rsa-2", "RS256")).kid == "rsa-2"
+
+
+@pytest.mark.parametrize("answer", [None, b"<html>", b'{"keys":[]}'], ids=["down", "no key set", "empty"])
+async def test_while_the_key_set_cannot_be_fetched_a_token_with_an_unknown_key_is_not_judged(
+    answer: bytes | None,
+) -> None:
+    source, clock = HeldKeys(good_jwks()), Clock()
+    keys = key_set(source, clock, burst=1)
+    await keys.find("rsa-1", "RS256")
+    source.body = answer
+    # The second is beyond the budget for looking, and judged no better.
+    for kid in ("rsa-2", "rsa-3"):
+        with pytest.raises(KeysUnavailable):
+            await keys.find(kid, "RS256")
+    assert (await keys.find("rsa-1", "RS256")).kid == "rsa-1"
+
+
+async def test_a_key_that_the_issuer_just_said_not_to_have_is_refused_though_it_went_down_since() -> None:
+    source, clock = HeldKeys(good_jwks()), Clock()
+    keys = key_set(source, clock)
+    with pytest.raises(InvalidToken):
+        await keys.find("rsa-2", "RS256")
+    source.body = None
+    await refresh(keys)
+    with pytest.raises(InvalidToken):
+        await keys.find("rsa-2", "RS256")
+    clock.now += 61
+    with pytest.raises(KeysUnavailable):
+        await keys.find("rsa-2", "RS256")
 
 
 async def test_the_memory_of_absent_key_ids_is_bounded() -> None:
