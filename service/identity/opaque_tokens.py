@@ -1,5 +1,9 @@
-"""Judges opaque tokens by what their issuer says of them (RFC 7662 section 4). Owns the questions under way and a small
-memory of denials; both are bounded and die with the process. Positive answers are remembered by `tokens`.
+"""Judges opaque tokens by what their issuer says of them (RFC 7662 section 4). Owns the questions under way, a small
+memory of denials and one of tokens that were good; all are bounded and die with the process. Positive answers are
+remembered by `tokens`.
+
+Anybody can make up tokens, so a question about an unknown one is counted before it is asked. A token that was good is
+asked about again without being counted: a neighbour who sends junk from the same address cannot lock its holder out.
 """
 
 from __future__ import annotations
@@ -8,6 +12,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +30,13 @@ if TYPE_CHECKING:
     from service.identity.introspection import Introspector
     from service.identity.issuer import Issuer
     from service.identity.jwt_access_tokens import Step
+    from service.identity.presented import Asking
 
+# Questions under way about any tokens, and how many more there may be about tokens that were good.
 MAX_UNDER_WAY = 100
+MAX_MORE_ABOUT_GOOD = 20
 MAX_DENIED = 1000
+MAX_GOOD = 10_000
 _TYPES = frozenset({"bearer", "dpop", "access_token"})
 
 
@@ -43,19 +52,27 @@ class OpaqueTokens:
         self._clock = clock
         self._under_way: dict[bytes, asyncio.Task[Mapping[str, Any]]] = {}
         self._denied: OrderedDict[bytes, float] = OrderedDict()
+        self._good: OrderedDict[bytes, float] = OrderedDict()
 
-    async def judge(self, token: bytes, step: Step = unwatched) -> VerifiedToken:
-        """What the issuer says the token is. Raises InvalidToken, or IntrospectionUnavailable when it does not say."""
+    async def judge(self, token: bytes, step: Step = unwatched, asking: Asking = nullcontext) -> VerifiedToken:
+        """What the issuer says the token is. `asking` is as in `Presented`; who joins a question does not enter it.
+
+        Raises InvalidToken, IntrospectionUnavailable when the issuer does not say, and what `asking` raises.
+        """
         digest = hashlib.sha256(token).digest()
         step("introspection")
         if self._clock() < self._denied.get(digest, 0.0):
             raise refusal("inactive")
-        claims = await self._ask_once(digest, token)
-        try:
-            return self._read(claims, step)
-        except InvalidToken:
-            self._deny(digest)
-            raise
+        counted = asking if digest not in self._under_way and not self._was_good(digest) else nullcontext
+        async with counted():
+            claims = await self._ask_once(digest, token)
+            try:
+                verified = self._read(claims, step)
+            except InvalidToken:
+                self._deny(digest)
+                raise
+        self._remember_good(digest, verified.principal.expires_at)
+        return verified
 
     async def close(self) -> None:
         """Give up what is under way."""
@@ -101,7 +118,8 @@ class OpaqueTokens:
         """One question for all who present this token now; who goes away does not stop it for the others."""
         task = self._under_way.get(digest)
         if task is None:
-            if len(self._under_way) >= MAX_UNDER_WAY:
+            most = MAX_UNDER_WAY + (MAX_MORE_ABOUT_GOOD if self._was_good(digest) else 0)
+            if len(self._under_way) >= most:
                 raise IntrospectionUnavailable(cause="too many introspections under way")
             task = asyncio.create_task(self._introspector.ask(token))
             self._under_way[digest] = task
@@ -113,7 +131,17 @@ class OpaqueTokens:
         if not done.cancelled():
             done.exception()  # whoever waited has it; nobody may have waited to the end
 
+    def _was_good(self, digest: bytes) -> bool:
+        return self._clock() < self._good.get(digest, 0.0)
+
+    def _remember_good(self, digest: bytes, expires_at: float) -> None:
+        self._good[digest] = expires_at
+        self._good.move_to_end(digest)
+        while len(self._good) > MAX_GOOD:
+            self._good.popitem(last=False)
+
     def _deny(self, digest: bytes) -> None:
+        self._good.pop(digest, None)
         while len(self._denied) >= MAX_DENIED:
             self._denied.popitem(last=False)
         self._denied[digest] = self._clock() + self._rules.negative_seconds

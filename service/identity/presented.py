@@ -1,10 +1,12 @@
 """What a request presents to say who asks, and the seam for checking possession of a bound key. Pure: owns no state.
 
-The verifier judges the token alone; a SenderCheck then judges whether this sender may use it (RFC 9449, RFC 8705).
+The verifier judges the token alone; a SenderCheck then judges whether this sender may use it (RFC 9449, RFC 8705). The
+web counts what a request makes us ask of an issuer: it hands in how, as `asking`.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,7 +14,10 @@ from service.identity.credentials import BEARER
 from service.identity.refusals import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    Asking = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,9 @@ class Presented:
     """The parts of one request that speak of its sender.
 
     `authorization` and `dpop`: every header of that name, as received. `method`: as received. `url`: configured public
-    base and path, never the Host header. `client_certificate`: DER, from a trusted proxy alone.
+    base and path, never the Host header. `client_certificate`: DER, from a trusted proxy alone. `asking` is entered
+    around each question about a token that the issuer has not vouched for before; it raises TooManyRequests instead of
+    letting it be asked. Left by an exception, the question was in vain.
     """
 
     authorization: tuple[bytes, ...]
@@ -28,6 +35,7 @@ class Presented:
     method: str = "GET"
     url: str = ""
     client_certificate: bytes | None = None
+    asking: Asking = nullcontext
 
 
 class SenderCheck(Protocol):

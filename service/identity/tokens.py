@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from service.identity.jwt_access_tokens import Step
     from service.identity.key_source import KeySource
     from service.identity.keys import KeyState, KeyTiming
-    from service.identity.presented import Presented, SenderCheck
+    from service.identity.presented import Asking, Presented, SenderCheck
     from service.identity.principal import Principal
 
 
@@ -84,19 +85,21 @@ class Tokens:
 
     async def verify(self, presented: Presented) -> Principal:
         """Who asks. Raises MissingToken, MalformedCredentials, InvalidToken (with a cause), KeysUnavailable or
-        IntrospectionUnavailable when the token could not be judged because its issuer cannot be asked.
+        IntrospectionUnavailable when the token could not be judged because its issuer cannot be asked, and what
+        `presented.asking` raises.
         """
         scheme, token = credentials(presented.authorization)
         digest = hashlib.sha256(token).digest()
         verified = self._verified.get(digest, self._clock())
         if verified is None or not self._still_signed(verified):
-            verified = await self.judge(token)
+            verified = await self.judge(token, asking=presented.asking)
             self._verified.put(digest, verified)
         await self._sender(scheme, token, verified.cnf, presented)
         return verified.principal
 
-    async def judge(self, token: bytes, step: Step = unwatched) -> VerifiedToken:
-        """What the token says by itself, without memory, sender and revocation. `step` hears of each check before it.
+    async def judge(self, token: bytes, step: Step = unwatched, asking: Asking = nullcontext) -> VerifiedToken:
+        """What the token says by itself, without memory, sender and revocation. `step` hears of each check before it;
+        `asking` is as in `Presented`.
 
         What looks like a JWT is judged as one and never shown to an issuer: a JWT that fails here stays refused.
         """
@@ -105,7 +108,7 @@ class Tokens:
             raise refusal("too-large")
         if self._opaque is None or looks_like_a_jwt(token):
             return await judge(token, self._trusted, self._clock(), step)
-        return await self._opaque.judge(token, step)
+        return await self._opaque.judge(token, step, asking)
 
     def _still_signed(self, verified: VerifiedToken) -> bool:
         """Whether the key that signed is still published. An introspected token has none."""

@@ -5,6 +5,7 @@ An ASGI middleware on every route but the public ones, which are listed here and
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -90,6 +91,7 @@ class Authentication(ASGIMiddleware):
             method=scope["state"]["method"],
             url=self._public_url + path.partition(b"?")[0].decode("latin-1"),
             client_certificate=self._certificate(scope),
+            asking=scope["state"].get("asking", nullcontext),
         )
 
     def _certificate(self, scope: Scope) -> bytes | None:

@@ -1,7 +1,8 @@
 """Rate limits: per person and client for those with a token, per address for everybody else. 429 beyond them.
 
 Counters live in Redis, changed atomically there, so that workers and replicas share them; while Redis does not answer,
-each process counts for itself. They are worth nothing beyond their minute, so nothing here is durable.
+each process counts for itself, in a bounded number of counters. They are worth nothing beyond their minute, so nothing
+here is durable.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import hashlib
 import json
 import math
 import time
+from collections import OrderedDict
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from limits import RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
@@ -25,7 +28,7 @@ from service.errors import MalformedCredentials, NonceWanted, TooManyRequests, U
 from service.identity.trusted_proxies import TrustedProxies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from limits import RateLimitItem
     from litestar.types import ASGIApp, Receive, Scope, Send
@@ -38,6 +41,8 @@ WINDOW: Final = 60
 PAUSE: Final = 5.0
 PATIENCE: Final = 0.5
 PREFIX: Final = "timewarden:limits"
+# Of one process, about 5 MB: whose counter was used least goes first, and begins anew.
+MAX_OWN_COUNTERS: Final = 20_000
 # Who asks these must get an answer whatever others do.
 UNLIMITED: Final = frozenset({"/health/live", "/health/ready"})
 # Whoever verifies the log reads a tile for every 256 records, and most of them once: they have a counter of their own,
@@ -59,7 +64,7 @@ class Counters:
     """The shared counters. Without a `redis_url` each process counts for itself."""
 
     def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._own = OwnCounters(clock)
         self._storage: RedisStorage | None = None
         self._failures: tuple[type[Exception], ...] = (OSError, TimeoutError)
         self._clock = clock
@@ -77,9 +82,10 @@ class Counters:
             self._failures += failures if isinstance(failures, tuple) else (failures,)
 
     async def spend(self, limit: RateLimitItem, key: str, cost: int = 1) -> Spent:
-        """Count one request that weighs `cost`. Never fails: without Redis the process's own counters answer."""
+        """Count one request that weighs `cost`; a negative cost gives back. Never fails: without Redis the process's
+        own counters answer."""
         if self._storage is None or (self._down_until is not None and self._clock() < self._down_until):
-            return await _spend(self._own, limit, key, cost)
+            return self._own.spend(limit, key, cost)
         try:
             spent = await _spend(self._shared, limit, key, cost)
         except self._failures as error:
@@ -88,7 +94,7 @@ class Counters:
                     "rate limits hold for each process alone: Redis does not answer", error=type(error).__name__
                 )
             self._down_until = self._clock() + PAUSE
-            return await _spend(self._own, limit, key, cost)
+            return self._own.spend(limit, key, cost)
         if self._down_until is not None:
             self._down_until = None
             log.info("rate limits are shared again")
@@ -100,9 +106,40 @@ class Counters:
             await cast("Any", self._storage.bridge).storage.aclose()
 
 
+class OwnCounters:
+    """The counters of one process, in memory: the sliding window that Redis counts too. At most MAX_OWN_COUNTERS."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # The number of the minute, what was spent in it, and what in the minute before it.
+        self._held: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
+
+    def spend(self, limit: RateLimitItem, key: str, cost: int) -> Spent:
+        """Count `cost` if it is within the limit; a negative cost gives back."""
+        minute, into = divmod(self._clock(), WINDOW)
+        counted, current, previous = self._held.pop(key, (int(minute), 0, 0))
+        if counted != minute:
+            current, previous = 0, current if counted == minute - 1 else 0
+        used = int(previous * (WINDOW - into) / WINDOW) + current
+        allowed = used + cost <= limit.amount
+        spent = max(-current, cost) if allowed else 0
+        self._held[key] = (int(minute), current + spent, previous)
+        while len(self._held) > MAX_OWN_COUNTERS:
+            self._held.popitem(last=False)
+        return Spent(allowed, max(0, limit.amount - used - spent), math.ceil(WINDOW - into))
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+
 class AddressLimits(ASGIMiddleware):
     """Counts requests without a valid token by address: `rate` a minute (0: any number), one whose credentials are
-    refused weighing `weight`. It stands outside Authentication. Valid tokens never suffer from their neighbours."""
+    refused weighing `weight`. It stands outside Authentication. Valid tokens never suffer from their neighbours.
+
+    A token that only its issuer can judge weighs as much before the issuer is asked, and gets it back when it is good:
+    an address beyond its limit, or an issuer that fails, does not make us ask on. Tokens whose answer is remembered,
+    and those that were good before, are not counted.
+    """
 
     scopes = (ScopeType.HTTP,)
 
@@ -132,14 +169,31 @@ class AddressLimits(ASGIMiddleware):
             _told(scope, "address", self._limit, await self._counters.spend(self._limit, key))
             await next_app(scope, receive, send)
             return
+        state: dict[str, Any] = scope["state"]
+        state["asking"] = lambda: self._asking(scope, key)
         try:
             await next_app(scope, receive, send)
         except (Unauthenticated, MalformedCredentials) as error:
+            if state.get("counted"):
+                raise
             # What the handler refuses was answered further inside; here arrive only credentials that do not hold. To
             # ask for a nonce is no failure (RFC 9449 section 8).
             weight = 1 if isinstance(error, NonceWanted) else self._weight
             _told(scope, "address", self._limit, await self._counters.spend(self._limit, key, weight))
             raise
+
+    @asynccontextmanager
+    async def _asking(self, scope: Scope, key: str) -> AsyncIterator[None]:
+        """Around a question to an issuer. Raises TooManyRequests."""
+        if self._limit is None:
+            yield
+            return
+        state: dict[str, Any] = scope["state"]
+        _told(scope, "address", self._limit, await self._counters.spend(self._limit, key, self._weight))
+        state["counted"] = True
+        yield
+        await self._counters.spend(self._limit, key, -self._weight)
+        state["counted"] = False
 
 
 class ClientLimits(ASGIMiddleware):

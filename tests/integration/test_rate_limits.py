@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import asynccontextmanager
+from time import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,8 +15,10 @@ from structlog.testing import capture_logs
 
 from service.development.local_servers import free_port, start_redis
 from service.errors import Misconfigured
-from service.web.rate_limits import Addresses, Counters
-from tests.integration.api import InProcess, api
+from service.web.rate_limits import MAX_OWN_COUNTERS, Addresses, Counters, OwnCounters, Spent
+from tests.integration.api import AUDIENCE, InProcess, api
+from tests.integration.site import Site, ok, site
+from tests.token_forge import good_jwks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -193,3 +198,98 @@ def test_whose_address_counts(scope: dict[str, object], wanted: str) -> None:
 def test_a_proxy_that_is_no_address_stops_the_start() -> None:
     with pytest.raises(Misconfigured):
         Addresses(["proxy.internal"])
+
+
+@asynccontextmanager
+async def opaque(house: House, tmp_path: Path, redis_url: str) -> AsyncIterator[tuple[InProcess, Site]]:
+    """The API with one issuer, which is asked about opaque tokens and knows those that begin with `good`."""
+    async with site() as here:
+        here.answers["/jwks"] = ok(good_jwks())
+        (tmp_path / "secret").write_text("s")
+        (tmp_path / "issuers.toml").write_text(
+            f'[[issuer]]\nname = "opaque"\nissuer = "{here.origin}"\naudience = "{AUDIENCE}"\n'
+            f'jwks_url = "{here.origin}/jwks"\n[issuer.introspection]\nurl = "{here.origin}/introspect"\n'
+            'client_id = "us"\nclient_secret_file = "secret"\npositive_seconds = 1\nsubject_optional = true\n'
+        )
+        file = str(tmp_path / "issuers.toml")
+        async with api(house, "", redis_url=redis_url, issuers_file=file, jwks_url="", **RATES) as running:
+            yield running, here
+
+
+INACTIVE = ok(b'{"active":false}', "Content-Type: application/json")
+
+
+def active() -> bytes:
+    said = {"active": True, "client_id": "hours-app", "aud": AUDIENCE, "exp": int(time()) + 600, "scope": "x"}
+    return ok(json.dumps(said).encode(), "Content-Type: application/json")
+
+
+def questions(here: Site) -> int:
+    return here.asked.count("/introspect")
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one after the other", "at once"])
+@pytest.mark.parametrize(
+    ("answer", "status"), [(INACTIVE, 401), (ok(b"<html>"), 503)], ids=["refused", "the issuer fails"]
+)
+async def test_made_up_opaque_tokens_are_counted_before_their_issuer_is_asked(
+    house: House, tmp_path: Path, redis_url: str, answer: bytes, status: int, *, at_once: bool
+) -> None:
+    async with opaque(house, tmp_path, redis_url) as (running, here):
+        here.answers["/introspect"] = answer
+        sent = [running.send("GET", "/v1/me", f"made-up-{number}") for number in range(60)]
+        answers = await asyncio.gather(*sent) if at_once else [await one for one in sent]
+        assert sorted(one.status_code for one in answers) == sorted([status] * 2 + [429] * 58)
+        assert questions(here) == 2
+        assert (await running.send("GET", "/v1/me", "made-up", address="192.0.2.2")).status_code == status
+
+
+async def test_a_good_opaque_token_is_not_counted_and_does_not_suffer_from_its_neighbours(
+    house: House, tmp_path: Path, redis_url: str
+) -> None:
+    async with opaque(house, tmp_path, redis_url) as (running, here):
+        here.answers["/introspect"] = active()
+        for number in range(5):
+            assert (await running.send("GET", "/v1/me", f"good-{number}")).status_code == 200
+        here.answers["/introspect"] = INACTIVE
+        found = [(await running.send("GET", "/v1/me", f"made-up-{number}")).status_code for number in range(4)]
+        assert found == [401, 401, 429, 429]
+        assert (await running.send("GET", "/v1/me", "good-0")).status_code == 200
+        # What was answered about it is forgotten after a second; it is asked about again, and not counted.
+        await asyncio.sleep(1.1)
+        here.answers["/introspect"] = active()
+        before = questions(here)
+        assert (await running.send("GET", "/v1/me", "good-0")).status_code == 200
+        assert questions(here) == before + 1
+        assert (await running.send("GET", "/v1/me", "good-but-new")).status_code == 429
+
+
+async def test_made_up_opaque_tokens_are_counted_while_redis_is_down(house: House, tmp_path: Path) -> None:
+    async with opaque(house, tmp_path, f"redis://127.0.0.1:{free_port(0)}/0") as (running, here):
+        here.answers["/introspect"] = INACTIVE
+        found = [(await running.send("GET", "/v1/me", f"made-up-{number}")).status_code for number in range(6)]
+        assert found == [401, 401, 429, 429, 429, 429]
+        assert questions(here) == 2
+
+
+def test_a_process_keeps_a_bounded_number_of_counters_and_drops_the_least_used() -> None:
+    limit, own = RateLimitItemPerMinute(2), OwnCounters(lambda: 0.0)
+    for number in range(MAX_OWN_COUNTERS + 100):
+        own.spend(limit, "busy", 1)
+        own.spend(limit, f"address-{number}", 1)
+    assert len(own) == MAX_OWN_COUNTERS
+    assert not own.spend(limit, "busy", 1).allowed
+
+
+def test_a_process_counts_in_a_window_that_slides() -> None:
+    now = [0.0]
+    limit, own = RateLimitItemPerMinute(10), OwnCounters(lambda: now[0])
+    assert own.spend(limit, "key", 10).allowed
+    assert not own.spend(limit, "key", 1).allowed
+    now[0] = 90.0
+    assert own.spend(limit, "key", 5) == Spent(allowed=True, remaining=0, reset=30)
+    assert not own.spend(limit, "key", 1).allowed
+    assert own.spend(limit, "key", -3).remaining == 3
+    assert own.spend(limit, "key", -30).remaining == 5
+    now[0] = 300.0
+    assert own.spend(limit, "key", 1).remaining == 9

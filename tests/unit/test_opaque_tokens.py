@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import IntrospectionUnavailable, InvalidToken
 from service.identity.issuer import Introspection
-from service.identity.opaque_tokens import MAX_DENIED
+from service.identity.opaque_tokens import MAX_DENIED, MAX_UNDER_WAY
 from service.identity.principal import PrincipalKind
 from tests.token_forge import (
     ABSENT,
@@ -202,3 +202,22 @@ async def test_a_hundred_requests_with_one_token_ask_once_and_too_many_tokens_ar
 def test_what_an_introspection_holds_of_secrets_is_not_shown() -> None:
     assert "a:b c" not in repr(SECRET)
     assert AUDIENCE not in repr(SECRET)
+
+
+async def test_a_flood_of_unknown_tokens_leaves_questions_about_tokens_that_were_good() -> None:
+    clock = [float(NOW)]
+    desk = Desk(active(exp=NOW + 100))
+    tokens = asking(desk, clock=lambda: clock[0])
+    await tokens.verify(bearer("opaque"))
+    clock[0] += 61
+    desk.gate = asyncio.Event()
+    flood = [asyncio.create_task(tokens.verify(bearer(f"made-up-{number}"))) for number in range(150)]
+    await asyncio.sleep(0.01)
+    assert desk.asked == 1 + MAX_UNDER_WAY
+    again = asyncio.create_task(tokens.verify(bearer("opaque")))
+    await asyncio.sleep(0.01)
+    assert desk.asked == 2 + MAX_UNDER_WAY
+    desk.gate.set()
+    assert (await again).client == "web-app"
+    await asyncio.gather(*flood, return_exceptions=True)
+    await tokens.close()
