@@ -6,6 +6,7 @@ names the variable. The table of docs/settings.md is kept equal to this file by 
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,9 +16,12 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import Misconfigured
+from service.places import printable
 
 PREFIX = "TIMEWARDEN_"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+# As browsers serialize it (RFC 6454 section 6.2), with the schemes of apps in a web view too.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
 class Settings(BaseSettings):
@@ -113,7 +117,10 @@ class Settings(BaseSettings):
         description="`acr_values` of the challenge when a second factor is wanted, for example"
         " `http://schemas.openid.net/pape/policies/2007/06/multi-factor`",
     )
-    cors_origins: str = Field(default="", description="Origins of browser apps, comma-separated")
+    cors_origins: str = Field(
+        default="",
+        description="Origins of browser apps, comma-separated, for example `https://hours.acme.com`; never `*`",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged")
     seal_interval: Annotated[float, Field(gt=0, le=60, description="Seconds between looks for records to seal")] = 0.1
     log_origin: str = Field(
@@ -154,9 +161,19 @@ class Settings(BaseSettings):
                 value = getattr(self, name)
                 if value and urlsplit(value).scheme != "https":
                     raise Misconfigured(f"{variable(name)} must be an https URL in production")
+            self._need_safe_origins()
         if "cursor_key" in names and len(self.cursor_key) < 32:  # noqa: PLR2004 — 256 bits as text
             raise Misconfigured(f"{variable('cursor_key')} must have 32 characters or more")
         self._need_senders()
+
+    def _need_safe_origins(self) -> None:
+        for origin in self.listed("cors_origins"):
+            parts = urlsplit(origin)
+            if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+                raise Misconfigured(
+                    f"{variable('cors_origins')} must hold https origins in production: anybody on the way could"
+                    f" change the pages of {origin}"
+                )
 
     def _need_senders(self) -> None:
         if self.dpop_required and not (self.dpop_algorithms and self.public_url and self.redis_url):
@@ -176,6 +193,22 @@ class Settings(BaseSettings):
             raise ValueError("is not a URL") from error
         if info.field_name == "redis_url" and given and parts.scheme not in {"redis", "rediss"}:
             raise ValueError("must begin with redis:// or rediss://")
+        return given
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, given: str) -> str:
+        for origin in filter(None, (part.strip() for part in given.split(","))):
+            if "*" in origin or origin == "null":
+                raise ValueError(
+                    f"{origin} would let every web page send requests with a person's token; write each app's origin,"
+                    " for example https://hours.acme.com"
+                )
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{printable(origin, 100)} is not an origin as browsers send it: write scheme, host in lower case"
+                    " and port if it is not the usual one, without a slash behind, for example https://hours.acme.com"
+                )
         return given
 
     @field_validator("trusted_proxies")

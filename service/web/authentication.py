@@ -71,7 +71,8 @@ class Authentication(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         template = scope.get("path_template", "")
-        if template not in PUBLIC and not template.startswith(_METADATA):
+        # OPTIONS tells which methods a path has, which the OpenAPI document tells anybody.
+        if scope["state"]["method"] != "OPTIONS" and template not in PUBLIC and not template.startswith(_METADATA):
             if _names_a_token(scope["query_string"]):
                 # RFC 9700 section 4.3.2: a token in a URL ends in logs and histories.
                 raise MalformedCredentials("Send the token in the Authorization header, never in the URL")

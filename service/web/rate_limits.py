@@ -165,7 +165,7 @@ class AddressLimits(ASGIMiddleware):
             return
         key = _key("address", self._address_of(scope))
         presented = any(name == b"authorization" for name, _ in scope["headers"])
-        if template in self._public or not presented:
+        if template in self._public or scope["state"]["method"] == "OPTIONS" or not presented:
             _told(scope, "address", self._limit, await self._counters.spend(self._limit, key))
             await next_app(scope, receive, send)
             return

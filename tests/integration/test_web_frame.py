@@ -82,6 +82,19 @@ async def test_an_app_of_a_known_origin_reads_what_it_needs_also_of_refusals(run
     assert answer.headers["Vary"] == "Authorization, Origin"
 
 
+@pytest.mark.parametrize("origin", [None, "https://evil.example"])
+async def test_options_needs_no_token_and_tells_the_methods_alone(
+    house: House, issuer: str, origin: str | None
+) -> None:
+    headers = {"Origin": origin, "Access-Control-Request-Method": "GET"} if origin else {}
+    async with api(house, issuer) as running:
+        answer = await running.send("OPTIONS", "/v1/me", headers=headers)
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert {one.strip() for one in answer.headers["Allow"].split(",")} >= {"GET", "OPTIONS"}
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
+        assert (await running.send("OPTIONS", "/v1/nothing", headers=headers)).status_code == 404
+
+
 async def test_another_origin_is_told_nothing_of_itself(running: InProcess) -> None:
     for method in ("GET", "OPTIONS"):
         headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "GET"}

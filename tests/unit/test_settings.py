@@ -56,6 +56,16 @@ def test_a_short_cursor_key_is_refused() -> None:
         ("DPOP_REQUIRED", "perhaps"),
         ("CLIENT_CERTIFICATE_HEADER", "Client Cert"),
         ("TRUSTED_PROXIES", "10.0.0.0/8, proxy.example"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "https://hours.acme.com, *"),
+        ("CORS_ORIGINS", "https://*.acme.com"),
+        ("CORS_ORIGINS", "null"),
+        ("CORS_ORIGINS", "https://hours.acme.com/"),
+        ("CORS_ORIGINS", "https://hours.acme.com/app"),
+        ("CORS_ORIGINS", "https://Hours.acme.com"),
+        ("CORS_ORIGINS", "https://ana:secret@hours.acme.com"),
+        ("CORS_ORIGINS", "hours.acme.com"),
+        ("CORS_ORIGINS", "https://hours\u2028.acme.com"),
         ("REDIS_URL", "redis.example:6379"),
         ("REDIS_URL", "redis://:pass/word@redis.example:6379/0"),
         ("PUBLIC_URL", "https://[api.example"),
@@ -67,6 +77,33 @@ def test_a_value_that_cannot_be_is_named_with_its_variable(
 ) -> None:
     monkeypatch.setenv(f"TIMEWARDEN_{name}", value)
     with pytest.raises(Misconfigured, match=f"TIMEWARDEN_{name}"):
+        configuration.load()
+
+
+@pytest.mark.parametrize(
+    "origins",
+    [
+        "",
+        "https://hours.acme.com",
+        " https://a.acme.com , http://localhost:3000",
+        "capacitor://localhost",
+        "http://[::1]",
+    ],
+)
+def test_origins_are_written_as_browsers_send_them(origins: str) -> None:
+    Settings(**WHOLE, cors_origins=origins).need(*NEEDED)  # type: ignore[arg-type]  # as above
+
+
+def test_a_plain_http_origin_is_refused_in_production_with_what_to_write() -> None:
+    plain = {**WHOLE, "cors_origins": "http://hours.acme.com"}
+    with pytest.raises(Misconfigured, match="CORS_ORIGINS must hold https origins"):
+        Settings(**plain).need(*NEEDED)  # type: ignore[arg-type]  # as above
+    Settings(**plain, environment="development").need(*NEEDED)  # type: ignore[arg-type]  # as above
+
+
+def test_all_origins_are_refused_with_what_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIMEWARDEN_CORS_ORIGINS", "*")
+    with pytest.raises(Misconfigured, match="write each app's origin, for example https"):
         configuration.load()
 
 
