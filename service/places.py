@@ -5,6 +5,8 @@ They travel in errors.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
 MOST_COMPLAINTS = 100
 # What is said of one place; a word that is quoted in it may be as long as a file.
 LONGEST_MESSAGE = 1_000
+MAX_HIDDEN_CHARACTERS_TOLD = 10
+# A line feed, alone or behind a carriage return, ends a line in every editor; these do in some only.
+_LINE_ENDS = frozenset("\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
+_REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+_PLAIN = r"\t\n\x20-\x7e"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,33 @@ class Complaint:
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
         return place + self.message + (f" ({self.suggestion})" if self.suggestion else "")
+
+
+def hidden_characters(file: str, text: str) -> list[Complaint]:
+    """A complaint for each of the first characters that make a text look like another one than is read: what ends a
+    line in some editors, what changes the order in which text is shown (CVE-2021-42574), and other characters that
+    cannot be seen. A tab, a line end and a byte order mark at the beginning are none."""
+    found: list[Complaint] = []
+    for match in re.finditer(rf"\r(?!\n)|[^\r{_PLAIN}]", text):
+        character = match.group()
+        if unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Zl", "Zp"} or (
+            character == _BOM and match.start() == 0
+        ):
+            continue
+        if character in _LINE_ENDS:
+            why = "ends a line in some editors, so that a comment can look like a row"
+        elif character in _REORDERING:
+            why = "changes the order in which text is shown"
+        else:
+            why = "cannot be seen"
+        line = text.count("\n", 0, match.start()) + 1
+        column = match.start() - text.rfind("\n", 0, match.start())
+        called = unicodedata.name(character, "")
+        shown = f"U+{ord(character):04X}" + (f" ({called})" if called else "")
+        found.append(Complaint(file, line, column, f"The character {shown} {why}", "remove it"))
+        if len(found) == MAX_HIDDEN_CHARACTERS_TOLD:
+            break
+    return found
 
 
 def bounded(complaints: Sequence[Complaint]) -> tuple[Complaint, ...]:

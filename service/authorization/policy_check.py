@@ -64,9 +64,11 @@ def load(text: PolicyText, number: int) -> Snapshot:
 
 def examine(text: PolicyText, number: int) -> Examination:
     """Read all files, build, then ask laws and cases, and for a PROPOSAL whether rules contradict each other or can
-    never hold, and which states are left out. A stored version is not asked for the latter: going back to it must stay
-    possible.
+    never hold, which states are left out, and whether characters are hidden in it. A stored version is not asked for
+    the latter: going back to it must stay possible.
     """
+    if number == PROPOSAL and (hidden := policy_file.find_hidden_characters(text)):
+        return Examination(tuple(hidden))
     policy, complaints = policy_file.examine(text)
     if policy is None:
         return Examination(tuple(complaints))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from service.authorization import policy_model, policy_rows, vocabulary_file
 from service.errors import PolicyRejected
-from service.places import Complaint
+from service.places import Complaint, hidden_characters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,6 +100,12 @@ def examine(text: PolicyText) -> tuple[Policy | None, list[Complaint]]:
     if complaints:
         return None, complaints
     return Policy(tuple(rows.rules), tuple(rows.links), vocabulary, text.model, text), []
+
+
+def find_hidden_characters(text: PolicyText) -> list[Complaint]:
+    """What stands in a text and cannot be seen, or looks like a line end and is none. A proposal may not hold it; a
+    version that was stored before this was asked is read all the same, or its replicas could not start."""
+    return [complaint for name, body in text.files() for complaint in hidden_characters(name, body)]
 
 
 def _texts(text: PolicyText) -> list[Complaint]:

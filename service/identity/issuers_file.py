@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from service.errors import Misconfigured
 from service.identity.issuer import Introspection, Issuer
 from service.identity.profiles import PROFILES
-from service.places import Complaint
+from service.places import Complaint, hidden_characters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +106,9 @@ class _Reader:
             place = _PLACE.search(str(error))
             self._complain(int(place[1]) if place else 0, f"This is not TOML: {_PLACE.sub('', str(error)).strip()}")
             return []
-        self.lines = text.splitlines()
+        self.complaints += hidden_characters(self.path.name, text)
+        # As TOML counts lines.
+        self.lines = text.split("\n")
         tables = document.get("issuer")
         for key in document.keys() - {"issuer"}:
             self._complain(self._line_of(key, 0), f"'{key}' is not known here", "only [[issuer]] tables stand here")
