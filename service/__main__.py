@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from typing import NoReturn
 
@@ -14,6 +15,7 @@ import rich_click as click
 from service import VERSION
 from service.commands.doors import ERROR, Door
 from service.errors import PolicyRejected, TimewardenError
+from service.variables import refuse_unknown_variables
 
 # Command to the module that holds it under its own name.
 COMMANDS = {
@@ -40,6 +42,13 @@ def commands() -> dict[str, str]:
 @click.version_option(VERSION)
 def timewarden() -> None:
     """A timesheet API in which a policy decides every request and a log remembers every decision."""
+    refuse_unknown_variables(os.environ, _settings)
+
+
+def _settings() -> frozenset[str]:
+    from service.settings import variables  # noqa: PLC0415 — slow to load
+
+    return variables()
 
 
 def main() -> None:

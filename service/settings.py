@@ -6,6 +6,7 @@ names the variable. The table of docs/settings.md is kept equal to this file by 
 
 from __future__ import annotations
 
+import os
 import re
 from ipaddress import ip_network
 from pathlib import Path
@@ -17,8 +18,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.errors import Misconfigured
 from service.places import printable
+from service.variables import PREFIX, SERVICE_LINK, refuse_unknown_variables
 
-PREFIX = "TIMEWARDEN_"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # As browsers serialize it (RFC 6454 section 6.2), with the schemes of apps in a web view too.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
@@ -182,6 +183,16 @@ class Settings(BaseSettings):
         if self.client_certificate_header and not self.trusted_proxies.strip():
             raise Misconfigured(f"{variable('client_certificate_header')} needs {variable('trusted_proxies')}")
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _port(cls, given: object) -> object:
+        if isinstance(given, str) and SERVICE_LINK.match(given):
+            raise ValueError(
+                "was set by Kubernetes, for a Service that is named timewarden; set enableServiceLinks: false in the"
+                " pod, or the port's number in the container's env"
+            )
+        return given
+
     @field_validator("redis_url", "audience", "public_url")
     @classmethod
     def _readable(cls, given: str, info: ValidationInfo) -> str:
@@ -228,13 +239,20 @@ class Settings(BaseSettings):
         return tuple(part.strip() for part in str(getattr(self, name)).split(",") if part.strip())
 
 
+def variables() -> frozenset[str]:
+    """The environment variables of all settings."""
+    return frozenset(variable(name) for name in Settings.model_fields)
+
+
 def variable(name: str) -> str:
     """The environment variable of a setting."""
     return PREFIX + name.upper()
 
 
 def load() -> Settings:
-    """Read the environment. Raises Misconfigured that names each variable and what is wrong with it."""
+    """Read the environment. Raises Misconfigured that names each variable and what is wrong with it, also one that is
+    misspelt."""
+    refuse_unknown_variables(os.environ, variables)
     try:
         return Settings()
     except ValidationError as error:

@@ -31,6 +31,7 @@ ALLOWED = {
     "pydantic_settings": ["service/settings.py"],
 }
 SETTINGS_READERS = (
+    "service/__main__.py",
     "service/app.py",
     "service/keeper.py",
     "service/commands/",

@@ -1,4 +1,4 @@
-"""A policy is what its texts show: no character in it cannot be seen, reorders a line, or only looks like a line's end."""
+"""A policy is what its texts show: nothing in it is invisible, reorders a line, or only looks like a line's end."""
 
 from __future__ import annotations
 
