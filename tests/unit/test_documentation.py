@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
-from itertools import chain, pairwise
+from collections.abc import Collection
+from itertools import chain, pairwise, permutations
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import rich_click as click
@@ -13,9 +17,15 @@ from events.envelope import TYPES
 from service import errors
 from service.__main__ import timewarden
 from service.authorization.question import Reason
+from service.identity import issuers_file
+from service.identity.issuer import Introspection, Issuer
 from service.settings import Settings, variable
+from service.variables import OF_COMMANDS
 from service.web.problems import status_of
 from tests.openapi_document import document
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,6 +61,51 @@ def test_every_setting_is_on_the_page_of_settings_with_its_default_and_meaning()
         default = str(field.default)
         wanted[f"`{variable(name)}`"] = [f"`{default}`" if default else "", field.description]
     assert told == wanted
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind", "keys"),
+    [
+        ("## Keys of an", Issuer, {**issuers_file._ISSUER, "profile": ("text", "")}),
+        ("## Opaque tokens", Introspection, issuers_file._INTROSPECTION),
+    ],
+    ids=["an issuer", "its introspection"],
+)
+def test_every_key_of_the_issuers_file_is_on_the_page_of_issuers_with_its_default(
+    heading: str, kind: type, keys: Mapping[str, tuple[str, str]]
+) -> None:
+    section = PAGES["issuers.md"].split(heading)[1].split("\n## ")[0]
+    told: dict[str, str] = {}
+    for names, default, meaning in (row[:3] for row in rows(section)[1:]):
+        assert meaning
+        found = re.findall(r"`(\w+)`", names)
+        defaults = default.split(", ") if len(found) > 1 and ", " in default else [default] * len(found)
+        told |= dict(zip(found, defaults, strict=True))
+    assert told.keys() == keys.keys()
+    fields = {one.name: one for one in dataclasses.fields(kind)}
+    for key, (_, name) in keys.items():
+        assert told[key] in defaults_of(fields.get(name)), key
+
+
+def defaults_of(field: dataclasses.Field[Any] | None) -> set[str]:
+    """How the page may write the default: nothing is `none`, or it is found out."""
+    if field is None:
+        return {"none"}
+    value = field.default
+    if value is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+        return {"needed"}
+    if value in (None, "", dataclasses.MISSING, frozenset()):
+        return {"none", "found"}
+    if isinstance(value, bool | int):
+        return {str(value), f"`{str(value).lower()}`"}
+    if isinstance(value, str):
+        return {f"`{value}`"}
+    assert isinstance(value, Collection)
+    return {f"`{json.dumps(list(order))}`" for order in permutations(value)}
+
+
+def test_every_variable_of_commands_is_on_the_page_of_settings() -> None:
+    assert set(re.findall(r"`(TIMEWARDEN_\w+)`", PAGES["settings.md"])) >= OF_COMMANDS
 
 
 def test_every_problem_is_on_the_page_of_errors_with_its_status() -> None:
