@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.development.local_servers import free_port
 from tests.integration.api import AUDIENCE, InProcess, api
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from tests.integration.house import House
 
@@ -185,3 +187,23 @@ async def test_a_head_of_what_only_takes_changes_says_what_it_takes(running: InP
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
     other = await running.send("DELETE", "/v1/me", running.token())
     assert (other.status_code, other.headers["Allow"]) == (405, "GET, HEAD")
+
+
+async def test_one_issuer_of_two_that_is_down_at_the_start_leaves_the_replica_ready(
+    house: House, issuer: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "issuers.toml"
+    file.write_text(
+        f'[[issuer]]\nname = "down"\nprefix = "down"\nissuer = "http://127.0.0.1:{free_port(0)}"\n'
+        f'audience = "{AUDIENCE}"\n'
+    )
+    async with api(house, issuer, issuers_file=str(file)) as running:
+        answer = await running.send("GET", "/health/ready")
+        parts = {part["name"]: part for part in answer.json()["parts"]}
+        assert answer.status_code == 200, answer.text
+        assert (parts["keys of down"]["ready"], parts["keys of down"]["needed"]) == (False, False)
+        assert "unreachable" in parts["keys of down"]["detail"]
+        assert parts["keys of main"]["ready"]
+        assert (await running.send("GET", "/v1/me", running.token())).status_code == 200
+    async with api(house, "", issuers_file=str(file), jwks_url="") as running:
+        assert (await running.send("GET", "/health/ready")).status_code == 503

@@ -1,0 +1,173 @@
+"""No answer tells a caller who may not see a thing whether its id exists: neither status, words nor headers differ."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from service.directory.entities import Part
+from tests.integration.house import EIGHT_HOURS, MONDAY, at
+from tests.openapi_document import document
+
+if TYPE_CHECKING:
+    import httpx
+
+    from tests.integration.api import InProcess
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+pytestmark = pytest.mark.usefixtures("linked")
+
+SCOPES = (
+    "read:timesheets create:timesheets delete:timesheets approve:timesheets batch:upload read:audit read:policies"
+    " write:policies manage:directory manage:tokens"
+)
+ENTRY = {"day": str(MONDAY), "project": "ATLAS", "minutes": 60}
+WHY, END = {"reason": "why"}, {"at": None}
+SIMULATED = {"subject": {"client": "x"}, "action": "read"}
+BATCH = {"items": [{"id": "{sheet}", "version": 2}]}
+# Method, path and body of every request that names something by its id; other ids in it are of things that exist.
+ASKED: list[tuple[str, str, Any]] = [
+    *(("GET", f"/v1/timesheets/{{sheet}}{more}", None) for more in ("", "/history", "/access", "/entries/{entry}")),
+    ("DELETE", "/v1/timesheets/{sheet}", None),
+    ("POST", "/v1/timesheets/{sheet}/entries", ENTRY),
+    ("PUT", "/v1/timesheets/{sheet}/entries/{entry}", ENTRY),
+    ("PATCH", "/v1/timesheets/{sheet}/entries/{entry}", {"minutes": 60}),
+    ("DELETE", "/v1/timesheets/{sheet}/entries/{entry}", None),
+    *(("POST", f"/v1/timesheets/{{sheet}}/{step}", None) for step in ("submit", "withdraw", "approve")),
+    *(("POST", f"/v1/timesheets/{{sheet}}/{step}", WHY) for step in ("reject", "reopen", "lock", "unlock")),
+    ("POST", "/v1/timesheets/batch-approve", BATCH),
+    *(("POST", f"/v1/timesheets/batch-{step}", {**BATCH, **WHY}) for step in ("reject", "lock", "unlock")),
+    ("GET", "/v1/timesheets?owner={person}", None),
+    ("GET", "/v1/reports/hours?by=owner&owner={person}", None),
+    ("GET", "/v1/decisions?person={person}", None),
+    ("GET", "/v1/decisions/{decision}", None),
+    ("GET", "/v1/decisions/{decision}/explanation", None),
+    ("GET", "/v1/audit/records/{decision}", None),
+    ("GET", "/v1/audit/records/{decision}/proof", None),
+    ("POST", "/v1/uploads", {"rows": [{"owner": "{person}", **ENTRY, "external_ref": "1"}]}),
+    ("POST", "/v1/policies/simulate", {**SIMULATED, "resource": {"kind": "timesheet", "id": "{sheet}"}}),
+    (
+        "POST",
+        "/v1/policies/simulate",
+        {**SIMULATED, "subject": {"client": "x", "person": "{person}"}, "resource": {"kind": "timesheet"}},
+    ),
+    ("GET", "/v1/people/{person}", None),
+    ("PATCH", "/v1/people/{person}", {"display_name": "x"}),
+    ("POST", "/v1/people/{person}/links", {"links": [{"issuer": "https://issuer.example/", "subject": "x"}]}),
+    ("POST", "/v1/people/{person}/merge", {"into": "{other}"}),
+    ("POST", "/v1/people/{other}/merge", {"into": "{person}"}),
+    ("GET", "/v1/people/{person}/roles", None),
+    ("POST", "/v1/people/{person}/roles", {"role": "auditor"}),
+    ("DELETE", "/v1/people/{person}/roles/auditor", None),
+    ("POST", "/v1/people/{person}/erase", {}),
+    ("GET", "/v1/teams/{team}", None),
+    ("PUT", "/v1/teams/{team}", {"name": "x"}),
+    ("POST", "/v1/teams", {"name": "x", "parent": "{team}"}),
+    ("POST", "/v1/memberships", {"person": "{person}", "team": "{other_team}", "part": "lead"}),
+    ("POST", "/v1/memberships", {"person": "{other}", "team": "{team}", "part": "lead"}),
+    ("GET", "/v1/memberships?person={person}", None),
+    ("GET", "/v1/memberships?team={team}", None),
+    ("POST", "/v1/memberships/{membership}/end", END),
+    ("POST", "/v1/memberships/{membership}/move", {"team": "{other_team}"}),
+    ("POST", "/v1/importer-grants", {"client": "x", "team": "{team}"}),
+    ("POST", "/v1/importer-grants/{importer}/end", END),
+    ("POST", "/v1/deputies", {"deputy": "{person}"}),
+    ("POST", "/v1/deputies", {"deputy": "{other}", "manager": "{person}"}),
+    ("POST", "/v1/deputies/{deputy}/end", END),
+    ("POST", "/v1/fallback-approvers", {"person": "{person}"}),
+    ("POST", "/v1/fallback-approvers", {"person": "{other}", "team": "{team}"}),
+    ("POST", "/v1/fallback-approvers/{fallback}/end", END),
+    ("POST", "/v1/revocations", {"person": "{person}"}),
+    ("POST", "/v1/audit/holds", {"what": "person", "about": "{person}", **WHY}),
+    ("POST", "/v1/audit/holds/{hold}/lift", None),
+]
+# Named by a number, a code or a name; or the steps of replays, which only those who may read all of them can take.
+OTHERS = {
+    "/v1/log/tile/{level}/{index}",
+    "/v1/log/tile/entries/{index}",
+    "/v1/projects/{code}",
+    *(f"/v1/policies/versions/{{number}}{more}" for more in ("", "/activate", "/diff", "/replay")),
+    *(f"/v1/policies/replays/{{replay_id}}{more}" for more in ("", "/cancel")),
+    *(f"/v1/audit/redecisions/{{redecision_id}}{more}" for more in ("", "/cancel")),
+}
+# Without a role, as a lead of others, as somebody who may simulate; the client may upload for another team.
+CALLERS: dict[str, dict[str, Any]] = {
+    "nobody": {"sub": "carl"},
+    "lead": {"sub": "mia"},
+    "author": {"sub": "carl", "roles": ["policy-author"]},
+    "importer": {"sub": "payroll-import", "client_id": "payroll-import"},
+}
+
+
+async def things(house: House) -> dict[str, str]:
+    """Ids of what none of the callers may see."""
+    admin, dora = house.administrator(), house.ask("dora")
+    sheet = (await house.timesheets.create(dora, MONDAY, "UTC")).value
+    added = await house.timesheets.add_entry(dora, sheet.id, at(1), EIGHT_HOURS)
+    person, team = house.people["dora"], house.teams["division"]
+    joined = (await house.directory.add_membership(admin, person, team, Part.MEMBER)).value
+    named = (await house.fallbacks.name(admin, person)).value
+    granted = (await house.directory.grant_importer(admin, "another", team)).value
+    stands_in = (await house.deputies.grant(admin, person, house.people["ben"])).value
+    await house.directory.give_role(admin, person, "auditor")
+    return {
+        "sheet": str(sheet.id),
+        "entry": str(added.value.entry.id),
+        "person": str(person),
+        "team": str(team),
+        "decision": str(added.receipt.uid),
+        "membership": str(joined.id),
+        "importer": str(granted.id),
+        "deputy": str(stands_in.id),
+        "fallback": str(named.id),
+        "hold": str(uuid4()),
+    }
+
+
+def filled(node: Any, names: dict[str, str]) -> Any:
+    if isinstance(node, str):
+        return re.sub(r"\{(\w+)\}", lambda match: names[match[1]], node)
+    if isinstance(node, dict):
+        return {name: filled(value, names) for name, value in node.items()}
+    return [filled(value, names) for value in node] if isinstance(node, list) else node
+
+
+def told(answer: httpx.Response, names: dict[str, str]) -> tuple[Any, ...]:
+    """What an answer tells, without the ids that were sent and those that are new in every answer."""
+    text = answer.text
+    for name, value in names.items():
+        text = text.replace(value, name)
+    for fresh in ("decision_id", "request_id", "instance"):
+        text = re.sub(rf'"{fresh}":"[^"]*"', f'"{fresh}":""', text)
+    headers = {name: answer.headers.get(name) for name in ("etag", "www-authenticate", "location", "content-type")}
+    return answer.status_code, text, sorted(answer.headers), headers
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_an_unknown_id_and_one_that_the_caller_may_not_see_are_answered_alike(
+    running: InProcess, house: House, caller: str
+) -> None:
+    there = {"other": str(house.people["max"]), "other_team": str(house.teams["west"])}
+    known = {**await things(house), **there}
+    unknown = {**{name: str(uuid4()) for name in known}, **there}
+    token = running.token(scope=SCOPES, **CALLERS[caller])
+    for method, path, body in ASKED:
+        headers = {"If-Match": '"2"'} if "/v1/" in path and method != "GET" else {}
+        if method == "PATCH":
+            headers["Content-Type"] = "application/merge-patch+json"
+        found = []
+        for names in (known, unknown):
+            answer = await running.send(method, filled(path, names), token, headers=headers, body=filled(body, names))
+            found.append(told(answer, names))
+        assert found[0] == found[1], (method, path, body)
+        assert found[0][0] in {200, 400, 401, 403, 404, 422}
+
+
+def test_every_route_that_names_something_by_its_id_is_asked() -> None:
+    asked = {re.sub(r"\{\w+\}", "{}", path.partition("?")[0]) for _, path, _ in ASKED}
+    there = {path for path in document()["paths"] if "{" in path} - OTHERS
+    assert {re.sub(r"\{\w+\}", "{}", path).replace("/roles/{}", "/roles/auditor") for path in there} <= asked
