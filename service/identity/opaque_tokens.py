@@ -4,6 +4,7 @@ remembered by `tokens`.
 
 Anybody can make up tokens, so a question about an unknown one is counted before it is asked. A token that was good is
 asked about again without being counted: a neighbour who sends junk from the same address cannot lock its holder out.
+While the issuer fails, such a token is asked about once in a while, however often it is sent.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ MAX_UNDER_WAY = 100
 MAX_MORE_ABOUT_GOOD = 20
 MAX_DENIED = 1000
 MAX_GOOD = 10_000
+PAUSE_AFTER_FAILURE_SECONDS = 1.0
 _TYPES = frozenset({"bearer", "dpop", "access_token"})
 
 
@@ -52,7 +54,8 @@ class OpaqueTokens:
         self._clock = clock
         self._under_way: dict[bytes, asyncio.Task[Mapping[str, Any]]] = {}
         self._denied: OrderedDict[bytes, float] = OrderedDict()
-        self._good: OrderedDict[bytes, float] = OrderedDict()
+        # When the token expires, and when it may be asked about again.
+        self._good: OrderedDict[bytes, tuple[float, float]] = OrderedDict()
 
     async def judge(self, token: bytes, step: Step = unwatched, asking: Asking = nullcontext) -> VerifiedToken:
         """What the issuer says the token is. `asking` is as in `Presented`; who joins a question does not enter it.
@@ -63,9 +66,15 @@ class OpaqueTokens:
         step("introspection")
         if self._clock() < self._denied.get(digest, 0.0):
             raise refusal("inactive")
+        if digest not in self._under_way and self._clock() < self._good.get(digest, (0.0, 0.0))[1]:
+            raise IntrospectionUnavailable(cause="the issuer failed a moment ago")
         counted = asking if digest not in self._under_way and not self._was_good(digest) else nullcontext
         async with counted():
-            claims = await self._ask_once(digest, token)
+            try:
+                claims = await self._ask_once(digest, token)
+            except IntrospectionUnavailable:
+                self._pause(digest)
+                raise
             try:
                 verified = self._read(claims, step)
             except InvalidToken:
@@ -132,10 +141,14 @@ class OpaqueTokens:
             done.exception()  # whoever waited has it; nobody may have waited to the end
 
     def _was_good(self, digest: bytes) -> bool:
-        return self._clock() < self._good.get(digest, 0.0)
+        return self._clock() < self._good.get(digest, (0.0, 0.0))[0]
+
+    def _pause(self, digest: bytes) -> None:
+        if digest in self._good:
+            self._good[digest] = self._good[digest][0], self._clock() + PAUSE_AFTER_FAILURE_SECONDS
 
     def _remember_good(self, digest: bytes, expires_at: float) -> None:
-        self._good[digest] = expires_at
+        self._good[digest] = expires_at, 0.0
         self._good.move_to_end(digest)
         while len(self._good) > MAX_GOOD:
             self._good.popitem(last=False)

@@ -221,3 +221,20 @@ async def test_a_flood_of_unknown_tokens_leaves_questions_about_tokens_that_were
     assert (await again).client == "web-app"
     await asyncio.gather(*flood, return_exceptions=True)
     await tokens.close()
+
+
+async def test_a_good_token_is_asked_about_once_in_a_while_while_its_issuer_fails() -> None:
+    clock = [float(NOW)]
+    desk = Desk(active(exp=NOW + 600))
+    tokens = asking(desk, clock=lambda: clock[0])
+    await tokens.verify(bearer("opaque"))
+    clock[0] += 61
+    desk.answer = None
+    for _ in range(50):
+        with pytest.raises(IntrospectionUnavailable):
+            await tokens.verify(bearer("opaque"))
+    assert desk.asked == 2
+    desk.answer = active(exp=NOW + 600)
+    clock[0] += 1
+    assert (await tokens.verify(bearer("opaque"))).client == "web-app"
+    assert desk.asked == 3
