@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 import rich_click as click
@@ -63,7 +64,9 @@ def main() -> None:
 
 
 def _end(sentence: str) -> NoReturn:
-    click.echo(sentence, err=True)
+    # The exit code tells too, where standard error cannot be written.
+    with suppress(OSError):
+        click.echo(sentence, err=True)
     sys.exit(ERROR)
 
 

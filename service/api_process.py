@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from service.audit.keeper_status import SILENT_AFTER, read_status
 from service.audit.opening import check_rights
 from service.errors import TryLater
+from service.standard_error import standard_error
 from service.web.health import Part, Ready
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Api:
             parts.append(Part("database", ready=False, needed=True, detail=error.public))
         parts.append(self._log())
         parts += parts_of_issuers(self.tokens.states())
+        parts.append(_log_lines())
         ready = all(one.ready for one in parts if one.needed)
         return Ready("ready" if ready else "not ready", version, parts)
 
@@ -117,6 +119,13 @@ def parts_of_issuers(states: Sequence[KeyState]) -> list[Part]:
             detail += f"; refused: {', '.join(state.refused)}"
         parts.append(Part(f"keys of {state.issuer}", ready=state.ready, needed=needed, detail=detail))
     return parts
+
+
+def _log_lines() -> Part:
+    """Lines for standard error are no condition of a decision, but an operator wants to know that some were lost."""
+    stream = standard_error()
+    detail = f"{stream.dropped} were dropped because standard error did not take them"
+    return Part("log lines", ready=not stream.failing, needed=False, detail=detail)
 
 
 def policy_part(policies: PolicyVersions) -> Part:

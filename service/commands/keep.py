@@ -10,11 +10,13 @@ import rich_click as click
 from service import keeper
 from service import settings as configuration
 from service.log_lines import configure_log_lines
+from service.standard_error import guard_standard_error
 
 
 @click.command()
 def keep() -> None:
     """Seal the log and publish events. Any number may run: one leads, the others wait."""
+    guard_standard_error()
     asyncio.run(_until_told())
 
 

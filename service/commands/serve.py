@@ -18,17 +18,21 @@ from service.authorization import policy_check, policy_versions
 from service.commands.policy_files import differ, other_files
 from service.database import Database
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
+from service.log_lines import GRANIAN_LOGGING, configure_log_lines
+from service.standard_error import guard_standard_error
 
 
 @click.command()
 def serve() -> None:
     """Serve the API on TIMEWARDEN_HOST and TIMEWARDEN_PORT with TIMEWARDEN_WORKERS processes."""
+    guard_standard_error()
     settings = configuration.load()
     settings.need("database_url", "cursor_key", *settings.names_of_issuer())
     # Nothing connects yet: what cannot be wired is told once, here, and not by every worker again and again.
     app.build(settings)
     asyncio.run(look_at_database(settings))
     need_port(settings.host, settings.port)
+    configure_log_lines(settings.log_level)
     Granian(
         "service.app:create",
         factory=True,
@@ -38,6 +42,7 @@ def serve() -> None:
         workers=settings.workers,
         respawn_failed_workers=True,
         log_level=LogLevels.warning,
+        log_dictconfig=GRANIAN_LOGGING,
         websockets=False,
         backlog=1024,
         workers_kill_timeout=10,
