@@ -4,7 +4,7 @@ PYTHON = .venv/bin/python
 ARGS =
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check golden bench soak interop lock clean environment
+.PHONY: help run demo test check golden bench soak interop pgbouncer lock clean environment
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^##: / { printf "  %s\n", substr($$0, 5) } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ soak: environment ## an hour of traffic while every part is killed, and a verdic
 
 interop: environment ## our verifier against an authorization server that we did not write (needs Node.js)
 	@sh .ci/interop $(ARGS)
+
+pgbouncer: environment ## the service behind a real PgBouncer, in session and in transaction pooling
+	@sh .ci/pgbouncer $(ARGS)
 
 lock: environment ## write the lock files anew from pyproject.toml
 	@sh .ci/lock $(ARGS)

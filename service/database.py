@@ -2,18 +2,19 @@
 
 A pool never waits longer than its bound, and a database that does not answer is a TryLater, never a hang. The decision
 log has a connection beside the pool, the policy loader a Database of its own, so that no request waits for a connection
-while holding one.
+while holding one. Whether a pooler stands between is the matter of `connecting`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import asyncpg
 
-from service.errors import DatabaseUnavailable, Misconfigured, TryLater
+from service.connecting import PASSING, Connecting, Way, told_when_unreachable
+from service.errors import DatabaseUnavailable, TryLater
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,70 +23,65 @@ if TYPE_CHECKING:
 
     Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]"
 
-# What Postgres or the network says when the work may succeed later: lost or refused connections, exhausted resources,
-# cancelled statements, lock time-outs, deadlocks (SQLSTATE classes 08, 53, 57, 55P03, 40).
-PASSING = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.InterfaceError,
-    # What asyncpg says of a connection that was lost between two of its steps.
-    asyncpg.InternalClientError,
-    asyncpg.ReadOnlySQLTransactionError,
-    OSError,
-    TimeoutError,
-)
-
 
 class Database:
     """A bounded pool. `size` connections; `timeout` in seconds bounds acquiring a connection and every statement;
-    `lock_timeout` in seconds bounds waiting for a row or advisory lock."""
+    `lock_timeout` in seconds bounds waiting for a row or advisory lock. Postgres itself must bound both, also behind a
+    pooler, unless it is not `enforced`: our own clock is enough for a command that somebody waits for."""
 
     def __init__(
-        self, url: str, *, size: int, timeout: float = 5.0, lock_timeout: float = 3.0, name: str = "api"
+        self,
+        url: str,
+        *,
+        size: int,
+        timeout: float = 5.0,
+        lock_timeout: float = 3.0,
+        name: str = "api",
+        enforced: bool = True,
     ) -> None:
         self._url = url
         self._size = size
         self._timeout = timeout
-        self._lock_timeout = lock_timeout
         self._name = name
+        self._connecting = Connecting(url, name, timeout, lock_timeout, enforced)
+        # What `open` finds out.
+        self.way = Way.DIRECT
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._reserved: list[asyncpg.Connection[asyncpg.Record]] = []
 
     async def open(self) -> None:
-        """Connect. Raises Misconfigured for an unusable URL or credentials, DatabaseUnavailable when nobody answers."""
-        try:
-            self._pool = await asyncpg.create_pool(
-                self._url,
-                min_size=1,
-                max_size=self._size,
-                max_inactive_connection_lifetime=300,
-                reset=_as_it_is,
-                **self._options(),
-            )
-        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError, ValueError) as error:
-            raise Misconfigured(
-                "TIMEWARDEN_DATABASE_URL does not open a database: check its user, password and database name",
-                cause=type(error).__name__,
-            ) from error
-        except PASSING as error:
-            raise DatabaseUnavailable(cause=f"open: {type(error).__name__}") from error
+        """Connect. Raises Misconfigured for an unusable URL or credentials, and for a pooler behind which no time limit
+        holds; DatabaseUnavailable when nobody answers."""
+        with told_when_unreachable(self._url):
+            try:
+                self._pool = await self._make_pool()
+                async with self._pool.acquire(timeout=self._timeout) as connection:
+                    if await self._connecting.is_direct(connection):
+                        return
+            except asyncpg.ProtocolViolationError:
+                # PgBouncer refuses to pass our time limits on: "unsupported startup parameter".
+                pass
+            except BaseException:
+                self._cut()
+                raise
+            self._cut()
+            self.way = await self._connecting.way_through_pooler()
+            self._pool = await self._make_pool()
 
-    def _options(self) -> dict[str, Any]:
-        """What every connection is told, in the pool or beside it."""
-        return {
-            "timeout": self._timeout,
-            "command_timeout": self._timeout + 1,
-            "server_settings": {
-                "application_name": f"timewarden-{self._name}",
-                "statement_timeout": str(int(self._timeout * 1000)),
-                "lock_timeout": str(int(self._lock_timeout * 1000)),
-                "idle_in_transaction_session_timeout": str(int(self._timeout * 4000)),
-                "timezone": "UTC",
-            },
-        }
+    def _cut(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.terminate()
+
+    async def _make_pool(self) -> asyncpg.Pool[asyncpg.Record]:
+        return await asyncpg.create_pool(
+            self._url,
+            min_size=1,
+            max_size=self._size,
+            max_inactive_connection_lifetime=300,
+            reset=_as_it_is,
+            **self._connecting.options(self.way),
+        )
 
     async def close(self) -> None:
         """Give every connection back; those that do not come back within the bound are cut."""
@@ -116,7 +112,8 @@ class Database:
         if self._pool is None:
             raise DatabaseUnavailable(cause="the pool is not open")
         try:
-            connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(self._url, **self._options())
+            options = self._connecting.options(self.way)
+            connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(self._url, **options)
         except PASSING as error:
             raise DatabaseUnavailable(cause=f"{self._name}: {type(error).__name__}") from error
         self._reserved.append(connection)

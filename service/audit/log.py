@@ -14,7 +14,7 @@ import asyncpg
 
 from service.audit.group_commit import GroupCommit
 from service.audit.writing import write
-from service.database import PASSING
+from service.connecting import PASSING
 from service.errors import LogUnavailable
 
 if TYPE_CHECKING:

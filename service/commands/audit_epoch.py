@@ -41,7 +41,7 @@ def new_epoch(origin: str, file: Path) -> None:
 
 async def begun(owner_url: str, last: Checkpoint, origin: str) -> str:
     """Begin it, as the owner of the database, and return the epoch."""
-    database = Database(owner_url, size=1, timeout=30, name="new-epoch")
+    database = Database(owner_url, size=1, timeout=30, name="new-epoch", enforced=False)
     await database.open()
     try:
         async with database.connection() as connection:

@@ -81,7 +81,7 @@ async def _prune(owner_url: str, age: str, *, dry_run: bool) -> Pruned:
 
 @asynccontextmanager
 async def _owner(owner_url: str) -> AsyncIterator[Connection]:
-    database = Database(owner_url, size=1, timeout=LONGEST, name="retention")
+    database = Database(owner_url, size=1, timeout=LONGEST, name="retention", enforced=False)
     await database.open()
     try:
         async with database.connection() as connection:

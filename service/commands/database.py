@@ -24,7 +24,7 @@ def migrate() -> None:
 async def migrated(owner_url: str) -> None:
     """Migrate and open the log, as the owner of the database. Both do nothing when they were done before."""
     await run_migrations(owner_url)
-    database = Database(owner_url, size=1, timeout=30, name="migrate")
+    database = Database(owner_url, size=1, timeout=30, name="migrate", enforced=False)
     await database.open()
     try:
         async with database.transaction() as connection:

@@ -37,7 +37,7 @@ def _api(settings: configuration.Settings) -> str | None:
 
 
 async def _keeper(settings: configuration.Settings) -> str | None:
-    database = Database(settings.database_url, size=1, timeout=4, name="health")
+    database = Database(settings.database_url, size=1, timeout=4, name="health", enforced=False)
     await database.open()
     try:
         async with database.connection() as connection:

@@ -61,7 +61,7 @@ def bootstrap() -> None:
 async def bootstrapped(owner_url: str, files: Path) -> int:
     """Load the first version and make it active. Raises Conflict when there is one, PolicyRejected."""
     text = PolicyText.read(files)
-    database = Database(owner_url, size=1, timeout=30, name="bootstrap")
+    database = Database(owner_url, size=1, timeout=30, name="bootstrap", enforced=False)
     await database.open()
     try:
         async with database.transaction() as connection:

@@ -198,7 +198,7 @@ async def _end(children: Mapping[str, asyncio.subprocess.Process]) -> None:
 async def _first_policy(stores: Stores) -> tuple[int, bool]:
     """The version that decides, and whether policies/ differs from it. They become version 1 when there is none: from
     then on the API is the only way."""
-    database = Database(stores.owner_url, size=1, name="up")
+    database = Database(stores.owner_url, size=1, name="up", enforced=False)
     await database.open()
     try:
         async with database.connection() as connection:

@@ -20,6 +20,15 @@ ALTER ROLE timewarden_app WITH LOGIN NOCREATEROLE NOCREATEDB PASSWORD :'app_pass
 ALTER ROLE timewarden_keeper WITH LOGIN NOCREATEROLE NOCREATEDB PASSWORD :'keeper_password';
 ALTER ROLE timewarden_auditor WITH LOGIN NOCREATEROLE NOCREATEDB PASSWORD :'auditor_password';
 
+-- Postgres bounds the statements of the processes that serve and keep, however they reach it: a connection pooler passes
+-- no time limit on. Processes that reach it directly set their own (TIMEWARDEN_DATABASE_TIMEOUT, _LOCK_TIMEOUT).
+ALTER ROLE timewarden_app SET statement_timeout = '5s';
+ALTER ROLE timewarden_app SET lock_timeout = '3s';
+ALTER ROLE timewarden_app SET idle_in_transaction_session_timeout = '20s';
+ALTER ROLE timewarden_keeper SET statement_timeout = '5s';
+ALTER ROLE timewarden_keeper SET lock_timeout = '3s';
+ALTER ROLE timewarden_keeper SET idle_in_transaction_session_timeout = '20s';
+
 -- Whoever runs this must be a member of the owner role to hand it a database.
 SELECT 'GRANT timewarden_owner TO CURRENT_USER'
 WHERE NOT pg_has_role(current_user, 'timewarden_owner', 'MEMBER')

@@ -24,7 +24,7 @@ from service.development.server_directory import remember_port
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 # What tells our processes apart, on their command lines.
@@ -56,10 +56,12 @@ class Process:
 
 
 class RunningService:
-    """Start, stop and hurt the service of one state directory; `addresses` says where it is."""
+    """Start, stop and hurt the service of one state directory; `addresses` says where it is. `variables` are what `up`
+    is told beside where its state is."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, variables: Mapping[str, str] | None = None) -> None:
         self.state = state
+        self._variables = dict(variables or {})
         self.port = free_port(0)
         # Ports that nobody else prefers: after a restart the addresses in tokens must still be ours.
         for name in ("sign-in", "postgres", "redis"):
@@ -91,7 +93,7 @@ class RunningService:
             [sys.executable, "-m", "service", "up", "--port", str(self.port)],
             log=output,
             directory=ROOT,
-            environment={**environment, "TIMEWARDEN_STATE": str(self.state)},
+            environment={**environment, **self._variables, "TIMEWARDEN_STATE": str(self.state)},
             death_signal=signal.SIGINT,
         )
         announced = wait_until(lambda: (self.state / FILE).exists() or up.poll() is not None, START_SECONDS)

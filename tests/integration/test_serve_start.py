@@ -65,7 +65,7 @@ BAD: dict[str, tuple[dict[str, str], str]] = {
     "an address of keys": ({"JWKS_URL": "http://keys.example/"}, "TIMEWARDEN_JWKS_URL must be an https URL"),
     "an address of Redis": ({"REDIS_URL": "redis://:secret-word/x@127.0.0.1/0"}, "TIMEWARDEN_REDIS_URL"),
     "a missing issuer": ({"ISSUER": ""}, "Set TIMEWARDEN_ISSUER"),
-    "a database that is away": ({}, "The database does not answer"),
+    "a database that is away": ({}, "Postgres does not answer at 127.0.0.1, port 1: check that it runs"),
 }
 
 
@@ -74,6 +74,8 @@ def test_what_cannot_be_served_is_told_once(changes: dict[str, str], sentence: s
     told = said(**changes)
     assert told.startswith(f"timewarden: {sentence}") or f": {sentence}: " in told
     assert told.count("\n") == 1
+    # Nothing was asked for yet.
+    assert "repeat" not in told
 
 
 def test_every_fault_of_an_issuers_file_is_told_by_its_place(tmp_path: Path) -> None:

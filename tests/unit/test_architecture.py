@@ -39,6 +39,7 @@ SETTINGS_READERS = (
 # Modules whose job is storage, and those that put one statement together from what storage modules gave them.
 SQL_PLACES = (
     "service/audit/",
+    "service/connecting.py",
     "service/authorization/kept_answers.py",
     "service/authorization/policy_life.py",
     "service/authorization/policy_relations.py",

@@ -1,0 +1,39 @@
+"""What is said of a database that does not answer: where it was looked for, and nothing of the password."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.connecting import place_of, told_when_unreachable
+from service.errors import DatabaseUnavailable, Misconfigured
+
+PLACES = {
+    "postgresql://timewarden_app:secret-word@db.example:6432/timewarden": "db.example, port 6432",
+    "postgresql://timewarden_app:secret-word@db.example/timewarden": "db.example, port 5432",
+    "postgresql://db.example/timewarden": "db.example, port 5432",
+    "postgresql://a:secret-word@[2001:db8::1]:5433/timewarden": "[2001:db8::1], port 5433",
+    "postgresql://a:secret@word@db.example/timewarden": "db.example, port 5432",
+    "postgresql://a:secret/word@db.example/timewarden": "the host of TIMEWARDEN_DATABASE_URL",
+    "postgresql://a:secret?word@db.example/timewarden": "the host of TIMEWARDEN_DATABASE_URL",
+    "postgresql:///timewarden": "the local socket",
+    "postgresql://a:secret-word@one:5432,two:5433/timewarden": "one:5432,two, port 5433",
+}
+
+
+@pytest.mark.parametrize(("url", "place"), PLACES.items())
+def test_host_and_port_are_named_and_never_the_password(url: str, place: str) -> None:
+    assert place_of(url) == place
+
+
+def test_a_database_that_is_away_is_no_reason_to_look_anything_up() -> None:
+    with (
+        pytest.raises(DatabaseUnavailable, match="Postgres does not answer at db.example, port 5432") as told,
+        told_when_unreachable("postgresql://a:secret-word@db.example/timewarden"),
+    ):
+        raise ConnectionRefusedError
+    assert "repeat" not in told.value.public
+
+
+def test_what_is_wrong_with_the_url_is_no_reason_to_wait() -> None:
+    with pytest.raises(Misconfigured, match="check its user, password"), told_when_unreachable("postgresql://x"):
+        raise ValueError("secret-word")
