@@ -54,6 +54,8 @@ return {{last_id(KEYS[1]), redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', A
 
 COMPARED = 3
 LONGEST_PAUSE = 5.0
+# A relay that publishes, but was not up to date for so many seconds, says that it is behind.
+MAX_LAG_SECONDS = 30.0
 
 
 class DivergedError(Exception):
@@ -76,6 +78,7 @@ class Relay:
         log_errors: tuple[type[Exception], ...] = (),
         batch: int = 500,
         compare_every: float = 5.0,
+        max_lag: float = MAX_LAG_SECONDS,
     ) -> None:
         self._redis = redis
         self._stream = stream
@@ -86,6 +89,7 @@ class Relay:
         self._log_errors: tuple[type[Exception], ...] = (OSError, *log_errors)
         self._batch = batch
         self._compare_every = compare_every
+        self._max_lag = max_lag
         self._append = redis.register_script(APPEND)
         self._tail = redis.register_script(TAIL)
         self._compared_at = float("-inf")
@@ -94,7 +98,7 @@ class Relay:
 
     async def run(self, stop: asyncio.Event, interval: float = 0.1) -> None:
         """Publish until `stop` is set, looking every `interval` seconds; longer when something is wrong."""
-        pause = interval
+        pause, up_to_date = interval, time.monotonic()
         while not stop.is_set():
             try:
                 published = await self.step()
@@ -109,8 +113,11 @@ class Relay:
                 await self._report(False, f"Redis or the log does not answer: {type(error).__name__}")
             else:
                 pause = 0.0 if published == self._batch else interval
+                now = time.monotonic()
+                up_to_date = now if published < self._batch else up_to_date
                 where = "nothing" if self._last is None else f"up to position {self._last.position}"
-                await self._report(True, f"published {where}")
+                behind = f"; not up to date for {now - up_to_date:.0f} s" if now - up_to_date > self._max_lag else ""
+                await self._report(not behind, f"published {where}{behind}")
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await stop.wait()

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.audit.keeper_status import SILENT_AFTER, read_status
+from service.audit.keeper_status import read_status
 from service.audit.opening import check_rights
 from service.errors import TryLater
 from service.standard_error import standard_error
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from service.identity.tokens import Tokens
     from service.web.rate_limits import Counters
 
-# A part of the keeper that said nothing for this many seconds does not run.
 # For so many seconds a failed flush of the log makes a replica unready.
 FAILED_WITHIN = 5.0
 # Seconds after which a thread that computes lets the requests go on: a policy version that is built beside them would
@@ -86,10 +85,7 @@ class Api:
             async with self.health.connection() as connection:
                 statuses = await read_status(connection)
             parts.append(Part("database", ready=True, needed=True, detail="answers"))
-            for one in statuses:
-                alive = one.ready and one.age < SILENT_AFTER
-                detail = one.detail if one.age < SILENT_AFTER else f"silent for {one.age:.0f} s"
-                parts.append(Part(one.part, ready=alive, needed=False, detail=detail))
+            parts += [Part(one.part, ready=one.ready, needed=False, detail=one.detail) for one in statuses]
         except TryLater as error:
             parts.append(Part("database", ready=False, needed=True, detail=error.public))
         parts.append(self._log())

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING
 
 from service.audit.checkpoint import BadNote, Checkpoint
+from service.audit.keeper_status import this_process
 from service.errors import LogDamaged, Misconfigured
 
 if TYPE_CHECKING:
@@ -32,17 +33,18 @@ TAIL = 64 * 1024
 
 
 class Anchor:
-    """The file at `path`. All keepers of a log share one."""
+    """The file at `path`. All keepers of a log share one. Its volume may hang, so a server calls all of this aside."""
 
     def __init__(self, path: Path, *, largest: int = LARGEST) -> None:
         self._path = path
         self._largest = largest
+        self._lock = path.with_name(path.name + ".lock")
 
     @contextmanager
     def turn(self) -> Iterator[bool]:
         """Whether it is this keeper's turn to sign: one at a time may. Raises Misconfigured for a file out of reach."""
         try:
-            lock = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            lock = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Misconfigured(_out_of_reach(self._path, error)) from error
         try:
@@ -51,9 +53,16 @@ class Anchor:
             except BlockingIOError:
                 yield False
             else:
+                _sign_in(lock)
                 yield True
         finally:
             os.close(lock)
+
+    def holder(self) -> str:
+        """Who took the turn last, in words for an operator; it says nothing of whether they still hold it."""
+        with suppress(OSError, UnicodeDecodeError):
+            return self._lock.read_text(encoding="utf-8").strip()[:200] or "another keeper"
+        return "another keeper"
 
     def last(self) -> Checkpoint | None:
         """The checkpoint that was anchored last; None when there is no file or no line. Raises LogDamaged for a line
@@ -111,6 +120,13 @@ class Anchor:
             os.close(file)
         new.replace(self._path)
         _flush_directory(self._path.parent)
+
+
+def _sign_in(lock: int) -> None:
+    """Write into the lock's file whose turn it is: a keeper that waits for a frozen one says which that is."""
+    with suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(this_process()).encode(), 0)
 
 
 def _last(file: IO[bytes]) -> Checkpoint | None:

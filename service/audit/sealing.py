@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from service.audit.keeper_status import KeeperStatus
+from service.audit.keeper_status import MAX_LAG_SECONDS, KeeperStatus
 from service.audit.tree import StoredTree, grow
 from service.errors import LogDamaged, TryLater
 
@@ -123,6 +123,7 @@ class Sealer:
         then in smaller steps with more time to look: very large records may be what it had no time for, or very many,
         after a day without a sealer."""
         pause, most = interval, self._batch
+        self._status.within = MAX_LAG_SECONDS + 2 * interval
         while not stop.is_set():
             try:
                 sealed = await self.seal(most)

@@ -9,18 +9,20 @@ must not sign what is inconsistent with what it signed before).
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
+from service.audit.aside import Aside
 from service.audit.checkpoint import BadNote, Checkpoint, Note
-from service.audit.keeper_status import KeeperStatus
+from service.audit.keeper_status import MAX_LAG_SECONDS, KeeperStatus
 from service.audit.merkle import extends
 from service.audit.stored_hashes import consistency_path
 from service.audit.witness import Witnesses
 from service.errors import LogDamaged, Misconfigured, TryLater
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from service.audit.anchor import Anchor
     from service.audit.checkpoint import Signature, Signer
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from service.database import Connection, Database
 
 LONGEST_PAUSE = 5.0
+# How long the anchor's volume may take for one step.
+ANCHOR_SECONDS = 10.0
 LOOK = 0.5
 # Signatures of keys that this keeper does not have are kept beside its own, up to so many.
 MOST_OTHERS = 8
@@ -53,10 +57,16 @@ KEEP = """
 
 class Signing:
     """Signs for the log named `origin` with every one of `signers`, whose names are the origin. `database` is the
-    keeper's. `witnesses` are asked in turn."""
+    keeper's. `witnesses` are asked in turn. `patience`, in seconds, bounds each use of the anchor's volume."""
 
     def __init__(
-        self, database: Database, signers: Sequence[Signer], anchor: Anchor, *, witnesses: Sequence[Witness] = ()
+        self,
+        database: Database,
+        signers: Sequence[Signer],
+        anchor: Anchor,
+        *,
+        witnesses: Sequence[Witness] = (),
+        patience: float = ANCHOR_SECONDS,
     ) -> None:
         if not signers or len({one.name for one in signers}) > 1:
             raise Misconfigured("The keys of a log all have one name, its origin")
@@ -64,7 +74,10 @@ class Signing:
         self._signers = tuple(signers)
         self._anchor = anchor
         self._witnesses = Witnesses(witnesses)
+        self._aside = Aside(patience)
         self._status = KeeperStatus(database, "signer")
+        # Who signs instead of us, when it was not our turn.
+        self._others: str | None = None
 
     @property
     def origin(self) -> str:
@@ -76,9 +89,11 @@ class Signing:
         Raises LogDamaged when the log does not extend what was anchored, DatabaseUnavailable, and Misconfigured when
         the anchor cannot be written; nothing was published then.
         """
-        with self._anchor.turn() as mine:
+        async with self._turn() as mine:
             if not mine:
+                self._others = await self._aside.do(self._anchor.holder)
                 return None
+            self._others = None
             async with self._database.transaction(snapshot=True) as connection:
                 row = await connection.fetchrow(HEAD)
                 if row is None or not row["tree_size"] or not row["whole"]:
@@ -89,13 +104,25 @@ class Signing:
             if newest and newest[1] == found == anchored and self._signed_by_all(newest[0]):
                 return None
             # Also when it is there already: whoever wrote it may have died before it was flushed.
-            await asyncio.to_thread(self._anchor.append, found)
+            await self._aside.do(partial(self._anchor.append, found))
             await self._publish(found)
         return found
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[bool]:
+        """The anchor's turn, taken and given back aside. A step that hangs keeps the turn until it ends: its line may
+        still come, and nobody may write another before that."""
+        self._aside.refuse_while_hanging()
+        turn = self._anchor.turn()
+        try:
+            yield await self._aside.do(turn.__enter__)
+        finally:
+            await self._aside.last(partial(turn.__exit__, None, None, None))
 
     async def run(self, stop: asyncio.Event, interval: float = 2.0) -> None:
         """Sign what is new, but not again within `interval` seconds, until `stop`; then once more."""
         pause = interval
+        self._status.within = MAX_LAG_SECONDS + 2 * interval
         while True:
             last = stop.is_set()
             try:
@@ -108,7 +135,8 @@ class Signing:
                 await self._status.report(ready=False, detail=error.public)
             else:
                 pause = interval if signed else min(interval, LOOK)
-                await self._status.report(ready=True, detail=f"signing as {self.origin}")
+                doing = f"waits, because {self._others} signs" if self._others else f"signing as {self.origin}"
+                await self._status.report(ready=True, detail=doing)
             if last:
                 return
             with suppress(TimeoutError):
@@ -119,7 +147,7 @@ class Signing:
         self, connection: Connection, found: Checkpoint, newest: tuple[Note, Checkpoint] | None
     ) -> Checkpoint | None:
         """What the anchor names last, which `found` extends, as it does the newest note of this origin."""
-        anchored = await asyncio.to_thread(self._anchor.last)
+        anchored = await self._aside.do(self._anchor.last)
         published = newest[1] if newest and newest[1].origin == self.origin else None
         if anchored is None and published is not None:
             raise LogDamaged(

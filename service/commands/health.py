@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 import sys
-from typing import get_args
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import rich_click as click
 
 from service import settings as configuration
-from service.audit.keeper_status import SILENT_AFTER, Part, read_status
+from service.audit.keeper_status import PARTS, read_reports, read_status
+from service.commands.doors import as_json
 from service.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.audit.keeper_status import Report
 
 
 @click.command()
-@click.option("--keeper", is_flag=True, help="Ask the database what the keeper last said, instead of the API.")
-def health(*, keeper: bool) -> None:
-    """Exit with 0 if the API (or the keeper) is ready, else with 1 and the reason."""
+@click.option("--keeper", is_flag=True, help="Ask the database how the keeper's parts do, instead of the API.")
+@click.option("--here", is_flag=True, help="With --keeper: only what the keeper process of this host says of itself.")
+@as_json
+def health(*, keeper: bool, here: bool, as_json: bool) -> None:
+    """Exit with 0 if the API (or the keeper) is ready, with 1 and the reason if not, with 2 if nobody could be asked.
+
+    The keeper is ready when each part's work is done by some process: records are sealed, signed and published.
+    """
+    if (here or as_json) and not keeper:
+        raise click.UsageError("--here and --json go with --keeper")
     settings = configuration.load()
     if keeper:
         settings.need("database_url")
-    problem = asyncio.run(_keeper(settings)) if keeper else _api(settings)
+        told = asyncio.run(_keeper(settings, host=socket.gethostname() if here else None))
+        if as_json:
+            print(json.dumps(told, indent=2))
+            sys.exit(0 if told["ready"] else 1)
+        problem = "\n".join(told["problems"])
+    else:
+        problem = _api(settings) or ""
     if problem:
         sys.exit(problem)
     print("ready")
@@ -36,18 +58,51 @@ def _api(settings: configuration.Settings) -> str | None:
     return None if answer.status_code == 200 else answer.text  # noqa: PLR2004
 
 
-async def _keeper(settings: configuration.Settings) -> str | None:
+async def _keeper(settings: configuration.Settings, host: str | None) -> dict[str, Any]:
+    """How the parts do and what each process says, or, for a host, what its own process says."""
     database = Database(settings.database_url, size=1, timeout=4, name="health", enforced=False)
     await database.open()
     try:
         async with database.connection() as connection:
-            statuses = {one.part: one for one in await read_status(connection)}
+            statuses = await read_status(connection)
+            reports = [one for one in await read_reports(connection) if host in {None, one.process.host}]
     finally:
         await database.close()
-    for part in get_args(Part):
-        one = statuses.get(part)
-        if one is None or one.age > SILENT_AFTER:
-            return f"the {part} has said nothing for more than {SILENT_AFTER:.0f} s"
-        if not one.ready:
-            return f"the {part} is not ready: {one.detail}"
-    return None
+    if host is None:
+        missing = set(PARTS) - {one.part for one in statuses}
+        problems = [f"the {part} is not ready: no keeper ran within a day" for part in PARTS if part in missing]
+        problems += [f"the {one.part} is not ready: {one.detail}" for one in statuses if not one.ready]
+    else:
+        problems = _problems_here(reports)
+    return {
+        "ready": not problems,
+        "problems": problems,
+        "parts": [asdict(one) for one in statuses],
+        "processes": [
+            {
+                "process": str(one.process.id),
+                "host": one.process.host,
+                "pid": one.process.pid,
+                "part": one.part,
+                "ready": one.ready and not one.silent,
+                "detail": one.detail,
+                "silent_seconds": round(one.age, 1),
+            }
+            for one in reports
+        ],
+    }
+
+
+def _problems_here(reports: Sequence[Report]) -> list[str]:
+    """Of the process that spoke last here: those before it have ended."""
+    if not reports:
+        return ["no keeper ran here within a day"]
+    newest = [one for one in reports if one.process == reports[0].process]
+    told = {one.part: one for one in newest}
+    problems = [f"{newest[0].process} has never spoken of its {part}" for part in PARTS if part not in told]
+    for part, one in told.items():
+        if one.silent:
+            problems.append(f"{one.process} has said nothing of its {part} for {one.age:.0f} s")
+        elif not one.ready:
+            problems.append(f"{one.process}: its {part} is not ready: {one.detail}")
+    return problems

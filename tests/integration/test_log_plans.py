@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
+from service.audit.keeper_status import BEHIND
 from service.audit.search import page, records
 from tests.generated_log import generate
 from tests.integration.log_database import copied
@@ -47,6 +48,16 @@ async def test_a_question_reads_an_index_and_few_pages(year: str, asked: Asked) 
             assert [one for one in used if one.endswith(asked.indexes)], used
             assert not [one for one in nodes(plan[0]["Plan"]) if sequential(one)], text
             assert blocks(plan[0]["Plan"]) < asked.blocks
+    finally:
+        await connection.close()
+
+
+async def test_how_far_the_keeper_is_behind_reads_few_pages_however_far_it_is(year: str) -> None:
+    connection = await asyncpg.connect(year)
+    try:
+        plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {BEHIND}"))
+        assert not [one for one in nodes(plan[0]["Plan"]) if sequential(one)], plan
+        assert blocks(plan[0]["Plan"]) < 100
     finally:
         await connection.close()
 

@@ -53,6 +53,8 @@ KEEPING = [
     "INSERT INTO tile (level, index, width, hashes) VALUES (0, 0, 1, repeat('x', 32)::bytea)",
     "INSERT INTO checkpoint (size, root) VALUES (1, repeat('x', 32)::bytea)",
     "UPDATE keeper_status SET ready = true",
+    "UPDATE keeper_report SET ready = true",
+    "DELETE FROM keeper_report",
 ]
 WRITING = [
     "INSERT INTO audit_record (uid, kind, body) VALUES (gen_random_uuid(), 'system', '{}')",

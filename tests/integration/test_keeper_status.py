@@ -1,0 +1,204 @@
+"""Whether the keeper's work is done is judged from the log: real keeper processes that are frozen, or whose volume
+hangs, and processes that say `ready` while they do nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.audit.keeper_status import KeeperStatus, PartStatus, read_status
+from service.audit.key_files import make_key
+from service.audit.log import Log
+from service.audit.sealing import Sealer
+from tests.integration.log_database import decision
+from tests.integration.log_trees import ORIGIN, as_superuser, seal_all
+from tests.integration.test_serve_start import ROOT, environment_of
+from tests.until import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.integration.log_database import LogDatabase
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+FIVE_MINUTES = "UPDATE audit_record SET at = clock_timestamp() - interval '5 minutes'"
+
+
+def settings(log_database: LogDatabase, redis_url: str, folder: Path) -> dict[str, str]:
+    return environment_of(
+        {
+            "DATABASE_URL": log_database.url("keeper"),
+            "REDIS_URL": redis_url,
+            "LOG_ORIGIN": ORIGIN,
+            "LOG_KEY_FILE": str(folder / "key"),
+            "LOG_ANCHOR_FILE": str(folder / "anchor"),
+        }
+    )
+
+
+@asynccontextmanager
+async def keeping(environment: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process of `timewarden keep`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "keep"), cwd=ROOT, env=environment, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def health(environment: dict[str, str], *options: str) -> tuple[int, str]:
+    """Exit code and words of `timewarden health --keeper`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "health", "--keeper", *options),
+        cwd=ROOT,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    told, _ = await process.communicate()
+    return process.returncode or 0, told.decode()
+
+
+async def status_of(log_database: LogDatabase, part: str) -> PartStatus | None:
+    auditor = await log_database.connect("auditor")
+    try:
+        return next((one for one in await read_status(auditor) if one.part == part), None)
+    finally:
+        await auditor.close()
+
+
+async def says(log_database: LogDatabase, part: str, words: str, *, ready: bool) -> PartStatus | None:
+    status = await status_of(log_database, part)
+    return status if status and status.ready is ready and words in status.detail else None
+
+
+async def test_a_frozen_keeper_that_holds_the_anchor_is_named_by_the_one_that_waits(
+    log_database: LogDatabase, redis_url: str, tmp_path: Path
+) -> None:
+    make_key(tmp_path / "key", ORIGIN)
+    # Whoever opens it waits for a writer, as on a volume that hangs.
+    os.mkfifo(tmp_path / "anchor")
+    environment = settings(log_database, redis_url, tmp_path)
+    log = Log(await log_database.open("app"))
+    host = socket.gethostname()
+    async with AsyncExitStack() as stack:
+        frozen = await stack.enter_async_context(keeping(environment))
+        await until(partial(says, log_database, "signer", "anchor file has not answered", ready=False), 60)
+        frozen.send_signal(signal.SIGSTOP)
+        await stack.enter_async_context(keeping(environment))
+        await log.append([decision()])
+        waits = f"waits, because process {frozen.pid} on {host} signs"
+        await until(partial(says, log_database, "signer", waits, ready=True), 60)
+
+        await as_superuser(log_database, FIVE_MINUTES)
+        behind = partial(says, log_database, "signer", "have no signed checkpoint, the oldest for 30", ready=False)
+        assert waits in (await until(behind)).detail  # type: ignore[union-attr]  # until gives what is true
+        silent = partial(
+            says, log_database, "signer", f"process {frozen.pid} on {host} has said nothing for", ready=False
+        )
+        await until(silent, 60)
+        code, told = await health(environment)
+        assert code == 1
+        assert told.startswith("the signer is not ready: 2 sealed records have no signed checkpoint")
+        code, told = await health(environment, "--json")
+        found: dict[str, Any] = json.loads(told)
+        assert (code, found["ready"]) == (1, False)
+        assert {one["pid"] for one in found["processes"] if not one["ready"]} == {frozen.pid}
+        # The process that waits is well itself.
+        assert await health(environment, "--here") == (0, "ready\n")
+
+        (tmp_path / "anchor").unlink()
+        frozen.kill()
+        await until(partial(says, log_database, "signer", f"signing as {ORIGIN}", ready=True), 60)
+        assert await health(environment) == (0, "ready\n")
+
+
+async def test_a_volume_that_hangs_stops_the_signing_and_nothing_else(
+    log_database: LogDatabase, redis_url: str, tmp_path: Path
+) -> None:
+    make_key(tmp_path / "key", ORIGIN)
+    os.mkfifo(tmp_path / "anchor")
+    environment = settings(log_database, redis_url, tmp_path)
+    async with keeping(environment) as process:
+        await until(partial(says, log_database, "signer", "anchor file has not answered", ready=False), 60)
+        await Log(await log_database.open("app")).append([decision()])
+        auditor = await log_database.connect("auditor")
+
+        async def sealed() -> bool:
+            return bool(await auditor.fetchval("SELECT size = 2 FROM log_head"))
+
+        await until(sealed)
+        code, told = await health(environment, "--here")
+        assert code == 1
+        assert f"process {process.pid} on {socket.gethostname()}: its signer is not ready" in told
+        assert {one: (await status_of(log_database, one)).ready for one in ("sealer", "relay")} == {  # type: ignore[union-attr]
+            "sealer": True,
+            "relay": True,
+        }
+        process.terminate()
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ("sealer", "records wait for their position, the oldest for 30"),
+        ("signer", "2 sealed records have no signed checkpoint, the oldest for 30"),
+    ],
+)
+async def test_who_says_ready_and_does_nothing_is_not_believed(log_database: LogDatabase, part: str, told: str) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    await seal_all(keeper)
+    await Log(app).append([decision()])
+    if part == "signer":
+        await Sealer(keeper).seal()
+    statuses = {"sealer": KeeperStatus(keeper, "sealer"), "signer": KeeperStatus(keeper, "signer")}
+    await statuses[part].report(ready=True, detail="at work")
+    # A moment is no delay.
+    assert (await status_of(log_database, part)) == PartStatus(part, ready=True, detail="at work")
+    await as_superuser(log_database, FIVE_MINUTES)
+    status = await status_of(log_database, part)
+    assert status is not None
+    assert not status.ready
+    assert told in status.detail
+
+
+async def test_of_two_processes_one_that_works_is_enough_and_the_other_is_told_of(log_database: LogDatabase) -> None:
+    keeper = await log_database.open("keeper")
+    await KeeperStatus(keeper, "relay").report(ready=True, detail="published nothing")
+    await as_superuser(
+        log_database,
+        "INSERT INTO keeper_report (process, part, host, pid, ready, detail)"
+        " VALUES (gen_random_uuid(), 'relay', 'other', 7, false, 'Redis is away')",
+    )
+    status = await status_of(log_database, "relay")
+    assert status is not None
+    assert status.ready
+    assert "published nothing" in status.detail
+    assert "process 7 on other: Redis is away" in status.detail
+
+
+async def test_a_process_that_ended_a_day_ago_is_forgotten(log_database: LogDatabase) -> None:
+    keeper = await log_database.open("keeper")
+    await as_superuser(
+        log_database,
+        "INSERT INTO keeper_report (process, part, host, pid, ready, detail, at)"
+        " VALUES (gen_random_uuid(), 'sealer', 'old', 7, true, 'sealing', now() - interval '25 hours')",
+    )
+    await KeeperStatus(keeper, "relay").report(ready=True, detail="published nothing")
+    assert await status_of(log_database, "sealer") is None
