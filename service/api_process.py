@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.audit.keeper_status import read_status
-from service.audit.opening import check_rights
+from service.audit.opening import check_role
 from service.errors import TryLater
 from service.standard_error import standard_error
 from service.web.health import Part, Ready
@@ -60,7 +60,7 @@ class Api:
             for database in databases:
                 await database.open()
             async with self.requests.connection() as connection:
-                await check_rights(connection)
+                await check_role(connection, "serve")
             async with self.watch.running():
                 await self.tokens.start()
                 yield

@@ -18,6 +18,7 @@ from service.audit.feed import Feed
 from service.audit.heartbeat import Heartbeat
 from service.audit.keeper_status import KeeperStatus
 from service.audit.key_files import read_keys
+from service.audit.opening import check_role
 from service.audit.sealing import Sealer
 from service.audit.signing import Signing
 from service.authorization.kept_answers import Forgetting
@@ -39,6 +40,8 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
         for one in (database, replays):
             await one.open()
             opened.push_async_callback(one.close)
+        async with database.connection() as connection:
+            await check_role(connection, "keep")
         redis = open_redis(settings.redis_url)
         opened.push_async_callback(redis.aclose)
         feed = Feed(database)

@@ -1,12 +1,13 @@
 """What must hold before the log is used: it is opened by its first record, and nobody who writes it can rewrite it.
 
-`open_log` is run by `migrate` as the owner; `check_rights` by every process that writes, as itself. Owns no state.
+`open_log` is run by `migrate` as the owner; every process checks first that it was given the role that is meant for it
+(`check_rights`, `check_role`, `check_owner`). Owns no state.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 from uuid_utils.compat import uuid7
 
@@ -16,6 +17,8 @@ from service.errors import Misconfigured
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    import asyncpg
 
     from service.database import Connection
 
@@ -57,6 +60,21 @@ TOO_MUCH = """
     WHERE EXISTS (SELECT FROM mine WHERE has_parameter_privilege(mine.oid, 'session_replication_role', 'SET'))
 """
 
+# Who this is, whether our tables are there, and what only the API, only the keeper and only the owner may do: insert
+# records, insert positions, and change the schema.
+JOB = """
+    SELECT current_user AS role, record IS NOT NULL AS migrated,
+           coalesce(has_any_column_privilege(record, 'INSERT'), false) AS appends,
+           coalesce(has_table_privilege(place, 'INSERT'), false) AS seals,
+           coalesce((SELECT pg_has_role(relowner, 'MEMBER') FROM pg_class WHERE oid = record),
+                    has_schema_privilege('public', 'CREATE')) AS owns
+    FROM (SELECT to_regclass('public.audit_record')::oid AS record,
+                 to_regclass('public.audit_position')::oid AS place) AS ours
+"""
+
+# The right that each process needs, and the role that has it.
+RIGHTS: Final = {"serve": ("appends", "timewarden_app"), "keep": ("seals", "timewarden_keeper")}
+
 
 async def open_log(connection: Connection, epoch: UUID | None = None) -> UUID:
     """Open the log unless it is open, and return its epoch. `connection` belongs to the owner of the tables.
@@ -78,10 +96,41 @@ async def open_log(connection: Connection, epoch: UUID | None = None) -> UUID:
     return epoch
 
 
-async def check_rights(connection: Connection) -> None:
-    """Raise Misconfigured if this connection's role could alter, remove or forge records."""
+async def check_role(connection: Connection, process: Literal["serve", "keep"]) -> None:
+    """Raise Misconfigured if this connection's role is not the one that is meant for the process, in one sentence."""
+    job = await connection.fetchrow(JOB)
+    if job is None or not job["migrated"]:
+        raise Misconfigured("The database of TIMEWARDEN_DATABASE_URL has no tables of ours: run `timewarden migrate`")
+    right, wanted = RIGHTS[process]
+    await check_rights(connection, wanted)
+    if not job[right]:
+        raise Misconfigured(
+            f"The role {job['role']} of TIMEWARDEN_DATABASE_URL {_known_for(job)}, so it cannot `{process}`:"
+            f" connect as {wanted}"
+        )
+
+
+async def check_owner(connection: Connection, command: str) -> None:
+    """Raise Misconfigured if this connection's role does not own the tables, or may not make them where there are none.
+    `command` is what needs that, such as `migrate`."""
+    job = await connection.fetchrow(JOB)
+    if job is None or not job["owns"]:
+        role = job["role"] if job else "given"
+        raise Misconfigured(
+            f"The role {role} of TIMEWARDEN_DATABASE_URL does not own the database's tables, so it cannot `{command}`:"
+            " connect as timewarden_owner"
+        )
+
+
+async def check_rights(connection: Connection, wanted: str = "timewarden_app") -> None:
+    """Raise Misconfigured if this connection's role could alter, remove or forge records, which `wanted` could not."""
     if found := [row["what"] for row in await connection.fetch(TOO_MUCH)]:
         raise Misconfigured(
-            f"The role of TIMEWARDEN_DATABASE_URL could rewrite the log: it {', '.join(found[:5])};"
-            " connect as timewarden_app"
+            f"The role of TIMEWARDEN_DATABASE_URL could rewrite the log: it {', '.join(found[:5])}; connect as {wanted}"
         )
+
+
+def _known_for(job: asyncpg.Record) -> str:
+    if job["seals"]:
+        return "is the keeper's"
+    return "is the API's" if job["appends"] else "only reads"

@@ -11,7 +11,7 @@ import rich_click as click
 from service import settings as configuration
 from service.audit.anchor import Anchor
 from service.audit.new_epoch import begin
-from service.database import Database
+from service.commands.database import owner_database
 from service.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -41,10 +41,5 @@ def new_epoch(origin: str, file: Path) -> None:
 
 async def begun(owner_url: str, last: Checkpoint, origin: str) -> str:
     """Begin it, as the owner of the database, and return the epoch."""
-    database = Database(owner_url, size=1, timeout=30, name="new-epoch", enforced=False)
-    await database.open()
-    try:
-        async with database.connection() as connection:
-            return str(await begin(connection, last, origin))
-    finally:
-        await database.close()
+    async with owner_database(owner_url, "audit new-epoch") as database, database.connection() as connection:
+        return str(await begin(connection, last, origin))

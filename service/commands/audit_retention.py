@@ -13,7 +13,7 @@ import rich_click as click
 from service import settings as configuration
 from service.audit.partitions import cut
 from service.audit.retention import Pruned, prune
-from service.database import Database
+from service.commands.database import owner_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -81,13 +81,11 @@ async def _prune(owner_url: str, age: str, *, dry_run: bool) -> Pruned:
 
 @asynccontextmanager
 async def _owner(owner_url: str) -> AsyncIterator[Connection]:
-    database = Database(owner_url, size=1, timeout=LONGEST, name="retention", enforced=False)
-    await database.open()
-    try:
-        async with database.connection() as connection:
-            yield connection
-    finally:
-        await database.close()
+    async with (
+        owner_database(owner_url, "audit retain", longest=LONGEST) as database,
+        database.connection() as connection,
+    ):
+        yield connection
 
 
 def _owner_url() -> str:

@@ -1,15 +1,22 @@
-"""`timewarden migrate`: the schema and the opened log, as the owner of the database."""
+"""`timewarden migrate`: the schema and the opened log, as the owner of the database; and how commands reach it so."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from service import settings as configuration
-from service.audit.opening import open_log
+from service.audit.opening import check_owner, open_log
+from service.connecting import told_when_unreachable
 from service.database import Database
 from service.migrations import migrate as run_migrations
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 @click.command()
@@ -23,11 +30,26 @@ def migrate() -> None:
 
 async def migrated(owner_url: str) -> None:
     """Migrate and open the log, as the owner of the database. Both do nothing when they were done before."""
-    await run_migrations(owner_url)
-    database = Database(owner_url, size=1, timeout=30, name="migrate", enforced=False)
-    await database.open()
-    try:
+    async with owner_database(owner_url, "migrate") as database:
+        with told_when_unreachable(owner_url):
+            await run_migrations(owner_url, say=_say)
         async with database.transaction() as connection:
             await open_log(connection)
+
+
+@asynccontextmanager
+async def owner_database(owner_url: str, name: str, *, longest: float = 30.0) -> AsyncIterator[Database]:
+    """The database as its owner, for the command `name`, whose statements take `longest` seconds at most. Raises
+    Misconfigured, which tells whose role was given instead, and DatabaseUnavailable."""
+    database = Database(owner_url, size=1, timeout=longest, name=name, enforced=False)
+    await database.open()
+    try:
+        async with database.connection() as connection:
+            await check_owner(connection, name)
+        yield database
     finally:
         await database.close()
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)

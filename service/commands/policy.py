@@ -17,9 +17,9 @@ from service.authorization import policy_check
 from service.authorization.policy_bootstrap import bootstrap as make_first
 from service.authorization.policy_file import PolicyText
 from service.commands.caller import active_number, caller
+from service.commands.database import owner_database
 from service.commands.doors import Door, as_json, as_person, directory
 from service.commands.tables import plain, table, when
-from service.database import Database
 from service.errors import Conflict
 from service.places import Complaint
 
@@ -61,13 +61,8 @@ def bootstrap() -> None:
 async def bootstrapped(owner_url: str, files: Path) -> int:
     """Load the first version and make it active. Raises Conflict when there is one, PolicyRejected."""
     text = PolicyText.read(files)
-    database = Database(owner_url, size=1, timeout=30, name="bootstrap", enforced=False)
-    await database.open()
-    try:
-        async with database.transaction() as connection:
-            version = await make_first(connection, Log(database), text, policy_check.admit, datetime.now(UTC))
-    finally:
-        await database.close()
+    async with owner_database(owner_url, "policy bootstrap") as database, database.transaction() as connection:
+        version = await make_first(connection, Log(database), text, policy_check.admit, datetime.now(UTC))
     return version.number
 
 

@@ -13,7 +13,7 @@ from granian.log import LogLevels
 
 from service import app
 from service import settings as configuration
-from service.audit.opening import check_rights
+from service.audit.opening import check_role
 from service.authorization import policy_check, policy_versions
 from service.commands.policy_files import differ, other_files
 from service.database import Database
@@ -69,7 +69,7 @@ async def look_at_database(settings: configuration.Settings) -> None:
     await database.open()
     try:
         async with database.connection() as connection:
-            await check_rights(connection)
+            await check_role(connection, "serve")
             # Which version is active.
             active = await connection.fetchval("SELECT active FROM policy_head")
             if active is None:

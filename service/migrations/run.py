@@ -1,25 +1,47 @@
 """Brings a database to the newest schema. Owns nothing; what is durable is in Postgres, all steps in one transaction.
 
+Two that begin at the same time take turns, by an advisory lock that ends with that transaction and needs no table.
 Alembic takes a second to load, so a database that is up to date is recognised without it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from service.errors import TryLater
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection
 
 HERE = Path(__file__).parent
+MAX_WAIT_SECONDS = 600.0
+LOOK_EVERY_SECONDS = 0.2
+# Take the turn to migrate this database, until the transaction ends; false while another has it.
+TURN = "SELECT pg_try_advisory_xact_lock(hashtextextended('timewarden migrate', 0))"
 
 
-async def migrate(database_url: str, upto: str = "head") -> None:
+def say_nothing(_sentence: str) -> None:
+    """Where nobody reads along."""
+
+
+async def migrate(
+    database_url: str,
+    upto: str = "head",
+    *,
+    say: Callable[[str], None] = say_nothing,
+    max_wait: float = MAX_WAIT_SECONDS,
+) -> None:
     """Run every step that the database at `database_url` (postgresql://, as the owner) has not seen, in order, the last
-    one being `upto`."""
+    one being `upto`. While another migrates the same database this one waits, up to `max_wait` seconds, and says so.
+    Raises TryLater when the other takes longer."""
     if await _is_newest(database_url):
         return
     sqlalchemy = importlib.import_module("sqlalchemy.ext.asyncio")
@@ -27,9 +49,26 @@ async def migrate(database_url: str, upto: str = "head") -> None:
     engine = sqlalchemy.create_async_engine(_driver_url(database_url), poolclass=pool.NullPool)
     try:
         async with engine.begin() as connection:
+            await _take_turn(connection, say, max_wait)
             await connection.run_sync(_upgrade, upto)
     finally:
         await engine.dispose()
+
+
+async def _take_turn(connection: Any, say: Callable[[str], None], max_wait: float) -> None:
+    """`connection` is SQLAlchemy's, in the transaction that migrates."""
+    deadline = time.monotonic() + max_wait
+    told = False
+    while not (await connection.exec_driver_sql(TURN)).scalar():
+        if not told:
+            say(f"Another `timewarden migrate` is at work on this database; waiting for it, up to {max_wait:.0f} s")
+            told = True
+        if time.monotonic() > deadline:
+            raise TryLater(
+                f"Another `timewarden migrate` has been at work on this database for {max_wait:.0f} s:"
+                " look what it waits for, then run this again"
+            )
+        await asyncio.sleep(LOOK_EVERY_SECONDS)
 
 
 def newest() -> str:

@@ -1,0 +1,144 @@
+"""Commands as processes that were given the wrong role, or began twice at once: each is told in one sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from service.audit.key_files import make_key
+from service.errors import TryLater
+from service.migrations import migrate
+from service.migrations.run import TURN, newest
+from tests.conftest import database_from
+from tests.integration.log_database import PASSWORDS
+from tests.integration.log_trees import ORIGIN
+from tests.integration.test_serve_start import ROOT, environment_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from service.development.local_servers import LocalPostgres
+    from tests.integration.log_database import LogDatabase
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+
+
+@pytest.fixture
+async def unmigrated(
+    postgres: LocalPostgres, superuser: asyncpg.Connection[asyncpg.Record], log_template: str
+) -> AsyncIterator[str]:
+    """The owner's URL of a database without a table; the roles are there."""
+    assert log_template
+    async with database_from(superuser, "template0", owner="timewarden_owner") as name:
+        yield postgres.url("timewarden_owner", PASSWORDS["owner"], name)
+
+
+async def started(folder: Path, url: str, *words: str) -> asyncio.subprocess.Process:
+    """A command that was given a database."""
+    variables = {
+        "DATABASE_URL": url,
+        "LOG_ORIGIN": ORIGIN,
+        "LOG_KEY_FILE": str(folder / "key"),
+        "LOG_ANCHOR_FILE": str(folder / "anchor"),
+    }
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", *words),
+        cwd=ROOT,
+        env=environment_of(variables),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:
+    """Exit code, and what was said on standard error."""
+    async with asyncio.timeout(60):
+        _, told = await process.communicate()
+    return process.returncode, told.decode()
+
+
+MIXED_UP = [
+    (
+        "keeper",
+        ("serve",),
+        "The role timewarden_keeper of TIMEWARDEN_DATABASE_URL is the keeper's, so it cannot `serve`",
+    ),
+    ("auditor", ("serve",), "The role timewarden_auditor of TIMEWARDEN_DATABASE_URL only reads, so it cannot `serve`"),
+    ("owner", ("serve",), "The role of TIMEWARDEN_DATABASE_URL could rewrite the log"),
+    ("app", ("keep",), "The role timewarden_app of TIMEWARDEN_DATABASE_URL is the API's, so it cannot `keep`"),
+    ("auditor", ("keep",), "The role timewarden_auditor of TIMEWARDEN_DATABASE_URL only reads, so it cannot `keep`"),
+    ("owner", ("keep",), "The role of TIMEWARDEN_DATABASE_URL could rewrite the log"),
+    ("app", ("migrate",), "The role timewarden_app of TIMEWARDEN_DATABASE_URL does not own the database's tables"),
+    ("keeper", ("policy", "bootstrap"), "so it cannot `policy bootstrap`: connect as timewarden_owner"),
+    ("app", ("audit", "partition"), "connect as timewarden_owner"),
+]
+
+
+@pytest.mark.parametrize(("role", "words", "sentence"), MIXED_UP)
+async def test_another_processs_role_is_told_in_one_sentence(
+    log_database: LogDatabase, tmp_path: Path, role: str, words: tuple[str, ...], sentence: str
+) -> None:
+    make_key(tmp_path / "key", ORIGIN)
+    code, told = await ended(await started(tmp_path, log_database.url(role), *words))
+    assert code == 2
+    assert told.startswith("timewarden: ")
+    assert sentence in told
+    wanted = {"serve": "timewarden_app", "keep": "timewarden_keeper"}.get(words[0], "timewarden_owner")
+    assert told.endswith(f"connect as {wanted}\n")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["serve", "keep"])
+async def test_a_database_that_was_never_migrated_is_told_in_one_sentence(
+    unmigrated: str, tmp_path: Path, command: str
+) -> None:
+    make_key(tmp_path / "key", ORIGIN)
+    code, told = await ended(await started(tmp_path, unmigrated, command))
+    assert (code, told.count("\n")) == (2, 1)
+    assert "has no tables of ours: run `timewarden migrate`" in told
+
+
+@pytest.mark.parametrize("words", [("migrate",), ("policy", "bootstrap"), ("audit", "partition"), ("keep",)])
+async def test_a_postgres_that_is_away_is_told_with_its_place(tmp_path: Path, words: tuple[str, ...]) -> None:
+    make_key(tmp_path / "key", ORIGIN)
+    away = "postgresql://timewarden_owner:secret-word@127.0.0.1:1/timewarden"
+    code, told = await ended(await started(tmp_path, away, *words))
+    assert (code, told.count("\n")) == (2, 1)
+    assert "Postgres does not answer at 127.0.0.1, port 1: check that it runs and can be reached from here" in told
+    assert "secret-word" not in told
+    assert "repeat" not in told
+
+
+async def test_two_migrations_at_once_take_turns_and_the_second_says_that_it_waits(
+    unmigrated: str, tmp_path: Path
+) -> None:
+    # In their place, until both processes have come to wait.
+    first = await asyncpg.connect(unmigrated)
+    turn = first.transaction()
+    await turn.start()
+    assert await first.fetchval(TURN)
+    processes = [await started(tmp_path, unmigrated, "migrate") for _ in range(2)]
+    for process in processes:
+        assert process.stderr is not None
+        async with asyncio.timeout(60):
+            told = await process.stderr.readline()
+        assert told == b"Another `timewarden migrate` is at work on this database; waiting for it, up to 600 s\n"
+    await turn.rollback()
+    assert [await ended(process) for process in processes] == [(0, ""), (0, "")]
+    assert await first.fetchval("SELECT version_num FROM alembic_version") == newest()
+    assert await first.fetchval("SELECT count(*) FROM audit_record") == 1
+    await first.close()
+
+
+async def test_a_migration_does_not_wait_for_ever(unmigrated: str) -> None:
+    other = await asyncpg.connect(unmigrated)
+    async with other.transaction():
+        assert await other.fetchval(TURN)
+        with pytest.raises(TryLater, match="has been at work on this database for 0 s"):
+            await migrate(unmigrated, max_wait=0)
+    await other.close()
