@@ -122,6 +122,8 @@ class Connecting:
         raise DatabaseUnavailable(cause="the pooler mixes statements up")
 
     def _need_limits(self, seen: asyncpg.Record) -> None:
+        # The role's own limits hold for every statement and cost nothing. SET LOCAL would cost each transaction a round
+        # trip, and could not bound a statement outside of one.
         limits = self._limits()
         if self.enforced and not all(0 < seen[name] <= int(limit) for name, limit in limits.items()):
             settings = "; ".join(GIVE.format(seen["role"], name, limit) for name, limit in limits.items())

@@ -146,8 +146,7 @@ def _way_to(descriptor: int, lost: Callable[[], None]) -> tuple[Callable[[bytes]
         return lambda data: _taken(lambda: os.write(descriptor, data)), _nothing_to_close
     if stat.S_ISSOCK(kind):
         connected = socket.socket(fileno=os.dup(descriptor))
-        at_once = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
-        return lambda data: _taken(lambda: connected.send(data, at_once)), connected.close
+        return lambda data: _taken(lambda: connected.send(data, socket.MSG_DONTWAIT)), connected.close
     try:
         # Opened once more, a pipe or terminal can refuse to wait for us alone: the flag of a descriptor that was
         # inherited is shared with every process that writes there, such as the shell.

@@ -241,6 +241,23 @@ async def test_a_redis_that_is_away_makes_the_relay_unready_until_it_is_back(eve
     assert detail == "Redis does not take events: ConnectionError; they wait in the log"
 
 
+async def test_a_relay_that_publishes_but_is_not_up_to_date_is_not_ready(event_stream: EventStream) -> None:
+    await event_stream.change(5)
+    stop = asyncio.Event()
+    running = asyncio.create_task(event_stream.relay(batch=1, max_lag=0).run(stop, 0.001))
+    await until(lambda: published(event_stream, 5))
+    await until(lambda: caught_up(event_stream))
+    stop.set()
+    await running
+    behind = [detail for ready, detail in event_stream.reports if not ready]
+    assert len(behind) == 5
+    assert all("; not up to date for" in detail for detail in behind)
+
+
+async def caught_up(event_stream: EventStream) -> bool:
+    return event_stream.reports[-1][0]
+
+
 async def test_a_relay_goes_on_after_redis_was_away(event_stream: EventStream) -> None:
     await event_stream.change(5)
     stop, calls = asyncio.Event(), itertools.count()
