@@ -39,3 +39,35 @@ def test_a_trace_names_errors_and_places_without_what_they_say(log: str) -> None
     assert "KeyError" in lines
     assert "line 8" in lines
     assert "auth0|5f7c8ec7" not in lines
+
+
+UNCAUGHT = """
+import threading, warnings
+from service.log_lines import configure_log_lines
+configure_log_lines("info")
+subject = "auth0|" + "5f7c8ec7"
+class Broken:
+    def __del__(self):
+        raise ValueError(subject)
+def fail():
+    raise KeyError(subject)
+thread = threading.Thread(target=fail)
+thread.start()
+thread.join()
+Broken()
+warnings.warn("a warning")
+fail()
+"""
+
+
+def test_what_nobody_caught_is_a_line_without_what_it_says() -> None:
+    run = subprocess.run([sys.executable, "-c", UNCAUGHT], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    assert [line["event"].partition("\n")[0].rpartition(": ")[2] for line in lines] == [
+        "a thread ended with an error",
+        "an error could not be raised",
+        "a warning",
+        "the process ends with an error",
+    ]
+    assert "auth0|5f7c8ec7" not in run.stderr
