@@ -170,6 +170,7 @@ def build(settings: Settings) -> RequestFrame:
         enforcement, policies, policy_aside.checked, tell=hint.tell if hint else lambda _number: None
     )
     longest_lifetime = max(one.max_lifetime + one.leeway for one in issuers)
+    leeway = max(one.leeway for one in issuers)
     problems = Problems(
         _metadata_url(settings, settings.audience or issuers[0].audience),
         dpop_algorithms=senders.algorithms,
@@ -205,7 +206,7 @@ def build(settings: Settings) -> RequestFrame:
             *deputy_routes(Deputies(enforcement), cursors),
             *fallback_routes(Fallbacks(enforcement), cursors),
             *project_routes(Projects(enforcement), cursors),
-            *revocation_routes(Revocations(enforcement, longest_lifetime), cursors),
+            *revocation_routes(Revocations(enforcement, longest_lifetime, leeway), cursors),
             *log_tile_routes(
                 Published(
                     api.requests,

@@ -50,7 +50,7 @@ class What(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What to revoke. `issuer` is the exact `iss`; only for a person or a client may it be left out, which means every
-    issuer. `issued_before`: for all but a single token; None means now."""
+    issuer. `issued_before`: for all but a single token; None means every token that is valid now."""
 
     what: What
     value: str
@@ -83,18 +83,19 @@ class RevocationPage:
 
 
 class Revocations:
-    """`lifetime`: seconds after its issue from which no token is valid any more, whoever issued it."""
+    """`lifetime`: seconds after its issue from which no token is valid any more, whoever issued it. `ahead`: seconds
+    that the time of issue of a valid token may lie ahead."""
 
-    def __init__(self, enforcement: Enforcement, lifetime: int) -> None:
+    def __init__(self, enforcement: Enforcement, lifetime: int, ahead: int) -> None:
         self._enforcement = enforcement
-        self._lifetime = timedelta(seconds=lifetime)
+        self._lifetime, self._ahead = timedelta(seconds=lifetime), timedelta(seconds=ahead)
 
     async def revoke(self, ask: Ask, wanted: Wanted) -> Answer[Revocation]:
         """Refuse such tokens from now on, on every replica. Raises InvalidField, Denied, TryLater."""
         _check(wanted)
 
         async def work(change: Change) -> Revocation:
-            made = await _insert(change.permit, change.connection, ask, wanted, self._lifetime)
+            made = await _insert(change.permit, change.connection, ask, wanted, self._lifetime, self._ahead)
             change.record(
                 "token.revoked", Resource(KIND, str(made.id)), before={}, after=_told(made), texts=_texts(made)
             )
@@ -120,18 +121,21 @@ _SHOWN = """
 """
 
 
-async def _insert(permit: Permit, connection: Connection, ask: Ask, wanted: Wanted, lifetime: timedelta) -> Revocation:
+async def _insert(
+    permit: Permit, connection: Connection, ask: Ask, wanted: Wanted, lifetime: timedelta, ahead: timedelta
+) -> Revocation:
     permit.covers(KIND, "revoke")
     # Entries that no valid token can meet any more.
     await connection.execute("DELETE FROM revocation WHERE expires_at < statement_timestamp()")
-    # The new entry. A single token may have been issued up to now, any other up to the moment that is given.
+    # The new entry. A single token may have been issued up to now, any other up to the moment that is given. A token
+    # that is valid now may say that it was issued a little later, by a clock that is ahead: now means those too.
     row = await connection.fetchrow(
         f"""
         WITH r AS (
             INSERT INTO revocation (id, what, value, issuer, issued_before, expires_at, by_person, by_client)
             SELECT $1, $2::text, $3, $4,
                    CASE $2::text WHEN 'token' THEN 'infinity' ELSE asked.moment END, asked.moment + $6::interval, $7, $8
-            FROM (SELECT coalesce($5::timestamptz, statement_timestamp())) AS asked (moment) RETURNING *)
+            FROM (SELECT coalesce($5::timestamptz, statement_timestamp() + $9::interval)) AS asked (moment) RETURNING *)
         SELECT {_SHOWN} FROM r
         """,
         uuid7(),
@@ -142,6 +146,7 @@ async def _insert(permit: Permit, connection: Connection, ask: Ask, wanted: Want
         lifetime,
         ask.principal.person,
         ask.principal.client,
+        ahead,
     )
     if row is None:
         raise DatabaseUnavailable(cause="an INSERT returned no row")

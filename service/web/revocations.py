@@ -29,7 +29,8 @@ Word = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 class NewRevocation(msgspec.Struct, forbid_unknown_fields=True):
     """Exactly one of `token_id` (`jti`), `person`, `subject` and `client` (every token issued to it, whoever used it).
     `issuer`, the exact `iss`, is needed with `token_id` and `subject`; `client` without it means every issuer's.
-    `issued_before`: tokens issued before that moment; left out, it is now."""
+    `issued_before`: tokens issued before that moment; left out, every token that is valid now: it is then a little
+    later than now, as far as an issuer's clock may be ahead."""
 
     token_id: Word | None = None
     person: Annotated[str, msgspec.Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000001"])] | None = None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
 ISSUER = "https://issuer.example"
-LIFETIME = 86_430
+LIFETIME, AHEAD = 86_430, 30
 MANAGE = frozenset({"manage:tokens", "manage:directory"})
 
 
@@ -46,7 +46,9 @@ def administrator(house: House) -> Ask:
 
 
 async def revoke(house: House, what: What, value: str, issuer: str | None = ISSUER, **more: datetime) -> None:
-    await Revocations(house.enforcement, LIFETIME).revoke(administrator(house), Wanted(what, value, issuer, **more))
+    await Revocations(house.enforcement, LIFETIME, AHEAD).revoke(
+        administrator(house), Wanted(what, value, issuer, **more)
+    )
 
 
 async def refused(house: House, ask: Ask) -> bool:
@@ -104,7 +106,19 @@ async def test_every_token_of_a_subject_up_to_now_is_refused_and_a_new_one_is_ta
     assert await refused(filled, token(ana))
     assert await refused(filled, token(ana, jti=None))
     assert not await refused(filled, token(ana, subject="sub|other"))
-    assert not await refused(filled, token(ana, issued=now() + 1))
+    assert not await refused(filled, token(ana, issued=now() + AHEAD + 5))
+
+
+@pytest.mark.parametrize("what", [What.SUBJECT, What.PERSON, What.CLIENT])
+async def test_a_token_that_is_valid_now_is_refused_though_its_issuers_clock_is_ahead(
+    filled: House, what: What
+) -> None:
+    ana = token(filled.ask("ana"), issued=now() + AHEAD - 5)
+    ana = replace(ana, principal=replace(ana.principal, client="web-app"))
+    value = {What.SUBJECT: "sub|secret", What.PERSON: str(filled.people["ana"]), What.CLIENT: "web-app"}[what]
+    assert not await refused(filled, ana)
+    await revoke(filled, what, value, None if what is What.PERSON else ISSUER)
+    assert await refused(filled, ana)
 
 
 async def test_every_token_of_a_person_is_refused_whatever_subject_it_names(filled: House) -> None:
@@ -179,7 +193,7 @@ async def test_what_was_typed_in_is_no_part_of_a_record_and_stands_beside_it(fil
 
 
 async def test_who_may_not_revoke_is_refused(filled: House) -> None:
-    revocations = Revocations(filled.enforcement, LIFETIME)
+    revocations = Revocations(filled.enforcement, LIFETIME, AHEAD)
     wanted = Wanted(What.TOKEN, "token-1", ISSUER)
     with pytest.raises(InsufficientScope):
         await revocations.revoke(filled.ask("ana"), wanted)
@@ -191,7 +205,7 @@ async def test_who_may_not_revoke_is_refused(filled: House) -> None:
 
 
 async def test_the_list_is_paged_newest_first_and_names_no_subject(filled: House) -> None:
-    revocations = Revocations(filled.enforcement, LIFETIME)
+    revocations = Revocations(filled.enforcement, LIFETIME, AHEAD)
     for number in range(3):
         await revoke(filled, What.TOKEN, f"token-{number}")
     await revoke(filled, What.SUBJECT, "ana")
@@ -209,7 +223,7 @@ async def test_entries_go_when_no_token_can_meet_them_any_more(filled: House) ->
     await revoke(filled, What.TOKEN, "token-1")
     assert await filled.owner.fetchval("SELECT value FROM revocation") == "token-1"
     left = await filled.owner.fetchval("SELECT expires_at - statement_timestamp() FROM revocation")
-    assert timedelta(seconds=LIFETIME - 60) < left <= timedelta(seconds=LIFETIME)
+    assert timedelta(seconds=LIFETIME - 60) < left <= timedelta(seconds=LIFETIME + AHEAD)
 
 
 @pytest.mark.parametrize(
@@ -226,5 +240,5 @@ async def test_entries_go_when_no_token_can_meet_them_any_more(filled: House) ->
 )
 async def test_what_could_not_be_meant_is_refused_by_field(house: House, wanted: Wanted, wrong: str) -> None:
     with pytest.raises(InvalidField) as found:
-        await Revocations(house.enforcement, LIFETIME).revoke(administrator(house), wanted)
+        await Revocations(house.enforcement, LIFETIME, AHEAD).revoke(administrator(house), wanted)
     assert [one.field for one in found.value.fields] == [wrong]
