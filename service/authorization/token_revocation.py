@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 KIND = "token"
 LONGEST_VALUE = 255
+# Behind the longest prefix of an issuer and a colon.
+LONGEST_CLIENT = 276
 EARLIEST = datetime(1970, 1, 2)  # noqa: DTZ001 — compared with a time of any offset
 # An issuer's clock may be ahead of ours by so much; later than that nobody may be shut out.
 CLOCK_SKEW = timedelta(seconds=60)
@@ -169,8 +171,9 @@ async def _page(visibility: Visibility, connection: Connection, after: UUID | No
 
 def _check(wanted: Wanted) -> None:
     """Raises InvalidField for what the list could not hold, or what would shut people out that sign in later."""
-    if not 1 <= len(wanted.value) <= LONGEST_VALUE or "\x00" in wanted.value:
-        raise InvalidField(FieldError(_FIELD[wanted.what], f"must have 1 to {LONGEST_VALUE} characters"))
+    longest = LONGEST_CLIENT if wanted.what is What.CLIENT else LONGEST_VALUE
+    if not 1 <= len(wanted.value) <= longest or "\x00" in wanted.value:
+        raise InvalidField(FieldError(_FIELD[wanted.what], f"must have 1 to {longest} characters"))
     if wanted.issuer is None and wanted.what in {What.TOKEN, What.SUBJECT}:
         raise InvalidField(FieldError("issuer", "is needed to tell whose this is"))
     if wanted.issuer is not None and (not 1 <= len(wanted.issuer) <= LONGEST_VALUE or "\x00" in wanted.issuer):

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 LONGEST_NAME = 200
 LONGEST_TEAM_NAME = 120
 LONGEST_ADDRESS = 320
-LONGEST_CLIENT = 255
+# 255, behind the longest prefix of an issuer and a colon.
+LONGEST_CLIENT = 276
 LONGEST_LINK = 255
 MOST_LINKS = 10
 # Within these every time can be written in UTC, whatever its offset; the ends themselves stand for infinity in drivers.

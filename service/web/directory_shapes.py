@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from service.directory.entities import LONGEST_CLIENT
+
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, examples=["Ana Lima"])]
 Email = Annotated[str, msgspec.Meta(max_length=320, examples=["ana@example.com"])]
 Id = Annotated[str, msgspec.Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000001"])]
@@ -121,7 +123,7 @@ class MembershipBody(msgspec.Struct):
 class NewGrant(msgspec.Struct, forbid_unknown_fields=True):
     """A client that may upload hours for the people of a team and of the teams below it."""
 
-    client: Annotated[str, msgspec.Meta(min_length=1, max_length=255, examples=["payroll-import"])]
+    client: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_CLIENT, examples=["payroll-import"])]
     team: Id
     valid_from: Moment | None = None
     valid_to: Until | None = None

@@ -10,7 +10,7 @@ import msgspec
 from litestar import Response, get, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 
-from service.authorization.token_revocation import Wanted, What
+from service.authorization.token_revocation import LONGEST_CLIENT, Wanted, What
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.answers import answered
@@ -35,7 +35,7 @@ class NewRevocation(msgspec.Struct, forbid_unknown_fields=True):
     token_id: Word | None = None
     person: Annotated[str, msgspec.Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000001"])] | None = None
     subject: Word | None = None
-    client: Word | None = None
+    client: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_CLIENT)] | None = None
     issuer: Word | None = None
     issued_before: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 

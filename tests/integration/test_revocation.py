@@ -121,6 +121,14 @@ async def test_a_token_that_is_valid_now_is_refused_though_its_issuers_clock_is_
     assert await refused(filled, ana)
 
 
+async def test_a_client_whose_id_has_the_longest_prefix_of_an_issuer_can_be_revoked(filled: House) -> None:
+    client = "p" * 20 + ":" + "c" * 255
+    machine = token(filled.machine(client))
+    assert not await refused(filled, machine)
+    await revoke(filled, What.CLIENT, client, None)
+    assert await refused(filled, machine)
+
+
 async def test_every_token_of_a_person_is_refused_whatever_subject_it_names(filled: House) -> None:
     await revoke(filled, What.PERSON, str(filled.people["ana"]), None)
     assert await refused(filled, token(filled.ask("ana"), subject="another|account"))
@@ -232,6 +240,7 @@ async def test_entries_go_when_no_token_can_meet_them_any_more(filled: House) ->
         (Wanted(What.TOKEN, "", ISSUER), "token_id"),
         (Wanted(What.TOKEN, "x" * 256, ISSUER), "token_id"),
         (Wanted(What.CLIENT, "a\x00b"), "client"),
+        (Wanted(What.CLIENT, "x" * 277), "client"),
         (Wanted(What.TOKEN, "token-1"), "issuer"),
         (Wanted(What.SUBJECT, "sub|secret"), "issuer"),
         (Wanted(What.TOKEN, "token-1", ISSUER, datetime.now(UTC)), "issued_before"),
