@@ -20,7 +20,6 @@ from service.authorization.judgement import NotDone
 from service.authorization.policy_check import PROPOSAL, Report
 from service.authorization.policy_life import By, PolicyVersion
 from service.authorization.policy_relations import KIND, RETIRED
-from service.authorization.relationships import asker
 from service.database import Turns
 from service.errors import Conflict, NotFound, PolicyRejected, PolicyUnavailable, StaleExpectation
 from service.places import Complaint
@@ -220,7 +219,7 @@ class PolicyAdministration:
     async def _left_behind(self, ask: Ask, number: int) -> dict[int, Snapshot]:
         """The versions that still have a say when the asker activates what they proposed; mostly none."""
         async with self._versions.connection() as connection:
-            numbers = await policy_life.left_behind(connection, number, *asker(ask.principal))
+            numbers = await policy_life.left_behind(connection, number, ask.principal)
         return {one: await self._versions.built(one) for one in numbers}
 
 
@@ -253,7 +252,7 @@ async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVer
 async def _keep_four_eyes(change: Change, number: int, left: Mapping[int, Snapshot]) -> None:
     """Raise NotDone with Forbidden if a version that was left, and whose place no newer one took, denies this to the
     proposer. Raises StaleExpectation when another version was left since `left` was read."""
-    numbers = await policy_life.left_behind(change.connection, number, *asker(change.ask.principal))
+    numbers = await policy_life.left_behind(change.connection, number, change.ask.principal)
     if not left.keys() >= set(numbers):
         raise StaleExpectation
     forbidding = four_eyes.still_forbidding([left[one] for one in numbers], change.decision.request)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from service.authorization import known_words
 from service.authorization.policy_relations import ACTIVE, PROPOSED, PROPOSER, VERSIONS
 from service.authorization.policy_versions import PROPOSAL_LOCK
-from service.authorization.relationships import bound
+from service.authorization.relationships import bound, fact_parameters
 from service.errors import NotFound, PolicyUnavailable
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from service.authorization.policy_file import PolicyText
     from service.authorization.visibility import Visibility
     from service.database import Connection
+    from service.identity.principal import Principal
 
 # A version with its last activation.
 COLUMNS = """
@@ -183,9 +184,9 @@ async def way_back(connection: Connection) -> int | None:
     return found
 
 
-async def left_behind(connection: Connection, number: int, person: UUID | None, client: str | None) -> list[int]:
+async def left_behind(connection: Connection, number: int, principal: Principal) -> list[int]:
     """Versions that were left and whose place no newer one took: every activation since was of a version that had been
-    proposed before they began to decide. Only of a `number` that this person, or this client for itself, proposed, and
+    proposed before they began to decide. Only of a `number` that the asker proposed, and
     only those whose rows could speak of a proposer; the version that decides and `number` itself are not among them."""
     # Each step of the history, with when the latest proposal that was activated after it had been made.
     rows = await connection.fetch(
@@ -196,8 +197,7 @@ async def left_behind(connection: Connection, number: int, person: UUID | None, 
         f" WHERE EXISTS (SELECT FROM policy_version AS r WHERE r.number = $3 AND {bound(PROPOSER)})"
         " AND step.newest <= step.at AND step.number NOT IN (SELECT active FROM policy_head UNION SELECT $3)"
         f" AND position('{known_words.PROPOSER}' IN v.rules) > 0 ORDER BY step.number",
-        person,
-        client,
+        *fact_parameters(principal),
         number,
     )
     return [row["number"] for row in rows]

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from service.authorization import one_person
+from service.authorization.matching import CLIENT, VIA
 from service.errors import PolicyUnavailable
 from service.identity import revocation
 from service.identity.principal import Principal, PrincipalKind
@@ -36,6 +37,8 @@ AMBIENT = f"""
     {one_person.ids("$1::uuid")} AS seen_ids,
     {revocation.revoked(people=one_person.ids("$1::uuid"), first=4)} AS seen_revoked
 """
+# The client that acts for itself, NULL for a person.
+_ITSELF = f"(CASE WHEN starts_with($2::text, '{CLIENT}') THEN substr($2::text, {len(CLIENT) + 1}) END)"
 AMBIENT_FROM = "policy_head AS head CROSS JOIN directory_revision AS directory"
 
 
@@ -46,10 +49,10 @@ class KindFacts:
     `row`: SELECT columns of the row `r`, among them id, owner_id, state and version. `table`: where rows live, the name
     of a table or a SELECT in parentheses; its `id` is a UUID, or the integer that is a policy version's number.
     `imagined`: a SELECT that makes the row a resource would start as, its owner being $3, in `imagined_state`.
-    `relations` and `facts`: one SQL expression each about `r`, `:person` (NULL for a client acting for itself) and
-    `:client` (NULL for a person), true or false and never NULL. `reaches`: for a relation, a SELECT of every owner_id
-    that it can hold for, and perhaps of others: lists start from it. `stood_in`: the person for whom a `deputy` of the
-    row stands in, or NULL. Kinds without rows give none of these.
+    `relations` and `facts`: one SQL expression each about `r`, `:person` (NULL for a client acting for itself),
+    `:client` (NULL for a person) and `:app`, the client that acts for itself or for the person; true or false and never
+    NULL. `reaches`: for a relation, a SELECT of every owner_id that it can hold for, and perhaps of others: lists start
+    from it. `stood_in`: the person for whom a `deputy` of the row stands in, or NULL. Kinds without rows give none.
     """
 
     kind: str
@@ -97,15 +100,23 @@ class Seen:
 
 
 def asker(principal: Principal) -> tuple[UUID | None, str | None]:
-    """$1 and $2 of every statement about facts: the person, or the client that acts for itself."""
+    """Who acts: the person, or the client that acts for itself."""
     if principal.kind is PrincipalKind.USER:
         return principal.person, None
     return None, principal.client
 
 
+def fact_parameters(principal: Principal) -> tuple[UUID | None, str]:
+    """$1 and $2 of every statement about facts: the person, and the client as a who-word, `via:X` or `client:X`."""
+    if principal.kind is PrincipalKind.USER:
+        return principal.person, VIA + principal.client
+    return None, CLIENT + principal.client
+
+
 def bound(expression: str) -> str:
     """A floor-5 expression with its named parameters numbered."""
-    return expression.replace(":person", "$1::uuid").replace(":client", "$2::text")
+    numbered = expression.replace(":person", "$1::uuid").replace(":client", _ITSELF)
+    return numbered.replace(":app", "substr($2::text, strpos($2::text, ':') + 1)")
 
 
 class Relationships:
@@ -120,7 +131,7 @@ class Relationships:
 
     async def ambient(self, connection: Connection, principal: Principal) -> Seen:
         """What holds without any row. Raises PolicyUnavailable when no policy was ever activated."""
-        person, client = asker(principal)
+        person, client = fact_parameters(principal)
         # The active version, the directory's revision, the asker's roles, and whether the token was revoked.
         row = await connection.fetchrow(
             f"SELECT $2::text AS client, $3::uuid AS no_row, {AMBIENT} FROM {AMBIENT_FROM}",
@@ -134,7 +145,7 @@ class Relationships:
     async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID | int) -> Seen:
         """What holds about one existing row; `row` is None when there is no such row."""
         facts = self.of(kind)
-        person, client = asker(principal)
+        person, client = fact_parameters(principal)
         # The row, what the asker is to it, and the ambient facts, as of one moment.
         row = await connection.fetchrow(
             f"SELECT {AMBIENT}, {facts.row}, {columns(facts)}, r.id IS NOT NULL AS seen_row FROM {AMBIENT_FROM}"
@@ -149,7 +160,7 @@ class Relationships:
     async def of_imagined(self, connection: Connection, principal: Principal, kind: str, owner: UUID) -> Seen:
         """What would hold about a row that `owner` would own and that does not exist yet; `row` is None."""
         facts = self.of(kind)
-        person, client = asker(principal)
+        person, client = fact_parameters(principal)
         # What the asker would be to the row, and the ambient facts, as of one moment.
         row = await connection.fetchrow(
             f"SELECT {AMBIENT}, {columns(facts)} FROM {AMBIENT_FROM} CROSS JOIN ({facts.imagined}) AS r"

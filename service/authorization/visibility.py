@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from service.authorization import known_words
 from service.authorization.question import MOST_NAMED
-from service.authorization.relationships import asker, bound
+from service.authorization.relationships import bound, fact_parameters
 from service.authorization.row_conditions import folded
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from service.authorization.row_conditions import Folded, RowCondition
     from service.identity.principal import Principal
 
-NAMED: Final = "($1::uuid IS NULL OR $2::text IS NULL)"
+NAMED: Final = "($1::uuid IS NULL OR $2::text IS NOT NULL)"
 _KEY: Final = object()
 
 
@@ -57,7 +57,7 @@ class Visibility:
         self.snapshot, question, self.principal, self.seen, self.facts = asked
         self.kind, self.action = question.kind, question.action
         self.condition, self.reach, self.rules = compiled
-        self.parameters: tuple[UUID | None, str | None] = asker(self.principal)
+        self.parameters: tuple[UUID | None, str] = fact_parameters(self.principal)
 
 
 def visible(snapshot: Snapshot, question: Question, principal: Principal, seen: Seen, facts: KindFacts) -> Visibility:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _WORDS = {**TIMESHEET_FACTS.relations, **TIMESHEET_FACTS.facts}
 _COLUMNS = ", ".join(
-    f"({sql.replace(':person', 'one.person').replace(':client', 'one.client')}) AS word_{name}"
+    f"({sql.replace(':person', 'one.person').replace(':client', 'one.client').replace(':app', 'one.client')})"
+    f" AS word_{name}"
     for name, sql in _WORDS.items()
 )
 # The teams that the owner of sheet $1 belongs to, and those above.

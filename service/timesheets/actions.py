@@ -218,7 +218,7 @@ EVENTS = {
 
 def by(change: Change) -> By:
     """Who acts: the person, or the client that acts for itself."""
-    return By(*asker(change.ask.principal), change.seen.ids)
+    return By(*asker(change.ask.principal), change.seen.ids, change.ask.principal.client)
 
 
 def _known(sheet_id: UUID) -> Target:

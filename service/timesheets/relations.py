@@ -172,10 +172,11 @@ REACHES = {
     """),
 }
 
-# The person ever wrote in it or handed it in, and it is not theirs; or the client ever did so for itself.
+# It is not the person's own, and they ever wrote in it or handed it in; or the client that acts, for itself or for the
+# person, ever did so for itself.
 ACTED_FOR_OWNER = f"""
-    ((:person IS NOT NULL AND {_OWNER} <> {_ASKER} AND r.editors && {ids(":person")})
-     OR (:client IS NOT NULL AND r.uploaders @> ARRAY[:client]))
+    ({_OWNER} IS DISTINCT FROM {_ASKER}
+     AND ((:person IS NOT NULL AND r.editors && {ids(":person")}) OR r.uploaders @> ARRAY[:app]))
 """
 
 # The person locked it for payroll, or the client did so for itself.

@@ -17,7 +17,7 @@ from service.errors import Conflict, Forbidden, NotFound, TimesheetFull, WrongSt
 from service.timesheets.entry import MOST_MINUTES, WEEK, Amendment, Entry, check_hours, check_reason, wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import date
     from uuid import UUID
 
@@ -70,16 +70,21 @@ NOT_STORED = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class By:
-    """Who does it: a person, or a client that acts for itself. `ids` are all that the person has, if others were merged
-    into them."""
+    """Who does it: a person, or a client that acts for itself. `ids` are all by which the person is known to the laws:
+    of others who were merged into them, and from before an erasure. `app` is the client through which a person acts."""
 
     person: UUID | None = None
     client: str | None = None
     ids: frozenset[UUID] = field(default=frozenset(), compare=False)
+    app: str | None = field(default=None, compare=False)
 
     def is_any_of(self, people: Iterable[UUID]) -> bool:
         """Whether the person is one of these, under whatever id."""
         return self.person is not None and not {self.person, *self.ids}.isdisjoint(people)
+
+    def acts_through(self, clients: Collection[str]) -> bool:
+        """Whether one of these clients acts, for itself or for a person."""
+        return self.client in clients or self.app in clients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,9 +218,9 @@ def withdraw(sheet: Timesheet) -> Timesheet:
 
 
 def approve(sheet: Timesheet, by: By) -> Timesheet:
-    """Accept it. Raises WrongState, and Forbidden for whoever owns it or ever edited, submitted or uploaded it,
-    whatever any policy says."""
-    if by.is_any_of({sheet.owner, *sheet.editors}) or by.client in sheet.uploaders or by == By():
+    """Accept it. Raises WrongState, and Forbidden for whoever owns it or ever edited, submitted or uploaded it, and for
+    a person who acts through the client that uploaded it, whatever any policy says."""
+    if by.is_any_of({sheet.owner, *sheet.editors}) or by.acts_through(sheet.uploaders) or by == By():
         raise Forbidden(["nobody approves hours that are their own, or that they entered or submitted"])
     return _moved(sheet, "approve")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 from service.authorization import policy_life
 from tests.integration.four_eyes import ENTRY, PAYROLL, Site
@@ -63,6 +64,33 @@ async def test_a_client_that_uploaded_hours_does_not_approve_them_and_another_cl
     assert (await site.send("payroll-import", "POST", "/v1/uploads", {"rows": [row]})).status_code == 200
     await site.handed_in("carl", path)
     await site.nobody_but("robot", "payroll-import", "carl", path)
+
+
+async def test_nobody_approves_through_the_client_that_uploaded_the_hours_and_the_same_person_may_with_another_app(
+    site: Site,
+) -> None:
+    path = await site.drafted("carl")
+    row = {**ENTRY, "owner": str(site.house.people["carl"]), "external_ref": "1"}
+    assert (await site.send("payroll-import", "POST", "/v1/uploads", {"rows": [row]})).status_code == 200
+    await site.handed_in("carl", path)
+    through: dict[str, Any] = {"client_id": "payroll-import"}
+    await site.refused("max", "carl", path, **through)
+    waiting = await site.send("max", "GET", "/v1/approvals", **through)
+    assert waiting.json()["items"] == []
+    shown = await site.send("max", "GET", f"{path}?include=actions", **through)
+    assert "approve" not in shown.json()["actions"]
+    version = await site.version("carl", path)
+    refused = await site.send("max", "POST", f"{path}/approve", None, version, **through)
+    assert refused.json()["rules"] == ["never-for-owner"]
+    assert len((await site.send("max", "GET", "/v1/approvals")).json()["items"]) == 1
+    assert await site.approve("max", path, version, "alone") == 200
+
+
+async def test_an_app_in_which_the_owner_wrote_their_own_hours_keeps_nobody_from_approving_with_it(site: Site) -> None:
+    """Only what a client uploads for itself is on somebody's behalf."""
+    path = await site.drafted("carl")
+    version = await site.handed_in("carl", path)
+    assert await site.approve("max", path, version, "alone") == 200
 
 
 async def test_no_role_approves_by_itself(site: Site) -> None:

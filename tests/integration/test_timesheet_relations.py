@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.authorization.relationships import bound
+from service.authorization.visibility import NAMED
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests.integration.house import MONDAY
 
@@ -22,11 +23,15 @@ WORDS = {**TIMESHEET_FACTS.relations, **TIMESHEET_FACTS.facts}
 LATER, EARLIER = "statement_timestamp() + interval '1 hour'", "statement_timestamp() - interval '1 hour'"
 
 
+def asking(house: House, person: str | None, client: str | None) -> tuple[UUID | None, str]:
+    """The parameters of a person through some app, or of a client for itself."""
+    return (house.people[person], f"via:{client or 'hours-app'}") if person else (None, f"client:{client or 'nobody'}")
+
+
 async def holds(house: House, word: str, sheet: UUID, person: str | None, client: str | None = None) -> bool:
     found = await house.owner.fetchval(
-        f"SELECT {bound(WORDS[word])} FROM timesheet AS r WHERE r.id = $3 AND ($1::uuid IS NULL OR $2::text IS NULL)",
-        house.people[person] if person else None,
-        client,
+        f"SELECT {bound(WORDS[word])} FROM timesheet AS r WHERE r.id = $3 AND {NAMED}",
+        *asking(house, person, client),
         sheet,
     )
     assert isinstance(found, bool)
@@ -127,6 +132,9 @@ async def test_the_client_that_uploaded_acted_for_the_owner(house: House, sheet:
     assert await holds(house, "acted_for_owner", sheet, None, "payroll-import")
     assert not await holds(house, "acted_for_owner", sheet, None, "another-client")
     assert await who(house, "acted_for_owner", sheet) == set()
+    assert await holds(house, "acted_for_owner", sheet, "mia", "payroll-import")
+    # The owner never acts on their own behalf, through whatever app.
+    assert not await holds(house, "acted_for_owner", sheet, "ana", "payroll-import")
 
 
 async def test_a_client_whose_upload_another_followed_acted_for_the_owner_all_the_same(
@@ -150,10 +158,8 @@ async def test_every_word_is_true_or_false_whatever_is_null(house: House, sheet:
 async def test_every_word_is_true_or_false_of_a_sheet_that_does_not_exist_yet(house: House, word: str) -> None:
     for name, client in (("ana", None), ("mia", None), (None, "payroll-import"), (None, None)):
         found = await house.owner.fetchval(
-            f"SELECT {bound(WORDS[word])} FROM ({TIMESHEET_FACTS.imagined}) AS r"
-            " WHERE $1::uuid IS NULL OR $2::text IS NULL",
-            house.people[name] if name else None,
-            client,
+            f"SELECT {bound(WORDS[word])} FROM ({TIMESHEET_FACTS.imagined}) AS r WHERE {NAMED}",
+            *asking(house, name, client),
             house.people["ana"],
         )
         assert found is ((word, name) in {("owner", "ana"), ("manager", "mia")})
@@ -164,9 +170,8 @@ async def test_a_relation_holds_for_nobody_whom_it_does_not_reach(house: House) 
     for word, reach in TIMESHEET_FACTS.reaches.items():
         for person, client in (*((name, None) for name in house.people), (None, "payroll-import")):
             reached = await house.owner.fetch(
-                f"SELECT owner_id FROM ({bound(reach)}) AS x WHERE $1::uuid IS NULL OR $2::text IS NULL",
-                house.people[person] if person else None,
-                client,
+                f"SELECT owner_id FROM ({bound(reach)}) AS x WHERE {NAMED}",
+                *asking(house, person, client),
             )
             for name, sheet in sheets.items():
                 if await holds(house, word, sheet, person, client):

@@ -68,7 +68,7 @@ def test_owners_are_told_that_these_are_their_own_hours() -> None:
 def test_who_acted_for_the_owner_is_told_so_and_who_may_have_is_told_that() -> None:
     scopes = ("approve:timesheets",)
     assert told("approve", "submitted", "manager", scopes=scopes, facts={"acted_for_owner": True}) == (
-        "you entered or submitted hours on the owner's behalf",
+        "you, or the app that you use, entered or submitted hours on the owner's behalf",
     )
     assert told("approve", "submitted", "manager", scopes=scopes, facts={}) == (
         "it is not known whether you entered or submitted hours on the owner's behalf",

@@ -164,23 +164,31 @@ def test_a_state_allows_what_the_table_says_and_nothing_else(action: str, state:
 
 @pytest.mark.parametrize(
     "by",
-    [By(OWNER), By(MANAGER), By(DEPUTY), By(client="import"), By()],
-    ids=["owner", "an editor", "another editor", "an uploader", "nobody"],
+    [By(OWNER), By(MANAGER), By(DEPUTY), By(client="import"), By(UUID(int=9), app="import"), By()],
+    ids=["owner", "an editor", "another editor", "an uploader", "somebody through an uploader", "nobody"],
 )
 def test_nobody_who_acted_for_the_owner_approves(by: By) -> None:
     one = sheet(entry(), state=State.SUBMITTED, editors=frozenset({MANAGER, DEPUTY}), uploaders=frozenset({"import"}))
     with pytest.raises(Forbidden):
         timesheet.approve(one, by)
-    assert timesheet.approve(one, By(UUID(int=9))).state is State.APPROVED
+    assert timesheet.approve(one, By(UUID(int=9), app="hours-app")).state is State.APPROVED
 
 
-@pytest.mark.parametrize("by", [By(MANAGER), By(client="payroll"), By()], ids=["a person", "a client", "nobody"])
-def test_whoever_locked_a_sheet_does_not_unlock_it_and_another_does(by: By) -> None:
-    locker = By(MANAGER) if by == By() else by
+@pytest.mark.parametrize(
+    ("by", "locker"),
+    [
+        (By(MANAGER), By(MANAGER, app="hours-app")),
+        (By(client="payroll"), By(client="payroll")),
+        (By(), By(MANAGER)),
+    ],
+    ids=["a person", "a client", "nobody"],
+)
+def test_whoever_locked_a_sheet_does_not_unlock_it_and_another_does(by: By, locker: By) -> None:
     locked = timesheet.lock(sheet(entry(), state=State.APPROVED), "paid", locker)
     with pytest.raises(Forbidden):
         timesheet.unlock(locked, "a mistake", by)
-    unlocked = timesheet.unlock(locked, "a mistake", By(DEPUTY))
+    # The same app in the hands of a person is somebody else.
+    unlocked = timesheet.unlock(locked, "a mistake", By(DEPUTY, app="payroll"))
     assert (unlocked.state, unlocked.locked_by, unlocked.reason) == (State.APPROVED, None, "a mistake")
 
 
