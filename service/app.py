@@ -34,7 +34,7 @@ from service.authorization.token_revocation import Revocations
 from service.database import Database, Turns
 from service.directory.actions import Directory
 from service.directory.deputies import DEPUTY_FACTS, Deputies
-from service.directory.erasure import Erasure
+from service.directory.erasure import Erasure, Memory
 from service.directory.fallbacks import Fallbacks
 from service.directory.imports import DirectoryImports
 from service.directory.legal_holds import LegalHolds
@@ -45,6 +45,7 @@ from service.directory.projects import Projects
 from service.identity.issuer import Issuer
 from service.identity.issuers_file import read_issuers_file
 from service.identity.sender import senders_of
+from service.identity.subject_hashes import SubjectHashes
 from service.identity.tokens import Tokens
 from service.log_lines import configure_log_lines
 from service.parent import end_with_parent
@@ -171,6 +172,8 @@ def build(settings: Settings) -> RequestFrame:
     )
     longest_lifetime = max(one.max_lifetime + one.leeway for one in issuers)
     leeway = max(one.leeway for one in issuers)
+    hashes = SubjectHashes(settings.listed("erasure_keys"))
+    memory = Memory(hashes, settings.erasure_memory_days, longest_lifetime, leeway)
     problems = Problems(
         _metadata_url(settings, settings.audience or issuers[0].audience),
         dpop_algorithms=senders.algorithms,
@@ -199,10 +202,10 @@ def build(settings: Settings) -> RequestFrame:
             *policy_routes(policy_administration, cursors),
             *policy_diff_routes(PolicyComparison(policy_administration, policy_aside.compared)),
             *policy_replay_routes(PolicyReplays(enforcement, api.requests), cursors),
-            *directory_routes(Directory(enforcement), cursors),
-            *people_routes(Directory(enforcement), Merging(enforcement), cursors),
-            *personal_data_routes(Erasure(enforcement), LegalHolds(enforcement)),
-            directory_import_route(DirectoryImports(enforcement), max_body_bytes=settings.max_body_bytes),
+            *directory_routes(Directory(enforcement, hashes), cursors),
+            *people_routes(Directory(enforcement, hashes), Merging(enforcement), cursors),
+            *personal_data_routes(Erasure(enforcement, memory), LegalHolds(enforcement)),
+            directory_import_route(DirectoryImports(enforcement, hashes), max_body_bytes=settings.max_body_bytes),
             *deputy_routes(Deputies(enforcement), cursors),
             *fallback_routes(Fallbacks(enforcement), cursors),
             *project_routes(Projects(enforcement), cursors),
@@ -241,7 +244,7 @@ def build(settings: Settings) -> RequestFrame:
             ),
             Authentication(
                 api.tokens,
-                People(api.requests, log).person_for,
+                People(api.requests, log, hashes).person_for,
                 public_url=settings.public_url,
                 certificates=senders.certificates,
             ),

@@ -24,6 +24,7 @@ from service.audit.signing import Signing
 from service.authorization.kept_answers import Forgetting
 from service.authorization.replay_work import ReplayWork
 from service.database import Database
+from service.directory import erased_store
 from service.errors import TimewardenError
 
 if TYPE_CHECKING:
@@ -60,6 +61,6 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             group.create_task(Sealer(database).run(stop, settings.seal_interval))
             group.create_task(signing.run(stop, settings.checkpoint_interval))
             group.create_task(Heartbeat(database, settings.heartbeat_after).run(stop))
-            group.create_task(Forgetting(database).run(stop))
+            group.create_task(Forgetting(database, erased_store.FORGET).run(stop))
             group.create_task(relay.run(stop, settings.seal_interval))
             group.create_task(ReplayWork(replays, processes=settings.replay_processes).run(stop))

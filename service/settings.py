@@ -85,6 +85,15 @@ class Settings(BaseSettings):
     cursor_key: str = Field(
         default="", description="Signs page cursors, 32 characters or more, the same on every replica"
     )
+    erasure_keys: str = Field(
+        default="",
+        description="Secrets that recognise erased people who come back, 32 characters or more each, the same on every"
+        " replica; several, comma-separated, the newest first, while keys are changed; empty: nobody can be erased",
+    )
+    erasure_memory_days: Annotated[
+        int,
+        Field(ge=1, le=3650, description="Days for which laws and denials recognise who comes back after an erasure"),
+    ] = 400
     dpop_algorithms: str = Field(
         default="ES256,ES384,Ed25519,EdDSA,PS256,RS256",
         description="Signature algorithms of DPoP proofs, comma-separated; DPoP needs the public URL and Redis too",

@@ -68,7 +68,7 @@ def ways(
     thing: tuple[str, str],
     action: str,
     who: Iterable[str],
-    facts: Mapping[str, bool],
+    facts: Mapping[str, bool | None],
     effort: Effort,
 ) -> tuple[Way, ...]:
     """Every way in which somebody who answers to `who` may do it to a `thing` (kind, state) with these facts; fewer
@@ -109,7 +109,7 @@ def _way(
     thing: tuple[str, str],
     rule: Rule,
     who: frozenset[str],
-    facts: Mapping[str, bool],
+    facts: Mapping[str, bool | None],
     effort: Effort,
 ) -> Way | None:
     """The way by one rule that takes the fewest facts about the sign-in."""

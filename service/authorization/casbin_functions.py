@@ -9,10 +9,13 @@ from types import MappingProxyType
 
 
 def answers(who: frozenset[str], wanted: str, effect: str) -> bool:
-    """The asker answers to the word; a deny on `client:X` holds also for X acting for a user."""
+    """The asker answers to the word; a deny on `client:X` holds also for X acting for a user, and a deny on anything
+    also for whoever was that before an erasure."""
     if wanted in who:
         return True
-    return effect == "deny" and wanted.startswith("client:") and f"via:{wanted[7:]}" in who
+    if effect != "deny":
+        return False
+    return f"former:{wanted}" in who or (wanted.startswith("client:") and f"via:{wanted[7:]}" in who)
 
 
 def stands(state: str, wanted: str) -> bool:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Final, TypeAlias
+from uuid import UUID
 
 from service.authorization.decision_point import BY_LAW, question_of, sign_in_facts, verdict_on
 from service.authorization.judgement import NO_ROW, NO_SCOPE
 from service.authorization.list_comparison import Rows, compared, differing
+from service.authorization.matching import PERSON, former_word
 from service.authorization.question import MOST_NAMED, NO_STATE, Reason, Verdict
 from service.authorization.relationships import About
 from service.authorization.row_conditions import folded
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 MOST_TRIED: Final = 512
 NOT_LOOKED: Final = "nothing was looked up, because no scope of the token could have helped"
 OTHER_ROWS: Final = "which rows there were is not in the record of a list, and other rules would show or hide them"
+FORMER_IDS: Final = (
+    "who the person was before an erasure is not in the record, and a rule denies this to certain persons"
+)
 NO_VERSION: Final = "the version that made the list cannot be read by this code, so its rows cannot be compared"
 # The database tells facts of rows as true or false; of a sign-in it may stay unknown.
 OF_ROW: Final = (True, False)
@@ -50,6 +55,8 @@ def decide_again(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot
     version that decided then. A list that somebody got is the same only when the same rows would be shown, whatever
     rows there were; one that returned rows and would show none any more counts as denied."""
     again = _decided(snapshot, recorded, before)
+    if recorded.former_untold and isinstance(again, Verdict):
+        again = _common(again, _decided(snapshot, _as_anybody_before(snapshot, recorded), before))
     if isinstance(again, Verdict) and again.allowed and recorded.verdict.reason is Reason.LAW:
         # A law in code refused this row, whatever any policy says.
         return BY_LAW
@@ -59,6 +66,23 @@ def decide_again(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot
 def question_again(snapshot: Snapshot, recorded: RecordedRequest) -> Question:
     """The question as far as the record tells it: what it does not hold counts as not holding, or as unknown."""
     return question_of(snapshot, _asked(snapshot, recorded))
+
+
+def _common(again: Verdict, otherwise: Again) -> Again:
+    """The verdict that is the same whoever the person was before an erasure, with the rules that both name."""
+    if isinstance(otherwise, Undecidable) or (again.allowed, again.reason) != (otherwise.allowed, otherwise.reason):
+        return Undecidable(FORMER_IDS)
+    return replace(again, rules=tuple(name for name in again.rules if name in otherwise.rules))
+
+
+def _as_anybody_before(snapshot: Snapshot, recorded: RecordedRequest) -> RecordedRequest:
+    """The request by somebody who was, before an erasure, every person that a rule denies this to."""
+    request = recorded.request
+    words = snapshot.words_of(request.resource.kind, request.action).who
+    prefix = former_word(PERSON)
+    named = frozenset(UUID(word.removeprefix(prefix)) for word in words if word.startswith(prefix))
+    seen = replace(request.seen, former_ids=request.seen.former_ids | named)
+    return replace(recorded, request=replace(request, seen=seen))
 
 
 def _decided(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None) -> Again:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from service.authorization import laws
+from service.authorization.matching import PERSON, former_word
 from service.authorization.question import NO_STATE, Question, Reason, Verdict
 from service.identity.principal import Principal, PrincipalKind
 
@@ -107,7 +108,8 @@ def who_words(principal: Principal, seen: Seen) -> frozenset[str]:
     if principal.kind is PrincipalKind.USER:
         words.add(f"via:{principal.client}")
         if principal.person is not None:
-            words |= {f"person:{one}" for one in {principal.person, *seen.ids}}
+            words |= {f"{PERSON}{one}" for one in {principal.person, *seen.ids}}
+            words |= {former_word(f"{PERSON}{one}") for one in seen.former_ids}
     else:
         words.add(f"client:{principal.client}")
     return frozenset(words)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from service.audit.record import Kind, Record
 from service.authorization.decision_point import sign_in_age
+from service.authorization.matching import PERSON, former_word
 from service.identity.principal import Principal, PrincipalKind
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ def of_decision(
             "action": request.action,
             "resource": _resource(request.resource),
             "asked": {"about": str(seen.about), "looked": seen.looked, "found": seen.row is not None},
-            "principal": _whole_principal(ask.principal, seen),
-            "relations": {name: name in seen.relations for name in sorted(seen.evaluated)},
+            "principal": _whole_principal(ask.principal, seen, decision.question.who),
+            "relations": {name: _holds(name, seen) for name in sorted(seen.evaluated)},
             "facts": dict(request.facts),
             "policy": {"version": decision.version, "digest": decision.digest},
             "directory_revision": seen.directory_revision,
@@ -161,12 +162,25 @@ def _principal(principal: Principal) -> dict[str, object]:
     return {"kind": str(principal.kind), "person": person, "client": principal.client}
 
 
-def _whole_principal(principal: Principal, seen: Seen) -> dict[str, object]:
-    """`also` only where the person has other ids as well."""
+def _holds(relation: str, seen: Seen) -> bool | None:
+    """Whether it holds; None where only an id from before an erasure makes it hold, which counts for denies alone."""
+    if relation in seen.relations:
+        return True
+    return None if former_word(relation) in seen.relations else False
+
+
+def _whole_principal(principal: Principal, seen: Seen, words: frozenset[str]) -> dict[str, object]:
+    """`also` only where the person has other ids as well; `former` only where they have some from before an erasure.
+
+    A record stays for good, and what links a person to who they were before an erasure does not. So only those of the
+    former ids are `named` that a rule which was asked denies something to; of the rest there is only the number."""
     others = sorted(str(one) for one in seen.ids if one != principal.person)
+    named = sorted(str(one) for one in seen.former_ids if former_word(f"{PERSON}{one}") in words)
+    former = {"named": named, "others": len(seen.former_ids) - len(named)}
     return {
         **_principal(principal),
         **({"also": others} if others else {}),
+        **({"former": former} if seen.former_ids else {}),
         "issuer": principal.issuer_name,
         "scopes": sorted(principal.scopes),
         "roles": sorted(principal.roles | {f"role:{role}" for role in seen.roles}),

@@ -197,10 +197,12 @@ class KeptAnswers:
 
 
 class Forgetting:
-    """The keeper's part: answers that are too old go, whether or not anybody sends keys. Any number may run."""
+    """The keeper's part: answers that are too old go, whether or not anybody sends keys, and what `more` statements
+    delete. Any number may run."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, more: Sequence[str] = ()) -> None:
         self._database = database
+        self._more = more
 
     async def forget(self) -> None:
         """All that are too old now. Raises TryLater."""
@@ -208,6 +210,9 @@ class Forgetting:
         while gone == PIECE:
             async with self._database.connection() as connection:
                 gone = int((await connection.execute(FORGET_ALL)).removeprefix("DELETE "))
+        async with self._database.connection() as connection:
+            for statement in self._more:
+                await connection.execute(statement)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Every few minutes until `stop`."""

@@ -11,6 +11,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from service.authorization.known_words import ACTED_FOR_OWNER, OWNER
+from service.authorization.matching import former_word
 from service.authorization.question import ANY, ANYONE, NO_STATE, Effect, Question, Reason
 from service.places import Complaint
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 FILE = "policy.csv"
 APPROVE = ("timesheet", "approve")
+_OWNERS = frozenset({OWNER, former_word(OWNER)})
 # Casbin walks the rows of an action for each question, so this bounds the proof to some seconds.
 MOST_ROW_VISITS = 250_000
 
@@ -50,19 +52,20 @@ NEVER_FOR_OWNER = _Never(
 
 
 def law_forbids(question: Question) -> bool:
-    """True when code forbids what rules may have allowed: to approve as the owner, or having perhaps acted for them.
+    """True when code forbids what rules may have allowed: to approve as the owner, now or before an erasure, or having
+    perhaps acted for them.
 
     The question must still hold `owner` and `acted_for_owner` if they are known; the engine never drops these words.
     """
     if (question.kind, question.action) != APPROVE:
         return False
-    return OWNER in question.who or question.fact(ACTED_FOR_OWNER) is not False
+    return not question.who.isdisjoint(_OWNERS) or question.fact(ACTED_FOR_OWNER) is not False
 
 
 def law_words(kind: str, action: str) -> tuple[frozenset[str], frozenset[str]]:
     """Who-words and facts that `law_forbids` looks at for this kind and action, whether or not a rule does."""
     if (kind, action) == APPROVE:
-        return frozenset({OWNER}), frozenset({ACTED_FOR_OWNER})
+        return _OWNERS, frozenset({ACTED_FOR_OWNER})
     return frozenset(), frozenset()
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import chain, compress, product
+from itertools import chain, product
 from typing import TYPE_CHECKING, Final
 
+from service.authorization.matching import former_word
 from service.authorization.question import NO_STATE, Effect, Question
 from service.authorization.row_conditions import row_is
 
@@ -74,18 +75,25 @@ class _Left:
 
 
 def _possible(had: _Left, has: _Left) -> Iterator[Question] | None:
-    """Every row as far as the rules can tell rows apart; None when these are too many."""
+    """Every row as far as the rules can tell rows apart: a relation holds, held before an erasure, or does not hold; a
+    fact is true, false or unknown. None when these are too many."""
     left = had.shown | had.hidden | has.shown | has.hidden
     relations = sorted({one.relation for one in left if one.relation is not None})
+    held = [(name, former_word(name), None) for name in relations]
     facts = sorted({condition.fact for one in left for condition in one.facts})
     states = sorted(had.states | has.states) or [NO_STATE]
-    if len(states) * 2 ** (len(relations) + len(facts)) > MOST_ROWS:
+    if len(states) * 3 ** (len(relations) + len(facts)) > MOST_ROWS:
         return None
     return (
         Question(
-            "", "", state, frozenset(compress(relations, held)), frozenset(), frozenset(zip(facts, known, strict=True))
+            "",
+            "",
+            state,
+            frozenset(word for word in words if word is not None),
+            frozenset(),
+            frozenset((name, value) for name, value in zip(facts, known, strict=True) if value is not None),
         )
         for state in states
-        for held in product((True, False), repeat=len(relations))
-        for known in product((True, False), repeat=len(facts))
+        for words in product(*held)
+        for known in product((True, False, None), repeat=len(facts))
     )

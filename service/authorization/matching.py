@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.authorization.question import Effect
+from service.authorization.question import ANYONE, Effect
 
 if TYPE_CHECKING:
     from service.authorization.question import Condition, Question, Rule
 
-PERSON, CLIENT, VIA = "person:", "client:", "via:"
+ROLE, PERSON, CLIENT, VIA = "role:", "person:", "client:", "via:"
+# Stands before a relation or a person's word that holds only through an id from before an erasure. No row can say it.
+FORMER = "former:"
 
 
 def matches(rule: Rule, question: Question) -> bool:
@@ -44,10 +46,20 @@ def missing(rule: Rule, question: Question) -> tuple[tuple[str, str], ...]:
 
 
 def words_for(rule: Rule) -> frozenset[str]:
-    """An asker must answer to one of these words: a deny on a client holds also while it acts for a user."""
-    if rule.effect is Effect.DENY and rule.who.startswith(CLIENT):
+    """An asker must answer to one of these words. A deny on a client holds also while it acts for a user; a deny on a
+    relation or a person holds also for whoever was that before an erasure."""
+    if rule.effect is not Effect.DENY:
+        return frozenset({rule.who})
+    if rule.who.startswith(CLIENT):
         return frozenset({rule.who, VIA + rule.who.removeprefix(CLIENT)})
-    return frozenset({rule.who})
+    if rule.who == ANYONE or rule.who.startswith((ROLE, VIA)):
+        return frozenset({rule.who})
+    return frozenset({rule.who, former_word(rule.who)})
+
+
+def former_word(word: str) -> str:
+    """The word of whoever answered to `word` before an erasure: it fulfils denies on `word` and allows nothing."""
+    return FORMER + word
 
 
 def names_somebody(word: str) -> bool:

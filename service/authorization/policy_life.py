@@ -186,7 +186,7 @@ async def way_back(connection: Connection) -> int | None:
 
 async def left_behind(connection: Connection, number: int, principal: Principal) -> list[int]:
     """Versions that were left and whose place no newer one took: every activation since was of a version that had been
-    proposed before they began to decide. Only of a `number` that the asker proposed, and
+    proposed before they began to decide. Only of a `number` that the asker proposed, perhaps before an erasure, and
     only those whose rows could speak of a proposer; the version that decides and `number` itself are not among them."""
     # Each step of the history, with when the latest proposal that was activated after it had been made.
     rows = await connection.fetch(
@@ -194,7 +194,7 @@ async def left_behind(connection: Connection, number: int, principal: Principal)
         "          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS newest"
         "      FROM policy_activation AS a JOIN policy_version AS was ON was.number = a.number) AS step"
         " JOIN policy_version AS v ON v.number = step.number"
-        f" WHERE EXISTS (SELECT FROM policy_version AS r WHERE r.number = $3 AND {bound(PROPOSER)})"
+        f" WHERE EXISTS (SELECT FROM policy_version AS r WHERE r.number = $3 AND ({bound(PROPOSER)}) IS NOT FALSE)"
         " AND step.newest <= step.at AND step.number NOT IN (SELECT active FROM policy_head UNION SELECT $3)"
         f" AND position('{known_words.PROPOSER}' IN v.rules) > 0 ORDER BY step.number",
         *fact_parameters(principal),

@@ -27,11 +27,13 @@ VERSIONS = f"""
 
 ROW = "r.id, NULL::uuid AS owner_id, r.state, NULL::integer AS version"
 
-# The person who put it forward through whatever app, or the client that did so for itself.
+# The person who put it forward through whatever app, or the client that did so for itself. NULL for a person who did so
+# before an erasure: that fulfils denies and no allow.
 PROPOSER = f"""
     ((:person IS NOT NULL
       AND {one_person.survivor("r.author_person")} IS NOT DISTINCT FROM {one_person.survivor(":person")})
-     OR (:client IS NOT NULL AND r.author_person IS NULL AND r.author_client IS NOT DISTINCT FROM :client))
+     OR (:client IS NOT NULL AND r.author_person IS NULL AND r.author_client IS NOT DISTINCT FROM :client)
+     OR {one_person.unknown_if(f"r.author_person = ANY ({one_person.former_ids(':person')})")})
 """
 
 POLICY_FACTS = KindFacts(kind=KIND, row=ROW, table=VERSIONS, relations={"proposer": PROPOSER})

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from service.authorization.decision_point import AccessRequest, Resource
+from service.authorization.matching import former_word
 from service.authorization.question import NO_STATE, Reason, Verdict
 from service.authorization.relationships import About, Seen
 from service.errors import BadInput
@@ -35,7 +36,8 @@ class NotARequest(BadInput):
 class RecordedRequest:
     """What was asked and seen, and the verdict that it got under `version`. `found`: there was such a row.
     `told_state`: the record says in which state the thing was, if it has any. `returned`: it says which
-    rows a list returned; when it does not, there may have been some."""
+    rows a list returned; when it does not, there may have been some. `former_untold`: the person had ids before an
+    erasure that the record does not name."""
 
     uid: str
     request: AccessRequest
@@ -45,6 +47,7 @@ class RecordedRequest:
     found: bool
     told_state: bool
     returned: bool = False
+    former_untold: bool = False
 
     @property
     def listed(self) -> bool:
@@ -76,7 +79,7 @@ class _Recorded(msgspec.Struct):
     action: str
     resource: _Thing
     principal: _Who
-    relations: dict[str, bool]
+    relations: dict[str, bool | None]
     facts: dict[str, bool | None]
     policy: _Version
     asked: _Asked | None = None
@@ -100,6 +103,12 @@ class _Who(msgspec.Struct):
     auth_age: int | None
     methods: list[str] | None
     also: list[str] = []
+    former: _Former | None = None
+
+
+class _Former(msgspec.Struct):
+    named: list[str]
+    others: int
 
 
 class _Version(msgspec.Struct):
@@ -117,6 +126,7 @@ _DECODER: Final = msgspec.json.Decoder(_Recorded)
 
 def _request(one: _Recorded) -> RecordedRequest:
     thing, who = one.resource, one.principal
+    former = who.former or _Former([], 0)
     verdict = Verdict(one.outcome == "allow", Reason(one.reason), tuple(one.rules))
     asked = one.asked or _early(one, verdict.reason)
     relations, facts = one.relations, one.facts
@@ -143,18 +153,21 @@ def _request(one: _Recorded) -> RecordedRequest:
         0,
         _EPOCH,
         frozenset(),
-        relations=frozenset(name for name, holds in relations.items() if holds),
+        relations=frozenset(
+            name if holds else former_word(name) for name, holds in relations.items() if holds is not False
+        ),
         evaluated=frozenset(relations),
         about=asked.about,
         looked=asked.looked,
         ids=frozenset(UUID(one) for one in who.also),
+        former_ids=frozenset(UUID(one) for one in former.named),
     )
     owner = None if thing.owner is None else UUID(thing.owner)
     resource = Resource(thing.kind, thing.id, owner, thing.state or NO_STATE, thing.version)
     request = AccessRequest(principal=principal, action=one.action, resource=resource, seen=seen, facts=facts)
     told = one.asked is not None or thing.state is not None or thing.id is None
     version, age, returned = one.policy.version, who.auth_age, bool(one.returned)
-    return RecordedRequest(one.uid, request, verdict, version, age, asked.found, told, returned)
+    return RecordedRequest(one.uid, request, verdict, version, age, asked.found, told, returned, former.others > 0)
 
 
 def _early(one: _Recorded, reason: Reason) -> _Asked:

@@ -11,13 +11,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from service.authorization import one_person
-from service.authorization.matching import CLIENT, VIA
+from service.authorization.matching import CLIENT, VIA, former_word
 from service.errors import PolicyUnavailable
 from service.identity import revocation
 from service.identity.principal import Principal, PrincipalKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from service.database import Connection
 
-# The directory's roles that hold now, every id that the asker has, the policy that is active now, the moment itself,
-# and whether the token was revoked. The token's own parameters start at $4.
+# The directory's roles that hold now, every id that the asker has, those from before an erasure, the policy that is
+# active now, the moment itself, and whether the token was revoked. The token's own parameters start at $4.
 AMBIENT = f"""
     head.active AS seen_version,
     directory.revision AS seen_revision,
@@ -35,6 +35,7 @@ AMBIENT = f"""
           WHERE person_id = {one_person.survivor("$1::uuid")}
               AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to) AS seen_roles,
     {one_person.ids("$1::uuid")} AS seen_ids,
+    {one_person.former_ids("$1::uuid")} AS seen_former_ids,
     {revocation.revoked(people=one_person.ids("$1::uuid"), first=4)} AS seen_revoked
 """
 # The client that acts for itself, NULL for a person.
@@ -50,9 +51,10 @@ class KindFacts:
     of a table or a SELECT in parentheses; its `id` is a UUID, or the integer that is a policy version's number.
     `imagined`: a SELECT that makes the row a resource would start as, its owner being $3, in `imagined_state`.
     `relations` and `facts`: one SQL expression each about `r`, `:person` (NULL for a client acting for itself),
-    `:client` (NULL for a person) and `:app`, the client that acts for itself or for the person; true or false and never
-    NULL. `reaches`: for a relation, a SELECT of every owner_id that it can hold for, and perhaps of others: lists start
-    from it. `stood_in`: the person for whom a `deputy` of the row stands in, or NULL. Kinds without rows give none.
+    `:client` (NULL for a person) and `:app`, the client that acts for itself or for the person. They are true, false,
+    or NULL for what holds through an id from before an erasure: that fulfils every deny and no allow. `reaches`: for a
+    relation, a SELECT of every owner_id that it can hold for, and perhaps of others: lists start from it. `stood_in`:
+    the person for whom a `deputy` of the row stands in, or NULL. Kinds without rows give none of these.
     """
 
     kind: str
@@ -82,7 +84,8 @@ class Seen:
     the row if there is one, the relations that hold, the row's facts, which relations were looked at at all, whether
     the asker's token was revoked, what was asked `about`, with whether it was `looked` at (without a fitting scope
     nothing is), for whom a deputy would stand in, and all `ids` of the person who asks: more than one, if others were
-    merged into them."""
+    merged into them. `former_ids` are those from before an erasure. A relation that holds through one of them is told
+    by the word `former_word` of it."""
 
     version: int
     directory_revision: int
@@ -97,6 +100,12 @@ class Seen:
     looked: bool = True
     stood_in: UUID | None = None
     ids: frozenset[UUID] = frozenset()
+    former_ids: frozenset[UUID] = frozenset()
+
+    @property
+    def same_human(self) -> frozenset[UUID]:
+        """Every id by which laws and denials know the person who asks."""
+        return self.ids | self.former_ids
 
 
 def asker(principal: Principal) -> tuple[UUID | None, str | None]:
@@ -184,12 +193,18 @@ def columns(facts: KindFacts) -> str:
 
 def of_listed(ambient: Seen, row: asyncpg.Record, facts: KindFacts) -> Seen:
     """What was seen of one row of a list that was read with `columns`, in the snapshot that `ambient` was seen in."""
-    relations = frozenset(name for name in facts.relations if row[f"relation_{name}"] is True)
+    relations = words_of(facts.relations, row, "relation")
     values = {name: row[f"fact_{name}"] for name in facts.facts}
     stood_in = row["stood_in"] if facts.stood_in else None
     return replace(
         ambient, row=row, relations=relations, facts=values, evaluated=frozenset(facts.relations), stood_in=stood_in
     )
+
+
+def words_of(relations: Iterable[str], row: asyncpg.Record, prefix: str) -> frozenset[str]:
+    """The relations that hold in columns named `prefix_RELATION`; NULL holds as the former word."""
+    values = {name: row[f"{prefix}_{name}"] for name in relations}
+    return frozenset(name if value else former_word(name) for name, value in values.items() if value is not False)
 
 
 def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> Seen:
@@ -204,5 +219,6 @@ def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> See
         frozenset(row["seen_roles"]),
         revoked=row["seen_revoked"] is not False,
         ids=frozenset(one for one in row["seen_ids"] if one is not None),
+        former_ids=frozenset(row["seen_former_ids"]),
     )
     return of_listed(ambient, row, facts) if present else ambient

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.matching import holds, words_for
+from service.authorization.matching import former_word, holds, words_for
 from service.authorization.question import ANY, Condition, Effect
 
 if TYPE_CHECKING:
@@ -95,7 +95,13 @@ def listed(rules: Iterable[Rule], question: Question, relations: Collection[str]
 def row_is(left: RowCondition, effect: Effect, row: Question) -> bool:
     """Whether the row that the question speaks of is what the rule asks of one."""
     if left.relation is not None and left.relation not in row.who:
-        return False
+        # As for a single decision: whoever was that before an erasure meets the denies, and no allow.
+        return effect is Effect.DENY and former_word(left.relation) in row.who and _else_is(left, effect, row)
+    return _else_is(left, effect, row)
+
+
+def _else_is(left: RowCondition, effect: Effect, row: Question) -> bool:
+    """Whether the row's state and facts are what the rule asks for."""
     if left.states and row.state not in left.states:
         return False
     return all(holds(effect, one, row.fact(one.fact)) for one in left.facts)

@@ -119,6 +119,7 @@ class Simulation:
                 facts={**dict.fromkeys(words.facts), **asked.resource.facts},
                 evaluated=frozenset(words.relations),
                 ids=frozenset(),
+                former_ids=frozenset(),
             )
             resource = Resource(kind, state=asked.resource.state)
         else:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.matching import holds, words_for
+from service.authorization.matching import FORMER, holds, words_for
 from service.authorization.question import ANY, ANYONE, NO_STATE, Effect
 from service.authorization.verdict_boxes import merged, widest
 
@@ -227,7 +227,9 @@ def _askers(
     scopes = frozenset(one.scope for one in (rule, deny) if one is not None) - {ANY}
     words = [_answering(rule.who, allows, denies)]
     if deny is not None:
-        words.append([word for own in sorted(words_for(deny)) for word in _answering(own, denies, allows)])
+        # Former words are in no allow, and in each deny beside their own word: they show no change that it does not.
+        own_words = sorted(word for word in words_for(deny) if not word.startswith(FORMER))
+        words.append([word for own in own_words for word in _answering(own, denies, allows)])
     for chosen in product(*words):
         who = frozenset(chosen) - {ANYONE}
         # A client acts for itself or for a user, never both at once, but the rules do not know that.

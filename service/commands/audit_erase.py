@@ -14,14 +14,19 @@ from service.commands.doors import as_who
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_who
 def erase(*, person: str, dry_run: bool, yes: bool, who: str | None) -> None:
-    """Erase PERSON: links, name, address, and the texts about them. Records and proofs stay. Cannot be undone."""
+    """Erase PERSON: links, name, address, drafts and rejected sheets, and the texts about them.
+    Their tokens are revoked. Records and proofs stay. Cannot be undone."""
     api = caller(who)
     path = f"/v1/people/{person}/erase"
     would = api.call("POST", path, {"dry_run": True})
-    told = "{links} links, {texts} texts beside the log and {notes} notes"
+    told = "{links} links, {texts} texts beside the log, {notes} notes and {sheets} open timesheets"
     print("Would go: " + told.format(**would) + ".")
     if would["hold"]:
         raise click.ClickException(f"The legal hold {would['hold']} keeps this person's data")
+    if would["waiting"]:
+        raise click.ClickException(
+            f"{len(would['waiting'])} timesheets of this person wait for approval: have them approved or rejected first"
+        )
     if dry_run:
         return
     if not yes:

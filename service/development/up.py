@@ -90,6 +90,7 @@ async def _serve(
         "TIMEWARDEN_PUBLIC_URL": api,
         "TIMEWARDEN_PORT": str(port),
         "TIMEWARDEN_CURSOR_KEY": secret(state, "cursor-key"),
+        "TIMEWARDEN_ERASURE_KEYS": secret(state, "erasure-key"),
         "TIMEWARDEN_POLICIES_DIRECTORY": str(ROOT / "policies"),
         "TIMEWARDEN_REDIS_URL": stores.redis_url,
         # Everybody comes from one address here, tests and load included.

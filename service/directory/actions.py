@@ -26,6 +26,7 @@ from service.directory.entities import (
 from service.directory.membership_store import OfWhom
 from service.directory.recorded_change import Listed, Told, listing, manage, single, times
 from service.directory.store import KIND, anything
+from service.identity.subject_hashes import NO_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from service.authorization.visibility import Visibility
     from service.database import Connection
     from service.directory.entities import Link
+    from service.identity.subject_hashes import SubjectHashes
 
 T = TypeVar("T")
 Row = TypeVar("Row", Person, Team, Membership, ImporterGrant)
@@ -49,8 +51,8 @@ EVERYBODYS = OfWhom()
 class Directory:
     """Every method raises Denied and TryLater; a change also InvalidField, Conflict, NotFound."""
 
-    def __init__(self, enforcement: Enforcement) -> None:
-        self._enforcement = enforcement
+    def __init__(self, enforcement: Enforcement, hashes: SubjectHashes = NO_KEYS) -> None:
+        self._enforcement, self._hashes = enforcement, hashes
 
     async def add_person(
         self, ask: Ask, display_name: str | None, email: str | None, links: Sequence[Link] = ()
@@ -61,7 +63,7 @@ class Directory:
         person = Person(uuid7(), display_name, email)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Person, Told]:
-            await people_store.add_person(permit, connection, person, links)
+            await people_store.add_person(permit, connection, person, links, self._hashes)
             return person, Told(str(person.id), "person.created", {"links": len(links)}, _texts(person))
 
         return await self._manage(ask, person.id, work)
@@ -72,7 +74,7 @@ class Directory:
         check_person(None, None, tuple(links))
 
         async def work(permit: Permit, connection: Connection) -> tuple[Person, Told]:
-            person = await people_store.link_person(permit, connection, person_id, links)
+            person = await people_store.link_person(permit, connection, person_id, links, self._hashes)
             return person, Told(str(person.id), "person.linked", {"links": len(links)})
 
         return await self._manage(ask, person_id, work)

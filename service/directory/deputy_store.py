@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.one_person import survivor
+from service.authorization.one_person import former_ids, survivor, unknown_if
 from service.directory import store
 from service.directory.entities import DeputyGrant, Validity
 from service.directory.store import begin
@@ -26,9 +26,17 @@ COLUMNS: Final = "id, manager_id, deputy_id, valid_from, nullif(valid_to, 'infin
 ROW = "r.id, r.manager_id AS owner_id, ''::text AS state, NULL::integer AS version"
 # A grant that $3 would give.
 IMAGINED = "SELECT NULL::uuid AS id, $3::uuid AS manager_id, NULL::uuid AS deputy_id"
-_ASKER = survivor(":person")
-DELEGATOR = f"(:person IS NOT NULL AND {survivor('r.manager_id')} IS NOT DISTINCT FROM {_ASKER})"
-DELEGATE = f"(:person IS NOT NULL AND {survivor('r.deputy_id')} IS NOT DISTINCT FROM {_ASKER})"
+_ASKER, _FORMER = survivor(":person"), former_ids(":person")
+
+
+def _is(column: str) -> str:
+    """The asker is the person in this column; NULL if they were before an erasure, which fulfils denies alone."""
+    now = f":person IS NOT NULL AND {survivor(column)} IS NOT DISTINCT FROM {_ASKER}"
+    return f"(({now}) OR {unknown_if(f'{column} = ANY ({_FORMER})')})"
+
+
+DELEGATOR = _is("r.manager_id")
+DELEGATE = _is("r.deputy_id")
 
 
 async def lock(connection: Connection, grant: UUID) -> UUID | None:

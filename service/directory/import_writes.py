@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from service.directory import erased_store
 from service.directory.store import KIND, MANAGE, constraints
 from service.errors import Conflict
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from service.authorization.permit import Permit
     from service.database import Connection
     from service.directory.entities import Link, Membership, Person, Team
+    from service.identity.subject_hashes import SubjectHashes
 
 
 async def add_people(permit: Permit, connection: Connection, people: Sequence[Person]) -> None:
@@ -31,8 +33,10 @@ async def add_people(permit: Permit, connection: Connection, people: Sequence[Pe
     )
 
 
-async def add_links(permit: Permit, connection: Connection, links: Sequence[tuple[UUID, Link]]) -> None:
-    """Tokens that speak for people. Raises Conflict for those that speak for somebody already."""
+async def add_links(
+    permit: Permit, connection: Connection, links: Sequence[tuple[UUID, Link]], hashes: SubjectHashes
+) -> None:
+    """Tokens that speak for people. Raises Conflict for those that speak for somebody already, ErasureKeyMissing."""
     permit.covers(KIND, MANAGE)
     with constraints():
         # Tokens that speak for people.
@@ -41,6 +45,8 @@ async def add_links(permit: Permit, connection: Connection, links: Sequence[tupl
             " SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[])",
             *_columns([(person, link.issuer, link.subject) for person, link in links], 3),
         )
+    if links:
+        await erased_store.recognise(connection, links, hashes)
 
 
 async def describe_people(permit: Permit, connection: Connection, people: Sequence[Person]) -> None:

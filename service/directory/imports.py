@@ -13,6 +13,7 @@ from service.directory.import_file import read_rows
 from service.directory.import_plan import plan
 from service.directory.recorded_change import Told, manage, times
 from service.directory.store import KIND, MANAGE
+from service.identity.subject_hashes import NO_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from service.directory.entities import Membership
     from service.directory.import_file import ImportRow
     from service.directory.import_plan import Plan
+    from service.identity.subject_hashes import SubjectHashes
 
 # Seconds that an import waits for its turn.
 LONGEST_WAIT = 8.0
@@ -45,8 +47,8 @@ class RowOutcome:
 class DirectoryImports:
     """Raises Denied and TryLater, and InvalidField that names every wrong row and field."""
 
-    def __init__(self, enforcement: Enforcement) -> None:
-        self._enforcement = enforcement
+    def __init__(self, enforcement: Enforcement, hashes: SubjectHashes = NO_KEYS) -> None:
+        self._enforcement, self._hashes = enforcement, hashes
         # Each keeps other changes of the directory waiting for a moment, and several in a row would for too long.
         self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
 
@@ -65,7 +67,7 @@ class DirectoryImports:
 
         async def work(permit: Permit, connection: Connection) -> tuple[Sequence[RowOutcome], list[Told]]:
             found = plan(rows, await import_store.known(permit, connection, rows))
-            return _outcomes(rows, found), await _carried_out(permit, connection, found)
+            return _outcomes(rows, found), await _carried_out(permit, connection, found, self._hashes)
 
         async with self._one_at_a_time.one():
             if dry_run:
@@ -77,9 +79,9 @@ def _outcomes(rows: Sequence[ImportRow], found: Plan) -> list[RowOutcome]:
     return [RowOutcome(row.index, row.line, row.record, found.outcomes[row.index]) for row in rows]
 
 
-async def _carried_out(permit: Permit, connection: Connection, found: Plan) -> list[Told]:
+async def _carried_out(permit: Permit, connection: Connection, found: Plan, hashes: SubjectHashes) -> list[Told]:
     """Make every change, those of a kind in one statement, and tell of each."""
-    told = [*await _of_people(permit, connection, found), *await _of_teams(permit, connection, found)]
+    told = [*await _of_people(permit, connection, found, hashes), *await _of_teams(permit, connection, found)]
     await import_writes.add_memberships(permit, connection, found.new_memberships)
     await import_writes.end_memberships(permit, connection, found.ended)
     told += [Told(str(one.id), "membership.created", _membership(one)) for one in found.new_memberships]
@@ -89,11 +91,11 @@ async def _carried_out(permit: Permit, connection: Connection, found: Plan) -> l
     return told
 
 
-async def _of_people(permit: Permit, connection: Connection, found: Plan) -> list[Told]:
+async def _of_people(permit: Permit, connection: Connection, found: Plan, hashes: SubjectHashes) -> list[Told]:
     links = [(person.id, link) for person, link in found.new_people if link]
     links += [(person.id, link) for person, link in found.linked]
     await import_writes.add_people(permit, connection, [person for person, _ in found.new_people])
-    await import_writes.add_links(permit, connection, links)
+    await import_writes.add_links(permit, connection, links, hashes)
     await import_writes.describe_people(permit, connection, [person for _, person in found.described])
     told = []
     for person, link in found.new_people:

@@ -86,14 +86,15 @@ class LegalHolds:
 
         async def work(change: Change) -> LegalHold:
             change.permit.covers(KIND, HOLD)
-            # Whether the asker set it, under any id of theirs.
+            # Whether the asker set it, under any id of theirs, also one from before an erasure.
             theirs = await change.connection.fetchval(
                 "SELECT CASE WHEN by_person IS NULL THEN $2::uuid IS NULL AND by_client = $3"
-                " ELSE coalesce($2 = ANY (ids_of_person(by_person)), false) END"
+                " ELSE by_person = ANY ($4::uuid[]) END"
                 " FROM legal_hold WHERE id = $1 AND until IS NULL FOR UPDATE",
                 hold,
                 ask.principal.person,
                 ask.principal.client,
+                list(change.seen.same_human),
             )
             if theirs:
                 raise Forbidden(["whoever set a hold does not lift it: somebody else has to"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from uuid_utils.compat import uuid7
 
-from service.directory import deputy_store
+from service.directory import deputy_store, erased_store
 from service.directory.entities import Person, Validity
 from service.directory.people_store import unmerged
 from service.directory.recorded_change import Told, times
@@ -72,6 +72,7 @@ async def merge(permit: Permit, connection: Connection, person: UUID, into: UUID
     links = await connection.fetch(
         "UPDATE person_link SET person_id = $2 WHERE person_id = $1 RETURNING person_id", person, into
     )
+    await erased_store.take_over(connection, person, into)
     moved = [told for held in HELD for told in await _move(connection, held, person, into)]
     stays = Person(into, stays.display_name or gone.display_name, stays.email or gone.email)
     # What is known of one is known of both, and stands in one place. Whoever means another now has a new version, also

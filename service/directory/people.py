@@ -14,6 +14,7 @@ from service.directory import people_store, store
 from service.directory.entities import Link, Person
 from service.identity.principal import PrincipalKind
 from service.identity.refusals import refusal
+from service.identity.subject_hashes import NO_KEYS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,24 +23,27 @@ if TYPE_CHECKING:
     from service.audit.log import Log
     from service.database import Database
     from service.identity.principal import Principal
+    from service.identity.subject_hashes import SubjectHashes
 
 
 class People:
-    """`database` is that of the requests."""
+    """`database` is that of the requests; `hashes` recognises whoever was erased."""
 
-    def __init__(self, database: Database, log: Log) -> None:
+    def __init__(self, database: Database, log: Log, hashes: SubjectHashes = NO_KEYS) -> None:
         self._database = database
         self._log = log
+        self._hashes = hashes
 
     async def person_for(self, principal: Principal) -> UUID:
         """The person behind a token that was verified.
 
         A new person has no name, team or role. Two first uses at once make one person. Raises TryLater, and
         InvalidToken for a revoked token: it is refused before its request is read, and makes nobody known. Every
-        decision asks again, with its other facts.
+        decision asks again, with its other facts. Whoever was erased is a new person, of whom laws and denials know who
+        they were; where that cannot be told, for want of a key, ErasureKeyMissing is raised.
         """
         async with self._database.connection() as connection:
-            known, revoked = await people_store.asking_person(connection, principal)
+            known, revoked = await people_store.asking_person(connection, principal, self._hashes)
         if revoked:
             raise refusal("revoked")
         return known or await self._make(Link(principal.issuer, principal.subject), principal.client)
@@ -52,7 +56,7 @@ class People:
             if known is not None:
                 return known
             person = Person(uuid7())
-            await people_store.insert_person(connection, person, [link])
+            await people_store.insert_person(connection, person, [link], self._hashes)
             await self._log.append([_first_use(person, client, moment)], connection)
         return person.id
 

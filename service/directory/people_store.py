@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from service.authorization.one_person import ids
+from service.directory import erased_store
 from service.directory.entities import Person
 from service.directory.store import KIND, MANAGE, PERSON, one, page
 from service.errors import Conflict, NotFound
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.directory.entities import Link
     from service.identity.principal import Principal
+    from service.identity.subject_hashes import SubjectHashes
 
 
 async def linked_person(connection: Connection, link: Link) -> UUID | None:
@@ -39,41 +41,52 @@ async def is_known(connection: Connection, person: UUID) -> bool:
     return found
 
 
-async def asking_person(connection: Connection, principal: Principal) -> tuple[UUID | None, bool]:
-    """The person for whom this token speaks, and whether it was revoked."""
-    # One link by its primary key, if there is one, and what the deny list says of the token.
+async def asking_person(
+    connection: Connection, principal: Principal, hashes: SubjectHashes
+) -> tuple[UUID | None, bool]:
+    """The person for whom this token speaks, and whether it was revoked, by an erasure of its subject too."""
+    # One link by its primary key, if there is one, and what the deny list and erasures say of the token.
     row = await connection.fetchrow(
-        f"SELECT link.person_id, {revocation.revoked(people=ids('link.person_id'), first=1)} AS revoked"
+        f"SELECT link.person_id, {revocation.revoked(people=ids('link.person_id'), first=1)}"
+        " OR EXISTS (SELECT FROM erased_subject AS gone WHERE gone.hash = ANY ($6::bytea[])"
+        "            AND gone.revoked_before > $5) AS revoked"
         " FROM (SELECT) AS one LEFT JOIN person_link AS link ON link.issuer = $1 AND link.subject = $3",
         *revocation.parameters(principal),
+        hashes.all_of(principal.issuer, principal.subject),
     )
     # One row always; anything but a clear no is a yes.
     return (row["person_id"], row["revoked"] is not False) if row else (None, True)
 
 
-async def insert_person(connection: Connection, person: Person, links: Sequence[Link]) -> None:
-    """Store a person with their links. Called with a Permit by `add_person`, and on first use by `people` alone."""
+async def insert_person(connection: Connection, person: Person, links: Sequence[Link], hashes: SubjectHashes) -> None:
+    """Store a person with their links. Called with a Permit by `add_person`, and on first use by `people` alone. Raises
+    ErasureKeyMissing."""
     # A new person.
     await connection.execute(
         "INSERT INTO person (id, display_name, email) VALUES ($1, $2, $3)", person.id, person.display_name, person.email
     )
-    await _insert_links(connection, person.id, links)
+    await _insert_links(connection, person.id, links, hashes)
 
 
-async def add_person(permit: Permit, connection: Connection, person: Person, links: Sequence[Link]) -> None:
-    """Raises Conflict, whose extra `person` names whom a link or the e-mail address belongs to already."""
+async def add_person(
+    permit: Permit, connection: Connection, person: Person, links: Sequence[Link], hashes: SubjectHashes
+) -> None:
+    """Raises Conflict, whose extra `person` names whom a link or the e-mail address belongs to already, and
+    ErasureKeyMissing."""
     permit.covers(KIND, MANAGE)
     await _refuse_address(connection, person)
     await _refuse_taken(connection, links)
-    await insert_person(connection, person, links)
+    await insert_person(connection, person, links, hashes)
 
 
-async def link_person(permit: Permit, connection: Connection, person_id: UUID, links: Sequence[Link]) -> Person:
+async def link_person(
+    permit: Permit, connection: Connection, person_id: UUID, links: Sequence[Link], hashes: SubjectHashes
+) -> Person:
     """Let more tokens speak for a person. Raises NotFound, and Conflict as `add_person`."""
     permit.covers(KIND, MANAGE)
     person = await unmerged(connection, person_id)
     await _refuse_taken(connection, links)
-    await _insert_links(connection, person_id, links)
+    await _insert_links(connection, person_id, links, hashes)
     return person
 
 
@@ -95,12 +108,13 @@ async def _refuse_taken(connection: Connection, links: Sequence[Link]) -> None:
             raise Conflict("These tokens speak for somebody already", extra={"person": str(known)})
 
 
-async def _insert_links(connection: Connection, person_id: UUID, links: Sequence[Link]) -> None:
+async def _insert_links(connection: Connection, person_id: UUID, links: Sequence[Link], hashes: SubjectHashes) -> None:
     # Tokens that speak for a person.
     await connection.executemany(
         "INSERT INTO person_link (issuer, subject, person_id) VALUES ($1, $2, $3)",
         [(link.issuer, link.subject, person_id) for link in links],
     )
+    await erased_store.recognise(connection, [(person_id, link) for link in links], hashes)
 
 
 async def amend_person(

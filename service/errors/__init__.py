@@ -77,6 +77,7 @@ from service.errors.root import (
 )
 from service.errors.serving import (
     DatabaseUnavailable,
+    ErasureKeyMissing,
     IntrospectionUnavailable,
     KeysUnavailable,
     LogDamaged,
@@ -95,6 +96,7 @@ __all__ = [
     "Conflict",
     "DatabaseUnavailable",
     "Denied",
+    "ErasureKeyMissing",
     "Forbidden",
     "HeadersTooLarge",
     "InsufficientScope",

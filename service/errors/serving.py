@@ -40,6 +40,11 @@ class ReplayUnavailable(TryLater):
     summary = "Whether this DPoP proof was used before cannot be learned now; try again with a new proof"
 
 
+class ErasureKeyMissing(TryLater):
+    slug = "erasure-key-missing"
+    summary = "Somebody may come back after an erasure, which cannot be told without its key: nobody new is taken in"
+
+
 class PolicyUnavailable(TryLater):
     slug = "policy-unavailable"
     summary = "The active policy version cannot be learned, so nothing was decided"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from service.authorization.access import Effort, Named, Way, named, ways
 from service.authorization.changes import Answer, refused_under
+from service.authorization.matching import PERSON, former_word
 from service.database import Turns
 from service.errors import NotFound
 from service.timesheets import access_store
@@ -113,8 +114,10 @@ def _told(found: _Found, limit: int, *, first: bool) -> Access:
 
 
 def _somebody(found: _Found, one: Candidate, effort: Effort) -> Somebody:
-    words = {one.key, *one.relations, *(f"role:{role}" for role in one.roles), *(f"person:{each}" for each in one.ids)}
-    return Somebody(one.person, one.client, one.relations, _may(found, words, one.facts, effort))
+    words = {one.key, *one.relations, *(f"role:{role}" for role in one.roles), *(f"{PERSON}{each}" for each in one.ids)}
+    words |= {former_word(f"{PERSON}{each}") for each in one.former_ids}
+    shown = one.relations & TIMESHEET_FACTS.relations.keys()
+    return Somebody(one.person, one.client, shown, _may(found, words, one.facts, effort))
 
 
 def _whoever(found: _Found, effort: Effort) -> dict[str, Ways]:
@@ -124,7 +127,7 @@ def _whoever(found: _Found, effort: Effort) -> dict[str, Ways]:
     return {word: may for word, may in told.items() if may}
 
 
-def _may(found: _Found, who: Iterable[str], facts: Mapping[str, bool], effort: Effort) -> Ways:
+def _may(found: _Found, who: Iterable[str], facts: Mapping[str, bool | None], effort: Effort) -> Ways:
     thing = (KIND, found.state)
     told = {action: ways(found.snapshot, thing, action, who, facts, effort) for action in found.actions}
     return {action: some for action, some in told.items() if some}

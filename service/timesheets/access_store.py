@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.one_person import ids, survivor
+from service.authorization.one_person import former_ids, ids, survivor
+from service.authorization.relationships import words_of
 from service.timesheets.relations import KIND, TIMESHEET_FACTS, now
 
 if TYPE_CHECKING:
@@ -35,16 +36,18 @@ _ABOVE = f"""
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A person or a client for itself, with their directory roles, relations and facts, and all ids of the person;
-    `key` orders candidates."""
+    """A person or a client for itself, with their directory roles, relations and facts, and all ids of the person, also
+    the `former_ids`, from before an erasure; `key` orders candidates. A relation that holds through one of these is
+    told by its former word. Which app a person would use is not known."""
 
     key: str
     person: UUID | None
     client: str | None
     roles: frozenset[str]
     relations: frozenset[str]
-    facts: dict[str, bool]
+    facts: dict[str, bool | None]
     ids: frozenset[UUID]
+    former_ids: frozenset[UUID]
 
 
 async def candidates(
@@ -71,8 +74,8 @@ async def candidates(
                   UNION SELECT has.person_id, NULL FROM person_role AS has WHERE has.role = ANY($2) AND {now("has")}
                   UNION SELECT {survivor("person.id")}, NULL FROM person WHERE person.id = ANY($3::text[]::uuid[])
                   UNION SELECT NULL, client FROM unnest($4::text[]) AS client) AS found)
-        SELECT one.*, {_COLUMNS}, {ids("one.person")} AS ids, ARRAY(SELECT has.role FROM person_role AS has
-                                        WHERE has.person_id = one.person AND {now("has")}) AS roles
+        SELECT one.*, {_COLUMNS}, {ids("one.person")} AS ids, {former_ids("one.person")} AS former_ids,
+               ARRAY(SELECT has.role FROM person_role AS has WHERE has.person_id = one.person AND {now("has")}) AS roles
         FROM (SELECT * FROM one WHERE one.key > $5 ORDER BY one.key LIMIT $6) AS one JOIN timesheet AS r ON r.id = $1
         ORDER BY one.key
         """,
@@ -89,9 +92,10 @@ async def candidates(
             row["person"],
             row["client"],
             frozenset(row["roles"]),
-            frozenset(name for name in TIMESHEET_FACTS.relations if row[f"word_{name}"]),
+            words_of(TIMESHEET_FACTS.relations, row, "word"),
             {name: row[f"word_{name}"] for name in TIMESHEET_FACTS.facts},
             frozenset(one for one in row["ids"] if one is not None),
+            frozenset(row["former_ids"]),
         )
         for row in rows
     ]

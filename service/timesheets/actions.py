@@ -217,8 +217,8 @@ EVENTS = {
 
 
 def by(change: Change) -> By:
-    """Who acts: the person, or the client that acts for itself."""
-    return By(*asker(change.ask.principal), change.seen.ids, change.ask.principal.client)
+    """Who acts: the person, under every id by which laws know them, or the client that acts for itself."""
+    return By(*asker(change.ask.principal), change.seen.same_human, change.ask.principal.client)
 
 
 def _known(sheet_id: UUID) -> Target:

@@ -1,14 +1,17 @@
 """What a person or client is to a timesheet, in SQL. Pure: rows are read by `relationships` (one) and `listing` (many).
 
-Each expression is true or false, never NULL, also when :person or :client is NULL. It is asked of one row and starts
-from the row's owner, whose memberships and the teams above them are few, however many people somebody leads; OFFSET 0
-keeps Postgres from computing the whole set instead. `REACHES` says whose rows a relation can hold for at all, so that a
-list need not ask all rows: it narrows the search and decides nothing (docs/decisions/0009).
+Each expression is true or false, also when :person or :client is NULL. It is NULL only for what the asker is or did
+under an id from before an erasure: that fulfils every deny and no allow (docs/decisions/0025).
+
+An expression is asked of one row and starts from the row's owner, whose memberships and the teams above them are few,
+however many people somebody leads; OFFSET 0 keeps Postgres from computing the whole set instead. `REACHES` says whose
+rows a relation can hold for at all, so that a list need not ask all rows: it narrows the search and decides nothing
+(docs/decisions/0009).
 """
 
 from __future__ import annotations
 
-from service.authorization.one_person import ids, survivor
+from service.authorization.one_person import former_ids, ids, returned, survivor, unknown_if
 from service.authorization.relationships import KindFacts
 
 KIND = "timesheet"
@@ -44,7 +47,10 @@ _BELONGING = f"""
 # The owner of the row and the asker, by the ids that stay of them: the directory speaks of nobody who was merged.
 _OWNER, _ASKER = survivor("r.owner_id"), survivor(":person")
 
-OWNER = f"(:person IS NOT NULL AND {_OWNER} = {_ASKER})"
+# Ids of the asker from before an erasure: mostly none, looked up once a statement.
+_FORMER = former_ids(":person")
+
+OWNER = f"((:person IS NOT NULL AND {_OWNER} = {_ASKER}) OR {unknown_if(f'r.owner_id = ANY ({_FORMER})')})"
 
 # The person leads a team that the owner belongs to, or one above it; a lead is not their own manager.
 MANAGER = f"""
@@ -93,7 +99,7 @@ FALLBACK = f"""
      AND NOT {LED})
 """
 # Whether there is anybody at all who could be this to the owner, and did not write in the sheet: $2 holds who did.
-_WROTE = f"(SELECT {survivor('wrote.id')} FROM unnest($2::uuid[]) AS wrote (id))"
+_WROTE = f"(SELECT {survivor('wrote.id')} FROM unnest($2::uuid[]) AS wrote (id) UNION ALL {returned('$2::uuid[]')})"
 _LEADS = f"""
     FROM {_BELONGING}
     JOIN membership AS over ON over.team_id = above.ancestor_id AND over.part = 'lead' AND {now("over")}
@@ -114,7 +120,7 @@ HAS_APPROVER = {
 
 # Whom the directory names for the approval of the row, who did not write in it: those who lead its owner and those who
 # stand in for them, or whoever is named where nobody leads.
-_WROTE_IN_IT = f"(SELECT {survivor('wrote.id')} FROM unnest(r.editors) AS wrote (id))"
+_WROTE_IN_IT = f"(SELECT {survivor('wrote.id')} FROM unnest(r.editors) AS wrote (id) UNION ALL {returned('r.editors')})"
 APPROVERS = f"""
     ARRAY(SELECT found.id FROM (
               SELECT over.person_id AS id {_LEADS} WHERE belongs.person_id = {_OWNER}
@@ -176,13 +182,15 @@ REACHES = {
 # person, ever did so for itself.
 ACTED_FOR_OWNER = f"""
     ({_OWNER} IS DISTINCT FROM {_ASKER}
-     AND ((:person IS NOT NULL AND r.editors && {ids(":person")}) OR r.uploaders @> ARRAY[:app]))
+     AND ((:person IS NOT NULL AND r.editors && {ids(":person")}) OR r.uploaders @> ARRAY[:app]
+          OR {unknown_if(f"r.editors && {_FORMER}")}))
 """
 
 # The person locked it for payroll, or the client did so for itself.
 LOCKED_BY_ASKER = f"""
     ((:person IS NOT NULL AND {survivor("r.locked_by")} IS NOT DISTINCT FROM {_ASKER})
-     OR (:client IS NOT NULL AND r.locked_by_client IS NOT DISTINCT FROM :client))
+     OR (:client IS NOT NULL AND r.locked_by_client IS NOT DISTINCT FROM :client)
+     OR {unknown_if(f"r.locked_by = ANY ({_FORMER})")})
 """
 
 TIMESHEET_FACTS = KindFacts(

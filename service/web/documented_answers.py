@@ -163,7 +163,16 @@ WHOLE: Final[Mapping[str, Any]] = {
     },
     "WrongField": {"field": "minutes", "message": "must be a whole number from 1 to 1440"},
     "PolicyComplaint": _COMPLAINT,
-    "ErasureBody": {"person": _CARL, "dry_run": False, "links": 1, "texts": 4, "notes": 2, "hold": None},
+    "ErasureBody": {
+        "person": _CARL,
+        "dry_run": False,
+        "links": 1,
+        "texts": 4,
+        "notes": 2,
+        "sheets": 1,
+        "hold": None,
+        "waiting": [],
+    },
     "RevocationBody": {
         "id": "0198c0de-4f2d-7000-8000-00000000002e",
         "what": "person",

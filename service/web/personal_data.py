@@ -28,15 +28,17 @@ class ErasureWish(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ErasureBody(msgspec.Struct):
-    """What went, or with `dry_run` what would go: links to tokens, texts beside the log, notes on hours. `hold`: the
-    legal hold that would forbid it."""
+    """What went, or with `dry_run` what would go: links to tokens, texts beside the log, notes on hours, and `sheets`,
+    drafts and rejected ones. What would forbid it: a legal `hold`, and `waiting`, sheets that wait for approval."""
 
     person: str
     dry_run: bool
     links: int
     texts: int
     notes: int
+    sheets: int
     hold: str | None
+    waiting: list[str]
 
 
 class NewHold(msgspec.Struct, forbid_unknown_fields=True):
@@ -77,7 +79,16 @@ def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:
         answer = await (erasure.preview if data.dry_run else erasure.erase)(ask, person)
         went = answer.value
         hold = str(went.hold) if went.hold else None
-        body = ErasureBody(str(person), data.dry_run, went.links, went.texts, went.notes, hold)
+        body = ErasureBody(
+            str(person),
+            data.dry_run,
+            went.links,
+            went.texts,
+            went.notes,
+            went.sheets,
+            hold,
+            [str(one) for one in went.waiting],
+        )
         return answered(body, answer.receipt)
 
     @post("/v1/audit/holds", **operation("Set a legal hold", scope="read:audit", problems=(*COMMON, *BODY), tag=HOLDS))

@@ -55,6 +55,7 @@ TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
         errors.KeysUnavailable,
         errors.IntrospectionUnavailable,
         errors.ReplayUnavailable,
+        errors.ErasureKeyMissing,
         errors.PolicyUnavailable,
         errors.NotSealed,
         errors.TryLater,
@@ -152,7 +153,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
     """An RFC 9457 problem document. `type` is stable and names the kind of problem; `detail` is for people. Other
     members stand only where they help. `rows` are the first that an upload was refused for and `refused` is the number
     of all; `items` those of a batch. `state` is that of the resource, `wanted` the one that it would have to be in.
-    `timesheet`, `person`, `hold` and `held` are the ids of what is in the way."""
+    `timesheet`, `timesheets`, `person`, `hold` and `held` are the ids of what is in the way."""
 
     type: Annotated[str, msgspec.Meta(pattern=f"^{TYPE_PREFIX}[a-z-]+$")]
     title: str
@@ -172,6 +173,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
     state: str | None = None
     wanted: str | None = None
     timesheet: str | None = None
+    timesheets: list[str] | None = None
     person: str | None = None
     hold: str | None = None
     held: str | None = None

@@ -83,7 +83,7 @@ async def test_an_erasure_is_tried_first_and_then_done(callers: Callers) -> None
     adam = await callers("adam")
     person = (await adam.post("/v1/people", {"display_name": "Eve", "email": "eve@audited.example"})).json()["id"]
     tried = await command(callers, "adam", "audit", "erase", person, "--dry-run")
-    assert "0 links, 2 texts beside the log and 0 notes" in tried.output
+    assert "0 links, 2 texts beside the log, 0 notes and 0 open timesheets" in tried.output
     done = await command(callers, "adam", "audit", "erase", person, "--yes")
     assert (done.exit_code, "Erased: 0 links, 2 texts" in done.output) == (0, True)
     refused = await command(callers, "audrey", "audit", "erase", person, "--yes")

@@ -284,10 +284,7 @@ async def test_payroll_locks_what_was_approved_and_another_of_payroll_unlocks_it
     assert (locked.status_code, locked.json()["state"], locked.headers["ETag"]) == (200, "locked", '"5"')
     problem(await mia.post(path_of(sheet, "reopen"), why, if_match='"5"'), 409, "wrong-state")
     told = problem(await pia.post(path_of(sheet, "unlock"), why, if_match='"5"'), 403, "forbidden")
-    assert (told["rules"], told["reasons"]) == (
-        ["never-unlock-own-lock"],
-        ["you locked this timesheet yourself"],
-    )
+    assert (told["rules"], told["reasons"]) == (["never-unlock-own-lock"], ["you locked this timesheet yourself"])
     unlocked = await pablo.post(path_of(sheet, "unlock"), why, if_match='"5"')
     assert (unlocked.status_code, unlocked.json()["state"]) == (200, "approved")
     assert (await mia.post(path_of(sheet, "reopen"), why, if_match='"6"')).json()["state"] == "draft"

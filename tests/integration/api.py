@@ -115,6 +115,7 @@ async def api(house: House, issuer: str, **settings: Any) -> AsyncIterator[InPro
         "audience": AUDIENCE,
         "public_url": "https://timewarden.example",
         "cursor_key": "0" * 32,
+        "erasure_keys": "1" * 32,
         **settings,
     }
     frame = build(Settings(**wanted))

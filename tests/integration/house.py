@@ -23,12 +23,14 @@ from service.database import Turns
 from service.directory.actions import Directory
 from service.directory.deputies import DEPUTY_FACTS, Deputies
 from service.directory.entities import Part, Project
+from service.directory.erasure import Erasure, Memory
 from service.directory.fallbacks import Fallbacks
 from service.directory.imports import DirectoryImports
 from service.directory.people import People
 from service.directory.projects import Projects
 from service.errors import PreconditionFailed
 from service.identity.principal import Principal, PrincipalKind
+from service.identity.subject_hashes import SubjectHashes
 from service.timesheets.actions import Timesheets
 from service.timesheets.entry import Hours
 from service.timesheets.relations import TIMESHEET_FACTS
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from tests.integration.log_database import LogDatabase
 
 MONDAY = date(2026, 3, 2)
+HASHES = SubjectHashes(["the erasure key of the tests, which is long enough"])
 EIGHT_HOURS = Hours(MONDAY, "apollo", 480)
 NAMES = ("ana", "ben", "carl", "mia", "max", "dora", "adam")
 # Whatever tests spend hours on.
@@ -77,7 +80,15 @@ class House:
 
     @property
     def directory(self) -> Directory:
-        return Directory(self.enforcement)
+        return Directory(self.enforcement, HASHES)
+
+    @property
+    def erasure(self) -> Erasure:
+        return Erasure(self.enforcement, Memory(HASHES, days=400, lifetime=86_400, ahead=30))
+
+    @property
+    def known_people(self) -> People:
+        return People(self.requests, self.log, HASHES)
 
     @property
     def deputies(self) -> Deputies:
@@ -85,7 +96,7 @@ class House:
 
     @property
     def imports(self) -> DirectoryImports:
-        return DirectoryImports(self.enforcement)
+        return DirectoryImports(self.enforcement, HASHES)
 
     @property
     def fallbacks(self) -> Fallbacks:

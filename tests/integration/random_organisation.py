@@ -27,6 +27,8 @@ class Organisation:
     sheets: dict[UUID, tuple[UUID, str, date]] = field(default_factory=dict)
     # Who turned out to be one of the people: they hold nothing any more, and own and wrote what they did.
     merged: dict[UUID, UUID] = field(default_factory=dict)
+    # Ids from before an erasure, each with who came back from it.
+    former: dict[UUID, list[UUID]] = field(default_factory=dict)
 
     def same(self, one: UUID, other: UUID) -> bool:
         """Whether these are ids of one person."""
@@ -38,9 +40,12 @@ async def settle(owner: asyncpg.Connection[asyncpg.Record], seed: int) -> Organi
     draw = random.Random(seed)  # noqa: S311 — no secret comes of it
     made = Organisation([_id(draw) for _ in range(14)], [_id(draw) for _ in range(8)])
     made.merged = {_id(draw): draw.choice(made.people) for _ in range(4)}
-    known = [*made.people, *made.merged]
+    made.former = {_id(draw): draw.sample(made.people, draw.choice([1, 1, 2])) for _ in range(4)}
+    known = [*made.people, *made.merged, *made.former]
     await owner.executemany("INSERT INTO person (id) VALUES ($1)", [(one,) for one in known])
     await owner.executemany("INSERT INTO merged_person VALUES ($1, $2)", made.merged.items())
+    back = [(person, former) for former, people in made.former.items() for person in people]
+    await owner.executemany("INSERT INTO former_person VALUES ($1, $2, 'infinity')", back)
     above: dict[UUID, list[UUID]] = {}
     for place, team in enumerate(made.teams):
         parent = draw.choice(made.teams[:place]) if place and draw.random() < 0.8 else None
@@ -77,7 +82,7 @@ async def settle(owner: asyncpg.Connection[asyncpg.Record], seed: int) -> Organi
 
 async def _fill(owner: asyncpg.Connection[asyncpg.Record], made: Organisation, draw: random.Random) -> None:
     monday = date(2026, 3, 2)
-    known = [*made.people, *made.merged]
+    known = [*made.people, *made.merged, *made.former]
     for person in known:
         for week in draw.sample(range(12), draw.randrange(7)):
             sheet, start = _id(draw), monday + timedelta(days=7 * week)

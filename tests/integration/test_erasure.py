@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -19,9 +19,8 @@ from service.audit.record import commitment, read_body
 from service.audit.search import record, records
 from service.authorization import policy_check
 from service.authorization.policy_bootstrap import bootstrap
-from service.directory.erasure import Erased, Erasure
+from service.directory.erasure import ERASE_PERSON, Erased
 from service.directory.legal_holds import LegalHolds
-from service.directory.people import People
 from service.errors import Conflict, Forbidden, InvalidField, NotFound
 from service.timesheets.entry import Hours
 from tests.integration.house import ALL_SCOPES, MONDAY, at, peopled, speaking, wired
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from tests.integration.log_database import LogDatabase
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+DAY = timedelta(days=1)
 NOTED = Hours(MONDAY, "apollo", 480, "at the dentist's in the morning")
 
 
@@ -51,14 +51,20 @@ async def with_texts(house: House, name: str) -> UUID:
     return sheet.id
 
 
+async def returned(house: House, name: str) -> UUID:
+    """Whom the next token of somebody who was erased speaks for."""
+    later = int(datetime.now(UTC).timestamp()) + 60
+    return await house.known_people.person_for(replace(speaking("https://issuer.example", name), issued_at=later))
+
+
 async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(house: House) -> None:
     ana = house.people["ana"]
     await house.directory.amend_person(house.administrator(), ana, {"display_name": "Ana", "email": "ana@example.com"})
     await with_texts(house, "ana")
     await with_texts(house, "ben")
     stored = {row["id"]: (row["body"], row["leaf"]) for row in await house.owner.fetch("SELECT * FROM audit_record")}
-    erasure = Erasure(house.enforcement)
-    wanted = Erased(links=1, texts=4, notes=1)
+    erasure = house.erasure
+    wanted = Erased(links=1, texts=4, notes=1, sheets=1)
     assert (await erasure.preview(house.administrator(), ana)).value == wanted
     assert (await erasure.erase(house.administrator(), ana)).value == wanted
     assert (await erasure.preview(house.administrator(), ana)).value == Erased(0, 0, 0)
@@ -87,7 +93,7 @@ async def test_a_note_that_is_being_written_is_waited_for_and_goes_too(house: Ho
             sheet.id,
             MONDAY,
         )
-        erasing = asyncio.create_task(Erasure(house.enforcement).erase(house.administrator(), ana))
+        erasing = asyncio.create_task(house.erasure.erase(house.administrator(), ana))
         await lock_is_waited_for(house.owner)
     assert (await erasing).value.notes == 1
     assert await house.count("entry WHERE note IS NOT NULL") == 0
@@ -96,26 +102,24 @@ async def test_a_note_that_is_being_written_is_waited_for_and_goes_too(house: Ho
 async def test_the_record_of_an_erasure_says_who_and_how_much_and_no_more(house: House) -> None:
     ana = house.people["ana"]
     await house.directory.amend_person(house.administrator(), ana, {"display_name": "Ana", "email": "ana@example.com"})
-    await Erasure(house.enforcement).erase(house.administrator(), ana)
+    await house.erasure.erase(house.administrator(), ana)
     body = await house.owner.fetchval("SELECT body FROM audit_record WHERE kind = 'directory' ORDER BY id DESC LIMIT 1")
     assert read_body(body)["change"] == {
         "type": "directory.changed",
         "from": {},
-        "to": {"what": "person.erased", "links": 1, "texts": 2, "notes": 0},
+        "to": {"what": "person.erased", "links": 1, "texts": 2, "notes": 0, "sheets": 0},
     }
     assert b"Ana" not in body
 
 
 async def test_who_was_erased_and_signs_in_again_is_a_new_person(house: House) -> None:
-    people = People(house.requests, house.log)
-    await Erasure(house.enforcement).erase(house.administrator(), house.people["ana"])
-    again = await people.person_for(speaking("https://issuer.example", "ana"))
-    assert again != house.people["ana"]
+    await house.erasure.erase(house.administrator(), house.people["ana"])
+    assert await returned(house, "ana") != house.people["ana"]
 
 
 async def test_texts_of_others_still_open_their_commitments(house: House) -> None:
     sheet = await with_texts(house, "ben")
-    await Erasure(house.enforcement).erase(house.administrator(), house.people["ana"])
+    await house.erasure.erase(house.administrator(), house.people["ana"])
     async with house.requests.connection() as connection:
         found = await records(connection, Filters(story=str(sheet), action="reject"))
         shown = await record(connection, found[0].uid)
@@ -127,7 +131,7 @@ async def test_texts_of_others_still_open_their_commitments(house: House) -> Non
 @pytest.mark.parametrize("what", ["all", "person", "resource"])
 async def test_a_legal_hold_keeps_everything_until_it_is_lifted(house: House, what: str) -> None:
     sheet, ana = await with_texts(house, "ana"), house.people["ana"]
-    holds, erasure = LegalHolds(house.enforcement), Erasure(house.enforcement)
+    holds, erasure = LegalHolds(house.enforcement), house.erasure
     about = {"all": None, "person": ana, "resource": sheet}[what]
     hold = (await holds.set(auditor(house), what, about, "Case 12/26")).value
     before = await house.count("audit_text")
@@ -152,7 +156,7 @@ async def test_a_hold_on_a_sheet_keeps_its_texts_when_its_records_were_pruned(ho
     await superuser.close()
     hold = (await LegalHolds(house.enforcement).set(auditor(house), "resource", sheet, "Case 15/26")).value
     with pytest.raises(Conflict) as refused:
-        await Erasure(house.enforcement).erase(house.administrator(), ana)
+        await house.erasure.erase(house.administrator(), ana)
     assert refused.value.extra == {"hold": str(hold.id)}
     assert await house.count("entry WHERE note IS NOT NULL") == 1
 
@@ -188,14 +192,14 @@ async def test_whoever_set_a_hold_cannot_lift_it(house: House) -> None:
 
 async def test_a_hold_on_somebody_else_keeps_nobody_from_being_erased(house: House) -> None:
     await LegalHolds(house.enforcement).set(auditor(house), "person", house.people["ben"], "Case 13/26")
-    assert (await Erasure(house.enforcement).erase(house.administrator(), house.people["ana"])).value.links == 1
+    assert (await house.erasure.erase(house.administrator(), house.people["ana"])).value.links == 1
 
 
 async def test_not_even_the_function_in_the_database_gets_around_a_hold(house: House) -> None:
     await LegalHolds(house.enforcement).set(auditor(house), "all", None, "Case 14/26")
     async with house.requests.connection() as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await connection.fetchrow("SELECT * FROM erase_person($1)", house.people["ana"])
+            await connection.fetchrow(ERASE_PERSON, house.people["ana"], [], [], [], "0" * 16, 1, DAY, DAY)
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("DELETE FROM legal_hold")
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -212,11 +216,11 @@ async def test_the_roles_are_apart_and_nobody_else_erases_or_holds(house: House)
             "mine",
         )
     with pytest.raises(Forbidden):
-        await Erasure(house.enforcement).erase(house.ask("mia", roles=frozenset({"role:manager"})), house.people["ana"])
+        await house.erasure.erase(house.ask("mia", roles=frozenset({"role:manager"})), house.people["ana"])
 
 
 async def test_nobody_is_erased_who_is_not_there(house: House) -> None:
-    erasure = Erasure(house.enforcement)
+    erasure = house.erasure
     for call in (erasure.preview, erasure.erase):
         with pytest.raises(NotFound) as missing:
             await call(house.administrator(), uuid4())
@@ -244,7 +248,7 @@ async def test_under_a_policy_that_is_older_than_these_words_nobody_erases_or_ho
         await bootstrap(connection, Log(owner), old, policy_check.load, datetime.now(UTC))
     house = await peopled(await wired(log_database))
     with pytest.raises(Forbidden):
-        await Erasure(house.enforcement).erase(house.administrator(), house.people["ana"])
+        await house.erasure.erase(house.administrator(), house.people["ana"])
     with pytest.raises(Forbidden):
         await LegalHolds(house.enforcement).set(auditor(house), "all", None, "why")
     assert await house.count("audit_record WHERE outcome = 'deny'") == 2

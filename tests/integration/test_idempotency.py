@@ -13,7 +13,6 @@ import pytest
 from service.audit.record import read_body
 from service.authorization.kept_answers import Forgetting
 from service.directory.entities import Part
-from service.directory.erasure import Erasure
 from service.directory.people import People
 from tests.integration.api import REQUESTS, InProcess, api
 from tests.integration.house import speaking
@@ -427,7 +426,7 @@ async def test_an_erased_person_s_answers_are_forgotten_and_those_of_others_kept
     await house.owner.execute(
         "INSERT INTO merged_person (person_id, into_id) VALUES ($1, $2)", UUID(before["owner"]), UUID(ana["owner"])
     )
-    await Erasure(house.enforcement).erase(house.administrator(), UUID(ana["owner"]))
+    await house.erasure.erase(house.administrator(), UUID(ana["owner"]))
     rows = await house.owner.fetch("SELECT owner_id FROM kept_answer")
     assert [str(row["owner_id"]) for row in rows] == [ben["owner"]]
 

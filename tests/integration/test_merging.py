@@ -17,7 +17,6 @@ from service.authorization.decision_point import who_words
 from service.authorization.policy_relations import POLICY_FACTS
 from service.authorization.relationships import Relationships
 from service.directory.entities import Link, Part, Person, Validity
-from service.directory.erasure import Erasure
 from service.directory.legal_holds import LegalHolds
 from service.directory.membership_store import OfWhom
 from service.directory.merging import Merging
@@ -27,7 +26,7 @@ from service.timesheets import listing
 from service.timesheets.access import TimesheetAccess
 from service.web.log_questions import Asked
 from tests.integration.house import MONDAY, at, speaking
-from tests.integration.test_erasure import auditor
+from tests.integration.test_erasure import auditor, returned
 from tests.integration.test_organisation import changes
 from tests.policy_forge import shipped
 
@@ -287,7 +286,7 @@ async def test_erasing_a_person_erases_every_account_of_theirs_unless_a_hold_kee
         MONDAY,
     )
     await merge(house, "ana-at-night", "ana")
-    erasure, holds = Erasure(house.enforcement), LegalHolds(house.enforcement)
+    erasure, holds = house.erasure, LegalHolds(house.enforcement)
     hold = (await holds.set(auditor(house), "person", night, "a case")).value
     with pytest.raises(Conflict):
         await erasure.erase(admin, house.people["ana"])
@@ -298,10 +297,7 @@ async def test_erasing_a_person_erases_every_account_of_theirs_unless_a_hold_kee
     assert (gone.links, gone.notes) == (2, 1)
     assert await house.count("person_link WHERE subject LIKE 'ana%'") == 0
     assert await house.count("audit_text WHERE value = 'Ana by night'") == 0
-    assert await People(house.requests, house.log).person_for(speaking(ISSUER, "ana-at-night")) not in {
-        night,
-        house.people["ana"],
-    }
+    assert await returned(house, "ana-at-night") not in {night, house.people["ana"]}
 
 
 async def test_an_auditor_who_asks_about_a_person_is_told_of_every_account(house: House) -> None:

@@ -13,7 +13,6 @@ from service.audit.partitions import cut
 from service.audit.record import Kind, Record
 from service.audit.retention import prune
 from service.audit.signing import Signing
-from service.directory.erasure import Erasure
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED
 from service.timesheets.entry import Hours
 from tests.bundle_forge import judged
@@ -111,7 +110,7 @@ async def test_texts_that_were_erased_by_the_rules_are_accounted_for(house: Hous
         await house.timesheets.add_entry(ask, sheet.id, at(1), Hours(MONDAY, "apollo", 480, "at the dentist's"))
         await house.timesheets.submit(ask, sheet.id, at(2))
         await house.timesheets.reject(house.ask("mia"), sheet.id, at(3), "seen elsewhere")
-    await Erasure(house.enforcement).erase(house.administrator(), house.people["ana"])
+    await house.erasure.erase(house.administrator(), house.people["ana"])
     signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
     stored = Stored(house.log_database, house.requests, keeper, signing, "")
     await stored.seal_and_sign()

@@ -58,6 +58,7 @@ SQL_PLACES = (
     "service/timesheets/relations.py",
     "service/directory/store.py",
     "service/directory/people_store.py",
+    "service/directory/erased_store.py",
     "service/directory/erasure.py",
     "service/directory/legal_holds.py",
     "service/directory/project_store.py",

@@ -71,7 +71,7 @@ def test_who_acted_for_the_owner_is_told_so_and_who_may_have_is_told_that() -> N
         "you, or the app that you use, entered or submitted hours on the owner's behalf",
     )
     assert told("approve", "submitted", "manager", scopes=scopes, facts={}) == (
-        "it is not known whether you entered or submitted hours on the owner's behalf",
+        "you may have entered or submitted hours on the owner's behalf, perhaps before you were erased",
     )
 
 

@@ -1,0 +1,539 @@
+"""An erasure lifts no law and revives no token: whoever comes back is a new person, and to every denial the same."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from service.audit.record import read_body
+from service.authorization import policy_life, recorded_request
+from service.authorization.decided_again import FORMER_IDS, Undecidable, decide_again
+from service.authorization.kept_answers import Forgetting
+from service.authorization.policy_relations import POLICY_FACTS
+from service.authorization.relationships import Relationships
+from service.directory import erased_store
+from service.directory.entities import Link, Part
+from service.directory.erasure import NO_KEY, OWN, WAITING, Erasure, Memory
+from service.directory.legal_holds import LegalHolds
+from service.directory.merging import Merging
+from service.directory.people import People
+from service.errors import Conflict, Denied, ErasureKeyMissing, Forbidden, InvalidToken, NotFound
+from service.identity.subject_hashes import NO_KEYS, SubjectHashes
+from service.timesheets.access import TimesheetAccess
+from service.timesheets.approvals import Approvals
+from service.timesheets.listing import Filters
+from service.timesheets.shown import ShownTimesheets
+from service.timesheets.timesheet import State
+from tests.integration.house import ALL_SCOPES, HASHES, MONDAY, anything, at, speaking
+from tests.integration.test_erasure import auditor, returned
+from tests.policy_forge import shipped
+
+if TYPE_CHECKING:
+    from service.authorization.decision_record import Ask
+    from service.authorization.engine import Snapshot
+    from service.identity.principal import Principal
+    from service.timesheets.timesheet import Timesheet
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+ISSUER = "https://issuer.example"
+HOUR = timedelta(hours=1)
+
+
+def issued(principal: Principal, ago: int) -> Principal:
+    """The same with a token of so many seconds ago."""
+    return replace(principal, issued_at=int(datetime.now(UTC).timestamp()) - ago)
+
+
+async def erased(house: House, name: str) -> None:
+    await house.erasure.erase(house.administrator(), house.people[name])
+
+
+async def come_back(house: House, name: str) -> str:
+    """The name of the new person of somebody who was erased, and signs in again."""
+    house.people[f"{name}-again"] = await returned(house, name)
+    return f"{name}-again"
+
+
+async def put(house: House, sheet: UUID, **columns: object) -> None:
+    """Write columns of a sheet past the service."""
+    for name, value in columns.items():
+        await house.owner.execute(f"UPDATE timesheet SET {name} = $2 WHERE id = $1", sheet, value)
+
+
+async def approved(house: House, name: str) -> Timesheet:
+    sheet = await house.submitted(name)
+    return (await house.timesheets.approve(house.ask("dora"), sheet.id, at(sheet.version))).value
+
+
+async def activate(house: House, *rows: str, without: str = "no such row") -> None:
+    """Let the shipped policy decide with these rows more, and without one of its own."""
+    kept = [line for line in shipped().rules.splitlines() if not line.endswith(f" {without}")]
+    text = replace(shipped(), rules="\n".join([*kept, *rows, ""]), cases={})
+    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    active = await house.owner.fetchval("SELECT active FROM policy_head")
+    assert await policy_life.move_head(house.owner, number, expected=active)
+
+
+async def record_of(house: House, refused: pytest.ExceptionInfo[Denied]) -> bytes:
+    assert refused.value.decision is not None
+    uid = UUID(refused.value.decision[0])
+    body: bytes = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", uid)
+    return body
+
+
+@pytest.fixture
+async def waiting(house: House) -> UUID:
+    """Ana's sheet, which waits for approval; she was erased, came back as `ana-again`, and leads the team."""
+    sheet = await approved(house, "ana")
+    await erased(house, "ana")
+    name = await come_back(house, "ana")
+    await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], Part.LEAD)
+    await put(house, sheet.id, state="submitted")
+    return sheet.id
+
+
+# --- who may erase, and what goes with it
+
+
+async def test_nobody_erases_themselves(house: House) -> None:
+    for call in (house.erasure.preview, house.erasure.erase):
+        with pytest.raises(Forbidden) as refused:
+            await call(house.administrator(), house.people["adam"])
+        assert refused.value.reasons == (OWN,)
+    assert await house.count("person_link WHERE subject = 'adam'") == 1
+    assert await house.count("audit_record WHERE action = 'erase' AND outcome = 'deny' AND reason = 'law'") == 1
+
+
+async def test_nobody_erases_themselves_under_another_account_of_theirs(house: House) -> None:
+    night = await house.known_people.person_for(speaking(ISSUER, "adam-at-night"))
+    await Merging(house.enforcement).merge(house.administrator(), night, house.people["adam"])
+    for person in (night, house.people["adam"]):
+        with pytest.raises(Forbidden):
+            await house.erasure.erase(house.administrator(), person)
+
+
+async def test_an_erasure_waits_for_sheets_that_wait_for_approval(house: House) -> None:
+    sheet = await house.submitted("ana")
+    preview = (await house.erasure.preview(house.administrator(), house.people["ana"])).value
+    assert preview.waiting == (sheet.id,)
+    with pytest.raises(Conflict) as refused:
+        await erased(house, "ana")
+    assert (refused.value.public, refused.value.extra) == (WAITING, {"timesheets": [str(sheet.id)]})
+    assert await house.count("person_link WHERE subject = 'ana'") == 1
+    await house.timesheets.reject(house.ask("mia"), sheet.id, anything, "a mistake")
+    await erased(house, "ana")
+
+
+async def test_drafts_and_rejected_sheets_go_with_their_owner_on_record_and_others_stay(house: House) -> None:
+    kept = await approved(house, "ana")
+    draft = (await house.timesheets.create(house.ask("ana"), MONDAY + timedelta(weeks=1), "UTC")).value
+    rejected = await house.submitted("ana", MONDAY + timedelta(weeks=2))
+    await house.timesheets.reject(house.ask("mia"), rejected.id, anything, "a mistake")
+    preview = (await house.erasure.preview(house.administrator(), house.people["ana"])).value
+    gone = (await house.erasure.erase(house.administrator(), house.people["ana"])).value
+    assert (preview.sheets, gone.sheets) == (2, 2)
+    owner = house.people["ana"]
+    left = await house.owner.fetch("SELECT id FROM timesheet WHERE owner_id = $1", owner)
+    assert [row["id"] for row in left] == [kept.id]
+    rows = await house.owner.fetch(
+        "SELECT body FROM audit_record WHERE kind = 'change' AND owner_id = $1 ORDER BY id DESC LIMIT 2", owner
+    )
+    bodies = [read_body(row["body"]) for row in rows]
+    assert {one["resource"]["id"] for one in bodies} == {str(draft.id), str(rejected.id)}  # type: ignore[index]
+    changes = [one["change"] for one in bodies]
+    assert {one["type"] for one in changes} == {"timesheet.deleted"}  # type: ignore[index]
+    assert {(one["from"]["state"], one["from"]["minutes"]) for one in changes} == {  # type: ignore[index]
+        ("draft", 0),
+        ("rejected", 480),
+    }
+
+
+async def test_without_a_key_nobody_is_erased(house: House) -> None:
+    without = Erasure(house.enforcement, Memory(NO_KEYS, 400, 86_400, 30))
+    draft = (await house.timesheets.create(house.ask("ana"), MONDAY, "UTC")).value
+    with pytest.raises(Conflict) as refused:
+        await without.erase(house.administrator(), house.people["ana"])
+    assert refused.value.public == NO_KEY
+    assert await house.count("person_link WHERE subject = 'ana'") == 1
+    assert (await house.timesheets.read(house.ask("ana"), draft.id)).value.id == draft.id
+
+
+async def test_the_database_erases_nobody_whose_links_leave_no_hash(house: House) -> None:
+    async with house.requests.connection() as connection:
+        with pytest.raises(Exception, match="has no hash"):
+            await connection.execute(
+                "SELECT erase_person($1, '{}', '{}', '{}', '0123456789abcdef', '1 day', now(), '1 day')",
+                house.people["ana"],
+            )
+
+
+async def test_nothing_of_a_subject_is_left_in_clear_nor_as_a_hash_that_can_be_tried(house: House) -> None:
+    await house.owner.execute(
+        "INSERT INTO revocation (id, what, value, issuer, issued_before, expires_at, by_client)"
+        " VALUES (gen_random_uuid(), 'subject', 'ana', $1, now(), now() + interval '1 day', 'c')",
+        ISSUER,
+    )
+    await erased(house, "ana")
+    assert await house.count("person_link WHERE subject = 'ana'") == 0
+    assert await house.count("revocation WHERE value = 'ana'") == 0
+    (stored,) = [row["hash"] for row in await house.owner.fetch("SELECT hash FROM erased_subject")]
+    assert stored == HASHES.all_of(ISSUER, "ana")[0]
+    assert stored not in SubjectHashes(["another key, as long as the first, that is tried"]).all_of(ISSUER, "ana")
+
+
+# --- laws
+
+
+async def test_nobody_approves_their_own_hours_after_an_erasure_as_their_own_lead(house: House, waiting: UUID) -> None:
+    ask = house.ask("ana-again")
+    with pytest.raises(Forbidden) as refused:
+        await house.timesheets.approve(ask, waiting, anything)
+    assert refused.value.extra["rules"] == ["never-own-hours", "never-for-owner"]
+    told = read_body(await record_of(house, refused))
+    assert told["relations"]["owner"] is None  # type: ignore[index]
+    assert told["relations"]["manager"] is True  # type: ignore[index]
+
+
+async def test_neither_lists_nor_hints_nor_who_can_tell_otherwise(house: House, waiting: UUID) -> None:
+    ask = house.ask("ana-again")
+    assert (await Approvals(house.enforcement).waiting(ask)).value.items == ()
+    shown = (await ShownTimesheets(house.enforcement).read(ask, waiting)).value
+    assert "approve" not in shown.actions
+    assert "reject" in shown.actions
+    found = (await TimesheetAccess(house.enforcement).of(ask, waiting)).value.somebody
+    may = {one.person: one.may for one in found}
+    assert "approve" not in may[house.people["ana-again"]]
+    assert "approve" in may[house.people["mia"]]
+    assert next(one for one in found if one.person == house.people["ana-again"]).relations == {"manager"}
+
+
+@pytest.mark.parametrize("without", ["never-own-hours", "never-for-owner"])
+async def test_the_laws_in_code_know_them_under_any_policy(house: House, waiting: UUID, without: str) -> None:
+    await activate(house, without=without)
+    with pytest.raises(Forbidden):
+        await house.timesheets.approve(house.ask("ana-again"), waiting, anything)
+    with pytest.raises(Forbidden):
+        await house.timesheets.approve(house.ask("ana-again"), waiting, anything)
+    assert (await house.timesheets.approve(house.ask("mia"), waiting, anything)).value.state is State.APPROVED
+
+
+async def test_what_they_wrote_for_others_they_do_not_approve_after_an_erasure(house: House) -> None:
+    sheet = await house.submitted("ana")
+    await put(house, sheet.id, editors=[house.people["ana"], house.people["max"]])
+    await erased(house, "max")
+    name = await come_back(house, "max")
+    await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], Part.LEAD)
+    with pytest.raises(Forbidden) as refused:
+        await house.timesheets.approve(house.ask(name), sheet.id, anything)
+    assert refused.value.extra["rules"] == ["never-for-owner"]
+    assert read_body(await record_of(house, refused))["facts"]["acted_for_owner"] is None  # type: ignore[index]
+
+
+async def test_whoever_locked_a_sheet_does_not_unlock_it_after_an_erasure(house: House) -> None:
+    payroll = frozenset({"role:payroll"})
+    sheet = await approved(house, "ana")
+    await house.timesheets.lock(house.ask("ben", roles=payroll), sheet.id, anything, "paid")
+    await erased(house, "ben")
+    name = await come_back(house, "ben")
+    for without in ("nothing", "never-unlock-own-lock"):
+        await activate(house, without=without)
+        with pytest.raises(Forbidden):
+            await house.timesheets.unlock(house.ask(name, roles=payroll), sheet.id, anything, "a mistake")
+    again = (await house.timesheets.unlock(house.ask("carl", roles=payroll), sheet.id, anything, "a mistake")).value
+    assert again.state is State.APPROVED
+
+
+async def test_an_erasure_grants_nothing_of_before(house: House) -> None:
+    sheet = await approved(house, "ana")
+    await erased(house, "ana")
+    ask = house.ask(await come_back(house, "ana"))
+    assert (await house.timesheets.list(ask, Filters())).value.items == ()
+    with pytest.raises(NotFound):
+        await house.timesheets.read(ask, sheet.id)
+    # They wrote in it, which is unknown to allows: neither such a row nor its opposite helps.
+    for who, when in (
+        (f"person:{house.people['ana']}", "always"), ("owner", "always"),
+        ("anyone", "acted_for_owner"), ("anyone", "not acted_for_owner"),
+    ):  # fmt: skip
+        await activate(house, f"p, allow, {who}, read, any, timesheet, any, {when}, one-more")
+        with pytest.raises(NotFound):
+            await house.timesheets.read(ask, sheet.id)
+        assert (await house.timesheets.list(ask, Filters())).value.items == ()
+    await activate(house, "p, allow, anyone, read, any, timesheet, any, always, one-more")
+    assert (await house.timesheets.read(ask, sheet.id)).value.id == sheet.id
+
+
+async def test_whoever_set_a_hold_does_not_lift_it_after_an_erasure(house: House) -> None:
+    holds, reader = LegalHolds(house.enforcement), auditor(house)
+    by_ben = replace(reader, principal=replace(reader.principal, person=house.people["ben"]))
+    hold = (await holds.set(by_ben, "person", house.people["carl"], "Case 17/26")).value
+    await erased(house, "ben")
+    await come_back(house, "ben")
+    again = replace(reader, principal=replace(reader.principal, person=house.people["ben-again"]))
+    with pytest.raises(Forbidden):
+        await holds.lift(again, hold.id)
+    assert (await holds.lift(reader, hold.id)).value.until is not None
+
+
+# --- four eyes, and rules on persons
+
+
+async def test_four_eyes_recognise_a_proposer_after_an_erasure(house: House) -> None:
+    made = await policy_life.insert(
+        house.owner, shipped(), message="m", author_person=house.people["ana"], author_client="c"
+    )
+    await erased(house, "ana")
+    principal = house.ask(await come_back(house, "ana")).principal
+    seen = await Relationships([POLICY_FACTS]).of_row(house.owner, principal, "policy", made.number)
+    assert seen.relations == {"former:proposer"}
+    await activate(house, "p, deny, proposer, activate, any, policy, any, always, four-eyes")
+    await house.owner.execute("UPDATE policy_head SET active = 1")
+    await policy_life.move_head(house.owner, 3, expected=1)
+    await policy_life.move_head(house.owner, 1, expected=3)
+    assert await policy_life.left_behind(house.owner, made.number, principal) == [3]
+    assert await policy_life.left_behind(house.owner, made.number, house.ask("ben").principal) == []
+
+
+async def test_a_rule_that_denies_to_a_person_denies_to_them_after_an_erasure_and_is_decided_again_alike(
+    house: House,
+) -> None:
+    sheet = await house.submitted("ben")
+    await activate(house, f"p, deny, person:{house.people['max']}, approve, any, timesheet, any, always, never-max")
+    await erased(house, "max")
+    name = await come_back(house, "max")
+    await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], Part.LEAD)
+    with pytest.raises(Forbidden) as refused:
+        await house.timesheets.approve(house.ask(name), sheet.id, anything)
+    body = await record_of(house, refused)
+    told = read_body(body)
+    assert told["rules"] == ["never-max"]
+    assert told["principal"]["former"] == {"named": [str(house.people["max"])], "others": 0}  # type: ignore[index]
+    recorded = recorded_request.read(body)
+    assert decide_again(house.versions.current(), recorded) == recorded.verdict
+    assert (await Approvals(house.enforcement).waiting(house.ask(name))).value.items == ()
+
+
+async def test_a_record_names_no_former_id_that_no_rule_asked_for_and_does_not_guess_for_a_rule_that_does(
+    house: House,
+) -> None:
+    sheet = await house.submitted("ben")
+    await erased(house, "max")
+    name = await come_back(house, "max")
+    await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], Part.LEAD)
+    answer = await house.timesheets.approve(house.ask(name), sheet.id, anything)
+    body = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", answer.receipt.uid)
+    assert read_body(body)["principal"]["former"] == {"named": [], "others": 1}  # type: ignore[index]
+    assert str(house.people["max"]).encode() not in body
+    recorded, before = recorded_request.read(body), house.versions.current()
+    assert decide_again(before, recorded) == recorded.verdict
+    for person in ("max", "carl"):
+        row = f"p, deny, person:{house.people[person]}, approve, any, timesheet, any, always, never-{person}"
+        await activate(house, row)
+        assert decide_again(await current(house), recorded) == Undecidable(FORMER_IDS)
+
+
+async def current(house: House) -> Snapshot:
+    """The version that is active now."""
+    return await house.versions.built(await house.owner.fetchval("SELECT active FROM policy_head"))
+
+
+# --- who is recognised
+
+
+async def test_two_accounts_that_were_one_person_stay_one_human_after_an_erasure(house: House) -> None:
+    await house.directory.link_person(house.administrator(), house.people["ana"], [Link(ISSUER, "ana-at-night")])
+    await erased(house, "ana")
+    day, night = await come_back(house, "ana"), await come_back(house, "ana-at-night")
+    assert house.people[day] != house.people[night]
+    for name, part in ((day, Part.MEMBER), (night, Part.LEAD)):
+        await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], part)
+    sheet = await house.submitted(day)
+    with pytest.raises(Forbidden):
+        await house.timesheets.approve(house.ask(night), sheet.id, anything)
+    assert (await house.timesheets.approve(house.ask("mia"), sheet.id, anything)).value.state is State.APPROVED
+
+
+async def test_a_second_erasure_forgets_nobody_of_before_the_first(house: House) -> None:
+    sheet = await approved(house, "ana")
+    await erased(house, "ana")
+    await come_back(house, "ana")
+    await house.directory.link_person(house.administrator(), house.people["ana-again"], [Link(ISSUER, "other")])
+    await house.erasure.erase(house.administrator(), house.people["ana-again"])
+    house.people["third"] = await returned(house, "other")
+    assert await formers(house, "third") == {house.people["ana"], house.people["ana-again"]}
+    await house.directory.add_membership(house.administrator(), house.people["third"], house.teams["east"], Part.LEAD)
+    await put(house, sheet.id, state="submitted")
+    with pytest.raises(Forbidden):
+        await house.timesheets.approve(house.ask("third"), sheet.id, anything)
+
+
+async def formers(house: House, name: str) -> set[UUID]:
+    seen = await Relationships([]).ambient(house.owner, house.ask(name).principal)
+    return set(seen.former_ids)
+
+
+@pytest.mark.parametrize("way", ["added", "linked", "imported"])
+async def test_an_administrator_who_makes_the_link_makes_them_known_too(house: House, way: str) -> None:
+    await erased(house, "ana")
+    admin, link = house.administrator(), Link(ISSUER, "ana")
+    if way == "added":
+        person = (await house.directory.add_person(admin, "Ana", "ana@example.com", [link])).value.id
+    elif way == "linked":
+        person = (await house.directory.link_person(admin, house.people["ben"], [link])).value.id
+    else:
+        lines = ["record,email,name,issuer,subject", f"person,ana@example.com,Ana,{ISSUER},ana"]
+        await house.imports.load(admin, "\n".join(lines).encode())
+        person = await house.owner.fetchval("SELECT person_id FROM person_link WHERE subject = 'ana'")
+    house.people["known"] = person
+    assert await formers(house, "known") == {house.people["ana"]}
+
+
+async def test_whoever_came_back_and_is_merged_is_known_as_before(house: House) -> None:
+    await erased(house, "ana")
+    await come_back(house, "ana")
+    await Merging(house.enforcement).merge(house.administrator(), house.people["ana-again"], house.people["ben"])
+    assert await formers(house, "ben") == {house.people["ana"]}
+    assert await formers(house, "ana-again") == {house.people["ana"]}
+
+
+async def test_whoever_is_merged_with_who_they_were_is_not_held_against_themselves(house: House) -> None:
+    await erased(house, "ana")
+    await come_back(house, "ana")
+    await Merging(house.enforcement).merge(house.administrator(), house.people["ana"], house.people["ana-again"])
+    assert await formers(house, "ana-again") == set()
+
+
+async def test_two_first_requests_on_two_replicas_make_one_person_who_is_known(house: House) -> None:
+    await erased(house, "ana")
+    found = await asyncio.gather(*(returned(house, "ana") for _ in range(4)))
+    assert len(set(found)) == 1
+    house.people["again"] = found[0]
+    assert await formers(house, "again") == {house.people["ana"]}
+    assert await house.count("former_person") == 1
+
+
+# --- keys and time
+
+
+async def test_where_a_key_is_missing_nobody_new_is_taken_in_and_everybody_known_is(house: House) -> None:
+    await erased(house, "ana")
+    people = People(house.requests, house.log, SubjectHashes(["some other key of enough characters"]))
+    for name in ("ana", "somebody-new"):
+        with pytest.raises(ErasureKeyMissing):
+            await people.person_for(issued(speaking(ISSUER, name), -60))
+    assert await people.person_for(speaking(ISSUER, "ben")) == house.people["ben"]
+    assert await house.count("person_link WHERE subject IN ('ana', 'somebody-new')") == 0
+
+
+async def test_an_older_key_still_recognises_what_it_made(house: House) -> None:
+    await erased(house, "ana")
+    newer = SubjectHashes(
+        ["the key that came after the first one", "the erasure key of the tests, which is long enough"]
+    )
+    people = People(house.requests, house.log, newer)
+    house.people["again"] = await people.person_for(issued(speaking(ISSUER, "ana"), -60))
+    assert await formers(house, "again") == {house.people["ana"]}
+
+
+async def test_when_its_time_is_over_an_erasure_is_forgotten_and_the_keeper_removes_it(house: House) -> None:
+    await erased(house, "ana")
+    name = await come_back(house, "ana")
+    await house.owner.execute("UPDATE former_person SET until = now() - interval '1 second'")
+    await house.owner.execute("UPDATE erased_subject SET until = now() - interval '1 second'")
+    assert await formers(house, name) == set()
+    await Forgetting(await house.log_database.open("keeper", size=1), erased_store.FORGET).forget()
+    assert await house.count("former_person") == await house.count("erased_subject") == 0
+
+
+async def test_the_keeper_removes_nothing_before_its_time(house: House) -> None:
+    await erased(house, "ana")
+    await come_back(house, "ana")
+    await Forgetting(await house.log_database.open("keeper", size=1), erased_store.FORGET).forget()
+    assert await house.count("former_person") == await house.count("erased_subject") == 1
+
+
+# --- revocation
+
+
+async def test_every_token_of_before_an_erasure_is_revoked_and_makes_nobody_known(house: House) -> None:
+    for ahead in (3600, 10, -20):
+        token = issued(speaking(ISSUER, "ana"), ahead)
+        assert await house.known_people.person_for(token) == house.people["ana"]
+    await erased(house, "ana")
+    for ahead in (3600, 10, -20):
+        with pytest.raises(InvalidToken):
+            await house.known_people.person_for(issued(speaking(ISSUER, "ana"), ahead))
+    assert await house.count("person_link WHERE subject = 'ana'") == 0
+    await come_back(house, "ana")
+    with pytest.raises(InvalidToken):
+        await house.known_people.person_for(issued(speaking(ISSUER, "ana"), 10))
+
+
+async def test_a_request_that_is_under_way_as_the_erased_person_is_refused(house: House) -> None:
+    ask = asked_with_token(house, "ana")
+    assert (await house.timesheets.list(ask, Filters())).value.items == ()
+    await erased(house, "ana")
+    with pytest.raises(InvalidToken):
+        await house.timesheets.list(ask, Filters())
+    with pytest.raises(InvalidToken):
+        await house.timesheets.create(ask, MONDAY, "UTC")
+
+
+def asked_with_token(house: House, name: str) -> Ask:
+    ask = house.ask(name, scopes=ALL_SCOPES)
+    return replace(ask, principal=issued(ask.principal, 10))
+
+
+async def test_a_revocation_that_reaches_further_than_the_erasure_does_so_after_it(house: House) -> None:
+    reach = datetime.now(UTC) + timedelta(seconds=55)
+    await house.owner.execute(
+        "INSERT INTO revocation (id, what, value, issued_before, expires_at, by_client)"
+        " VALUES (gen_random_uuid(), 'person', $1, $2, $2::timestamptz + interval '1 day', 'c')",
+        str(house.people["ana"]),
+        reach,
+    )
+    await erased(house, "ana")
+    with pytest.raises(InvalidToken):
+        await house.known_people.person_for(replace(speaking(ISSUER, "ana"), issued_at=int(reach.timestamp()) - 5))
+    await house.known_people.person_for(replace(speaking(ISSUER, "ana"), issued_at=int(reach.timestamp()) + 5))
+
+
+# --- however many were erased
+
+
+async def test_a_hundred_thousand_erased_people_are_not_looked_through(house: House) -> None:
+    await house.owner.execute(
+        "INSERT INTO person (id) SELECT md5('gone' || n)::uuid FROM generate_series(1, 100000) AS n"
+    )
+    await house.owner.execute(
+        "INSERT INTO erased_subject SELECT sha256(('gone' || n)::bytea), md5('gone' || n)::uuid, now(), 'infinity'"
+        " FROM generate_series(1, 100000) AS n"
+    )
+    await house.owner.execute(
+        "INSERT INTO former_person SELECT md5('gone' || n)::uuid, md5('gone' || n + 1)::uuid, 'infinity'"
+        " FROM generate_series(1, 99999) AS n"
+    )
+    await house.owner.execute("VACUUM ANALYZE person, erased_subject, former_person")
+    ana = house.people["ana"]
+    for statement, parameters in (
+        ("SELECT former_ids_of_person($1)", (ana,)),
+        ("SELECT FROM erased_subject WHERE hash = ANY ($1::bytea[])", ([b"0" * 32, b"1" * 32],)),
+        (erased_store.RECOGNISE, ([ana], [b"0" * 32])),
+        (erased_store.TAKE_OVER, (ana, house.people["ben"])),
+        (erased_store.FORGET[0], ()),
+        (erased_store.FORGET[1], ()),
+    ):
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
+        # Once before: what a connection reads to learn of tables and functions is no part of the plan.
+        await house.owner.fetchval(explain, *parameters)
+        explained = await house.owner.fetchval(explain, *parameters)
+        plan = json.loads(explained)[0]["Plan"]
+        assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 60, statement

@@ -1,0 +1,135 @@
+"""The attacks of an administrator who has one token and may erase, as requests: none of them lifts a law."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.api import InProcess, api
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import httpx
+
+    from tests.integration.house import House
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+ALL = (
+    "read:timesheets create:timesheets delete:timesheets approve:timesheets manage:directory manage:tokens read:audit"
+    " read:policies"
+)
+ROLES = ["administrator", "auditor", "payroll"]
+PAID = {"reason": "paid"}
+
+
+class Caller:
+    """Somebody with one token that may do everything that a token can."""
+
+    def __init__(self, running: InProcess, name: str) -> None:
+        self.running = running
+        self.token = running.token(sub=name, scope=ALL, roles=ROLES, amr=["pwd", "mfa"])
+
+    async def send(self, method: str, path: str, body: object = None, version: int | None = None) -> httpx.Response:
+        headers = {} if version is None else {"If-Match": f'"{version}"'}
+        return await self.running.send(method, path, self.token, headers=headers, body=body)
+
+    async def me(self) -> str:
+        return str((await self.send("GET", "/v1/me")).json()["person"])
+
+    async def lead(self, person: str, team: str) -> None:
+        body = {"person": person, "team": team, "part": "lead"}
+        assert (await self.send("POST", "/v1/memberships", body)).status_code == 201
+
+    async def handed_in(self) -> str:
+        """The path of a sheet of theirs, at version 3."""
+        made = await self.send("POST", "/v1/timesheets", {"period_start": "2026-03-02"})
+        path = f"/v1/timesheets/{made.json()['id']}"
+        entry = {"day": "2026-03-02", "project": "ATLAS", "minutes": 60}
+        assert (await self.send("POST", f"{path}/entries", entry, 1)).status_code == 201
+        assert (await self.send("POST", f"{path}/submit", None, 2)).status_code == 200
+        return path
+
+
+async def erase(by: Caller, person: str) -> httpx.Response:
+    return await by.send("POST", f"/v1/people/{person}/erase", {})
+
+
+@pytest.fixture
+async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    async with api(house, issuer) as started:
+        yield started
+
+
+async def test_an_administrator_does_not_get_around_the_law_by_erasing_themselves(
+    house: House, running: InProcess
+) -> None:
+    eve, other, team = Caller(running, "eve"), Caller(running, "other"), str(house.teams["east"])
+    person = await eve.me()
+    member = {"person": person, "team": team, "part": "member"}
+    assert (await other.send("POST", "/v1/memberships", member)).status_code == 201
+    path = await eve.handed_in()
+    await eve.lead(person, team)
+    assert (await eve.send("POST", f"{path}/approve", None, 3)).status_code == 403
+    refused = await erase(eve, person)
+    assert (refused.status_code, "nobody erases themselves" in refused.text) == (403, True)
+    waits = await erase(other, person)
+    assert (waits.status_code, waits.json()["timesheets"]) == (409, [path.rsplit("/", 1)[1]])
+    assert (await eve.send("POST", f"{path}/approve", None, 3)).status_code == 403
+    assert (await eve.send("GET", path)).json()["state"] == "submitted"
+
+
+async def test_the_token_of_somebody_who_was_erased_is_refused_and_the_next_one_unlocks_nothing(
+    house: House, running: InProcess
+) -> None:
+    eve, other = Caller(running, "eve"), Caller(running, "other")
+    sheet = await house.submitted("ana")
+    path = f"/v1/timesheets/{sheet.id}"
+    await house.timesheets.approve(house.ask("mia"), sheet.id, lambda _: None)
+    assert (await eve.send("POST", f"{path}/lock", PAID, 4)).status_code == 200
+    assert (await erase(other, await eve.me())).status_code == 200
+    assert (await eve.send("POST", f"{path}/unlock", PAID, 5)).status_code == 401
+    assert await back(house, running, "eve", "GET", "/v1/me") == 200
+    assert await back(house, running, "eve", "POST", f"{path}/unlock", PAID, 5) == 403
+    assert (await other.send("POST", f"{path}/unlock", PAID, 5)).status_code == 200
+
+
+async def back(
+    house: House, running: InProcess, name: str, method: str, path: str, body: Any = None, version: int | None = None
+) -> int:
+    """The status of a request with a token that was issued after the erasure: the moment of it is put a minute back,
+    as no test waits for one."""
+    await house.owner.execute("UPDATE erased_subject SET revoked_before = revoked_before - interval '1 minute'")
+    return (await Caller(running, name).send(method, path, body, version)).status_code
+
+
+async def test_a_revoked_token_is_not_revived_by_an_erasure(house: House, running: InProcess) -> None:
+    eve, other = Caller(running, "eve"), Caller(running, "other")
+    person = await eve.me()
+    assert (await eve.send("GET", "/v1/decisions")).status_code == 200
+    assert (await other.send("POST", "/v1/revocations", {"person": person})).status_code == 201
+    assert (await eve.send("GET", "/v1/decisions")).status_code == 401
+    assert (await erase(other, person)).status_code == 200
+    people = await house.count("person")
+    assert (await eve.send("GET", "/v1/decisions")).status_code == 401
+    assert await house.count("person") == people
+    listed = (await other.send("GET", "/v1/revocations")).json()["items"]
+    assert [(one["what"], one["person"]) for one in listed] == [("person", person)] * 2
+
+
+async def test_without_its_key_a_replica_takes_in_nobody_new_and_says_so(
+    house: House, running: InProcess, issuer: str
+) -> None:
+    eve, other = Caller(running, "eve"), Caller(running, "other")
+    assert (await erase(other, await eve.me())).status_code == 200
+    async with api(house, issuer, erasure_keys="") as without:
+        for name in ("eve", "somebody-new"):
+            answer = await Caller(without, name).send("GET", "/v1/me")
+            assert (answer.status_code, answer.json()["type"]) == (503, "urn:timewarden:problem:erasure-key-missing")
+            assert "Retry-After" in answer.headers
+        known = Caller(without, "other")
+        assert (await known.send("GET", "/v1/me")).status_code == 200
+        refused = await erase(known, await house.owner.fetchval("SELECT id::text FROM person LIMIT 1"))
+        assert (refused.status_code, "TIMEWARDEN_ERASURE_KEYS" in refused.text) == (409, True)
