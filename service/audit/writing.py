@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from service.pacing import slices
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -47,10 +49,18 @@ INSERT_TEXT = "INSERT INTO audit_text (record_uid, field, salt, value) VALUES ($
 
 # From so many rows on binary COPY costs less than a statement for each.
 COPY_FROM = 12
+# Rows are encoded on the event loop, so a statement takes no more of them than that goes quickly.
+MAX_RECORDS_PER_COPY = 200
 
 
 async def write(connection: Connection, records: Sequence[Record]) -> None:
     """The bare statements, in the order of `records`; whoever calls holds the transaction and the errors."""
+    for start in range(0, len(records), MAX_RECORDS_PER_COPY):
+        await slices().rest()
+        await _write_some(connection, records[start : start + MAX_RECORDS_PER_COPY])
+
+
+async def _write_some(connection: Connection, records: Sequence[Record]) -> None:
     rows, texts = _rows(records), _texts(records)
     # A single row goes without executemany, which would cost a round trip more.
     if len(rows) == 1:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 from service.audit.record import Kind
 from service.authorization.changes import refused_under
 from service.authorization.decision_record import Ask, of_decision
-from service.authorization.judgement import Behind
+from service.authorization.judgement import Behind, decided, resource_of
 from service.authorization.sighting import Sighting
 from service.errors import PolicyUnavailable
+from service.pacing import paced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ATTEMPTS = 5
+MAX_DECISIONS_PER_COMMIT = 200
 
 
 class Attempts:
@@ -46,6 +48,21 @@ class Attempts:
         self._policies = policies
         self._relationships = relationships
         self._sighting = Sighting(relationships)
+
+    def has_rows(self, kind: str) -> bool:
+        """Whether decisions are about single rows of this kind, or about the kind itself."""
+        return bool(self._relationships.of(kind).table)
+
+    async def prospect(self, ask: Ask, kind: str, action: str, *, row_id: int | None = None) -> bool:
+        """Whether this would be allowed now, without any row or on this one. Nothing is recorded and nothing follows
+        from it but that costly preparation is worth doing: the decision comes with `change`."""
+
+        async def attempt(snapshot: Snapshot) -> bool:
+            async with self._database.connection() as connection:
+                seen = await self._sighting.see(connection, snapshot, ask, (kind, action), row_id)
+                return decided(snapshot, ask, action, resource_of(kind, seen, None), seen).allowed
+
+        return await self._under_active(attempt)
 
     async def _under_active(self, attempt: Callable[[Snapshot], Awaitable[T]]) -> T:
         """Run `attempt` under the version that its facts name: a process that is behind loads it and starts over."""
@@ -89,10 +106,16 @@ class Attempts:
         applied: bool | None,
         kind: Kind = Kind.DECISION,
     ) -> NoReturn:
-        """Record decisions that led to nothing, in a commit of their own, then raise, naming the first that denied."""
+        """Record decisions that led to nothing, in commits of their own, then raise, naming the first that denied."""
         if decisions:
-            records = [of_decision(ask, one, applied=applied, because=error.slug, kind=kind) for one in decisions]
-            receipts = await self._log.append(records)
+            receipts: list[Receipt] = []
+            # Others wait for the log while it commits, so very many decisions are no single commit.
+            for start in range(0, len(decisions), MAX_DECISIONS_PER_COMMIT):
+                some = decisions[start : start + MAX_DECISIONS_PER_COMMIT]
+                told_of = [
+                    of_decision(ask, one, applied=applied, because=error.slug, kind=kind) async for one in paced(some)
+                ]
+                receipts += await self._log.append(told_of)
             told = receipts[next((place for place, one in enumerate(decisions) if not one.allowed), 0)]
             error.decisions = [(str(one.uid), one.leaf) for one in receipts]
             with refused_under(told):

@@ -34,6 +34,7 @@ from service.errors import (
     StaleExpectation,
     TimewardenError,
 )
+from service.pacing import paced
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -202,7 +203,7 @@ class Enforcement(Attempts):
                         raise NotDone(denied(refusals) if denied else next(iter(refusals.values())))
                     changes = [Change(ask, one, grant(one, snapshot), connection) for one in decisions]
                     value = await work(changes)
-                    told = [of_decision(ask, one.permit.decision, applied=True) for one in changes]
+                    told = [of_decision(ask, one.permit.decision, applied=True) async for one in paced(changes)]
                     changed = [record for change in changes for record in change.records]
                     receipts = await self._append(ask, decisions, told, changed, connection)
                 return AnswerToAll(value, receipts[: len(decisions)])
@@ -259,7 +260,7 @@ class Enforcement(Attempts):
                     found.append((decision, value, error))
                 told = [
                     of_decision(ask, one, applied=error is None, because=error.slug if error else None)
-                    for one, _, error in found
+                    async for one, _, error in paced(found)
                 ]
                 receipts = await self._append(ask, [one for one, _, _ in found], told, changes, connection)
             return [Outcome(receipt, value, error) for receipt, (_, value, error) in zip(receipts, found, strict=False)]
@@ -273,21 +274,6 @@ class Enforcement(Attempts):
     def could(self, ask: Ask, kind: str, action: str) -> bool:
         """Whether the asker's scopes could satisfy any rule for this action, as far as this process knows now."""
         return self._policies.current().could_allow(kind, action, ask.principal.scopes)
-
-    def has_rows(self, kind: str) -> bool:
-        """Whether decisions are about single rows of this kind, or about the kind itself."""
-        return bool(self._relationships.of(kind).table)
-
-    async def prospect(self, ask: Ask, kind: str, action: str, *, row_id: int | None = None) -> bool:
-        """Whether this would be allowed now, without any row or on this one. Nothing is recorded and nothing follows
-        from it but that costly preparation is worth doing: the decision comes with `change`."""
-
-        async def attempt(snapshot: Snapshot) -> bool:
-            async with self._database.connection() as connection:
-                seen = await self._sighting.see(connection, snapshot, ask, (kind, action), row_id)
-                return decided(snapshot, ask, action, resource_of(kind, seen, None), seen).allowed
-
-        return await self._under_active(attempt)
 
 
 def _pages(ask: Ask, decision: Decision, ids: Sequence[str]) -> list[Record]:

@@ -1,0 +1,54 @@
+"""Pacing: long work goes in slices, and between two of them everything else goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from service.pacing import MAX_SLICE_SECONDS, finish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def steps(name: str, number: int, done: list[str]) -> Iterator[None]:
+    """Steps that each use up a whole slice."""
+    for _ in range(number):
+        ends = time.perf_counter() + MAX_SLICE_SECONDS
+        while time.perf_counter() < ends:
+            pass
+        done.append(name)
+        yield
+
+
+async def test_between_two_steps_of_any_long_work_everything_else_goes_on() -> None:
+    done: list[str] = []
+    working = asyncio.gather(*(finish(steps(f"work {number}", 5, done)) for number in range(4)))
+    while not working.done():
+        done.append("other")
+        await asyncio.sleep(0)
+    await working
+    others = [place for place, name in enumerate(done) if name == "other"]
+    work = [place for place, name in enumerate(done) if name != "other"]
+    assert len(work) == 20
+    assert all(any(first < other < second for other in others) for first, second in pairwise(work))
+
+
+async def test_long_work_takes_turns() -> None:
+    done: list[str] = []
+    await asyncio.gather(finish(steps("a", 3, done)), finish(steps("b", 3, done)))
+    # The first step found the slice free; from then on each waits behind the other.
+    assert done == ["a", "a", "b", "a", "b", "b"]
+
+
+async def test_work_that_is_cancelled_while_it_rests_holds_up_nobody_behind_it() -> None:
+    done: list[str] = []
+    first = asyncio.create_task(finish(steps("first", 50, done)))
+    second = asyncio.create_task(finish(steps("second", 3, done)))
+    while "second" not in done:  # noqa: ASYNC110 — what is waited for is a step, which sets no event
+        await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert done.count("second") == 3
