@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 async def admit(
     enforcement: Enforcement, ask: Ask, kind: str, action: str, *, by_rows: bool = False, never: str | None = None
 ) -> None:
-    """Refuse whoever could not do this. `by_rows`: single rows will be decided on, so scopes alone are judged now.
-    `never` is a law's reason why this asker may not, whatever the policy says. Raises Denied."""
+    """Refuse whoever could not do this. `by_rows`: single rows will be decided on, so it is enough that one could be
+    allowed. `never` is a law's reason why this asker may not, whatever the policy says. Raises Denied."""
     could = never is None and enforcement.could(ask, kind, action)
-    if could and (by_rows or await enforcement.prospect(ask, kind, action)):
+    if could and await (enforcement.could_for_anybody if by_rows else enforcement.prospect)(ask, kind, action):
         return
 
     async def nothing(_: Sequence[Change]) -> None:

@@ -275,6 +275,19 @@ class Enforcement(Attempts):
         """Whether the asker's scopes could satisfy any rule for this action, as far as this process knows now."""
         return self._policies.current().could_allow(kind, action, ask.principal.scopes)
 
+    async def could_for_anybody(self, ask: Ask, kind: str, action: str) -> bool:
+        """Whether some row of this kind, existing or imagined, could be allowed: some rule holds for the asker, and the
+        relation that it names for somebody. As `prospect`, it decides nothing."""
+
+        async def attempt(snapshot: Snapshot) -> bool:
+            async with self._database.connection() as connection:
+                seen = await self._sighting.see(connection, snapshot, ask, (kind, action), None, about=About.LIST)
+                question = decided(snapshot, ask, action, Resource(kind), seen).question
+                shown = visible(snapshot, question, ask.principal, seen, self._relationships.of(kind))
+                return bool(shown.rules) and await self._relationships.reach_anybody(connection, shown)
+
+        return await self._under_active(attempt)
+
 
 def _pages(ask: Ask, decision: Decision, ids: Sequence[str]) -> list[Record]:
     """The record of a list; where a record cannot hold all ids, others follow that name the first."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
+    from service.authorization.visibility import Visibility
     from service.database import Connection
 
 # The directory's roles that hold now, every id that the asker has, those from before an erasure, the policy that is
@@ -181,6 +182,17 @@ class Relationships:
         )
         seen = _seen(row, facts, present=True)
         return replace(seen, row=None)
+
+    async def reach_anybody(self, connection: Connection, visibility: Visibility) -> bool:
+        """Whether there is anybody whose rows the rules could show to the asker."""
+        if visibility.reach is None:
+            return True
+        # The first of them is enough; the relations' own indexes find it.
+        return bool(
+            await connection.fetchval(
+                f"SELECT EXISTS (SELECT FROM ({visibility.reach}) AS reached)", *visibility.parameters
+            )
+        )
 
 
 def columns(facts: KindFacts) -> str:

@@ -334,3 +334,23 @@ async def test_a_person_uploads_no_file_whatever_their_scopes(job: Job, issuer: 
         answer = await job.send(file, query=f"?mode={mode}", token=unscoped)
         assert answer.json()["type"] == "urn:timewarden:problem:insufficient-scope"
     assert await job.entries() == 0
+
+
+async def test_a_client_without_any_grant_is_refused_before_its_file_is_read(job: Job) -> None:
+    token = job.running.token(sub="other-import", client_id="other-import", scope="batch:upload")
+    denied = "audit_record WHERE action = 'upload' AND outcome = 'deny' AND client_id = 'other-import'"
+    for kind in (NDJSON, CSV, "application/json"):
+        before = await job.house.count(denied)
+        # It could not be read.
+        answer = await job.send("x", kind, token=token)
+        assert answer.status_code == 403
+        problem = answer.json()
+        assert problem["type"] == "urn:timewarden:problem:forbidden"
+        assert problem["reasons"] == ["this client has no grant for the owner's team"]
+        assert [one["rule"] for one in problem["near_misses"]] == ["upload-contractors"]
+        assert await job.house.count(f"{denied} AND uid = '{problem['decision_id']}'") == 1
+        assert await job.house.count(denied) == before + 1
+    ended = "UPDATE importer_grant SET valid_to = statement_timestamp() WHERE client_id = 'payroll-import'"
+    assert (await job.send("x")).status_code == 422
+    await job.house.owner.execute(ended)
+    assert (await job.send("x")).status_code == 403
