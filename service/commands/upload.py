@@ -95,9 +95,9 @@ def _body(answer: httpx.Response) -> Any:
 
 def _show(body: dict[str, Any]) -> None:
     counts = ", ".join(f"{number} {outcome}" for outcome, number in body["counts"].items() if number)
-    print(f"{'A dry run: ' if body['dry_run'] else ''}{len(body['rows'])} rows: {counts}")
+    print(f"{'A dry run: ' if body['dry_run'] else ''}{sum(body['counts'].values())} rows: {counts}")
     refused = [(one, why) for one in body["rows"] for why in one.get("problems", [])]
-    _show_rows([{**one, **why} for one, why in refused[:MOST_TOLD]], len(refused))
+    _show_rows([{**one, **why} for one, why in refused[:MOST_TOLD]], body["counts"]["refused"])
 
 
 def _show_problem(answer: httpx.Response, body: dict[str, Any]) -> None:
@@ -114,5 +114,5 @@ def _show_rows(rows: list[dict[str, Any]], number: int) -> None:
     for one in rows:
         field = f"{one['field']}: " if one.get("field") else ""
         print(f"  line {one.get('line', one['row'])}: {field}{one['reason']}")
-    if number > len(rows):
-        print(f"  ... {number} in all")
+    if number > len({one["row"] for one in rows}):
+        print(f"  ... {number} refused rows in all")

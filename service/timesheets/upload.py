@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from service.audit.log import Receipt
 from service.authorization.admission import admit
-from service.authorization.changes import Target
+from service.authorization.changes import Target, refused_under
 from service.authorization.relationships import asker
 from service.errors import (
     Denied,
@@ -27,9 +25,9 @@ from service.errors import (
     NotApplied,
     TimewardenError,
     TryLater,
-    WrongState,
 )
 from service.identity.principal import PrincipalKind
+from service.pacing import finish, paced, slices
 from service.timesheets import store
 from service.timesheets.changed import changed
 from service.timesheets.entry import wrong
@@ -37,13 +35,14 @@ from service.timesheets.relations import KIND
 from service.timesheets.timesheet import By, Timesheet
 from service.timesheets.upload_merge import Merged, merge
 from service.timesheets.upload_results import Results
-from service.timesheets.upload_rows import MOST_ROWS, MOST_TOLD, Fault
+from service.timesheets.upload_rows import MOST_ROWS, Fault, Faults
 from service.timesheets.upload_store import WeekLocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from service.authorization.changes import Change
+    from service.audit.log import Receipt
+    from service.authorization.changes import Change, Outcome
     from service.authorization.decision_record import Ask
     from service.authorization.enforcement import Enforcement
     from service.timesheets.upload_rows import Rows, Week
@@ -54,8 +53,8 @@ MOST_SHEETS_TOGETHER = 2_000
 # Transactions that one upload per row has at once, and the sheets in each.
 AT_ONCE = 3
 SHEETS_AT_ONCE = 50
-# New sheets in one statement, so that none takes long.
-SHEETS_WRITTEN = 200
+# Entries of new sheets in one statement, so that none takes long.
+MAX_ENTRIES_WRITTEN = 1_000
 DEFAULT_ZONE = "UTC"
 FOR_CLIENTS = "hours are uploaded by clients that act for themselves, and not for a person"
 NOT_FOR_YOU = "you may not upload for this person and week: no grant covers them, or their timesheet is closed"
@@ -77,10 +76,13 @@ class DryRun(NotApplied):
 @dataclass(slots=True)
 class Uploaded:
     """What became of each row, and the receipts of the decisions, one for each sheet, in the order in which they were
-    made."""
+    made. `refused` is the receipt of the first one that refused a sheet; `together`: without one sheet the others are
+    of no use."""
 
     results: Results
+    together: bool = False
     receipts: list[Receipt] = field(default_factory=list)
+    refused: Receipt | None = None
     wanted: Callable[[], bool] = lambda: True
 
 
@@ -106,57 +108,54 @@ class Uploads:
         wanted: Callable[[], bool] = lambda: True,
     ) -> tuple[Uploaded, Receipt]:
         """Import the rows, or, in a dry run, say what would become of them. The receipt is of the first decision. Per
-        row it stops between sheets when the answer is no longer `wanted`.
+        row it stops between sheets when the answer is no longer `wanted`. A dry run of all rows together tries each
+        sheet by itself, so that it tells of every row that would be refused.
 
         Raises InvalidField with paths such as `rows[3].minutes`; Forbidden or WrongState, whose extra `rows` tells
         the refused rows; InsufficientScope; Conflict; TryLater. Per row it only raises when no row could be tried.
         """
-        await _compare(rows, mode)
-        uploaded = Uploaded(Results(rows, dry_run=dry_run), wanted=wanted)
+        together = mode is UploadMode.TOGETHER
+        await _compare(rows, together=together)
+        if together and rows.faults and not dry_run:
+            raise rows.refusal(rows.faults)
+        uploaded = Uploaded(Results(rows, dry_run=dry_run), together, wanted=wanted)
         by = By(*asker(ask.principal))
-        if mode is UploadMode.TOGETHER:
-            await self._together(ask, rows, by, uploaded, dry_run=dry_run)
+        if together and not dry_run:
+            await self._together(ask, rows, by, uploaded)
         else:
             await self._per_row(ask, rows, by, uploaded, dry_run=dry_run)
         if not uploaded.receipts:
             raise rows.refusal(rows.faults)
+        if together and uploaded.results.faults:
+            with refused_under(uploaded.refused or uploaded.receipts[0]):
+                raise rows.refusal(uploaded.results.faults)
         return uploaded, uploaded.receipts[0]
 
-    async def _together(self, ask: Ask, rows: Rows, by: By, uploaded: Uploaded, *, dry_run: bool) -> None:
+    async def _together(self, ask: Ask, rows: Rows, by: By, uploaded: Uploaded) -> None:
         order = sorted(rows.weeks)
         locks = WeekLocks(order)
 
         async def work(changes: Sequence[Change]) -> None:
             closed: dict[str, str] = {}
             found: list[tuple[Change, Merged]] = []
-            faults: dict[int, list[Fault]] = {}
-            for place, (change, week) in enumerate(zip(changes, order, strict=True)):
+            async for change, week in paced(zip(changes, order, strict=True)):
                 merged = await _merge(change, rows, week, by, closed)
                 uploaded.results.put(merged)
-                faults |= merged.faults
                 found.append((change, merged))
-                if place % SHEETS_AT_ONCE == 0:
-                    await asyncio.sleep(0)
-            if faults:
-                raise rows.refusal(faults)
-            if dry_run:
-                raise DryRun
-            for start in range(0, len(found), SHEETS_WRITTEN):
-                await _write(found[start : start + SHEETS_WRITTEN])
+            if uploaded.results.faults:
+                raise rows.refusal(uploaded.results.faults)
+            async for some in paced(_in_statements(found)):
+                await _write(some)
 
         def denied(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
             return _refusal(rows, [(order[place], error) for place, error in sorted(refusals.items())])
 
         targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(order)]
-        try:
-            answer = await self._enforcement.change_all(ask, KIND, "upload", targets, work, denied=denied)
-            uploaded.receipts = list(answer.receipts)
-        except DryRun as done:
-            uploaded.receipts = [Receipt(UUID(uid), leaf) for uid, leaf in done.decisions]
+        answer = await self._enforcement.change_all(ask, KIND, "upload", targets, work, denied=denied)
+        uploaded.receipts = list(answer.receipts)
 
     async def _per_row(self, ask: Ask, rows: Rows, by: By, uploaded: Uploaded, *, dry_run: bool) -> None:
-        good = (week for week, found in rows.weeks.items() if any(one not in rows.faults for one in found))
-        waiting = _batches(sorted(good))
+        waiting = _batches(week for week, found in rows.weeks.items() if any(one not in rows.faults for one in found))
         # The first alone: what stops it whatever its sheets are, stops the upload before anything was done.
         for batch in islice(waiting, 1):
             await self._batch(ask, rows, batch, by, uploaded, dry_run=dry_run)
@@ -186,9 +185,12 @@ class Uploads:
             week = locks.last
             if week == batch[0]:
                 closed.clear()
+            await slices().rest()
             found[week] = merged = await _merge(change, rows, week, by, closed)
             if merged.faults and not merged.outcomes:
-                raise rows.refusal(merged.faults)
+                faults = Faults()
+                faults.update(merged.faults)
+                raise rows.refusal(faults)
             if dry_run:
                 raise DryRun
             await _write([(change, merged)])
@@ -197,38 +199,54 @@ class Uploads:
         try:
             outcomes = await self._enforcement.change_each(ask, KIND, "upload", targets, work)
         except (TryLater, InsufficientScope) as error:
-            if not uploaded.receipts:
+            if uploaded.together or not uploaded.receipts:
                 raise
             for week in batch:
                 uploaded.results.refuse(rows.weeks[week], _fault(error))
             return
         for week, outcome in zip(batch, outcomes, strict=True):
-            uploaded.receipts.append(outcome.receipt)
-            refused, merged = outcome.error, found.get(week)
-            if refused is None or (merged and (isinstance(refused, DryRun) or not merged.outcomes)):
-                uploaded.results.put(found[week])
-            else:
-                uploaded.results.refuse(rows.weeks[week], _fault(refused))
+            _note(uploaded, rows, week, outcome, found.get(week))
 
 
-def _batches(weeks: Sequence[Week]) -> Iterator[Sequence[Week]]:
-    return (weeks[start : start + SHEETS_AT_ONCE] for start in range(0, len(weeks), SHEETS_AT_ONCE))
+def _note(uploaded: Uploaded, rows: Rows, week: Week, outcome: Outcome[None], merged: Merged | None) -> None:
+    """What became of one sheet of a batch."""
+    uploaded.receipts.append(outcome.receipt)
+    refused = outcome.error
+    if merged and (refused is None or isinstance(refused, DryRun) or not merged.outcomes):
+        uploaded.results.put(merged)
+    elif refused is not None:
+        uploaded.results.refuse(rows.weeks[week], _fault(refused))
+    if refused is not None and not isinstance(refused, DryRun):
+        uploaded.refused = uploaded.refused or outcome.receipt
 
 
-async def _compare(rows: Rows, mode: UploadMode) -> None:
-    """Judge the rows among themselves. Raises InvalidField if they cannot go together, or none can go."""
+def _batches(weeks: Iterable[Week]) -> Iterator[Sequence[Week]]:
+    """Some weeks for each transaction, sorted as they are locked."""
+    left = iter(weeks)
+    while batch := sorted(islice(left, SHEETS_AT_ONCE)):
+        yield batch
+
+
+def _in_statements(found: Sequence[tuple[Change, Merged]]) -> Iterator[Sequence[tuple[Change, Merged]]]:
+    """The sheets that are written with one statement each time."""
+    some: list[tuple[Change, Merged]] = []
+    for changed_sheet in found:
+        some.append(changed_sheet)
+        if sum(len(merged.outcomes) for _, merged in some) >= MAX_ENTRIES_WRITTEN:
+            yield some
+            some = []
+    yield some
+
+
+async def _compare(rows: Rows, *, together: bool) -> None:
+    """Judge the rows among themselves. Raises InvalidField if they are too many to go together, or none."""
     if len(rows) == 0:
         raise wrong("rows", "are none: send at least one")
-    if mode is UploadMode.TOGETHER and len(rows) > MOST_TOGETHER:
+    if together and len(rows) > MOST_TOGETHER:
         says = f"are {len(rows)}; at most {MOST_TOGETHER} go in together, and {MOST_ROWS} with mode=per-row"
         raise wrong("rows", says)
-    for place, week in enumerate(rows.weeks):
-        rows.compare(week)
-        if place % 100 == 0:
-            await asyncio.sleep(0)
-    if mode is UploadMode.TOGETHER and rows.faults:
-        raise rows.refusal(rows.faults)
-    if mode is UploadMode.TOGETHER and len(rows.weeks) > MOST_SHEETS_TOGETHER:
+    await finish(step for week in rows.weeks for step in rows.compare(week))
+    if together and len(rows.weeks) > MOST_SHEETS_TOGETHER:
         most = f"at most {MOST_SHEETS_TOGETHER} go in together, more with mode=per-row"
         raise wrong("rows", f"touch {len(rows.weeks)} weeks of people; {most}")
 
@@ -236,7 +254,7 @@ async def _compare(rows: Rows, mode: UploadMode) -> None:
 async def _merge(change: Change, rows: Rows, week: Week, by: By, closed: dict[str, str]) -> Merged:
     """The rows of one week, and its sheet, which begins here if there is none. `closed` is what is known of projects in
     this transaction: why they take no hours, or nothing."""
-    numbered = list(rows.of_week(week))
+    numbered = [row async for row in paced(rows.of_week(week))]
     if change.row is None:
         zone = next((row.time_zone for _, row in numbered if row.time_zone), DEFAULT_ZONE)
         before = Timesheet(id=uuid7(), owner=week[0], period_start=week[1], time_zone=zone, version=0)
@@ -245,6 +263,7 @@ async def _merge(change: Change, rows: Rows, week: Week, by: By, closed: dict[st
     if unknown := {row.project for _, row in numbered} - closed.keys():
         closed |= dict.fromkeys(unknown, "")
         closed |= await store.closed_projects(change.permit, change.connection, unknown)
+    await slices().rest()
     return merge(before, numbered, closed, by)
 
 
@@ -258,7 +277,7 @@ async def _write(found: Sequence[tuple[Change, Merged]]) -> None:
         if merged.before.version:
             await store.save(change.permit, change.connection, merged.before, merged.steps[-1])
         before = merged.before
-        for after in merged.steps:
+        async for after in paced(merged.steps):
             changed(change, "timesheet.uploaded", before, after)
             before = after
 
@@ -268,14 +287,10 @@ def _refusal(rows: Rows, refused: Sequence[tuple[Week, TimewardenError]]) -> Tim
     for _, error in refused:
         if isinstance(error, InsufficientScope):
             return error
-    faults = {index: [_fault(error)] for week, error in refused for index in rows.weeks[week]}
-    if all(isinstance(error, WrongState) for _, error in refused):
-        return rows.refusal(faults)
-    told = sorted(faults.items())[:MOST_TOLD]
-    forbidden = Forbidden([f"{rows.name(index)}: {found[0].reason}" for index, found in told])
-    forbidden.extra["rows"] = [rows.told(index, found[0]) for index, found in told]
-    forbidden.extra["refused"] = len(faults)
-    return forbidden
+    faults = Faults()
+    for week, error in refused:
+        faults.update(dict.fromkeys(rows.weeks[week], (_fault(error),)))
+    return rows.refusal(faults)
 
 
 def _fault(error: TimewardenError) -> Fault:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
@@ -39,7 +38,7 @@ class Results:
         self._entries = bytearray(16 * len(rows))
         self._places = array("I", bytes(4 * len(rows)))
         self._sheets: list[UUID | None] = []
-        self._faults = dict(rows.faults)
+        self.faults = rows.faults.copy()
 
     def put(self, merged: Merged) -> None:
         """What became of the rows of one sheet."""
@@ -48,24 +47,25 @@ class Results:
             self._codes[index] = OUTCOMES.index(outcome)
             self._entries[16 * index : 16 * index + 16] = entry.bytes
             self._places[index] = len(self._sheets) - 1
-        self._faults.update(merged.faults)
+        self.faults.update(merged.faults)
 
     def refuse(self, indexes: Sequence[int], fault: Fault) -> None:
         """These rows were refused for one reason."""
         for index in indexes:
             if index not in self._rows.faults:
                 self._codes[index] = 0
-                self._faults[index] = [fault]
+                self.faults.add(index, (fault,))
 
     def __len__(self) -> int:
         return len(self._codes)
 
     def __iter__(self) -> Iterator[RowResult]:
-        """In the order of the rows."""
+        """In the order of the rows, without the refused ones whose faults were only counted."""
         for index, code in enumerate(self._codes):
             line = self._rows.line(index)
             if code == 0:
-                yield RowResult(index, line, OUTCOMES[0], faults=self._faults.get(index, ()))
+                if faults := self.faults[index]:
+                    yield RowResult(index, line, OUTCOMES[0], faults=faults)
             else:
                 entry = UUID(bytes=bytes(self._entries[16 * index : 16 * index + 16]))
                 imagined = self._dry_run and OUTCOMES[code] == "created"
@@ -74,5 +74,4 @@ class Results:
 
     def counts(self) -> dict[str, int]:
         """How many rows had each outcome."""
-        found = Counter(self._codes)
-        return {name: found[code] for code, name in enumerate(OUTCOMES)}
+        return {name: self._codes.count(code) for code, name in enumerate(OUTCOMES)}

@@ -1,11 +1,14 @@
 """The rows of an upload, judged one by one and held as bytes: a hundred thousand rows are some megabytes. Pure.
 
-Whoever read a file puts its rows in; the use case takes them out again sheet by sheet. Owns its rows, for one request.
+The reader of a file puts its rows in; the use case takes them out again sheet by sheet. The first MAX_FAULTS_TOLD
+faults are kept with their sentences; after that, wrong rows are only counted, so that a file of nothing but wrong rows
+costs little. Owns its rows, for one request.
 """
 
 from __future__ import annotations
 
 from array import array
+from bisect import insort
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -13,22 +16,27 @@ from uuid import UUID
 
 import msgspec
 
-from service.errors import Conflict, InvalidField, TimesheetFull, WrongState
+from service.errors import Conflict, Forbidden, InvalidField, TimesheetFull, WrongState
 from service.fields import Fields
 from service.places import FieldError
 from service.timesheets.entry import FIRST_WEEK, LONGEST_REFERENCE, Hours, judge_hours, judge_zone, week_of
+from service.timesheets.timesheet import MOST_ENTRIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from service.errors import TimewardenError
 
     Week = tuple[UUID, date]
 
 MOST_ROWS: Final = 200_000
-# How many rows an answer tells of when an upload is refused; it tells the number of all.
-MOST_TOLD: Final = 100
+# Rows for one owner and week: twice as many as a timesheet holds.
+MAX_ROWS_PER_SHEET: Final = 2 * MOST_ENTRIES
+# How many faults an answer lists; it tells the number of all refused rows.
+MAX_FAULTS_TOLD: Final = 100
 WRONG: Final = InvalidField.slug
+# Problems of a row that was allowed.
+NO_DENIALS: Final = frozenset({WRONG, Conflict.slug, TimesheetFull.slug, WrongState.slug})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +61,80 @@ class Fault(NamedTuple):
 
 
 @dataclass(slots=True)
+class Faults:
+    """Which rows are refused. It keeps the faults of the first of them, in the order of the rows, until those are
+    MAX_FAULTS_TOLD; of the other rows it only knows that they are refused. `slugs` are the problems of all of them."""
+
+    slugs: set[str] = field(default_factory=set)
+    _marks: bytearray = field(default_factory=bytearray)
+    _told: dict[int, list[Fault]] = field(default_factory=dict)
+    _order: list[int] = field(default_factory=list)
+    _number_told: int = 0
+
+    def __len__(self) -> int:
+        """How many rows are refused."""
+        return self._marks.count(1)
+
+    def __bool__(self) -> bool:
+        return bool(self.slugs)
+
+    def __contains__(self, index: int) -> bool:
+        return index < len(self._marks) and self._marks[index] == 1
+
+    def __iter__(self) -> Iterator[int]:
+        """The rows whose faults are kept, in order."""
+        return iter(self._order)
+
+    def __getitem__(self, index: int) -> Sequence[Fault]:
+        """The faults of a row; empty if they were not kept."""
+        return self._told.get(index, ())
+
+    def tells(self, index: int) -> bool:
+        """Whether faults of this row would be kept. For other rows nobody needs to find out what they are."""
+        return self._number_told < MAX_FAULTS_TOLD or index <= self._order[-1]
+
+    def add(self, index: int, found: Iterable[Fault]) -> None:
+        """The row is refused because of these faults, and of those that it had already."""
+        self._mark(index)
+        faults = list(found)
+        self.slugs.update(fault.slug for fault in faults)
+        if not self.tells(index):
+            return
+        if index not in self._told:
+            insort(self._order, index)
+        self._told[index] = [*self._told.get(index, ()), *faults]
+        self._number_told += len(faults)
+        while self._number_told - len(self._told[self._order[-1]]) >= MAX_FAULTS_TOLD:
+            self._number_told -= len(self._told.pop(self._order.pop()))
+
+    def count(self, index: int, slug: str) -> None:
+        """The row is refused; what is wrong with it will not be told."""
+        self._mark(index)
+        self.slugs.add(slug)
+
+    def update(self, found: Mapping[int, Iterable[Fault]]) -> None:
+        """As `add`, for several rows."""
+        for index, faults in found.items():
+            self.add(index, faults)
+
+    def copy(self) -> Faults:
+        """The same faults, to which others can be added."""
+        told = dict(self._told), list(self._order), self._number_told
+        return Faults(set(self.slugs), bytearray(self._marks), *told)
+
+    def _mark(self, index: int) -> None:
+        if index >= len(self._marks):
+            self._marks.extend(bytes(index + 1 - len(self._marks)))
+        self._marks[index] = 1
+
+
+@dataclass(slots=True)
 class Rows:
-    """Rows in the order of the upload, each with its line in the file, if there is a file. `lined`: there is one."""
+    """Rows in the order of the upload, each with its line in the file, if there is a file. `lined`: there is one.
+    `weeks` has the rows that can be read, by the sheet that they are for; among them those whose faults are told."""
 
     lined: bool = False
-    faults: dict[int, list[Fault]] = field(default_factory=dict)
+    faults: Faults = field(default_factory=Faults)
     weeks: dict[Week, array[int]] = field(default_factory=dict)
     _bytes: bytearray = field(default_factory=bytearray)
     _starts: array[int] = field(default_factory=lambda: array("Q"))
@@ -77,22 +154,31 @@ class Rows:
     def add(self, row: Row, line: int = 0) -> None:
         """One more row. What is wrong with its fields becomes its faults. Raises InvalidField beyond MOST_ROWS."""
         index = self._next(line)
-        found = _judge(row)
-        if found:
-            self.faults[index] = [Fault(WRONG, one.message, one.field) for one in found]
         texts = [row.project, row.external_ref, row.note, row.time_zone]
-        if found:
+        if found := _judge(row):
+            told = self.faults.tells(index)
+            self.faults.add(index, (Fault(WRONG, error.message, error.field) for error in found))
+            if not told:
+                return
             # Half of a surrogate pair cannot be packed, and is a fault already.
-            texts = [one and one.encode(errors="replace").decode() for one in texts]
+            texts = [text and text.encode(errors="replace").decode() for text in texts]
         self._bytes += msgspec.msgpack.encode((row.owner.bytes, row.day.toordinal(), row.minutes, *texts))
         self.weeks.setdefault((row.owner, week_of(row.day)), array("I")).append(index)
+
+    @property
+    def tells_of_next(self) -> bool:
+        """Whether an answer would tell what is wrong with the next row. If not, `add_wrong` needs no fields."""
+        return self.faults.tells(len(self))
 
     def add_wrong(self, fields: Sequence[FieldError], known: Mapping[str, Any], line: int = 0) -> None:
         """A row that cannot be read. An error without a field name is about the whole row. `known` are its members that
         could be read, and are judged all the same."""
+        if not self.tells_of_next:
+            self.faults.count(self._next(line), WRONG)
+            return
         named = {one.field for one in fields}
         found = [*fields, *(one for one in _judge(replace(HARMLESS, **known)) if one.field not in named)]
-        self.faults[self._next(line)] = [Fault(WRONG, one.message, one.field or None) for one in found]
+        self.faults.add(self._next(line), (Fault(WRONG, one.message, one.field or None) for one in found))
 
     def line(self, index: int) -> int | None:
         """Where the row begins in its file, from 1."""
@@ -119,11 +205,13 @@ class Rows:
             if index not in self.faults:
                 yield index, self.row(index)
 
-    def compare(self, week: Week) -> None:
-        """Find what is wrong between the rows of a week: a key that stands twice, or two time zones."""
+    def compare(self, week: Week) -> Iterator[None]:
+        """Find what is wrong between the rows of a week: a key that stands twice, two time zones, or far more rows than
+        a sheet holds. Each step is a row."""
         first: dict[tuple[object, ...], int] = {}
         zone: str | None = None
         for index in self.weeks[week]:
+            yield
             row = self.row(index)
             twin = first.setdefault((row.day, row.project, row.external_ref), index)
             if twin != index:
@@ -131,23 +219,32 @@ class Rows:
             zone = zone or row.time_zone
             if row.time_zone not in {None, zone}:
                 self._blame(index, "time_zone", "differs from that of another row for the same owner and week")
+        # Merging them with the sheet would hold up other requests, and could only find that most of them do not fit.
+        if len(first) > MAX_ROWS_PER_SHEET:
+            says = f"is one of {len(first)} rows for this owner and week; send {MAX_ROWS_PER_SHEET} of them at the most"
+            for index in self.weeks[week]:
+                yield
+                self.faults.add(index, (Fault(WRONG, says),))
 
     def name(self, index: int) -> str:
         """How messages call a row."""
         return f"rows[{index}] (line {self._lines[index]})" if self.lined else f"rows[{index}]"
 
-    def refusal(self, faults: dict[int, list[Fault]]) -> TimewardenError:
-        """One error for all of these faults: 422 if any field is wrong, else 409."""
-        told = [(index, fault) for index, found in sorted(faults.items()) for fault in found]
-        rows = [self.told(index, fault) for index, fault in told[:MOST_TOLD]]
+    def refusal(self, faults: Faults) -> TimewardenError:
+        """One error for all of these faults: 422 if rows are wrong by themselves, else 403 if any is forbidden, else
+        422 if any does not fit what is stored, else 409."""
+        told = [(index, fault) for index in faults for fault in faults[index]][:MAX_FAULTS_TOLD]
         error: TimewardenError
-        if wrong := [(index, fault) for index, fault in told if fault.slug == WRONG]:
-            error = InvalidField(*(self._named(index, fault) for index, fault in wrong[:MOST_TOLD]))
+        if WRONG in self.faults.slugs or (WRONG in faults.slugs and faults.slugs <= NO_DENIALS):
+            fields = [self._named(index, fault) for index, fault in told if fault.slug == WRONG]
+            error = InvalidField(*fields or [FieldError("rows", "have wrong fields behind those that are told here")])
+        elif faults.slugs - NO_DENIALS:
+            reasons = [f"{self.name(index)}: {fault.reason}" for index, fault in told if fault.slug not in NO_DENIALS]
+            error = Forbidden(reasons or [f"{len(faults)} rows are refused"])
         else:
-            slugs = {fault.slug for _, fault in told}
-            kind = next((one for one in (WrongState, TimesheetFull) if slugs == {one.slug}), Conflict)
+            kind = next((one for one in (WrongState, TimesheetFull) if faults.slugs == {one.slug}), Conflict)
             error = kind(f"{self.name(told[0][0])}: {told[0][1].reason}")
-        error.extra["rows"] = rows
+        error.extra["rows"] = [self.told(index, fault) for index, fault in told]
         error.extra["refused"] = len(faults)
         return error
 
@@ -162,7 +259,7 @@ class Rows:
         return FieldError(name, f"{fault.reason} (line {self._lines[index]})" if self.lined else fault.reason)
 
     def _blame(self, index: int, name: str, message: str) -> None:
-        self.faults.setdefault(index, []).append(Fault(WRONG, message, name))
+        self.faults.add(index, (Fault(WRONG, message, name),))
 
     def _next(self, line: int) -> int:
         if len(self) == MOST_ROWS:

@@ -19,6 +19,8 @@ from service.places import FieldError
 from service.web.wrong_fields import wrong_fields
 
 MISSING: Final = FieldError("body", "is missing")
+UNEXPLAINED: Final = FieldError("body", "has another shape than it must have")
+TOO_DEEP: Final = "The body is nested too deeply to be read"
 EMPTY_FILE: Final = FieldError("body", "is an empty file")
 _LONGEST: Final = 200
 
@@ -69,28 +71,29 @@ class LateRequest(JsonRequest):
         return bytes(raw)
 
 
-def read_body(raw: bytes, shape: Any, *, distinct: bool = True) -> Any:
+def read_body(raw: bytes, shape: Any, *, distinct: bool = True, explained: bool = True) -> Any:
     """JSON bytes as an instance of `shape`. Raises MalformedRequest for what is no JSON, InvalidField for what does not
-    fit, with paths such as `items[3].version`, and, if they must be `distinct`, for a member that stands twice."""
+    fit, with paths such as `items[3].version` if it is to be `explained`, and, if they must be `distinct`, for a member
+    that stands twice."""
     if raw.startswith(BOM_UTF8):
         raise MalformedRequest("The body begins with a byte order mark; JSON has none (RFC 8259 section 8.1)")
     try:
-        return _read(raw, shape, distinct=distinct)
+        return _read(raw, shape, distinct=distinct, explained=explained)
     except UnicodeDecodeError:
         raise MalformedRequest("The body is not UTF-8") from None
     except RecursionError:
-        raise MalformedRequest("The body is nested too deeply to be read") from None
+        raise MalformedRequest(TOO_DEEP) from None
     except msgspec.DecodeError as error:
         raise MalformedRequest(f"The body is not JSON that can be read: {str(error)[:_LONGEST]}") from None
     except _Twice as twice:
         raise InvalidField(FieldError(twice.name[:_LONGEST], "stands twice in one object")) from None
 
 
-def _read(raw: bytes, shape: Any, *, distinct: bool) -> Any:
+def _read(raw: bytes, shape: Any, *, distinct: bool, explained: bool) -> Any:
     try:
         read = msgspec.json.decode(raw, type=shape)
     except msgspec.ValidationError:
-        raise InvalidField(*wrong_fields(raw, shape)) from None
+        raise InvalidField(*(wrong_fields(raw, shape) if explained else [UNEXPLAINED])) from None
     if distinct:
         json.loads(raw, object_pairs_hook=_members)
     return read

@@ -151,9 +151,9 @@ class RefusedItem(msgspec.Struct):
 
 class Problem(msgspec.Struct, omit_defaults=True):
     """An RFC 9457 problem document. `type` is stable and names the kind of problem; `detail` is for people. Other
-    members stand only where they help. `rows` are the first that an upload was refused for and `refused` is the number
-    of all; `items` those of a batch. `state` is that of the resource, `wanted` the one that it would have to be in.
-    `timesheet`, `timesheets`, `person`, `hold` and `held` are the ids of what is in the way."""
+    members stand only where they help. `rows` are the first 100 faults for which an upload was refused and `refused` is
+    the number of all refused rows; `items` those of a batch. `state` is that of the resource, `wanted` the one that it
+    would have to be in. `timesheet`, `timesheets`, `person`, `hold` and `held` are the ids of what is in the way."""
 
     type: Annotated[str, msgspec.Meta(pattern=f"^{TYPE_PREFIX}[a-z-]+$")]
     title: str

@@ -1,6 +1,6 @@
 """POST /v1/uploads: a machine client imports hours, as JSON, NDJSON or CSV. Owns the bound on files read at once.
 
-A file is read as it arrives and becomes packed rows, never a document; between its pieces other requests go on.
+A file is read as it arrives and becomes packed rows, never a document; other requests go on meanwhile (`pacing`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from litestar.params import JSONBody, QueryParameter
 from litestar.response import Stream
 
 from service.errors import BodyTooSlow, InvalidField
+from service.pacing import finish, paced
 from service.places import FieldError
 from service.timesheets.upload import UploadMode
 from service.timesheets.upload_rows import Rows
@@ -34,7 +35,7 @@ from service.web.uploads_ndjson import NdjsonReader
 from service.web.uploads_shapes import Counts, Upload, Uploaded, outcome_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from litestar.types import HTTPScope
 
@@ -51,8 +52,8 @@ READERS: Final[Mapping[str, type[NdjsonReader | CsvReader]]] = {
 # Seconds that a file may take to arrive.
 ARRIVING: Final = 120.0
 NO: Final = frozenset({"0", "false"})
-# Bytes that are read, and rows that are answered, before other requests have their turn.
-PIECE: Final = 32_768
+# Bytes that are cut into lines, and rows that are answered, with one step.
+PIECE: Final = 16_384
 ROWS_A_PIECE: Final = 500
 EXAMPLES: Final = {
     "application/x-ndjson": '{"owner":"0198c0de-0000-7000-8000-000000000001","day":"2026-11-23","project":"ATLAS",'
@@ -95,7 +96,7 @@ def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: in
     ) -> Response[Uploaded]:
         await uploads.admit(ask)
         if request.kind == JSON:
-            rows = rows_of_json(
+            rows = await rows_of_json(
                 await request.whole(
                     max_body_bytes, "A JSON body may have {most} bytes at the most; send more as application/x-ndjson"
                 )
@@ -151,36 +152,41 @@ async def _rows_of_file(request: UploadRequest) -> Rows:
             async for chunk in request.stream():
                 empty = empty and not chunk
                 for start in range(0, len(chunk), PIECE):
-                    reader.feed(chunk[start : start + PIECE])
-                    await asyncio.sleep(0)
+                    await finish(reader.feed(chunk[start : start + PIECE]))
     except TimeoutError:
         raise BodyTooSlow(f"The file did not arrive within {ARRIVING:.0f} s") from None
     if empty:
         raise InvalidField(EMPTY_FILE)
-    reader.end()
+    await finish(reader.end())
     return rows
 
 
 def _answer(uploaded: upload.Uploaded, receipt: Receipt, *, dry_run: bool) -> Response[Uploaded]:
     """A few rows at once; many as they are written down, since together they may be larger than the file."""
-    ids, leaves = [str(one.uid) for one in uploaded.receipts], [one.leaf for one in uploaded.receipts]
-    head = Uploaded(dry_run, Counts(**uploaded.results.counts()), ids, leaves, [])
+    counts, receipts = Counts(**uploaded.results.counts()), uploaded.receipts
     if len(uploaded.results) <= ROWS_A_PIECE:
-        head.rows = [outcome_of(one) for one in uploaded.results]
-        return answered(head, receipt)
-    # The rows are the last member, so that they can follow what is known already.
-    begun = msgspec.json.encode(head).removesuffix(b"]}")
+        ids, leaves = [str(one.uid) for one in receipts], [one.leaf for one in receipts]
+        return answered(Uploaded(dry_run, counts, ids, leaves, list(map(outcome_of, uploaded.results))), receipt)
+    # Each list of the answer in turn, in the order of the members of Uploaded.
+    lists: list[tuple[str, Iterable[object]]] = [
+        ("decisions", (one.uid for one in receipts)),
+        ("leaves", (one.leaf for one in receipts)),
+        ("rows", map(outcome_of, uploaded.results)),
+    ]
 
     async def written() -> AsyncIterator[bytes]:
-        waiting, between = bytearray(begun), b""
-        for place, one in enumerate(uploaded.results, 1):
-            waiting += between + msgspec.json.encode(outcome_of(one))
-            between = b","
-            if place % ROWS_A_PIECE == 0:
-                yield bytes(waiting)
-                waiting.clear()
-                await asyncio.sleep(0)
-        yield bytes(waiting) + b"]}"
+        waiting = bytearray(msgspec.json.encode({"dry_run": dry_run, "counts": counts}).removesuffix(b"}"))
+        for name, items in lists:
+            waiting += f',"{name}":['.encode()
+            between = b""
+            async for place, item in paced(enumerate(items, 1)):
+                waiting += between + msgspec.json.encode(item)
+                between = b","
+                if place % ROWS_A_PIECE == 0:
+                    yield bytes(waiting)
+                    waiting.clear()
+            waiting += b"]"
+        yield bytes(waiting) + b"}"
 
     headers = answered(None, receipt).headers
     return cast("Response[Uploaded]", Stream(written(), media_type=JSON, headers=headers))

@@ -20,7 +20,7 @@ from service.web.parameters import uuid_of
 from service.web.uploads_lines import LONGEST_LINE, Line, Lines, fault_of_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from service.timesheets.upload_rows import Rows
 
@@ -41,37 +41,43 @@ class CsvReader:
         self._rows = rows
         self._lines = Lines()
         self._columns: list[str] | None = None
-        # The lines of a row whose quotes are still open, and where it began.
+        # The lines of a row whose quotes are still open, how long they are, and where it began.
         self._open: list[str] = []
+        self._quoted = False
+        self._length = 0
         self._began = 0
 
-    def feed(self, chunk: bytes) -> None:
-        """The next bytes. Raises InvalidField for what cannot be read any further."""
-        self._take(self._lines.feed(chunk))
+    def feed(self, chunk: bytes) -> Iterator[None]:
+        """Read the next bytes; each step is a line. Raises InvalidField for what cannot be read any further."""
+        return self._take(self._lines.feed(chunk))
 
-    def end(self) -> None:
-        """There is no more. Raises InvalidField if a quote is open, or there is not even a head."""
-        self._take(self._lines.end())
+    def end(self) -> Iterator[None]:
+        """Read the last line, as `feed`. Raises InvalidField if a quote is open, or there is not even a head."""
+        yield from self._take(self._lines.end())
         if self._open:
             raise fault_of_file(f"line {self._began}", "opens a quote that nothing closes")
         if self._columns is None:
             raise fault_of_file("head", f"is missing: the first line names the columns, {', '.join(NEEDED)}")
 
-    def _take(self, lines: Iterable[Line]) -> None:
+    def _take(self, lines: Iterable[Line]) -> Iterator[None]:
         for number, raw in lines:
+            yield
             try:
                 text = raw.decode()
             except UnicodeDecodeError as error:
                 raise fault_of_file(f"line {number}", f"is not UTF-8 from byte {error.start + 1} on") from None
             if not self._open:
-                self._began = number
+                self._began, self._length = number, 0
                 if not text.strip():
                     continue
             self._open.append(text)
-            if sum(map(len, self._open)) > LONGEST_LINE:
+            self._length += len(text) + 1
+            if self._length > LONGEST_LINE + 1:
                 raise fault_of_file(f"line {self._began}", f"begins a row of more than {LONGEST_LINE} characters")
-            whole = "\n".join(self._open)
-            if whole.count('"') % 2 == 0:
+            # An odd number of quotes opens a quoted cell, or closes the one that is open.
+            self._quoted ^= text.count('"') % 2 == 1
+            if not self._quoted:
+                whole = "\n".join(self._open)
                 self._open = []
                 self._row(whole)
 

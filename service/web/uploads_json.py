@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from service.errors import BadInput, InvalidField
+from service.errors import BadInput, InvalidField, MalformedRequest
+from service.pacing import paced
 from service.places import FieldError
 from service.timesheets.upload_rows import Rows
-from service.web.bodies import read_body
+from service.web.bodies import TOO_DEEP, read_body
 from service.web.parameters import uuid_of
 from service.web.uploads_shapes import MOST_ROWS_OF_JSON, UploadRow, row_of
 from service.web.wrong_fields import good_members
@@ -23,13 +24,16 @@ class _Upload(msgspec.Struct, forbid_unknown_fields=True):
     rows: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=MOST_ROWS_OF_JSON)]
 
 
-def rows_of_json(raw: bytes) -> Rows:
+async def rows_of_json(raw: bytes) -> Rows:
     """The rows of `{"rows": [...]}`; one that is wrong is a fault of its own, and the next may be good. Raises
     MalformedRequest and InvalidField for what is no such body."""
     found = Rows()
     read: _Upload = read_body(raw, _Upload, distinct=False)
-    json.loads(raw, object_pairs_hook=_one_list)
-    for row in read.rows:
+    try:
+        json.loads(raw, object_pairs_hook=_one_list)
+    except RecursionError:
+        raise MalformedRequest(TOO_DEEP) from None
+    async for row in paced(read.rows):
         put_row(found, bytes(row), called="The row")
     return found
 
@@ -37,9 +41,13 @@ def rows_of_json(raw: bytes) -> Rows:
 def put_row(rows: Rows, raw: bytes, line: int = 0, *, called: str) -> None:
     """One JSON object into `rows`, with every field of it that is wrong. Raises InvalidField when there are too many
     rows."""
+    explained = rows.tells_of_next
     try:
-        row = row_of(read_body(raw, UploadRow))
+        row = row_of(read_body(raw, UploadRow, explained=explained))
     except InvalidField as error:
+        if not explained:
+            rows.add_wrong([], {}, line)
+            return
         wrong = [one if one.field != "body" else FieldError("", one.message) for one in error.fields]
         known = good_members(raw, UploadRow)
         rows.add_wrong(*_judged(wrong, known), line)

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from service.errors import InvalidField
 from service.places import FieldError
+from service.timesheets.upload_rows import MOST_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LONGEST_LINE: Final = 16_384
+# Empty lines are skipped, and would otherwise cost time without end.
+MAX_LINES_PER_FILE: Final = 2 * MOST_ROWS
 _BOM: Final = b"\xef\xbb\xbf"
 _OTHER_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
 
@@ -50,6 +53,8 @@ class Lines:
 
     def _line(self, text: bytes) -> Line:
         self._number += 1
+        if self._number > MAX_LINES_PER_FILE:
+            raise fault_of_file("rows", f"stand in more than {MAX_LINES_PER_FILE} lines; send them as several files")
         if self._number == 1:
             if text.startswith(_OTHER_BOMS):
                 raise fault_of_file("line 1", "is UTF-16; save the file as UTF-8")

@@ -8,7 +8,7 @@ from service.web.uploads_json import put_row
 from service.web.uploads_lines import Line, Lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from service.timesheets.upload_rows import Rows
 
@@ -20,15 +20,16 @@ class NdjsonReader:
         self._rows = rows
         self._lines = Lines()
 
-    def feed(self, chunk: bytes) -> None:
-        """The next bytes. Raises InvalidField for what cannot be read any further."""
-        self._take(self._lines.feed(chunk))
+    def feed(self, chunk: bytes) -> Iterator[None]:
+        """Read the next bytes; each step is a line. Raises InvalidField for what cannot be read any further."""
+        return self._take(self._lines.feed(chunk))
 
-    def end(self) -> None:
-        """There is no more."""
-        self._take(self._lines.end())
+    def end(self) -> Iterator[None]:
+        """Read the last line, as `feed`."""
+        return self._take(self._lines.end())
 
-    def _take(self, lines: Iterable[Line]) -> None:
+    def _take(self, lines: Iterable[Line]) -> Iterator[None]:
         for number, text in lines:
+            yield
             if text.strip():
                 put_row(self._rows, text, number, called="The line")

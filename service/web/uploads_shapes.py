@@ -68,8 +68,10 @@ class Counts(msgspec.Struct):
 
 
 class Uploaded(msgspec.Struct):
-    """Every row's outcome, and the ids of the decisions, one for each sheet that was touched, with the leaf hash of
-    each in the same order. Of a dry run, what the same upload would do now."""
+    """The rows' outcomes, and the ids of the decisions, one for each sheet that was touched, with the leaf hash of each
+    in the same order. Of a dry run, what the same upload would do now. `counts` counts every row. `rows` has every row
+    that was not refused, and the first refused ones, until their problems are 100: a row that is not in it was
+    refused."""
 
     dry_run: bool
     counts: Counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from datetime import timedelta
@@ -299,12 +300,13 @@ async def test_a_file_that_cannot_be_read_is_refused_in_either_mode(
 
 
 async def test_ten_megabytes_of_good_lines_are_read_and_more_than_the_bound_is_refused(job: Job) -> None:
-    # So many rows of one day cannot all stand in one sheet; the answer says so of each, and one stays.
+    # So many rows of one week cannot stand in one sheet; they are told so before anything is decided.
     rows = [job.row(0, external_ref=f"{number}", note="x" * 500, minutes=1) for number in range(16_000)]
     file = lines(*rows)
     assert 10_000_000 < len(file) < LARGEST
     answer = await job.send(file, query="?mode=per-row")
-    assert outcomes(answer).count("refused") == 16_000
+    assert told(answer) == [(number, number + 1, None) for number in range(100)]
+    assert answer.json()["refused"] == 16_000
     too_many = await job.send(file)
     assert [one["field"] for one in too_many.json()["fields"]] == ["rows"]
     assert (await job.send(file + file)).status_code == 413
@@ -336,6 +338,28 @@ async def test_a_person_uploads_no_file_whatever_their_scopes(job: Job, issuer: 
     assert await job.entries() == 0
 
 
+async def test_another_request_is_answered_while_a_file_of_wrong_rows_is_read(job: Job) -> None:
+    sending = asyncio.create_task(job.send("{}\n" * 30_000, query="?mode=per-row"))
+    # The other one goes ahead although the file came first.
+    await asyncio.sleep(0)
+    answer = await job.running.send("GET", "/v1/me", job.running.token())
+    assert answer.status_code == 200
+    assert not sending.done()
+    assert (await sending).json()["refused"] == 30_000
+
+
+async def test_good_rows_behind_a_hundred_faults_go_in_and_each_row_that_is_not_told_of_was_refused(job: Job) -> None:
+    file = "{}\n" * 600 + lines(job.row(0), job.row(1, "ana"), job.row(2))
+    answer = (await job.send(file, query="?mode=per-row")).json()
+    assert answer["counts"] == {"created": 2, "updated": 0, "unchanged": 0, "refused": 601}
+    assert [one["row"] for one in answer["rows"]] == [*range(20), 600, 602]
+    assert sum(len(one.get("problems", ())) for one in answer["rows"]) == 100
+    assert await job.entries() == 2
+    refused = await job.send(file)
+    assert len(told(refused)) == 100
+    assert refused.json()["refused"] == 600
+
+
 async def test_a_client_without_any_grant_is_refused_before_its_file_is_read(job: Job) -> None:
     token = job.running.token(sub="other-import", client_id="other-import", scope="batch:upload")
     denied = "audit_record WHERE action = 'upload' AND outcome = 'deny' AND client_id = 'other-import'"
@@ -354,3 +378,36 @@ async def test_a_client_without_any_grant_is_refused_before_its_file_is_read(job
     assert (await job.send("x")).status_code == 422
     await job.house.owner.execute(ended)
     assert (await job.send("x")).status_code == 403
+
+
+@pytest.mark.parametrize("kind", [NDJSON, "application/json"])
+async def test_a_dry_run_of_all_rows_together_tells_of_every_wrong_row(job: Job, kind: str) -> None:
+    await job.send(lines(job.row(14)))
+    await job.house.owner.execute("UPDATE timesheet SET state = 'submitted'")
+    rows = [
+        job.row(0),
+        job.row(1, minutes=0),
+        job.row(2, project="nowhere"),
+        job.row(3, "ana"),
+        job.row(15),
+        job.row(4, minutes=1440),
+        job.row(4, external_ref="more"),
+        job.row(0),
+    ]
+    file = lines(*rows) if kind == NDJSON else json.dumps({"rows": rows})
+    answer = await job.send(file, kind, query="?dry_run=true")
+    assert answer.status_code == 422, answer.text
+    problems = [(one["row"], one["problem"]) for one in answer.json()["rows"]]
+    field, forbidden, closed = "invalid-field", "forbidden", "wrong-state"
+    assert problems == [(1, field), (2, field), (3, forbidden), (4, closed), (5, field), (6, field), (7, field)]
+    assert answer.json()["refused"] == 7
+    assert await job.entries() == 1
+    # Without wrong fields in the file itself it is the status that the run itself would have.
+    good = [one for place, one in enumerate(rows) if place in {0, 2, 3, 4}]
+    dry = await job.send(lines(*good), query="?dry_run=true")
+    real = await job.send(lines(*good))
+    assert (dry.status_code, real.status_code) == (403, 403)
+    assert [one["row"] for one in dry.json()["rows"]] == [1, 2, 3]
+    assert [one["row"] for one in real.json()["rows"]] == [2]
+    uid = dry.json()["decision_id"]
+    assert await job.house.count(f"audit_record WHERE uid = '{uid}' AND outcome = 'deny'") == 1

@@ -5,37 +5,48 @@ from __future__ import annotations
 import json
 import random
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import InvalidField
-from service.timesheets.upload_rows import Rows
+from service.errors import InvalidField, MalformedRequest
+from service.timesheets.upload_rows import MAX_FAULTS_TOLD, Fault, Faults, Rows
 from service.web.uploads_csv import CsvReader
-from service.web.uploads_lines import LONGEST_LINE
+from service.web.uploads_json import rows_of_json
+from service.web.uploads_lines import LONGEST_LINE, MAX_LINES_PER_FILE
 from service.web.uploads_ndjson import NdjsonReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 OWNER = "0198c0de-0000-7000-8000-000000000001"
 HEAD = "owner,day,project,minutes,external_ref,note\n"
 GOOD = f"{OWNER},2026-03-02,apollo,60,job-1,\n"
 
 
+def read(steps: Iterable[object]) -> None:
+    """Do all steps of a reader."""
+    for _ in steps:
+        pass
+
+
 def csv(*pieces: str | bytes) -> Rows:
     rows = Rows(lined=True)
     reader = CsvReader(rows)
     for one in pieces:
-        reader.feed(one.encode() if isinstance(one, str) else one)
-    reader.end()
+        read(reader.feed(one.encode() if isinstance(one, str) else one))
+    read(reader.end())
     return rows
 
 
 def ndjson(text: str | bytes) -> Rows:
     rows = Rows(lined=True)
     reader = NdjsonReader(rows)
-    reader.feed(text.encode() if isinstance(text, str) else text)
-    reader.end()
+    read(reader.feed(text.encode() if isinstance(text, str) else text))
+    read(reader.end())
     return rows
 
 
@@ -46,7 +57,7 @@ def line(**changes: object) -> str:
 
 def wrong(rows: Rows) -> list[tuple[int | None, str | None]]:
     """Line and field of each fault."""
-    return [(rows.line(index), one.field) for index, found in rows.faults.items() for one in found]
+    return [(rows.line(index), one.field) for index in rows.faults for one in rows.faults[index]]
 
 
 def refused(file: bytes | str) -> list[tuple[str, str]]:
@@ -115,6 +126,36 @@ def test_a_wrong_head_names_its_columns(head: str, fields: list[str]) -> None:
 )
 def test_what_makes_a_file_unreadable_is_named_with_its_line(file: bytes | str, where: str) -> None:
     assert [one for one, _ in refused(file)] == [where]
+
+
+def test_a_quote_that_stays_open_over_empty_lines_ends_the_file_where_a_row_would_be_too_long() -> None:
+    ((where, why),) = refused(HEAD + GOOD + '"' + "\n" * (LONGEST_LINE + 1))
+    assert (where, why) == ("line 3", f"begins a row of more than {LONGEST_LINE} characters")
+
+
+@pytest.mark.parametrize("reader", [ndjson, csv])
+def test_a_file_of_empty_lines_without_end_is_refused(reader: Callable[[str], Rows]) -> None:
+    with pytest.raises(InvalidField, match=f"more than {MAX_LINES_PER_FILE} lines"):
+        reader("\n" * (MAX_LINES_PER_FILE + 1))
+
+
+@pytest.mark.parametrize(("reader", "text"), [(ndjson, "{}\n" * 300), (csv, HEAD + ",,,,,\n" * 300)])
+def test_after_a_hundred_faults_wrong_rows_are_counted_alone_and_good_ones_taken(
+    reader: Callable[[str], Rows], text: str
+) -> None:
+    rows = reader(text + (GOOD if reader is csv else line()))
+    assert (len(rows), len(rows.faults)) == (301, 300)
+    # Each has five faults.
+    assert list(rows.faults) == list(range(20))
+    assert [index for week in rows.weeks for index, _ in rows.of_week(week)] == [300]
+
+
+def test_the_faults_that_are_told_are_those_of_the_first_rows_in_whatever_order_they_are_found() -> None:
+    faults = Faults()
+    for index in random.Random(1).sample(range(500), 500):  # noqa: S311 — no secret comes of it
+        faults.add(index, [Fault("conflict", f"{index}")])
+    assert list(faults) == list(range(MAX_FAULTS_TOLD))
+    assert (len(faults), 499 in faults, faults[499]) == (500, True, ())
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+49", "-x", "@SUM(A1)", '"\tx"'])
@@ -187,9 +228,9 @@ def test_a_line_of_another_encoding_is_named() -> None:
 def test_a_line_of_json_that_never_ends_is_refused_before_it_is_held() -> None:
     reader = NdjsonReader(Rows(lined=True))
     for _ in range(LONGEST_LINE // 1024):
-        reader.feed(b"x" * 1024)
+        read(reader.feed(b"x" * 1024))
     with pytest.raises(InvalidField, match="line 1: is longer"):
-        reader.feed(b"x" * 1024)
+        read(reader.feed(b"x" * 1024))
 
 
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 40))
@@ -213,5 +254,11 @@ def test_no_bytes_break_a_reader(data: bytes) -> None:
             reader = kind(Rows(lined=True))
             with suppress(InvalidField):
                 for piece in pieces:
-                    reader.feed(piece)
-                reader.end()
+                    read(reader.feed(piece))
+                read(reader.end())
+
+
+async def test_json_that_one_reader_can_just_read_and_the_next_cannot_is_told_to_be_nested_too_deeply() -> None:
+    for depth in range(700, 1_100):
+        with suppress(MalformedRequest):
+            assert len(await rows_of_json(b'{"rows":[' + b"[" * depth + b"]" * depth + b"]}")) == 1
