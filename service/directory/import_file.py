@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from service.csv_cells import is_formula
 from service.directory.entities import Link, Validity, check_grant, check_person, check_team
 from service.errors import InvalidField
+from service.pacing import paced
 from service.places import FieldError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS: Final = 5_000
 MOST_TOLD: Final = 100
+MAX_CHARACTERS_PER_LINE: Final = 16_384
 COLUMNS: Final = ("record", "email", "name", "issuer", "subject", "team", "parent", "valid_from", "valid_to")
 # What each record needs, and what it may have.
 NEEDED: Final = {"person": ("email",), "team": ("team",), "member": ("email", "team"), "lead": ("email", "team")}
@@ -68,26 +70,30 @@ class ImportRow:
 
 @dataclass(slots=True)
 class Wrongs:
-    """What is wrong with rows, told together."""
+    """What is wrong with rows, told together: the first MOST_TOLD of them, and how many there are (`count`)."""
 
+    count: int = 0
     found: list[FieldError] = field(default_factory=list)
 
     def at(self, row: ImportRow, column: str, message: str) -> None:
         """A cell is wrong."""
-        self.found.append(FieldError(f"rows[{row.index}].{column}", f"{message} (line {row.line})"))
+        self.count += 1
+        if self.count <= MOST_TOLD:
+            self.found.append(FieldError(f"rows[{row.index}].{column}", f"{message} (line {row.line})"))
 
     def refuse(self) -> None:
         """Raise InvalidField with the first of them, if there are any."""
         if self.found:
-            more = len(self.found) - MOST_TOLD
-            told = [*self.found[:MOST_TOLD], *([FieldError("rows", f"and {more} more")] if more > 0 else [])]
-            raise InvalidField(*told)
+            more = self.count - len(self.found)
+            raise InvalidField(*self.found, *([FieldError("rows", f"and {more} more")] if more else []))
 
 
-def read_rows(raw: bytes) -> list[ImportRow]:
+async def read_rows(raw: bytes) -> list[ImportRow]:
     """The rows of a file. Raises InvalidField for what is no such CSV, and for every cell that is wrong by itself."""
     rows, wrongs = [], Wrongs()
-    for row in _rows(_text(raw)):
+    async for row in paced(_rows(_text(raw))):
+        if row is None:
+            continue
         rows.append(row)
         if len(rows) > MOST_ROWS:
             raise InvalidField(FieldError("rows", f"must be 1 to {MOST_ROWS}"))
@@ -111,14 +117,16 @@ def _text(raw: bytes) -> str:
     return text
 
 
-def _rows(text: str) -> Iterator[ImportRow]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _rows(text: str) -> Iterator[ImportRow | None]:
+    """The rows, and None for each empty line, so that a step is never long."""
+    reader = csv.reader(_lines(text), strict=True)
     try:
         header = [cell.strip() for cell in next(reader, [])]
         _check_header(header)
         index = 0
         for cells in reader:
             if not any(cell.strip() for cell in cells):
+                yield None
                 continue
             if len(cells) != len(header):
                 message = f"has {len(cells)} fields, the header {len(header)} (line {reader.line_num})"
@@ -128,6 +136,14 @@ def _rows(text: str) -> Iterator[ImportRow]:
             index += 1
     except csv.Error as error:
         raise InvalidField(FieldError("body", f"is no CSV in line {reader.line_num}: {error}")) from None
+
+
+def _lines(text: str) -> Iterator[str]:
+    for number, line in enumerate(io.StringIO(text, newline=""), 1):
+        if len(line) > MAX_CHARACTERS_PER_LINE:
+            message = f"has more than {MAX_CHARACTERS_PER_LINE} characters in line {number}"
+            raise InvalidField(FieldError("body", message))
+        yield line
 
 
 def _check_header(header: list[str]) -> None:
@@ -174,7 +190,7 @@ def _check_record(row: ImportRow, wrongs: Wrongs) -> None:
 
 def _times(row: ImportRow, wrongs: Wrongs) -> bool:
     """Whether both times can be read."""
-    before = len(wrongs.found)
+    before = wrongs.count
     for column in ("valid_from", "valid_to"):
         try:
             right = not row[column] or ("T" in row[column] and datetime.fromisoformat(row[column]).tzinfo is not None)
@@ -182,7 +198,7 @@ def _times(row: ImportRow, wrongs: Wrongs) -> bool:
             right = False
         if not right:
             wrongs.at(row, column, "must be an RFC 3339 time with an offset, such as 2026-11-23T09:00:00Z")
-    return len(wrongs.found) == before
+    return wrongs.count == before
 
 
 def _told(row: ImportRow, wrongs: Wrongs, names: dict[str, str], check: Callable[[], None]) -> None:

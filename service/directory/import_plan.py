@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 
 from service.directory.entities import Membership, Part, Person, Team, Validity
 from service.directory.import_file import Wrongs
+from service.pacing import paced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,11 +54,11 @@ class Plan:
     outcomes: dict[int, str] = field(default_factory=dict)
 
 
-def plan(rows: Sequence[ImportRow], known: Known) -> Plan:
+async def plan(rows: Sequence[ImportRow], known: Known) -> Plan:
     """What to change. Raises InvalidField naming every row and field that does not fit what is there or in the file."""
     made, wrongs = Plan(), Wrongs()
     lines: dict[tuple[str, ...], int] = {}
-    for row in rows:
+    async for row in paced(rows):
         key = _key(row)
         if key in lines:
             column = {"person": "email", "team": "team"}.get(row.record, "record")
@@ -68,11 +69,11 @@ def plan(rows: Sequence[ImportRow], known: Known) -> Plan:
             if login in lines:
                 wrongs.at(row, "subject", f"is the login of the person in line {lines[login]}, and nobody else's")
             lines.setdefault(login, row.line)
-    for row in (one for one in rows if one.record == "person"):
+    async for row in paced(one for one in rows if one.record == "person"):
         _person(row, known, made, wrongs)
-    _teams([one for one in rows if one.record == "team"], known, made, wrongs)
+    await _teams([one for one in rows if one.record == "team"], known, made, wrongs)
     wrongs.refuse()
-    for row in (one for one in rows if one.record in {"member", "lead"}):
+    async for row in paced(one for one in rows if one.record in {"member", "lead"}):
         _membership(row, known, made, wrongs)
     wrongs.refuse()
     return made
@@ -112,25 +113,26 @@ def _person(row: ImportRow, known: Known, made: Plan, wrongs: Wrongs) -> None:
         made.outcomes[row.index] = UPDATED
 
 
-def _teams(rows: Sequence[ImportRow], known: Known, made: Plan, wrongs: Wrongs) -> None:
+async def _teams(rows: Sequence[ImportRow], known: Known, made: Plan, wrongs: Wrongs) -> None:
     """Teams from above to below, so that no step on the way makes a cycle."""
     names = {team.id: team.name for team in known.teams.values()}
     parents = {team.name: names[team.parent] if team.parent else "" for team in known.teams.values()}
     told = {row["team"]: row for row in rows}
     parents |= {name: row["parent"] for name, row in told.items()}
     depths: dict[str, int] = {}
-    for name, row in told.items():
+    known_depths: dict[str, int | None] = {"": -1}
+    async for name, row in paced(told.items()):
         if row["parent"] and row["parent"] not in parents:
             wrongs.at(row, "parent", "is no team, neither here nor in the file")
             continue
-        depth = _depth(name, parents)
+        depth = _depth(name, parents, known_depths)
         if depth is None:
             wrongs.at(row, "parent", "makes a cycle: a team would lie below itself")
         else:
             depths[name] = depth
     if len(depths) < len(told):
         return
-    for name in sorted(depths, key=depths.__getitem__):
+    async for name in paced(sorted(depths, key=depths.__getitem__)):
         row, there = told[name], known.teams.get(name)
         above = known.teams[row["parent"]].id if row["parent"] else None
         if there is None:
@@ -144,14 +146,17 @@ def _teams(rows: Sequence[ImportRow], known: Known, made: Plan, wrongs: Wrongs) 
         made.outcomes[row.index] = CREATED if there is None else UNCHANGED if team == there else UPDATED
 
 
-def _depth(name: str, parents: dict[str, str]) -> int | None:
-    """How many teams lie above; None in a cycle, or above an unknown team, which its own row tells of."""
-    depth = 0
-    while name := parents.get(name, ""):
-        depth += 1
-        if depth > len(parents):
-            return None
-    return depth
+def _depth(name: str, parents: dict[str, str], known: dict[str, int | None]) -> int | None:
+    """How many teams lie above; None in a cycle and below one. `known` remembers this of every team on the way."""
+    way: dict[str, None] = {}
+    while name not in known and name not in way:
+        way[name] = None
+        name = parents.get(name, "")
+    depth = known.get(name)
+    for below in reversed(way):
+        depth = None if depth is None else depth + 1
+        known[below] = depth
+    return known[next(iter(way), name)]
 
 
 def _membership(row: ImportRow, known: Known, made: Plan, wrongs: Wrongs) -> None:

@@ -14,6 +14,7 @@ from service.directory.import_plan import plan
 from service.directory.recorded_change import Told, manage, times
 from service.directory.store import KIND, MANAGE
 from service.identity.subject_hashes import NO_KEYS
+from service.pacing import paced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,14 +60,14 @@ class DirectoryImports:
     async def load(self, ask: Ask, raw: bytes, *, dry_run: bool = False) -> Answer[Sequence[RowOutcome]]:
         """Bring people, teams, memberships and leads in from a CSV file. A dry run changes nothing and says what would
         be changed now."""
-        rows = read_rows(raw)
+        rows = await read_rows(raw)
 
         async def look(permit: Permit, _: Seen, connection: Connection) -> tuple[Sequence[RowOutcome], Sequence[str]]:
-            found = plan(rows, await import_store.known(permit, connection, rows))
+            found = await plan(rows, await import_store.known(permit, connection, rows))
             return _outcomes(rows, found), []
 
         async def work(permit: Permit, connection: Connection) -> tuple[Sequence[RowOutcome], list[Told]]:
-            found = plan(rows, await import_store.known(permit, connection, rows))
+            found = await plan(rows, await import_store.known(permit, connection, rows))
             return _outcomes(rows, found), await _carried_out(permit, connection, found, self._hashes)
 
         async with self._one_at_a_time.one():
@@ -98,10 +99,10 @@ async def _of_people(permit: Permit, connection: Connection, found: Plan, hashes
     await import_writes.add_links(permit, connection, links, hashes)
     await import_writes.describe_people(permit, connection, [person for _, person in found.described])
     told = []
-    for person, link in found.new_people:
+    async for person, link in paced(found.new_people):
         texts = {"email": person.email or ""} | ({"display_name": person.display_name} if person.display_name else {})
         told.append(Told(str(person.id), "person.created", {"links": 1 if link else 0}, texts))
-    for before, person in found.described:
+    async for before, person in paced(found.described):
         texts = {"display_name": person.display_name or "", "email": person.email or ""}
         if before.display_name:
             texts["display_name_before"] = before.display_name

@@ -6,7 +6,6 @@ see it from the next decision on. Names and addresses never stand in a record's 
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -16,6 +15,7 @@ from service.authorization.decision_point import Resource
 from service.directory import store
 from service.directory.store import KIND, MANAGE
 from service.errors import NotFound
+from service.pacing import paced
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from service.directory.entities import Validity
 
 T = TypeVar("T")
-AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +68,7 @@ async def manage(
     async def whole(change: Change) -> T:
         await store.advance(change.connection)
         value, told = await work(change.permit, change.connection)
-        for place, one in enumerate(told):
-            if place % AT_ONCE == 0:
-                # Records of thousands of rows take long to make, and other requests go on meanwhile.
-                await asyncio.sleep(0)
+        async for one in paced(told):
             change.record(
                 "directory.changed",
                 Resource(one.kind or asked[0], one.subject),

@@ -7,6 +7,7 @@ wanted there is told from the shape: "must be a whole number from 1 to 1440".
 from __future__ import annotations
 
 import inspect
+import sys
 from contextlib import suppress
 from functools import cache
 from itertools import islice
@@ -77,7 +78,7 @@ def _wrong(raw: bytes, shape: Any, path: str) -> Iterator[FieldError]:
     inner = _inner(shape)
     found = False
     try:
-        for one in _within(raw, inner, path):
+        for one in _within(raw, inner, path, _most(shape)):
             found = True
             yield one
     except msgspec.ValidationError:
@@ -86,15 +87,18 @@ def _wrong(raw: bytes, shape: Any, path: str) -> Iterator[FieldError]:
         yield FieldError(path or "body", f"must be {wanted(shape)}")
 
 
-def _within(raw: bytes, inner: Any, path: str) -> Iterator[FieldError]:
-    """What is wrong inside an object or a list. Raises msgspec.ValidationError if it is none."""
+def _within(raw: bytes, inner: Any, path: str, most: int) -> Iterator[FieldError]:
+    """What is wrong inside an object or a list; nothing, if it has more than `most` items. Raises
+    msgspec.ValidationError if it is none."""
     if inspect.isclass(inner) and issubclass(inner, msgspec.Struct):
         yield from _of_object(msgspec.json.decode(raw, type=dict[str, msgspec.Raw]), inner, path)
     elif get_origin(inner) is list:
-        for place, one in enumerate(msgspec.json.decode(raw, type=list[msgspec.Raw])):
+        items = msgspec.json.decode(raw, type=list[msgspec.Raw])
+        for place, one in enumerate(items if len(items) <= most else ()):
             yield from _wrong(bytes(one), get_args(inner)[0], f"{path}[{place}]")
     elif get_origin(inner) is dict:
-        for name, one in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items():
+        members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+        for name, one in members.items() if len(members) <= most else ():
             yield from _wrong(bytes(one), get_args(inner)[1], _below(path, name))
 
 
@@ -131,6 +135,18 @@ def _inner(shape: Any) -> Any:
         kinds = [one for one in get_args(shape) if one not in {NoneType, msgspec.UnsetType}]
         return _inner(kinds[0]) if len(kinds) == 1 else shape
     return shape
+
+
+def _most(shape: Any) -> int:
+    """How many items a list or an object may have."""
+    while get_origin(shape) is Annotated:
+        shape, *metas = get_args(shape)
+        for meta in metas:
+            if isinstance(meta, msgspec.Meta) and meta.max_length is not None:
+                return meta.max_length
+    if get_origin(shape) in {Union, UnionType}:
+        return min(map(_most, get_args(shape)))
+    return sys.maxsize
 
 
 def _said(kind: msgspec.inspect.Type) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -250,3 +251,38 @@ async def test_an_empty_import_is_called_one(house: House, issuer: str) -> None:
         token = running.token(scope="manage:directory", roles=["administrator"])
         answer = await running.send("POST", "/v1/directory/import", token, headers={"Content-Type": "text/csv"})
         assert answer.json()["fields"] == [{"field": "body", "message": "is an empty file"}]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        HEADER + "\n" + "lead,=a,=b,=c,=d,=e,=f,x,y\n" * 4_000,
+        HEADER + "\n" * 500_000,
+        HEADER + "\n" + "".join(f"team,,,,,T{n},T{n - 1},,\n" for n in range(1, 4_000)),
+        HEADER + "\n" + "".join(f"person,{n}@example.com,,,,,,,\n" for n in range(4_000)),
+    ],
+    ids=["wrong rows", "empty lines", "teams in one another", "people"],
+)
+async def test_other_requests_are_answered_while_a_file_is_read_and_compared(
+    house: House, issuer: str, file: str
+) -> None:
+    async with api(house, issuer) as running:
+        token = running.token(sub="adam", roles=["administrator"], scope="manage:directory")
+        # What is worked out once is no part of it.
+        await running.send("GET", "/v1/me", token)
+        path, kind = "/v1/directory/import?dry_run=true", {"Content-Type": "text/csv"}
+        sending = asyncio.create_task(running.send("POST", path, token, headers=kind, content=file.encode()))
+        answers = 0
+        while not sending.done():
+            answers += (await running.send("GET", "/v1/me", token)).status_code == 200
+        assert (await sending).status_code in {200, 422}
+        # Some of them came while it was under way.
+        assert answers > 2
+
+
+async def test_a_line_that_is_too_long_is_refused_before_it_is_cut_into_cells(house: House) -> None:
+    with pytest.raises(InvalidField) as refused:
+        await load(house, GOOD + "," * 20_000)
+    assert [(one.field, one.message) for one in refused.value.fields] == [
+        ("body", "has more than 16384 characters in line 9")
+    ]

@@ -64,6 +64,7 @@ def told(raw: bytes, shape: Any = Outer) -> list[tuple[str, str]]:
         ({"inner": {}}, "inner.size", "is missing"),
         ({"inner": {"size": 1, "age": 1}}, "inner.age", "is not a field of this body"),
         ({"several": []}, "several", "must be a list of 1 to 2 items"),
+        ({"several": ["x", "y", 7]}, "several", "must be a list of 1 to 2 items"),
         ({"several": [{"size": 1}, {"size": "x"}]}, "several[1].size", "must be a whole number, 1 or more"),
         ({"texts": {"a": 1}}, "texts.a", "must be a text"),
         ({"yes": 1}, "yes", "must be true or false"),
