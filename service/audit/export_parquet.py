@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from service.audit.sealed_rows import SealedRow
 
-# A row group is written when it has so many rows, or so many bytes of bodies.
-MOST_ROWS = 16_384
-MOST_BYTES = 16 << 20
+# A row group is written when it has so many rows, or so many bytes of bodies. It is written in one go: one of 16,384
+# rows held every other request up for 0.2 s.
+MOST_ROWS = 2_048
+MOST_BYTES = 4 << 20
 
 TYPES = {"decided_at": "time", "applied": "flag", "policy_version": "number", "rules": "words", "returned": "words"}
 FIRST = ("position", "uid", "kind")

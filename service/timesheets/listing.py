@@ -13,6 +13,7 @@ from uuid import UUID
 
 from service.authorization.one_person import ids
 from service.authorization.relationships import columns
+from service.pacing import paced
 from service.timesheets.relations import KIND, ROW
 from service.timesheets.store import sheet_of
 
@@ -64,7 +65,8 @@ async def page(
         raise PermissionError("the visibility is of something else")
     listing = _Listing(visibility, filters, after, limit + 1, with_relations=with_relations)
     found = await listing.rows(connection)
-    items = tuple(sheet_of(row) for row in found[:limit])
+    # A page may hold a hundred thousand entries.
+    items = tuple([sheet_of(row) async for row in paced(found[:limit])])
     following = (items[-1].period_start, items[-1].id) if len(found) > limit else None
     return Page(items, following, tuple(found[:limit]) if with_relations else ())
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from service.authorization import action_hints
 from service.errors import NotFound
+from service.pacing import paced
 from service.timesheets import listing, store
 from service.timesheets.relations import KIND
 from service.timesheets.timesheet import TRANSITIONS, Timesheet
@@ -74,10 +75,10 @@ class ShownTimesheets:
 
         async def query(visibility: Visibility, connection: Connection) -> tuple[ShownPage, Sequence[str]]:
             page = await listing.page(visibility, connection, filters, after=after, limit=limit, with_relations=True)
-            shown = tuple(
+            shown = [
                 Shown(sheet, action_hints.of_listed_row(visibility, row, possible(sheet.state)))
-                for sheet, row in zip(page.items, page.rows, strict=True)
-            )
-            return ShownPage(shown, page.after), [str(one.id) for one in page.items]
+                async for sheet, row in paced(zip(page.items, page.rows, strict=True))
+            ]
+            return ShownPage(tuple(shown), page.after), [str(one.id) for one in page.items]
 
         return await self._enforcement.list(ask, KIND, "read", query)

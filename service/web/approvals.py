@@ -11,6 +11,7 @@ from litestar import Request, Response, get, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 
 from service.authorization.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
+from service.pacing import paced
 from service.timesheets.approvals import MOST_ITEMS, Approvals, Item
 from service.web.answers import answered
 from service.web.operations import BODY, COMMON, operation
@@ -145,7 +146,7 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
         answer = await approvals.waiting(ask, after=after, limit=limit)
         items = [
             ApprovalBody(body_of(one.sheet), one.since, one.owner_name, list(one.relations), list(one.rules))
-            for one in answer.value.items
+            async for one in paced(answer.value.items)
         ]
         following = answer.value.after
         more = cursors.make(LISTING, {}, [following[0].isoformat(), str(following[1])]) if following else None

@@ -10,6 +10,7 @@ from litestar import Response, get
 from litestar.params import FromPath, Parameter, QueryParameter
 
 from service.errors import InvalidField
+from service.pacing import paced
 from service.places import FieldError
 from service.timesheets.listing import Filters
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
@@ -54,10 +55,11 @@ def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimeshee
         after = (date.fromisoformat(place[0]), UUID(place[1])) if place else None
         if include is None:
             plain = await timesheets.list(ask, filters, after=after, limit=limit)
-            items, following, receipt = [body_of(one) for one in plain.value.items], plain.value.after, plain.receipt
+            items = [body_of(sheet) async for sheet in paced(plain.value.items)]
+            following, receipt = plain.value.after, plain.receipt
         else:
             shown = await with_actions.list(ask, filters, after=after, limit=limit)
-            items = [body_of(one.sheet, one.actions) for one in shown.value.items]
+            items = [body_of(one.sheet, one.actions) async for one in paced(shown.value.items)]
             following, receipt = shown.value.after, shown.receipt
         more = cursors.make(LISTING, bound, [str(following[0]), str(following[1])]) if following else None
         return answered(SheetPage(items, more), receipt)
