@@ -49,7 +49,7 @@ HEAD = ("owner", "day", "project", "minutes", "external_ref", "note")
 KINDS = {"ndjson": "application/x-ndjson", "csv": "text/csv"}
 
 
-class _Keys(BaseHTTPRequestHandler):
+class Keys(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = good_jwks()
         self.send_response(200)
@@ -63,11 +63,11 @@ class _Keys(BaseHTTPRequestHandler):
 
 def main() -> None:
     sizes = [int(one) for one in sys.argv[1:]] or list(SIZES)
-    keys = ThreadingHTTPServer(("127.0.0.1", 0), _Keys)
+    keys = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
     Thread(target=keys.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder, start_postgres(Path(folder), preferred_port=0) as server:
         owner_url, app_url, _, _ = prepare(Path(folder), server.superuser_url)
-        people = asyncio.run(_organisation(owner_url))
+        people = asyncio.run(organisation(owner_url))
         issuer = f"http://127.0.0.1:{keys.server_port}"
         print(f"{multiprocessing.cpu_count()} processors; rows a second, ms, MiB of the file, MiB above before, ms")
         head = f"{'first':>8} {'again':>8} {'COPY':>8} {'times':>6} {'worker':>6} {'file':>7} {'peak':>7} {'others':>7}"
@@ -75,7 +75,7 @@ def main() -> None:
         for size in sizes:
             for kind in KINDS:
                 port = free_port(0)
-                with _serving(Path(folder), app_url, issuer, port) as pid:
+                with serving(Path(folder), app_url, issuer, port) as pid:
                     print(_row(size, kind, people, issuer, port, pid, owner_url), flush=True)
     keys.shutdown()
 
@@ -178,7 +178,7 @@ def _worked(pid: int) -> float:
     return sum(map(int, used)) / os.sysconf("SC_CLK_TCK")
 
 
-class _serving:  # noqa: N801 — a context manager
+class serving:  # noqa: N801 — a context manager
     """The API in a process of its own; gives its worker's number."""
 
     def __init__(self, folder: Path, database: str, issuer: str, port: int) -> None:
@@ -231,7 +231,7 @@ def _children(pid: int) -> Iterator[int]:
             yield int(folder.name)
 
 
-async def _organisation(url: str) -> list[str]:
+async def organisation(url: str) -> list[str]:
     """A migrated database, and a team of people for whom the client may upload."""
     await migrate(url)
     database = Database(url, size=1, timeout=60)
