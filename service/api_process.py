@@ -5,14 +5,21 @@ It owns the process's pools, key cache and policy snapshots; nothing is durable 
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import sys
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import structlog
 
 from service.audit.keeper_status import read_status
 from service.audit.opening import check_role
-from service.errors import TryLater
+from service.errors import DatabaseUnavailable, TimewardenError, TryLater
+from service.pauses import growing_pauses
 from service.standard_error import standard_error
 from service.web.health import Part, Ready
 
@@ -34,6 +41,17 @@ FAILED_WITHIN = 5.0
 # Seconds after which a thread that computes lets the requests go on: a policy version that is built beside them would
 # otherwise hold up each of their steps for Python's five milliseconds.
 SWITCH_INTERVAL = 0.001
+# Seconds between two reports to the supervisor, and until readiness that is not known by then is told as missing.
+REPORT_SECONDS: Final = 1.0
+MAX_LOOK_SECONDS: Final = 3.0
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Opening:
+    """Why the databases are not open yet; None once they are."""
+
+    problem: str | None = "starts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +69,35 @@ class Api:
     counters: Counters
     replay: Replay | None
 
+    channel: int | None = None
+    opening: Opening = field(default_factory=Opening)
+
     @asynccontextmanager
     async def running(self, _app: object) -> AsyncIterator[None]:
-        """Open pools, refuse a role that could rewrite the log, load the policy and fetch keys; close it all after."""
-        databases = (self.requests, self.loader, self.health)
+        """Open the databases and fetch keys; close it all after.
+
+        While Postgres is away the process runs all the same: requests are answered 503, readiness says why, and it is
+        tried again with growing pauses. Raises what else is wrong at the first attempt, such as Misconfigured for a
+        role that could rewrite the log.
+        """
         sys.setswitchinterval(SWITCH_INTERVAL)
+        tasks: list[asyncio.Task[None]] = []
+        watching, databases = AsyncExitStack(), AsyncExitStack()
         try:
-            for database in databases:
-                await database.open()
-            async with self.requests.connection() as connection:
-                await check_role(connection, "serve")
-            async with self.watch.running():
-                await self.tokens.start()
-                yield
+            if self.channel is not None:
+                tasks.append(asyncio.create_task(self._report(self.channel), name="reports"))
+            try:
+                await self._open(watching, databases)
+            except DatabaseUnavailable as error:
+                self.opening.problem = error.public
+                tasks.append(asyncio.create_task(self._open_later(watching, databases), name="database"))
+            await self.tokens.start()
+            yield
         finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await watching.aclose()
             if self.hint is not None:
                 await self.hint.close()
             await self.tokens.close()
@@ -72,8 +105,54 @@ class Api:
             if self.replay is not None:
                 await self.replay.close()
             await self.log.close()
-            for database in databases:
-                await database.close()
+            await databases.aclose()
+
+    async def _open(self, watching: AsyncExitStack, databases: AsyncExitStack) -> None:
+        """Refuse a role that could rewrite the log, open the pools and load the policy, without which nothing is
+        decided. A failed attempt leaves nothing open."""
+        async with AsyncExitStack() as attempt:
+            await _open_database(self.health, attempt)
+            async with self.health.connection() as connection:
+                await check_role(connection, "serve")
+            for database in (self.loader, self.requests):
+                await _open_database(database, attempt)
+            await watching.enter_async_context(self.watch.running())
+            databases.push_async_exit(attempt.pop_all())
+        self.opening.problem = None
+
+    async def _open_later(self, watching: AsyncExitStack, databases: AsyncExitStack) -> None:
+        for pause in growing_pauses():
+            _log.warning("database_away", problem=self.opening.problem, next_attempt_seconds=round(pause, 1))
+            await asyncio.sleep(pause)
+            try:
+                await self._open(watching, databases)
+            except TimewardenError as error:
+                self.opening.problem = error.public
+            else:
+                _log.warning("database_found")
+                return
+
+    async def _report(self, channel: int) -> None:
+        """Tell the supervisor once a second how we are. It sees by this too that this event loop turns, so a look that
+        takes long, as at a database that fell silent, holds up no report."""
+        _, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=channel))
+        looking: asyncio.Task[Ready] | None = None
+        known, since = _unknown("start", "starts"), 0.0
+        while True:
+            if looking is None:
+                looking, since = asyncio.create_task(self.look()), time.monotonic()
+            await asyncio.wait({looking}, timeout=REPORT_SECONDS)
+            waited = time.monotonic() - since
+            if looking.done():
+                # A look that fails in a way that nobody expected is no readiness, and no reason to fall silent.
+                failed = looking.exception()
+                known, looking = (_unknown("look", type(failed).__name__) if failed else looking.result()), None
+            elif waited > MAX_LOOK_SECONDS:
+                known = _unknown("database", f"has not answered for {waited:.0f} s")
+            writer.write(msgspec.json.encode(known) + b"\n")
+            await writer.drain()
+            if looking is None:
+                await asyncio.sleep(REPORT_SECONDS)
 
     async def look(self) -> Ready:
         """Readiness: database, log, policy and the keys of one issuer are needed; the keeper's parts are told of."""
@@ -82,12 +161,16 @@ class Api:
         try:
             version = self.policies.current().number
             parts.append(policy_part(self.policies))
+        except TryLater as error:
+            parts.append(Part("policy", ready=False, needed=True, detail=error.public))
+        try:
             async with self.health.connection() as connection:
                 statuses = await read_status(connection)
             parts.append(Part("database", ready=True, needed=True, detail="answers"))
             parts += [Part(one.part, ready=one.ready, needed=False, detail=one.detail) for one in statuses]
         except TryLater as error:
-            parts.append(Part("database", ready=False, needed=True, detail=error.public))
+            detail = self.opening.problem or error.public
+            parts.append(Part("database", ready=False, needed=True, detail=detail))
         parts.append(self._log())
         parts += parts_of_issuers(self.tokens.states())
         parts.append(_log_lines())
@@ -122,6 +205,15 @@ def _log_lines() -> Part:
     stream = standard_error()
     detail = f"{stream.dropped} were dropped because standard error did not take them"
     return Part("log lines", ready=not stream.failing, needed=False, detail=detail)
+
+
+def _unknown(part: str, detail: str) -> Ready:
+    return Ready("not ready", None, [Part(part, ready=False, needed=True, detail=detail)])
+
+
+async def _open_database(database: Database, opened: AsyncExitStack) -> None:
+    await database.open()
+    opened.push_async_callback(database.close)
 
 
 def policy_part(policies: PolicyVersions) -> Part:

@@ -49,7 +49,6 @@ from service.identity.sender import senders_of
 from service.identity.subject_hashes import SubjectHashes
 from service.identity.tokens import Tokens
 from service.log_lines import configure_log_lines
-from service.parent import end_with_parent
 from service.timesheets.access import TimesheetAccess
 from service.timesheets.actions import Timesheets
 from service.timesheets.approvals import Approvals
@@ -100,18 +99,14 @@ from service.web.uploads import upload_routes
 if TYPE_CHECKING:
     from service.settings import Settings
 
-# Seconds for the requests under way when a worker's leader is gone.
-LAST_REQUESTS = 10.0
 
-
-def create() -> RequestFrame:
-    """The ASGI application of one API process, from the environment: what Granian is told to run."""
+def create(channel: int) -> RequestFrame:
+    """The ASGI application of one API process, from the environment; it tells its readiness to its supervisor on the
+    socket `channel`."""
     settings = configuration.load()
     settings.need("database_url", "cursor_key", *settings.names_of_issuer())
     configure_log_lines(settings.log_level)
-    # Granian's workers would serve on, on the port of whoever comes next, when their leader was killed.
-    end_with_parent(LAST_REQUESTS)
-    app = build(settings)
+    app = build(settings, channel=channel)
     # Python's collector stops every request while it looks at all objects. These stay as long as the process does, so
     # it need not look at them again: a full collection took 100 ms with them.
     gc.collect()
@@ -119,7 +114,7 @@ def create() -> RequestFrame:
     return app
 
 
-def build(settings: Settings) -> RequestFrame:
+def build(settings: Settings, *, channel: int | None = None) -> RequestFrame:
     """Wire an API process from its settings."""
 
     def database(name: str, size: int) -> Database:
@@ -158,6 +153,7 @@ def build(settings: Settings) -> RequestFrame:
         replay=senders.replay,
         counters=Counters(settings.redis_url),
         tokens=Tokens(issuers, sender=senders.check),
+        channel=channel,
     )
     relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DEPUTY_FACTS])
     enforcement = Enforcement(

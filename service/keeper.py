@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from events.relay import Relay
 from events.stream import open_redis, stream_name
 from service.audit.anchor import Anchor
@@ -25,28 +27,33 @@ from service.authorization.kept_answers import Forgetting
 from service.authorization.replay_work import ReplayWork
 from service.database import Database
 from service.directory import erased_store
-from service.errors import TimewardenError
+from service.errors import DatabaseUnavailable, TimewardenError
+from service.pauses import growing_pauses
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from service.settings import Settings
+
+_log = structlog.get_logger(__name__)
 
 
 async def keep(settings: Settings, stop: asyncio.Event) -> None:
-    """Run every part until `stop`. Raises Misconfigured, also without a key: a log that nobody signs proves nothing."""
+    """Run every part until `stop`. While Postgres is away it waits, and tries again with growing pauses. Raises
+    Misconfigured, also without a key: a log that nobody signs proves nothing."""
     settings.need("database_url", "redis_url", "log_origin", "log_key_file", "log_anchor_file")
     signers = read_keys([Path(one) for one in settings.listed("log_key_file")], settings.log_origin)
     database = Database(settings.database_url, size=6, timeout=settings.database_timeout, name="keeper")
     replays = Database(settings.database_url, size=2, timeout=settings.database_timeout, name="replay")
     async with AsyncExitStack() as opened:
         for one in (database, replays):
-            await one.open()
             opened.push_async_callback(one.close)
-        async with database.connection() as connection:
-            await check_role(connection, "keep")
+        feed = Feed(database)
+        epoch = await _open(database, replays, feed, stop)
+        if epoch is None:
+            return
         redis = open_redis(settings.redis_url)
         opened.push_async_callback(redis.aclose)
-        feed = Feed(database)
-        epoch = (await feed.head()).epoch
         relay = Relay(
             redis,
             stream_name(settings.event_stream, epoch),
@@ -64,3 +71,32 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             group.create_task(Forgetting(database, erased_store.FORGET).run(stop))
             group.create_task(relay.run(stop, settings.seal_interval))
             group.create_task(ReplayWork(replays, processes=settings.replay_processes).run(stop))
+
+
+async def _open(database: Database, replays: Database, feed: Feed, stop: asyncio.Event) -> UUID | None:
+    """The log's epoch, once Postgres answers and both are open; None when `stop` comes first."""
+    opening, told = asyncio.create_task(_open_when_there(database, replays, feed)), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({opening, told}, return_when=asyncio.FIRST_COMPLETED)
+        return opening.result() if opening.done() else None
+    finally:
+        for task in (opening, told):
+            task.cancel()
+        await asyncio.gather(opening, told, return_exceptions=True)
+
+
+async def _open_when_there(database: Database, replays: Database, feed: Feed) -> UUID:
+    pauses = growing_pauses()
+    while True:
+        try:
+            for one in (database, replays):
+                await one.open()
+            async with database.connection() as connection:
+                await check_role(connection, "keep")
+            return (await feed.head()).epoch
+        except DatabaseUnavailable as error:
+            pause = next(pauses)
+            _log.warning("database_away", cause=error.cause, next_attempt_seconds=round(pause, 1))
+            for one in (database, replays):
+                await one.close()
+            await asyncio.sleep(pause)

@@ -71,7 +71,23 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address that the API listens on")
     port: Annotated[int, Field(ge=1, le=65535, description="Port that the API listens on")] = 8080
+    management_address: str = Field(
+        default="127.0.0.1:8081",
+        description="Where `serve` tells its health, `host:port`; not for clients, and in a container `0.0.0.0:8081`",
+    )
+    instance: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        description="A name of this start of `serve` that its readiness repeats, so that a starter knows its own",
+    )
     workers: Annotated[int, Field(ge=1, le=64, description="API processes")] = 1
+    connections: Annotated[
+        int, Field(ge=64, le=100_000, description="Open connections from clients, per API process; more wait")
+    ] = 4096
+    idle_timeout: Annotated[
+        float,
+        Field(ge=1, le=600, description="Seconds after which a connection that sends no request is closed"),
+    ] = 30.0
     database_pool: Annotated[int, Field(ge=2, le=200, description="Connections for requests, per API process")] = 8
     log_inbox: Annotated[
         int, Field(ge=64, le=100_000, description="Records that may wait for the log's next commit, per API process")
@@ -231,6 +247,12 @@ class Settings(BaseSettings):
                 )
         return given
 
+    @field_validator("management_address")
+    @classmethod
+    def _address(cls, given: str) -> str:
+        split_address(given)
+        return given
+
     @field_validator("trusted_proxies")
     @classmethod
     def _addresses(cls, given: str) -> str:
@@ -238,6 +260,10 @@ class Settings(BaseSettings):
             if one.strip():
                 ip_network(one.strip())
         return given
+
+    def management(self) -> tuple[str, int]:
+        """Host and port of the management address."""
+        return split_address(self.management_address)
 
     def names_of_issuer(self) -> tuple[str, ...]:
         """The settings that the one issuer of the variables needs; none where a file alone names the issuers."""
@@ -251,6 +277,14 @@ class Settings(BaseSettings):
 def variables() -> frozenset[str]:
     """The environment variables of all settings."""
     return frozenset(variable(name) for name in Settings.model_fields)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port`, without the brackets of an IPv6 address. Raises ValueError."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):  # noqa: PLR2004 — a port's 16 bits
+        raise ValueError("must be an address and a port, for example 127.0.0.1:8081 or [::1]:8081")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def variable(name: str) -> str:

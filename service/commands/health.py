@@ -50,11 +50,14 @@ def health(*, keeper: bool, here: bool, as_json: bool) -> None:
 
 
 def _api(settings: configuration.Settings) -> str | None:
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", ""} else settings.host  # noqa: S104 — only compared
+    host, port = settings.management()
+    # What listens on every address is asked on loopback.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 — only compared
+    named = f"[{host}]" if ":" in host else host
     try:
-        answer = httpx.get(f"http://{host}:{settings.port}/health/ready", timeout=4, trust_env=False)
+        answer = httpx.get(f"http://{named}:{port}/health/ready", timeout=4, trust_env=False)
     except httpx.HTTPError as error:
-        return f"the API does not answer: {type(error).__name__}"
+        return f"`timewarden serve` does not answer on {settings.management_address}: {type(error).__name__}"
     return None if answer.status_code == 200 else answer.text  # noqa: PLR2004
 
 

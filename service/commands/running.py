@@ -23,6 +23,7 @@ class Running:
 
     pid: int
     api: str
+    management: str
     issuer: str
     audience: str
     redis_url: str

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+import resource
+import signal
 import sys
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import rich_click as click
-from granian import Granian
-from granian.constants import Interfaces
-from granian.log import LogLevels
+import structlog
 
 from service import app
 from service import settings as configuration
@@ -18,48 +19,61 @@ from service.authorization import policy_check, policy_versions
 from service.commands.policy_files import differ, other_files
 from service.database import Database
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
-from service.log_lines import GRANIAN_LOGGING, configure_log_lines
+from service.listening import inherited, listen
+from service.log_lines import configure_log_lines
 from service.standard_error import guard_standard_error
+from service.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    import socket
+
+# Files of a process beside the connections of its clients: databases, Redis, issuers, and what Python has open.
+OTHER_FILES: Final = 256
 
 
 @click.command()
-def serve() -> None:
+@click.option("--fd", type=int, help="A listening socket that was inherited, instead of TIMEWARDEN_HOST and _PORT.")
+@click.option("--management-fd", type=int, help="The same, instead of TIMEWARDEN_MANAGEMENT_ADDRESS.")
+def serve(*, fd: int | None, management_fd: int | None) -> None:
     """Serve the API on TIMEWARDEN_HOST and TIMEWARDEN_PORT with TIMEWARDEN_WORKERS processes."""
     guard_standard_error()
     settings = configuration.load()
     settings.need("database_url", "cursor_key", *settings.names_of_issuer())
     # Nothing connects yet: what cannot be wired is told once, here, and not by every worker again and again.
     app.build(settings)
-    asyncio.run(look_at_database(settings))
-    need_port(settings.host, settings.port)
+    listener = listen(settings.host, settings.port) if fd is None else inherited(fd)
+    management = listen(*settings.management()) if management_fd is None else inherited(management_fd)
     configure_log_lines(settings.log_level)
-    Granian(
-        "service.app:create",
-        factory=True,
-        interface=Interfaces.ASGI,
-        address=settings.host,
-        port=settings.port,
+    asyncio.run(_until_told(settings, listener, management))
+
+
+async def _until_told(settings: configuration.Settings, listener: socket.socket, management: socket.socket) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    supervisor = Supervisor(
+        listener,
         workers=settings.workers,
-        respawn_failed_workers=True,
-        log_level=LogLevels.warning,
-        log_dictconfig=GRANIAN_LOGGING,
-        websockets=False,
-        backlog=1024,
-        workers_kill_timeout=10,
-    ).serve()
+        bounds=(str(allowed_connections(settings.connections)), str(settings.idle_timeout)),
+        check=partial(look_at_database, settings),
+        instance=settings.instance,
+    )
+    await supervisor.run(management, stop)
 
 
-def need_port(host: str, port: int) -> None:
-    """Refuse a port on which somebody listens: two that serve there would share the requests, each with settings of
-    its own. Raises Misconfigured."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in found:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-    except OSError as error:
-        raise Misconfigured(f"Nobody can listen on {host}, port {port}: {error.strerror}") from error
+def allowed_connections(wanted: int) -> int:
+    """Raise the limit of open files, which workers inherit, as far as `wanted` connections need. Where the hard limit
+    is lower: as many connections as it allows, with a warning."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + OTHER_FILES
+    limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    if limit == needed:
+        return wanted
+    allowed = max(limit - OTHER_FILES, limit // 2)
+    structlog.get_logger(__name__).warning("too_few_open_files", limit=limit, wanted=needed, connections=allowed)
+    return allowed
 
 
 async def look_at_database(settings: configuration.Settings) -> None:

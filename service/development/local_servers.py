@@ -15,13 +15,14 @@ from service.development.local_postgres import LocalPostgres, start_postgres, st
 from service.development.local_redis import LocalRedis, start_redis, stop_leftover_redis
 from service.development.postgres_programs import run_psql_script
 from service.development.processes import LocalServerFailed, wait_until
-from service.development.server_directory import DirectoryLock, free_port, owner_of
+from service.development.server_directory import DirectoryLock, free_port, held_port, owner_of
 
 __all__ = [
     "LocalPostgres",
     "LocalRedis",
     "LocalServerFailed",
     "free_port",
+    "held_port",
     "run_psql_script",
     "start_postgres",
     "start_redis",

@@ -62,8 +62,10 @@ def spawn(
     account: Account | None = None,
     death_signal: signal.Signals = signal.SIGTERM,
     standard_input: bytes = b"",
+    inherited: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a server whose output goes to `log`, in a session of its own, so that Ctrl-C reaches only us."""
+    """Start a server whose output goes to `log`, in a session of its own, so that Ctrl-C reaches only us. It gets the
+    file descriptors `inherited`."""
     account = account or Account()
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > ROTATE_LOG_AT_BYTES:
@@ -77,6 +79,7 @@ def spawn(
             cwd=directory,
             env=dict(environment),
             start_new_session=True,
+            pass_fds=inherited,
             preexec_fn=die_with_parent(death_signal),  # noqa: PLW1509 - only from the main thread
             **account.arguments(),
         )

@@ -9,34 +9,47 @@ import contextlib
 import fcntl
 import os
 import secrets
-import socket
 from typing import IO, TYPE_CHECKING
 
 from service.development.processes import LocalServerFailed, wait_until
+from service.errors import Misconfigured
+from service.listening import listen
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from pathlib import Path
 
 
 def free_port(preferred: int) -> int:
-    """The preferred port of 127.0.0.1, or the next one that nobody listens on. 0 lets the system choose."""
+    """The preferred port of 127.0.0.1, or the next one that nobody listens on. 0 lets the system choose.
+
+    Only for servers of others that open their port themselves and say when it was taken meanwhile. What serves for us
+    takes a socket: `held_port`.
+    """
+    with held_port(preferred) as held:
+        return int(held.getsockname()[1])
+
+
+def held_port(preferred: int) -> socket.socket:
+    """A socket that listens on the preferred port of 127.0.0.1, or on the next one that is free; 0 lets the system
+    choose. Nobody else can take the port until the socket is closed by all who have it."""
     for port in range(preferred, min(preferred + 500, 65536)):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+        with contextlib.suppress(Misconfigured):
+            return listen("127.0.0.1", port)
     raise LocalServerFailed(f"No port of 127.0.0.1 is free from {preferred} on.")
 
 
 def remembered_port(state: Path, name: str, preferred: int) -> int:
     """The port of the last start if it is still free, else the next free one."""
+    return free_port(last_port(state, name, preferred))
+
+
+def last_port(state: Path, name: str, preferred: int) -> int:
+    """The port of the last start, free or not; without one the preferred port."""
     with contextlib.suppress(OSError, ValueError):
-        preferred = int((state / "ports" / name).read_text())
-    return free_port(preferred)
+        return int((state / "ports" / name).read_text())
+    return preferred
 
 
 def remember_port(state: Path, name: str, port: int) -> None:

@@ -13,6 +13,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import httpx
 
@@ -27,15 +28,22 @@ from service.development.authorization_server.serving import running as authoriz
 from service.development.authorization_server.sessions import ACR_MFA
 from service.development.demo_directory import fill
 from service.development.issuer_file import write_issuer_file
-from service.development.local_servers import free_port
 from service.development.panel import panel
 from service.development.processes import die_with_parent
-from service.development.server_directory import DirectoryLock, readable_failures, secret
+from service.development.server_directory import (
+    DirectoryLock,
+    held_port,
+    last_port,
+    readable_failures,
+    remember_port,
+    secret,
+)
 from service.development.stores import Stores, open_stores
 from service.errors import Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    import socket
+    from collections.abc import Iterator, Mapping, Sequence
 
 ORIGIN = "timewarden.example/audit/development"
 AUDIENCE = "https://timewarden.example/timesheets"
@@ -60,10 +68,12 @@ async def run(preferred_port: int) -> None:
         say("bringing the schema up to date")
         await migrated(stores.owner_url)
         policy = await _first_policy(stores)
-        port = _kept_port(state, "api", preferred_port)
-        issuer = f"http://127.0.0.1:{_kept_port(state, 'sign-in', 8090)}"
-        async with authorization_server(issuer, AUDIENCE, state / "authorization-server"):
-            await _serve(state, stores, port, issuer, policy, stop)
+        # Each port is held from now on, so that nobody else can answer where we look for our own.
+        with _kept_port(state, "api", preferred_port) as api, _kept_port(state, "management", 8081) as management:
+            sign_in = _kept_port(state, "sign-in", 8090)
+            issuer = _address(sign_in)
+            async with authorization_server(issuer, AUDIENCE, state / "authorization-server", listener=sign_in):
+                await _serve(state, stores, (api, management), issuer, policy, stop)
     print("stopped; the data stay in", state)
 
 
@@ -80,15 +90,23 @@ def _alone(state: Path) -> Iterator[None]:
 
 
 async def _serve(
-    state: Path, stores: Stores, port: int, issuer: str, policy: tuple[int, bool], stop: asyncio.Event
+    state: Path,
+    stores: Stores,
+    sockets: tuple[socket.socket, socket.socket],
+    issuer: str,
+    policy: tuple[int, bool],
+    stop: asyncio.Event,
 ) -> None:
-    api = f"http://127.0.0.1:{port}"
+    api, management = map(_address, sockets)
+    instance = str(uuid4())
     shared = {
         "TIMEWARDEN_ENVIRONMENT": "development",
         "TIMEWARDEN_ISSUERS_FILE": str(write_issuer_file(state / "authorization-server", issuer, AUDIENCE)),
         "TIMEWARDEN_STEP_UP_ACR": ACR_MFA,
         "TIMEWARDEN_PUBLIC_URL": api,
-        "TIMEWARDEN_PORT": str(port),
+        "TIMEWARDEN_PORT": api.rpartition(":")[2],
+        "TIMEWARDEN_MANAGEMENT_ADDRESS": management.removeprefix("http://"),
+        "TIMEWARDEN_INSTANCE": instance,
         "TIMEWARDEN_CURSOR_KEY": secret(state, "cursor-key"),
         "TIMEWARDEN_ERASURE_KEYS": secret(state, "erasure-key"),
         "TIMEWARDEN_POLICIES_DIRECTORY": str(ROOT / "policies"),
@@ -99,18 +117,21 @@ async def _serve(
     }
     with _logs(state) as log:
         children = {
-            "serve": await start_child("serve", {**shared, "TIMEWARDEN_DATABASE_URL": stores.app_url}, log),
+            "serve": await start_child("serve", {**shared, "TIMEWARDEN_DATABASE_URL": stores.app_url}, log, sockets),
             "keep": await start_child(
                 "keep", {**shared, **log_key(state), "TIMEWARDEN_DATABASE_URL": stores.keeper_url}, log
             ),
         }
+        # `serve` holds them now, and alone: when it ends, callers are refused and do not wait in vain.
+        for one in sockets:
+            one.close()
         try:
-            await _ready(api, children, stop, state)
+            await _ready(management, instance, children, stop, state)
             if stop.is_set():
                 return
             await fill(api, issuer, state, say)
             stream = await _stream(stores)
-            announce(Running(os.getpid(), api, issuer, AUDIENCE, stores.redis_url, stream))
+            announce(Running(os.getpid(), api, management, issuer, AUDIENCE, stores.redis_url, stream))
             panel(api, issuer, state, policy[0], differs=policy[1])
             await _until_stopped(children, stop, state)
         finally:
@@ -130,36 +151,45 @@ def log_key(state: Path) -> dict[str, str]:
     }
 
 
-async def start_child(command: str, variables: Mapping[str, str], log: int) -> asyncio.subprocess.Process:
+async def start_child(
+    command: str, variables: Mapping[str, str], log: int, sockets: Sequence[socket.socket] = ()
+) -> asyncio.subprocess.Process:
     """One of our own processes, `serve` or `keep`, in a session of its own, so that Ctrl-C reaches only this one. It
-    sees no setting but `variables`; its output goes to the open file `log`."""
+    sees no setting but `variables`; its output goes to the open file `log`. `sockets`: those of `serve`, already
+    listening, for the API and for management."""
+    numbers = [one.fileno() for one in sockets]
+    options = [f"--{name}={number}" for name, number in zip(("fd", "management-fd"), numbers, strict=False)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "service",
         command,
+        *options,
         cwd=ROOT,
         env={**inherited, **variables},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=log,
         stderr=log,
+        pass_fds=numbers,
         start_new_session=True,
         preexec_fn=die_with_parent(signal.SIGTERM),
     )
 
 
 async def _ready(
-    api: str, children: Mapping[str, asyncio.subprocess.Process], stop: asyncio.Event, state: Path
+    management: str, instance: str, children: Mapping[str, asyncio.subprocess.Process], stop: asyncio.Event, state: Path
 ) -> None:
-    """Wait until the API can decide and record. Raises Misconfigured when a child ends, or none of it in time."""
+    """Wait until the API that we started, and no other one, can decide and record. Raises Misconfigured when a child
+    ends, or none of it in time."""
     async with httpx.AsyncClient(timeout=2, trust_env=False) as http:
         for _ in range(int(PATIENCE / 0.1)):
             if stop.is_set():
                 return
             _complain_of_ended(children, state)
             with contextlib.suppress(httpx.HTTPError):
-                if (await http.get(f"{api}/health/ready")).status_code == httpx.codes.OK:
+                answer = await http.get(f"{management}/health/ready")
+                if answer.status_code == httpx.codes.OK and answer.json()["instance"] == instance:
                     return
             await asyncio.sleep(0.1)
     raise Misconfigured(f"The API is not ready after {PATIENCE:.0f} s; see {state / 'logs' / 'service.log'}")
@@ -227,15 +257,15 @@ async def _stream(stores: Stores) -> str:
         await database.close()
 
 
-def _kept_port(state: Path, name: str, preferred: int) -> int:
-    """The port used last, if it is still free: addresses in tokens and bookmarks then stay true."""
-    file = state / "ports" / name
-    file.parent.mkdir(exist_ok=True)
-    with contextlib.suppress(OSError, ValueError):
-        preferred = int(file.read_text(encoding="utf-8"))
-    port = free_port(preferred)
-    file.write_text(str(port), encoding="utf-8")
-    return port
+def _kept_port(state: Path, name: str, preferred: int) -> socket.socket:
+    """A socket on the port used last, if it is still free: addresses in tokens and bookmarks then stay true."""
+    held = held_port(last_port(state, name, preferred))
+    remember_port(state, name, held.getsockname()[1])
+    return held
+
+
+def _address(held: socket.socket) -> str:
+    return f"http://127.0.0.1:{held.getsockname()[1]}"
 
 
 @contextlib.contextmanager

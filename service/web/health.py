@@ -1,11 +1,15 @@
-"""Health: `live` says that the process answers, `ready` that it can decide and record. Public, without a decision."""
+"""Health: `live` says that the process answers, `ready` that it can decide and record. Public, without a decision.
+
+On the management address the supervisor of all API processes answers, and no client traffic reaches it; on the port of
+the API whichever process takes the request answers for itself. Owns no state.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Response, get
+from litestar import Litestar, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 
 from service.web.operations import public_operation
@@ -35,6 +39,42 @@ class Ready(msgspec.Struct):
     status: str
     policy_version: int | None
     parts: list[Part]
+
+
+class WorkerState(msgspec.Struct):
+    """One API process, as it said itself a moment ago."""
+
+    worker: int
+    pid: int | None
+    ready: bool
+    detail: str
+    restarts: int
+    policy_version: int | None
+    parts: list[Part]
+
+
+class ServiceReady(msgspec.Struct):
+    """Whether at least one API process can decide and record now; `instance` is TIMEWARDEN_INSTANCE."""
+
+    status: str
+    instance: str
+    workers: list[WorkerState]
+
+
+def management_app(look: Callable[[], ServiceReady]) -> Litestar:
+    """What answers on the management address. Figures for monitoring belong here too, as a route beside these."""
+
+    @get("/health/live", sync_to_thread=False)
+    def live() -> Live:
+        return Live()
+
+    @get("/health/ready", sync_to_thread=False)
+    def ready() -> Response[ServiceReady]:
+        found = look()
+        status = 200 if found.status == "ready" else 503
+        return Response(found, status_code=status, headers={"Cache-Control": "no-store"})
+
+    return Litestar([live, ready], openapi_config=None, logging_config=None)
 
 
 def health_routes(look: Callable[[], Awaitable[Ready]]) -> list[Any]:

@@ -11,12 +11,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import httpx
 
-from service.development.local_servers import free_port
 from service.development.processes import spawn
 from tests.acceptance.running_service import ROOT, SERVE, RunningService
+from tests.held_sockets import HeldSockets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,6 +31,8 @@ class ApiReplica:
 
     process: subprocess.Popen[bytes]
     address: str
+    management: str
+    instance: str
 
 
 @asynccontextmanager
@@ -71,23 +74,27 @@ def _environment(service: RunningService) -> dict[str, str]:
 
 
 def _start(service: RunningService, log: Path, settings: dict[str, str]) -> ApiReplica:
-    port, environment = free_port(0), _environment(service)
+    environment, instance = _environment(service), str(uuid4())
     given = {f"TIMEWARDEN_{name.upper()}": value for name, value in settings.items()}
-    process = spawn(
-        [sys.executable, "-m", "service", "serve"],
-        log=log,
-        directory=ROOT,
-        environment={**environment, **given, "TIMEWARDEN_PORT": str(port)},
-        death_signal=signal.SIGINT,
-    )
-    return ApiReplica(process, f"http://127.0.0.1:{port}")
+    with HeldSockets() as held:
+        process = spawn(
+            [sys.executable, "-m", "service", "serve", *held.options],
+            log=log,
+            directory=ROOT,
+            environment={**environment, **given, "TIMEWARDEN_INSTANCE": instance},
+            death_signal=signal.SIGINT,
+            inherited=held.numbers,
+        )
+        return ApiReplica(process, held.api, held.management, instance)
 
 
 def _wait(replica: ApiReplica) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and replica.process.poll() is None:
         with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{replica.address}/health/ready", timeout=2, trust_env=False).status_code == httpx.codes.OK:
+            answer = httpx.get(f"{replica.management}/health/ready", timeout=2, trust_env=False)
+            if answer.status_code == httpx.codes.OK:
+                assert answer.json()["instance"] == replica.instance
                 return
         time.sleep(0.1)
     raise AssertionError("a replica did not become ready")

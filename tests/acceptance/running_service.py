@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 # What tells our processes apart, on their command lines.
 UP, SERVE, KEEP = "-m service up", "-m service serve", "-m service keep"
+WORKER = "-m service.api_worker"
 POSTGRES, REDIS = "/postgres -D", "redis-server"
 START_SECONDS = 90.0
 
@@ -62,9 +63,10 @@ class RunningService:
     def __init__(self, state: Path, variables: Mapping[str, str] | None = None) -> None:
         self.state = state
         self._variables = dict(variables or {})
+        # `up` takes the next free port when somebody else has this one by then; `addresses` says which.
         self.port = free_port(0)
         # Ports that nobody else prefers: after a restart the addresses in tokens must still be ours.
-        for name in ("sign-in", "postgres", "redis"):
+        for name in ("management", "sign-in", "postgres", "redis"):
             remember_port(state, name, free_port(0))
         self._up: subprocess.Popen[bytes] | None = None
         self._addresses: Running | None = None
@@ -164,7 +166,7 @@ class RunningService:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.HTTPError):
-                answer = httpx.get(f"{self.addresses.api}/health/ready", timeout=2, trust_env=False)
+                answer = httpx.get(f"{self.addresses.management}/health/ready", timeout=2, trust_env=False)
                 if answer.status_code == httpx.codes.OK:
                     return
             time.sleep(0.05)

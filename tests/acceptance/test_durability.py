@@ -18,7 +18,16 @@ import pytest
 from service.development.processes import wait_until
 from tests.acceptance.caller import SHEETS, Caller, Callers, draft, fresh_week, problem, submitted
 from tests.acceptance.published import published
-from tests.acceptance.running_service import KEEP, POSTGRES, REDIS, SERVE, UP, RunningService, fresh_connections
+from tests.acceptance.running_service import (
+    KEEP,
+    POSTGRES,
+    REDIS,
+    SERVE,
+    UP,
+    WORKER,
+    RunningService,
+    fresh_connections,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -156,8 +165,7 @@ async def test_what_was_answered_is_there_after_a_crash(
 
 
 async def test_an_api_worker_that_dies_is_replaced_while_the_rest_goes_on(hurt: RunningService, those: Callers) -> None:
-    leader = {one.pid for one in hurt.processes(SERVE)}
-    workers = [one for one in hurt.processes(SERVE) if one.parent in leader]
+    workers = hurt.processes(WORKER)
     assert workers
     told, stop = Told(), asyncio.Event()
     work = asyncio.create_task(weeks_of_work(await those("ana"), await those("mia"), told, stop))
@@ -172,11 +180,10 @@ async def test_an_api_worker_that_dies_is_replaced_while_the_rest_goes_on(hurt: 
 
 
 async def test_no_worker_outlives_a_leader_that_was_killed(hurt: RunningService, those: Callers) -> None:
-    serving = hurt.processes(SERVE)
-    workers = [one for one in serving if one.parent in {each.pid for each in serving}]
-    leaders = [one for one in serving if one not in workers]
+    workers = hurt.processes(WORKER)
+    assert workers
 
-    await asyncio.to_thread(hurt.kill_these, leaders)
+    await asyncio.to_thread(hurt.kill_these, hurt.processes(SERVE))
     await asyncio.to_thread(hurt.end)
     assert not any(one.alive for one in workers)
     await asyncio.to_thread(hurt.start)

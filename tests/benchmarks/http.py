@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import serialization
 from service.commands.policy import bootstrapped
 from service.development.local_servers import free_port
 from tests.benchmarks.ground import ground
+from tests.held_sockets import HeldSockets
 from tests.integration.api import AUDIENCE, key_server
 from tests.token_forge import header, rsa_key, signed
 
@@ -81,7 +82,7 @@ def token_of(issuer: str) -> str:
 @contextlib.contextmanager
 def servers(stores: Stores, issuer: str, workers: int) -> Iterator[dict[str, int]]:
     """Every rival and the service, each on its port; they end with the block."""
-    ports = {name: free_port(0) for name in NAMES}
+    ports = {name: free_port(0) for name in NAMES if not name.startswith("ours")}
     pem = (
         rsa_key().public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
@@ -107,12 +108,14 @@ def servers(stores: Stores, issuer: str, workers: int) -> Iterator[dict[str, int
         name: (["tests.benchmarks.rivals", name], {**rival, "BENCH_PORT": str(ports[name])})
         for name in ("bare", "read", "naive")
     }
-    commands["ours"] = (["service", "serve"], {**ours, "TIMEWARDEN_PORT": str(ports["ours"])})
-    commands["ours, limited"] = (
-        ["service", "serve"],
-        {**ours, **limited, "TIMEWARDEN_PORT": str(ports["ours, limited"])},
-    )
-    started = [spawned(*one) for one in commands.values()]
+    with contextlib.ExitStack() as stack:
+        for name, variables in (("ours", ours), ("ours, limited", {**ours, **limited})):
+            held = stack.enter_context(HeldSockets())
+            for number in held.numbers:
+                os.set_inheritable(number, True)
+            ports[name] = held.port
+            commands[name] = (["service", "serve", *held.options], variables)
+        started = [spawned(*one) for one in commands.values()]
     try:
         yield ports
     finally:

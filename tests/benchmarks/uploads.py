@@ -31,12 +31,13 @@ from service.audit.opening import open_log
 from service.authorization import policy_check
 from service.authorization.policy_bootstrap import bootstrap
 from service.database import Database
-from service.development.local_servers import free_port, start_postgres
+from service.development.local_servers import start_postgres
 from service.development.processes import spawn, wait_until
 from service.development.stores import prepare
 from service.migrations.run import migrate
 from tests import policy_forge
 from tests.benchmarks.plain_rows import copied
+from tests.held_sockets import HeldSockets
 from tests.token_forge import good_jwks, header, signed
 
 if TYPE_CHECKING:
@@ -74,8 +75,9 @@ def main() -> None:
         print(f"{'':<32} {head}")
         for size in sizes:
             for kind in KINDS:
-                port = free_port(0)
-                with serving(Path(folder), app_url, issuer, port) as pid:
+                held = HeldSockets()
+                port = held.port
+                with serving(Path(folder), app_url, issuer, held) as pid:
                     print(_row(size, kind, people, issuer, port, pid, owner_url), flush=True)
     keys.shutdown()
 
@@ -181,17 +183,16 @@ def _worked(pid: int) -> float:
 class serving:  # noqa: N801 — a context manager
     """The API in a process of its own; gives its worker's number."""
 
-    def __init__(self, folder: Path, database: str, issuer: str, port: int) -> None:
-        self._folder, self._port = folder, port
+    def __init__(self, folder: Path, database: str, issuer: str, held: HeldSockets) -> None:
+        self._folder, self._held = folder, held
         self._settings = {
             "ENVIRONMENT": "development",
             "DATABASE_URL": database,
             "ISSUER": issuer,
             "JWKS_URL": f"{issuer}/jwks",
             "AUDIENCE": AUDIENCE,
-            "PUBLIC_URL": f"http://127.0.0.1:{port}",
+            "PUBLIC_URL": held.api,
             "CURSOR_KEY": "0" * 32,
-            "PORT": str(port),
             "CLIENT_RATE": "0",
             "ADDRESS_RATE": "0",
             "LOG_LEVEL": "error",
@@ -199,12 +200,14 @@ class serving:  # noqa: N801 — a context manager
 
     def __enter__(self) -> int:
         environment = {**os.environ, **{f"TIMEWARDEN_{name}": value for name, value in self._settings.items()}}
-        self._process = spawn(
-            [sys.executable, "-m", "service", "serve"],
-            log=self._folder / "serve.log",
-            directory=Path(__file__).resolve().parents[2],
-            environment=environment,
-        )
+        with self._held as held:
+            self._process = spawn(
+                [sys.executable, "-m", "service", "serve", *held.options],
+                log=self._folder / "serve.log",
+                directory=Path(__file__).resolve().parents[2],
+                environment=environment,
+                inherited=held.numbers,
+            )
         if not wait_until(self._ready, 60):
             raise SystemExit((self._folder / "serve.log").read_text()[-2000:])
         return max(_children(self._process.pid))
@@ -215,7 +218,7 @@ class serving:  # noqa: N801 — a context manager
 
     def _ready(self) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self._port}/health/live", timeout=1, trust_env=False).is_success
+            return httpx.get(f"{self._held.management}/health/ready", timeout=1, trust_env=False).is_success
         except httpx.HTTPError:
             return False
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from service.development.local_servers import free_port
 from service.development.server_directory import DirectoryLock
-from tests.until import until
+from tests.held_sockets import HeldSockets
+from tests.integration.served import served
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,9 +42,16 @@ def environment_of(changes: Mapping[str, str]) -> dict[str, str]:
 
 
 def said(**changes: str) -> str:
-    """What a process with these settings says on standard error before it ends with exit code 2."""
+    """What a process with these settings says on standard error before it ends with exit code 2. Unless they name a
+    port, its ports are held for it."""
+    with HeldSockets() as held:
+        return _said(changes, held if "PORT" not in changes else None)
+
+
+def _said(changes: Mapping[str, str], held: HeldSockets | None) -> str:
     run = subprocess.run(
-        [sys.executable, "-m", "service", "serve"],
+        [sys.executable, "-m", "service", "serve", *(held.options if held else ())],
+        pass_fds=held.numbers if held else (),
         cwd=ROOT,
         env=environment_of(changes),
         capture_output=True,
@@ -65,7 +70,7 @@ BAD: dict[str, tuple[dict[str, str], str]] = {
     "an address of keys": ({"JWKS_URL": "http://keys.example/"}, "TIMEWARDEN_JWKS_URL must be an https URL"),
     "an address of Redis": ({"REDIS_URL": "redis://:secret-word/x@127.0.0.1/0"}, "TIMEWARDEN_REDIS_URL"),
     "a missing issuer": ({"ISSUER": ""}, "Set TIMEWARDEN_ISSUER"),
-    "a database that is away": ({}, "Postgres does not answer at 127.0.0.1, port 1: check that it runs"),
+    "an address for health": ({"MANAGEMENT_ADDRESS": "8081"}, "Settings are not valid: TIMEWARDEN_MANAGEMENT_ADDRESS"),
 }
 
 
@@ -89,28 +94,48 @@ def test_every_fault_of_an_issuers_file_is_told_by_its_place(tmp_path: Path) -> 
     assert "Traceback" not in told
 
 
-async def test_a_port_is_served_once_and_its_workers_end_with_their_leader(house: House) -> None:
-    port = free_port(0)
-    changes = {"DATABASE_URL": house.log_database.url("app"), "REDIS_URL": "", "PORT": str(port), "WORKERS": "1"}
-    first = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "service", "serve", cwd=ROOT, env=environment_of(changes)
+def test_a_port_that_is_taken_is_told() -> None:
+    with HeldSockets() as held:
+        taken = {"PORT": str(held.port)}
+        assert said(**taken).startswith(f"timewarden: Nobody can listen on 127.0.0.1, port {held.port}: ")
+        with HeldSockets() as other:
+            other.sockets[0].close()
+            free = {"PORT": str(other.port), "MANAGEMENT_ADDRESS": f"127.0.0.1:{held.management_port}"}
+            assert said(**free).startswith(f"timewarden: Nobody can listen on 127.0.0.1, port {held.management_port}: ")
+
+
+async def test_a_running_service_shares_its_port_with_nobody(house: House, issuer: str, tmp_path: Path) -> None:
+    async with served(house.log_database.url("app"), issuer, tmp_path) as service:
+        await service.ready()
+        port = service.held.port
+        assert said(PORT=str(port)).startswith(f"timewarden: Nobody can listen on 127.0.0.1, port {port}: ")
+        with socket.socket() as stranger:
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            with pytest.raises(OSError, match="in use"):
+                stranger.bind(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize("number", ["0", "99"])
+def test_a_descriptor_that_does_not_listen_is_told(number: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "service", "serve", "--fd", number],
+        cwd=ROOT,
+        env=environment_of({}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
-    try:
-        await until(partial(answers, port), 60)
-        assert said(**changes).startswith(f"timewarden: Nobody can listen on 127.0.0.1, port {port}: ")
-    finally:
-        first.kill()
-        await first.wait()
-    await until(partial(silent, port), 60)
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"timewarden: File descriptor {number} is ")
+    assert run.stderr.count("\n") == 1
 
 
-async def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-async def silent(port: int) -> bool:
-    return not await answers(port)
+async def test_a_password_that_is_wrong_is_told(house: House) -> None:
+    told = said(DATABASE_URL=house.log_database.url("app").replace(":a@", ":secret-word@"))
+    assert told.startswith("timewarden: TIMEWARDEN_DATABASE_URL does not open a database")
+    assert told.count("\n") == 1
 
 
 def test_a_second_run_in_one_directory_says_so_and_stops(tmp_path: Path) -> None:

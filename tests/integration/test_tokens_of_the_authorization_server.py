@@ -13,7 +13,7 @@ from service.errors import InvalidToken
 from service.identity.issuer import Issuer
 from service.identity.principal import PrincipalKind
 from service.identity.tokens import Tokens
-from tests.integration.authorization_server.browser import AUDIENCE, free_issuer
+from tests.integration.authorization_server.browser import AUDIENCE, held_issuer
 from tests.token_forge import bearer
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 async def test_people_and_machines_are_told_apart_and_another_audience_refuses_them(tmp_path: Path) -> None:
-    url = free_issuer()
-    async with running(url, AUDIENCE, tmp_path):
+    url, held = held_issuer()
+    async with running(url, AUDIENCE, tmp_path, listener=held):
         signed_in = await authorization_code_token(url, "ana", PEOPLE["ana"].password, "hours-app", ["read:timesheets"])
         person = signed_in.access_token
         machine = (await client_credentials_token(url, "payroll-import", "payroll-import-demo")).access_token

@@ -20,6 +20,7 @@ import pytest_asyncio
 from events.stream import open_redis
 from service.development.authorization_server.forms import read_page
 from service.development.authorization_server.proof_keys import ProofKey
+from service.development.local_servers import free_port
 from service.errors import InvalidProof, InvalidToken
 from service.identity.dpop import Proofs
 from service.identity.issuer import Introspection, Issuer
@@ -29,7 +30,7 @@ from service.identity.principal import PrincipalKind
 from service.identity.replay import Replay
 from service.identity.sender import SenderConstraint
 from service.identity.tokens import Tokens
-from tests.integration.authorization_server.browser import AUDIENCE, free_issuer
+from tests.integration.authorization_server.browser import AUDIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,8 +45,8 @@ VERIFIER = "v" * 64
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def issuer() -> AsyncIterator[str]:
     """The running provider."""
-    url = free_issuer()
-    port = url.rpartition(":")[2]
+    port = str(free_port(0))
+    url = f"http://127.0.0.1:{port}"
     process = await asyncio.create_subprocess_exec(
         "node",
         "provider.mjs",

@@ -24,8 +24,9 @@ from service.development.processes import LocalServerFailed
 from service.development.server_directory import remember_port
 from service.development.stores import prepare
 from service.development.up import start_child
-from tests.acceptance.running_service import ROOT, processes
+from tests.acceptance.running_service import ROOT, WORKER, processes
 from tests.benchmarks.http import token_of, with_a_project
+from tests.held_sockets import HeldSockets
 from tests.integration.api import AUDIENCE, key_server
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Estate:
     redis_url: str
     token: str
     issuer: str
-    port: int
+    held: HeldSockets
     workers: int = 2
     keepers: int = 2
     damage: dict[str, int] = field(default_factory=dict)
@@ -60,7 +61,7 @@ class Estate:
 
     @property
     def api(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return self.held.api
 
     @property
     def anchor(self) -> Path:
@@ -73,7 +74,7 @@ class Estate:
     async def kill_worker(self) -> None:
         """SIGKILL for one API worker; its leader replaces it."""
         leader = self.children["serve"].pid
-        if workers := [one for one in processes() if one.parent == leader and "serve" in one.line]:
+        if workers := [one for one in processes() if one.parent == leader and WORKER in one.line]:
             self._count("API worker killed")
             workers[self.damage["API worker killed"] % len(workers)].send(signal.SIGKILL)
 
@@ -195,7 +196,6 @@ class Estate:
             "TIMEWARDEN_POLICIES_DIRECTORY": str(ROOT / "policies"),
             "TIMEWARDEN_CLIENT_RATE": "0",
             "TIMEWARDEN_ADDRESS_RATE": "0",
-            "TIMEWARDEN_PORT": str(self.port),
             "TIMEWARDEN_WORKERS": str(self.workers),
             "TIMEWARDEN_DATABASE_TIMEOUT": str(PATIENCE),
             "TIMEWARDEN_LOCK_TIMEOUT": "1",
@@ -212,7 +212,9 @@ class Estate:
                 "TIMEWARDEN_SEAL_INTERVAL": "0.05",
             }
         with (self.state / "service.log").open("ab") as log:
-            return await start_child(command, variables, log.fileno())
+            # The ports stay held from one start to the next: callers wait meanwhile, and no stranger takes them.
+            sockets = self.held.sockets if command == "serve" else ()
+            return await start_child(command, variables, log.fileno(), sockets)
 
     def _limit(self, size: int) -> None:
         for one in self.database_processes():
@@ -233,7 +235,8 @@ async def estate(state: Path, *, workers: int = 2, keepers: int = 2) -> AsyncIte
         postgres = start_postgres(state, preferred_port=0)
         names = ("owner", "app", "keeper", "auditor")
         urls = dict(zip(names, prepare(state, postgres.superuser_url), strict=True))
-        made = Estate(state, postgres, urls, redis.url, token_of(issuer), issuer, free_port(0), workers, keepers)
+        held = stack.enter_context(HeldSockets())
+        made = Estate(state, postgres, urls, redis.url, token_of(issuer), issuer, held, workers, keepers)
         stack.callback(made.stop_postgres)
         await migrated(urls["owner"])
         await bootstrapped(urls["owner"], ROOT / "policies")

@@ -9,7 +9,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from service.api_process import SWITCH_INTERVAL, Api
+from service.api_process import SWITCH_INTERVAL, Api, Opening
 
 
 class NoDatabase(Exception):
@@ -18,7 +18,8 @@ class NoDatabase(Exception):
 
 async def test_a_thread_that_builds_a_version_gives_way_to_requests_soon() -> None:
     parts: dict[str, Any] = {one.name: AsyncMock() for one in fields(Api)}
-    parts["requests"].open.side_effect = NoDatabase
+    parts |= {"channel": None, "opening": Opening()}
+    parts["health"].open.side_effect = NoDatabase
     before = sys.getswitchinterval()
     try:
         with pytest.raises(NoDatabase):

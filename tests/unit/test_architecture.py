@@ -26,7 +26,7 @@ ALLOWED = {
     "redis": ["events/", "service/identity/replay.py", "service/authorization/policy_hint.py"],
     "alembic": ["service/migrations/"],
     "sqlalchemy": ["service/migrations/"],
-    "granian": ["service/commands/serve.py", "service/development/authorization_server/"],
+    "granian": ["service/listening.py"],
     "pydantic": ["service/settings.py"],
     "pydantic_settings": ["service/settings.py"],
 }

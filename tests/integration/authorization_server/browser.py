@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from service.development.authorization_server.forms import read_page
+from service.development.local_servers import held_port
 from service.development.people import PEOPLE
 
 if TYPE_CHECKING:
+    import socket
+
     import httpx
 
 AUDIENCE = "https://api.example.test/timesheets"
@@ -31,11 +33,10 @@ ASKED = {
 }
 
 
-def free_issuer() -> str:
-    """A loopback issuer on a port that is free just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+def held_issuer() -> tuple[str, socket.socket]:
+    """A loopback issuer, and the socket that holds its port for it."""
+    held = held_port(0)
+    return f"http://127.0.0.1:{held.getsockname()[1]}", held
 
 
 def asked(**changed: str | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ import httpx
 import pytest_asyncio
 
 from service.development.authorization_server.serving import running
-from tests.integration.authorization_server.browser import AUDIENCE, free_issuer
+from tests.integration.authorization_server.browser import AUDIENCE, held_issuer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def issuer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    url = free_issuer()
-    async with running(url, AUDIENCE, tmp_path_factory.mktemp("keys")):
+    url, held = held_issuer()
+    async with running(url, AUDIENCE, tmp_path_factory.mktemp("keys"), listener=held):
         yield url
 
 

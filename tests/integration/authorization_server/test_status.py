@@ -25,7 +25,7 @@ from service.development.authorization_server.sign_in import (
     revoke,
 )
 from service.development.people import PEOPLE
-from tests.integration.authorization_server.browser import AUDIENCE, free_issuer
+from tests.integration.authorization_server.browser import AUDIENCE, held_issuer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,8 +44,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def issuer(keys: Path) -> AsyncIterator[str]:
-    url = free_issuer()
-    async with running(url, AUDIENCE, keys):
+    url, held = held_issuer()
+    async with running(url, AUDIENCE, keys, listener=held):
         yield url
 
 

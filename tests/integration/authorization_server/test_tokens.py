@@ -26,7 +26,7 @@ from service.development.authorization_server.sign_in import (
 )
 from service.development.people import PEOPLE, SCOPE_MEANINGS, scopes_of
 from service.errors import Misconfigured
-from tests.integration.authorization_server.browser import AUDIENCE, free_issuer
+from tests.integration.authorization_server.browser import AUDIENCE, held_issuer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -179,11 +179,11 @@ async def test_a_client_at_another_address_than_the_issuer_is_told_so(issuer: st
 
 
 async def test_tokens_survive_a_restart_because_the_keys_do(tmp_path: Path) -> None:
-    url = free_issuer()
-    async with running(url, AUDIENCE, tmp_path / "keys"):
+    url, held = held_issuer()
+    async with running(url, AUDIENCE, tmp_path / "keys", listener=held.dup()):
         token = (await client_credentials_token(url, "payroll-import", "payroll-import-demo")).access_token
         first = await _keys(url)
-    async with running(url, AUDIENCE, tmp_path / "keys"):
+    async with running(url, AUDIENCE, tmp_path / "keys", listener=held):
         assert await _keys(url) == first
         _verified(token, await _keys(url), url, "ES256")
     files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "keys").iterdir()}
@@ -191,7 +191,7 @@ async def test_tokens_survive_a_restart_because_the_keys_do(tmp_path: Path) -> N
 
 
 async def test_a_second_server_on_the_same_port_is_refused(issuer: str, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(Misconfigured, match="in use"):
         async with running(issuer, AUDIENCE, tmp_path):
             pytest.fail("two servers would share the requests")
 

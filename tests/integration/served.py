@@ -1,0 +1,110 @@
+"""`timewarden serve` as a real process over a test's database, with sockets that are held for it. Owns the process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import httpx
+
+from tests.held_sockets import HeldSockets
+from tests.integration.api import AUDIENCE
+from tests.until import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ROOT = Path(__file__).resolve().parents[2]
+# The machine may be busy with other tests.
+START_SECONDS = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What runs, and where. Each request has a connection of its own."""
+
+    process: asyncio.subprocess.Process
+    held: HeldSockets
+    instance: str
+    log: Path
+
+    async def get(self, path: str, *, seconds: float = 20.0) -> httpx.Response:
+        """An answer of the API."""
+        return await fetch(f"{self.held.api}{path}", seconds)
+
+    async def health(self, which: str = "ready") -> httpx.Response:
+        """An answer of the management address."""
+        return await fetch(f"{self.held.management}/health/{which}", 5.0)
+
+    async def workers(self) -> list[dict[str, Any]]:
+        """How the supervisor says that its workers are."""
+        found: list[dict[str, Any]] = (await self.health()).json()["workers"]
+        return found
+
+    async def ready(self, workers: int = 1) -> list[dict[str, Any]]:
+        """Wait until so many workers are ready."""
+
+        async def enough() -> list[dict[str, Any]]:
+            assert self.process.returncode is None, self.log.read_text()
+            with contextlib.suppress(httpx.HTTPError):
+                found = await self.workers()
+                return found if sum(one["ready"] for one in found) >= workers else []
+            return []
+
+        return await until(enough, START_SECONDS)
+
+
+@asynccontextmanager
+async def served(database_url: str, issuer: str, folder: Path, **settings: str) -> AsyncIterator[Served]:
+    """Start it, without waiting for its readiness. It must end by itself with exit code 0 when it is told to."""
+    instance, log = str(uuid4()), folder / "serve.log"
+    with HeldSockets() as held, log.open("wb") as output:
+        wanted = {
+            "ENVIRONMENT": "development",
+            "DATABASE_URL": database_url,
+            "ISSUER": issuer,
+            "JWKS_URL": f"{issuer}/jwks",
+            "AUDIENCE": AUDIENCE,
+            "CURSOR_KEY": "0" * 32,
+            "INSTANCE": instance,
+            "POLICIES_DIRECTORY": str(ROOT / "policies"),
+            **settings,
+        }
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service", "serve", *held.options),
+            cwd=ROOT,
+            env={**environment, **{f"TIMEWARDEN_{name}": value for name, value in wanted.items()}},
+            pass_fds=held.numbers,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield Served(process, held, instance, log)
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            assert await ended(process) == 0, log.read_text()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def ended(process: asyncio.subprocess.Process, seconds: float = 20.0) -> int:
+    """The exit code; TimeoutError when it does not end."""
+    async with asyncio.timeout(seconds):
+        return await process.wait()
+
+
+async def fetch(url: str, seconds: float) -> httpx.Response:
+    """One request on a connection of its own."""
+    async with httpx.AsyncClient(timeout=seconds, trust_env=False) as http:
+        return await http.get(url)

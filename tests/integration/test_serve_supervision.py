@@ -1,0 +1,191 @@
+"""`serve` outlives its workers and Postgres: it waits, says so, and goes on. Processes are killed for real."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service.audit.keeper_status import read_status
+from service.audit.key_files import make_key
+from service.development.local_servers import start_redis
+from tests.database_away import DatabaseAway
+from tests.integration.served import ROOT, ended, served
+from tests.until import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.integration.house import House
+    from tests.integration.served import Served
+
+pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
+
+
+async def test_a_worker_that_dies_again_and_again_takes_nobody_with_it(
+    house: House, issuer: str, tmp_path: Path
+) -> None:
+    async with served(house.log_database.url("app"), issuer, tmp_path, WORKERS="2") as service:
+        healthy = (await service.ready(workers=2))[1]["pid"]
+        victims = set()
+        for _ in range(4):
+            victim = await until(partial(other_worker, service, healthy), 60) or 0
+            os.kill(victim, signal.SIGKILL)
+            victims.add(victim)
+            await until(partial(has_ended, victim), 10)
+            statuses = [(await service.get("/v1/me")).status_code for _ in range(10)]
+            assert statuses == [401] * 10
+            assert (await service.health()).status_code == 200, "one worker is enough"
+        assert len(victims) == 4
+        workers = await service.ready(workers=2)
+        assert [one["restarts"] for one in workers] == [4, 0]
+        assert workers[1]["pid"] == healthy
+
+
+async def other_worker(service: Served, healthy: int) -> int | None:
+    """The worker beside the healthy one, as soon as there is one."""
+    found = [one["pid"] for one in await service.workers() if one["pid"] != healthy]
+    return found[0] if found else None
+
+
+async def has_ended(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        line = await asyncio.to_thread(Path(f"/proc/{pid}/stat").read_text, encoding="utf-8")
+        return line.rpartition(")")[2].split()[0] in "ZX"
+    return True
+
+
+async def test_a_worker_that_hangs_is_named_not_ready_and_then_replaced(
+    house: House, issuer: str, tmp_path: Path
+) -> None:
+    async with served(house.log_database.url("app"), issuer, tmp_path) as service:
+        (worker,) = await service.ready()
+        os.kill(worker["pid"], signal.SIGSTOP)
+
+        async def silent() -> bool:
+            (now,) = await service.workers()
+            return not now["ready"] and now["detail"].startswith("silent for")
+
+        await until(silent, 30)
+        assert (await service.health()).status_code == 503
+        assert (await service.health("live")).status_code == 200, "the supervisor itself replaces it"
+        (other,) = await service.ready()
+        assert other["pid"] != worker["pid"]
+        assert other["restarts"] == 1
+
+
+async def test_readiness_repeats_the_name_that_the_starter_gave(house: House, issuer: str, tmp_path: Path) -> None:
+    async with served(house.log_database.url("app"), issuer, tmp_path) as service:
+        await service.ready()
+        assert (await service.health()).json()["instance"] == service.instance
+
+
+async def test_workers_end_when_their_supervisor_is_killed(house: House, issuer: str, tmp_path: Path) -> None:
+    async with served(house.log_database.url("app"), issuer, tmp_path, WORKERS="2") as service:
+        workers = await service.ready(workers=2)
+        service.process.kill()
+        await service.process.wait()
+        for worker in workers:
+            await until(partial(has_ended, worker["pid"]), 20)
+
+
+async def test_serve_waits_for_postgres_says_so_and_goes_on_by_itself(
+    house: House, issuer: str, tmp_path: Path
+) -> None:
+    with DatabaseAway(house.log_database.url("app")) as away:
+        async with served(away.url, issuer, tmp_path) as service:
+            await until(lambda: says(service.log, b"database_away"), 60)
+            # The API answers meanwhile, as it does whenever Postgres is away.
+            await until(partial(has_told_of_the_database, service), 60)
+            refused = await service.get("/v1/log/checkpoint")
+            assert refused.status_code == 503
+            assert refused.headers["Retry-After"]
+            health = await service.health()
+            assert health.status_code == 503
+            assert {"name": "database", "ready": False, "needed": True} in [
+                {name: part[name] for name in ("name", "ready", "needed")}
+                for part in health.json()["workers"][0]["parts"]
+            ]
+            assert (await service.health("live")).status_code == 200
+            async with away.back():
+                (worker,) = await service.ready()
+                assert worker["restarts"] == 0
+                assert (await service.get("/v1/me")).status_code == 401
+
+
+async def has_told_of_the_database(service: Served) -> bool:
+    (worker,) = await service.workers()
+    return any(part["name"] == "database" for part in worker["parts"])
+
+
+async def test_serve_that_waits_for_postgres_ends_when_it_is_told(issuer: str, tmp_path: Path) -> None:
+    with DatabaseAway("postgresql://timewarden_app:secret-word@127.0.0.1:1/timewarden") as away:
+        async with served(away.url, issuer, tmp_path) as service:
+            await until(lambda: says(service.log, b"database_away"), 60)
+            service.process.send_signal(signal.SIGTERM)
+            assert await ended(service.process, 15) == 0
+        assert b"secret-word" not in service.log.read_bytes()
+
+
+async def says(log: Path, words: bytes) -> bool:
+    return words in await asyncio.to_thread(log.read_bytes)
+
+
+async def test_keep_waits_for_postgres_and_goes_on_by_itself(house: House, tmp_path: Path) -> None:
+    with DatabaseAway(house.log_database.url("keeper")) as away, start_redis(tmp_path, preferred_port=0) as redis:
+        async with keeper(away.url, redis.url, tmp_path) as (process, log):
+            await until(lambda: says(log, b"database_away"), 60)
+            async with away.back():
+
+                async def reports() -> bool:
+                    assert process.returncode is None, log.read_text()
+                    statuses = await read_status(house.owner)
+                    return {one.part for one in statuses if one.ready} >= {"sealer", "relay"}
+
+                await until(reports, 60)
+
+
+async def test_keep_that_waits_for_postgres_ends_when_it_is_told(tmp_path: Path) -> None:
+    with DatabaseAway("postgresql://timewarden_keeper:secret-word@127.0.0.1:1/timewarden") as away:
+        async with keeper(away.url, "redis://127.0.0.1:1/0", tmp_path) as (process, log):
+            await until(lambda: says(log, b"database_away"), 60)
+            process.send_signal(signal.SIGTERM)
+            assert await ended(process, 10) == 0
+        assert b"secret-word" not in log.read_bytes()
+
+
+@asynccontextmanager
+async def keeper(
+    database_url: str, redis_url: str, folder: Path
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
+    """`timewarden keep` as a process."""
+    key, log = folder / "log.key", folder / "keep.log"
+    make_key(key, "log.example/audit/1")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
+    settings = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "LOG_ORIGIN": "log.example/audit/1",
+        "LOG_KEY_FILE": str(key),
+        "LOG_ANCHOR_FILE": str(folder / "anchor"),
+    }
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service", "keep"),
+            cwd=ROOT,
+            env={**environment, **{f"TIMEWARDEN_{name}": value for name, value in settings.items()}},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield process, log
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            assert await ended(process) == 0, log.read_text()
