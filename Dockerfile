@@ -31,10 +31,12 @@ ENV PATH=/opt/timewarden/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     TIMEWARDEN_HOST=0.0.0.0 \
     TIMEWARDEN_PORT=8080 \
+    TIMEWARDEN_MANAGEMENT_ADDRESS=0.0.0.0:8081 \
     TIMEWARDEN_POLICIES_DIRECTORY=/app/policies
 USER 10001:10001
 EXPOSE 8080
+# 8081 tells health to the engine and to probes of an orchestrator. Do not publish it.
 # What `timewarden health` asks, without loading the service for it every few seconds.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-  CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"TIMEWARDEN_PORT\"]}/health/ready', timeout=4)"]
+  CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['TIMEWARDEN_MANAGEMENT_ADDRESS'].rpartition(':')[2] + '/health/ready', timeout=4)"]
 CMD ["timewarden", "serve"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,16 +31,19 @@ BACKLOG: Final = 2048
 MAX_SMALL_SERVER_CONNECTIONS: Final = 256
 MAX_SMALL_SERVER_IDLE_SECONDS: Final = 10.0
 MAX_STOP_SECONDS: Final = 3.0
+# A caller who takes nothing of an answer for so long is cut off.
+MAX_UNREAD_SECONDS: Final = 60.0
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, *, unread_seconds: float = MAX_UNREAD_SECONDS) -> socket.socket:
     """A socket that listens on this address from now on; port 0 lets the system choose. Raises Misconfigured."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         # On an IPv6 address nothing but IPv6, so that what is told is what is held.
-        return socket.create_server(address, family=family, backlog=BACKLOG)
+        opened = socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
         raise Misconfigured(f"Nobody can listen on {host}, port {port}: {error.strerror}") from error
+    return _cutting_off(opened, unread_seconds)
 
 
 def inherited(number: int) -> socket.socket:
@@ -53,7 +57,15 @@ def inherited(number: int) -> socket.socket:
         raise Misconfigured(f"File descriptor {number} is a socket that does not listen")
     # Its own children get it only when they are meant to.
     found.set_inheritable(False)
-    return found
+    return _cutting_off(found, MAX_UNREAD_SECONDS)
+
+
+def _cutting_off(listener: socket.socket, unread_seconds: float) -> socket.socket:
+    """Let the kernel end connections whose other end takes nothing of what is sent: Granian waits for it without end.
+    Each accepted connection inherits this from the listening socket. Only Linux can."""
+    if sys.platform == "linux":
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unread_seconds * 1000))
+    return listener
 
 
 def run_worker(

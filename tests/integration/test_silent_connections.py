@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
-from typing import TYPE_CHECKING
+import socket
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from service.listening import listen, serving
 from tests.integration.served import Served, served
 from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from tests.integration.house import House
 
@@ -109,3 +112,36 @@ async def test_the_management_address_has_bounds_of_its_own(house: House, issuer
             return False
 
         await until(answers, 60)
+
+
+async def test_who_asks_for_much_and_reads_nothing_is_cut_off() -> None:
+    """More than the kernel's buffers hold: the server cannot end its answer by itself."""
+
+    async def much(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            while (message := await receive())["type"]:
+                await send({"type": f"{message['type']}.complete"})
+                if message["type"] == "lifespan.shutdown":
+                    return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(32_000_000)})
+
+    with listen("127.0.0.1", 0, unread_seconds=2) as listener, socket.socket() as caller:
+        async with serving(much, listener):
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            caller.connect(listener.getsockname())
+            caller.sendall(HEAD + b"\r\n")
+            ends = (listener.getsockname()[1], caller.getsockname()[1])
+            await until(partial(is_connected, *ends), 60)
+            await until(partial(is_cut_off, *ends), 60)
+
+
+async def is_connected(ours: int, theirs: int) -> bool:
+    """Whether the kernel has a connection from our port to theirs."""
+    lines = (await asyncio.to_thread(Path("/proc/net/tcp").read_text)).splitlines()[1:]
+    ports = [tuple(int(one.rpartition(":")[2], 16) for one in line.split()[1:3]) for line in lines]
+    return (ours, theirs) in ports
+
+
+async def is_cut_off(ours: int, theirs: int) -> bool:
+    return not await is_connected(ours, theirs)
