@@ -62,17 +62,14 @@ async def _until_told(settings: configuration.Settings, listener: socket.socket,
 
 
 def allowed_connections(wanted: int) -> int:
-    """Raise the limit of open files, which workers inherit, as far as `wanted` connections need. Where the hard limit
-    is lower: as many connections as it allows, with a warning."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """As many connections of a worker as wanted, or, with a warning, as many as the limit of open files allows. Granian
+    raises the soft limit to the hard one when it is loaded."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + OTHER_FILES
-    limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    if soft != resource.RLIM_INFINITY and soft < limit:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    if limit == needed:
+    if hard == resource.RLIM_INFINITY or hard >= needed:
         return wanted
-    allowed = max(limit - OTHER_FILES, limit // 2)
-    structlog.get_logger(__name__).warning("too_few_open_files", limit=limit, wanted=needed, connections=allowed)
+    allowed = max(hard - OTHER_FILES, hard // 2)
+    structlog.get_logger(__name__).warning("too_few_open_files", limit=hard, needed=needed, connections=allowed)
     return allowed
 
 

@@ -126,7 +126,7 @@ async def _serve(
         for one in sockets:
             one.close()
         try:
-            await _ready(management, instance, children, stop, state)
+            await wait_ready(management, instance, children, stop, state)
             if stop.is_set():
                 return
             await fill(api, issuer, state, say)
@@ -177,7 +177,7 @@ async def start_child(
     )
 
 
-async def _ready(
+async def wait_ready(
     management: str, instance: str, children: Mapping[str, asyncio.subprocess.Process], stop: asyncio.Event, state: Path
 ) -> None:
     """Wait until the API that we started, and no other one, can decide and record. Raises Misconfigured when a child

@@ -23,6 +23,7 @@ from service.development.local_servers import (
     LocalPostgres,
     LocalServerFailed,
     free_port,
+    held_port,
     run_psql_script,
     start_postgres,
     start_redis,
@@ -220,6 +221,18 @@ def test_the_port_is_kept_for_the_next_start(tmp_path: Path) -> None:
 def test_a_taken_port_gives_the_next_free_one() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert free_port(taken.getsockname()[1]) > taken.getsockname()[1]
+
+
+def test_a_port_that_was_chosen_is_held_from_then_on() -> None:
+    with held_port(0) as first:
+        port = first.getsockname()[1]
+        with held_port(port) as second:
+            assert second.getsockname()[1] != port
+        for sharing in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            with socket.socket() as stranger:
+                stranger.setsockopt(socket.SOL_SOCKET, sharing, 1)
+                with pytest.raises(OSError, match="in use"):
+                    stranger.bind(("127.0.0.1", port))
 
 
 def test_nobody_gets_in_without_the_password(tmp_path: Path) -> None:

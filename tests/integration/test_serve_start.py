@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +16,8 @@ import pytest
 
 from service.development.server_directory import DirectoryLock
 from tests.held_sockets import HeldSockets
-from tests.integration.served import served
+from tests.integration.served import Served, served
+from tests.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,3 +183,64 @@ async def test_a_policy_that_this_release_cannot_read_serves_nothing(house: Hous
     assert "policy.csv:" in told
     assert "'aprove' is not a known action" in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "connections", "files"),
+    [("ulimit -Sn 600", 4096, 4352), ("ulimit -n 1000", 744, 1000), ("ulimit -n 300", 150, 300)],
+)
+def test_connections_are_bounded_by_the_open_files_that_a_process_may_have(
+    limits: str, connections: int, files: int
+) -> None:
+    code = (
+        "import resource; from service.commands.serve import allowed_connections;"
+        " print(allowed_connections(4096), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    )
+    run = subprocess.run(
+        ["sh", "-c", f'{limits} && exec "$0" -c "$1"', sys.executable, code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    *warned, found = run.stdout.splitlines()
+    allowed, limit = map(int, found.split())
+    assert allowed == connections
+    assert limit >= files, "the soft limit is no obstacle"
+    assert any("too_few_open_files" in line for line in warned) == (connections < 4096)
+
+
+async def test_the_health_command_asks_the_management_address(house: House, issuer: str, tmp_path: Path) -> None:
+    async with served(house.log_database.url("app"), issuer, tmp_path) as service:
+        (worker,) = await service.ready()
+        # Nothing listens on the API's own address here: it is not what is asked.
+        asked = {"PORT": "1", "MANAGEMENT_ADDRESS": f"0.0.0.0:{service.held.management_port}"}
+        assert await health_command(asked) == (0, "ready\n", "")
+        # A stopped worker stays as it is for half a minute, so that the command surely finds it so.
+        os.kill(worker["pid"], signal.SIGSTOP)
+        await until(partial(is_not_ready, service), 30)
+        code, _, reason = await health_command(asked)
+        assert code == 1
+        assert '"status":"not ready"' in reason
+    code, _, reason = await health_command(asked)
+    assert code == 1
+    assert reason.startswith("`timewarden serve` does not answer on 0.0.0.0:")
+
+
+async def is_not_ready(service: Served) -> bool:
+    return (await service.health()).status_code == 503
+
+
+async def health_command(changes: Mapping[str, str]) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of `timewarden health`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "service", "health"),
+        cwd=ROOT,
+        env=environment_of(changes),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
