@@ -48,10 +48,11 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Opening:
-    """Why the databases are not open yet; None once they are."""
+class Progress:
+    """Why the databases are not open yet, None once they are; and the look at readiness that is under way."""
 
     problem: str | None = "starts"
+    look: asyncio.Task[Ready] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Api:
     replay: Replay | None
 
     channel: int | None = None
-    opening: Opening = field(default_factory=Opening)
+    progress: Progress = field(default_factory=Progress)
 
     @asynccontextmanager
     async def running(self, _app: object) -> AsyncIterator[None]:
@@ -89,14 +90,15 @@ class Api:
             try:
                 await self._open(watching, databases)
             except DatabaseUnavailable as error:
-                self.opening.problem = error.public
+                self.progress.problem = error.public
                 tasks.append(asyncio.create_task(self._open_later(watching, databases), name="database"))
             await self.tokens.start()
             yield
         finally:
-            for task in tasks:
+            under_way = [*tasks, self.progress.look] if self.progress.look else tasks
+            for task in under_way:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*under_way, return_exceptions=True)
             await watching.aclose()
             if self.hint is not None:
                 await self.hint.close()
@@ -118,16 +120,16 @@ class Api:
                 await _open_database(database, attempt)
             await watching.enter_async_context(self.watch.running())
             databases.push_async_exit(attempt.pop_all())
-        self.opening.problem = None
+        self.progress.problem = None
 
     async def _open_later(self, watching: AsyncExitStack, databases: AsyncExitStack) -> None:
         for pause in growing_pauses():
-            _log.warning("database_away", problem=self.opening.problem, next_attempt_seconds=round(pause, 1))
+            _log.warning("database_away", problem=self.progress.problem, next_attempt_seconds=round(pause, 1))
             await asyncio.sleep(pause)
             try:
                 await self._open(watching, databases)
             except TimewardenError as error:
-                self.opening.problem = error.public
+                self.progress.problem = error.public
             else:
                 _log.warning("database_found")
                 return
@@ -155,7 +157,16 @@ class Api:
                 await asyncio.sleep(REPORT_SECONDS)
 
     async def look(self) -> Ready:
-        """Readiness: database, log, policy and the keys of one issuer are needed; the keeper's parts are told of."""
+        """Readiness: database, log, policy and the keys of one issuer are needed; the keeper's parts are told of.
+
+        Whoever asks while a look is under way gets its result. Anybody may ask the API for its health, any number of
+        times, and the supervisor must not wait for the one connection of these looks behind them all.
+        """
+        if self.progress.look is None or self.progress.look.done():
+            self.progress.look = asyncio.create_task(self._look())
+        return await asyncio.shield(self.progress.look)
+
+    async def _look(self) -> Ready:
         parts: list[Part] = []
         version: int | None = None
         try:
@@ -169,7 +180,7 @@ class Api:
             parts.append(Part("database", ready=True, needed=True, detail="answers"))
             parts += [Part(one.part, ready=one.ready, needed=False, detail=one.detail) for one in statuses]
         except TryLater as error:
-            detail = self.opening.problem or error.public
+            detail = self.progress.problem or error.public
             parts.append(Part("database", ready=False, needed=True, detail=detail))
         parts.append(self._log())
         parts += parts_of_issuers(self.tokens.states())

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Connections that the kernel keeps until a process accepts them; Linux caps it at net.core.somaxconn (4096).
 BACKLOG: Final = 2048
-# For servers that few talk to: health, and sign-in of the development service.
+# For servers that few talk to: sign-in of the development service.
 MAX_SMALL_SERVER_CONNECTIONS: Final = 256
 MAX_SMALL_SERVER_IDLE_SECONDS: Final = 10.0
 MAX_STOP_SECONDS: Final = 3.0

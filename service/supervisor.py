@@ -12,15 +12,16 @@ import signal
 import socket
 import sys
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import structlog
 
 from service.errors import DatabaseUnavailable
-from service.listening import serving
+from service.management import answering
 from service.pauses import growing_pauses
-from service.web.health import Part, Ready, ServiceReady, WorkerState, management_app
+from service.web.health import Live, Part, Ready, ServiceReady, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -63,7 +64,7 @@ class Supervisor:
 
     async def run(self, management: socket.socket, stop: asyncio.Event) -> None:
         """Serve until `stop`. Raises what `check` raises, at the start or when the database is back."""
-        async with serving(management_app(self.readiness), management):
+        async with answering(management, {"/health/live": self._tell_live, "/health/ready": self._tell_ready}):
             told = asyncio.create_task(stop.wait())
             checking = asyncio.create_task(self._check_database())
             running = [asyncio.create_task(self._keep_running(worker)) for worker in self._workers]
@@ -83,6 +84,14 @@ class Supervisor:
         workers = [worker.state() for worker in self._workers]
         status = "ready" if any(worker.ready for worker in workers) else "not ready"
         return ServiceReady("stopping" if self._stopping else status, self._instance, workers)
+
+    def _tell_live(self) -> tuple[HTTPStatus, str, bytes]:
+        return HTTPStatus.OK, "application/json", msgspec.json.encode(Live())
+
+    def _tell_ready(self) -> tuple[HTTPStatus, str, bytes]:
+        found = self.readiness()
+        status = HTTPStatus.OK if found.status == "ready" else HTTPStatus.SERVICE_UNAVAILABLE
+        return status, "application/json", msgspec.json.encode(found)
 
     async def _check_database(self) -> None:
         """Workers begin once the database was found good, or away: then they answer 503, and health says why."""

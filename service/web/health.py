@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from litestar import Litestar, Response, get
+from litestar import Response, get
 from litestar.openapi.datastructures import ResponseSpec
 
 from service.web.operations import public_operation
@@ -59,22 +59,6 @@ class ServiceReady(msgspec.Struct):
     status: str
     instance: str
     workers: list[WorkerState]
-
-
-def management_app(look: Callable[[], ServiceReady]) -> Litestar:
-    """What answers on the management address. Figures for monitoring belong here too, as a route beside these."""
-
-    @get("/health/live", sync_to_thread=False)
-    def live() -> Live:
-        return Live()
-
-    @get("/health/ready", sync_to_thread=False)
-    def ready() -> Response[ServiceReady]:
-        found = look()
-        status = 200 if found.status == "ready" else 503
-        return Response(found, status_code=status, headers={"Cache-Control": "no-store"})
-
-    return Litestar([live, ready], openapi_config=None, logging_config=None)
 
 
 def health_routes(look: Callable[[], Awaitable[Ready]]) -> list[Any]:

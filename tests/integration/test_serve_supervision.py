@@ -133,6 +133,17 @@ async def test_serve_that_waits_for_postgres_ends_when_it_is_told(issuer: str, t
         assert b"secret-word" not in service.log.read_bytes()
 
 
+async def test_what_a_database_that_came_back_is_unfit_for_ends_the_start(
+    house: House, issuer: str, tmp_path: Path
+) -> None:
+    with DatabaseAway(house.log_database.url("owner")) as away:
+        async with served(away.url, issuer, tmp_path) as service:
+            await until(partial(says, service.log, b"database_away"), 60)
+            async with away.back():
+                assert await ended(service.process, 90) == 2
+        assert b"timewarden: The role of TIMEWARDEN_DATABASE_URL could rewrite the log" in service.log.read_bytes()
+
+
 async def says(log: Path, words: bytes) -> bool:
     return words in await asyncio.to_thread(log.read_bytes)
 

@@ -2,14 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from contextlib import asynccontextmanager
 from dataclasses import fields
-from typing import Any
-from unittest.mock import AsyncMock
+from typing import TYPE_CHECKING, Any
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
-from service.api_process import SWITCH_INTERVAL, Api, Opening
+from service.api_process import SWITCH_INTERVAL, Api, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class OneConnection:
+    """Counts how often it is asked for, and gives itself when it may."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.free = asyncio.Event()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncMock]:
+        self.asked += 1
+        await self.free.wait()
+        connection = AsyncMock()
+        connection.fetch.return_value = []
+        yield connection
+
+
+async def test_any_number_of_callers_that_ask_for_readiness_share_one_look_at_the_database() -> None:
+    health = OneConnection()
+    parts: dict[str, Any] = {one.name: MagicMock() for one in fields(Api)}
+    parts["log"].state.return_value.failing = None
+    api = Api(**{**parts, "health": health, "channel": None, "progress": Progress(None)})
+    callers = [asyncio.create_task(api.look()) for _ in range(100)]
+    await asyncio.sleep(0)
+    callers[0].cancel()
+    health.free.set()
+    found = await asyncio.gather(*callers[1:])
+    assert health.asked == 1
+    assert len({id(one) for one in found}) == 1
+    await api.look()
+    assert health.asked == 2, "the next one looks anew"
 
 
 class NoDatabase(Exception):
@@ -18,7 +55,7 @@ class NoDatabase(Exception):
 
 async def test_a_thread_that_builds_a_version_gives_way_to_requests_soon() -> None:
     parts: dict[str, Any] = {one.name: AsyncMock() for one in fields(Api)}
-    parts |= {"channel": None, "opening": Opening()}
+    parts |= {"channel": None, "progress": Progress()}
     parts["health"].open.side_effect = NoDatabase
     before = sys.getswitchinterval()
     try:
