@@ -23,9 +23,10 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from service.development.local_servers import free_port, start_postgres
+from service.development.local_servers import start_postgres
 from service.development.stores import prepare
 from tests.benchmarks import uploads
+from tests.held_sockets import HeldSockets
 from tests.token_forge import header, signed
 
 if TYPE_CHECKING:
@@ -75,13 +76,13 @@ def main() -> None:
         people = asyncio.run(uploads.organisation(owner_url))
         issuer = f"http://127.0.0.1:{keys.server_port}"
         tokens = {client: _token(issuer, client) for client in ("importer", "stranger", ADMIN)}
-        port = free_port(0)
-        with uploads.serving(Path(folder), app_url, issuer, port):
+        held = HeldSockets()
+        with uploads.serving(Path(folder), app_url, issuer, held):
             print(
                 f"{multiprocessing.cpu_count()} processors; ms that GET /v1/me waited, s that the body took, its answer"
             )
             print(f"{'':<58}{'median':>8}{'99 %':>8}{'longest':>9}{'took':>7}{'status':>8}{'answer':>10}")
-            asyncio.run(_measure(port, bodies, people, tokens))
+            asyncio.run(_measure(held.port, bodies, people, tokens))
     keys.shutdown()
 
 

@@ -103,7 +103,7 @@ async def test_a_database_that_was_never_migrated_is_told_in_one_sentence(
     assert "has no tables of ours: run `timewarden migrate`" in told
 
 
-@pytest.mark.parametrize("words", [("migrate",), ("policy", "bootstrap"), ("audit", "partition"), ("keep",)])
+@pytest.mark.parametrize("words", [("migrate",), ("policy", "bootstrap"), ("audit", "partition")])
 async def test_a_postgres_that_is_away_is_told_with_its_place(tmp_path: Path, words: tuple[str, ...]) -> None:
     make_key(tmp_path / "key", ORIGIN)
     away = "postgresql://timewarden_owner:secret-word@127.0.0.1:1/timewarden"

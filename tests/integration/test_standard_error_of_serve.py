@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from service.development.local_servers import free_port
+from tests.held_sockets import HeldSockets
 from tests.integration.api import AUDIENCE
-from tests.integration.test_serve_start import ROOT, answers, environment_of
+from tests.integration.served import fetch
+from tests.integration.test_serve_start import ROOT, environment_of
 from tests.token_forge import header, signed
 from tests.until import until
 
@@ -62,7 +63,6 @@ FAULTS = [disk_without_room, reader_that_is_gone, reader_that_reads_nothing]
 @asynccontextmanager
 async def served(house: House, issuer: str, standard_error: int) -> AsyncIterator[httpx.AsyncClient]:
     """A process of `serve` whose output goes there, and a client with a token of ana's."""
-    port = free_port(0)
     changes = {
         "ENVIRONMENT": "development",
         "DATABASE_URL": house.log_database.url("app"),
@@ -70,7 +70,6 @@ async def served(house: House, issuer: str, standard_error: int) -> AsyncIterato
         "ISSUER": issuer,
         "JWKS_URL": f"{issuer}/jwks",
         "AUDIENCE": AUDIENCE,
-        "PORT": str(port),
     }
     claims = {
         "iss": issuer,
@@ -82,18 +81,26 @@ async def served(house: House, issuer: str, standard_error: int) -> AsyncIterato
         "exp": int(time()) + 600,
         "scope": "read:timesheets create:timesheets",
     }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service", "serve"),
-        cwd=ROOT,
-        env=environment_of(changes),
-        stdout=standard_error,
-        stderr=standard_error,
-    )
+    with HeldSockets() as held:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service", "serve", *held.options),
+            cwd=ROOT,
+            env=environment_of(changes),
+            stdout=standard_error,
+            stderr=standard_error,
+            pass_fds=held.numbers,
+        )
+
+    async def ready() -> bool:
+        with suppress(httpx.HTTPError):
+            return (await fetch(f"{held.management}/health/ready", 5.0)).status_code == 200
+        return False
+
     try:
-        await until(partial(answers, port), 60)
+        await until(ready, 60)
         token = signed(header(), claims).decode()
         async with httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}",
+            base_url=held.api,
             headers={"Authorization": f"Bearer {token}"},
             timeout=20,
             trust_env=False,
