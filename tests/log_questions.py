@@ -77,6 +77,14 @@ def questions(number: int = 4711) -> tuple[Asked, ...]:
             # Nearly none here, so it looks at every change.
             15_000,
         ),
+        Asked("all changes that took place", Filters(applied=True), DECISIONS, ("decided_at_id_idx3",)),
+        Asked("all changes that did not", Filters(applied=False), DECISIONS, ("outcome_decided_at_id_idx",)),
+        Asked(
+            "what was allowed and not carried out",
+            Filters(outcome="allow", applied=False),
+            DECISIONS,
+            ("outcome_decided_at_id_idx",),
+        ),
         Asked("approvals taken back", Filters(action="reopen", applied=True), DECISIONS, ("action_decided_at_id_idx",)),
         Asked(
             "everything under a policy version",

@@ -93,6 +93,7 @@ class Question:
             self._story(filters.story),
             self._by_rule(filters.rule),
             self._of_owners(filters.owners),
+            self._by_applied(filters),
         ]
         self.alternatives = [[*shared, *(term for part in parts for term in part)] for parts in product(*split)]
 
@@ -130,7 +131,6 @@ class Question:
         hold(f"r.resource_kind = ?{rare}", asked.resource_kind)
         if asked.outcome is not None:
             terms.append(f"r.outcome{hides} = '{'deny' if asked.outcome == 'deny' else 'allow'}'")
-        hold("r.applied = ?", asked.applied)
         hold("r.reason = ?" + ("" if asked.reason == "allowed" else " AND r.reason <> 'allowed'"), asked.reason)
         if asked.on_behalf_of is not None:
             # Canonical bytes have one spelling, and no text of others stands in them.
@@ -184,6 +184,16 @@ class Question:
             [f"r.rules[1] = {first}"],
             [f"r.rules @> {among}", "cardinality(r.rules) > 1", f"r.rules[1] <> {first}"],
         ]
+
+    def _by_applied(self, asked: Filters) -> list[list[str]]:
+        """Changes that took place; or that did not, those that were denied apart from those that were allowed: the
+        index of the latter finds them among ever so many denials."""
+        if asked.applied is None:
+            return [[]]
+        if asked.applied or asked.rule is not None:
+            return [["r.applied" if asked.applied else "NOT r.applied"]]
+        outcomes = ("allow", "deny") if asked.outcome is None else (asked.outcome,)
+        return [["NOT r.applied", f"r.outcome = '{one}'"] for one in outcomes]
 
     def _of_owners(self, owners: tuple[UUID, ...] | None) -> list[list[str]]:
         """For each of the owners, what others did with their things, and what they did."""

@@ -1,4 +1,4 @@
-"""Counts over the log by facet: day, action, outcome, reason. Reads only; owns no state."""
+"""Counts over the log by facet: day, action, outcome, applied, reason. Reads only; owns no state."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from service.audit.windows import span
 if TYPE_CHECKING:
     from service.database import Connection
 
-FACETS = ("day", "action", "outcome", "reason")
+FACETS = ("day", "action", "outcome", "applied", "reason")
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """How many decisions in all, and by facet how many of each word; a day is a UTC date. `facets` is sorted, days by
-    date and words by frequency."""
+    date and words by frequency. Reads and lists count under no word of `applied`."""
 
     total: int
     facets: dict[str, dict[str, int]]
@@ -28,17 +28,18 @@ async def summary(connection: Connection, filters: Filters) -> Summary:
     since, until = (one.isoformat() if one else None for one in (filters.since, filters.until))
     question = Question(filters, DECISIONS, await span(connection, since, until))
     counted = " UNION ALL ".join(
-        f"SELECT r.decided_at, r.action, r.outcome, r.reason FROM audit_record r {question.where(terms)}"
+        f"SELECT r.decided_at, r.action, r.outcome, r.applied, r.reason FROM audit_record r {question.where(terms)}"
         for terms in question.alternatives
     )
     # One reading of the records that are meant, counted whole and by each facet.
     statement = f"""
         WITH met AS (
-            SELECT (decided_at AT TIME ZONE 'UTC')::date::text AS day, action, outcome, reason FROM ({counted}) AS r)
-        SELECT day, action, outcome, reason, count(*) AS times,
-               grouping(day) = 0 AS of_day, grouping(action) = 0 AS of_action,
-               grouping(outcome) = 0 AS of_outcome, grouping(reason) = 0 AS of_reason
-        FROM met GROUP BY GROUPING SETS ((), (day), (action), (outcome), (reason))
+            SELECT (decided_at AT TIME ZONE 'UTC')::date::text AS day, action, outcome, applied::text, reason
+                     FROM ({counted}) AS r)
+        SELECT day, action, outcome, applied, reason, count(*) AS times,
+               grouping(day) = 0 AS of_day, grouping(action) = 0 AS of_action, grouping(outcome) = 0 AS of_outcome,
+               grouping(applied) = 0 AS of_applied, grouping(reason) = 0 AS of_reason
+        FROM met GROUP BY GROUPING SETS ((), (day), (action), (outcome), (applied), (reason))
     """
     async with planned_by_value(connection):
         rows = await connection.fetch(statement, *question.values)

@@ -36,10 +36,11 @@ class AnswersAgain:
 
         A token whose scopes could never read is asked for the change's own action instead, as of the state that the
         change found: so whoever only submits or approves can repeat that. Whoever uploads is asked for that in any
-        case, as an upload tells nothing else. What is gone is decided as something new of the same owner.
+        case, as an upload tells nothing else. The record says `read` all the same, because nothing is done again. What
+        is gone is decided as something new of the same owner.
         """
-        ask = replace(ask, again=about.decision)
         reads = about.action != "upload" and self._enforcement.could(ask, about.kind, "read")
+        ask = replace(ask, again=about.decision, recorded_as=None if reads else "read")
         action, states = ("read", ()) if reads else (about.action, about.states)
         if not self._enforcement.has_rows(about.kind):
             return (await self._enforcement.read(ask, about.kind, action, _nothing)).receipt

@@ -22,12 +22,17 @@ if TYPE_CHECKING:
     from service.authorization.kept_answers import Once
     from service.authorization.relationships import Seen
 
+# Why a dry run was allowed and not applied.
+DRY_RUN = "dry-run"
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
     """Who asks through which door: the principal, the request's id, and the route's template (never the path).
     `trace` is the caller's W3C trace, `once` the idempotency key of a change, and `again` the decision whose answer is
-    asked for once more."""
+    asked for once more. `recorded_as` is the record's action where the rules for another action decide: viewing what
+    one may approve is decided by the rules for `approve`, and approves nothing. A `dry_run` shows what a change would
+    do, and is recorded as a change that was not applied."""
 
     principal: Principal
     request_id: str
@@ -36,6 +41,8 @@ class Ask:
     trace: str | None = None
     once: Once | None = None
     again: UUID | None = None
+    recorded_as: str | None = None
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,8 @@ def of_decision(
     """The record of a decision. `applied` is None for reads, and says for writes whether the change took place; if it
     was allowed and did not, `because` is the slug of what stood in the way. `kind` is ACCESS for reads of the log,
     `put` the question of a search."""
+    if ask.dry_run:
+        applied, because = False, DRY_RUN
     request = decision.request
     seen = request.seen
     return Record.make(
@@ -84,9 +93,15 @@ def of_decision(
             "rules": list(decision.verdict.rules),
             "applied": applied,
             "not_applied_because": because if decision.allowed else None,
-            "action": request.action,
+            "action": ask.recorded_as or request.action,
             "resource": _resource(request.resource),
-            "asked": {"about": str(seen.about), "looked": seen.looked, "found": seen.row is not None},
+            "asked": {
+                "about": str(seen.about),
+                "looked": seen.looked,
+                "found": seen.row is not None,
+                # Replay decides this action again, not the one that the record is called by.
+                **({"action": request.action} if ask.recorded_as else {}),
+            },
             "principal": _whole_principal(ask.principal, seen, decision.question.who),
             "relations": {name: _holds(name, seen) for name in sorted(seen.evaluated)},
             "facts": dict(request.facts),

@@ -31,6 +31,10 @@ ACTIONS = {
     "deputy": frozenset({"read", "grant", "end"}),
     "token": frozenset({"read", "revoke"}),
 }
+# What the log calls the list of pending approvals. No rule can name it: the list is decided by the rules for `approve`.
+LIST_APPROVALS = "list-approvals"
+# By kind, every action that a record can have.
+RECORDED_ACTIONS = {**ACTIONS, "timesheet": ACTIONS["timesheet"] | {LIST_APPROVALS}}
 STATES = {
     "timesheet": frozenset({"draft", "submitted", "approved", "rejected", "locked"}),
     "policy": frozenset({"proposed", "active", "retired"}),

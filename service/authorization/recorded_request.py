@@ -34,12 +34,14 @@ class NotARequest(BadInput):
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """What was asked and seen, and the verdict that it got under `version`. `found`: there was such a row.
-    `told_state`: the record says in which state the thing was, if it has any. `returned`: it says which
+    """What was asked and seen, and the verdict that it got under `version`. `action` is what the record calls it; the
+    request has the action whose rules decided, which is another one for a list of approvals. `found`: there was such
+    a row. `told_state`: the record says in which state the thing was, if it has any. `returned`: it says which
     rows a list returned; when it does not, there may have been some. `former_untold`: the person had ids before an
     erasure that the record does not name."""
 
     uid: str
+    action: str
     request: AccessRequest
     verdict: Verdict
     version: int
@@ -119,6 +121,7 @@ class _Asked(msgspec.Struct):
     about: About
     looked: bool
     found: bool
+    action: str | None = None
 
 
 _DECODER: Final = msgspec.json.Decoder(_Recorded)
@@ -164,10 +167,14 @@ def _request(one: _Recorded) -> RecordedRequest:
     )
     owner = None if thing.owner is None else UUID(thing.owner)
     resource = Resource(thing.kind, thing.id, owner, thing.state or NO_STATE, thing.version)
-    request = AccessRequest(principal=principal, action=one.action, resource=resource, seen=seen, facts=facts)
+    decided = asked.action or one.action
+    request = AccessRequest(principal=principal, action=decided, resource=resource, seen=seen, facts=facts)
     told = one.asked is not None or thing.state is not None or thing.id is None
     version, age, returned = one.policy.version, who.auth_age, bool(one.returned)
-    return RecordedRequest(one.uid, request, verdict, version, age, asked.found, told, returned, former.others > 0)
+    former_untold = former.others > 0
+    return RecordedRequest(
+        one.uid, one.action, request, verdict, version, age, asked.found, told, returned, former_untold
+    )
 
 
 def _early(one: _Recorded, reason: Reason) -> _Asked:

@@ -71,7 +71,7 @@ class Tally(msgspec.Struct):
         else:
             self._group(outcome, "rule", _rules(recorded.verdict, again))
             now = told(again)
-        self._group(outcome, "action", [f"{request.action} {request.resource.kind}"])
+        self._group(outcome, "action", [f"{recorded.action} {request.resource.kind}"])
         self._group(outcome, "subject", [recorded.subject])
         examples = self.examples.setdefault(outcome, [])
         if len(examples) < MOST_EXAMPLES:
@@ -79,7 +79,7 @@ class Tally(msgspec.Struct):
                 Example(
                     recorded.uid,
                     recorded.subject,
-                    request.action,
+                    recorded.action,
                     request.resource.kind,
                     told(recorded.verdict),
                     now,

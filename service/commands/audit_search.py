@@ -59,7 +59,7 @@ def filters(command: Command) -> Command:
 
 @click.command()
 @filters
-@click.option("--applied/--not-applied", default=None, help="Whether what was allowed took place.")
+@click.option("--applied/--not-applied", default=None, help="Only changes that took place, or that did not.")
 @click.option("--after-approval", is_flag=True, help="Changes of sheets that had been approved before.")
 @limit
 @everything

@@ -8,7 +8,7 @@ and subject (docs/decisions/0025). With a person go those who were merged into t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -138,7 +138,7 @@ class Erasure:
             names = ("links", "texts", "notes", "sheets", "hold")
             return Erased(**{name: row[name] for name in names}, waiting=tuple(row["waiting"])), [str(person)]
 
-        answer = await self._enforcement.read(ask, KIND, ERASE, load)
+        answer = await self._enforcement.read(replace(ask, dry_run=True), KIND, ERASE, load)
         if isinstance(answer.value, Denied):
             with refused_under(answer.receipt):
                 raise answer.value

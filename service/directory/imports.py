@@ -72,7 +72,7 @@ class DirectoryImports:
 
         async with self._one_at_a_time.one():
             if dry_run:
-                return await self._enforcement.read(ask, KIND, MANAGE, look)
+                return await self._enforcement.read(replace(ask, dry_run=True), KIND, MANAGE, look)
             return await manage(self._enforcement, ask, "import", work)
 
 

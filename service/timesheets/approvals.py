@@ -1,8 +1,8 @@
 """What waits for whom, and many sheets approved or sent back with one request. Owns no state.
 
-A list of approvals is compiled from the rules for `approve`, so it holds what single approvals would be allowed. In a
-batch every sheet has its own version, its own decision and its own change record; sheets are locked in the order in
-which an upload locks them, so that no two requests block each other.
+A list of approvals is compiled from the rules for `approve`, so it holds what single approvals would be allowed; its
+record says that it was a list. In a batch every sheet has its own version, its own decision and its own change record;
+sheets are locked in the order in which an upload locks them, so that no two requests block each other.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from service.authorization import action_hints
 from service.authorization.changes import Target
 from service.authorization.judgement import NotDone
+from service.authorization.known_words import LIST_APPROVALS
 from service.errors import Conflict, Forbidden, InsufficientScope, NotFound, TimewardenError
 from service.fields import Fields
 from service.timesheets import store, timesheet, waiting
@@ -95,7 +96,8 @@ class Approvals:
             would = {sheet.id for sheet, _ in (await waiting.page(then, connection, after=after, limit=limit)).items}
             return found if would <= {one.sheet.id for one in found.items} else replace(found, step_up=step_up)
 
-        return await self._enforcement.list(ask, KIND, "approve", query, hidden=hidden)
+        viewing = replace(ask, recorded_as=LIST_APPROVALS)
+        return await self._enforcement.list(viewing, KIND, "approve", query, hidden=hidden)
 
     async def approve_all(self, ask: Ask, items: Sequence[Item]) -> AnswerToAll[Sequence[Timesheet]]:
         """Approve every sheet or none; sheets come in the order of the items. Raises InvalidField; Forbidden or

@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.admission import admit
 from service.authorization.changes import Target, refused_under
+from service.authorization.decision_record import DRY_RUN
 from service.authorization.relationships import asker
 from service.errors import (
     Denied,
@@ -70,7 +71,7 @@ class UploadMode(StrEnum):
 class DryRun(NotApplied):
     """Ends a transaction in which everything would have worked. Never leaves: it is recorded, and then answered."""
 
-    slug = "dry-run"
+    slug = DRY_RUN
 
 
 @dataclass(slots=True)

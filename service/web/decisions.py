@@ -60,7 +60,9 @@ def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
     @get(
         "/v1/decisions/summary",
         dependencies={"asked": Provide(read_question)},
-        **operation("Count decisions by day, action, outcome and reason", scope=SCOPE, problems=COMMON, tag=TAG),
+        **operation(
+            "Count decisions by day, action, outcome, applied and reason", scope=SCOPE, problems=COMMON, tag=TAG
+        ),
     )
     async def count_decisions(ask: Asking, asked: AskedOfLog) -> Response[SummaryBody]:
         filters = _bounded(asked.filters)

@@ -106,6 +106,7 @@ NAMED: Final[Mapping[str, Any]] = {
     "HoldBody.until": "2027-01-01T00:00:00Z",
     "HoldBody.what": "person",
     "SummaryBody.action": {"approve": 7},
+    "SummaryBody.applied": {"false": 7},
     "SummaryBody.day": {"2026-11-23": 7},
     "SummaryBody.outcome": {"deny": 7},
     "SummaryBody.reason": {"deny-rule": 7},

@@ -14,7 +14,7 @@ from litestar.params import Parameter, SkipValidation
 from service.audit import people
 from service.audit.questions import Filters
 from service.authorization.decision_record import Put
-from service.authorization.known_words import ACTIONS
+from service.authorization.known_words import RECORDED_ACTIONS
 from service.authorization.question import Reason
 from service.authorization.vocabulary_file import nearest
 from service.errors import InvalidField
@@ -39,8 +39,8 @@ Version = Annotated[int | None, Parameter(ge=1, le=2_147_483_647)]
 
 # Filters whose values may be any text.
 TYPED = ("client", "resource", "rule", "request_id")
-# A vocabulary can declare no others.
-ALL_ACTIONS = frozenset(one for actions in ACTIONS.values() for one in actions)
+# No record has another.
+ALL_ACTIONS = frozenset(one for actions in RECORDED_ACTIONS.values() for one in actions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ async def read_question(
     if outcome not in {None, "allow", "deny"}:
         raise InvalidField(FieldError("query.outcome", "must be allow or deny"))
     _known(action, "query.action", "action", ALL_ACTIONS)
-    _known(resource_kind, "query.resource_kind", "kind", ACTIONS.keys())
+    _known(resource_kind, "query.resource_kind", "kind", RECORDED_ACTIONS.keys())
     _known(reason, "query.reason", "reason", set(Reason))
     filters = Filters(
         client=optional_plain_text(client, "query.client"),

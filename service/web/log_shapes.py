@@ -39,7 +39,8 @@ class RecordPage(msgspec.Struct):
 
 
 class SummaryBody(msgspec.Struct):
-    """How many decisions there were from `since` until `until`, in all and by facet. Days are UTC dates."""
+    """How many decisions there were from `since` until `until`, in all and by facet. Days are UTC dates. `applied`
+    counts changes that took place (`true`) and that did not (`false`); reads and lists stand under neither."""
 
     since: str
     until: str
@@ -47,6 +48,7 @@ class SummaryBody(msgspec.Struct):
     day: dict[str, int]
     action: dict[str, int]
     outcome: dict[str, int]
+    applied: dict[str, int]
     reason: dict[str, int]
 
 

@@ -11,7 +11,7 @@ from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody  # noqa: TC002 — Litestar reads handler signatures
 
 from service.audit.recorded import Wanted
-from service.authorization.known_words import ACTIONS
+from service.authorization.known_words import RECORDED_ACTIONS
 from service.authorization.replay_tally import Outcome
 from service.errors import InvalidField
 from service.places import FieldError
@@ -209,9 +209,9 @@ def _wanted(data: ReplayFilters) -> Wanted:
     if since and until and since >= until:
         raise InvalidField(FieldError("until", "must be later than since"))
     action, kind = optional_plain_text(data.action, "action"), optional_plain_text(data.kind, "kind")
-    if kind is not None and kind not in ACTIONS:
-        raise InvalidField(FieldError("kind", f"is none of {', '.join(sorted(ACTIONS))}"))
-    actions = ACTIONS[kind] if kind else frozenset[str]().union(*ACTIONS.values())
+    if kind is not None and kind not in RECORDED_ACTIONS:
+        raise InvalidField(FieldError("kind", f"is none of {', '.join(sorted(RECORDED_ACTIONS))}"))
+    actions = RECORDED_ACTIONS[kind] if kind else frozenset[str]().union(*RECORDED_ACTIONS.values())
     if action is not None and action not in actions:
         raise InvalidField(FieldError("action", f"is none of {', '.join(sorted(actions))}"))
     return Wanted(since, until, action, kind)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from service.audit.log import Log
+from service.audit.record import read_body
 from service.authorization import policy_check
 from service.authorization.decision_record import Ask
 from service.authorization.enforcement import Enforcement
@@ -32,6 +33,7 @@ from service.errors import PreconditionFailed
 from service.identity.principal import Principal, PrincipalKind
 from service.identity.subject_hashes import SubjectHashes
 from service.timesheets.actions import Timesheets
+from service.timesheets.approvals import Approvals
 from service.timesheets.entry import Hours
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.upload import Uploads
@@ -79,6 +81,10 @@ class House:
         return Uploads(self.enforcement)
 
     @property
+    def approvals(self) -> Approvals:
+        return Approvals(self.enforcement)
+
+    @property
     def directory(self) -> Directory:
         return Directory(self.enforcement, HASHES)
 
@@ -121,6 +127,13 @@ class House:
     def manager(self, name: str) -> Ask:
         """A request by a person whose token gives the role of managers, who may read the directory as shipped."""
         return self.ask(name, roles=frozenset({"role:manager"}))
+
+    async def recorded_last(self) -> tuple[str, str, bool | None, str | None]:
+        """Action, outcome, applied and why not, of the newest record."""
+        body: dict[str, Any] = read_body(
+            await self.owner.fetchval("SELECT body FROM audit_record ORDER BY id DESC LIMIT 1")
+        )
+        return body["action"], body["outcome"], body["applied"], body["not_applied_because"]
 
     async def submitted(self, name: str, period_start: date = MONDAY) -> Timesheet:
         """A sheet of this person, with eight hours on its first day, handed in."""

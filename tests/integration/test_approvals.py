@@ -72,6 +72,36 @@ async def test_what_waits_is_listed_longest_first_with_the_reason_why_it_is_your
     assert "Link" not in answer.headers
 
 
+async def test_viewing_what_waits_is_no_approval_in_the_log(
+    house: House, running: InProcess, sheets: list[Timesheet]
+) -> None:
+    listed = [await lea(running, "GET", "/v1/approvals") for _ in range(3)]
+    stranger = running.token(sub="auth0|lea", scope="read:timesheets")
+    refused = await running.send("GET", "/v1/approvals", stranger)
+    assert refused.status_code == 403
+    version = f'"{sheets[0].version}"'
+    await lea(running, "POST", f"/v1/timesheets/{sheets[0].id}/approve", **{"If-Match": version})
+
+    auditor = running.token(sub="auth0|audrey", scope="read:audit", roles=["auditor"])
+
+    async def found(query: str) -> list[str]:
+        answer = await running.send("GET", f"/v1/decisions?{query}", auditor)
+        assert answer.status_code == 200, answer.text
+        return [one["id"] for one in answer.json()["items"]]
+
+    assert len(await found("action=approve")) == len(await found("action=approve&applied=true")) == 1
+    views = await found("action=list-approvals&outcome=allow")
+    assert len(views) == 3
+    assert listed[-1].headers["Decision-Id"] == views[0]
+    assert await found("action=list-approvals&outcome=deny") == [refused.headers["Decision-Id"]]
+    counted = (await running.send("GET", "/v1/decisions/summary", auditor)).json()
+    assert counted["action"].items() >= {"approve": 1, "list-approvals": 4}.items()
+    assert counted["applied"]["true"] >= 1
+    # Why it was allowed is still told: by the rules for approving.
+    why = (await running.send("GET", f"/v1/decisions/{views[0]}/explanation", auditor)).json()
+    assert [one["rule"] for one in why["rules"]] == ["approve-team", "approve-as-fallback"]
+
+
 async def test_pages_link_to_the_next_one_and_end(running: InProcess, sheets: list[Timesheet]) -> None:
     path, found = "/v1/approvals?limit=3", []
     for wanted in (3, 1):

@@ -71,6 +71,7 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(house: House) -> None
     before = await size(house)
     dry = await load(house, GOOD, dry_run=True)
     assert await size(house) == before
+    assert await house.recorded_last() == ("manage", "allow", False, "dry-run")
     assert dry == await load(house, GOOD)
 
 

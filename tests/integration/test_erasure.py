@@ -66,6 +66,7 @@ async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(hous
     erasure = house.erasure
     wanted = Erased(links=1, texts=4, notes=1, sheets=1)
     assert (await erasure.preview(house.administrator(), ana)).value == wanted
+    assert await house.recorded_last() == ("erase", "allow", False, "dry-run")
     assert (await erasure.erase(house.administrator(), ana)).value == wanted
     assert (await erasure.preview(house.administrator(), ana)).value == Erased(0, 0, 0)
 

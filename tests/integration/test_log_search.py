@@ -153,6 +153,7 @@ async def test_counts_by_facet_agree_with_the_pages(log_database: LogDatabase) -
         "day": {"2026-03-02": 2, "2026-03-03": 2, "2026-03-04": 2},
         "action": {"approve": 3, "read": 3},
         "outcome": {"allow": 3, "deny": 3},
+        "applied": {"false": 3},
         "reason": {"allowed": 3, "no-rule": 3},
     }
     assert (denied.total, denied.facets["outcome"]) == (4, {"deny": 4})

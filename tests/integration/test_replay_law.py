@@ -129,7 +129,7 @@ def asker(house: House, chance: random.Random) -> Ask:
 def looking(house: House, ask: Ask, sheets: list[UUID], chance: random.Random) -> Awaitable[object]:
     """Something that changes nothing."""
     if chance.random() < 0.3:
-        return house.timesheets.list(ask, Filters())
+        return house.timesheets.list(ask, Filters()) if chance.random() < 0.5 else house.approvals.waiting(ask)
     return house.timesheets.read(ask, chance.choice([*sheets, house.people["ana"]]))
 
 

@@ -187,5 +187,5 @@ def _can_be_called(line: str) -> bool:
     command: click.Command | None = timewarden
     while words and isinstance(command, click.Group):
         command = command.get_command(click.Context(command), words.pop(0))
-    known = {option for one in command.params for option in one.opts} if command else set()
+    known = {option for one in command.params for option in (*one.opts, *one.secondary_opts)} if command else set()
     return command is not None and all(word in known for word in words if word.startswith("-"))
