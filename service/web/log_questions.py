@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from litestar.di import NamedDependency
 from litestar.params import Parameter, SkipValidation
 
-from service.audit import people
+from service.audit import known_values, people
 from service.audit.questions import Filters
 from service.authorization.decision_record import Put
 from service.authorization.known_words import RECORDED_ACTIONS
@@ -37,6 +37,8 @@ Flag = Annotated[bool | None, Parameter()]
 Version = Annotated[int | None, Parameter(ge=1, le=2_147_483_647)]
 
 
+# Why nobody may be found who was there once.
+GONE = "after an erasure, only a person's id finds what they did"
 # Filters whose values may be any text.
 TYPED = ("client", "resource", "rule", "request_id")
 # No record has another.
@@ -56,19 +58,29 @@ class Asked:
     on_behalf_of: UUID | None = None
 
     async def resolved(self, connection: Connection) -> Filters:
-        """The filters with the people who are meant now; nobody known means nobody, so that nothing is found."""
+        """The filters with the people who are meant now. Raises InvalidField for whom or what nobody knows: only who
+        may read the log comes here, so it tells no stranger who is known."""
         persons = await self._persons(connection)
-        owners, stood_in_for = [
-            None if one is None else await people.all_ids(connection, one) for one in (self.owner, self.on_behalf_of)
-        ]
+        owners = await _ids(connection, self.owner, "query.owner")
+        stood_in_for = await _ids(connection, self.on_behalf_of, "query.on_behalf_of")
+        await _refuse_unknown(connection, self.filters)
         return replace(self.filters, persons=persons, owners=owners, on_behalf_of=stood_in_for)
 
     async def _persons(self, connection: Connection) -> tuple[UUID, ...] | None:
         if self.link is not None:
-            return await people.linked(connection, *self.link)
+            found = await people.linked(connection, *self.link)
+            if not found:
+                issuer = self.link[0]
+                _known(issuer, "query.issuer", "issuer of tokens", await known_values.issuers_near(connection, issuer))
+                raise InvalidField(FieldError("query.subject", f"is nobody's, of the issuer {issuer}; {GONE}"))
+            return found
         if self.email is not None:
-            return await people.addressed(connection, self.email)
-        return None if self.person is None else await people.all_ids(connection, self.person)
+            found = await people.addressed(connection, self.email)
+            if not found:
+                hint = nearest(self.email, await known_values.addresses_near(connection, self.email)) or GONE
+                raise InvalidField(FieldError("query.email", f"is nobody's address; {hint}"))
+            return found
+        return await _ids(connection, self.person, "query.person")
 
     def put(self, *, kinds: Sequence[Kind], after_approval: bool = False) -> Put:
         """The question for its own record: ids, words of ours, numbers and times; what was typed in is only committed
@@ -140,6 +152,29 @@ async def read_question(
     )
 
 
+async def _ids(connection: Connection, person: UUID | None, field: str) -> tuple[UUID, ...] | None:
+    """Every id of a person. Raises InvalidField when it is nobody's, and never was."""
+    if person is None:
+        return None
+    if not await known_values.is_person(connection, person):
+        raise InvalidField(FieldError(field, "is nobody's id, neither in the directory nor in a record"))
+    return await people.all_ids(connection, person)
+
+
+async def _refuse_unknown(connection: Connection, asked: Filters) -> None:
+    """Raises InvalidField for a client, a rule or a policy version that there never was."""
+    if asked.client is not None:
+        clients = await known_values.clients_near(connection, asked.client)
+        _known(None if clients is None else asked.client, "query.client", "client of any record", clients or ())
+    if asked.rule is not None:
+        rules = await known_values.rules_near(connection, asked.rule)
+        _known(None if rules is None else asked.rule, "query.rule", "rule of any version", rules or ())
+    if asked.policy_version is not None:
+        newest = await known_values.newest_version(connection, asked.policy_version)
+        if newest is not None:
+            raise InvalidField(FieldError("query.policy_version", f"is no version; the newest is {newest}"))
+
+
 def _known(word: str | None, field: str, what: str, among: Collection[str]) -> None:
     """Raises InvalidField for a word that stands in no record: a misspelt one would find nothing, and so say that
     nothing happened."""
@@ -160,4 +195,6 @@ def _person(filters: Filters, person: str | None, link: tuple[str | None, str | 
     if issuer is not None and subject is not None:
         names = (optional_plain_text(issuer, "query.issuer"), optional_plain_text(subject, "query.subject"))
         return Asked(filters, link=(str(names[0]), str(names[1])))
+    if person is not None and "@" in person:
+        raise InvalidField(FieldError("query.person", "must be a UUID; an e-mail address goes with email"))
     return Asked(filters, optional_uuid(person, "query.person"), email=optional_plain_text(email, "query.email"))

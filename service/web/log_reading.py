@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from service.audit.record import Kind
 from service.authorization.changes import Answer, refused_under
-from service.errors import NotFound, NotSealed, QuestionTooWide
+from service.errors import InvalidField, NotFound, NotSealed, QuestionTooWide
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # Why an access gave nothing out.
-Nothing: TypeAlias = NotFound | NotSealed | QuestionTooWide
+Nothing: TypeAlias = NotFound | NotSealed | QuestionTooWide | InvalidField
 
 
 async def read_log(
@@ -33,20 +33,20 @@ async def read_log(
     put: Put | None = None,
 ) -> Answer[T]:
     """What `load` returns, a value and the ids in it, once that is on record, with the question as it was `put`. It may
-    raise NotFound, NotSealed and QuestionTooWide, which are recorded as an access that gave nothing out. Raises Denied,
-    TryLater."""
+    raise NotFound, NotSealed, QuestionTooWide and InvalidField, which are recorded as an access that gave nothing out.
+    Raises Denied, TryLater."""
 
     async def loaded(
         _permit: Permit, _seen: Seen, connection: Connection
     ) -> tuple[T | Nothing, Sequence[str] | Positions]:
         try:
             return await load(connection)
-        except (NotFound, NotSealed, QuestionTooWide) as error:
+        except (NotFound, NotSealed, QuestionTooWide, InvalidField) as error:
             return error, []
 
     answer = await enforcement.read(ask, "log", "read", loaded, record_kind=Kind.ACCESS, put=put)
     value = answer.value
-    if isinstance(value, NotFound | NotSealed | QuestionTooWide):
+    if isinstance(value, NotFound | NotSealed | QuestionTooWide | InvalidField):
         with refused_under(answer.receipt):
             raise value
     return Answer(value, answer.receipt)

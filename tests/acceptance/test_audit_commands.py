@@ -7,11 +7,13 @@ import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from click.testing import CliRunner
 
 from service.__main__ import timewarden
+from service.development.people import PEOPLE
 from tests.acceptance.caller import SHEETS, fresh_week
 
 if TYPE_CHECKING:
@@ -48,7 +50,12 @@ async def story(callers: Callers) -> tuple[str, str]:
 @pytest.mark.parametrize("line", QUESTIONS)
 async def test_every_question_on_the_page_is_answered(callers: Callers, line: str) -> None:
     sheet, person = await story(callers)
-    names = {"$SHEET": sheet, "$PERSON": person, "$OWNER": person, "$REQUEST": sheet}
+    adam, job = await callers("adam"), await callers("payroll-import")
+    await job.get("/v1/me")
+    email = f"{uuid4().hex}@audited.example"
+    assert (await adam.post("/v1/people", {"display_name": "Ida", "email": email})).status_code == 201
+    names = {"$SHEET": sheet, "$PERSON": person, "$OWNER": person, "$REQUEST": sheet, "$EMAIL": email, "$VERSION": "1"}
+    names |= {"$ISSUER": callers.addresses.issuer, "$SUBJECT": PEOPLE["ana"].subject}
     words = [names.get(word, word) for word in line.split()[1:] if word not in {"--all", "--json"}]
     result = await command(callers, "audrey", *words, "--json")
     assert result.exit_code == 0, result.output
@@ -71,6 +78,25 @@ async def test_all_pages_are_every_record_once(callers: Callers) -> None:
     whole = await command(callers, "audrey", *asked, "--limit", "200", "--all")
     assert ids(paged) == ids(whole)
     assert len(set(ids(paged))) == len(ids(paged)) > 3
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--rule", "aprove-team", "query.rule: is no rule of any version; did you mean 'approve-team'?"),
+        ("--client", "timesheets-cl", "query.client: is no client of any record; did you mean"),
+        ("--email", "nobody@audited.example", "query.email: is nobody's address"),
+        ("--person", "018f0000-0000-7000-8000-00000000000a", "query.person: is nobody's id"),
+        ("--policy-version", "999", "query.policy_version: is no version; the newest is"),
+    ],
+)
+async def test_a_misspelt_filter_is_an_error_and_no_empty_page(
+    callers: Callers, option: str, value: str, told: str
+) -> None:
+    await story(callers)
+    result = await command(callers, "audrey", "audit", "search", option, value)
+    assert result.exit_code == 2
+    assert told in " ".join(result.output.split())
 
 
 async def test_a_wrong_filter_is_told_in_the_words_of_the_api(callers: Callers) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 
+from service.audit import known_values
 from service.audit.keeper_status import BEHIND
 from service.audit.search import page, records
 from tests.generated_log import generate
@@ -58,6 +60,33 @@ async def test_how_far_the_keeper_is_behind_reads_few_pages_however_far_it_is(ye
         plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {BEHIND}"))
         assert not [one for one in nodes(plan[0]["Plan"]) if sequential(one)], plan
         assert blocks(plan[0]["Plan"]) < 100
+    finally:
+        await connection.close()
+
+
+UNKNOWN: dict[str, tuple[str, list[UUID | str | int]]] = {
+    "a person": (known_values.PERSON, [UUID(int=7)]),
+    "a client": (known_values.CLIENTS, ["rare-jobs", known_values.MAX_NEIGHBOURS]),
+    "a rule": (known_values.RULES, ["aprove-team", known_values.MAX_NEIGHBOURS]),
+}
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("what", UNKNOWN)
+async def test_whether_somebody_or_something_is_known_is_told_by_a_few_entries_of_an_index(
+    year: str, what: str, mode: str
+) -> None:
+    statement, values = UNKNOWN[what]
+    types = {UUID: "uuid", str: "text", int: "integer"}
+    declared, given = ", ".join(types[type(one)] for one in values), ", ".join(f"'{one}'" for one in values)
+    connection = await asyncpg.connect(year)
+    try:
+        await connection.execute(f"SET plan_cache_mode = {mode}")
+        await connection.execute(f"PREPARE asked ({declared}) AS {statement}")
+        explained = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE asked ({given})")
+        plan = json.loads(explained)[0]["Plan"]
+        assert not [one for one in nodes(plan) if sequential(one)], explained
+        assert blocks(plan) < 150
     finally:
         await connection.close()
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from service.directory.entities import Link
+from service.directory.erasure import Erasure
 from tests.integration.api import InProcess, api
 from tests.integration.house import EIGHT_HOURS, MONDAY, at
 
@@ -42,28 +43,86 @@ async def test_a_person_is_found_by_id_by_issuer_and_subject_and_by_address(hous
     link = f"issuer={quote(running.issuer)}&subject={quote('auth0|eve')}"
     assert await ids(running, f"/v1/decisions?{link}") == wanted
     assert await ids(running, "/v1/decisions?email=eve@example.COM") == wanted
-    assert await ids(running, "/v1/decisions?email=nobody@example.com") == []
-    assert await ids(running, f"/v1/decisions?{link}x") == []
     (found,) = (await asked(running, f"/v1/decisions?person={person.id}"))["items"]
     assert found["names"] == {str(person.id): "Eve"}
 
 
+NOBODY = "018f0000-0000-7000-8000-00000000000a"
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "hint"),
+    [
+        ("email=evee@example.com", "query.email", "is nobody's address; did you mean 'eve@example.com'?"),
+        ("email=zz@far.example", "query.email", "is nobody's address; "),
+        (f"person={NOBODY}", "query.person", "is nobody's id, neither in the directory nor in a record"),
+        (f"owner={NOBODY}", "query.owner", "is nobody's id, neither in the directory nor in a record"),
+        (f"on_behalf_of={NOBODY}", "query.on_behalf_of", "is nobody's id, neither in the directory nor in a record"),
+        ("person=eve@example.com", "query.person", "must be a UUID; an e-mail address goes with email"),
+        ("issuer={issuer}&subject=auth0|evee", "query.subject", "is nobody's, of the issuer {issuer}; "),
+        ("issuer={issuer}x&subject=auth0|eve", "query.issuer", "is no issuer of tokens; did you mean '{issuer}'?"),
+        ("rule=aprove-team", "query.rule", "is no rule of any version; did you mean 'approve-team'?"),
+        ("client=hours-ap", "query.client", "is no client of any record; did you mean 'hours-app'?"),
+        ("policy_version=7", "query.policy_version", "is no version; the newest is 1"),
+    ],
+)
+async def test_a_filter_that_names_nobody_and_nothing_is_told_instead_of_finding_nothing(
+    house: House, running: InProcess, query: str, field: str, hint: str
+) -> None:
+    eve = [Link(running.issuer, "auth0|eve")]
+    await house.directory.add_person(house.administrator(), "Eve", "Eve@example.com", eve)
+    await house.timesheets.create(house.ask("ana"), MONDAY, "UTC")
+    query, hint = query.format(issuer=running.issuer), hint.format(issuer=running.issuer)
+    for path in ("decisions", "audit/records", "decisions/summary"):
+        problem = await asked(running, f"/v1/{path}?{quote(query, safe='=&')}", 422)
+        assert [one["field"] for one in problem["fields"]] == [field]
+        assert problem["fields"][0]["message"].startswith(hint)
+        # Who may not read the log is not told who is known.
+        stranger = running.token(sub="auth0|eve", scope="read:audit")
+        answer = await running.send("GET", f"/v1/{path}?{quote(query, safe='=&')}", stranger)
+        assert answer.status_code == (422 if "must be a UUID" in hint else 403)
+        assert "did you mean" not in answer.text
+
+
+async def test_who_did_nothing_yet_and_what_never_applied_yet_are_known_all_the_same(
+    house: House, running: InProcess
+) -> None:
+    person = (await house.directory.add_person(house.administrator(), "Eve", "eve@example.com")).value.id
+    await house.owner.execute(
+        "INSERT INTO importer_grant (id, client_id, team_id, valid_from)"
+        " VALUES (gen_random_uuid(), 'new-job', $1, now())",
+        house.teams["west"],
+    )
+    for query in (f"person={person}", "email=eve@example.com", "rule=unlock-payroll", "client=new-job"):
+        assert await ids(running, f"/v1/decisions?{query}") == []
+    await Erasure(house.enforcement).erase(house.administrator(), person)
+    assert await ids(running, f"/v1/decisions?person={person}") == []
+
+
 async def test_no_address_and_no_subject_gets_into_the_log_by_being_asked_for(house: House, running: InProcess) -> None:
-    person = (await house.directory.add_person(house.administrator(), "Eve", "eve@example.com")).value
+    link = [Link(running.issuer, "auth0|eve")]
+    person = (await house.directory.add_person(house.administrator(), "Eve", "eve@example.com", link)).value
     await asked(running, "/v1/decisions?email=eve@example.com")
     await asked(running, f"/v1/decisions?issuer={quote(running.issuer)}&subject=auth0|eve")
+    # Nor do those of nobody, of whom nothing was answered.
+    await asked(running, "/v1/decisions?email=evee@example.com", 422)
+    await asked(running, f"/v1/decisions?issuer={quote(running.issuer)}&subject=auth0|evee", 422)
     bodies = [row["body"] for row in await house.owner.fetch("SELECT body FROM audit_record WHERE kind = 'access'")]
-    assert len(bodies) == 2
+    assert len(bodies) == 4
     assert not any(b"eve" in one for one in bodies)
     found = await asked(running, f"/v1/audit/records?resource={person.id}&kind=access")
-    assert len(found["items"]) == 1
+    assert len(found["items"]) == 2
 
 
 async def test_the_question_stands_in_the_record_of_its_search_and_typed_words_beside_it(
     house: House, running: InProcess
 ) -> None:
     ana = str(house.people["ana"])
-    await asked(running, f"/v1/audit/records?person={ana}&action=approve&client=Ana+Lima&kind=decision&applied=true")
+    described = {"display_name": "Ana", "email": "ana@example.com"}
+    await house.directory.amend_person(house.administrator(), house.people["ana"], described)
+    await asked(
+        running, f"/v1/audit/records?person={ana}&action=approve&request_id=Ana+Lima&kind=decision&applied=true"
+    )
     await asked(running, "/v1/decisions/summary?email=ana@example.com&outcome=deny")
     rows = await house.owner.fetch("SELECT uid, body FROM audit_record WHERE kind = 'access' ORDER BY id")
     first, second = (json.loads(row["body"]) for row in rows)
@@ -72,7 +131,7 @@ async def test_the_question_stands_in_the_record_of_its_search_and_typed_words_b
     assert set(second["question"]) == {"person_by", "outcome", "kinds", "since", "until"}
     assert not any(word in row["body"] for row in rows for word in (b"Lima", b"example.com"))
     shown = await asked(running, f"/v1/audit/records/{rows[0]['uid']}")
-    assert shown["texts"] == {"client": "Ana Lima"}
+    assert shown["texts"] == {"request_id": "Ana Lima"}
 
 
 @pytest.mark.parametrize(
