@@ -12,6 +12,7 @@ COMMANDS = {
     "history": "audit_search",
     "redecide": "audit_redecide",
     "export": "audit_export",
+    "proof": "audit_proof",
     "consistency": "audit_consistency",
     "verify": "audit_verify",
     "verifier": "audit_verify",

@@ -59,6 +59,25 @@ class Caller:
         long: str = "",
     ) -> tuple[int, Any]:
         """As `call`, with the status before the answer."""
+        answer = self.response(method, path, query, body, csv=csv, long=long)
+        if not answer.is_success:
+            raise refused(answer)
+        try:
+            return answer.status_code, answer.json() if answer.content else None
+        except ValueError as error:
+            raise click.ClickException(f"{self.api} answers, but not as this API does; is it the address?") from error
+
+    def response(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None = None,
+        body: object = None,
+        *,
+        csv: bytes | None = None,
+        long: str = "",
+    ) -> httpx.Response:
+        """The answer as it came, also one that refuses. Raises ClickException when there is none."""
         patience = MUCH_PATIENCE if long else PATIENCE
         try:
             with _told_soon(long) if long else nullcontext():
@@ -83,12 +102,7 @@ class Caller:
             raise click.ClickException(
                 f"{self.api} does not answer ({type(error).__name__}); is it running?"
             ) from error
-        if not answer.is_success:
-            raise refused(answer)
-        try:
-            return answer.status_code, answer.json() if answer.content else None
-        except ValueError as error:
-            raise click.ClickException(f"{self.api} answers, but not as this API does; is it the address?") from error
+        return answer
 
 
 @contextmanager

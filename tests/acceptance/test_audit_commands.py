@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
 from service.__main__ import timewarden
+from service.audit.key_files import read_key
+from service.commands.caller import Caller
 from service.development.people import PEOPLE
 from tests.acceptance.caller import SHEETS, fresh_week
 
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from click.testing import Result
 
     from tests.acceptance.caller import Callers
+    from tests.acceptance.running_service import RunningService
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "auditor.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -72,7 +79,8 @@ async def test_a_story_is_told_in_order_as_a_table_and_as_lines(callers: Callers
 
 
 async def test_all_pages_are_every_record_once(callers: Callers) -> None:
-    await story(callers)
+    for _ in range(4):
+        await story(callers)
     asked = ("audit", "search", "--kind", "change", "--json")
     paged = await command(callers, "audrey", *asked, "--limit", "3", "--all")
     whole = await command(callers, "audrey", *asked, "--limit", "200", "--all")
@@ -97,6 +105,56 @@ async def test_a_misspelt_filter_is_an_error_and_no_empty_page(
     result = await command(callers, "audrey", "audit", "search", option, value)
     assert result.exit_code == 2
     assert told in " ".join(result.output.split())
+
+
+async def test_the_page_leads_from_an_answer_to_the_proof_of_its_record(
+    service: RunningService, callers: Callers, tmp_path: Path
+) -> None:
+    lines = next(block for block in BLOCKS if "audit proof" in block)
+    ana, audrey = await callers("ana"), await callers("audrey")
+    answer = await ana.get("/v1/me")
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "TIMEWARDEN_API": callers.addresses.api,
+        "TIMEWARDEN_TOKEN": audrey.token or "",
+        "VKEY": read_key(service.state / "log" / "key").verifier.vkey,
+        "RECORD": answer.headers["Decision-Id"],
+    }
+
+    async def run(script: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_shell(
+            script, cwd=tmp_path, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        out, _ = await process.communicate()
+        return process.returncode, out.decode()
+
+    code, told = await run(f"set -e\n{lines}")
+    assert (code, "intact" in told.splitlines()) == (0, True), told
+    body = (tmp_path / f"{environment['RECORD']}.record").read_bytes()
+    assert hashlib.sha256(b"\0" + body).hexdigest() == answer.headers["Decision-Leaf"]
+    # An editor that ends the file with a newline, and somebody who changes a word.
+    (tmp_path / f"{environment['RECORD']}.record").write_bytes(body + b"\n")
+    code, told = await run(lines.splitlines()[1])
+    assert (code, told.split()[0], "without its trailing newline" in told) == (4, "usage", True), told
+    (tmp_path / f"{environment['RECORD']}.record").write_bytes(body.replace(b'"allow"', b'"deny"'))
+    assert (await run(lines.splitlines()[1]))[0] == 1
+    code, told = await run(lines.splitlines()[0])
+    assert (code, "is there already" in told) == (2, True), told
+    environment["RECORD"] = "018f0000-0000-7000-8000-00000000000a"
+    code, told = await run(lines.splitlines()[0])
+    assert (code, "There is no such record" in told) == (2, True), told
+
+
+async def test_a_record_that_is_not_sealed_yet_is_told_and_not_waited_for_without_end(
+    callers: Callers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = {"type": "urn:timewarden:problem:not-sealed", "detail": "Not sealed yet"}
+    monkeypatch.setattr(Caller, "response", lambda *_: httpx.Response(503, json=problem))
+    record = "018f0000-0000-7000-8000-00000000000a"
+    result = await command(callers, "audrey", "audit", "proof", record, "--directory", str(tmp_path), "--wait", "1")
+    assert result.exit_code == 2
+    assert "waiting for up to 1 seconds" in result.output
+    assert "A keeper seals within seconds: does one run?" in result.output
 
 
 async def test_a_wrong_filter_is_told_in_the_words_of_the_api(callers: Callers) -> None:

@@ -144,6 +144,68 @@ def test_a_file_that_is_no_proof_is_told_and_is_no_forgery(
     assert run("consistency", str(tmp_path / "proof"), "--old", str(tmp_path / "proof")) == USAGE
 
 
+def saved_otherwise(body: bytes) -> dict[str, bytes]:
+    """What people's programs make of a record, by the words with which the verifier names it."""
+    said = json.loads(body)
+    return {
+        "without its trailing newline": body + b"\n",
+        "without its trailing newline ": body + b"\r\n",
+        "without its byte order mark, as UTF-8": b"\xef\xbb\xbf" + body,
+        "without its byte order mark, as UTF-8 ": ("\ufeff" + body.decode()).encode("utf-16-le"),
+        "without the white space around it": b"  " + body + b"\n\n",
+        "once its JSON is written in the canonical form (RFC 8785)": json.dumps(said, indent=2).encode(),
+        "when it is taken out of the answer that is in the file": json.dumps({"id": "x", "record": said}).encode(),
+    }
+
+
+@pytest.mark.parametrize("how", saved_otherwise(b'{"uid":"x"}'))
+def test_a_record_that_was_saved_otherwise_is_a_wrong_file_and_not_tampered_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    proof = proved(tmp_path, LEAVES, 7)
+    assert run(*proof) == INTACT
+    for body, verdict in ((LOG[7].body, USAGE), (LOG[7].body.replace(b'"outcome":"', b'"outcome":"x'), TAMPERED)):
+        (tmp_path / "record").write_bytes(saved_otherwise(body)[how])
+        capsys.readouterr()
+        # The same done to a record that was altered is no reason to take it for a good one.
+        assert run(*proof) == verdict
+        told = capsys.readouterr().out
+        assert (f"the record verifies {how.strip()};" in told) is (verdict == USAGE), told
+        assert ("`timewarden audit proof ID`" in told) is (verdict == USAGE)
+        assert "shown:" not in told.replace("not shown:", "")
+
+
+def test_a_file_that_holds_no_record_or_that_of_another_proof_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proved(tmp_path, LEAVES, 7)
+    named = tmp_path / f"{json.loads(LOG[7].body)['uid']}.tlog-proof"
+    named.write_bytes((tmp_path / "proof").read_bytes())
+    uid = json.loads(LOG[8].body)["uid"]
+    for body, verdict, words in (
+        (b"", USAGE, "is empty, and holds no record"),
+        (b"%PDF-1.7", USAGE, "is no record"),
+        (b"{}", USAGE, "is no record"),
+        (LOG[7].body[:-9], TAMPERED, "altered, or cut off"),
+        (LOG[8].body, USAGE, f"is the record {uid}, and"),
+        (LOG[7].body.replace(b":", b": ", 1).replace(b"allow", b"deny"), TAMPERED, "was altered, or is another one"),
+    ):
+        (tmp_path / "record").write_bytes(body)
+        capsys.readouterr()
+        assert run("proof", str(named), "--record", str(tmp_path / "record")) == verdict, words
+        told = capsys.readouterr().out
+        assert words in told, told
+
+
+def test_a_proof_that_was_saved_otherwise_is_a_wrong_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    proof = proved(tmp_path, LEAVES, 7)
+    text = (tmp_path / "proof").read_bytes()
+    for other in (text.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + text):
+        (tmp_path / "proof").write_bytes(other)
+        assert run(*proof) == USAGE
+        assert "was saved with other line ends or a byte order mark" in capsys.readouterr().out
+
+
 def test_a_proof_that_was_cut_or_damaged_is_no_forgery(tmp_path: Path) -> None:
     proof = proved(tmp_path, LEAVES, 7)
     text = (tmp_path / "proof").read_text()

@@ -9,8 +9,9 @@ from .ages import LONG, days, moment, written
 from .bundle import Bundle, Sought
 from .continuity import related
 from .findings import INCOMPLETE, INTACT, USAGE, Fault, Report, need
-from .inputs import opened, read_consistency, read_note, read_proof, read_token
+from .inputs import opened, read_consistency, read_note, read_proof, read_record, read_token
 from .live import LiveLog
+from .mismatch import explain_mismatch
 from .notes import read_checkpoint
 from .records import read_object
 from .tree import included, leaf_hash
@@ -47,12 +48,14 @@ def check_bundle(given: argparse.Namespace, keys: Keys, state: State, report: Re
 
 def check_proof(given: argparse.Namespace, keys: Keys, state: State, report: Report) -> Checkpoint:
     """`proof FILE --record FILE`: a C2SP tlog-proof says where in the log these very bytes are."""
-    proof, leaf = read_proof(given.path, keys), leaf_hash(given.record.read_bytes())
-    found, seen = proof.checkpoint, state.checkpoint
-    if not included(leaf, proof.place, found.size, proof.path, found.root):
-        report.find(
-            Fault("these bytes, exactly as they are in the file, are not what was sealed here"), position=proof.place
-        )
+    proof, data = read_proof(given.path, keys), read_record(given.record)
+    found, seen, leaf = proof.checkpoint, state.checkpoint, leaf_hash(data)
+
+    def sealed(body: bytes) -> bool:
+        return included(leaf_hash(body), proof.place, found.size, proof.path, found.root)
+
+    if not sealed(data):
+        report.find(explain_mismatch(data, given.record, given.path, sealed), position=proof.place)
     report.checked |= {"position": proof.place, "leaf": leaf.hex()}
     report.shown.append(f"these very bytes were sealed at position {proof.place} of {found.origin}")
     if seen and (seen.origin, seen.size) == (found.origin, found.size):

@@ -24,6 +24,7 @@ GZIP = b"\x1f\x8b"
 PROOF = "c2sp.org/tlog-proof@v1"
 CONSISTENCY = {"from", "to", "hashes", "checkpoint"}
 LARGEST = 1 << 20
+SAVE_AGAIN = "`timewarden audit proof ID` writes a record and its proof as they are"
 
 
 class Proof(NamedTuple):
@@ -56,7 +57,10 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 def read_proof(path: Path, keys: Keys) -> Proof:
     """A .tlog-proof file. Raises Fault and OSError."""
-    head, blank, note = _text(path).partition("\n\n")
+    text = _text(path)
+    changed = "\r" in text or text.startswith("\ufeff")
+    need(not changed, f"{path} was saved with other line ends or a byte order mark: {SAVE_AGAIN}", USAGE)
+    head, blank, note = text.partition("\n\n")
     lines = head.split("\n")
     need(lines[0] == PROOF, f"{path} is not a {PROOF} file", USAGE)
     need(blank and note.endswith("\n"), f"{path} ends early: it holds no whole checkpoint", INCOMPLETE)
@@ -69,6 +73,13 @@ def read_proof(path: Path, keys: Keys) -> Proof:
     except (Fault, *MALFORMED) as error:
         raise Fault(f"{path} is malformed, and shows nothing: {error}", INCOMPLETE) from None
     return Proof(int(index), hashes, read_checkpoint(note, keys))
+
+
+def read_record(path: Path) -> bytes:
+    """The bytes of one record in a file. Raises Fault and OSError."""
+    data = _bytes(path)
+    need(data, f"{path} is empty, and holds no record: {SAVE_AGAIN}", USAGE)
+    return data
 
 
 def read_consistency(path: Path) -> Consistency:
@@ -97,11 +108,15 @@ def read_token(path: Path) -> str:
     return token
 
 
-def _text(path: Path) -> str:
+def _bytes(path: Path) -> bytes:
     with path.open("rb") as file:
         data = file.read(LARGEST + 1)
     need(len(data) <= LARGEST, f"{path} is larger than any such file", USAGE)
+    return data
+
+
+def _text(path: Path) -> str:
     try:
-        return data.decode()
+        return _bytes(path).decode()
     except UnicodeDecodeError:
         raise Fault(f"{path} is not text in UTF-8", USAGE) from None

@@ -1,0 +1,117 @@
+"""`timewarden audit proof`: one record's exact bytes and its proof, as two files for `timewarden-verify proof`.
+
+Durable: the two files. The bytes come from the export, whose lines hold them as they are stored; nothing parses them on
+the way, because a record that is written anew, or with one line end more, has another hash.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from service.commands.caller import caller, refused
+from service.commands.doors import as_json, as_person
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    import httpx
+
+    from service.commands.caller import Caller
+
+# A line of an export around the bytes of one record.
+LINE = re.compile(rb'\{"position":(\d+),"leaf":"[0-9a-f]*","record":(\{.*\})\}\n', re.DOTALL)
+SECONDS_BETWEEN_ATTEMPTS = 1.0
+
+
+@click.command()
+@click.argument("record", metavar="ID", type=click.UUID)
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=Path(),
+    help="Where the two files go.",
+)
+@click.option(
+    "--wait",
+    type=click.IntRange(min=0),
+    default=60,
+    show_default=True,
+    help="Seconds to wait for a record that is not sealed yet.",
+)
+@as_json
+@as_person
+def proof(*, record: UUID, directory: Path, wait: int, as_json: bool, person: str | None) -> None:
+    """Write the record ID, or the record of the decision ID, and the proof that it is in the log.
+
+    ID.record holds the record's exact bytes and ID.tlog-proof its C2SP proof: timewarden-verify checks them, anywhere.
+    """
+    bytes_file, proof_file = (directory / f"{record}{suffix}" for suffix in (".record", ".tlog-proof"))
+    for file in (bytes_file, proof_file):
+        if file.exists():
+            raise click.UsageError(f"{file} is there already; move it away, or say --directory")
+    api = caller(person)
+    proved = _sealed(api, record, wait)
+    position = int(proved.split("\n", 2)[1].removeprefix("index "))
+    body = _exact_bytes(api, position)
+    proof_file.write_text(proved, encoding="utf-8", newline="")
+    if body is None:
+        raise click.ClickException(
+            f"The record at position {position} was dropped by retention or removed. {proof_file} is its proof, for a"
+            " copy of its bytes that somebody kept"
+        )
+    bytes_file.write_bytes(body)
+    check = f"timewarden-verify proof {proof_file} --record {bytes_file} --key VKEY"
+    if as_json:
+        print(json.dumps({"record": str(bytes_file), "proof": str(proof_file), "position": position, "check": check}))
+        return
+    print(f"{bytes_file}: the exact bytes of the record at position {position}")
+    print(f"{proof_file}: the proof that it is in the log")
+    print(f"Check them, with the log's public line for VKEY:\n    {check}")
+
+
+def _sealed(api: Caller, record: UUID, wait: int) -> str:
+    """The proof's text, once the record is sealed."""
+    until, told = time.monotonic() + wait, False
+    while True:
+        answer = api.response("GET", f"/v1/audit/records/{record}/proof")
+        if answer.is_success:
+            return answer.text
+        if not _is_not_sealed(answer):
+            raise refused(answer)
+        if time.monotonic() >= until:
+            raise click.ClickException(
+                f"The record is not sealed, after {wait} seconds. A keeper seals within seconds: does one run?"
+            )
+        if not told:
+            click.echo(f"The record is not sealed yet; waiting for up to {wait} seconds.", err=True)
+            told = True
+        time.sleep(SECONDS_BETWEEN_ATTEMPTS)
+
+
+def _is_not_sealed(answer: httpx.Response) -> bool:
+    try:
+        return str(answer.json()["type"]).endswith(":not-sealed")
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _exact_bytes(api: Caller, position: int) -> bytes | None:
+    """The record's bytes as they are stored, or None when there are none any more."""
+    span = {"format": "jsonl", "from": str(position), "to": str(position + 1)}
+    answer = api.response("GET", "/v1/audit/export", span)
+    if not answer.is_success:
+        raise refused(answer)
+    line = answer.content
+    found = LINE.fullmatch(line)
+    if found:
+        return found[2]
+    # Bytes that are no record of ours stand in base64; of a record that is gone there is no line, or nothing in it.
+    stored = json.loads(line).get("bytes") if line.strip() else None
+    return None if stored is None else base64.b64decode(stored)
