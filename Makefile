@@ -46,7 +46,7 @@ golden: environment ## rewrite the golden files: schema, OpenAPI, events, proble
 
 ##@ Policy (while `make run` runs)
 ##: .venv/bin/timewarden policy propose -m WHY    put the rules of policies/ forward as a new version
-##: .venv/bin/timewarden policy activate N        let version N decide, from the next request on
+##: .venv/bin/timewarden policy activate latest   let it decide, from the next request on
 
 ##@ Data
 clean: ## stop what runs from here; remove .venv, .local with ALL ITS DATA, and caches

@@ -20,6 +20,7 @@ from service.commands.caller import active_number, caller
 from service.commands.database import owner_database
 from service.commands.doors import Door, as_json, as_person, directory
 from service.commands.tables import plain, table, when
+from service.commands.version_numbers import LATEST, VersionNumber, choose_latest_proposal
 from service.errors import Conflict
 from service.places import Complaint
 
@@ -95,17 +96,20 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
 
 
 @policy.command()
-@click.argument("number", type=click.IntRange(min=1))
+@click.argument("number", type=VersionNumber())
 @click.option(
     "--expected", type=click.IntRange(min=1), help="The version that must be active now; default: the one that is."
 )
+@click.option("--yes", is_flag=True, help="With latest: also a version of somebody else's; without asking.")
 @as_json
 @as_person
-def activate(number: int, expected: int | None, *, as_json: bool, person: str | None) -> None:
-    """Let version NUMBER decide, from the next request on; it may be an older one."""
+def activate(number: int | str, expected: int | None, *, yes: bool, as_json: bool, person: str | None) -> None:
+    """Let version NUMBER decide, from the next request on; it may be an older one. `latest` is the newest proposal."""
     api = caller(person)
     if expected is None:
         expected = active_number(api)
+    if number == LATEST:
+        number = choose_latest_proposal(api, expected, yes=yes)
     path = f"/v1/policies/versions/{number}/activate"
     version = api.call("POST", path, {"expected_active": expected}, long="the version is checked again")
     if as_json:

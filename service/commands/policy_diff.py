@@ -14,6 +14,7 @@ from service.authorization.policy_file import PolicyText, parse
 from service.commands.caller import active_number, caller
 from service.commands.doors import as_json, as_person, directory
 from service.commands.tables import quoted
+from service.commands.version_numbers import VersionNumber, resolve_version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,19 +25,25 @@ VERSIONS = "/v1/policies/versions"
 
 
 @click.command()
-@click.argument("version", type=click.IntRange(min=1), required=False)
-@click.option(
-    "--against", type=click.IntRange(min=1), help="The version to compare with; default: the one that decides."
-)
+@click.argument("version", type=VersionNumber(), required=False)
+@click.option("--against", type=VersionNumber(), help="The version to compare with; default: the one that decides.")
 @directory
 @as_json
 @click.option("--exit-code", is_flag=True, help="End with exit code 1 when anything differs.")
 @as_person
 def diff(
-    version: int | None, against: int | None, directory: Path, *, as_json: bool, exit_code: bool, person: str | None
+    version: int | str | None,
+    against: int | str | None,
+    directory: Path,
+    *,
+    as_json: bool,
+    exit_code: bool,
+    person: str | None,
 ) -> None:
-    """Show which rows differ and whose verdicts change, from the version that decides to the files, or to VERSION."""
+    """Show which rows differ and whose verdicts change, from the version that decides to the files, or to VERSION, a
+    number or `latest`."""
     api = caller(person)
+    version, against = resolve_version(api, version), resolve_version(api, against)
     if version is None:
         found = _of_files(api, directory, against or active_number(api))
     else:

@@ -16,6 +16,7 @@ from service.commands.doors import as_json as for_machines
 from service.commands.doors import as_person
 from service.commands.replay_report import DIFFERENCES, Moment, attached, followed, show
 from service.commands.tables import table, when
+from service.commands.version_numbers import VersionNumber, resolve_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ REPLAYS = "/v1/policies/replays"
 
 
 @click.command()
-@click.argument("version", type=click.IntRange(min=1), required=False)
+@click.argument("version", type=VersionNumber(), required=False)
 @click.option("--since", type=Moment(), help="From when on, such as 30d, 12h or an RFC 3339 time; default: all.")
 @click.option("--until", type=Moment(), help="Until when; default: now.")
 @click.option("--action", help="Only requests for this action.")
@@ -41,15 +42,15 @@ REPLAYS = "/v1/policies/replays"
 @as_person
 def replay(
     *,
-    version: int | None,
+    version: int | str | None,
     attach: str | None,
     fail_on: Sequence[str],
     as_json: bool,
     person: str | None,
     **filters: str | None,
 ) -> None:
-    """Decide recorded requests again under VERSION, and show what it would change. Ctrl-C cancels it, unless it was
-    attached to."""
+    """Decide recorded requests again under VERSION, a number or `latest`, and show what it would change. Ctrl-C cancels
+    it, unless it was attached to."""
     if (version is None) == (attach is None):
         raise click.UsageError("Give a VERSION, or --attach a replay")
     if attach is not None and any(filters.values()):
@@ -58,7 +59,7 @@ def replay(
     if attach is not None:
         job = attached(api, f"{REPLAYS}/{attach}", quiet=as_json)
     else:
-        job = followed(api, f"/v1/policies/versions/{version}/replay", filters, quiet=as_json)
+        job = followed(api, f"/v1/policies/versions/{resolve_version(api, version)}/replay", filters, quiet=as_json)
     if as_json:
         print(json.dumps(job, indent=2))
     else:

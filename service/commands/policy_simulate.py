@@ -11,6 +11,7 @@ from rich.console import Console
 from service.commands.caller import caller
 from service.commands.doors import as_json, as_person
 from service.commands.tables import quoted
+from service.commands.version_numbers import VersionNumber, resolve_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,7 @@ FACT = {"true": True, "false": False, "unknown": None}
 @click.option(
     "--fact", "facts", multiple=True, metavar="NAME=true|false|unknown", help="A fact of it; may be repeated."
 )
-@click.option("--version", type=click.IntRange(min=1), help="A policy version; default: the one that decides.")
+@click.option("--version", type=VersionNumber(), help="A policy version, or latest; default: the one that decides.")
 @as_json
 @as_person
 def simulate(
@@ -52,11 +53,12 @@ def simulate(
     state: str | None,
     relations: Sequence[str],
     facts: Sequence[str],
-    version: int | None,
+    version: int | str | None,
     as_json: bool,
     person: str | None,
 ) -> None:
     """Ask whether somebody would be allowed ACTION on a KIND of thing. It is recorded as a simulation."""
+    api = caller(person)
     question = {
         "subject": {
             "client": client,
@@ -75,9 +77,9 @@ def simulate(
             "relations": list(relations),
             "facts": dict(_fact(one) for one in facts),
         },
-        "version": version,
+        "version": resolve_version(api, version),
     }
-    found = caller(person).call("POST", "/v1/policies/simulate", question, long="the version is loaded")
+    found = api.call("POST", "/v1/policies/simulate", question, long="the version is loaded")
     if as_json:
         print(json.dumps(found, indent=2))
     else:

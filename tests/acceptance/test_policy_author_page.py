@@ -6,14 +6,15 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
-from tests.acceptance.policy_author import VERSIONS, activate, active
+from tests.acceptance.policy_author import VERSIONS, activate, active, noted, proposed
 from tests.acceptance.running_service import ROOT
-from tests.policy_forge import policy
+from tests.policy_forge import policy, shipped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,18 +69,38 @@ async def test_the_whole_story_of_a_change_can_be_pasted(
     tmp_path: Path, author: dict[str, str], callers: Callers
 ) -> None:
     paula = await callers("paula")
+    # A version of somebody else's that was left, as `make demo` leaves one, and one of a colleague's that waits.
     first = await active(paula)
+    of_the_demo = await proposed(paula, noted(shipped(), "as the demo does"))
+    assert (await activate(paula, of_the_demo, first)).status_code == 200
+    assert (await activate(paula, first, of_the_demo)).status_code == 200
     blocks = re.findall(r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", PAGE, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 7
-    number, deciding = "2", []
+    number, deciding = 0, []
     for commands, shown in blocks:
-        printed = pasted(re.sub(r"\b2\b", number, commands) if "2 " in commands else commands, tmp_path, author)
+        printed = pasted(commands, tmp_path, author)
         if found := re.search(r"Proposed as version (\d+)", printed):
-            number = found[1]
-            shown = shown.replace("version 2", f"version {number}")  # noqa: PLW2901 — a fresh service would say 2
+            number = int(found[1])
         assert [line for line in shown.splitlines() if line not in printed] == [], printed
         deciding.append(await active(paula))
-    assert deciding == [first] * 5 + [int(number), first]
+    assert number > of_the_demo
+    assert deciding == [first] * 5 + [number, first]
+
+
+async def test_a_colleagues_proposal_in_between_is_not_activated_in_place_of_ones_own(
+    tmp_path: Path, author: dict[str, str], callers: Callers
+) -> None:
+    paula, first = await callers("paula"), await active(await callers("paula"))
+    adam = await callers("adam")
+    text = shipped()
+    rows = f"p, allow, person:{await adam.me()}, propose, any, policy, any, always, adam-proposes\n"
+    number = await proposed(paula, replace(text, rules=text.rules + rows))
+    assert (await activate(paula, number, first)).status_code == 200
+    theirs = await proposed(adam, noted(text, "adam's own"))
+    with pytest.raises(AssertionError, match="It is not your own proposal") as refused:
+        pasted("timewarden policy activate latest --as paula < /dev/null", tmp_path, author)
+    assert f"Version {theirs}, proposed by person {await adam.me()}" in str(refused.value)
+    assert await active(paula) == number
 
 
 async def test_the_example_pipeline_proposes_what_was_merged_and_only_that(

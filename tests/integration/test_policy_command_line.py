@@ -219,6 +219,81 @@ def test_a_client_without_a_person_activates_and_goes_back() -> None:
     assert not any("/v1/me" in one for one in api.seen)
 
 
+PAULA = "0198c0de-0000-7000-8000-0000000000aa"
+MINE = {**VERSION, "number": 7, "author": PAULA, "parent": 2}
+ME = {"person": PAULA, "client": "cli"}
+
+
+def activating(newest: dict[str, Any], me: object = None) -> dict[str, Any]:
+    return {
+        "GET /v1/policies/active": VERSION,
+        "GET /v1/policies/versions": {"items": [newest], "next_cursor": None},
+        "GET /v1/me": me or ME,
+        "POST /v1/policies/versions/7/activate": {**VERSION, "number": 7},
+    }
+
+
+def test_the_latest_version_is_ones_own_newest_proposal_and_is_told_first() -> None:
+    with served(activating(MINE)) as api:
+        told = run(api, "activate", "latest")
+        assert told.exit_code == 0
+        assert told.output.startswith("Version 7, proposed by you at 2026-11-01 00:00:00Z: why\n")
+        assert told.output.endswith("Version 7 decides now; before it was 2.\n")
+        machine = run(api, "activate", "latest", "--json")
+        assert json.loads(machine.stdout)["number"] == 7
+
+
+@pytest.mark.parametrize(
+    ("newest", "me", "says"),
+    [
+        ({**MINE, "author": "0198c0de-0000-7000-8000-0000000000bb"}, ME, "It is not your own proposal."),
+        ({**MINE, "author": None, "author_client": "pipeline"}, ME, "proposed by the client pipeline"),
+        (MINE, (403, {"detail": "No"}), "It is not your own proposal."),
+        ({**MINE, "parent": 1}, ME, "proposed while version 1 decided, and version 2 decides now"),
+    ],
+)
+def test_a_latest_version_of_somebody_else_or_beside_another_is_not_activated_unasked(
+    newest: dict[str, Any], me: object, says: str
+) -> None:
+    with served(activating(newest, me)) as api:
+        told = run(api, "activate", "latest")
+        assert (told.exit_code, says in told.output) == (2, True), told.output
+        assert "Nothing was activated; say --yes, or the number: policy activate 7" in told.output
+        assert not any(one.startswith("POST") for one in api.seen)
+        assert run(api, "activate", "latest", "--yes").exit_code == 0
+        assert "POST /v1/policies/versions/7/activate" in api.seen
+
+
+@pytest.mark.parametrize(
+    ("newest", "says"),
+    [
+        ({**MINE, "state": "retired"}, "The newest version, 7, decided before and was left (why)"),
+        ({**MINE, "state": "active", "active": True}, "The newest version, 7, decides already (why)"),
+    ],
+)
+def test_what_decided_before_is_not_the_latest_proposal(newest: dict[str, Any], says: str) -> None:
+    with served(activating(newest)) as api:
+        told = run(api, "activate", "latest", "--yes")
+        assert (told.exit_code, says in told.output) == (2, True), told.output
+        assert not any(one.startswith("POST") for one in api.seen)
+
+
+def test_a_client_that_proposed_for_itself_activates_its_own() -> None:
+    newest = {**MINE, "author": None, "author_client": "pipeline"}
+    with served(activating(newest, {"person": None, "client": "pipeline"})) as api:
+        assert run(api, "activate", "latest").output.startswith("Version 7, proposed by you at ")
+
+
+def test_the_latest_version_is_compared_and_tried_too() -> None:
+    with served({
+        **activating(MINE), "GET /v1/policies/versions/7/diff": DIFF, "POST /v1/policies/simulate": SIMULATED,
+    }) as api:  # fmt: skip
+        assert run(api, "diff", "latest").exit_code == 0
+        assert run(api, "simulate", "read", "--version", "latest").exit_code == 0
+        assert run(api, "diff", "newest").exit_code == 2
+    assert "GET /v1/policies/versions/7/diff" in api.seen
+
+
 def test_all_versions_are_listed_page_by_page() -> None:
     pages = [{"items": [{**VERSION, "number": n}], "next_cursor": c} for n, c in ((3, "more"), (2, None), (3, "more"))]
     with served({"GET /v1/policies/versions": pages}) as api:

@@ -171,6 +171,19 @@ def test_every_decision_has_a_number_of_its_own() -> None:
     assert headed == numbers
 
 
+NUMBERED = re.compile(
+    r"timewarden policy (?:activate|diff|replay) \d+\b|--(?:against|version|expected|policy-version) \d+\b|versions/\d+"
+)
+
+
+def test_no_page_names_the_number_of_a_version_that_a_reader_may_not_have() -> None:
+    """Numbers go on with every proposal: a fresh service says 2 where one that played the demo says 3."""
+    names = ["README.md", "Makefile", "policies/README.md", *(f"docs/{name}" for name in PAGES)]
+    pages = {name: (ROOT / name).read_text(encoding="utf-8") for name in names}
+    pages |= {one.name: one.read_text(encoding="utf-8") for one in (ROOT / "docs" / "examples").iterdir()}
+    assert {name: NUMBERED.findall(text) for name, text in pages.items() if NUMBERED.search(text)} == {}
+
+
 def test_the_drawing_of_the_floors_shows_every_floor() -> None:
     drawing = README[README.index(" service/\n ┌") : README.index(" events/")]
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
