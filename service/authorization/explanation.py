@@ -1,6 +1,7 @@
 """Why a verdict is what it is: rules that applied, and for each rule that nearly did, what was missing. Pure.
 
-Auditors get the whole Explanation; callers get sentences that speak of themselves, in the words of vocabulary.toml.
+Callers get sentences that say "you", in the words of vocabulary.toml. Auditors get the whole Explanation, in sentences
+that say "the caller": they are somebody else, and a vocabulary speaks to the caller alone.
 """
 
 from __future__ import annotations
@@ -27,21 +28,30 @@ A_RULE_FORBIDS = "a rule of the policy forbids this"
 BEING = {
     "role": "you have the role {}",
     "person": "this is forbidden to you personally",
-    "client": "this is forbidden to the client {}",
-    "via": "this is forbidden to whoever asks through the client {}",
+    "client": "this is forbidden to you, the client {}",
+    "via": "this is forbidden to you while you ask through the client {}",
 }
 NOT_BEING = {
     "role": "you do not have the role {}",
     "person": "you are not the person {}",
-    "client": "it is not the client {} that asks for itself",
+    "client": "you are not the client {}, asking for itself",
     "via": "you do not ask through the client {}",
 }
+# The same, said to somebody else than the caller, about a decision that was made.
+CALLER_NOT_BEING = {
+    "role": "the caller did not have the role {}",
+    "person": "the caller was not the person {}",
+    "client": "the caller was not the client {}, asking for itself",
+    "via": "the caller did not ask through the client {}",
+}
+ANSWERS = {True: "yes", False: "no", None: "unknown"}
+KNOWN = {True: "true", False: "false", None: "unknown"}
 
 
 @dataclass(frozen=True, slots=True)
 class Lack:
     """A condition that did not hold: `condition` is `who`, `state`, `scope` or `fact`, `wanted` the row's word, and the
-    sentence says it to whoever asked."""
+    sentence says it to the caller, or of the caller."""
 
     condition: str
     wanted: str
@@ -99,7 +109,7 @@ def sentences_for_caller(explanation: Explanation, question: Question, vocabular
     if explanation.allowed_by:
         return ()
     told: dict[str, None] = {}
-    for near in _nearest(explanation, question, vocabulary, of_others=False):
+    for near in _nearest(explanation, question, vocabulary, of_others=False, to_caller=True):
         told["; ".join(one.sentence for one in near.missing)] = None
         if len(told) == MOST_SENTENCES:
             break
@@ -107,25 +117,30 @@ def sentences_for_caller(explanation: Explanation, question: Question, vocabular
 
 
 def nearest(
-    explanation: Explanation, question: Question, vocabulary: Vocabulary, *, of_others: bool = False
+    explanation: Explanation,
+    question: Question,
+    vocabulary: Vocabulary,
+    *,
+    of_others: bool = False,
+    to_caller: bool = True,
 ) -> tuple[Near, ...]:
     """The near misses of a denial with each missing condition in words, nearest first; none when a rule denied. Rules
-    that name another person or client are left out unless auditors ask `of_others`."""
-    return () if explanation.denied_by else tuple(_nearest(explanation, question, vocabulary, of_others=of_others))
+    that name another person or client are left out unless auditors ask `of_others`. The words are said `to_caller`, or
+    to somebody else about the caller."""
+    if explanation.denied_by:
+        return ()
+    return tuple(_nearest(explanation, question, vocabulary, of_others=of_others, to_caller=to_caller))
 
 
 def _nearest(
-    explanation: Explanation, question: Question, vocabulary: Vocabulary, *, of_others: bool
+    explanation: Explanation, question: Question, vocabulary: Vocabulary, *, of_others: bool, to_caller: bool
 ) -> Iterator[Near]:
+    say = _wanting if to_caller else _wanting_of_caller
     return (
-        Near(miss.rule, tuple(_lack(*condition, question, vocabulary) for condition in miss.conditions))
+        Near(miss.rule, tuple(Lack(*one, say(*one, question, vocabulary)) for one in miss.conditions))
         for miss in explanation.near_misses
         if of_others or not any(names_somebody(word) for kind, word in miss.conditions if kind == "who")
     )
-
-
-def _lack(dimension: str, word: str, question: Question, vocabulary: Vocabulary) -> Lack:
-    return Lack(dimension, word, _wanting(dimension, word, question, vocabulary))
 
 
 def _conditions(rule: Rule) -> tuple[tuple[str, str], ...]:
@@ -175,10 +190,28 @@ def _wanting(dimension: str, word: str, question: Question, vocabulary: Vocabula
     return _said(vocabulary, f"who.{question.kind}.{word}.no") or f"you are not {word} here"
 
 
+def _wanting_of_caller(dimension: str, word: str, question: Question, vocabulary: Vocabulary) -> str:
+    """The same, said to somebody else about the caller of then: in the words of the row, since the vocabulary's
+    sentences are written to the caller."""
+    thing = _thing(question, vocabulary)
+    if dimension == "scope":
+        return f"the token did not hold the scope {word}"
+    if dimension == "state":
+        wanted = " or ".join(_state(one, question, vocabulary) for one in word.split(" or "))
+        if question.state == NO_STATE:
+            return f"{thing} had to be {wanted}"
+        return f"{thing} was {_state(question.state, question, vocabulary)}, not {wanted}"
+    if dimension == "fact":
+        name = word.removeprefix("not ")
+        return f"the fact {name} was {KNOWN[question.fact(name)]}"
+    form, _, name = word.partition(":")
+    return CALLER_NOT_BEING[form].format(name) if name else f"the caller was not {word} of {thing}"
+
+
 def _fact(word: str, question: Question, vocabulary: Vocabulary) -> str:
     """What is known of a fact, as a sentence to the caller."""
     name = word.removeprefix("not ")
-    answer = {True: "yes", False: "no", None: "unknown"}[question.fact(name)]
+    answer = ANSWERS[question.fact(name)]
     for key in (f"fact.{question.kind}.{name}", f"fact.{name}"):
         said = _said(vocabulary, f"{key}.{answer}")
         if said:

@@ -33,9 +33,9 @@ BECAUSE: Final = {
 LAWS: Final = {
     "approve": "nobody approves hours that are their own, or that they entered or submitted",
     "unlock": "nobody unlocks what they locked",
-    "activate": "going back does not lift four eyes, and a version that was left denies this to whoever proposed it",
+    "activate": "going back does not lift four eyes, and a version that was left denies this to its proposer",
 }
-LISTED: Final = "A list: these rules could show rows to whoever asked; rows that a rule denied were left out"
+LISTED: Final = "A list: these rules could show rows to the caller; rows that a rule denied were left out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class RecordedExplanation:
     scopes: tuple[str, ...] = ()
 
 
-def explained(snapshot: Snapshot, recorded: RecordedRequest) -> RecordedExplanation:
-    """The why of a decision under the version that made it."""
+def explained(snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: bool = False) -> RecordedExplanation:
+    """The why of a decision under the version that made it, said `to_caller` or to somebody else about the caller."""
     request, verdict = recorded.request, recorded.verdict
     kind, action, about = request.resource.kind, request.action, request.seen.about
     rules = {rule.name: rule for rule in snapshot.rules_of(kind, action)}
@@ -79,7 +79,8 @@ def explained(snapshot: Snapshot, recorded: RecordedRequest) -> RecordedExplanat
     if verdict.reason not in {Reason.NO_RULE, Reason.INSUFFICIENT_SCOPE}:
         return RecordedExplanation(because, rows)
     question = question_again(snapshot, recorded)
-    found = nearest(explain(rules.values(), question), question, snapshot.vocabulary, of_others=True)
+    why = explain(rules.values(), question)
+    found = nearest(why, question, snapshot.vocabulary, of_others=True, to_caller=to_caller)
     if not request.seen.looked:
         found = _only(found, lambda one: one.condition == "scope")
     elif about is About.LIST:

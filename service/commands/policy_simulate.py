@@ -99,7 +99,7 @@ def _show(found: dict[str, Any]) -> None:
     lines = [
         f"[{'green' if allowed else 'red'}]{found['verdict']}[/] ({found['reason']}{by}), version {found['version']}"
     ]
-    lines += [f"  told: {quoted(sentence)}" for sentence in found["told"]]
+    lines += [f"  they would be told: {quoted(sentence)}" for sentence in found["told"]]
     lines += [f"  {quoted(one['rule'])} denies it{_grounds(one)}" for one in found["denied_because"]]
     wants = "would allow but for"
     if found["denied_because"] and found["near_misses"]:

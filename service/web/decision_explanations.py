@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from service.authorization.recorded_request import RecordedRequest
     from service.authorization.relationships import Seen
     from service.database import Connection
+    from service.identity.principal import Principal
 
     Found = tuple[RecordedRequest | None, list[str]]
 
@@ -45,7 +46,7 @@ class ExplainedRow(msgspec.Struct):
 
 class ExplainedCondition(msgspec.Struct):
     """What a rule wanted and did not find: `condition` is `who`, `state`, `scope` or `fact`, `wanted` the row's word.
-    The sentence is the one that whoever asked is told."""
+    The sentence speaks of the caller; of your own decisions it says "you"."""
 
     condition: str
     wanted: str
@@ -82,7 +83,11 @@ def decision_explanation_route(enforcement: Enforcement, version: Callable[[int]
     async def explain_decision(ask: Asking, decision_id: FromPath[str]) -> Response[ExplanationBody]:
         uid = uuid_of(decision_id, "path.decision_id")
 
-        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> Found:
+        ids: frozenset[UUID] = frozenset()
+
+        async def load(_permit: Permit, seen: Seen, connection: Connection) -> Found:
+            nonlocal ids
+            ids = seen.ids
             return await _recorded(connection, uid)
 
         answer = await enforcement.read(ask, "log", "read", load, record_kind=Kind.ACCESS)
@@ -92,7 +97,8 @@ def decision_explanation_route(enforcement: Enforcement, version: Callable[[int]
             # Only now, when no connection is held: the version may have to be loaded.
             snapshot = await version(answer.value.version)
         # Beside the other requests: each rule is looked at.
-        why = await asyncio.to_thread(explained, snapshot, answer.value)
+        own = _is_own(answer.value.request.principal, ask.principal, ids)
+        why = await asyncio.to_thread(explained, snapshot, answer.value, to_caller=own)
         return answered(_body(answer.value, why), answer.receipt)
 
     return explain_decision
@@ -106,6 +112,13 @@ async def _recorded(connection: Connection, uid: UUID) -> Found:
         return read(msgspec.json.encode(found.body)), [str(uid)]
     except NotARequest:
         return None, [str(uid)]
+
+
+def _is_own(caller: Principal, reader: Principal, ids: frozenset[UUID]) -> bool:
+    """Whether who reads was the caller: the same person, by any of their `ids`, or the same client for itself."""
+    if caller.person is not None:
+        return caller.person in {reader.person, *ids}
+    return reader.person is None and caller.client == reader.client
 
 
 def _body(recorded: RecordedRequest, why: RecordedExplanation) -> ExplanationBody:

@@ -105,6 +105,7 @@ NAMED: Final[Mapping[str, Any]] = {
     "HoldBody.since": _MOMENT,
     "HoldBody.until": "2027-01-01T00:00:00Z",
     "HoldBody.what": "person",
+    "ExplainedCondition.sentence": "the caller was not manager of the timesheet",
     "SummaryBody.action": {"approve": 7},
     "SummaryBody.applied": {"false": 7},
     "SummaryBody.day": {"2026-11-23": 7},

@@ -152,7 +152,20 @@ async def test_a_refusal_is_explained_to_the_caller_and_in_full_to_an_auditor(ca
     assert body["outcome"] == "deny"
     assert body["reason"] == "no-rule"
     assert [one["rule"] for one in body["near_misses"]] == ["delete-own"]
-    assert body["near_misses"][0]["missing"] == near["missing"]
+    of_caller = body["near_misses"][0]["missing"]
+    assert [(one["condition"], one["wanted"]) for one in of_caller] == [
+        (one["condition"], one["wanted"]) for one in near["missing"]
+    ]
+    assert near["missing"][0]["sentence"] == "this is not your own timesheet"
+    assert of_caller[0]["sentence"] == "the caller was not owner of the timesheet"
     assert body["near_misses"][0]["line"] > 0
     problem(await ana.get(f"/v1/decisions/{told['decision_id']}/explanation"), 403, "insufficient-scope")
     problem(await audrey.get(f"/v1/decisions/{uuid7()}/explanation"), 404, "not-found")
+
+    # An auditor who looks at a decision about themselves is spoken to.
+    mine = (await audrey.post(f"{VERSIONS}/1/activate", {"expected_active": 1})).json()
+    assert mine["status"] == 403
+    about_me = (await audrey.get(f"/v1/decisions/{mine['decision_id']}/explanation")).json()
+    told_me = [lack["sentence"] for miss in about_me["near_misses"] for lack in miss["missing"]]
+    assert told_me
+    assert not [one for one in told_me if "the caller" in one or "the token did not" in one]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,9 +102,9 @@ def test_that_a_rule_names_somebody_else_is_not_told() -> None:
     ("word", "who", "sentence"),
     [
         (f"person:{BEN}", f"person:{BEN}", "this is forbidden to you personally"),
-        ("client:partner", "client:partner", "this is forbidden to the client partner"),
-        ("client:partner", "via:partner", "this is forbidden to whoever asks through the client partner"),
-        ("via:partner", "via:partner", "this is forbidden to whoever asks through the client partner"),
+        ("client:partner", "client:partner", "this is forbidden to you, the client partner"),
+        ("client:partner", "via:partner", "this is forbidden to you while you ask through the client partner"),
+        ("via:partner", "via:partner", "this is forbidden to you while you ask through the client partner"),
     ],
 )
 def test_a_deny_on_the_caller_or_their_client_says_so(word: str, who: str, sentence: str) -> None:
@@ -115,18 +116,58 @@ def test_a_deny_on_the_caller_or_their_client_says_so(word: str, who: str, sente
 
 
 @pytest.mark.parametrize(
-    ("word", "sentence"),
+    ("row", "to_caller", "of_caller"),
     [
-        (f"person:{BEN}", f"you are not the person {BEN}"),
-        ("client:partner", "it is not the client partner that asks for itself"),
-        ("via:partner", "you do not ask through the client partner"),
-        ("role:payroll", "you do not have the role payroll"),
+        (f"person:{BEN}, read, any", f"you are not the person {BEN}", f"the caller was not the person {BEN}"),
+        (
+            "client:partner, read, any",
+            "you are not the client partner, asking for itself",
+            "the caller was not the client partner, asking for itself",
+        ),
+        (
+            "via:partner, read, any",
+            "you do not ask through the client partner",
+            "the caller did not ask through the client partner",
+        ),
+        (
+            "role:payroll, read, any",
+            "you do not have the role payroll",
+            "the caller did not have the role payroll",
+        ),
+        ("owner, read, any", "this is not your own timesheet", "the caller was not owner of the timesheet"),
+        (
+            "manager, read, any",
+            "you do not lead this person's team",
+            "the caller was not manager of the timesheet",
+        ),
+        (
+            "anyone, read, submitted",
+            "the timesheet is a draft, not submitted",
+            "the timesheet was a draft, not submitted",
+        ),
     ],
 )
-def test_auditors_are_told_of_others_in_words(word: str, sentence: str) -> None:
-    snapshot = policy_forge.snapshot(f"p, allow, {word}, read, any, timesheet, any, always, one")
-    (near,) = nearest(*asked("read", "draft", snapshot=snapshot), snapshot.vocabulary, of_others=True)
-    assert [one.sentence for one in near.missing] == [sentence]
+def test_a_caller_is_told_of_themselves_and_an_auditor_of_the_caller(row: str, to_caller: str, of_caller: str) -> None:
+    snapshot = policy_forge.snapshot(f"p, allow, {row}, timesheet, any, always, one")
+    words = (*asked("read", "draft", snapshot=snapshot), snapshot.vocabulary)
+    for speaks_to_caller, sentence in ((True, to_caller), (False, of_caller)):
+        (near,) = nearest(*words, of_others=True, to_caller=speaks_to_caller)
+        assert [one.sentence for one in near.missing] == [sentence]
+
+
+def test_no_sentence_of_a_refusal_speaks_in_the_third_person_nor_any_of_an_audit_in_the_second() -> None:
+    """Every condition of every shipped rule, to a caller whom nothing helps."""
+    second, third = re.compile(r"\byou(r|rself)?\b"), re.compile(r"\b(caller|whoever|this client|they)\b")
+    for rule in SHIPPED.policy.rules:
+        for facts in ({}, {"mfa": False, "acted_for_owner": False, "recent_sign_in": False, "locked_by_asker": False}):
+            question = SHIPPED.question(rule.kind, rule.action, "", ["anyone"], [], facts)
+            words = explain([rule], question), question, SHIPPED.vocabulary
+            for near in nearest(*words, of_others=True):
+                told = [one for one in near.missing if one.condition in {"who", "fact"}]
+                assert not [one for one in told if third.search(one.sentence)], told
+                assert not [one for one in told if one.condition == "who" and not second.search(one.sentence)], told
+            for near in nearest(*words, of_others=True, to_caller=False):
+                assert not [one for one in near.missing if second.search(one.sentence)]
 
 
 def test_a_missing_role_is_named_without_its_prefix() -> None:

@@ -90,7 +90,12 @@ def test_near_misses_come_nearest_first_and_speak_of_others_too() -> None:
         ("approve-as-ben", [f"person:{BEN}", "submitted"]),
         ("approve-as-lead", ["role:lead", "submitted", "mfa"]),
     ]
-    assert told.near[0].missing[0].sentence == "the timesheet is a draft, not submitted"
+    assert told.near[0].missing[0].sentence == "the timesheet was a draft, not submitted"
+    assert [lack.sentence for lack in told.near[2].missing] == [
+        "the caller did not have the role lead",
+        "the timesheet was a draft, not submitted",
+        "the fact mfa was unknown",
+    ]
 
 
 def test_the_caller_hears_the_same_but_not_of_others() -> None:
