@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     import asyncpg
 
 T = TypeVar("T")
+# How long a test waits for what should happen at once. It ends a test that hangs and claims nothing: beside other load,
+# everything may take many times as long.
+PATIENCE_SECONDS = 180.0
 
 
-async def until(what: Callable[[], Awaitable[T]], seconds: float = 30.0) -> T:
+async def until(what: Callable[[], Awaitable[T]], seconds: float = PATIENCE_SECONDS) -> T:
     """What it gives once it gives something true."""
     async with asyncio.timeout(seconds):
         while not (found := await what()):  # noqa: ASYNC110 — nobody sets an asyncio.Event for what others do

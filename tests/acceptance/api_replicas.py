@@ -18,11 +18,12 @@ import httpx
 from service.development.processes import spawn
 from tests.acceptance.running_service import ROOT, SERVE, RunningService
 from tests.held_sockets import HeldSockets
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-START_SECONDS = 60.0
+START_SECONDS = PATIENCE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,7 @@ async def api_replicas(
             _wait(one)
         addresses = [service.addresses.api, *(one.address for one in made)]
         async with contextlib.AsyncExitStack() as stack:
-            yield [
-                await stack.enter_async_context(httpx.AsyncClient(base_url=address, timeout=20, trust_env=False))
-                for address in addresses
-            ]
+            yield [await stack.enter_async_context(_client(address)) for address in addresses]
     finally:
         for one in made:
             one.process.send_signal(signal.SIGINT)
@@ -98,3 +96,7 @@ def _wait(replica: ApiReplica) -> None:
                 return
         time.sleep(0.1)
     raise AssertionError("a replica did not become ready")
+
+
+def _client(address: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=address, timeout=PATIENCE_SECONDS, trust_env=False)

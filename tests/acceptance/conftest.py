@@ -9,6 +9,7 @@ import pytest
 
 from tests.acceptance.caller import Callers
 from tests.acceptance.running_service import RunningService
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -34,7 +35,7 @@ def hurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
 
 @pytest.fixture(scope="session")
 async def http(service: RunningService) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=service.addresses.api, timeout=20, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=service.addresses.api, timeout=PATIENCE_SECONDS, trust_env=False) as client:
         yield client
 
 

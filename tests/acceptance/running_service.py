@@ -21,6 +21,7 @@ from service.commands.running import FILE, Running
 from service.development.local_servers import free_port
 from service.development.processes import spawn, wait_until
 from service.development.server_directory import remember_port
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     import subprocess
@@ -31,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 UP, SERVE, KEEP = "-m service up", "-m service serve", "-m service keep"
 WORKER = "-m service.api_worker"
 POSTGRES, REDIS = "/postgres -D", "redis-server"
-START_SECONDS = 90.0
+START_SECONDS = PATIENCE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +122,13 @@ class RunningService:
         assert self._up is not None
         mine = self.processes()
         self._interrupted(self._up)
-        assert wait_until(lambda: not any(one.alive for one in mine), 1), [one.line for one in mine if one.alive]
+        assert wait_until(lambda: not any(one.alive for one in mine), 15), [one.line for one in mine if one.alive]
         self._up = None
 
     def _interrupted(self, up: subprocess.Popen[bytes]) -> int:
         up.send_signal(signal.SIGINT)
         try:
-            return up.wait(40)
+            return up.wait(PATIENCE_SECONDS)
         except BaseException:
             self.kill()
             raise
@@ -150,7 +151,7 @@ class RunningService:
         self.kill_these([one for one in every if one.pid in chosen])
         if not marks and self._up is not None:
             # It may have ended by itself before, and was then not among them.
-            self._up.wait(15)
+            self._up.wait(PATIENCE_SECONDS)
             self._up = None
 
     def kill_these(self, victims: list[Process]) -> None:
@@ -158,10 +159,10 @@ class RunningService:
         for one in victims:
             one.send(signal.SIGKILL)
         if self._up is not None and self._up.pid in {one.pid for one in victims}:
-            self._up.wait(15)
-        assert wait_until(lambda: not any(one.alive for one in victims), 15)
+            self._up.wait(PATIENCE_SECONDS)
+        assert wait_until(lambda: not any(one.alive for one in victims), PATIENCE_SECONDS)
 
-    def wait_ready(self, seconds: float = 20.0) -> None:
+    def wait_ready(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until the API can decide and record."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

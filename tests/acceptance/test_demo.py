@@ -15,6 +15,7 @@ from service.development.demo.cast import NotAsTold
 from service.development.demo.story import play
 from service.development.demo.transcript import Transcript
 from tests.acceptance.running_service import ROOT, RunningService
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,7 @@ def demo(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=PATIENCE_SECONDS,
     )
 
 

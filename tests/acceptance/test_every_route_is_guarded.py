@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 from service.web.authentication import PUBLIC
 from tests.acceptance.caller import problem
 from tests.openapi_document import app, document
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     import httpx
@@ -112,7 +113,7 @@ async def test_the_document_that_is_served_is_the_one_that_is_walked_here(caller
 @pytest.mark.parametrize("path", sorted(PUBLIC))
 async def test_a_public_route_answers_without_a_token(callers: Callers, path: str) -> None:
     concrete = path.format(level=0, index="000.p/1")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         # A log that has just begun is signed a moment later.
         while (answer := await callers.nobody().get(concrete)).status_code == 503:
             problem(answer, 503, "not-sealed")

@@ -16,6 +16,7 @@ from service.development.authorization_server import sign_in
 from service.development.people import PEOPLE
 from tests.acceptance.caller import SHEETS, fields, problem, submitted
 from tests.acceptance.running_service import ROOT
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -207,7 +208,13 @@ async def test_the_command_imports_a_file(callers: Callers, service: RunningServ
 
     def run(*more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command, *more], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+            [*command, *more],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
         )
 
     dry = await asyncio.to_thread(run, "--dry-run")

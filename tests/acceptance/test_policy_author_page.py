@@ -15,6 +15,7 @@ import yaml
 from tests.acceptance.policy_author import VERSIONS, activate, active, noted, proposed
 from tests.acceptance.running_service import ROOT
 from tests.policy_forge import policy, shipped
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,7 +60,7 @@ def pasted(commands: str, directory: Path, environment: dict[str, str]) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=PATIENCE_SECONDS,
     )
     assert run.returncode == 0, f"{commands}\n{run.stdout}{run.stderr}"
     return run.stdout

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tests.acceptance.policy_author import activate, active, proposed
 from tests.acceptance.running_service import ROOT
 from tests.policy_forge import shipped
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from tests.acceptance.caller import Caller, Callers
@@ -29,7 +30,7 @@ def policy(service: RunningService, caller: Caller, *words: str) -> subprocess.C
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
 
 

@@ -14,6 +14,7 @@ from tests.acceptance.api_replicas import api_replicas, database_of
 from tests.acceptance.caller import SHEETS, Caller, fresh_week
 from tests.acceptance.policy_author import activate, active, noted, proposed
 from tests.policy_forge import shipped
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -146,7 +147,7 @@ async def test_readiness_of_every_replica_tells_of_the_new_version_without_a_req
         told = [(await one.get("/health/ready")).json()["policy_version"] for one in replicas]
         if told == [number] * len(replicas):
             break
-        assert time.monotonic() - started < 15.0, told
+        assert time.monotonic() - started < PATIENCE_SECONDS, told
         await asyncio.sleep(0.05)
     listed = (await paula.get("/v1/policies/replicas")).json()["items"]
     assert len([one for one in listed if one["alive"]]) >= len(replicas)

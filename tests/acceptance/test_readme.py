@@ -14,13 +14,14 @@ import pytest
 
 from service.commands.running import FILE
 from tests.acceptance.running_service import ROOT
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-START_SECONDS = 90.0
+START_SECONDS = PATIENCE_SECONDS
 # What blocks until Ctrl-C is started beside; what would run this very test is known to be there.
 ELSEWHERE = {"make run", "make test"}
 # The environment is made and is in use: its target is left out, and so is what the make above us was told.

@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 from tests.acceptance.caller import SHEETS, problem, submitted
 from tests.acceptance.policy_author import VERSIONS, proposed
 from tests.policy_forge import shipped
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from tests.acceptance.caller import Caller, Callers
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 async def ended(caller: Caller, where: str) -> dict[str, Any]:
     """The job when a keeper has done it."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while (job := (await caller.get(where)).json())["state"] in {"queued", "running"}:  # noqa: ASYNC110 — over HTTP
             await asyncio.sleep(0.2)
     found: dict[str, Any] = job
@@ -40,7 +41,7 @@ async def command(service: RunningService, *words: str) -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    printed, complaints = await asyncio.wait_for(process.communicate(), 90)
+    printed, complaints = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     return process.returncode or 0, printed.decode() + ("" if process.returncode == 0 else complaints.decode())
 
 

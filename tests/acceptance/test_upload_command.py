@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.acceptance.caller import SHEETS, fresh_week
 from tests.acceptance.running_service import ROOT
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from datetime import date
@@ -33,7 +34,7 @@ def upload(service: RunningService, caller: Caller, *words: str) -> subprocess.C
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
 
 

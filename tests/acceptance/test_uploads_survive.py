@@ -15,6 +15,7 @@ import pytest
 
 from tests.acceptance.caller import SHEETS, Callers, fresh_week
 from tests.acceptance.running_service import SERVE, RunningService, fresh_connections
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +28,7 @@ WEEKS, ROWS_A_WEEK = 150, 14
 async def those(hurt: RunningService) -> AsyncIterator[Callers]:
     if not hurt.started:
         hurt.start()
-    async with fresh_connections(hurt, timeout=60) as http:
+    async with fresh_connections(hurt, timeout=PATIENCE_SECONDS) as http:
         callers = Callers(http, hurt.addresses)
         for who in ("carl", "payroll-import"):
             await callers(who)

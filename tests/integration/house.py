@@ -191,7 +191,7 @@ async def wired(log_database: LogDatabase) -> House:
         log,
         versions,
         Relationships([TIMESHEET_FACTS, POLICY_FACTS, DEPUTY_FACTS]),
-        turns=Turns(8, timeout=3, full="busy"),
+        turns=Turns(8, timeout=60, full="busy"),
     )
     return House(log_database, requests, log, versions, enforcement, await log_database.connect("owner"))
 

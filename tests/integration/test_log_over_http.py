@@ -15,7 +15,7 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 async def test_a_log_that_cannot_be_written_is_503_with_retry_after_and_makes_the_replica_unready(
     house: House, issuer: str
 ) -> None:
-    async with api(house, issuer, database_timeout=1.0, lock_timeout=0.5) as service:
+    async with api(house, issuer, database_timeout=4.0, lock_timeout=2.0) as service:
         token = service.token()
         assert (await service.send("GET", "/v1/me", token)).status_code == 200
         ready = (await service.send("GET", "/health/ready")).json()

@@ -251,7 +251,7 @@ async def test_nothing_was_decided_before_the_first_day(running: InProcess) -> N
 
 
 async def test_a_question_that_would_take_too_long_says_how_to_narrow_it(house: House, issuer: str) -> None:
-    async with api(house, issuer, database_timeout=0.3) as hurried, house.owner.transaction():
+    async with api(house, issuer, database_timeout=1.5) as hurried, house.owner.transaction():
         # Whatever reads the log waits behind this lock until the statement's time is up.
         await house.owner.execute("LOCK TABLE audit_position IN ACCESS EXCLUSIVE MODE")
         token = hurried.token(sub="auth0|audrey", scope="read:audit", roles=["auditor"])

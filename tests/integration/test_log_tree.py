@@ -87,10 +87,11 @@ async def test_steps_that_the_database_has_no_time_for_become_smaller(log_databa
         await Sealer(impatient).seal()
     running = asyncio.create_task(Sealer(impatient, longest_pause=0.01).run(stop, 0.01))
     auditor = await log_database.connect("auditor")
-    for _ in range(300):
-        if await auditor.fetchval("SELECT size FROM log_head") == 601:
-            break
-        await asyncio.sleep(0.1)
+
+    async def grown() -> bool:
+        return bool(await auditor.fetchval("SELECT size FROM log_head") == 601)
+
+    await until(grown)
     stop.set()
     await running
     assert await auditor.fetchval("SELECT root FROM log_head") == merkle.root(await leaves(log_database))

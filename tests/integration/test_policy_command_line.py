@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from service.__main__ import timewarden
 from service.commands import caller as calls
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,7 +194,7 @@ def test_files_that_cannot_be_read_are_an_error_and_no_difference(tmp_path: Path
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
         )
     assert (done.returncode, "The file cannot be read" in done.stderr) == (2, True), done.stderr
 

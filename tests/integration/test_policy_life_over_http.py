@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY
 from tests.integration.test_policy_life import before_states, with_rows
 from tests.policy_forge import four_eyes_as_written, shipped
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     import httpx
@@ -137,11 +137,9 @@ async def test_a_storm_through_pools_of_two_connections_ends(house: House, issue
                 current = number
             return told
 
-        started = time.monotonic()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             told = await asyncio.gather(activates(), *(reads() for _ in range(6)), *(writes(one) for one in range(6)))
         assert [set(one) for one in told] == [{200}] * 7 + [{201}] * 6
-        assert time.monotonic() - started < 60
         assert await house.count("audit_record WHERE kind = 'policy' AND action = 'activate'") == 4
 
 

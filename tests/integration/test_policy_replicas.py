@@ -23,7 +23,7 @@ from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 from tests.integration.api import InProcess, api
 from tests.integration.house import checked_here
 from tests.integration.test_policy_life import activated, author, proposed, steps, with_rows
-from tests.until import lock_is_waited_for, until
+from tests.until import PATIENCE_SECONDS, lock_is_waited_for, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
-SLOW, QUICK = 60.0, 0.2
+# An hour is longer than any test waits: whatever happens sooner was not the heartbeat.
+SLOW, QUICK = 3_600.0, 0.2
 
 
 @asynccontextmanager
@@ -48,7 +49,7 @@ async def watched(
         yield versions, watch
 
 
-async def soon(versions: PolicyVersions, number: int, seconds: float = 5.0) -> bool:
+async def soon(versions: PolicyVersions, number: int, seconds: float = PATIENCE_SECONDS) -> bool:
     """Whether a process that is asked nothing comes to decide by this version within that time."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -163,7 +164,10 @@ async def test_a_watch_ends_wherever_its_end_finds_it(house: House, monkeypatch:
             await asyncio.sleep(0)
 
     for turns in range(120):
-        async with asyncio.timeout(5), PolicyWatch(own, versions, listen=always_something, interval=SLOW).running():
+        async with (
+            asyncio.timeout(PATIENCE_SECONDS),
+            PolicyWatch(own, versions, listen=always_something, interval=SLOW).running(),
+        ):
             for _ in range(turns):
                 await asyncio.sleep(0)
 

@@ -13,6 +13,8 @@ from threading import Event, Thread
 
 import pytest
 
+from tests.until import PATIENCE_SECONDS
+
 JOB = "0198c0de-0000-7000-8000-0000000000aa"
 
 
@@ -73,7 +75,7 @@ async def test_ctrl_c_cancels_what_was_waited_for(words: tuple[str, ...], where:
     try:
         assert await asyncio.to_thread(api.waited_for.wait, 60)
         process.send_signal(signal.SIGINT)
-        _, complaints = await asyncio.wait_for(process.communicate(), 60)
+        _, complaints = await asyncio.wait_for(process.communicate(), PATIENCE_SECONDS)
     finally:
         api.shutdown()
         thread.join()

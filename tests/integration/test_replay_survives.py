@@ -17,7 +17,7 @@ from service.authorization import replay_jobs
 from service.authorization.policy_replays import PolicyReplays
 from service.authorization.replay_tally import Outcome
 from tests.integration.log_traffic import auditor, multiplied, traffic
-from tests.until import until
+from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
-PATIENCE = 60.0
+PATIENCE = PATIENCE_SECONDS
 
 
 class Keepers:

@@ -17,7 +17,7 @@ import pytest
 from service.development.server_directory import DirectoryLock
 from tests.held_sockets import HeldSockets
 from tests.integration.served import Served, served
-from tests.until import until
+from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +61,7 @@ def _said(changes: Mapping[str, str], held: HeldSockets | None) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     assert (run.returncode, run.stdout) == (2, "")
     assert "secret-word" not in run.stderr
@@ -152,7 +152,7 @@ def test_a_second_run_in_one_directory_says_so_and_stops(tmp_path: Path) -> None
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
     )
     lock.release()
     assert run.returncode == 2

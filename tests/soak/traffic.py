@@ -22,8 +22,10 @@ from service.database import Database
 from service.errors import TryLater
 from tests.integration.log_database import decision
 from tests.soak.estate import FULL
+from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from tests.soak.estate import Estate
@@ -200,12 +202,15 @@ class _UndoneError(Exception):
     """Rolls a transaction back."""
 
 
-async def for_seconds(traffic: Traffic, seconds: float, damage: Any) -> None:
-    """Traffic while `damage()` is done again and again, one after the other, for so long, and a moment after it."""
+async def for_seconds(
+    traffic: Traffic, seconds: float, damage: Any, *, enough: Callable[[], bool] = lambda: True
+) -> None:
+    """Traffic while `damage()` is done again and again, one after the other, for so long and until it was `enough`, and
+    a moment after it. A busy machine gets as much more time as a test that hangs may take."""
     running = asyncio.create_task(traffic.run())
     until = time.monotonic() + seconds
     try:
-        while time.monotonic() < until and not running.done():
+        while not running.done() and time.monotonic() < until + (0 if enough() else PATIENCE_SECONDS):
             await damage()
         await traffic.estate.ready()
         await asyncio.sleep(0.5)
