@@ -75,6 +75,8 @@ def event(row: SealedRow) -> dict[str, Any]:
     body: dict[str, Any] = read_body(row.body or b"{}")
     action, client = body.get("action"), _in(body, "principal", "client")
     activity = OTHER if action is None else ACTIVITIES.get(action, UPDATE)
+    # A list reads, whatever the rules that decided are about.
+    activity = READ if _in(body, "asked", "about") == "list" else activity
     denied = body.get("outcome") == "deny"
     request = _in(body, "request", "id")
     found = {

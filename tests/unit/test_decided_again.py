@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
+from service.audit.export_ocsf import READ, UPDATE, event
 from service.audit.record import Kind, Record
+from service.audit.sealed_rows import SealedRow
 from service.authorization import policy_file
 from service.authorization.decided_again import (
     FORMER_IDS,
@@ -383,6 +385,16 @@ def test_a_list_of_approvals_is_decided_again_by_the_rules_for_approving_and_kee
     older = read(replace(listing, recorded_as=None).record(version))
     assert (older.action, older.request.action) == ("approve", "approve")
     assert decide_again(version, older, version) == decide_again(version, recorded, version)
+
+
+@pytest.mark.parametrize("recorded_as", [LIST_APPROVALS, None])
+def test_a_list_of_approvals_is_exported_as_reading(recorded_as: str | None) -> None:
+    """Also a record from before the list had a name of its own."""
+    listing = replace(OWN, about=About.LIST, action="approve", recorded_as=recorded_as)
+    for asked, activity in ((listing, READ), (OWN, UPDATE)):
+        body = asked.record(snapshot(APPROVING))
+        row = SealedRow(position=7, pruned=False, sealed=None, uid=None, leaf=None, body=body, columns={})
+        assert event(row)["activity_id"] == activity
 
 
 def test_an_action_that_the_version_did_not_know_is_refused_again() -> None:
