@@ -95,14 +95,17 @@ def audit_record_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]
         behind = wanted.place()
 
         async def load(connection: Connection) -> tuple[tuple[list[Logged], dict[str, str]], list[str]]:
+            story = Filters(story=str(sheet))
             found = await search.records(
                 connection,
-                Filters(story=str(sheet)),
+                story,
                 kinds=kinds,
                 behind=behind,
                 limit=limit + 1,
                 oldest_first=order == "oldest",
             )
+            if not found and behind is None and not await search.records(connection, story, limit=1):
+                raise NotFound("No record tells of such a timesheet; retention may have dropped those that did")
             shown = await search.with_texts(connection, found[:limit])
             names = await people.names(connection, shown)
             # The sheet stands in the record of this access too: whoever asks for accesses to it finds this one.

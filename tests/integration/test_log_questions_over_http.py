@@ -6,11 +6,13 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from uuid import UUID
 
 import pytest
 
 from service.directory.entities import Link
 from service.directory.erasure import Erasure
+from service.errors import NotFound
 from tests.integration.api import InProcess, api
 from tests.integration.house import EIGHT_HOURS, MONDAY, at
 
@@ -175,6 +177,18 @@ async def test_the_story_of_a_sheet_outlives_the_sheet(house: House, running: In
     assert [one["id"] for one in only] == [one["id"] for one in changes[:2]]
     seen = (await asked(running, f"/v1/audit/records?resource={sheet}&kind=access"))["items"]
     assert [one["record"]["request"]["route"] for one in seen] == ["/v1/timesheets/{timesheet_id}/history"] * 3
+
+
+async def test_a_story_that_no_record_tells_is_not_told_as_an_empty_one(house: House, running: InProcess) -> None:
+    sheet = (await house.timesheets.create(house.ask("ana"), MONDAY, "UTC")).value.id
+    assert len(await ids(running, f"/v1/timesheets/{sheet}/history?kind=change")) == 1
+    problem = await asked(running, f"/v1/timesheets/{NOBODY}/history", 404)
+    assert problem["detail"].startswith("No record tells of such a timesheet")
+    # Once somebody has asked for it, there is that to tell, and no change of it.
+    with pytest.raises(NotFound):
+        await house.timesheets.read(house.ask("ana"), UUID(NOBODY))
+    assert len(await ids(running, f"/v1/timesheets/{NOBODY}/history")) == 1
+    assert await ids(running, f"/v1/timesheets/{NOBODY}/history?kind=change") == []
 
 
 async def test_pages_go_on_where_the_last_one_ended(house: House, running: InProcess) -> None:
