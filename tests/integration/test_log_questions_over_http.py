@@ -11,7 +11,6 @@ from uuid import UUID
 import pytest
 
 from service.directory.entities import Link
-from service.directory.erasure import Erasure
 from service.errors import NotFound
 from tests.integration.api import InProcess, api
 from tests.integration.house import EIGHT_HOURS, MONDAY, at
@@ -97,7 +96,7 @@ async def test_who_did_nothing_yet_and_what_never_applied_yet_are_known_all_the_
     )
     for query in (f"person={person}", "email=eve@example.com", "rule=unlock-payroll", "client=new-job"):
         assert await ids(running, f"/v1/decisions?{query}") == []
-    await Erasure(house.enforcement).erase(house.administrator(), person)
+    await house.erasure.erase(house.administrator(), person)
     assert await ids(running, f"/v1/decisions?person={person}") == []
 
 

@@ -2,9 +2,9 @@
 
 from service.migrations.sql import run_file
 
-revision = "0025"
-down_revision = "0022"
+revision = "0024"
+down_revision = "0023"
 
 
 def upgrade() -> None:
-    run_file("0025_keeper_processes.sql")
+    run_file("0024_keeper_processes.sql")
