@@ -87,7 +87,35 @@ def servers(stores: Stores, issuer: str, workers: int) -> Iterator[dict[str, int
         rsa_key().public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     rival = {"BENCH_DATABASE": stores.app_url, "BENCH_KEY": pem.decode(), "BENCH_WORKERS": str(workers)}
-    ours = {
+    ours = unlimited_service(stores, issuer, workers)
+    limited = limited_service(stores, issuer, workers)
+    commands: dict[str, tuple[list[str], Mapping[str, str]]] = {
+        name: (["tests.benchmarks.rivals", name], {**rival, "BENCH_PORT": str(ports[name])})
+        for name in ("bare", "read", "naive")
+    }
+    with contextlib.ExitStack() as stack:
+        for name, variables in (("ours", ours), ("ours, limited", limited)):
+            ports[name], commands[name] = serve_command(stack.enter_context(HeldSockets()), variables)
+        started = [spawned(*one) for one in commands.values()]
+    try:
+        yield ports
+    finally:
+        for pid in started:
+            os.kill(pid, signal.SIGTERM)
+        for pid in started:
+            os.waitpid(pid, 0)
+
+
+def serve_command(held: HeldSockets, variables: Mapping[str, str]) -> tuple[int, tuple[list[str], Mapping[str, str]]]:
+    """The port of the service, and the command that serves on it."""
+    for number in held.numbers:
+        os.set_inheritable(number, True)
+    return held.port, (["service", "serve", *held.options], variables)
+
+
+def unlimited_service(stores: Stores, issuer: str, workers: int) -> dict[str, str]:
+    """The settings of the service without rate limits."""
+    return {
         "TIMEWARDEN_ENVIRONMENT": "development",
         "TIMEWARDEN_ISSUER": issuer,
         "TIMEWARDEN_JWKS_URL": f"{issuer}/jwks",
@@ -99,30 +127,16 @@ def servers(stores: Stores, issuer: str, workers: int) -> Iterator[dict[str, int
         "TIMEWARDEN_CLIENT_RATE": "0",
         "TIMEWARDEN_ADDRESS_RATE": "0",
     }
-    limited = {
+
+
+def limited_service(stores: Stores, issuer: str, workers: int) -> dict[str, str]:
+    """The settings of the service with rate limits that nobody reaches, counted in Redis."""
+    return {
+        **unlimited_service(stores, issuer, workers),
         "TIMEWARDEN_REDIS_URL": stores.redis_url,
         "TIMEWARDEN_CLIENT_RATE": "1000000",
         "TIMEWARDEN_ADDRESS_RATE": "1000000",
     }
-    commands: dict[str, tuple[list[str], Mapping[str, str]]] = {
-        name: (["tests.benchmarks.rivals", name], {**rival, "BENCH_PORT": str(ports[name])})
-        for name in ("bare", "read", "naive")
-    }
-    with contextlib.ExitStack() as stack:
-        for name, variables in (("ours", ours), ("ours, limited", {**ours, **limited})):
-            held = stack.enter_context(HeldSockets())
-            for number in held.numbers:
-                os.set_inheritable(number, True)
-            ports[name] = held.port
-            commands[name] = (["service", "serve", *held.options], variables)
-        started = [spawned(*one) for one in commands.values()]
-    try:
-        yield ports
-    finally:
-        for pid in started:
-            os.kill(pid, signal.SIGTERM)
-        for pid in started:
-            os.waitpid(pid, 0)
 
 
 def spawned(command: list[str], variables: Mapping[str, str]) -> int:

@@ -1,7 +1,8 @@
-"""A lean load generator: `python -m tests.benchmarks.load PORT CONNECTIONS SECONDS PATH [TOKEN]`.
+"""A lean load generator: `python -m tests.benchmarks.load PORT CONNECTIONS SECONDS PATH [TOKEN [patient]]`.
 
 Each connection sends the same request again as soon as it was answered, over plain asyncio protocols: its own CPU
-counts against whatever is measured on the same cores. It owns its connections; nothing is durable.
+counts against whatever is measured on the same cores. A `patient` one waits first for as long as `Retry-After` says.
+It owns its connections; nothing is durable.
 """
 
 from __future__ import annotations
@@ -10,25 +11,35 @@ import asyncio
 import json
 import sys
 import time
-from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# How long what is unanswered at the end is waited for.
+PATIENCE_SECONDS = 40.0
 
 
 @dataclass
 class Counted:
-    """Answers by status, and how long each took, in seconds."""
+    """How long each answer took, in seconds, by status; and how many connections were lost."""
 
-    statuses: Counter[int] = field(default_factory=Counter)
-    latencies: list[float] = field(default_factory=list)
+    latencies: dict[int, list[float]] = field(default_factory=dict)
+    lost: int = 0
 
 
 class Connection(asyncio.Protocol):
     """One connection that asks until `until`."""
 
-    def __init__(self, request: bytes, until: float, counted: Counted, done: asyncio.Future[None]) -> None:
-        self.request, self.until, self.counted, self.done = request, until, counted, done
+    def __init__(
+        self, request: bytes, until: float, counted: Counted, done: asyncio.Future[None], *, patient: bool = False
+    ) -> None:
+        self.request, self.until, self.counted, self.done, self.patient = request, until, counted, done, patient
         self.held = b""
         self.sent = 0.0
+        self.waits = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -36,7 +47,7 @@ class Connection(asyncio.Protocol):
         self.send()
 
     def send(self) -> None:
-        self.sent = time.perf_counter()
+        self.sent, self.waits = time.perf_counter(), True
         self.transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
@@ -50,21 +61,28 @@ class Connection(asyncio.Protocol):
         if len(self.held) < end + 4 + length:
             return
         now = time.perf_counter()
-        self.counted.statuses[int(self.held[9:12])] += 1
-        self.counted.latencies.append(now - self.sent)
-        self.held = b""
-        if now < self.until:
-            self.send()
-        else:
+        self.counted.latencies.setdefault(int(self.held[9:12]), []).append(now - self.sent)
+        self.held, self.waits = b"", False
+        pause = 0.0
+        if self.patient and (place := head.find(b"retry-after: ")) >= 0:
+            pause = float(head[place + 13 :].split(b"\r\n", 1)[0])
+        if now + pause >= self.until:
             self.transport.close()
+        elif pause:
+            asyncio.get_running_loop().call_later(pause, self.send)
+        else:
+            self.send()
 
     def connection_lost(self, _: Exception | None) -> None:
+        self.counted.lost += self.waits
         if not self.done.done():
             self.done.set_result(None)
 
 
-async def load(port: int, connections: int, seconds: float, path: str, token: str = "") -> dict[str, object]:
-    """Requests a second, answers by status, and milliseconds at the median and the 99th percentile."""
+async def load(
+    port: int, connections: int, seconds: float, path: str, token: str = "", patient: str = ""
+) -> dict[str, object]:
+    """Requests and successes a second, answers by status, and milliseconds at the median and the 99th percentile."""
     lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Accept: application/json"]
     if token:
         lines.append(f"Authorization: Bearer {token}")
@@ -76,19 +94,28 @@ async def load(port: int, connections: int, seconds: float, path: str, token: st
     for _ in range(connections):
         done = loop.create_future()
         ends.append(done)
-        asked = Connection(request, started + seconds, counted, done)
+        asked = Connection(request, started + seconds, counted, done, patient=bool(patient))
         await loop.create_connection(lambda asked=asked: asked, "127.0.0.1", port)  # type: ignore[misc]  # a lambda's default
-    await asyncio.gather(*ends)
+    await asyncio.sleep(started + seconds - time.perf_counter())
+    good = len(counted.latencies.get(200, ()))
+    _, silent = await asyncio.wait(ends, timeout=PATIENCE_SECONDS)
     took = time.perf_counter() - started
-    latencies = sorted(counted.latencies)
+    every = sorted(chain.from_iterable(counted.latencies.values()))
     return {
-        "rate": len(latencies) / took,
-        "statuses": dict(counted.statuses),
-        "p50": latencies[len(latencies) // 2] * 1e3,
-        "p99": latencies[int(len(latencies) * 0.99)] * 1e3,
+        "rate": len(every) / took,
+        "goodput": good / seconds,
+        "statuses": {status: len(found) for status, found in counted.latencies.items()},
+        "unanswered": len(silent) + counted.lost,
+        **percentiles(every),
+        "milliseconds": {status: percentiles(sorted(found)) for status, found in counted.latencies.items()},
     }
 
 
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    """The median and the 99th percentile of sorted times, in milliseconds."""
+    return {name: seconds[int(len(seconds) * share)] * 1e3 for name, share in (("p50", 0.5), ("p99", 0.99))}
+
+
 if __name__ == "__main__":
-    port, connections, seconds, path, *token = sys.argv[1:]
-    print(json.dumps(asyncio.run(load(int(port), int(connections), float(seconds), path, *token))))
+    port, connections, seconds, path, *more = sys.argv[1:]
+    print(json.dumps(asyncio.run(load(int(port), int(connections), float(seconds), path, *more))))
