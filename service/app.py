@@ -58,6 +58,7 @@ from service.timesheets.reports import Reports
 from service.timesheets.shown import ShownTimesheets
 from service.timesheets.upload import Uploads
 from service.web import metadata
+from service.web.admission import Admission
 from service.web.approvals import approval_routes
 from service.web.audit_export import audit_export_routes
 from service.web.audit_records import audit_record_routes
@@ -85,7 +86,7 @@ from service.web.policy_diff import policy_diff_routes
 from service.web.policy_replays import policy_replay_routes
 from service.web.problems import Problems
 from service.web.projects import project_routes
-from service.web.rate_limits import AddressLimits, ClientLimits, Counters
+from service.web.rate_limits import Addresses, AddressLimits, ClientLimits, Counters
 from service.web.reminders import reminder_route
 from service.web.reports import report_routes
 from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
@@ -100,7 +101,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 
-def create(channel: int) -> RequestFrame:
+def create(channel: int) -> Admission:
     """The ASGI application of one API process, from the environment; it tells its readiness to its supervisor on the
     socket `channel`."""
     settings = configuration.load()
@@ -114,7 +115,7 @@ def create(channel: int) -> RequestFrame:
     return app
 
 
-def build(settings: Settings, *, channel: int | None = None) -> RequestFrame:
+def build(settings: Settings, *, channel: int | None = None) -> Admission:
     """Wire an API process from its settings."""
 
     def database(name: str, size: int) -> Database:
@@ -264,7 +265,13 @@ def build(settings: Settings, *, channel: int | None = None) -> RequestFrame:
         lifespan=[api.running],
         logging_config=None,
     )
-    return RequestFrame(app, https=settings.public_url.startswith("https://"))
+    return Admission(
+        RequestFrame(app, https=settings.public_url.startswith("https://")),
+        wait=settings.admission_timeout,
+        connections=settings.database_pool,
+        address_of=Addresses(settings.listed("trusted_proxies")),
+        cors=app.cors_config,
+    )
 
 
 def issuers_of(settings: Settings) -> list[Issuer]:

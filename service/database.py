@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import asyncpg
 
 from service.connecting import PASSING, Connecting, Way, told_when_unreachable
-from service.errors import DatabaseUnavailable, TryLater
+from service.errors import DatabaseUnavailable, Overloaded, TryLater
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,6 +48,8 @@ class Database:
         self.way = Way.DIRECT
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._reserved: list[asyncpg.Connection[asyncpg.Record]] = []
+        # How often a connection was given back that Postgres had answered on.
+        self._answered = 0
 
     async def open(self) -> None:
         """Connect. Raises Misconfigured for an unusable URL or credentials, and for a pooler behind which no time limit
@@ -98,14 +100,24 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection outside any transaction: each statement commits by itself."""
+        """A connection outside any transaction: each statement commits by itself. Raises Overloaded when none was free
+        in time although Postgres answered others meanwhile, and DatabaseUnavailable when it does not answer."""
         if self._pool is None:
             raise DatabaseUnavailable(cause="the pool is not open")
+        acquired, answered = False, self._answered
         try:
             async with self._pool.acquire(timeout=self._timeout) as connection, _cut_when_silent(connection):
+                acquired = True
                 yield connection
         except PASSING as error:
+            if isinstance(error, TimeoutError) and not acquired and self._answered > answered:
+                raise Overloaded(cause=f"{self._name}: every connection was busy") from error
             raise DatabaseUnavailable(cause=f"{self._name}: {type(error).__name__}") from error
+        except Exception:
+            self._answered += 1
+            raise
+        else:
+            self._answered += 1
 
     async def reserve(self) -> asyncpg.Connection[asyncpg.Record]:
         """A connection beside the pool for one owner, who keeps it until `give_back` or until this Database closes."""

@@ -94,6 +94,14 @@ class Settings(BaseSettings):
     ] = 4096
     database_timeout: Annotated[float, Field(gt=0, le=60, description="Seconds that a statement may take")] = 5.0
     lock_timeout: Annotated[float, Field(gt=0, le=60, description="Seconds to wait for a lock")] = 3.0
+    admission_timeout: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=60,
+            description="Seconds that a request may wait before it is worked on; beyond that it gets 503 `try-later`",
+        ),
+    ] = 1.0
     max_body_bytes: Annotated[int, Field(ge=1024, le=10_000_000, description="Largest request body")] = 262_144
     max_upload_bytes: Annotated[
         int, Field(ge=1024, le=1_000_000_000, description="Largest file of hours (NDJSON or CSV)")

@@ -23,7 +23,7 @@ def app() -> Litestar:
         public_url="https://timewarden.example",
         cursor_key="0" * 32,
     )
-    return build(settings).app
+    return build(settings).frame.app
 
 
 def document() -> dict[str, Any]:

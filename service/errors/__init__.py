@@ -26,6 +26,7 @@
     ├── StaleExpectation                       409  the active version is another one than the caller expected
     ├── TooManyRequests                        429  beyond a rate limit; says when there is room again
     ├── TryLater                               503
+    │   ├── Overloaded                         all parts are well, and too much is asked; the slug of TryLater
     │   ├── LogUnavailable · DatabaseUnavailable · PolicyUnavailable · NotSealed
     │   └── KeysUnavailable · IntrospectionUnavailable · ReplayUnavailable   the token could not be judged
     ├── LogDamaged                             500  the stored log contradicts itself or its anchor; the keeper stops
@@ -84,6 +85,7 @@ from service.errors.serving import (
     LogUnavailable,
     Misconfigured,
     NotSealed,
+    Overloaded,
     PolicyUnavailable,
     ReplayUnavailable,
     TryLater,
@@ -118,6 +120,7 @@ __all__ = [
     "NotApplied",
     "NotFound",
     "NotSealed",
+    "Overloaded",
     "PolicyRejected",
     "PolicyUnavailable",
     "PreconditionFailed",

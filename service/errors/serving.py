@@ -15,6 +15,13 @@ class TryLater(TimewardenError):
     retry_after: ClassVar[int] = 2
 
 
+class Overloaded(TryLater):
+    """More is asked than can be done in time, though every part is well; same slug as its parent."""
+
+    def __init__(self, *, cause: str | None = None) -> None:
+        super().__init__("More requests arrive than can be answered in time; nothing was changed", cause=cause)
+
+
 class LogUnavailable(TryLater):
     slug = "log-unavailable"
     summary = "The decision log cannot be written, so nothing was answered and nothing was changed"

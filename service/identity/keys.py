@@ -18,6 +18,7 @@ from service.identity.jwk_set import read_jwk_set
 from service.identity.key_source import HttpKeySource, KeysNotFetched
 from service.identity.refresh_budget import RefreshBudget
 from service.identity.refusals import refusal
+from service.slots import slot_free
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,7 +205,8 @@ class KeySet:
         """One attempt, shared by all who want one now; a caller that goes away does not stop it for the others."""
         if self._flight is None:
             self._flight = asyncio.create_task(self._attempt(after))
-        await asyncio.shield(self._flight)
+        async with slot_free():
+            await asyncio.shield(self._flight)
 
     async def _attempt(self, after: float) -> None:
         try:

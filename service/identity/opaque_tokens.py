@@ -24,6 +24,7 @@ from service.identity.jwt_access_tokens import unwatched
 from service.identity.principal_claims import client_id, principal
 from service.identity.refusals import refusal
 from service.identity.verified_tokens import VerifiedToken
+from service.slots import slot_free
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -133,7 +134,8 @@ class OpaqueTokens:
             task = asyncio.create_task(self._introspector.ask(token))
             self._under_way[digest] = task
             task.add_done_callback(lambda done: self._finished(digest, done))
-        return await asyncio.shield(task)
+        async with slot_free():
+            return await asyncio.shield(task)
 
     def _finished(self, digest: bytes, done: asyncio.Task[Mapping[str, Any]]) -> None:
         del self._under_way[digest]

@@ -22,6 +22,8 @@ class TrustedProxies:
 
     def __contains__(self, address: str | None) -> bool:
         """Whether this is a proxy's address; one that a dual-stack listener shows as IPv6 counts as what it is."""
+        if not self._networks:
+            return False
         try:
             parsed = ip_address(address or "")
         except ValueError:

@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -250,6 +251,7 @@ def _without_port(address: str) -> str:
     return address.partition(":")[0] if address.count(":") == 1 else address
 
 
+@lru_cache(maxsize=4_096)
 def _network(address: str) -> str:
     try:
         parsed = ip_address(address)

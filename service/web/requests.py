@@ -14,7 +14,7 @@ from litestar.enums import ScopeType
 from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.params import CookieParameter, HeaderParameter, ParameterKwarg
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
 from service.places import FieldError
@@ -62,13 +62,14 @@ class RequestFrame:
     def __init__(self, app: Litestar, *, https: bool = False) -> None:
         self.app = app
         always = {**ALWAYS, "Strict-Transport-Security": TRANSPORT} if https else ALWAYS
-        self._always = [(name.lower().encode(), value.encode()) for name, value in always.items()]
+        # What every answer carries.
+        self.always = [(name.lower().encode(), value.encode()) for name, value in always.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
-        request_id, trace, method = _request_id(scope), _trace(scope), scope["method"]
+        request_id, trace, method = request_id_of(scope), _trace(scope), scope["method"]
         scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace, "method": method}
         started = time.perf_counter()
         body, refused = Arriving(scope, receive), False
@@ -86,7 +87,7 @@ class RequestFrame:
                 for _, cursor in (one for one in message["headers"] if one[0].lower() == _CURSOR):
                     link = next_link(scope["path"], scope["query_string"], cursor.decode())
                     own[b"link"] = link.encode()
-                message["headers"] = _framed(given, own, self._always)
+                message["headers"] = _framed(given, own, self.always)
                 log.info(
                     "request",
                     method=method,
@@ -205,7 +206,7 @@ def _trace(scope: Scope) -> str | None:
     return given[0].decode() if found and found[1].strip(b"0") and found[2].strip(b"0") else None
 
 
-def _request_id(scope: Scope) -> str:
+def request_id_of(scope: Scope) -> str:
     """The caller's own id if it is a UUID, else a new one: it stands in the log for good, so it holds no words."""
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     return given.decode() if _REQUEST_ID.fullmatch(given) else str(uuid7())

@@ -5,11 +5,12 @@ Owns who has a turn; it is gone with the process.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from service.database import Turns
+from service.slots import slot_free
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,5 +37,8 @@ class UploadTurns:
         """Inside this block the client holds a turn. Raises TryLater when none came in time."""
         own = self._own.get(client) or Turns(self._each, timeout=self._timeout, full=FULL_FOR_ONE)
         self._own[client] = own
-        async with own.one(), self._all.one():
+        async with AsyncExitStack() as turns:
+            async with slot_free():
+                await turns.enter_async_context(own.one())
+                await turns.enter_async_context(self._all.one())
             yield

@@ -22,7 +22,7 @@ from tests.token_forge import good_jwks, header, signed
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from service.web.requests import RequestFrame
+    from service.web.admission import Admission
     from tests.integration.house import House
 
 AUDIENCE = "https://timewarden.example/timesheets"
@@ -66,7 +66,7 @@ def key_server() -> Iterator[str]:
 class InProcess:
     """A running API. `token` forges a token that it takes; `send` sends a request from an address."""
 
-    frame: RequestFrame
+    frame: Admission
     issuer: str
 
     def token(self, **changes: Any) -> str:
@@ -124,7 +124,7 @@ async def api(house: House, issuer: str, **settings: Any) -> AsyncIterator[InPro
 
 
 @asynccontextmanager
-async def _alive(frame: RequestFrame) -> AsyncIterator[None]:
+async def _alive(frame: Admission) -> AsyncIterator[None]:
     """The lifespan protocol of ASGI, as a server speaks it."""
     inbox: asyncio.Queue[Any] = asyncio.Queue()
     outbox: asyncio.Queue[Any] = asyncio.Queue()
