@@ -46,7 +46,7 @@ RETRY_AFTER_SECONDS: Final = range(1, 6)
 # So many are refused in one turn of the event loop, the others in later turns: to refuse a flood from callers that come
 # back at once would otherwise leave no time for work. Of many that wait for that, more are refused in a turn.
 REFUSALS_A_TURN: Final = 8
-TURNS_OF_REFUSALS: Final = 128
+TURNS_OF_REFUSALS: Final = 32
 MAX_REFUSALS_WAITING: Final = 2_000
 # Seconds between looks at who has waited too long; each also measures how late the event loop is.
 BEAT_SECONDS: Final = 0.05

@@ -16,7 +16,7 @@ from collections import Counter
 from tests.benchmarks.load import percentiles
 
 # Beyond so many connections a request is not sent, and counts as one without an answer.
-MAX_CONNECTIONS = 6_000
+MAX_CONNECTIONS = 4_000
 TICK_SECONDS = 0.001
 
 
