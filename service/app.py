@@ -166,6 +166,7 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
             max(1, settings.database_pool - 2),
             timeout=settings.lock_timeout,
             full="Too many changes wait for one another; send this one again in a moment",
+            keeps_slot=True,
         ),
     )
     cursors = Cursors(settings.cursor_key)
@@ -220,6 +221,7 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
                         max(1, settings.database_pool // 4),
                         timeout=settings.lock_timeout,
                         full="Too many are reading the log's tree; ask again in a moment",
+                        keeps_slot=True,
                     ),
                 ),
                 enforcement,

@@ -8,13 +8,14 @@ while holding one. Whether a pooler stands between is the matter of `connecting`
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import asyncpg
 
 from service.connecting import PASSING, Connecting, Way, told_when_unreachable
 from service.errors import DatabaseUnavailable, Overloaded, TryLater
+from service.slots import slot_free
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -172,10 +173,12 @@ async def _cut_when_silent(connection: Connection) -> AsyncIterator[None]:
 class Turns:
     """Lets `size` tasks in at once; the others wait for up to `timeout` seconds. A bounded pool of its own kind: work
     that may wait long for a lock takes a turn first, so that it never holds all connections. `full` is what those are
-    told whose turn does not come."""
+    told whose turn does not come. A request's slot is free while it waits, unless it `keeps_slot`: where many come,
+    those that wait must count, or admission would let in more and more of them."""
 
-    def __init__(self, size: int, *, timeout: float, full: str) -> None:
+    def __init__(self, size: int, *, timeout: float, full: str, keeps_slot: bool = False) -> None:
         self._free = asyncio.Semaphore(size)
+        self._keeps_slot = keeps_slot
         self._timeout = timeout
         self._full = full
 
@@ -183,7 +186,7 @@ class Turns:
     async def one(self) -> AsyncIterator[None]:
         """Inside this block a turn is held. Raises TryLater when none came in time."""
         try:
-            async with asyncio.timeout(self._timeout):
+            async with nullcontext() if self._keeps_slot else slot_free(), asyncio.timeout(self._timeout):
                 await self._free.acquire()
         except TimeoutError as error:
             raise TryLater(self._full, cause="no turn in time") from error

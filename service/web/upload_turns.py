@@ -5,12 +5,11 @@ Owns who has a turn; it is gone with the process.
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from service.database import Turns
-from service.slots import slot_free
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,8 +36,5 @@ class UploadTurns:
         """Inside this block the client holds a turn. Raises TryLater when none came in time."""
         own = self._own.get(client) or Turns(self._each, timeout=self._timeout, full=FULL_FOR_ONE)
         self._own[client] = own
-        async with AsyncExitStack() as turns:
-            async with slot_free():
-                await turns.enter_async_context(own.one())
-                await turns.enter_async_context(self._all.one())
+        async with own.one(), self._all.one():
             yield

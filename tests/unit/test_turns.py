@@ -8,6 +8,9 @@ import pytest
 
 from service.database import Turns
 from service.errors import TryLater
+from service.slots import HELD
+from service.web.admission import _RequestSlot
+from service.web.admission_room import AdmissionRoom
 
 
 async def test_no_more_than_so_many_are_inside_at_once() -> None:
@@ -40,3 +43,23 @@ async def test_a_turn_is_given_back_when_the_work_fails() -> None:
             raise ValueError("broken")
     async with turns.one():
         pass
+
+
+async def test_who_waits_for_a_turn_holds_no_slot_unless_those_that_wait_must_count() -> None:
+    for keeps_slot in (False, True):
+        room, end = AdmissionRoom(2, 1.0), asyncio.Event()
+        turns = Turns(1, timeout=5, full="busy", keeps_slot=keeps_slot)
+
+        async def work(room: AdmissionRoom = room, turns: Turns = turns, end: asyncio.Event = end) -> None:
+            assert room.enter()
+            HELD.set(_RequestSlot(room))
+            async with turns.one():
+                await end.wait()
+
+        tasks = [asyncio.create_task(work()) for _ in range(2)]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert room.working == (2 if keeps_slot else 1)
+        end.set()
+        await asyncio.gather(*tasks)
+        assert room.working == 2

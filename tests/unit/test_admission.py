@@ -1,0 +1,50 @@
+"""Refusing a flood: everybody is told, and work goes on between refusals."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+from service.web.admission import CHANGES_PER_CONNECTION, REFUSALS_A_TURN, TURNS_OF_REFUSALS, Admission
+
+if TYPE_CHECKING:
+    from service.web.requests import RequestFrame
+
+FLOOD = 1_000
+
+
+class Endless:
+    """What is served, if the database never answers."""
+
+    always: tuple[tuple[bytes, bytes], ...] = ((b"cache-control", b"no-store"),)
+
+    async def __call__(self, *_: object) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_flood_is_refused_whole_yet_never_fills_a_turn_of_the_event_loop() -> None:
+    frame = cast("RequestFrame", Endless())
+    admission = Admission(frame, wait=0.001, connections=1, address_of=lambda _: "a")
+    scope: Any = {"type": "http", "path": "/v1/me", "method": "POST", "headers": [], "client": None}
+    told: list[int] = []
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            told.append(message["status"])
+
+    async def receive() -> Any:
+        raise AssertionError("there is no body")
+
+    tasks = [asyncio.ensure_future(admission(scope, receive, send)) for _ in range(CHANGES_PER_CONNECTION + FLOOD)]
+    in_turns: list[int] = []
+    async with asyncio.timeout(20):
+        while len(told) < FLOOD:
+            before = len(told)
+            await asyncio.sleep(0)
+            in_turns.append(len(told) - before)
+    assert set(told) == {503}
+    assert max(in_turns) <= REFUSALS_A_TURN + FLOOD // TURNS_OF_REFUSALS
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert admission.load()[:2] == (0, 0)
