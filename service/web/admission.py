@@ -85,6 +85,10 @@ class Admission:
         self._refusals = cycle([*said, (b"retry-after", str(seconds).encode())] for seconds in RETRY_AFTER_SECONDS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if str(scope["type"]) == "lifespan":
+            await self.frame(scope, receive, send)
+            self._end_watch()
+            return
         if scope["type"] != ScopeType.HTTP or scope["path"] in BEYOND or scope["path"].startswith(METADATA):
             await self.frame(scope, receive, send)
             return
@@ -184,14 +188,26 @@ class Admission:
         for room in (self._reads, self._changes):
             room.lag = max(0.0, now - due)
             room.expire()
-        working, waiting, refused = self.load()
-        if refused > self._logged and now - self._logged_at >= LOG_SECONDS:
-            log.warning("overloaded", refused=refused - self._logged, working=working, waiting=waiting)
-            self._logged, self._logged_at = refused, now
+        if now - self._logged_at >= LOG_SECONDS:
+            self._tell(now)
+        _, waiting, refused = self.load()
         if waiting or refused > self._logged:
             self._watch()
         else:
             self._reads.lag = self._changes.lag = 0.0
+
+    def _tell(self, now: float) -> None:
+        """Log how many were refused since the last such line, if any."""
+        working, waiting, refused = self.load()
+        if refused > self._logged:
+            log.warning("overloaded", refused=refused - self._logged, working=working, waiting=waiting)
+            self._logged, self._logged_at = refused, now
+
+    def _end_watch(self) -> None:
+        """The application ends: nothing is looked at any more, and no refusal stays untold."""
+        if self._beat is not None:
+            self._beat.cancel()
+            self._tell(asyncio.get_running_loop().time())
 
 
 class _RequestSlot:

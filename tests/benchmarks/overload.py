@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from service.commands.policy import bootstrapped
-
 from tests.benchmarks.ground import ground
 from tests.benchmarks.http import ROOT, limited_service, loaded, serve_command, sheet, spawned, token_of, with_a_project
 from tests.held_sockets import HeldSockets
@@ -73,7 +72,8 @@ async def measured(port: int, management: str, path: str, token: str) -> None:
 
 @contextlib.asynccontextmanager
 async def probed(management: str) -> AsyncIterator[list[float]]:
-    """Ask the management address for readiness five times a second meanwhile; the slowest answer in milliseconds, inf for one that failed."""
+    """Ask the management address for readiness five times a second meanwhile. The slowest answer in milliseconds; inf
+    for one that failed."""
     slowest = [0.0]
 
     async def ask() -> None:

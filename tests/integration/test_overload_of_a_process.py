@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 
-from service.development.local_servers import free_port
-from tests.integration.api import AUDIENCE, token_of
-from tests.until import lock_is_waited_for, until
+from tests.integration.api import token_of
+from tests.integration.served import served
+from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
-ROOT = Path(__file__).resolve().parents[2]
 # Of two connections' requests, eight reads are worked on at once.
 AT_ONCE, CROWD = 8, 150
 SETTINGS = {
-    "ENVIRONMENT": "development",
-    "AUDIENCE": AUDIENCE,
-    "CURSOR_KEY": "0" * 32,
     "DATABASE_POOL": "2",
     "DATABASE_TIMEOUT": "30",
     "LOCK_TIMEOUT": "30",
@@ -51,31 +46,16 @@ class Connection:
 
 
 async def test_every_connection_is_answered_and_kept_and_served_when_there_is_time_again(
-    house: House, issuer: str
+    house: House, issuer: str, tmp_path: Path
 ) -> None:
-    port, token = free_port(0), token_of(issuer)
-    given = {**SETTINGS, "PORT": str(port), "DATABASE_URL": house.log_database.url("app"), "ISSUER": issuer}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service", "serve"),
-        cwd=ROOT,
-        env={
-            **kept,
-            **{f"TIMEWARDEN_{name}": value for name, value in {**given, "JWKS_URL": f"{issuer}/jwks"}.items()},
-        },
-    )
     connections: list[Connection] = []
-    try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
-
-            async def ready() -> bool:
-                try:
-                    return (await http.get("/health/ready")).status_code == httpx.codes.OK
-                except httpx.HTTPError:
-                    return False
-
-            await until(ready, 60)
-            connections += [Connection(*await asyncio.open_connection("127.0.0.1", port), token) for _ in range(CROWD)]
+    async with served(house.log_database.url("app"), issuer, tmp_path, **SETTINGS) as service:
+        await service.ready()
+        token = token_of(issuer)
+        try:
+            connections += [
+                Connection(*await asyncio.open_connection("127.0.0.1", service.held.port), token) for _ in range(CROWD)
+            ]
             assert (await connections[0].ask("/v1/timesheets"))[0] == 200
             before = await house.count("audit_record")
             async with house.owner.transaction():
@@ -85,17 +65,15 @@ async def test_every_connection_is_answered_and_kept_and_served_when_there_is_ti
                 async with asyncio.timeout(30):
                     while sum(one.done() for one in tasks) < CROWD - AT_ONCE:  # noqa: ASYNC110 — for any of them
                         await asyncio.sleep(0.01)
-                assert (await http.get("/health/ready")).status_code == httpx.codes.OK
+                assert (await service.health()).status_code == httpx.codes.OK
             answers = await asyncio.gather(*tasks)
-        assert sorted(status for status, _, _ in answers) == [200] * AT_ONCE + [503] * (CROWD - AT_ONCE)
-        refusals = [(headers, json.loads(body)) for status, headers, body in answers if status == 503]
-        assert all(body["type"] == "urn:timewarden:problem:try-later" for _, body in refusals)
-        assert all(1 <= int(headers["retry-after"]) <= 5 for headers, _ in refusals)
-        assert await house.count("audit_record") == before + AT_ONCE
-        for connection in connections:
-            assert (await connection.ask("/v1/me"))[0] == 200
-    finally:
-        for connection in connections:
-            connection.writer.close()
-        process.terminate()
-        await process.wait()
+            assert sorted(status for status, _, _ in answers) == [200] * AT_ONCE + [503] * (CROWD - AT_ONCE)
+            refusals = [(headers, json.loads(body)) for status, headers, body in answers if status == 503]
+            assert all(body["type"] == "urn:timewarden:problem:try-later" for _, body in refusals)
+            assert all(1 <= int(headers["retry-after"]) <= 5 for headers, _ in refusals)
+            assert await house.count("audit_record") == before + AT_ONCE
+            for connection in connections:
+                assert (await connection.ask("/v1/me"))[0] == 200
+        finally:
+            for connection in connections:
+                connection.writer.close()
