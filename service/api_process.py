@@ -16,25 +16,25 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from service.audit.keeper_status import read_status
-from service.audit.opening import check_role
 from service.errors import DatabaseUnavailable, TimewardenError, TryLater
+from service.log.keeper_status import read_status
+from service.log.opening import check_role
 from service.pauses import growing_pauses
 from service.standard_error import standard_error
-from service.web.health import Part, Ready
+from service.web.http.health import Part, Ready
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from service.audit.log import Log
-    from service.authorization.policy_hint import PolicyHint
-    from service.authorization.policy_versions import PolicyVersions
-    from service.authorization.policy_watch import PolicyWatch
+    from service.authorization.active.policy_hint import PolicyHint
+    from service.authorization.active.policy_versions import PolicyVersions
+    from service.authorization.active.policy_watch import PolicyWatch
     from service.database import Database
     from service.identity.keys import KeyState
     from service.identity.replay import Replay
     from service.identity.tokens import Tokens
-    from service.web.rate_limits import Counters
+    from service.log.log import Log
+    from service.web.http.rate_limits import Counters
 
 # For so many seconds a failed flush of the log makes a replica unready.
 FAILED_WITHIN = 5.0

@@ -15,23 +15,22 @@ from litestar.di import Provide
 
 from events.stream import open_redis
 from service import settings as configuration
+from service.administration.checks import policy_aside, policy_check
+from service.administration.replay.policy_replays import PolicyReplays
+from service.administration.versions.answers_again import AnswersAgain
+from service.administration.versions.policy_administration import PolicyAdministration
+from service.administration.versions.policy_comparison import PolicyComparison
+from service.administration.versions.simulation import Simulation
 from service.api_process import Api
-from service.audit.log import Log
 from service.audit.published import Published
-from service.authorization import policy_aside, policy_check
-from service.authorization.answers_again import AnswersAgain
-from service.authorization.enforcement import Enforcement
-from service.authorization.kept_answers import KeptAnswers
-from service.authorization.policy_administration import PolicyAdministration
-from service.authorization.policy_comparison import PolicyComparison
-from service.authorization.policy_hint import PolicyHint
-from service.authorization.policy_relations import POLICY_FACTS
-from service.authorization.policy_replays import PolicyReplays
-from service.authorization.policy_versions import PolicyVersions
-from service.authorization.policy_watch import PolicyWatch
-from service.authorization.relationships import Relationships
-from service.authorization.simulation import Simulation
-from service.authorization.token_revocation import Revocations
+from service.authorization.active.policy_hint import PolicyHint
+from service.authorization.active.policy_versions import PolicyVersions
+from service.authorization.active.policy_watch import PolicyWatch
+from service.authorization.enforcement.enforcement import Enforcement
+from service.authorization.enforcement.kept_answers import KeptAnswers
+from service.authorization.enforcement.policy_relations import POLICY_FACTS
+from service.authorization.enforcement.relationships import Relationships
+from service.authorization.enforcement.token_revocation import Revocations
 from service.database import Database, Turns
 from service.directory.actions import Directory
 from service.directory.deputies import DEPUTY_FACTS, Deputies
@@ -48,6 +47,7 @@ from service.identity.issuers_file import read_issuers_file
 from service.identity.sender import senders_of
 from service.identity.subject_hashes import SubjectHashes
 from service.identity.tokens import Tokens
+from service.log.log import Log
 from service.log_lines import configure_log_lines
 from service.timesheets.access import TimesheetAccess
 from service.timesheets.actions import Timesheets
@@ -57,45 +57,45 @@ from service.timesheets.reminders import Reminders
 from service.timesheets.reports import Reports
 from service.timesheets.shown import ShownTimesheets
 from service.timesheets.upload import Uploads
-from service.web import metadata
-from service.web.admission import Admission
-from service.web.approvals import approval_routes
-from service.web.audit_export import audit_export_routes
-from service.web.audit_records import audit_record_routes
-from service.web.authentication import PUBLIC, Authentication, provide_ask
-from service.web.bodies import JsonRequest
-from service.web.cross_origin import cross_origin
-from service.web.decision_explanations import decision_explanation_route
-from service.web.decisions import decision_routes
-from service.web.deputies import deputy_routes, fallback_routes
-from service.web.directory import directory_routes
-from service.web.directory_import import directory_import_route
-from service.web.documentation import documentation_routes, openapi_config
-from service.web.documented_shapes import DocumentedShapes
-from service.web.dpop_nonces import offering
-from service.web.health import health_routes
-from service.web.idempotency import Idempotency
-from service.web.log_proofs import log_proof_routes
-from service.web.log_tiles import log_tile_routes
-from service.web.me import me_route
-from service.web.paging import Cursors
-from service.web.people import people_routes
-from service.web.personal_data import personal_data_routes
-from service.web.policies import policy_routes
-from service.web.policy_diff import policy_diff_routes
-from service.web.policy_replays import policy_replay_routes
-from service.web.problems import Problems
-from service.web.projects import project_routes
-from service.web.rate_limits import Addresses, AddressLimits, ClientLimits, Counters
-from service.web.reminders import reminder_route
-from service.web.reports import report_routes
-from service.web.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
-from service.web.revocations import revocation_routes
-from service.web.simulation import simulation_route
-from service.web.timesheet_access import timesheet_access_route
-from service.web.timesheet_reading import timesheet_reading_routes
-from service.web.timesheets import timesheet_routes
-from service.web.uploads import upload_routes
+from service.web.audit.audit_export import audit_export_routes
+from service.web.audit.audit_records import audit_record_routes
+from service.web.audit.decision_explanations import decision_explanation_route
+from service.web.audit.decisions import decision_routes
+from service.web.audit.log_proofs import log_proof_routes
+from service.web.audit.log_tiles import log_tile_routes
+from service.web.directory.deputies import deputy_routes, fallback_routes
+from service.web.directory.directory import directory_routes
+from service.web.directory.directory_import import directory_import_route
+from service.web.directory.people import people_routes
+from service.web.directory.personal_data import personal_data_routes
+from service.web.directory.projects import project_routes
+from service.web.http.admission import Admission
+from service.web.http.authentication import PUBLIC, Authentication, provide_ask
+from service.web.http.bodies import JsonRequest
+from service.web.http.cross_origin import cross_origin
+from service.web.http.dpop_nonces import offering
+from service.web.http.health import health_routes
+from service.web.http.idempotency import Idempotency
+from service.web.http.paging import Cursors
+from service.web.http.problems import Problems
+from service.web.http.rate_limits import Addresses, AddressLimits, ClientLimits, Counters
+from service.web.http.requests import RequestBounds, RequestFrame, refuse_unknown_parameters
+from service.web.identity import metadata
+from service.web.identity.me import me_route
+from service.web.identity.revocations import revocation_routes
+from service.web.openapi.documentation import documentation_routes, openapi_config
+from service.web.openapi.documented_shapes import DocumentedShapes
+from service.web.policy.policies import policy_routes
+from service.web.policy.policy_diff import policy_diff_routes
+from service.web.policy.policy_replays import policy_replay_routes
+from service.web.policy.simulation import simulation_route
+from service.web.timesheets.approvals import approval_routes
+from service.web.timesheets.reminders import reminder_route
+from service.web.timesheets.reports import report_routes
+from service.web.timesheets.timesheet_access import timesheet_access_route
+from service.web.timesheets.timesheet_reading import timesheet_reading_routes
+from service.web.timesheets.timesheets import timesheet_routes
+from service.web.uploads.uploads import upload_routes
 
 if TYPE_CHECKING:
     from service.settings import Settings

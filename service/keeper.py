@@ -15,19 +15,19 @@ import structlog
 
 from events.relay import Relay
 from events.stream import open_redis, stream_name
-from service.audit.anchor import Anchor
-from service.audit.feed import Feed
-from service.audit.heartbeat import Heartbeat
-from service.audit.keeper_status import KeeperStatus
-from service.audit.key_files import read_keys
-from service.audit.opening import check_role
-from service.audit.sealing import Sealer
-from service.audit.signing import Signing
-from service.authorization.kept_answers import Forgetting
-from service.authorization.replay_work import ReplayWork
+from service.administration.replay.replay_work import ReplayWork
+from service.authorization.enforcement.kept_answers import Forgetting
 from service.database import Database
 from service.directory import erased_store
 from service.errors import DatabaseUnavailable, TimewardenError
+from service.log.anchor import Anchor
+from service.log.feed import Feed
+from service.log.heartbeat import Heartbeat
+from service.log.keeper_status import KeeperStatus
+from service.log.key_files import read_keys
+from service.log.opening import check_role
+from service.log.sealing import Sealer
+from service.log.signing import Signing
 from service.pauses import growing_pauses
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """A request's slot among those that are worked on, and how it is free while the request waits for others.
 
-A slot belongs to one request of this process, from its admission (service/web/admission.py) until its answer leaves.
-Code that waits for a caller's body or for an authorization server does so inside `slot_free()`.
+A slot belongs to one request of this process, from its admission (`web.http.admission`) until its answer leaves. Code
+that waits for a caller's body or for an authorization server does so inside `slot_free()`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ import structlog
 from service.errors import DatabaseUnavailable
 from service.management import answering
 from service.pauses import growing_pauses
-from service.web.health import Live, Part, Ready, ServiceReady, WorkerState
+from service.web.http.health import Live, Part, Ready, ServiceReady, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from service.audit import checkpoint as notes
-from service.audit import merkle
+from service.log import checkpoint as notes
+from service.log import merkle
 from service.standalone.verify.ages import age
 from service.standalone.verify.bundle import Bundle
 from service.standalone.verify.findings import Fault, Report
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from service.audit.record import Record
+    from service.log.record import Record
     from service.standalone.verify.bundle import Sought
 
 ORIGIN = "timesheets.example/audit/2026"

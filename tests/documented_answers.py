@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from service.web.documentation_shapes import resolved
+from service.web.openapi.documentation_shapes import resolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

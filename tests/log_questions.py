@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from uuid import UUID
 
-from service.audit.questions import DECISIONS, Filters
-from service.audit.record import Kind
+from service.log.questions import DECISIONS, Filters
+from service.log.record import Kind
 
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.app import build
 from service.settings import Settings
-from service.web.documentation import document_of
+from service.web.openapi.documentation import document_of
 
 if TYPE_CHECKING:
     from litestar import Litestar

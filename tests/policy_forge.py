@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from service.authorization import policy_file
-from service.authorization.engine import Snapshot
-from service.authorization.policy_file import Policy, PolicyText
+from service.authorization.engine.engine import Snapshot
+from service.policy import policy_file
+from service.policy.policy_file import Policy, PolicyText
 
 POLICIES = Path(__file__).resolve().parent.parent / "policies"
 

@@ -1,5 +1,4 @@
-"""The audit log: records (pure), log (append), sealing (positions), search, and the feed that events are made from.
+"""What auditors do with the log: search, summary, export, proof. Reads only; owns no state.
 
-What is durable lies in Postgres: audit_record and audit_text (written by the app); audit_position, log_head, tile,
-checkpoint and keeper_status (by the keeper); audit_partition and audit_pruned (by the owner).
+Import from outside: `search`, `summary`, `people`, `periods`, `bundle`, `export_formats`, `published` (tiles, proof).
 """

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.audit import tiles
-from service.audit.checkpoint import BadNote, Checkpoint, Note
-from service.audit.record import read_body
 from service.audit.sealed_rows import SealedRow, sealed_rows
-from service.audit.stored_hashes import TILES, consistency_path, inclusion_path
 from service.errors import InvalidField, LogDamaged, NotSealed
+from service.log import tiles
+from service.log.checkpoint import BadNote, Checkpoint, Note
+from service.log.record import read_body
+from service.log.stored_hashes import TILES, consistency_path, inclusion_path
 from service.places import FieldError
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ import msgspec
 
 from service.audit.export_ocsf import Ocsf
 from service.audit.export_parquet import Parquet
-from service.audit.record import canonical_json, read_body
 from service.audit.sealed_rows import MISSING
-from service.audit.writing import COLUMNS
 from service.csv_cells import harmless
+from service.log.record import canonical_json, read_body
+from service.log.writing import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -14,10 +14,10 @@ from uuid import UUID
 import msgspec
 
 from service import VERSION
-from service.audit.columns import MOMENT, moment
-from service.audit.record import DAMAGED, read_body
 from service.audit.sealed_rows import MISSING
-from service.audit.stored_times import EPOCH
+from service.log.columns import MOMENT, moment
+from service.log.record import DAMAGED, read_body
+from service.log.stored_times import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,10 +9,10 @@ import io
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from service.audit.columns import MOMENT
 from service.audit.sealed_rows import MISSING
-from service.audit.writing import COLUMNS
 from service.errors import InvalidField
+from service.log.columns import MOMENT
+from service.log.writing import COLUMNS
 from service.places import FieldError
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.audit import merkle
-from service.audit.columns import MOMENT, moment
-from service.audit.questions import planned_by_value
 from service.audit.sealed_rows import sealed_piece
-from service.audit.tiles import WIDTH
+from service.log import merkle
+from service.log.columns import MOMENT, moment
+from service.log.questions import planned_by_value
+from service.log.tiles import WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,17 +11,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.audit import tiles
-from service.audit.merkle import HASH_SIZE
-from service.audit.stored_hashes import consistency_path, inclusion_path
 from service.errors import NotFound, NotSealed
+from service.log import tiles
+from service.log.merkle import HASH_SIZE
+from service.log.stored_hashes import consistency_path, inclusion_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from service.audit.tiles import Tile
     from service.database import Connection, Database, Turns
+    from service.log.tiles import Tile
 
 FRESH = 1.0
 PROOF = "c2sp.org/tlog-proof@v1"

@@ -9,17 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from service.audit.stored_times import written
-from service.audit.tiles import WIDTH, split
-from service.audit.writing import COLUMNS
+from service.log.stored_times import written
+from service.log.tiles import WIDTH, split
+from service.log.writing import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     import asyncpg
 
-    from service.audit.columns import Column
     from service.database import Connection, Database
+    from service.log.columns import Column
 
 # What an export calls the kind of a record that is not there any more though nothing says why.
 MISSING = "missing"

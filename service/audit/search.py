@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from service.audit.questions import DECISIONS, Filters, Question, planned_by_value
-from service.audit.record import shown_body
-from service.audit.stored_times import order, seconds, written
-from service.audit.windows import EVERYTHING, Window, windows
+from service.log.questions import DECISIONS, Filters, Question, planned_by_value
+from service.log.record import shown_body
+from service.log.stored_times import order, seconds, written
+from service.log.windows import EVERYTHING, Window, windows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.audit.record import Kind
-    from service.audit.stored_times import Order
     from service.database import Connection
+    from service.log.record import Kind
+    from service.log.stored_times import Order
 
     Place = tuple[str | None, int]
 

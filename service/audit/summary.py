@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.audit.questions import DECISIONS, Filters, Question, planned_by_value
-from service.audit.windows import span
+from service.log.questions import DECISIONS, Filters, Question, planned_by_value
+from service.log.windows import span
 
 if TYPE_CHECKING:
     from service.database import Connection

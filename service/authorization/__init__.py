@@ -1,1 +1,1 @@
-"""Authorization: may they? Rules, engine, facts, decisions, and the enforcement that no write or list can go around."""
+"""Authorization, may they? `enforcement` (PEP, PIP) stands on `active` (which version decides) and `engine` (PDP)."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from service import settings as configuration
-from service.audit.anchor import Anchor
-from service.audit.new_epoch import begin
 from service.commands.database import owner_database
 from service.errors import Misconfigured
+from service.log.anchor import Anchor
+from service.log.new_epoch import begin
 
 if TYPE_CHECKING:
-    from service.audit.checkpoint import Checkpoint
+    from service.log.checkpoint import Checkpoint
 
 
 @click.command(name="new-epoch")

@@ -7,9 +7,9 @@ from pathlib import Path
 import rich_click as click
 
 from service import settings as configuration
-from service.audit.key_files import make_key, read_key
 from service.commands.running import DEVELOPMENT_KEY, state_directory
 from service.errors import Misconfigured
+from service.log.key_files import make_key, read_key
 from service.settings import variable
 
 files = click.argument("files", nargs=-1, type=click.Path(path_type=Path, dir_okay=False))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from service import settings as configuration
-from service.audit.partitions import cut
-from service.audit.retention import Pruned, prune
 from service.commands.database import owner_database
+from service.log.partitions import cut
+from service.log.retention import Pruned, prune
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import rich_click as click
 
 from service import settings as configuration
-from service.audit.opening import check_owner, open_log
 from service.connecting import told_when_unreachable
 from service.database import Database
+from service.log.opening import check_owner, open_log
 from service.migrations import migrate as run_migrations
 
 if TYPE_CHECKING:

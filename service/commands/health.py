@@ -13,14 +13,14 @@ import httpx
 import rich_click as click
 
 from service import settings as configuration
-from service.audit.keeper_status import PARTS, read_reports, read_status
 from service.commands.doors import as_json
 from service.database import Database
+from service.log.keeper_status import PARTS, read_reports, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.audit.keeper_status import Report
+    from service.log.keeper_status import Report
 
 
 @click.command()

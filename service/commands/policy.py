@@ -12,17 +12,17 @@ import rich_click as click
 from rich.console import Console
 
 from service import settings as configuration
-from service.audit.log import Log
-from service.authorization import policy_check
-from service.authorization.policy_bootstrap import bootstrap as make_first
-from service.authorization.policy_file import PolicyText
+from service.administration.checks import policy_check
+from service.administration.versions.policy_bootstrap import bootstrap as make_first
 from service.commands.caller import active_number, caller
 from service.commands.database import owner_database
 from service.commands.doors import Door, as_json, as_person, directory
 from service.commands.tables import plain, table, when
 from service.commands.version_numbers import LATEST, VersionNumber, choose_latest_proposal
 from service.errors import Conflict
+from service.log.log import Log
 from service.places import Complaint
+from service.policy.policy_file import PolicyText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 from rich.console import Console
 
-from service.authorization.policy_diff import policy_diff
-from service.authorization.policy_file import PolicyText, parse
+from service.administration.checks.policy_diff import policy_diff
 from service.commands.caller import active_number, caller
 from service.commands.doors import as_json, as_person, directory
 from service.commands.tables import quoted
 from service.commands.version_numbers import VersionNumber, resolve_version
+from service.policy.policy_file import PolicyText, parse
 
 if TYPE_CHECKING:
     from pathlib import Path

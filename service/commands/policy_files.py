@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from service.authorization.policy_file import PolicyText
 from service.errors import PolicyRejected
+from service.policy.policy_file import PolicyText
 
 if TYPE_CHECKING:
     from pathlib import Path

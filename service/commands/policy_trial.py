@@ -10,11 +10,11 @@ import rich_click as click
 from rich.console import Console
 from rich.text import Text
 
-from service.authorization.policy_file import PolicyText
-from service.authorization.policy_trial import Trial, trial
+from service.administration.checks.policy_trial import Trial, trial
 from service.commands.doors import as_json, directory
 from service.commands.tables import quoted, table
 from service.errors import PolicyRejected
+from service.policy.policy_file import PolicyText
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,12 +14,13 @@ import structlog
 
 from service import app
 from service import settings as configuration
-from service.audit.opening import check_role
-from service.authorization import policy_check, policy_versions
+from service.administration.checks import policy_check
+from service.authorization.active import policy_versions
 from service.commands.policy_files import differ, other_files
 from service.database import Database
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 from service.listening import inherited, listen
+from service.log.opening import check_role
 from service.log_lines import configure_log_lines
 from service.standard_error import guard_standard_error
 from service.supervisor import Supervisor

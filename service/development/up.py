@@ -18,8 +18,6 @@ from uuid import uuid4
 import httpx
 
 from events.stream import stream_name
-from service.audit.feed import Feed
-from service.audit.key_files import make_key
 from service.commands.database import migrated
 from service.commands.policy_files import differ
 from service.commands.running import DEVELOPMENT_KEY, Running, announce, state_directory, withdraw
@@ -40,6 +38,8 @@ from service.development.server_directory import (
 )
 from service.development.stores import Stores, open_stores
 from service.errors import Misconfigured
+from service.log.feed import Feed
+from service.log.key_files import make_key
 
 if TYPE_CHECKING:
     import socket

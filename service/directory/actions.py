@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from service.authorization.changes import Answer
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement, Expect
-    from service.authorization.permit import Permit
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.changes import Answer
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement, Expect
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.directory.entities import Link
     from service.identity.subject_hashes import SubjectHashes

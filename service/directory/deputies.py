@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.authorization.changes import Target
-from service.authorization.decision_point import Resource
-from service.authorization.judgement import decided
-from service.authorization.relationships import KindFacts
+from service.authorization.enforcement.changes import Target
+from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.judgement import decided
+from service.authorization.enforcement.relationships import KindFacts
 from service.directory import deputy_store
 from service.directory.deputy_store import KIND
 from service.directory.entities import DeputyGrant, Validity, check_deputies, check_grant
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from service.authorization.changes import Answer
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement
-    from service.authorization.permit import Permit
+    from service.authorization.enforcement.changes import Answer
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.permit import Permit
     from service.database import Connection
 
 DEPUTY_FACTS = KindFacts(

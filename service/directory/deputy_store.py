@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.one_person import former_ids, survivor, unknown_if
+from service.authorization.enforcement.one_person import former_ids, survivor, unknown_if
 from service.directory import store
 from service.directory.entities import DeputyGrant, Validity
 from service.directory.store import begin
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.permit import Permit
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 
 KIND: Final = "deputy"

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 
 from uuid_utils.compat import uuid7
 
-from service.audit.record import Kind
-from service.authorization.changes import Answer, Target, refused_under
-from service.authorization.decision_point import Resource
-from service.authorization.kept_answers import forget_person
+from service.authorization.enforcement.changes import Answer, Target, refused_under
+from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.kept_answers import forget_person
 from service.directory import store
 from service.directory.store import KIND
 from service.errors import Conflict, DatabaseUnavailable, Denied, Forbidden, NotFound
+from service.log.record import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.changes import Change
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement
-    from service.authorization.permit import Permit
-    from service.authorization.relationships import Seen
+    from service.authorization.enforcement.changes import Change
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.relationships import Seen
     from service.database import Connection
     from service.identity.subject_hashes import SubjectHashes
 

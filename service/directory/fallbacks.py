@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from service.authorization.changes import Answer
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement
-    from service.authorization.permit import Permit
+    from service.authorization.enforcement.changes import Answer
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.permit import Permit
     from service.database import Connection
 
 ALWAYS = Validity()

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from service.authorization.admission import admit
+from service.authorization.enforcement.preflight import admit
 from service.database import Turns
 from service.directory import import_store, import_writes, team_store
 from service.directory.import_file import read_rows
@@ -19,11 +19,11 @@ from service.pacing import paced
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.authorization.changes import Answer
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement
-    from service.authorization.permit import Permit
-    from service.authorization.relationships import Seen
+    from service.authorization.enforcement.changes import Answer
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.relationships import Seen
     from service.database import Connection
     from service.directory.entities import Membership
     from service.directory.import_file import ImportRow

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.audit.record import Kind
-from service.audit.retention import HOLDS_LOCK
-from service.authorization.changes import Target
-from service.authorization.decision_point import Resource
+from service.authorization.enforcement.changes import Target
+from service.authorization.enforcement.decision_point import Resource
 from service.errors import DatabaseUnavailable, Forbidden, InvalidField, NotFound
 from service.fields import legible
+from service.log.record import Kind
+from service.log.retention import HOLDS_LOCK
 from service.places import FieldError
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.changes import Answer, Change
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.changes import Answer, Change
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 
 KIND, HOLD = "log", "hold"

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.permit import Permit
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 
 COLUMNS: Final = "id, person_id, team_id, part, valid_from, nullif(valid_to, 'infinity') AS ends"

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.audit.record import Kind, Record
 from service.directory import people_store, store
 from service.directory.entities import Link, Person
 from service.identity.principal import PrincipalKind
 from service.identity.refusals import refusal
 from service.identity.subject_hashes import NO_KEYS
+from service.log.record import Kind, Record
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from service.audit.log import Log
     from service.database import Database
     from service.identity.principal import Principal
     from service.identity.subject_hashes import SubjectHashes
+    from service.log.log import Log
 
 
 class People:

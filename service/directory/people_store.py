@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from service.authorization.one_person import ids
+from service.authorization.enforcement.one_person import ids
 from service.directory import erased_store
 from service.directory.entities import Person
 from service.directory.store import KIND, MANAGE, PERSON, one, page
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from service.authorization.enforcement import Expect
-    from service.authorization.permit import Permit
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.enforcement import Expect
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.directory.entities import Link
     from service.identity.principal import Principal

@@ -11,9 +11,9 @@ from service.directory.store import MANAGE, constraints
 from service.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement import Expect
-    from service.authorization.permit import Permit
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.enforcement import Expect
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 
 KIND: Final = "project"

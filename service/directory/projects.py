@@ -12,11 +12,11 @@ from service.directory.recorded_change import Listed, Told, listing, manage, sin
 from service.directory.store import anything
 
 if TYPE_CHECKING:
-    from service.authorization.changes import Answer
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement, Expect
-    from service.authorization.permit import Permit
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.changes import Answer
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement, Expect
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 
 

@@ -9,23 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from service.audit.record import Kind
-from service.authorization.changes import Answer, Target, refused_under
-from service.authorization.decision_point import Resource
+from service.authorization.enforcement.changes import Answer, Target, refused_under
+from service.authorization.enforcement.decision_point import Resource
 from service.directory import store
 from service.directory.store import KIND, MANAGE
 from service.errors import NotFound
+from service.log.record import Kind
 from service.pacing import paced
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from uuid import UUID
 
-    from service.authorization.changes import Change
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement
-    from service.authorization.permit import Permit
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.changes import Change
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.directory.entities import Validity
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.enforcement import Expect
-    from service.authorization.permit import Permit
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.enforcement import Expect
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 
 COLUMNS: Final = "r.id, name, parent_id, version"

@@ -33,7 +33,7 @@
     └── Misconfigured                          the process refuses to start; never leaves over HTTP
 
 `slug` is stable and part of the API; `public` helps the caller; `cause` is for the log alone and never leaves. One
-table maps the tree to HTTP: service/web/problems.py.
+table maps the tree to HTTP: service/web/http/problems.py.
 """
 
 from __future__ import annotations

@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.access import Effort, Named, Way, named, ways
-from service.authorization.changes import Answer, refused_under
-from service.authorization.matching import PERSON, former_word
+from service.authorization.enforcement.access import Effort, Named, Way, named, ways
+from service.authorization.enforcement.changes import Answer, refused_under
 from service.database import Turns
 from service.errors import NotFound
+from service.policy.matching import PERSON, former_word
 from service.timesheets import access_store
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
 from service.timesheets.shown import possible
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement
-    from service.authorization.engine import Snapshot
-    from service.authorization.permit import Permit
-    from service.authorization.relationships import Seen
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.relationships import Seen
+    from service.authorization.engine.engine import Snapshot
     from service.database import Connection
     from service.timesheets.access_store import Candidate
 

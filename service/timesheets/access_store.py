@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.one_person import former_ids, ids, survivor
-from service.authorization.relationships import words_of
+from service.authorization.enforcement.one_person import former_ids, ids, survivor
+from service.authorization.enforcement.relationships import words_of
 from service.timesheets.relations import KIND, TIMESHEET_FACTS, now
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from service.authorization.access import Named
-    from service.authorization.permit import Permit
+    from service.authorization.enforcement.access import Named
+    from service.authorization.enforcement.permit import Permit
     from service.database import Connection
 
 _WORDS = {**TIMESHEET_FACTS.relations, **TIMESHEET_FACTS.facts}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.authorization.changes import Answer, Target, refused_under
-from service.authorization.relationships import asker
+from service.authorization.enforcement.changes import Answer, Target, refused_under
+from service.authorization.enforcement.relationships import asker
 from service.errors import Conflict, NotFound
 from service.timesheets import listing, store, timesheet
 from service.timesheets.approvers import need_approver
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from datetime import date
     from uuid import UUID
 
-    from service.authorization.changes import Change
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement, Expect
-    from service.authorization.permit import Permit
-    from service.authorization.relationships import Seen
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.changes import Change
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement, Expect
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.relationships import Seen
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.timesheets.entry import Amendment, Hours
     from service.timesheets.listing import Filters, Page, Place

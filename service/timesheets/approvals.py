@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from service.authorization import action_hints
-from service.authorization.changes import Target
-from service.authorization.judgement import NotDone
-from service.authorization.known_words import LIST_APPROVALS
+from service.authorization.enforcement import action_hints
+from service.authorization.enforcement.changes import Target
+from service.authorization.enforcement.judgement import NotDone
 from service.errors import Conflict, Forbidden, InsufficientScope, NotFound, TimewardenError
 from service.fields import Fields
+from service.policy.known_words import LIST_APPROVALS
 from service.timesheets import store, timesheet, waiting
 from service.timesheets.actions import EVENTS, by
 from service.timesheets.changed import changed
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from service.authorization.changes import Answer, AnswerToAll, Change, Outcome
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement, Expect
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.changes import Answer, AnswerToAll, Change, Outcome
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement, Expect
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.errors import StepUpNeeded
     from service.timesheets.timesheet import By, Timesheet

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.authorization.decision_point import Resource
+from service.authorization.enforcement.decision_point import Resource
 from service.timesheets.relations import KIND
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from service.authorization.changes import Change
+    from service.authorization.enforcement.changes import Change
     from service.timesheets.entry import Entry
     from service.timesheets.timesheet import Timesheet
 

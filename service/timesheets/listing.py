@@ -11,8 +11,8 @@ from datetime import date
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from service.authorization.one_person import ids
-from service.authorization.relationships import columns
+from service.authorization.enforcement.one_person import ids
+from service.authorization.enforcement.relationships import columns
 from service.pacing import paced
 from service.timesheets.relations import KIND, ROW
 from service.timesheets.store import sheet_of
@@ -20,7 +20,7 @@ from service.timesheets.store import sheet_of
 if TYPE_CHECKING:
     import asyncpg
 
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.timesheets.timesheet import State, Timesheet
 

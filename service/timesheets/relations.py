@@ -11,8 +11,8 @@ rows a relation can hold for at all, so that a list need not ask all rows: it na
 
 from __future__ import annotations
 
-from service.authorization.one_person import former_ids, ids, returned, survivor, unknown_if
-from service.authorization.relationships import KindFacts
+from service.authorization.enforcement.one_person import former_ids, ids, returned, survivor, unknown_if
+from service.authorization.enforcement.relationships import KindFacts
 
 KIND = "timesheet"
 

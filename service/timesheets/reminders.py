@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.changes import Target
+from service.authorization.enforcement.changes import Target
 from service.errors import InvalidField
 from service.places import FieldError
 from service.timesheets import waiting
 
 if TYPE_CHECKING:
-    from service.authorization.changes import Answer, Change
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement
+    from service.authorization.enforcement.changes import Answer, Change
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement
 
 MOST_DAYS: Final = 366
 MOST_AT_ONCE: Final = 200

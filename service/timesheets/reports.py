@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.changes import refused_under
+from service.authorization.enforcement.changes import refused_under
 from service.errors import InvalidField
 from service.places import FieldError
 from service.timesheets import reports_store
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from service.authorization.changes import Answer
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.changes import Answer
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.timesheets.reports_store import By, Span, Total
 

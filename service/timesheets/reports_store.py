@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from service.authorization.one_person import ids
+from service.authorization.enforcement.one_person import ids
 from service.timesheets.relations import KIND
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import date
     from uuid import UUID
 
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.timesheets.timesheet import State
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization import action_hints
+from service.authorization.enforcement import action_hints
 from service.errors import NotFound
 from service.pacing import paced
 from service.timesheets import listing, store
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from service.authorization.changes import Answer
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement
-    from service.authorization.permit import Permit
-    from service.authorization.relationships import Seen
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.changes import Answer
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.relationships import Seen
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.timesheets.listing import Filters, Place
 

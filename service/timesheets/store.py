@@ -15,8 +15,8 @@ from uuid import UUID
 
 import asyncpg
 
-from service.authorization.one_person import ids
-from service.authorization.relationships import asker
+from service.authorization.enforcement.one_person import ids
+from service.authorization.enforcement.relationships import asker
 from service.errors import Conflict
 from service.timesheets.entry import Entry
 from service.timesheets.relations import KIND
@@ -25,7 +25,7 @@ from service.timesheets.timesheet import TRANSITIONS, By, State, Timesheet
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
-    from service.authorization.permit import Permit
+    from service.authorization.enforcement.permit import Permit
     from service.database import Connection
 
 _TIMED: Final = "created_at, updated_at, submitted_at, decided_at, decided_by, decided_by_client"

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.authorization.admission import admit
-from service.authorization.changes import Target, refused_under
-from service.authorization.decision_record import DRY_RUN
-from service.authorization.relationships import asker
+from service.authorization.enforcement.changes import Target, refused_under
+from service.authorization.enforcement.decision_record import DRY_RUN
+from service.authorization.enforcement.preflight import admit
+from service.authorization.enforcement.relationships import asker
 from service.errors import (
     Denied,
     Forbidden,
@@ -42,10 +42,10 @@ from service.timesheets.upload_store import WeekLocks
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from service.audit.log import Receipt
-    from service.authorization.changes import Change, Outcome
-    from service.authorization.decision_record import Ask
-    from service.authorization.enforcement import Enforcement
+    from service.authorization.enforcement.changes import Change, Outcome
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.log.log import Receipt
     from service.timesheets.upload_rows import Rows, Week
 
 # A transaction holds locks, and keeps new policy versions waiting: what goes together is bounded.

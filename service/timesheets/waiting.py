@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from service.authorization.decision_point import Resource
-from service.authorization.relationships import columns
+from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.relationships import columns
 from service.pacing import paced
 from service.timesheets.relations import APPROVERS, KIND, ROW
 from service.timesheets.store import sheet_of
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.permit import Permit
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.timesheets.timesheet import Timesheet
 

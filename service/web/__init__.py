@@ -1,5 +1,4 @@
-"""The web floor: HTTP in and out. Turns requests into calls of use cases and errors into problem documents.
+"""The web floor: HTTP in and out. `http` is what all routes share, `openapi` the document, the other rooms are routes.
 
-Its modules do not know one another's routes; what they share is here on this floor: problems, preconditions, paging,
-request shapes. It owns no state but bounded caches.
+Each room of routes calls one use-case room of the same name; rooms of routes do not know one another.
 """

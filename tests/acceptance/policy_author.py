@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import httpx
 
-    from service.authorization.policy_file import PolicyText
+    from service.policy.policy_file import PolicyText
     from tests.acceptance.caller import Caller
 
 VERSIONS = "/v1/policies/versions"

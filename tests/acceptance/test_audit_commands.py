@@ -17,9 +17,9 @@ import pytest
 from click.testing import CliRunner
 
 from service.__main__ import timewarden
-from service.audit.key_files import read_key
 from service.commands.caller import Caller
 from service.development.people import PEOPLE
+from service.log.key_files import read_key
 from tests.acceptance.caller import SHEETS, fresh_week
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from uuid_utils.compat import uuid7
 
-from service.web.authentication import PUBLIC
+from service.web.http.authentication import PUBLIC
 from tests.acceptance.caller import problem
 from tests.openapi_document import app, document
 from tests.until import PATIENCE_SECONDS

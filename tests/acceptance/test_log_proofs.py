@@ -6,7 +6,7 @@ import asyncio
 import base64
 from typing import TYPE_CHECKING
 
-from service.audit.key_files import read_key
+from service.log.key_files import read_key
 from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_holds
 from tests.integration.tlog_client import read_note
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from service.authorization.policy_file import PolicyText
+    from service.policy.policy_file import PolicyText
     from tests.acceptance.caller import Caller, Callers
 
 CASE = """- case: the scope alone does not open the log

@@ -21,8 +21,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from service.web.authentication import PUBLIC
-from service.web.documentation_shapes import resolved
+from service.web.http.authentication import PUBLIC
+from service.web.openapi.documentation_shapes import resolved
 from tests.acceptance.caller import draft, submitted
 from tests.acceptance.policy_author import activate, active
 from tests.documented_answers import unlike

@@ -12,16 +12,16 @@ import statistics
 import time
 from typing import TYPE_CHECKING
 
-from service.audit.log import Log
-from service.audit.writing import write
 from service.database import Database
+from service.log.log import Log
+from service.log.writing import write
 from tests.benchmarks.ground import ground
 from tests.integration.log_database import decision
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from service.audit.record import Record
+    from service.log.record import Record
 
 ROUNDS = 5
 SECONDS = 0.6

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.authorization.decision_point import Resource, access_request, decide
-from service.authorization.relationships import Relationships
-from service.authorization.visibility import visible
+from service.authorization.enforcement.decision_point import Resource, access_request, decide
+from service.authorization.enforcement.relationships import Relationships
+from service.authorization.enforcement.visibility import visible
 from service.identity.principal import Principal, PrincipalKind
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests import policy_forge
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.visibility import Visibility
 
 RELATIONSHIPS = Relationships([TIMESHEET_FACTS])
 OWNER = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"

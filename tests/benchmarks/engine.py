@@ -17,16 +17,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
-from service.authorization import policy_check
-from service.authorization.decision_point import Resource
-from service.authorization.decision_record import Ask
-from service.authorization.engine import Snapshot, Thing
-from service.authorization.explanation import explain
-from service.authorization.judgement import decided
-from service.authorization.prospects import outlooks
-from service.authorization.refusal import refusal_of
-from service.authorization.relationships import About, Seen
-from service.authorization.visibility import visible
+from service.administration.checks import policy_check
+from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.decision_record import Ask
+from service.authorization.enforcement.judgement import decided
+from service.authorization.enforcement.prospects import outlooks
+from service.authorization.enforcement.refusal import refusal_of
+from service.authorization.enforcement.relationships import About, Seen
+from service.authorization.enforcement.visibility import visible
+from service.authorization.engine.engine import Snapshot, Thing
+from service.authorization.engine.explanation import explain
 from service.identity.principal import Principal, PrincipalKind
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests import policy_forge
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.question import Question
+    from service.policy.question import Question
 
 ACTIONS = ["read", "create", "edit", "delete", "submit", "withdraw", "approve", "reject", "reopen", "upload"]
 COUNTS = (10, 50, 100, 1_000, 10_000)

@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 import casbin
 from casbin.model import Model
 
-from service.authorization import casbin_functions, policy_model
-from service.authorization.policy_fence import row
-from service.authorization.question import ANY, ANYONE
+from service.authorization.engine import casbin_functions
+from service.policy import policy_model
+from service.policy.policy_fence import row
+from service.policy.question import ANY, ANYONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from service.authorization.engine import Thing
-    from service.authorization.question import Question, Rule
+    from service.authorization.engine.engine import Thing
+    from service.policy.question import Question, Rule
 
 NODE = Path(__file__).resolve().parents[2] / ".local" / "bench"
 

@@ -21,12 +21,12 @@ from uuid import UUID
 import asyncpg
 
 import service.migrations
-from service.audit.log import Log
-from service.audit.opening import open_log
-from service.authorization import policy_check
-from service.authorization.policy_bootstrap import bootstrap
+from service.administration.checks import policy_check
+from service.administration.versions.policy_bootstrap import bootstrap
 from service.database import Database
 from service.development.local_servers import LocalPostgres, run_psql_script, start_postgres
+from service.log.log import Log
+from service.log.opening import open_log
 from service.migrations.run import migrate
 from service.timesheets import listing, reports_store, waiting
 from service.timesheets.listing import Filters
@@ -40,7 +40,7 @@ from tests.benchmarks.crowd import APPROVER, AUDITOR, MANAGER, OWNER, RELATIONSH
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from service.authorization.visibility import Visibility
+    from service.authorization.enforcement.visibility import Visibility
     from service.identity.principal import Principal
 
     Connection = asyncpg.Connection[asyncpg.Record]

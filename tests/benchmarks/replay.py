@@ -19,22 +19,22 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from service.audit.log import Log
-from service.audit.opening import open_log
-from service.authorization import policy_check
-from service.authorization.decided_again import decide_again
-from service.authorization.decision_point import Resource
-from service.authorization.decision_record import Ask, of_decision
-from service.authorization.judgement import decided, sighted
-from service.authorization.policy_bootstrap import bootstrap
-from service.authorization.recorded_request import read
-from service.authorization.relationships import About, Seen
-from service.authorization.replay_batches import Versions, tally
-from service.authorization.replay_work import ReplayWork
+from service.administration.checks import policy_check
+from service.administration.replay.decided_again import decide_again
+from service.administration.replay.recorded_request import read
+from service.administration.replay.replay_batches import Versions, tally
+from service.administration.replay.replay_work import ReplayWork
+from service.administration.versions.policy_bootstrap import bootstrap
+from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.decision_record import Ask, of_decision
+from service.authorization.enforcement.judgement import decided, sighted
+from service.authorization.enforcement.relationships import About, Seen
 from service.database import Database
 from service.development.local_servers import start_postgres
 from service.development.stores import prepare
 from service.identity.principal import Principal, PrincipalKind
+from service.log.log import Log
+from service.log.opening import open_log
 from service.migrations.run import migrate
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests import policy_forge
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.audit.record import Record
-    from service.authorization.engine import Snapshot
+    from service.authorization.engine.engine import Snapshot
+    from service.log.record import Record
 
 SCOPES = ["read:timesheets", "create:timesheets", "approve:timesheets", "delete:timesheets", "openid", "profile"]
 ACTIONS = ["read", "read", "read", "edit", "submit", "approve", "reject", "delete"]

@@ -20,12 +20,12 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 from litestar import Litestar, Request, get
 
-from service.audit.writing import write
-from service.authorization import policy_check
-from service.authorization.engine import Thing
+from service.administration.checks import policy_check
+from service.authorization.engine.engine import Thing
+from service.log.writing import write
 from service.timesheets.relations import ROW
 from service.timesheets.store import sheet_of
-from service.web.timesheet_shapes import SheetBody, body_of
+from service.web.timesheets.timesheet_shapes import SheetBody, body_of
 from tests.benchmarks.engine_peers import stock
 from tests.integration.api import AUDIENCE
 from tests.integration.log_database import decision

@@ -14,13 +14,13 @@ from pathlib import Path
 import asyncpg
 
 import service.migrations
-from service.audit.anchor import Anchor
-from service.audit.checkpoint import Signer
-from service.audit.opening import open_log
-from service.audit.sealing import Sealer
-from service.audit.signing import Signing
 from service.database import Database
 from service.development.local_servers import LocalPostgres, run_psql_script, start_postgres
+from service.log.anchor import Anchor
+from service.log.checkpoint import Signer
+from service.log.opening import open_log
+from service.log.sealing import Sealer
+from service.log.signing import Signing
 from service.migrations.run import migrate
 
 PASSWORDS = {"owner": "o", "app": "a", "keeper": "k", "auditor": "u"}

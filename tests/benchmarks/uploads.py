@@ -26,14 +26,14 @@ from uuid import uuid4
 import asyncpg
 import httpx
 
-from service.audit.log import Log
-from service.audit.opening import open_log
-from service.authorization import policy_check
-from service.authorization.policy_bootstrap import bootstrap
+from service.administration.checks import policy_check
+from service.administration.versions.policy_bootstrap import bootstrap
 from service.database import Database
 from service.development.local_servers import start_postgres
 from service.development.processes import spawn, wait_until
 from service.development.stores import prepare
+from service.log.log import Log
+from service.log.opening import open_log
 from service.migrations.run import migrate
 from tests import policy_forge
 from tests.benchmarks.plain_rows import copied

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from events.envelope import CONTENT_TYPE, serialize
-from service.audit import merkle
-from service.audit.record import Kind, Record, read_body
+from service.log import merkle
+from service.log.record import Kind, Record, read_body
 from tests.golden.event_files import SOURCE, examples
 
 EVENTS = [json.loads(serialize(change, SOURCE)) for change in examples()]

@@ -6,8 +6,8 @@ import base64
 
 import pytest
 
-from service.audit import checkpoint, merkle, tiles
-from service.audit.checkpoint import BadNote, Checkpoint, Note, Signer, Verifier
+from service.log import checkpoint, merkle, tiles
+from service.log.checkpoint import BadNote, Checkpoint, Note, Signer, Verifier
 from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_holds
 
 # The test tree of Certificate Transparency: eight leaves and the roots of its prefixes.

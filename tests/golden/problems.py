@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from service import errors
 from service.timesheets.upload import DryRun
-from service.web.problems import status_of
+from service.web.http.problems import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

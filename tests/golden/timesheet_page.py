@@ -8,9 +8,9 @@ import re
 from itertools import product
 from pathlib import Path
 
-from service.authorization import policy_file
-from service.authorization.engine import Snapshot
-from service.authorization.question import ANYONE, Effect, Question
+from service.authorization.engine.engine import Snapshot
+from service.policy import policy_file
+from service.policy.question import ANYONE, Effect, Question
 from service.timesheets import timesheet
 from service.timesheets.timesheet import TRANSITIONS, State
 from tests.policy_forge import shipped

@@ -22,7 +22,7 @@ from tests.token_forge import good_jwks, header, signed
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from service.web.admission import Admission
+    from service.web.http.admission import Admission
     from tests.integration.house import House
 
 AUDIENCE = "https://timewarden.example/timesheets"

@@ -11,9 +11,9 @@ import asyncpg
 from events.consumer import read
 from events.relay import Relay
 from events.stream import id_of
-from service.audit.feed import Feed
-from service.audit.log import Log
-from service.audit.sealing import Sealer
+from service.log.feed import Feed
+from service.log.log import Log
+from service.log.sealing import Sealer
 from tests.integration.log_database import LogDatabase, change, decision
 
 if TYPE_CHECKING:

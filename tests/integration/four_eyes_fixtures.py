@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization import policy_life
+from service.administration.versions import policy_life
 from tests.integration.api import api
 from tests.integration.four_eyes import MORE, Site
 from tests.policy_forge import shipped

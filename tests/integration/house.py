@@ -12,14 +12,12 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from service.audit.log import Log
-from service.audit.record import read_body
-from service.authorization import policy_check
-from service.authorization.decision_record import Ask
-from service.authorization.enforcement import Enforcement
-from service.authorization.policy_relations import POLICY_FACTS
-from service.authorization.policy_versions import PolicyVersions
-from service.authorization.relationships import Relationships
+from service.administration.checks import policy_check
+from service.authorization.active.policy_versions import PolicyVersions
+from service.authorization.enforcement.decision_record import Ask
+from service.authorization.enforcement.enforcement import Enforcement
+from service.authorization.enforcement.policy_relations import POLICY_FACTS
+from service.authorization.enforcement.relationships import Relationships
 from service.database import Turns
 from service.directory.actions import Directory
 from service.directory.deputies import DEPUTY_FACTS, Deputies
@@ -32,6 +30,8 @@ from service.directory.projects import Projects
 from service.errors import PreconditionFailed
 from service.identity.principal import Principal, PrincipalKind
 from service.identity.subject_hashes import SubjectHashes
+from service.log.log import Log
+from service.log.record import read_body
 from service.timesheets.actions import Timesheets
 from service.timesheets.approvals import Approvals
 from service.timesheets.entry import Hours
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.policy_file import PolicyText
     from service.database import Database
+    from service.policy.policy_file import PolicyText
     from service.timesheets.timesheet import Timesheet
     from tests.integration.log_database import LogDatabase
 

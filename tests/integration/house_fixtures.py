@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.audit.log import Log
-from service.authorization import policy_check
-from service.authorization.policy_bootstrap import bootstrap
+from service.administration.checks import policy_check
+from service.administration.versions.policy_bootstrap import bootstrap
+from service.log.log import Log
 from tests.integration.house import House, peopled, wired
 from tests.integration.log_database import copied, opened
 from tests.policy_forge import shipped

@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from service.audit.opening import open_log
-from service.audit.record import Kind, Record
 from service.database import Database
+from service.log.opening import open_log
+from service.log.record import Kind, Record
 from tests.conftest import database_from
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 
 import service.migrations
 from events.stream import open_redis, stream_name
-from service.audit.feed import Feed
 from service.development.local_servers import LocalPostgres, run_psql_script
+from service.log.feed import Feed
 from service.migrations.run import migrate
 from tests.integration.event_stream import EventStream
 from tests.integration.log_database import PASSWORDS, LogDatabase, copied, opened

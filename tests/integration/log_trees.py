@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from service.audit import checkpoint as notes
-from service.audit import merkle
-from service.audit.checkpoint import Checkpoint, Signer
-from service.audit.sealing import Sealer
-from service.audit.stored_hashes import consistency_path
+from service.log import checkpoint as notes
+from service.log import merkle
+from service.log.checkpoint import Checkpoint, Signer
+from service.log.sealing import Sealer
+from service.log.stored_hashes import consistency_path
 from tests.conformance.rfc9162_verifier import consistency_holds
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ FORGET_TREE = "DELETE FROM tile; UPDATE log_head SET tree_size = 0, edge = '{}',
 KEEPER_PROCESS = """
 import asyncio, sys
 from pathlib import Path
-from service.audit.anchor import Anchor
-from service.audit.checkpoint import Signer
-from service.audit.sealing import Sealer
-from service.audit.signing import Signing
+from service.log.anchor import Anchor
+from service.log.checkpoint import Signer
+from service.log.sealing import Sealer
+from service.log.signing import Signing
 from service.database import Database
 
 async def main():

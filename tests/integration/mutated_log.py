@@ -7,18 +7,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from service.audit import checkpoint as notes
 from service.audit.bundle import bundle_header, bundle_lines
-from service.audit.checkpoint import Signer
-from service.audit.record import Kind, Record
+from service.log import checkpoint as notes
+from service.log.checkpoint import Signer
+from service.log.record import Kind, Record
 from service.standalone.verify.findings import TAMPERED, Report
 from tests.bundle_forge import judged
 from tests.integration.log_database import SHEET
 from tests.integration.log_trees import FORGET_TREE, as_superuser, seal_all
 
 if TYPE_CHECKING:
-    from service.audit.signing import Signing
     from service.database import Database
+    from service.log.signing import Signing
     from tests.integration.log_database import LogDatabase
 
 ORIGIN = "timesheets.example/audit/mutated"

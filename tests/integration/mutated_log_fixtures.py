@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.audit.anchor import Anchor
-from service.audit.log import Log
-from service.audit.signing import Signing
+from service.log.anchor import Anchor
+from service.log.log import Log
+from service.log.signing import Signing
 from tests.integration.log_database import change
 from tests.integration.log_trees import seal_all
 from tests.integration.mutated_log import FIRST, SIGNER, WHOLE, Stored, record

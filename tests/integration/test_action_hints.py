@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from service.authorization import policy_life
+from service.administration.versions import policy_life
 from tests.integration.api import REQUESTS
 from tests.integration.house import MONDAY, House
 from tests.policy_forge import shipped

@@ -11,12 +11,12 @@ from uuid import UUID
 
 import pytest
 
-from service.audit.record import read_body
-from service.authorization import policy_life, recorded_request
-from service.authorization.decided_again import FORMER_IDS, Undecidable, decide_again
-from service.authorization.kept_answers import Forgetting
-from service.authorization.policy_relations import POLICY_FACTS
-from service.authorization.relationships import Relationships
+from service.administration.replay import recorded_request
+from service.administration.replay.decided_again import FORMER_IDS, Undecidable, decide_again
+from service.administration.versions import policy_life
+from service.authorization.enforcement.kept_answers import Forgetting
+from service.authorization.enforcement.policy_relations import POLICY_FACTS
+from service.authorization.enforcement.relationships import Relationships
 from service.directory import erased_store
 from service.directory.entities import Link, Part
 from service.directory.erasure import NO_KEY, OWN, WAITING, Erasure, Memory
@@ -25,6 +25,7 @@ from service.directory.merging import Merging
 from service.directory.people import People
 from service.errors import Conflict, Denied, ErasureKeyMissing, Forbidden, InvalidToken, NotFound
 from service.identity.subject_hashes import NO_KEYS, SubjectHashes
+from service.log.record import read_body
 from service.timesheets.access import TimesheetAccess
 from service.timesheets.approvals import Approvals
 from service.timesheets.listing import Filters
@@ -35,8 +36,8 @@ from tests.integration.test_erasure import auditor, returned
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
-    from service.authorization.decision_record import Ask
-    from service.authorization.engine import Snapshot
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.engine.engine import Snapshot
     from service.identity.principal import Principal
     from service.timesheets.timesheet import Timesheet
     from tests.integration.house import House

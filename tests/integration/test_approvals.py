@@ -9,9 +9,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.audit.record import read_body
 from service.directory.entities import Part
 from service.directory.people import People
+from service.log.record import read_body
 from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY, speaking
 

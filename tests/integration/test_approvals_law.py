@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.authorization.action_hints import by_what
-from service.authorization.decision_point import Resource, access_request, decide
-from service.authorization.visibility import visible
+from service.authorization.enforcement.action_hints import by_what
+from service.authorization.enforcement.decision_point import Resource, access_request, decide
+from service.authorization.enforcement.visibility import visible
 from service.identity.principal import PrincipalKind
 from service.timesheets import waiting
 from service.timesheets.relations import TIMESHEET_FACTS
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from service.authorization.engine import Snapshot
+    from service.authorization.engine.engine import Snapshot
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]

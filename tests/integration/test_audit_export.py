@@ -14,11 +14,11 @@ import jsonschema_rs
 import pyarrow.parquet as pq
 import pytest
 
-from service.audit.anchor import Anchor
-from service.audit.checkpoint import Signer
-from service.audit.log import Log
-from service.audit.record import Kind, Record
-from service.audit.signing import Signing
+from service.log.anchor import Anchor
+from service.log.checkpoint import Signer
+from service.log.log import Log
+from service.log.record import Kind, Record
+from service.log.signing import Signing
 from service.standalone.verify.findings import INTACT, TAMPERED
 from tests.bundle_forge import judged
 from tests.integration.api import InProcess, api

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from service.errors import TryLater
-from service.web import arriving
-from service.web.upload_turns import FULL, FULL_FOR_ONE, UploadTurns
+from service.web.http import arriving
+from service.web.uploads.upload_turns import FULL, FULL_FOR_ONE, UploadTurns
 from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY
 from tests.integration.sender import Exchange

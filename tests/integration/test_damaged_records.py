@@ -13,19 +13,19 @@ import msgspec
 import pytest
 
 from service.audit import people, search
-from service.audit.anchor import Anchor
 from service.audit.bundle import bundle_header, bundle_lines
 from service.audit.export_formats import FORMATS
-from service.audit.feed import Feed
-from service.audit.log import Log
-from service.audit.questions import Filters
 from service.audit.sealed_rows import sealed_rows
-from service.audit.sealing import Sealer
-from service.audit.signing import Signing
 from service.audit.summary import summary
 from service.errors import LogDamaged
+from service.log.anchor import Anchor
+from service.log.feed import Feed
+from service.log.log import Log
+from service.log.questions import Filters
+from service.log.sealing import Sealer
+from service.log.signing import Signing
 from service.standalone.verify.findings import TAMPERED
-from service.web.log_shapes import record_page
+from service.web.audit.log_shapes import record_page
 from tests.bundle_forge import SIGNER, judged
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 from tests.integration.log_trees import as_superuser

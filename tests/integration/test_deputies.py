@@ -10,10 +10,11 @@ from uuid import uuid4
 
 import pytest
 
-from service.audit import questions, search
-from service.authorization.relationships import Relationships
+from service.audit import search
+from service.authorization.enforcement.relationships import Relationships
 from service.directory.entities import Part, Validity
 from service.errors import Conflict, Denied, Forbidden, InvalidField, NoApprover, NotFound, StepUpNeeded
+from service.log import questions
 from service.timesheets.access import TimesheetAccess
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
@@ -21,7 +22,7 @@ from service.timesheets.timesheet import State
 from tests.integration.house import EIGHT_HOURS, MONDAY, anything, at
 
 if TYPE_CHECKING:
-    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Ask
     from service.directory.entities import DeputyGrant
     from service.timesheets.timesheet import Timesheet
     from tests.integration.house import House

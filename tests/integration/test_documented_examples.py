@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.web.documentation_page import operations
-from service.web.documentation_requests import curl
-from service.web.documentation_shapes import resolved
-from service.web.operations import SCOPES
+from service.web.http.operations import SCOPES
+from service.web.openapi.documentation_page import operations
+from service.web.openapi.documentation_requests import curl
+from service.web.openapi.documentation_shapes import resolved
 from tests.integration.api import InProcess, api
 from tests.openapi_document import document
 

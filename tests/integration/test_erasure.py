@@ -12,23 +12,23 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from service.audit import merkle
-from service.audit.log import Log
-from service.audit.questions import Filters
-from service.audit.record import commitment, read_body
+from service.administration.checks import policy_check
+from service.administration.versions.policy_bootstrap import bootstrap
 from service.audit.search import record, records
-from service.authorization import policy_check
-from service.authorization.policy_bootstrap import bootstrap
 from service.directory.erasure import ERASE_PERSON, Erased
 from service.directory.legal_holds import LegalHolds
 from service.errors import Conflict, Forbidden, InvalidField, NotFound
+from service.log import merkle
+from service.log.log import Log
+from service.log.questions import Filters
+from service.log.record import commitment, read_body
 from service.timesheets.entry import Hours
 from tests.integration.house import ALL_SCOPES, MONDAY, at, peopled, speaking, wired
 from tests.policy_forge import shipped
 from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
-    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Ask
     from tests.integration.house import House
     from tests.integration.log_database import LogDatabase
 

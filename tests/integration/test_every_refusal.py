@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.authorization.token_revocation import Revocations, Wanted, What
+from service.authorization.enforcement.token_revocation import Revocations, Wanted, What
 from service.errors import InvalidProof, InvalidToken
 from service.identity import proof_refusals, refusals
 from service.identity.jwk_thumbprint import digest64

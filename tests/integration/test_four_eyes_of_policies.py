@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.authorization.decided_again import decide_again
-from service.authorization.policy_administration import PolicyAdministration
-from service.authorization.recorded_explanation import explained
-from service.authorization.recorded_request import read
+from service.administration.replay.decided_again import decide_again
+from service.administration.replay.recorded_explanation import explained
+from service.administration.replay.recorded_request import read
+from service.administration.versions.policy_administration import PolicyAdministration
 from service.errors import Forbidden, StaleExpectation
 from service.identity.principal import PrincipalKind
 from tests.integration.house import checked_here, principal
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
-    from service.authorization.decision_record import Ask
-    from service.authorization.engine import Snapshot
-    from service.authorization.policy_file import PolicyText
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.engine.engine import Snapshot
+    from service.policy.policy_file import PolicyText
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]

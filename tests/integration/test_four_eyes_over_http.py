@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from service.authorization import policy_life
+from service.administration.versions import policy_life
 from tests.integration.four_eyes import ENTRY, PAYROLL, Site
 from tests.policy_forge import shipped
 

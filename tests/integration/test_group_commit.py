@@ -10,10 +10,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from service.audit import group_commit, writing
-from service.audit.log import Log
-from service.audit.record import Kind, Record
 from service.errors import LogUnavailable
+from service.log import group_commit, writing
+from service.log.log import Log
+from service.log.record import Kind, Record
 from tests.integration.log_database import LogDatabase, decision
 from tests.until import PATIENCE_SECONDS, lock_is_waited_for, until
 

@@ -10,10 +10,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.audit.record import read_body
-from service.authorization.kept_answers import Forgetting
+from service.authorization.enforcement.kept_answers import Forgetting
 from service.directory.entities import Part
 from service.directory.people import People
+from service.log.record import read_body
 from tests.integration.api import REQUESTS, InProcess, api
 from tests.integration.house import speaking
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.audit import checkpoint as notes
-from service.audit.checkpoint import Checkpoint
-from service.audit.keeper_status import read_status
-from service.audit.key_files import make_key
-from service.audit.log import Log
 from service.errors import Misconfigured
 from service.keeper import keep
+from service.log import checkpoint as notes
+from service.log.checkpoint import Checkpoint
+from service.log.keeper_status import read_status
+from service.log.key_files import make_key
+from service.log.log import Log
 from service.settings import Settings
 from tests.integration.log_database import change
 

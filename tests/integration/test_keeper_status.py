@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.audit.keeper_status import KeeperStatus, PartStatus, read_status
-from service.audit.key_files import make_key
-from service.audit.log import Log
-from service.audit.sealing import Sealer
+from service.log.keeper_status import KeeperStatus, PartStatus, read_status
+from service.log.key_files import make_key
+from service.log.log import Log
+from service.log.sealing import Sealer
 from tests.integration.log_database import decision
 from tests.integration.log_trees import ORIGIN, as_superuser, seal_all
 from tests.integration.test_serve_start import ROOT, environment_of

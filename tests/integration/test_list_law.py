@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.authorization.decision_point import Resource, access_request, decide
-from service.authorization.relationships import Relationships, Seen
-from service.authorization.visibility import visible
+from service.authorization.enforcement.decision_point import Resource, access_request, decide
+from service.authorization.enforcement.relationships import Relationships, Seen
+from service.authorization.enforcement.visibility import visible
 from service.identity.principal import Principal, PrincipalKind
 from service.timesheets import listing
 from service.timesheets.listing import Filters
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.engine import Snapshot
+    from service.authorization.engine.engine import Snapshot
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.authorization import policy_file
-from service.authorization.engine import Snapshot
+from service.authorization.engine.engine import Snapshot
 from service.errors import Denied, Unauthenticated
+from service.policy import policy_file
 from service.timesheets.listing import Filters
 from tests.integration.house import MONDAY, House
 from tests.policy_forge import rows
@@ -21,7 +21,7 @@ from tests.policy_forge import rows
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Ask
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.audit import merkle
-from service.audit.anchor import Anchor
-from service.audit.checkpoint import Checkpoint
-from service.audit.log import Log
-from service.audit.signing import Signing
 from service.errors import LogDamaged, Misconfigured
+from service.log import merkle
+from service.log.anchor import Anchor
+from service.log.checkpoint import Checkpoint
+from service.log.log import Log
+from service.log.signing import Signing
 from tests.integration.log_database import LogDatabase, decision
 from tests.integration.log_trees import ORIGIN, SIGNER, checkpoints, seal_all
 

@@ -7,12 +7,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from service.audit import merkle
-from service.audit.log import Log
-from service.audit.opening import check_rights, open_log
-from service.audit.record import Kind, Record, read_body
 from service.database import Database
 from service.errors import LogUnavailable, Misconfigured
+from service.log import merkle
+from service.log.log import Log
+from service.log.opening import check_rights, open_log
+from service.log.record import Kind, Record, read_body
 from tests.integration.log_database import LogDatabase, change, decision
 
 pytest_plugins = ["tests.integration.log_fixtures"]

@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from service.audit import known_values
-from service.audit.keeper_status import BEHIND
 from service.audit.search import page, records
+from service.log.keeper_status import BEHIND
 from tests.generated_log import generate
 from tests.integration.log_database import copied
 from tests.log_questions import Asked, questions

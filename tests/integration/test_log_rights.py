@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncpg
 
-from service.audit.log import Log
-from service.audit.sealing import Sealer
+from service.log.log import Log
+from service.log.sealing import Sealer
 from tests.integration.log_database import LogDatabase, change, decision
 
 pytest_plugins = ["tests.integration.log_fixtures"]

@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import pytest
 
-from service.audit import sealing
-from service.audit.feed import Feed
-from service.audit.keeper_status import KeeperStatus, read_status
-from service.audit.log import Log
-from service.audit.record import read_body
-from service.audit.sealing import Sealer
 from service.database import Database
+from service.log import sealing
+from service.log.feed import Feed
+from service.log.keeper_status import KeeperStatus, read_status
+from service.log.log import Log
+from service.log.record import read_body
+from service.log.sealing import Sealer
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 from tests.integration.log_trees import as_superuser
 from tests.until import until
@@ -35,7 +35,7 @@ SEALED = "SELECT p.position, r.id, r.uid, r.body FROM audit_record r LEFT JOIN a
 
 SEALER_PROCESS = """
 import asyncio, sys
-from service.audit.sealing import Sealer
+from service.log.sealing import Sealer
 from service.database import Database
 
 async def main():

@@ -9,17 +9,17 @@ from uuid import uuid4
 
 import pytest
 
-from service.audit.anchor import Anchor
-from service.audit.log import Log
 from service.audit.published import proof
-from service.audit.questions import DECISIONS, Filters
-from service.audit.record import Kind, Record
-from service.audit.sealing import Sealer
 from service.audit.search import decision as one_decision
 from service.audit.search import record as one_record
 from service.audit.search import records
-from service.audit.signing import Signing
 from service.audit.summary import summary
+from service.log.anchor import Anchor
+from service.log.log import Log
+from service.log.questions import DECISIONS, Filters
+from service.log.record import Kind, Record
+from service.log.sealing import Sealer
+from service.log.signing import Signing
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 from tests.integration.log_trees import SIGNER, as_superuser, seal_all
 

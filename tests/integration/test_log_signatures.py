@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.audit import checkpoint as notes
 from service.audit import published
-from service.audit.anchor import Anchor
-from service.audit.checkpoint import Checkpoint, Note, Signature, Signer
-from service.audit.log import Log
-from service.audit.signing import Signing
-from service.audit.witness import Cosigner, OtherSize
 from service.errors import LogDamaged, Misconfigured
+from service.log import checkpoint as notes
+from service.log.anchor import Anchor
+from service.log.checkpoint import Checkpoint, Note, Signature, Signer
+from service.log.log import Log
+from service.log.signing import Signing
+from service.log.witness import Cosigner, OtherSize
 from tests.conformance.rfc9162_verifier import consistency_holds
 from tests.integration.log_database import LogDatabase, decision
 from tests.integration.log_trees import ORIGIN, SIGNER, as_superuser, checkpoints, seal_all

@@ -12,18 +12,18 @@ import rfc8785
 from click.testing import CliRunner
 
 from service.__main__ import timewarden
-from service.audit import merkle
-from service.audit.anchor import Anchor
-from service.audit.checkpoint import Checkpoint, Signer
-from service.audit.columns import columns
-from service.audit.feed import Feed
-from service.audit.heartbeat import Heartbeat
-from service.audit.keeper_status import read_status
-from service.audit.log import Log
-from service.audit.new_epoch import begin
-from service.audit.record import read_body
-from service.audit.signing import Signing
 from service.errors import LogDamaged, LogUnavailable, Misconfigured
+from service.log import merkle
+from service.log.anchor import Anchor
+from service.log.checkpoint import Checkpoint, Signer
+from service.log.columns import columns
+from service.log.feed import Feed
+from service.log.heartbeat import Heartbeat
+from service.log.keeper_status import read_status
+from service.log.log import Log
+from service.log.new_epoch import begin
+from service.log.record import read_body
+from service.log.signing import Signing
 from tests.integration.log_database import LogDatabase, decision
 
 if TYPE_CHECKING:

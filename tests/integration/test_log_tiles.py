@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.audit.anchor import Anchor
-from service.audit.checkpoint import Signer
-from service.audit.log import Log
-from service.audit.signing import Signing
+from service.log.anchor import Anchor
+from service.log.checkpoint import Signer
+from service.log.log import Log
+from service.log.signing import Signing
 from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_holds
 from tests.integration.api import InProcess, api
 from tests.integration.log_database import decision

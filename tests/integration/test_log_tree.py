@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from service.audit import merkle, tiles
-from service.audit.anchor import Anchor
-from service.audit.keeper_status import PartStatus, read_status
-from service.audit.log import Log
-from service.audit.sealing import Sealer
-from service.audit.signing import Signing
-from service.audit.stored_hashes import inclusion_path, root_at
 from service.database import Database
 from service.errors import DatabaseUnavailable, LogDamaged
+from service.log import merkle, tiles
+from service.log.anchor import Anchor
+from service.log.keeper_status import PartStatus, read_status
+from service.log.log import Log
+from service.log.sealing import Sealer
+from service.log.signing import Signing
+from service.log.stored_hashes import inclusion_path, root_at
 from tests.conformance.rfc9162_verifier import inclusion_holds
 from tests.integration.log_database import LogDatabase, decision
 from tests.until import until

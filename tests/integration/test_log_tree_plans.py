@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 from uuid_utils.compat import uuid7
 
-from service.audit import published, signing, stored_hashes, tree
+from service.audit import published
+from service.log import signing, stored_hashes, tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.audit.log import Log
-from service.audit.partitions import cut
-from service.audit.questions import Filters
 from service.audit.search import page, records
 from service.audit.summary import summary
-from service.audit.windows import windows
+from service.log.log import Log
+from service.log.partitions import cut
+from service.log.questions import Filters
+from service.log.windows import windows
 from tests.integration.log_database import decision
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.audit.record import Record
+    from service.log.record import Record
     from tests.integration.log_database import LogDatabase
 
 pytest_plugins = ["tests.integration.log_fixtures"]

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from service.authorization import policy_life
+from service.administration.versions import policy_life
 from service.directory.entities import Part
 from service.errors import Denied, Forbidden
 from service.timesheets import timesheet

@@ -9,22 +9,23 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from service.administration.replay import recorded_request
+from service.administration.versions import policy_life
 from service.audit import people as auditing
-from service.audit.questions import Filters
-from service.audit.record import read_body
-from service.authorization import policy_life, recorded_request
-from service.authorization.decision_point import who_words
-from service.authorization.policy_relations import POLICY_FACTS
-from service.authorization.relationships import Relationships
+from service.authorization.enforcement.decision_point import who_words
+from service.authorization.enforcement.policy_relations import POLICY_FACTS
+from service.authorization.enforcement.relationships import Relationships
 from service.directory.entities import Link, Part, Person, Validity
 from service.directory.legal_holds import LegalHolds
 from service.directory.membership_store import OfWhom
 from service.directory.merging import Merging
 from service.directory.people import People
 from service.errors import Conflict, Denied, InvalidField, InvalidToken, NotFound
+from service.log.questions import Filters
+from service.log.record import read_body
 from service.timesheets import listing
 from service.timesheets.access import TimesheetAccess
-from service.web.log_questions import Asked
+from service.web.audit.log_questions import Asked
 from tests.integration.house import MONDAY, at, speaking
 from tests.integration.test_erasure import auditor, returned
 from tests.integration.test_organisation import changes

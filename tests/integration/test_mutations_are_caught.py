@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from service.audit.log import Log
+from service.log.log import Log
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED
 from tests.bundle_forge import judged
 from tests.integration.mutated_log import (

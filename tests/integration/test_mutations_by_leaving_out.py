@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.audit.anchor import Anchor
-from service.audit.log import Log
-from service.audit.partitions import cut
-from service.audit.record import Kind, Record
-from service.audit.retention import prune
-from service.audit.signing import Signing
+from service.log.anchor import Anchor
+from service.log.log import Log
+from service.log.partitions import cut
+from service.log.record import Kind, Record
+from service.log.retention import prune
+from service.log.signing import Signing
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED
 from service.timesheets.entry import Hours
 from tests.bundle_forge import judged

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization import policy_file, policy_life
+from service.administration.versions import policy_life
 from service.directory.entities import Project
 from service.errors import Denied, Forbidden
+from service.policy import policy_file
 from tests.integration.house import House, at
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
-    from service.authorization.policy_file import PolicyText
+    from service.policy.policy_file import PolicyText
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 

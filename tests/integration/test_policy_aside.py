@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization import policy_administration, policy_aside, policy_check
-from service.authorization.policy_diff import policy_diff
-from service.authorization.policy_file import parse
+from service.administration.checks import policy_aside, policy_check
+from service.administration.checks.policy_diff import policy_diff
+from service.administration.versions import policy_administration
 from service.errors import PolicyRejected, TryLater
+from service.policy.policy_file import parse
 from tests.integration.api import api
 from tests.integration.test_policy_tools import EXTRA, author, propose, with_rows
 from tests.policy_forge import shipped
@@ -23,7 +24,7 @@ from tests.until import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.authorization.policy_file import PolicyText
+    from service.policy.policy_file import PolicyText
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from service.authorization import policy_administration, policy_life, policy_versions
-from service.authorization.policy_administration import PolicyAdministration
+from service.administration.versions import policy_administration, policy_life
+from service.administration.versions.policy_administration import PolicyAdministration
+from service.authorization.active import policy_versions
 from service.errors import Conflict, Forbidden, PolicyRejected, StaleExpectation, TimewardenError, WrongState
 from service.identity.principal import PrincipalKind
 from service.migrations import migrate
@@ -20,12 +21,12 @@ from tests.policy_forge import shipped
 from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
-    from service.authorization.changes import Change
-    from service.authorization.decision_record import Ask
-    from service.authorization.engine import Snapshot
-    from service.authorization.policy_file import PolicyText
-    from service.authorization.policy_life import PolicyVersion
+    from service.administration.versions.policy_life import PolicyVersion
+    from service.authorization.enforcement.changes import Change
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.engine.engine import Snapshot
     from service.development.local_servers import LocalPostgres
+    from service.policy.policy_file import PolicyText
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]

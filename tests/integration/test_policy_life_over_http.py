@@ -17,7 +17,7 @@ from tests.until import PATIENCE_SECONDS
 if TYPE_CHECKING:
     import httpx
 
-    from service.authorization.policy_file import PolicyText
+    from service.policy.policy_file import PolicyText
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]

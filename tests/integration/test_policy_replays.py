@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 import pytest
 from uuid_utils.compat import uuid7
 
-from service.audit import recorded
-from service.audit.questions import DECISIONS
-from service.audit.recorded import Wanted
-from service.authorization import replay_batches, replay_jobs, replay_work
-from service.authorization.policy_replays import PolicyReplays
-from service.authorization.replay_tally import Outcome, Tally
-from service.authorization.replay_work import ReplayWork
+from service.administration.replay import replay_batches, replay_jobs, replay_work
+from service.administration.replay.policy_replays import PolicyReplays
+from service.administration.replay.replay_tally import Outcome, Tally
+from service.administration.replay.replay_work import ReplayWork
 from service.errors import Conflict, Denied, NotFound
+from service.log import recorded
+from service.log.questions import DECISIONS
+from service.log.recorded import Wanted
 from service.timesheets.listing import Filters
 from tests.integration.log_traffic import COLUMNS, auditor, author, multiplied, traffic
 from tests.policy_forge import shipped
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from service.authorization.policy_file import PolicyText
-    from service.authorization.replay_jobs import Job
+    from service.administration.replay.replay_jobs import Job
     from service.database import Connection
+    from service.policy.policy_file import PolicyText
     from tests.integration.api import InProcess
     from tests.integration.house import House
 

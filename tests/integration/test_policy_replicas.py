@@ -12,14 +12,15 @@ from uuid import uuid4
 import pytest
 
 from events.stream import open_redis
+from service.administration.checks import policy_check
+from service.administration.versions.policy_administration import PolicyAdministration
 from service.api_process import policy_part
-from service.authorization import policy_check, policy_versions, policy_watch, replicas
-from service.authorization.policy_administration import PolicyAdministration
-from service.authorization.policy_hint import PolicyHint
-from service.authorization.policy_versions import PolicyVersions
-from service.authorization.policy_watch import PolicyWatch
-from service.authorization.question import Question
+from service.authorization.active import policy_versions, policy_watch, replicas
+from service.authorization.active.policy_hint import PolicyHint
+from service.authorization.active.policy_versions import PolicyVersions
+from service.authorization.active.policy_watch import PolicyWatch
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
+from service.policy.question import Question
 from tests.integration.api import InProcess, api
 from tests.integration.house import checked_here
 from tests.integration.test_policy_life import activated, author, proposed, steps, with_rows
@@ -28,8 +29,8 @@ from tests.until import PATIENCE_SECONDS, lock_is_waited_for, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from service.authorization.engine import Snapshot
-    from service.authorization.policy_file import PolicyText
+    from service.authorization.engine.engine import Snapshot
+    from service.policy.policy_file import PolicyText
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]

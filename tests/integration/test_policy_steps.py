@@ -9,17 +9,18 @@ from uuid import uuid4
 
 import pytest
 
-from service.authorization import policy_check, policy_versions
-from service.authorization.policy_administration import PolicyAdministration
-from service.authorization.policy_versions import PolicyVersions
+from service.administration.checks import policy_check
+from service.administration.versions.policy_administration import PolicyAdministration
+from service.authorization.active import policy_versions
+from service.authorization.active.policy_versions import PolicyVersions
 from service.errors import Forbidden, InsufficientScope, NotFound, PolicyRejected, StaleExpectation, TimewardenError
 from tests.integration.house import MONDAY, anything, checked_here
 from tests.policy_forge import shipped, without_rule
 
 if TYPE_CHECKING:
-    from service.authorization.decision_record import Ask
-    from service.authorization.engine import Snapshot
-    from service.authorization.policy_file import PolicyText
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.engine.engine import Snapshot
+    from service.policy.policy_file import PolicyText
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.authorization import policy_aside, policy_comparison
+from service.administration.checks import policy_aside
+from service.administration.versions import policy_comparison
 from tests.integration.api import InProcess, api
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
     import httpx
 
-    from service.authorization.policy_diff import PolicyDiff
-    from service.authorization.policy_file import PolicyText
+    from service.administration.checks.policy_diff import PolicyDiff
+    from service.policy.policy_file import PolicyText
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from service.development.local_servers import free_port, start_redis
 from service.errors import Misconfigured
-from service.web.rate_limits import MAX_OWN_COUNTERS, Addresses, Counters, OwnCounters, Spent
+from service.web.http.rate_limits import MAX_OWN_COUNTERS, Addresses, Counters, OwnCounters, Spent
 from tests.integration.api import AUDIENCE, InProcess, api
 from tests.integration.site import Site, ok, site
 from tests.token_forge import good_jwks

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from events.consumer import read
 from events.relay import DivergedError
 from events.stream import open_redis
-from service.audit.feed import Feed
+from service.log.feed import Feed
 from tests.integration.event_stream import entries, publish_all
 from tests.until import until
 
@@ -29,7 +29,7 @@ RELAY_PROCESS = """
 import asyncio, sys
 from events.relay import Relay
 from events.stream import open_redis
-from service.audit.feed import Feed
+from service.log.feed import Feed
 from service.database import Database
 
 async def report(ready, detail):

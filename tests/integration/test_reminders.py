@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.audit.record import read_body
 from service.errors import Denied, InvalidField
+from service.log.record import read_body
 from service.timesheets import reminders
 from service.timesheets.reminders import Reminders
 from tests.integration.house import MONDAY, at

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.authorization import policy_file
-from service.authorization.decided_again import NOT_LOOKED, OTHER_ROWS, Undecidable, decide_again
-from service.authorization.engine import Snapshot
-from service.authorization.recorded_request import RecordedRequest, read
+from service.administration.replay.decided_again import NOT_LOOKED, OTHER_ROWS, Undecidable, decide_again
+from service.administration.replay.recorded_request import RecordedRequest, read
+from service.authorization.engine.engine import Snapshot
 from service.errors import TimewardenError
+from service.policy import policy_file
 from service.timesheets.listing import Filters
 from service.timesheets.upload_rows import Row, Rows
 from tests.integration.house import EIGHT_HOURS, MONDAY, House, anything
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
-    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Ask
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 

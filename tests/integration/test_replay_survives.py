@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.audit.key_files import make_key
-from service.audit.recorded import Wanted
-from service.authorization import replay_jobs
-from service.authorization.policy_replays import PolicyReplays
-from service.authorization.replay_tally import Outcome
+from service.administration.replay import replay_jobs
+from service.administration.replay.policy_replays import PolicyReplays
+from service.administration.replay.replay_tally import Outcome
+from service.log.key_files import make_key
+from service.log.recorded import Wanted
 from tests.integration.log_traffic import auditor, multiplied, traffic
 from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from service.authorization.replay_jobs import Job
+    from service.administration.replay.replay_jobs import Job
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.audit.record import read_body
-from service.authorization import enforcement
-from service.authorization.decision_point import Resource, access_request, decide
-from service.authorization.visibility import visible
+from service.authorization.enforcement import enforcement
+from service.authorization.enforcement.decision_point import Resource, access_request, decide
+from service.authorization.enforcement.visibility import visible
 from service.directory.entities import Part
 from service.directory.people import People
 from service.identity.principal import PrincipalKind
+from service.log.record import read_body
 from service.timesheets import reports, reports_store
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS

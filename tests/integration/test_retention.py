@@ -11,19 +11,19 @@ import asyncpg
 import pytest
 
 from service.audit import published
-from service.audit.anchor import Anchor
-from service.audit.checkpoint import Signer
-from service.audit.feed import Feed
-from service.audit.log import Log
-from service.audit.partitions import cut, partitions
-from service.audit.questions import DECISIONS, Filters
-from service.audit.record import Kind, Record, read_body
-from service.audit.retention import prune
-from service.audit.sealing import Sealer
 from service.audit.search import pruned_position, records
-from service.audit.signing import Signing
 from service.commands.audit_retention import days_of
 from service.errors import LogDamaged
+from service.log.anchor import Anchor
+from service.log.checkpoint import Signer
+from service.log.feed import Feed
+from service.log.log import Log
+from service.log.partitions import cut, partitions
+from service.log.questions import DECISIONS, Filters
+from service.log.record import Kind, Record, read_body
+from service.log.retention import prune
+from service.log.sealing import Sealer
+from service.log.signing import Signing
 from tests.conformance.rfc9162_verifier import inclusion_holds
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 from tests.integration.log_trees import as_superuser

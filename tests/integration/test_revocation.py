@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.audit.record import commitment
-from service.authorization.token_revocation import Revocations, Wanted, What
+from service.authorization.enforcement.token_revocation import Revocations, Wanted, What
 from service.errors import Denied, Forbidden, InsufficientScope, InvalidField, InvalidToken, NotApplied
+from service.log.record import commitment
 from service.timesheets.entry import Hours
 from service.timesheets.listing import Filters
 from service.timesheets.upload_rows import Row, Rows
@@ -20,7 +20,7 @@ from tests.integration.house import MONDAY, House, anything, wired
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Ask
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 

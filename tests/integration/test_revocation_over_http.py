@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization.token_revocation import Revocations, Wanted, What
+from service.authorization.enforcement.token_revocation import Revocations, Wanted, What
 from tests.integration.api import InProcess, api
 
 if TYPE_CHECKING:

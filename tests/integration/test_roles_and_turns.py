@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from service.audit.key_files import make_key
 from service.errors import TryLater
+from service.log.key_files import make_key
 from service.migrations import migrate
 from service.migrations.run import TURN, newest
 from tests.conftest import database_from

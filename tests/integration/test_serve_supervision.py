@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.audit.keeper_status import read_status
-from service.audit.key_files import make_key
 from service.development.local_servers import start_redis
+from service.log.keeper_status import read_status
+from service.log.key_files import make_key
 from tests.database_away import DatabaseAway
 from tests.integration.served import ROOT, ended, served
 from tests.until import until

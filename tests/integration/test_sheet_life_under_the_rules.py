@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from service.authorization import policy_life
+from service.administration.versions import policy_life
 from service.errors import Denied, NotFound, PreconditionFailed, TimewardenError, WrongState
 from service.timesheets.entry import Amendment, Hours
 from service.timesheets.timesheet import TRANSITIONS, State
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from datetime import date
 
-    from service.authorization.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Ask
     from service.timesheets.timesheet import Timesheet
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.authorization import policy_life, recorded_request
+from service.administration.replay import recorded_request
+from service.administration.versions import policy_life
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from service.authorization import policy_check, policy_life
+from service.administration.checks import policy_check
+from service.administration.versions import policy_life
 from service.directory.entities import Part
 from service.directory.people import People
 from tests.integration.api import InProcess, api

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from service.authorization import policy_life
-from service.authorization.access import Effort, Way, ways
+from service.administration.versions import policy_life
+from service.authorization.enforcement.access import Effort, Way, ways
 from service.timesheets import access as timesheets_access
 from tests.integration.api import REQUESTS, InProcess, api
 from tests.policy_forge import shipped, snapshot

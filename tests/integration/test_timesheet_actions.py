@@ -10,9 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from service.audit.record import read_body
-from service.authorization import laws, policy_file
-from service.authorization.engine import Snapshot
+from service.authorization.engine.engine import Snapshot
 from service.errors import (
     Conflict,
     Forbidden,
@@ -23,6 +21,8 @@ from service.errors import (
     TimewardenError,
     WrongState,
 )
+from service.log.record import read_body
+from service.policy import laws, policy_file
 from service.timesheets.entry import Hours
 from service.timesheets.listing import Filters
 from service.timesheets.timesheet import By, State

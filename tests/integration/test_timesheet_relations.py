@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization.relationships import bound
-from service.authorization.visibility import NAMED
+from service.authorization.enforcement.relationships import bound
+from service.authorization.enforcement.visibility import NAMED
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests.integration.house import MONDAY
 

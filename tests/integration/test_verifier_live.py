@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from service.audit import merkle, tiles
+from service.log import merkle, tiles
 from service.standalone.verify.command import main
 from tests.bundle_forge import STRANGER, VKEY, signed, uid_at
 from tests.unit.test_verifier import LOG, record
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from service.audit.record import Record
+    from service.log.record import Record
 
 OLD = "0198c0de-0000-7000-8000-000000000000"
 LEAVES = [*(one.leaf for one in LOG), *(merkle.leaf(str(one).encode()) for one in range(700))]

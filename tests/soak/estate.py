@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from service.audit.key_files import make_key
 from service.commands.database import migrated
 from service.commands.policy import bootstrapped
 from service.development.local_servers import free_port, start_postgres, start_redis
@@ -24,6 +23,7 @@ from service.development.processes import LocalServerFailed
 from service.development.server_directory import remember_port
 from service.development.stores import prepare
 from service.development.up import start_child
+from service.log.key_files import make_key
 from tests.acceptance.running_service import ROOT, WORKER, processes
 from tests.benchmarks.http import token_of, with_a_project
 from tests.held_sockets import HeldSockets

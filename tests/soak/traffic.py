@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from service.audit.log import Log
 from service.database import Database
 from service.errors import TryLater
+from service.log.log import Log
 from tests.integration.log_database import decision
 from tests.soak.estate import FULL
 from tests.until import PATIENCE_SECONDS

@@ -15,8 +15,8 @@ from uuid import UUID
 
 import asyncpg
 
-from service.audit.checkpoint import BadNote, Verifier, verify
-from service.audit.key_files import read_key
+from service.log.checkpoint import BadNote, Verifier, verify
+from service.log.key_files import read_key
 
 if TYPE_CHECKING:
     from tests.soak.estate import Estate

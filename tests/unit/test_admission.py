@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
-from service.web.admission import CHANGES_PER_CONNECTION, REFUSALS_A_TURN, TURNS_OF_REFUSALS, Admission
+from service.web.http.admission import CHANGES_PER_CONNECTION, REFUSALS_A_TURN, TURNS_OF_REFUSALS, Admission
 
 if TYPE_CHECKING:
-    from service.web.requests import RequestFrame
+    from service.web.http.requests import RequestFrame
 
 FLOOD = 1_000
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.web.admission_room import MAX_WAITING, STANDING_SHARE, AdmissionRoom
+from service.web.http.admission_room import MAX_WAITING, STANDING_SHARE, AdmissionRoom
 
 
 @dataclass

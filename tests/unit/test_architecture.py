@@ -16,14 +16,14 @@ NAMES = {str(path.relative_to(ROOT)): path for path in SOURCES}
 
 # Library to the places that may import it: a prefix of the path.
 ALLOWED = {
-    "casbin": ["service/authorization/engine.py"],
+    "casbin": ["service/authorization/engine/engine.py"],
     "simpleeval": [],
     "jwt": ["service/identity/"],
     "joserfc": ["service/development/authorization_server/"],
     "authlib": ["service/development/authorization_server/"],
     "litestar": ["service/web/", "service/app.py", "service/development/authorization_server/"],
-    "limits": ["service/web/rate_limits.py"],
-    "redis": ["events/", "service/identity/replay.py", "service/authorization/policy_hint.py"],
+    "limits": ["service/web/http/rate_limits.py"],
+    "redis": ["events/", "service/identity/replay.py", "service/authorization/active/policy_hint.py"],
     "alembic": ["service/migrations/"],
     "sqlalchemy": ["service/migrations/"],
     "granian": ["service/listening.py"],
@@ -39,15 +39,16 @@ SETTINGS_READERS = (
 # Modules whose job is storage, and those that put one statement together from what storage modules gave them.
 SQL_PLACES = (
     "service/audit/",
+    "service/log/",
     "service/connecting.py",
-    "service/authorization/kept_answers.py",
-    "service/authorization/policy_life.py",
-    "service/authorization/policy_relations.py",
-    "service/authorization/policy_versions.py",
-    "service/authorization/replicas.py",
-    "service/authorization/relationships.py",
-    "service/authorization/replay_jobs.py",
-    "service/authorization/token_revocation.py",
+    "service/authorization/enforcement/kept_answers.py",
+    "service/administration/versions/policy_life.py",
+    "service/authorization/enforcement/policy_relations.py",
+    "service/authorization/active/policy_versions.py",
+    "service/authorization/active/replicas.py",
+    "service/authorization/enforcement/relationships.py",
+    "service/administration/replay/replay_jobs.py",
+    "service/authorization/enforcement/token_revocation.py",
     "service/identity/revocation.py",
     "service/timesheets/store.py",
     "service/timesheets/upload_store.py",
@@ -118,13 +119,17 @@ def test_settings_are_read_by_the_composition_root_and_the_command_line_alone() 
 
 
 def test_permits_are_made_by_enforcement_alone() -> None:
-    makers = [name for name, path in NAMES.items() if "service.authorization.permit.grant" in imported(path)]
-    assert makers == ["service/authorization/enforcement.py"]
+    makers = [
+        name for name, path in NAMES.items() if "service.authorization.enforcement.permit.grant" in imported(path)
+    ]
+    assert makers == ["service/authorization/enforcement/enforcement.py"]
 
 
 def test_visibilities_are_made_by_enforcement_alone() -> None:
-    makers = [name for name, path in NAMES.items() if "service.authorization.visibility.visible" in imported(path)]
-    assert makers == ["service/authorization/enforcement.py"]
+    makers = [
+        name for name, path in NAMES.items() if "service.authorization.enforcement.visibility.visible" in imported(path)
+    ]
+    assert makers == ["service/authorization/enforcement/enforcement.py"]
 
 
 def test_sql_stands_in_the_modules_whose_job_is_storage() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from service.authorization import policy_cases, policy_check
-from service.authorization.case_changes import case_changes
-from service.authorization.policy_file import PolicyText, parse
+from service.administration.checks import policy_cases, policy_check
+from service.administration.checks.case_changes import case_changes
+from service.policy.policy_file import PolicyText, parse
 from tests import policy_forge
 
 if TYPE_CHECKING:

@@ -251,9 +251,9 @@ def test_the_image_can_build_the_app_its_documentation_and_its_policy(image: Pat
     code = """
 import service, service.app
 from pathlib import Path
-from service.authorization.policy_file import PolicyText
+from service.policy.policy_file import PolicyText
 from service.settings import Settings
-from service.web.documentation import document_of
+from service.web.openapi.documentation import document_of
 assert Path(service.__file__).is_relative_to(Path.cwd()), service.__file__
 settings = Settings(issuer='https://issuer.example', audience='https://api.example', cursor_key='0' * 32)
 app = service.app.build(settings).app

@@ -14,11 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from service.audit.export_ocsf import READ, UPDATE, event
-from service.audit.record import Kind, Record
-from service.audit.sealed_rows import SealedRow
-from service.authorization import policy_file
-from service.authorization.decided_again import (
+from service.administration.replay.decided_again import (
     FORMER_IDS,
     NO_VERSION,
     NOT_LOOKED,
@@ -26,16 +22,20 @@ from service.authorization.decided_again import (
     Undecidable,
     decide_again,
 )
-from service.authorization.decision_point import BY_LAW, Decision, Resource
-from service.authorization.decision_record import Ask, of_decision
-from service.authorization.engine import Snapshot
-from service.authorization.judgement import NO_ROW, decided, judged, sighted
-from service.authorization.known_words import LIST_APPROVALS
-from service.authorization.question import Reason, Verdict
-from service.authorization.recorded_request import NotARequest, read
-from service.authorization.relationships import About, Seen
-from service.authorization.visibility import visible
+from service.administration.replay.recorded_request import NotARequest, read
+from service.audit.export_ocsf import READ, UPDATE, event
+from service.audit.sealed_rows import SealedRow
+from service.authorization.enforcement.decision_point import BY_LAW, Decision, Resource
+from service.authorization.enforcement.decision_record import Ask, of_decision
+from service.authorization.enforcement.judgement import NO_ROW, decided, judged, sighted
+from service.authorization.enforcement.relationships import About, Seen
+from service.authorization.enforcement.visibility import visible
+from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
+from service.log.record import Kind, Record
+from service.policy import policy_file
+from service.policy.known_words import LIST_APPROVALS
+from service.policy.question import Reason, Verdict
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests.policy_forge import shipped, snapshot
 

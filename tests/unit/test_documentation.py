@@ -16,12 +16,12 @@ import rich_click as click
 from events.envelope import TYPES
 from service import errors
 from service.__main__ import timewarden
-from service.authorization.question import Reason
 from service.identity import issuers_file
 from service.identity.issuer import Introspection, Issuer
+from service.policy.question import Reason
 from service.settings import Settings, variable
 from service.variables import OF_COMMANDS
-from service.web.problems import status_of
+from service.web.http.problems import status_of
 from tests.openapi_document import document
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def every_error() -> set[type[errors.TimewardenError]]:
     found, waiting = set(), [errors.TimewardenError]
     while waiting:
         one = waiting.pop()
-        if one.__module__.startswith(("service.errors", "service.web.problems")):
+        if one.__module__.startswith(("service.errors", "service.web.http.problems")):
             found.add(one)
         waiting += one.__subclasses__()
     return found
@@ -189,7 +189,11 @@ def test_the_drawing_of_the_floors_shows_every_floor() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     layers = re.findall(r'^  "(service\..+)",$', project.split("name = ")[2], re.MULTILINE)
     floors = [re.findall(r"service\.(\w+)", layer) for layer in layers]
-    places = [[drawing.index(name) for name in floor] for floor in floors if floor not in (["errors"], ["places"])]
+    places = [
+        [re.search(rf"[│·] {name}\b", drawing).start() for name in floor]  # type: ignore[union-attr]
+        for floor in floors
+        if floor not in (["errors"], ["places"])
+    ]
     assert all(max(above) < min(below) for above, below in pairwise(places))
 
 

@@ -12,12 +12,12 @@ import pytest
 
 from service import errors
 from service.audit.export_formats import FORMATS
-from service.web import problems
-from service.web.authentication import PUBLIC
-from service.web.documentation_page import operations, page
-from service.web.documented_answers import WHOLE
-from service.web.preconditions import if_match
-from service.web.problem_documents import PROBLEM_JSON, TYPE_PREFIX, TYPES
+from service.web.http import problems
+from service.web.http.authentication import PUBLIC
+from service.web.http.preconditions import if_match
+from service.web.http.problem_documents import PROBLEM_JSON, TYPE_PREFIX, TYPES
+from service.web.openapi.documentation_page import operations, page
+from service.web.openapi.documented_answers import WHOLE
 from tests.openapi_document import document
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def test_every_success_has_an_example_that_fits_or_no_body(method: str, path: st
         for kind, content in contents.items():
             found = examples(content)
             assert found, (
-                f"{kind} needs an example: a name in service/web/documented_examples.py, or examples of its own"
+                f"{kind} needs an example: a name in service/web/openapi/documented_examples.py, or examples of its own"
             )
             assert all(fits(content["schema"], example) for example in found), found
 

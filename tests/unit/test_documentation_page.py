@@ -19,29 +19,29 @@ from litestar import Litestar, get
 from litestar.params import FromQuery  # noqa: TC002 — Litestar reads handler signatures
 
 from service import VERSION
-from service.web.authentication import PUBLIC
-from service.web.documentation import (
+from service.web.http.authentication import PUBLIC
+from service.web.http.operations import COMMON, SCOPES, SECURITY_SCHEME, operation
+from service.web.http.problem_documents import PROBLEM_JSON, TYPES
+from service.web.http.problems import status_of
+from service.web.http.requests import RequestFrame
+from service.web.identity.metadata import metadata_routes
+from service.web.openapi.documentation import (
     content_security_policy,
     document_of,
     documentation_routes,
     openapi_config,
 )
-from service.web.documentation_page import operations, page
-from service.web.documentation_requests import quoted
-from service.web.documentation_shapes import resolved
-from service.web.documented_shapes import DocumentedShapes
-from service.web.metadata import metadata_routes
-from service.web.operations import COMMON, SCOPES, SECURITY_SCHEME, operation
-from service.web.problem_documents import PROBLEM_JSON, TYPES
-from service.web.problems import status_of
-from service.web.requests import RequestFrame
+from service.web.openapi.documentation_page import operations, page
+from service.web.openapi.documentation_requests import quoted
+from service.web.openapi.documentation_shapes import resolved
+from service.web.openapi.documented_shapes import DocumentedShapes
 from tests.openapi_document import app, document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
-STYLE = (ROOT / "service/web/static/documentation.css").read_text(encoding="utf-8")
+STYLE = (ROOT / "service/web/openapi/static/documentation.css").read_text(encoding="utf-8")
 HOSTILE = "<script>alert('\"&')</script>"
 MAY_LINK = re.compile(r"https://(www\.rfc-editor\.org|www\.apache\.org)/")
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 from casbin.model import Model
 
-from service.authorization import engine, policy_file
-from service.authorization.question import NO_STATE, Question, Reason, Verdict
-from service.authorization.rule_index import Words
+from service.authorization.engine import engine
+from service.authorization.engine.rule_index import Words
+from service.policy import policy_file
+from service.policy.question import NO_STATE, Question, Reason, Verdict
 from tests import policy_forge
 
 READ = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"

@@ -9,10 +9,11 @@ from casbin.model import Model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.authorization import engine, policy_model
-from service.authorization.engine import Snapshot
-from service.authorization.explanation import explain
-from service.authorization.question import NO_STATE, Condition, Effect, Question, Reason, Rule
+from service.authorization.engine import engine
+from service.authorization.engine.engine import Snapshot
+from service.authorization.engine.explanation import explain
+from service.policy import policy_model
+from service.policy.question import NO_STATE, Condition, Effect, Question, Reason, Rule
 from tests import policy_forge
 
 # `log.read` is an action with the same name on another kind, which has no states.

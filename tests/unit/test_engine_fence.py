@@ -9,11 +9,12 @@ import casbin
 import pytest
 from casbin.model import Model
 
-from service.authorization import engine, policy_file, policy_model
-from service.authorization.engine import Snapshot
-from service.authorization.policy_file import Policy
-from service.authorization.question import Condition, Effect, Question, Reason, Rule, Verdict
+from service.authorization.engine import engine
+from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
+from service.policy import policy_file, policy_model
+from service.policy.policy_file import Policy
+from service.policy.question import Condition, Effect, Question, Reason, Rule, Verdict
 from tests import policy_forge
 
 READ = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization.explanation import explain, nearest, sentences_for_caller
-from service.authorization.question import Applied, Explanation, Missing, Question
+from service.authorization.engine.explanation import explain, nearest, sentences_for_caller
+from service.policy.question import Applied, Explanation, Missing, Question
 from tests import policy_forge
 
 if TYPE_CHECKING:
-    from service.authorization.engine import Snapshot
+    from service.authorization.engine.engine import Snapshot
 
 BEN = "018f0000-0000-7000-8000-000000000000"
 SHIPPED = policy_forge.snapshot(*policy_forge.shipped().rules.splitlines())

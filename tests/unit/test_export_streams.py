@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.errors import TryLater
-from service.web.audit_export import MOST_STREAMS, Streams
+from service.web.audit.audit_export import MOST_STREAMS, Streams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

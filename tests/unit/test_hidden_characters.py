@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization import policy_check
+from service.administration.checks import policy_check
 from service.errors import Misconfigured, PolicyRejected
 from service.identity.issuers_file import read_issuers_file
 from service.places import hidden_characters
@@ -17,7 +17,7 @@ from tests.policy_forge import shipped
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.authorization.policy_file import PolicyText
+    from service.policy.policy_file import PolicyText
 
 HIDDEN = ["\v", "\f", "\r", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\0", "\x1b", "\x7f"]
 HIDDEN += ["\u202e", "\u2066", "\u200e", "\u200b", "\u00ad", "\ufeff", "\U000e0041"]

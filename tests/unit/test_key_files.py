@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from service.__main__ import timewarden
-from service.audit import checkpoint as notes
-from service.audit.checkpoint import Verifier
-from service.audit.key_files import make_key, read_key, read_keys
 from service.errors import Misconfigured
+from service.log import checkpoint as notes
+from service.log.checkpoint import Verifier
+from service.log.key_files import make_key, read_key, read_keys
 from service.settings import Settings
 
 ORIGIN = "timesheets.example.com/audit/2026a"

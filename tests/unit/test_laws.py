@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.authorization import laws, policy_check, policy_file
-from service.authorization.engine import Snapshot
-from service.authorization.question import ANYONE, NO_STATE, Question
+from service.administration.checks import policy_check
+from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
+from service.policy import laws, policy_file
+from service.policy.question import ANYONE, NO_STATE, Question
 from tests import policy_forge
 
 if TYPE_CHECKING:
-    from service.authorization.policy_file import PolicyText
+    from service.policy.policy_file import PolicyText
 
 KEEP = (
     "p, allow, role:author, propose, any, policy, any, always, propose",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import InvalidField
-from service.web.paging import Cursors
+from service.web.http.paging import Cursors
 
 CURSORS = Cursors("k" * 32)
 PLACES = st.lists(st.one_of(st.integers(0, 2**53), st.text(max_size=10)), max_size=3)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.authorization import policy_check
-from service.authorization.policy_trial import trial
+from service.administration.checks import policy_check
+from service.administration.checks.policy_trial import trial
 from service.errors import PolicyRejected
 from service.places import LONGEST_MESSAGE
 from tests import policy_forge
@@ -19,8 +19,8 @@ from tests import policy_forge
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from service.authorization.policy_file import PolicyText
     from service.places import Complaint
+    from service.policy.policy_file import PolicyText
 
 SHIPPED = policy_forge.shipped()
 # One action is enough here, and a short policy is read a hundred times a second.

@@ -9,18 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.authorization import case_files, policy_cases, policy_check, policy_file
-from service.authorization.policy_trial import trial
-from service.authorization.question import Reason
-from service.authorization.row_conditions import listed
+from service.administration.checks import policy_cases, policy_check
+from service.administration.checks.policy_trial import trial
+from service.authorization.engine.row_conditions import listed
 from service.errors import PolicyRejected
+from service.policy import case_files, policy_file
+from service.policy.question import Reason
 from tests import policy_forge
 from tests.unit.test_engine_differential import built, policies, question, requests
 
 if TYPE_CHECKING:
-    from service.authorization.policy_file import PolicyText
-    from service.authorization.question import Rule
     from service.places import Complaint
+    from service.policy.policy_file import PolicyText
+    from service.policy.question import Rule
 
 VOCABULARY = policy_file.parse(policy_forge.shipped()).vocabulary
 SNAPSHOT = policy_check.build(policy_forge.shipped(), 1)
@@ -167,7 +168,7 @@ def test_wrong_cases_refuse_the_policy() -> None:
 
 
 def test_a_question_that_cannot_be_decided_refuses_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.authorization.engine.matches", lambda *_: False)
+    monkeypatch.setattr("service.authorization.engine.engine.matches", lambda *_: False)
     assert any("could not be decided" in one for one in refused(replace(policy_forge.shipped(), cases={})))
 
 
@@ -240,7 +241,7 @@ def test_what_is_allowed_is_near_to_nothing() -> None:
 def test_listed_is_tried_on_the_compiled_list_and_not_taken_from_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     text = replace(policy_forge.shipped(), cases={"a.yaml": CASE + "  listed: true\n"})
     policy_check.load(text, 1)
-    monkeypatch.setattr("service.authorization.row_conditions.left_of", lambda *_: None)
+    monkeypatch.setattr("service.authorization.engine.row_conditions.left_of", lambda *_: None)
     (complaint,) = refused(text)
     assert complaint.endswith("wanted it listed, and it is not")
 

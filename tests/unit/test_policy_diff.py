@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.authorization import policy_file
-from service.authorization import verdict_changes as changed
-from service.authorization.policy_diff import policy_diff
-from service.authorization.verdict_changes import MOST_CHANGES, verdict_changes
+from service.administration.checks import verdict_changes as changed
+from service.administration.checks.policy_diff import policy_diff
+from service.administration.checks.verdict_changes import MOST_CHANGES, verdict_changes
+from service.policy import policy_file
 from tests import policy_forge
 from tests.unit.test_engine_differential import built, links, policies, question, requests
 
 if TYPE_CHECKING:
-    from service.authorization.policy_file import Policy
-    from service.authorization.question import Rule
-    from service.authorization.verdict_changes import VerdictChange
+    from service.administration.checks.verdict_changes import VerdictChange
+    from service.policy.policy_file import Policy
+    from service.policy.question import Rule
 
 APPROVE = "p, allow, manager, approve, {}, timesheet, approve:timesheets, {}, approve-team"
 MANAGER = "a manager with approve:timesheets"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization import policy_file, vocabulary_file
-from service.authorization.policy_file import PolicyText
-from service.authorization.question import Condition, Effect
 from service.errors import PolicyRejected
+from service.policy import policy_file, vocabulary_file
+from service.policy.policy_file import PolicyText
+from service.policy.question import Condition, Effect
 from tests import policy_forge
 
 if TYPE_CHECKING:

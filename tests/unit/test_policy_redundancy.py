@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.authorization import policy_check, policy_file, policy_redundancy
-from service.authorization.engine import Snapshot
-from service.authorization.known_words import (
+from service.administration.checks import policy_check, policy_redundancy
+from service.authorization.engine.engine import Snapshot
+from service.errors import PolicyRejected
+from service.policy import policy_file
+from service.policy.known_words import (
     ACTIONS,
     ADDED_TO_WHATEVER_STATE,
     FIRST_STATES,
@@ -23,9 +25,8 @@ from service.authorization.known_words import (
     STATES,
     WITHOUT_A_ROW,
 )
-from service.authorization.laws import law_forbids
-from service.authorization.question import Effect, Rule
-from service.errors import PolicyRejected
+from service.policy.laws import law_forbids
+from service.policy.question import Effect, Rule
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import TRANSITIONS
 from tests import policy_forge

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.errors import MalformedRequest, PreconditionFailed, PreconditionRequired
-from service.web.preconditions import etag, if_match
+from service.web.http.preconditions import etag, if_match
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from itertools import chain, combinations, product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.authorization import laws, policy_file
-from service.authorization.decision_point import sign_in_facts, who_words
-from service.authorization.engine import Snapshot
-from service.authorization.prospects import Outlook, Prospect, outlooks
-from service.authorization.question import NO_STATE
-from service.authorization.relationships import Seen
+from service.authorization.enforcement.decision_point import sign_in_facts, who_words
+from service.authorization.enforcement.prospects import Outlook, Prospect, outlooks
+from service.authorization.enforcement.relationships import Seen
+from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
+from service.policy import laws, policy_file
+from service.policy.question import NO_STATE
 from tests.policy_forge import shipped, snapshot
 
 SCOPES = ("read:timesheets", "create:timesheets", "approve:timesheets", "manage:directory", "manage:tokens")

@@ -13,10 +13,10 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.audit.columns import columns
-from service.audit.record import Kind, Record, canonical_json, commitment, read_body
-from service.audit.writing import COLUMNS
 from service.errors import LogUnavailable
+from service.log.columns import columns
+from service.log.record import Kind, Record, canonical_json, commitment, read_body
+from service.log.writing import COLUMNS
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 ANA = UUID("018f0000-0000-7000-8000-00000000000a")

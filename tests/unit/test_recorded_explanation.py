@@ -7,25 +7,25 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
-from service.authorization.decision_point import Resource
-from service.authorization.decision_record import Ask, of_decision
-from service.authorization.judgement import decided, judged, sighted
-from service.authorization.question import Reason, Verdict
-from service.authorization.recorded_explanation import BECAUSE, LAWS, LISTED, explained
-from service.authorization.recorded_request import read
-from service.authorization.refusal import refusal_of
-from service.authorization.relationships import About, Seen
+from service.administration.replay.recorded_explanation import BECAUSE, LAWS, LISTED, explained
+from service.administration.replay.recorded_request import read
+from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.decision_record import Ask, of_decision
+from service.authorization.enforcement.judgement import decided, judged, sighted
+from service.authorization.enforcement.refusal import refusal_of
+from service.authorization.enforcement.relationships import About, Seen
 from service.errors import Forbidden
 from service.identity.principal import Principal, PrincipalKind
+from service.policy.question import Reason, Verdict
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests.policy_forge import snapshot
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from service.authorization.decision_point import Decision
-    from service.authorization.engine import Snapshot
-    from service.authorization.recorded_explanation import RecordedExplanation
+    from service.administration.replay.recorded_explanation import RecordedExplanation
+    from service.authorization.enforcement.decision_point import Decision
+    from service.authorization.engine.engine import Snapshot
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 ANA, BEN = UUID("0198c0de-0000-7000-8000-0000000000aa"), UUID("0198c0de-0000-7000-8000-0000000000bb")

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from service.authorization.token_revocation import Wanted, What, _check
+from service.authorization.enforcement.token_revocation import Wanted, What, _check
 from service.errors import InvalidField
 
 

@@ -11,19 +11,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.authorization import engine
-from service.authorization.access import Effort, named, ways
-from service.authorization.decision_point import Resource
-from service.authorization.decision_record import Ask
-from service.authorization.explanation import MOST_SENTENCES, explain, explain_nearest, nearest, sentences_for_caller
-from service.authorization.judgement import decided
-from service.authorization.prospects import outlooks
-from service.authorization.question import Effect, Question, Rule
-from service.authorization.refusal import refusal_of
-from service.authorization.relationships import About, Seen
-from service.authorization.visibility import visible
+from service.authorization.enforcement.access import Effort, named, ways
+from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.decision_record import Ask
+from service.authorization.enforcement.judgement import decided
+from service.authorization.enforcement.prospects import outlooks
+from service.authorization.enforcement.refusal import refusal_of
+from service.authorization.enforcement.relationships import About, Seen
+from service.authorization.enforcement.visibility import visible
+from service.authorization.engine import engine
+from service.authorization.engine.explanation import (
+    MOST_SENTENCES,
+    explain,
+    explain_nearest,
+    nearest,
+    sentences_for_caller,
+)
 from service.errors import Forbidden
 from service.identity.principal import Principal, PrincipalKind
+from service.policy.question import Effect, Question, Rule
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests import policy_forge
 
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.engine import Snapshot
+    from service.authorization.engine.engine import Snapshot
 
 T = TypeVar("T")
 BEN = "person:" + "2" * 8 + "-2222-2222-2222-" + "2" * 12

@@ -13,9 +13,9 @@ from service.identity.key_source import FetchedKeys
 from service.identity.keys import KeySet
 from service.identity.opaque_tokens import OpaqueTokens
 from service.slots import HELD, slot_free
-from service.web.admission import _RequestSlot
-from service.web.admission_room import AdmissionRoom
-from service.web.upload_turns import UploadTurns
+from service.web.http.admission import _RequestSlot
+from service.web.http.admission_room import AdmissionRoom
+from service.web.uploads.upload_turns import UploadTurns
 from tests.token_forge import good_jwks, issuer
 
 if TYPE_CHECKING:

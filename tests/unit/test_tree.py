@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from service.audit import checkpoint, merkle, tiles
-from service.audit.checkpoint import BadNote, Checkpoint, Note, Signer, Verifier
-from service.audit.tiles import Tile
+from service.log import checkpoint, merkle, tiles
+from service.log.checkpoint import BadNote, Checkpoint, Note, Signer, Verifier
+from service.log.tiles import Tile
 from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_holds
 
 MOST = 130

@@ -9,8 +9,8 @@ import pytest
 from service.database import Turns
 from service.errors import TryLater
 from service.slots import HELD
-from service.web.admission import _RequestSlot
-from service.web.admission_room import AdmissionRoom
+from service.web.http.admission import _RequestSlot
+from service.web.http.admission_room import AdmissionRoom
 
 
 async def test_no_more_than_so_many_are_inside_at_once() -> None:

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from service.errors import InvalidField, MalformedRequest
 from service.timesheets.upload_rows import MAX_FAULTS_TOLD, Fault, Faults, Rows
-from service.web.uploads_csv import CsvReader
-from service.web.uploads_json import rows_of_json
-from service.web.uploads_lines import LONGEST_LINE, MAX_LINES_PER_FILE
-from service.web.uploads_ndjson import NdjsonReader
+from service.web.uploads.uploads_csv import CsvReader
+from service.web.uploads.uploads_json import rows_of_json
+from service.web.uploads.uploads_lines import LONGEST_LINE, MAX_LINES_PER_FILE
+from service.web.uploads.uploads_ndjson import NdjsonReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.audit import checkpoint as notes
-from service.audit import merkle
-from service.audit.record import Kind, Record
-from service.audit.writing import COLUMNS
+from service.log import checkpoint as notes
+from service.log import merkle
+from service.log.record import Kind, Record
+from service.log.writing import COLUMNS
 from service.standalone.verify import records as verified
 from service.standalone.verify.bundle import Sought
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, Fault

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.audit import checkpoint as notes
-from service.audit import merkle
+from service.log import checkpoint as notes
+from service.log import merkle
 from service.standalone.verify.bundle import LONGEST_LINE
 from service.standalone.verify.command import main
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, WORDS

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.audit import merkle
-from service.audit.checkpoint import Signer
-from service.audit.record import Kind, Record
+from service.log import merkle
+from service.log.checkpoint import Signer
+from service.log.record import Kind, Record
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED
 from tests.bundle_forge import ORIGIN, STRANGER, VKEY, b64, forged, hash_at, judged, signed
 from tests.unit.test_verifier import LOG

@@ -14,8 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from service.audit import merkle
-from service.audit.record import Kind, Record, canonical_json
+from service.log import merkle
+from service.log.record import Kind, Record, canonical_json
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED
 from service.standalone.verify.notes import read_keys
 from service.standalone.verify.seen import State

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import InvalidField, MalformedRequest
-from service.web.bodies import read_body
-from service.web.wrong_fields import MOST_TOLD
+from service.web.http.bodies import read_body
+from service.web.http.wrong_fields import MOST_TOLD
 
 
 class Colour(Enum):

@@ -1,0 +1,219 @@
+"""A recorded decision made again under any policy version, from its record alone. Pure: owns no state.
+
+What the record does not hold is never guessed: where it could matter, every value is tried, and unless the verdict is
+the same for all of them the answer is Undecidable, with its cause.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING, Final, TypeAlias
+from uuid import UUID
+
+from service.administration.replay.list_comparison import Rows, compared, differing
+from service.authorization.enforcement.decision_point import BY_LAW, question_of, sign_in_facts, verdict_on
+from service.authorization.enforcement.judgement import NO_ROW, NO_SCOPE
+from service.authorization.enforcement.relationships import About
+from service.authorization.engine.row_conditions import folded
+from service.policy.matching import PERSON, former_word
+from service.policy.question import MOST_NAMED, NO_STATE, Reason, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from service.administration.replay.recorded_request import RecordedRequest
+    from service.authorization.enforcement.decision_point import AccessRequest
+    from service.authorization.engine.engine import Snapshot
+    from service.authorization.engine.row_conditions import RowCondition
+    from service.policy.question import Question, Rule
+
+MOST_TRIED: Final = 512
+NOT_LOOKED: Final = "nothing was looked up, because no scope of the token could have helped"
+OTHER_ROWS: Final = "which rows there were is not in the record of a list, and other rules would show or hide them"
+FORMER_IDS: Final = (
+    "who the person was before an erasure is not in the record, and a rule denies this to certain persons"
+)
+NO_VERSION: Final = "the version that made the list cannot be read by this code, so its rows cannot be compared"
+# The database tells facts of rows as true or false; of a sign-in it may stay unknown.
+OF_ROW: Final = (True, False)
+OF_SIGN_IN: Final = (True, False, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Undecidable:
+    """The record does not hold what this version asks for; `cause` says what, in words that stay the same."""
+
+    cause: str
+
+
+Again: TypeAlias = Verdict | Undecidable
+
+
+def decide_again(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None = None) -> Again:
+    """What `snapshot` says to the request, with every refusal that enforcement would have added. `before` is the
+    version that decided then. A list that somebody got is the same only when the same rows would be shown, whatever
+    rows there were; one that returned rows and would show none any more counts as denied."""
+    again = _decided(snapshot, recorded, before)
+    if recorded.former_untold and isinstance(again, Verdict):
+        again = _common(again, _decided(snapshot, _as_anybody_before(snapshot, recorded), before))
+    if isinstance(again, Verdict) and again.allowed and recorded.verdict.reason is Reason.LAW:
+        # A law in code refused this row, whatever any policy says.
+        return BY_LAW
+    return again
+
+
+def question_again(snapshot: Snapshot, recorded: RecordedRequest) -> Question:
+    """The question as far as the record tells it: what it does not hold counts as not holding, or as unknown."""
+    return question_of(snapshot, _asked(snapshot, recorded))
+
+
+def _common(again: Verdict, otherwise: Again) -> Again:
+    """The verdict that is the same whoever the person was before an erasure, with the rules that both name."""
+    if isinstance(otherwise, Undecidable) or (again.allowed, again.reason) != (otherwise.allowed, otherwise.reason):
+        return Undecidable(FORMER_IDS)
+    return replace(again, rules=tuple(name for name in again.rules if name in otherwise.rules))
+
+
+def _as_anybody_before(snapshot: Snapshot, recorded: RecordedRequest) -> RecordedRequest:
+    """The request by somebody who was, before an erasure, every person that a rule denies this to."""
+    request = recorded.request
+    words = snapshot.words_of(request.resource.kind, request.action).who
+    prefix = former_word(PERSON)
+    named = frozenset(UUID(word.removeprefix(prefix)) for word in words if word.startswith(prefix))
+    seen = replace(request.seen, former_ids=request.seen.former_ids | named)
+    return replace(recorded, request=replace(request, seen=seen))
+
+
+def _decided(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None) -> Again:
+    request, seen = recorded.request, recorded.request.seen
+    kind, action = request.resource.kind, request.action
+    may_look = snapshot.could_allow(kind, action, request.principal.scopes)
+    if not may_look and snapshot.scopes_for(kind, action):
+        return NO_SCOPE
+    if seen.about is About.ROW:
+        if not may_look or (seen.looked and not recorded.found):
+            return NO_ROW
+        if not seen.looked:
+            return Undecidable(NOT_LOOKED)
+    if seen.about is About.NEW and not may_look:
+        recorded = _unseen(recorded)
+    elif seen.about is About.NEW and not seen.looked:
+        # There may have been such a row already, in any state.
+        recorded = replace(recorded, told_state=False)
+    return _tried(snapshot, recorded, before, bare=not may_look)
+
+
+def _tried(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None, *, bare: bool) -> Again:
+    """The verdict that is the same whatever the record does not hold. `bare`: nothing would have been looked up."""
+    request = _asked(snapshot, recorded)
+    relations, facts, states = _untold(snapshot, recorded, request, bare=bare)
+    if not (relations or facts or states):
+        return _verdict(snapshot, request, recorded, before)
+    cause = _cause(relations, list(facts), states, looked=request.seen.looked)
+    found: Verdict | None = None
+    for tries, one in enumerate(_possible(request, relations, facts, states)):
+        verdict = _verdict(snapshot, one, recorded, before)
+        if isinstance(verdict, Undecidable):
+            return verdict
+        if found is None:
+            found = verdict
+        elif tries >= MOST_TRIED or (found.allowed, found.reason) != (verdict.allowed, verdict.reason):
+            return Undecidable(cause)
+        else:
+            found = replace(found, rules=tuple(name for name in found.rules if name in verdict.rules))
+    return found or Undecidable(cause)
+
+
+def _untold(
+    snapshot: Snapshot, recorded: RecordedRequest, request: AccessRequest, *, bare: bool
+) -> tuple[list[str], dict[str, tuple[bool | None, ...]], tuple[str, ...]]:
+    """Relations, facts (with what they may be) and states that rules ask for and the record does not hold."""
+    kind, seen, vocabulary = request.resource.kind, request.seen, snapshot.vocabulary
+    words = snapshot.words_of(kind, request.action)
+    relations: list[str] = []
+    facts: dict[str, tuple[bool | None, ...]] = {}
+    if not bare:
+        unknown = words.facts - request.facts.keys()
+        facts |= dict.fromkeys(sorted(unknown & vocabulary.request_facts), OF_SIGN_IN)
+        # Of a list, relations and facts are asked of each row.
+        if seen.about is not About.LIST:
+            relations = sorted(words.who & vocabulary.relations.get(kind, frozenset()) - seen.evaluated)
+            facts |= dict.fromkeys(sorted(unknown & vocabulary.facts.get(kind, frozenset())), OF_ROW)
+    return relations, facts, () if recorded.told_state else (NO_STATE, *sorted(vocabulary.states.get(kind, ())))
+
+
+def _verdict(snapshot: Snapshot, request: AccessRequest, recorded: RecordedRequest, before: Snapshot | None) -> Again:
+    question = question_of(snapshot, request)
+    verdict = verdict_on(snapshot, question)
+    if request.seen.about is not About.LIST:
+        return verdict
+    left = folded(snapshot, question)
+    if not (left.shown or verdict.allowed):
+        return verdict
+    shown = Verdict(allowed=True, reason=Reason.ALLOWED, rules=_names(left.shown))
+    return _of_rows(snapshot, question, recorded, before, shown) if recorded.listed else shown
+
+
+def _of_rows(
+    snapshot: Snapshot, question: Question, recorded: RecordedRequest, before: Snapshot | None, shown: Verdict
+) -> Again:
+    """The verdict on a list that somebody got then, and would get now, by which rows it shows."""
+    if before is None:
+        return Undecidable(NO_VERSION)
+    if before is snapshot:
+        return shown
+    asked_then, left = question_again(before, recorded), folded(snapshot, question)
+    left_then = folded(before, asked_then)
+    key = (before.digest, asked_then, question)
+    rows = snapshot.remembered("rows", key, lambda: compared(left_then, left))
+    if rows is Rows.SAME:
+        return shown
+    if rows is Rows.NONE and recorded.returned:
+        return Verdict(allowed=False, reason=Reason.DENY_RULE, rules=_names(left.hidden))
+    rules = ", ".join(differing(left_then, left))
+    return Undecidable(f"{OTHER_ROWS}: {rules}" if rules else OTHER_ROWS)
+
+
+def _names(rules: Iterable[tuple[Rule, RowCondition]]) -> tuple[str, ...]:
+    """Rules that could show or hide a row, as `visibility` names them."""
+    return tuple(rule.name for rule, _ in rules)[:MOST_NAMED]
+
+
+def _asked(snapshot: Snapshot, recorded: RecordedRequest) -> AccessRequest:
+    """The request with the sign-in judged by this version's own thresholds."""
+    request = recorded.request
+    facts = {**request.facts, **sign_in_facts(snapshot, request.principal, recorded.age or 0)}
+    return replace(request, facts=facts)
+
+
+def _unseen(recorded: RecordedRequest) -> RecordedRequest:
+    """A new row's request as it is when no scope can help: nothing is looked up, and the row counts as not there."""
+    request = recorded.request
+    seen = replace(request.seen, relations=frozenset(), evaluated=frozenset(), facts={})
+    return replace(recorded, request=replace(request, seen=seen, facts={}), told_state=not recorded.found)
+
+
+def _possible(
+    request: AccessRequest,
+    relations: list[str],
+    facts: Mapping[str, tuple[bool | None, ...]],
+    states: tuple[str, ...],
+) -> Iterator[AccessRequest]:
+    """The request with every value of what is not known."""
+    for state in states or (request.resource.state,):
+        resource = replace(request.resource, state=state)
+        for held in product((False, True), repeat=len(relations)):
+            more = {name for name, one in zip(relations, held, strict=True) if one}
+            seen = replace(request.seen, relations=request.seen.relations | more)
+            for values in product(*facts.values()):
+                known = {**request.facts, **dict(zip(facts, values, strict=True))}
+                yield replace(request, resource=resource, seen=seen, facts=known)
+
+
+def _cause(relations: list[str], facts: list[str], states: tuple[str, ...], *, looked: bool) -> str:
+    if not looked:
+        return NOT_LOOKED
+    told = [f"relation {name} was not evaluated" for name in relations]
+    told += [f"fact {name} was not evaluated" for name in facts]
+    return "; ".join([*told, "the state was not recorded"] if states else told)

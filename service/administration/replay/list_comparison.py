@@ -1,0 +1,99 @@
+"""Would two versions show one asker the same rows of a list? Pure: owns no state.
+
+A record of a list holds which rows it returned, and not what the asker was to them or to all the others. So what two
+versions leave of their rules is compared for every row that there could be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from itertools import chain, product
+from typing import TYPE_CHECKING, Final
+
+from service.authorization.engine.row_conditions import row_is
+from service.policy.matching import former_word
+from service.policy.question import NO_STATE, Effect, Question
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from service.authorization.engine.row_conditions import Folded, RowCondition
+
+# Possible rows that are looked at; where there could be more, what differs by its words counts as different.
+MOST_ROWS: Final = 20_000
+MOST_TOLD: Final = 3
+
+
+class Rows(Enum):
+    """The rows that are shown now: the SAME as before, NONE any more, or OTHERS."""
+
+    SAME = auto()
+    NONE = auto()
+    OTHERS = auto()
+
+
+def compared(before: Folded, now: Folded) -> Rows:
+    """How the rows differ that a list could show."""
+    had, has = _Left.of(before), _Left.of(now)
+    if had == has:
+        return Rows.SAME
+    rows = _possible(had, has)
+    if rows is None:
+        return Rows.OTHERS
+    shown = {(had.shows(row), has.shows(row)) for row in rows}
+    if shown <= {(True, True), (False, False)}:
+        return Rows.SAME
+    return Rows.NONE if shown <= {(True, False), (False, False)} else Rows.OTHERS
+
+
+def differing(before: Folded, now: Folded) -> tuple[str, ...]:
+    """The names of the first rules that only one of the two has, or has with other conditions."""
+    one, other = (dict.fromkeys((rule.name, left) for rule, left in (*had.shown, *had.hidden)) for had in (now, before))
+    names = (name for name, left in chain(one, other) if ((name, left) in one) != ((name, left) in other))
+    return tuple(dict.fromkeys(names))[:MOST_TOLD]
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """The conditions of a version without the names of its rules: several rules may ask for the same."""
+
+    shown: frozenset[RowCondition]
+    hidden: frozenset[RowCondition]
+    states: frozenset[str]
+
+    @classmethod
+    def of(cls, left: Folded) -> _Left:
+        return cls(frozenset(one for _, one in left.shown), frozenset(one for _, one in left.hidden), left.states)
+
+    def shows(self, row: Question) -> bool:
+        """As `visibility` writes it: one condition shows the row, none hides it, and its state is known."""
+        if self.states and row.state not in self.states:
+            return False
+        shown = any(row_is(one, Effect.ALLOW, row) for one in self.shown)
+        return shown and not any(row_is(one, Effect.DENY, row) for one in self.hidden)
+
+
+def _possible(had: _Left, has: _Left) -> Iterator[Question] | None:
+    """Every row as far as the rules can tell rows apart: a relation holds, held before an erasure, or does not hold; a
+    fact is true, false or unknown. None when these are too many."""
+    left = had.shown | had.hidden | has.shown | has.hidden
+    relations = sorted({one.relation for one in left if one.relation is not None})
+    held = [(name, former_word(name), None) for name in relations]
+    facts = sorted({condition.fact for one in left for condition in one.facts})
+    states = sorted(had.states | has.states) or [NO_STATE]
+    if len(states) * 3 ** (len(relations) + len(facts)) > MOST_ROWS:
+        return None
+    return (
+        Question(
+            "",
+            "",
+            state,
+            frozenset(word for word in words if word is not None),
+            frozenset(),
+            frozenset((name, value) for name, value in zip(facts, known, strict=True) if value is not None),
+        )
+        for state in states
+        for words in product(*held)
+        for known in product((True, False, None), repeat=len(facts))
+    )

@@ -1,0 +1,103 @@
+"""One batch of records decided again: what a worker process of a replay does. Pure but for the versions' texts, which
+lie in a directory of the job's own.
+
+A process keeps the versions that it has built; nothing else outlives a batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import structlog
+
+from service.administration.checks import policy_check
+from service.administration.replay.decided_again import Undecidable, decide_again
+from service.administration.replay.recorded_request import NotARequest, read
+from service.administration.replay.replay_tally import Tally
+from service.errors import PolicyRejected
+from service.parent import end_with_parent
+from service.policy.policy_file import PolicyText
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from service.authorization.engine.engine import Snapshot
+
+MOST_BUILT: Final = 16
+POLITE: Final = 10
+_NAMES: Final = ("model", "rules", "vocabulary")
+
+
+class Versions:
+    """The versions whose texts lie in `directory`, built when they are first needed."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._built: OrderedDict[int, Snapshot | None] = OrderedDict()
+
+    def put(self, number: int, text: PolicyText) -> None:
+        """Lay a version's texts down for every process of the job."""
+        members = {**{name: getattr(text, name) for name in _NAMES}, "cases": {}}
+        made = self._directory / f"{number}.new"
+        made.write_bytes(msgspec.json.encode(members))
+        made.rename(self._directory / f"{number}.json")
+
+    def get(self, number: int) -> Snapshot | None:
+        """A version, or None when there is none or this code cannot read it."""
+        if number in self._built:
+            self._built.move_to_end(number)
+            return self._built[number]
+        try:
+            members = msgspec.json.decode((self._directory / f"{number}.json").read_bytes())
+            snapshot = policy_check.build(PolicyText(**members), number)
+        except (OSError, PolicyRejected):
+            snapshot = None
+        self._built[number] = snapshot
+        while len(self._built) > MOST_BUILT:
+            self._built.popitem(last=False)
+        return snapshot
+
+
+def tally(versions: Versions, under: int | None, bodies: Sequence[bytes]) -> Tally:
+    """Decide a batch again, under one version or, with None, each record under the version that decided it."""
+    found = Tally()
+    for body in bodies:
+        try:
+            recorded = read(body)
+        except NotARequest:
+            found.note_unreadable("the record does not hold a whole request")
+            continue
+        number = recorded.version if under is None else under
+        snapshot = versions.get(number)
+        if snapshot is None:
+            found.note(recorded, Undecidable(f"version {number} cannot be read by this code"))
+        else:
+            # Of a list it matters what the version that decided left of its rules.
+            before = versions.get(recorded.version) if recorded.listed else None
+            found.note(recorded, decide_again(snapshot, recorded, before))
+    return found
+
+
+# What a worker process has for as long as it lives; set once by `begin`.
+_versions: list[Versions] = []
+
+
+def begin(directory: Path) -> None:
+    """Make this process a worker: it ends with its parent, however that ends, leaves Ctrl-C to it, and takes only the
+    time that the sealer and requests leave."""
+    os.nice(POLITE)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    end_with_parent()
+    _versions[:] = [Versions(directory)]
+
+
+def tally_here(under: int | None, bodies: Sequence[bytes]) -> Tally:
+    """`tally`, in a process that has begun."""
+    return tally(_versions[0], under, bodies)

@@ -1,0 +1,148 @@
+"""What comes of deciding many records again: counts, groups and examples, bounded however many records there are. Pure.
+
+A tally is made for a batch, travels between processes, and is merged in the order of the log; a job keeps it as JSON.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from service.administration.replay.decided_again import Undecidable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from service.administration.replay.decided_again import Again
+    from service.administration.replay.recorded_request import RecordedRequest
+    from service.policy.question import Verdict
+
+MOST_WORDS: Final = 200
+MOST_EXAMPLES: Final = 10
+OTHERS: Final = "(others)"
+
+
+class Outcome(StrEnum):
+    """How the new verdict differs from the recorded one; OTHER_RULES only by the names of the rules."""
+
+    SAME = "same"
+    ALLOW_TO_DENY = "allow_to_deny"
+    DENY_TO_ALLOW = "deny_to_allow"
+    OTHER_REASON = "other_reason"
+    OTHER_RULES = "other_rules"
+    UNDECIDABLE = "undecidable"
+
+
+class Example(msgspec.Struct, frozen=True):
+    """One record: `decision` is its id, `was` and `now` a reason with its rules, or the cause why it is undecidable."""
+
+    decision: str
+    subject: str
+    action: str
+    kind: str
+    was: str
+    now: str
+
+
+class Tally(msgspec.Struct):
+    """`counts` by Outcome; `groups`: Outcome, then `rule`, `action`, `subject` or `cause`, then word, to a count."""
+
+    counts: dict[str, int] = msgspec.field(default_factory=dict)
+    groups: dict[str, dict[str, dict[str, int]]] = msgspec.field(default_factory=dict)
+    examples: dict[str, list[Example]] = msgspec.field(default_factory=dict)
+
+    @property
+    def records(self) -> int:
+        """All that were looked at."""
+        return sum(self.counts.values())
+
+    def note(self, recorded: RecordedRequest, again: Again) -> None:
+        """Count one record."""
+        outcome = outcome_of(recorded.verdict, again)
+        self.counts[outcome] = self.counts.get(outcome, 0) + 1
+        if outcome is Outcome.SAME:
+            return
+        request = recorded.request
+        if isinstance(again, Undecidable):
+            self._group(outcome, "cause", [again.cause])
+            now = again.cause
+        else:
+            self._group(outcome, "rule", _rules(recorded.verdict, again))
+            now = told(again)
+        self._group(outcome, "action", [f"{recorded.action} {request.resource.kind}"])
+        self._group(outcome, "subject", [recorded.subject])
+        examples = self.examples.setdefault(outcome, [])
+        if len(examples) < MOST_EXAMPLES:
+            examples.append(
+                Example(
+                    recorded.uid,
+                    recorded.subject,
+                    recorded.action,
+                    request.resource.kind,
+                    told(recorded.verdict),
+                    now,
+                )
+            )
+
+    def note_unreadable(self, cause: str) -> None:
+        """Count a record whose bytes are no request."""
+        self.counts[Outcome.UNDECIDABLE] = self.counts.get(Outcome.UNDECIDABLE, 0) + 1
+        self._group(Outcome.UNDECIDABLE, "cause", [cause])
+
+    def merge(self, later: Tally) -> None:
+        """Add what was found behind this in the log."""
+        for outcome, count in later.counts.items():
+            self.counts[outcome] = self.counts.get(outcome, 0) + count
+        for outcome, groups in later.groups.items():
+            for name, words in groups.items():
+                mine = self.groups.setdefault(outcome, {}).setdefault(name, {})
+                for word, count in words.items():
+                    mine[word] = mine.get(word, 0) + count
+                _bound(mine)
+        for outcome, examples in later.examples.items():
+            kept = self.examples.setdefault(outcome, [])
+            kept += examples[: MOST_EXAMPLES - len(kept)]
+
+    def _group(self, outcome: Outcome, name: str, words: Iterable[str]) -> None:
+        mine = self.groups.setdefault(outcome, {}).setdefault(name, {})
+        for word in words:
+            mine[word] = mine.get(word, 0) + 1
+
+
+def outcome_of(was: Verdict, again: Again) -> Outcome:
+    """How two verdicts differ."""
+    if isinstance(again, Undecidable):
+        return Outcome.UNDECIDABLE
+    if was.allowed is not again.allowed:
+        return Outcome.ALLOW_TO_DENY if was.allowed else Outcome.DENY_TO_ALLOW
+    if was.reason is not again.reason:
+        return Outcome.OTHER_REASON
+    return Outcome.SAME if was.rules == again.rules else Outcome.OTHER_RULES
+
+
+def told(verdict: Verdict) -> str:
+    """A verdict in a few words: `allowed by read-own`, `no-rule`."""
+    rules = ", ".join(verdict.rules)
+    if verdict.allowed:
+        return f"allowed by {rules}" if rules else "allowed"
+    return f"{verdict.reason} {rules}".strip()
+
+
+def _rules(was: Verdict, again: Verdict) -> tuple[str, ...]:
+    """The rules that made the difference: those that decide now, or else those that decided then."""
+    changed = tuple(name for name in again.rules if name not in was.rules)
+    return changed or tuple(name for name in was.rules if name not in again.rules) or ("(no rule)",)
+
+
+def _bound(words: dict[str, int]) -> None:
+    """Keep the largest counts by name; the rest are one number."""
+    if len(words) <= 2 * MOST_WORDS:
+        return
+    rest = words.pop(OTHERS, 0)
+    largest = sorted(words.items(), key=lambda one: (-one[1], one[0]))
+    rest += sum(count for _, count in largest[MOST_WORDS:])
+    words.clear()
+    words.update(largest[:MOST_WORDS])
+    words[OTHERS] = rest

@@ -1,0 +1,208 @@
+"""Does replay jobs: streams the log, decides it in parallel processes, and keeps what was found with the cursor.
+
+Owns the worker processes of the job under way, and the directory with its versions' texts. What is durable lies in the
+job's row; whatever is killed, another keeper goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import tempfile
+import time
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from uuid_utils.compat import uuid7
+
+from service.administration.replay import replay_jobs
+from service.administration.replay.replay_batches import Versions, begin, tally_here
+from service.authorization.active.policy_versions import text_of
+from service.errors import NotFound, TryLater
+from service.log import recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Future
+
+    from service.administration.replay.replay_jobs import Job
+    from service.administration.replay.replay_tally import Tally
+    from service.database import Database
+
+BATCH: Final = 1_000
+# Seconds between two commits of progress, between two looks for a job, and for those who write to the log.
+COMMIT_EVERY: Final = 0.5
+LOOK_EVERY: Final = 1.0
+WRITERS_EVERY: Final = 0.05
+log = structlog.get_logger("replay")
+
+
+class _Lost(Exception):
+    """The job was cancelled, or another keeper has it now."""
+
+
+class ReplayWork:
+    """One job at a time, in `processes` worker processes. `database` is its own: two connections are enough."""
+
+    def __init__(self, database: Database, *, processes: int = 2, batch: int = BATCH) -> None:
+        self._database = database
+        self._processes = processes
+        self._batch = batch
+        self._me = uuid7()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Do jobs until `stop`; a database that is away is waited for."""
+        while not stop.is_set():
+            done = False
+            try:
+                done = await self.once(stop)
+            except TryLater as error:
+                # The database is busy or away: the next look, or another keeper, goes on behind the cursor.
+                log.warning("a replay waits for the database", cause=error.cause)
+            except Exception as error:
+                # The claim counted as an attempt here too.
+                log.exception("a replay went wrong", problem=type(error).__name__)
+            if not done:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_EVERY):
+                        await stop.wait()
+
+    async def once(self, stop: asyncio.Event) -> bool:
+        """Do the next job, if there is one, up to its end or to `stop`; False when there is none."""
+        async with self._database.connection() as connection:
+            job = await replay_jobs.claim(connection, self._me)
+        if job is None:
+            return False
+        log.info("replay begins", job=str(job.id), version=job.version, cursor=job.cursor)
+        problem = None
+        try:
+            ended = await self._through(job, stop)
+        except BrokenProcessPool:
+            # The claim counts as an attempt, so a record that kills every process does not do so for ever.
+            log.warning("a replay's process died", job=str(job.id))
+            return False
+        except _Lost:
+            log.info("replay was cancelled or lost", job=str(job.id))
+            return True
+        except NotFound:
+            ended, problem = True, "There is no such policy version"
+        if ended:
+            async with self._database.connection() as connection:
+                await replay_jobs.end(connection, self._me, job.id, problem)
+            log.info("replay ended", job=str(job.id), problem=problem)
+        return True
+
+    async def _through(self, job: Job, stop: asyncio.Event) -> bool:
+        """Go through the log behind the job's cursor; False when told to stop before the end."""
+        span = await self._span(job, stop)
+        if span is None:
+            return False
+        first, last, cursor = span
+        with tempfile.TemporaryDirectory(prefix="timewarden-replay-") as name:
+            texts = _Texts(self._database, Versions(Path(name)))
+            if job.version is not None:
+                await texts.lay(job.version)
+            pool = ProcessPoolExecutor(
+                self._processes, multiprocessing.get_context("spawn"), initializer=begin, initargs=(Path(name),)
+            )
+            try:
+                return await self._stream(job, pool, texts, max(first, cursor), last, stop)
+            finally:
+                # In a thread: a batch under way may take seconds, in which the sealer must go on.
+                await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+
+    async def _span(self, job: Job, stop: asyncio.Event) -> tuple[int, int, int] | None:
+        """From where to where, and how far it is; None when told to stop before that was known."""
+        if job.first_id is not None and job.last_id is not None and job.cursor is not None:
+            return job.first_id, job.last_id, job.cursor
+        async with self._database.connection() as connection:
+            first, last = await recorded.span(connection, job.wanted)
+            # In a later statement: whoever has an id up to the last, and is not done, is among them.
+            writing = await recorded.writers(connection)
+        if not await self._done_writing(job, writing, stop):
+            return None
+        async with self._database.connection() as connection:
+            if not await replay_jobs.set_span(connection, self._me, job.id, first, last):
+                raise _Lost
+        return first, last, first
+
+    async def _done_writing(self, job: Job, writing: frozenset[str], stop: asyncio.Event) -> bool:
+        """Wait for these, or a decision that is committed later would be missed: no longer than a transaction of a
+        request may take. False when told to stop."""
+        renewed = time.monotonic()
+        while writing and not stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WRITERS_EVERY):
+                    await stop.wait()
+            async with self._database.connection() as connection:
+                writing &= await recorded.writers(connection)
+                if time.monotonic() - renewed >= replay_jobs.LEASE / 3:
+                    renewed = time.monotonic()
+                    if not await replay_jobs.renew(connection, self._me, job.id):
+                        raise _Lost
+        return not writing
+
+    async def _stream(
+        self, job: Job, pool: ProcessPoolExecutor, texts: _Texts, after: int, last: int, stop: asyncio.Event
+    ) -> bool:
+        """Batches are made ahead of the processes and counted in the order of the log, so that one cursor tells all."""
+        totals, committed = job.totals, time.monotonic()
+        waiting: deque[tuple[int, Future[Tally] | None]] = deque()
+        while after < last or waiting:
+            while after < last and len(waiting) <= self._processes + 1:
+                async with self._database.connection() as connection:
+                    found = await recorded.window(connection, job.wanted, after=after, last=last, limit=self._batch)
+                after = found.until
+                bodies = [body for _, body in found.found]
+                await texts.lay_all([number for number, _ in found.found])
+                waiting.append((after, pool.submit(tally_here, job.version, bodies) if bodies else None))
+            cursor, future = waiting.popleft()
+            if future is not None:
+                totals.merge(await self._tallied(job, future))
+            ends = cursor >= last or stop.is_set()
+            if ends or time.monotonic() - committed >= COMMIT_EVERY:
+                async with self._database.connection() as connection:
+                    if not await replay_jobs.advance(connection, self._me, job.id, cursor, totals):
+                        raise _Lost
+                committed = time.monotonic()
+            if stop.is_set():
+                return cursor >= last
+        return True
+
+    async def _tallied(self, job: Job, future: Future[Tally]) -> Tally:
+        """What a batch came to, however long it takes: the claim is renewed meanwhile."""
+        batch = asyncio.wrap_future(future)
+        while True:
+            await asyncio.wait([batch], timeout=replay_jobs.LEASE / 3)
+            if batch.done():
+                return batch.result()
+            async with self._database.connection() as connection:
+                if not await replay_jobs.renew(connection, self._me, job.id):
+                    raise _Lost
+
+
+class _Texts:
+    """Lays down the texts of versions as they turn up."""
+
+    def __init__(self, database: Database, versions: Versions) -> None:
+        self._database = database
+        self._versions = versions
+        self._laid: set[int] = set()
+
+    async def lay(self, number: int) -> None:
+        """Raises NotFound."""
+        async with self._database.connection() as connection:
+            self._versions.put(number, await text_of(connection, number))
+        self._laid.add(number)
+
+    async def lay_all(self, numbers: Sequence[int]) -> None:
+        """As `lay`; a version that is not there stays away, and its records are undecidable."""
+        for number in sorted(set(numbers) - self._laid):
+            with suppress(NotFound):
+                await self.lay(number)
+            self._laid.add(number)

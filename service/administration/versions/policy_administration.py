@@ -1,0 +1,276 @@
+"""Policy administration (PAP): propose, activate, roll back and read versions, each step decided and recorded.
+
+Owns no state: versions and the head live in Postgres. Checks run before a transaction is opened, one of a sort at a
+time, because they may take half a minute, and only for those who may do the step, so that nobody else can make us work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from uuid_utils.compat import uuid7
+
+from service.administration.checks.policy_check import PROPOSAL, Report
+from service.administration.versions import four_eyes, policy_life
+from service.administration.versions.policy_life import By, PolicyVersion
+from service.authorization.active import policy_versions, replicas
+from service.authorization.enforcement.changes import Answer, Change, Target
+from service.authorization.enforcement.decision_point import Resource, access_request, decide
+from service.authorization.enforcement.judgement import NotDone
+from service.authorization.enforcement.policy_relations import KIND, RETIRED
+from service.authorization.enforcement.preflight import admit
+from service.database import Turns
+from service.errors import Conflict, NotFound, PolicyRejected, PolicyUnavailable, StaleExpectation
+from service.log.record import Kind
+from service.places import Complaint
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from service.authorization.active.policy_versions import PolicyVersions
+    from service.authorization.active.replicas import Replica
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.relationships import Seen
+    from service.authorization.enforcement.visibility import Visibility
+    from service.authorization.engine.engine import Snapshot
+    from service.database import Connection
+    from service.policy.policy_file import PolicyText
+
+    Check = Callable[[PolicyText, int, PolicyText | None], Awaitable[Report]]
+
+ATTEMPTS = 5
+# Seconds.
+LONGEST_WAIT = 10.0
+BUSY = "Another policy version is being checked; send this one again in a moment"
+LOCKED_OUT = Complaint("policy.csv", 0, 0, "you could not activate a version under this one, so you could not go back")
+
+
+@dataclass(frozen=True, slots=True)
+class VersionWithTexts:
+    """A version with everything that it was made of."""
+
+    version: PolicyVersion
+    text: PolicyText
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """A version that was put forward, and what is to be said of it. `anew` is False when the newest version had the
+    same texts and nothing was activated since: there is no other then."""
+
+    version: PolicyVersion
+    report: Report
+    anew: bool
+
+
+class PolicyAdministration:
+    """`check` says what is to be said of a version, beside the one that decides, and does its work aside. `tell` is
+    called with the number of each version that has become active, and must return at once."""
+
+    def __init__(
+        self,
+        enforcement: Enforcement,
+        versions: PolicyVersions,
+        check: Check,
+        *,
+        tell: Callable[[int], object] = lambda _number: None,
+    ) -> None:
+        self._enforcement = enforcement
+        self._versions = versions
+        self._check = check
+        # One of each at a time: no proposal keeps anybody from going back.
+        self._proposing, self._activating = (Turns(1, timeout=LONGEST_WAIT, full=BUSY) for _ in range(2))
+        self._tell = tell
+
+    async def list(self, ask: Ask, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
+        """Versions, newest first: those that the asker may read."""
+
+        async def query(visible: Visibility, connection: Connection) -> tuple[Sequence[PolicyVersion], list[str]]:
+            return await policy_life.listed(visible, connection, before=before, limit=limit), []
+
+        return await self._enforcement.list(ask, KIND, "read", query)
+
+    async def read(self, ask: Ask, number: int) -> Answer[VersionWithTexts]:
+        """One version with its texts. Raises NotFound."""
+
+        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[VersionWithTexts, list[str]]:
+            version = await policy_life.version_of(connection, number)
+            return VersionWithTexts(version, await policy_versions.text_of(connection, number)), []
+
+        return await self._enforcement.read(ask, KIND, "read", load, row_id=number)
+
+    async def active(self, ask: Ask) -> Answer[VersionWithTexts]:
+        """The version that decides, with its texts."""
+        for _ in range(ATTEMPTS):
+            # What this process knows may be behind; a read that shows it has also brought the process up to date.
+            answer = await self.read(ask, self._versions.current().number)
+            if answer.value.version.active:
+                return answer
+        raise PolicyUnavailable(cause="the active version changed with every attempt")
+
+    async def replicas(self, ask: Ask) -> Answer[Sequence[Replica]]:
+        """The API processes, and by which version each decides."""
+
+        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Sequence[Replica], list[str]]:
+            return await replicas.listed(connection), []
+
+        return await self._enforcement.read(ask, KIND, "read", load)
+
+    async def admit(self, ask: Ask) -> None:
+        """Refuse whoever could not propose anything, before a policy is read. Raises Denied."""
+        await admit(self._enforcement, ask, KIND, "propose")
+
+    async def propose(self, ask: Ask, text: PolicyText, message: str) -> Answer[Proposed]:
+        """Store a checked proposal under the next number; it decides nothing until it is activated. What was proposed
+        last and not activated so far is not stored twice.
+
+        Raises PolicyRejected, TryLater.
+        """
+        report: Report | None = None
+
+        async def work(change: Change) -> Proposed:
+            if report is None:
+                raise PolicyUnavailable(cause="allowed only after the check was skipped")
+            # Whoever may propose is told what is wrong; that they were allowed to ask is on record then.
+            if report.complaints:
+                raise PolicyRejected(report.complaints)
+            if (known := await policy_life.waiting(change.connection, text)) is not None:
+                return Proposed(known, report, anew=False)
+            version = await policy_life.insert(
+                change.connection,
+                text,
+                message=message,
+                author_person=ask.principal.person,
+                author_client=ask.principal.client,
+            )
+            change.record(
+                "policy.proposed",
+                Resource(KIND, str(version.number)),
+                before={},
+                after={"number": version.number, "digest": version.digest, "parent": version.parent},
+                texts={"message": message},
+                kind=Kind.POLICY,
+            )
+            return Proposed(version, report, anew=True)
+
+        if await self._enforcement.prospect(ask, KIND, "propose"):
+            async with self._proposing.one():
+                report = await self._check(text, PROPOSAL, self._versions.current().policy.text)
+        return await self._enforcement.change(ask, KIND, "propose", Target(), work)
+
+    async def activate(self, ask: Ask, number: int, *, expected: int) -> Answer[PolicyVersion]:
+        """Make a version decide from now on, if `expected` is still the active one; an older one too.
+
+        Whoever asks after this returned is decided by it, and no change commits under the former: the policy's lock is
+        held exclusively until the commit. Raises StaleExpectation, NotFound, PolicyRejected, Conflict.
+        """
+        return await self._switch(ask, number, expected=expected, back=False)
+
+    async def roll_back(self, ask: Ask, *, expected: int) -> Answer[PolicyVersion]:
+        """As `activate`, for the version that was active before `expected`. Raises Conflict when there was none."""
+        async with self._versions.connection() as connection:
+            number = await policy_life.way_back(connection)
+        # With nothing to go back to, the decision is about the version that decides.
+        return await self._switch(ask, number or self._versions.current().number, expected=expected, back=True)
+
+    async def _switch(self, ask: Ask, number: int, *, expected: int, back: bool) -> Answer[PolicyVersion]:
+        async def found(connection: Connection) -> int | None:
+            return await policy_life.existing(connection, number)
+
+        async def work(change: Change) -> PolicyVersion:
+            await _keep_four_eyes(change, number, left)
+            if change.seen.version != expected:
+                raise StaleExpectation(f"Version {change.seen.version} is active, not {expected}")
+            if refused is not None:
+                raise refused
+            if snapshot is None:
+                raise PolicyUnavailable(cause="allowed only after the check was skipped")
+            return await _moved(change, snapshot, back=back)
+
+        snapshot, refused = None, None
+        left: dict[int, Snapshot] = {}
+        if await self._enforcement.prospect(ask, KIND, "activate", row_id=number):
+            left = await self._left_behind(ask, number)
+            try:
+                snapshot = await self._checked(number)
+            except (NotFound, PolicyRejected) as error:
+                refused = error
+        # Only what can take effect may keep all other changes waiting, or any token could stop them.
+        answer = await self._enforcement.change(
+            ask, KIND, "activate", Target(str(number), found, must_exist=True), work, exclusively=snapshot is not None
+        )
+        self._tell(number)
+        await self._versions.at(number)
+        return answer
+
+    async def _checked(self, number: int) -> Snapshot:
+        """Check a stored version again: the code's laws may be newer than the proposal."""
+        async with self._versions.connection() as connection:
+            text = await policy_versions.text_of(connection, number)
+        async with self._activating.one():
+            report = await self._check(text, number, None)
+        if report.complaints:
+            raise PolicyRejected(report.complaints)
+        # Ready before it decides: whoever asks right after the commit does not wait for it to be built again.
+        return await self._versions.prepared(number)
+
+    async def _left_behind(self, ask: Ask, number: int) -> dict[int, Snapshot]:
+        """The versions that still have a say when the asker activates what they proposed; mostly none."""
+        async with self._versions.connection() as connection:
+            numbers = await policy_life.left_behind(connection, number, ask.principal)
+        return {one: await self._versions.built(one) for one in numbers}
+
+
+async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVersion:
+    """Let the snapshot's version decide from the commit on, under the policy's lock, and have that recorded."""
+    number, expected, principal = snapshot.number, change.seen.version, change.ask.principal
+    if back:
+        before = await policy_life.way_back(change.connection)
+        if before is None:
+            raise Conflict("No version was active before")
+        if before != number:
+            raise StaleExpectation
+    if number == expected:
+        raise Conflict(f"Version {number} is active already")
+    await replicas.check_words(change.connection, snapshot.vocabulary)
+    _keep_a_way_back(change, snapshot)
+    by = By(principal.person, principal.client, change.decision.uid)
+    if not await policy_life.move_head(change.connection, number, expected=expected, by=by, back=back):
+        raise StaleExpectation
+    change.record(
+        "policy.activated",
+        Resource(KIND, str(number)),
+        before={"active": expected},
+        after={"active": number, "digest": snapshot.digest},
+        kind=Kind.POLICY,
+    )
+    return await policy_life.version_of(change.connection, number)
+
+
+async def _keep_four_eyes(change: Change, number: int, left: Mapping[int, Snapshot]) -> None:
+    """Raise NotDone with Forbidden if a version that was left, and whose place no newer one took, denies this to the
+    proposer. Raises StaleExpectation when another version was left since `left` was read."""
+    numbers = await policy_life.left_behind(change.connection, number, change.ask.principal)
+    if not left.keys() >= set(numbers):
+        raise StaleExpectation
+    forbidding = four_eyes.still_forbidding([left[one] for one in numbers], change.decision.request)
+    if forbidding:
+        noted = {**change.decision.noted, "four_eyes_of": forbidding}
+        raise NotDone(four_eyes.refusal(forbidding), replace(change.decision, noted=noted))
+
+
+def _keep_a_way_back(change: Change, snapshot: Snapshot) -> None:
+    """Raise PolicyRejected unless whoever activates could go back again: the laws ask that somebody can, but whether
+    that somebody exists, only the one who is here proves.
+
+    The question is about a version that decided before and that somebody else proposed: no relation, state retired.
+    Under four eyes that is exact, and nobody is kept from going back by having proposed this version and the one
+    before: the first version came from files, so nobody proposed it, and everybody who passes here could go back to it.
+    """
+    unrelated = replace(change.seen, row=None, relations=frozenset())
+    again = access_request(snapshot, change.ask.principal, "activate", Resource(KIND, state=RETIRED), unrelated)
+    if not decide(snapshot, uuid7(), again).allowed:
+        raise PolicyRejected([LOCKED_OUT])

@@ -1,0 +1,48 @@
+"""The first version of the policy, from files, made by the owner of the database: before it nothing can be decided.
+
+Owns no state: the version and the head live in Postgres, written together with the record that tells of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.administration.versions import policy_life
+from service.authorization.enforcement.policy_relations import KIND
+from service.errors import Conflict
+from service.log.record import Kind, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from service.administration.versions.policy_life import PolicyVersion
+    from service.authorization.engine.engine import Snapshot
+    from service.database import Connection
+    from service.log.log import Log
+    from service.policy.policy_file import PolicyText
+
+
+async def bootstrap(
+    connection: Connection, log: Log, text: PolicyText, check: Callable[[PolicyText, int], Snapshot], at: datetime
+) -> PolicyVersion:
+    """Make the first version, checked and active, inside the caller's transaction, as the owner of the database.
+
+    Raises Conflict when there is a version already: from then on the API is the only way. Raises PolicyRejected.
+    """
+    if await policy_life.existing(connection, 1):
+        raise Conflict("There is a policy already; propose a new version through the API")
+    snapshot = check(text, 1)
+    version = await policy_life.insert(
+        connection, text, message="First version, from files", author_person=None, author_client="system"
+    )
+    await policy_life.found_head(connection, version.number)
+    body = {
+        "decided_at": at,
+        "event": "policy.bootstrapped",
+        "action": "activate",
+        "resource": {"kind": KIND, "id": "1"},
+        "policy": {"version": version.number, "digest": snapshot.digest},
+    }
+    await log.append([Record.make(Kind.SYSTEM, body)], connection)
+    return version

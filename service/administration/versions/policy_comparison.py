@@ -1,0 +1,57 @@
+"""Compares two stored versions: each is read like any version, decided and recorded, then they are compared aside.
+
+Owns no state. A comparison takes up to some seconds of CPU, so a process makes one at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.authorization.enforcement.changes import Answer, refused_under
+from service.database import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from service.administration.checks.policy_diff import PolicyDiff
+    from service.administration.versions.policy_administration import PolicyAdministration
+    from service.authorization.enforcement.decision_record import Ask
+    from service.policy.policy_file import PolicyText
+
+    Compare = Callable[[PolicyText, PolicyText], Awaitable[PolicyDiff]]
+
+# Seconds.
+LONGEST_WAIT = 10.0
+BUSY = "Other policy versions are being compared; ask again in a moment"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What differs in version `number` from version `against`."""
+
+    number: int
+    against: int
+    diff: PolicyDiff
+
+
+class PolicyComparison:
+    """Compares versions that `administration` lets the asker read. `compare` tells what differs, and does it aside."""
+
+    def __init__(self, administration: PolicyAdministration, compare: Compare) -> None:
+        self._administration = administration
+        self._compare = compare
+        self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
+
+    async def compare(self, ask: Ask, number: int, against: int | None) -> Answer[Comparison]:
+        """From `against`, or the version that decides, to `number`. The receipt is of the read of `number`; the other
+        read has a record of its own. Raises NotFound, TryLater, and PolicyRejected for a version that this code cannot
+        read."""
+        after = await self._administration.read(ask, number)
+        before = await (
+            self._administration.active(ask) if against is None else self._administration.read(ask, against)
+        )
+        with refused_under(after.receipt):
+            async with self._one_at_a_time.one():
+                diff = await self._compare(before.value.text, after.value.text)
+        return Answer(Comparison(number, before.value.version.number, diff), after.receipt)

@@ -1,0 +1,209 @@
+"""The life of policy versions in Postgres: proposed, active, retired; who made each step, and the way back.
+
+Postgres owns all of it. A version's row never changes; that it was activated is a row of `policy_activation`, written
+by the statement that moves the head, so that the two cannot differ.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.authorization.active.policy_versions import PROPOSAL_LOCK
+from service.authorization.enforcement.policy_relations import ACTIVE, PROPOSED, PROPOSER, VERSIONS
+from service.authorization.enforcement.relationships import bound, fact_parameters
+from service.errors import NotFound, PolicyUnavailable
+from service.policy import known_words
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.authorization.enforcement.visibility import Visibility
+    from service.database import Connection
+    from service.identity.principal import Principal
+    from service.policy.policy_file import PolicyText
+
+# A version with its last activation.
+COLUMNS = """
+    r.number, r.digest, r.parent, r.message, r.author_person, r.author_client, r.proposed_at, r.state,
+    last.at AS activated_at, last.by_person AS activated_by, last.by_client AS activated_by_client
+"""
+LAST = """
+    LEFT JOIN LATERAL (SELECT at, by_person, by_client FROM policy_activation AS a
+                       WHERE a.number = r.number ORDER BY a.step DESC LIMIT 1) AS last ON true
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersion:
+    """A version without its texts. `author_person` is None when a client acted for itself. `activated_*` tell of the
+    last time that it became active, None when it never did; `activated_by` is None when a client did that for itself,
+    or, with the client `system`, the database's owner."""
+
+    number: int
+    digest: str
+    parent: int | None
+    message: str
+    author_person: UUID | None
+    author_client: str
+    proposed_at: datetime
+    state: str
+    activated_at: datetime | None = None
+    activated_by: UUID | None = None
+    activated_by_client: str | None = None
+
+    @property
+    def active(self) -> bool:
+        """Whether it decides."""
+        return self.state == ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who makes a step: the person, or the client that acts for itself, under which decision."""
+
+    person: UUID | None
+    client: str
+    decision: UUID | None = None
+
+
+SYSTEM = By(None, "system")
+
+
+async def listed(visible: Visibility, connection: Connection, *, before: int | None, limit: int) -> list[PolicyVersion]:
+    """The versions that the rules show, newest first, with a number below `before`."""
+    # A page of versions; the primary key gives the order.
+    rows = await connection.fetch(
+        f"SELECT {COLUMNS} FROM {VERSIONS} AS r {LAST}"
+        f" WHERE ({visible.condition}) AND ($3::integer IS NULL OR r.number < $3) ORDER BY r.number DESC LIMIT $4",
+        *visible.parameters,
+        before,
+        limit,
+    )
+    return [PolicyVersion(**dict(row)) for row in rows]
+
+
+async def version_of(connection: Connection, number: int) -> PolicyVersion:
+    """One version as it is now. Raises NotFound."""
+    # One version by its primary key, with its last activation.
+    row = await connection.fetchrow(f"SELECT {COLUMNS} FROM {VERSIONS} AS r {LAST} WHERE r.number = $1", number)
+    if row is None:
+        raise NotFound("There is no such policy version")
+    return PolicyVersion(**dict(row))
+
+
+async def existing(connection: Connection, number: int) -> int | None:
+    """The number, if there is a version of it. There is nothing to lock: a version's row never changes."""
+    # One version by its primary key.
+    found: int | None = await connection.fetchval("SELECT number FROM policy_version WHERE number = $1", number)
+    return found
+
+
+async def waiting(connection: Connection, text: PolicyText) -> PolicyVersion | None:
+    """The newest version, if it has these texts and nothing was activated since it was proposed: what is proposed after
+    that means more, to four eyes above all. One proposal at a time, from here to the end of the transaction."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", PROPOSAL_LOCK)
+    # The newest version by the primary key; whoever looks now sees what was proposed before.
+    row = await connection.fetchrow(
+        f"SELECT {COLUMNS} FROM {VERSIONS} AS r {LAST}"
+        " WHERE r.number = (SELECT max(number) FROM policy_version) AND r.digest = $1 AND r.state = $2"
+        " AND r.proposed_at > (SELECT activated_at FROM policy_head)",
+        text.digest(),
+        PROPOSED,
+    )
+    return None if row is None else PolicyVersion(**dict(row))
+
+
+async def insert(
+    connection: Connection, text: PolicyText, *, message: str, author_person: UUID | None, author_client: str
+) -> PolicyVersion:
+    """Store a proposal under the next number, its parent being the active version. The caller's transaction holds
+    `waiting`'s lock, so that numbers have no gaps."""
+    # The next number; the active version is the parent.
+    row = await connection.fetchrow(
+        "INSERT INTO policy_version (number, digest, parent, model, rules, vocabulary, cases, message, author_person,"
+        " author_client) SELECT coalesce(max(number), 0) + 1, $1, (SELECT active FROM policy_head), $2, $3, $4, $5, $6,"
+        " $7, $8 FROM policy_version"
+        " RETURNING number, digest, parent, message, author_person, author_client, proposed_at",
+        text.digest(),
+        text.model,
+        text.rules,
+        text.vocabulary,
+        json.dumps(dict(text.cases)),
+        message,
+        author_person,
+        author_client,
+    )
+    return _proposed(row)
+
+
+async def move_head(connection: Connection, number: int, *, expected: int, by: By = SYSTEM, back: bool = False) -> bool:
+    """Make a version active if `expected` still is, and remember the step; False when it is not. `back`: it is the one
+    that `way_back` told of, and the next way back leads from there."""
+    # Compare and swap: the row changes only from the expected version, and with it the history grows by one step.
+    step = await connection.fetchval(
+        "WITH moved AS (UPDATE policy_head SET active = $1, activated_at = clock_timestamp() WHERE active = $2"
+        " RETURNING active), last AS (SELECT step, returns_to FROM policy_activation ORDER BY step DESC LIMIT 1)"
+        " INSERT INTO policy_activation (step, number, previous, way, returns_to, by_person, by_client, decision_uid)"
+        " SELECT last.step + 1, $1, $2, CASE WHEN $6 THEN 'rollback' ELSE 'activate' END,"
+        " CASE WHEN $6 THEN (SELECT below.returns_to FROM policy_activation AS below"
+        "                    WHERE below.step = last.returns_to)"
+        " ELSE last.step END, $3, $4, $5 FROM moved, last RETURNING step",
+        number,
+        expected,
+        by.person,
+        by.client,
+        by.decision,
+        back,
+    )
+    return step is not None
+
+
+async def found_head(connection: Connection, number: int) -> None:
+    """Make the first version active (bootstrap, as the owner of the database). Raises when there is an active one."""
+    # The one row that says which version decides.
+    await connection.execute("INSERT INTO policy_head (active) VALUES ($1)", number)
+    # The first step of the history.
+    await connection.execute(
+        "INSERT INTO policy_activation (step, number, way, by_client) VALUES (1, $1, 'first', 'system')", number
+    )
+
+
+async def way_back(connection: Connection) -> int | None:
+    """The version that a rollback would make active: the one before, or None for the first. Two rollbacks lead back
+    twice."""
+    # The step that the last one returns to.
+    found: int | None = await connection.fetchval(
+        "SELECT below.number FROM policy_activation AS below"
+        " WHERE below.step = (SELECT returns_to FROM policy_activation ORDER BY step DESC LIMIT 1)"
+    )
+    return found
+
+
+async def left_behind(connection: Connection, number: int, principal: Principal) -> list[int]:
+    """Versions that were left and whose place no newer one took: every activation since was of a version that had been
+    proposed before they began to decide. Only of a `number` that the asker proposed, perhaps before an erasure, and
+    only those whose rows could speak of a proposer; the version that decides and `number` itself are not among them."""
+    # Each step of the history, with when the latest proposal that was activated after it had been made.
+    rows = await connection.fetch(
+        "SELECT DISTINCT step.number FROM (SELECT a.number, a.at, max(was.proposed_at) OVER (ORDER BY a.step DESC"
+        "          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS newest"
+        "      FROM policy_activation AS a JOIN policy_version AS was ON was.number = a.number) AS step"
+        " JOIN policy_version AS v ON v.number = step.number"
+        f" WHERE EXISTS (SELECT FROM policy_version AS r WHERE r.number = $3 AND ({bound(PROPOSER)}) IS NOT FALSE)"
+        " AND step.newest <= step.at AND step.number NOT IN (SELECT active FROM policy_head UNION SELECT $3)"
+        f" AND position('{known_words.PROPOSER}' IN v.rules) > 0 ORDER BY step.number",
+        *fact_parameters(principal),
+        number,
+    )
+    return [row["number"] for row in rows]
+
+
+def _proposed(row: asyncpg.Record | None) -> PolicyVersion:
+    if row is None:
+        raise PolicyUnavailable(cause="an INSERT returned no row")
+    return PolicyVersion(**dict(row), state=PROPOSED)

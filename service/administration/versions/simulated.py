@@ -1,0 +1,158 @@
+"""What a simulation asks: a subject, an action and a thing, checked word by word. Pure: owns no state."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from service.identity.principal import Principal, PrincipalKind
+from service.places import FieldError
+from service.policy.question import NO_STATE
+from service.policy.vocabulary_file import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from uuid import UUID
+
+    from service.authorization.engine.engine import Snapshot
+    from service.policy.question import Vocabulary
+
+MOST_WORDS: Final = 100
+ROLE: Final = "role:"
+OLDEST: Final = 10 * 365 * 86_400
+# Roles, sign-in methods and clients are words of other places; they stand in the record, so they are words at all.
+_WORD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}")
+
+
+class Wrong(Exception):
+    """The question has wrong fields."""
+
+    def __init__(self, *fields: FieldError) -> None:
+        super().__init__(*fields)
+        self.fields = fields
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who would ask: a user through a client, or a client for itself. `roles` are names without `role:`, as in a token;
+    `methods` (amr) and `auth_age` (seconds since the sign-in) are None when the token would not say."""
+
+    client: str
+    user: bool
+    person: UUID | None = None
+    scopes: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    methods: frozenset[str] | None = None
+    auth_age: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """What it would be done to: a real one by its `id`, or an imagined one of which everything is said here."""
+
+    kind: str
+    id: UUID | None = None
+    state: str = NO_STATE
+    relations: frozenset[str] = frozenset()
+    facts: Mapping[str, bool | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A whole question; without a `version`, under the active one."""
+
+    subject: Subject
+    action: str
+    resource: Thing
+    version: int | None = None
+
+
+def wrong_words(asked: Asked, vocabulary: Vocabulary) -> list[FieldError]:
+    """A complaint for each field whose words the version does not know, or that do not fit together."""
+    kind, thing, subject = asked.resource.kind, asked.resource, asked.subject
+    if kind not in vocabulary.actions:
+        return [_unknown("resource.kind", vocabulary.actions)]
+    found = []
+    if asked.action not in vocabulary.actions[kind]:
+        found.append(_unknown("action", vocabulary.actions[kind]))
+    if thing.state != NO_STATE and thing.state not in vocabulary.states.get(kind, ()):
+        found.append(_unknown("resource.state", vocabulary.states.get(kind, ())))
+    found += _strangers("resource.relations", thing.relations, vocabulary.relations.get(kind, ()))
+    found += _strangers("resource.facts", thing.facts, vocabulary.facts.get(kind, ()))
+    found += _strangers("subject.scopes", subject.scopes, vocabulary.scopes)
+    for name, words in (("roles", subject.roles), ("methods", subject.methods or ()), ("client", [subject.client])):
+        if not all(_WORD.fullmatch(word) for word in words):
+            found.append(FieldError(f"subject.{name}", "must be words of letters, digits and ._:@/-"))
+    if subject.person is not None and not subject.user:
+        found.append(FieldError("subject.person", "does not go with a client that acts for itself"))
+    if thing.id is not None:
+        found += [
+            FieldError(f"resource.{name}", "is read from the real one: leave it out where there is an id")
+            for name in ("state", "relations", "facts")
+            if getattr(thing, name)
+        ]
+        if subject.user and subject.person is None:
+            found.append(FieldError("subject.person", "is needed to say what somebody is to a real timesheet"))
+    return found
+
+
+def principal_of(subject: Subject, now: int) -> Principal:
+    """The subject as a verified token would make it, at this Unix second."""
+    return Principal(
+        kind=PrincipalKind.USER if subject.user else PrincipalKind.CLIENT,
+        issuer="",
+        subject="",
+        client=subject.client,
+        scopes=subject.scopes,
+        roles=frozenset(f"{ROLE}{role.removeprefix(ROLE)}" for role in subject.roles),
+        token_id=None,
+        issued_at=now,
+        expires_at=now,
+        authenticated_at=None if subject.auth_age is None else now - subject.auth_age,
+        methods=subject.methods,
+        person=subject.person,
+    )
+
+
+def assumptions(asked: Asked, under: Snapshot) -> tuple[str, ...]:
+    """What the answer takes for granted, one sentence each."""
+    found = ["the token is valid and was not revoked"]
+    if asked.resource.id is not None:
+        found.append("relations, facts, state and directory roles are those of this moment")
+    else:
+        found.append("the thing is as you described it; relations that you did not name do not hold")
+        if asked.subject.person is not None:
+            found.append("the person has no roles but those that you named")
+        if unknown := sorted(
+            under.vocabulary.facts.get(asked.resource.kind, frozenset()) - asked.resource.facts.keys()
+        ):
+            found.append(f"unknown, because you did not say: {', '.join(unknown)}")
+    roles, known = {one.removeprefix(ROLE) for one in asked.subject.roles}, _roles(under)
+    found += [_without_meaning(role, known) for role in sorted(roles - known)]
+    who = "the person" if asked.subject.user else "anybody"
+    if asked.subject.methods is None:
+        found.append(f"the token does not say how {who} signed in")
+    if asked.subject.auth_age is None:
+        found.append(f"the token does not say when {who} signed in")
+    return tuple(found)
+
+
+def _without_meaning(role: str, known: frozenset[str]) -> str:
+    """Roles are words of other places, so a misspelt one is no mistake to the policy: it only gives nothing."""
+    close = nearest(role, known)
+    return f"no rule names the role {role}, so it changes nothing" + (f" ({close})" if close else "")
+
+
+def _roles(under: Snapshot) -> frozenset[str]:
+    """Every role that the rows of the version name."""
+    linked = (role for link in under.policy.role_links for role in link)
+    return frozenset(one.removeprefix(ROLE) for one in (*under.words.who, *linked) if one.startswith(ROLE))
+
+
+def _strangers(name: str, words: Iterable[str], known: Iterable[str]) -> list[FieldError]:
+    return [] if set(words) <= set(known) else [_unknown(name, known)]
+
+
+def _unknown(name: str, known: Iterable[str]) -> FieldError:
+    return FieldError(name, f"is not known to this version; it knows {', '.join(sorted(known)) or 'none'}")

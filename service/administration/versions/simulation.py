@@ -1,0 +1,184 @@
+"""Simulation: what a policy version would decide, of a real or imagined subject and thing. Owns no state.
+
+Asking is an action of its own (`simulate` on the policy), decided and recorded as such; what was asked and answered is
+noted in that record alone, so that no simulation is counted or replayed as a decision on the thing. About a real sheet
+it is an access to it: the record's `returned` holds its id, and whoever looks for accesses to the sheet finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from service.administration.versions.simulated import Asked, Wrong, assumptions, principal_of, wrong_words
+from service.authorization.enforcement.changes import Answer, refused_under
+from service.authorization.enforcement.decision_point import Decision, Resource
+from service.authorization.enforcement.decision_record import Ask
+from service.authorization.enforcement.judgement import decided, resource_of
+from service.authorization.engine.explanation import explain, sentences_for_caller
+from service.errors import InvalidField, NotFound, PolicyUnavailable, TimewardenError
+from service.places import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from uuid import UUID
+
+    from service.authorization.active.policy_versions import PolicyVersions
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.relationships import Relationships, Seen
+    from service.authorization.engine.engine import Snapshot
+    from service.database import Connection
+    from service.policy.question import Explanation
+
+    KnownPerson = Callable[[Connection, UUID], Awaitable[bool]]
+
+KIND, ACTION = "policy", "simulate"
+HIDDEN = FieldError("resource.id", "there is no such timesheet, or it is not for you to know")
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What would be decided, and why: `explanation` is whole, `sentences` are what the subject would be told.
+    `assumed` says what was taken for granted."""
+
+    decision: Decision
+    explanation: Explanation
+    sentences: tuple[str, ...]
+    assumed: tuple[str, ...]
+
+
+class Simulation:
+    """`known_person` says whether the directory knows a person."""
+
+    def __init__(
+        self,
+        enforcement: Enforcement,
+        versions: PolicyVersions,
+        relationships: Relationships,
+        known_person: KnownPerson,
+    ) -> None:
+        self._enforcement = enforcement
+        self._versions = versions
+        self._relationships = relationships
+        self._known_person = known_person
+
+    async def run(self, ask: Ask, asked: Asked) -> Answer[Simulated]:
+        """Decide as if, under a version or the active one.
+
+        Raises Denied; InvalidField that names the field, also for an unknown version, for an unknown person if the
+        caller may read the directory or the log, and for a real thing unless the caller may read it, or the log.
+        """
+        chosen: Snapshot | None = None
+        unknown = False
+        # Before any connection is held, and only for those who may: building a version takes a while.
+        if asked.version is not None and await self._enforcement.prospect(ask, KIND, ACTION):
+            try:
+                chosen = await self._versions.built(asked.version)
+            except PolicyUnavailable as error:
+                if not isinstance(error.__cause__, NotFound):
+                    raise
+                unknown = True
+
+        async def load(
+            permit: Permit, seen: Seen, connection: Connection
+        ) -> tuple[tuple[Decision, Snapshot] | InvalidField, Sequence[str]]:
+            if unknown:
+                return InvalidField(FieldError("version", "there is no such policy version")), []
+            under = chosen or permit.snapshot
+            try:
+                decision = await self._decided(ask, asked, under, permit.snapshot, seen, connection)
+            except Wrong as wrong:
+                return InvalidField(*wrong.fields), []
+            permit.note(simulation=_noted(asked, decision))
+            return (decision, under), [str(asked.resource.id)] if asked.resource.id else []
+
+        answer = await self._enforcement.read(ask, KIND, ACTION, load)
+        if isinstance(answer.value, TimewardenError):
+            with refused_under(answer.receipt):
+                raise answer.value
+        # When no connection is held, and beside the other requests: each rule is looked at.
+        return Answer(await asyncio.to_thread(_explained, asked, *answer.value), answer.receipt)
+
+    async def _decided(
+        self, ask: Ask, asked: Asked, under: Snapshot, active: Snapshot, seen: Seen, connection: Connection
+    ) -> Decision:
+        if fields := wrong_words(asked, under.vocabulary):
+            raise Wrong(*fields)
+        await self._check_person(ask, asked, active, seen, connection)
+        principal = principal_of(asked.subject, int(seen.at.timestamp()))
+        kind = asked.resource.kind
+        if asked.resource.id is None:
+            words = self._relationships.of(kind)
+            known = replace(
+                seen,
+                roles=frozenset(),
+                row=None,
+                relations=asked.resource.relations,
+                facts={**dict.fromkeys(words.facts), **asked.resource.facts},
+                evaluated=frozenset(words.relations),
+                ids=frozenset(),
+                former_ids=frozenset(),
+            )
+            resource = Resource(kind, state=asked.resource.state)
+        else:
+            await self._may_know(ask, active, kind, asked.resource.id, seen, connection)
+            known = await self._relationships.of_row(connection, principal, kind, asked.resource.id)
+            resource = resource_of(kind, known, str(asked.resource.id))
+        as_if = Ask(principal, ask.request_id, ask.method, ask.route)
+        return decided(under, as_if, asked.action, resource, known)
+
+    async def _check_person(self, ask: Ask, asked: Asked, active: Snapshot, seen: Seen, connection: Connection) -> None:
+        """Raise Wrong for an unknown person, to a caller who may read the directory or the log, which tell as much. For
+        anybody else an unknown person is one without relations: the answer must not tell which ids exist."""
+        person = asked.subject.person
+        if person is None or not any(
+            decided(active, ask, "read", Resource(kind), seen).allowed for kind in ("directory", "log")
+        ):
+            return
+        if not await self._known_person(connection, person):
+            raise Wrong(FieldError("subject.person", "there is no such person"))
+
+    async def _may_know(
+        self, ask: Ask, active: Snapshot, kind: str, row_id: UUID, seen: Seen, connection: Connection
+    ) -> None:
+        """Raise Wrong unless the asker may read the thing or the log, which tells as much: an unknown one alike."""
+        if not self._relationships.of(kind).imagined:
+            raise Wrong(FieldError("resource.id", f"a {kind} cannot be named here; say what it is like instead"))
+        theirs = await self._relationships.of_row(connection, ask.principal, kind, row_id)
+        if theirs.row is None:
+            raise Wrong(HIDDEN)
+        may_read = decided(active, ask, "read", resource_of(kind, theirs, str(row_id)), theirs).allowed
+        if not (may_read or decided(active, ask, "read", Resource("log"), seen).allowed):
+            raise Wrong(HIDDEN)
+
+
+def _explained(asked: Asked, decision: Decision, under: Snapshot) -> Simulated:
+    why = explain(under.rules_of(asked.resource.kind, asked.action), decision.question)
+    told = () if decision.allowed else sentences_for_caller(why, decision.question, under.vocabulary)
+    return Simulated(decision, why, told, assumptions(asked, under))
+
+
+def _noted(asked: Asked, decision: Decision) -> dict[str, object]:
+    """What the record of the simulation holds of it: ids, words and numbers, all of them checked."""
+    subject, verdict, resource = asked.subject, decision.verdict, decision.request.resource
+    return {
+        "policy": {"version": decision.version, "digest": decision.digest},
+        "principal": {
+            "kind": str(decision.request.principal.kind),
+            "person": str(subject.person) if subject.person else None,
+            "client": subject.client,
+            "scopes": sorted(subject.scopes),
+            "roles": sorted(subject.roles),
+            "methods": None if subject.methods is None else sorted(subject.methods),
+            "auth_age": subject.auth_age,
+        },
+        "action": asked.action,
+        "resource": {"kind": resource.kind, "id": resource.id, "state": resource.state or None},
+        "relations": sorted(decision.request.seen.relations),
+        "facts": dict(decision.request.facts),
+        "outcome": "allow" if decision.allowed else "deny",
+        "reason": str(verdict.reason),
+        "rules": list(verdict.rules),
+    }

@@ -1,0 +1,70 @@
+"""Hints: which actions the asker may do to a row now, with this token, for clients that show buttons. Pure.
+
+The same engine decides on the same facts as the request itself would have; a hint is no decision and is not recorded,
+because nothing follows from it: whoever presses the button is decided anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from uuid_utils.compat import uuid7
+
+from service.authorization.enforcement.decision_point import access_request, decide
+from service.authorization.enforcement.judgement import resource_of
+from service.authorization.enforcement.relationships import of_listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import asyncpg
+
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.relationships import Seen
+    from service.authorization.enforcement.visibility import Visibility
+    from service.authorization.engine.engine import Snapshot
+    from service.identity.principal import Principal
+
+
+def of_read(permit: Permit, actions: Iterable[str]) -> tuple[str, ...]:
+    """Those of `actions` that whoever was permitted to read the row may do to it, in their order."""
+    asked = permit.decision.request
+    return _allowed(permit.snapshot, asked.principal, asked.resource.kind, asked.seen, actions)
+
+
+def of_listed_row(visibility: Visibility, row: asyncpg.Record, actions: Iterable[str]) -> tuple[str, ...]:
+    """The same for a row of a list that was read with its relations, in the snapshot that the list was seen in."""
+    seen = of_listed(visibility.seen, row, visibility.facts)
+    return _allowed(visibility.snapshot, visibility.principal, visibility.kind, seen, actions)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """By what somebody may do something to a row: the relations to it, and the rules that allow."""
+
+    relations: tuple[str, ...]
+    rules: tuple[str, ...]
+
+
+def by_what(visibility: Visibility, row: asyncpg.Record) -> Ground:
+    """Why a row is in a list that was read with its relations: asked of the engine, as a single request would be."""
+    seen = of_listed(visibility.seen, row, visibility.facts)
+    resource = resource_of(visibility.kind, seen, None)
+    request = access_request(visibility.snapshot, visibility.principal, visibility.action, resource, seen)
+    names = decide(visibility.snapshot, uuid7(), request).verdict.rules
+    rules = visibility.snapshot.index_of(visibility.kind, visibility.action).named(names)
+    return Ground(tuple(dict.fromkeys(one.who for one in rules)), names)
+
+
+def _allowed(
+    snapshot: Snapshot, principal: Principal, kind: str, seen: Seen, actions: Iterable[str]
+) -> tuple[str, ...]:
+    resource, known = resource_of(kind, seen, None), snapshot.vocabulary.actions.get(kind, frozenset())
+    uid = uuid7()
+    return tuple(
+        action
+        for action in actions
+        if action in known
+        and decide(snapshot, uid, access_request(snapshot, principal, action, resource, seen)).allowed
+    )

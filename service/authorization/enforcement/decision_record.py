@@ -1,0 +1,206 @@
+"""Turns decisions and changes into audit records. Pure: owns no state; the log makes them durable.
+
+The bytes hold our ids, words and numbers only: never a token subject, a name, an e-mail address or a free text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from service.authorization.enforcement.decision_point import sign_in_age
+from service.identity.principal import Principal, PrincipalKind
+from service.log.record import Kind, Record
+from service.policy.matching import PERSON, former_word
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from service.authorization.enforcement.decision_point import Decision, Resource
+    from service.authorization.enforcement.kept_answers import Once
+    from service.authorization.enforcement.relationships import Seen
+
+# Why a dry run was allowed and not applied.
+DRY_RUN = "dry-run"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Who asks through which door: the principal, the request's id, and the route's template (never the path).
+    `trace` is the caller's W3C trace, `once` the idempotency key of a change, and `again` the decision whose answer is
+    asked for once more. `recorded_as` is the record's action where the rules for another action decide: viewing what
+    one may approve is decided by the rules for `approve`, and approves nothing. A `dry_run` shows what a change would
+    do, and is recorded as a change that was not applied."""
+
+    principal: Principal
+    request_id: str
+    method: str
+    route: str
+    trace: str | None = None
+    once: Once | None = None
+    again: UUID | None = None
+    recorded_as: str | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """What an export of the log gave out, instead of ids by the million: positions [start, end), in `form`, narrowed
+    to decisions from `since` to `until`."""
+
+    start: int
+    end: int
+    form: str
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A question that was put to the log: `told` are ids, words of ours, numbers and times; `typed` what may be any
+    text, which a record only commits to."""
+
+    told: Mapping[str, object]
+    typed: Mapping[str, str]
+
+
+def of_decision(
+    ask: Ask,
+    decision: Decision,
+    *,
+    applied: bool | None,
+    because: str | None = None,
+    returned: Sequence[str] | Positions = (),
+    kind: Kind = Kind.DECISION,
+    put: Put | None = None,
+) -> Record:
+    """The record of a decision. `applied` is None for reads, and says for writes whether the change took place; if it
+    was allowed and did not, `because` is the slug of what stood in the way. `kind` is ACCESS for reads of the log,
+    `put` the question of a search."""
+    if ask.dry_run:
+        applied, because = False, DRY_RUN
+    request = decision.request
+    seen = request.seen
+    return Record.make(
+        kind,
+        {
+            **decision.noted,
+            "decided_at": seen.at,
+            "outcome": "allow" if decision.allowed else "deny",
+            "reason": str(decision.verdict.reason),
+            "rules": list(decision.verdict.rules),
+            "applied": applied,
+            "not_applied_because": because if decision.allowed else None,
+            "action": ask.recorded_as or request.action,
+            "resource": _resource(request.resource),
+            "asked": {
+                "about": str(seen.about),
+                "looked": seen.looked,
+                "found": seen.row is not None,
+                # Replay decides this action again, not the one that the record is called by.
+                **({"action": request.action} if ask.recorded_as else {}),
+            },
+            "principal": _whole_principal(ask.principal, seen, decision.question.who),
+            "relations": {name: _holds(name, seen) for name in sorted(seen.evaluated)},
+            "facts": dict(request.facts),
+            "policy": {"version": decision.version, "digest": decision.digest},
+            "directory_revision": seen.directory_revision,
+            "request": _request(ask),
+            **_returned(returned),
+            **({} if put is None else {"question": dict(put.told)}),
+        },
+        {} if put is None else put.typed,
+        uid=decision.uid,
+    )
+
+
+def of_change(
+    ask: Ask,
+    decision: Decision,
+    *,
+    kind: Kind,
+    event: str,
+    resource: Resource,
+    before: Mapping[str, object],
+    after: Mapping[str, object],
+    texts: Mapping[str, str],
+) -> Record:
+    """The record of one change, bound to the decision that allowed it. `event` is the change's type, such as
+    `timesheet.approved`; `texts` are kept beside the log and only committed to. What a deputy did names the manager for
+    whom they stood in (`on_behalf_of`), as the decision does."""
+    stood_in = {name: decision.noted[name] for name in ("on_behalf_of",) if name in decision.noted}
+    return Record.make(
+        kind,
+        {
+            **stood_in,
+            "decided_at": decision.request.seen.at,
+            "decision": str(decision.uid),
+            "action": decision.request.action,
+            "resource": _resource(resource),
+            "principal": _principal(ask.principal),
+            "change": {"type": event, "from": dict(before), "to": dict(after)},
+            "policy": {"version": decision.version, "digest": decision.digest},
+            "request": {"id": ask.request_id},
+        },
+        texts=texts,
+    )
+
+
+def _returned(returned: Sequence[str] | Positions) -> dict[str, object]:
+    if not isinstance(returned, Positions):
+        return {"returned": list(returned)}
+    span = {"from": returned.start, "to": returned.end, "format": returned.form}
+    return {"returned": [], "positions": {**span, "since": returned.since, "until": returned.until}}
+
+
+def _resource(resource: Resource) -> dict[str, object]:
+    return {
+        "kind": resource.kind,
+        "id": resource.id,
+        "owner": str(resource.owner) if resource.owner else None,
+        "state": resource.state or None,
+        "version": resource.version,
+    }
+
+
+def _request(ask: Ask) -> dict[str, object]:
+    """The door; `trace` and `again` only where there are any."""
+    told: dict[str, object] = {"id": ask.request_id, "method": ask.method, "route": ask.route}
+    told |= {"trace": ask.trace} if ask.trace is not None else {}
+    return told | ({"again": ask.again} if ask.again is not None else {})
+
+
+def _principal(principal: Principal) -> dict[str, object]:
+    person = str(principal.person) if principal.person and principal.kind is PrincipalKind.USER else None
+    return {"kind": str(principal.kind), "person": person, "client": principal.client}
+
+
+def _holds(relation: str, seen: Seen) -> bool | None:
+    """Whether it holds; None where only an id from before an erasure makes it hold, which counts for denies alone."""
+    if relation in seen.relations:
+        return True
+    return None if former_word(relation) in seen.relations else False
+
+
+def _whole_principal(principal: Principal, seen: Seen, words: frozenset[str]) -> dict[str, object]:
+    """`also` only where the person has other ids as well; `former` only where they have some from before an erasure.
+
+    A record stays for good, and what links a person to who they were before an erasure does not. So only those of the
+    former ids are `named` that a rule which was asked denies something to; of the rest there is only the number."""
+    others = sorted(str(one) for one in seen.ids if one != principal.person)
+    named = sorted(str(one) for one in seen.former_ids if former_word(f"{PERSON}{one}") in words)
+    former = {"named": named, "others": len(seen.former_ids) - len(named)}
+    return {
+        **_principal(principal),
+        **({"also": others} if others else {}),
+        **({"former": former} if seen.former_ids else {}),
+        "issuer": principal.issuer_name,
+        "scopes": sorted(principal.scopes),
+        "roles": sorted(principal.roles | {f"role:{role}" for role in seen.roles}),
+        "token": principal.token_id,
+        "auth_age": sign_in_age(principal, int(seen.at.timestamp())),
+        "methods": None if principal.methods is None else sorted(principal.methods),
+        "acr": principal.acr,
+    }

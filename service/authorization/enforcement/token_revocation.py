@@ -1,0 +1,223 @@
+"""Revoking tokens before they expire: decided by the policy, recorded, and read with the facts of every decision.
+
+The deny list lives in Postgres (`revocation`). An entry names one token by (issuer, jti), or all that were issued to a
+subject, a person or a client before a moment. Records hold our ids and commitments to the rest, never a subject.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from service.authorization.enforcement.changes import Target
+from service.authorization.enforcement.decision_point import Resource
+from service.errors import DatabaseUnavailable, InvalidField
+from service.places import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import asyncpg
+
+    from service.authorization.enforcement.changes import Answer, Change
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.visibility import Visibility
+    from service.database import Connection
+
+KIND = "token"
+LONGEST_VALUE = 255
+# Behind the longest prefix of an issuer and a colon.
+LONGEST_CLIENT = 276
+EARLIEST = datetime(1970, 1, 2)  # noqa: DTZ001 — compared with a time of any offset
+# An issuer's clock may be ahead of ours by so much; later than that nobody may be shut out.
+CLOCK_SKEW = timedelta(seconds=60)
+
+
+class What(StrEnum):
+    """What the value of a revocation is."""
+
+    TOKEN = "token"  # noqa: S105 — a word
+    SUBJECT = "subject"
+    PERSON = "person"
+    CLIENT = "client"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to revoke. `issuer` is the exact `iss`; only for a person or a client may it be left out, which means every
+    issuer. `issued_before`: for all but a single token; None means every token that is valid now."""
+
+    what: What
+    value: str
+    issuer: str | None = None
+    issued_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """An entry of the deny list. `person` is whom a subject belongs to, if we know; `issued_before` is None for a
+    single token; behind `expires_at` no such token can be valid."""
+
+    id: UUID
+    what: What
+    issuer: str | None
+    token_id: str | None
+    person: UUID | None
+    client: str | None
+    issued_before: datetime | None
+    expires_at: datetime
+    revoked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationPage:
+    """Newest first; `after` is the id to go on behind, None on the last page."""
+
+    items: Sequence[Revocation]
+    after: UUID | None
+
+
+class Revocations:
+    """`lifetime`: seconds after its issue from which no token is valid any more, whoever issued it. `ahead`: seconds
+    that the time of issue of a valid token may lie ahead."""
+
+    def __init__(self, enforcement: Enforcement, lifetime: int, ahead: int) -> None:
+        self._enforcement = enforcement
+        self._lifetime, self._ahead = timedelta(seconds=lifetime), timedelta(seconds=ahead)
+
+    async def revoke(self, ask: Ask, wanted: Wanted) -> Answer[Revocation]:
+        """Refuse such tokens from now on, on every replica. Raises InvalidField, Denied, TryLater."""
+        _check(wanted)
+
+        async def work(change: Change) -> Revocation:
+            made = await _insert(change.permit, change.connection, ask, wanted, self._lifetime, self._ahead)
+            change.record(
+                "token.revoked", Resource(KIND, str(made.id)), before={}, after=_told(made), texts=_texts(made)
+            )
+            return made
+
+        return await self._enforcement.change(ask, KIND, "revoke", Target(), work)
+
+    async def list(self, ask: Ask, *, after: UUID | None = None, limit: int = 50) -> Answer[RevocationPage]:
+        """The deny list, newest first. Raises Denied, TryLater."""
+
+        async def query(visibility: Visibility, connection: Connection) -> tuple[RevocationPage, Sequence[str]]:
+            found = await _page(visibility, connection, after, limit + 1)
+            items = found[:limit]
+            page = RevocationPage(items, items[-1].id if len(found) > limit else None)
+            return page, [str(one.id) for one in items]
+
+        return await self._enforcement.list(ask, KIND, "read", query)
+
+
+_SHOWN = """
+    r.id, r.what, r.value, r.issuer, nullif(r.issued_before, 'infinity') AS issued_before, r.expires_at, r.revoked_at,
+    (SELECT person_id FROM person_link WHERE issuer = r.issuer AND subject = r.value AND r.what = 'subject') AS linked
+"""
+
+
+async def _insert(
+    permit: Permit, connection: Connection, ask: Ask, wanted: Wanted, lifetime: timedelta, ahead: timedelta
+) -> Revocation:
+    permit.covers(KIND, "revoke")
+    # Entries that no valid token can meet any more.
+    await connection.execute("DELETE FROM revocation WHERE expires_at < statement_timestamp()")
+    # The new entry. A single token may have been issued up to now, any other up to the moment that is given. A token
+    # that is valid now may say that it was issued a little later, by a clock that is ahead: now means those too.
+    row = await connection.fetchrow(
+        f"""
+        WITH r AS (
+            INSERT INTO revocation (id, what, value, issuer, issued_before, expires_at, by_person, by_client)
+            SELECT $1, $2::text, $3, $4,
+                   CASE $2::text WHEN 'token' THEN 'infinity' ELSE asked.moment END, asked.moment + $6::interval, $7, $8
+            FROM (SELECT coalesce($5::timestamptz, statement_timestamp() + $9::interval)) AS asked (moment) RETURNING *)
+        SELECT {_SHOWN} FROM r
+        """,
+        uuid7(),
+        str(wanted.what),
+        wanted.value,
+        wanted.issuer,
+        wanted.issued_before,
+        lifetime,
+        ask.principal.person,
+        ask.principal.client,
+        ahead,
+    )
+    if row is None:
+        raise DatabaseUnavailable(cause="an INSERT returned no row")
+    return _revocation(row)
+
+
+async def _page(visibility: Visibility, connection: Connection, after: UUID | None, limit: int) -> list[Revocation]:
+    if (visibility.kind, visibility.action) != (KIND, "read"):
+        raise PermissionError("the visibility is of something else")
+    # Visible entries; ids grow with time.
+    rows = await connection.fetch(
+        f"SELECT {_SHOWN} FROM revocation AS r WHERE {visibility.condition} AND ($3::uuid IS NULL OR r.id < $3)"
+        " ORDER BY r.id DESC LIMIT $4",
+        *visibility.parameters,
+        after,
+        limit,
+    )
+    return [_revocation(row) for row in rows]
+
+
+def _check(wanted: Wanted) -> None:
+    """Raises InvalidField for what the list could not hold, or what would shut people out that sign in later."""
+    longest = LONGEST_CLIENT if wanted.what is What.CLIENT else LONGEST_VALUE
+    if not 1 <= len(wanted.value) <= longest or "\x00" in wanted.value:
+        raise InvalidField(FieldError(_FIELD[wanted.what], f"must have 1 to {longest} characters"))
+    if wanted.issuer is None and wanted.what in {What.TOKEN, What.SUBJECT}:
+        raise InvalidField(FieldError("issuer", "is needed to tell whose this is"))
+    if wanted.issuer is not None and (not 1 <= len(wanted.issuer) <= LONGEST_VALUE or "\x00" in wanted.issuer):
+        raise InvalidField(FieldError("issuer", f"must have 1 to {LONGEST_VALUE} characters"))
+    if wanted.issued_before is None:
+        return
+    if wanted.what is What.TOKEN:
+        raise InvalidField(FieldError("issued_before", "does not go with a single token"))
+    if wanted.issued_before.replace(tzinfo=None) < EARLIEST:
+        # At the calendar's ends a change of offset has no result.
+        raise InvalidField(FieldError("issued_before", "must be later than 1970"))
+    if wanted.issued_before > datetime.now(UTC) + CLOCK_SKEW:
+        raise InvalidField(FieldError("issued_before", "must not be in the future"))
+
+
+_FIELD = {What.TOKEN: "token_id", What.SUBJECT: "subject", What.PERSON: "person", What.CLIENT: "client"}
+
+
+def _revocation(row: asyncpg.Record) -> Revocation:
+    what, value = What(row["what"]), row["value"]
+    return Revocation(
+        id=row["id"],
+        what=what,
+        issuer=row["issuer"],
+        token_id=value if what is What.TOKEN else None,
+        person=UUID(value) if what is What.PERSON else row["linked"],
+        client=value if what is What.CLIENT else None,
+        issued_before=row["issued_before"],
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+    )
+
+
+def _told(made: Revocation) -> dict[str, object]:
+    """What the log is told for good: ids of ours, and times."""
+    return {
+        "what": str(made.what),
+        "person": made.person,
+        "issued_before": made.issued_before,
+        "expires_at": made.expires_at,
+    }
+
+
+def _texts(made: Revocation) -> dict[str, str]:
+    """What somebody typed in, which may be anything: the log only commits to it."""
+    texts = {"issuer": made.issuer, "token": made.token_id, "client": made.client}
+    return {name: text for name, text in texts.items() if text is not None}

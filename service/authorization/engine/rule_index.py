@@ -1,0 +1,115 @@
+"""The rules about one kind and action, laid out so that a question meets only those that it could concern. Pure.
+
+Worked out once, when a version is built. What is asked with every request (which scopes help, which rules are near the
+asker, which others come nearest) takes a time that grows with those rules, not with all of them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from service.policy.laws import law_words
+from service.policy.matching import missing, names_somebody, words_for
+from service.policy.question import ANY, ANYONE, Effect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from service.policy.question import Question, Rule
+
+# Different conditions (states, scope and facts together) that are compared for the nearest of the other rules.
+MOST_SHAPES: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What rules can see: who-words, scopes and facts. Nothing else about an asker can change a verdict."""
+
+    who: frozenset[str]
+    scopes: frozenset[str]
+    facts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleIndex:
+    """`rules` in the order of the file. `scopes` are those of which a token needs at least one, in that order: none
+    where a rule asks for no scope, or where nothing would help. `allowing` are the who-words of rules that allow."""
+
+    rules: tuple[Rule, ...]
+    words: Words
+    scopes: tuple[str, ...]
+    allowing: frozenset[str]
+    _helping: frozenset[str]
+    _by_word: Mapping[str, tuple[int, ...]]
+    _by_name: Mapping[str, int]
+    _shapes: Sequence[tuple[int, ...]]
+
+    @classmethod
+    def of(cls, kind: str, action: str, rules: tuple[Rule, ...]) -> RuleIndex:
+        who, facts = law_words(kind, action)
+        by_word: dict[str, list[int]] = defaultdict(list)
+        shapes: dict[object, list[int]] = defaultdict(list)
+        for place, rule in enumerate(rules):
+            for word in words_for(rule):
+                by_word[word].append(place)
+            if rule.effect is Effect.ALLOW and not names_somebody(rule.who):
+                shapes[rule.states, rule.scope, rule.when].append(place)
+        allows = [rule for rule in rules if rule.effect is Effect.ALLOW]
+        scopes = dict.fromkeys(rule.scope for rule in allows)
+        return cls(
+            rules=rules,
+            words=Words(
+                who=who.union({ANYONE}, by_word),
+                scopes=frozenset(rule.scope for rule in rules) - {ANY},
+                facts=facts | {one.fact for rule in rules for one in rule.when},
+            ),
+            scopes=() if ANY in scopes else tuple(scopes),
+            allowing=frozenset(rule.who for rule in allows),
+            _helping=frozenset(scopes),
+            _by_word={word: tuple(places) for word, places in by_word.items()},
+            _by_name={rule.name: place for place, rule in enumerate(rules)},
+            _shapes=[tuple(places) for places in islice(shapes.values(), MOST_SHAPES)],
+        )
+
+    def could_allow(self, scopes: Iterable[str]) -> bool:
+        """Whether a rule that allows can be satisfied with these scopes, whatever else holds."""
+        return ANY in self._helping or not self._helping.isdisjoint(scopes)
+
+    def named(self, names: Iterable[str]) -> list[Rule]:
+        """The rules of these names, in the order of the file."""
+        return self._at({self._by_name[name] for name in names if name in self._by_name})
+
+    def near(self, who: Iterable[str]) -> list[Rule]:
+        """The rules on any of these words, in the order of the file."""
+        return self._at({place for word in who for place in self._by_word.get(word, ())})
+
+    def others(self, who: frozenset[str], question: Question, most: int) -> list[Rule]:
+        """Rules that allow and are on none of these words, those first that lack the fewest other conditions, then in
+        the order of the file. Rules that name one person or client are not among them."""
+        counted: dict[int, list[tuple[int, ...]]] = defaultdict(list)
+        for places in self._shapes:
+            counted[_lacking(self.rules[places[0]], question)].append(places)
+        found: list[Rule] = []
+        for count in sorted(counted):
+            strangers = merge(*(self._not_on(who, places) for places in counted[count]))
+            found += [self.rules[place] for place in islice(strangers, most - len(found))]
+        return found
+
+    def in_order(self, rules: Iterable[Rule]) -> list[Rule]:
+        """These rules in the order of the file."""
+        return self.named(rule.name for rule in rules)
+
+    def _not_on(self, who: frozenset[str], places: Iterable[int]) -> Iterator[int]:
+        return (place for place in places if self.rules[place].who not in who)
+
+    def _at(self, places: Iterable[int]) -> list[Rule]:
+        return [self.rules[place] for place in sorted(places)]
+
+
+def _lacking(rule: Rule, question: Question) -> int:
+    """How many conditions do not hold, whoever asks."""
+    return sum(dimension != "who" for dimension, _ in missing(rule, question))

@@ -1,0 +1,212 @@
+"""Group commit: appends that wait at the same time share one commit. Durable: a record, once its waiter is released.
+
+One flush is in flight, on one reserved connection. Records join the open batch meanwhile, and the next flush starts in
+the loop's next turn after the connection is free: no timer, nobody lingers. The flusher is the only task here; it lives
+while something waits, and whatever happens to it every waiter gets an answer or LogUnavailable within the bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+import structlog
+
+from service.errors import DatabaseUnavailable, LogUnavailable
+from service.log import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from service.database import Connection, Database
+    from service.log.record import Record
+
+    Reserved = asyncpg.Connection[asyncpg.Record]
+
+# What Postgres, or asyncpg while encoding, says of a row and not of itself: SQLSTATE classes 22, 23 and 54.
+REFUSED = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    TypeError,
+    ValueError,
+    OverflowError,
+)
+MOST_RECORDS = 1_000
+INBOX_BYTES = 16 * 2**20
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+log = structlog.get_logger("log")
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """What readiness tells: how many records wait to be flushed, why the last flush failed (None: it did not, or there
+    was none), and how many seconds ago that was."""
+
+    waiting: int
+    failing: str | None
+    age: float
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """The records of one append, which are committed together or not at all, and whoever waits for that."""
+
+    records: Sequence[Record]
+    size: int
+    done: asyncio.Future[None]
+    deadline: float
+
+    def succeed(self) -> None:
+        # Whoever waited may have left: that stops no flush.
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, cause: str) -> None:
+        if not self.done.done():
+            self.done.set_exception(LogUnavailable(cause=f"append: {cause}"))
+
+
+class GroupCommit:
+    """`patience` in seconds bounds a flush, and bounds waiting; `inbox` how many records may wait beside those that are
+    being flushed. One append larger than that is taken when nothing else waits."""
+
+    def __init__(self, database: Database, *, patience: float = 5.0, inbox: int = 4_096) -> None:
+        self._database = database
+        self._patience = patience
+        self._inbox = inbox
+        self._open: deque[_Group] = deque()
+        self._waiting = 0
+        self._bytes = 0
+        self._flusher: asyncio.Task[None] | None = None
+        self._connection: Reserved | None = None
+        self._pause = 0.0
+        self._failed: tuple[str, float] | None = None
+        self._closed = False
+
+    async def commit(self, records: Sequence[Record]) -> None:
+        """Durable when this returns. Raises LogUnavailable: refused, not written in time, or nobody knows.
+
+        When the waiting task is cancelled the records may still be committed.
+        """
+        if not records:
+            return
+        size = sum(len(one.body) for one in records)
+        if self._closed:
+            raise LogUnavailable(cause="append: the log is closed")
+        if self._open and (self._waiting + len(records) > self._inbox or self._bytes + size > INBOX_BYTES):
+            raise LogUnavailable(cause="append: the inbox is full")
+        loop = asyncio.get_running_loop()
+        group = _Group(records, size, loop.create_future(), loop.time() + self._patience)
+        self._open.append(group)
+        self._waiting += len(records)
+        self._bytes += size
+        if self._flusher is None:
+            # Begins by `loop.call_soon`, so whoever appends in this turn of the loop joins the first batch.
+            self._flusher = loop.create_task(self._flush_while_any_wait())
+        try:
+            async with asyncio.timeout(self._patience):
+                await group.done
+        except TimeoutError as error:
+            raise LogUnavailable(cause=f"append: not written within {self._patience:g} s") from error
+
+    def state(self) -> LogState:
+        """How the log does, without asking anybody."""
+        reason, since = self._failed or (None, 0.0)
+        return LogState(self._waiting, reason, asyncio.get_running_loop().time() - since if reason else 0.0)
+
+    async def close(self) -> None:
+        """Refuse what comes, flush what waits within the bound, and give the connection back."""
+        self._closed = True
+        if self._flusher is not None:
+            await asyncio.wait({self._flusher}, timeout=self._patience)
+        if self._flusher is not None:
+            self._flusher.cancel()
+            await asyncio.wait({self._flusher})
+        if self._connection is not None:
+            with suppress(asyncpg.InterfaceError, asyncpg.PostgresError, OSError):
+                await self._connection.close(timeout=self._patience)
+        self._disconnect()
+
+    async def _flush_while_any_wait(self) -> None:
+        try:
+            while self._open:
+                batch = self._take()
+                if batch and (cause := await self._flush(batch)):
+                    self._failed = (cause, asyncio.get_running_loop().time())
+                    for group in batch:
+                        group.fail(cause)
+                    self._disconnect()
+                    self._pause = min(max(self._pause * 2, SHORTEST_PAUSE), LONGEST_PAUSE)
+                    await asyncio.sleep(self._pause)
+        finally:
+            # Reached with something waiting only when the task is cancelled or broken: nobody may wait for nothing.
+            for group in (*self._open,):
+                group.fail("the log is closing")
+            self._open.clear()
+            self._waiting = self._bytes = 0
+            self._flusher = None
+
+    def _take(self) -> list[_Group]:
+        """The next batch: whole groups, first come first; those that nobody waits for any longer are dropped."""
+        batch: list[_Group] = []
+        count = 0
+        now = asyncio.get_running_loop().time()
+        while self._open and (not batch or count + len(self._open[0].records) <= MOST_RECORDS):
+            group = self._open.popleft()
+            self._waiting -= len(group.records)
+            self._bytes -= group.size
+            if group.deadline <= now:
+                group.fail("waited too long")
+            else:
+                batch.append(group)
+                count += len(group.records)
+        return batch
+
+    async def _flush(self, batch: Sequence[_Group]) -> str | None:
+        """Commit the batch; None, or what kept it from that. Then it is unknown whether those still waiting for it
+        were committed, so they are told nothing but that."""
+        try:
+            async with asyncio.timeout(self._patience):
+                if self._connection is None or self._connection.is_closed():
+                    self._disconnect()
+                    self._connection = await self._database.reserve()
+                await _commit(self._connection, batch)
+        except asyncio.CancelledError:
+            for group in batch:
+                group.fail("the log is closing")
+            raise
+        except DatabaseUnavailable as error:
+            return error.cause or error.slug
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            return type(error).__name__
+        except Exception as error:
+            log.exception("a flush broke")
+            return type(error).__name__
+        self._pause, self._failed = 0.0, None
+        return None
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._database.give_back(connection)
+
+
+async def _commit(connection: Connection, groups: Sequence[_Group]) -> None:
+    """Commit what can be committed: one whole statement, or its halves when a row of it was refused."""
+    try:
+        await writing.commit(connection, [one for group in groups for one in group.records])
+    except REFUSED as error:
+        if len(groups) == 1:
+            groups[0].fail(type(error).__name__)
+            return
+        half = len(groups) // 2
+        await _commit(connection, groups[:half])
+        await _commit(connection, groups[half:])
+    else:
+        for group in groups:
+            group.succeed()

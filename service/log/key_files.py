@@ -1,0 +1,68 @@
+"""Key files of the log: one Ed25519 private key each, in the text form of Go's note package. The files are the state;
+they lie outside the database, readable by the keeper alone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from service.errors import Misconfigured
+from service.log.checkpoint import SEED, BadNote, Signer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+LARGEST = 4096
+# Others may do nothing; a group may read, for secrets that an orchestrator mounts.
+TOO_OPEN = 0o027
+
+
+def make_key(path: Path, origin: str) -> Signer:
+    """Make a key named `origin` in a new file that only its owner may read. Raises Misconfigured; no file is ever
+    overwritten."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        signer = Signer(origin, secrets.token_bytes(SEED))
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(signer.private + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # A link, unlike a rename, takes no other file's place; and the name stands for a whole key or for none.
+        os.link(fresh, path)
+    except BadNote as error:
+        raise Misconfigured(f"The log's origin cannot be {origin!r}: {error}") from error
+    except FileExistsError as error:
+        raise Misconfigured(f"{path} is there already; a key is never overwritten") from error
+    except OSError as error:
+        raise Misconfigured(f"The key file {path} cannot be written: {error.strerror}") from error
+    finally:
+        fresh.unlink(missing_ok=True)
+    return signer
+
+
+def read_key(path: Path) -> Signer:
+    """The key in a file. Raises Misconfigured, which never quotes the file."""
+    try:
+        with path.open(encoding="utf-8") as opened:
+            if os.fstat(opened.fileno()).st_mode & TOO_OPEN:
+                raise Misconfigured(f"The key file {path} is open to others; `chmod 600` it")
+            return Signer.parse(opened.read(LARGEST))
+    except OSError as error:
+        raise Misconfigured(f"The key file {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        detail = str(error) if isinstance(error, BadNote) else "it is not text"
+        raise Misconfigured(f"The key file {path} holds no key: {detail}") from error
+
+
+def read_keys(paths: Sequence[Path], origin: str) -> list[Signer]:
+    """The keys of the log named `origin`, in order. Raises Misconfigured, also for the key of another log."""
+    signers = [read_key(path) for path in paths]
+    for path, signer in zip(paths, signers, strict=True):
+        if signer.name != origin:
+            raise Misconfigured(f"The key in {path} is named {signer.name}, but the log's origin is {origin}")
+    if not signers:
+        raise Misconfigured("The log has no key file")
+    return signers

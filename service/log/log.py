@@ -1,0 +1,67 @@
+"""Append to the log. `Log` has a connection of its own, so that a decision never waits for the connections of requests.
+
+A record is durable when `append` returns without a caller's connection (it shared a commit: `group_commit`), or when
+the caller's transaction has committed. Writers only insert; they share no lock, and positions are given later
+(`sealing`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from service.connecting import PASSING
+from service.errors import LogUnavailable
+from service.log.group_commit import GroupCommit
+from service.log.writing import write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from service.database import Connection, Database
+    from service.log.group_commit import LogState
+    from service.log.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an answer carries, so that leaving its record out could be proved: uid, and the leaf hash in hex."""
+
+    uid: UUID
+    leaf: str
+
+
+class Log:
+    """The one way into the log. One connection beside the pool of `database` carries every append that has no
+    transaction to ride in. `patience` in seconds bounds an append; `inbox` how many records may wait for one."""
+
+    def __init__(self, database: Database, *, patience: float = 5.0, inbox: int = 4_096) -> None:
+        self._commits = GroupCommit(database, patience=patience, inbox=inbox)
+
+    async def append(self, records: Sequence[Record], connection: Connection | None = None) -> list[Receipt]:
+        """Write `records`, in their order, together or not at all.
+
+        With `connection`, which must be inside a transaction, they commit with it. Without, they are durable when this
+        returns. Raises LogUnavailable when they cannot be written, whatever the reason.
+        """
+        if connection is None:
+            await self._commits.commit(records)
+        elif not connection.is_in_transaction():
+            raise LogUnavailable(cause="append: the caller's connection is not inside a transaction")
+        else:
+            try:
+                await write(connection, records)
+            except (asyncpg.PostgresError, *PASSING) as error:
+                raise LogUnavailable(cause=f"append: {type(error).__name__}") from error
+        return [Receipt(one.uid, one.leaf.hex()) for one in records]
+
+    def state(self) -> LogState:
+        """How appending does, for readiness."""
+        return self._commits.state()
+
+    async def close(self) -> None:
+        """Flush what waits, refuse what comes."""
+        await self._commits.close()

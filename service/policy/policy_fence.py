@@ -1,0 +1,50 @@
+"""The fence before casbin: what no enforcer is ever built from, however a policy came here. Pure.
+
+casbin takes an empty policy, a misspelt effect or a blank field without a word, and then allows, or ignores a deny.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.places import Complaint
+from service.policy import policy_model
+from service.policy.matching import fact_word, state_words
+from service.policy.question import Effect
+
+if TYPE_CHECKING:
+    from service.policy.policy_file import Policy
+    from service.policy.question import Rule
+
+
+def fence(policy: Policy) -> list[Complaint]:
+    """Complaints about everything that casbin would take and then allow, ignore or stumble over.
+
+    The reader refuses all of it already; this holds for policies that come another way.
+    """
+    complaints = policy_model.check(policy.model)
+    if not policy.rules:
+        complaints.append(Complaint("policy.csv", 0, 0, "The policy is empty, under which casbin may allow all"))
+    names = set()
+    for rule in policy.rules:
+        effect: object = rule.effect
+        if not isinstance(effect, Effect):
+            complaints.append(Complaint("policy.csv", rule.line, 1, "The effect is neither allow nor deny"))
+            continue
+        columns = row(rule)
+        if any(not column.strip() or column != column.strip() or "," in column for column in columns):
+            complaints.append(Complaint("policy.csv", rule.line, 1, "A field is blank or holds a comma"))
+        if rule.action not in policy.vocabulary.actions.get(rule.kind, ()):
+            complaints.append(Complaint("policy.csv", rule.line, 1, "The kind or action is not in the vocabulary"))
+        if rule.name in names:
+            complaints.append(Complaint("policy.csv", rule.line, 1, f"The rule name '{rule.name}' is used twice"))
+        names.add(rule.name)
+    return complaints
+
+
+def row(rule: Rule) -> list[str]:
+    """The rule as a row of policy.csv, in casbin's columns."""
+    when = " and ".join(fact_word(one) for one in rule.when) or "always"
+    return [
+        rule.effect.value, rule.who, rule.action, state_words(rule), rule.kind, rule.scope, when, rule.name,
+    ]  # fmt: skip

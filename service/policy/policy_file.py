@@ -1,0 +1,150 @@
+"""A policy as text and as checked rules. Pure but for `PolicyText.read`, which reads a directory such as policies/.
+
+The four texts are what is proposed, stored, compared by digest and activated; `parse` is the only way to rules.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from service.errors import PolicyRejected
+from service.places import Complaint, hidden_characters
+from service.policy import policy_model, policy_rows, vocabulary_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from service.policy.question import Rule, Vocabulary
+
+LARGEST_TEXT = 1024 * 1024
+MOST_CASE_FILES = 200
+CASE_FILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\.yaml")
+_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyText:
+    """The raw texts of one policy; `cases` maps a file's name to its text."""
+
+    model: str
+    rules: str
+    vocabulary: str
+    cases: Mapping[str, str] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """SHA-256 in hex over all texts, each with its name and both with their lengths, case files by name."""
+        state = hashlib.sha256(b"timewarden policy text 1\n")
+        for name, text in self.files():
+            for part in (name, text):
+                encoded = part.encode("utf-8", "surrogatepass")
+                state.update(b"%d:" % len(encoded) + encoded)
+        return state.hexdigest()
+
+    def files(self) -> list[tuple[str, str]]:
+        """(name, text) as they lie under policies/, in a fixed order."""
+        cases = [(f"cases/{name}", self.cases[name]) for name in sorted(self.cases)]
+        fixed = [(policy_model.FILE, self.model), (policy_rows.FILE, self.rules)]
+        return [*fixed, (vocabulary_file.FILE, self.vocabulary), *cases]
+
+    @staticmethod
+    def read(directory: Path) -> PolicyText:
+        """The texts in a directory such as policies/; a UTF-8 byte order mark is dropped.
+
+        Raises PolicyRejected when a file is missing, too large or not UTF-8.
+        """
+        complaints: list[Complaint] = []
+        names = (policy_model.FILE, policy_rows.FILE, vocabulary_file.FILE)
+        model, rules, vocabulary = (_read(directory, name, complaints) for name in names)
+        paths = sorted((directory / "cases").glob("*.yaml"))
+        cases = {path.name: _read(directory, f"cases/{path.name}", complaints) for path in paths}
+        if complaints:
+            raise PolicyRejected(complaints)
+        return PolicyText(model, rules, vocabulary, cases)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Checked rules in the order of the file, `role_links` (a role, one that it includes), vocabulary, and the text."""
+
+    rules: tuple[Rule, ...]
+    role_links: tuple[tuple[str, str], ...]
+    vocabulary: Vocabulary
+    model: str
+    text: PolicyText
+
+
+def parse(text: PolicyText) -> Policy:
+    """The policy that the texts state. Raises PolicyRejected with every complaint; cases are read by case_files."""
+    policy, complaints = examine(text)
+    if policy is None:
+        raise PolicyRejected(complaints)
+    return policy
+
+
+def examine(text: PolicyText) -> tuple[Policy | None, list[Complaint]]:
+    """As `parse`, with the complaints in hand instead of raised."""
+    complaints = _texts(text)
+    if complaints:
+        return None, complaints
+    complaints = policy_model.check(text.model.removeprefix(_BOM))
+    vocabulary, found = vocabulary_file.read(text.vocabulary.removeprefix(_BOM).replace("\r\n", "\n"))
+    complaints += found
+    if vocabulary is None:
+        return None, complaints
+    rows = policy_rows.read(text.rules.removeprefix(_BOM), vocabulary)
+    complaints += rows.complaints
+    if complaints:
+        return None, complaints
+    return Policy(tuple(rows.rules), tuple(rows.links), vocabulary, text.model, text), []
+
+
+def find_hidden_characters(text: PolicyText) -> list[Complaint]:
+    """What stands in a text and cannot be seen, or looks like a line end and is none. A proposal may not hold it; a
+    version that was stored before this was asked is read all the same, or its replicas could not start."""
+    return [complaint for name, body in text.files() for complaint in hidden_characters(name, body)]
+
+
+def _texts(text: PolicyText) -> list[Complaint]:
+    """Complaints about sizes, names and characters, before anything is read."""
+    complaints = [
+        Complaint(f"cases/{name}", 0, 0, "A case file is named like approve.yaml, in lower case")
+        for name in text.cases
+        if not CASE_FILE.fullmatch(name)
+    ]
+    if len(text.cases) > MOST_CASE_FILES:
+        complaints.append(Complaint("cases", 0, 0, f"There are more than {MOST_CASE_FILES} case files"))
+    if sum(len(body) for body in text.cases.values()) > LARGEST_TEXT:
+        complaints.append(Complaint("cases", 0, 0, f"The case files together exceed {LARGEST_TEXT} characters"))
+    for name, body in text.files():
+        if len(body) > LARGEST_TEXT:
+            complaints.append(Complaint(name, 0, 0, f"The file exceeds {LARGEST_TEXT} characters"))
+            continue
+        bad = re.search("[\x00\ud800-\udfff]", body)
+        if bad:
+            line = body.count("\n", 0, bad.start()) + 1
+            column = bad.start() - body.rfind("\n", 0, bad.start())
+            complaints.append(Complaint(name, line, column, f"The file holds the character U+{ord(bad[0]):04X}"))
+    return complaints
+
+
+def _read(directory: Path, name: str, complaints: list[Complaint]) -> str:
+    path = directory / name
+    try:
+        if path.stat().st_size > 4 * LARGEST_TEXT:
+            complaints.append(Complaint(name, 0, 0, f"The file exceeds {LARGEST_TEXT} characters"))
+            return ""
+        raw = path.read_bytes()
+    except OSError as error:
+        complaints.append(Complaint(name, 0, 0, f"The file cannot be read: {error.strerror}"))
+        return ""
+    try:
+        return raw.decode("utf-8").removeprefix(_BOM)
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        column = error.start - raw.rfind(b"\n", 0, error.start)
+        complaints.append(Complaint(name, line, column, "The file is not UTF-8", "save it as UTF-8"))
+        return ""

@@ -1,0 +1,237 @@
+"""Reads policy.csv, strictly: a row is understood in full or complained about with place and suggestion. Pure.
+
+casbin's own reader drops in silence what it does not understand, a misspelt `deny` or `p` included; it reads nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from service.places import Complaint
+from service.policy.question import ANY, ANYONE, Condition, Effect, Rule
+from service.policy.vocabulary_file import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from service.policy.question import Vocabulary
+
+FILE = "policy.csv"
+MOST_ROWS = 10_000
+# Following them takes a time that grows with their third power: a second or two for a chain of so many.
+MOST_LINKS = 1_000
+LONGEST_ROW = 1_000
+# A refusal tells of a hundred: of these, of those that the last row adds, and of what is said last.
+MOST_COMPLAINTS = 90
+ALWAYS = "always"
+P_COLUMNS = ("effect", "who", "action", "state", "kind", "scope", "when", "rule name")
+ROLE = re.compile(r"role:[a-z0-9][a-z0-9-]{0,62}")
+PERSON = re.compile(r"person:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+CLIENT = re.compile(r"(client|via):[A-Za-z0-9][A-Za-z0-9._~:@/|+=-]{0,199}")
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+LONGEST_NAME = 80
+PLAIN = re.compile(r"[\t !$-&(-~]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a row, trimmed, with the place where it starts."""
+
+    text: str
+    line: int
+    column: int
+
+
+@dataclass(slots=True)
+class Rows:
+    """What was read: rules and role links in the order of the file, and every complaint."""
+
+    rules: list[Rule] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    complaints: list[Complaint] = field(default_factory=list)
+
+    def complain(self, at: Field, message: str, suggestion: str | None = None) -> None:
+        self.complaints.append(Complaint(FILE, at.line, at.column, message, suggestion))
+
+
+def read(text: str, vocabulary: Vocabulary) -> Rows:
+    """Every row of the text, or complaints, at most a hundred of them."""
+    rows = Rows()
+    names: dict[str, int] = {}
+    contents: dict[object, int] = {}
+    links: dict[tuple[str, str], Field] = {}
+    count = 0
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = raw.removesuffix("\r")
+        if not line.strip(" \t") or line.lstrip(" \t").startswith("#"):
+            continue
+        count += 1
+        if count > MOST_ROWS or len(rows.complaints) >= MOST_COMPLAINTS:
+            reason = f"more than {MOST_ROWS} rows" if count > MOST_ROWS else "too many complaints"
+            rows.complaints.append(Complaint(FILE, number, 1, f"Reading stopped here: {reason}"))
+            break
+        fields = _fields(rows, line, number)
+        if fields and fields[0].text == "p":
+            _p_row(rows, fields, vocabulary, names, contents)
+        elif fields:
+            _g_row(rows, fields, links)
+    if not rows.rules and not rows.complaints:
+        rows.complaints.append(Complaint(FILE, 0, 0, "The policy is empty: without a p row nobody may do anything"))
+    rows.links.extend(links)
+    if len(links) > MOST_LINKS:
+        rows.complaints.append(Complaint(FILE, 0, 0, f"There are more than {MOST_LINKS} g rows"))
+        return rows
+    _no_cycles(rows, links)
+    return rows
+
+
+def _fields(rows: Rows, line: str, number: int) -> list[Field]:
+    """The fields of a row of known type and width; empty after a complaint."""
+    whole = Field(line, number, len(line) - len(line.lstrip(" \t")) + 1)
+    if len(line) > LONGEST_ROW:
+        rows.complain(whole, f"The row is longer than {LONGEST_ROW} characters")
+        return []
+    # Most rows are plain, and are seen to be at once.
+    for column, character in enumerate("" if PLAIN.fullmatch(line) else line, start=1):
+        if character != "\t" and (character in "\"'#" or not _plain(character)):
+            shown = character if character in "\"'#" else f"U+{ord(character):04X}"
+            rows.complain(Field(line, number, column), f"A row cannot hold the character {shown}")
+            return []
+    fields, column = [], 1
+    for part in line.split(","):
+        fields.append(Field(part.strip(" \t"), number, column + len(part) - len(part.lstrip(" \t"))))
+        column += len(part) + 1
+    kind = fields[0]
+    if kind.text not in {"p", "g"}:
+        rows.complain(kind, f"A row starts with p or g, not '{kind.text}'", "comments start with # and fill their line")
+        return []
+    wanted = len(P_COLUMNS) + 1 if kind.text == "p" else 3
+    if len(fields) != wanted:
+        shape = f"p, {', '.join(P_COLUMNS)}" if kind.text == "p" else "g, role, role that it includes"
+        found = f"A {kind.text} row has {wanted} fields, this one has {len(fields)}"
+        rows.complain(kind, found, f"the form is: {shape}")
+        return []
+    names = ("", *P_COLUMNS) if kind.text == "p" else ("", "role", "included role")
+    blank = [(at, name) for at, name in zip(fields, names, strict=True) if not at.text]
+    for at, name in blank:
+        rows.complain(at, f"The {name} is blank")
+    return [] if blank else fields
+
+
+def _plain(character: str) -> bool:
+    return character.isprintable() and (character.isascii() or character.isalnum())
+
+
+def _p_row(
+    rows: Rows, fields: list[Field], vocabulary: Vocabulary, names: dict[str, int], contents: dict[object, int]
+) -> None:
+    before = len(rows.complaints)
+    _, effect, who, action, state, kind, scope, when, name = fields
+    _known(rows, effect, {one.value for one in Effect}, "effect")
+    if not _known(rows, kind, vocabulary.actions.keys(), "kind"):
+        return
+    _known(rows, action, vocabulary.actions[kind.text], f"action of the kind '{kind.text}'")
+    states = _states(rows, state, vocabulary.states.get(kind.text, frozenset()), kind.text)
+    _who(rows, who, vocabulary.relations.get(kind.text, frozenset()), kind.text)
+    if scope.text != ANY:
+        _known(rows, scope, vocabulary.scopes | {ANY}, "scope")
+    conditions = _when(rows, when, vocabulary.facts.get(kind.text, frozenset()) | vocabulary.request_facts)
+    if not NAME.fullmatch(name.text) or len(name.text) > LONGEST_NAME:
+        rows.complain(name, f"'{name.text}' is not a rule name", "lower-case words joined by -, such as read-own")
+    elif name.text in names:
+        rows.complain(name, f"The rule name '{name.text}' is already used in line {names[name.text]}")
+    names.setdefault(name.text, name.line)
+    if len(rows.complaints) > before:
+        return
+    rule = Rule(
+        name=name.text, effect=Effect(effect.text), who=who.text, action=action.text, states=states, kind=kind.text,
+        scope=scope.text, when=conditions, line=name.line,
+    )  # fmt: skip
+    content = (rule.effect, rule.who, rule.action, rule.states, rule.kind, rule.scope, frozenset(rule.when))
+    if content in contents:
+        rows.complain(fields[0], f"This row says the same as line {contents[content]}", "remove one of them")
+        return
+    contents[content] = name.line
+    rows.rules.append(rule)
+
+
+def _known(rows: Rows, at: Field, known: Collection[str], what: str) -> bool:
+    if at.text in known:
+        return True
+    rows.complain(at, f"'{at.text}' is not a known {what}", nearest(at.text, known))
+    return False
+
+
+def _who(rows: Rows, at: Field, relations: frozenset[str], kind: str) -> None:
+    word = at.text
+    if word == ANYONE or word in relations or any(form.fullmatch(word) for form in (ROLE, PERSON, CLIENT)):
+        return
+    forms = "role:NAME, person:UUID (lower case), client:ID, via:ID"
+    if ":" in word:
+        rows.complain(at, f"'{word}' is not a form of who", f"the forms are {forms}")
+        return
+    suggestion = nearest(word, relations | {ANYONE}) or f"a relation, anyone, {forms}"
+    rows.complain(at, f"'{word}' is not a known relation to the kind '{kind}'", suggestion)
+
+
+def _states(rows: Rows, at: Field, known: frozenset[str], kind: str) -> frozenset[str]:
+    if at.text == ANY:
+        return frozenset()
+    if not known:
+        rows.complain(at, f"The kind '{kind}' has no states", "write any")
+        return frozenset()
+    words = at.text.split(" or ")
+    for word in words:
+        _known(rows, Field(word.strip(), at.line, at.column), known, f"state of the kind '{kind}'")
+    states = frozenset(word.strip() for word in words)
+    if len(states) < len(words):
+        rows.complain(at, "A state is named twice")
+    return states
+
+
+def _when(rows: Rows, at: Field, known: frozenset[str]) -> tuple[Condition, ...]:
+    if at.text == ALWAYS:
+        return ()
+    conditions = []
+    for part in at.text.split(" and "):
+        words = part.split()
+        fact = words[-1] if words else ""
+        if not words or len(words) > 2 or (len(words) == 2 and words[0] != "not"):  # noqa: PLR2004 - `not` and a fact
+            rows.complain(at, f"'{part.strip()}' is not a condition", "always, or facts joined by and, negated by not")
+            return ()
+        _known(rows, Field(fact, at.line, at.column), known | ({ALWAYS} if len(words) == 1 else set()), "fact")
+        if fact == ALWAYS:
+            rows.complain(at, "'always' stands alone")
+        conditions.append(Condition(fact, negated=len(words) > 1))
+    if len({one.fact for one in conditions}) < len(conditions):
+        rows.complain(at, "A fact is named twice")
+    return tuple(conditions)
+
+
+def _g_row(rows: Rows, fields: list[Field], links: dict[tuple[str, str], Field]) -> None:
+    _, role, included = fields
+    bad = [at for at in (role, included) if not ROLE.fullmatch(at.text)]
+    for at in bad:
+        rows.complain(at, f"g joins roles only, and '{at.text}' is none", "write role:NAME in lower case")
+    if bad:
+        return
+    link = (role.text, included.text)
+    if link in links:
+        rows.complain(fields[0], f"This row says the same as line {links[link].line}", "remove one of them")
+        return
+    links[link] = fields[0]
+
+
+def _no_cycles(rows: Rows, links: dict[tuple[str, str], Field]) -> None:
+    """Complain about each link that is left when roles that include nothing, or that nothing includes, are gone."""
+    left = dict(links)
+    while True:
+        including, included = {one for one, _ in left}, {other for _, other in left}
+        kept = {link: at for link, at in left.items() if link[0] in included and link[1] in including}
+        if len(kept) == len(left):
+            break
+        left = kept
+    for (role, other), at in left.items():
+        rows.complain(at, f"Roles include each other in a circle: {role} includes {other}", "remove one of the links")

@@ -1,0 +1,84 @@
+"""Proofs for auditors: that a record is in the log (a C2SP tlog-proof file), and that the log only grew.
+
+Owns no state. Asking for a proof is reading the log: decided, and recorded.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from litestar import MediaType, Response, get
+from litestar.params import FromPath, Parameter, QueryParameter
+
+from service.audit import published
+from service.errors import InvalidField
+from service.places import FieldError
+from service.web.audit.log_reading import read_log
+from service.web.http.answers import answered
+from service.web.http.operations import ROW, operation
+from service.web.http.parameters import Asking, uuid_of
+
+if TYPE_CHECKING:
+    from service.audit.published import Consistency
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.database import Connection
+
+TAG: Final = "Proofs"
+LARGEST: Final = 2**53 - 1
+
+
+class ConsistencyBody(msgspec.Struct):
+    """The hashes (base64) that prove that the log of `from` records is the beginning of the log of `to` records, by
+    RFC 9162 section 2.1.4.2, and the checkpoint that was signed for `to`, or the newest where none was."""
+
+    to: Annotated[int, msgspec.Meta(examples=[1024])]
+    hashes: list[str]
+    checkpoint: str
+    old: Annotated[int, msgspec.Meta(examples=[1000])] = msgspec.field(name="from")
+
+
+def log_proof_routes(enforcement: Enforcement) -> list[Any]:
+    """The handlers, bound to the log."""
+
+    @get(
+        "/v1/audit/records/{record_id:str}/proof",
+        media_type=MediaType.TEXT,
+        **operation("Prove that a record is in the log", scope="read:audit", problems=ROW, tag=TAG),
+    )
+    async def read_proof(ask: Asking, record_id: FromPath[str]) -> Response[str]:
+        uid = uuid_of(record_id, "path.record_id")
+
+        async def load(connection: Connection) -> tuple[str, list[str]]:
+            return await published.proof(connection, uid), [str(uid)]
+
+        answer = await read_log(enforcement, ask, load)
+        headers = {
+            "Decision-Id": str(answer.receipt.uid),
+            "Decision-Leaf": answer.receipt.leaf,
+            "Content-Disposition": f'attachment; filename="{uid}.tlog-proof"',
+        }
+        return Response(answer.value, media_type=MediaType.TEXT, headers=headers)
+
+    @get(
+        "/v1/audit/consistency",
+        **operation("Prove that the log only grew", scope="read:audit", problems=ROW, tag=TAG),
+    )
+    async def read_consistency(
+        ask: Asking,
+        old: Annotated[int, QueryParameter(name="from", ge=1, le=LARGEST)],
+        to: Annotated[int | None, Parameter(ge=1, le=LARGEST)] = None,
+    ) -> Response[ConsistencyBody]:
+        if to is not None and old > to:
+            raise InvalidField(FieldError("query.from", "must not be greater than to"))
+
+        async def load(connection: Connection) -> tuple[Consistency, list[str]]:
+            return await published.consistency(connection, old, to), []
+
+        answer = await read_log(enforcement, ask, load)
+        found = answer.value
+        hashes = [base64.b64encode(one).decode() for one in found.hashes]
+        return answered(ConsistencyBody(found.size, hashes, found.checkpoint, old=found.old), answer.receipt)
+
+    return [read_proof, read_consistency]

@@ -1,0 +1,76 @@
+"""The log as C2SP tlog-tiles serves it, below /v1/log: checkpoint and hash tiles for everybody, records for auditors.
+
+Owns no state. To watch a log needs no token: checkpoint and tiles hold only hashes, and every record has a nonce.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from litestar import MediaType, Response, get
+from litestar.params import FromPath  # noqa: TC002 — Litestar reads handler signatures
+
+from service.audit import published
+from service.errors import NotFound
+from service.log import tiles
+from service.web.audit.log_reading import read_log
+from service.web.http.operations import ROW, operation, public_operation
+from service.web.http.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
+
+if TYPE_CHECKING:
+    from service.audit.published import Published
+    from service.authorization.enforcement.enforcement import Enforcement
+    from service.database import Connection
+
+TAG: Final = "Proofs"
+# What is published of a tile never changes, that of a partial one included: a wider one has another name.
+FOR_EVER: Final = "public, max-age=31536000, immutable"
+FOR_A_MOMENT: Final = "public, max-age=1"
+# Proofs are for every page that wants to check one.
+ANYBODY: Final = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
+LIMITED: Final = (400, 429, 503)
+OCTETS: Final = "application/octet-stream"
+
+
+def log_tile_routes(log: Published, enforcement: Enforcement) -> list[Any]:
+    """The handlers. `log` gives out what a signed checkpoint covers."""
+
+    @get(
+        "/v1/log/checkpoint",
+        media_type=MediaType.TEXT,
+        **public_operation("The newest signed checkpoint", tag=TAG, problems=LIMITED),
+    )
+    async def read_checkpoint() -> Response[str]:
+        signed = await log.checkpoint()
+        return Response(signed.note, media_type=MediaType.TEXT, headers={"Cache-Control": FOR_A_MOMENT, **ANYBODY})
+
+    @get(
+        "/v1/log/tile/{level:str}/{index:path}",
+        media_type=OCTETS,
+        **public_operation("A tile of hashes", tag=TAG, problems=(*LIMITED, 404)),
+    )
+    async def read_tile(level: FromPath[str], index: FromPath[str]) -> Response[bytes]:
+        hashes = await log.tile(_tile(f"{level}{index}"))
+        return Response(hashes, media_type=OCTETS, headers={"Cache-Control": FOR_EVER, **ANYBODY})
+
+    @get(
+        "/v1/log/tile/entries/{index:path}",
+        media_type=OCTETS,
+        **operation("The records of an entry bundle", scope="read:audit", problems=ROW, tag=TAG),
+    )
+    async def read_entries(ask: Asking, index: FromPath[str]) -> Response[bytes]:
+        async def load(connection: Connection) -> tuple[bytes, list[str]]:
+            return await published.bundle(connection, _tile(f"entries{index}"))
+
+        answer = await read_log(enforcement, ask, load)
+        headers = {"Decision-Id": str(answer.receipt.uid), "Decision-Leaf": answer.receipt.leaf}
+        return Response(answer.value, media_type=OCTETS, headers=headers)
+
+    return [read_checkpoint, read_tile, read_entries]
+
+
+def _tile(path: str) -> tiles.Tile:
+    tile = tiles.parse(path)
+    if tile is None:
+        raise NotFound("This is no path of a tile: C2SP tlog-tiles says how they are written")
+    return tile

@@ -1,0 +1,1 @@
+"""Routes of the directory: people, teams, grants, delegations, projects, imports, personal data."""

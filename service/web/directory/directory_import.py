@@ -1,0 +1,73 @@
+"""POST /v1/directory/import: the organisation from a CSV file, all of it or nothing, and nothing twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from litestar import Response, post
+from litestar.openapi.spec import Example
+from litestar.params import Body, QueryParameter
+
+from service.web.http.answers import answered
+from service.web.http.bodies import EMPTY_FILE, LateRequest
+from service.web.http.operations import BODY, COMMON, operation
+from service.web.http.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
+
+if TYPE_CHECKING:
+    from service.directory.imports import DirectoryImports
+
+CSV: Final = "text/csv"
+# Its rows are bounded too; ordinary ones have 130 bytes.
+MOST_BYTES: Final = 2_000_000
+EXAMPLE: Final = (
+    "record,email,name,team,parent\nteam,,,Cetus,\nperson,ana@example.com,Ana Lima,,\nmember,ana@example.com,,Cetus,\n"
+)
+
+
+class ImportedRow(msgspec.Struct):
+    """What became of a row: `created`, `updated` or `unchanged`. `row` counts from 0 behind the header."""
+
+    row: int
+    line: int
+    record: str
+    outcome: str
+
+
+class Imported(msgspec.Struct):
+    """Every row's outcome, and how many there are of each. In a dry run nothing was changed."""
+
+    dry_run: bool
+    created: int
+    updated: int
+    unchanged: int
+    rows: list[ImportedRow]
+
+
+def directory_import_route(imports: DirectoryImports, *, max_body_bytes: int) -> Any:
+    """The handler, bound to its use case. With an idempotency key a file may be as large as any body, and no larger."""
+
+    @post(
+        "/v1/directory/import",
+        status_code=200,
+        request_class=LateRequest,
+        request_max_body_size=MOST_BYTES,
+        opt={"media_types": (CSV,), "unread": b"", "keyed": lambda _: max_body_bytes},
+        **operation(
+            "Import the organisation", scope="manage:directory", problems=(*COMMON, *BODY, 409), tag="Directory"
+        ),
+    )
+    async def import_directory(
+        request: LateRequest,
+        ask: Asking,
+        data: Annotated[bytes, Body(media_type=CSV, examples=[Example(value=EXAMPLE)])],
+        dry_run: Annotated[bool, QueryParameter(description="Say what would happen, and change nothing")] = False,  # noqa: FBT002 — a query parameter
+    ) -> Response[Imported]:
+        await imports.admit(ask)
+        data = await request.whole(MOST_BYTES, none=EMPTY_FILE)
+        answer = await imports.load(ask, data, dry_run=dry_run)
+        rows = [ImportedRow(one.row, one.line, one.record, one.outcome) for one in answer.value]
+        counts = {word: sum(one.outcome == word for one in rows) for word in ("created", "updated", "unchanged")}
+        return answered(Imported(dry_run=dry_run, **counts, rows=rows), answer.receipt)
+
+    return import_directory

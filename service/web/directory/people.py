@@ -1,0 +1,146 @@
+"""People and their roles, for those who manage the directory."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from litestar import Request, Response, delete, get, patch, post
+from litestar.params import BodyKwarg, FromPath, JSONBody, QueryParameter
+
+from service.directory.entities import Link, Validity
+from service.web.directory.directory_pages import page_of
+from service.web.directory.directory_shapes import (
+    Merger,
+    NewLinks,
+    NewPerson,
+    NewRole,
+    PersonBody,
+    PersonPage,
+    PersonPatch,
+    RoleBody,
+    Roles,
+)
+from service.web.http.answers import answered
+from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
+from service.web.http.paging import DEFAULT_LIMIT
+from service.web.http.parameters import Asking, Cursor, Limit, optional_plain_text, uuid_of
+from service.web.http.preconditions import MERGE_PATCH, expected
+
+if TYPE_CHECKING:
+    from service.authorization.enforcement.changes import Answer
+    from service.directory.actions import Directory
+    from service.directory.entities import GivenRole, Person
+    from service.directory.merging import Merging
+    from service.web.http.paging import Cursors
+
+SCOPE = "manage:directory"
+TAG = "Directory"
+PERSON = "path.person_id"
+
+
+def people_routes(directory: Directory, merging: Merging, cursors: Cursors) -> list[Any]:
+    """The handlers, bound to their use cases."""
+    return [*_read(directory, cursors), *_write(directory, merging), *_roles(directory)]
+
+
+def _read(directory: Directory, cursors: Cursors) -> list[Any]:
+    @get("/v1/people", **operation("List people", scope=SCOPE, problems=COMMON, tag=TAG))
+    async def list_people(
+        ask: Asking,
+        email: Annotated[str | None, QueryParameter(description="Only whoever has it", max_length=320)] = None,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
+    ) -> Response[PersonPage]:
+        address = optional_plain_text(email, "query.email")
+        load = partial(directory.people, email=address)
+        answer, following = await page_of(load, cursors, "people", ask, cursor, limit, {"email": address})
+        return answered(PersonPage([_person(one) for one in answer.value.items], following), answer.receipt)
+
+    @get("/v1/people/{person_id:str}", **operation("Read a person", scope=SCOPE, problems=ROW, tag=TAG, etag=True))
+    async def read_person(ask: Asking, person_id: FromPath[str]) -> Response[PersonBody]:
+        return _shown(await directory.person(ask, uuid_of(person_id, PERSON)))
+
+    return [list_people, read_person]
+
+
+def _write(directory: Directory, merging: Merging) -> list[Any]:
+    @post("/v1/people", **operation("Add a person", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
+    async def add_person(ask: Asking, data: JSONBody[NewPerson]) -> Response[PersonBody]:
+        links = [Link(one.issuer, one.subject) for one in data.links]
+        return _shown(await directory.add_person(ask, data.display_name, data.email, links), status=201)
+
+    @patch(
+        "/v1/people/{person_id:str}",
+        opt={"media_types": (MERGE_PATCH,)},
+        **operation(
+            "Change a person's name or address", scope=SCOPE, problems=(*CHANGE, *BODY), tag=TAG, conditional=True
+        ),
+    )
+    async def amend_person(
+        ask: Asking,
+        person_id: FromPath[str],
+        data: Annotated[PersonPatch, BodyKwarg(media_type=MERGE_PATCH)],
+        request: Request[Any, Any, Any],
+    ) -> Response[PersonBody]:
+        given = {"display_name": data.display_name, "email": data.email}
+        changes = {name: value for name, value in given.items() if not isinstance(value, msgspec.UnsetType)}
+        return _shown(await directory.amend_person(ask, uuid_of(person_id, PERSON), changes, expected(request)))
+
+    @post(
+        "/v1/people/{person_id:str}/links",
+        **operation("Link more tokens to a person", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True),
+    )
+    async def link_person(ask: Asking, person_id: FromPath[str], data: JSONBody[NewLinks]) -> Response[PersonBody]:
+        links = [Link(one.issuer, one.subject) for one in data.links]
+        return _shown(await directory.link_person(ask, uuid_of(person_id, PERSON), links), status=201)
+
+    @post(
+        "/v1/people/{person_id:str}/merge",
+        status_code=200,
+        **operation("Merge a person into another", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True),
+    )
+    async def merge_person(ask: Asking, person_id: FromPath[str], data: JSONBody[Merger]) -> Response[PersonBody]:
+        return _shown(await merging.merge(ask, uuid_of(person_id, PERSON), uuid_of(data.into, "into")))
+
+    return [add_person, amend_person, link_person, merge_person]
+
+
+def _roles(directory: Directory) -> list[Any]:
+    @get("/v1/people/{person_id:str}/roles", **operation("List a person's roles", scope=SCOPE, problems=ROW, tag=TAG))
+    async def list_roles(ask: Asking, person_id: FromPath[str]) -> Response[Roles]:
+        answer = await directory.roles(ask, uuid_of(person_id, PERSON))
+        return answered(Roles([_role(one) for one in answer.value]), answer.receipt)
+
+    @post(
+        "/v1/people/{person_id:str}/roles",
+        **operation("Give a role", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+    )
+    async def give_role(ask: Asking, person_id: FromPath[str], data: JSONBody[NewRole]) -> Response[RoleBody]:
+        validity = Validity(data.valid_from, data.valid_to)
+        answer = await directory.give_role(ask, uuid_of(person_id, PERSON), data.role, validity)
+        return answered(_role(answer.value), answer.receipt, status=201)
+
+    @delete(
+        "/v1/people/{person_id:str}/roles/{role:str}",
+        status_code=200,
+        **operation("Take a role back", scope=SCOPE, problems=ROW, tag=TAG),
+    )
+    async def take_role(ask: Asking, person_id: FromPath[str], role: FromPath[str]) -> Response[RoleBody]:
+        answer = await directory.take_role(ask, uuid_of(person_id, PERSON), role)
+        return answered(_role(answer.value), answer.receipt)
+
+    return [list_roles, give_role, take_role]
+
+
+def _shown(answer: Answer[Person], status: int = 200) -> Response[PersonBody]:
+    return answered(_person(answer.value), answer.receipt, status=status, version=answer.value.version)
+
+
+def _person(one: Person) -> PersonBody:
+    return PersonBody(str(one.id), one.display_name, one.email, str(one.merged_into) if one.merged_into else None)
+
+
+def _role(one: GivenRole) -> RoleBody:
+    return RoleBody(str(one.person), one.role, one.validity.valid_from, one.validity.valid_to)

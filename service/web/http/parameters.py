@@ -1,0 +1,99 @@
+"""Small shapes that requests share: who asks, ids in paths, times and texts in queries. Pure: owns no state."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+from uuid import UUID
+
+from litestar.di import NamedDependency
+from litestar.params import Parameter, PathParameter, SkipValidation
+
+from service.authorization.enforcement.decision_record import Ask
+from service.errors import InvalidField
+from service.places import FieldError
+from service.web.http.paging import LONGEST, MOST
+
+LARGEST = 2_147_483_647
+_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
+
+# Who asks, as `authentication` found out: what a handler names `ask`.
+Asking = NamedDependency[SkipValidation[Ask]]
+# Of lists, whose pages hold DEFAULT_LIMIT items if nothing else is said.
+Cursor = Annotated[str | None, Parameter(max_length=LONGEST, description="`next_cursor` of the page before")]
+Limit = Annotated[int, Parameter(ge=1, le=MOST, description="How many items a page may hold")]
+SheetId = Annotated[str, PathParameter(description="The timesheet's id", max_length=64)]
+# Of a policy version.
+Number = Annotated[
+    str, PathParameter(description="The version's number", schema_extra={"pattern": "^[1-9][0-9]{0,8}$"})
+]
+
+
+def uuid_of(text: str, field: str) -> UUID:
+    """A UUID in its usual spelling. Raises InvalidField that names `field`."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        found = None
+    if found is None or str(found) != text.lower():
+        raise InvalidField(FieldError(field, "must be a UUID such as 0198c0de-0000-7000-8000-000000000000"))
+    return found
+
+
+def is_uuid(text: str) -> bool:
+    """Whether a text is nothing but an id."""
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def number_of(text: str, field: str) -> int:
+    """A number from 1 that Postgres can hold. Raises InvalidField that names `field`."""
+    if not _NUMBER.fullmatch(text) or int(text) > LARGEST:
+        raise InvalidField(FieldError(field, "must be a number, 1 or more"))
+    return int(text)
+
+
+def optional_uuid(text: str | None, field: str) -> UUID | None:
+    """As `uuid_of`, where the parameter may be left out."""
+    return None if text is None else uuid_of(text, field)
+
+
+def optional_time(text: str | None, field: str) -> datetime | None:
+    """An RFC 3339 time with its offset. Raises InvalidField that names `field`."""
+    if text is None:
+        return None
+    try:
+        # A `+` in a query string that nobody escaped arrives as a space.
+        found = datetime.fromisoformat(text.replace(" ", "+")).astimezone(UTC)
+    except (ValueError, OverflowError):
+        found = None
+    if found is None or "T" not in text.upper() or datetime.fromisoformat(text.replace(" ", "+")).tzinfo is None:
+        raise InvalidField(FieldError(field, "must be an RFC 3339 time with an offset, such as 2026-11-23T09:00:00Z"))
+    return found
+
+
+def shifted(time: datetime, by: timedelta) -> datetime:
+    """The time so much later, or the last or first one that there is."""
+    try:
+        return time + by
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC) if by > timedelta() else datetime.min.replace(tzinfo=UTC)
+
+
+def plain_text(text: str, field: str) -> str:
+    """Text that can be stored and compared: no NUL, no lone surrogate. Raises InvalidField that names `field`."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidField(FieldError(field, "holds characters that are not text")) from None
+    if "\x00" in text:
+        raise InvalidField(FieldError(field, "holds a NUL character"))
+    return text
+
+
+def optional_plain_text(text: str | None, field: str) -> str | None:
+    """As `plain_text`, where the parameter may be left out."""
+    return None if text is None else plain_text(text, field)

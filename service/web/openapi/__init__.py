@@ -1,0 +1,1 @@
+"""The OpenAPI document and its page, made from the routes. Owns no state. Imported by the composition root alone."""

@@ -1,0 +1,1 @@
+"""Routes of policy administration: versions, diff, replays, simulation."""

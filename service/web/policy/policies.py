@@ -1,0 +1,251 @@
+"""/v1/policies: read versions, propose one, activate one, go back, all while the service runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from litestar import Response, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
+
+from service.fields import Fields
+from service.policy.policy_file import PolicyText
+from service.web.http.answers import answered
+from service.web.http.bodies import LateRequest, read_body
+from service.web.http.operations import BODY, COMMON, ROW, operation
+from service.web.http.paging import DEFAULT_LIMIT
+from service.web.http.parameters import Asking, Cursor, Limit, Number, number_of, plain_text
+from service.web.http.problem_documents import PolicyComplaint
+
+if TYPE_CHECKING:
+    from service.administration.versions.policy_administration import PolicyAdministration, Proposed, VersionWithTexts
+    from service.administration.versions.policy_life import PolicyVersion
+    from service.web.http.paging import Cursors
+
+LISTING = "policy versions"
+# A whole policy, in bytes of JSON: more than other bodies may have.
+MOST_BYTES = 2_000_000
+LONGEST_MESSAGE = 500
+TAG = "Policy"
+
+
+class Proposal(msgspec.Struct, forbid_unknown_fields=True):
+    """A whole policy, as the texts of its files: `model` (model.conf), `rules` (policy.csv), `vocabulary`
+    (vocabulary.toml) and `cases` (file name to text). `message` says why, on one line. The whole body may have
+    2,000,000 bytes."""
+
+    message: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_MESSAGE, examples=["Leads may reopen"])]
+    model: Annotated[str, msgspec.Meta(max_length=20_000, examples=["[request_definition] ..."])]
+    rules: Annotated[str, msgspec.Meta(max_length=1_000_000, examples=["p, ..."])]
+    vocabulary: Annotated[str, msgspec.Meta(max_length=200_000, examples=["[kinds.timesheet] ..."])]
+    cases: Annotated[dict[str, str], msgspec.Meta(examples=[{"timesheets.yaml": "..."}])]
+
+
+class Activation(msgspec.Struct, forbid_unknown_fields=True):
+    """`expected_active` is the version that you believe to be active now: another one is answered with 409."""
+
+    expected_active: Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647, examples=[1])]
+
+
+class VersionBody(msgspec.Struct):
+    """A policy version. `author` is the person's id, or null when a client acted for itself. `state`: `proposed` until
+    it is activated, `active` while it decides, `retired` afterwards. The last activation: `activated_at` and by whom,
+    as with the author; null when it never decided."""
+
+    number: int
+    digest: str
+    parent: int | None
+    message: str
+    author: str | None
+    author_client: str
+    proposed_at: str
+    state: Literal["proposed", "active", "retired"]
+    active: bool
+    activated_at: str | None
+    activated_by: str | None
+    activated_by_client: str | None
+
+
+class ProposedVersion(VersionBody):
+    """A version that was proposed. `warnings` refuse nothing: rows that are odd, such as one that a broader row makes
+    useless, and cases that the version that decides has and this one has not. `untried` names rules that decide no
+    case, and words that no allowed or no denied case uses. Of each a hundred are told, and how many more there are."""
+
+    warnings: list[PolicyComplaint]
+    untried: list[PolicyComplaint]
+
+
+class VersionTexts(VersionBody):
+    """A policy version with its texts."""
+
+    model: str
+    rules: str
+    vocabulary: str
+    cases: dict[str, str]
+
+
+class ReplicaBody(msgspec.Struct):
+    """An API process: the version that it decided by when it was `seen_at` (null while it started), and whether it
+    still lives. One that is behind catches up before its next decision."""
+
+    id: str
+    policy_version: int | None
+    started_at: str
+    seen_at: str
+    alive: bool
+
+
+class Replicas(msgspec.Struct):
+    """The API processes that ran within the last hour, the newest first."""
+
+    items: list[ReplicaBody]
+
+
+class VersionPage(msgspec.Struct):
+    """Versions, newest first. `next_cursor` is null on the last page."""
+
+    items: list[VersionBody]
+    next_cursor: str | None
+
+
+def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> list[Any]:
+    """The handlers, bound to their use cases."""
+
+    @get("/v1/policies/versions", **operation("List policy versions", scope="read:policies", problems=COMMON, tag=TAG))
+    async def list_versions(
+        ask: Asking,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
+    ) -> Response[VersionPage]:
+        after = cursors.read(LISTING, {}, cursor)
+        answer = await administration.list(ask, before=int(after[0]) if after else None, limit=limit + 1)
+        page = answer.value[:limit]
+        following = cursors.make(LISTING, {}, [page[-1].number]) if len(answer.value) > limit else None
+        return answered(VersionPage([VersionBody(**_members(one)) for one in page], following), answer.receipt)
+
+    @get(
+        "/v1/policies/versions/{number:str}",
+        **operation("Read a version", scope="read:policies", problems=ROW, tag=TAG),
+    )
+    async def read_version(ask: Asking, number: Number) -> Response[VersionTexts]:
+        answer = await administration.read(ask, number_of(number, "path.number"))
+        return answered(_texts(answer.value), answer.receipt)
+
+    @get(
+        "/v1/policies/active",
+        **operation("Read the version that decides", scope="read:policies", problems=ROW, tag=TAG),
+    )
+    async def read_active(ask: Asking) -> Response[VersionTexts]:
+        answer = await administration.active(ask)
+        return answered(_texts(answer.value), answer.receipt)
+
+    @get(
+        "/v1/policies/replicas",
+        **operation("See which replica decides by which version", scope="read:policies", problems=COMMON, tag=TAG),
+    )
+    async def list_replicas(ask: Asking) -> Response[Replicas]:
+        answer = await administration.replicas(ask)
+        items = [
+            ReplicaBody(str(one.id), one.policy_version, one.started_at.isoformat(), one.seen_at.isoformat(), one.alive)
+            for one in answer.value
+        ]
+        return answered(Replicas(items), answer.receipt)
+
+    proposing = operation(
+        "Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True
+    )
+    proposing["responses"][200] = ResponseSpec(
+        ProposedVersion, generate_examples=False, description="The newest version has these texts, and waits already"
+    )
+
+    @post(
+        "/v1/policies/versions",
+        request_class=LateRequest,
+        request_max_body_size=MOST_BYTES,
+        opt={"unread": Proposal("", "", "", "", {})},
+        **proposing,
+    )
+    async def propose(request: LateRequest, ask: Asking, data: JSONBody[Proposal]) -> Response[ProposedVersion]:
+        await administration.admit(ask)
+        data = read_body(await request.whole(MOST_BYTES), Proposal)
+        text = PolicyText(
+            model=plain_text(data.model, "model"),
+            rules=plain_text(data.rules, "rules"),
+            vocabulary=plain_text(data.vocabulary, "vocabulary"),
+            cases={plain_text(name, "cases"): plain_text(one, f"cases.{name}") for name, one in data.cases.items()},
+        )
+        answer = await administration.propose(ask, text, _message(data.message))
+        return answered(
+            _proposed(answer.value),
+            answer.receipt,
+            status=201 if answer.value.anew else 200,
+            location=f"/v1/policies/versions/{answer.value.version.number}",
+        )
+
+    @post(
+        "/v1/policies/versions/{number:str}/activate",
+        status_code=200,
+        **operation("Activate a version", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
+    )
+    async def activate(ask: Asking, number: Number, data: JSONBody[Activation]) -> Response[VersionBody]:
+        answer = await administration.activate(ask, number_of(number, "path.number"), expected=data.expected_active)
+        return answered(VersionBody(**_members(answer.value)), answer.receipt)
+
+    @post(
+        "/v1/policies/rollback",
+        status_code=200,
+        **operation("Go back to the version before", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
+    )
+    async def roll_back(ask: Asking, data: JSONBody[Activation]) -> Response[VersionBody]:
+        answer = await administration.roll_back(ask, expected=data.expected_active)
+        return answered(VersionBody(**_members(answer.value)), answer.receipt)
+
+    return [list_versions, read_version, read_active, list_replicas, propose, activate, roll_back]
+
+
+def _message(text: str) -> str:
+    """It is shown on terminals and stands in lists, for as long as the version does."""
+    fields = Fields()
+    fields.text("message", text, LONGEST_MESSAGE)
+    if not text.strip():
+        fields.wrong("message", "must say why")
+    fields.refuse()
+    return text
+
+
+def _proposed(one: Proposed) -> ProposedVersion:
+    warnings, untried = (
+        [PolicyComplaint(**asdict(complaint)) for complaint in complaints]
+        for complaints in (one.report.warnings, one.report.untried)
+    )
+    return ProposedVersion(**_members(one.version), warnings=warnings, untried=untried)
+
+
+def _texts(one: VersionWithTexts) -> VersionTexts:
+    text = one.text
+    return VersionTexts(
+        **_members(one.version),
+        model=text.model,
+        rules=text.rules,
+        vocabulary=text.vocabulary,
+        cases=dict(text.cases),
+    )
+
+
+def _members(one: PolicyVersion) -> dict[str, Any]:
+    return {
+        "number": one.number,
+        "digest": one.digest,
+        "parent": one.parent,
+        "message": one.message,
+        "author": str(one.author_person) if one.author_person else None,
+        "author_client": one.author_client,
+        "proposed_at": one.proposed_at.isoformat(),
+        "state": one.state,
+        "active": one.active,
+        "activated_at": one.activated_at.isoformat() if one.activated_at else None,
+        "activated_by": str(one.activated_by) if one.activated_by else None,
+        "activated_by_client": one.activated_by_client,
+    }

@@ -1,0 +1,232 @@
+"""What waits for whoever asks, and many weeks approved or sent back with one request."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
+
+from service.authorization.enforcement.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
+from service.pacing import paced
+from service.timesheets.approvals import MOST_ITEMS, Approvals, Item
+from service.web.http.answers import answered
+from service.web.http.operations import BODY, COMMON, operation
+from service.web.http.paging import DEFAULT_LIMIT
+from service.web.http.parameters import Asking, Cursor, Limit, uuid_of
+from service.web.http.preconditions import if_match
+from service.web.http.problem_documents import TYPE_PREFIX
+from service.web.http.problems import status_of
+from service.web.timesheets.timesheet_shapes import SheetBody, body_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from service.authorization.enforcement.changes import AnswerToAll
+    from service.authorization.enforcement.decision_record import Ask
+    from service.errors import StepUpNeeded
+    from service.timesheets.timesheet import Timesheet
+    from service.web.http.paging import Cursors
+
+    Challenge = Callable[[Request[Any, Any, Any], StepUpNeeded], str | None]
+
+LISTING = "approvals"
+SCOPE = "approve:timesheets"
+TAG = "Approvals"
+
+
+class ApprovalBody(msgspec.Struct):
+    """A week that waits, since it was handed in, and what its owner is called. `as` are the relations or names by which
+    you may approve it, such as `manager` or `deputy`; `rules` the rules that say so."""
+
+    timesheet: SheetBody
+    waiting_since: datetime
+    owner_name: str | None
+    by: list[str] = msgspec.field(name="as")
+    rules: list[str] = []
+
+
+class SignIn(msgspec.Struct):
+    """What a sign-in must be: one of `acr_values`, no older than `max_age` seconds."""
+
+    acr_values: str | None
+    max_age: int | None
+
+
+class ApprovalsPage(msgspec.Struct):
+    """What waits, longest first. `next_cursor` is null on the last page. `step_up`: after such a sign-in more would
+    wait here."""
+
+    items: list[ApprovalBody]
+    next_cursor: str | None
+    step_up: SignIn | None
+
+
+class BatchItem(msgspec.Struct, forbid_unknown_fields=True):
+    """A week, and the version of it that you have seen: what its ETag says."""
+
+    id: Annotated[str, msgspec.Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000000"])]
+    version: Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647, examples=[3])]
+
+
+Items = Annotated[list[BatchItem], msgspec.Meta(min_length=1, max_length=MOST_ITEMS)]
+Mode = Annotated[
+    Literal["all-or-nothing", "per-item"],
+    msgspec.Meta(description="Whether one that is refused keeps the others from changing"),
+]
+
+
+class BatchApproval(msgspec.Struct, forbid_unknown_fields=True):
+    """Weeks to approve with one request."""
+
+    items: Items
+    mode: Mode = "all-or-nothing"
+
+
+class BatchRejection(msgspec.Struct, forbid_unknown_fields=True):
+    """Weeks to send back with one request; every owner reads the reason."""
+
+    items: Items
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Friday is missing"])]
+    mode: Mode = "all-or-nothing"
+
+
+class BatchStep(msgspec.Struct, forbid_unknown_fields=True):
+    """Weeks to lock for payroll, or to unlock, with one request and one reason."""
+
+    items: Items
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Payroll of November"])]
+    mode: Mode = "all-or-nothing"
+
+
+class ItemProblem(msgspec.Struct):
+    """Why an item was refused: as the problem document says it that a request for it alone would have got."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class ItemResult(msgspec.Struct):
+    """What became of an item, in the order of the request. `status` is what a request for it alone would have got;
+    `version` the new one, or null if nothing changed; `decision_leaf` the leaf hash of the decision's record."""
+
+    id: str
+    status: int
+    version: int | None
+    state: str | None
+    decision_id: str
+    decision_leaf: str
+    problem: ItemProblem | None
+
+
+class BatchResult(msgspec.Struct):
+    """How many items changed, and what became of each."""
+
+    changed: int
+    items: list[ItemResult]
+
+
+def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge) -> list[Any]:
+    """The handlers, bound to their use cases. `challenge` writes a WWW-Authenticate header."""
+
+    @get("/v1/approvals", **operation("List what waits for you", scope=SCOPE, problems=COMMON, tag=TAG))
+    async def list_approvals(
+        request: Request[Any, Any, Any],
+        ask: Asking,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
+    ) -> Response[ApprovalsPage]:
+        place = cursors.read(LISTING, {}, cursor)
+        after = (datetime.fromisoformat(place[0]), UUID(place[1])) if place else None
+        answer = await approvals.waiting(ask, after=after, limit=limit)
+        items = [
+            ApprovalBody(body_of(one.sheet), one.since, one.owner_name, list(one.relations), list(one.rules))
+            async for one in paced(answer.value.items)
+        ]
+        following = answer.value.after
+        more = cursors.make(LISTING, {}, [following[0].isoformat(), str(following[1])]) if following else None
+        step_up = answer.value.step_up
+        if step_up is None:
+            return answered(ApprovalsPage(items, more, None), answer.receipt)
+        # RFC 9110 section 11.6.1: other credentials would affect the answer. The challenge fills in `acr_values`.
+        header = challenge(request, step_up) or ""
+        shown = answered(ApprovalsPage(items, more, SignIn(step_up.acr_values, step_up.max_age)), answer.receipt)
+        shown.headers["WWW-Authenticate"] = header
+        return shown
+
+    return [list_approvals, *_batches(approvals)]
+
+
+def _batches(approvals: Approvals) -> list[Any]:
+    batch: dict[str, Any] = {"scope": SCOPE, "problems": (*COMMON, *BODY, 409), "tag": TAG}
+
+    @post("/v1/timesheets/batch-approve", status_code=200, **operation("Approve many weeks", **batch))
+    async def approve_timesheets(ask: Asking, data: JSONBody[BatchApproval]) -> Response[BatchResult]:
+        return await _answered(ask, data, approvals.approve_all, approvals.approve_each)
+
+    @post("/v1/timesheets/batch-reject", status_code=200, **operation("Send many weeks back", **batch))
+    async def reject_timesheets(ask: Asking, data: JSONBody[BatchRejection]) -> Response[BatchResult]:
+        return await _answered(ask, data, approvals.reject_all, approvals.reject_each, data.reason)
+
+    @post("/v1/timesheets/batch-lock", status_code=200, **operation("Lock many weeks for payroll", **batch))
+    async def lock_timesheets(ask: Asking, data: JSONBody[BatchStep]) -> Response[BatchResult]:
+        return await _answered(ask, data, approvals.lock_all, approvals.lock_each, data.reason)
+
+    @post("/v1/timesheets/batch-unlock", status_code=200, **operation("Unlock many weeks", **batch))
+    async def unlock_timesheets(ask: Asking, data: JSONBody[BatchStep]) -> Response[BatchResult]:
+        return await _answered(ask, data, approvals.unlock_all, approvals.unlock_each, data.reason)
+
+    return [approve_timesheets, reject_timesheets, lock_timesheets, unlock_timesheets]
+
+
+async def _answered(
+    ask: Ask,
+    data: BatchApproval | BatchRejection | BatchStep,
+    together: Callable[..., Awaitable[AnswerToAll[Sequence[Timesheet]]]],
+    each: Callable[..., Awaitable[Sequence[Outcome[Timesheet]]]],
+    *reason: str,
+) -> Response[BatchResult]:
+    """What becomes of the items by the step that the mode asks for."""
+    items = _items(data.items)
+    if data.mode == "per-item":
+        return _each(items, await each(ask, items, *reason))
+    return _all(await together(ask, items, *reason))
+
+
+def _items(given: Sequence[BatchItem]) -> list[Item]:
+    return [
+        Item(uuid_of(one.id, f"items[{index}].id"), if_match([f'"{one.version}"'])) for index, one in enumerate(given)
+    ]
+
+
+def _all(answer: AnswerToAll[Sequence[Timesheet]]) -> Response[BatchResult]:
+    items = [
+        ItemResult(str(sheet.id), 200, sheet.version, str(sheet.state), str(receipt.uid), receipt.leaf, None)
+        for sheet, receipt in zip(answer.value, answer.receipts, strict=True)
+    ]
+    return answered(BatchResult(len(items), items), answer.receipts[0])
+
+
+def _each(items: Sequence[Item], outcomes: Sequence[Outcome[Timesheet]]) -> Response[BatchResult]:
+    results = [_result(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
+    return answered(BatchResult(sum(one.problem is None for one in results), results), outcomes[0].receipt)
+
+
+def _result(item: Item, outcome: Outcome[Timesheet]) -> ItemResult:
+    decision, sheet, error = (str(outcome.receipt.uid), outcome.receipt.leaf), outcome.value, outcome.error
+    if error is not None or sheet is None:
+        told = _problem(outcome)
+        return ItemResult(str(item.sheet), told.status, None, None, *decision, told)
+    return ItemResult(str(item.sheet), 200, sheet.version, str(sheet.state), *decision, None)
+
+
+def _problem(outcome: Outcome[Timesheet]) -> ItemProblem:
+    error = outcome.error
+    if error is None:
+        raise ValueError("an item is changed or refused")
+    return ItemProblem(TYPE_PREFIX + error.slug, error.summary, status_of(type(error)), error.public)

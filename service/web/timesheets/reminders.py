@@ -1,0 +1,46 @@
+"""POST /v1/approvals/reminders: what a nightly job asks for, so that whoever must approve hears of what waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from litestar import Response, post
+from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
+
+from service.timesheets.reminders import MOST_DAYS
+from service.web.http.answers import answered
+from service.web.http.operations import BODY, COMMON, operation
+from service.web.http.parameters import Asking  # noqa: TC001 — as above
+
+if TYPE_CHECKING:
+    from service.timesheets.reminders import Reminders
+
+
+class Waited(msgspec.Struct, forbid_unknown_fields=True):
+    """For how many days a week must have waited, since it was handed in."""
+
+    waiting_days: Annotated[int, msgspec.Meta(ge=0, le=MOST_DAYS, examples=[3])]
+
+
+class RemindedBody(msgspec.Struct):
+    """Of how many weeks an event `timesheet.reminded` is published; with `more`, ask again for the rest. A week is
+    reminded of once a day at the most."""
+
+    reminded: Annotated[int, msgspec.Meta(examples=[12])]
+    more: Annotated[bool, msgspec.Meta(examples=[False])]
+
+
+def reminder_route(reminders: Reminders) -> Any:
+    """The handler, bound to its use case."""
+
+    @post(
+        "/v1/approvals/reminders",
+        status_code=200,
+        **operation("Remind approvers", scope="manage:directory", problems=(*COMMON, *BODY, 409), tag="Approvals"),
+    )
+    async def remind_approvers(ask: Asking, data: JSONBody[Waited]) -> Response[RemindedBody]:
+        answer = await reminders.remind(ask, data.waiting_days)
+        return answered(RemindedBody(answer.value.sheets, answer.value.more), answer.receipt)
+
+    return remind_approvers

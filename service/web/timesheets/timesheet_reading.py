@@ -1,0 +1,89 @@
+"""GET /v1/timesheets: one sheet or a list, and with `include=actions` what the token may do to each."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
+
+from litestar import Response, get
+from litestar.params import FromPath, Parameter, QueryParameter
+
+from service.errors import InvalidField
+from service.pacing import paced
+from service.places import FieldError
+from service.timesheets.listing import Filters
+from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
+from service.web.http.answers import answered
+from service.web.http.operations import COMMON, ROW, operation
+from service.web.http.paging import DEFAULT_LIMIT
+from service.web.http.parameters import Asking, Cursor, Limit, SheetId, optional_uuid, uuid_of
+from service.web.timesheets.timesheet_shapes import EntryBody, SheetBody, SheetPage, body_of, entry_body
+
+if TYPE_CHECKING:
+    from service.timesheets.actions import Timesheets
+    from service.timesheets.shown import ShownTimesheets
+    from service.web.http.paging import Cursors
+
+PATH = "/v1/timesheets"
+LISTING = "timesheets"
+TAG = "Timesheets"
+Include = Annotated[
+    Literal["actions"] | None, Parameter(description="With what this token may do to each sheet now, for buttons")
+]
+
+
+def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimesheets, cursors: Cursors) -> list[Any]:
+    """The handlers, bound to their use cases."""
+
+    @get(PATH, **operation("List timesheets", scope="read:timesheets", problems=COMMON, tag=TAG))
+    async def list_timesheets(
+        ask: Asking,
+        owner: Annotated[str | None, Parameter(max_length=64, description="Only this person's")] = None,
+        sheet_state: Annotated[State | None, QueryParameter(name="state", description="Only in this state")] = None,
+        since: Annotated[date | None, Parameter(description="Only weeks with a day on or after this")] = None,
+        until: Annotated[date | None, Parameter(description="Only weeks with a day on or before this")] = None,
+        include: Include = None,
+        cursor: Cursor = None,
+        limit: Limit = DEFAULT_LIMIT,
+    ) -> Response[SheetPage]:
+        filters = Filters(owner=optional_uuid(owner, "query.owner"), state=sheet_state, since=since, until=until)
+        if since and until and since > until:
+            raise InvalidField(FieldError("query.until", "must not be before since"))
+        bound = {"owner": owner, "state": sheet_state, "since": since, "until": until}
+        place = cursors.read(LISTING, bound, cursor)
+        after = (date.fromisoformat(place[0]), UUID(place[1])) if place else None
+        if include is None:
+            plain = await timesheets.list(ask, filters, after=after, limit=limit)
+            items = [body_of(sheet) async for sheet in paced(plain.value.items)]
+            following, receipt = plain.value.after, plain.receipt
+        else:
+            shown = await with_actions.list(ask, filters, after=after, limit=limit)
+            items = [body_of(one.sheet, one.actions) async for one in paced(shown.value.items)]
+            following, receipt = shown.value.after, shown.receipt
+        more = cursors.make(LISTING, bound, [str(following[0]), str(following[1])]) if following else None
+        return answered(SheetPage(items, more), receipt)
+
+    @get(
+        PATH + "/{timesheet_id:str}",
+        **operation("Read a timesheet", scope="read:timesheets", problems=ROW, tag=TAG, etag=True),
+    )
+    async def read_timesheet(ask: Asking, timesheet_id: SheetId, include: Include = None) -> Response[SheetBody]:
+        sheet_id = uuid_of(timesheet_id, "path.timesheet_id")
+        if include is None:
+            plain = await timesheets.read(ask, sheet_id)
+            return answered(body_of(plain.value), plain.receipt, version=plain.value.version)
+        shown = await with_actions.read(ask, sheet_id)
+        sheet = shown.value.sheet
+        return answered(body_of(sheet, shown.value.actions), shown.receipt, version=sheet.version)
+
+    @get(
+        PATH + "/{timesheet_id:str}/entries/{entry_id:str}",
+        **operation("Read an entry", scope="read:timesheets", problems=ROW, tag=TAG, etag=True),
+    )
+    async def read_entry(ask: Asking, timesheet_id: SheetId, entry_id: FromPath[str]) -> Response[EntryBody]:
+        entry = uuid_of(entry_id, "path.entry_id")
+        answer = await timesheets.read_entry(ask, uuid_of(timesheet_id, "path.timesheet_id"), entry)
+        return answered(entry_body(answer.value.entry), answer.receipt, version=answer.value.sheet.version)
+
+    return [list_timesheets, read_timesheet, read_entry]

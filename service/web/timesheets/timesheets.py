@@ -1,0 +1,234 @@
+"""/v1/timesheets: weekly sheets and their entries, changed from draft to approved. Each handler calls one use case."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import msgspec
+from litestar import Request, Response, delete, patch, post, put
+from litestar.params import BodyKwarg, FromPath, JSONBody
+
+from service.timesheets.entry import Amendment, Hours
+from service.timesheets.timesheet import Timesheet  # noqa: TC001 — Litestar reads handler signatures
+from service.web.http.answers import answered
+from service.web.http.operations import BODY, CHANGE, COMMON, operation
+from service.web.http.parameters import Asking, SheetId, uuid_of
+from service.web.http.preconditions import MERGE_PATCH, expected
+from service.web.timesheets.timesheet_shapes import SheetBody, body_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from uuid import UUID
+
+    from service.authorization.enforcement.changes import Answer
+    from service.authorization.enforcement.enforcement import Expect
+    from service.timesheets.actions import Timesheets
+
+T = TypeVar("T")
+PATH = "/v1/timesheets"
+TAG = "Timesheets"
+Day = Annotated[date, msgspec.Meta(description="A calendar day, YYYY-MM-DD", examples=["2026-11-23"])]
+
+
+class NewSheet(msgspec.Struct, forbid_unknown_fields=True):
+    """A week to open. The owner is the person of the token. `period_start` is a Monday, `time_zone` an IANA name."""
+
+    period_start: Day
+    time_zone: Annotated[str, msgspec.Meta(max_length=64, examples=["Europe/Berlin"])] = "UTC"
+
+
+class EntryFields(msgspec.Struct, forbid_unknown_fields=True):
+    """A day's minutes on a project: whole minutes, 1 to 1440."""
+
+    day: Day
+    project: Annotated[str, msgspec.Meta(max_length=40, examples=["ATLAS"])]
+    minutes: Annotated[int, msgspec.Meta(ge=1, le=1440, examples=[450])]
+    note: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+
+
+class EntryPatch(msgspec.Struct, forbid_unknown_fields=True):
+    """A JSON Merge Patch (RFC 7396) of an entry: what is left out stays as it is, and a note that is null goes."""
+
+    day: Day | msgspec.UnsetType = msgspec.UNSET
+    project: Annotated[str, msgspec.Meta(max_length=40, examples=["ATLAS"])] | msgspec.UnsetType = msgspec.UNSET
+    minutes: Annotated[int, msgspec.Meta(ge=1, le=1440, examples=[390])] | msgspec.UnsetType = msgspec.UNSET
+    note: Annotated[str, msgspec.Meta(max_length=500)] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Reason(msgspec.Struct, forbid_unknown_fields=True):
+    """Why; the owner reads it."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Friday is missing"])]
+
+
+def timesheet_routes(timesheets: Timesheets) -> list[Any]:
+    """The handlers, bound to their use cases."""
+    return [
+        *_weeks(timesheets),
+        *_entries(timesheets),
+        *_transitions(timesheets),
+    ]
+
+
+def _weeks(timesheets: Timesheets) -> list[Any]:
+    @post(
+        PATH,
+        **operation(
+            "Open a week", scope="create:timesheets", problems=(*COMMON, *BODY, 409), tag=TAG, etag=True, location=True
+        ),
+    )
+    async def create_timesheet(ask: Asking, data: JSONBody[NewSheet]) -> Response[SheetBody]:
+        answer = await timesheets.create(ask, data.period_start, data.time_zone)
+        location = f"{PATH}/{answer.value.id}"
+        return answered(
+            body_of(answer.value), answer.receipt, status=201, version=answer.value.version, location=location
+        )
+
+    @delete(
+        PATH + "/{timesheet_id:str}",
+        **operation("Delete a draft", scope="delete:timesheets", problems=CHANGE, tag=TAG, conditional=True),
+    )
+    async def delete_timesheet(ask: Asking, timesheet_id: SheetId, request: Request[Any, Any, Any]) -> Response[None]:
+        answer = await timesheets.delete(ask, _id(timesheet_id), expected(request))
+        return answered(None, answer.receipt, status=204)
+
+    return [create_timesheet, delete_timesheet]
+
+
+def _entries(timesheets: Timesheets) -> list[Any]:
+    changes: dict[str, Any] = {
+        "scope": "create:timesheets",
+        "problems": (*CHANGE, *BODY),
+        "tag": TAG,
+        "conditional": True,
+    }
+
+    @post(PATH + "/{timesheet_id:str}/entries", **operation("Add an entry", location=True, **changes))
+    async def add_entry(
+        ask: Asking, timesheet_id: SheetId, data: JSONBody[EntryFields], request: Request[Any, Any, Any]
+    ) -> Response[SheetBody]:
+        answer = await timesheets.add_entry(ask, _id(timesheet_id), expected(request), _hours(data))
+        sheet = answer.value.sheet
+        location = f"{PATH}/{sheet.id}/entries/{answer.value.entry.id}"
+        return answered(body_of(sheet), answer.receipt, status=201, version=sheet.version, location=location)
+
+    @put(PATH + "/{timesheet_id:str}/entries/{entry_id:str}", **operation("Replace an entry", **changes))
+    async def replace_entry(
+        ask: Asking,
+        timesheet_id: SheetId,
+        entry_id: FromPath[str],
+        data: JSONBody[EntryFields],
+        request: Request[Any, Any, Any],
+    ) -> Response[SheetBody]:
+        entry = uuid_of(entry_id, "path.entry_id")
+        answer = await timesheets.replace_entry(ask, _id(timesheet_id), expected(request), entry, _hours(data))
+        sheet = answer.value.sheet
+        return answered(body_of(sheet), answer.receipt, version=sheet.version)
+
+    @patch(
+        PATH + "/{timesheet_id:str}/entries/{entry_id:str}",
+        opt={"media_types": (MERGE_PATCH,)},
+        **operation("Change some fields of an entry", **changes),
+    )
+    async def amend_entry(
+        ask: Asking,
+        timesheet_id: SheetId,
+        entry_id: FromPath[str],
+        data: Annotated[EntryPatch, BodyKwarg(media_type=MERGE_PATCH)],
+        request: Request[Any, Any, Any],
+    ) -> Response[SheetBody]:
+        entry = uuid_of(entry_id, "path.entry_id")
+        answer = await timesheets.amend_entry(ask, _id(timesheet_id), expected(request), entry, _amendment(data))
+        sheet = answer.value.sheet
+        return answered(body_of(sheet), answer.receipt, version=sheet.version)
+
+    @delete(
+        PATH + "/{timesheet_id:str}/entries/{entry_id:str}", status_code=200, **operation("Remove an entry", **changes)
+    )
+    async def remove_entry(
+        ask: Asking, timesheet_id: SheetId, entry_id: FromPath[str], request: Request[Any, Any, Any]
+    ) -> Response[SheetBody]:
+        entry = uuid_of(entry_id, "path.entry_id")
+        return _sheet(await timesheets.remove_entry(ask, _id(timesheet_id), expected(request), entry))
+
+    return [add_entry, replace_entry, amend_entry, remove_entry]
+
+
+def _transitions(timesheets: Timesheets) -> list[Any]:
+    def plain(action: str, summary: str, scope: str, move: Move) -> Any:
+        @post(
+            f"{PATH}/{{timesheet_id:str}}/{action}",
+            status_code=200,
+            operation_id=f"{action}_timesheet",
+            **operation(summary, scope=scope, problems=CHANGE, tag=TAG, conditional=True, judging=action == "approve"),
+        )
+        async def transition(
+            ask: Asking, timesheet_id: SheetId, request: Request[Any, Any, Any]
+        ) -> Response[SheetBody]:
+            expect = expected(request, judging=action == "approve")
+            return _sheet(await move(ask, _id(timesheet_id), expect))
+
+        return transition
+
+    def reasoned(action: str, summary: str, move: ReasonedMove) -> Any:
+        @post(
+            f"{PATH}/{{timesheet_id:str}}/{action}",
+            status_code=200,
+            operation_id=f"{action}_timesheet",
+            **operation(
+                summary,
+                scope="approve:timesheets",
+                problems=(*CHANGE, *BODY),
+                tag=TAG,
+                conditional=True,
+                judging=True,
+            ),
+        )
+        async def transition(
+            ask: Asking, timesheet_id: SheetId, data: JSONBody[Reason], request: Request[Any, Any, Any]
+        ) -> Response[SheetBody]:
+            return _sheet(await move(ask, _id(timesheet_id), expected(request, judging=True), data.reason))
+
+        return transition
+
+    return [
+        plain("submit", "Hand a week in", "create:timesheets", timesheets.submit),
+        plain("withdraw", "Take a submitted week back", "create:timesheets", timesheets.withdraw),
+        plain("approve", "Approve a week", "approve:timesheets", timesheets.approve),
+        reasoned("reject", "Send back", timesheets.reject),
+        reasoned("reopen", "Take an approval back", timesheets.reopen),
+        reasoned("lock", "Lock an approved week for payroll", timesheets.lock),
+        reasoned("unlock", "Unlock a week that somebody else locked", timesheets.unlock),
+    ]
+
+
+if TYPE_CHECKING:
+    Move = Callable[[Asking, UUID, Expect], Awaitable[Answer[Timesheet]]]
+    ReasonedMove = Callable[[Asking, UUID, Expect, str], Awaitable[Answer[Timesheet]]]
+
+
+def _id(text: str) -> UUID:
+    return uuid_of(text, "path.timesheet_id")
+
+
+def _hours(data: EntryFields) -> Hours:
+    return Hours(day=data.day, project=data.project, minutes=data.minutes, note=data.note)
+
+
+def _amendment(data: EntryPatch) -> Amendment:
+    return Amendment(
+        day=_set(data.day),
+        project=_set(data.project),
+        minutes=_set(data.minutes),
+        note=_set(data.note),
+        no_note=data.note is None,
+    )
+
+
+def _set(value: T | msgspec.UnsetType) -> T | None:
+    return None if value is msgspec.UNSET else value
+
+
+def _sheet(answer: Answer[Timesheet]) -> Response[SheetBody]:
+    return answered(body_of(answer.value), answer.receipt, version=answer.value.version)
