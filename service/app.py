@@ -26,7 +26,7 @@ from service.audit.published import Published
 from service.authorization.active.policy_hint import PolicyHint
 from service.authorization.active.policy_versions import PolicyVersions
 from service.authorization.active.policy_watch import PolicyWatch
-from service.authorization.enforcement.enforcement import Enforcement
+from service.authorization.enforcement.gate import Gate
 from service.authorization.enforcement.kept_answers import KeptAnswers
 from service.authorization.enforcement.policy_relations import POLICY_FACTS
 from service.authorization.enforcement.relationships import Relationships
@@ -157,7 +157,7 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
         channel=channel,
     )
     relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DEPUTY_FACTS])
-    enforcement = Enforcement(
+    gate = Gate(
         api.requests,
         log,
         policies,
@@ -170,9 +170,9 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
         ),
     )
     cursors = Cursors(settings.cursor_key)
-    timesheets = Timesheets(enforcement)
+    timesheets = Timesheets(gate)
     policy_administration = PolicyAdministration(
-        enforcement, policies, policy_aside.checked, tell=hint.tell if hint else lambda _number: None
+        gate, policies, policy_aside.checked, tell=hint.tell if hint else lambda _number: None
     )
     longest_lifetime = max(one.max_lifetime + one.leeway for one in issuers)
     leeway = max(one.leeway for one in issuers)
@@ -186,34 +186,34 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
     )
     app = Litestar(
         route_handlers=[
-            me_route(enforcement),
-            *timesheet_reading_routes(timesheets, ShownTimesheets(enforcement), cursors),
+            me_route(gate),
+            *timesheet_reading_routes(timesheets, ShownTimesheets(gate), cursors),
             *timesheet_routes(timesheets),
-            *approval_routes(Approvals(enforcement), cursors, problems.challenge),
-            *report_routes(Reports(enforcement)),
-            reminder_route(Reminders(enforcement)),
-            timesheet_access_route(TimesheetAccess(enforcement), cursors),
+            *approval_routes(Approvals(gate), cursors, problems.challenge),
+            *report_routes(Reports(gate)),
+            reminder_route(Reminders(gate)),
+            timesheet_access_route(TimesheetAccess(gate), cursors),
             *upload_routes(
-                Uploads(enforcement),
+                Uploads(gate),
                 max_body_bytes=settings.max_body_bytes,
                 max_upload_bytes=settings.max_upload_bytes,
             ),
-            *decision_routes(enforcement, cursors),
-            *audit_record_routes(enforcement, cursors),
-            *audit_export_routes(enforcement, api.requests),
-            decision_explanation_route(enforcement, policies.built),
-            simulation_route(Simulation(enforcement, policies, relationships, is_known)),
+            *decision_routes(gate, cursors),
+            *audit_record_routes(gate, cursors),
+            *audit_export_routes(gate, api.requests),
+            decision_explanation_route(gate, policies.built),
+            simulation_route(Simulation(gate, policies, relationships, is_known)),
             *policy_routes(policy_administration, cursors),
             *policy_diff_routes(PolicyComparison(policy_administration, policy_aside.compared)),
-            *policy_replay_routes(PolicyReplays(enforcement, api.requests), cursors),
-            *directory_routes(Directory(enforcement, hashes), cursors),
-            *people_routes(Directory(enforcement, hashes), Merging(enforcement), cursors),
-            *personal_data_routes(Erasure(enforcement, memory), LegalHolds(enforcement)),
-            directory_import_route(DirectoryImports(enforcement, hashes), max_body_bytes=settings.max_body_bytes),
-            *deputy_routes(Deputies(enforcement), cursors),
-            *fallback_routes(Fallbacks(enforcement), cursors),
-            *project_routes(Projects(enforcement), cursors),
-            *revocation_routes(Revocations(enforcement, longest_lifetime, leeway), cursors),
+            *policy_replay_routes(PolicyReplays(gate, api.requests), cursors),
+            *directory_routes(Directory(gate, hashes), cursors),
+            *people_routes(Directory(gate, hashes), Merging(gate), cursors),
+            *personal_data_routes(Erasure(gate, memory), LegalHolds(gate)),
+            directory_import_route(DirectoryImports(gate, hashes), max_body_bytes=settings.max_body_bytes),
+            *deputy_routes(Deputies(gate), cursors),
+            *fallback_routes(Fallbacks(gate), cursors),
+            *project_routes(Projects(gate), cursors),
+            *revocation_routes(Revocations(gate, longest_lifetime, leeway), cursors),
             *log_tile_routes(
                 Published(
                     api.requests,
@@ -224,9 +224,9 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
                         keeps_slot=True,
                     ),
                 ),
-                enforcement,
+                gate,
             ),
-            *log_proof_routes(enforcement),
+            *log_proof_routes(gate),
             *health_routes(api.look),
             *metadata.metadata_routes(
                 settings.audience or issuers[0].audience,
@@ -254,7 +254,7 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
                 certificates=senders.certificates,
             ),
             ClientLimits(api.counters, settings.client_rate),
-            Idempotency(KeptAnswers(api.requests), AnswersAgain(enforcement), problems),
+            Idempotency(KeptAnswers(api.requests), AnswersAgain(gate), problems),
         ],
         request_class=JsonRequest,
         before_request=refuse_unknown_parameters,

@@ -1,4 +1,4 @@
-"""What administrators do with the directory: one use case for each change, all through enforcement. Owns no state.
+"""What administrators do with the directory: one use case for each change, all through the gate. Owns no state.
 
 Every change counts up the directory's revision and is recorded, and relations see it from the next decision on. Names
 and addresses never stand in a record's bytes: they go beside it as texts.
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement, Expect
+    from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.judgement import Expect
     from service.authorization.enforcement.permit import Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
@@ -51,8 +52,8 @@ EVERYBODYS = OfWhom()
 class Directory:
     """Every method raises Denied and TryLater; a change also InvalidField, Conflict, NotFound."""
 
-    def __init__(self, enforcement: Enforcement, hashes: SubjectHashes = NO_KEYS) -> None:
-        self._enforcement, self._hashes = enforcement, hashes
+    def __init__(self, gate: Gate, hashes: SubjectHashes = NO_KEYS) -> None:
+        self._gate, self._hashes = gate, hashes
 
     async def add_person(
         self, ask: Ask, display_name: str | None, email: str | None, links: Sequence[Link] = ()
@@ -90,7 +91,7 @@ class Directory:
             was, person = await people_store.amend_person(permit, connection, person_id, changes, expect)
             return person, [] if person == was else [Told(str(person.id), "person.described", {}, _texts(person))]
 
-        return await manage(self._enforcement, ask, person_id, work)
+        return await manage(self._gate, ask, person_id, work)
 
     async def add_team(self, ask: Ask, name: str, parent: UUID | None = None) -> Answer[Team]:
         """Make a team below `parent`, or at the top. A name is given once."""
@@ -160,7 +161,7 @@ class Directory:
                 Told(str(made.id), "membership.created", _membership(made)),
             ]
 
-        return await manage(self._enforcement, ask, membership, work)
+        return await manage(self._gate, ask, membership, work)
 
     async def grant_importer(
         self, ask: Ask, client: str, team: UUID, validity: Validity = ALWAYS
@@ -201,7 +202,7 @@ class Directory:
 
     async def roles(self, ask: Ask, person: UUID) -> Answer[Sequence[GivenRole]]:
         """What the directory gives a person, gave and will give, in the order of its beginning. Raises NotFound."""
-        return await single(self._enforcement, ask, KIND, lambda seen, at: store.roles(seen, at, person), person)
+        return await single(self._gate, ask, KIND, lambda seen, at: store.roles(seen, at, person), person)
 
     async def take_role(self, ask: Ask, person: UUID, role: str) -> Answer[GivenRole]:
         """Take a role of the directory back, from now on; what is planned of it never begins. Returns what ended
@@ -215,7 +216,7 @@ class Directory:
                 for was, now in taken
             ]
 
-        return await manage(self._enforcement, ask, person, work)
+        return await manage(self._gate, ask, person, work)
 
     async def people(
         self, ask: Ask, *, email: str | None = None, after: UUID | str | None = None, limit: int = 50
@@ -229,9 +230,7 @@ class Directory:
 
     async def person(self, ask: Ask, person_id: UUID) -> Answer[Person]:
         """One of them. Raises NotFound."""
-        return await single(
-            self._enforcement, ask, KIND, lambda seen, at: people_store.person(seen, at, person_id), person_id
-        )
+        return await single(self._gate, ask, KIND, lambda seen, at: people_store.person(seen, at, person_id), person_id)
 
     async def teams(self, ask: Ask, *, after: UUID | str | None = None, limit: int = 50) -> Answer[Listed[Team]]:
         """Every team, oldest first."""
@@ -239,7 +238,7 @@ class Directory:
 
     async def team(self, ask: Ask, team_id: UUID) -> Answer[Team]:
         """One of them. Raises NotFound."""
-        return await single(self._enforcement, ask, KIND, lambda seen, at: team_store.team(seen, at, team_id), team_id)
+        return await single(self._gate, ask, KIND, lambda seen, at: team_store.team(seen, at, team_id), team_id)
 
     async def memberships(
         self, ask: Ask, of: OfWhom = EVERYBODYS, *, after: UUID | str | None = None, limit: int = 50
@@ -264,7 +263,7 @@ class Directory:
             value, told = await work(permit, connection)
             return value, [told]
 
-        return await manage(self._enforcement, ask, subject, one)
+        return await manage(self._gate, ask, subject, one)
 
     async def _list(
         self,
@@ -274,7 +273,7 @@ class Directory:
         limit: int,
     ) -> Answer[Listed[Row]]:
         return await listing(
-            self._enforcement, ask, KIND, lambda seen, at: load(seen, at, after, limit), limit, lambda one: str(one.id)
+            self._gate, ask, KIND, lambda seen, at: load(seen, at, after, limit), limit, lambda one: str(one.id)
         )
 
 

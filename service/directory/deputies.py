@@ -1,4 +1,4 @@
-"""Deputies: who stands in for a manager, and for how long. Each change through enforcement. Owns no state.
+"""Deputies: who stands in for a manager, and for how long. Each change through the gate. Owns no state.
 
 A grant gives nothing by itself: the relation `deputy` holds while the manager leads somebody. Managers name their own
 deputies; who else may name them, the policy says. A deputy does not pass it on, as nothing follows grants to grants.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.permit import Permit
     from service.database import Connection
 
@@ -47,8 +47,8 @@ HIDDEN = "is nobody whom you may see in the directory: ask an administrator to n
 class Deputies:
     """Every method raises Denied and TryLater; a change also InvalidField and Conflict."""
 
-    def __init__(self, enforcement: Enforcement) -> None:
-        self._enforcement = enforcement
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     async def grant(self, ask: Ask, manager: UUID, deputy: UUID, validity: Validity = ALWAYS) -> Answer[DeputyGrant]:
         """Let `deputy` stand in for `manager`. Raises Conflict when they do so already at some of that time, and
@@ -64,7 +64,7 @@ class Deputies:
             return made, [Told(str(made.id), "deputy.granted", _facts(made))]
 
         target = Target(owner=manager)
-        return await manage(self._enforcement, ask, asked.id, work, asked=(KIND, "grant"), target=target)
+        return await manage(self._gate, ask, asked.id, work, asked=(KIND, "grant"), target=target)
 
     async def end(self, ask: Ask, grant: UUID, at: datetime | None = None) -> Answer[DeputyGrant]:
         """End a grant now, or at a later moment; one that has not begun never begins. Raises NotFound, and
@@ -79,14 +79,14 @@ class Deputies:
             return await deputy_store.lock(connection, grant)
 
         target = Target(str(grant), lock, must_exist=True)
-        return await manage(self._enforcement, ask, grant, work, asked=(KIND, "end"), target=target)
+        return await manage(self._gate, ask, grant, work, asked=(KIND, "end"), target=target)
 
     async def list(
         self, ask: Ask, *, after: UUID | None = None, limit: int = 50, now: bool = False
     ) -> Answer[Listed[DeputyGrant]]:
         """Grants that the asker may see, oldest first, ended ones too; with `now`, those that hold."""
         return await listing(
-            self._enforcement,
+            self._gate,
             ask,
             KIND,
             lambda seen, connection: deputy_store.page(seen, connection, now=now, after=after, limit=limit),

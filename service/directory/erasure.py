@@ -19,7 +19,7 @@ from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.kept_answers import forget_person
 from service.directory import store
 from service.directory.store import KIND
-from service.errors import Conflict, DatabaseUnavailable, Denied, Forbidden, NotFound
+from service.errors import Conflict, DatabaseUnavailable, Forbidden, NotFound
 from service.log.record import Kind
 
 if TYPE_CHECKING:
@@ -30,10 +30,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Change
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
-    from service.authorization.enforcement.permit import Permit
-    from service.authorization.enforcement.relationships import Seen
-    from service.database import Connection
+    from service.authorization.enforcement.gate import Gate
     from service.identity.subject_hashes import SubjectHashes
 
 ERASE = "erase"
@@ -121,35 +118,29 @@ class Memory:
 class Erasure:
     """Both raise Denied, Forbidden for oneself, NotFound and TryLater."""
 
-    def __init__(self, enforcement: Enforcement, memory: Memory) -> None:
-        self._enforcement = enforcement
+    def __init__(self, gate: Gate, memory: Memory) -> None:
+        self._gate = gate
         self._memory = memory
 
     async def preview(self, ask: Ask, person: UUID) -> Answer[Erased]:
         """What `erase` would do now."""
-
-        async def load(permit: Permit, seen: Seen, connection: Connection) -> tuple[Erased | Denied, Sequence[str]]:
-            permit.covers(KIND, ERASE)
-            row = await connection.fetchrow(COUNT, person)
+        async with self._gate.read(replace(ask, dry_run=True), KIND, ERASE) as reading:
+            reading.permit.covers(KIND, ERASE)
+            row = await reading.connection.fetchrow(COUNT, person)
+            reading.returned = [] if row is None else [str(person)]
+        with refused_under(reading.receipt):
             if row is None:
-                return NotFound("There is no such person"), []
-            if not seen.same_human.isdisjoint(row["ids"]):
-                return Forbidden([OWN]), [str(person)]
-            names = ("links", "texts", "notes", "sheets", "hold")
-            return Erased(**{name: row[name] for name in names}, waiting=tuple(row["waiting"])), [str(person)]
-
-        answer = await self._enforcement.read(replace(ask, dry_run=True), KIND, ERASE, load)
-        if isinstance(answer.value, Denied):
-            with refused_under(answer.receipt):
-                raise answer.value
-        return Answer(answer.value, answer.receipt)
+                raise NotFound("There is no such person")
+            if not reading.seen.same_human.isdisjoint(row["ids"]):
+                raise Forbidden([OWN])
+        names = ("links", "texts", "notes", "sheets", "hold")
+        return reading.answer(Erased(**{name: row[name] for name in names}, waiting=tuple(row["waiting"])))
 
     async def erase(self, ask: Ask, person: UUID) -> Answer[Erased]:
         """Erase, for good. Drafts and rejected sheets, which only their owner could hand in, are deleted. Raises
         Conflict: its extra `hold` names the legal hold that forbids it, `timesheets` those that wait for approval;
         without either there is no erasure key."""
-
-        async def work(change: Change) -> Erased:
+        async with self._gate.change(ask, KIND, ERASE, Target(str(person))) as change:
             change.permit.covers(KIND, ERASE)
             await store.advance(change.connection)
             await change.connection.execute(SHEETS, person)
@@ -173,9 +164,7 @@ class Erasure:
                 after={"what": "person.erased", **counts},
                 kind=Kind.DIRECTORY,
             )
-            return erased
-
-        return await self._enforcement.change(ask, KIND, ERASE, Target(str(person)), work)
+        return change.answer(erased)
 
     async def _erase(self, change: Change, person: UUID, ids: Sequence[UUID]) -> asyncpg.Record:
         """All that goes, in one function that looks for holds once more; and every token of before is revoked."""

@@ -1,4 +1,4 @@
-"""Fallback approvers: who approves for those whom nobody leads. Each change through enforcement. Owns no state."""
+"""Fallback approvers: who approves for those whom nobody leads. Each change through the gate. Owns no state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.permit import Permit
     from service.database import Connection
 
@@ -27,8 +27,8 @@ ALWAYS = Validity()
 class Fallbacks:
     """Every method raises Denied and TryLater; a change also InvalidField and Conflict."""
 
-    def __init__(self, enforcement: Enforcement) -> None:
-        self._enforcement = enforcement
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     async def name(
         self, ask: Ask, person: UUID, team: UUID | None = None, validity: Validity = ALWAYS
@@ -42,7 +42,7 @@ class Fallbacks:
             made = await fallback_store.name(permit, connection, asked)
             return made, [Told(str(made.id), "fallback.named", _facts(made))]
 
-        return await manage(self._enforcement, ask, asked.id, work)
+        return await manage(self._gate, ask, asked.id, work)
 
     async def end(self, ask: Ask, fallback: UUID, at: datetime | None = None) -> Answer[Fallback]:
         """End this now, or at a later moment; what has not begun never begins. Raises NotFound, and Conflict when it
@@ -53,12 +53,12 @@ class Fallbacks:
             before, after = await fallback_store.end(permit, connection, fallback, at)
             return after, [Told(str(after.id), "fallback.ended", _facts(after), before=_facts(before))]
 
-        return await manage(self._enforcement, ask, fallback, work)
+        return await manage(self._gate, ask, fallback, work)
 
     async def list(self, ask: Ask, *, after: UUID | None = None, limit: int = 50) -> Answer[Listed[Fallback]]:
         """All, ended ones too, oldest first."""
         return await listing(
-            self._enforcement,
+            self._gate,
             ask,
             KIND,
             lambda seen, connection: fallback_store.fallbacks(seen, connection, after, limit),

@@ -1,4 +1,4 @@
-"""The import of an organisation from a file: all of it or nothing, and nothing twice. Through enforcement. Owns whose
+"""The import of an organisation from a file: all of it or nothing, and nothing twice. Through the gate. Owns whose
 turn it is; what changes is recorded row by row, as if somebody had done it by hand."""
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.permit import Permit
-    from service.authorization.enforcement.relationships import Seen
     from service.database import Connection
     from service.directory.entities import Membership
     from service.directory.import_file import ImportRow
@@ -48,23 +47,19 @@ class RowOutcome:
 class DirectoryImports:
     """Raises Denied and TryLater, and InvalidField that names every wrong row and field."""
 
-    def __init__(self, enforcement: Enforcement, hashes: SubjectHashes = NO_KEYS) -> None:
-        self._enforcement, self._hashes = enforcement, hashes
+    def __init__(self, gate: Gate, hashes: SubjectHashes = NO_KEYS) -> None:
+        self._gate, self._hashes = gate, hashes
         # Each keeps other changes of the directory waiting for a moment, and several in a row would for too long.
         self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
 
     async def admit(self, ask: Ask) -> None:
         """Refuse whoever could not import anything, before a file is read. Raises Denied."""
-        await admit(self._enforcement, ask, KIND, MANAGE)
+        await admit(self._gate, ask, KIND, MANAGE)
 
     async def load(self, ask: Ask, raw: bytes, *, dry_run: bool = False) -> Answer[Sequence[RowOutcome]]:
         """Bring people, teams, memberships and leads in from a CSV file. A dry run changes nothing and says what would
         be changed now."""
         rows = await read_rows(raw)
-
-        async def look(permit: Permit, _: Seen, connection: Connection) -> tuple[Sequence[RowOutcome], Sequence[str]]:
-            found = await plan(rows, await import_store.known(permit, connection, rows))
-            return _outcomes(rows, found), []
 
         async def work(permit: Permit, connection: Connection) -> tuple[Sequence[RowOutcome], list[Told]]:
             found = await plan(rows, await import_store.known(permit, connection, rows))
@@ -72,8 +67,10 @@ class DirectoryImports:
 
         async with self._one_at_a_time.one():
             if dry_run:
-                return await self._enforcement.read(replace(ask, dry_run=True), KIND, MANAGE, look)
-            return await manage(self._enforcement, ask, "import", work)
+                async with self._gate.read(replace(ask, dry_run=True), KIND, MANAGE) as reading:
+                    found = await plan(rows, await import_store.known(reading.permit, reading.connection, rows))
+                return reading.answer(_outcomes(rows, found))
+            return await manage(self._gate, ask, "import", work)
 
 
 def _outcomes(rows: Sequence[ImportRow], found: Plan) -> list[RowOutcome]:

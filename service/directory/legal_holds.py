@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer, Change
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
-    from service.authorization.enforcement.visibility import Visibility
-    from service.database import Connection
+    from service.authorization.enforcement.gate import Gate
 
 KIND, HOLD = "log", "hold"
 WHAT = ("all", "person", "resource")
@@ -51,14 +49,13 @@ class LegalHold:
 class LegalHolds:
     """Every method raises Denied and TryLater."""
 
-    def __init__(self, enforcement: Enforcement) -> None:
-        self._enforcement = enforcement
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     async def set(self, ask: Ask, what: str, about: UUID | None, reason: str) -> Answer[LegalHold]:
         """Let nothing of this be erased or pruned from now on. Raises InvalidField."""
         _check(what, about, reason)
-
-        async def work(change: Change) -> LegalHold:
+        async with self._gate.change(ask, KIND, HOLD, Target()) as change:
             change.permit.covers(KIND, HOLD)
             # Erasure and retention take the same lock: they see a hold that is being set, or it waits for them.
             await change.connection.execute(HOLDS_LOCK)
@@ -77,14 +74,11 @@ class LegalHolds:
                 raise DatabaseUnavailable(cause="an INSERT returned no row")
             made = _hold(row)
             _record(change, made, "log.held", {"reason": reason})
-            return made
-
-        return await self._enforcement.change(ask, KIND, HOLD, Target(), work)
+        return change.answer(made)
 
     async def lift(self, ask: Ask, hold: UUID) -> Answer[LegalHold]:
         """End a hold. Raises NotFound when there is none that stands, Forbidden for whoever set it."""
-
-        async def work(change: Change) -> LegalHold:
+        async with self._gate.change(ask, KIND, HOLD, Target(str(hold))) as change:
             change.permit.covers(KIND, HOLD)
             # Whether the asker set it, under any id of theirs, also one from before an erasure.
             theirs = await change.connection.fetchval(
@@ -106,22 +100,18 @@ class LegalHolds:
                 raise NotFound("There is no such hold that stands")
             lifted = _hold(row)
             _record(change, lifted, "log.hold-lifted", {})
-            return lifted
-
-        return await self._enforcement.change(ask, KIND, HOLD, Target(str(hold)), work)
+        return change.answer(lifted)
 
     async def list(self, ask: Ask) -> Answer[Sequence[LegalHold]]:
         """Every hold, newest first, the latest 200."""
-
-        async def query(visibility: Visibility, connection: Connection) -> tuple[Sequence[LegalHold], Sequence[str]]:
+        async with self._gate.list(ask, KIND, "read") as listing:
             # Visible holds; ids grow with time.
-            rows = await connection.fetch(
-                f"SELECT h.* FROM legal_hold AS h WHERE {visibility.condition} ORDER BY h.id DESC LIMIT 200",
-                *visibility.parameters,
+            rows = await listing.connection.fetch(
+                f"SELECT h.* FROM legal_hold AS h WHERE {listing.visibility.condition} ORDER BY h.id DESC LIMIT 200",
+                *listing.visibility.parameters,
             )
-            return [_hold(row) for row in rows], [str(row["id"]) for row in rows]
-
-        return await self._enforcement.list(ask, KIND, "read", query)
+            listing.returned = [str(row["id"]) for row in rows]
+        return listing.answer([_hold(row) for row in rows])
 
 
 def _check(what: str, about: UUID | None, reason: str) -> None:

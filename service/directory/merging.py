@@ -1,4 +1,4 @@
-"""Merging: two people turned out to be one. Through enforcement. Owns no state; `merging_store` writes it.
+"""Merging: two people turned out to be one. Through the gate. Owns no state; `merging_store` writes it.
 
 From then on every law holds for both of their ids (docs/decisions/0018): what one of them wrote, the other does not
 approve. Tokens of either speak for the one who stays, who has what both had in the directory. There is no way back.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.permit import Permit
     from service.database import Connection
     from service.directory.entities import Person
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Merging:
     """The use case; raises Denied and TryLater too."""
 
-    def __init__(self, enforcement: Enforcement) -> None:
-        self._enforcement = enforcement
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     async def merge(self, ask: Ask, person: UUID, into: UUID) -> Answer[Person]:
         """Merge a person into another, who is returned as they are then. Raises NotFound, InvalidField for an unknown
@@ -42,4 +42,4 @@ class Merging:
             first = Told(str(person), "person.merged", told, merged.texts)
             return merged.stays, [first, *merged.moved]
 
-        return await manage(self._enforcement, ask, person, work)
+        return await manage(self._gate, ask, person, work)

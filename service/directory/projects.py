@@ -1,4 +1,4 @@
-"""Projects: what hours are spent on. A small list of codes that administrators keep, each change through enforcement.
+"""Projects: what hours are spent on. A small list of codes that administrators keep, each change through the gate.
 Owns no state."""
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from service.directory.store import anything
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement, Expect
+    from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.judgement import Expect
     from service.authorization.enforcement.permit import Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 class Projects:
     """Every method raises Denied and TryLater; a change also InvalidField."""
 
-    def __init__(self, enforcement: Enforcement) -> None:
-        self._enforcement = enforcement
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     async def add(self, ask: Ask, project: Project) -> Answer[Project]:
         """Make a project. Raises Conflict for a code that is taken."""
@@ -34,7 +35,7 @@ class Projects:
             await project_store.add(permit, connection, project)
             return project, [Told(project.code, "project.created", _facts(project), {"name": project.name})]
 
-        return await manage(self._enforcement, ask, project.code, work)
+        return await manage(self._gate, ask, project.code, work)
 
     async def replace(self, ask: Ask, project: Project, expect: Expect = anything) -> Answer[Project]:
         """Call a project something else, end it, or take it up again. Raises NotFound, and NotApplied when it is not
@@ -46,7 +47,7 @@ class Projects:
             told = Told(project.code, "project.changed", _facts(project), {"name": project.name}, _facts(before))
             return after, [told]
 
-        return await manage(self._enforcement, ask, project.code, work)
+        return await manage(self._gate, ask, project.code, work)
 
     async def one(self, ask: Ask, code: str) -> Answer[Project]:
         """A project by its code. Raises NotFound."""
@@ -54,14 +55,14 @@ class Projects:
         async def load(visibility: Visibility, connection: Connection) -> Project | None:
             return await project_store.project(visibility, connection, code)
 
-        return await single(self._enforcement, ask, KIND, load)
+        return await single(self._gate, ask, KIND, load)
 
     async def list(
         self, ask: Ask, *, active: bool | None = None, after: str | None = None, limit: int = 50
     ) -> Answer[Listed[Project]]:
         """Projects by code, all or those that are (not) active."""
         return await listing(
-            self._enforcement,
+            self._gate,
             ask,
             KIND,
             lambda visibility, connection: project_store.page(

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from uuid import UUID
 
-    from service.authorization.enforcement.changes import Change
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.permit import Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
@@ -54,7 +53,7 @@ class Told:
 
 
 async def manage(
-    enforcement: Enforcement,
+    gate: Gate,
     ask: Ask,
     subject: UUID | str,
     work: Callable[[Permit, Connection], Awaitable[tuple[T, Sequence[Told]]]],
@@ -64,8 +63,7 @@ async def manage(
 ) -> Answer[T]:
     """Change something of the directory with whoever may do what is `asked`. Raises what `work` raises, and Denied and
     TryLater."""
-
-    async def whole(change: Change) -> T:
+    async with gate.change(ask, *asked, target or Target(str(subject))) as change:
         await store.advance(change.connection)
         value, told = await work(change.permit, change.connection)
         async for one in paced(told):
@@ -77,13 +75,11 @@ async def manage(
                 texts=one.texts,
                 kind=Kind.DIRECTORY,
             )
-        return value
-
-    return await enforcement.change(ask, *asked, target or Target(str(subject)), whole)
+    return change.answer(value)
 
 
 async def listing(
-    enforcement: Enforcement,
+    gate: Gate,
     ask: Ask,
     kind: str,
     load: Callable[[Visibility, Connection], Awaitable[list[T]]],
@@ -94,34 +90,29 @@ async def listing(
 ) -> Answer[Listed[T]]:
     """A page of what `load` finds: one more than `limit` tells that there are more. Keys that are ids are `returned`
     in the record."""
-
-    async def query(visibility: Visibility, connection: Connection) -> tuple[Listed[T], Sequence[str]]:
-        found = await load(visibility, connection)
+    async with gate.list(ask, kind, "read") as listed:
+        found = await load(listed.visibility, listed.connection)
         items = found[:limit]
-        keys = [key(one) for one in items]
-        return Listed(items, keys[-1] if len(found) > limit else None), keys if returned else []
-
-    return await enforcement.list(ask, kind, "read", query)
+        keys = [key(item) for item in items]
+        listed.returned = keys if returned else []
+    return listed.answer(Listed(items, keys[-1] if len(found) > limit else None))
 
 
 async def single(
-    enforcement: Enforcement,
+    gate: Gate,
     ask: Ask,
     kind: str,
     load: Callable[[Visibility, Connection], Awaitable[T | None]],
     returned: UUID | None = None,
 ) -> Answer[T]:
     """What `load` finds, if a list would show it; an id that is `returned` stands in the record. Raises NotFound."""
-
-    async def query(visibility: Visibility, connection: Connection) -> tuple[T | None, Sequence[str]]:
-        found = await load(visibility, connection)
-        return found, [str(returned)] if found is not None and returned is not None else []
-
-    answer = await enforcement.list(ask, kind, "read", query)
-    if answer.value is None:
-        with refused_under(answer.receipt):
+    async with gate.list(ask, kind, "read") as listed:
+        found = await load(listed.visibility, listed.connection)
+        listed.returned = [str(returned)] if found is not None and returned is not None else []
+    if found is None:
+        with refused_under(listed.receipt):
             raise NotFound
-    return Answer(answer.value, answer.receipt)
+    return listed.answer(found)
 
 
 def times(validity: Validity) -> dict[str, Any]:

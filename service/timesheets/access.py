@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from service.authorization.enforcement.access import Effort, Named, Way, named, ways
 from service.authorization.enforcement.changes import Answer, refused_under
 from service.database import Turns
-from service.errors import NotFound
 from service.policy.matching import PERSON, former_word
 from service.timesheets import access_store
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
@@ -20,11 +19,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
-    from service.authorization.enforcement.permit import Permit
-    from service.authorization.enforcement.relationships import Seen
+    from service.authorization.enforcement.gate import Gate
     from service.authorization.engine.engine import Snapshot
-    from service.database import Connection
     from service.timesheets.access_store import Candidate
 
     Ways = Mapping[str, tuple[Way, ...]]
@@ -72,31 +68,27 @@ class _Found:
 class TimesheetAccess:
     """To see it is a read of the sheet: it is decided and recorded as one."""
 
-    def __init__(self, enforcement: Enforcement) -> None:
-        self._enforcement = enforcement
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
         self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
 
     async def of(self, ask: Ask, sheet_id: UUID, *, after: str | None = None, limit: int = 50) -> Answer[Access]:
         """As of now, under the active version; `limit` candidates are looked at. Raises Denied, TryLater."""
-
-        async def load(permit: Permit, seen: Seen, connection: Connection) -> tuple[_Found, Sequence[str]]:
-            if seen.row is None:
-                raise NotFound
-            snapshot, state = permit.snapshot, seen.row["state"]
+        async with self._gate.read(ask, KIND, "read", sheet_id) as reading:
+            snapshot, state = reading.permit.snapshot, reading.found["state"]
             known = snapshot.vocabulary.actions.get(KIND, frozenset())
             actions = tuple(action for action in possible(state) if action in known)
             names = named(snapshot, KIND, actions)
-            found = await access_store.candidates(
-                permit, connection, sheet_id, names, after=after or "", limit=limit + 1
+            candidates = await access_store.candidates(
+                reading.permit, reading.connection, sheet_id, names, after=after or "", limit=limit + 1
             )
-            return _Found(snapshot, state, actions, names, found), [str(sheet_id)]
-
-        answer = await self._enforcement.read(ask, KIND, "read", load, row_id=sheet_id)
+            reading.returned = [str(sheet_id)]
+        found = _Found(snapshot, state, actions, names, candidates)
         # When no connection is held, and beside the other requests: many rules take a while.
-        with refused_under(answer.receipt):
+        with refused_under(reading.receipt):
             async with self._one_at_a_time.one():
-                told = await asyncio.to_thread(_told, answer.value, limit, first=after is None)
-        return Answer(told, answer.receipt)
+                told = await asyncio.to_thread(_told, found, limit, first=after is None)
+        return reading.answer(told)
 
 
 def _told(found: _Found, limit: int, *, first: bool) -> Access:

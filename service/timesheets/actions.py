@@ -1,4 +1,4 @@
-"""What people and clients do with timesheets: one use case for each action, all through enforcement.
+"""What people and clients do with timesheets: one use case for each action, all through the gate.
 
 Owns no state. Whoever asks is told by `Ask`; the owner of a new sheet is that person, never somebody from a body.
 `expect` judges the version that the caller has seen (If-Match) and raises PreconditionRequired or PreconditionFailed.
@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.relationships import asker
-from service.errors import Conflict, NotFound
+from service.errors import Conflict
 from service.timesheets import listing, store, timesheet
 from service.timesheets.approvers import need_approver
 from service.timesheets.changed import changed, facts_of, resource_of
@@ -22,17 +22,14 @@ from service.timesheets.relations import KIND
 from service.timesheets.timesheet import By, Timesheet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from datetime import date
     from uuid import UUID
 
     from service.authorization.enforcement.changes import Change
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement, Expect
-    from service.authorization.enforcement.permit import Permit
-    from service.authorization.enforcement.relationships import Seen
-    from service.authorization.enforcement.visibility import Visibility
-    from service.database import Connection
+    from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.judgement import Expect
     from service.timesheets.entry import Amendment, Hours
     from service.timesheets.listing import Filters, Page, Place
 
@@ -50,15 +47,16 @@ class Edited:
 class Timesheets:
     """Every method raises Denied, TryLater and what it names; a change also NotApplied."""
 
-    def __init__(self, enforcement: Enforcement) -> None:
-        self._enforcement = enforcement
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     async def create(self, ask: Ask, period_start: date, time_zone: str) -> Answer[Timesheet]:
         """Open the asker's own sheet for the week from `period_start`. Raises InvalidField, Conflict."""
         check_week(period_start, time_zone)
         owner, _ = asker(ask.principal)
 
-        async def work(change: Change) -> Timesheet:
+        target = Target() if owner is None else Target(lock=store.lock_week(owner, period_start), owner=owner)
+        async with self._gate.change(ask, KIND, "create", target) as change:
             if change.row is not None:
                 raise Conflict(
                     "There is already a timesheet for this person and week", extra={"timesheet": str(change.row["id"])}
@@ -70,20 +68,14 @@ class Timesheets:
             )
             sheet = await store.create(change.permit, change.connection, sheet)
             change.record("timesheet.created", resource_of(sheet), before={}, after=facts_of(sheet))
-            return sheet
-
-        target = Target() if owner is None else Target(lock=store.lock_week(owner, period_start), owner=owner)
-        return await self._enforcement.change(ask, KIND, "create", target, work)
+        return change.answer(sheet)
 
     async def read(self, ask: Ask, sheet_id: UUID) -> Answer[Timesheet]:
         """One sheet with its entries."""
-
-        async def load(permit: Permit, seen: Seen, _: Connection) -> tuple[Timesheet, Sequence[str]]:
-            if seen.row is None:
-                raise NotFound
-            return store.sheet_of_row(permit, seen.row), [str(sheet_id)]
-
-        return await self._enforcement.read(ask, KIND, "read", load, row_id=sheet_id)
+        async with self._gate.read(ask, KIND, "read", sheet_id) as reading:
+            sheet = store.sheet_of_row(reading.permit, reading.found)
+            reading.returned = [str(sheet_id)]
+        return reading.answer(sheet)
 
     async def read_entry(self, ask: Ask, sheet_id: UUID, entry_id: UUID) -> Answer[Edited]:
         """One entry, by reading its sheet. Raises NotFound also when the sheet has no such entry."""
@@ -93,12 +85,10 @@ class Timesheets:
 
     async def list(self, ask: Ask, filters: Filters, *, after: Place | None = None, limit: int = 50) -> Answer[Page]:
         """A page of what single reads would show to the asker; newest period first."""
-
-        async def query(visibility: Visibility, connection: Connection) -> tuple[Page, Sequence[str]]:
-            page = await listing.page(visibility, connection, filters, after=after, limit=limit)
-            return page, [str(one.id) for one in page.items]
-
-        return await self._enforcement.list(ask, KIND, "read", query)
+        async with self._gate.list(ask, KIND, "read") as listed:
+            page = await listing.page(listed.visibility, listed.connection, filters, after=after, limit=limit)
+            listed.returned = [str(sheet.id) for sheet in page.items]
+        return listed.answer(page)
 
     async def add_entry(self, ask: Ask, sheet_id: UUID, expect: Expect, hours: Hours) -> Answer[Edited]:
         """Raises InvalidField, also for a day out of the period or with more than 1,440 minutes, and for a project that
@@ -134,14 +124,12 @@ class Timesheets:
 
     async def delete(self, ask: Ask, sheet_id: UUID, expect: Expect) -> Answer[None]:
         """Remove a sheet with its entries."""
-
-        async def work(change: Change) -> None:
-            sheet = _locked(change)
+        async with self._gate.change(ask, KIND, "delete", _known(sheet_id), expect=expect) as change:
+            sheet = store.sheet_of_row(change.permit, change.found)
             timesheet.delete(sheet)
             await store.delete(change.permit, change.connection, sheet)
             change.record("timesheet.deleted", resource_of(sheet), before=facts_of(sheet), after={})
-
-        return await self._enforcement.change(ask, KIND, "delete", _known(sheet_id), work, expect=expect)
+        return change.answer(None)
 
     async def submit(self, ask: Ask, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
         """Raises Conflict for a sheet without entries, NoApprover where nobody could approve it."""
@@ -186,23 +174,19 @@ class Timesheets:
         self, ask: Ask, names: tuple[str, str], sheet_id: UUID, expect: Expect, move: Move
     ) -> Answer[Timesheet]:
         action, event = names
-
-        async def work(change: Change) -> Timesheet:
-            before = _locked(change)
+        async with self._gate.change(ask, KIND, action, _known(sheet_id), expect=expect) as change:
+            before = store.sheet_of_row(change.permit, change.found)
             after = move(before, by(change))
-            if after is before:
-                return before
-            if entered := timesheet.projects_entered(before, after):
-                closed = await store.closed_projects(change.permit, change.connection, entered)
-                if closed:
-                    raise wrong("project", next(iter(closed.values())))
-            if action == "submit":
-                await need_approver(change.permit, change.connection, after)
-            after = await store.save(change.permit, change.connection, before, after)
-            changed(change, event, before, after)
-            return after
-
-        return await self._enforcement.change(ask, KIND, action, _known(sheet_id), work, expect=expect)
+            if after is not before:
+                if entered := timesheet.projects_entered(before, after):
+                    closed = await store.closed_projects(change.permit, change.connection, entered)
+                    if closed:
+                        raise wrong("project", next(iter(closed.values())))
+                if action == "submit":
+                    await need_approver(change.permit, change.connection, after)
+                after = await store.save(change.permit, change.connection, before, after)
+                changed(change, event, before, after)
+        return change.answer(after)
 
 
 EVENTS = {
@@ -223,12 +207,6 @@ def by(change: Change) -> By:
 
 def _known(sheet_id: UUID) -> Target:
     return Target(str(sheet_id), store.lock(sheet_id), must_exist=True)
-
-
-def _locked(change: Change) -> Timesheet:
-    if change.row is None:
-        raise NotFound
-    return store.sheet_of_row(change.permit, change.row)
 
 
 def _edited(answer: Answer[Timesheet], entry_id: UUID) -> Answer[Edited]:

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Answer, AnswerToAll, Change, Outcome
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement, Expect
-    from service.authorization.enforcement.visibility import Visibility
-    from service.database import Connection
+    from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.judgement import Expect
     from service.errors import StepUpNeeded
     from service.timesheets.timesheet import By, Timesheet
     from service.timesheets.waiting import Place
@@ -74,30 +73,26 @@ class Item:
 class Approvals:
     """Every method raises Denied, TryLater and what it names."""
 
-    def __init__(self, enforcement: Enforcement) -> None:
-        self._enforcement = enforcement
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     async def waiting(self, ask: Ask, *, after: Place | None = None, limit: int = 50) -> Answer[ApprovalPage]:
         """A page of the sheets that the asker could approve now, or with another sign-in."""
-
-        async def query(visibility: Visibility, connection: Connection) -> tuple[ApprovalPage, Sequence[str]]:
-            found = await waiting.page(visibility, connection, after=after, limit=limit)
-            called = await waiting.names(connection, {sheet.owner for sheet, _ in found.items})
+        async with self._gate.list(replace(ask, recorded_as=LIST_APPROVALS), KIND, "approve") as listing:
+            found = await waiting.page(listing.visibility, listing.connection, after=after, limit=limit)
+            names = await waiting.names(listing.connection, {sheet.owner for sheet, _ in found.items})
             items = []
             for sheet, row in found.items:
-                hint = action_hints.by_what(visibility, row)
-                name = called.get(sheet.owner)
-                items.append(Approval(sheet, row["updated_at"], name, hint.relations, hint.rules))
-            return ApprovalPage(tuple(items), found.after), [str(one.sheet.id) for one in items]
-
-        async def hidden(
-            found: ApprovalPage, then: Visibility, step_up: StepUpNeeded, connection: Connection
-        ) -> ApprovalPage:
-            would = {sheet.id for sheet, _ in (await waiting.page(then, connection, after=after, limit=limit)).items}
-            return found if would <= {one.sheet.id for one in found.items} else replace(found, step_up=step_up)
-
-        viewing = replace(ask, recorded_as=LIST_APPROVALS)
-        return await self._enforcement.list(viewing, KIND, "approve", query, hidden=hidden)
+                hint = action_hints.by_what(listing.visibility, row)
+                items.append(Approval(sheet, row["updated_at"], names.get(sheet.owner), hint.relations, hint.rules))
+            listing.returned = [str(item.sheet.id) for item in items]
+            step_up = None
+            if (stronger := listing.after_step_up()) is not None:
+                then, challenge = stronger
+                would = (await waiting.page(then, listing.connection, after=after, limit=limit)).items
+                if not {sheet.id for sheet, _ in would} <= {item.sheet.id for item in items}:
+                    step_up = challenge
+        return listing.answer(ApprovalPage(tuple(items), found.after, step_up))
 
     async def approve_all(self, ask: Ask, items: Sequence[Item]) -> AnswerToAll[Sequence[Timesheet]]:
         """Approve every sheet or none; sheets come in the order of the items. Raises InvalidField; Forbidden or
@@ -139,32 +134,29 @@ class Approvals:
         return await self._each(ask, "unlock", items, lambda sheet, by: timesheet.unlock(sheet, reason, by))
 
     async def _all(self, ask: Ask, action: str, items: Sequence[Item], move: Move) -> AnswerToAll[Sequence[Timesheet]]:
-        async def work(changes: Sequence[Change]) -> Sequence[Timesheet]:
-            done: list[Timesheet] = []
+        def combine(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
+            return _refusal(items, refusals)
+
+        sheets: list[Timesheet] = []
+        async with self._gate.change_all(ask, KIND, action, _targets(items), combine=combine) as changes:
             for place, change in enumerate(changes):
                 try:
-                    done.append(await _moved(change, action, move))
+                    sheets.append(await _moved(change, action, move))
                 except TimewardenError as error:
                     refused = change.permit.decision if isinstance(error, Forbidden) else None
                     raise NotDone(_refusal(items, {place: error}), refused) from error
-            return done
-
-        def denied(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
-            return _refusal(items, refusals)
-
-        return await self._enforcement.change_all(ask, KIND, action, _targets(items), work, denied=denied)
+        return changes.answer(sheets)
 
     async def _each(self, ask: Ask, action: str, items: Sequence[Item], move: Move) -> Sequence[Outcome[Timesheet]]:
-        async def work(change: Change) -> Timesheet:
-            return await _moved(change, action, move)
-
-        return await self._enforcement.change_each(ask, KIND, action, _targets(items), work)
+        async with self._gate.change_each(ask, KIND, action, _targets(items)) as each:
+            async for change in each:
+                async with each.savepoint(change):
+                    change.value = await _moved(change, action, move)
+        return each.outcomes()
 
 
 async def _moved(change: Change, action: str, move: Move) -> Timesheet:
-    if change.row is None:
-        raise NotFound
-    before = store.sheet_of_row(change.permit, change.row)
+    before = store.sheet_of_row(change.permit, change.found)
     after = await store.save(change.permit, change.connection, before, move(before, by(change)))
     changed(change, EVENTS[action], before, after)
     return after

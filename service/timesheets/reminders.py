@@ -15,9 +15,9 @@ from service.places import FieldError
 from service.timesheets import waiting
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.changes import Answer, Change
+    from service.authorization.enforcement.changes import Answer
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.gate import Gate
 
 MOST_DAYS: Final = 366
 MOST_AT_ONCE: Final = 200
@@ -34,25 +34,22 @@ class Reminded:
 class Reminders:
     """The use case; raises Denied and TryLater too."""
 
-    def __init__(self, enforcement: Enforcement) -> None:
-        self._enforcement = enforcement
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     async def remind(self, ask: Ask, days: int) -> Answer[Reminded]:
         """Publish `timesheet.reminded` for sheets that were handed in more than `days` days ago, the oldest first.
         Raises InvalidField."""
         if not 0 <= days <= MOST_DAYS:
             raise InvalidField(FieldError("waiting_days", f"must be 0 to {MOST_DAYS}"))
-
-        async def work(change: Change) -> Reminded:
+        async with self._gate.change(ask, waiting.DIRECTORY, "manage", Target()) as change:
             found = await waiting.remind(change.permit, change.connection, days, MOST_AT_ONCE)
             for due in found:
                 told = {
                     "state": due.sheet.state,
                     "version": due.sheet.version,
                     "waiting_since": due.since,
-                    "approvers": [str(one) for one in due.approvers],
+                    "approvers": [str(approver) for approver in due.approvers],
                 }
                 change.record("timesheet.reminded", due.sheet, before={}, after=told)
-            return Reminded(len(found), len(found) == MOST_AT_ONCE)
-
-        return await self._enforcement.change(ask, waiting.DIRECTORY, "manage", Target(), work)
+        return change.answer(Reminded(len(found), len(found) == MOST_AT_ONCE))

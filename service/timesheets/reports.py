@@ -15,14 +15,9 @@ from service.timesheets import reports_store
 from service.timesheets.relations import KIND
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
-
     from service.authorization.enforcement.changes import Answer
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
-    from service.authorization.enforcement.visibility import Visibility
-    from service.database import Connection
+    from service.authorization.enforcement.gate import Gate
     from service.timesheets.reports_store import By, Span, Total
 
 MOST_DAYS: Final = 366
@@ -41,8 +36,8 @@ class Report:
 class Reports:
     """The use case; raises Denied and TryLater too."""
 
-    def __init__(self, enforcement: Enforcement) -> None:
-        self._enforcement = enforcement
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     async def hours(self, ask: Ask, by: By, span: Span) -> Answer[Report]:
         """Add up the minutes that the asker may read. Raises InvalidField for a span that is turned round, longer than
@@ -51,17 +46,15 @@ class Reports:
             raise InvalidField(FieldError("query.until", "must not be before since"))
         if (span.until - span.since).days >= MOST_DAYS:
             raise InvalidField(FieldError("query.until", f"must be less than {MOST_DAYS} days after since"))
-
-        async def query(visibility: Visibility, connection: Connection) -> tuple[Report, Sequence[str]]:
-            sheets: list[UUID] = await reports_store.visible_sheets(visibility, connection, span, MOST_SHEETS + 1)
-            if len(sheets) > MOST_SHEETS:
-                return Report((), 0, len(sheets)), []
-            found = await reports_store.totals(connection, sheets, span, by)
-            whole = await reports_store.minutes(connection, sheets, span)
-            return Report(found, whole, len(sheets)), [str(one) for one in sheets]
-
-        answer = await self._enforcement.list(ask, KIND, "read", query)
-        if answer.value.sheets > MOST_SHEETS:
-            with refused_under(answer.receipt):
+        report = Report((), 0, 0)
+        async with self._gate.list(ask, KIND, "read") as listed:
+            connection = listed.connection
+            sheets = await reports_store.visible_sheets(listed.visibility, connection, span, MOST_SHEETS + 1)
+            if len(sheets) <= MOST_SHEETS:
+                totals = await reports_store.totals(connection, sheets, span, by)
+                report = Report(totals, await reports_store.minutes(connection, sheets, span), len(sheets))
+                listed.returned = [str(sheet) for sheet in sheets]
+        if len(sheets) > MOST_SHEETS:
+            with refused_under(listed.receipt):
                 raise InvalidField(FieldError("query.since", f"a report is of {MOST_SHEETS} timesheets at the most"))
-        return answer
+        return listed.answer(report)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.changes import Change, Outcome
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.gate import Gate
     from service.log.log import Receipt
     from service.timesheets.upload_rows import Rows, Week
 
@@ -90,14 +90,14 @@ class Uploaded:
 class Uploads:
     """The use case of importing jobs."""
 
-    def __init__(self, enforcement: Enforcement) -> None:
-        self._enforcement = enforcement
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
 
     async def admit(self, ask: Ask) -> None:
         """Refuse whoever could not upload anything, before a row is read. Raises InsufficientScope; Forbidden for a
         person, whatever the policy says; both recorded."""
         never = FOR_CLIENTS if ask.principal.kind is not PrincipalKind.CLIENT else None
-        await admit(self._enforcement, ask, KIND, "upload", by_rows=True, never=never)
+        await admit(self._gate, ask, KIND, "upload", by_rows=True, never=never)
 
     async def upload(
         self,
@@ -136,7 +136,11 @@ class Uploads:
         order = sorted(rows.weeks)
         locks = WeekLocks(order)
 
-        async def work(changes: Sequence[Change]) -> None:
+        def combine(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
+            return _refusal(rows, [(order[place], error) for place, error in sorted(refusals.items())])
+
+        targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(order)]
+        async with self._gate.change_all(ask, KIND, "upload", targets, combine=combine) as changes:
             closed: dict[str, str] = {}
             found: list[tuple[Change, Merged]] = []
             async for change, week in paced(zip(changes, order, strict=True)):
@@ -147,13 +151,7 @@ class Uploads:
                 raise rows.refusal(uploaded.results.faults)
             async for some in paced(_in_statements(found)):
                 await _write(some)
-
-        def denied(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
-            return _refusal(rows, [(order[place], error) for place, error in sorted(refusals.items())])
-
-        targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(order)]
-        answer = await self._enforcement.change_all(ask, KIND, "upload", targets, work, denied=denied)
-        uploaded.receipts = list(answer.receipts)
+        uploaded.receipts = [change.receipt for change in changes]
 
     async def _per_row(self, ask: Ask, rows: Rows, by: By, uploaded: Uploaded, *, dry_run: bool) -> None:
         waiting = _batches(week for week, found in rows.weeks.items() if any(one not in rows.faults for one in found))
@@ -181,32 +179,35 @@ class Uploads:
         locks = WeekLocks(batch)
         found: dict[Week, Merged] = {}
         closed: dict[str, str] = {}
-
-        async def work(change: Change) -> None:
-            week = locks.last
-            if week == batch[0]:
-                closed.clear()
-            await slices().rest()
-            found[week] = merged = await _merge(change, rows, week, by, closed)
-            if merged.faults and not merged.outcomes:
-                faults = Faults()
-                faults.update(merged.faults)
-                raise rows.refusal(faults)
-            if dry_run:
-                raise DryRun
-            await _write([(change, merged)])
-
         targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(batch)]
+        week_of = dict(zip(targets, batch, strict=True))
         try:
-            outcomes = await self._enforcement.change_each(ask, KIND, "upload", targets, work)
+            async with self._gate.change_each(ask, KIND, "upload", targets) as each:
+                async for change in each:
+                    await slices().rest()
+                    async with each.savepoint(change):
+                        week = week_of[change.target]
+                        found[week] = await _merge(change, rows, week, by, closed)
+                        _refuse_if_all_wrong(rows, found[week])
+                        if dry_run:
+                            raise DryRun
+                        await _write([(change, found[week])])
         except (TryLater, InsufficientScope) as error:
             if uploaded.together or not uploaded.receipts:
                 raise
             for week in batch:
                 uploaded.results.refuse(rows.weeks[week], _fault(error))
             return
-        for week, outcome in zip(batch, outcomes, strict=True):
+        for week, outcome in zip(batch, each.outcomes(), strict=True):
             _note(uploaded, rows, week, outcome, found.get(week))
+
+
+def _refuse_if_all_wrong(rows: Rows, merged: Merged) -> None:
+    """Raises InvalidField when no row of the sheet can go in."""
+    if merged.faults and not merged.outcomes:
+        faults = Faults()
+        faults.update(merged.faults)
+        raise rows.refusal(faults)
 
 
 def _note(uploaded: Uploaded, rows: Rows, week: Week, outcome: Outcome[None], merged: Merged | None) -> None:

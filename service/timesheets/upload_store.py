@@ -28,18 +28,11 @@ class WeekLocks:
     def __init__(self, weeks: Sequence[Week]) -> None:
         self._weeks = weeks
         self._sheets: dict[Week, UUID] = {}
-        self._last = 0
-
-    @property
-    def last(self) -> Week:
-        """The week that was asked for last."""
-        return self._weeks[self._last]
 
     def of(self, place: int) -> Callable[[Connection], Awaitable[UUID | None]]:
         """The lock of one of them: its sheet's id, or None."""
 
         async def locking(connection: Connection) -> UUID | None:
-            self._last = place
             if place == 0:
                 self._sheets = await self._lock_all(connection)
             return self._sheets.get(self._weeks[place])

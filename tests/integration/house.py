@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from service.administration.checks import policy_check
 from service.authorization.active.policy_versions import PolicyVersions
 from service.authorization.enforcement.decision_record import Ask
-from service.authorization.enforcement.enforcement import Enforcement
+from service.authorization.enforcement.gate import Gate
 from service.authorization.enforcement.policy_relations import POLICY_FACTS
 from service.authorization.enforcement.relationships import Relationships
 from service.database import Turns
@@ -67,30 +67,30 @@ class House:
     requests: Database
     log: Log
     versions: PolicyVersions
-    enforcement: Enforcement
+    gate: Gate
     owner: asyncpg.Connection[asyncpg.Record]
     people: dict[str, UUID] = field(default_factory=dict)
     teams: dict[str, UUID] = field(default_factory=dict)
 
     @property
     def timesheets(self) -> Timesheets:
-        return Timesheets(self.enforcement)
+        return Timesheets(self.gate)
 
     @property
     def uploads(self) -> Uploads:
-        return Uploads(self.enforcement)
+        return Uploads(self.gate)
 
     @property
     def approvals(self) -> Approvals:
-        return Approvals(self.enforcement)
+        return Approvals(self.gate)
 
     @property
     def directory(self) -> Directory:
-        return Directory(self.enforcement, HASHES)
+        return Directory(self.gate, HASHES)
 
     @property
     def erasure(self) -> Erasure:
-        return Erasure(self.enforcement, Memory(HASHES, days=400, lifetime=86_400, ahead=30))
+        return Erasure(self.gate, Memory(HASHES, days=400, lifetime=86_400, ahead=30))
 
     @property
     def known_people(self) -> People:
@@ -98,19 +98,19 @@ class House:
 
     @property
     def deputies(self) -> Deputies:
-        return Deputies(self.enforcement)
+        return Deputies(self.gate)
 
     @property
     def imports(self) -> DirectoryImports:
-        return DirectoryImports(self.enforcement, HASHES)
+        return DirectoryImports(self.gate, HASHES)
 
     @property
     def fallbacks(self) -> Fallbacks:
-        return Fallbacks(self.enforcement)
+        return Fallbacks(self.gate)
 
     @property
     def projects(self) -> Projects:
-        return Projects(self.enforcement)
+        return Projects(self.gate)
 
     def ask(self, name: str, *, scopes: frozenset[str] = ALL_SCOPES, roles: frozenset[str] = frozenset()) -> Ask:
         """A request by a person of the organisation through an app."""
@@ -186,14 +186,14 @@ async def wired(log_database: LogDatabase) -> House:
     log = Log(await log_database.open("app"))
     versions = PolicyVersions(await log_database.open("app", size=1), policy_check.build)
     await versions.start()
-    enforcement = Enforcement(
+    gate = Gate(
         requests,
         log,
         versions,
         Relationships([TIMESHEET_FACTS, POLICY_FACTS, DEPUTY_FACTS]),
         turns=Turns(8, timeout=60, full="busy"),
     )
-    return House(log_database, requests, log, versions, enforcement, await log_database.connect("owner"))
+    return House(log_database, requests, log, versions, gate, await log_database.connect("owner"))
 
 
 async def peopled(house: House) -> House:

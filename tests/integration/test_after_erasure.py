@@ -115,7 +115,7 @@ async def test_nobody_erases_themselves(house: House) -> None:
 
 async def test_nobody_erases_themselves_under_another_account_of_theirs(house: House) -> None:
     night = await house.known_people.person_for(speaking(ISSUER, "adam-at-night"))
-    await Merging(house.enforcement).merge(house.administrator(), night, house.people["adam"])
+    await Merging(house.gate).merge(house.administrator(), night, house.people["adam"])
     for person in (night, house.people["adam"]):
         with pytest.raises(Forbidden):
             await house.erasure.erase(house.administrator(), person)
@@ -158,7 +158,7 @@ async def test_drafts_and_rejected_sheets_go_with_their_owner_on_record_and_othe
 
 
 async def test_without_a_key_nobody_is_erased(house: House) -> None:
-    without = Erasure(house.enforcement, Memory(NO_KEYS, 400, 86_400, 30))
+    without = Erasure(house.gate, Memory(NO_KEYS, 400, 86_400, 30))
     draft = (await house.timesheets.create(house.ask("ana"), MONDAY, "UTC")).value
     with pytest.raises(Conflict) as refused:
         await without.erase(house.administrator(), house.people["ana"])
@@ -205,11 +205,11 @@ async def test_nobody_approves_their_own_hours_after_an_erasure_as_their_own_lea
 
 async def test_neither_lists_nor_hints_nor_who_can_tell_otherwise(house: House, waiting: UUID) -> None:
     ask = house.ask("ana-again")
-    assert (await Approvals(house.enforcement).waiting(ask)).value.items == ()
-    shown = (await ShownTimesheets(house.enforcement).read(ask, waiting)).value
+    assert (await Approvals(house.gate).waiting(ask)).value.items == ()
+    shown = (await ShownTimesheets(house.gate).read(ask, waiting)).value
     assert "approve" not in shown.actions
     assert "reject" in shown.actions
-    found = (await TimesheetAccess(house.enforcement).of(ask, waiting)).value.somebody
+    found = (await TimesheetAccess(house.gate).of(ask, waiting)).value.somebody
     may = {one.person: one.may for one in found}
     assert "approve" not in may[house.people["ana-again"]]
     assert "approve" in may[house.people["mia"]]
@@ -273,7 +273,7 @@ async def test_an_erasure_grants_nothing_of_before(house: House) -> None:
 
 
 async def test_whoever_set_a_hold_does_not_lift_it_after_an_erasure(house: House) -> None:
-    holds, reader = LegalHolds(house.enforcement), auditor(house)
+    holds, reader = LegalHolds(house.gate), auditor(house)
     by_ben = replace(reader, principal=replace(reader.principal, person=house.people["ben"]))
     hold = (await holds.set(by_ben, "person", house.people["carl"], "Case 17/26")).value
     await erased(house, "ben")
@@ -319,7 +319,7 @@ async def test_a_rule_that_denies_to_a_person_denies_to_them_after_an_erasure_an
     assert told["principal"]["former"] == {"named": [str(house.people["max"])], "others": 0}  # type: ignore[index]
     recorded = recorded_request.read(body)
     assert decide_again(house.versions.current(), recorded) == recorded.verdict
-    assert (await Approvals(house.enforcement).waiting(house.ask(name))).value.items == ()
+    assert (await Approvals(house.gate).waiting(house.ask(name))).value.items == ()
 
 
 async def test_a_record_names_no_former_id_that_no_rule_asked_for_and_does_not_guess_for_a_rule_that_does(
@@ -400,7 +400,7 @@ async def test_an_administrator_who_makes_the_link_makes_them_known_too(house: H
 async def test_whoever_came_back_and_is_merged_is_known_as_before(house: House) -> None:
     await erased(house, "ana")
     await come_back(house, "ana")
-    await Merging(house.enforcement).merge(house.administrator(), house.people["ana-again"], house.people["ben"])
+    await Merging(house.gate).merge(house.administrator(), house.people["ana-again"], house.people["ben"])
     assert await formers(house, "ben") == {house.people["ana"]}
     assert await formers(house, "ana-again") == {house.people["ana"]}
 
@@ -408,7 +408,7 @@ async def test_whoever_came_back_and_is_merged_is_known_as_before(house: House) 
 async def test_whoever_is_merged_with_who_they_were_is_not_held_against_themselves(house: House) -> None:
     await erased(house, "ana")
     await come_back(house, "ana")
-    await Merging(house.enforcement).merge(house.administrator(), house.people["ana"], house.people["ana-again"])
+    await Merging(house.gate).merge(house.administrator(), house.people["ana"], house.people["ana-again"])
     assert await formers(house, "ana-again") == set()
 
 

@@ -300,7 +300,7 @@ async def test_who_may_do_what_names_deputies_and_fallbacks(house: House) -> Non
     await given(house, "mia", "carl")
     await house.fallbacks.name(house.administrator(), house.people["max"])
     anas, doras = await house.submitted("ana"), await house.submitted("dora")
-    access = TimesheetAccess(house.enforcement)
+    access = TimesheetAccess(house.gate)
     found = {one.person: one for one in (await access.of(house.ask("ana"), anas.id)).value.somebody}
     assert found[house.people["carl"]].may["approve"][0].rule == "approve-as-deputy"
     assert house.people["max"] not in found

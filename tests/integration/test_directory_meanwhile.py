@@ -59,7 +59,7 @@ async def the_lead_becomes_a_member(house: House) -> None:
 
 async def both_turn_out_to_be_one(house: House) -> None:
     people = house.people
-    await Merging(house.enforcement).merge(house.administrator(), people["ana"], people["mia"])
+    await Merging(house.gate).merge(house.administrator(), people["ana"], people["mia"])
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ async def test_an_approval_that_waited_for_the_sheet_is_decided_by_the_directory
     house: House, meanwhile: Callable[[House], Awaitable[None]]
 ) -> None:
     sheet = await house.submitted("ana")
-    mia, approvals = house.ask("mia"), Approvals(house.enforcement)
+    mia, approvals = house.ask("mia"), Approvals(house.gate)
     items = [Item(sheet.id, at(sheet.version))]
     other = await house.log_database.connect("owner")
     async with other.transaction():

@@ -132,7 +132,7 @@ async def test_texts_of_others_still_open_their_commitments(house: House) -> Non
 @pytest.mark.parametrize("what", ["all", "person", "resource"])
 async def test_a_legal_hold_keeps_everything_until_it_is_lifted(house: House, what: str) -> None:
     sheet, ana = await with_texts(house, "ana"), house.people["ana"]
-    holds, erasure = LegalHolds(house.enforcement), house.erasure
+    holds, erasure = LegalHolds(house.gate), house.erasure
     about = {"all": None, "person": ana, "resource": sheet}[what]
     hold = (await holds.set(auditor(house), what, about, "Case 12/26")).value
     before = await house.count("audit_text")
@@ -155,7 +155,7 @@ async def test_a_hold_on_a_sheet_keeps_its_texts_when_its_records_were_pruned(ho
     await superuser.execute("SET session_replication_role = replica")
     await superuser.execute("DELETE FROM audit_record WHERE resource_id = $1", str(sheet))
     await superuser.close()
-    hold = (await LegalHolds(house.enforcement).set(auditor(house), "resource", sheet, "Case 15/26")).value
+    hold = (await LegalHolds(house.gate).set(auditor(house), "resource", sheet, "Case 15/26")).value
     with pytest.raises(Conflict) as refused:
         await house.erasure.erase(house.administrator(), ana)
     assert refused.value.extra == {"hold": str(hold.id)}
@@ -163,7 +163,7 @@ async def test_a_hold_on_a_sheet_keeps_its_texts_when_its_records_were_pruned(ho
 
 
 async def test_setting_and_lifting_a_hold_is_on_record_without_its_reason(house: House) -> None:
-    holds = LegalHolds(house.enforcement)
+    holds = LegalHolds(house.gate)
     hold = (await holds.set(auditor(house), "person", house.people["ana"], "Case 12/26")).value
     await holds.lift(auditor(house), hold.id)
     bodies = await house.owner.fetch("SELECT body FROM audit_record WHERE kind = 'system' AND resource_kind = 'log'")
@@ -172,7 +172,7 @@ async def test_setting_and_lifting_a_hold_is_on_record_without_its_reason(house:
 
 
 async def test_whoever_set_a_hold_cannot_lift_it(house: House) -> None:
-    holds, audrey = LegalHolds(house.enforcement), auditor(house)
+    holds, audrey = LegalHolds(house.gate), auditor(house)
     hold = (await holds.set(audrey, "person", house.people["ana"], "Case 16/26")).value
     with pytest.raises(Forbidden):
         await holds.lift(audrey, hold.id)
@@ -192,12 +192,12 @@ async def test_whoever_set_a_hold_cannot_lift_it(house: House) -> None:
 
 
 async def test_a_hold_on_somebody_else_keeps_nobody_from_being_erased(house: House) -> None:
-    await LegalHolds(house.enforcement).set(auditor(house), "person", house.people["ben"], "Case 13/26")
+    await LegalHolds(house.gate).set(auditor(house), "person", house.people["ben"], "Case 13/26")
     assert (await house.erasure.erase(house.administrator(), house.people["ana"])).value.links == 1
 
 
 async def test_not_even_the_function_in_the_database_gets_around_a_hold(house: House) -> None:
-    await LegalHolds(house.enforcement).set(auditor(house), "all", None, "Case 14/26")
+    await LegalHolds(house.gate).set(auditor(house), "all", None, "Case 14/26")
     async with house.requests.connection() as connection:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.fetchrow(ERASE_PERSON, house.people["ana"], [], [], [], "0" * 16, 1, DAY, DAY)
@@ -210,7 +210,7 @@ async def test_not_even_the_function_in_the_database_gets_around_a_hold(house: H
 
 async def test_the_roles_are_apart_and_nobody_else_erases_or_holds(house: House) -> None:
     with pytest.raises(Forbidden):
-        await LegalHolds(house.enforcement).set(
+        await LegalHolds(house.gate).set(
             house.ask("adam", scopes=ALL_SCOPES | {"read:audit"}, roles=frozenset({"role:administrator"})),
             "all",
             None,
@@ -235,7 +235,7 @@ async def test_a_hold_that_makes_no_sense_is_told_its_field(
     house: House, what: str, about: UUID | None, field: str
 ) -> None:
     with pytest.raises(InvalidField) as wrong:
-        await LegalHolds(house.enforcement).set(auditor(house), what, about, "why")
+        await LegalHolds(house.gate).set(auditor(house), what, about, "why")
     assert [one.field for one in wrong.value.fields] == [field]
 
 
@@ -251,5 +251,5 @@ async def test_under_a_policy_that_is_older_than_these_words_nobody_erases_or_ho
     with pytest.raises(Forbidden):
         await house.erasure.erase(house.administrator(), house.people["ana"])
     with pytest.raises(Forbidden):
-        await LegalHolds(house.enforcement).set(auditor(house), "all", None, "why")
+        await LegalHolds(house.gate).set(auditor(house), "all", None, "why")
     assert await house.count("audit_record WHERE outcome = 'deny'") == 2

@@ -151,7 +151,7 @@ PROOFS: dict[str, Sent] = {
     "nonce": proving(nonce=1),
     "replayed": replace(proving(jti="the-same"), times=2),
 }
-# Told by Enforcement, which reads it with the facts of a decision.
+# Told by the gate, which reads it with the facts of a decision.
 DECIDED = {"revoked"}
 
 
@@ -202,7 +202,7 @@ async def test_each_refusal_of_a_proof_is_raised(cause: str, redis_url: str) -> 
 @pytest.mark.parametrize("cause", sorted(DECIDED))
 async def test_each_refusal_that_the_decision_finds_is_raised(cause: str, house: House) -> None:
     adam = house.ask("adam", scopes=frozenset({"manage:tokens"}), roles=frozenset({"role:administrator"}))
-    await Revocations(house.enforcement, 3600, 30).revoke(adam, Wanted(What.PERSON, str(house.people["ana"]), None))
+    await Revocations(house.gate, 3600, 30).revoke(adam, Wanted(What.PERSON, str(house.people["ana"]), None))
     with pytest.raises(InvalidToken) as caught:
         await house.timesheets.list(house.ask("ana"), Filters())
     assert (caught.value.cause, caught.value.public) == (cause, refusals.SENTENCES[cause])

@@ -46,7 +46,7 @@ class Desk:
 
     @property
     def steps(self) -> PolicyAdministration:
-        return PolicyAdministration(self.house.enforcement, self.house.versions, checked_here)
+        return PolicyAdministration(self.house.gate, self.house.versions, checked_here)
 
     def ask(self, name: str) -> Ask:
         return self.house.ask(name, scopes=SCOPES, roles=ROLES)
@@ -207,7 +207,7 @@ async def test_who_leaves_four_eyes_while_another_activates_makes_them_look_agai
             await desk.activates("mia", 1)
             return await super()._checked(number)
 
-    slow = Slow(desk.house.enforcement, desk.house.versions, checked_here)
+    slow = Slow(desk.house.gate, desk.house.versions, checked_here)
     with pytest.raises(StaleExpectation):
         await slow.activate(desk.ask("paula"), own, expected=1)
     await desk.refused("paula", own)

@@ -48,7 +48,7 @@ async def signed_in(house: House, name: str) -> UUID:
 
 async def merge(house: House, person: str, into: str) -> Person:
     people = house.people
-    return (await Merging(house.enforcement).merge(house.administrator(), people[person], people[into])).value
+    return (await Merging(house.gate).merge(house.administrator(), people[person], people[into])).value
 
 
 async def held(house: House, table: str, column: str, person: UUID, columns: str = "id") -> list[tuple[Any, ...]]:
@@ -154,19 +154,19 @@ async def test_whoever_was_merged_is_given_nothing_and_merged_no_more(house: Hou
         house.directory.give_role(admin, night, "auditor"),
         house.directory.link_person(admin, night, [Link(ISSUER, "third")]),
         house.directory.amend_person(admin, night, {"display_name": "Somebody", "email": None}),
-        Merging(house.enforcement).merge(admin, night, house.people["ana"]),
-        Merging(house.enforcement).merge(admin, house.people["ana"], night),
+        Merging(house.gate).merge(admin, night, house.people["ana"]),
+        Merging(house.gate).merge(admin, house.people["ana"], night),
     ):
         with pytest.raises(Conflict) as gone:
             await conflict
         assert gone.value.extra["person"] == str(house.people["mia"])
     for wrong_one, error in ((uuid4(), NotFound), (house.people["mia"], InvalidField)):
         with pytest.raises(error):
-            await Merging(house.enforcement).merge(admin, wrong_one, house.people["mia"])
+            await Merging(house.gate).merge(admin, wrong_one, house.people["mia"])
     with pytest.raises(InvalidField):
-        await Merging(house.enforcement).merge(admin, house.people["mia"], uuid4())
+        await Merging(house.gate).merge(admin, house.people["mia"], uuid4())
     with pytest.raises(Denied):
-        await Merging(house.enforcement).merge(house.ask("ana"), house.people["ana"], house.people["ben"])
+        await Merging(house.gate).merge(house.ask("ana"), house.people["ana"], house.people["ben"])
 
 
 async def test_what_both_hold_for_times_that_overlap_in_part_is_for_people_to_sort_out(house: House) -> None:
@@ -186,7 +186,7 @@ async def test_an_installation_where_nobody_may_manage_merges_nobody(house: Hous
     await signed_in(house, "ana-at-night")
     for ask in (house.ask("ana"), house.machine()):
         with pytest.raises(Denied):
-            await Merging(house.enforcement).merge(ask, house.people["ana-at-night"], house.people["ana"])
+            await Merging(house.gate).merge(ask, house.people["ana-at-night"], house.people["ana"])
     assert await house.count("merged_person") == 0
 
 
@@ -259,7 +259,7 @@ async def test_who_may_do_what_names_the_one_who_stays_for_a_rule_on_the_other(h
     number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     assert await policy_life.move_head(house.owner, number, expected=1)
     sheet = await house.submitted("ana")
-    found = (await TimesheetAccess(house.enforcement).of(house.ask("ana"), sheet.id)).value.somebody
+    found = (await TimesheetAccess(house.gate).of(house.ask("ana"), sheet.id)).value.somebody
     assert night not in {one.person for one in found}
     carl = next(one for one in found if one.person == house.people["carl"])
     assert [way.rule for way in carl.may["read"]] == ["read-as-carl"]
@@ -287,7 +287,7 @@ async def test_erasing_a_person_erases_every_account_of_theirs_unless_a_hold_kee
         MONDAY,
     )
     await merge(house, "ana-at-night", "ana")
-    erasure, holds = house.erasure, LegalHolds(house.enforcement)
+    erasure, holds = house.erasure, LegalHolds(house.gate)
     hold = (await holds.set(auditor(house), "person", night, "a case")).value
     with pytest.raises(Conflict):
         await erasure.erase(admin, house.people["ana"])

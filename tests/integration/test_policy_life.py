@@ -37,7 +37,7 @@ FOUR_EYES = "p, deny, proposer, activate, any, policy, any, always, four-eyes\n"
 
 
 def steps(house: House) -> PolicyAdministration:
-    return PolicyAdministration(house.enforcement, house.versions, checked_here)
+    return PolicyAdministration(house.gate, house.versions, checked_here)
 
 
 def author(house: House, name: str = "adam") -> Ask:

@@ -69,7 +69,7 @@ async def done(house: House, job: Job) -> Job:
 
 async def test_every_recorded_decision_is_reproduced(house: House) -> None:
     await traffic(house)
-    replays = PolicyReplays(house.enforcement, house.requests)
+    replays = PolicyReplays(house.gate, house.requests)
 
     job = await done(house, (await replays.redecide(auditor(house), Wanted())).value)
 
@@ -83,7 +83,7 @@ async def test_a_decision_that_was_under_way_when_the_replay_began_is_waited_for
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await traffic(house)
-    redecided = (await PolicyReplays(house.enforcement, house.requests).redecide(auditor(house), Wanted())).value
+    redecided = (await PolicyReplays(house.gate, house.requests).redecide(auditor(house), Wanted())).value
     keeper, looks = await house.log_database.open("keeper", size=2), 0
     look = recorded.writers
 
@@ -120,7 +120,7 @@ async def test_a_draft_is_tried_against_what_was_asked(house: House) -> None:
     text = shipped()
     rules = "\n".join(line for line in text.rules.splitlines() if not line.endswith(" approve-team"))
     number = await draft(house, replace(text, rules=rules + "\n"))
-    replays = PolicyReplays(house.enforcement, house.requests)
+    replays = PolicyReplays(house.gate, house.requests)
 
     asked = await replays.replay(author(house), number, Wanted(action="approve"))
     job = await done(house, asked.value)
@@ -140,12 +140,12 @@ async def test_a_draft_is_tried_against_what_was_asked(house: House) -> None:
 
 async def test_a_version_that_there_is_not_is_not_replayed(house: House) -> None:
     with pytest.raises(NotFound):
-        await PolicyReplays(house.enforcement, house.requests).replay(author(house), 77, Wanted())
+        await PolicyReplays(house.gate, house.requests).replay(author(house), 77, Wanted())
     assert await house.count("policy_replay") == 0
 
 
 async def test_only_those_who_may_replay_do(house: House) -> None:
-    replays = PolicyReplays(house.enforcement, house.requests)
+    replays = PolicyReplays(house.gate, house.requests)
     with pytest.raises(Denied):
         await replays.replay(auditor(house), 1, Wanted())
     with pytest.raises(Denied):
@@ -154,7 +154,7 @@ async def test_only_those_who_may_replay_do(house: House) -> None:
 
 
 async def test_replays_are_listed_the_newest_first_and_page_by_page(house: House, running: InProcess) -> None:
-    replays = PolicyReplays(house.enforcement, house.requests)
+    replays = PolicyReplays(house.gate, house.requests)
     asked = [str((await replays.replay(author(house), 1, Wanted(action="read"))).value.id) for _ in range(3)]
     await replays.redecide(auditor(house), Wanted())
     token = running.token(sub="auth0|paula", roles=["policy-author"], scope="read:policies")
@@ -171,7 +171,7 @@ async def test_replays_are_listed_the_newest_first_and_page_by_page(house: House
 
 
 async def test_so_many_replays_wait_and_no_more(house: House) -> None:
-    replays = PolicyReplays(house.enforcement, house.requests)
+    replays = PolicyReplays(house.gate, house.requests)
     for _ in range(replay_jobs.MOST_OPEN):
         await replays.redecide(auditor(house), Wanted())
 
@@ -186,7 +186,7 @@ async def test_so_many_replays_wait_and_no_more(house: House) -> None:
 
 
 async def test_a_job_that_is_cancelled_makes_room_and_is_begun_by_no_keeper(house: House) -> None:
-    replays = PolicyReplays(house.enforcement, house.requests)
+    replays = PolicyReplays(house.gate, house.requests)
     asked = [(await replays.redecide(auditor(house), Wanted())).value for _ in range(replay_jobs.MOST_OPEN)]
     answers = [await replays.cancel_redecision(auditor(house), job.id) for job in asked]
     assert all(one.value.state == "cancelled" and one.value.ended_at is not None for one in answers)
@@ -202,7 +202,7 @@ async def test_a_job_that_is_cancelled_makes_room_and_is_begun_by_no_keeper(hous
 
 
 async def test_a_replay_is_cancelled_by_those_who_may_replay_and_that_is_recorded(house: House) -> None:
-    replays = PolicyReplays(house.enforcement, house.requests)
+    replays = PolicyReplays(house.gate, house.requests)
     job = (await replays.replay(author(house), 1, Wanted())).value
     with pytest.raises(Denied):
         await replays.cancel_replay(auditor(house), job.id)
@@ -240,7 +240,7 @@ async def test_a_keeper_stops_between_two_batches_when_its_job_is_cancelled(
 ) -> None:
     await traffic(house)
     await multiplied(house, 1_000)
-    replays = PolicyReplays(house.enforcement, house.requests)
+    replays = PolicyReplays(house.gate, house.requests)
     job = (await replays.replay(author(house), 1, Wanted())).value
     monkeypatch.setattr(replay_work, "tally_here", unhurriedly)
     keeper = await house.log_database.open("keeper", size=2)
@@ -262,7 +262,7 @@ async def test_jobs_that_ended_long_ago_are_removed_some_at_a_time(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay_jobs, "MOST_REMOVED", 2)
-    replays = PolicyReplays(house.enforcement, house.requests)
+    replays = PolicyReplays(house.gate, house.requests)
     asked = [(await replays.redecide(auditor(house), Wanted())).value.id for _ in range(6)]
     for days, job in zip((50, 40, 35, 31, 29), asked, strict=False):
         await house.owner.execute(
@@ -279,7 +279,7 @@ async def test_jobs_that_ended_long_ago_are_removed_some_at_a_time(
 
 async def test_a_job_that_was_left_goes_on_behind_its_cursor_and_counts_nothing_twice(house: House) -> None:
     await traffic(house)
-    replays = PolicyReplays(house.enforcement, house.requests)
+    replays = PolicyReplays(house.gate, house.requests)
     job = (await replays.redecide(auditor(house), Wanted())).value
     keeper = await house.log_database.open("keeper", size=2)
     stop = asyncio.Event()
@@ -304,7 +304,7 @@ async def test_a_job_that_was_left_goes_on_behind_its_cursor_and_counts_nothing_
 
 
 async def test_a_replay_that_never_gets_further_fails(house: House) -> None:
-    job = (await PolicyReplays(house.enforcement, house.requests).redecide(auditor(house), Wanted())).value
+    job = (await PolicyReplays(house.gate, house.requests).redecide(auditor(house), Wanted())).value
     await house.owner.execute(
         "UPDATE policy_replay SET state = 'running', attempts = 5, claimed_at = now() - interval '1 hour'"
     )
@@ -328,7 +328,7 @@ async def test_a_slow_batch_does_not_lose_its_job_to_another_keeper(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await traffic(house)
-    await PolicyReplays(house.enforcement, house.requests).redecide(auditor(house), Wanted())
+    await PolicyReplays(house.gate, house.requests).redecide(auditor(house), Wanted())
     monkeypatch.setattr(replay_jobs, "LEASE", 2.0)
     monkeypatch.setattr(replay_work, "tally_here", slowly)
     keeper = await house.log_database.open("keeper", size=2)
@@ -348,7 +348,7 @@ async def test_a_replay_that_cannot_be_done_here_ends_neither_the_keeper_nor_wai
     house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The sealer and the relay live in the same process."""
-    await PolicyReplays(house.enforcement, house.requests).redecide(auditor(house), Wanted())
+    await PolicyReplays(house.gate, house.requests).redecide(auditor(house), Wanted())
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such place"))
     monkeypatch.setattr(replay_work, "LOOK_EVERY", 0.01)
     keeper, stop = await house.log_database.open("keeper", size=2), asyncio.Event()
@@ -379,7 +379,7 @@ async def test_an_installation_whose_policy_does_not_know_the_word_refuses_it(ho
     await house.owner.execute("UPDATE policy_head SET active = $1", number)
 
     with pytest.raises(Denied):
-        await PolicyReplays(house.enforcement, house.requests).replay(author(house), 1, Wanted())
+        await PolicyReplays(house.gate, house.requests).replay(author(house), 1, Wanted())
 
 
 async def test_the_stream_of_a_replay_goes_by_the_logs_key_whatever_it_filters(house: House) -> None:

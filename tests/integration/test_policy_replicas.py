@@ -84,7 +84,7 @@ async def test_a_replica_that_is_asked_nothing_learns_of_a_version_by_its_heartb
 
 async def test_a_hint_makes_a_replica_look_long_before_its_heartbeat(house: House, redis_url: str) -> None:
     teller, hearer = (PolicyHint(open_redis(redis_url), "policy") for _ in range(2))
-    administration = PolicyAdministration(house.enforcement, house.versions, checked_here, tell=teller.tell)
+    administration = PolicyAdministration(house.gate, house.versions, checked_here, tell=teller.tell)
     async with watched(house, interval=SLOW, hint=hearer) as (versions, _):
         number = await proposed(house, with_rows())
         await asyncio.sleep(0.5)
@@ -109,7 +109,7 @@ async def test_a_false_hint_changes_nothing(house: House, redis_url: str) -> Non
 
 async def test_activation_waits_for_no_redis(house: House) -> None:
     nobody = PolicyHint(open_redis("redis://127.0.0.1:1/0"), "policy")
-    administration = PolicyAdministration(house.enforcement, house.versions, checked_here, tell=nobody.tell)
+    administration = PolicyAdministration(house.gate, house.versions, checked_here, tell=nobody.tell)
     number = await proposed(house, with_rows())
     async with watched(house, interval=QUICK, hint=nobody) as (versions, _):
         assert (await administration.activate(author(house), number, expected=1)).value.active

@@ -28,7 +28,7 @@ SCOPES = frozenset({"read:policies", "write:policies"})
 
 
 def administration(house: House) -> PolicyAdministration:
-    return PolicyAdministration(house.enforcement, house.versions, checked_here)
+    return PolicyAdministration(house.gate, house.versions, checked_here)
 
 
 def author(house: House) -> Ask:

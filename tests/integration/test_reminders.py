@@ -35,7 +35,7 @@ async def test_each_sheet_that_waits_too_long_is_reminded_of_once_a_day_and_stay
         await house.owner.execute(
             "UPDATE timesheet SET updated_at = updated_at - make_interval(days => $1) WHERE id = $2", days, sheet.id
         )
-    use = Reminders(house.enforcement)
+    use = Reminders(house.gate)
     first, again = [(await use.remind(house.administrator(), 3)).value for _ in range(2)]
     assert (first.sheets, first.more, again.sheets) == (2, False, 0)
     records = await told(house)
@@ -51,7 +51,7 @@ async def test_each_sheet_that_waits_too_long_is_reminded_of_once_a_day_and_stay
 
 
 async def test_a_reminder_names_whoever_could_approve_and_nobody_who_wrote_in_the_sheet(house: House) -> None:
-    people, use = house.people, Reminders(house.enforcement)
+    people, use = house.people, Reminders(house.gate)
     sheet = await house.submitted("ana")
     await house.owner.execute("UPDATE timesheet SET editors = ARRAY[$1::uuid] WHERE id = $2", people["dora"], sheet.id)
     for deputy in ("carl", "ana"):
@@ -69,7 +69,7 @@ async def test_two_jobs_at_once_remind_of_each_sheet_once_and_many_come_in_turns
     for week in range(5):
         await house.submitted("ana", MONDAY + timedelta(days=7 * week))
     monkeypatch.setattr(reminders, "MOST_AT_ONCE", 3)
-    use = Reminders(house.enforcement)
+    use = Reminders(house.gate)
     found = await asyncio.gather(*(use.remind(house.administrator(), 0) for _ in range(3)))
     found.append(await use.remind(house.administrator(), 0))
     assert sum(one.value.sheets for one in found) == 5
@@ -84,7 +84,7 @@ async def test_whom_another_job_reminds_while_this_one_looks_is_not_reminded_twi
     other = await house.log_database.connect("owner")
     async with other.transaction():
         await other.execute("INSERT INTO reminder (timesheet_id) VALUES ($1)", sheet.id)
-        late = asyncio.create_task(Reminders(house.enforcement).remind(house.administrator(), 0))
+        late = asyncio.create_task(Reminders(house.gate).remind(house.administrator(), 0))
         await lock_is_waited_for(house.owner)
     assert (await late).value.sheets == 0
     assert await told(house) == []
@@ -94,11 +94,11 @@ async def test_only_whoever_manages_the_directory_reminds(house: House) -> None:
     await house.submitted("ana")
     for name in ("ana", "mia"):
         with pytest.raises(Denied):
-            await Reminders(house.enforcement).remind(house.ask(name), 0)
+            await Reminders(house.gate).remind(house.ask(name), 0)
     assert await told(house) == []
 
 
 @pytest.mark.parametrize("days", [-1, 367])
 async def test_days_that_are_none_are_refused(house: House, days: int) -> None:
     with pytest.raises(InvalidField):
-        await Reminders(house.enforcement).remind(house.administrator(), days)
+        await Reminders(house.gate).remind(house.administrator(), days)

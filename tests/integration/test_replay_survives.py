@@ -82,7 +82,7 @@ def alive(pid: int) -> bool:
 async def test_a_killed_keeper_leaves_a_job_that_another_ends(house: House, keepers: Keepers) -> None:
     await traffic(house)
     await multiplied(house, 40_000)
-    asked = (await PolicyReplays(house.enforcement, house.requests).redecide(auditor(house), Wanted())).value
+    asked = (await PolicyReplays(house.gate, house.requests).redecide(auditor(house), Wanted())).value
 
     async def job() -> Job:
         async with house.requests.connection() as connection:

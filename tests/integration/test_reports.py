@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.authorization.enforcement import enforcement
+from service.authorization.enforcement import gate
 from service.authorization.enforcement.decision_point import Resource, access_request, decide
 from service.authorization.enforcement.visibility import visible
 from service.directory.entities import Part
@@ -200,7 +200,7 @@ async def returned(house: House, answer: httpx.Response) -> list[str]:
 async def test_more_sheets_than_a_record_holds_stand_in_several_that_name_the_first(
     house: House, running: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(enforcement, "MOST_RETURNED", 3)
+    monkeypatch.setattr(gate, "MAX_RETURNED_IDS_PER_RECORD", 3)
     answer = await report(running, f"by=team&{MARCH}")
     assert await house.count("audit_record WHERE action = 'read'") == 2
     assert await returned(house, answer) == await sheets_of(house, "ana", "ben")

@@ -46,9 +46,7 @@ def administrator(house: House) -> Ask:
 
 
 async def revoke(house: House, what: What, value: str, issuer: str | None = ISSUER, **more: datetime) -> None:
-    await Revocations(house.enforcement, LIFETIME, AHEAD).revoke(
-        administrator(house), Wanted(what, value, issuer, **more)
-    )
+    await Revocations(house.gate, LIFETIME, AHEAD).revoke(administrator(house), Wanted(what, value, issuer, **more))
 
 
 async def refused(house: House, ask: Ask) -> bool:
@@ -60,7 +58,7 @@ async def refused(house: House, ask: Ask) -> bool:
         lambda: house.timesheets.submit(ask, sheet.id, anything),
         lambda: house.timesheets.create(ask, MONDAY + timedelta(weeks=1), "UTC"),
         lambda: house.directory.add_team(ask, "mine"),
-        lambda: house.enforcement.prospect(ask, "policy", "propose"),
+        lambda: house.gate.prospect(ask, "policy", "propose"),
         lambda: house.uploads.upload(ask, Rows.of([Row(MONDAY, "x", 1, owner=house.people["carl"], external_ref="1")])),
     ]
     before = await house.count("audit_record")
@@ -201,7 +199,7 @@ async def test_what_was_typed_in_is_no_part_of_a_record_and_stands_beside_it(fil
 
 
 async def test_who_may_not_revoke_is_refused(filled: House) -> None:
-    revocations = Revocations(filled.enforcement, LIFETIME, AHEAD)
+    revocations = Revocations(filled.gate, LIFETIME, AHEAD)
     wanted = Wanted(What.TOKEN, "token-1", ISSUER)
     with pytest.raises(InsufficientScope):
         await revocations.revoke(filled.ask("ana"), wanted)
@@ -213,7 +211,7 @@ async def test_who_may_not_revoke_is_refused(filled: House) -> None:
 
 
 async def test_the_list_is_paged_newest_first_and_names_no_subject(filled: House) -> None:
-    revocations = Revocations(filled.enforcement, LIFETIME, AHEAD)
+    revocations = Revocations(filled.gate, LIFETIME, AHEAD)
     for number in range(3):
         await revoke(filled, What.TOKEN, f"token-{number}")
     await revoke(filled, What.SUBJECT, "ana")
@@ -249,5 +247,5 @@ async def test_entries_go_when_no_token_can_meet_them_any_more(filled: House) ->
 )
 async def test_what_could_not_be_meant_is_refused_by_field(house: House, wanted: Wanted, wrong: str) -> None:
     with pytest.raises(InvalidField) as found:
-        await Revocations(house.enforcement, LIFETIME, AHEAD).revoke(administrator(house), wanted)
+        await Revocations(house.gate, LIFETIME, AHEAD).revoke(administrator(house), wanted)
     assert [one.field for one in found.value.fields] == [wrong]

@@ -122,14 +122,14 @@ def test_permits_are_made_by_enforcement_alone() -> None:
     makers = [
         name for name, path in NAMES.items() if "service.authorization.enforcement.permit.grant" in imported(path)
     ]
-    assert makers == ["service/authorization/enforcement/enforcement.py"]
+    assert makers == ["service/authorization/enforcement/gate.py"]
 
 
 def test_visibilities_are_made_by_enforcement_alone() -> None:
     makers = [
         name for name, path in NAMES.items() if "service.authorization.enforcement.visibility.visible" in imported(path)
     ]
-    assert makers == ["service/authorization/enforcement/enforcement.py"]
+    assert makers == ["service/authorization/enforcement/gate.py"]
 
 
 def test_sql_stands_in_the_modules_whose_job_is_storage() -> None:

@@ -5,6 +5,7 @@ Owns no state: jobs are rows (`replay_jobs`), and a keeper does them (`replay_wo
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -16,15 +17,13 @@ from service.errors import NotFound
 from service.log.record import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from uuid import UUID
 
     from service.administration.replay.replay_jobs import Job
-    from service.authorization.enforcement.changes import Change
+    from service.authorization.enforcement.changes import Reading
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
-    from service.authorization.enforcement.permit import Permit
-    from service.authorization.enforcement.relationships import Seen
+    from service.authorization.enforcement.gate import Gate
     from service.database import Connection, Database
     from service.log.recorded import Wanted
 
@@ -36,8 +35,8 @@ ASKED, CANCELLED = "policy.replay-asked", "policy.replay-cancelled"
 class PolicyReplays:
     """`database` is that of requests: a redecision is queued after its decision is durable."""
 
-    def __init__(self, enforcement: Enforcement, database: Database) -> None:
-        self._enforcement = enforcement
+    def __init__(self, gate: Gate, database: Database) -> None:
+        self._gate = gate
         self._database = database
 
     async def replay(self, ask: Ask, number: int, wanted: Wanted) -> Answer[Job]:
@@ -46,7 +45,7 @@ class PolicyReplays:
         async def found(connection: Connection) -> int | None:
             return await policy_life.existing(connection, number)
 
-        async def work(change: Change) -> Job:
+        async with self._gate.change(ask, POLICY, "replay", Target(str(number), found, must_exist=True)) as change:
             job = await replay_jobs.add(change.permit, change.connection, number, wanted, **_by(ask))
             change.record(
                 ASKED,
@@ -55,17 +54,13 @@ class PolicyReplays:
                 after={"replay": job.id, **asdict(wanted)},
                 kind=Kind.SYSTEM,
             )
-            return job
-
-        return await self._enforcement.change(ask, POLICY, "replay", Target(str(number), found, must_exist=True), work)
+        return change.answer(job)
 
     async def redecide(self, ask: Ask, wanted: Wanted) -> Answer[Job]:
         """Have recorded requests decided again, each under the version that decided it. Raises Conflict."""
-
-        async def work(permit: Permit, connection: Connection) -> Job:
-            return await replay_jobs.add(permit, connection, None, wanted, **_by(ask))
-
-        return await self._when_recorded(ask, work)
+        async with self._when_recorded(ask) as (reading, connection):
+            job = await replay_jobs.add(reading.permit, connection, None, wanted, **_by(ask))
+        return reading.answer(job)
 
     async def cancel_replay(self, ask: Ask, job_id: UUID) -> Answer[Job]:
         """Stop a replay; whoever may have the version replayed may. Raises NotFound; Conflict when it has ended."""
@@ -73,29 +68,23 @@ class PolicyReplays:
         async def found(connection: Connection) -> int | None:
             return await replay_jobs.version_of(connection, job_id)
 
-        async def work(change: Change) -> Job:
+        async with self._gate.change(ask, POLICY, "replay", Target(str(job_id), found, must_exist=True)) as change:
             job = await replay_jobs.cancel(change.permit, change.connection, job_id, redecision=False)
             about = Resource(POLICY, str(job.version))
             change.record(CANCELLED, about, before={}, after={"replay": job.id}, kind=Kind.SYSTEM)
-            return job
-
-        return await self._enforcement.change(ask, POLICY, "replay", Target(str(job_id), found, must_exist=True), work)
+        return change.answer(job)
 
     async def cancel_redecision(self, ask: Ask, job_id: UUID) -> Answer[Job]:
         """Stop a redecision; whoever may read the log may. Raises NotFound; Conflict when it has ended."""
-
-        async def work(permit: Permit, connection: Connection) -> Job:
-            return await replay_jobs.cancel(permit, connection, job_id, redecision=True)
-
-        return await self._when_recorded(ask, work, redecision=str(job_id))
+        async with self._when_recorded(ask, redecision=str(job_id)) as (reading, connection):
+            job = await replay_jobs.cancel(reading.permit, connection, job_id, redecision=True)
+        return reading.answer(job)
 
     async def list(self, ask: Ask, *, before: UUID | None, limit: int) -> Answer[Sequence[Job]]:
         """Replays, the newest first; those that ended are kept for a while."""
-
-        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Sequence[Job], list[str]]:
-            return await replay_jobs.listed(connection, before=before, limit=limit), []
-
-        return await self._enforcement.read(ask, POLICY, "read", load)
+        async with self._gate.read(ask, POLICY, "read") as reading:
+            jobs = await replay_jobs.listed(reading.connection, before=before, limit=limit)
+        return reading.answer(jobs)
 
     async def replayed(self, ask: Ask, job_id: UUID) -> Answer[Job]:
         """How far a replay is, and what came of it. Raises NotFound."""
@@ -105,31 +94,22 @@ class PolicyReplays:
         """As `replayed`, for a redecision. Raises NotFound."""
         return await self._job(ask, LOG, job_id, Kind.ACCESS)
 
-    async def _when_recorded(
-        self, ask: Ask, work: Callable[[Permit, Connection], Awaitable[Job]], **noted: object
-    ) -> Answer[Job]:
-        """Do what an auditor asks, once the access to the log that it is has been recorded."""
-
-        async def load(permit: Permit, _seen: Seen, _connection: Connection) -> tuple[Permit, list[str]]:
-            if noted:
-                permit.note(**noted)
-            return permit, []
-
-        answer = await self._enforcement.read(ask, LOG, "read", load, record_kind=Kind.ACCESS)
-        with refused_under(answer.receipt):
+    @asynccontextmanager
+    async def _when_recorded(self, ask: Ask, **noted: object) -> AsyncIterator[tuple[Reading, Connection]]:
+        """A transaction for what an auditor asks for, begun once the access to the log is recorded."""
+        async with self._gate.read(ask, LOG, "read", record_kind=Kind.ACCESS) as reading:
+            reading.permit.note(**noted)
+        with refused_under(reading.receipt):
             async with self._database.transaction() as connection:
-                job = await work(answer.value, connection)
-        return Answer(job, answer.receipt)
+                yield reading, connection
 
     async def _job(self, ask: Ask, kind: str, job_id: UUID, record_kind: Kind) -> Answer[Job]:
-        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Job | None, list[str]]:
-            return await replay_jobs.job(connection, job_id, redecision=kind == LOG), []
-
-        answer = await self._enforcement.read(ask, kind, "read", load, record_kind=record_kind)
-        if answer.value is None:
-            with refused_under(answer.receipt):
+        async with self._gate.read(ask, kind, "read", record_kind=record_kind) as reading:
+            job = await replay_jobs.job(reading.connection, job_id, redecision=kind == LOG)
+        if job is None:
+            with refused_under(reading.receipt):
                 raise NotFound("There is no such replay")
-        return Answer(answer.value, answer.receipt)
+        return reading.answer(job)
 
 
 def _by(ask: Ask) -> replay_jobs.Author:

@@ -31,10 +31,7 @@ if TYPE_CHECKING:
     from service.authorization.active.policy_versions import PolicyVersions
     from service.authorization.active.replicas import Replica
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
-    from service.authorization.enforcement.permit import Permit
-    from service.authorization.enforcement.relationships import Seen
-    from service.authorization.enforcement.visibility import Visibility
+    from service.authorization.enforcement.gate import Gate
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection
     from service.policy.policy_file import PolicyText
@@ -72,13 +69,13 @@ class PolicyAdministration:
 
     def __init__(
         self,
-        enforcement: Enforcement,
+        gate: Gate,
         versions: PolicyVersions,
         check: Check,
         *,
         tell: Callable[[int], object] = lambda _number: None,
     ) -> None:
-        self._enforcement = enforcement
+        self._gate = gate
         self._versions = versions
         self._check = check
         # One of each at a time: no proposal keeps anybody from going back.
@@ -87,20 +84,16 @@ class PolicyAdministration:
 
     async def list(self, ask: Ask, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
         """Versions, newest first: those that the asker may read."""
-
-        async def query(visible: Visibility, connection: Connection) -> tuple[Sequence[PolicyVersion], list[str]]:
-            return await policy_life.listed(visible, connection, before=before, limit=limit), []
-
-        return await self._enforcement.list(ask, KIND, "read", query)
+        async with self._gate.list(ask, KIND, "read") as listing:
+            versions = await policy_life.listed(listing.visibility, listing.connection, before=before, limit=limit)
+        return listing.answer(versions)
 
     async def read(self, ask: Ask, number: int) -> Answer[VersionWithTexts]:
         """One version with its texts. Raises NotFound."""
-
-        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[VersionWithTexts, list[str]]:
-            version = await policy_life.version_of(connection, number)
-            return VersionWithTexts(version, await policy_versions.text_of(connection, number)), []
-
-        return await self._enforcement.read(ask, KIND, "read", load, row_id=number)
+        async with self._gate.read(ask, KIND, "read", number) as reading:
+            version = await policy_life.version_of(reading.connection, number)
+            text = await policy_versions.text_of(reading.connection, number)
+        return reading.answer(VersionWithTexts(version, text))
 
     async def active(self, ask: Ask) -> Answer[VersionWithTexts]:
         """The version that decides, with its texts."""
@@ -113,15 +106,13 @@ class PolicyAdministration:
 
     async def replicas(self, ask: Ask) -> Answer[Sequence[Replica]]:
         """The API processes, and by which version each decides."""
-
-        async def load(_permit: Permit, _seen: Seen, connection: Connection) -> tuple[Sequence[Replica], list[str]]:
-            return await replicas.listed(connection), []
-
-        return await self._enforcement.read(ask, KIND, "read", load)
+        async with self._gate.read(ask, KIND, "read") as reading:
+            found = await replicas.listed(reading.connection)
+        return reading.answer(found)
 
     async def admit(self, ask: Ask) -> None:
         """Refuse whoever could not propose anything, before a policy is read. Raises Denied."""
-        await admit(self._enforcement, ask, KIND, "propose")
+        await admit(self._gate, ask, KIND, "propose")
 
     async def propose(self, ask: Ask, text: PolicyText, message: str) -> Answer[Proposed]:
         """Store a checked proposal under the next number; it decides nothing until it is activated. What was proposed
@@ -130,36 +121,18 @@ class PolicyAdministration:
         Raises PolicyRejected, TryLater.
         """
         report: Report | None = None
-
-        async def work(change: Change) -> Proposed:
-            if report is None:
-                raise PolicyUnavailable(cause="allowed only after the check was skipped")
-            # Whoever may propose is told what is wrong; that they were allowed to ask is on record then.
-            if report.complaints:
-                raise PolicyRejected(report.complaints)
-            if (known := await policy_life.waiting(change.connection, text)) is not None:
-                return Proposed(known, report, anew=False)
-            version = await policy_life.insert(
-                change.connection,
-                text,
-                message=message,
-                author_person=ask.principal.person,
-                author_client=ask.principal.client,
-            )
-            change.record(
-                "policy.proposed",
-                Resource(KIND, str(version.number)),
-                before={},
-                after={"number": version.number, "digest": version.digest, "parent": version.parent},
-                texts={"message": message},
-                kind=Kind.POLICY,
-            )
-            return Proposed(version, report, anew=True)
-
-        if await self._enforcement.prospect(ask, KIND, "propose"):
+        if await self._gate.prospect(ask, KIND, "propose"):
             async with self._proposing.one():
                 report = await self._check(text, PROPOSAL, self._versions.current().policy.text)
-        return await self._enforcement.change(ask, KIND, "propose", Target(), work)
+        async with self._gate.change(ask, KIND, "propose", Target()) as change:
+            if report is None:
+                raise PolicyUnavailable(cause="allowed only after the check was skipped")
+            # Who may propose is told what is wrong, and it is on record that they were allowed to ask.
+            if report.complaints:
+                raise PolicyRejected(report.complaints)
+            waiting = await policy_life.waiting(change.connection, text)
+            version = waiting or await _insert(change, text, message)
+        return change.answer(Proposed(version, report, anew=waiting is None))
 
     async def activate(self, ask: Ask, number: int, *, expected: int) -> Answer[PolicyVersion]:
         """Make a version decide from now on, if `expected` is still the active one; an older one too.
@@ -180,7 +153,17 @@ class PolicyAdministration:
         async def found(connection: Connection) -> int | None:
             return await policy_life.existing(connection, number)
 
-        async def work(change: Change) -> PolicyVersion:
+        snapshot, refused = None, None
+        left: dict[int, Snapshot] = {}
+        if await self._gate.prospect(ask, KIND, "activate", row_id=number):
+            left = await self._left_behind(ask, number)
+            try:
+                snapshot = await self._checked(number)
+            except (NotFound, PolicyRejected) as error:
+                refused = error
+        # Only what can take effect may keep all other changes waiting, or any token could stop them.
+        target = Target(str(number), found, must_exist=True)
+        async with self._gate.change(ask, KIND, "activate", target, exclusively=snapshot is not None) as change:
             await _keep_four_eyes(change, number, left)
             if change.seen.version != expected:
                 raise StaleExpectation(f"Version {change.seen.version} is active, not {expected}")
@@ -188,23 +171,10 @@ class PolicyAdministration:
                 raise refused
             if snapshot is None:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
-            return await _moved(change, snapshot, back=back)
-
-        snapshot, refused = None, None
-        left: dict[int, Snapshot] = {}
-        if await self._enforcement.prospect(ask, KIND, "activate", row_id=number):
-            left = await self._left_behind(ask, number)
-            try:
-                snapshot = await self._checked(number)
-            except (NotFound, PolicyRejected) as error:
-                refused = error
-        # Only what can take effect may keep all other changes waiting, or any token could stop them.
-        answer = await self._enforcement.change(
-            ask, KIND, "activate", Target(str(number), found, must_exist=True), work, exclusively=snapshot is not None
-        )
+            version = await _moved(change, snapshot, back=back)
         self._tell(number)
         await self._versions.at(number)
-        return answer
+        return change.answer(version)
 
     async def _checked(self, number: int) -> Snapshot:
         """Check a stored version again: the code's laws may be newer than the proposal."""
@@ -222,6 +192,23 @@ class PolicyAdministration:
         async with self._versions.connection() as connection:
             numbers = await policy_life.left_behind(connection, number, ask.principal)
         return {one: await self._versions.built(one) for one in numbers}
+
+
+async def _insert(change: Change, text: PolicyText, message: str) -> PolicyVersion:
+    """Store the text as the newest version and have that recorded."""
+    author = change.ask.principal
+    version = await policy_life.insert(
+        change.connection, text, message=message, author_person=author.person, author_client=author.client
+    )
+    change.record(
+        "policy.proposed",
+        Resource(KIND, str(version.number)),
+        before={},
+        after={"number": version.number, "digest": version.digest, "parent": version.parent},
+        texts={"message": message},
+        kind=Kind.POLICY,
+    )
+    return version
 
 
 async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVersion:

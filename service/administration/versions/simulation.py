@@ -17,16 +17,15 @@ from service.authorization.enforcement.decision_point import Decision, Resource
 from service.authorization.enforcement.decision_record import Ask
 from service.authorization.enforcement.judgement import decided, resource_of
 from service.authorization.engine.explanation import explain, sentences_for_caller
-from service.errors import InvalidField, NotFound, PolicyUnavailable, TimewardenError
+from service.errors import InvalidField, NotFound, PolicyUnavailable
 from service.places import FieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
     from uuid import UUID
 
     from service.authorization.active.policy_versions import PolicyVersions
-    from service.authorization.enforcement.enforcement import Enforcement
-    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.relationships import Relationships, Seen
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection
@@ -54,12 +53,12 @@ class Simulation:
 
     def __init__(
         self,
-        enforcement: Enforcement,
+        gate: Gate,
         versions: PolicyVersions,
         relationships: Relationships,
         known_person: KnownPerson,
     ) -> None:
-        self._enforcement = enforcement
+        self._gate = gate
         self._versions = versions
         self._relationships = relationships
         self._known_person = known_person
@@ -73,33 +72,31 @@ class Simulation:
         chosen: Snapshot | None = None
         unknown = False
         # Before any connection is held, and only for those who may: building a version takes a while.
-        if asked.version is not None and await self._enforcement.prospect(ask, KIND, ACTION):
+        if asked.version is not None and await self._gate.prospect(ask, KIND, ACTION):
             try:
                 chosen = await self._versions.built(asked.version)
             except PolicyUnavailable as error:
                 if not isinstance(error.__cause__, NotFound):
                     raise
                 unknown = True
-
-        async def load(
-            permit: Permit, seen: Seen, connection: Connection
-        ) -> tuple[tuple[Decision, Snapshot] | InvalidField, Sequence[str]]:
-            if unknown:
-                return InvalidField(FieldError("version", "there is no such policy version")), []
+        decision: Decision | InvalidField
+        async with self._gate.read(ask, KIND, ACTION) as reading:
+            permit = reading.permit
             under = chosen or permit.snapshot
             try:
-                decision = await self._decided(ask, asked, under, permit.snapshot, seen, connection)
+                if unknown:
+                    raise Wrong(FieldError("version", "there is no such policy version"))
+                decision = await self._decided(ask, asked, under, permit.snapshot, reading.seen, reading.connection)
             except Wrong as wrong:
-                return InvalidField(*wrong.fields), []
-            permit.note(simulation=_noted(asked, decision))
-            return (decision, under), [str(asked.resource.id)] if asked.resource.id else []
-
-        answer = await self._enforcement.read(ask, KIND, ACTION, load)
-        if isinstance(answer.value, TimewardenError):
-            with refused_under(answer.receipt):
-                raise answer.value
+                decision = InvalidField(*wrong.fields)
+            else:
+                permit.note(simulation=_noted(asked, decision))
+                reading.returned = [str(asked.resource.id)] if asked.resource.id else []
+        if isinstance(decision, InvalidField):
+            with refused_under(reading.receipt):
+                raise decision
         # When no connection is held, and beside the other requests: each rule is looked at.
-        return Answer(await asyncio.to_thread(_explained, asked, *answer.value), answer.receipt)
+        return reading.answer(await asyncio.to_thread(_explained, asked, decision, under))
 
     async def _decided(
         self, ask: Ask, asked: Asked, under: Snapshot, active: Snapshot, seen: Seen, connection: Connection

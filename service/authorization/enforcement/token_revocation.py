@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.enforcement.changes import Answer, Change
+    from service.authorization.enforcement.changes import Answer
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.permit import Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
@@ -88,33 +88,27 @@ class Revocations:
     """`lifetime`: seconds after its issue from which no token is valid any more, whoever issued it. `ahead`: seconds
     that the time of issue of a valid token may lie ahead."""
 
-    def __init__(self, enforcement: Enforcement, lifetime: int, ahead: int) -> None:
-        self._enforcement = enforcement
+    def __init__(self, gate: Gate, lifetime: int, ahead: int) -> None:
+        self._gate = gate
         self._lifetime, self._ahead = timedelta(seconds=lifetime), timedelta(seconds=ahead)
 
     async def revoke(self, ask: Ask, wanted: Wanted) -> Answer[Revocation]:
         """Refuse such tokens from now on, on every replica. Raises InvalidField, Denied, TryLater."""
         _check(wanted)
-
-        async def work(change: Change) -> Revocation:
+        async with self._gate.change(ask, KIND, "revoke", Target()) as change:
             made = await _insert(change.permit, change.connection, ask, wanted, self._lifetime, self._ahead)
             change.record(
                 "token.revoked", Resource(KIND, str(made.id)), before={}, after=_told(made), texts=_texts(made)
             )
-            return made
-
-        return await self._enforcement.change(ask, KIND, "revoke", Target(), work)
+        return change.answer(made)
 
     async def list(self, ask: Ask, *, after: UUID | None = None, limit: int = 50) -> Answer[RevocationPage]:
         """The deny list, newest first. Raises Denied, TryLater."""
-
-        async def query(visibility: Visibility, connection: Connection) -> tuple[RevocationPage, Sequence[str]]:
-            found = await _page(visibility, connection, after, limit + 1)
+        async with self._gate.list(ask, KIND, "read") as listing:
+            found = await _page(listing.visibility, listing.connection, after, limit + 1)
             items = found[:limit]
-            page = RevocationPage(items, items[-1].id if len(found) > limit else None)
-            return page, [str(one.id) for one in items]
-
-        return await self._enforcement.list(ask, KIND, "read", query)
+            listing.returned = [str(entry.id) for entry in items]
+        return listing.answer(RevocationPage(items, items[-1].id if len(found) > limit else None))
 
 
 _SHOWN = """

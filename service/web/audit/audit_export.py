@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from service.audit.bundle import BundleHeader
     from service.audit.export_formats import Writer
     from service.audit.sealed_rows import SealedRow
-    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.gate import Gate
     from service.database import Connection, Database
     from service.log.log import Receipt
 
@@ -92,7 +92,7 @@ class Streams:
         self._running -= 1
 
 
-def audit_export_routes(enforcement: Enforcement, database: Database) -> list[Any]:
+def audit_export_routes(gate: Gate, database: Database) -> list[Any]:
     """The handlers; the pieces of a stream are read through `database`."""
     streams = Streams()
 
@@ -117,7 +117,7 @@ def audit_export_routes(enforcement: Enforcement, database: Database) -> list[An
             return span, span
 
         with streams.place() as keep:
-            answer = await read_log(enforcement, ask, load)
+            answer = await read_log(gate, ask, load)
             span = answer.value
             pieces = keep(_written(writer, span, sealed_rows(database, span.start, span.end)))
         return _stream(pieces, writer.media_type, FILE_NAMES[form], span, answer.receipt)
@@ -144,7 +144,7 @@ def audit_export_routes(enforcement: Enforcement, database: Database) -> list[An
             return header, Positions(header.start, header.end, "bundle", *period)
 
         with streams.place() as keep:
-            answer = await read_log(enforcement, ask, load)
+            answer = await read_log(gate, ask, load)
             header = answer.value
             pieces = keep(bundle_lines(database, header))
         span = Positions(header.start, header.end, "bundle")

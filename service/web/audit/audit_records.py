@@ -27,7 +27,7 @@ from service.web.http.parameters import Asking, Cursor, Limit, uuid_of
 
 if TYPE_CHECKING:
     from service.audit.search import Logged
-    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.gate import Gate
     from service.database import Connection
     from service.web.http.paging import Cursors
 
@@ -37,7 +37,7 @@ STORY = (Kind.DECISION, Kind.CHANGE)
 KindName = Annotated[str | None, Parameter(schema_extra={"enum": list(KINDS)})]
 
 
-def audit_record_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
+def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
     """The handlers, bound to the log."""
 
     @get(
@@ -58,7 +58,7 @@ def audit_record_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]
         kinds = [Kind.CHANGE] if after_approval else _kinds(kind)
         bound = asked.bound(kind=kind, after_approval=after_approval)
         wanted = Wanted(cursors, "records", bound, cursor, limit)
-        return await answer_search(enforcement, ask, asked, wanted, kinds, after_approval=after_approval)
+        return await answer_search(gate, ask, asked, wanted, kinds, after_approval=after_approval)
 
     @get("/v1/audit/records/{record_id:str}", **operation("Read a record", scope=SCOPE, problems=ROW, tag=TAG))
     async def read_record(ask: Asking, record_id: FromPath[str]) -> Response[RecordBody]:
@@ -72,7 +72,7 @@ def audit_record_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]
                 raise NotFound("There is no such record" if position is None else gone)
             return (found, await people.names(connection, [found])), [str(uid)]
 
-        answer = await read_log(enforcement, ask, load)
+        answer = await read_log(gate, ask, load)
         return answered(record_body(*answer.value, texts=True), answer.receipt)
 
     @get(
@@ -111,7 +111,7 @@ def audit_record_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]
             # The sheet stands in the record of this access too: whoever asks for accesses to it finds this one.
             return ([*shown, *found[limit:]], names), [str(sheet), *(str(one.uid) for one in shown)]
 
-        answer = await read_log(enforcement, ask, load)
+        answer = await read_log(gate, ask, load)
         found, names = answer.value
         return answered(record_page(found[:limit], names, wanted.following(found), texts=True), answer.receipt)
 

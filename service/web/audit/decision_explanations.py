@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
     from service.administration.replay.recorded_explanation import NearRow, RecordedExplanation, Row
     from service.administration.replay.recorded_request import RecordedRequest
-    from service.authorization.enforcement.enforcement import Enforcement
-    from service.authorization.enforcement.permit import Permit
-    from service.authorization.enforcement.relationships import Seen
+    from service.authorization.enforcement.gate import Gate
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection
     from service.identity.principal import Principal
@@ -73,7 +71,7 @@ class ExplanationBody(msgspec.Struct):
     scopes: list[str]
 
 
-def decision_explanation_route(enforcement: Enforcement, version: Callable[[int], Awaitable[Snapshot]]) -> Any:
+def decision_explanation_route(gate: Gate, version: Callable[[int], Awaitable[Snapshot]]) -> Any:
     """The handler, bound to the log; `version` gives the policy version of a number."""
 
     @get(
@@ -82,24 +80,17 @@ def decision_explanation_route(enforcement: Enforcement, version: Callable[[int]
     )
     async def explain_decision(ask: Asking, decision_id: FromPath[str]) -> Response[ExplanationBody]:
         uid = uuid_of(decision_id, "path.decision_id")
-
-        ids: frozenset[UUID] = frozenset()
-
-        async def load(_permit: Permit, seen: Seen, connection: Connection) -> Found:
-            nonlocal ids
-            ids = seen.ids
-            return await _recorded(connection, uid)
-
-        answer = await enforcement.read(ask, "log", "read", load, record_kind=Kind.ACCESS)
-        with refused_under(answer.receipt):
-            if answer.value is None:
+        async with gate.read(ask, "log", "read", record_kind=Kind.ACCESS) as reading:
+            recorded, reading.returned = await _recorded(reading.connection, uid)
+        with refused_under(reading.receipt):
+            if recorded is None:
                 raise NotFound("There is no such decision")
             # Only now, when no connection is held: the version may have to be loaded.
-            snapshot = await version(answer.value.version)
+            snapshot = await version(recorded.version)
         # Beside the other requests: each rule is looked at.
-        own = _is_own(answer.value.request.principal, ask.principal, ids)
-        why = await asyncio.to_thread(explained, snapshot, answer.value, to_caller=own)
-        return answered(_body(answer.value, why), answer.receipt)
+        own = _is_own(recorded.request.principal, ask.principal, reading.seen.ids)
+        why = await asyncio.to_thread(explained, snapshot, recorded, to_caller=own)
+        return answered(_body(recorded, why), reading.receipt)
 
     return explain_decision
 

@@ -29,7 +29,7 @@ from service.web.http.parameters import Asking, Cursor, Limit, shifted, uuid_of
 
 if TYPE_CHECKING:
     from service.audit.search import Logged
-    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.gate import Gate
     from service.database import Connection
     from service.log.questions import Filters
     from service.web.http.paging import Cursors
@@ -40,7 +40,7 @@ LONGEST_SUMMARY = timedelta(days=92)
 USUAL_SUMMARY = timedelta(days=30)
 
 
-def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
+def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
     """The handlers, bound to the log."""
 
     @get(
@@ -55,7 +55,7 @@ def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
         wanted = Wanted(cursors, LISTING, asked.bound(), cursor, limit)
-        return await answer_search(enforcement, ask, asked, wanted, DECISIONS)
+        return await answer_search(gate, ask, asked, wanted, DECISIONS)
 
     @get(
         "/v1/decisions/summary",
@@ -71,7 +71,7 @@ def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
             resolved = replace(await asked.resolved(connection), since=filters.since, until=filters.until)
             return await summary(connection, resolved), [str(one) for one in resolved.persons or ()]
 
-        answer = await read_log(enforcement, ask, load, put=replace(asked, filters=filters).put(kinds=DECISIONS))
+        answer = await read_log(gate, ask, load, put=replace(asked, filters=filters).put(kinds=DECISIONS))
         times = (str(one and one.isoformat()) for one in (filters.since, filters.until))
         return answered(summary_body(answer.value, *times), answer.receipt)
 
@@ -88,7 +88,7 @@ def decision_routes(enforcement: Enforcement, cursors: Cursors) -> list[Any]:
                 raise NotFound("There is no such decision")
             return (found, await people.names(connection, [found])), [str(uid)]
 
-        answer = await read_log(enforcement, ask, load)
+        answer = await read_log(gate, ask, load)
         return answered(record_body(*answer.value, texts=True), answer.receipt)
 
     return [list_decisions, count_decisions, read_decision]

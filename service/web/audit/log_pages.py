@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from service.audit.search import Logged, Place
     from service.authorization.enforcement.decision_record import Ask
-    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.gate import Gate
     from service.database import Connection
     from service.log.record import Kind
     from service.web.audit.log_questions import Asked
@@ -48,7 +48,7 @@ class Wanted:
 
 
 async def answer_search(
-    enforcement: Enforcement,
+    gate: Gate,
     ask: Ask,
     asked: Asked,
     wanted: Wanted,
@@ -67,6 +67,6 @@ async def answer_search(
         return (found, await people.names(connection, shown)), ids
 
     put = asked.put(kinds=kinds, after_approval=after_approval)
-    answer = await read_log(enforcement, ask, load, put=put)
+    answer = await read_log(gate, ask, load, put=put)
     found, names = answer.value
     return answered(record_page(found[: wanted.limit], names, wanted.following(found)), answer.receipt)

@@ -22,7 +22,7 @@ from service.web.http.parameters import Asking, uuid_of
 
 if TYPE_CHECKING:
     from service.audit.published import Consistency
-    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.gate import Gate
     from service.database import Connection
 
 TAG: Final = "Proofs"
@@ -39,7 +39,7 @@ class ConsistencyBody(msgspec.Struct):
     old: Annotated[int, msgspec.Meta(examples=[1000])] = msgspec.field(name="from")
 
 
-def log_proof_routes(enforcement: Enforcement) -> list[Any]:
+def log_proof_routes(gate: Gate) -> list[Any]:
     """The handlers, bound to the log."""
 
     @get(
@@ -53,7 +53,7 @@ def log_proof_routes(enforcement: Enforcement) -> list[Any]:
         async def load(connection: Connection) -> tuple[str, list[str]]:
             return await published.proof(connection, uid), [str(uid)]
 
-        answer = await read_log(enforcement, ask, load)
+        answer = await read_log(gate, ask, load)
         headers = {
             "Decision-Id": str(answer.receipt.uid),
             "Decision-Leaf": answer.receipt.leaf,
@@ -76,7 +76,7 @@ def log_proof_routes(enforcement: Enforcement) -> list[Any]:
         async def load(connection: Connection) -> tuple[Consistency, list[str]]:
             return await published.consistency(connection, old, to), []
 
-        answer = await read_log(enforcement, ask, load)
+        answer = await read_log(gate, ask, load)
         found = answer.value
         hashes = [base64.b64encode(one).decode() for one in found.hashes]
         return answered(ConsistencyBody(found.size, hashes, found.checkpoint, old=found.old), answer.receipt)

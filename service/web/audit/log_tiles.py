@@ -19,7 +19,7 @@ from service.web.http.parameters import Asking  # noqa: TC001 — Litestar reads
 
 if TYPE_CHECKING:
     from service.audit.published import Published
-    from service.authorization.enforcement.enforcement import Enforcement
+    from service.authorization.enforcement.gate import Gate
     from service.database import Connection
 
 TAG: Final = "Proofs"
@@ -32,7 +32,7 @@ LIMITED: Final = (400, 429, 503)
 OCTETS: Final = "application/octet-stream"
 
 
-def log_tile_routes(log: Published, enforcement: Enforcement) -> list[Any]:
+def log_tile_routes(log: Published, gate: Gate) -> list[Any]:
     """The handlers. `log` gives out what a signed checkpoint covers."""
 
     @get(
@@ -62,7 +62,7 @@ def log_tile_routes(log: Published, enforcement: Enforcement) -> list[Any]:
         async def load(connection: Connection) -> tuple[bytes, list[str]]:
             return await published.bundle(connection, _tile(f"entries{index}"))
 
-        answer = await read_log(enforcement, ask, load)
+        answer = await read_log(gate, ask, load)
         headers = {"Decision-Id": str(answer.receipt.uid), "Decision-Leaf": answer.receipt.leaf}
         return Response(answer.value, media_type=OCTETS, headers=headers)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -20,12 +19,8 @@ from service.web.http.parameters import Asking  # noqa: TC001 — Litestar reads
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.authorization.enforcement.enforcement import Enforcement
-    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.prospects import Outlook
-    from service.authorization.enforcement.relationships import Seen
-    from service.authorization.engine.engine import Snapshot
-    from service.database import Connection
     from service.directory.entities import Team
 
 # Seconds.
@@ -67,48 +62,36 @@ class Me(msgspec.Struct):
     policy_version: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What was read, and the version by which it was decided."""
-
-    teams: Sequence[Team]
-    seen: Seen
-    snapshot: Snapshot
-
-
-def me_route(enforcement: Enforcement) -> Any:
+def me_route(gate: Gate) -> Any:
     """The handler, bound to its use case."""
     one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
 
     @get("/v1/me", **operation("Who am I", scope=None, tag="Me"))
     async def read_me(ask: Asking) -> Response[Me]:
         principal = ask.principal
-
-        async def load(permit: Permit, seen: Seen, connection: Connection) -> tuple[_Found, list[str]]:
-            teams = await store.teams_led(permit, connection, principal.person) if principal.person else []
-            return _Found(teams, seen, permit.snapshot), []
-
-        answer = await enforcement.read(ask, "me", "read", load)
-        found = answer.value
-        asked = found.snapshot, principal, found.seen
+        async with gate.read(ask, "me", "read") as reading:
+            teams: Sequence[Team] = []
+            if principal.person:
+                teams = await store.teams_led(reading.permit, reading.connection, principal.person)
+        asked = reading.permit.snapshot, principal, reading.seen
         may = known_outlooks(*asked)
         if may is None:
             # When no connection is held, and beside the other requests: many rules take a while.
-            with refused_under(answer.receipt):
+            with refused_under(reading.receipt):
                 async with one_at_a_time.one():
                     may = await asyncio.to_thread(outlooks, *asked)
-        roles = principal.roles | {f"role:{role}" for role in found.seen.roles}
+        roles = principal.roles | {f"role:{role}" for role in reading.seen.roles}
         me = Me(
             kind=str(principal.kind),
             person=str(principal.person) if principal.person else None,
             client=principal.client,
             scopes=sorted(principal.scopes),
             roles=sorted(role.removeprefix("role:") for role in roles),
-            teams_led=[LedTeam(str(one.id), one.name) for one in found.teams],
+            teams_led=[LedTeam(str(one.id), one.name) for one in teams],
             may=[_may(one) for one in may],
-            policy_version=found.seen.version,
+            policy_version=reading.seen.version,
         )
-        return answered(me, answer.receipt)
+        return answered(me, reading.receipt)
 
     return read_me
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.enforcement import Expect
+    from service.authorization.enforcement.judgement import Expect
     from service.timesheets.actions import Timesheets
 
 T = TypeVar("T")
