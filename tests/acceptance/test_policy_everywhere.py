@@ -34,7 +34,7 @@ async def replicas(service: RunningService, tmp_path: Path, callers: Callers) ->
     """Three API processes, one of them with the smallest pools; the version before decides again afterwards."""
     paula = await callers("paula")
     before = await active(paula)
-    async with api_replicas(service, tmp_path, 2, database_pool="2", log_pool="1") as clients:
+    async with api_replicas(service, tmp_path, 2, database_pool="2") as clients:
         yield clients
     now = await active(paula)
     if now != before:

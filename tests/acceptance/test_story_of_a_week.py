@@ -188,7 +188,8 @@ async def test_a_change_needs_the_version_that_was_seen(callers: Callers) -> Non
     wrong = problem(await ana.post(path_of(sheet, "submit"), if_match='"3"'), 409, "wrong-state")
     assert wrong["state"] == "submitted"
     assert (await mia.get(path_of(sheet))).headers["ETag"] == '"3"'
-    assert (await mia.post(path_of(sheet, "approve"), if_match='"2", "3"')).status_code == 200
+    problem(await mia.post(path_of(sheet, "approve"), if_match='"2", "3"'), 428, "precondition-required")
+    assert (await mia.post(path_of(sheet, "approve"), if_match='"3"')).status_code == 200
 
 
 async def test_a_refusal_for_the_version_is_recorded_as_allowed_and_not_applied(callers: Callers) -> None:

@@ -120,7 +120,9 @@ class Piece(bytes):
 async def test_a_file_is_read_in_pieces_and_none_is_kept(house: House, running: InProcess) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for number in range(40):
-            yield Piece(b"".join(row(house, 0, note="x" * 480, external_ref=f"{number}/{n}") for n in range(90)))
+            yield Piece(
+                b"".join(row(house, number, minutes=1, note="x" * 480, external_ref=f"{number}/{n}") for n in range(90))
+            )
 
     exchange = sending(running, "/v1/uploads?mode=per-row", NDJSON, pieces(), **importer())
     await exchange.run()

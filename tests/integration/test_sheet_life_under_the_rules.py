@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from service.administration.versions import policy_life
-from service.errors import Denied, NotFound, PreconditionFailed, TimewardenError, WrongState
+from service.errors import Denied, NoApprover, NotFound, PreconditionFailed, TimewardenError, WrongState
 from service.timesheets.entry import Amendment, Hours
 from service.timesheets.timesheet import TRANSITIONS, State
 from service.timesheets.upload_rows import Row, Rows
@@ -86,6 +86,8 @@ class Life(RuleBasedStateMachine):
             wanted = (PreconditionFailed,)
         elif not starts:
             wanted = (WrongState,)
+        elif action == "submit" and {name, *self.hands} >= MANAGERS:
+            wanted = (NoApprover,)
         refused = self.refusal(work)
         if refused is not None:
             assert isinstance(refused, wanted), (action, name, self.state, repr(refused))

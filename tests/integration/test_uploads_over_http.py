@@ -370,7 +370,7 @@ async def test_a_client_without_any_grant_is_refused_before_its_file_is_read(job
         assert answer.status_code == 403
         problem = answer.json()
         assert problem["type"] == "urn:timewarden:problem:forbidden"
-        assert problem["reasons"] == ["this client has no grant for the owner's team"]
+        assert problem["reasons"] == ["you have no grant to import for the owner's team"]
         assert [one["rule"] for one in problem["near_misses"]] == ["upload-contractors"]
         assert await job.house.count(f"{denied} AND uid = '{problem['decision_id']}'") == 1
         assert await job.house.count(denied) == before + 1

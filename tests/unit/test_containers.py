@@ -256,7 +256,7 @@ from service.settings import Settings
 from service.web.openapi.documentation import document_of
 assert Path(service.__file__).is_relative_to(Path.cwd()), service.__file__
 settings = Settings(issuer='https://issuer.example', audience='https://api.example', cursor_key='0' * 32)
-app = service.app.build(settings).app
+app = service.app.build(settings).frame.app
 print(len(document_of(app)['paths']), len(PolicyText.read(Path('policies')).rules))
 """
     done = run_in(image, f"exec({code!r})")
