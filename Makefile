@@ -20,11 +20,12 @@ demo: environment ## play the whole story over HTTP and print it
 test: check ## check, then every test, three files at a time (ARGS="-k approve" narrows them)
 	@$(PYTHON) -m pytest -n 3 --dist loadfile $(ARGS)
 
-check: environment ## format, lint, types, floors
+check: environment ## format, lint, types, floors, commit messages
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
+	@sh .ci/commits
 
 bench: environment ## figures beside peers: all benchmarks, or one (ARGS=engine)
 	@sh .ci/bench $(ARGS)
