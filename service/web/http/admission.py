@@ -78,7 +78,7 @@ class Admission:
         self._logged = 0
         said = [
             *frame.always,
-            (b"vary", VARY),
+            (b"vary", b", ".join(VARY)),
             (b"content-type", PROBLEM_JSON.encode()),
             (b"content-length", _LENGTH),
         ]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _TAG: Final = re.compile(rb'(?:W/)?("[\x21\x23-\x7e]*")')
 # What an answer without a body does not have.
-_OF_BODY: Final = frozenset({b"content-type", b"content-length"})
+_OF_BODY: Final = frozenset({b"content-type", b"content-length", b"content-encoding"})
 
 
 class UnlessKnown:

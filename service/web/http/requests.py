@@ -24,7 +24,7 @@ from service.web.http.not_modified import UnlessKnown
 from service.web.http.paging import NEXT_CURSOR, next_link
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from litestar import Litestar, Request
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
@@ -51,7 +51,7 @@ ALWAYS: Final = {
 }
 # A year; browsers ignore it over plain http (RFC 6797 section 8.1).
 TRANSPORT: Final = "max-age=31536000"
-VARY: Final = b"Authorization, Origin"
+VARY: Final = (b"Authorization", b"Origin")
 _CURSOR: Final = NEXT_CURSOR.lower().encode()
 
 
@@ -78,7 +78,7 @@ class RequestFrame:
             nonlocal refused
             if message["type"] == "http.response.start":
                 refused = message["status"] >= 400  # noqa: PLR2004 — RFC 9110 section 15.5
-                own = {b"vary": VARY, b"x-request-id": request_id.encode()}
+                own = {b"vary": _vary(message["headers"]), b"x-request-id": request_id.encode()}
                 if trace is not None:
                     own[b"traceparent"] = trace.encode()
                 for name, value in scope["state"].get("answer_headers", {}).items():
@@ -196,6 +196,12 @@ def _framed(given: Sequence[Header], own: Mapping[bytes, bytes], always: Sequenc
     there = {name.lower() for name, _ in given} | own.keys()
     kept = [one for one in given if one[0].lower() not in own]
     return [*kept, *(one for one in always if one[0] not in there), *own.items()]
+
+
+def _vary(given: Iterable[Header]) -> bytes:
+    """On what the answer depends: what every one does, and what this one says."""
+    said = (word.strip() for name, value in given if name.lower() == b"vary" for word in value.split(b","))
+    return b", ".join(dict.fromkeys([*VARY, *said]))
 
 
 def _trace(scope: Scope) -> str | None:
