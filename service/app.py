@@ -84,7 +84,7 @@ from service.web.identity import metadata
 from service.web.identity.me import me_route
 from service.web.identity.revocations import revocation_routes
 from service.web.openapi.documentation import documentation_routes, openapi_config
-from service.web.openapi.documented_shapes import DocumentedShapes
+from service.web.openapi.shapes import Shapes
 from service.web.policy.policies import policy_routes
 from service.web.policy.policy_diff import policy_diff_routes
 from service.web.policy.policy_replays import policy_replay_routes
@@ -262,7 +262,7 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
         before_send=[offering(senders.nonces)] if senders.algorithms else [],
         cors_config=cross_origin(settings.listed("cors_origins")),
         openapi_config=openapi_config(settings.public_url, issuers[0].issuer),
-        plugins=[DocumentedShapes()],
+        plugins=[Shapes()],
         request_max_body_size=settings.max_body_bytes,
         lifespan=[api.running],
         logging_config=None,

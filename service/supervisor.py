@@ -21,7 +21,7 @@ import structlog
 from service.errors import DatabaseUnavailable
 from service.management import answering
 from service.pauses import growing_pauses
-from service.web.http.health import Live, Part, Ready, ServiceReady, WorkerState
+from service.web.http.health import Live, Part, Ready, ServiceReady, ServiceStatus, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -82,7 +82,7 @@ class Supervisor:
     def readiness(self) -> ServiceReady:
         """Ready while at least one worker is: it takes the requests, as all share one socket. The others are named."""
         workers = [worker.state() for worker in self._workers]
-        status = "ready" if any(worker.ready for worker in workers) else "not ready"
+        status: ServiceStatus = "ready" if any(worker.ready for worker in workers) else "not ready"
         return ServiceReady("stopping" if self._stopping else status, self._instance, workers)
 
     def _tell_live(self) -> tuple[HTTPStatus, str, bytes]:

@@ -1,20 +1,58 @@
-"""Answers beside their documented examples: the same members, and values of the same kinds. Pure."""
+"""Answers beside the document: the members of their schemas and no others, and values as their examples show. Pure."""
 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from service.web.openapi.documentation_shapes import resolved
+import jsonschema_rs
+
+from service.web.openapi.shapes import resolve
+from tests.openapi_document import document
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    import httpx
+
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|\+00:00)")
+_JSON = {"application/json", "application/problem+json"}
 # Members whose kind depends on what was asked.
 ANY_TEXT = frozenset({"key", "about", "subject", "detail", "message", "display_name", "name"})
+
+
+def check_answer(method: str, path: str, answer: httpx.Response) -> None:
+    """Hold an answer to the document: each operation's status and media type that stands there has a schema, which
+    closed shapes make exact. What no operation answers, such as 405, is not looked at."""
+    kind = answer.headers.get("content-type", "").partition(";")[0]
+    template = next((known for known, pattern in _templates() if pattern.fullmatch(path.partition("?")[0])), None)
+    if kind in _JSON and template is not None:
+        validator = _validator(method.lower(), template, str(answer.status_code), kind)
+        found = validator.iter_errors(answer.json()) if validator is not None else ()
+        assert [f"{each.instance_path}: {each.message}" for each in found] == [], (method, path)
+
+
+@cache
+def _templates() -> list[tuple[str, re.Pattern[str]]]:
+    """Paths of the document, those without parameters first."""
+    paths = sorted(document()["paths"], key=lambda path: path.count("{"))
+    return [(path, re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(path)))) for path in paths]
+
+
+@cache
+def _validator(method: str, template: str, status: str, kind: str) -> Any:
+    whole = document()
+    parts = whole["components"]
+    said = whole["paths"][template].get(method, {}).get("responses", {}).get(status, {})
+    said = parts["responses"][said["$ref"].rsplit("/", 1)[1]] if "$ref" in said else said
+    if kind not in said.get("content", {}):
+        return None
+    for shape in parts["schemas"].values():
+        shape["additionalProperties"] = False
+    return jsonschema_rs.validator_for({**said["content"][kind]["schema"], "components": parts}, validate_formats=True)
 
 
 def unlike(document: Mapping[str, Any], schema: Mapping[str, Any], example: Any, answer: Any) -> Iterator[str]:
@@ -48,7 +86,7 @@ def _of_object(document: Mapping[str, Any], schema: Mapping[str, Any], example: 
 
 def _without_null(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
     alternatives = [one for one in schema.get("oneOf") or schema.get("anyOf") or () if one.get("type") != "null"]
-    return resolved(document, alternatives[0] if len(alternatives) == 1 else schema)
+    return resolve(document["components"]["schemas"], alternatives[0] if len(alternatives) == 1 else schema)
 
 
 def _kind(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.app import build
 from service.settings import Settings
-from service.web.openapi.documentation import document_of
+from service.web.openapi.document import document_of
 
 if TYPE_CHECKING:
     from litestar import Litestar
@@ -27,7 +27,7 @@ def app() -> Litestar:
 
 
 def document() -> dict[str, Any]:
-    """The document, as /openapi.json serves it; also what tests/golden/openapi.json holds. A copy each time."""
+    """The document, as /openapi.json serves it; also what the files in tests/golden/openapi hold. A copy each time."""
     return deepcopy(_made())
 
 

@@ -7,7 +7,7 @@ membership that overlaps the row's time. Whatever is there as the row says is le
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from uuid_utils.compat import uuid7
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from service.directory.entities import Link
     from service.directory.import_file import ImportRow
 
+Outcome: TypeAlias = Literal["created", "updated", "unchanged"]
 CREATED: Final = "created"
 UPDATED: Final = "updated"
 UNCHANGED: Final = "unchanged"
@@ -51,7 +52,7 @@ class Plan:
     moved_teams: list[tuple[Team, Team]] = field(default_factory=list)
     new_memberships: list[Membership] = field(default_factory=list)
     ended: list[tuple[Membership, datetime]] = field(default_factory=list)
-    outcomes: dict[int, str] = field(default_factory=dict)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
 
 
 async def plan(rows: Sequence[ImportRow], known: Known) -> Plan:

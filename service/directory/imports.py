@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.directory.entities import Membership
     from service.directory.import_file import ImportRow
-    from service.directory.import_plan import Plan
+    from service.directory.import_plan import Outcome, Plan
     from service.identity.subject_hashes import SubjectHashes
 
 # Seconds that an import waits for its turn.
@@ -41,7 +41,7 @@ class RowOutcome:
     row: int
     line: int
     record: str
-    outcome: str
+    outcome: Outcome
 
 
 class DirectoryImports:

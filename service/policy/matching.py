@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from service.policy.question import ANYONE, Effect
 
 if TYPE_CHECKING:
-    from service.policy.question import Condition, Question, Rule
+    from service.policy.question import Condition, Dimension, Question, Rule
 
 ROLE, PERSON, CLIENT, VIA = "role:", "person:", "client:", "via:"
 # Stands before a relation or a person's word that holds only through an id from before an erasure. No row can say it.
@@ -28,13 +28,13 @@ def concerns(rule: Rule, kind: str, action: str) -> bool:
     return rule.action == action and rule.kind == kind
 
 
-def missing(rule: Rule, question: Question) -> tuple[tuple[str, str], ...]:
+def missing(rule: Rule, question: Question) -> tuple[tuple[Dimension, str], ...]:
     """The conditions of the rule that do not hold, as pairs (dimension, wanted word); empty when all hold.
 
     Dimensions in the order of a row: `who`, `state`, `scope`, `fact`. Several states are one word joined by `or`; a
     negated fact is `not NAME`. The kind and the action are not looked at.
     """
-    found: list[tuple[str, str]] = []
+    found: list[tuple[Dimension, str]] = []
     if question.who.isdisjoint(words_for(rule)):
         found.append(("who", rule.who))
     if rule.states and question.state not in rule.states:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,15 +95,16 @@ class Verdict:
     rules: tuple[str, ...] = ()
 
 
+# What a condition of a rule is about, in the order of a row.
+Dimension: TypeAlias = Literal["who", "state", "scope", "fact"]
+
+
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A near miss: `rule` would have allowed but for `conditions`, each a pair (dimension, wanted word).
-
-    Dimensions: `scope`, `state`, `who`, `fact`.
-    """
+    """A near miss: `rule` would have allowed but for `conditions`, each a pair (dimension, wanted word)."""
 
     rule: str
-    conditions: tuple[tuple[str, str], ...]
+    conditions: tuple[tuple[Dimension, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Applied:
     """A deny rule that applied, with the `conditions` that it asked for and found: pairs as in Missing."""
 
     rule: str
-    conditions: tuple[tuple[str, str], ...]
+    conditions: tuple[tuple[Dimension, str], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from service.web.openapi.documentation_page import operations
+from service.web.openapi.document import operations
 from tests.acceptance.caller import problem
 from tests.acceptance.forbidden_input import DOCUMENT, forbids, places, resolved, with_value
 

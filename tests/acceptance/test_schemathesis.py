@@ -22,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from service.web.http.authentication import PUBLIC
-from service.web.openapi.documentation_shapes import resolved
+from service.web.openapi.shapes import resolve
 from tests.acceptance.caller import draft, submitted
 from tests.acceptance.policy_author import activate, active
 from tests.documented_answers import unlike
@@ -45,7 +45,7 @@ def like_its_example(_context: Any, answer: Any, case: Any) -> None:
     kind = answer.headers.get("content-type", ["none"])[0].partition(";")[0]
     content = (said.get("content") or {}).get(kind)
     if content is not None and kind in {"application/json", "application/problem+json"}:
-        schema = resolved(DOCUMENT, content["schema"])
+        schema = resolve(DOCUMENT["components"]["schemas"], content["schema"])
         assert list(unlike(DOCUMENT, schema, schema["examples"][0], answer.json())) == []
 
 

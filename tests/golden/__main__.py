@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 from pathlib import Path
 
 from service.development.local_servers import start_postgres
 from service.development.stores import prepare
 from service.migrations import migrate
-from tests.golden import event_files, timesheet_page
+from tests.golden import event_files, openapi_files, timesheet_page
 from tests.golden.problems import problems
 from tests.golden.schema import schema_of
 from tests.golden.stored import store
-from tests.openapi_document import document
 
 
 def main() -> None:
     """Write them all."""
-    store("openapi.json", openapi())
+    for name, text in openapi_files.files().items():
+        store(f"openapi/{name}", text)
     store("problems.json", problems())
     for name, text in event_files.files().items():
         store(f"events/{name}", text)
@@ -32,11 +31,6 @@ def main() -> None:
         owner_url = prepare(Path(folder), server.superuser_url)[0]
         store("schema.txt", asyncio.run(_schema(owner_url)))
     print("The golden files are written; `git diff tests/golden` shows what changed.")
-
-
-def openapi() -> str:
-    """The OpenAPI document, readable."""
-    return json.dumps(document(), indent=2, sort_keys=True) + "\n"
 
 
 async def _schema(owner_url: str) -> str:

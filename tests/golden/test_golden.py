@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from tests.golden import event_files
-from tests.golden.__main__ import openapi
+import pytest
+
+from tests.golden import event_files, openapi_files
 from tests.golden.problems import problems
 from tests.golden.stored import HERE, stored
 
+OPENAPI = openapi_files.files()
 
-def test_the_openapi_document_is_the_one_that_was_reviewed() -> None:
-    assert openapi() == stored("openapi.json")
+
+@pytest.mark.parametrize("name", OPENAPI)
+def test_the_openapi_document_is_the_one_that_was_reviewed(name: str) -> None:
+    assert OPENAPI[name] == stored(f"openapi/{name}")
+
+
+def test_no_golden_part_of_the_openapi_document_is_left_over() -> None:
+    assert {path.name for path in (HERE / "openapi").iterdir()} == set(OPENAPI)
 
 
 def test_the_problems_are_those_that_were_reviewed() -> None:

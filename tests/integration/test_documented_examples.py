@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.web.http.operations import SCOPES
-from service.web.openapi.documentation_page import operations
-from service.web.openapi.documentation_requests import curl
-from service.web.openapi.documentation_shapes import resolved
+from service.web.openapi.document import operations
+from service.web.openapi.documentation_page import curl
+from service.web.openapi.shapes import resolve
 from tests.integration.api import InProcess, api
 from tests.openapi_document import document
 
@@ -44,7 +44,10 @@ def examples() -> list[tuple[str, str, str, Any]]:
     for method, path, one in operations(DOCUMENT):
         for kind, content in one.get("requestBody", {}).get("content", {}).items():
             said = [each["value"] for each in content.get("examples", {}).values()]
-            found += [(method, path, kind, each) for each in said or resolved(DOCUMENT, content["schema"])["examples"]]
+            found += [
+                (method, path, kind, each)
+                for each in said or resolve(DOCUMENT["components"]["schemas"], content["schema"])["examples"]
+            ]
     return found
 
 

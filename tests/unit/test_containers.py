@@ -253,7 +253,7 @@ import service, service.app
 from pathlib import Path
 from service.policy.policy_file import PolicyText
 from service.settings import Settings
-from service.web.openapi.documentation import document_of
+from service.web.openapi.document import document_of
 assert Path(service.__file__).is_relative_to(Path.cwd()), service.__file__
 settings = Settings(issuer='https://issuer.example', audience='https://api.example', cursor_key='0' * 32)
 app = service.app.build(settings).frame.app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shlex
@@ -9,36 +10,34 @@ import tomllib
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import httpx
 import jsonschema_rs
 import pytest
 import schemathesis
 from litestar import Litestar, get
-from litestar.params import FromQuery  # noqa: TC002 — Litestar reads handler signatures
+from litestar.params import QueryParameter
 
 from service import VERSION
 from service.web.http.authentication import PUBLIC
 from service.web.http.operations import COMMON, SCOPES, SECURITY_SCHEME, operation
-from service.web.http.problem_documents import PROBLEM_JSON, TYPES
-from service.web.http.problems import status_of
+from service.web.http.problem_documents import kinds_by_status
+from service.web.http.problems import PROBLEM_JSON, status_of
 from service.web.http.requests import RequestFrame
 from service.web.identity.metadata import metadata_routes
+from service.web.openapi.document import document_of, operations
 from service.web.openapi.documentation import (
     content_security_policy,
-    document_of,
     documentation_routes,
     openapi_config,
 )
-from service.web.openapi.documentation_page import operations, page
-from service.web.openapi.documentation_requests import quoted
-from service.web.openapi.documentation_shapes import resolved
-from service.web.openapi.documented_shapes import DocumentedShapes
+from service.web.openapi.documentation_page import page, quoted
+from service.web.openapi.shapes import Shapes, resolve
 from tests.openapi_document import app, document
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 STYLE = (ROOT / "service/web/openapi/static/documentation.css").read_text(encoding="utf-8")
@@ -170,9 +169,10 @@ def test_every_body_is_closed_and_has_an_example_that_fits_it(whole: dict[str, A
     assert len(bodies) >= 10
     for path, body in bodies:
         for content in body["content"].values():
-            schema = resolved(whole, content["schema"])
+            schema = resolve(whole["components"]["schemas"], content["schema"])
             assert schema.get("type") == "string" or schema["additionalProperties"] is False, path
-            example = schema["examples"][0]
+            said = [each["value"] for each in content.get("examples", {}).values()]
+            example = (said or schema["examples"])[0]
             assert example, path
             jsonschema_rs.validator_for(with_parts(whole, content["schema"])).validate(example)
 
@@ -188,12 +188,16 @@ def test_no_parameter_may_be_null_and_ids_in_paths_are_uuids(whole: dict[str, An
 
 def test_every_problem_example_fits_the_problem_shape_and_its_status(whole: dict[str, Any]) -> None:
     shape = jsonschema_rs.validator_for(with_parts(whole, {"$ref": "#/components/schemas/Problem"}))
-    for status, kinds in TYPES.items():
-        examples = whole["components"]["responses"][f"Problem{status}"]["content"][PROBLEM_JSON]["examples"]
+    for status, kinds in kinds_by_status().items():
+        content = whole["components"]["responses"][f"Problem{status}"]["content"][PROBLEM_JSON]
+        examples, exact = content["examples"], jsonschema_rs.validator_for(with_parts(whole, content["schema"]))
         assert list(examples) == [kind.slug for kind in kinds]
         assert all(status_of(kind) == status for kind in kinds)
         for example in examples.values():
             shape.validate(example["value"])
+            exact.validate(example["value"])
+            assert not exact.is_valid({**example["value"], "status": 499})
+            assert not exact.is_valid({**example["value"], "type": "urn:timewarden:problem:internal"})
             assert example["value"]["status"] == status
 
 
@@ -220,7 +224,6 @@ def test_every_operation_is_on_the_page_with_its_scope(whole: dict[str, Any], sh
             assert all(f"<code>{scope}</code>" in article for scope in needs[SECURITY_SCHEME])
         for given in one.get("parameters", []):
             assert f"<code>{given['name']}</code>" in article
-        assert ("<pre>" in article) == ("requestBody" in one)
 
 
 def test_every_operation_has_a_command_that_a_shell_reads_as_it_is_meant(whole: dict[str, Any]) -> None:
@@ -251,7 +254,7 @@ def test_files_stand_on_the_page_as_they_are_and_choices_are_told(whole: dict[st
     article = page(whole, STYLE).split("<article id='upload_hours'>", 1)[1].split("</article>", 1)[0]
     assert "<pre>owner,day,project,minutes,external_ref\n" in article
     assert "<code>together</code> or <code>per-row</code>" in article
-    assert "boolean, <code>false</code> if left out" in article
+    assert "boolean, default <code>false</code>" in article
 
 
 def test_a_command_says_a_text_with_quotes_as_it_is() -> None:
@@ -274,12 +277,12 @@ def test_the_page_loads_nothing_and_every_link_on_it_leads_somewhere(shown: Link
 
 def test_whatever_stands_in_a_document_is_text_on_the_page() -> None:
     @get("/v1/<b>/odd", **operation(HOSTILE, scope=None, problems=COMMON, tag="Me"))
-    async def odd(asked: FromQuery[str] = HOSTILE) -> dict[str, str]:
+    async def odd(asked: Annotated[str, QueryParameter(description=HOSTILE)] = HOSTILE) -> dict[str, str]:
         return {HOSTILE: asked}
 
     config = openapi_config("", HOSTILE)
     config.title, config.summary, config.description = HOSTILE, HOSTILE, HOSTILE
-    hostile = Litestar([odd], openapi_config=config, plugins=[DocumentedShapes()])
+    hostile = Litestar([odd], openapi_config=config, plugins=[Shapes()])
     shown = Links(page(document_of(hostile), STYLE))
     assert "script" not in shown.tags
     assert "b" not in shown.tags
@@ -310,6 +313,59 @@ async def test_document_and_page_are_served_to_anybody_with_a_policy_that_allows
     assert f"<style>{STYLE}</style>" in page_answer.text
     assert root_answer.url.path == "/docs"
     assert root_answer.is_success
+
+
+@pytest.fixture(scope="module")
+async def anybody() -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app=cast("Any", RequestFrame(app())))
+    async with httpx.AsyncClient(transport=transport, base_url="https://timewarden.example") as client:
+        del client.headers["Accept-Encoding"]
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+@pytest.mark.parametrize(
+    ("accepted", "zipped"),
+    [
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("*", True),
+        ("x-gzip", True),
+        ("identity", False),
+        ("br", False),
+        ("gzip;q=0", False),
+        ("*, gzip;q=0.000", False),
+        ("", False),
+    ],
+)
+async def test_document_and_page_are_compressed_for_those_who_take_it(
+    anybody: httpx.AsyncClient, path: str, accepted: str, *, zipped: bool
+) -> None:
+    async with anybody.stream("GET", path, headers={"Accept-Encoding": accepted}) as answer:
+        raw = b"".join([piece async for piece in answer.aiter_raw()])
+    plain = (await anybody.get(path)).content
+    assert (answer.headers.get("content-encoding") == "gzip") == zipped
+    assert int(answer.headers["content-length"]) == len(raw)
+    assert (gzip.decompress(raw) if zipped else raw) == plain
+    assert not zipped or 10 * len(raw) < 2 * len(plain)
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+async def test_each_form_of_document_and_page_has_a_version_and_says_on_what_it_depends(
+    anybody: httpx.AsyncClient, path: str
+) -> None:
+    plain, again = [await anybody.get(path) for _ in range(2)]
+    zipped = await anybody.get(path, headers={"Accept-Encoding": "gzip"})
+    assert plain.headers["etag"] == again.headers["etag"] != zipped.headers["etag"]
+    for answer in (plain, zipped):
+        assert answer.headers["vary"] == "Authorization, Origin, Accept-Encoding"
+    known = {"If-None-Match": zipped.headers["etag"]}
+    same = await anybody.get(path, headers={"Accept-Encoding": "gzip", **known})
+    assert (same.status_code, same.content) == (304, b"")
+    assert same.headers["etag"] == zipped.headers["etag"]
+    assert same.headers["vary"] == zipped.headers["vary"]
+    assert not {"content-type", "content-encoding"} & same.headers.keys()
+    assert (await anybody.get(path, headers=known)).status_code == 200
 
 
 def test_only_our_own_documentation_routes_are_served() -> None:

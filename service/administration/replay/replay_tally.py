@@ -6,7 +6,7 @@ A tally is made for a batch, travels between processes, and is merged in the ord
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MOST_WORDS: Final = 200
 MOST_EXAMPLES: Final = 10
 OTHERS: Final = "(others)"
+Group: TypeAlias = Literal["rule", "action", "subject", "cause"]
 
 
 class Outcome(StrEnum):
@@ -47,10 +48,10 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class Tally(msgspec.Struct):
-    """`counts` by Outcome; `groups`: Outcome, then `rule`, `action`, `subject` or `cause`, then word, to a count."""
+    """`counts` by Outcome; `groups`: Outcome, then Group, then word, to a count."""
 
     counts: dict[str, int] = msgspec.field(default_factory=dict)
-    groups: dict[str, dict[str, dict[str, int]]] = msgspec.field(default_factory=dict)
+    groups: dict[str, dict[Group, dict[str, int]]] = msgspec.field(default_factory=dict)
     examples: dict[str, list[Example]] = msgspec.field(default_factory=dict)
 
     @property
@@ -105,7 +106,7 @@ class Tally(msgspec.Struct):
             kept = self.examples.setdefault(outcome, [])
             kept += examples[: MOST_EXAMPLES - len(kept)]
 
-    def _group(self, outcome: Outcome, name: str, words: Iterable[str]) -> None:
+    def _group(self, outcome: Outcome, name: Group, words: Iterable[str]) -> None:
         mine = self.groups.setdefault(outcome, {}).setdefault(name, {})
         for word in words:
             mine[word] = mine.get(word, 0) + 1

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from service.authorization.engine.rule_index import RuleIndex
-    from service.policy.question import Question, Rule, Vocabulary
+    from service.policy.question import Dimension, Question, Rule, Vocabulary
 
 MOST_SENTENCES = 5
 # Rules that are not near the asker and are looked at all the same, because they may come nearest.
@@ -53,7 +53,7 @@ class Lack:
     """A condition that did not hold: `condition` is `who`, `state`, `scope` or `fact`, `wanted` the row's word, and the
     sentence says it to the caller, or of the caller."""
 
-    condition: str
+    condition: Dimension
     wanted: str
     sentence: str
 
@@ -143,9 +143,9 @@ def _nearest(
     )
 
 
-def _conditions(rule: Rule) -> tuple[tuple[str, str], ...]:
+def _conditions(rule: Rule) -> tuple[tuple[Dimension, str], ...]:
     """What a rule asks for, beyond what holds for everybody."""
-    found = [] if rule.who == ANYONE else [("who", rule.who)]
+    found: list[tuple[Dimension, str]] = [] if rule.who == ANYONE else [("who", rule.who)]
     found += [("state", state_words(rule))] if rule.states else []
     found += [("scope", rule.scope)] if rule.scope != ANY else []
     return (*found, *(("fact", fact_word(one)) for one in rule.when))

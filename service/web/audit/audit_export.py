@@ -24,8 +24,9 @@ from service.audit.sealed_rows import sealed_rows, sealed_size
 from service.authorization.enforcement.decision_record import Positions
 from service.errors import InvalidField, TryLater
 from service.places import FieldError
-from service.web.audit.log_questions import TAG, Time
+from service.web.audit.log_questions import TAG, Since, Until
 from service.web.audit.log_reading import read_log
+from service.web.http.answers import DECISION, DIGEST, PERSON, SOMETHING
 from service.web.http.operations import COMMON, operation
 from service.web.http.parameters import Asking, optional_time, shifted
 
@@ -47,11 +48,32 @@ LONGEST_STREAM: Final = 3600.0
 # period's ends is seen.
 AROUND: Final = (-timedelta(hours=1), timedelta(hours=1))
 LARGEST: Final = 2**53 - 1
+# What the files look like, and what else their answers say, for the OpenAPI document.
+NAMED: Final = ("Content-Disposition", "Audit-Positions")
+EXPORTED: Final = {
+    NDJSON: f'{{"position":7,"leaf":"{DIGEST}","record":{{"uid":"{DECISION}","kind":"decision","v":1}}}}\n',
+    "text/csv": "\ufeffposition,uid,kind,decision_uid,decided_at,person_id,client_id,action,resource_kind,"
+    "resource_id,owner_id,outcome,applied,reason,rules,policy_version,request_id,returned,leaf\r\n"
+    f"7,{DECISION},decision,,2026-11-27T16:49:40.673417Z,{PERSON},hours-app,approve,timesheet,{SOMETHING},{PERSON},"
+    f"deny,,deny-rule,never-own-hours,1,{SOMETHING},,{DIGEST}\r\n",
+    "application/vnd.apache.parquet": "(a Parquet file with the columns of the CSV)",
+}
+BUNDLED: Final = (
+    '{"format":"timewarden-bundle/1","from":7,"to":8,"left":[],"right":[],"start":null,"pruned":null}\n'
+    f'{{"position":7,"sealed":"{DIGEST}","uid":"{DECISION}","leaf":"{DIGEST}","body":"e30="}}\n'
+)
 
-From = Annotated[int, QueryParameter(name="from", ge=0, le=LARGEST)]
-To = Annotated[int | None, QueryParameter(name="to", ge=1, le=LARGEST)]
-Seen = Annotated[int | None, Parameter(ge=1, le=LARGEST)]
-Format = Annotated[str, QueryParameter(name="format", schema_extra={"enum": list(FORMATS)})]
+From = Annotated[int, QueryParameter(name="from", ge=0, le=LARGEST, description="From this position of the log on")]
+To = Annotated[
+    int | None, QueryParameter(name="to", ge=1, le=LARGEST, description="Up to this position, and without it")
+]
+Seen = Annotated[
+    int | None, Parameter(ge=1, le=LARGEST, description="The size of the log that you have a checkpoint of")
+]
+Format = Annotated[
+    str,
+    QueryParameter(name="format", description="The format of the file", schema_extra={"enum": list(FORMATS)}),
+]
 
 
 class _File(Stream):
@@ -96,9 +118,13 @@ def audit_export_routes(gate: Gate, database: Database) -> list[Any]:
     """The handlers; the pieces of a stream are read through `database`."""
     streams = Streams()
 
-    @get("/v1/audit/export", **operation("Export records", scope=SCOPE, problems=COMMON, tag=TAG), media_type=NDJSON)
+    @get(
+        "/v1/audit/export",
+        **operation("Export records", scope=SCOPE, problems=COMMON, tag=TAG, files=EXPORTED, more=NAMED),
+        media_type=NDJSON,
+    )
     async def export_records(
-        ask: Asking, form: Format = "jsonl", since: Time = None, until: Time = None, start: From = 0, end: To = None
+        ask: Asking, form: Format = "jsonl", since: Since = None, until: Until = None, start: From = 0, end: To = None
     ) -> Stream:
         period = _period(since, until)
         writer = _writer(form)
@@ -124,11 +150,11 @@ def audit_export_routes(gate: Gate, database: Database) -> list[Any]:
 
     @get(
         "/v1/audit/bundle",
-        **operation("Fetch a proof bundle", scope=SCOPE, problems=COMMON, tag=TAG),
+        **operation("Fetch a proof bundle", scope=SCOPE, problems=COMMON, tag=TAG, files={NDJSON: BUNDLED}, more=NAMED),
         media_type=NDJSON,
     )
     async def fetch_bundle(
-        ask: Asking, since: Time = None, until: Time = None, start: From = 0, end: To = None, seen: Seen = None
+        ask: Asking, since: Since = None, until: Until = None, start: From = 0, end: To = None, seen: Seen = None
     ) -> Stream:
         period = _period(since, until)
 

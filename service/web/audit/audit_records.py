@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SCOPE = "read:audit"
 KINDS = tuple(one.value for one in Kind)
 STORY = (Kind.DECISION, Kind.CHANGE)
-KindName = Annotated[str | None, Parameter(schema_extra={"enum": list(KINDS)})]
+KindName = Annotated[str | None, Parameter(description="Of this kind", schema_extra={"enum": list(KINDS)})]
 
 
 def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
@@ -49,7 +49,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
         ask: Asking,
         asked: AskedOfLog,
         kind: KindName = None,
-        after_approval: Annotated[bool, Parameter()] = False,  # noqa: FBT002 - a query parameter
+        after_approval: Annotated[bool, Parameter(description="Only changes of approved hours")] = False,  # noqa: FBT002 - a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
@@ -82,8 +82,12 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
     async def read_history(
         ask: Asking,
         timesheet_id: FromPath[str],
-        kind: Annotated[str | None, Parameter(schema_extra={"enum": [one.value for one in STORY]})] = None,
-        order: Annotated[str, Parameter(schema_extra={"enum": ["oldest", "newest"]})] = "oldest",
+        kind: Annotated[
+            str | None, Parameter(description="Of this kind", schema_extra={"enum": [one.value for one in STORY]})
+        ] = None,
+        order: Annotated[
+            str, Parameter(description="Which come first", schema_extra={"enum": ["oldest", "newest"]})
+        ] = "oldest",
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:

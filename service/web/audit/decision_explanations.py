@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Response, get
 from litestar.params import FromPath  # noqa: TC002 — Litestar reads handler signatures
+from msgspec import Meta
 
 from service.administration.replay.recorded_explanation import explained
 from service.administration.replay.recorded_request import NotARequest, read
@@ -15,9 +16,11 @@ from service.audit import search
 from service.authorization.enforcement.changes import refused_under
 from service.errors import NotFound
 from service.log.record import Kind
-from service.web.http.answers import answered
+from service.policy.question import Effect, Reason
+from service.web.http.answers import DecisionId, RuleName, answered
 from service.web.http.operations import ROW, operation
 from service.web.http.parameters import Asking, uuid_of
+from service.web.http.problem_documents import MissingCondition
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,39 +39,55 @@ if TYPE_CHECKING:
 class ExplainedRow(msgspec.Struct):
     """A rule as it stands in the version's policy.csv."""
 
-    rule: str
-    effect: str
-    line: int
-    text: str
+    rule: Annotated[RuleName, Meta(examples=["never-own-hours"])]
+    effect: Annotated[Effect, Meta(description="Whether it allows or denies", examples=["deny"])]
+    line: Annotated[int, Meta(description="Its line in policy.csv, from 1", ge=0, examples=[31])]
+    text: Annotated[
+        str,
+        Meta(
+            description="The row",
+            examples=["p, deny, owner, approve, any, timesheet, any, always, never-own-hours"],
+        ),
+    ]
 
 
-class ExplainedCondition(msgspec.Struct):
-    """What a rule wanted and did not find: `condition` is `who`, `state`, `scope` or `fact`, `wanted` the row's word.
-    The sentence speaks of the caller; of your own decisions it says "you"."""
+class ExplainedCondition(MissingCondition):
+    """A condition of a rule that did not hold."""
 
-    condition: str
-    wanted: str
-    sentence: str
+    sentence: Annotated[
+        str,
+        Meta(
+            description='What was missing, in words that speak of the caller; of your own decisions they say "you"',
+            examples=["the caller was not manager of the timesheet"],
+        ),
+    ]
 
 
 class ExplainedMiss(ExplainedRow):
     """A rule that would have allowed but for what is missing."""
 
-    missing: list[ExplainedCondition]
+    missing: Annotated[list[ExplainedCondition], Meta(description="The conditions that did not hold")]
 
 
 class ExplanationBody(msgspec.Struct):
-    """Why a decision is what it is. `rules` allowed or denied it; for a list they could show rows. For a denial without
-    a rule, `near_misses` would have allowed, nearest first; one of `scopes` would help."""
+    """Why a decision is what it is."""
 
-    decision: str
-    policy_version: int
-    outcome: str
-    reason: str
-    because: str
-    rules: list[ExplainedRow]
-    near_misses: list[ExplainedMiss]
-    scopes: list[str]
+    decision: DecisionId
+    policy_version: Annotated[int, Meta(description="The policy version that decided", ge=1, examples=[1])]
+    outcome: Annotated[Effect, Meta(description="What was decided", examples=["deny"])]
+    reason: Annotated[Reason, Meta(description="Why, as a word", examples=["deny-rule"])]
+    because: Annotated[
+        str,
+        Meta(description="Why, as a sentence", examples=["A rule of the policy denied this, whatever others allowed"]),
+    ]
+    rules: Annotated[
+        list[ExplainedRow], Meta(description="The rules that allowed or denied; of a list, those that could show rows")
+    ]
+    near_misses: Annotated[
+        list[ExplainedMiss],
+        Meta(description="Of a denial without a rule: rules that would have allowed, nearest first", examples=[[]]),
+    ]
+    scopes: Annotated[list[str], Meta(description="Scopes of which one would help", examples=[[]])]
 
 
 def decision_explanation_route(gate: Gate, version: Callable[[int], Awaitable[Snapshot]]) -> Any:
@@ -117,8 +136,8 @@ def _body(recorded: RecordedRequest, why: RecordedExplanation) -> ExplanationBod
     return ExplanationBody(
         decision=recorded.uid,
         policy_version=recorded.version,
-        outcome="allow" if verdict.allowed else "deny",
-        reason=verdict.reason.value,
+        outcome=Effect.ALLOW if verdict.allowed else Effect.DENY,
+        reason=verdict.reason,
         because=why.because,
         rules=[_row(one) for one in why.rows],
         near_misses=[_miss(one) for one in why.near],
@@ -127,10 +146,10 @@ def _body(recorded: RecordedRequest, why: RecordedExplanation) -> ExplanationBod
 
 
 def _row(row: Row) -> ExplainedRow:
-    return ExplainedRow(row.rule, row.effect, row.line, row.text)
+    return ExplainedRow(row.rule, Effect(row.effect), row.line, row.text)
 
 
 def _miss(one: NearRow) -> ExplainedMiss:
     row = one.row
     missing = [ExplainedCondition(lack.condition, lack.wanted, lack.sentence) for lack in one.missing]
-    return ExplainedMiss(row.rule, row.effect, row.line, row.text, missing)
+    return ExplainedMiss(row.rule, Effect(row.effect), row.line, row.text, missing)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from litestar import MediaType, Response, get
 from litestar.params import FromPath, Parameter, QueryParameter
+from msgspec import Meta
 
 from service.audit import published
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.audit.log_reading import read_log
+from service.web.audit.log_shapes import CHECKPOINT, HASH
 from service.web.http.answers import answered
 from service.web.http.operations import ROW, operation
 from service.web.http.parameters import Asking, uuid_of
@@ -30,13 +32,26 @@ LARGEST: Final = 2**53 - 1
 
 
 class ConsistencyBody(msgspec.Struct):
-    """The hashes (base64) that prove that the log of `from` records is the beginning of the log of `to` records, by
-    RFC 9162 section 2.1.4.2, and the checkpoint that was signed for `to`, or the newest where none was."""
+    """Proves that a log of `from` records is the beginning of a log of `to` records (RFC 9162 section 2.1.4.2)."""
 
-    to: Annotated[int, msgspec.Meta(examples=[1024])]
-    hashes: list[str]
-    checkpoint: str
-    old: Annotated[int, msgspec.Meta(examples=[1000])] = msgspec.field(name="from")
+    to: Annotated[int, Meta(description="The size of the later log, in records", ge=1, examples=[1024])]
+    hashes: Annotated[
+        list[Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]],
+        Meta(
+            description="The hashes of the proof, as base64",
+            examples=[["3q2+7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="]],
+        ),
+    ]
+    checkpoint: Annotated[
+        str,
+        Meta(
+            description="The checkpoint that was signed for `to`, or the newest where none was",
+            examples=[CHECKPOINT],
+        ),
+    ]
+    old: Annotated[int, Meta(description="The size of the earlier log, in records", ge=1, examples=[1000])] = (
+        msgspec.field(name="from")
+    )
 
 
 def log_proof_routes(gate: Gate) -> list[Any]:
@@ -45,7 +60,14 @@ def log_proof_routes(gate: Gate) -> list[Any]:
     @get(
         "/v1/audit/records/{record_id:str}/proof",
         media_type=MediaType.TEXT,
-        **operation("Prove that a record is in the log", scope="read:audit", problems=ROW, tag=TAG),
+        **operation(
+            "Prove that a record is in the log",
+            scope="read:audit",
+            problems=ROW,
+            tag=TAG,
+            files={"text/plain": f"c2sp.org/tlog-proof@v1\nindex 156\n{HASH}\n\n{CHECKPOINT}"},
+            more=("Content-Disposition",),
+        ),
     )
     async def read_proof(ask: Asking, record_id: FromPath[str]) -> Response[str]:
         uid = uuid_of(record_id, "path.record_id")
@@ -67,8 +89,10 @@ def log_proof_routes(gate: Gate) -> list[Any]:
     )
     async def read_consistency(
         ask: Asking,
-        old: Annotated[int, QueryParameter(name="from", ge=1, le=LARGEST)],
-        to: Annotated[int | None, Parameter(ge=1, le=LARGEST)] = None,
+        old: Annotated[int, QueryParameter(name="from", ge=1, le=LARGEST, description="The size of the earlier log")],
+        to: Annotated[
+            int | None, Parameter(ge=1, le=LARGEST, description="The size of the later log; left out: the newest")
+        ] = None,
     ) -> Response[ConsistencyBody]:
         if to is not None and old > to:
             raise InvalidField(FieldError("query.from", "must not be greater than to"))

@@ -6,7 +6,7 @@ Owns no state. A token's subject or an e-mail address is used to find our person
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from litestar.di import NamedDependency
 from litestar.params import Parameter, SkipValidation
@@ -17,7 +17,7 @@ from service.errors import InvalidField
 from service.log.questions import Filters
 from service.places import FieldError
 from service.policy.known_words import RECORDED_ACTIONS
-from service.policy.question import Reason
+from service.policy.question import Effect, Reason
 from service.policy.vocabulary_file import nearest
 from service.web.http.parameters import is_uuid, optional_plain_text, optional_time, optional_uuid
 
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from service.log.record import Kind
 
 TAG = "Decision log"
-Text = Annotated[str | None, Parameter(max_length=255)]
-Id = Annotated[str | None, Parameter(max_length=255, schema_extra={"format": "uuid"})]
-Time = Annotated[str | None, Parameter(max_length=255, schema_extra={"format": "date-time"})]
-Outcome = Annotated[str | None, Parameter(schema_extra={"enum": ["allow", "deny"]})]
-Flag = Annotated[bool | None, Parameter()]
-Version = Annotated[int | None, Parameter(ge=1, le=2_147_483_647)]
+Since = Annotated[
+    str | None,
+    Parameter(max_length=255, description="At this time or later", schema_extra={"format": "date-time"}),
+]
+Until = Annotated[
+    str | None, Parameter(max_length=255, description="Before this time", schema_extra={"format": "date-time"})
+]
+Version = Annotated[int | None, Parameter(ge=1, le=2_147_483_647, description="Decided by this policy version")]
 
 
 # Why nobody may be found who was there once.
@@ -103,25 +105,29 @@ class Asked:
 AskedOfLog = NamedDependency[SkipValidation[Asked]]
 
 
+def _text(description: str, longest: int = 255, **said: object) -> Any:
+    return Parameter(max_length=longest, description=description, schema_extra=said or None)
+
+
 async def read_question(
-    person: Id = None,
-    issuer: Text = None,
-    subject: Text = None,
-    email: Annotated[str | None, Parameter(max_length=320)] = None,
-    client: Text = None,
-    action: Text = None,
-    resource: Text = None,
-    resource_kind: Text = None,
-    owner: Id = None,
-    outcome: Outcome = None,
-    applied: Flag = None,
-    reason: Text = None,
-    rule: Text = None,
-    on_behalf_of: Id = None,
+    person: Annotated[str | None, _text("Asked by the person with this id", format="uuid")] = None,
+    issuer: Annotated[str | None, _text("Asked by the person of the tokens with this `iss`; with `subject`")] = None,
+    subject: Annotated[str | None, _text("Asked by the person of the tokens with this `sub`; with `issuer`")] = None,
+    email: Annotated[str | None, _text("Asked by the person with this e-mail address", 320)] = None,
+    client: Annotated[str | None, _text("Asked through this client")] = None,
+    action: Annotated[str | None, _text("Asked for this action", enum=sorted(ALL_ACTIONS))] = None,
+    resource: Annotated[str | None, _text("About the resource with this id")] = None,
+    resource_kind: Annotated[str | None, _text("About resources of this kind", enum=sorted(RECORDED_ACTIONS))] = None,
+    owner: Annotated[str | None, _text("About what belongs to the person with this id", format="uuid")] = None,
+    outcome: Annotated[str | None, _text("With this outcome", enum=list(Effect))] = None,
+    applied: Annotated[bool | None, Parameter(description="Only if it was carried out, or was not")] = None,
+    reason: Annotated[str | None, _text("Decided for this reason", enum=list(Reason))] = None,
+    rule: Annotated[str | None, _text("Decided by the rule with this name")] = None,
+    on_behalf_of: Annotated[str | None, _text("Done in the place of the person with this id", format="uuid")] = None,
     policy_version: Version = None,
-    request_id: Text = None,
-    since: Time = None,
-    until: Time = None,
+    request_id: Annotated[str | None, _text("Of the request with this `X-Request-Id`")] = None,
+    since: Since = None,
+    until: Until = None,
 ) -> Asked:
     """The dependency `asked` of every search. Raises InvalidField."""
     if outcome not in {None, "allow", "deny"}:

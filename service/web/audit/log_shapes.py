@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
+
+from service.log.record import Kind
+from service.web.http.answers import DECISION, PERSON, SOMETHING, Hex, Id, NextCursor, TimeText
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -12,44 +16,97 @@ if TYPE_CHECKING:
     from service.audit.search import Logged
     from service.audit.summary import Summary
 
+# A checkpoint and hashes as they look, for the OpenAPI document.
+HASH: Final = "mVgDLHXeFRSp8KJCnzbHiSIeRpy8wKCyIVVwmQf1IbA="
+CHECKPOINT: Final = (
+    f"timesheets.example.com/audit/2026a\n157\n{HASH}\n\n\u2014 timesheets.example.com/audit/2026a"
+    " An2YWub5k0k/Ty5Pg2CnCzHXQ08DSKL8keBvgHMW2isv43CDEGVa7FfyLPb+teZjK+nOnRpvgj1A+E5ufC4MrWWCIgQ=\n"
+)
+EXAMPLE: Final = {
+    "v": 1,
+    "uid": DECISION,
+    "kind": "decision",
+    "action": "approve",
+    "outcome": "deny",
+    "reason": "deny-rule",
+    "rules": ["never-own-hours"],
+    "principal": {"kind": "user", "person": PERSON, "client": "hours-app"},
+    "resource": {"kind": "timesheet", "id": SOMETHING, "owner": PERSON, "state": "submitted", "version": 3},
+}
+
 
 class RecordBody(msgspec.Struct):
-    """A record. `record` is what was sealed: who asked for what, everything that was known, the outcome and its rules;
-    or what changed, before and after. `position` is its place in the sealed log, null until sealed; `leaf` is the hash
-    that was answered. `at`: when Postgres took it; nothing proves it, only the `decided_at` in the record. `texts`: the
-    free texts that the record commits to, `erased` the names of those that are gone; both are null where a page leaves
-    them out. `names`: what its people are called now, by their ids; nothing proves these."""
+    """A record of the log."""
 
-    id: str
-    kind: str
-    at: str
-    position: int | None
-    leaf: str
-    record: dict[str, Any]
-    names: dict[str, str]
-    texts: dict[str, str] | None = None
-    erased: list[str] | None = None
+    id: Annotated[Id, Meta(description="The record's id", examples=[DECISION])]
+    kind: Annotated[
+        str, Meta(description="What it tells of", examples=["decision"], extra_json_schema={"enum": list(Kind)})
+    ]
+    at: Annotated[
+        TimeText,
+        Meta(
+            description="When Postgres took it. Nothing proves it; `decided_at` in the record is proved",
+            examples=["2026-11-30T09:00:00.125000Z"],
+        ),
+    ]
+    position: Annotated[
+        int | None, Meta(description="Its place in the sealed log; null until it is sealed", examples=[7])
+    ]
+    leaf: Annotated[Hex, Meta(description="The leaf hash that was answered")]
+    record: Annotated[
+        dict[str, Any],
+        Meta(
+            description="What was sealed: who asked for what, everything that was known, the outcome and its rules; or"
+            " what changed, before and after",
+            examples=[EXAMPLE],
+        ),
+    ]
+    names: Annotated[
+        dict[str, str],
+        Meta(
+            description="What its people are called now, by their ids. Nothing proves these",
+            examples=[{PERSON: "Ana Lima"}],
+        ),
+    ]
+    texts: Annotated[
+        dict[str, str] | None,
+        Meta(
+            description="The free texts that the record commits to; null in a page that leaves them out",
+            examples=[None],
+        ),
+    ] = None
+    erased: Annotated[
+        list[str] | None,
+        Meta(
+            description="The names of those texts that are erased; null in a page that leaves them out", examples=[None]
+        ),
+    ] = None
 
 
 class RecordPage(msgspec.Struct):
-    """Records, newest first unless the oldest were asked for. `next_cursor` is null on the last page."""
+    """Records, newest first unless the oldest were asked for."""
 
-    items: list[RecordBody]
-    next_cursor: str | None
+    items: Annotated[list[RecordBody], Meta(description="The records of this page")]
+    next_cursor: NextCursor
 
 
 class SummaryBody(msgspec.Struct):
-    """How many decisions there were from `since` until `until`, in all and by facet. Days are UTC dates. `applied`
-    counts changes that took place (`true`) and that did not (`false`); reads and lists stand under neither."""
+    """How many decisions there were."""
 
-    since: str
-    until: str
-    total: int
-    day: dict[str, int]
-    action: dict[str, int]
-    outcome: dict[str, int]
-    applied: dict[str, int]
-    reason: dict[str, int]
+    since: Annotated[TimeText, Meta(description="Decided at this time or later")]
+    until: Annotated[TimeText, Meta(description="Decided before this time", examples=["2026-11-24T09:00:00Z"])]
+    total: Annotated[int, Meta(description="How many in all", ge=0, examples=[7])]
+    day: Annotated[dict[str, int], Meta(description="By UTC date", examples=[{"2026-11-23": 7}])]
+    action: Annotated[dict[str, int], Meta(description="By action", examples=[{"approve": 7}])]
+    outcome: Annotated[dict[str, int], Meta(description="By outcome", examples=[{"deny": 7}])]
+    applied: Annotated[
+        dict[str, int],
+        Meta(
+            description="By whether the change took place, `true` or `false`; reads and lists count under neither",
+            examples=[{"false": 7}],
+        ),
+    ]
+    reason: Annotated[dict[str, int], Meta(description="By reason", examples=[{"deny-rule": 7}])]
 
 
 def record_body(one: Logged, names: Mapping[str, str], *, texts: bool) -> RecordBody:

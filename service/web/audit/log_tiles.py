@@ -5,15 +5,16 @@ Owns no state. To watch a log needs no token: checkpoint and tiles hold only has
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from litestar import MediaType, Response, get
-from litestar.params import FromPath  # noqa: TC002 — Litestar reads handler signatures
+from litestar.params import PathParameter
 
 from service.audit import published
 from service.errors import NotFound
 from service.log import tiles
 from service.web.audit.log_reading import read_log
+from service.web.audit.log_shapes import CHECKPOINT
 from service.web.http.operations import ROW, operation, public_operation
 from service.web.http.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
 
@@ -30,6 +31,8 @@ FOR_A_MOMENT: Final = "public, max-age=1"
 ANYBODY: Final = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
 LIMITED: Final = (400, 429, 503)
 OCTETS: Final = "application/octet-stream"
+Level = Annotated[str, PathParameter(description="The level of the tile, from 0")]
+Index = Annotated[str, PathParameter(description="The tile's place in its level, as C2SP tlog-tiles writes it")]
 
 
 def log_tile_routes(log: Published, gate: Gate) -> list[Any]:
@@ -38,7 +41,7 @@ def log_tile_routes(log: Published, gate: Gate) -> list[Any]:
     @get(
         "/v1/log/checkpoint",
         media_type=MediaType.TEXT,
-        **public_operation("The newest signed checkpoint", tag=TAG, problems=LIMITED),
+        **public_operation("The newest signed checkpoint", tag=TAG, problems=LIMITED, files={"text/plain": CHECKPOINT}),
     )
     async def read_checkpoint() -> Response[str]:
         signed = await log.checkpoint()
@@ -47,18 +50,29 @@ def log_tile_routes(log: Published, gate: Gate) -> list[Any]:
     @get(
         "/v1/log/tile/{level:str}/{index:path}",
         media_type=OCTETS,
-        **public_operation("A tile of hashes", tag=TAG, problems=(*LIMITED, 404)),
+        **public_operation(
+            "A tile of hashes",
+            tag=TAG,
+            problems=(*LIMITED, 404),
+            files={OCTETS: "(hashes of 32 bytes, 256 of them in a full tile)"},
+        ),
     )
-    async def read_tile(level: FromPath[str], index: FromPath[str]) -> Response[bytes]:
+    async def read_tile(level: Level, index: Index) -> Response[bytes]:
         hashes = await log.tile(_tile(f"{level}{index}"))
         return Response(hashes, media_type=OCTETS, headers={"Cache-Control": FOR_EVER, **ANYBODY})
 
     @get(
         "/v1/log/tile/entries/{index:path}",
         media_type=OCTETS,
-        **operation("The records of an entry bundle", scope="read:audit", problems=ROW, tag=TAG),
+        **operation(
+            "The records of an entry bundle",
+            scope="read:audit",
+            problems=ROW,
+            tag=TAG,
+            files={OCTETS: "(records, each behind its length in two bytes)"},
+        ),
     )
-    async def read_entries(ask: Asking, index: FromPath[str]) -> Response[bytes]:
+    async def read_entries(ask: Asking, index: Index) -> Response[bytes]:
         async def load(connection: Connection) -> tuple[bytes, list[str]]:
             return await published.bundle(connection, _tile(f"entries{index}"))
 

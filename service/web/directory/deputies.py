@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import Meta
 
 from service.directory.entities import Validity
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.directory.directory_pages import page_of
-from service.web.directory.directory_shapes import AT_ONCE, EndOf, Id, Moment, Until
-from service.web.http.answers import answered
+from service.web.directory.directory_shapes import AT_ONCE, EndOf, From, Id, To, ValidFrom, ValidTo, times_of
+from service.web.http.answers import Id as AnyId
+from service.web.http.answers import NextCursor, PersonId, TeamId, answered
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import Asking, Cursor, Limit, optional_uuid, uuid_of
@@ -32,55 +33,62 @@ TAG = "Directory"
 
 
 class NewDeputy(msgspec.Struct, forbid_unknown_fields=True):
-    """Somebody who stands in for a manager: for oneself, unless `manager` says for whom. Half-open in time."""
+    """Somebody who stands in for a manager."""
 
-    deputy: Annotated[Id, msgspec.Meta(examples=["0198c0de-0000-7000-8000-000000000003"])]
-    manager: Id | None = None
-    valid_from: Moment | None = None
-    valid_to: Until | None = None
+    deputy: Annotated[
+        Id, Meta(description="The id of the person who stands in", examples=["0198c0de-0000-7000-8000-000000000003"])
+    ]
+    manager: Annotated[Id | None, Meta(description="For whom; left out, it is you")] = None
+    valid_from: From = None
+    valid_to: To = None
 
 
 class DeputyBody(msgspec.Struct):
-    """A grant; `valid_to` is null while no end is known."""
+    """Somebody who stands in for a manager."""
 
-    id: str
-    manager: str
-    deputy: str
-    valid_from: datetime | None
-    valid_to: datetime | None
+    id: Annotated[AnyId, Meta(description="The grant's id")]
+    manager: Annotated[
+        PersonId, Meta(description="The manager's id", examples=["0198c0de-0000-7000-8000-000000000002"])
+    ]
+    deputy: Annotated[
+        PersonId,
+        Meta(description="The id of the person who stands in", examples=["0198c0de-0000-7000-8000-000000000003"]),
+    ]
+    valid_from: ValidFrom
+    valid_to: ValidTo
 
 
 class DeputyPage(msgspec.Struct):
     """Grants, oldest first, ended ones too unless only those that hold were asked for."""
 
-    items: list[DeputyBody]
-    next_cursor: str | None
+    items: Annotated[list[DeputyBody], Meta(description="The grants of this page")]
+    next_cursor: NextCursor
 
 
 class NewFallback(msgspec.Struct, forbid_unknown_fields=True):
-    """A person who approves for those whom nobody leads, in a team and below; without a team: everywhere."""
+    """A person who approves for those whom nobody leads."""
 
-    person: Id
-    team: Id | None = None
-    valid_from: Moment | None = None
-    valid_to: Until | None = None
+    person: Annotated[Id, Meta(description="The person's id")]
+    team: Annotated[Id | None, Meta(description="In this team and below; left out: everywhere")] = None
+    valid_from: From = None
+    valid_to: To = None
 
 
 class FallbackBody(msgspec.Struct):
     """A fallback approver."""
 
-    id: str
-    person: str
-    team: str | None
-    valid_from: datetime | None
-    valid_to: datetime | None
+    id: Annotated[AnyId, Meta(description="The grant's id")]
+    person: PersonId
+    team: Annotated[TeamId | None, Meta(description="In this team and below; null: everywhere")]
+    valid_from: ValidFrom
+    valid_to: ValidTo
 
 
 class FallbackPage(msgspec.Struct):
     """Fallback approvers, ended ones too, oldest first."""
 
-    items: list[FallbackBody]
-    next_cursor: str | None
+    items: Annotated[list[FallbackBody], Meta(description="The approvers of this page")]
+    next_cursor: NextCursor
 
 
 def deputy_routes(deputies: Deputies, cursors: Cursors) -> list[Any]:
@@ -153,10 +161,10 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
 
 
 def _deputy(one: DeputyGrant) -> DeputyBody:
-    times = (one.validity.valid_from, one.validity.valid_to)
+    times = times_of(one.validity)
     return DeputyBody(str(one.id), str(one.manager), str(one.deputy), *times)
 
 
 def _fallback(one: Fallback) -> FallbackBody:
-    times = (one.validity.valid_from, one.validity.valid_to)
+    times = times_of(one.validity)
     return FallbackBody(str(one.id), str(one.person), str(one.team) if one.team else None, *times)

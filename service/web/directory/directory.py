@@ -25,6 +25,7 @@ from service.web.directory.directory_shapes import (
     TeamBody,
     TeamPage,
     TeamPlace,
+    times_of,
 )
 from service.web.http.answers import answered
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 SCOPE = "manage:directory"
 TAG = "Directory"
-Named = Annotated[str | None, Parameter(max_length=64)]
 
 
 def directory_routes(directory: Directory, cursors: Cursors) -> list[Any]:
@@ -108,9 +108,9 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/memberships", **operation("List memberships", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_memberships(
         ask: Asking,
-        person: Named = None,
-        team: Named = None,
-        as_of: Annotated[str | None, Parameter(max_length=40)] = None,
+        person: Annotated[str | None, Parameter(max_length=64, description="Of this person")] = None,
+        team: Annotated[str | None, Parameter(max_length=64, description="In this team")] = None,
+        as_of: Annotated[str | None, Parameter(max_length=40, description="Only those that hold at this time")] = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[MembershipPage]:
@@ -164,9 +164,8 @@ def _shown(answer: Answer[Team], status: int = 200) -> Response[TeamBody]:
 
 
 def _membership(one: Membership) -> MembershipBody:
-    times = (one.validity.valid_from, one.validity.valid_to)
-    return MembershipBody(str(one.id), str(one.person), str(one.team), str(one.part), *times)
+    return MembershipBody(str(one.id), str(one.person), str(one.team), one.part, *times_of(one.validity))
 
 
 def _grant(one: ImporterGrant) -> GrantBody:
-    return GrantBody(str(one.id), one.client, str(one.team), one.validity.valid_from, one.validity.valid_to)
+    return GrantBody(str(one.id), one.client, str(one.team), *times_of(one.validity))

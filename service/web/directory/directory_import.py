@@ -8,7 +8,10 @@ import msgspec
 from litestar import Response, post
 from litestar.openapi.spec import Example
 from litestar.params import Body, QueryParameter
+from msgspec import Meta
 
+from service.directory.import_file import TAKEN
+from service.directory.import_plan import Outcome
 from service.web.http.answers import answered
 from service.web.http.bodies import EMPTY_FILE, LateRequest
 from service.web.http.operations import BODY, COMMON, operation
@@ -26,22 +29,24 @@ EXAMPLE: Final = (
 
 
 class ImportedRow(msgspec.Struct):
-    """What became of a row: `created`, `updated` or `unchanged`. `row` counts from 0 behind the header."""
+    """What became of a row."""
 
-    row: int
-    line: int
-    record: str
-    outcome: str
+    row: Annotated[int, Meta(description="Its place behind the header, from 0", ge=0, examples=[0])]
+    line: Annotated[int, Meta(description="Its line in the file", ge=1, examples=[2])]
+    record: Annotated[
+        str, Meta(description="What it tells of", examples=["team"], extra_json_schema={"enum": list(TAKEN)})
+    ]
+    outcome: Annotated[Outcome, Meta(description="What became of it", examples=["created"])]
 
 
 class Imported(msgspec.Struct):
-    """Every row's outcome, and how many there are of each. In a dry run nothing was changed."""
+    """What became of a file."""
 
-    dry_run: bool
-    created: int
-    updated: int
-    unchanged: int
-    rows: list[ImportedRow]
+    dry_run: Annotated[bool, Meta(description="Whether nothing was changed", examples=[False])]
+    created: Annotated[int, Meta(description="Rows that made something", ge=0, examples=[1])]
+    updated: Annotated[int, Meta(description="Rows that changed something", ge=0, examples=[0])]
+    unchanged: Annotated[int, Meta(description="Rows that were there already", ge=0, examples=[0])]
+    rows: Annotated[list[ImportedRow], Meta(description="Every row's outcome")]
 
 
 def directory_import_route(imports: DirectoryImports, *, max_body_bytes: int) -> Any:

@@ -3,88 +3,124 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
-from service.directory.entities import LONGEST_CLIENT
+from service.directory.entities import LONGEST_CLIENT, Part
+from service.web.http.answers import ClientId, NextCursor, PersonId, TeamId, Time
+from service.web.http.answers import Id as AnyId
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200, examples=["Ana Lima"])]
-Email = Annotated[str, msgspec.Meta(max_length=320, examples=["ana@example.com"])]
-Id = Annotated[str, msgspec.Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000001"])]
-Until = Annotated[datetime, msgspec.Meta(tz=True, examples=["2027-11-23T09:00:00Z"])]
-Moment = Annotated[datetime, msgspec.Meta(tz=True, examples=["2026-11-23T09:00:00Z"])]
+if TYPE_CHECKING:
+    from service.directory.entities import Validity
+
+Name = Annotated[str, Meta(min_length=1, max_length=200, examples=["Ana Lima"])]
+Email = Annotated[str, Meta(max_length=320, examples=["ana@example.com"])]
+Id = Annotated[str, Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000001"])]
+Until = Annotated[datetime, Meta(tz=True, examples=["2027-11-23T09:00:00Z"])]
+Moment = Annotated[datetime, Meta(tz=True, examples=["2026-11-23T09:00:00Z"])]
+TeamName = Annotated[str, Meta(description="What it is called", min_length=1, max_length=120, examples=["Atlas"])]
+# Validity is half-open in time.
+From = Annotated[Moment | None, Meta(description="From when on; left out: from now on")]
+To = Annotated[Until | None, Meta(description="Up to this moment, and without it; left out: no end is known")]
+ValidFrom = Annotated[Time, Meta(description="From when on")]
+ValidTo = Annotated[
+    Time | None,
+    Meta(description="Up to this moment, and without it; null: no end is known", examples=["2027-01-01T00:00:00Z"]),
+]
 
 
 class LinkBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Tokens that speak for a person: those with this `iss` and `sub`."""
+    """Tokens that speak for a person."""
 
-    issuer: Annotated[str, msgspec.Meta(max_length=255, examples=["https://acme.eu.auth0.com/"])]
-    subject: Annotated[str, msgspec.Meta(max_length=255, examples=["auth0|5f7c8ec7c33c6c004bbafe82"])]
+    issuer: Annotated[str, Meta(description="Their `iss`", max_length=255, examples=["https://acme.eu.auth0.com/"])]
+    subject: Annotated[
+        str, Meta(description="Their `sub`", max_length=255, examples=["auth0|5f7c8ec7c33c6c004bbafe82"])
+    ]
 
 
 class NewPerson(msgspec.Struct, forbid_unknown_fields=True):
     """A person to know beforehand; others are made on first valid use of their token."""
 
-    display_name: Name | None = None
-    email: Email | None = None
-    links: Annotated[list[LinkBody], msgspec.Meta(max_length=10)] = msgspec.field(default_factory=list)
+    display_name: Annotated[Name | None, Meta(description="What they are called")] = None
+    email: Annotated[Email | None, Meta(description="Their e-mail address")] = None
+    links: Annotated[list[LinkBody], Meta(description="Tokens that speak for them", max_length=10)] = msgspec.field(
+        default_factory=list
+    )
 
 
 class NewLinks(msgspec.Struct, forbid_unknown_fields=True):
     """More tokens that speak for a person: a second account, or another issuer."""
 
-    links: Annotated[list[LinkBody], msgspec.Meta(min_length=1, max_length=10)]
+    links: Annotated[list[LinkBody], Meta(description="The tokens", min_length=1, max_length=10)]
 
 
 class PersonPatch(msgspec.Struct, forbid_unknown_fields=True):
-    """What to change of a person: null takes it away, what is not named stays (RFC 7396)."""
+    """A JSON Merge Patch (RFC 7396) of a person: a field that is left out stays as it is."""
 
-    display_name: Name | msgspec.UnsetType | None = msgspec.UNSET
-    email: Email | msgspec.UnsetType | None = msgspec.UNSET
+    display_name: Annotated[
+        Name | msgspec.UnsetType | None, Meta(description="What they are called; null removes it")
+    ] = msgspec.UNSET
+    email: Annotated[Email | msgspec.UnsetType | None, Meta(description="Their e-mail address; null removes it")] = (
+        msgspec.UNSET
+    )
 
 
 class PersonBody(msgspec.Struct):
-    """A person. `merged_into`: the one that they turned out to be, who has everything that was theirs."""
+    """A person."""
 
-    id: str
-    display_name: str | None
-    email: str | None
-    merged_into: str | None
+    id: PersonId
+    display_name: Annotated[
+        str | None, Meta(description="What they are called; null: nobody said", examples=["Ana Lima"])
+    ]
+    email: Annotated[
+        str | None, Meta(description="Their e-mail address; null: nobody said", examples=["ana@example.com"])
+    ]
+    merged_into: Annotated[
+        PersonId | None,
+        Meta(description="The person that they turned out to be, who has all that was theirs; null: nobody"),
+    ]
 
 
 class Merger(msgspec.Struct, forbid_unknown_fields=True):
-    """The person that this one turned out to be."""
+    """Two people who are one."""
 
-    into: Id
+    into: Annotated[Id, Meta(description="The id of the person that this one turned out to be")]
 
 
 class NewTeam(msgspec.Struct, forbid_unknown_fields=True):
-    """A team, below `parent` or at the top."""
+    """A team to make."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=120, examples=["Atlas"])]
-    parent: Id | None = None
+    name: TeamName
+    parent: Annotated[Id | None, Meta(description="The id of the team above it; left out: it is at the top")] = None
 
 
 class TeamBody(msgspec.Struct):
     """A team in the tree."""
 
-    id: str
-    name: str
-    parent: str | None
+    id: TeamId
+    name: Annotated[str, Meta(description="What it is called", examples=["Atlas"])]
+    parent: Annotated[
+        TeamId | None,
+        Meta(
+            description="The id of the team above it; null at the top",
+            examples=["0198c0de-0000-7000-8000-000000000006"],
+        ),
+    ]
 
 
 class TeamPlace(msgspec.Struct, forbid_unknown_fields=True):
-    """What a team is called, and the team above it: null at the top. All below it moves with it."""
+    """What a team is called, and where it is. All below it moves with it."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=120, examples=["Atlas"])]
-    parent: Id | None
+    name: TeamName
+    parent: Annotated[Id | None, Meta(description="The id of the team above it; null: it is at the top")]
 
 
 class EndOf(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """When to end it; without a moment: now."""
+    """When to end it."""
 
-    at: Until | None = None
+    at: Annotated[Until | None, Meta(description="The moment; left out: now")] = None
 
 
 # What no body at all stands for.
@@ -92,99 +128,109 @@ AT_ONCE = EndOf()
 
 
 class MembershipMove(msgspec.Struct, forbid_unknown_fields=True):
-    """Where a membership goes on, with which part (the same, if none is given), and from when on: now, if not said."""
+    """Where a membership goes on."""
 
-    team: Id
-    part: Literal["member", "lead"] | None = None
-    at: Until | None = None
+    team: Annotated[Id, Meta(description="The id of the team")]
+    part: Annotated[Literal["member", "lead"] | None, Meta(description="With this part; left out: the same")] = None
+    at: Annotated[Until | None, Meta(description="From when on; left out: from now on")] = None
 
 
 class NewMembership(msgspec.Struct, forbid_unknown_fields=True):
-    """A person's part in a team, half-open in time; without times: from now on."""
+    """A person's part in a team."""
 
-    person: Id
-    team: Id
-    part: Literal["member", "lead"]
-    valid_from: Moment | None = None
-    valid_to: Until | None = None
+    person: Annotated[Id, Meta(description="The person's id")]
+    team: Annotated[Id, Meta(description="The team's id")]
+    part: Annotated[Literal["member", "lead"], Meta(description="Whether they lead the team")]
+    valid_from: From = None
+    valid_to: To = None
 
 
 class MembershipBody(msgspec.Struct):
-    """A person's part in a team; `valid_to` is null while no end is known."""
+    """A person's part in a team."""
 
-    id: str
-    person: str
-    team: str
-    part: str
-    valid_from: datetime | None
-    valid_to: datetime | None
+    id: Annotated[AnyId, Meta(description="The membership's id")]
+    person: PersonId
+    team: TeamId
+    part: Annotated[Part, Meta(description="Whether they lead the team", examples=["member"])]
+    valid_from: ValidFrom
+    valid_to: ValidTo
 
 
 class NewGrant(msgspec.Struct, forbid_unknown_fields=True):
     """A client that may upload hours for the people of a team and of the teams below it."""
 
-    client: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_CLIENT, examples=["payroll-import"])]
-    team: Id
-    valid_from: Moment | None = None
-    valid_to: Until | None = None
+    client: Annotated[
+        str,
+        Meta(description="The OAuth client's id", min_length=1, max_length=LONGEST_CLIENT, examples=["payroll-import"]),
+    ]
+    team: Annotated[Id, Meta(description="The team's id")]
+    valid_from: From = None
+    valid_to: To = None
 
 
 class GrantBody(msgspec.Struct):
-    """An importer grant."""
+    """A client that may upload hours for the people of a team and of the teams below it."""
 
-    id: str
-    client: str
-    team: str
-    valid_from: datetime | None
-    valid_to: datetime | None
+    id: Annotated[AnyId, Meta(description="The grant's id")]
+    client: Annotated[ClientId, Meta(examples=["payroll-import"])]
+    team: TeamId
+    valid_from: ValidFrom
+    valid_to: ValidTo
 
 
 class GrantPage(msgspec.Struct):
     """Importer grants, ended ones too, oldest first."""
 
-    items: list[GrantBody]
-    next_cursor: str | None
+    items: Annotated[list[GrantBody], Meta(description="The grants of this page")]
+    next_cursor: NextCursor
 
 
 class NewRole(msgspec.Struct, forbid_unknown_fields=True):
     """A role for a person, beside those in their tokens."""
 
-    role: Annotated[str, msgspec.Meta(max_length=63, examples=["auditor"])]
-    valid_from: Moment | None = None
-    valid_to: Until | None = None
+    role: Annotated[str, Meta(description="The role's name", max_length=63, examples=["auditor"])]
+    valid_from: From = None
+    valid_to: To = None
 
 
 class RoleBody(msgspec.Struct):
     """A role that the directory gives."""
 
-    person: str
-    role: str
-    valid_from: datetime | None
-    valid_to: datetime | None
+    person: PersonId
+    role: Annotated[str, Meta(description="The role's name", examples=["auditor"])]
+    valid_from: ValidFrom
+    valid_to: ValidTo
 
 
 class Roles(msgspec.Struct):
     """All roles that the directory gives to one person, gave or will give."""
 
-    items: list[RoleBody]
+    items: Annotated[list[RoleBody], Meta(description="The roles")]
 
 
 class PersonPage(msgspec.Struct):
     """People, oldest first."""
 
-    items: list[PersonBody]
-    next_cursor: str | None
+    items: Annotated[list[PersonBody], Meta(description="The people of this page")]
+    next_cursor: NextCursor
 
 
 class TeamPage(msgspec.Struct):
     """Teams, oldest first."""
 
-    items: list[TeamBody]
-    next_cursor: str | None
+    items: Annotated[list[TeamBody], Meta(description="The teams of this page")]
+    next_cursor: NextCursor
 
 
 class MembershipPage(msgspec.Struct):
     """Memberships, ended ones too, oldest first."""
 
-    items: list[MembershipBody]
-    next_cursor: str | None
+    items: Annotated[list[MembershipBody], Meta(description="The memberships of this page")]
+    next_cursor: NextCursor
+
+
+def times_of(validity: Validity) -> tuple[datetime, datetime | None]:
+    """When something stored begins and ends. Raises ValueError without a beginning, which only a request may lack."""
+    if validity.valid_from is None:
+        raise ValueError("what is stored has a beginning")
+    return validity.valid_from, validity.valid_to

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Request, Response, delete, get, patch, post
-from litestar.params import BodyKwarg, FromPath, JSONBody, QueryParameter
+from litestar.params import BodyKwarg, FromPath, JSONBody, PathParameter, QueryParameter
 
 from service.directory.entities import Link, Validity
 from service.web.directory.directory_pages import page_of
@@ -21,6 +21,7 @@ from service.web.directory.directory_shapes import (
     PersonPatch,
     RoleBody,
     Roles,
+    times_of,
 )
 from service.web.http.answers import answered
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
@@ -127,7 +128,9 @@ def _roles(directory: Directory) -> list[Any]:
         status_code=200,
         **operation("Take a role back", scope=SCOPE, problems=ROW, tag=TAG),
     )
-    async def take_role(ask: Asking, person_id: FromPath[str], role: FromPath[str]) -> Response[RoleBody]:
+    async def take_role(
+        ask: Asking, person_id: FromPath[str], role: Annotated[str, PathParameter(description="The role's name")]
+    ) -> Response[RoleBody]:
         answer = await directory.take_role(ask, uuid_of(person_id, PERSON), role)
         return answered(_role(answer.value), answer.receipt)
 
@@ -143,4 +146,4 @@ def _person(one: Person) -> PersonBody:
 
 
 def _role(one: GivenRole) -> RoleBody:
-    return RoleBody(str(one.person), one.role, one.validity.valid_from, one.validity.valid_to)
+    return RoleBody(str(one.person), one.role, *times_of(one.validity))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody  # noqa: TC002 - Litestar reads the signatures
+from msgspec import Meta
 
-from service.web.http.answers import answered
+from service.directory.legal_holds import WHAT
+from service.web.http.answers import PERSON, Id, PersonId, SheetId, Time, answered
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.parameters import Asking, optional_uuid, plain_text, uuid_of
 
@@ -18,52 +19,75 @@ if TYPE_CHECKING:
     from service.directory.legal_holds import LegalHold, LegalHolds
 
 TAG, HOLDS = "Directory", "Legal holds"
-PERSON = "0198c0de-0000-7000-8000-000000000001"
 
 
 class ErasureWish(msgspec.Struct, forbid_unknown_fields=True):
-    """`dry_run`: only say what would go."""
+    """How to erase."""
 
-    dry_run: Annotated[bool, msgspec.Meta(examples=[True])] = False
+    dry_run: Annotated[bool, Meta(description="Only say what would be erased", examples=[True])] = False
 
 
 class ErasureBody(msgspec.Struct):
-    """What went, or with `dry_run` what would go: links to tokens, texts beside the log, notes on hours, and `sheets`,
-    drafts and rejected ones. What would forbid it: a legal `hold`, and `waiting`, sheets that wait for approval."""
+    """What was erased, or with `dry_run` what would be, and what would forbid it."""
 
-    person: str
-    dry_run: bool
-    links: int
-    texts: int
-    notes: int
-    sheets: int
-    hold: str | None
-    waiting: list[str]
+    person: PersonId
+    dry_run: Annotated[bool, Meta(description="Whether nothing was changed", examples=[False])]
+    links: Annotated[int, Meta(description="Links to tokens", ge=0, examples=[1])]
+    texts: Annotated[int, Meta(description="Texts beside the log", ge=0, examples=[4])]
+    notes: Annotated[int, Meta(description="Notes on hours", ge=0, examples=[2])]
+    sheets: Annotated[int, Meta(description="Timesheets that are drafts or rejected", ge=0, examples=[1])]
+    hold: Annotated[Id | None, Meta(description="The legal hold that would forbid it; null: none", examples=[None])]
+    waiting: Annotated[
+        list[SheetId],
+        Meta(description="Timesheets that wait for approval, which would forbid it too", examples=[[]]),
+    ]
 
 
 class NewHold(msgspec.Struct, forbid_unknown_fields=True):
-    """`what` is `all`, `person` or `resource`; `about` its id, left out for `all`."""
+    """A legal hold to set."""
 
-    what: Annotated[str, msgspec.Meta(max_length=20, examples=["person"])]
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Labour court, case 12/26"])]
-    about: Annotated[str, msgspec.Meta(max_length=64, examples=[PERSON])] | None = None
+    what: Annotated[
+        str,
+        Meta(
+            description="On everything, on a person or on one resource",
+            max_length=20,
+            examples=["person"],
+            extra_json_schema={"enum": list(WHAT)},
+        ),
+    ]
+    reason: Annotated[
+        str, Meta(description="Why", min_length=1, max_length=1000, examples=["Labour court, case 12/26"])
+    ]
+    about: Annotated[
+        Annotated[str, Meta(max_length=64)] | None,
+        Meta(description="The id of the person or resource; left out for `all`", examples=[PERSON]),
+    ] = None
 
 
 class HoldBody(msgspec.Struct):
-    """A legal hold. It stands while `until` is null."""
+    """A legal hold."""
 
-    id: str
-    what: str
-    about: str | None
-    reason: str
-    since: datetime
-    until: datetime | None
+    id: Annotated[Id, Meta(description="The hold's id")]
+    what: Annotated[
+        str,
+        Meta(
+            description="On everything, on a person or on one resource",
+            examples=["person"],
+            extra_json_schema={"enum": list(WHAT)},
+        ),
+    ]
+    about: Annotated[Id | None, Meta(description="The id of the person or resource; null for `all`", examples=[PERSON])]
+    reason: Annotated[str, Meta(description="Why", examples=["Labour court, case 12/26"])]
+    since: Annotated[Time, Meta(description="When it was set")]
+    until: Annotated[
+        Time | None, Meta(description="When it was lifted; null: it stands", examples=["2027-01-01T00:00:00Z"])
+    ]
 
 
 class HoldList(msgspec.Struct):
-    """The latest 200 holds, newest first."""
+    """Legal holds."""
 
-    items: list[HoldBody]
+    items: Annotated[list[HoldBody], Meta(description="The latest 200, newest first")]
 
 
 def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:

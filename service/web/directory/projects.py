@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from litestar import Request, Response, get, post, put
 from litestar.params import JSONBody, PathParameter, QueryParameter
+from msgspec import Meta
 
 from service.directory.entities import PROJECT, Project
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.directory.directory_pages import page_of
-from service.web.http.answers import answered
+from service.web.http.answers import NextCursor, answered
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import Asking, Cursor, Limit  # noqa: TC001 — Litestar reads handler signatures
@@ -26,41 +27,44 @@ if TYPE_CHECKING:
 
 SCOPE = "manage:directory"
 TAG = "Directory"
-Code = Annotated[str, msgspec.Meta(min_length=1, max_length=40, examples=["ATLAS"])]
 CodeInPath = Annotated[
     str, PathParameter(description="The project's code", schema_extra={"pattern": f"^{PROJECT.pattern}$"})
 ]
-ProjectName = Annotated[str, msgspec.Meta(min_length=1, max_length=200, examples=["Atlas, second phase"])]
+ProjectName = Annotated[
+    str, Meta(description="What it is called", min_length=1, max_length=200, examples=["Atlas, second phase"])
+]
 
 
 class NewProject(msgspec.Struct, forbid_unknown_fields=True):
-    """A project; `code` is the word that entries use, and stays."""
+    """A project to make."""
 
-    code: Code
+    code: Annotated[
+        str, Meta(description="The word that entries use; it stays", min_length=1, max_length=40, examples=["ATLAS"])
+    ]
     name: ProjectName
-    active: bool = True
+    active: Annotated[bool, Meta(description="Whether it takes new hours")] = True
 
 
 class ProjectState(msgspec.Struct, forbid_unknown_fields=True):
     """What a project is called, and whether it takes new hours."""
 
     name: ProjectName
-    active: Annotated[bool, msgspec.Meta(examples=[False])]
+    active: Annotated[bool, Meta(description="Whether it takes new hours", examples=[False])]
 
 
 class ProjectBody(msgspec.Struct):
     """A project."""
 
-    code: str
-    name: str
-    active: bool
+    code: Annotated[str, Meta(description="The word that entries use", examples=["ATLAS"])]
+    name: Annotated[str, Meta(description="What it is called", examples=["Atlas, second phase"])]
+    active: Annotated[bool, Meta(description="Whether it takes new hours", examples=[True])]
 
 
 class ProjectPage(msgspec.Struct):
     """Projects by code."""
 
-    items: list[ProjectBody]
-    next_cursor: str | None
+    items: Annotated[list[ProjectBody], Meta(description="The projects of this page")]
+    next_cursor: NextCursor
 
 
 def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:

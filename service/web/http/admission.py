@@ -19,7 +19,7 @@ from service.errors import Overloaded
 from service.slots import HELD
 from service.web.http.admission_room import AdmissionRoom
 from service.web.http.arriving import Arriving, announces_body
-from service.web.http.problem_documents import PROBLEM_JSON, TYPE_PREFIX
+from service.web.http.problems import PROBLEM_JSON, TYPE_PREFIX
 from service.web.http.requests import VARY, request_id_of
 
 if TYPE_CHECKING:

@@ -1,11 +1,18 @@
-"""Answers: a body, and the headers that prove its decision. Pure: owns no state."""
+"""Answers: a body, the headers that prove its decision, and the types that the fields of bodies share.
+
+Pure: owns no state. What a field means and an example of it stand beside it, as `msgspec.Meta`; the OpenAPI document is
+made of them.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from litestar import Response
+from msgspec import Meta
 
+from service.policy.known_words import ACTIONS, RECORDED_ACTIONS, STATES
 from service.web.http.paging import NEXT_CURSOR
 from service.web.http.preconditions import etag
 
@@ -13,6 +20,33 @@ if TYPE_CHECKING:
     from service.log.log import Receipt
 
 T = TypeVar("T")
+UUID = {"format": "uuid"}
+PERSON, SOMETHING = "0198c0de-0000-7000-8000-000000000001", "0198c0de-4f2a-7000-8000-00000000002a"
+DECISION = "0198c0de-4f2b-7000-8000-00000000002c"
+DIGEST = "1c9a6f0e2d4b8a7c5e3f1d0b9a8c7e6f5d4c3b2a190817263544536271809fae"
+
+Id = Annotated[str, Meta(examples=[SOMETHING], extra_json_schema=UUID)]
+PersonId = Annotated[Id, Meta(description="A person's id", examples=[PERSON])]
+TeamId = Annotated[Id, Meta(description="A team's id", examples=["0198c0de-0000-7000-8000-000000000007"])]
+SheetId = Annotated[Id, Meta(description="A timesheet's id")]
+DecisionId = Annotated[Id, Meta(description="A recorded decision's id", examples=[DECISION])]
+Hex = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", examples=[DIGEST])]
+ClientId = Annotated[str, Meta(description="An OAuth client's id", examples=["hours-app"])]
+RuleName = Annotated[str, Meta(description="The name of a rule of the policy", examples=["approve-team"])]
+Time = Annotated[datetime, Meta(examples=["2026-11-23T09:00:00Z"])]
+# A time that is written down already.
+TimeText = Annotated[str, Meta(examples=["2026-11-23T09:00:00Z"], extra_json_schema={"format": "date-time"})]
+# Words that the code has for the policy's kinds, actions and states, whatever a policy makes of them.
+ResourceKind = Annotated[str, Meta(examples=["timesheet"], extra_json_schema={"enum": sorted(ACTIONS)})]
+Action = Annotated[str, Meta(extra_json_schema={"enum": sorted(frozenset().union(*ACTIONS.values()))})]
+RecordedAction = Annotated[str, Meta(extra_json_schema={"enum": sorted(frozenset().union(*RECORDED_ACTIONS.values()))})]
+ResourceState = Annotated[str, Meta(extra_json_schema={"enum": sorted(frozenset().union(*STATES.values()))})]
+NextCursor = Annotated[
+    str | None,
+    Meta(
+        description="Send it as `cursor` to get the next page; null on the last page", examples=["bm90IGEgcmVhbCBvbmU"]
+    ),
+]
 
 
 def answered(

@@ -1,22 +1,35 @@
 """What route authors say of an operation for the OpenAPI document: its scope, its problems, its conditions. Pure.
 
-An example of a body is not said here: it is put together from the `msgspec.Meta(examples=[...])` of the body's fields.
+Litestar builds every operation and hands it to the class that the handler names; ours completes what it cannot know.
+Examples are not said here but for files: they stand at the fields of the shapes.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
-from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi import spec
 
-from service.web.http.documented_operations import documented
-from service.web.http.problem_documents import PROBLEM_JSON, Problem, sentence_of
+from service.web.http.preconditions import IF_MATCH, IF_SEEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    # An example by its media type.
+    Files = Mapping[str, str]
 
 SECURITY_SCHEME: Final = "oauth"
+ETAG, LOCATION, REQUEST = "ETag", "Location", "X-Request-Id"
+DECISION: Final = ("Decision-Id", "Decision-Leaf")
 COMMON: Final = (400, 401, 403, 422, 429, 431, 503)
 ROW: Final = (*COMMON, 404)
 BODY: Final = (408, 413, 415)
 CHANGE: Final = (*ROW, 409, 412, 428)
+BINARY: Final = frozenset({"application/octet-stream", "application/vnd.apache.parquet"})
+NO_FILES: Final[Files] = MappingProxyType({})
 # Every scope and what it lets a token do; the policy's vocabulary says the same, and a test holds the two together.
 SCOPES: Final = {
     "read:timesheets": "read timesheets",
@@ -42,40 +55,78 @@ def operation(
     judging: bool = False,
     etag: bool = False,
     location: bool = False,
+    files: Files = NO_FILES,
+    more: tuple[str, ...] = (),
+    bodies: Files = NO_FILES,
 ) -> dict[str, Any]:
     """Keyword arguments for a handler: summary, scope, the problems that it may answer with, and whether it is
     `conditional`, that is, needs If-Match and answers with an ETag; for a `judging` one `*` will not do. `etag` alone
     is for a read or a creation that answers with the ETag which later changes need, `location` for a creation that says
-    where its result is."""
+    where its result is. `files` are media types of answers that are files, each with an example, `more` names
+    further headers of a success, and `bodies` are media types of requests that are files."""
     needs = f"Needs the scope `{scope}`." if scope else "Any valid token will do."
+    given = [IF_SEEN if judging else IF_MATCH] if conditional else []
+    named = (*((ETAG,) if conditional or etag else ()), *((LOCATION,) if location else ()), *DECISION, *more)
     return {
         "summary": summary,
         "description": f"{summary}. {needs} What the policy allows beyond that, the decision log explains.",
+        "tags": [tag],
+        "responses": {},
         "security": [{SECURITY_SCHEME: [scope] if scope else []}],
-        "responses": {status: problem(status) for status in sorted(set(problems))},
-        "tags": [tag],
-        "operation_class": documented(
-            decided=True, conditional=conditional, judging=judging, etag=conditional or etag, location=location
-        ),
+        "operation_class": _completed(problems, named, files, bodies, given),
     }
 
 
-def public_operation(summary: str, *, tag: str, problems: tuple[int, ...] = ()) -> dict[str, Any]:
+def public_operation(
+    summary: str, *, tag: str, problems: Iterable[int] = (), files: Files = NO_FILES
+) -> dict[str, Any]:
     """Keyword arguments for a handler that answers without a token and without a decision."""
-    return {
-        "summary": summary,
-        "description": f"{summary}. Public: needs no token.",
-        "responses": {status: problem(status) for status in sorted({422, 431, *problems})},
-        "tags": [tag],
-        "operation_class": documented(decided=False, conditional=False, etag=False, location=False),
-    }
+    said = {"summary": summary, "description": f"{summary}. Public: needs no token.", "tags": [tag], "responses": {}}
+    return {**said, "operation_class": _completed((422, 431, *problems), (), files, NO_FILES, [])}
 
 
-def problem(status: int) -> ResponseSpec:
-    """The answer for a status; the document itself refers to the one description of it."""
-    return ResponseSpec(
-        data_container=Problem,
-        description=sentence_of(status),
-        media_type=PROBLEM_JSON,
-        generate_examples=False,
+def _completed(
+    problems: Iterable[int], names: Sequence[str], files: Files, bodies: Files, given: Sequence[spec.Parameter]
+) -> type[spec.Operation]:
+    """The class of an operation that takes the parameters `given` too, whose successes have the headers `names`."""
+
+    @dataclass
+    class Completed(spec.Operation):
+        def __post_init__(self) -> None:
+            self.parameters = [*(self.parameters or []), *given] or None
+            if isinstance(self.request_body, spec.RequestBody):
+                self.request_body.content |= _files(bodies)
+            answers = self.responses or {}
+            # Litestar's own 400 is not what we answer with.
+            answers.pop("400", None)
+            for code, answer in answers.items():
+                if isinstance(answer, spec.OpenAPIResponse):
+                    _complete(answer, int(code), names, files)
+            for status in map(str, sorted(problems)):
+                answers.setdefault(status, spec.Reference(ref=f"#/components/responses/Problem{status}"))
+            self.responses = answers
+
+    return Completed
+
+
+def _complete(answer: spec.OpenAPIResponse, status: int, names: Sequence[str], files: Files) -> None:
+    """What goes with an answer that is not a problem: nothing is in a 204, so it has no version either."""
+    if answer.description == HTTPStatus(status).description:
+        answer.description = HTTPStatus(status).phrase
+    if status == HTTPStatus.NO_CONTENT:
+        answer.content = None
+        names = [name for name in names if name != ETAG]
+    if files:
+        answer.content = {**(answer.content or {}), **_files(files)}
+    named = {name: spec.Reference(ref=f"#/components/headers/{name}") for name in (*names, REQUEST)}
+    answer.headers = {**(answer.headers or {}), **named}
+
+
+def _files(examples: Files) -> dict[str, spec.OpenAPIMediaType]:
+    text, octets = (
+        spec.Schema(type=spec.OpenAPIType.STRING, format=form) for form in (None, spec.OpenAPIFormat.BINARY)
     )
+    return {
+        kind: spec.OpenAPIMediaType(octets if kind in BINARY else text, examples={"file": spec.Example(value=example)})
+        for kind, example in examples.items()
+    }

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from litestar.openapi import spec
+
 from service.errors import MalformedRequest, PreconditionFailed, PreconditionRequired
 
 if TYPE_CHECKING:
@@ -22,6 +24,27 @@ MERGE_PATCH = "application/merge-patch+json"
 _TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e]*)"\s*')
 BETWEEN = ", \t"
 LONGEST = 512
+# The same for the OpenAPI document (section 13.1.1). Ours are versions, and a weak one never matches.
+_ONE = r'(W/)?"[\x21\x23-\x7e]*"'
+IF_MATCH, IF_SEEN = (
+    spec.Parameter(
+        name="If-Match",
+        param_in="header",
+        required=True,
+        description=says,
+        schema=spec.Schema(type=spec.OpenAPIType.STRING, pattern=pattern, max_length=LONGEST, examples=['"7"']),
+    )
+    for pattern, says in (
+        (
+            rf"^(\*|{_ONE}([ \t]*,[ \t]*{_ONE})*)$",
+            "The ETag of the version that you have seen, one of several, or `*` for whatever exists",
+        ),
+        (
+            rf"^{_ONE}$",
+            "The ETag of the one version that you have seen. `*` and a list are answered as if it were missing",
+        ),
+    )
+)
 ONE_VERSION = "Send If-Match with one ETag, that of the version that you saw: this step takes neither * nor a list"
 
 

@@ -5,219 +5,150 @@ Pure: owns no state. Slugs and sentences come from the error tree, so what is wr
 
 from __future__ import annotations
 
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
-from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIResponse, Reference
+from msgspec import UNSET, Meta, UnsetType
 
 from service import errors
-from service.web.http.documented_headers import headers
+from service.policy.question import Dimension
+from service.web.http import problems
+from service.web.http.answers import DecisionId, Id, PersonId, ResourceState, RuleName, SheetId
+from service.web.http.problems import TYPE_PREFIX, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-PROBLEM_JSON: Final = "application/problem+json"
-# The names of RFC 9110: Python knows them under older ones until 3.13.
-PHRASES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
-TYPE_PREFIX: Final = "urn:timewarden:problem:"
+# Answered before anything is decided.
 UNDECIDED: Final = frozenset({400, 401, 408, 413, 415, 429, 431})
-TYPES: Final[Mapping[int, tuple[type[errors.TimewardenError], ...]]] = {
-    400: (errors.MalformedRequest,),
-    401: (
-        errors.MissingToken,
-        errors.InvalidToken,
-        errors.InvalidProof,
-        errors.NonceWanted,
-        errors.StepUpNeeded,
-    ),
-    403: (errors.InsufficientScope, errors.Forbidden),
-    404: (errors.NotFound,),
-    408: (errors.BodyTooSlow,),
-    409: (
-        errors.WrongState,
-        errors.NoApprover,
-        errors.Conflict,
-        errors.TimesheetFull,
-        errors.StaleExpectation,
-        errors.KeyInUse,
-    ),
-    412: (errors.PreconditionFailed,),
-    413: (errors.BodyTooLarge,),
-    415: (errors.UnsupportedMediaType,),
-    422: (errors.InvalidField, errors.QuestionTooWide, errors.PolicyRejected, errors.KeyReused),
-    428: (errors.PreconditionRequired,),
-    429: (errors.TooManyRequests,),
-    431: (errors.HeadersTooLarge,),
-    503: (
-        errors.LogUnavailable,
-        errors.DatabaseUnavailable,
-        errors.KeysUnavailable,
-        errors.IntrospectionUnavailable,
-        errors.ReplayUnavailable,
-        errors.ErasureKeyMissing,
-        errors.PolicyUnavailable,
-        errors.NotSealed,
-        errors.TryLater,
-    ),
+# Statuses that no operation answers with: a method that a path does not take, and what nobody foresaw.
+ELSEWHERE: Final = frozenset({405, 500})
+# Answered by their members alone, or never.
+FAMILIES: Final = (errors.BadInput, errors.Unauthenticated, errors.Denied, errors.NotApplied, errors.Misconfigured)
+# Members that a kind of problem has beside those of every one; what they look like is said at the shape.
+MEMBERS: Final[Mapping[type[errors.TimewardenError], tuple[str, ...]]] = {
+    errors.InsufficientScope: ("required_scope",),
+    errors.Forbidden: ("reasons", "near_misses"),
+    errors.InvalidField: ("fields",),
+    errors.WrongState: ("state", "wanted"),
+    errors.Conflict: ("timesheet",),
+    errors.TimesheetFull: ("rows", "refused"),
+    errors.PolicyRejected: ("complaints",),
 }
-MORE: Final[Mapping[type[errors.TimewardenError], dict[str, object]]] = {
-    errors.InsufficientScope: {"required_scope": ["approve:timesheets"]},
-    errors.Forbidden: {
-        "reasons": ["you do not lead this person's team"],
-        "near_misses": [
-            {
-                "rule": "approve-team",
-                "missing": [
-                    {"condition": "who", "wanted": "manager", "sentence": "you do not lead this person's team"},
-                ],
-            }
-        ],
-    },
-    errors.InvalidField: {"fields": [{"field": "minutes", "message": "must be a whole number from 1 to 1440"}]},
-    errors.WrongState: {"state": "draft", "wanted": "submitted"},
-    errors.Conflict: {"timesheet": "0198c0de-4f2a-7000-8000-00000000002a"},
-    errors.TimesheetFull: {
-        "rows": [
-            {"row": 500, "line": 502, "problem": errors.TimesheetFull.slug, "reason": errors.TimesheetFull.summary}
-        ],
-        "refused": 1,
-    },
-    errors.PolicyRejected: {
-        "complaints": [
-            {
-                "file": "policy.csv",
-                "line": 12,
-                "column": 1,
-                "message": "read:timesheet is no scope",
-                "suggestion": "read:timesheets",
-            }
-        ]
-    },
-}
+
+
+def walk_kinds(root: type[errors.TimewardenError] = errors.TimewardenError) -> Iterator[type[errors.TimewardenError]]:
+    """Every kind of problem that can be answered, each slug once, in the order of the tree."""
+    if root.__module__.startswith((errors.__name__, problems.__name__)):
+        if root not in FAMILIES and "slug" in vars(root):
+            yield root
+        for kind in root.__subclasses__():
+            yield from walk_kinds(kind)
+
+
+def kinds_by_status() -> dict[int, list[type[errors.TimewardenError]]]:
+    """The kinds that operations answer with, by their statuses."""
+    found: dict[int, list[type[errors.TimewardenError]]] = {}
+    for kind in walk_kinds():
+        if status_of(kind) not in ELSEWHERE and kind.__module__ != problems.__name__:
+            found.setdefault(status_of(kind), []).append(kind)
+    return dict(sorted(found.items()))
+
+
+SLUGS: Final = sorted(kind.slug for kind in walk_kinds())
+_SLUG: Final = {"enum": SLUGS}
+_TYPE: Final = {"enum": [TYPE_PREFIX + slug for slug in SLUGS]}
+_LEADS_NOT: Final = "you do not lead this person's team"
+
+ProblemSlug = Annotated[
+    str, Meta(description="The slug of the problem", examples=[errors.InvalidField.slug], extra_json_schema=_SLUG)
+]
+ProblemType = Annotated[
+    str, Meta(description="The kind of problem", examples=[TYPE_PREFIX + errors.NotFound.slug], extra_json_schema=_TYPE)
+]
+Sentence = Annotated[str, Meta(description="The problem in a sentence", examples=[errors.NotFound.summary])]
+Place = Annotated[int, Meta(description="Its place among the others, from 0", examples=[0])]
 
 
 class WrongField(msgspec.Struct):
-    """A field that is wrong, and what is wanted. `field` is a path such as `rows[3].minutes` or `query.cursor`."""
+    """A field that is wrong."""
 
-    field: str
-    message: str
+    field: Annotated[str, Meta(description="A path such as `rows[3].minutes` or `query.cursor`", examples=["minutes"])]
+    message: Annotated[str, Meta(description="What it must be", examples=["must be a whole number from 1 to 1440"])]
 
 
 class PolicyComplaint(msgspec.Struct):
-    """One reason why a policy is refused, with its place (line and column from 1; 0 means the whole file)."""
+    """One reason why a policy is refused, or a warning, with its place."""
 
-    file: str
-    line: int
-    column: int
-    message: str
-    suggestion: str | None = None
+    file: Annotated[str, Meta(description="The name of the file", examples=["policy.csv"])]
+    line: Annotated[int, Meta(description="The line, from 1; 0: the whole file", examples=[12])]
+    column: Annotated[int, Meta(description="The column, from 1; 0: the whole line", examples=[1])]
+    message: Annotated[str, Meta(description="What is wrong", examples=["read:timesheet is no scope"])]
+    suggestion: Annotated[
+        str | None, Meta(description="What may be meant; null: nothing is near", examples=["read:log"])
+    ]
 
 
 class MissingCondition(msgspec.Struct):
-    """What a rule wanted and did not find: `condition` is `who`, `state`, `scope` or `fact`; `wanted` is its word."""
+    """A condition of a rule that did not hold."""
 
-    condition: str
-    wanted: str
-    sentence: str
+    condition: Annotated[Dimension, Meta(description="What kind of condition it is", examples=["who"])]
+    wanted: Annotated[str, Meta(description="The row's word for it", examples=["manager"])]
+    sentence: Annotated[str, Meta(description="What is missing, in words", examples=[_LEADS_NOT])]
 
 
 class NearMiss(msgspec.Struct):
     """A rule that would have allowed this but for what is missing."""
 
-    rule: str
-    missing: list[MissingCondition]
+    rule: RuleName
+    missing: Annotated[list[MissingCondition], Meta(description="The conditions that did not hold")]
 
 
-class RefusedRow(msgspec.Struct, omit_defaults=True):
-    """A row of an upload that was refused: its place from 0, its line if there is a file, the slug of the problem, and
-    the field if one is to blame."""
+class RefusedRow(msgspec.Struct):
+    """A row of an upload that was refused."""
 
-    row: int
-    problem: str
-    reason: str
-    line: int | None = None
-    field: str | None = None
+    row: Place
+    problem: Annotated[ProblemSlug, Meta(examples=[errors.TimesheetFull.slug])]
+    reason: Annotated[Sentence, Meta(examples=[errors.TimesheetFull.summary])]
+    line: Annotated[int | UnsetType, Meta(description="Its line, if there is a file", examples=[502])] = UNSET
+    field: Annotated[str | UnsetType, Meta(description="The field, if one is to blame", examples=["project"])] = UNSET
 
 
 class RefusedItem(msgspec.Struct):
-    """An item of a batch that was refused, by its place from 0 and its id: the slug of the problem, and a sentence."""
+    """An item of a batch that was refused."""
 
-    item: int
-    id: str
-    problem: str
-    detail: str
-
-
-class Problem(msgspec.Struct, omit_defaults=True):
-    """An RFC 9457 problem document. `type` is stable and names the kind of problem; `detail` is for people. Other
-    members stand only where they help. `rows` are the first 100 faults for which an upload was refused and `refused` is
-    the number of all refused rows; `items` those of a batch. `state` is that of the resource, `wanted` the one that it
-    would have to be in. `timesheet`, `timesheets`, `person`, `hold` and `held` are the ids of what is in the way."""
-
-    type: Annotated[str, msgspec.Meta(pattern=f"^{TYPE_PREFIX}[a-z-]+$")]
-    title: str
-    status: int
-    detail: str
-    request_id: str | None = None
-    decision_id: str | None = None
-    required_scope: list[str] | None = None
-    reasons: list[str] | None = None
-    rules: list[str] | None = None
-    near_misses: list[NearMiss] | None = None
-    fields: list[WrongField] | None = None
-    complaints: list[PolicyComplaint] | None = None
-    rows: list[RefusedRow] | None = None
-    refused: int | None = None
-    items: list[RefusedItem] | None = None
-    state: str | None = None
-    wanted: str | None = None
-    timesheet: str | None = None
-    timesheets: list[str] | None = None
-    person: str | None = None
-    hold: str | None = None
-    held: str | None = None
+    item: Place
+    id: SheetId
+    problem: ProblemSlug
+    detail: Sentence
 
 
-def component(status: int) -> str:
-    """The name of a status's answer among the document's shared parts."""
-    return f"Problem{status}"
+class Problem(msgspec.Struct):
+    """An RFC 9457 problem document. Members that are not required stand only where they help."""
 
-
-def problem_responses() -> dict[str, OpenAPIResponse]:
-    """Every problem answer, once, for operations to refer to."""
-    return {component(status): _response(status) for status in TYPES}
-
-
-def sentence_of(status: int) -> str:
-    """What a status means here, in the words of its problem types."""
-    return f"{PHRASES.get(status) or HTTPStatus(status).phrase}: " + "; ".join(
-        f"`{kind.slug}`" for kind in TYPES[status]
-    )
-
-
-def _response(status: int) -> OpenAPIResponse:
-    names = ["X-Request-Id"]
-    if status not in UNDECIDED:
-        names += ["Decision-Id", "Decision-Leaf"]
-    if status in {401, 403}:
-        names.append("WWW-Authenticate")
-    if status == HTTPStatus.UNAUTHORIZED:
-        names.append("DPoP-Nonce")
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        names += ["RateLimit", "RateLimit-Policy"]
-    if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
-        names.append("Retry-After")
-    examples = {kind.slug: Example(summary=kind.summary, value=_example(kind, status)) for kind in TYPES[status]}
-    content = OpenAPIMediaType(schema=Reference(ref="#/components/schemas/Problem"), examples=dict(examples))
-    return OpenAPIResponse(description=sentence_of(status), content={PROBLEM_JSON: content}, headers=headers(*names))
-
-
-def _example(kind: type[errors.TimewardenError], status: int) -> dict[str, Any]:
-    return {
-        "type": TYPE_PREFIX + kind.slug,
-        "title": kind.summary,
-        "status": status,
-        "detail": kind.summary,
-        **MORE.get(kind, {}),
-    }
+    type: ProblemType
+    title: Annotated[str, Meta(description="The kind of problem in a sentence", examples=[errors.NotFound.summary])]
+    status: Annotated[int, Meta(description="The HTTP status", ge=400, le=599, examples=[404])]
+    detail: Sentence
+    request_id: Annotated[str | UnsetType, Meta(description="Names the request in our logs")] = UNSET
+    decision_id: Annotated[DecisionId | UnsetType, Meta(description="The decision that was recorded")] = UNSET
+    required_scope: Annotated[
+        list[str] | UnsetType, Meta(description="Scopes of which one would help", examples=[["approve:timesheets"]])
+    ] = UNSET
+    reasons: Annotated[list[str] | UnsetType, Meta(description="Why, nearest first", examples=[[_LEADS_NOT]])] = UNSET
+    rules: Annotated[list[RuleName] | UnsetType, Meta(description="The rules that deny")] = UNSET
+    near_misses: Annotated[list[NearMiss] | UnsetType, Meta(description="Rules that almost allow this")] = UNSET
+    fields: Annotated[list[WrongField] | UnsetType, Meta(description="The fields that are wrong")] = UNSET
+    complaints: Annotated[list[PolicyComplaint] | UnsetType, Meta(description="Why a policy is refused")] = UNSET
+    rows: Annotated[list[RefusedRow] | UnsetType, Meta(description="The first 100 faults of refused rows")] = UNSET
+    refused: Annotated[int | UnsetType, Meta(description="How many rows are refused in all", examples=[1])] = UNSET
+    items: Annotated[list[RefusedItem] | UnsetType, Meta(description="The items that are refused")] = UNSET
+    state: Annotated[ResourceState | UnsetType, Meta(description="The resource's state", examples=["draft"])] = UNSET
+    wanted: Annotated[str | UnsetType, Meta(description="The states that are needed", examples=["submitted"])] = UNSET
+    timesheet: Annotated[SheetId | UnsetType, Meta(description="The timesheet that is in the way")] = UNSET
+    timesheets: Annotated[
+        list[SheetId] | UnsetType, Meta(description="Timesheets that are in the way, the first of them")
+    ] = UNSET
+    person: Annotated[PersonId | UnsetType, Meta(description="The person who is in the way")] = UNSET
+    hold: Annotated[Id | UnsetType, Meta(description="The legal hold that is in the way")] = UNSET
+    held: Annotated[Id | UnsetType, Meta(description="What is there already and in the way")] = UNSET

@@ -24,7 +24,6 @@ from litestar.exceptions import (
 from service import errors
 from service.identity.challenges import challenge
 from service.places import FieldError
-from service.web.http.problem_documents import PROBLEM_JSON, TYPE_PREFIX
 from service.web.http.wrong_fields import OR_NULL, wanted
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
     from litestar import Request
     from litestar.types import ExceptionHandlersMap
 
+PROBLEM_JSON: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:timewarden:problem:"
 # How Litestar says that a parameter which has to be there is not.
 _MISSING: Final = re.compile(r"Missing required (query|header) parameter '([^']{1,64})'")
 log = structlog.get_logger("problems")

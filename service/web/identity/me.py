@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from litestar import Response, get
+from msgspec import Meta
 
 from service.authorization.enforcement.changes import refused_under
-from service.authorization.enforcement.prospects import known_outlooks, outlooks
+from service.authorization.enforcement.prospects import Prospect, known_outlooks, outlooks
 from service.database import Turns
 from service.directory import store
-from service.web.http.answers import answered
+from service.identity.principal import PrincipalKind
+from service.web.http.answers import Action, ClientId, PersonId, ResourceKind, ResourceState, TeamId, answered
 from service.web.http.operations import operation
 from service.web.http.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
 
@@ -31,35 +33,47 @@ BUSY: Final = "What others may do is being worked out, and that takes a while; a
 class LedTeam(msgspec.Struct):
     """A team that you lead, and with it all teams below."""
 
-    id: str
-    name: str
+    id: TeamId
+    name: Annotated[str, Meta(description="What it is called", examples=["Atlas"])]
 
 
 class May(msgspec.Struct, rename={"as_": "as"}):
-    """What this token may do. `always`: whatever the resource. `depends`: as one of the relations `as` (none: for what
-    you are anyway), while the resource is in one of `states` (none: in any). `needs-scope`: with one of `scopes`.
-    `needs-sign-in`: after a stronger or fresher one. `never`: not as the policy stands."""
+    """What this token may do with one action on one kind of resource."""
 
-    kind: str
-    action: str
-    may: Literal["always", "depends", "needs-scope", "needs-sign-in", "never"]
-    as_: list[str]
-    states: list[str]
-    scopes: list[str]
+    kind: Annotated[ResourceKind, Meta(description="The kind of resource")]
+    action: Annotated[Action, Meta(description="The action", examples=["approve"])]
+    may: Annotated[
+        Prospect,
+        Meta(
+            description="`always`: on every resource. `depends`: as one of `as`, in one of `states`. `needs-scope`:"
+            " with one of `scopes`. `needs-sign-in`: after a stronger or fresher sign-in. `never`: not under this"
+            " policy",
+            examples=["depends"],
+        ),
+    ]
+    as_: Annotated[
+        list[str], Meta(description="Relations of which you need one; none: you need none", examples=[["manager"]])
+    ]
+    states: Annotated[
+        list[ResourceState],
+        Meta(description="States in which the resource must be; none: any", examples=[["submitted"]]),
+    ]
+    scopes: Annotated[list[str], Meta(description="Scopes of which one would help", examples=[[]])]
 
 
 class Me(msgspec.Struct):
-    """The principal of the token: kind, person (of a user), acting client, granted scopes, roles; the teams that the
-    person leads; and what this token may do under the active policy version."""
+    """The principal of the token, and what the token may do under the active policy version."""
 
-    kind: str
-    person: str | None
-    client: str
-    scopes: list[str]
-    roles: list[str]
-    teams_led: list[LedTeam]
-    may: list[May]
-    policy_version: int
+    kind: Annotated[
+        PrincipalKind, Meta(description="A `user` through a client, or a `client` for itself", examples=["user"])
+    ]
+    person: Annotated[PersonId | None, Meta(description="The id of the person; null for a client")]
+    client: Annotated[ClientId, Meta(description="The id of the OAuth client that acts")]
+    scopes: Annotated[list[str], Meta(description="The scopes that were granted", examples=[["approve:timesheets"]])]
+    roles: Annotated[list[str], Meta(description="Roles by the token and by the directory", examples=[["manager"]])]
+    teams_led: Annotated[list[LedTeam], Meta(description="The teams that the person leads")]
+    may: Annotated[list[May], Meta(description="What the token may do, action by action")]
+    policy_version: Annotated[int, Meta(description="The policy version that says so", ge=1, examples=[7])]
 
 
 def me_route(gate: Gate) -> Any:
@@ -82,7 +96,7 @@ def me_route(gate: Gate) -> Any:
                     may = await asyncio.to_thread(outlooks, *asked)
         roles = principal.roles | {f"role:{role}" for role in reading.seen.roles}
         me = Me(
-            kind=str(principal.kind),
+            kind=principal.kind,
             person=str(principal.person) if principal.person else None,
             client=principal.client,
             scopes=sorted(principal.scopes),
@@ -97,4 +111,4 @@ def me_route(gate: Gate) -> Any:
 
 
 def _may(one: Outlook) -> May:
-    return May(one.kind, one.action, one.prospect.value, list(one.as_), list(one.states), list(one.scopes))
+    return May(one.kind, one.action, one.prospect, list(one.as_), list(one.states), list(one.scopes))

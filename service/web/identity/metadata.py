@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 from litestar import get
+from msgspec import Meta
 
 from service.web.http.operations import SCOPES, public_operation
 
@@ -16,17 +17,34 @@ if TYPE_CHECKING:
 PATH = "/.well-known/oauth-protected-resource"
 
 
-class ResourceMetadata(msgspec.Struct, omit_defaults=True):
+class ResourceMetadata(msgspec.Struct):
     """What a client needs to get a token for this API (RFC 9728 section 2). What is not offered is left out."""
 
-    resource: str
-    authorization_servers: list[str]
-    scopes_supported: list[str]
-    bearer_methods_supported: list[str]
-    resource_name: str
-    dpop_signing_alg_values_supported: list[str] | None = None
-    dpop_bound_access_tokens_required: bool = False
-    tls_client_certificate_bound_access_tokens: bool = False
+    resource: Annotated[
+        str, Meta(description="The audience that tokens must carry", examples=["https://api.acme.com/timesheets"])
+    ]
+    authorization_servers: Annotated[
+        list[str], Meta(description="The issuers whose tokens are taken", examples=[["https://acme.eu.auth0.com/"]])
+    ]
+    scopes_supported: Annotated[
+        list[Annotated[str, Meta(extra_json_schema={"enum": list(SCOPES)})]],
+        Meta(description="Every scope", examples=[["read:timesheets", "create:timesheets"]]),
+    ]
+    bearer_methods_supported: Annotated[
+        list[Literal["header"]], Meta(description="How a token is sent", examples=[["header"]])
+    ]
+    resource_name: Annotated[str, Meta(description="What people call the API", examples=["Timewarden"])]
+    dpop_signing_alg_values_supported: Annotated[
+        list[str] | msgspec.UnsetType,
+        Meta(description="JWS algorithms that DPoP proofs may have (RFC 9449)", examples=[["ES256"]]),
+    ] = msgspec.UNSET
+    dpop_bound_access_tokens_required: Annotated[
+        bool | msgspec.UnsetType, Meta(description="Whether every token must be bound to a DPoP key", examples=[True])
+    ] = msgspec.UNSET
+    tls_client_certificate_bound_access_tokens: Annotated[
+        bool | msgspec.UnsetType,
+        Meta(description="Whether tokens may be bound to a client certificate (RFC 8705)", examples=[True]),
+    ] = msgspec.UNSET
 
 
 def path_of(resource: str) -> str:
@@ -51,9 +69,9 @@ def metadata_routes(
         list(SCOPES),
         ["header"],
         "Timewarden",
-        list(dpop_algorithms) or None,
-        dpop_required,
-        certificate_bound,
+        list(dpop_algorithms) or msgspec.UNSET,
+        dpop_required or msgspec.UNSET,
+        certificate_bound or msgspec.UNSET,
     )
 
     @get(PATH, **public_operation("Protected-resource metadata (RFC 9728)", tag="Metadata"))

@@ -9,11 +9,12 @@ from uuid import UUID
 import msgspec
 from litestar import Response, get, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
+from msgspec import Meta
 
 from service.authorization.enforcement.token_revocation import LONGEST_CLIENT, Wanted, What
 from service.errors import InvalidField
 from service.places import FieldError
-from service.web.http.answers import answered
+from service.web.http.answers import Id, NextCursor, PersonId, Time, answered
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import Asking, Cursor, Limit, plain_text, uuid_of
@@ -23,43 +24,61 @@ if TYPE_CHECKING:
     from service.web.http.paging import Cursors
 
 SCOPE, TAG, LISTING = "manage:tokens", "Revocations", "revocations"
-Word = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+Word = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class NewRevocation(msgspec.Struct, forbid_unknown_fields=True):
-    """Exactly one of `token_id` (`jti`), `person`, `subject` and `client` (every token issued to it, whoever used it).
-    `issuer`, the exact `iss`, is needed with `token_id` and `subject`; `client` without it means every issuer's.
-    `issued_before`: tokens issued before that moment; left out, every token that is valid now: it is then a little
-    later than now, as far as an issuer's clock may be ahead."""
+    """What to revoke: exactly one of `token_id`, `person`, `subject` and `client`."""
 
-    token_id: Word | None = None
-    person: Annotated[str, msgspec.Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000001"])] | None = None
-    subject: Word | None = None
-    client: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_CLIENT)] | None = None
-    issuer: Word | None = None
-    issued_before: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    token_id: Annotated[Word | None, Meta(description="The `jti` of one token; needs `issuer`")] = None
+    person: Annotated[
+        Annotated[str, Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000001"])] | None,
+        Meta(description="The id of a person: every token of theirs"),
+    ] = None
+    subject: Annotated[Word | None, Meta(description="The `sub` of tokens; needs `issuer`")] = None
+    client: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=LONGEST_CLIENT)] | None,
+        Meta(description="Every token that was issued to this client, whoever used it"),
+    ] = None
+    issuer: Annotated[
+        Word | None, Meta(description="The exact `iss`; for a client it may be left out, which means every issuer")
+    ] = None
+    issued_before: Annotated[
+        Annotated[datetime, Meta(tz=True)] | None,
+        Meta(
+            description="Tokens that were issued before this time; left out, every token that is valid now: it is then"
+            " a little later than now, as far as an issuer's clock may be ahead"
+        ),
+    ] = None
 
 
 class RevocationBody(msgspec.Struct):
-    """An entry of the deny list. A subject is never shown: `person` is whom it belongs to, if that is known.
-    `issued_before` is null for a single token. Behind `expires_at` no such token can be valid, and the entry may go."""
+    """An entry of the deny list."""
 
-    id: str
-    what: str
-    issuer: str | None
-    token_id: str | None
-    person: str | None
-    client: str | None
-    issued_before: datetime | None
-    expires_at: datetime
-    revoked_at: datetime
+    id: Annotated[Id, Meta(description="The revocation's id")]
+    what: Annotated[What, Meta(description="What was named. A subject itself is never shown", examples=["person"])]
+    issuer: Annotated[str | None, Meta(description="The `iss` of the tokens; null: every issuer", examples=[None])]
+    token_id: Annotated[
+        str | None, Meta(description="The `jti` of a single token; null: of more than one", examples=[None])
+    ]
+    person: Annotated[PersonId | None, Meta(description="Whose tokens they are; null: that is not known")]
+    client: Annotated[str | None, Meta(description="The client that they were issued to; null: any", examples=[None])]
+    issued_before: Annotated[Time | None, Meta(description="Tokens issued before this time; null for a single token")]
+    expires_at: Annotated[
+        Time,
+        Meta(
+            description="From then on no such token can be valid, and the entry may go",
+            examples=["2026-12-01T09:00:30Z"],
+        ),
+    ]
+    revoked_at: Annotated[Time, Meta(description="When it was revoked")]
 
 
 class RevocationPageBody(msgspec.Struct):
     """Revocations, newest first."""
 
-    items: list[RevocationBody]
-    next_cursor: str | None
+    items: Annotated[list[RevocationBody], Meta(description="The revocations of this page")]
+    next_cursor: NextCursor
 
 
 def revocation_routes(revocations: Revocations, cursors: Cursors) -> list[Any]:
@@ -104,7 +123,7 @@ def _wanted(data: NewRevocation) -> Wanted:
 def _body(one: Revocation) -> RevocationBody:
     return RevocationBody(
         id=str(one.id),
-        what=str(one.what),
+        what=one.what,
         issuer=one.issuer,
         token_id=one.token_id,
         person=str(one.person) if one.person else None,

@@ -1,47 +1,32 @@
 """The OpenAPI document at /openapi.json and the page made of it at /docs: public, and whole without any other host.
 
-Pure: owns no state but the two texts, made once per process at the first request. Litestar's own pages load scripts
-from other hosts, so none of them is served.
+Pure: owns no state but the two texts, made and compressed once per process at the first request. Litestar's own pages
+load scripts from other hosts, so none of them is served.
 """
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
-from importlib import resources
+import re
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from litestar import Litestar, Request, Response, Router, get
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import (
-    Components,
-    License,
-    OAuthFlow,
-    OAuthFlows,
-    SecurityScheme,
-    Server,
-    Tag,
-)
+from litestar import Litestar, MediaType, Request, Response, Router, get
+from litestar.openapi import OpenAPIConfig, spec
 from litestar.response import Redirect
 
 from service import VERSION
-from service.web.http.documented_headers import described_headers
 from service.web.http.operations import SCOPES, SECURITY_SCHEME
-from service.web.http.problem_documents import problem_responses
-from service.web.openapi.documentation_page import page
-from service.web.openapi.documented_frame import framed
+from service.web.openapi.document import document_of
+from service.web.openapi.documentation_page import page, read_static
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from litestar.handlers.http_handlers import HTTPRouteHandler
     from litestar.routes import BaseRoute
 
-DOCUMENT_PATH, PAGE_PATH = "/openapi.json", "/docs"
-CACHEABLE: Final = "public, max-age=300"
-NO_ISSUER: Final = "https://issuer.example"
+_CODING: Final = re.compile(r"([\w*-]+)\s*(?:;\s*q=([01](?:\.[0-9]{0,3})?))?\s*(?:,|$)")
 TAGS: Final = {
     "Me": "Who the token says you are, as the policy sees you.",
     "Timesheets": "A person's weeks: entries in whole minutes, from draft over submitted to approved.",
@@ -57,16 +42,6 @@ TAGS: Final = {
     "Health": "For operators and load balancers. Public.",
     "Metadata": "Where a client learns how to get a token. Public.",
 }
-DESCRIPTION: Final = """\
-Timesheets, where every request is decided by a policy and every decision is recorded before it is answered.
-
-Send an access token of the authorization server as `Authorization: Bearer ...`. Its scopes say what you were granted; \
-the policy says what of it applies to whom. Answers with a decision carry `Decision-Id` and `Decision-Leaf`.
-
-A change of a timesheet needs `If-Match` with the `ETag` that you have seen, so that nobody changes or approves what \
-they have not read. Problems are RFC 9457 documents; unknown fields and parameters are refused by name. Lists are \
-paged: send `next_cursor` back as `cursor`, or follow the `Link`. A change may carry an `Idempotency-Key`: sent \
-again with it, it is made once."""
 
 
 def openapi_config(public_url: str, issuer: str) -> OpenAPIConfig:
@@ -76,40 +51,39 @@ def openapi_config(public_url: str, issuer: str) -> OpenAPIConfig:
         title="Timewarden",
         version=VERSION,
         summary="Timesheets decided by a policy, with a provable decision log",
-        description=DESCRIPTION,
-        license=License(name="Apache License 2.0", identifier="Apache-2.0"),
-        servers=[Server(url=public_url.rstrip("/") or "/")],
-        tags=[Tag(name=name, description=says) for name, says in TAGS.items()],
-        components=Components(
-            security_schemes=_security_schemes((issuer or NO_ISSUER).rstrip("/")),
-            responses=dict(problem_responses()),
-            headers=dict(described_headers()),
-        ),
-        operation_id_creator=_operation_id,
+        description=read_static("description.md"),
+        license=spec.License(name="Apache License 2.0", identifier="Apache-2.0"),
+        servers=[spec.Server(url=public_url.rstrip("/") or "/")],
+        tags=[spec.Tag(name=name, description=says) for name, says in TAGS.items()],
+        components=spec.Components(security_schemes=_security_schemes(issuer or "https://issuer.example")),
+        operation_id_creator=lambda handler, _method, _path: handler.handler_name,
         openapi_router=_NoPages(path="/", route_handlers=[]),
-        render_plugins=[JsonRenderPlugin()],
     )
 
 
 def documentation_routes() -> list[Any]:
     """The handlers of the document, of the page, and of the root, which leads to the page."""
-    made: dict[str, bytes] = {}
-    style = resources.files("service.web.openapi").joinpath("static/documentation.css").read_text(encoding="utf-8")
-    policy = content_security_policy(style)
+    policy = content_security_policy(style := read_static("documentation.css"))
 
-    @get(DOCUMENT_PATH, include_in_schema=False)
+    @cache
+    def form(app: Litestar, kind: str, *, zipped: bool) -> tuple[bytes, dict[str, str]]:
+        document = document_of(app)
+        text = page(document, style) if kind == MediaType.HTML else json.dumps(document, ensure_ascii=False)
+        body = gzip.compress(text.encode(), mtime=0) if zipped else text.encode()
+        said = {"ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"', "Vary": "Accept-Encoding"}
+        return body, {**said, "Content-Encoding": "gzip"} if zipped else said
+
+    def answer(request: Request[Any, Any, Any], kind: str, **headers: str) -> Response[bytes]:
+        body, said = form(request.app, kind, zipped=takes_gzip(request.headers.get("accept-encoding", "")))
+        return Response(body, media_type=kind, headers={"Cache-Control": "public, max-age=300", **said, **headers})
+
+    @get("/openapi.json", include_in_schema=False)
     async def read_document(request: Request[Any, Any, Any]) -> Response[bytes]:
-        if DOCUMENT_PATH not in made:
-            made[DOCUMENT_PATH] = json.dumps(document_of(request.app), ensure_ascii=False).encode()
-        headers = {"Cache-Control": CACHEABLE}
-        return Response(made[DOCUMENT_PATH], media_type="application/json", headers=headers)
+        return answer(request, MediaType.JSON)
 
-    @get(PAGE_PATH, include_in_schema=False)
+    @get("/docs", include_in_schema=False)
     async def read_page(request: Request[Any, Any, Any]) -> Response[bytes]:
-        if PAGE_PATH not in made:
-            made[PAGE_PATH] = page(document_of(request.app), style).encode()
-        headers = {"Cache-Control": CACHEABLE, "Content-Security-Policy": policy}
-        return Response(made[PAGE_PATH], media_type="text/html", headers=headers)
+        return answer(request, MediaType.HTML, **{"Content-Security-Policy": policy})
 
     @get("/", include_in_schema=False)
     async def read_root() -> Redirect:
@@ -118,9 +92,11 @@ def documentation_routes() -> list[Any]:
     return [read_document, read_page, read_root]
 
 
-def document_of(app: Litestar) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of an app, as it is served."""
-    return framed(app.openapi_schema.to_schema())
+def takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding header (RFC 9110 section 12.5.3) allows gzip, which has to be named for that."""
+    weights = dict(_CODING.findall(accepted.lower()))
+    weight = next((weights[name] for name in ("gzip", "x-gzip", "*") if name in weights), "0")
+    return float(weight or "1") > 0
 
 
 def content_security_policy(style: str) -> str:
@@ -138,24 +114,15 @@ class _NoPages(Router):
         return []
 
 
-def _operation_id(handler: HTTPRouteHandler, _method: object, _path: Sequence[object]) -> str:
-    return handler.handler_name
-
-
 def _security_schemes(issuer: str) -> dict[str, Any]:
-    def flow(*, by_person: bool) -> OAuthFlow:
-        return OAuthFlow(
-            authorization_url=f"{issuer}/authorize" if by_person else None,
-            token_url=f"{issuer}/oauth/token",
-            scopes=dict(SCOPES),
-        )
-
-    return {
-        SECURITY_SCHEME: SecurityScheme(
-            type="oauth2",
-            description=f"Access tokens of `{issuer}`. Its metadata (RFC 8414), at"
-            f" `{issuer}/.well-known/openid-configuration`, has the exact addresses of its endpoints; those that stand"
-            " here are the usual ones.",
-            flows=OAuthFlows(authorization_code=flow(by_person=True), client_credentials=flow(by_person=False)),
-        ),
-    }
+    issuer = issuer.rstrip("/")
+    token, scopes = f"{issuer}/oauth/token", dict(SCOPES)
+    flows = spec.OAuthFlows(
+        authorization_code=spec.OAuthFlow(authorization_url=f"{issuer}/authorize", token_url=token, scopes=scopes),
+        client_credentials=spec.OAuthFlow(token_url=token, scopes=scopes),
+    )
+    says = (
+        f"Access tokens of `{issuer}`. Its metadata (RFC 8414), at `{issuer}/.well-known/openid-configuration`, has the"
+        " exact addresses of its endpoints; those that stand here are the usual ones."
+    )
+    return {SECURITY_SCHEME: spec.SecurityScheme(type="oauth2", description=says, flows=flows)}

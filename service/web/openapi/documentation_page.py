@@ -1,6 +1,7 @@
 """The documentation page: an OpenAPI document as one HTML text, without scripts and without any other file. Pure.
 
-Everything from the document is escaped on its way in; words between backticks become code.
+Everything from the document is escaped on its way in; words between backticks become code. What only the reader knows
+is a variable of the shell in the commands: `$TOKEN`, and ids such as `$TIMESHEET_ID`.
 """
 
 from __future__ import annotations
@@ -8,227 +9,217 @@ from __future__ import annotations
 import json
 import re
 from html import escape
+from importlib import resources
+from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
-from service.web.openapi.documentation_requests import curl
-from service.web.openapi.documentation_shapes import fields_table, resolved, shape_link, words_of
+from service.web.openapi.document import operations
+from service.web.openapi.shapes import PREFIX, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
-METHODS: Final = ("get", "post", "put", "patch", "delete")
-_CODE = re.compile(r"`([^`]+)`")
+BOUNDS: Final = ("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern", "default")
+# Values of parameters that a request must have, by their types.
+OF_TYPE: Final[Mapping[str, str]] = {"date": "2026-11-23", "integer": "1"}
 
 
 def page(document: Mapping[str, Any], style: str) -> str:
     """The page of a document; `style` stands in it, so that its content policy may name its hash."""
-    info = document["info"]
-    body = "".join(
+    info, parts = document["info"], document["components"]
+    (scheme,) = parts["securitySchemes"].values()
+    scopes = {name: says for flow in scheme["flows"].values() for name, says in flow["scopes"].items()}
+    groups = [
+        (tag, [each for each in operations(document) if tag["name"] in each[2]["tags"]]) for tag in document["tags"]
+    ]
+    headers = [
+        [f"<code id='header-{escape(name)}'>{escape(name)}</code>", _inline(said["description"]), _code(each["value"])]
+        for name, said in parts["headers"].items()
+        for each in said["examples"].values()
+    ]
+    return Template(read_static("documentation.html")).substitute(
+        {name: escape(info.get(name, "")) for name in ("title", "version", "summary")},
+        style=style,
+        description=_prose(info["description"]),
+        license=escape(info["license"]["name"]),
+        contents="".join(_contents(tag["name"], found) for tag, found in groups if found),
+        tokens=_prose(scheme["description"])
+        + _table(["Scope", "lets a token"], [[_code(name), escape(says)] for name, says in scopes.items()]),
+        groups="".join(
+            f"<section><h2>{escape(tag['name'])}</h2>{_prose(tag['description'])}"
+            f"{''.join(_operation(document, *each) for each in found)}</section>"
+            for tag, found in groups
+            if found
+        ),
+        shapes="".join(_shape(name, schema) for name, schema in parts["schemas"].items()),
+        headers=_table(["Header", "What it says", "Example"], headers),
+        problems="".join(_problem(name.removeprefix("Problem"), answer) for name, answer in parts["responses"].items()),
+    )
+
+
+def curl(document: Mapping[str, Any], method: str, path: str, operation: Mapping[str, Any]) -> str:
+    """The command of an operation, over several lines if it is long, with its first example as the body."""
+    kind, example = next(iter(_bodies(document, operation)), (None, None))
+    given = operation.get("parameters", ())
+    query = "&".join(
+        f"{each['name']}={_value(each['schema'])}" for each in given if each["in"] == "query" and each.get("required")
+    )
+    places = re.sub(r"\{(\w+)\}", lambda found: f"${found[1].upper()}", path)
+    verb = "" if method == "get" or (method == "post" and kind is not None) else f"-X {method.upper()} "
+    base = document["servers"][0]["url"].rstrip("/") or "$API"
+    parts = [f'curl -s {verb}"{base}{places}{"?" if query else ""}{query}"']
+    parts += ['-H "Authorization: Bearer $TOKEN"'] if operation.get("security") else []
+    parts += ["""-H 'If-Match: "7"'"""] if any(each["name"] == "If-Match" for each in given) else []
+    if kind is not None:
+        text = example if isinstance(example, str) else json.dumps(example, ensure_ascii=False)
+        parts += [f"-H {quoted(f'Content-Type: {kind}')}", f"--data-binary {quoted(text)}"]
+    return " \\\n  ".join(parts)
+
+
+def quoted(text: str) -> str:
+    """A text as one word of the shell, as it is."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def describe(schema: Mapping[str, Any]) -> str:
+    """A schema in words, such as `integer, minimum 1, maximum 1440`."""
+    match schema:
+        case {"$ref": str(reference)}:
+            return _link("shape", reference.removeprefix(PREFIX))
+        case {"anyOf": list(alternatives)}:
+            said = " or ".join(map(describe, alternatives))
+        case {"enum": list(words)}:
+            said = " or ".join(_code(str(word)) for word in words)
+        case {"items": dict(items)}:
+            said = f"list of {describe(items)}"
+        case {"additionalProperties": dict(values)}:
+            said = f"object of {describe(values)}"
+        case _:
+            said = escape(f"{schema['type']} ({schema['format']})" if "format" in schema else schema["type"])
+    bounds = [f"{name} {_code(_plain(schema[name]))}" for name in BOUNDS if name in schema]
+    return ", ".join([said, *bounds])
+
+
+def read_static(name: str) -> str:
+    """A text that stands beside the code."""
+    return resources.files(__package__).joinpath(f"static/{name}").read_text("utf-8")
+
+
+def _contents(tag: str, found: Iterable[tuple[str, str, Mapping[str, Any]]]) -> str:
+    lines = "".join(
+        f"<li>{_method(method)} <a href='#{escape(operation['operationId'])}' title='{escape(path)}'>"
+        f"{escape(operation['summary'])}</a></li>"
+        for method, path, operation in found
+    )
+    return f"<details open><summary>{escape(tag)}</summary><ul>{lines}</ul></details>"
+
+
+def _operation(document: Mapping[str, Any], method: str, path: str, operation: Mapping[str, Any]) -> str:
+    name, answers = escape(operation["operationId"]), operation["responses"]
+    granted = [scopes for needs in operation.get("security", ()) for scopes in needs.values()]
+    needs = " ".join(f"scope {_code(scope)}" for scopes in granted for scope in scopes)
+    needs = needs or ("any valid token" if granted else "public")
+    rows = [
         [
-            f"<header><h1>{escape(info['title'])} <small class=soft>{escape(info['version'])}</small></h1>",
-            f"<p class=soft>{escape(info.get('summary', ''))}</p>",
-            prose(info.get("description", "")),
-            "<p>The same for machines: <a href=openapi.json>openapi.json</a> (OpenAPI 3.1). ",
-            f"Licence: {escape(info['license']['name'])}.</p>",
-            "<p>A click on a command selects all of it. <code>$TOKEN</code> is an access token; set what else begins",
-            " with a dollar sign, too.</p></header>",
-            _contents(document),
-            "<main>",
-            _tokens(document),
-            *(_group(document, tag) for tag in document["tags"] if _of_tag(document, tag["name"])),
-            _shapes(document),
-            _headers(document),
-            _problems(document),
-            "</main>",
+            _code(each["name"]),
+            f"{each['in']}{'' if each.get('required') else ', optional'}",
+            describe(each["schema"]),
+            _inline(each["description"]),
         ]
+        for each in operation.get("parameters", ())
+    ]
+    files = [f"<pre>{escape(said)}</pre>" for _, said in _bodies(document, operation) if isinstance(said, str)]
+    return _article(
+        name,
+        f"{_method(method)} {_code(path)} <a class=here href='#{name}'>#</a>",
+        f"<p>{_inline(operation['description'])}</p><p><span class=scope>{needs}</span></p>",
+        f"<pre class=command>{escape(curl(document, method, path, operation))}</pre>",
+        f"<h4>Parameters</h4>{_table(['Name', 'Where', 'What', ''], rows)}" if rows else "",
+        *([f"<h4>Body: {_kinds(operation['requestBody'])}</h4>", *files] if "requestBody" in operation else []),
+        *(_success(status, answer) for status, answer in answers.items() if "$ref" not in answer),
+        "<h4>Problems</h4>",
+        " · ".join(_link("problem", status) for status, answer in answers.items() if "$ref" in answer),
     )
-    return (
-        '<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content="width=device-width,'
-        f'initial-scale=1"><title>{escape(info["title"])} API</title><style>{style}</style></head>'
-        f"<body>{body}</body></html>\n"
-    )
 
 
-def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Every operation with its method and path, in the document's order."""
-    for path, item in document["paths"].items():
-        for method in METHODS:
-            if method in item:
-                yield method, path, item[method]
+def _success(status: str, answer: Mapping[str, Any]) -> str:
+    files = [each for content in answer.get("content", {}).values() for each in content.get("examples", {}).values()]
+    headers = ", ".join(_link("header", name) for name in answer.get("headers", {}))
+    says = f"<h4>{escape(status)}: {_inline(answer['description'])}</h4>"
+    says += f"<p>{_kinds(answer) or 'no body'} · headers {headers}</p>"
+    return says + "".join(f"<pre class=answer>{escape(each['value'])}</pre>" for each in files)
 
 
-def prose(text: str) -> str:
-    """Paragraphs of a description."""
-    return "".join(f"<p>{inline(one)}</p>" for one in text.split("\n\n") if one.strip())
+def _shape(name: str, schema: Mapping[str, Any]) -> str:
+    rows = [
+        [_code(field), "" if field in schema["required"] else "optional", describe(said), _inline(said["description"])]
+        for field, said in schema["properties"].items()
+    ]
+    parts = [_prose(schema["description"]), _table(["Field", "", "What", ""], rows)]
+    return _article(f"shape-{escape(name)}", escape(name), *parts, *map(_json, schema.get("examples", ())))
 
 
-def inline(text: str) -> str:
+def _problem(status: str, answer: Mapping[str, Any]) -> str:
+    headers = ", ".join(_link("header", each) for each in answer["headers"])
+    found = [each for content in answer["content"].values() for each in content["examples"].values()]
+    examples = (f"<p>{escape(each['summary'])}</p>{_json(each['value'])}" for each in found)
+    return _article(f"problem-{escape(status)}", escape(status), f"<p class=soft>Headers: {headers}</p>", *examples)
+
+
+def _bodies(document: Mapping[str, Any], operation: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Each media type of a body, with its first example."""
+    shapes = document["components"]["schemas"]
+    contents = operation.get("requestBody", {}).get("content", {}).items()
+    said = [
+        (kind, each, [example["value"] for example in each.get("examples", {}).values()]) for kind, each in contents
+    ]
+    return [(kind, (found or resolve(shapes, each["schema"])["examples"])[0]) for kind, each, found in said]
+
+
+def _kinds(said: Mapping[str, Any]) -> str:
+    kinds = said.get("content", {}).items()
+    return " or ".join(f"{describe(each['schema'])} <span class=soft>{escape(kind)}</span>" for kind, each in kinds)
+
+
+def _value(schema: Mapping[str, Any]) -> str:
+    return str((schema.get("enum") or [OF_TYPE.get(schema.get("format") or schema["type"], "...")])[0])
+
+
+def _table(heads: list[str], rows: Iterable[list[str]]) -> str:
+    lines = "".join(f"<tr>{''.join(f'<td>{cell}' for cell in row)}" for row in rows)
+    return f"<div class=scroll><table><tr>{''.join(f'<th>{head}' for head in heads)}{lines}</table></div>"
+
+
+def _article(name: str, head: str, *parts: str) -> str:
+    return f"<article id='{name}'><h3>{head}</h3>{''.join(parts)}</article>"
+
+
+def _link(kind: str, name: str) -> str:
+    return f"<a href='#{kind}-{escape(name)}'>{escape(name)}</a>"
+
+
+def _code(text: str) -> str:
+    return f"<code>{escape(text)}</code>"
+
+
+def _prose(text: str) -> str:
+    return "".join(f"<p>{_inline(paragraph)}</p>" for paragraph in text.split("\n\n") if paragraph.strip())
+
+
+def _inline(text: str) -> str:
     """A sentence, escaped, its backticks as code."""
-    return _CODE.sub(r"<code>\1</code>", escape(text))
-
-
-def _of_tag(document: Mapping[str, Any], tag: str) -> list[tuple[str, str, Mapping[str, Any]]]:
-    return [one for one in operations(document) if tag in one[2].get("tags", [])]
-
-
-def _contents(document: Mapping[str, Any]) -> str:
-    sections = []
-    for tag in document["tags"]:
-        found = _of_tag(document, tag["name"])
-        lines = "".join(
-            f"<li>{_method(method)} <a href='#{escape(one['operationId'])}' title='{escape(path)}'>"
-            f"{escape(one['summary'])}</a></li>"
-            for method, path, one in found
-        )
-        if found:
-            sections.append(f"<details open><summary>{escape(tag['name'])}</summary><ul>{lines}</ul></details>")
-    more = "<a href='#tokens'>Tokens and scopes</a> · <a href='#shapes'>Shapes</a> · <a href='#headers'>Headers</a> · "
-    return f"<nav><p>{more}<a href='#problems'>Problems</a></p>{''.join(sections)}</nav>"
-
-
-def _tokens(document: Mapping[str, Any]) -> str:
-    parts = ["<section id=tokens><h2>Tokens and scopes</h2>"]
-    for scheme in document["components"]["securitySchemes"].values():
-        parts.append(prose(scheme.get("description", "")))
-        scopes: dict[str, str] = {}
-        for flow in scheme["flows"].values():
-            scopes |= flow["scopes"]
-        rows = "".join(f"<tr><td><code>{escape(name)}</code><td>{escape(says)}" for name, says in scopes.items())
-        parts.append(f"<div class=scroll><table><tr><th>Scope<th>lets a token{rows}</table></div>")
-    return "".join([*parts, "</section>"])
-
-
-def _group(document: Mapping[str, Any], tag: Mapping[str, Any]) -> str:
-    articles = "".join(_operation(document, *one) for one in _of_tag(document, tag["name"]))
-    return f"<section><h2>{escape(tag['name'])}</h2>{prose(tag.get('description', ''))}{articles}</section>"
-
-
-def _operation(document: Mapping[str, Any], method: str, path: str, one: Mapping[str, Any]) -> str:
-    problems = [status for status in one["responses"] if "$ref" in one["responses"][status]]
-    links = " · ".join(f"<a href='#problem-{escape(status)}'>{escape(status)}</a>" for status in problems)
-    return "".join(
-        [
-            f"<article id='{escape(one['operationId'])}'><h3>{_method(method)} <code>{escape(path)}</code>",
-            f" <a class=here href='#{escape(one['operationId'])}'>#</a></h3>",
-            f"<p>{inline(one['description'])}</p><p>{_needs(one)}</p>",
-            f"<pre class=command>{escape(curl(document, method, path, one))}</pre>",
-            _parameters(document, one.get("parameters", [])),
-            _body(document, one.get("requestBody")),
-            *(
-                _success(document, status, one["responses"][status])
-                for status in one["responses"]
-                if status not in problems
-            ),
-            f"<h4>Problems</h4><p>{links}</p>" if links else "",
-            "</article>",
-        ]
-    )
-
-
-def _needs(one: Mapping[str, Any]) -> str:
-    if not one.get("security"):
-        return "<span class=scope>public</span>"
-    scopes = [scope for alternative in one["security"] for granted in alternative.values() for scope in granted]
-    return " ".join(f"<span class=scope>scope <code>{escape(scope)}</code></span>" for scope in scopes) or (
-        "<span class=scope>any valid token</span>"
-    )
-
-
-def _parameters(document: Mapping[str, Any], parameters: list[Mapping[str, Any]]) -> str:
-    if not parameters:
-        return ""
-    rows = []
-    for one in parameters:
-        says = inline(one.get("description") or "")
-        needed = "needed" if one.get("required") else "optional"
-        rows.append(
-            f"<tr><td><code>{escape(one['name'])}</code><td>{escape(one['in'])}, {needed}"
-            f"<td>{words_of(document, one['schema'])}<td>{says}"
-        )
-    return f"<h4>Parameters</h4><div class=scroll><table><tr><th>Name<th>Where<th>What<th>{''.join(rows)}</table></div>"
-
-
-def _body(document: Mapping[str, Any], body: Mapping[str, Any] | None) -> str:
-    if body is None:
-        return ""
-    parts = []
-    for media, content in body["content"].items():
-        schema = resolved(document, content["schema"])
-        parts.append(f"<h4>Body: {shape_link(content['schema'])} <span class=soft>{escape(media)}</span></h4>")
-        parts.append(fields_table(document, schema))
-        parts.extend(f"<pre>{_written(example)}</pre>" for example in schema.get("examples", [])[:1])
-    return "".join(parts)
-
-
-def _success(document: Mapping[str, Any], status: str, response: Mapping[str, Any]) -> str:
-    shapes = " or ".join(words_of(document, content["schema"]) for content in (response.get("content") or {}).values())
-    names = ", ".join(f"<a href='#header-{escape(name)}'>{escape(name)}</a>" for name in response.get("headers", {}))
-    return (
-        f"<h4>{escape(status)}: {inline(response['description'])}</h4><p>{shapes or 'no body'}"
-        f"{' · headers ' + names if names else ''}</p>{_answers(document, response)}"
-    )
-
-
-def _answers(document: Mapping[str, Any], response: Mapping[str, Any]) -> str:
-    """An example for each media type, to be opened."""
-    found = []
-    for media, content in (response.get("content") or {}).items():
-        examples = [one["value"] for one in content.get("examples", {}).values()]
-        for one in (examples or resolved(document, content["schema"]).get("examples", []))[:1]:
-            text = _written(one)
-            found.append(
-                f"<details><summary>For example, as {escape(media)}</summary><pre class=answer>{text}</pre></details>"
-            )
-    return "".join(found)
-
-
-def _shapes(document: Mapping[str, Any]) -> str:
-    parts = ["<section id=shapes><h2>Shapes</h2>"]
-    for name, schema in sorted(document["components"]["schemas"].items()):
-        parts.append(
-            f"<article id='shape-{escape(name)}'><h3>{escape(name)}</h3>{prose(schema.get('description') or '')}"
-        )
-        parts.append(fields_table(document, schema) if "properties" in schema else words_of(document, schema))
-        parts.extend(f"<pre>{_json(example)}</pre>" for example in schema.get("examples", [])[:1])
-        parts.append("</article>")
-    return "".join([*parts, "</section>"])
-
-
-def _headers(document: Mapping[str, Any]) -> str:
-    rows = "".join(
-        f"<tr id='header-{escape(name)}'><td><code>{escape(name)}</code><td>{inline(one['description'])}"
-        f"<td><code>{escape(one['examples']['example']['value'])}</code>"
-        for name, one in document["components"]["headers"].items()
-    )
-    table = f"<div class=scroll><table><tr><th>Header<th>What it says<th>Example{rows}</table></div>"
-    return f"<section id=headers><h2>Headers of answers</h2>{table}</section>"
-
-
-def _problems(document: Mapping[str, Any]) -> str:
-    parts = ["<section id=problems><h2>Problems</h2><p>RFC 9457 documents, <code>application/problem+json</code>.</p>"]
-    for name, response in document["components"]["responses"].items():
-        status = name.removeprefix("Problem")
-        names = ", ".join(f"<a href='#header-{escape(one)}'>{escape(one)}</a>" for one in response["headers"])
-        parts.append(
-            f"<article id='problem-{escape(status)}'><h3>{escape(status)}</h3><p class=soft>Headers: {names}</p>"
-        )
-        for content in response["content"].values():
-            parts.extend(
-                f"<p>{escape(example['summary'])}</p><pre>{_json(example['value'])}</pre>"
-                for example in content["examples"].values()
-            )
-        parts.append("</article>")
-    return "".join([*parts, "</section>"])
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _method(method: str) -> str:
-    return f"<span class='method {escape(method)}'>{escape(method.upper())}</span>"
+    return f"<span class='method {method}'>{method.upper()}</span>"
 
 
-def _written(example: object) -> str:
-    """An example: a file as it is, else as JSON."""
-    return escape(example) if isinstance(example, str) else _json(example)
+def _plain(bound: object) -> str:
+    """A bound or default as people write it: Litestar makes floats of integers."""
+    whole = int(bound) if isinstance(bound, float) and bound.is_integer() else bound
+    return whole if isinstance(whole, str) else json.dumps(whole)
 
 
 def _json(value: object) -> str:
-    return escape(json.dumps(value, indent=2, ensure_ascii=False))
+    return f"<pre>{escape(json.dumps(value, indent=2, ensure_ascii=False))}</pre>"

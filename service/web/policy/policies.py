@@ -9,10 +9,11 @@ import msgspec
 from litestar import Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
+from msgspec import Meta
 
 from service.fields import Fields
 from service.policy.policy_file import PolicyText
-from service.web.http.answers import answered
+from service.web.http.answers import ClientId, Hex, Id, NextCursor, PersonId, TimeText, answered
 from service.web.http.bodies import LateRequest, read_body
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
@@ -32,82 +33,120 @@ TAG = "Policy"
 
 
 class Proposal(msgspec.Struct, forbid_unknown_fields=True):
-    """A whole policy, as the texts of its files: `model` (model.conf), `rules` (policy.csv), `vocabulary`
-    (vocabulary.toml) and `cases` (file name to text). `message` says why, on one line. The whole body may have
-    2,000,000 bytes."""
+    """A whole policy, as the texts of its files. The body may have 2,000,000 bytes."""
 
-    message: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_MESSAGE, examples=["Leads may reopen"])]
-    model: Annotated[str, msgspec.Meta(max_length=20_000, examples=["[request_definition] ..."])]
-    rules: Annotated[str, msgspec.Meta(max_length=1_000_000, examples=["p, ..."])]
-    vocabulary: Annotated[str, msgspec.Meta(max_length=200_000, examples=["[kinds.timesheet] ..."])]
-    cases: Annotated[dict[str, str], msgspec.Meta(examples=[{"timesheets.yaml": "..."}])]
+    message: Annotated[
+        str,
+        Meta(description="Why, on one line", min_length=1, max_length=LONGEST_MESSAGE, examples=["Leads may reopen"]),
+    ]
+    model: Annotated[
+        str, Meta(description="The text of model.conf", max_length=20_000, examples=["[request_definition] ..."])
+    ]
+    rules: Annotated[str, Meta(description="The text of policy.csv", max_length=1_000_000, examples=["p, ..."])]
+    vocabulary: Annotated[
+        str, Meta(description="The text of vocabulary.toml", max_length=200_000, examples=["[kinds.timesheet] ..."])
+    ]
+    cases: Annotated[
+        dict[str, str], Meta(description="The texts of the case files by name", examples=[{"timesheets.yaml": "..."}])
+    ]
 
 
 class Activation(msgspec.Struct, forbid_unknown_fields=True):
-    """`expected_active` is the version that you believe to be active now: another one is answered with 409."""
+    """A step that holds only if the active version is the one that you expect."""
 
-    expected_active: Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647, examples=[1])]
+    expected_active: Annotated[
+        int,
+        Meta(
+            description="The version that you believe to be active: another one is answered with 409",
+            ge=1,
+            le=2_147_483_647,
+            examples=[1],
+        ),
+    ]
 
 
 class VersionBody(msgspec.Struct):
-    """A policy version. `author` is the person's id, or null when a client acted for itself. `state`: `proposed` until
-    it is activated, `active` while it decides, `retired` afterwards. The last activation: `activated_at` and by whom,
-    as with the author; null when it never decided."""
+    """A policy version."""
 
-    number: int
-    digest: str
-    parent: int | None
-    message: str
-    author: str | None
-    author_client: str
-    proposed_at: str
-    state: Literal["proposed", "active", "retired"]
-    active: bool
-    activated_at: str | None
-    activated_by: str | None
-    activated_by_client: str | None
+    number: Annotated[int, Meta(description="Its number, from 1", ge=1, examples=[2])]
+    digest: Annotated[Hex, Meta(description="The SHA-256 of its texts")]
+    parent: Annotated[
+        int | None, Meta(description="The version that was active when it was proposed; null: none", examples=[1])
+    ]
+    message: Annotated[str, Meta(description="Why it was proposed", examples=["Leads may reopen"])]
+    author: Annotated[PersonId | None, Meta(description="Who proposed it; null: the client acted for itself")]
+    author_client: Annotated[ClientId, Meta(description="Through which client", examples=["timesheets-cli"])]
+    proposed_at: Annotated[TimeText, Meta(description="When it was proposed")]
+    state: Annotated[
+        Literal["proposed", "active", "retired"],
+        Meta(
+            description="`proposed` until it is activated, `active` while it decides, `retired` afterwards",
+            examples=["proposed"],
+        ),
+    ]
+    active: Annotated[bool, Meta(description="Whether it decides", examples=[False])]
+    activated_at: Annotated[
+        TimeText | None, Meta(description="When it was activated last; null: never", examples=[None])
+    ]
+    activated_by: Annotated[
+        PersonId | None,
+        Meta(description="Who activated it; null: nobody, or a client for itself", examples=[None]),
+    ]
+    activated_by_client: Annotated[str | None, Meta(description="Through which client; null: never", examples=[None])]
 
 
 class ProposedVersion(VersionBody):
-    """A version that was proposed. `warnings` refuse nothing: rows that are odd, such as one that a broader row makes
-    useless, and cases that the version that decides has and this one has not. `untried` names rules that decide no
-    case, and words that no allowed or no denied case uses. Of each a hundred are told, and how many more there are."""
+    """A version that was proposed. Of warnings and untried rules a hundred are told, and how many more there are."""
 
-    warnings: list[PolicyComplaint]
-    untried: list[PolicyComplaint]
+    warnings: Annotated[
+        list[PolicyComplaint],
+        Meta(description="What is odd and refuses nothing, such as a row that a broader one makes useless"),
+    ]
+    untried: Annotated[
+        list[PolicyComplaint],
+        Meta(description="Rules that decide no case, and words without an allowed or a denied case"),
+    ]
 
 
 class VersionTexts(VersionBody):
     """A policy version with its texts."""
 
-    model: str
-    rules: str
-    vocabulary: str
-    cases: dict[str, str]
+    model: Annotated[str, Meta(description="The text of model.conf", examples=["[request_definition]\n..."])]
+    rules: Annotated[str, Meta(description="The text of policy.csv", examples=["p, allow, ..."])]
+    vocabulary: Annotated[str, Meta(description="The text of vocabulary.toml", examples=["[kinds.timesheet]\n..."])]
+    cases: Annotated[
+        dict[str, str],
+        Meta(
+            description="The texts of the case files by name",
+            examples=[{"timesheets.yaml": "- case: an employee reads their own week\n  ..."}],
+        ),
+    ]
 
 
 class ReplicaBody(msgspec.Struct):
-    """An API process: the version that it decided by when it was `seen_at` (null while it started), and whether it
-    still lives. One that is behind catches up before its next decision."""
+    """An API process. One that is behind catches up before its next decision."""
 
-    id: str
-    policy_version: int | None
-    started_at: str
-    seen_at: str
-    alive: bool
+    id: Annotated[Id, Meta(description="The process's id")]
+    policy_version: Annotated[
+        int | None,
+        Meta(description="The version that it decided by when it was seen; null while it started", examples=[7]),
+    ]
+    started_at: Annotated[TimeText, Meta(description="When it started")]
+    seen_at: Annotated[TimeText, Meta(description="When it gave its last sign of life")]
+    alive: Annotated[bool, Meta(description="Whether it still lives", examples=[True])]
 
 
 class Replicas(msgspec.Struct):
-    """The API processes that ran within the last hour, the newest first."""
+    """The API processes that ran within the last hour."""
 
-    items: list[ReplicaBody]
+    items: Annotated[list[ReplicaBody], Meta(description="The processes, newest first")]
 
 
 class VersionPage(msgspec.Struct):
-    """Versions, newest first. `next_cursor` is null on the last page."""
+    """Policy versions, newest first."""
 
-    items: list[VersionBody]
-    next_cursor: str | None
+    items: Annotated[list[VersionBody], Meta(description="The versions of this page")]
+    next_cursor: NextCursor
 
 
 def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> list[Any]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from litestar import Response, get
 from litestar.params import Parameter
+from msgspec import Meta
 
-from service.web.http.answers import answered
+from service.web.http.answers import Action, ResourceKind, answered
 from service.web.http.operations import ROW, operation
 from service.web.http.parameters import LARGEST, Asking, Number, number_of
 
@@ -17,60 +18,92 @@ if TYPE_CHECKING:
     from service.administration.versions.policy_comparison import PolicyComparison
 
 TAG = "Policy"
+Change = Annotated[Literal["added", "removed", "changed"], Meta(description="What became of it", examples=["added"])]
 Against = Annotated[
     int | None, Parameter(ge=1, le=LARGEST, description="The version to compare with; without it, the one that decides")
 ]
 
 
 class RowChangeBody(msgspec.Struct):
-    """A row that differs. `name` is the rule's, empty for a g row; `line` is where it stands in the later version, or,
-    of a removed row, in the earlier, 0 for a g row. `before` and `after` are the row's fields."""
+    """A row that differs."""
 
-    change: Literal["added", "removed", "changed"]
-    name: str
-    line: int
-    before: str | None
-    after: str | None
+    change: Change
+    name: Annotated[str, Meta(description="The rule's name; empty for a g row", examples=["read-auditor"])]
+    line: Annotated[
+        int,
+        Meta(
+            description="Its line in the later version, or of a removed row in the earlier; 0 for a g row",
+            ge=0,
+            examples=[85],
+        ),
+    ]
+    before: Annotated[str | None, Meta(description="The row's fields before; null: it was added", examples=[None])]
+    after: Annotated[
+        str | None,
+        Meta(
+            description="The row's fields afterwards; null: it was removed",
+            examples=["p, allow, role:auditor, read, any, timesheet, read:timesheets, always, read-auditor"],
+        ),
+    ]
 
 
 class ChangedVerdictBody(msgspec.Struct):
-    """A verdict that differs, as a sentence and in parts. `allowed` is what it is afterwards. All of `who` (empty for
-    anyone) and of `scopes` must hold, one of `states` (an empty one: without a state), and each fact at one of its
-    values: true, false, unknown."""
+    """A verdict that differs, as a sentence and in parts."""
 
-    sentence: str
-    kind: str
-    action: str
-    allowed: bool
-    who: list[str]
-    scopes: list[str]
-    states: list[str]
-    facts: dict[str, list[str]]
+    sentence: Annotated[
+        str,
+        Meta(
+            description="The change in words",
+            examples=["somebody with the role auditor and read:timesheets may now read a timesheet in any state"],
+        ),
+    ]
+    kind: Annotated[ResourceKind, Meta(description="The kind of resource")]
+    action: Annotated[Action, Meta(description="The action")]
+    allowed: Annotated[bool, Meta(description="Whether it is allowed afterwards", examples=[True])]
+    who: Annotated[list[str], Meta(description="All of these must hold; empty: anyone", examples=[["role:auditor"]])]
+    scopes: Annotated[list[str], Meta(description="All of these must be granted", examples=[["read:timesheets"]])]
+    states: Annotated[
+        list[str],
+        Meta(
+            description="The resource is in one of these states; an empty word: it has none",
+            examples=[["approved", "draft", "locked", "rejected", "submitted"]],
+        ),
+    ]
+    facts: Annotated[
+        dict[str, list[Literal["true", "false", "unknown"]]],
+        Meta(description="Each fact has one of its values", examples=[{}]),
+    ]
 
 
 class CaseChangeBody(msgspec.Struct):
-    """A case that differs, and where it stands in the later version, or, if it was removed, in the earlier."""
+    """A case that differs."""
 
-    change: Literal["added", "removed", "changed"]
-    name: str
-    file: str
-    line: int
+    change: Change
+    name: Annotated[str, Meta(description="The case's name", examples=["auditors read every sheet"])]
+    file: Annotated[
+        str,
+        Meta(description="The file of the later version, or of a removed case of the earlier", examples=["audit.yaml"]),
+    ]
+    line: Annotated[int, Meta(description="Its line in that file", ge=0, examples=[31])]
 
 
 class PolicyDiffBody(msgspec.Struct):
-    """What differs in version `number` from version `against`. `words` tells of the vocabulary, `files` names those
-    whose text differs; `cut_short` names actions with so many rows that not all changes of verdicts are told: those
-    that are told are whole. `cases` are known by their names."""
+    """What differs between two policy versions."""
 
-    number: int
-    against: int
-    same: bool
-    rows: list[RowChangeBody]
-    words: list[str]
-    files: list[str]
-    verdicts: list[ChangedVerdictBody]
-    cut_short: list[str]
-    cases: list[CaseChangeBody]
+    number: Annotated[int, Meta(description="The later version", ge=1, examples=[2])]
+    against: Annotated[int, Meta(description="The version that it is compared with", ge=1, examples=[1])]
+    same: Annotated[bool, Meta(description="Whether nothing differs", examples=[False])]
+    rows: Annotated[list[RowChangeBody], Meta(description="Rows that differ")]
+    words: Annotated[list[str], Meta(description="What differs in the vocabulary, in words", examples=[[]])]
+    files: Annotated[
+        list[str], Meta(description="The files whose text differs", examples=[["policy.csv", "audit.yaml"]])
+    ]
+    verdicts: Annotated[list[ChangedVerdictBody], Meta(description="Verdicts that differ")]
+    cut_short: Annotated[
+        list[str],
+        Meta(description="Actions with so many rows that `verdicts` does not hold all of theirs", examples=[[]]),
+    ]
+    cases: Annotated[list[CaseChangeBody], Meta(description="Cases that differ, by their names")]
 
 
 def policy_diff_routes(comparison: PolicyComparison) -> list[Any]:

@@ -9,13 +9,26 @@ from uuid import UUID
 import msgspec
 from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody  # noqa: TC002 — Litestar reads handler signatures
+from msgspec import Meta
 
-from service.administration.replay.replay_tally import Outcome
+from service.administration.replay.replay_tally import Group, Outcome
 from service.errors import InvalidField
 from service.log.recorded import Wanted
 from service.places import FieldError
 from service.policy.known_words import RECORDED_ACTIONS
-from service.web.http.answers import answered
+from service.web.http.answers import (
+    PERSON,
+    ClientId,
+    DecisionId,
+    Id,
+    NextCursor,
+    PersonId,
+    RecordedAction,
+    ResourceKind,
+    Time,
+    TimeText,
+    answered,
+)
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import Asking, Cursor, Limit, Number, number_of, optional_plain_text, uuid_of
@@ -28,95 +41,125 @@ if TYPE_CHECKING:
 POLICY, LOG = "Policy", "Decision log"
 LISTING = "replays"
 MOST_SHOWN = 20
-Moment = Annotated[datetime, msgspec.Meta(tz=True, examples=["2026-11-01T00:00:00Z"])] | None
-Word = Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None
+Moment = Annotated[datetime, Meta(tz=True)]
+Word = Annotated[str, Meta(min_length=1, max_length=64)]
+ChangeWord = Annotated[
+    Outcome,
+    Meta(description="How the new verdict differs: one of the counts of the result", examples=["allow_to_deny"]),
+]
+ReplayState = Annotated[
+    Literal["queued", "running", "done", "failed", "cancelled"],
+    Meta(description="Where the replay stands", examples=["done"]),
+]
 
 
 class ReplayFilters(msgspec.Struct, forbid_unknown_fields=True):
-    """Which recorded decisions; what is left out asks nothing. `since` and `until` bound the time of deciding,
-    half-open; `action` and `kind` are words of the policy."""
+    """Which recorded decisions; what is left out asks nothing."""
 
-    since: Moment = None
-    until: Annotated[Moment, msgspec.Meta(examples=["2026-12-01T00:00:00Z"])] = None
-    action: Word = None
-    kind: Word = None
+    since: Annotated[
+        Moment | None, Meta(description="Decided at this time or later", examples=["2026-11-01T00:00:00Z"])
+    ] = None
+    until: Annotated[Moment | None, Meta(description="Decided before this time", examples=["2026-12-01T00:00:00Z"])] = (
+        None
+    )
+    action: Annotated[Word | None, Meta(description="Of this action, as records name it")] = None
+    kind: Annotated[Word | None, Meta(description="On this kind of resource")] = None
+
+
+class RecordedFilters(msgspec.Struct):
+    """Which recorded decisions were asked for; null asks nothing."""
+
+    since: Annotated[
+        Time | None,
+        Meta(description="Decided at this time or later; null: at any time", examples=["2026-11-01T00:00:00Z"]),
+    ]
+    until: Annotated[
+        Time | None, Meta(description="Decided before this time; null: at any time", examples=["2026-12-01T00:00:00Z"])
+    ]
+    action: Annotated[RecordedAction | None, Meta(description="Of this action; null: of any", examples=[None])]
+    kind: Annotated[ResourceKind | None, Meta(description="On this kind of resource; null: on any", examples=[None])]
 
 
 class Counted(msgspec.Struct):
-    """How many records had this word. `change` is one of the counts of the result; `by` is `rule` (that made the
-    difference), `action`, `subject` (a person's id, or `client:` and a client), or `cause` (why it is undecidable)."""
+    """How many records had one word."""
 
-    change: str
-    by: str
-    word: str
-    count: int
+    change: ChangeWord
+    by: Annotated[
+        Group,
+        Meta(
+            description="What the word is: a `rule` that made the difference, an `action`, a `subject` (a person's id,"
+            " or `client:` and a client), or the `cause` why they are undecidable",
+            examples=["rule"],
+        ),
+    ]
+    word: Annotated[str, Meta(description="The word", examples=["read-auditor"])]
+    count: Annotated[int, Meta(description="How many records", ge=1, examples=[1])]
 
 
 class Changed(msgspec.Struct):
-    """One record that was decided otherwise, or not: `decision` is its id."""
+    """One record that was decided otherwise, or not."""
 
-    change: str
-    decision: str
-    subject: str
-    action: str
-    kind: str
-    was: str
-    now: str
+    change: ChangeWord
+    decision: DecisionId
+    subject: Annotated[str, Meta(description="A person's id, or `client:` and a client", examples=[PERSON])]
+    action: Annotated[RecordedAction, Meta(description="The action", examples=["read"])]
+    kind: Annotated[ResourceKind, Meta(description="The kind of resource")]
+    was: Annotated[str, Meta(description="The recorded verdict", examples=["allowed by read-auditor"])]
+    now: Annotated[str, Meta(description="The new verdict, or why there is none", examples=["denied for no-rule"])]
 
 
 class ReplayResult(msgspec.Struct):
-    """`decided` records were decided again: `same` in verdict, reason and rules; by verdict `allow_to_deny` and
-    `deny_to_allow`; with the same verdict for an `other_reason`, or for the same reason by `other_rules`.
-    `undecidable` ones do not hold what the version asks for. Groups are the largest ones, examples the first ones."""
+    """What came out so far."""
 
-    decided: int
-    undecidable: int
-    same: int
-    allow_to_deny: int
-    deny_to_allow: int
-    other_reason: int
-    other_rules: int
-    groups: list[Counted]
-    examples: list[Changed]
+    decided: Annotated[int, Meta(description="Records that were decided again", ge=0, examples=[107])]
+    undecidable: Annotated[int, Meta(description="Records without what the version asks for", ge=0, examples=[0])]
+    same: Annotated[int, Meta(description="With the same verdict, reason and rules", ge=0, examples=[106])]
+    allow_to_deny: Annotated[int, Meta(description="Allowed then, denied now", ge=0, examples=[1])]
+    deny_to_allow: Annotated[int, Meta(description="Denied then, allowed now", ge=0, examples=[0])]
+    other_reason: Annotated[int, Meta(description="With the same verdict for another reason", ge=0, examples=[0])]
+    other_rules: Annotated[int, Meta(description="For the same reason by other rules", ge=0, examples=[0])]
+    groups: Annotated[list[Counted], Meta(description="The largest groups of records that differ")]
+    examples: Annotated[list[Changed], Meta(description="The first records that differ")]
 
 
 class ReplayBody(msgspec.Struct):
-    """A replay: `version` is null when each record is decided again under the version that decided it. `progress` goes
-    from 0 to 1; the result grows with it. `problem` says why a replay failed."""
+    """A replay and its result."""
 
-    id: str
-    version: int | None
-    state: Literal["queued", "running", "done", "failed", "cancelled"]
-    progress: float
-    filters: ReplayFilters
-    asked_at: str
-    started_at: str | None
-    ended_at: str | None
-    problem: str | None
-    result: ReplayResult
+    id: Annotated[Id, Meta(description="The replay's id")]
+    version: Annotated[
+        int | None,
+        Meta(description="The version that decides again; null: for each record the one that decided it", examples=[1]),
+    ]
+    state: ReplayState
+    progress: Annotated[float, Meta(description="From 0 to 1; the result grows with it", ge=0, le=1, examples=[1.0])]
+    filters: Annotated[RecordedFilters, Meta(description="Which records")]
+    asked_at: Annotated[TimeText, Meta(description="When it was asked for")]
+    started_at: Annotated[TimeText | None, Meta(description="When it started; null: it waits")]
+    ended_at: Annotated[TimeText | None, Meta(description="When it ended; null: it has not")]
+    problem: Annotated[str | None, Meta(description="Why it failed; null: it did not", examples=[None])]
+    result: Annotated[ReplayResult, Meta(description="What came out so far")]
 
 
 class ReplaySummary(msgspec.Struct):
-    """A replay without its result. `asked_by` is a person's id, or null when the client asked for itself."""
+    """A replay without its result."""
 
-    id: str
-    version: int
-    state: Literal["queued", "running", "done", "failed", "cancelled"]
-    progress: float
-    filters: ReplayFilters
-    asked_by: str | None
-    asked_by_client: str
-    asked_at: str
-    ended_at: str | None
-    problem: str | None
+    id: Annotated[Id, Meta(description="The replay's id")]
+    version: Annotated[int, Meta(description="The version that decides again", ge=1, examples=[7])]
+    state: ReplayState
+    progress: Annotated[float, Meta(description="From 0 to 1", ge=0, le=1, examples=[1.0])]
+    filters: Annotated[RecordedFilters, Meta(description="Which records")]
+    asked_by: Annotated[PersonId | None, Meta(description="Who asked for it; null: a client for itself")]
+    asked_by_client: Annotated[ClientId, Meta(description="Through which client", examples=["timesheets-cli"])]
+    asked_at: Annotated[TimeText, Meta(description="When it was asked for")]
+    ended_at: Annotated[TimeText | None, Meta(description="When it ended; null: it has not")]
+    problem: Annotated[str | None, Meta(description="Why it failed; null: it did not", examples=[None])]
 
 
 class ReplayPage(msgspec.Struct):
-    """Replays, the newest first; those that ended more than 30 days ago are gone. `next_cursor` is null on the last
-    page."""
+    """Replays, newest first; those that ended more than 30 days ago are gone."""
 
-    items: list[ReplaySummary]
-    next_cursor: str | None
+    items: Annotated[list[ReplaySummary], Meta(description="The replays of this page")]
+    next_cursor: NextCursor
 
 
 def policy_replay_routes(replays: PolicyReplays, cursors: Cursors) -> list[Any]:
@@ -242,7 +285,7 @@ def _members(job: Job) -> dict[str, Any]:
         "version": job.version,
         "state": job.state,
         "progress": round(job.progress, 4),
-        "filters": ReplayFilters(wanted.since, wanted.until, wanted.action, wanted.resource_kind),
+        "filters": RecordedFilters(wanted.since, wanted.until, wanted.action, wanted.resource_kind),
         "asked_at": job.asked_at.isoformat(),
         "ended_at": job.ended_at.isoformat() if job.ended_at else None,
         "problem": job.problem,
@@ -253,13 +296,13 @@ def _result(job: Job) -> ReplayResult:
     totals = job.totals
     counts = {one.value: totals.counts.get(one, 0) for one in Outcome}
     groups = [
-        Counted(change, by, word, count)
+        Counted(Outcome(change), by, word, count)
         for change, named in sorted(totals.groups.items())
         for by, words in sorted(named.items())
         for word, count in sorted(words.items(), key=lambda one: (-one[1], one[0]))[:MOST_SHOWN]
     ]
     examples = [
-        Changed(change, one.decision, one.subject, one.action, one.kind, one.was, one.now)
+        Changed(Outcome(change), one.decision, one.subject, one.action, one.kind, one.was, one.now)
         for change, found in sorted(totals.examples.items())
         for one in found
     ]

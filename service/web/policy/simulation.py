@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from litestar import Response, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
+from msgspec import Meta
 
 from service.administration.versions.simulated import MOST_WORDS, OLDEST, Asked, Subject, Thing
-from service.web.http.answers import answered
+from service.policy.question import Dimension, Effect, Reason
+from service.web.http.answers import Hex, RuleName, answered
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.parameters import Asking, optional_uuid
 
@@ -18,73 +20,117 @@ if TYPE_CHECKING:
     from service.policy.question import Applied, Missing
 
 MOST_NEAR = 50
-Word = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-Words = Annotated[list[Word], msgspec.Meta(max_length=MOST_WORDS)]
-Facts = Annotated[dict[Word, bool | None], msgspec.Meta(max_length=MOST_WORDS)]
-Id = Annotated[str, msgspec.Meta(max_length=64)]
+Word = Annotated[str, Meta(min_length=1, max_length=128)]
+Words = Annotated[list[Word], Meta(max_length=MOST_WORDS)]
+Facts = Annotated[dict[Word, bool | None], Meta(max_length=MOST_WORDS)]
+Id = Annotated[str, Meta(max_length=64)]
 
 
 class SimulatedSubject(msgspec.Struct, forbid_unknown_fields=True):
-    """Who would ask. `as` is `user` (through the client) or `client` (for itself). `roles` are names, as a token has
-    them; `methods` is amr, `auth_age` the seconds since the sign-in: null when the token would not say."""
+    """Who would ask, as a token would say it."""
 
-    client: Annotated[str, msgspec.Meta(min_length=1, max_length=128, examples=["hours-app"])]
-    as_: Annotated[Literal["user", "client"], msgspec.Meta(examples=["user"])] = msgspec.field(
-        name="as", default="user"
+    client: Annotated[
+        str, Meta(description="The OAuth client's id", min_length=1, max_length=128, examples=["hours-app"])
+    ]
+    as_: Annotated[
+        Literal["user", "client"],
+        Meta(description="A `user` through the client, or the `client` for itself", examples=["user"]),
+    ] = msgspec.field(name="as", default="user")
+    person: Annotated[
+        Id | None, Meta(description="The id of the person", examples=["0198c0de-0000-7000-8000-000000000000"])
+    ] = None
+    scopes: Annotated[Words, Meta(description="Granted scopes", examples=[["approve:timesheets"]])] = msgspec.field(
+        default_factory=list
     )
-    person: Annotated[Id | None, msgspec.Meta(examples=["0198c0de-0000-7000-8000-000000000000"])] = None
-    scopes: Annotated[Words, msgspec.Meta(examples=[["approve:timesheets"]])] = msgspec.field(default_factory=list)
-    roles: Annotated[Words, msgspec.Meta(examples=[["manager"]])] = msgspec.field(default_factory=list)
-    methods: Annotated[Words | None, msgspec.Meta(examples=[["pwd", "mfa"]])] = None
-    auth_age: Annotated[int, msgspec.Meta(ge=0, le=OLDEST, examples=[60])] | None = None
+    roles: Annotated[Words, Meta(description="Names of roles", examples=[["manager"]])] = msgspec.field(
+        default_factory=list
+    )
+    methods: Annotated[
+        Words | None,
+        Meta(description="How they signed in (`amr`); null: the token does not say", examples=[["pwd", "mfa"]]),
+    ] = None
+    auth_age: Annotated[
+        Annotated[int, Meta(ge=0, le=OLDEST)] | None,
+        Meta(description="Seconds since the sign-in; null: the token does not say", examples=[60]),
+    ] = None
 
 
 class SimulatedThing(msgspec.Struct, forbid_unknown_fields=True):
-    """What it would be done to: a real timesheet by its `id`, or an imagined thing with the subject's `relations` to it
-    and its `facts` (true, false, or null for unknown; what is left out is unknown)."""
+    """What it would be done to: a real timesheet by its `id`, or an imagined resource."""
 
-    kind: Annotated[Word, msgspec.Meta(examples=["timesheet"])]
-    id: Id | None = None
-    state: Annotated[Word | None, msgspec.Meta(examples=["submitted"])] = None
-    relations: Annotated[Words, msgspec.Meta(examples=[["manager"]])] = msgspec.field(default_factory=list)
-    facts: Annotated[Facts, msgspec.Meta(examples=[{"acted_for_owner": False}])] = msgspec.field(default_factory=dict)
+    kind: Annotated[Word, Meta(description="The kind of resource", examples=["timesheet"])]
+    id: Annotated[Id | None, Meta(description="The id of a real timesheet")] = None
+    state: Annotated[Word | None, Meta(description="The state of an imagined one", examples=["submitted"])] = None
+    relations: Annotated[Words, Meta(description="What the subject is to an imagined one", examples=[["manager"]])] = (
+        msgspec.field(default_factory=list)
+    )
+    facts: Annotated[
+        Facts,
+        Meta(
+            description="Facts about an imagined one: true, false, or null for unknown. What is left out is unknown",
+            examples=[{"acted_for_owner": False}],
+        ),
+    ] = msgspec.field(default_factory=dict)
 
 
 class SimulatedQuestion(msgspec.Struct, forbid_unknown_fields=True):
-    """A whole question. Without a `version` it is asked of the active one."""
+    """An access request to decide without effect."""
 
-    subject: SimulatedSubject
-    action: Annotated[Word, msgspec.Meta(examples=["approve"])]
-    resource: SimulatedThing
-    version: Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647, examples=[1])] | None = None
+    subject: Annotated[SimulatedSubject, Meta(description="Who would ask")]
+    action: Annotated[Word, Meta(description="What they would do", examples=["approve"])]
+    resource: Annotated[SimulatedThing, Meta(description="What they would do it to")]
+    version: Annotated[
+        Annotated[int, Meta(ge=1, le=2_147_483_647)] | None,
+        Meta(description="The policy version to ask; left out, the active one", examples=[1]),
+    ] = None
 
 
 class RuleConditions(msgspec.Struct):
-    """A rule, and conditions of it: `who`, `state`, `scope` or `fact`, each with the word that the row has."""
+    """A rule, and conditions of it."""
 
-    rule: str
-    conditions: list[tuple[str, str]]
+    rule: RuleName
+    conditions: Annotated[
+        list[tuple[Dimension, str]],
+        Meta(description="What kind of condition it is, and the row's word for it", examples=[[["who", "manager"]]]),
+    ]
 
 
 class SimulationBody(msgspec.Struct):
-    """What would be decided. `near_misses` would have allowed but for their conditions, the 50 nearest at most, nearest
-    first, and there are `more_near_misses`; `denied_because` says what each rule that denied asked for; `told` is what
-    the subject would be told. `relations`, `facts` and `state` are what was decided on, `assumed` what was taken for
-    granted."""
+    """What would be decided, and why."""
 
-    verdict: str
-    reason: str
-    rules: list[str]
-    near_misses: list[RuleConditions]
-    more_near_misses: int
-    denied_because: list[RuleConditions]
-    told: list[str]
-    version: int
-    digest: str
-    state: str | None
-    relations: list[str]
-    facts: dict[str, bool | None]
-    assumed: list[str]
+    verdict: Annotated[Effect, Meta(description="Whether it would be allowed", examples=["deny"])]
+    reason: Annotated[Reason, Meta(description="Why", examples=["no-rule"])]
+    rules: Annotated[list[RuleName], Meta(description="The rules that allow, or that deny", examples=[[]])]
+    near_misses: Annotated[
+        list[RuleConditions],
+        Meta(description=f"The rules that miss the fewest conditions, nearest first, at most {MOST_NEAR}"),
+    ]
+    more_near_misses: Annotated[int, Meta(description="How many more near misses there are", ge=0, examples=[0])]
+    denied_because: Annotated[
+        list[RuleConditions], Meta(description="What each rule that denies asks for", examples=[[]])
+    ]
+    told: Annotated[
+        list[str],
+        Meta(description="What the subject would be told", examples=[["you do not lead this person's team"]]),
+    ]
+    version: Annotated[int, Meta(description="The policy version that was asked", ge=1, examples=[1])]
+    digest: Annotated[Hex, Meta(description="Its SHA-256")]
+    state: Annotated[
+        str | None,
+        Meta(description="The resource's state; null for a kind without states", examples=["submitted"]),
+    ]
+    relations: Annotated[list[str], Meta(description="What the subject is to the resource", examples=[["colleague"]])]
+    facts: Annotated[
+        dict[str, bool | None],
+        Meta(
+            description="The facts that were decided on; null: unknown",
+            examples=[{"mfa": False, "recent_sign_in": None}],
+        ),
+    ]
+    assumed: Annotated[
+        list[str],
+        Meta(description="What was taken for granted", examples=[["the token is valid and was not revoked"]]),
+    ]
 
 
 def simulation_route(simulation: Simulation) -> Any:
@@ -129,8 +175,8 @@ def _asked(data: SimulatedQuestion) -> Asked:
 def _body(one: Simulated) -> SimulationBody:
     decision, why = one.decision, one.explanation
     return SimulationBody(
-        verdict="allow" if decision.allowed else "deny",
-        reason=str(decision.verdict.reason),
+        verdict=Effect.ALLOW if decision.allowed else Effect.DENY,
+        reason=decision.verdict.reason,
         rules=list(decision.verdict.rules),
         near_misses=[_rule(miss) for miss in why.near_misses[:MOST_NEAR]],
         more_near_misses=max(0, len(why.near_misses) - MOST_NEAR),

@@ -9,17 +9,20 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
+from msgspec import Meta
 
 from service.authorization.enforcement.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
+from service.errors import NotFound
 from service.pacing import paced
 from service.timesheets.approvals import MOST_ITEMS, Approvals, Item
-from service.web.http.answers import answered
+from service.timesheets.timesheet import State
+from service.web.http.answers import DecisionId, Hex, NextCursor, RuleName, SheetId, Time, answered
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import Asking, Cursor, Limit, uuid_of
 from service.web.http.preconditions import if_match
-from service.web.http.problem_documents import TYPE_PREFIX
-from service.web.http.problems import status_of
+from service.web.http.problem_documents import ProblemType
+from service.web.http.problems import TYPE_PREFIX, status_of
 from service.web.timesheets.timesheet_shapes import SheetBody, body_of
 
 if TYPE_CHECKING:
@@ -39,43 +42,53 @@ TAG = "Approvals"
 
 
 class ApprovalBody(msgspec.Struct):
-    """A week that waits, since it was handed in, and what its owner is called. `as` are the relations or names by which
-    you may approve it, such as `manager` or `deputy`; `rules` the rules that say so."""
+    """A week that waits for you."""
 
-    timesheet: SheetBody
-    waiting_since: datetime
-    owner_name: str | None
-    by: list[str] = msgspec.field(name="as")
-    rules: list[str] = []
+    timesheet: Annotated[SheetBody, Meta(description="The week")]
+    waiting_since: Annotated[Time, Meta(description="When it was submitted", examples=["2026-11-30T09:00:00.125000Z"])]
+    owner_name: Annotated[
+        str | None, Meta(description="What its owner is called; null: nobody said", examples=["Ana Lima"])
+    ]
+    by: Annotated[
+        list[str], Meta(description="As what you may approve it, such as `manager` or `deputy`", examples=[["manager"]])
+    ] = msgspec.field(name="as")
+    rules: Annotated[list[RuleName], Meta(description="The rules that let you")] = []
 
 
 class SignIn(msgspec.Struct):
-    """What a sign-in must be: one of `acr_values`, no older than `max_age` seconds."""
+    """What a sign-in must be (RFC 9470)."""
 
-    acr_values: str | None
-    max_age: int | None
+    acr_values: Annotated[str | None, Meta(description="The strength that is needed; null: any", examples=["mfa"])]
+    max_age: Annotated[int | None, Meta(description="How old it may be, in seconds; null: any age", examples=[900])]
 
 
 class ApprovalsPage(msgspec.Struct):
-    """What waits, longest first. `next_cursor` is null on the last page. `step_up`: after such a sign-in more would
-    wait here."""
+    """Weeks that wait for you, longest first."""
 
-    items: list[ApprovalBody]
-    next_cursor: str | None
-    step_up: SignIn | None
+    items: Annotated[list[ApprovalBody], Meta(description="The weeks of this page")]
+    next_cursor: NextCursor
+    step_up: Annotated[
+        SignIn | None, Meta(description="After such a sign-in more weeks would wait here; null: there are no more")
+    ]
 
 
 class BatchItem(msgspec.Struct, forbid_unknown_fields=True):
-    """A week, and the version of it that you have seen: what its ETag says."""
+    """A week, and the version of it that you have seen."""
 
-    id: Annotated[str, msgspec.Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000000"])]
-    version: Annotated[int, msgspec.Meta(ge=1, le=2_147_483_647, examples=[3])]
+    id: Annotated[
+        str,
+        Meta(description="The timesheet's id", max_length=64, examples=["0198c0de-0000-7000-8000-000000000000"]),
+    ]
+    version: Annotated[
+        int,
+        Meta(description="Its version that you have seen: what its ETag says", ge=1, le=2_147_483_647, examples=[3]),
+    ]
 
 
-Items = Annotated[list[BatchItem], msgspec.Meta(min_length=1, max_length=MOST_ITEMS)]
+Items = Annotated[list[BatchItem], Meta(description="The weeks", min_length=1, max_length=MOST_ITEMS)]
 Mode = Annotated[
     Literal["all-or-nothing", "per-item"],
-    msgspec.Meta(description="Whether one that is refused keeps the others from changing"),
+    Meta(description="Whether one that is refused keeps the others from changing"),
 ]
 
 
@@ -87,48 +100,55 @@ class BatchApproval(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class BatchRejection(msgspec.Struct, forbid_unknown_fields=True):
-    """Weeks to send back with one request; every owner reads the reason."""
+    """Weeks to reject with one request."""
 
     items: Items
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Friday is missing"])]
+    reason: Annotated[
+        str,
+        Meta(description="Why; every owner reads it", min_length=1, max_length=1000, examples=["Friday is missing"]),
+    ]
     mode: Mode = "all-or-nothing"
 
 
 class BatchStep(msgspec.Struct, forbid_unknown_fields=True):
-    """Weeks to lock for payroll, or to unlock, with one request and one reason."""
+    """Weeks to lock for payroll, or to unlock, with one request."""
 
     items: Items
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Payroll of November"])]
+    reason: Annotated[
+        str,
+        Meta(description="Why; every owner reads it", min_length=1, max_length=1000, examples=["Payroll of November"]),
+    ]
     mode: Mode = "all-or-nothing"
 
 
 class ItemProblem(msgspec.Struct):
-    """Why an item was refused: as the problem document says it that a request for it alone would have got."""
+    """Why an item was refused: what the problem document of a request for it alone would have said."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
+    type: ProblemType
+    title: Annotated[str, Meta(description="The kind of problem in a sentence", examples=[NotFound.summary])]
+    status: Annotated[int, Meta(description="The HTTP status", examples=[404])]
+    detail: Annotated[str, Meta(description="This problem in a sentence", examples=[NotFound.summary])]
 
 
 class ItemResult(msgspec.Struct):
-    """What became of an item, in the order of the request. `status` is what a request for it alone would have got;
-    `version` the new one, or null if nothing changed; `decision_leaf` the leaf hash of the decision's record."""
+    """What became of an item."""
 
-    id: str
-    status: int
-    version: int | None
-    state: str | None
-    decision_id: str
-    decision_leaf: str
-    problem: ItemProblem | None
+    id: SheetId
+    status: Annotated[
+        int, Meta(description="The status that a request for this item alone would have got", examples=[200])
+    ]
+    version: Annotated[int | None, Meta(description="The new version; null if nothing changed", examples=[4])]
+    state: Annotated[State | None, Meta(description="The new state; null if nothing changed", examples=["approved"])]
+    decision_id: Annotated[DecisionId, Meta(description="The decision about this item")]
+    decision_leaf: Annotated[Hex, Meta(description="The leaf hash of the decision's record")]
+    problem: Annotated[ItemProblem | None, Meta(description="Why it was refused; null if it was not", examples=[None])]
 
 
 class BatchResult(msgspec.Struct):
-    """How many items changed, and what became of each."""
+    """What became of a batch."""
 
-    changed: int
-    items: list[ItemResult]
+    changed: Annotated[int, Meta(description="How many items changed", ge=0, examples=[1])]
+    items: Annotated[list[ItemResult], Meta(description="What became of each, in the order of the request")]
 
 
 def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge) -> list[Any]:
@@ -206,7 +226,7 @@ def _items(given: Sequence[BatchItem]) -> list[Item]:
 
 def _all(answer: AnswerToAll[Sequence[Timesheet]]) -> Response[BatchResult]:
     items = [
-        ItemResult(str(sheet.id), 200, sheet.version, str(sheet.state), str(receipt.uid), receipt.leaf, None)
+        ItemResult(str(sheet.id), 200, sheet.version, sheet.state, str(receipt.uid), receipt.leaf, None)
         for sheet, receipt in zip(answer.value, answer.receipts, strict=True)
     ]
     return answered(BatchResult(len(items), items), answer.receipts[0])
@@ -222,7 +242,7 @@ def _result(item: Item, outcome: Outcome[Timesheet]) -> ItemResult:
     if error is not None or sheet is None:
         told = _problem(outcome)
         return ItemResult(str(item.sheet), told.status, None, None, *decision, told)
-    return ItemResult(str(item.sheet), 200, sheet.version, str(sheet.state), *decision, None)
+    return ItemResult(str(item.sheet), 200, sheet.version, sheet.state, *decision, None)
 
 
 def _problem(outcome: Outcome[Timesheet]) -> ItemProblem:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from litestar import Response, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
+from msgspec import Meta
 
 from service.timesheets.reminders import MOST_DAYS
 from service.web.http.answers import answered
@@ -18,17 +19,26 @@ if TYPE_CHECKING:
 
 
 class Waited(msgspec.Struct, forbid_unknown_fields=True):
-    """For how many days a week must have waited, since it was handed in."""
+    """Which weeks to remind of."""
 
-    waiting_days: Annotated[int, msgspec.Meta(ge=0, le=MOST_DAYS, examples=[3])]
+    waiting_days: Annotated[
+        int,
+        Meta(
+            description="Days for which a week must have waited since it was submitted",
+            ge=0,
+            le=MOST_DAYS,
+            examples=[3],
+        ),
+    ]
 
 
 class RemindedBody(msgspec.Struct):
-    """Of how many weeks an event `timesheet.reminded` is published; with `more`, ask again for the rest. A week is
-    reminded of once a day at the most."""
+    """The events that were published. A week is reminded of once a day at the most."""
 
-    reminded: Annotated[int, msgspec.Meta(examples=[12])]
-    more: Annotated[bool, msgspec.Meta(examples=[False])]
+    reminded: Annotated[
+        int, Meta(description="Of how many weeks an event `timesheet.reminded` is published", ge=0, examples=[12])
+    ]
+    more: Annotated[bool, Meta(description="Whether more weeks wait: ask again for the rest", examples=[False])]
 
 
 def reminder_route(reminders: Reminders) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from litestar import Request, Response, get
 from litestar.params import Parameter, QueryParameter
+from msgspec import Meta
 
 from service.csv_cells import harmless
 from service.timesheets.reports_store import By, Span
@@ -23,35 +24,53 @@ if TYPE_CHECKING:
     from service.timesheets.reports import Report, Reports
 
 CSV: Final = "text/csv"
+EAST: Final = "0198c0de-0000-7000-8000-000000000007"
 _QUALITY: Final = re.compile(r"q=([01](?:\.[0-9]{0,3})?)")
 
 
 class TotalBody(msgspec.Struct):
-    """The minutes under one key: a person's or team's id, a project's code, a week's Monday. Null are those who belong
-    to no team. `sheets`: of how many timesheets. Somebody in two teams counts in both."""
+    """The minutes under one key. Hours of a person in two teams count in both."""
 
-    key: str | None
-    name: str | None
-    minutes: int
-    sheets: int
+    key: Annotated[
+        str | None,
+        Meta(
+            description="A person's or team's id, a project's code, or a week's Monday; null: people without a team",
+            examples=["ATLAS"],
+        ),
+    ]
+    name: Annotated[
+        str | None,
+        Meta(description="What the person or team is called; null: it is neither, or nobody said", examples=[None]),
+    ]
+    minutes: Annotated[int, Meta(description="The sum", ge=0, examples=[930])]
+    sheets: Annotated[int, Meta(description="Of how many timesheets", ge=0, examples=[2])]
 
 
 class HoursReport(msgspec.Struct):
-    """Totals of the days from `since` to `until`, of the timesheets that you may read. `minutes` and `sheets` are those
-    of the whole, each counted once."""
+    """Totals of the timesheets that you may read."""
 
-    by: str
-    since: date
-    until: date
-    minutes: int
-    sheets: int
-    items: list[TotalBody]
+    by: Annotated[By, Meta(description="What the totals are of", examples=["project"])]
+    since: Annotated[date, Meta(description="The first day", examples=["2026-11-23"])]
+    until: Annotated[date, Meta(description="The last day", examples=["2026-11-29"])]
+    minutes: Annotated[int, Meta(description="The sum of the whole, every entry counted once", ge=0, examples=[930])]
+    sheets: Annotated[int, Meta(description="Of how many timesheets", ge=0, examples=[2])]
+    items: Annotated[list[TotalBody], Meta(description="The totals by key")]
 
 
 def report_routes(reports: Reports) -> list[Any]:
     """The handler, bound to its use case."""
 
-    @get("/v1/reports/hours", **operation("Add hours up", scope="read:timesheets", problems=COMMON, tag="Reports"))
+    @get(
+        "/v1/reports/hours",
+        **operation(
+            "Add hours up",
+            scope="read:timesheets",
+            problems=COMMON,
+            tag="Reports",
+            files={CSV: f"team,name,minutes,sheets\r\n{EAST},Atlas,930,2\r\n,,420,1\r\n"},
+            more=("Content-Disposition",),
+        ),
+    )
     async def report_hours(
         ask: Asking,
         request: Request[Any, Any, Any],

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from litestar import Response, get
+from msgspec import Meta
 
-from service.web.http.answers import answered
+from service.timesheets.timesheet import State
+from service.web.http.answers import NextCursor, PersonId, RuleName, SheetId, answered
 from service.web.http.operations import ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, SheetId, uuid_of
+from service.web.http.parameters import Asking, Cursor, Limit, uuid_of
+from service.web.http.parameters import SheetId as SheetInPath
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,40 +23,63 @@ if TYPE_CHECKING:
     from service.web.http.paging import Cursors
 
 LISTING = "access"
+MANAGER: Final = "0198c0de-0000-7000-8000-000000000002"
+WAY: Final = {"rule": "approve-team", "scope": "approve:timesheets", "sign_in": []}
 
 
 class WayBody(msgspec.Struct):
-    """By which `rule`, with which `scope` (null: any token), and what must be known of the sign-in: `mfa`, or
-    `not mfa`."""
+    """One way in which an action is allowed."""
 
-    rule: str
-    scope: str | None
-    sign_in: list[str]
+    rule: Annotated[RuleName, Meta(description="The rule that allows it")]
+    scope: Annotated[
+        str | None,
+        Meta(description="The scope that the token must hold; null: any token", examples=["approve:timesheets"]),
+    ]
+    sign_in: Annotated[
+        list[str],
+        Meta(description="What must be known of the sign-in: facts such as `mfa`, or `not mfa`", examples=[[]]),
+    ]
 
 
 class SomebodyBody(msgspec.Struct):
-    """A person, or a client that acts for itself; what they are to the sheet; and for each action that they may do in
-    its present state the ways in which they may."""
+    """A person, or a client that acts for itself, and what they may do to the timesheet."""
 
-    person: str | None
-    client: str | None
-    relations: list[str]
-    may: dict[str, list[WayBody]]
+    person: Annotated[PersonId | None, Meta(description="The person's id; null for a client", examples=[MANAGER])]
+    client: Annotated[str | None, Meta(description="The client's id; null for a person", examples=[None])]
+    relations: Annotated[list[str], Meta(description="What they are to the timesheet", examples=[["manager"]])]
+    may: Annotated[
+        dict[str, list[WayBody]],
+        Meta(
+            description="Each action that they may do in its present state, with the ways",
+            examples=[{"approve": [WAY]}],
+        ),
+    ]
 
 
 class AccessBody(msgspec.Struct):
-    """Who may do what to the sheet in its `state`, under the policy `version`. `whoever`: the same for anybody whose
-    token brings a word that a rule names, such as `role:auditor`, and who is nothing else to the sheet; on the first
-    page. `cut_short`: the policy has so many rules that not every way is told. `next_cursor` is null on the last page;
-    a page may hold fewer than `limit`, because not every candidate may do anything."""
+    """Who may do what to a timesheet in its present state."""
 
-    timesheet: str
-    state: str
-    version: int
-    items: list[SomebodyBody]
-    whoever: dict[str, dict[str, list[WayBody]]]
-    cut_short: bool
-    next_cursor: str | None
+    timesheet: SheetId
+    state: Annotated[State, Meta(description="The state that the answer is about", examples=["submitted"])]
+    version: Annotated[int, Meta(description="The policy version that was asked", ge=1, examples=[1])]
+    items: Annotated[
+        list[SomebodyBody],
+        Meta(description="Those who may do something; a page may hold fewer than `limit` of them"),
+    ]
+    whoever: Annotated[
+        dict[str, dict[str, list[WayBody]]],
+        Meta(
+            description="The same for any token that brings a word which a rule names, such as `role:auditor`; on the"
+            " first page",
+            examples=[
+                {"role:auditor": {"read": [{"rule": "read-auditor", "scope": "read:timesheets", "sign_in": []}]}}
+            ],
+        ),
+    ]
+    cut_short: Annotated[
+        bool, Meta(description="Whether ways are left out because the policy has so many rules", examples=[False])
+    ]
+    next_cursor: NextCursor
 
 
 def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
@@ -65,7 +91,7 @@ def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
     )
     async def read_timesheet_access(
         ask: Asking,
-        timesheet_id: SheetId,
+        timesheet_id: SheetInPath,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[AccessBody]:
@@ -76,7 +102,7 @@ def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
         found = answer.value
         body = AccessBody(
             timesheet=str(sheet),
-            state=found.state,
+            state=State(found.state),
             version=found.version,
             items=[
                 SomebodyBody(str(one.person) if one.person else None, one.client, sorted(one.relations), _may(one.may))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import TYPE_CHECKING
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
+from msgspec import Meta
+
+from service.policy.known_words import ACTIONS
+from service.timesheets.timesheet import State
+from service.web.http.answers import Id, NextCursor, PersonId, SheetId, Time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,47 +18,67 @@ if TYPE_CHECKING:
     from service.timesheets.entry import Entry
     from service.timesheets.timesheet import Timesheet
 
+CHANGED: Final = "2026-11-30T09:00:00.125000Z"
+
 
 class EntryBody(msgspec.Struct):
-    """An entry of a sheet. `external_ref` is an importing job's own name for it."""
+    """An entry of a timesheet."""
 
-    id: str
-    day: date
-    project: str
-    minutes: int
-    note: str | None
-    external_ref: str | None
+    id: Annotated[Id, Meta(description="The entry's id", examples=["0198c0de-4f2a-7000-8000-00000000002b"])]
+    day: Annotated[date, Meta(description="The calendar day in the sheet's time zone", examples=["2026-11-23"])]
+    project: Annotated[str, Meta(description="The project's code", examples=["ATLAS"])]
+    minutes: Annotated[int, Meta(description="Whole minutes of the day", ge=1, le=1440, examples=[450])]
+    note: Annotated[
+        str | None, Meta(description="A free text about the hours; null: there is none", examples=["Design"])
+    ]
+    external_ref: Annotated[
+        str | None,
+        Meta(description="The importing client's own name for it; null: written by a person", examples=[None]),
+    ]
 
 
 class SheetBody(msgspec.Struct):
-    """A person's week. `version` is also the ETag; `reason` is why it was rejected, reopened, locked or unlocked, if
-    that was its last step. `submitted_at`: when it was handed in last; `decided_at` and `decided_by`: when, and by
-    which person or client, it was approved or rejected; a draft has none of them. `actions`, with `include=actions`
-    alone: what this token could do to it at that moment, by the policy and the sheet's state."""
+    """A person's week."""
 
-    id: str
-    owner: str
-    period_start: date
-    period_end: date
-    time_zone: str
-    state: str
-    version: int
-    minutes: int
-    reason: str | None
-    created_at: datetime
-    updated_at: datetime
-    submitted_at: datetime | None
-    decided_at: datetime | None
-    decided_by: str | None
-    entries: list[EntryBody]
-    actions: list[str] | msgspec.UnsetType = msgspec.UNSET
+    id: SheetId
+    owner: Annotated[PersonId, Meta(description="The id of the person whose hours these are")]
+    period_start: Annotated[date, Meta(description="The first day, a Monday", examples=["2026-11-23"])]
+    period_end: Annotated[date, Meta(description="The last day, a Sunday", examples=["2026-11-29"])]
+    time_zone: Annotated[str, Meta(description="The IANA time zone of the days", examples=["Europe/Berlin"])]
+    state: Annotated[State, Meta(description="Where the week stands", examples=["submitted"])]
+    version: Annotated[int, Meta(description="Grows with every change; the ETag says it too", ge=1, examples=[3])]
+    minutes: Annotated[int, Meta(description="The sum of all entries", ge=0, examples=[450])]
+    reason: Annotated[
+        str | None,
+        Meta(
+            description="Why it was rejected, reopened, locked or unlocked; null: that was not the last step",
+            examples=[None],
+        ),
+    ]
+    created_at: Annotated[Time, Meta(description="When the week was opened", examples=["2026-11-23T09:00:00.250000Z"])]
+    updated_at: Annotated[Time, Meta(description="When it was changed last", examples=[CHANGED])]
+    submitted_at: Annotated[
+        Time | None, Meta(description="When it was submitted last; null in a draft", examples=[CHANGED])
+    ]
+    decided_at: Annotated[
+        Time | None, Meta(description="When it was approved or rejected; null: it is not", examples=[None])
+    ]
+    decided_by: Annotated[
+        str | None,
+        Meta(description="Who did that, a person's or a client's id; null: nobody", examples=[None]),
+    ]
+    entries: Annotated[list[EntryBody], Meta(description="The entries, by day")]
+    actions: Annotated[
+        list[Annotated[str, Meta(extra_json_schema={"enum": sorted(ACTIONS["timesheet"])})]] | msgspec.UnsetType,
+        Meta(description="With `include=actions` alone: what this token may do to the sheet now"),
+    ] = msgspec.UNSET
 
 
 class SheetPage(msgspec.Struct):
-    """Sheets, newest week first. `next_cursor` is null on the last page."""
+    """Timesheets, newest week first."""
 
-    items: list[SheetBody]
-    next_cursor: str | None
+    items: Annotated[list[SheetBody], Meta(description="The timesheets of this page")]
+    next_cursor: NextCursor
 
 
 def body_of(sheet: Timesheet, actions: Sequence[str] | None = None) -> SheetBody:
@@ -64,7 +89,7 @@ def body_of(sheet: Timesheet, actions: Sequence[str] | None = None) -> SheetBody
         period_start=sheet.period_start,
         period_end=sheet.period_end,
         time_zone=sheet.time_zone,
-        state=str(sheet.state),
+        state=sheet.state,
         version=sheet.version,
         minutes=sheet.minutes,
         reason=sheet.reason,

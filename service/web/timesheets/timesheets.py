@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import msgspec
 from litestar import Request, Response, delete, patch, post, put
 from litestar.params import BodyKwarg, FromPath, JSONBody
+from msgspec import Meta
 
 from service.timesheets.entry import Amendment, Hours
 from service.timesheets.timesheet import Timesheet  # noqa: TC001 — Litestar reads handler signatures
@@ -28,38 +29,49 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PATH = "/v1/timesheets"
 TAG = "Timesheets"
-Day = Annotated[date, msgspec.Meta(description="A calendar day, YYYY-MM-DD", examples=["2026-11-23"])]
+Day = Annotated[date, Meta(description="A calendar day, YYYY-MM-DD", examples=["2026-11-23"])]
+ProjectCode = Annotated[str, Meta(description="The project's code", max_length=40, examples=["ATLAS"])]
+Note = Annotated[str, Meta(max_length=500)]
 
 
 class NewSheet(msgspec.Struct, forbid_unknown_fields=True):
-    """A week to open. The owner is the person of the token. `period_start` is a Monday, `time_zone` an IANA name."""
+    """A week to open. The owner is the person of the token."""
 
-    period_start: Day
-    time_zone: Annotated[str, msgspec.Meta(max_length=64, examples=["Europe/Berlin"])] = "UTC"
+    period_start: Annotated[Day, Meta(description="The first day of the week, a Monday")]
+    time_zone: Annotated[
+        str, Meta(description="The IANA time zone of the days", max_length=64, examples=["Europe/Berlin"])
+    ] = "UTC"
 
 
 class EntryFields(msgspec.Struct, forbid_unknown_fields=True):
-    """A day's minutes on a project: whole minutes, 1 to 1440."""
+    """A day's minutes on a project."""
 
     day: Day
-    project: Annotated[str, msgspec.Meta(max_length=40, examples=["ATLAS"])]
-    minutes: Annotated[int, msgspec.Meta(ge=1, le=1440, examples=[450])]
-    note: Annotated[str, msgspec.Meta(max_length=500)] | None = None
+    project: ProjectCode
+    minutes: Annotated[int, Meta(description="Whole minutes", ge=1, le=1440, examples=[450])]
+    note: Annotated[Note | None, Meta(description="A free text about the hours")] = None
 
 
 class EntryPatch(msgspec.Struct, forbid_unknown_fields=True):
-    """A JSON Merge Patch (RFC 7396) of an entry: what is left out stays as it is, and a note that is null goes."""
+    """A JSON Merge Patch (RFC 7396) of an entry: a field that is left out stays as it is."""
 
     day: Day | msgspec.UnsetType = msgspec.UNSET
-    project: Annotated[str, msgspec.Meta(max_length=40, examples=["ATLAS"])] | msgspec.UnsetType = msgspec.UNSET
-    minutes: Annotated[int, msgspec.Meta(ge=1, le=1440, examples=[390])] | msgspec.UnsetType = msgspec.UNSET
-    note: Annotated[str, msgspec.Meta(max_length=500)] | msgspec.UnsetType | None = msgspec.UNSET
+    project: ProjectCode | msgspec.UnsetType = msgspec.UNSET
+    minutes: Annotated[int, Meta(description="Whole minutes", ge=1, le=1440, examples=[390])] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+    note: Annotated[
+        Note | msgspec.UnsetType | None, Meta(description="A free text about the hours; null removes it")
+    ] = msgspec.UNSET
 
 
 class Reason(msgspec.Struct, forbid_unknown_fields=True):
-    """Why; the owner reads it."""
+    """Why a step is taken."""
 
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, examples=["Friday is missing"])]
+    reason: Annotated[
+        str,
+        Meta(description="Why; the owner reads it", min_length=1, max_length=1000, examples=["Friday is missing"]),
+    ]
 
 
 def timesheet_routes(timesheets: Timesheets) -> list[Any]:

@@ -8,13 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Response, post
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import JSONBody, QueryParameter
 from litestar.response import Stream
 
@@ -82,7 +80,9 @@ def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: in
         request_class=UploadRequest,
         request_max_body_size=max_upload_bytes,
         opt={"media_types": (JSON, *READERS), "unread": Upload([]), "keyed": _keyed(max_body_bytes)},
-        **_with_files(operation("Upload hours", scope="batch:upload", problems=(*COMMON, *BODY, 409), tag="Uploads")),
+        **operation(
+            "Upload hours", scope="batch:upload", problems=(*COMMON, *BODY, 409), tag="Uploads", bodies=EXAMPLES
+        ),
     )
     async def upload_hours(
         request: UploadRequest,
@@ -190,19 +190,3 @@ def _answer(uploaded: upload.Uploaded, receipt: Receipt, *, dry_run: bool) -> Re
 
     headers = answered(None, receipt).headers
     return cast("Response[Uploaded]", Stream(written(), media_type=JSON, headers=headers))
-
-
-def _with_files(said: dict[str, Any]) -> dict[str, Any]:
-    """What is said of the operation, with the other media types of its body."""
-    base: type[Operation] = said["operation_class"]
-
-    @dataclass
-    class WithFiles(base):  # type: ignore[valid-type,misc]  # a class is made for each operation
-        def __post_init__(self) -> None:
-            base.__post_init__(self)  # type: ignore[attr-defined]  # ours, which completes it
-            if isinstance(self.request_body, RequestBody):
-                for kind, example in EXAMPLES.items():
-                    text = Schema(type=OpenAPIType.STRING, examples=[example])
-                    self.request_body.content[kind] = OpenAPIMediaType(schema=text)
-
-    return {**said, "operation_class": WithFiles}

@@ -6,9 +6,13 @@ from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from msgspec import Meta
 
+from service.timesheets.upload_results import OUTCOMES
 from service.timesheets.upload_rows import Row
+from service.web.http.answers import SOMETHING, DecisionId, Hex, Id, SheetId
 from service.web.http.parameters import uuid_of
+from service.web.http.problem_documents import ProblemSlug
 
 if TYPE_CHECKING:
     from service.timesheets.upload_results import RowResult
@@ -18,66 +22,99 @@ MOST_ROWS_OF_JSON = 100
 
 
 class UploadRow(msgspec.Struct, forbid_unknown_fields=True):
-    """A day's minutes of the person `owner`. (owner, day, project, external_ref) names the row: sent again, it changes
-    nothing. `time_zone` is for a sheet that has to be made, UTC if none is given."""
+    """A day's minutes. Sent again with the same owner, day, project and external_ref it changes nothing."""
 
     owner: Annotated[
-        str, msgspec.Meta(max_length=64, description="A person's id", examples=["0198c0de-0000-7000-8000-000000000001"])
+        str,
+        Meta(max_length=64, description="The person's id", examples=["0198c0de-0000-7000-8000-000000000001"]),
     ]
-    day: Annotated[date, msgspec.Meta(examples=["2026-11-23"])]
-    project: Annotated[str, msgspec.Meta(max_length=40, examples=["ATLAS"])]
-    minutes: Annotated[int, msgspec.Meta(ge=1, le=1440, examples=[480])]
-    external_ref: Annotated[str, msgspec.Meta(min_length=1, max_length=100, examples=["job-7/row-12"])]
-    note: Annotated[str, msgspec.Meta(max_length=500)] | None = None
-    time_zone: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    day: Annotated[date, Meta(description="The calendar day", examples=["2026-11-23"])]
+    project: Annotated[str, Meta(description="The project's code", max_length=40, examples=["ATLAS"])]
+    minutes: Annotated[int, Meta(description="Whole minutes", ge=1, le=1440, examples=[480])]
+    external_ref: Annotated[
+        str, Meta(description="Your own name for the row", min_length=1, max_length=100, examples=["job-7/row-12"])
+    ]
+    note: Annotated[Annotated[str, Meta(max_length=500)] | None, Meta(description="A free text about the hours")] = None
+    time_zone: Annotated[
+        Annotated[str, Meta(max_length=64)] | None,
+        Meta(description="The IANA time zone of a timesheet that has to be made; left out: UTC"),
+    ] = None
 
 
 class Upload(msgspec.Struct, forbid_unknown_fields=True):
-    """Rows to import together or not at all."""
+    """Rows to import."""
 
-    rows: Annotated[list[UploadRow], msgspec.Meta(min_length=1, max_length=MOST_ROWS_OF_JSON)]
-
-
-class RowProblem(msgspec.Struct, omit_defaults=True):
-    """Why a row was refused: the slug of the problem, a sentence, and the field if one is to blame."""
-
-    problem: str
-    reason: str
-    field: str | None = None
+    rows: Annotated[list[UploadRow], Meta(description="The rows", min_length=1, max_length=MOST_ROWS_OF_JSON)]
 
 
-class RowOutcome(msgspec.Struct, omit_defaults=True):
-    """What became of the row with this index, from 0: `created`, `updated`, `unchanged` or `refused`. `line` is where
-    it begins in a file. In a dry run, what would be made has no id."""
+class RowProblem(msgspec.Struct):
+    """Why a row was refused."""
 
-    row: int
-    outcome: str
-    line: int | None = None
-    timesheet: str | None = None
-    entry: str | None = None
-    problems: list[RowProblem] = msgspec.field(default_factory=list)
+    problem: ProblemSlug
+    reason: Annotated[
+        str, Meta(description="The problem in a sentence", examples=["must be a whole number from 1 to 1440"])
+    ]
+    field: Annotated[str | msgspec.UnsetType, Meta(description="The field that is to blame", examples=["minutes"])] = (
+        msgspec.UNSET
+    )
+
+
+class RowOutcome(msgspec.Struct):
+    """What became of a row. In a dry run, what would be made has no id."""
+
+    row: Annotated[int, Meta(description="Its place among the rows, from 0", ge=0, examples=[0])]
+    outcome: Annotated[
+        str, Meta(description="What became of it", examples=["created"], extra_json_schema={"enum": list(OUTCOMES)})
+    ]
+    line: Annotated[int | msgspec.UnsetType, Meta(description="The line of the file where it begins", examples=[2])] = (
+        msgspec.UNSET
+    )
+    timesheet: Annotated[SheetId | msgspec.UnsetType, Meta(description="The timesheet that it is in")] = msgspec.UNSET
+    entry: Annotated[
+        Id | msgspec.UnsetType,
+        Meta(description="The entry that it is now", examples=["0198c0de-4f2a-7000-8000-00000000002b"]),
+    ] = msgspec.UNSET
+    problems: Annotated[
+        list[RowProblem] | msgspec.UnsetType, Meta(description="Why it was refused; left out if it was not")
+    ] = msgspec.UNSET
 
 
 class Counts(msgspec.Struct):
     """How many rows had each outcome."""
 
-    created: int
-    updated: int
-    unchanged: int
-    refused: int
+    created: Annotated[int, Meta(description="Rows that made an entry", ge=0, examples=[1])]
+    updated: Annotated[int, Meta(description="Rows that changed an entry", ge=0, examples=[0])]
+    unchanged: Annotated[int, Meta(description="Rows that were there already", ge=0, examples=[0])]
+    refused: Annotated[int, Meta(description="Rows that were refused", ge=0, examples=[1])]
 
 
 class Uploaded(msgspec.Struct):
-    """The rows' outcomes, and the ids of the decisions, one for each sheet that was touched, with the leaf hash of each
-    in the same order. Of a dry run, what the same upload would do now. `counts` counts every row. `rows` has every row
-    that was not refused, and the first refused ones, until their problems are 100: a row that is not in it was
-    refused."""
+    """What became of an upload; of a dry run, what the same upload would do now."""
 
-    dry_run: bool
-    counts: Counts
-    decisions: list[str]
-    leaves: list[str]
-    rows: list[RowOutcome]
+    dry_run: Annotated[bool, Meta(description="Whether nothing was changed", examples=[False])]
+    counts: Annotated[Counts, Meta(description="How many rows had each outcome; it counts every row")]
+    decisions: Annotated[list[DecisionId], Meta(description="One decision for each timesheet that was touched")]
+    leaves: Annotated[list[Hex], Meta(description="The leaf hash of each decision, in the same order")]
+    rows: Annotated[
+        list[RowOutcome],
+        Meta(
+            description="The outcome of every row that was not refused, and of the first refused ones, until their"
+            " problems are 100: a row that is not listed was refused",
+            examples=[
+                [
+                    {"row": 0, "line": 2, "outcome": "created", "timesheet": SOMETHING, "entry": SOMETHING},
+                    {
+                        "row": 1,
+                        "line": 3,
+                        "outcome": "refused",
+                        "problems": [
+                            {"problem": "invalid-field", "reason": "must be a date", "field": "day"},
+                        ],
+                    },
+                ]
+            ],
+        ),
+    ]
 
 
 def row_of(one: UploadRow) -> Row:
@@ -98,8 +135,8 @@ def outcome_of(result: RowResult) -> RowOutcome:
     return RowOutcome(
         result.row,
         result.outcome,
-        result.line,
-        str(result.timesheet) if result.timesheet else None,
-        str(result.entry) if result.entry else None,
-        [RowProblem(one.slug, one.reason, one.field) for one in result.faults],
+        msgspec.UNSET if result.line is None else result.line,
+        str(result.timesheet) if result.timesheet else msgspec.UNSET,
+        str(result.entry) if result.entry else msgspec.UNSET,
+        [RowProblem(one.slug, one.reason, one.field or msgspec.UNSET) for one in result.faults] or msgspec.UNSET,
     )

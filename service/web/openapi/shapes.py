@@ -1,0 +1,114 @@
+"""The schemas of our Structs, as msgspec makes them: described, closed where unknown fields are refused, with examples.
+
+Pure: owns no state. What a field means and an example of it stand at the field (`msgspec.Meta`); the example of a shape
+is put together from those of its fields.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from litestar.plugins import OpenAPISchemaPlugin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from litestar.openapi.spec import Schema
+    from litestar.typing import FieldDefinition
+
+PREFIX: Final = "#/components/schemas/"
+NONE: Final = object()
+
+
+class Shapes(OpenAPISchemaPlugin):
+    """Litestar refers to a Struct by its name; `found` are those that it met, whose schemas `describe_shapes` makes."""
+
+    def __init__(self) -> None:
+        self.found: set[type[msgspec.Struct]] = set()
+
+    def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:
+        """Whether it is a Struct."""
+        return not field_definition.is_union and field_definition.is_subclass_of(msgspec.Struct)
+
+    def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: Any) -> Schema:
+        """An empty schema by its name, for Litestar to refer to."""
+        self.found.add(field_definition.type_)
+        empty: Schema = schema_creator.create_component_schema(field_definition, required=[], property_fields={})
+        return empty
+
+
+def describe_shapes(shapes: Iterable[type[msgspec.Struct]]) -> dict[str, Any]:
+    """The schemas of these Structs and of those inside them, by their names. Enums stand where they are used."""
+    schemas: dict[str, Any] = {}
+    for shape in shapes:
+        _, found = msgspec.json.schema_components([shape], ref_template=PREFIX + "{name}")
+        enums = {PREFIX + name: schema["enum"] for name, schema in found.items() if "enum" in schema}
+        schemas |= {name: _tidy_shape(schema, enums) for name, schema in found.items() if "enum" not in schema}
+    for schema in schemas.values():
+        if (example := make_example(schemas, schema)) is not NONE:
+            schema["examples"] = [example]
+    return dict(sorted(schemas.items()))
+
+
+def resolve(schemas: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema itself, or the shape that it refers to, or narrows."""
+    (schema, *_) = schema.get("allOf", [schema])
+    return schemas[schema["$ref"].removeprefix(PREFIX)] if "$ref" in schema else schema
+
+
+def make_example(schemas: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
+    """An example of a schema, or NONE. Of an answer it has the members that are always there."""
+    if "examples" in schema or "enum" in schema:
+        return (schema.get("examples") or schema["enum"])[0]
+    if "anyOf" in schema:
+        return make_example(schemas, schema["anyOf"][0])
+    schema = resolve(schemas, schema)
+    if "properties" in schema:
+        shown = schema["properties"] if schema.get("additionalProperties") is False else schema["required"]
+        found = {name: make_example(schemas, schema["properties"][name]) for name in shown}
+        if any(found[name] is NONE for name in schema["required"]):
+            return NONE
+        return {name: example for name, example in found.items() if example is not NONE}
+    if schema.get("type") == "array":
+        inner = make_example(schemas, schema["items"])
+        return inner if inner is NONE else [inner]
+    return NONE
+
+
+def _tidy_shape(schema: dict[str, Any], enums: Mapping[str, list[str]]) -> dict[str, Any]:
+    """The schema of a Struct. An answer holds every field that is never unset, whether it has a default or not."""
+    properties = {name: _tidy_field(field, enums) for name, field in schema["properties"].items()}
+    closed, needed = "additionalProperties" in schema, schema["required"]
+    if not closed:
+        needed = [name for name, field in properties.items() if name in needed or "default" in field]
+    for field in properties.values():
+        if not closed or field.get("default") is None:
+            field.pop("default", None)
+    said = " ".join(inspect.cleandoc(schema.get("description", "")).split())
+    return {**schema, "description": said, "properties": properties, "required": needed}
+
+
+def _tidy_field(schema: Mapping[str, Any], enums: Mapping[str, list[str]]) -> dict[str, Any]:
+    """The schema of a field, an enum in its place; what a field that may be null says is said once, beside the null."""
+    found = {name: value for name, value in schema.items() if name not in {"$ref", "anyOf", "items"}}
+    match schema:
+        case {"$ref": str(reference)}:
+            found |= {"type": "string", "enum": enums[reference]} if reference in enums else {"$ref": reference}
+        case {"anyOf": list(alternatives)}:
+            inner = [_tidy_field(each, enums) for each in alternatives]
+            found = {
+                **{key: each.pop(key) for each in inner for key in ("examples", "description") if key in each},
+                **found,
+            }
+            found["anyOf"] = inner
+        case {"items": dict(items)}:
+            found["items"] = _tidy_field(items, enums)
+        case {"items": items}:
+            found |= {"items": items, "prefixItems": [_tidy_field(each, enums) for each in schema["prefixItems"]]}
+        case {"additionalProperties": dict(values)}:
+            found["additionalProperties"] = _tidy_field(values, enums)
+        case {"enum": _}:
+            found["type"] = "string"
+    return found
