@@ -17,6 +17,7 @@ import httpx
 
 from service.app import build
 from service.settings import Settings
+from tests.documented_answers import check_answer
 from tests.token_forge import good_jwks, header, signed
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def token_of(issuer: str, **changes: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class InProcess:
-    """A running API. `token` forges a token that it takes; `send` sends a request from an address."""
+    """A running API. `token` forges a token that it takes; `send` sends a request from an address, and holds its
+    answer to the document."""
 
     frame: Admission
     issuer: str
@@ -106,7 +108,9 @@ class InProcess:
         application: Any = self.frame
         transport = httpx.ASGITransport(app=application, client=(address, 40000))
         async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
-            return await http.request(method, path, headers=given, json=body, content=content)
+            answer = await http.request(method, path, headers=given, json=body, content=content)
+        check_answer(method, path, answer)
+        return answer
 
 
 @asynccontextmanager
