@@ -14,6 +14,7 @@ from service.log.key_files import make_key
 from service.migrations import migrate
 from service.migrations.run import TURN, newest
 from tests.conftest import database_from
+from tests.held_sockets import HeldSockets
 from tests.integration.log_database import PASSWORDS
 from tests.integration.log_trees import ORIGIN
 from tests.integration.test_serve_start import ROOT, environment_of
@@ -46,13 +47,15 @@ async def started(folder: Path, url: str, *words: str) -> asyncio.subprocess.Pro
         "LOG_KEY_FILE": str(folder / "key"),
         "LOG_ANCHOR_FILE": str(folder / "anchor"),
     }
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service", *words),
-        cwd=ROOT,
-        env=environment_of(variables),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    with HeldSockets() as held:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service", *words, *(held.options if words == ("serve",) else ())),
+            cwd=ROOT,
+            env=environment_of(variables),
+            pass_fds=held.numbers,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
 
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, str]:

@@ -33,6 +33,7 @@ from tests.acceptance.test_policy_everywhere import (  # noqa: F401
     test_no_replica_decides_by_an_older_version_than_the_one_acknowledged,
 )
 from tests.acceptance.test_story_of_a_week import *  # noqa: F403
+from tests.held_sockets import HeldSockets
 from tests.pgbouncer.bouncer import PgBouncer
 from tests.until import until
 
@@ -165,11 +166,12 @@ async def test_a_role_without_time_limits_is_refused_behind_a_pooler(postgres: L
 
 
 def test_serve_says_in_one_sentence_what_a_pooler_lacks(postgres: LocalPostgres) -> None:
-    with bouncer_of(postgres, "transaction", {}) as bouncer:
+    with bouncer_of(postgres, "transaction", {}) as bouncer, HeldSockets() as held:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TIMEWARDEN_")}
         run = subprocess.run(
-            [sys.executable, "-m", "service", "serve"],
+            [sys.executable, "-m", "service", "serve", *held.options],
             cwd=ROOT,
+            pass_fds=held.numbers,
             env={
                 **environment,
                 "TIMEWARDEN_DATABASE_URL": bouncer.url(postgres.superuser_url),
