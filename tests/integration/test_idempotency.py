@@ -208,6 +208,24 @@ async def test_a_batch_is_answered_again_to_whoever_only_approves(house: House, 
     assert answer.status_code == 404
 
 
+async def test_a_batch_of_which_every_item_was_refused_is_tried_again_and_each_refusal_is_on_record(
+    house: House, running: InProcess
+) -> None:
+    items = [{"id": str(uuid4()), "version": 3}, {"id": str(uuid4()), "version": 3}]
+    lea = running.token(scope="approve:timesheets", sub="auth0|lea", jti="token-2")
+    body, told = {"items": items, "mode": "per-item"}, set()
+    for _ in range(2):
+        answer = await running.send(
+            "POST", "/v1/timesheets/batch-approve", lea, headers={"Idempotency-Key": "none-1"}, body=body
+        )
+        assert (answer.status_code, answer.json()["changed"]) == (200, 0), answer.text
+        assert "Idempotent-Replayed" not in answer.headers
+        told |= {one["decision_id"] for one in answer.json()["items"]}
+    assert await house.count("kept_answer") == 0
+    recorded = "SELECT count(*) FROM audit_record WHERE uid = ANY ($1::text[]::uuid[])"
+    assert await house.owner.fetchval(recorded, list(told)) == len(told) == 4
+
+
 async def test_whoever_only_approves_and_may_not_any_more_gets_nothing_that_was_stored(
     house: House, running: InProcess
 ) -> None:

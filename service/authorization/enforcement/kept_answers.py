@@ -107,7 +107,10 @@ class Once:
 
     def tells_of(self, decisions: Sequence[Decision], told: Sequence[Record], changes: Sequence[Record]) -> None:
         """Remember what the decisions of the transaction, which `told` records, were about: the changes that followed,
-        and what was allowed and found as it should be, such as rows of an upload that were there."""
+        and what was allowed and found as it should be, such as rows of an upload that were there. Where each target was
+        refused for itself there is nothing to remember."""
+        if not any(record.columns["applied"] for record in told):
+            return
         asked = decisions[0].request
         was = {one.uid: one.request.resource.state for one in decisions}
         found: dict[UUID, str] = {}
@@ -130,14 +133,16 @@ class Once:
         )
 
     async def keep(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Store the answer and commit it with its change. Without a change there is nothing to do. Raises
-        DatabaseUnavailable: then neither is there, or nobody can tell."""
-        if self._open is None or self._about is None:
+        """Store the answer and commit it with its change. Without a change only the decisions are committed, if there
+        are any. Raises DatabaseUnavailable: then neither is there, or nobody can tell."""
+        if self._open is None:
             return
         stack, connection = self._open
         self._open, about = None, self._about
         try:
             async with stack:
+                if about is None:
+                    return
                 await connection.execute(
                     INSERT,
                     self._name,
