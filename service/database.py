@@ -185,12 +185,15 @@ class Turns:
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
         """Inside this block a turn is held. Raises TryLater when none came in time."""
+        held = False
         try:
-            async with nullcontext() if self._keeps_slot else slot_free(), asyncio.timeout(self._timeout):
-                await self._free.acquire()
-        except TimeoutError as error:
-            raise TryLater(self._full, cause="no turn in time") from error
-        try:
+            try:
+                async with nullcontext() if self._keeps_slot else slot_free(), asyncio.timeout(self._timeout):
+                    held = await self._free.acquire()
+            except TimeoutError as error:
+                raise TryLater(self._full, cause="no turn in time") from error
             yield
         finally:
-            self._free.release()
+            # Also when the request ends between its turn and its slot: a turn that is lost is lost for everybody.
+            if held:
+                self._free.release()

@@ -63,3 +63,28 @@ async def test_who_waits_for_a_turn_holds_no_slot_unless_those_that_wait_must_co
         end.set()
         await asyncio.gather(*tasks)
         assert room.working == 2
+
+
+async def test_a_turn_is_given_back_by_whoever_ends_while_they_wait_for_their_slot() -> None:
+    room = AdmissionRoom(1, 1.0)
+    turns = Turns(1, timeout=5, full="busy")
+
+    async def work() -> None:
+        assert room.enter()
+        HELD.set(_RequestSlot(room))
+        async with turns.one():
+            raise AssertionError("there was no slot")
+
+    async with turns.one():
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        # Somebody else is worked on while the task waits for its turn.
+        assert (room.lent, room.enter()) == (1, True)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    # It has its turn now, and waits for a slot.
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(5), turns.one():
+        pass
