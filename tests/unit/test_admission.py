@@ -5,7 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
-from service.web.http.admission import CHANGES_PER_CONNECTION, REFUSALS_A_TURN, TURNS_OF_REFUSALS, Admission
+from service.slots import slot_free
+from service.web.http.admission import (
+    CHANGES_PER_CONNECTION,
+    MAX_BODIES_ARRIVING,
+    REFUSALS_A_TURN,
+    TURNS_OF_REFUSALS,
+    Admission,
+)
 
 if TYPE_CHECKING:
     from service.web.http.requests import RequestFrame
@@ -48,3 +55,49 @@ async def test_a_flood_is_refused_whole_yet_never_fills_a_turn_of_the_event_loop
         task.cancel()
     await asyncio.wait(tasks)
     assert admission.load()[:2] == (0, 0)
+
+
+class Trickle(Endless):
+    """What is served, if callers send their bodies without end."""
+
+    async def __call__(self, *_: object) -> None:
+        async with slot_free():
+            await asyncio.Event().wait()
+
+
+async def test_slow_bodies_of_one_address_leave_room_for_those_of_others() -> None:
+    admission = Admission(
+        cast("RequestFrame", Trickle()), wait=60, connections=1, address_of=lambda scope: cast("Any", scope)["client"]
+    )
+    refused: list[str] = []
+
+    async def change(address: str) -> None:
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                refused.append(address)
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        headers = [(b"content-length", b"100")]
+        scope: Any = {"type": "http", "path": "/v1/uploads", "method": "POST", "headers": headers, "client": address}
+        await admission(scope, receive, send)
+
+    tasks = []
+    for address in ("a", "b"):
+        tasks += [asyncio.ensure_future(change(address)) for _ in range(MAX_BODIES_ARRIVING)]
+        for _ in range(MAX_BODIES_ARRIVING):
+            await asyncio.sleep(0)
+    # The first takes half, the second half of what is left.
+    assert refused.count("a") == MAX_BODIES_ARRIVING // 2
+    assert refused.count("b") == MAX_BODIES_ARRIVING * 3 // 4
+    refused.clear()
+    tasks.append(asyncio.ensure_future(change("c")))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert refused == []
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    # Whoever has gone leaves nothing behind.
+    assert [(room.lent, room.working) for room in (admission._reads, admission._changes)] == [(0, 0)] * 2

@@ -39,7 +39,7 @@ READS: Final = frozenset({"GET", "HEAD"})
 # tokens, wait for the log's next commit, or write their answer. Changes take turns of their own behind this.
 READS_PER_CONNECTION: Final = 4
 CHANGES_PER_CONNECTION: Final = 2
-# Bodies that may be on their way at once.
+# Bodies that may be on their way at once, of one address half of them at the most.
 MAX_BODIES_ARRIVING: Final = 256
 # Retry-After takes these values in turn, so that those who were refused together do not come back together.
 RETRY_AFTER_SECONDS: Final = range(1, 6)
@@ -96,7 +96,7 @@ class Admission:
         if self._refused_at_once(room, scope) or not (room.enter() or await self._waited(room, scope)):
             await self._refuse(scope, receive, send)
             return
-        slot = _RequestSlot(room)
+        slot = _RequestSlot(room, self._address_of(scope))
 
         async def send_and_leave(message: Message) -> None:
             # A caller who reads slowly holds no slot meanwhile, nor does a stream: those have bounds of their own.
@@ -121,12 +121,21 @@ class Admission:
         )
 
     def _refused_at_once(self, room: AdmissionRoom, scope: Scope) -> bool:
-        if room.lent >= MAX_BODIES_ARRIVING and announces_body(scope["headers"]):
+        if self._refuses_body(room, scope):
             room.refuse()
         elif room.working < room.at_once or not room.refuses(self._address_of(scope)):
             return False
         self._watch()
         return True
+
+    def _refuses_body(self, room: AdmissionRoom, scope: Scope) -> bool:
+        """Whether this request brings a body and too many are on their way, or too many of its address."""
+        # Fewer are never too many, and most of the time there are fewer.
+        return (
+            room.lent * 2 >= MAX_BODIES_ARRIVING
+            and announces_body(scope["headers"])
+            and not room.may_lend(self._address_of(scope), MAX_BODIES_ARRIVING)
+        )
 
     async def _waited(self, room: AdmissionRoom, scope: Scope) -> bool:
         self._watch()
@@ -213,17 +222,16 @@ class Admission:
 class _RequestSlot:
     """The slot of one request: held, lent while it waits for others, or ended."""
 
-    __slots__ = ("_room", "_state")
+    __slots__ = ("_address", "_room", "_state")
 
-    def __init__(self, room: AdmissionRoom) -> None:
-        self._room = room
+    def __init__(self, room: AdmissionRoom, address: str = "") -> None:
+        self._room, self._address = room, address
         self._state = _HELD
 
     def lend(self) -> None:
         if self._state == _HELD:
             self._state = _LENT
-            self._room.lent += 1
-            self._room.leave()
+            self._room.lend(self._address)
 
     async def take_back(self) -> None:
         if self._state != _LENT:
@@ -234,7 +242,7 @@ class _RequestSlot:
             await _granted(self._room, granted)
         if self._state == _LENT:
             self._state = _HELD
-            self._room.lent -= 1
+            self._room.end_loan(self._address)
         else:
             # The answer left meanwhile.
             self._room.leave()
@@ -244,7 +252,7 @@ class _RequestSlot:
         if self._state == _HELD:
             self._room.leave()
         elif self._state == _LENT:
-            self._room.lent -= 1
+            self._room.end_loan(self._address)
         self._state = _ENDED
 
 

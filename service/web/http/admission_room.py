@@ -41,6 +41,7 @@ class AdmissionRoom:
         self.at_once, self.bound = at_once, bound
         self.working = self.waiting = self.lent = self.refused = 0
         self.lag = 0.0
+        self._lent_to: dict[str, int] = {}
         self._clock = clock
         self._queues: OrderedDict[str, deque[_Waiting]] = OrderedDict()
         self._returning: deque[asyncio.Future[bool]] = deque()
@@ -71,6 +72,24 @@ class AdmissionRoom:
             return False
         self.refuse(now)
         return True
+
+    def lend(self, address: str) -> None:
+        """Give a slot back until the request of this address needs it again."""
+        self.lent += 1
+        self._lent_to[address] = self._lent_to.get(address, 0) + 1
+        self.leave()
+
+    def end_loan(self, address: str) -> None:
+        """The request of this address has its slot again, or needs none any more."""
+        self.lent -= 1
+        if left := self._lent_to.pop(address) - 1:
+            self._lent_to[address] = left
+
+    def may_lend(self, address: str, most: int) -> bool:
+        """Whether one more request of this address may wait for its body while `most` slots are lent in all: none holds
+        more than is left for others, so two that take all they can leave a third of it (Choudhury and Hahne, "Dynamic
+        queue length thresholds", IEEE/ACM Transactions on Networking 6, 1998)."""
+        return self._lent_to.get(address, 0) < most - self.lent
 
     def refuse(self, now: float | None = None) -> None:
         """Count a request that is refused."""
