@@ -151,10 +151,11 @@ class Erasure:
                 raise Forbidden([OWN])
             if known["hold"] is not None:
                 raise Conflict("A legal hold keeps this person's data", extra={"hold": str(known["hold"])})
+            # Answers that are kept for a day repeat notes and reasons. Those about a sheet are found by it, while it is
+            # there.
+            await forget_person(change.connection, person)
             sheets, notes = await _close_sheets(change, known["ids"])
             row = await self._erase(change, person, known["ids"])
-            # Answers that are kept for a day repeat notes and reasons.
-            await forget_person(change.connection, person)
             erased = Erased(row["links"], row["texts"], notes + row["notes"], sheets)
             counts = {"links": erased.links, "texts": erased.texts, "notes": erased.notes, "sheets": erased.sheets}
             change.record(

@@ -451,6 +451,18 @@ async def test_an_erased_person_s_answers_are_forgotten_and_those_of_others_kept
     assert [str(row["owner_id"]) for row in rows] == [ben["owner"]]
 
 
+async def test_an_answer_about_hours_of_several_is_forgotten_with_the_draft_of_whom_is_erased(
+    house: House, running: InProcess
+) -> None:
+    await house.directory.add_membership(house.administrator(), house.people["ben"], house.teams["west"], Part.MEMBER)
+    rows = [*job(house)["rows"], *job(house, owner=str(house.people["ben"]))["rows"]]
+    answer = await uploaded(running, {"rows": rows})
+    assert (answer.status_code, answer.json()["counts"]["created"]) == (200, 2), answer.text
+    assert await house.count("kept_answer") == 1
+    await house.erasure.erase(house.administrator(), house.people["carl"])
+    assert await house.count("kept_answer") == 0
+
+
 async def test_the_keeper_forgets_what_is_too_old_without_any_further_key(house: House, running: InProcess) -> None:
     for number in range(3):
         await opened(running, "open-1", claims={"sub": f"auth0|{number}"})
