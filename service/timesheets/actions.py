@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.relationships import asker
 from service.errors import Conflict
+from service.identity.refusals import refusal
 from service.timesheets import listing, store, timesheet
 from service.timesheets.approvers import need_approver
 from service.timesheets.changed import changed, facts_of, resource_of
@@ -67,6 +68,9 @@ class Timesheets:
                 id=uuid7(), owner=owner, period_start=period_start, time_zone=time_zone, editors=frozenset({owner})
             )
             sheet = await store.create(change.permit, change.connection, sheet)
+            # An erasure of the owner has the new row wait for it, and has looked for sheets before.
+            if await store.is_revoked(change.connection, ask.principal):
+                raise refusal("revoked")
             change.record("timesheet.created", resource_of(sheet), before={}, after=facts_of(sheet))
         return change.answer(sheet)
 

@@ -18,6 +18,7 @@ import asyncpg
 from service.authorization.enforcement.one_person import ids
 from service.authorization.enforcement.relationships import asker
 from service.errors import Conflict
+from service.identity import revocation
 from service.timesheets.entry import Entry
 from service.timesheets.relations import KIND
 from service.timesheets.timesheet import TRANSITIONS, By, State, Timesheet
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.permit import Permit
     from service.database import Connection
+    from service.identity.principal import Principal
 
 _TIMED: Final = "created_at, updated_at, submitted_at, decided_at, decided_by, decided_by_client"
 
@@ -91,6 +93,17 @@ def lock_week(owner: UUID, period_start: date) -> Callable[[Connection], Awaitab
         return found
 
     return locking
+
+
+async def is_revoked(connection: Connection, principal: Principal) -> bool:
+    """Whether the asker's token was revoked, as by an erasure for which a statement before this one waited."""
+    # The deny list, as every decision asks it.
+    found: bool | None = await connection.fetchval(
+        f"SELECT {revocation.revoked(people=ids('$6::uuid'), first=1)}",
+        *revocation.parameters(principal),
+        principal.person,
+    )
+    return found is not False
 
 
 def sheet_of_row(permit: Permit, row: asyncpg.Record) -> Timesheet:

@@ -488,6 +488,26 @@ async def test_a_request_that_is_under_way_as_the_erased_person_is_refused(house
         await house.timesheets.create(ask, MONDAY, "UTC")
 
 
+async def test_a_sheet_that_is_being_made_does_not_outlive_the_erasure_of_its_owner(house: House) -> None:
+    ana, ask = house.people["ana"], asked_with_token(house, "ana")
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    async with house.owner.transaction():
+        # As an erasure does it, after it looked for sheets and before it commits.
+        await house.owner.execute("SELECT FROM person WHERE id = $1 FOR UPDATE", ana)
+        making = asyncio.create_task(house.timesheets.create(ask, MONDAY, "UTC"))
+        async with asyncio.timeout(2):
+            while not await house.owner.fetchval(waits):  # noqa: ASYNC110 — for a lock of Postgres
+                await asyncio.sleep(0.01)
+        await house.owner.execute(
+            "INSERT INTO revocation (id, what, value, issued_before, expires_at, by_client)"
+            " VALUES (gen_random_uuid(), 'person', $1, now() + interval '1 minute', now() + interval '1 day', 'c')",
+            str(ana),
+        )
+    with pytest.raises(InvalidToken):
+        await making
+    assert await house.count("timesheet") == 0
+
+
 def asked_with_token(house: House, name: str) -> Ask:
     ask = house.ask(name, scopes=ALL_SCOPES)
     return replace(ask, principal=issued(ask.principal, 10))
