@@ -179,8 +179,9 @@ class Api:
                 statuses = await read_status(connection)
             parts.append(Part("database", ready=True, needed=True, detail="answers"))
             parts += [Part(one.part, ready=one.ready, needed=False, detail=one.detail) for one in statuses]
-        except TryLater as error:
-            detail = self.progress.problem or error.public
+        except TryLater:
+            # The public sentence is for callers: it speaks of changes, and a look at health changes nothing.
+            detail = self.progress.problem or "does not answer"
             parts.append(Part("database", ready=False, needed=True, detail=detail))
         parts.append(self._log())
         parts += parts_of_issuers(self.tokens.states())

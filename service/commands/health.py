@@ -13,7 +13,7 @@ import httpx
 import rich_click as click
 
 from service import settings as configuration
-from service.commands.doors import as_json
+from service.commands.doors import ERROR, as_json
 from service.database import Database
 from service.log.keeper_status import PARTS, read_reports, read_status
 
@@ -57,7 +57,9 @@ def _api(settings: configuration.Settings) -> str | None:
     try:
         answer = httpx.get(f"http://{named}:{port}/health/ready", timeout=4, trust_env=False)
     except httpx.HTTPError as error:
-        return f"`timewarden serve` does not answer on {settings.management_address}: {type(error).__name__}"
+        told = f"`timewarden serve` does not answer on {settings.management_address}: {type(error).__name__}"
+        click.echo(told, err=True)
+        sys.exit(ERROR)
     return None if answer.status_code == 200 else answer.text  # noqa: PLR2004
 
 
@@ -73,7 +75,11 @@ async def _keeper(settings: configuration.Settings, host: str | None) -> dict[st
         await database.close()
     if host is None:
         missing = set(PARTS) - {one.part for one in statuses}
-        problems = [f"the {part} is not ready: no keeper ran within a day" for part in PARTS if part in missing]
+        problems = [
+            f"the {part} is not ready: no keeper of this release spoke within a day"
+            for part in PARTS
+            if part in missing
+        ]
         problems += [f"the {one.part} is not ready: {one.detail}" for one in statuses if not one.ready]
     else:
         problems = _problems_here(reports)

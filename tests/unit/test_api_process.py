@@ -12,6 +12,7 @@ from unittest.mock import AsyncMock, MagicMock
 import pytest
 
 from service.api_process import SWITCH_INTERVAL, Api, Progress
+from service.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,6 +48,14 @@ async def test_any_number_of_callers_that_ask_for_readiness_share_one_look_at_th
     assert len({id(one) for one in found}) == 1
     await api.look()
     assert health.asked == 2, "the next one looks anew"
+
+
+async def test_health_says_that_the_database_is_away_and_speaks_of_no_change() -> None:
+    parts: dict[str, Any] = {one.name: MagicMock() for one in fields(Api)}
+    parts["log"].state.return_value.failing = None
+    parts["health"].connection.side_effect = DatabaseUnavailable
+    found = await Api(**{**parts, "channel": None, "progress": Progress(None)}).look()
+    assert [one.detail for one in found.parts if one.name == "database"] == ["does not answer"]
 
 
 class NoDatabase(Exception):
