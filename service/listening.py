@@ -35,14 +35,18 @@ MAX_STOP_SECONDS: Final = 3.0
 MAX_UNREAD_SECONDS: Final = 60.0
 
 
-def listen(host: str, port: int, *, unread_seconds: float = MAX_UNREAD_SECONDS) -> socket.socket:
-    """A socket that listens on this address from now on; port 0 lets the system choose. Raises Misconfigured."""
+def listen(host: str, port: int, *, setting: str = "", unread_seconds: float = MAX_UNREAD_SECONDS) -> socket.socket:
+    """A socket that listens on this address from now on; port 0 lets the system choose. Raises Misconfigured, which
+    names the `setting` that the address comes from."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         # On an IPv6 address nothing but IPv6, so that what is told is what is held.
         opened = socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
-        raise Misconfigured(f"Nobody can listen on {host}, port {port}: {error.strerror}") from error
+        # Python adds the address to the system's words. A name that is not found has no such words.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        named = f"; choose another address in {setting}" if setting else ""
+        raise Misconfigured(f"Nobody can listen on {host}, port {port}: {reason}{named}") from error
     return _cutting_off(opened, unread_seconds)
 
 

@@ -51,7 +51,7 @@ def refuse_unknown_variables(environment: Mapping[str, str], of_settings: Callab
     unknown = sorted(name for name in unread if name.upper() not in known)
     if unknown:
         told = "; ".join(_complaint(name, known) for name in unknown[:MAX_TOLD])
-        raise Misconfigured(f"{told}. docs/settings.md lists all of them")
+        raise Misconfigured(f"{told}; docs/settings.md lists all of them")
 
 
 def _is_of_kubernetes(name: str, environment: Mapping[str, str]) -> bool:
@@ -64,4 +64,4 @@ def _is_of_kubernetes(name: str, environment: Mapping[str, str]) -> bool:
 
 def _complaint(name: str, known: Collection[str]) -> str:
     near = get_close_matches(name.upper(), known, n=1, cutoff=0.75)
-    return f"{printable(name, 100)} is no setting" + (f": did you mean {near[0]}?" if near else "")
+    return f"{printable(name, 100)} is no setting" + (f" (did you mean {near[0]}?)" if near else "")

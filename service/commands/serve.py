@@ -42,8 +42,12 @@ def serve(*, fd: int | None, management_fd: int | None) -> None:
     settings.need("database_url", "cursor_key", *settings.names_of_issuer())
     # Nothing connects yet: what cannot be wired is told once, here, and not by every worker again and again.
     app.build(settings)
-    listener = listen(settings.host, settings.port) if fd is None else inherited(fd)
-    management = listen(*settings.management()) if management_fd is None else inherited(management_fd)
+    listener = inherited(fd) if fd is not None else listen(settings.host, settings.port, setting="TIMEWARDEN_PORT")
+    management = (
+        inherited(management_fd)
+        if management_fd is not None
+        else listen(*settings.management(), setting="TIMEWARDEN_MANAGEMENT_ADDRESS")
+    )
     configure_log_lines(settings.log_level)
     asyncio.run(_until_told(settings, listener, management))
 

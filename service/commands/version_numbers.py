@@ -27,7 +27,10 @@ class VersionNumber(click.ParamType[int | str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         if value == LATEST:
             return LATEST
-        return int(click.IntRange(min=1).convert(value, param, ctx))
+        try:
+            return int(click.IntRange(min=1).convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"'{value}' is no version: give its number, or {LATEST}", param, ctx)
 
 
 def resolve_version(api: Caller, given: int | str | None) -> int | None:

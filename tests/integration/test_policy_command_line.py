@@ -285,6 +285,13 @@ def test_a_client_that_proposed_for_itself_activates_its_own() -> None:
         assert run(api, "activate", "latest").output.startswith("Version 7, proposed by you at ")
 
 
+def test_what_is_no_version_is_told_what_a_version_is() -> None:
+    with served({}) as api:
+        told = run(api, "activate", "newest")
+    assert told.exit_code == 2
+    assert "'newest' is no version: give its number, or latest" in " ".join(told.output.split())
+
+
 def test_the_latest_version_is_compared_and_tried_too() -> None:
     with served({
         **activating(MINE), "GET /v1/policies/versions/7/diff": DIFF, "POST /v1/policies/simulate": SIMULATED,

@@ -97,7 +97,9 @@ def test_every_command_refuses_a_misspelt_variable(command: str) -> None:
         timeout=60,
     )
     assert ended.returncode == 2
-    assert ended.stderr.startswith("timewarden: TIMEWARDEN_ISUER is no setting: did you mean TIMEWARDEN_ISSUER?")
+    assert ended.stderr.startswith(
+        "timewarden: TIMEWARDEN_ISUER is no setting (did you mean TIMEWARDEN_ISSUER?); docs/"
+    )
 
 
 def test_every_variable_that_documents_and_deployments_name_is_known() -> None:
