@@ -58,7 +58,8 @@ class Csv:
     """RFC 4180 with the columns that the log is searched by. A byte order mark tells spreadsheets that it is UTF-8; a
     cell that one of them would execute begins with an apostrophe."""
 
-    media_type = "text/csv; charset=utf-8"
+    # Litestar itself adds the charset to text.
+    media_type = "text/csv"
 
     def start(self) -> bytes:
         return b"\xef\xbb\xbf" + _csv([["position", "uid", "kind", *COLUMNS, "leaf"]])

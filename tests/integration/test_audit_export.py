@@ -163,7 +163,9 @@ async def test_a_period_as_long_as_time_itself_is_everything(running: InProcess)
 
 
 async def test_csv_opens_in_a_spreadsheet_and_executes_nothing(house: House, running: InProcess) -> None:
-    content = (await fetched(running, "/v1/audit/export?format=csv")).content
+    answer = await fetched(running, "/v1/audit/export?format=csv")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    content = answer.content
     assert content.startswith(b"\xef\xbb\xbfposition,uid,kind,")
     assert b"\n" not in content.replace(b"\r\n", b"")
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
