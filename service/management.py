@@ -26,15 +26,17 @@ MAX_CONNECTIONS: Final = 512
 @asynccontextmanager
 async def answering(listener: socket.socket, routes: Routes) -> AsyncIterator[None]:
     """Inside this block these paths are answered. The socket is closed afterwards."""
-    under_way: set[asyncio.Task[None]] = set()
+    under_way: dict[asyncio.Task[None], asyncio.StreamWriter] = {}  # the oldest first
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(under_way) >= MAX_CONNECTIONS:
-            writer.close()
-            return
+            # An answer takes a moment, so the oldest is one that asks nothing. A probe that comes now does ask.
+            oldest = next(iter(under_way))
+            under_way.pop(oldest).close()
+            oldest.cancel()
         task = asyncio.create_task(_answer(routes, reader, writer))
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
+        under_way[task] = writer
+        task.add_done_callback(lambda ended: under_way.pop(ended, None))
 
     server = await asyncio.start_server(accept, sock=listener, limit=MAX_HEAD_BYTES)
     try:

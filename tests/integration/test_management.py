@@ -8,7 +8,7 @@ from http import HTTPStatus
 import pytest
 
 from service.development.local_servers import held_port
-from service.management import answering
+from service.management import MAX_CONNECTIONS, answering
 
 ROUTES = {"/health/live": lambda: (HTTPStatus.OK, "application/json", b"{}")}
 CASES: dict[str, tuple[bytes, bytes, bytes]] = {
@@ -42,6 +42,19 @@ async def test_each_request_gets_one_answer(line: bytes, status: bytes, body: by
     assert head.startswith(status)
     assert b"Connection: close" in head
     assert found == body
+
+
+async def test_a_probe_is_answered_beside_more_silent_connections_than_are_kept() -> None:
+    with held_port(0) as listener:
+        port = listener.getsockname()[1]
+        async with answering(listener, ROUTES):
+            silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS + 20)]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /health/live HTTP/1.1\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
+            assert await silent[0][0].read() == b"", "the oldest silent one made room"
+            for _, opened in [*silent, (reader, writer)]:
+                opened.close()
 
 
 async def test_half_a_request_is_closed_without_an_answer() -> None:
