@@ -14,6 +14,8 @@ import pytest
 from service.administration.replay import recorded_request
 from service.administration.replay.decided_again import FORMER_IDS, Undecidable, decide_again
 from service.administration.versions import policy_life
+from service.administration.versions.simulated import Asked, Subject, Thing
+from service.administration.versions.simulation import Simulation
 from service.authorization.enforcement.kept_answers import Forgetting
 from service.authorization.enforcement.policy_relations import POLICY_FACTS
 from service.authorization.enforcement.relationships import Relationships
@@ -23,12 +25,14 @@ from service.directory.erasure import NO_KEY, OWN, WAITING, Erasure, Memory
 from service.directory.legal_holds import LegalHolds
 from service.directory.merging import Merging
 from service.directory.people import People
+from service.directory.people_store import is_known
 from service.errors import Conflict, Denied, ErasureKeyMissing, Forbidden, InvalidToken, NotFound
 from service.identity.subject_hashes import NO_KEYS, SubjectHashes
 from service.log.record import read_body
 from service.timesheets.access import TimesheetAccess
 from service.timesheets.approvals import Approvals
 from service.timesheets.listing import Filters
+from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.shown import ShownTimesheets
 from service.timesheets.timesheet import State
 from tests.integration.house import ALL_SCOPES, HASHES, MONDAY, anything, at, speaking
@@ -339,6 +343,38 @@ async def test_a_record_names_no_former_id_that_no_rule_asked_for_and_does_not_g
         row = f"p, deny, person:{house.people[person]}, approve, any, timesheet, any, always, never-{person}"
         await activate(house, row)
         assert decide_again(await current(house), recorded) == Undecidable(FORMER_IDS)
+
+
+async def test_a_record_does_not_say_who_came_back_where_no_rule_asked_and_does_not_guess_for_a_rule_that_does(
+    house: House, waiting: UUID
+) -> None:
+    answer = await house.timesheets.read(house.ask("ana-again"), waiting)
+    body = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", answer.receipt.uid)
+    told = read_body(body)
+    stranger = await house.timesheets.read(house.ask("dora"), waiting)
+    of_stranger = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", stranger.receipt.uid)
+    assert told["relations"] == {**read_body(of_stranger)["relations"], "manager": True}  # type: ignore[dict-item]
+    assert told["facts"] == read_body(of_stranger)["facts"]
+    recorded, before = recorded_request.read(body), house.versions.current()
+    assert decide_again(before, recorded) == recorded.verdict
+    await activate(house, "p, deny, owner, read, any, timesheet, any, always, never-own")
+    assert decide_again(await current(house), recorded, before) == Undecidable(FORMER_IDS)
+
+
+async def test_a_simulation_does_not_tell_who_came_back(house: House, waiting: UUID) -> None:
+    for name in ("ana-again", "dora"):
+        asked = Asked(
+            subject=Subject(client="hours-app", user=True, person=house.people[name], scopes=ALL_SCOPES),
+            action="approve",
+            resource=Thing("timesheet", id=waiting),
+        )
+        simulation = Simulation(house.gate, house.versions, Relationships([TIMESHEET_FACTS, POLICY_FACTS]), is_known)
+        scopes = frozenset({"read:audit", "read:policies"})
+        author = house.ask("audrey", scopes=scopes, roles=frozenset({"role:auditor", "role:policy-admin"}))
+        simulated = await simulation.run(author, asked)
+        assert simulated.value.decision.request.seen.relations == {"manager"}
+        body = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", simulated.receipt.uid)
+        assert b"former" not in body
 
 
 async def current(house: House) -> Snapshot:

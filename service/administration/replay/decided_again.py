@@ -56,7 +56,8 @@ def decide_again(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot
     rows there were; one that returned rows and would show none any more counts as denied."""
     again = _decided(snapshot, recorded, before)
     if recorded.former_untold and isinstance(again, Verdict):
-        again = _common(again, _decided(snapshot, _as_anybody_before(snapshot, recorded), before))
+        then = snapshot if snapshot.number == recorded.version else before
+        again = _common(again, _decided(snapshot, _as_anybody_before(snapshot, recorded, then), before))
     if isinstance(again, Verdict) and again.allowed and recorded.verdict.reason is Reason.LAW:
         # A law in code refused this row, whatever any policy says.
         return BY_LAW
@@ -75,14 +76,24 @@ def _common(again: Verdict, otherwise: Again) -> Again:
     return replace(again, rules=tuple(name for name in again.rules if name in otherwise.rules))
 
 
-def _as_anybody_before(snapshot: Snapshot, recorded: RecordedRequest) -> RecordedRequest:
-    """The request by somebody who was, before an erasure, every person that a rule denies this to."""
+def _as_anybody_before(snapshot: Snapshot, recorded: RecordedRequest, then: Snapshot | None) -> RecordedRequest:
+    """The request by somebody who was, before an erasure, every person that a rule denies this to, and to whom every
+    relation and fact held that the version which decided `then` did not ask for."""
     request = recorded.request
     words = snapshot.words_of(request.resource.kind, request.action).who
     prefix = former_word(PERSON)
     named = frozenset(UUID(word.removeprefix(prefix)) for word in words if word.startswith(prefix))
-    seen = replace(request.seen, former_ids=request.seen.former_ids | named)
-    return replace(recorded, request=replace(request, seen=seen))
+    told = then.words_of(request.resource.kind, request.action) if then else None
+    relations = {former_word(name) for name in request.seen.evaluated - request.seen.relations}
+    seen = replace(
+        request.seen,
+        former_ids=request.seen.former_ids | named,
+        relations=request.seen.relations | (relations - told.who if told else relations),
+    )
+    of_row = snapshot.vocabulary.facts.get(request.resource.kind, frozenset())
+    untold = of_row - told.facts if told else of_row
+    facts = {name: None if value is False and name in untold else value for name, value in request.facts.items()}
+    return replace(recorded, request=replace(request, seen=seen, facts=facts))
 
 
 def _decided(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None) -> Again:

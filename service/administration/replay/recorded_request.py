@@ -38,7 +38,7 @@ class RecordedRequest:
     request has the action whose rules decided, which is another one for a list of approvals. `found`: there was such
     a row. `told_state`: the record says in which state the thing was, if it has any. `returned`: it says which
     rows a list returned; when it does not, there may have been some. `former_untold`: the person had ids before an
-    erasure that the record does not name."""
+    erasure, of which the record tells only what rules asked for."""
 
     uid: str
     action: str
@@ -171,9 +171,8 @@ def _request(one: _Recorded) -> RecordedRequest:
     request = AccessRequest(principal=principal, action=decided, resource=resource, seen=seen, facts=facts)
     told = one.asked is not None or thing.state is not None or thing.id is None
     version, age, returned = one.policy.version, who.auth_age, bool(one.returned)
-    former_untold = former.others > 0
     return RecordedRequest(
-        one.uid, one.action, request, verdict, version, age, asked.found, told, returned, former_untold
+        one.uid, one.action, request, verdict, version, age, asked.found, told, returned, who.former is not None
     )
 
 

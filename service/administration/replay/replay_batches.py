@@ -78,8 +78,8 @@ def tally(versions: Versions, under: int | None, bodies: Sequence[bytes]) -> Tal
         if snapshot is None:
             found.note(recorded, Undecidable(f"version {number} cannot be read by this code"))
         else:
-            # Of a list it matters what the version that decided left of its rules.
-            before = versions.get(recorded.version) if recorded.listed else None
+            # What the version that decided asked for matters for a list, and where the record tells no more than that.
+            before = versions.get(recorded.version) if recorded.listed or recorded.former_untold else None
             found.note(recorded, decide_again(snapshot, recorded, before))
     return found
 

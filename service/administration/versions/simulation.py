@@ -16,6 +16,7 @@ from service.authorization.enforcement.changes import Answer, refused_under
 from service.authorization.enforcement.decision_point import Decision, Resource
 from service.authorization.enforcement.decision_record import Ask
 from service.authorization.enforcement.judgement import decided, resource_of
+from service.authorization.enforcement.relationships import without_former
 from service.authorization.engine.explanation import explain, sentences_for_caller
 from service.errors import InvalidField, NotFound, PolicyUnavailable
 from service.places import FieldError
@@ -121,7 +122,7 @@ class Simulation:
             resource = Resource(kind, state=asked.resource.state)
         else:
             await self._may_know(ask, active, kind, asked.resource.id, seen, connection)
-            known = await self._relationships.of_row(connection, principal, kind, asked.resource.id)
+            known = without_former(await self._relationships.of_row(connection, principal, kind, asked.resource.id))
             resource = resource_of(kind, known, str(asked.resource.id))
         as_if = Ask(principal, ask.request_id, ask.method, ask.route)
         return decided(under, as_if, asked.action, resource, known)

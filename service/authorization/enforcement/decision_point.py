@@ -59,6 +59,7 @@ class Decision:
     version: int
     digest: str
     noted: Mapping[str, object] = field(default_factory=dict)
+    asked_facts: frozenset[str] = frozenset()
 
     @property
     def allowed(self) -> bool:
@@ -79,7 +80,13 @@ def decide(snapshot: Snapshot, uid: UUID, request: AccessRequest) -> Decision:
     question = question_of(snapshot, request)
     verdict = verdict_on(snapshot, question)
     return Decision(
-        uid=uid, request=request, question=question, verdict=verdict, version=snapshot.number, digest=snapshot.digest
+        uid=uid,
+        request=request,
+        question=question,
+        verdict=verdict,
+        version=snapshot.number,
+        digest=snapshot.digest,
+        asked_facts=snapshot.words_of(request.resource.kind, request.action).facts,
     )
 
 

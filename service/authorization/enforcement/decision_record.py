@@ -103,8 +103,8 @@ def of_decision(
                 **({"action": request.action} if ask.recorded_as else {}),
             },
             "principal": _whole_principal(ask.principal, seen, decision.question.who),
-            "relations": {name: _holds(name, seen) for name in sorted(seen.evaluated)},
-            "facts": dict(request.facts),
+            "relations": {name: _holds(name, seen, decision.question.who) for name in sorted(seen.evaluated)},
+            "facts": _facts(decision),
             "policy": {"version": decision.version, "digest": decision.digest},
             "directory_revision": seen.directory_revision,
             "request": _request(ask),
@@ -177,11 +177,25 @@ def _principal(principal: Principal) -> dict[str, object]:
     return {"kind": str(principal.kind), "person": person, "client": principal.client}
 
 
-def _holds(relation: str, seen: Seen) -> bool | None:
-    """Whether it holds; None where only an id from before an erasure makes it hold, which counts for denies alone."""
+def _holds(relation: str, seen: Seen, words: frozenset[str]) -> bool | None:
+    """Whether it holds; None where only an id from before an erasure makes it hold, which counts for denies alone.
+    Where no rule that was asked denies by it, that is not told: the record stays, and would say for good who came
+    back."""
     if relation in seen.relations:
         return True
-    return None if former_word(relation) in seen.relations else False
+    return None if former_word(relation) in seen.relations & words else False
+
+
+def _facts(decision: Decision) -> dict[str, bool | None]:
+    """The facts as decided on. One of the row that is unknown because of an id from before an erasure is told only
+    where a rule asked for it."""
+    request, seen = decision.request, decision.request.seen
+    if not seen.former_ids or seen.row is None:
+        return dict(request.facts)
+    return {
+        name: False if value is None and name in seen.facts and name not in decision.asked_facts else value
+        for name, value in request.facts.items()
+    }
 
 
 def _whole_principal(principal: Principal, seen: Seen, words: frozenset[str]) -> dict[str, object]:

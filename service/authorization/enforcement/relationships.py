@@ -14,7 +14,7 @@ from service.authorization.enforcement import one_person
 from service.errors import PolicyUnavailable
 from service.identity import revocation
 from service.identity.principal import Principal, PrincipalKind
-from service.policy.matching import CLIENT, VIA, former_word
+from service.policy.matching import CLIENT, FORMER, VIA, former_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -217,6 +217,17 @@ def words_of(relations: Iterable[str], row: asyncpg.Record, prefix: str) -> froz
     """The relations that hold in columns named `prefix_RELATION`; NULL holds as the former word."""
     values = {name: row[f"{prefix}_{name}"] for name in relations}
     return frozenset(name if value else former_word(name) for name, value in values.items() if value is not False)
+
+
+def without_former(seen: Seen) -> Seen:
+    """What was seen, as if nobody had been erased: a simulation must not tell who somebody was before."""
+    return replace(
+        seen,
+        relations=frozenset(word for word in seen.relations if not word.startswith(FORMER)),
+        # Facts of a row are unknown only where they hold through a former id.
+        facts={name: bool(value) for name, value in seen.facts.items()} if seen.row is not None else seen.facts,
+        former_ids=frozenset(),
+    )
 
 
 def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> Seen:
