@@ -169,6 +169,6 @@ async def test_an_erasure_is_tried_first_and_then_done(callers: Callers) -> None
     tried = await command(callers, "adam", "audit", "erase", person, "--dry-run")
     assert "0 links, 2 texts beside the log, 0 notes and 0 open timesheets" in tried.output
     done = await command(callers, "adam", "audit", "erase", person, "--yes")
-    assert (done.exit_code, "Erased: 0 links, 2 texts" in done.output) == (0, True)
+    assert (done.exit_code, "Erased: 0 links, 2 texts" in done.output) == (0, True), done.output
     refused = await command(callers, "audrey", "audit", "erase", person, "--yes")
     assert (refused.exit_code, "403" in refused.output) == (2, True)

@@ -19,6 +19,7 @@ from service.administration.replay.decided_again import (
     NO_VERSION,
     NOT_LOOKED,
     OTHER_ROWS,
+    STATE_NOT_RECORDED,
     Undecidable,
     decide_again,
 )
@@ -216,12 +217,16 @@ def test_under_a_draft_replay_says_what_the_engine_would_have_said_or_that_it_ca
     if isinstance(again, Undecidable) and recorded.listed:
         assert again.cause.startswith(OTHER_ROWS) or (again.cause == FORMER_IDS and world.former)
     elif isinstance(again, Undecidable):
-        # All else is in the record.
-        assert again.cause in {NOT_LOOKED, FORMER_IDS}
+        # All else is in the record, but for the state that a new row would have had where there was one already.
         if again.cause == FORMER_IDS:
             assert world.former
-            assert f"person:{BEFORE}" in draft.policy.text.rules
             return
+        if again.cause == STATE_NOT_RECORDED:
+            assert world.about is About.NEW
+            assert world.exists
+            assert not draft.could_allow("timesheet", world.action, world.principal.scopes)
+            return
+        assert again.cause == NOT_LOOKED
         assert not version.could_allow("timesheet", world.action, world.principal.scopes)
     else:
         assert (again.allowed, again.reason) == (live.allowed, live.reason)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MOST_TRIED: Final = 512
 NOT_LOOKED: Final = "nothing was looked up, because no scope of the token could have helped"
 OTHER_ROWS: Final = "which rows there were is not in the record of a list, and other rules would show or hide them"
+STATE_NOT_RECORDED: Final = "the state was not recorded"
 FORMER_IDS: Final = (
     "who the person was before an erasure is not in the record, and a rule denies this to certain persons"
 )
@@ -227,4 +228,4 @@ def _cause(relations: list[str], facts: list[str], states: tuple[str, ...], *, l
         return NOT_LOOKED
     told = [f"relation {name} was not evaluated" for name in relations]
     told += [f"fact {name} was not evaluated" for name in facts]
-    return "; ".join([*told, "the state was not recorded"] if states else told)
+    return "; ".join([*told, STATE_NOT_RECORDED] if states else told)
