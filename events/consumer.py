@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from redis.exceptions import RedisError, ResponseError
 
-from events.envelope import Change, parse
+from events.envelope import PublishedChange, parse
 from events.stream import BEFORE_ALL, FIELD, NOTHING, id_of, position_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    Handler: TypeAlias = Callable[[Change], Awaitable[None]]
+    Handler: TypeAlias = Callable[[PublishedChange], Awaitable[None]]
     OnHole: TypeAlias = Callable[[int, int], Awaitable[None]]
     Fields: TypeAlias = Mapping[bytes, bytes]
     Entries: TypeAlias = list[tuple[bytes, Fields]]
@@ -148,7 +148,7 @@ class Consumer:
             return
         await self._redis.xack(self._stream, self._group, entry_id)
 
-    async def _look_for_hole(self, change: Change, delivered: int | None) -> None:
+    async def _look_for_hole(self, change: PublishedChange, delivered: int | None) -> None:
         """Compare with what the group was given before. For a repeated event that is not known any more: then the event
         before it must still be there, for telling of a hole may have been what failed."""
         if change.previous is None:
@@ -169,7 +169,7 @@ class Consumer:
             await together.execute()
 
 
-async def read(redis: Redis, stream: str, after: int = BEFORE_ALL, count: int = 100) -> list[Change]:
+async def read(redis: Redis, stream: str, after: int = BEFORE_ALL, count: int = 100) -> list[PublishedChange]:
     """Up to `count` events behind position `after`, oldest first. Raises ValueError for an entry that is no event."""
     entries = await redis.xrange(stream, min=f"{after + 1}-1", max="+", count=count)
     return [parse(fields[FIELD]) for _, fields in cast("Entries", entries)]

@@ -44,7 +44,7 @@ TYPES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PublishedChange:
     """One published change, as the sealed log tells it.
 
     `position` is its place in the log and `previous` that of the change before it (None for the first); `uid` and
@@ -67,7 +67,7 @@ class Change:
         return self.position, self.uid, self.leaf
 
 
-def serialize(change: Change, source: str) -> bytes:
+def serialize(change: PublishedChange, source: str) -> bytes:
     """The event as bytes; the same change always gives the same. `source` is the URI of this service."""
     attributes = {
         "specversion": "1.0",
@@ -86,14 +86,14 @@ def serialize(change: Change, source: str) -> bytes:
     return JSONFormat().write(CloudEvent(attributes, dict(change.data)))
 
 
-def parse(raw: bytes) -> Change:
+def parse(raw: bytes) -> PublishedChange:
     """The change that an event tells of. Raises ValueError for anything that `serialize` would not have written."""
     try:
         event = JSONFormat().read(CloudEvent, raw)
         data, time = event.get_data(), event.get_time()
         if not isinstance(data, Mapping) or time is None:
             raise ValueError("no data or no time")
-        return Change(
+        return PublishedChange(
             position=int(_extension(event, "sequence")),
             previous=int(_extension(event, "previous")) if event.get_extension("previous") is not None else None,
             uid=UUID(event.get_id()),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from redis.exceptions import RedisError
 
-from events.envelope import Change, parse, serialize
+from events.envelope import PublishedChange, parse, serialize
 from events.stream import BEFORE_ALL, FIELD, id_of, position_of
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    FeedFunction: TypeAlias = Callable[[int, int], Awaitable[Sequence[Change]]]
-    AtFunction: TypeAlias = Callable[[int], Awaitable[Change | None]]
+    FeedFunction: TypeAlias = Callable[[int, int], Awaitable[Sequence[PublishedChange]]]
+    AtFunction: TypeAlias = Callable[[int], Awaitable[PublishedChange | None]]
     Report: TypeAlias = Callable[[bool, str], Awaitable[None]]
 
 # The last id that the stream ever gave; trimming and deleting do not take it back, removing the stream does.
@@ -94,7 +94,7 @@ class Relay:
         self._tail = redis.register_script(TAIL)
         self._compared_at = float("-inf")
         # The last published change as the log tells it; None when the stream is empty.
-        self._last: Change | None = None
+        self._last: PublishedChange | None = None
 
     async def run(self, stop: asyncio.Event, interval: float = 0.1) -> None:
         """Publish until `stop` is set, looking every `interval` seconds; longer when something is wrong."""
@@ -139,7 +139,7 @@ class Relay:
             self._compared_at = float("-inf")
             raise
 
-    async def _publish(self, changes: Sequence[Change]) -> int:
+    async def _publish(self, changes: Sequence[PublishedChange]) -> int:
         arguments: list[bytes | str] = [id_of(None if self._last is None else self._last.position), FIELD]
         for change in changes:
             arguments += [id_of(change.position), serialize(change, self._source)]

@@ -21,7 +21,7 @@ from service.log.keeper_status import read_status
 from service.log.opening import check_role
 from service.pauses import growing_pauses
 from service.standard_error import standard_error
-from service.web.http.health import Part, Ready
+from service.web.http.health import HealthPart, Ready
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -167,37 +167,37 @@ class Api:
         return await asyncio.shield(self.progress.look)
 
     async def _look(self) -> Ready:
-        parts: list[Part] = []
+        parts: list[HealthPart] = []
         version: int | None = None
         try:
             version = self.policies.current().number
             parts.append(policy_part(self.policies))
         except TryLater as error:
-            parts.append(Part("policy", ready=False, needed=True, detail=error.public))
+            parts.append(HealthPart("policy", ready=False, needed=True, detail=error.public))
         try:
             async with self.health.connection() as connection:
                 statuses = await read_status(connection)
-            parts.append(Part("database", ready=True, needed=True, detail="answers"))
-            parts += [Part(one.part, ready=one.ready, needed=False, detail=one.detail) for one in statuses]
+            parts.append(HealthPart("database", ready=True, needed=True, detail="answers"))
+            parts += [HealthPart(one.part, ready=one.ready, needed=False, detail=one.detail) for one in statuses]
         except TryLater:
             # The public sentence is for callers: it speaks of changes, and a look at health changes nothing.
             detail = self.progress.problem or "does not answer"
-            parts.append(Part("database", ready=False, needed=True, detail=detail))
+            parts.append(HealthPart("database", ready=False, needed=True, detail=detail))
         parts.append(self._log())
         parts += parts_of_issuers(self.tokens.states())
         parts.append(_log_lines())
         ready = all(one.ready for one in parts if one.needed)
         return Ready("ready" if ready else "not ready", version, parts)
 
-    def _log(self) -> Part:
+    def _log(self) -> HealthPart:
         """The log is ready unless a flush failed moments ago: were it longer, no request would come to try it again."""
         state = self.log.state()
         if state.failing is not None and state.age < FAILED_WITHIN:
-            return Part("log", ready=False, needed=True, detail=f"could not be written {state.age:.0f} s ago")
-        return Part("log", ready=True, needed=True, detail=f"{state.waiting} records wait to be written")
+            return HealthPart("log", ready=False, needed=True, detail=f"could not be written {state.age:.0f} s ago")
+        return HealthPart("log", ready=True, needed=True, detail=f"{state.waiting} records wait to be written")
 
 
-def parts_of_issuers(states: Sequence[KeyState]) -> list[Part]:
+def parts_of_issuers(states: Sequence[KeyState]) -> list[HealthPart]:
     """One issuer whose tokens can be judged is enough; the others are told of. Tokens of an issuer without keys are
     answered 503."""
     needed = not any(state.ready or state.opaque for state in states)
@@ -208,19 +208,19 @@ def parts_of_issuers(states: Sequence[KeyState]) -> list[Part]:
             detail += f"; the last look for them failed: {state.last_failure}"
         if state.refused:
             detail += f"; refused: {', '.join(state.refused)}"
-        parts.append(Part(f"keys of {state.issuer}", ready=state.ready, needed=needed, detail=detail))
+        parts.append(HealthPart(f"keys of {state.issuer}", ready=state.ready, needed=needed, detail=detail))
     return parts
 
 
-def _log_lines() -> Part:
+def _log_lines() -> HealthPart:
     """Lines for standard error are no condition of a decision, but an operator wants to know that some were lost."""
     stream = standard_error()
     detail = f"{stream.dropped} were dropped because standard error did not take them"
-    return Part("log lines", ready=not stream.failing, needed=False, detail=detail)
+    return HealthPart("log lines", ready=not stream.failing, needed=False, detail=detail)
 
 
 def _unknown(part: str, detail: str) -> Ready:
-    return Ready("not ready", None, [Part(part, ready=False, needed=True, detail=detail)])
+    return Ready("not ready", None, [HealthPart(part, ready=False, needed=True, detail=detail)])
 
 
 async def _open_database(database: Database, opened: AsyncExitStack) -> None:
@@ -228,11 +228,11 @@ async def _open_database(database: Database, opened: AsyncExitStack) -> None:
     opened.push_async_callback(database.close)
 
 
-def policy_part(policies: PolicyVersions) -> Part:
+def policy_part(policies: PolicyVersions) -> HealthPart:
     """What decides here. When the active version cannot be loaded the last good one is told of, and decides nothing."""
     current = policies.current()
     if policies.trouble is not None:
         detail = f"{policies.trouble}; version {current.number} was the last that decided"
     else:
         detail = f"version {current.number} decides; {current.errors} questions could not be decided by it"
-    return Part("policy", ready=policies.trouble is None, needed=True, detail=detail)
+    return HealthPart("policy", ready=policies.trouble is None, needed=True, detail=detail)

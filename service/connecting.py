@@ -60,7 +60,7 @@ SEEN = f"""
 GIVE: Final = "ALTER ROLE {} SET {} = '{}ms'"
 
 
-class Way(Enum):
+class Connectivity(Enum):
     """How Postgres is reached: directly, or through a pooler that keeps prepared statements, or forgets them."""
 
     DIRECT = "direct"
@@ -79,16 +79,16 @@ class Connecting:
     lock_timeout: float
     enforced: bool
 
-    def options(self, way: Way) -> dict[str, Any]:
+    def options(self, way: Connectivity) -> dict[str, Any]:
         """The arguments for asyncpg."""
         options: dict[str, Any] = {
             "timeout": self.timeout,
             "command_timeout": self.timeout + 1,
             "server_settings": {"application_name": f"timewarden-{self.name}", "timezone": "UTC"},
         }
-        if way is Way.DIRECT:
+        if way is Connectivity.DIRECT:
             options["server_settings"] |= self._limits()
-        elif way is Way.KEEPING:
+        elif way is Connectivity.KEEPING:
             # Every statement gets a name: PgBouncer keeps no other.
             options["max_cacheable_statement_size"] = 0
         else:
@@ -106,9 +106,9 @@ class Connecting:
             return False
         return all(seen[name] == int(limit) for name, limit in self._limits().items())
 
-    async def way_through_pooler(self) -> Way:
+    async def way_through_pooler(self) -> Connectivity:
         """What can be asked of the pooler. Raises Misconfigured when no time limits hold behind it."""
-        for way in (Way.KEEPING, Way.FORGETTING):
+        for way in (Connectivity.KEEPING, Connectivity.FORGETTING):
             connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(self.url, **self.options(way))
             try:
                 seen = await connection.fetchrow(SEEN)
@@ -116,7 +116,7 @@ class Connecting:
                 continue
             finally:
                 connection.terminate()
-            if seen is not None and (seen["kept"] or way is Way.FORGETTING):
+            if seen is not None and (seen["kept"] or way is Connectivity.FORGETTING):
                 self._need_limits(seen)
                 return way
         raise DatabaseUnavailable(cause="the pooler mixes statements up")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import asyncpg
 
-from service.connecting import PASSING, Connecting, Way, told_when_unreachable
+from service.connecting import PASSING, Connecting, Connectivity, told_when_unreachable
 from service.errors import DatabaseUnavailable, Overloaded, TryLater
 from service.slots import slot_free
 
@@ -46,7 +46,7 @@ class Database:
         self._name = name
         self._connecting = Connecting(url, name, timeout, lock_timeout, enforced)
         # What `open` finds out.
-        self.way = Way.DIRECT
+        self.way = Connectivity.DIRECT
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._reserved: list[asyncpg.Connection[asyncpg.Record]] = []
         # How often a connection was given back that Postgres had answered on.

@@ -21,7 +21,7 @@ import structlog
 from service.errors import DatabaseUnavailable
 from service.management import answering
 from service.pauses import growing_pauses
-from service.web.http.health import Live, Part, Ready, ServiceReady, ServiceStatus, WorkerState
+from service.web.http.health import HealthPart, Live, Ready, ServiceReady, ServiceStatus, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -188,7 +188,7 @@ class _Worker:
         """For readiness. What was said too long ago does not count."""
         silent = time.monotonic() - self._since
         if self._last is None:
-            ready, detail, version, parts = False, self._reason, None, list[Part]()
+            ready, detail, version, parts = False, self._reason, None, list[HealthPart]()
         else:
             ready = self._last.status == "ready" and silent < MAX_FRESH_SECONDS
             detail = self._last.status if silent < MAX_FRESH_SECONDS else f"silent for {silent:.0f} s"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from uuid import UUID
 
-from service.log.questions import DECISIONS, Filters
+from service.log.questions import DECISIONS, RecordFilters
 from service.log.record import Kind
 
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
@@ -18,7 +18,7 @@ class Asked:
     """A question: its words, filters and kinds, and the ends of the names of indexes that its plan may read from."""
 
     words: str
-    filters: Filters
+    filters: RecordFilters
     kinds: tuple[Kind, ...] = DECISIONS
     indexes: tuple[str, ...] = ()
     # How many blocks of 8 KB a page may touch in a log of a hundred thousand records.
@@ -39,78 +39,95 @@ def questions(number: int = 4711) -> tuple[Asked, ...]:
     person, leader = named(f"person{number}"), named(f"person{number // 10 * 10}")
     sheet = str(named(f"sheet{number * 50 + 7}"))
     return (
-        Asked("everything, newest first", Filters(), (), ("decided_at_id_idx",)),
-        Asked("every access to a sheet", Filters(resource=sheet), (), RESOURCE),
-        Asked("every access to a sheet in some days", Filters(resource=sheet, since=JUNE, until=LATER), (), RESOURCE),
-        Asked("the whole story of a sheet", Filters(story=sheet), (Kind.DECISION, Kind.CHANGE), (*RESOURCE, "uid_idx")),
+        Asked("everything, newest first", RecordFilters(), (), ("decided_at_id_idx",)),
+        Asked("every access to a sheet", RecordFilters(resource=sheet), (), RESOURCE),
+        Asked(
+            "every access to a sheet in some days", RecordFilters(resource=sheet, since=JUNE, until=LATER), (), RESOURCE
+        ),
+        Asked(
+            "the whole story of a sheet",
+            RecordFilters(story=sheet),
+            (Kind.DECISION, Kind.CHANGE),
+            (*RESOURCE, "uid_idx"),
+        ),
         Asked(
             "all denials of a person",
-            Filters(persons=(person,), outcome="deny"),
+            RecordFilters(persons=(person,), outcome="deny"),
             DECISIONS,
             ("person_id_decided_at_id_idx1",),
         ),
-        Asked("everything that a person did", Filters(persons=(person,)), (), ("person_id_decided_at_id_idx",)),
+        Asked("everything that a person did", RecordFilters(persons=(person,)), (), ("person_id_decided_at_id_idx",)),
         Asked(
             "all approvals by a leader",
-            Filters(persons=(leader,), action="approve", outcome="allow"),
+            RecordFilters(persons=(leader,), action="approve", outcome="allow"),
             DECISIONS,
             ("person_id_decided_at_id_idx1",),
         ),
         Asked(
             "approvals as a deputy",
-            Filters(rule="approve-as-deputy"),
+            RecordFilters(rule="approve-as-deputy"),
             DECISIONS,
             ("expr_decided_at_id_idx", "rules_idx"),
         ),
-        Asked("what deputies did for a leader", Filters(on_behalf_of=(leader,)), (), ("decided_at_id_idx2",)),
+        Asked("what deputies did for a leader", RecordFilters(on_behalf_of=(leader,)), (), ("decided_at_id_idx2",)),
         Asked(
             "attempts to approve one's own hours",
-            Filters(rule="never-own-hours", action="approve", outcome="deny"),
+            RecordFilters(rule="never-own-hours", action="approve", outcome="deny"),
             DECISIONS,
             ("expr_decided_at_id_idx", "rules_idx"),
         ),
         Asked(
             "changes after an approval",
-            Filters(after_approval=True),
+            RecordFilters(after_approval=True),
             (Kind.CHANGE,),
             ("kind_decided_at_id_idx",),
             # Nearly none here, so it looks at every change.
             15_000,
         ),
-        Asked("all changes that took place", Filters(applied=True), DECISIONS, ("decided_at_id_idx3",)),
-        Asked("all changes that did not", Filters(applied=False), DECISIONS, ("outcome_decided_at_id_idx",)),
+        Asked("all changes that took place", RecordFilters(applied=True), DECISIONS, ("decided_at_id_idx3",)),
+        Asked("all changes that did not", RecordFilters(applied=False), DECISIONS, ("outcome_decided_at_id_idx",)),
         Asked(
             "what was allowed and not carried out",
-            Filters(outcome="allow", applied=False),
+            RecordFilters(outcome="allow", applied=False),
             DECISIONS,
             ("outcome_decided_at_id_idx",),
         ),
-        Asked("approvals taken back", Filters(action="reopen", applied=True), DECISIONS, ("action_decided_at_id_idx",)),
+        Asked(
+            "approvals taken back",
+            RecordFilters(action="reopen", applied=True),
+            DECISIONS,
+            ("action_decided_at_id_idx",),
+        ),
         Asked(
             "everything under a policy version",
-            Filters(policy_version=3),
+            RecordFilters(policy_version=3),
             DECISIONS,
             ("policy_version_decided_at_id_idx",),
         ),
-        Asked("everything that a client did", Filters(client="web"), (), ("_decided_at_id_idx",)),
-        Asked("everything that a rare client did", Filters(client="rare-job"), (), ("client_id_decided_at_id_idx",)),
-        Asked("all denials", Filters(outcome="deny"), DECISIONS, ("decided_at_id_idx1",)),
-        Asked("denials for a rare reason", Filters(reason="law"), DECISIONS, ("reason_decided_at_id_idx",)),
+        Asked("everything that a client did", RecordFilters(client="web"), (), ("_decided_at_id_idx",)),
+        Asked(
+            "everything that a rare client did", RecordFilters(client="rare-job"), (), ("client_id_decided_at_id_idx",)
+        ),
+        Asked("all denials", RecordFilters(outcome="deny"), DECISIONS, ("decided_at_id_idx1",)),
+        Asked("denials for a rare reason", RecordFilters(reason="law"), DECISIONS, ("reason_decided_at_id_idx",)),
         Asked(
             "all about an owner's hours",
-            Filters(owners=(person,)),
+            RecordFilters(owners=(person,)),
             (),
             ("owner_id_decided_at_id_idx", "person_id_decided_at_id_idx"),
         ),
         Asked(
             "what became of a request",
-            Filters(request_id=named(f"request{number}").hex),
+            RecordFilters(request_id=named(f"request{number}").hex),
             (),
             ("request_id_idx",),
         ),
-        Asked("changes of the policy", Filters(), (Kind.POLICY,), ("kind_decided_at_id_idx",)),
+        Asked("changes of the policy", RecordFilters(), (Kind.POLICY,), ("kind_decided_at_id_idx",)),
         Asked(
-            "what was done to tokens", Filters(resource_kind="token"), DECISIONS, ("resource_kind_decided_at_id_idx",)
+            "what was done to tokens",
+            RecordFilters(resource_kind="token"),
+            DECISIONS,
+            ("resource_kind_decided_at_id_idx",),
         ),
-        Asked("a week last summer", Filters(since=JUNE, until=LATER), DECISIONS, ("decided_at_id_idx",)),
+        Asked("a week last summer", RecordFilters(since=JUNE, until=LATER), DECISIONS, ("decided_at_id_idx",)),
     )

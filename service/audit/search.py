@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from service.log.questions import DECISIONS, Filters, Question, planned_by_value
+from service.log.questions import DECISIONS, RecordFilters, RecordQuestion, planned_by_value
 from service.log.record import shown_body
 from service.log.stored_times import order, seconds, written
 from service.log.windows import EVERYTHING, Window, windows
@@ -57,7 +57,7 @@ class Logged:
 
 async def records(
     connection: Connection,
-    filters: Filters,
+    filters: RecordFilters,
     *,
     kinds: Sequence[Kind] = (),
     behind: Place | None = None,
@@ -111,7 +111,7 @@ async def pruned_position(connection: Connection, uid: UUID) -> int | None:
 
 
 def page(
-    filters: Filters,
+    filters: RecordFilters,
     kinds: Sequence[Kind],
     behind: Place | None,
     limit: int,
@@ -120,7 +120,7 @@ def page(
     window: Window = EVERYTHING,
 ) -> tuple[str, list[object]]:
     """The statement of one page within a window, and its parameters."""
-    question = Question(filters, kinds, window)
+    question = RecordQuestion(filters, kinds, window)
     way = "ASC" if oldest_first else "DESC"
     bound = f"ORDER BY r.decided_at {way}, r.id {way} LIMIT {question.hold(limit)}"
     # One page of each alternative, each by its own index, and the first of all of them.
@@ -133,7 +133,7 @@ def page(
     return f"{SHOWN} FROM (SELECT * FROM ({pages}) AS r {bound}) AS r {PLACED} {bound}", question.values
 
 
-def _further(question: Question, behind: Place | None, *, oldest_first: bool) -> list[list[str]]:
+def _further(question: RecordQuestion, behind: Place | None, *, oldest_first: bool) -> list[list[str]]:
     """What stands behind a place, as alternatives. Records whose time somebody took away are the latest of all."""
     if behind is None:
         return [[]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.log.questions import DECISIONS, Filters, Question, planned_by_value
+from service.log.questions import DECISIONS, RecordFilters, RecordQuestion, planned_by_value
 from service.log.windows import span
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ class Summary:
     facets: dict[str, dict[str, int]]
 
 
-async def summary(connection: Connection, filters: Filters) -> Summary:
+async def summary(connection: Connection, filters: RecordFilters) -> Summary:
     """Count decisions. Raises QuestionTooWide when that takes longer than a statement may."""
     since, until = (one.isoformat() if one else None for one in (filters.since, filters.until))
-    question = Question(filters, DECISIONS, await span(connection, since, until))
+    question = RecordQuestion(filters, DECISIONS, await span(connection, since, until))
     counted = " UNION ALL ".join(
         f"SELECT r.decided_at, r.action, r.outcome, r.applied, r.reason FROM audit_record r {question.where(terms)}"
         for terms in question.alternatives

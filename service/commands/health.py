@@ -20,7 +20,7 @@ from service.log.keeper_status import PARTS, read_reports, read_status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.log.keeper_status import Report
+    from service.log.keeper_status import KeeperReport
 
 
 @click.command()
@@ -102,7 +102,7 @@ async def _keeper(settings: configuration.Settings, host: str | None) -> dict[st
     }
 
 
-def _problems_here(reports: Sequence[Report]) -> list[str]:
+def _problems_here(reports: Sequence[KeeperReport]) -> list[str]:
     """Of the process that spoke last here: those before it have ended."""
     if not reports:
         return ["no keeper ran here within a day"]

@@ -15,7 +15,7 @@ from service.commands.running import NotRunning, running, state_directory
 
 if TYPE_CHECKING:
     from service.identity.issuer import Issuer
-    from service.identity.token_explanation import Explanation
+    from service.identity.token_explanation import TokenExplanation
 
 
 @click.group()
@@ -42,7 +42,7 @@ def explain(*, as_json: bool) -> None:
     sys.exit({"accepted": 0, "refused": 1}.get(told.verdict, 2))
 
 
-async def _explain(presented: bytes, issuers: list[Issuer]) -> Explanation:
+async def _explain(presented: bytes, issuers: list[Issuer]) -> TokenExplanation:
     from service.identity.token_explanation import explain as explained  # noqa: PLC0415 — slow to load
     from service.identity.tokens import Tokens  # noqa: PLC0415 — slow to load
 
@@ -86,7 +86,7 @@ def _issuers() -> list[Issuer]:
     return issuers_of(settings)
 
 
-def _text(told: Explanation) -> str:
+def _text(told: TokenExplanation) -> str:
     marks = {"passed": "ok      ", "failed": "REFUSED ", "unknown": "UNKNOWN "}
     lines = [f"{marks[one.outcome]}{one.name:<14}{one.told}" for one in told.checks]
     lines.append(f"\n{told.verdict}" + (f": {told.cause}" if told.cause else ""))

@@ -35,7 +35,7 @@ BUSY = "Another import is under way; send this one again in a moment"
 
 
 @dataclass(frozen=True, slots=True)
-class RowOutcome:
+class ImportRowOutcome:
     """What becomes of a row: `created`, `updated` or `unchanged`."""
 
     row: int
@@ -56,12 +56,12 @@ class DirectoryImports:
         """Refuse whoever could not import anything, before a file is read. Raises Denied."""
         await admit(self._gate, ask, KIND, MANAGE)
 
-    async def load(self, ask: Ask, raw: bytes, *, dry_run: bool = False) -> Answer[Sequence[RowOutcome]]:
+    async def load(self, ask: Ask, raw: bytes, *, dry_run: bool = False) -> Answer[Sequence[ImportRowOutcome]]:
         """Bring people, teams, memberships and leads in from a CSV file. A dry run changes nothing and says what would
         be changed now."""
         rows = await read_rows(raw)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Sequence[RowOutcome], list[Told]]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Sequence[ImportRowOutcome], list[Told]]:
             found = await plan(rows, await import_store.known(permit, connection, rows))
             return _outcomes(rows, found), await _carried_out(permit, connection, found, self._hashes)
 
@@ -73,8 +73,8 @@ class DirectoryImports:
             return await manage(self._gate, ask, "import", work)
 
 
-def _outcomes(rows: Sequence[ImportRow], found: Plan) -> list[RowOutcome]:
-    return [RowOutcome(row.index, row.line, row.record, found.outcomes[row.index]) for row in rows]
+def _outcomes(rows: Sequence[ImportRow], found: Plan) -> list[ImportRowOutcome]:
+    return [ImportRowOutcome(row.index, row.line, row.record, found.outcomes[row.index]) for row in rows]
 
 
 async def _carried_out(permit: Permit, connection: Connection, found: Plan, hashes: SubjectHashes) -> list[Told]:

@@ -20,7 +20,7 @@ _OTHER_KINDS = frozenset({"id", "refresh", "offline", "logout"})
 
 
 @dataclass(frozen=True, slots=True)
-class Validity:
+class TokenValidity:
     """Unix seconds; fractions are cut off."""
 
     issued_at: int
@@ -64,7 +64,7 @@ def check_audience(claims: Mapping[str, Any], issuer: Issuer, client: str) -> No
         raise refusal("audience")
 
 
-def check_time(claims: Mapping[str, Any], issuer: Issuer, now: float) -> Validity:
+def check_time(claims: Mapping[str, Any], issuer: Issuer, now: float) -> TokenValidity:
     """`exp` strictly ahead and not too far, `iat` and `nbf` ahead by the leeway at most (RFC 7519 section 4.1)."""
     expires = time_claim(claims, "exp", "expiry")
     issued = time_claim(claims, "iat", "issued-at")
@@ -76,7 +76,7 @@ def check_time(claims: Mapping[str, Any], issuer: Issuer, now: float) -> Validit
         raise refusal("lifetime")
     if "nbf" in claims and time_claim(claims, "nbf", "not-yet") > now + issuer.leeway:
         raise refusal("not-yet")
-    return Validity(issued_at=int(issued), expires_at=int(expires))
+    return TokenValidity(issued_at=int(issued), expires_at=int(expires))
 
 
 def time_claim(claims: Mapping[str, Any], name: str, cause: str) -> float:

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from service.errors import IntrospectionUnavailable, InvalidToken, Misconfigured
-from service.identity.claims import Validity, check_audience, check_time, check_use, confirmation
+from service.identity.claims import TokenValidity, check_audience, check_time, check_use, confirmation
 from service.identity.issuer import NO_TYPE
 from service.identity.jwt_access_tokens import unwatched
 from service.identity.principal_claims import client_id, principal
@@ -117,7 +117,7 @@ class OpaqueTokens:
         step("sender")
         return VerifiedToken(asker, min(asker.expires_at, now + self._rules.positive_seconds), None, cnf)
 
-    def _validity(self, claims: Mapping[str, Any], now: float) -> Validity:
+    def _validity(self, claims: Mapping[str, Any], now: float) -> TokenValidity:
         """As in a JWT, but that `iat` may be absent: the token then counts as older than any revocation."""
         if "iat" in claims:
             return check_time(claims, self._issuer, now)

@@ -29,7 +29,7 @@ class Unanswered(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OutboundAnswer:
     """An answer with status 200. Header names are in lower case."""
 
     body: bytes
@@ -53,7 +53,7 @@ class Outbound:
 
     async def ask(
         self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> OutboundAnswer:
         """The answer to one request. Raises Unanswered for anything but a whole, small answer with status 200."""
         try:
             async with asyncio.timeout(self._timeout):
@@ -71,7 +71,7 @@ class Outbound:
 
     async def _exchange(
         self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None
-    ) -> Answer:
+    ) -> OutboundAnswer:
         data = dict(form) if form is not None else None
         async with self._http(url).stream(method, url, headers=headers, data=data, follow_redirects=False) as answer:
             if answer.is_redirect:
@@ -85,7 +85,7 @@ class Outbound:
                 body += part
                 if len(body) > self._max_bytes:
                     raise Unanswered("too-large")
-            return Answer(bytes(body), {name.lower(): value for name, value in answer.headers.items()})
+            return OutboundAnswer(bytes(body), {name.lower(): value for name, value in answer.headers.items()})
 
     def _http(self, url: str) -> httpx.AsyncClient:
         if self._client is None:

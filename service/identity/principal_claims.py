@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from service.identity.claim_words import SCOPE, is_word, strings
-from service.identity.claims import Validity, time_claim
+from service.identity.claims import TokenValidity, time_claim
 from service.identity.grants import roles, scopes
 from service.identity.issuer import STRICT_TYPE
 from service.identity.principal import Principal, PrincipalKind
@@ -34,7 +34,7 @@ def principal(
     issuer: Issuer,
     token_type: str,
     client: str,
-    validity: Validity,
+    validity: TokenValidity,
     step: Callable[[str], None],
 ) -> Principal:
     """Who asks. Raises InvalidToken when the claims do not say it unmistakably. `step` hears of each check."""
@@ -95,7 +95,7 @@ def _token_id(claims: Mapping[str, Any], claim: str, token_type: str) -> str | N
 
 
 def _authentication(
-    claims: Mapping[str, Any], validity: Validity, issuer: Issuer
+    claims: Mapping[str, Any], validity: TokenValidity, issuer: Issuer
 ) -> tuple[str | None, frozenset[str] | None, int | None]:
     """`acr`, `amr` and `auth_time` (RFC 9068 section 2.2.1), each None when the token does not say."""
     acr = claims.get("acr")

@@ -41,7 +41,7 @@ BOUND = {"jkt": "a DPoP proof with each request", "x5t#S256": "the client certif
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class TokenCheck:
     """One check: `outcome` is `passed`, `failed` or `unknown` (the issuer cannot be asked); `told` is a sentence."""
 
     name: str
@@ -50,11 +50,11 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class TokenExplanation:
     """`verdict`: `accepted`, `refused` or `not judged`; `cause`: a slug. The rest is known of accepted tokens alone."""
 
     verdict: str
-    checks: tuple[Check, ...]
+    checks: tuple[TokenCheck, ...]
     cause: str | None = None
     issuer: str | None = None
     kind: str | None = None
@@ -65,21 +65,21 @@ class Explanation:
     needs: tuple[str, ...] = ()
 
 
-async def explain(tokens: Tokens, token: bytes, now: float | None = None) -> Explanation:
+async def explain(tokens: Tokens, token: bytes, now: float | None = None) -> TokenExplanation:
     """Judge the token and tell of each check. Revocation and the sender's proof belong to requests: see `needs`."""
     met: list[str] = []
     try:
         verified = await tokens.judge(token, met.append)
     except InvalidToken as error:
-        return Explanation("refused", _checks(met, "failed", error.public), error.cause)
+        return TokenExplanation("refused", _checks(met, "failed", error.public), error.cause)
     except TryLater as error:
-        return Explanation("not judged", _checks(met, "unknown", f"{error.public} ({error.cause})"), error.slug)
+        return TokenExplanation("not judged", _checks(met, "unknown", f"{error.public} ({error.cause})"), error.slug)
     return _accepted(verified, _checks(met), time.time() if now is None else now)
 
 
-def _accepted(verified: VerifiedToken, checks: tuple[Check, ...], now: float) -> Explanation:
+def _accepted(verified: VerifiedToken, checks: tuple[TokenCheck, ...], now: float) -> TokenExplanation:
     asker = verified.principal
-    return Explanation(
+    return TokenExplanation(
         "accepted",
         checks,
         issuer=asker.issuer_name,
@@ -92,9 +92,9 @@ def _accepted(verified: VerifiedToken, checks: tuple[Check, ...], now: float) ->
     )
 
 
-def _checks(met: list[str], last: str = "passed", told: str | None = None) -> tuple[Check, ...]:
+def _checks(met: list[str], last: str = "passed", told: str | None = None) -> tuple[TokenCheck, ...]:
     """All that were met passed, but perhaps the last one."""
-    checks = [Check(name, "passed", CHECKS[name]) for name in met]
+    checks = [TokenCheck(name, "passed", CHECKS[name]) for name in met]
     if checks and told is not None:
-        checks[-1] = Check(met[-1], last, told)
+        checks[-1] = TokenCheck(met[-1], last, told)
     return tuple(checks)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
-from events.envelope import Change
+from events.envelope import PublishedChange
 from service.errors import DatabaseUnavailable, LogDamaged
 from service.log.record import read_body
 from service.log.stored_times import EPOCH, readable
@@ -84,7 +84,7 @@ class Feed:
         self._database = database
         self._silence: _Silence | None = None
 
-    async def feed(self, after: int, limit: int) -> Sequence[Change]:
+    async def feed(self, after: int, limit: int) -> Sequence[PublishedChange]:
         """Up to `limit` changes behind position `after` (-1: from the beginning), in order, each knowing the one
         before.
 
@@ -97,7 +97,7 @@ class Feed:
             self._silence = None
             raise
 
-    async def at(self, position: int) -> Change | None:
+    async def at(self, position: int) -> PublishedChange | None:
         """The change at a position, or None when there is none, or nothing is sealed so far. Of a record that retention
         dropped only its place, id, leaf and time are told."""
         async with self._database.connection() as connection:
@@ -114,7 +114,7 @@ class Feed:
             raise DatabaseUnavailable(cause="the log is not open: run migrate")
         return Head(row["epoch"], row["size"])
 
-    async def _feed(self, connection: Connection, after: int, limit: int) -> Sequence[Change]:
+    async def _feed(self, connection: Connection, after: int, limit: int) -> Sequence[PublishedChange]:
         silence = self._silence if self._silence and self._silence.after == after else None
         head = await connection.fetchrow(HEAD, silence.until if silence else -1)
         if head is None:
@@ -141,17 +141,17 @@ class Feed:
         return changes
 
 
-def _change(row: asyncpg.Record, previous: int | None) -> Change:
+def _change(row: asyncpg.Record, previous: int | None) -> PublishedChange:
     try:
         return _read(row, read_body(row["body"]), previous)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise LogDamaged(f"The log is damaged: the record at position {row['position']} cannot be read") from error
 
 
-def _read(row: asyncpg.Record, body: Mapping[str, object], previous: int | None) -> Change:
+def _read(row: asyncpg.Record, body: Mapping[str, object], previous: int | None) -> PublishedChange:
     resource, change = _members(body, "resource"), _members(body, "change")
     principal = _members(body, "principal")
-    return Change(
+    return PublishedChange(
         position=row["position"],
         previous=previous,
         uid=row["uid"],
@@ -169,8 +169,8 @@ def _read(row: asyncpg.Record, body: Mapping[str, object], previous: int | None)
     )
 
 
-def _dropped(row: asyncpg.Record) -> Change:
-    return Change(
+def _dropped(row: asyncpg.Record) -> PublishedChange:
+    return PublishedChange(
         position=row["position"],
         previous=None,
         uid=row["uid"],

@@ -82,7 +82,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class KeeperReport:
     """What a process said of one of its parts; `age` in seconds by the database's clock."""
 
     process: Process
@@ -136,10 +136,12 @@ def this_process() -> Process:
     return Process(uuid7(), socket.gethostname(), os.getpid())
 
 
-async def read_reports(connection: Connection) -> list[Report]:
+async def read_reports(connection: Connection) -> list[KeeperReport]:
     """The last words of every process of the last day, the newest first."""
     return [
-        Report(Process(row["process"], row["host"], row["pid"]), *(row[name] for name in Report.__slots__[1:]))
+        KeeperReport(
+            Process(row["process"], row["host"], row["pid"]), *(row[name] for name in KeeperReport.__slots__[1:])
+        )
         for row in await connection.fetch(REPORTS)
     ]
 
@@ -161,7 +163,7 @@ async def read_status(connection: Connection) -> list[PartStatus]:
     ]
 
 
-def _judge(part: str, reports: Sequence[Report], late: tuple[float, str] | None) -> PartStatus:
+def _judge(part: str, reports: Sequence[KeeperReport], late: tuple[float, str] | None) -> PartStatus:
     speaking = [one for one in reports if not one.silent]
     if not speaking:
         return PartStatus(part, ready=False, detail=f"silent for {reports[0].age:.0f} s")

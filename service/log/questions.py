@@ -42,7 +42,7 @@ AFTER_APPROVAL = (
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class RecordFilters:
     """What must hold of a record; None asks nothing. `persons`: the asker is one of them. `resource` also finds lists
     that returned it, `story` the decision that made it instead; `rule` is one of the rules that decided; `owners`: it
     was a thing of one of them; `on_behalf_of`: a deputy did it for one of them; `since` and `until` bound decided_at,
@@ -80,11 +80,11 @@ async def planned_by_value(connection: Connection) -> AsyncIterator[None]:
         raise QuestionTooWide(cause="a question took longer than a statement may") from error
 
 
-class Question:
+class RecordQuestion:
     """Filters and kinds within a window, as alternatives without overlap: a record is asked for when it meets every
     condition of one of `alternatives`. `values` are the parameters; more may be added by `hold`."""
 
-    def __init__(self, filters: Filters, kinds: Sequence[Kind] = (), window: Window = EVERYTHING) -> None:
+    def __init__(self, filters: RecordFilters, kinds: Sequence[Kind] = (), window: Window = EVERYTHING) -> None:
         self.values: list[object] = []
         self._window = window
         shared = [*window.conditions("r"), *self._plain(filters, kinds)]
@@ -106,7 +106,7 @@ class Question:
         """A WHERE clause of one alternative."""
         return f"WHERE {' AND '.join(terms)}" if terms else ""
 
-    def _plain(self, asked: Filters, kinds: Sequence[Kind]) -> list[str]:
+    def _plain(self, asked: RecordFilters, kinds: Sequence[Kind]) -> list[str]:
         terms: list[str] = []
 
         def hold(term: str, value: object) -> None:
@@ -185,7 +185,7 @@ class Question:
             [f"r.rules @> {among}", "cardinality(r.rules) > 1", f"r.rules[1] <> {first}"],
         ]
 
-    def _by_applied(self, asked: Filters) -> list[list[str]]:
+    def _by_applied(self, asked: RecordFilters) -> list[list[str]]:
         """Changes that took place; or that did not, those that were denied apart from those that were allowed: the
         index of the latter finds them among ever so many denials."""
         if asked.applied is None:

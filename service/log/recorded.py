@@ -50,7 +50,7 @@ WANTED = """
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RecordSelection:
     """Which decisions; None asks nothing. `since` and `until` bound decided_at, half-open."""
 
     since: datetime | None = None
@@ -60,14 +60,14 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class RecordWindow:
     """Pairs (policy version that decided, bytes), which are all that are wanted up to and with the id `until`."""
 
     found: Sequence[tuple[int, bytes]]
     until: int
 
 
-async def span(connection: Connection, wanted: Wanted) -> tuple[int, int]:
+async def span(connection: Connection, wanted: RecordSelection) -> tuple[int, int]:
     """All wanted records that there are now have an id behind the first number and not behind the second. Others may
     yet appear between the two, until those who write now (`writers`, asked afterwards) are done."""
     last: int = await connection.fetchval(LAST)
@@ -89,7 +89,7 @@ async def writers(connection: Connection) -> frozenset[str]:
     return frozenset(row["virtualtransaction"] for row in await connection.fetch(WRITERS))
 
 
-async def window(connection: Connection, wanted: Wanted, *, after: int, last: int, limit: int) -> Window:
+async def window(connection: Connection, wanted: RecordSelection, *, after: int, last: int, limit: int) -> RecordWindow:
     """At most `limit` wanted decisions behind the id `after`, and not behind `last`."""
     end = min(after + WINDOW, last)
     rows = await connection.fetch(
@@ -104,4 +104,4 @@ async def window(connection: Connection, wanted: Wanted, *, after: int, last: in
         limit,
     )
     found = [(row["policy_version"] or 0, row["body"]) for row in rows]
-    return Window(found, rows[-1]["id"] if len(rows) == limit else end)
+    return RecordWindow(found, rows[-1]["id"] if len(rows) == limit else end)

@@ -45,7 +45,7 @@ class Field:
 
 
 @dataclass(slots=True)
-class Rows:
+class PolicyRows:
     """What was read: rules and role links in the order of the file, and every complaint."""
 
     rules: list[Rule] = field(default_factory=list)
@@ -56,9 +56,9 @@ class Rows:
         self.complaints.append(Complaint(FILE, at.line, at.column, message, suggestion))
 
 
-def read(text: str, vocabulary: Vocabulary) -> Rows:
+def read(text: str, vocabulary: Vocabulary) -> PolicyRows:
     """Every row of the text, or complaints, at most a hundred of them."""
-    rows = Rows()
+    rows = PolicyRows()
     names: dict[str, int] = {}
     contents: dict[object, int] = {}
     links: dict[tuple[str, str], Field] = {}
@@ -87,7 +87,7 @@ def read(text: str, vocabulary: Vocabulary) -> Rows:
     return rows
 
 
-def _fields(rows: Rows, line: str, number: int) -> list[Field]:
+def _fields(rows: PolicyRows, line: str, number: int) -> list[Field]:
     """The fields of a row of known type and width; empty after a complaint."""
     whole = Field(line, number, len(line) - len(line.lstrip(" \t")) + 1)
     if len(line) > LONGEST_ROW:
@@ -125,7 +125,7 @@ def _plain(character: str) -> bool:
 
 
 def _p_row(
-    rows: Rows, fields: list[Field], vocabulary: Vocabulary, names: dict[str, int], contents: dict[object, int]
+    rows: PolicyRows, fields: list[Field], vocabulary: Vocabulary, names: dict[str, int], contents: dict[object, int]
 ) -> None:
     before = len(rows.complaints)
     _, effect, who, action, state, kind, scope, when, name = fields
@@ -157,14 +157,14 @@ def _p_row(
     rows.rules.append(rule)
 
 
-def _known(rows: Rows, at: Field, known: Collection[str], what: str) -> bool:
+def _known(rows: PolicyRows, at: Field, known: Collection[str], what: str) -> bool:
     if at.text in known:
         return True
     rows.complain(at, f"'{at.text}' is not a known {what}", nearest(at.text, known))
     return False
 
 
-def _who(rows: Rows, at: Field, relations: frozenset[str], kind: str) -> None:
+def _who(rows: PolicyRows, at: Field, relations: frozenset[str], kind: str) -> None:
     word = at.text
     if word == ANYONE or word in relations or any(form.fullmatch(word) for form in (ROLE, PERSON, CLIENT)):
         return
@@ -176,7 +176,7 @@ def _who(rows: Rows, at: Field, relations: frozenset[str], kind: str) -> None:
     rows.complain(at, f"'{word}' is not a known relation to the kind '{kind}'", suggestion)
 
 
-def _states(rows: Rows, at: Field, known: frozenset[str], kind: str) -> frozenset[str]:
+def _states(rows: PolicyRows, at: Field, known: frozenset[str], kind: str) -> frozenset[str]:
     if at.text == ANY:
         return frozenset()
     if not known:
@@ -191,7 +191,7 @@ def _states(rows: Rows, at: Field, known: frozenset[str], kind: str) -> frozense
     return states
 
 
-def _when(rows: Rows, at: Field, known: frozenset[str]) -> tuple[Condition, ...]:
+def _when(rows: PolicyRows, at: Field, known: frozenset[str]) -> tuple[Condition, ...]:
     if at.text == ALWAYS:
         return ()
     conditions = []
@@ -210,7 +210,7 @@ def _when(rows: Rows, at: Field, known: frozenset[str]) -> tuple[Condition, ...]
     return tuple(conditions)
 
 
-def _g_row(rows: Rows, fields: list[Field], links: dict[tuple[str, str], Field]) -> None:
+def _g_row(rows: PolicyRows, fields: list[Field], links: dict[tuple[str, str], Field]) -> None:
     _, role, included = fields
     bad = [at for at in (role, included) if not ROLE.fullmatch(at.text)]
     for at in bad:
@@ -224,7 +224,7 @@ def _g_row(rows: Rows, fields: list[Field], links: dict[tuple[str, str], Field])
     links[link] = fields[0]
 
 
-def _no_cycles(rows: Rows, links: dict[tuple[str, str], Field]) -> None:
+def _no_cycles(rows: PolicyRows, links: dict[tuple[str, str], Field]) -> None:
     """Complain about each link that is left when roles that include nothing, or that nothing includes, are gone."""
     left = dict(links)
     while True:

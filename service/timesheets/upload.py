@@ -34,7 +34,7 @@ from service.timesheets.changed import changed
 from service.timesheets.entry import wrong
 from service.timesheets.relations import KIND
 from service.timesheets.timesheet import By, Timesheet
-from service.timesheets.upload_merge import Merged, merge
+from service.timesheets.upload_merge import MergedWeek, merge
 from service.timesheets.upload_results import Results
 from service.timesheets.upload_rows import MOST_ROWS, Fault, Faults
 from service.timesheets.upload_store import WeekLocks
@@ -75,7 +75,7 @@ class DryRun(NotApplied):
 
 
 @dataclass(slots=True)
-class Uploaded:
+class UploadResult:
     """What became of each row, and the receipts of the decisions, one for each sheet, in the order in which they were
     made. `refused` is the receipt of the first one that refused a sheet; `together`: without one sheet the others are
     of no use."""
@@ -107,7 +107,7 @@ class Uploads:
         mode: UploadMode = UploadMode.TOGETHER,
         dry_run: bool = False,
         wanted: Callable[[], bool] = lambda: True,
-    ) -> tuple[Uploaded, Receipt]:
+    ) -> tuple[UploadResult, Receipt]:
         """Import the rows, or, in a dry run, say what would become of them. The receipt is of the first decision. Per
         row it stops between sheets when the answer is no longer `wanted`. A dry run of all rows together tries each
         sheet by itself, so that it tells of every row that would be refused.
@@ -119,7 +119,7 @@ class Uploads:
         await _compare(rows, together=together)
         if together and rows.faults and not dry_run:
             raise rows.refusal(rows.faults)
-        uploaded = Uploaded(Results(rows, dry_run=dry_run), together, wanted=wanted)
+        uploaded = UploadResult(Results(rows, dry_run=dry_run), together, wanted=wanted)
         by = By(*asker(ask.principal))
         if together and not dry_run:
             await self._together(ask, rows, by, uploaded)
@@ -132,7 +132,7 @@ class Uploads:
                 raise rows.refusal(uploaded.results.faults)
         return uploaded, uploaded.receipts[0]
 
-    async def _together(self, ask: Ask, rows: Rows, by: By, uploaded: Uploaded) -> None:
+    async def _together(self, ask: Ask, rows: Rows, by: By, uploaded: UploadResult) -> None:
         order = sorted(rows.weeks)
         locks = WeekLocks(order)
 
@@ -142,7 +142,7 @@ class Uploads:
         targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(order)]
         async with self._gate.change_all(ask, KIND, "upload", targets, combine=combine) as changes:
             closed: dict[str, str] = {}
-            found: list[tuple[Change, Merged]] = []
+            found: list[tuple[Change, MergedWeek]] = []
             async for change, week in paced(zip(changes, order, strict=True)):
                 merged = await _merge(change, rows, week, by, closed)
                 uploaded.results.put(merged)
@@ -153,7 +153,7 @@ class Uploads:
                 await _write(some)
         uploaded.receipts = [change.receipt for change in changes]
 
-    async def _per_row(self, ask: Ask, rows: Rows, by: By, uploaded: Uploaded, *, dry_run: bool) -> None:
+    async def _per_row(self, ask: Ask, rows: Rows, by: By, uploaded: UploadResult, *, dry_run: bool) -> None:
         waiting = _batches(week for week, found in rows.weeks.items() if any(one not in rows.faults for one in found))
         # The first alone: what stops it whatever its sheets are, stops the upload before anything was done.
         for batch in islice(waiting, 1):
@@ -173,11 +173,11 @@ class Uploads:
             raise failed.exceptions[0] from None
 
     async def _batch(
-        self, ask: Ask, rows: Rows, batch: Sequence[Week], by: By, uploaded: Uploaded, *, dry_run: bool
+        self, ask: Ask, rows: Rows, batch: Sequence[Week], by: By, uploaded: UploadResult, *, dry_run: bool
     ) -> None:
         """Some sheets in one transaction, each for itself; what refuses one becomes the fault of its rows."""
         locks = WeekLocks(batch)
-        found: dict[Week, Merged] = {}
+        found: dict[Week, MergedWeek] = {}
         closed: dict[str, str] = {}
         targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(batch)]
         week_of = dict(zip(targets, batch, strict=True))
@@ -202,7 +202,7 @@ class Uploads:
             _note(uploaded, rows, week, outcome, found.get(week))
 
 
-def _refuse_if_all_wrong(rows: Rows, merged: Merged) -> None:
+def _refuse_if_all_wrong(rows: Rows, merged: MergedWeek) -> None:
     """Raises InvalidField when no row of the sheet can go in."""
     if merged.faults and not merged.outcomes:
         faults = Faults()
@@ -210,7 +210,7 @@ def _refuse_if_all_wrong(rows: Rows, merged: Merged) -> None:
         raise rows.refusal(faults)
 
 
-def _note(uploaded: Uploaded, rows: Rows, week: Week, outcome: Outcome[None], merged: Merged | None) -> None:
+def _note(uploaded: UploadResult, rows: Rows, week: Week, outcome: Outcome[None], merged: MergedWeek | None) -> None:
     """What became of one sheet of a batch."""
     uploaded.receipts.append(outcome.receipt)
     refused = outcome.error
@@ -229,9 +229,9 @@ def _batches(weeks: Iterable[Week]) -> Iterator[Sequence[Week]]:
         yield batch
 
 
-def _in_statements(found: Sequence[tuple[Change, Merged]]) -> Iterator[Sequence[tuple[Change, Merged]]]:
+def _in_statements(found: Sequence[tuple[Change, MergedWeek]]) -> Iterator[Sequence[tuple[Change, MergedWeek]]]:
     """The sheets that are written with one statement each time."""
-    some: list[tuple[Change, Merged]] = []
+    some: list[tuple[Change, MergedWeek]] = []
     for changed_sheet in found:
         some.append(changed_sheet)
         if sum(len(merged.outcomes) for _, merged in some) >= MAX_ENTRIES_WRITTEN:
@@ -253,7 +253,7 @@ async def _compare(rows: Rows, *, together: bool) -> None:
         raise wrong("rows", f"touch {len(rows.weeks)} weeks of people; {most}")
 
 
-async def _merge(change: Change, rows: Rows, week: Week, by: By, closed: dict[str, str]) -> Merged:
+async def _merge(change: Change, rows: Rows, week: Week, by: By, closed: dict[str, str]) -> MergedWeek:
     """The rows of one week, and its sheet, which begins here if there is none. `closed` is what is known of projects in
     this transaction: why they take no hours, or nothing."""
     numbered = [row async for row in paced(rows.of_week(week))]
@@ -269,7 +269,7 @@ async def _merge(change: Change, rows: Rows, week: Week, by: By, closed: dict[st
     return merge(before, numbered, closed, by)
 
 
-async def _write(found: Sequence[tuple[Change, Merged]]) -> None:
+async def _write(found: Sequence[tuple[Change, MergedWeek]]) -> None:
     """Store what the rows changed, new sheets in one statement, and have it recorded."""
     changing = [(change, merged) for change, merged in found if merged.steps]
     new = [(change.permit, merged.steps[-1]) for change, merged in changing if not merged.before.version]

@@ -32,7 +32,7 @@ ENTRIES_IN_A_RECORD: Final = 100
 
 
 @dataclass(slots=True)
-class Merged:
+class MergedWeek:
     """What becomes of the rows, and of the sheet: the versions from `before` on, the last of which is to be stored.
     Without a step nothing changes. `known`: entries that an upload wrote, by their natural key."""
 
@@ -43,10 +43,10 @@ class Merged:
     steps: list[Timesheet] = field(default_factory=list)
 
 
-def merge(before: Timesheet, rows: Numbered, closed: Mapping[str, str], by: By) -> Merged:
+def merge(before: Timesheet, rows: Numbered, closed: Mapping[str, str], by: By) -> MergedWeek:
     """Merge rows that are good by themselves; `closed` says of projects why they take no hours, if they do not. A row
     that does not fit is a fault, and the others are merged without it."""
-    merged = Merged(before, {_key(one): one for one in before.entries if one.external_ref is not None})
+    merged = MergedWeek(before, {_key(one): one for one in before.entries if one.external_ref is not None})
     left = [one for one in rows if not _misplaced(merged, one, closed)]
     # Every round that does not fit takes rows away: those of a day that is too long, or beyond what a sheet holds.
     while not _fits(merged, left, by):
@@ -54,7 +54,7 @@ def merge(before: Timesheet, rows: Numbered, closed: Mapping[str, str], by: By) 
     return merged
 
 
-def _misplaced(merged: Merged, numbered: tuple[int, Row], closed: Mapping[str, str]) -> bool:
+def _misplaced(merged: MergedWeek, numbered: tuple[int, Row], closed: Mapping[str, str]) -> bool:
     """Whether a row has no place in this sheet, whatever the other rows are."""
     index, row = numbered
     before = merged.before
@@ -72,7 +72,7 @@ def _misplaced(merged: Merged, numbered: tuple[int, Row], closed: Mapping[str, s
     return index in merged.faults
 
 
-def _fits(merged: Merged, rows: Numbered, by: By) -> bool:
+def _fits(merged: MergedWeek, rows: Numbered, by: By) -> bool:
     """Put the rows in; False, with new faults, if the sheet does not hold them."""
     before = merged.before
     entries = {one.id: one for one in before.entries}
@@ -126,6 +126,6 @@ def _key(one: Entry | Row) -> Key:
     return one.day, one.project, one.external_ref
 
 
-def _blame(merged: Merged, indexes: Iterable[int], slug: str, reason: str, name: str | None = None) -> None:
+def _blame(merged: MergedWeek, indexes: Iterable[int], slug: str, reason: str, name: str | None = None) -> None:
     for index in indexes:
         merged.faults.setdefault(index, []).append(Fault(slug, reason, name))

@@ -9,7 +9,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from service.timesheets.upload_merge import Merged
+    from service.timesheets.upload_merge import MergedWeek
     from service.timesheets.upload_rows import Fault, Rows
 
 OUTCOMES: Final = ("refused", "created", "updated", "unchanged")
@@ -40,7 +40,7 @@ class Results:
         self._sheets: list[UUID | None] = []
         self.faults = rows.faults.copy()
 
-    def put(self, merged: Merged) -> None:
+    def put(self, merged: MergedWeek) -> None:
         """What became of the rows of one sheet."""
         self._sheets.append(None if self._dry_run and not merged.before.version else merged.before.id)
         for index, (outcome, entry) in merged.outcomes.items():

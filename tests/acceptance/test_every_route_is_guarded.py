@@ -36,7 +36,7 @@ BODIES: dict[str, object] = {
     "NewSheet": {"period_start": MONDAY},
     "NewLinks": {"links": [{"issuer": "https://issuer.example/", "subject": "guarded"}]},
     "EntryFields": {"day": MONDAY, "project": "ATLAS", "minutes": 60},
-    "Reason": {"reason": "Friday is missing"},
+    "ReasonBody": {"reason": "Friday is missing"},
     "EntryPatch": {"minutes": 60},
     "Waited": {"waiting_days": 3},
     "BatchApproval": {"items": [{"id": NOBODY, "version": 1}]},

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from events.envelope import TYPES, Change, serialize
+from events.envelope import TYPES, PublishedChange, serialize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,12 +46,12 @@ def files() -> dict[str, str]:
     return {f"{change.type}.json": _readable(change) for change in examples()}
 
 
-def examples() -> list[Change]:
+def examples() -> list[PublishedChange]:
     """One change of each type, in one little log."""
     return [_example(type_, place) for place, type_ in enumerate(TYPES)]
 
 
-def _example(type_: str, place: int) -> Change:
+def _example(type_: str, place: int) -> PublishedChange:
     if type_ in SHEETS:
         before, after = SHEETS[type_]
         kind, subject = "timesheet", SHEET
@@ -62,7 +62,7 @@ def _example(type_: str, place: int) -> Change:
         kind, subject, from_, to = OTHERS[type_]
         state = {"owner": None, "state": None, "version": None}
         former, latter = dict(from_), dict(to)
-    return Change(
+    return PublishedChange(
         position=3 * place + 1,
         previous=3 * place - 2 if place else None,
         uid=UUID(f"019c0000-0000-7000-8000-0000000001{place:02x}"),
@@ -84,5 +84,5 @@ def _state(of: tuple[str, int] | None) -> dict[str, object]:
     return {} if of is None else {"state": of[0], "version": of[1]}
 
 
-def _readable(change: Change) -> str:
+def _readable(change: PublishedChange) -> str:
     return json.dumps(json.loads(serialize(change, SOURCE)), indent=2, ensure_ascii=False) + "\n"

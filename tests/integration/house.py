@@ -161,7 +161,7 @@ def speaking(issuer: str, subject: str, client: str = "hours-app") -> Principal:
     return Principal(PrincipalKind.USER, issuer, subject, client, nothing, nothing, None, 0, 1)
 
 
-async def checked_here(text: PolicyText, number: int, beside: PolicyText | None = None) -> policy_check.Report:
+async def checked_here(text: PolicyText, number: int, beside: PolicyText | None = None) -> policy_check.PolicyReport:
     """The check of a policy without the process of its own, which takes longer to start than to do its work."""
     return policy_check.report(text, number, beside)
 

@@ -14,7 +14,7 @@ import pytest
 from service.administration.replay import recorded_request
 from service.administration.replay.decided_again import FORMER_IDS, Undecidable, decide_again
 from service.administration.versions import policy_life
-from service.administration.versions.simulated import Asked, Subject, Thing
+from service.administration.versions.simulated import SimulatedRequest, SimulatedResource, Subject
 from service.administration.versions.simulation import Simulation
 from service.authorization.enforcement.kept_answers import Forgetting
 from service.authorization.enforcement.policy_relations import POLICY_FACTS
@@ -363,10 +363,10 @@ async def test_a_record_does_not_say_who_came_back_where_no_rule_asked_and_does_
 
 async def test_a_simulation_does_not_tell_who_came_back(house: House, waiting: UUID) -> None:
     for name in ("ana-again", "dora"):
-        asked = Asked(
+        asked = SimulatedRequest(
             subject=Subject(client="hours-app", user=True, person=house.people[name], scopes=ALL_SCOPES),
             action="approve",
-            resource=Thing("timesheet", id=waiting),
+            resource=SimulatedResource("timesheet", id=waiting),
         )
         simulation = Simulation(house.gate, house.versions, Relationships([TIMESHEET_FACTS, POLICY_FACTS]), is_known)
         scopes = frozenset({"read:audit", "read:policies"})

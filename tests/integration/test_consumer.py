@@ -16,7 +16,7 @@ from tests.until import until
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from events.envelope import Change
+    from events.envelope import PublishedChange
     from tests.integration.event_stream import EventStream
 
 pytest_plugins = ["tests.integration.log_fixtures"]
@@ -37,7 +37,7 @@ class Subscriber:
         quick = {"block": 0.01, "stale_after": 0.0, **settings}
         return Consumer(stream.redis, stream.stream, "billing", name, self.handle, on_hole=self.on_hole, **quick)
 
-    async def handle(self, change: Change) -> None:
+    async def handle(self, change: PublishedChange) -> None:
         if change.uid in self.poison:
             raise LookupError
         self.seen.append(change.uid)
@@ -88,7 +88,7 @@ async def test_what_a_dead_member_left_is_handled_by_another(event_stream: Event
     await dying.step()
     started = asyncio.Event()
 
-    async def hang(change: Change) -> None:
+    async def hang(change: PublishedChange) -> None:
         started.set()
         await asyncio.Event().wait()
 

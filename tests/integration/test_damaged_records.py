@@ -21,7 +21,7 @@ from service.errors import LogDamaged
 from service.log.anchor import Anchor
 from service.log.feed import Feed
 from service.log.log import Log
-from service.log.questions import Filters
+from service.log.questions import RecordFilters
 from service.log.sealing import Sealer
 from service.log.signing import Signing
 from service.standalone.verify.findings import TAMPERED
@@ -93,7 +93,9 @@ async def test_spoilt_records_hide_no_others_and_the_verifier_names_them(
         behind: search.Place | None = None
         while True:
             async with app.connection() as connection:
-                some = await search.records(connection, Filters(), behind=behind, limit=3, oldest_first=oldest_first)
+                some = await search.records(
+                    connection, RecordFilters(), behind=behind, limit=3, oldest_first=oldest_first
+                )
                 names = await people.names(connection, some)
             assert msgspec.json.encode(record_page(some, names, None, texts=True))
             if not some:
@@ -103,7 +105,7 @@ async def test_spoilt_records_hide_no_others_and_the_verifier_names_them(
         assert {one.uid for one in made} <= set(found)
         assert len(found) == len(made) + 1
     async with app.connection() as connection:
-        assert (await summary(connection, Filters(since=EARLIER, until=LATER))).total
+        assert (await summary(connection, RecordFilters(since=EARLIER, until=LATER))).total
         header = await bundle_header(connection, 0)
     rows = [row async for piece in sealed_rows(app, 0, header.end) for row in piece]
     validator = jsonschema_rs.validator_for(json.loads(OCSF.read_text(encoding="utf-8")))

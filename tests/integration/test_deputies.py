@@ -78,8 +78,8 @@ async def test_a_deputy_approves_for_the_manager_and_the_log_names_both(house: H
     )
     assert decision == str(house.people["mia"])
     async with house.requests.connection() as connection:
-        found = await search.records(connection, questions.Filters(on_behalf_of=(house.people["mia"],)))
-        assert await search.records(connection, questions.Filters(on_behalf_of=(house.people["carl"],))) == []
+        found = await search.records(connection, questions.RecordFilters(on_behalf_of=(house.people["mia"],)))
+        assert await search.records(connection, questions.RecordFilters(on_behalf_of=(house.people["carl"],))) == []
     assert sorted(one.kind for one in found) == ["change", "decision"]
 
 

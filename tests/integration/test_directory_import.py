@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from service.database import Connection
-    from service.directory.imports import RowOutcome
+    from service.directory.imports import ImportRowOutcome
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -37,7 +37,7 @@ member,eve@example.com,,,,Quay,,,2035-01-01T00:00:00+01:00
 TABLES = ("person", "person_link", "team", "team_path", "membership", "audit_text")
 
 
-async def load(house: House, text: str | bytes, *, dry_run: bool = False) -> Sequence[RowOutcome]:
+async def load(house: House, text: str | bytes, *, dry_run: bool = False) -> Sequence[ImportRowOutcome]:
     raw = text if isinstance(text, bytes) else text.encode()
     return (await house.imports.load(house.administrator(), raw, dry_run=dry_run)).value
 

@@ -20,7 +20,7 @@ from service.directory.legal_holds import LegalHolds
 from service.errors import Conflict, Forbidden, InvalidField, NotFound
 from service.log import merkle
 from service.log.log import Log
-from service.log.questions import Filters
+from service.log.questions import RecordFilters
 from service.log.record import commitment, read_body
 from service.timesheets.entry import Hours
 from tests.integration.house import ALL_SCOPES, MONDAY, at, peopled, speaking, wired
@@ -122,7 +122,7 @@ async def test_texts_of_others_still_open_their_commitments(house: House) -> Non
     sheet = await with_texts(house, "ben")
     await house.erasure.erase(house.administrator(), house.people["ana"])
     async with house.requests.connection() as connection:
-        found = await records(connection, Filters(story=str(sheet), action="reject"))
+        found = await records(connection, RecordFilters(story=str(sheet), action="reject"))
         shown = await record(connection, found[0].uid)
     assert shown is not None
     salt = await house.owner.fetchval("SELECT salt FROM audit_text WHERE record_uid = $1", shown.uid)

@@ -16,7 +16,7 @@ from service.audit.search import records
 from service.audit.summary import summary
 from service.log.anchor import Anchor
 from service.log.log import Log
-from service.log.questions import DECISIONS, Filters
+from service.log.questions import DECISIONS, RecordFilters
 from service.log.record import Kind, Record
 from service.log.sealing import Sealer
 from service.log.signing import Signing
@@ -52,30 +52,34 @@ def full(**members: object) -> Record:
 @pytest.mark.parametrize(
     "filters",
     [
-        Filters(persons=(ANA,)),
-        Filters(persons=(ANA, uuid4())),
-        Filters(client="approvals"),
-        Filters(owners=(ANA,)),
-        Filters(owners=(uuid4(), ANA)),
-        Filters(story=str(SHEET)),
-        Filters(applied=False),
-        Filters(action="approve"),
-        Filters(resource_kind="timesheet"),
-        Filters(resource=str(SHEET)),
-        Filters(resource=str(SHEET).upper()),
-        Filters(outcome="deny"),
-        Filters(reason="no-rule"),
-        Filters(rule="never-own-hours"),
-        Filters(rule="never-for-owner"),
-        Filters(rule="never-own-hours", action="approve", outcome="deny"),
-        Filters(rule="never-own-hours", resource=str(SHEET), owners=(ANA,)),
-        Filters(policy_version=3),
-        Filters(request_id="request-1"),
-        Filters(until=MARCH + timedelta(seconds=1)),
-        Filters(persons=(ANA,), outcome="deny", since=MARCH, until=MARCH + timedelta(seconds=1), resource=str(SHEET)),
+        RecordFilters(persons=(ANA,)),
+        RecordFilters(persons=(ANA, uuid4())),
+        RecordFilters(client="approvals"),
+        RecordFilters(owners=(ANA,)),
+        RecordFilters(owners=(uuid4(), ANA)),
+        RecordFilters(story=str(SHEET)),
+        RecordFilters(applied=False),
+        RecordFilters(action="approve"),
+        RecordFilters(resource_kind="timesheet"),
+        RecordFilters(resource=str(SHEET)),
+        RecordFilters(resource=str(SHEET).upper()),
+        RecordFilters(outcome="deny"),
+        RecordFilters(reason="no-rule"),
+        RecordFilters(rule="never-own-hours"),
+        RecordFilters(rule="never-for-owner"),
+        RecordFilters(rule="never-own-hours", action="approve", outcome="deny"),
+        RecordFilters(rule="never-own-hours", resource=str(SHEET), owners=(ANA,)),
+        RecordFilters(policy_version=3),
+        RecordFilters(request_id="request-1"),
+        RecordFilters(until=MARCH + timedelta(seconds=1)),
+        RecordFilters(
+            persons=(ANA,), outcome="deny", since=MARCH, until=MARCH + timedelta(seconds=1), resource=str(SHEET)
+        ),
     ],
 )
-async def test_each_filter_finds_its_decision_and_not_the_others(log_database: LogDatabase, filters: Filters) -> None:
+async def test_each_filter_finds_its_decision_and_not_the_others(
+    log_database: LogDatabase, filters: RecordFilters
+) -> None:
     app = await log_database.open("app")
     wanted = full()
     other = decision(principal={"person": BEN, "client": "web"}, reason="rule", request={"id": "request-2"})
@@ -89,11 +93,11 @@ async def test_a_list_is_found_by_what_it_returned(log_database: LogDatabase) ->
     listing = decision(resource={"kind": "timesheet"}, returned=[uuid4(), SHEET])
     direct, changed = full(), change()
     await Log(app).append([listing, direct, changed, decision(returned=[uuid4()])])
-    about = Filters(resource=str(SHEET))
+    about = RecordFilters(resource=str(SHEET))
     async with app.connection() as connection:
         assert [one.uid for one in await records(connection, about)] == [changed.uid, listing.uid, direct.uid]
         assert [one.uid for one in await records(connection, about, kinds=DECISIONS)] == [listing.uid, direct.uid]
-        assert await records(connection, Filters(resource="not-a-uuid"), kinds=DECISIONS) == []
+        assert await records(connection, RecordFilters(resource="not-a-uuid"), kinds=DECISIONS) == []
 
 
 @pytest.mark.parametrize("oldest_first", [False, True])
@@ -108,7 +112,7 @@ async def test_pages_walk_all_records_once_while_new_ones_arrive(
     await log.append(made)
     seen: list[UUID] = []
     behind = None
-    until = Filters(until=MARCH + timedelta(hours=1))
+    until = RecordFilters(until=MARCH + timedelta(hours=1))
     while found := await records(auditor, until, kinds=DECISIONS, behind=behind, limit=5, oldest_first=oldest_first):
         seen += [one.uid for one in found]
         behind = found[-1].place
@@ -120,7 +124,7 @@ async def test_nobody_known_finds_nothing(log_database: LogDatabase) -> None:
     app = await log_database.open("app")
     await Log(app).append([full(), decision()])
     async with app.connection() as connection:
-        assert await records(connection, Filters(persons=()), kinds=DECISIONS) == []
+        assert await records(connection, RecordFilters(persons=()), kinds=DECISIONS) == []
 
 
 async def test_changes_after_an_approval_are_told_from_those_before_it(log_database: LogDatabase) -> None:
@@ -135,7 +139,7 @@ async def test_changes_after_an_approval_are_told_from_those_before_it(log_datab
     ]
     await Log(app).append(made)
     async with app.connection() as connection:
-        found = await records(connection, Filters(after_approval=True))
+        found = await records(connection, RecordFilters(after_approval=True))
     assert [one.uid for one in found] == [made[4].uid, made[3].uid]
 
 
@@ -145,9 +149,9 @@ async def test_counts_by_facet_agree_with_the_pages(log_database: LogDatabase) -
     for day in week:
         await Log(app).append([full(decided_at=day), decision(decided_at=day, reason="allowed"), change()])
     async with app.connection() as connection:
-        counted = await summary(connection, Filters(since=week[0], until=week[3]))
-        found = await records(connection, Filters(since=week[0], until=week[3]), kinds=DECISIONS)
-        denied = await summary(connection, Filters(rule="never-own-hours", persons=(ANA,)))
+        counted = await summary(connection, RecordFilters(since=week[0], until=week[3]))
+        found = await records(connection, RecordFilters(since=week[0], until=week[3]), kinds=DECISIONS)
+        denied = await summary(connection, RecordFilters(rule="never-own-hours", persons=(ANA,)))
     assert counted.total == len(found) == 6
     assert counted.facets == {
         "day": {"2026-03-02": 2, "2026-03-03": 2, "2026-03-04": 2},
@@ -212,4 +216,4 @@ async def test_reads_of_the_log_are_decisions_too(log_database: LogDatabase) -> 
     access = Record.make(Kind.ACCESS, {"decided_at": MARCH, "outcome": "allow"})
     await Log(app).append([access])
     auditor = await log_database.connect("auditor")
-    assert [one.uid for one in await records(auditor, Filters(), kinds=DECISIONS)] == [access.uid]
+    assert [one.uid for one in await records(auditor, RecordFilters(), kinds=DECISIONS)] == [access.uid]

@@ -12,7 +12,7 @@ from service.audit.search import page, records
 from service.audit.summary import summary
 from service.log.log import Log
 from service.log.partitions import cut
-from service.log.questions import Filters
+from service.log.questions import RecordFilters
 from service.log.windows import windows
 from tests.integration.log_database import decision
 
@@ -51,7 +51,7 @@ def moment(one: Record) -> datetime:
 
 
 async def paged(
-    connection: asyncpg.Connection[asyncpg.Record], filters: Filters, *, size: int, oldest_first: bool
+    connection: asyncpg.Connection[asyncpg.Record], filters: RecordFilters, *, size: int, oldest_first: bool
 ) -> list[UUID]:
     seen: list[UUID] = []
     behind = None
@@ -69,9 +69,9 @@ async def test_pages_over_partitions_are_those_of_one_table(
     made = await half_a_year(log_database)
     auditor = await log_database.connect("auditor")
     for filters in (
-        Filters(until=JANUARY + timedelta(days=300)),
-        Filters(action="approve"),
-        Filters(since=JANUARY + timedelta(days=61), until=JANUARY + timedelta(days=95)),
+        RecordFilters(until=JANUARY + timedelta(days=300)),
+        RecordFilters(action="approve"),
+        RecordFilters(since=JANUARY + timedelta(days=61), until=JANUARY + timedelta(days=95)),
     ):
         since, until = filters.since or JANUARY - timedelta(days=30), filters.until or JANUARY + timedelta(days=300)
         # Records of one moment go by their ids, which follow the order of appending.
@@ -92,7 +92,7 @@ async def test_only_partitions_of_the_time_that_is_asked_for_are_looked_at(log_d
     opened, *closed = await windows(auditor, since.isoformat(), until.isoformat())
     assert opened.upper is None
     assert 1 <= len(closed) <= 2
-    statement, values = page(Filters(since=since, until=until), (), None, 50, window=closed[0])
+    statement, values = page(RecordFilters(since=since, until=until), (), None, 50, window=closed[0])
     plan = "\n".join(row[0] for row in await auditor.fetch(f"EXPLAIN {statement}", *values))
     assert plan.count("audit_record_y2026") == plan.count("audit_record_y2026m02") > 0
 
@@ -101,5 +101,5 @@ async def test_counts_over_partitions_are_those_of_one_table(log_database: LogDa
     made = await half_a_year(log_database)
     auditor = await log_database.connect("auditor")
     since, until = JANUARY + timedelta(days=66), JANUARY + timedelta(days=130)
-    counted = await summary(auditor, Filters(since=since, until=until))
+    counted = await summary(auditor, RecordFilters(since=since, until=until))
     assert counted.total == len([one for one in made if since <= moment(one) < until])

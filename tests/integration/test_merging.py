@@ -21,11 +21,11 @@ from service.directory.membership_store import OfWhom
 from service.directory.merging import Merging
 from service.directory.people import People
 from service.errors import Conflict, Denied, InvalidField, InvalidToken, NotFound
-from service.log.questions import Filters
+from service.log.questions import RecordFilters
 from service.log.record import read_body
 from service.timesheets import listing
 from service.timesheets.access import TimesheetAccess
-from service.web.audit.log_questions import Asked
+from service.web.audit.log_questions import LogQuery
 from tests.integration.house import MONDAY, at, speaking
 from tests.integration.test_erasure import auditor, returned
 from tests.integration.test_organisation import changes
@@ -308,5 +308,5 @@ async def test_an_auditor_who_asks_about_a_person_is_told_of_every_account(house
     assert set(await auditing.addressed(house.owner, "ANA@example.com")) == {night, ana}
     assert set(await auditing.linked(house.owner, ISSUER, "ana-at-night")) == {night, ana}
     assert set(await auditing.all_ids(house.owner, night)) == {night, ana}
-    asked = await Asked(Filters(), person=night, owner=night).resolved(house.owner)
+    asked = await LogQuery(RecordFilters(), person=night, owner=night).resolved(house.owner)
     assert (set(asked.persons or ()), set(asked.owners or ())) == ({night, ana}, {night, ana})

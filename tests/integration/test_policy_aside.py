@@ -107,7 +107,7 @@ async def test_it_learns_no_secret_of_the_service(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("TIMEWARDEN_CURSOR_KEY", "a secret")
     program = "import os, sys; sys.stdin.read(); os.kill(os.getpid(), 9 * any('TIMEWARDEN' in x for x in os.environ))"
     instead(monkeypatch, f'{program}; print(\'{{"complaints": [], "warnings": [], "untried": []}}\')')
-    assert await policy_aside.checked(shipped(), 1) == policy_check.Report()
+    assert await policy_aside.checked(shipped(), 1) == policy_check.PolicyReport()
 
 
 async def test_while_a_proposal_is_checked_others_are_answered_and_only_a_second_proposal_waits(

@@ -18,12 +18,12 @@ from uuid_utils.compat import uuid7
 
 from service.administration.replay import replay_batches, replay_jobs, replay_work
 from service.administration.replay.policy_replays import PolicyReplays
-from service.administration.replay.replay_tally import Outcome, Tally
+from service.administration.replay.replay_tally import ReplayOutcome, Tally
 from service.administration.replay.replay_work import ReplayWork
 from service.errors import Conflict, Denied, NotFound
 from service.log import recorded
 from service.log.questions import DECISIONS
-from service.log.recorded import Wanted
+from service.log.recorded import RecordSelection
 from service.timesheets.listing import Filters
 from tests.integration.log_traffic import COLUMNS, auditor, author, multiplied, traffic
 from tests.policy_forge import shipped
@@ -71,11 +71,11 @@ async def test_every_recorded_decision_is_reproduced(house: House) -> None:
     await traffic(house)
     replays = PolicyReplays(house.gate, house.requests)
 
-    job = await done(house, (await replays.redecide(auditor(house), Wanted())).value)
+    job = await done(house, (await replays.redecide(auditor(house), RecordSelection())).value)
 
     assert job.state == "done"
     assert job.progress == 1
-    assert set(job.totals.counts) == {Outcome.SAME}
+    assert set(job.totals.counts) == {ReplayOutcome.SAME}
     assert job.totals.records == await house.count("audit_record WHERE kind IN ('decision', 'access')")
 
 
@@ -83,7 +83,7 @@ async def test_a_decision_that_was_under_way_when_the_replay_began_is_waited_for
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await traffic(house)
-    redecided = (await PolicyReplays(house.gate, house.requests).redecide(auditor(house), Wanted())).value
+    redecided = (await PolicyReplays(house.gate, house.requests).redecide(auditor(house), RecordSelection())).value
     keeper, looks = await house.log_database.open("keeper", size=2), 0
     look = recorded.writers
 
@@ -122,15 +122,15 @@ async def test_a_draft_is_tried_against_what_was_asked(house: House) -> None:
     number = await draft(house, replace(text, rules=rules + "\n"))
     replays = PolicyReplays(house.gate, house.requests)
 
-    asked = await replays.replay(author(house), number, Wanted(action="approve"))
+    asked = await replays.replay(author(house), number, RecordSelection(action="approve"))
     job = await done(house, asked.value)
 
     assert job.state == "done"
-    assert job.totals.counts[Outcome.ALLOW_TO_DENY] == 1
-    [example] = job.totals.examples[Outcome.ALLOW_TO_DENY]
+    assert job.totals.counts[ReplayOutcome.ALLOW_TO_DENY] == 1
+    [example] = job.totals.examples[ReplayOutcome.ALLOW_TO_DENY]
     assert (example.action, example.subject) == ("approve", str(house.people["mia"]))
     assert example.was == "allowed by approve-team"
-    assert job.totals.groups[Outcome.ALLOW_TO_DENY]["rule"] == {"approve-team": 1}
+    assert job.totals.groups[ReplayOutcome.ALLOW_TO_DENY]["rule"] == {"approve-team": 1}
     assert (await replays.replayed(author(house), job.id)).value == job
     record = await house.owner.fetchval(
         "SELECT convert_from(body, 'UTF8') FROM audit_record WHERE kind = 'system' ORDER BY id DESC LIMIT 1",
@@ -140,23 +140,23 @@ async def test_a_draft_is_tried_against_what_was_asked(house: House) -> None:
 
 async def test_a_version_that_there_is_not_is_not_replayed(house: House) -> None:
     with pytest.raises(NotFound):
-        await PolicyReplays(house.gate, house.requests).replay(author(house), 77, Wanted())
+        await PolicyReplays(house.gate, house.requests).replay(author(house), 77, RecordSelection())
     assert await house.count("policy_replay") == 0
 
 
 async def test_only_those_who_may_replay_do(house: House) -> None:
     replays = PolicyReplays(house.gate, house.requests)
     with pytest.raises(Denied):
-        await replays.replay(auditor(house), 1, Wanted())
+        await replays.replay(auditor(house), 1, RecordSelection())
     with pytest.raises(Denied):
-        await replays.redecide(author(house), Wanted())
+        await replays.redecide(author(house), RecordSelection())
     assert await house.count("policy_replay") == 0
 
 
 async def test_replays_are_listed_the_newest_first_and_page_by_page(house: House, running: InProcess) -> None:
     replays = PolicyReplays(house.gate, house.requests)
-    asked = [str((await replays.replay(author(house), 1, Wanted(action="read"))).value.id) for _ in range(3)]
-    await replays.redecide(auditor(house), Wanted())
+    asked = [str((await replays.replay(author(house), 1, RecordSelection(action="read"))).value.id) for _ in range(3)]
+    await replays.redecide(auditor(house), RecordSelection())
     token = running.token(sub="auth0|paula", roles=["policy-author"], scope="read:policies")
     first = await running.send("GET", "/v1/policies/replays?limit=2", token)
     assert first.status_code == 200, first.text
@@ -173,27 +173,27 @@ async def test_replays_are_listed_the_newest_first_and_page_by_page(house: House
 async def test_so_many_replays_wait_and_no_more(house: House) -> None:
     replays = PolicyReplays(house.gate, house.requests)
     for _ in range(replay_jobs.MOST_OPEN):
-        await replays.redecide(auditor(house), Wanted())
+        await replays.redecide(auditor(house), RecordSelection())
 
     with pytest.raises(Conflict) as full:
-        await replays.redecide(auditor(house), Wanted())
+        await replays.redecide(auditor(house), RecordSelection())
     assert full.value.decision is not None
     # Authors are not kept waiting by auditors, and have a bound of their own.
     for _ in range(replay_jobs.MOST_OPEN):
-        await replays.replay(author(house), 1, Wanted())
+        await replays.replay(author(house), 1, RecordSelection())
     with pytest.raises(Conflict):
-        await replays.replay(author(house), 1, Wanted())
+        await replays.replay(author(house), 1, RecordSelection())
 
 
 async def test_a_job_that_is_cancelled_makes_room_and_is_begun_by_no_keeper(house: House) -> None:
     replays = PolicyReplays(house.gate, house.requests)
-    asked = [(await replays.redecide(auditor(house), Wanted())).value for _ in range(replay_jobs.MOST_OPEN)]
+    asked = [(await replays.redecide(auditor(house), RecordSelection())).value for _ in range(replay_jobs.MOST_OPEN)]
     answers = [await replays.cancel_redecision(auditor(house), job.id) for job in asked]
     assert all(one.value.state == "cancelled" and one.value.ended_at is not None for one in answers)
 
     keeper = await house.log_database.open("keeper", size=2)
     assert not await ReplayWork(keeper, processes=1).once(asyncio.Event())
-    await replays.redecide(auditor(house), Wanted())
+    await replays.redecide(auditor(house), RecordSelection())
     body = await house.owner.fetchval(
         "SELECT convert_from(body, 'UTF8') FROM audit_record WHERE uid = $1", answers[-1].receipt.uid
     )
@@ -203,7 +203,7 @@ async def test_a_job_that_is_cancelled_makes_room_and_is_begun_by_no_keeper(hous
 
 async def test_a_replay_is_cancelled_by_those_who_may_replay_and_that_is_recorded(house: House) -> None:
     replays = PolicyReplays(house.gate, house.requests)
-    job = (await replays.replay(author(house), 1, Wanted())).value
+    job = (await replays.replay(author(house), 1, RecordSelection())).value
     with pytest.raises(Denied):
         await replays.cancel_replay(auditor(house), job.id)
     with pytest.raises(Denied):
@@ -241,7 +241,7 @@ async def test_a_keeper_stops_between_two_batches_when_its_job_is_cancelled(
     await traffic(house)
     await multiplied(house, 1_000)
     replays = PolicyReplays(house.gate, house.requests)
-    job = (await replays.replay(author(house), 1, Wanted())).value
+    job = (await replays.replay(author(house), 1, RecordSelection())).value
     monkeypatch.setattr(replay_work, "tally_here", unhurriedly)
     keeper = await house.log_database.open("keeper", size=2)
     work = asyncio.create_task(ReplayWork(keeper, processes=1, batch=5).once(asyncio.Event()))
@@ -263,7 +263,7 @@ async def test_jobs_that_ended_long_ago_are_removed_some_at_a_time(
 ) -> None:
     monkeypatch.setattr(replay_jobs, "MOST_REMOVED", 2)
     replays = PolicyReplays(house.gate, house.requests)
-    asked = [(await replays.redecide(auditor(house), Wanted())).value.id for _ in range(6)]
+    asked = [(await replays.redecide(auditor(house), RecordSelection())).value.id for _ in range(6)]
     for days, job in zip((50, 40, 35, 31, 29), asked, strict=False):
         await house.owner.execute(
             "UPDATE policy_replay SET state = 'done', asked_at = now() - interval '99 days',"
@@ -272,7 +272,7 @@ async def test_jobs_that_ended_long_ago_are_removed_some_at_a_time(
     await house.owner.execute("UPDATE policy_replay SET asked_at = now() - interval '99 days' WHERE id = $1", asked[5])
 
     for left in (asked[2:], asked[4:], asked[4:]):
-        await replays.replay(author(house), 1, Wanted())
+        await replays.replay(author(house), 1, RecordSelection())
         rows = await house.owner.fetch("SELECT id FROM policy_replay WHERE version IS NULL ORDER BY id")
         assert [row["id"] for row in rows] == left
 
@@ -280,7 +280,7 @@ async def test_jobs_that_ended_long_ago_are_removed_some_at_a_time(
 async def test_a_job_that_was_left_goes_on_behind_its_cursor_and_counts_nothing_twice(house: House) -> None:
     await traffic(house)
     replays = PolicyReplays(house.gate, house.requests)
-    job = (await replays.redecide(auditor(house), Wanted())).value
+    job = (await replays.redecide(auditor(house), RecordSelection())).value
     keeper = await house.log_database.open("keeper", size=2)
     stop = asyncio.Event()
     stop.set()
@@ -304,7 +304,7 @@ async def test_a_job_that_was_left_goes_on_behind_its_cursor_and_counts_nothing_
 
 
 async def test_a_replay_that_never_gets_further_fails(house: House) -> None:
-    job = (await PolicyReplays(house.gate, house.requests).redecide(auditor(house), Wanted())).value
+    job = (await PolicyReplays(house.gate, house.requests).redecide(auditor(house), RecordSelection())).value
     await house.owner.execute(
         "UPDATE policy_replay SET state = 'running', attempts = 5, claimed_at = now() - interval '1 hour'"
     )
@@ -328,7 +328,7 @@ async def test_a_slow_batch_does_not_lose_its_job_to_another_keeper(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await traffic(house)
-    await PolicyReplays(house.gate, house.requests).redecide(auditor(house), Wanted())
+    await PolicyReplays(house.gate, house.requests).redecide(auditor(house), RecordSelection())
     monkeypatch.setattr(replay_jobs, "LEASE", 2.0)
     monkeypatch.setattr(replay_work, "tally_here", slowly)
     keeper = await house.log_database.open("keeper", size=2)
@@ -348,7 +348,7 @@ async def test_a_replay_that_cannot_be_done_here_ends_neither_the_keeper_nor_wai
     house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The sealer and the relay live in the same process."""
-    await PolicyReplays(house.gate, house.requests).redecide(auditor(house), Wanted())
+    await PolicyReplays(house.gate, house.requests).redecide(auditor(house), RecordSelection())
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such place"))
     monkeypatch.setattr(replay_work, "LOOK_EVERY", 0.01)
     keeper, stop = await house.log_database.open("keeper", size=2), asyncio.Event()
@@ -379,7 +379,7 @@ async def test_an_installation_whose_policy_does_not_know_the_word_refuses_it(ho
     await house.owner.execute("UPDATE policy_head SET active = $1", number)
 
     with pytest.raises(Denied):
-        await PolicyReplays(house.gate, house.requests).replay(author(house), 1, Wanted())
+        await PolicyReplays(house.gate, house.requests).replay(author(house), 1, RecordSelection())
 
 
 async def test_the_stream_of_a_replay_goes_by_the_logs_key_whatever_it_filters(house: House) -> None:
@@ -399,11 +399,15 @@ async def test_the_stream_of_a_replay_goes_by_the_logs_key_whatever_it_filters(h
 async def test_a_span_starts_where_the_time_starts(house: House) -> None:
     await traffic(house)
     async with house.requests.connection() as connection:
-        all_of_it = await recorded.span(connection, Wanted())
-        nothing = await recorded.span(connection, Wanted(until=MONDAY_MORNING))
+        all_of_it = await recorded.span(connection, RecordSelection())
+        nothing = await recorded.span(connection, RecordSelection(until=MONDAY_MORNING))
         last = await connection.fetchval("SELECT max(id) FROM audit_record")
-        window = await recorded.window(connection, Wanted(since=MONDAY_MORNING), after=0, last=last, limit=1_000)
-        later = await recorded.window(connection, Wanted(until=MONDAY_MORNING), after=0, last=last, limit=1_000)
+        window = await recorded.window(
+            connection, RecordSelection(since=MONDAY_MORNING), after=0, last=last, limit=1_000
+        )
+        later = await recorded.window(
+            connection, RecordSelection(until=MONDAY_MORNING), after=0, last=last, limit=1_000
+        )
 
     assert all_of_it == (0, last)
     assert nothing[0] == 0

@@ -13,9 +13,9 @@ import pytest
 
 from service.administration.replay import replay_jobs
 from service.administration.replay.policy_replays import PolicyReplays
-from service.administration.replay.replay_tally import Outcome
+from service.administration.replay.replay_tally import ReplayOutcome
 from service.log.key_files import make_key
-from service.log.recorded import Wanted
+from service.log.recorded import RecordSelection
 from tests.integration.log_traffic import auditor, multiplied, traffic
 from tests.until import PATIENCE_SECONDS, until
 
@@ -82,7 +82,7 @@ def alive(pid: int) -> bool:
 async def test_a_killed_keeper_leaves_a_job_that_another_ends(house: House, keepers: Keepers) -> None:
     await traffic(house)
     await multiplied(house, 40_000)
-    asked = (await PolicyReplays(house.gate, house.requests).redecide(auditor(house), Wanted())).value
+    asked = (await PolicyReplays(house.gate, house.requests).redecide(auditor(house), RecordSelection())).value
 
     async def job() -> Job:
         async with house.requests.connection() as connection:
@@ -119,5 +119,7 @@ async def test_a_killed_keeper_leaves_a_job_that_another_ends(house: House, keep
     whole = await job()
     assert (whole.state, whole.problem) == ("done", None)
     assert whole.totals.counts == {
-        Outcome.SAME: await house.count(f"audit_record WHERE kind IN ('decision', 'access') AND id <= {whole.last_id}")
+        ReplayOutcome.SAME: await house.count(
+            f"audit_record WHERE kind IN ('decision', 'access') AND id <= {whole.last_id}"
+        )
     }

@@ -19,7 +19,7 @@ from service.log.checkpoint import Signer
 from service.log.feed import Feed
 from service.log.log import Log
 from service.log.partitions import cut, partitions
-from service.log.questions import DECISIONS, Filters
+from service.log.questions import DECISIONS, RecordFilters
 from service.log.record import Kind, Record, read_body
 from service.log.retention import prune
 from service.log.sealing import Sealer
@@ -63,7 +63,7 @@ async def test_a_cut_moves_no_record_and_new_ones_go_to_the_new_partition(log_da
     await Log(app).append([decision()])
     assert await owner.fetchval("SELECT count(*) FROM audit_record_y2026m12") == 1
     async with app.connection() as connection:
-        found = await records(connection, Filters(), limit=50)
+        found = await records(connection, RecordFilters(), limit=50)
     assert {one.uid for one in found} >= {one.uid for one in made}
     assert len(found) == len(made) + 2
 
@@ -82,7 +82,7 @@ async def test_the_newest_partition_has_no_end_and_a_full_one_of_an_older_releas
     assert [one.upper for one in found[:-1]] == [one.lower for one in found[1:]]
     assert found[-1].upper == 2**63 - 1
     async with app.connection() as connection:
-        shown = await records(connection, Filters(until=datetime.now(UTC) + SOON), limit=50)
+        shown = await records(connection, RecordFilters(until=datetime.now(UTC) + SOON), limit=50)
     assert {one.uid for one in shown} >= {one.uid for one in made}
     for table in ("audit_record_from4", "audit_record_rest"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -118,8 +118,8 @@ async def test_old_bodies_go_and_their_hashes_stay(log_database: LogDatabase) ->
     async with app.connection() as connection:
         assert await pruned_position(connection, made[0].uid) == 1
         assert await pruned_position(connection, made[3].uid) is None
-        left = await records(connection, Filters(), kinds=DECISIONS)
-        whole = await records(connection, Filters(resource=str(SHEET)))
+        left = await records(connection, RecordFilters(), kinds=DECISIONS)
+        whole = await records(connection, RecordFilters(resource=str(SHEET)))
     assert [one.uid for one in left] == [made[5].uid, made[3].uid]
     assert [one.uid for one in whole] == [made[4].uid]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization.enforcement.token_revocation import Revocations, Wanted, What
+from service.authorization.enforcement.token_revocation import RevocationRequest, Revocations, What
 from service.errors import Denied, Forbidden, InsufficientScope, InvalidField, InvalidToken, NotApplied
 from service.log.record import commitment
 from service.timesheets.entry import Hours
@@ -46,7 +46,9 @@ def administrator(house: House) -> Ask:
 
 
 async def revoke(house: House, what: What, value: str, issuer: str | None = ISSUER, **more: datetime) -> None:
-    await Revocations(house.gate, LIFETIME, AHEAD).revoke(administrator(house), Wanted(what, value, issuer, **more))
+    await Revocations(house.gate, LIFETIME, AHEAD).revoke(
+        administrator(house), RevocationRequest(what, value, issuer, **more)
+    )
 
 
 async def refused(house: House, ask: Ask) -> bool:
@@ -200,7 +202,7 @@ async def test_what_was_typed_in_is_no_part_of_a_record_and_stands_beside_it(fil
 
 async def test_who_may_not_revoke_is_refused(filled: House) -> None:
     revocations = Revocations(filled.gate, LIFETIME, AHEAD)
-    wanted = Wanted(What.TOKEN, "token-1", ISSUER)
+    wanted = RevocationRequest(What.TOKEN, "token-1", ISSUER)
     with pytest.raises(InsufficientScope):
         await revocations.revoke(filled.ask("ana"), wanted)
     with pytest.raises(Forbidden):
@@ -235,17 +237,17 @@ async def test_entries_go_when_no_token_can_meet_them_any_more(filled: House) ->
 @pytest.mark.parametrize(
     ("wanted", "wrong"),
     [
-        (Wanted(What.TOKEN, "", ISSUER), "token_id"),
-        (Wanted(What.TOKEN, "x" * 256, ISSUER), "token_id"),
-        (Wanted(What.CLIENT, "a\x00b"), "client"),
-        (Wanted(What.CLIENT, "x" * 277), "client"),
-        (Wanted(What.TOKEN, "token-1"), "issuer"),
-        (Wanted(What.SUBJECT, "sub|secret"), "issuer"),
-        (Wanted(What.TOKEN, "token-1", ISSUER, datetime.now(UTC)), "issued_before"),
-        (Wanted(What.CLIENT, "web-app", None, datetime.now(UTC) + timedelta(hours=1)), "issued_before"),
+        (RevocationRequest(What.TOKEN, "", ISSUER), "token_id"),
+        (RevocationRequest(What.TOKEN, "x" * 256, ISSUER), "token_id"),
+        (RevocationRequest(What.CLIENT, "a\x00b"), "client"),
+        (RevocationRequest(What.CLIENT, "x" * 277), "client"),
+        (RevocationRequest(What.TOKEN, "token-1"), "issuer"),
+        (RevocationRequest(What.SUBJECT, "sub|secret"), "issuer"),
+        (RevocationRequest(What.TOKEN, "token-1", ISSUER, datetime.now(UTC)), "issued_before"),
+        (RevocationRequest(What.CLIENT, "web-app", None, datetime.now(UTC) + timedelta(hours=1)), "issued_before"),
     ],
 )
-async def test_what_could_not_be_meant_is_refused_by_field(house: House, wanted: Wanted, wrong: str) -> None:
+async def test_what_could_not_be_meant_is_refused_by_field(house: House, wanted: RevocationRequest, wrong: str) -> None:
     with pytest.raises(InvalidField) as found:
         await Revocations(house.gate, LIFETIME, AHEAD).revoke(administrator(house), wanted)
     assert [one.field for one in found.value.fields] == [wrong]

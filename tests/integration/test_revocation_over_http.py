@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.authorization.enforcement.token_revocation import Revocations, Wanted, What
+from service.authorization.enforcement.token_revocation import RevocationRequest, Revocations, What
 from tests.integration.api import InProcess, api
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
 
 async def revoke(house: House, what: What, value: str, issuer: str | None) -> None:
     adam = house.ask("adam", scopes=frozenset({"manage:tokens"}), roles=frozenset({"role:administrator"}))
-    await Revocations(house.gate, 86_430, 30).revoke(adam, Wanted(what, value, issuer))
+    await Revocations(house.gate, 86_430, 30).revoke(adam, RevocationRequest(what, value, issuer))
 
 
 async def traces(house: House) -> list[int]:

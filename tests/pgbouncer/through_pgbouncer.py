@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from service.connecting import Way
+from service.connecting import Connectivity
 from service.database import Database
 from service.development.local_servers import start_postgres
 from service.errors import DatabaseUnavailable, Misconfigured
@@ -56,7 +56,13 @@ MODES: dict[str, tuple[str, Mapping[str, str]]] = {
         },
     ),
 }
-WAYS = dict(zip(MODES, (Way.FORGETTING, Way.KEEPING, Way.FORGETTING, Way.KEEPING), strict=True))
+WAYS = dict(
+    zip(
+        MODES,
+        (Connectivity.FORGETTING, Connectivity.KEEPING, Connectivity.FORGETTING, Connectivity.KEEPING),
+        strict=True,
+    )
+)
 
 
 @contextmanager

@@ -191,6 +191,17 @@ def test_web_modules_do_not_know_one_anothers_routes() -> None:
     assert meetings == []
 
 
+def test_a_public_class_name_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for name, path in NAMES.items():
+        if name.startswith(("service/standalone/", "service/development/")):
+            continue
+        for node in tree(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def test_no_module_has_a_name_that_says_nothing() -> None:
     assert [name for name in NAMES if FORBIDDEN_NAMES & set(Path(name).with_suffix("").parts)] == []
 

@@ -14,8 +14,7 @@ import msgspec
 import pytest
 
 from service import errors
-from service.administration.replay.replay_tally import Group
-from service.administration.replay.replay_tally import Outcome as ReplayOutcome
+from service.administration.replay.replay_tally import Group, ReplayOutcome
 from service.audit.export_formats import FORMATS
 from service.authorization.enforcement.prospects import Prospect
 from service.authorization.enforcement.token_revocation import What

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import events
-from events.envelope import CONTENT_TYPE, PREFIX, TYPES, Change, parse, serialize
+from events.envelope import CONTENT_TYPE, PREFIX, TYPES, PublishedChange, parse, serialize
 from events.stream import BEFORE_ALL, id_of, position_of
 from tests.golden.event_files import SOURCE, examples, files
 
@@ -125,5 +125,5 @@ def references(node: object) -> list[str]:
 
 def test_an_event_names_nobody() -> None:
     """Ids and words of ours: no member could hold a name, an address or a free text."""
-    change: Change = BY_TYPE["timesheet.rejected"]
+    change: PublishedChange = BY_TYPE["timesheet.rejected"]
     assert set(change.data) == {"resource", "from", "to", "by", "decision"}

@@ -73,13 +73,13 @@ class Compared(msgspec.Struct):
     complaints: tuple[Complaint, ...] = ()
 
 
-async def checked(text: PolicyText, number: int, beside: PolicyText | None = None) -> policy_check.Report:
+async def checked(text: PolicyText, number: int, beside: PolicyText | None = None) -> policy_check.PolicyReport:
     """`policy_check.report`, aside. Raises TryLater when it cannot be done now, or not in time."""
     try:
         said = await _aside(Check(Texts.of(text), number, Texts.of(beside) if beside else None))
     except PolicyRejected as error:
-        return policy_check.Report(error.complaints)
-    return msgspec.json.decode(said, type=policy_check.Report)
+        return policy_check.PolicyReport(error.complaints)
+    return msgspec.json.decode(said, type=policy_check.PolicyReport)
 
 
 async def compared(before: PolicyText, after: PolicyText) -> PolicyDiff:
@@ -127,7 +127,7 @@ def _without_settings(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if not name.startswith("TIMEWARDEN_")}
 
 
-def _done(work: Check | Compare) -> policy_check.Report | Compared:
+def _done(work: Check | Compare) -> policy_check.PolicyReport | Compared:
     if isinstance(work, Check):
         return policy_check.report(work.text.text(), work.number, work.beside.text() if work.beside else None)
     try:

@@ -26,7 +26,7 @@ PROPOSAL = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class PolicyReport:
     """What is to be said of a policy: `complaints` refuse it, `warnings` and `untried` refuse nothing. `untried`: rules
     that decide no case, and words that stand in no allowed or no denied case."""
 
@@ -88,15 +88,15 @@ def examine(text: PolicyText, number: int) -> Examination:
     return Examination(tuple(complaints), snapshot, tuple(tried), tuple(odd.warnings))
 
 
-def report(text: PolicyText, number: int, beside: PolicyText | None = None) -> Report:
+def report(text: PolicyText, number: int, beside: PolicyText | None = None) -> PolicyReport:
     """What is to be said of a policy. `beside` is the one that decides: a version with fewer cases is warned of."""
     found = examine(text, number)
     if found.snapshot is None:
-        return Report(bounded(found.complaints))
+        return PolicyReport(bounded(found.complaints))
     before = None if beside is None or found.complaints else examine(beside, number)
     warnings = [*found.warnings, *(_lost(before, found) if before else ())]
     untried = policy_cases.untried(found.snapshot.policy, found.snapshot, found.tried)
-    return Report(*(bounded(one) for one in (found.complaints, warnings, untried)))
+    return PolicyReport(*(bounded(one) for one in (found.complaints, warnings, untried)))
 
 
 def _lost(before: Examination, after: Examination) -> list[Complaint]:

@@ -11,7 +11,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
-from service.administration.replay.list_comparison import Rows, compared, differing
+from service.administration.replay.list_comparison import ShownRows, compared, differing
 from service.authorization.enforcement.decision_point import BY_LAW, question_of, sign_in_facts, verdict_on
 from service.authorization.enforcement.judgement import NO_ROW, NO_SCOPE
 from service.authorization.enforcement.relationships import About
@@ -179,9 +179,9 @@ def _of_rows(
     left_then = folded(before, asked_then)
     key = (before.digest, asked_then, question)
     rows = snapshot.remembered("rows", key, lambda: compared(left_then, left))
-    if rows is Rows.SAME:
+    if rows is ShownRows.SAME:
         return shown
-    if rows is Rows.NONE and recorded.returned:
+    if rows is ShownRows.NONE and recorded.returned:
         return Verdict(allowed=False, reason=Reason.DENY_RULE, rules=_names(left.hidden))
     rules = ", ".join(differing(left_then, left))
     return Undecidable(f"{OTHER_ROWS}: {rules}" if rules else OTHER_ROWS)

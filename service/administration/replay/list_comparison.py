@@ -25,7 +25,7 @@ MOST_ROWS: Final = 20_000
 MOST_TOLD: Final = 3
 
 
-class Rows(Enum):
+class ShownRows(Enum):
     """The rows that are shown now: the SAME as before, NONE any more, or OTHERS."""
 
     SAME = auto()
@@ -33,18 +33,18 @@ class Rows(Enum):
     OTHERS = auto()
 
 
-def compared(before: Folded, now: Folded) -> Rows:
+def compared(before: Folded, now: Folded) -> ShownRows:
     """How the rows differ that a list could show."""
     had, has = _Left.of(before), _Left.of(now)
     if had == has:
-        return Rows.SAME
+        return ShownRows.SAME
     rows = _possible(had, has)
     if rows is None:
-        return Rows.OTHERS
+        return ShownRows.OTHERS
     shown = {(had.shows(row), has.shows(row)) for row in rows}
     if shown <= {(True, True), (False, False)}:
-        return Rows.SAME
-    return Rows.NONE if shown <= {(True, False), (False, False)} else Rows.OTHERS
+        return ShownRows.SAME
+    return ShownRows.NONE if shown <= {(True, False), (False, False)} else ShownRows.OTHERS
 
 
 def differing(before: Folded, now: Folded) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.decision_record import Ask
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection, Database
-    from service.log.recorded import Wanted
+    from service.log.recorded import RecordSelection
 
 POLICY, LOG = "policy", "log"
 # The record of a job's beginning or end is no event: nobody's hours and nobody's rights change.
@@ -39,7 +39,7 @@ class PolicyReplays:
         self._gate = gate
         self._database = database
 
-    async def replay(self, ask: Ask, number: int, wanted: Wanted) -> Answer[Job]:
+    async def replay(self, ask: Ask, number: int, wanted: RecordSelection) -> Answer[Job]:
         """Have recorded requests decided again under a version. Raises NotFound; Conflict when enough are waiting."""
 
         async def found(connection: Connection) -> int | None:
@@ -56,7 +56,7 @@ class PolicyReplays:
             )
         return change.answer(job)
 
-    async def redecide(self, ask: Ask, wanted: Wanted) -> Answer[Job]:
+    async def redecide(self, ask: Ask, wanted: RecordSelection) -> Answer[Job]:
         """Have recorded requests decided again, each under the version that decided it. Raises Conflict."""
         async with self._when_recorded(ask) as (reading, connection):
             job = await replay_jobs.add(reading.permit, connection, None, wanted, **_by(ask))

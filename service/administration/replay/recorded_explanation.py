@@ -39,7 +39,7 @@ LISTED: Final = "A list: these rules could show rows to the caller; rows that a 
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RuleRow:
     """A rule as it stands in the version's policy.csv."""
 
     rule: str
@@ -52,7 +52,7 @@ class Row:
 class NearRow:
     """A row that would have allowed but for `missing`."""
 
-    row: Row
+    row: RuleRow
     missing: tuple[Lack, ...]
 
 
@@ -62,7 +62,7 @@ class RecordedExplanation:
     first, and the `scopes` of which one would help."""
 
     because: str
-    rows: tuple[Row, ...]
+    rows: tuple[RuleRow, ...]
     near: tuple[NearRow, ...] = ()
     scopes: tuple[str, ...] = ()
 
@@ -108,7 +108,7 @@ def _only(found: Iterable[Near], told: Callable[[Lack], bool]) -> tuple[Near, ..
     return tuple(sorted(kept, key=lambda one: len(one.missing)))
 
 
-def _row(snapshot: Snapshot, rule: Rule) -> Row:
+def _row(snapshot: Snapshot, rule: Rule) -> RuleRow:
     lines = snapshot.policy.text.rules.split("\n")
     text = " ".join(lines[rule.line - 1].split()) if 0 < rule.line <= len(lines) else ""
-    return Row(rule.name, rule.effect.value, rule.line, text)
+    return RuleRow(rule.name, rule.effect.value, rule.line, text)

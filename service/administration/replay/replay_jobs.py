@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from service.administration.replay.replay_tally import Tally
 from service.errors import Conflict, NotFound
-from service.log.recorded import Wanted
+from service.log.recorded import RecordSelection
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -55,7 +55,7 @@ class Job:
 
     id: UUID
     version: int | None
-    wanted: Wanted
+    wanted: RecordSelection
     state: str
     by_person: UUID | None
     by_client: str
@@ -82,7 +82,7 @@ async def add(
     permit: Permit,
     connection: Connection,
     version: int | None,
-    wanted: Wanted,
+    wanted: RecordSelection,
     *,
     by_person: UUID | None,
     by_client: str,
@@ -243,6 +243,6 @@ async def end(connection: Connection, keeper: UUID, job_id: UUID, problem: str |
 
 def _job(row: asyncpg.Record) -> Job:
     members = dict(row)
-    wanted = Wanted(**{name: members.pop(name) for name in WANTED})
+    wanted = RecordSelection(**{name: members.pop(name) for name in WANTED})
     totals = msgspec.json.decode(members.pop("totals"), type=Tally)
     return Job(**members, wanted=wanted, totals=totals)

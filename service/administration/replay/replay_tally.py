@@ -25,7 +25,7 @@ OTHERS: Final = "(others)"
 Group: TypeAlias = Literal["rule", "action", "subject", "cause"]
 
 
-class Outcome(StrEnum):
+class ReplayOutcome(StrEnum):
     """How the new verdict differs from the recorded one; OTHER_RULES only by the names of the rules."""
 
     SAME = "same"
@@ -63,7 +63,7 @@ class Tally(msgspec.Struct):
         """Count one record."""
         outcome = outcome_of(recorded.verdict, again)
         self.counts[outcome] = self.counts.get(outcome, 0) + 1
-        if outcome is Outcome.SAME:
+        if outcome is ReplayOutcome.SAME:
             return
         request = recorded.request
         if isinstance(again, Undecidable):
@@ -89,8 +89,8 @@ class Tally(msgspec.Struct):
 
     def note_unreadable(self, cause: str) -> None:
         """Count a record whose bytes are no request."""
-        self.counts[Outcome.UNDECIDABLE] = self.counts.get(Outcome.UNDECIDABLE, 0) + 1
-        self._group(Outcome.UNDECIDABLE, "cause", [cause])
+        self.counts[ReplayOutcome.UNDECIDABLE] = self.counts.get(ReplayOutcome.UNDECIDABLE, 0) + 1
+        self._group(ReplayOutcome.UNDECIDABLE, "cause", [cause])
 
     def merge(self, later: Tally) -> None:
         """Add what was found behind this in the log."""
@@ -106,21 +106,21 @@ class Tally(msgspec.Struct):
             kept = self.examples.setdefault(outcome, [])
             kept += examples[: MOST_EXAMPLES - len(kept)]
 
-    def _group(self, outcome: Outcome, name: Group, words: Iterable[str]) -> None:
+    def _group(self, outcome: ReplayOutcome, name: Group, words: Iterable[str]) -> None:
         mine = self.groups.setdefault(outcome, {}).setdefault(name, {})
         for word in words:
             mine[word] = mine.get(word, 0) + 1
 
 
-def outcome_of(was: Verdict, again: Again) -> Outcome:
+def outcome_of(was: Verdict, again: Again) -> ReplayOutcome:
     """How two verdicts differ."""
     if isinstance(again, Undecidable):
-        return Outcome.UNDECIDABLE
+        return ReplayOutcome.UNDECIDABLE
     if was.allowed is not again.allowed:
-        return Outcome.ALLOW_TO_DENY if was.allowed else Outcome.DENY_TO_ALLOW
+        return ReplayOutcome.ALLOW_TO_DENY if was.allowed else ReplayOutcome.DENY_TO_ALLOW
     if was.reason is not again.reason:
-        return Outcome.OTHER_REASON
-    return Outcome.SAME if was.rules == again.rules else Outcome.OTHER_RULES
+        return ReplayOutcome.OTHER_REASON
+    return ReplayOutcome.SAME if was.rules == again.rules else ReplayOutcome.OTHER_RULES
 
 
 def told(verdict: Verdict) -> str:

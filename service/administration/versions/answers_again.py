@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.decision_record import Ask
     from service.authorization.enforcement.gate import Gate
-    from service.authorization.enforcement.kept_answers import About
+    from service.authorization.enforcement.kept_answers import AnsweredChange
     from service.log.log import Receipt
 
 
@@ -26,7 +26,7 @@ class AnswersAgain:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def permitted(self, ask: Ask, about: About) -> Receipt:
+    async def permitted(self, ask: Ask, about: AnsweredChange) -> Receipt:
         """The receipt of the decision to give an answer again. Raises Denied.
 
         A token whose scopes could never read is asked for the change's own action instead, as of the state that the
@@ -50,7 +50,7 @@ class AnswersAgain:
             reading.returned = [] if reading.row is None else [str(reading.row["id"])]
         return reading.receipt
 
-    async def _of_many(self, ask: Ask, about: About, action: str, states: Sequence[str]) -> Receipt:
+    async def _of_many(self, ask: Ask, about: AnsweredChange, action: str, states: Sequence[str]) -> Receipt:
         async with self._gate.list(ask, about.kind, action) as listing:
             whole = await all_visible(listing.visibility, listing.connection, about.resources, states)
             listing.returned = [str(resource) for resource in about.resources] if whole else []

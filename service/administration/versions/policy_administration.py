@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.administration.checks.policy_check import PROPOSAL, Report
+from service.administration.checks.policy_check import PROPOSAL, PolicyReport
 from service.administration.versions import four_eyes, policy_life
-from service.administration.versions.policy_life import By, PolicyVersion
+from service.administration.versions.policy_life import Activator, PolicyVersion
 from service.authorization.active import policy_versions, replicas
 from service.authorization.enforcement.changes import Answer, Change, Target
 from service.authorization.enforcement.decision_point import Resource, access_request, decide
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.policy.policy_file import PolicyText
 
-    Check = Callable[[PolicyText, int, PolicyText | None], Awaitable[Report]]
+    Check = Callable[[PolicyText, int, PolicyText | None], Awaitable[PolicyReport]]
 
 ATTEMPTS = 5
 # Seconds.
@@ -59,7 +59,7 @@ class Proposed:
     same texts and nothing was activated since: there is no other then."""
 
     version: PolicyVersion
-    report: Report
+    report: PolicyReport
     anew: bool
 
 
@@ -120,7 +120,7 @@ class PolicyAdministration:
 
         Raises PolicyRejected, TryLater.
         """
-        report: Report | None = None
+        report: PolicyReport | None = None
         if await self._gate.prospect(ask, KIND, "propose"):
             async with self._proposing.one():
                 report = await self._check(text, PROPOSAL, self._versions.current().policy.text)
@@ -224,7 +224,7 @@ async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVer
         raise Conflict(f"Version {number} is active already")
     await replicas.check_words(change.connection, snapshot.vocabulary)
     _keep_a_way_back(change, snapshot)
-    by = By(principal.person, principal.client, change.decision.uid)
+    by = Activator(principal.person, principal.client, change.decision.uid)
     if not await policy_life.move_head(change.connection, number, expected=expected, by=by, back=back):
         raise StaleExpectation
     change.record(

@@ -63,7 +63,7 @@ class PolicyVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class By:
+class Activator:
     """Who makes a step: the person, or the client that acts for itself, under which decision."""
 
     person: UUID | None
@@ -71,7 +71,7 @@ class By:
     decision: UUID | None = None
 
 
-SYSTEM = By(None, "system")
+SYSTEM = Activator(None, "system")
 
 
 async def listed(visible: Visibility, connection: Connection, *, before: int | None, limit: int) -> list[PolicyVersion]:
@@ -141,7 +141,9 @@ async def insert(
     return _proposed(row)
 
 
-async def move_head(connection: Connection, number: int, *, expected: int, by: By = SYSTEM, back: bool = False) -> bool:
+async def move_head(
+    connection: Connection, number: int, *, expected: int, by: Activator = SYSTEM, back: bool = False
+) -> bool:
     """Make a version active if `expected` still is, and remember the step; False when it is not. `back`: it is the one
     that `way_back` told of, and the next way back leads from there."""
     # Compare and swap: the row changes only from the expected version, and with it the history grows by one step.

@@ -48,7 +48,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
+class SimulatedResource:
     """What it would be done to: a real one by its `id`, or an imagined one of which everything is said here."""
 
     kind: str
@@ -59,16 +59,16 @@ class Thing:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SimulatedRequest:
     """A whole question; without a `version`, under the active one."""
 
     subject: Subject
     action: str
-    resource: Thing
+    resource: SimulatedResource
     version: int | None = None
 
 
-def wrong_words(asked: Asked, vocabulary: Vocabulary) -> list[FieldError]:
+def wrong_words(asked: SimulatedRequest, vocabulary: Vocabulary) -> list[FieldError]:
     """A complaint for each field whose words the version does not know, or that do not fit together."""
     kind, thing, subject = asked.resource.kind, asked.resource, asked.subject
     if kind not in vocabulary.actions:
@@ -115,7 +115,7 @@ def principal_of(subject: Subject, now: int) -> Principal:
     )
 
 
-def assumptions(asked: Asked, under: Snapshot) -> tuple[str, ...]:
+def assumptions(asked: SimulatedRequest, under: Snapshot) -> tuple[str, ...]:
     """What the answer takes for granted, one sentence each."""
     found = ["the token is valid and was not revoked"]
     if asked.resource.id is not None:

@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from service.administration.versions.simulated import Asked, Wrong, assumptions, principal_of, wrong_words
+from service.administration.versions.simulated import SimulatedRequest, Wrong, assumptions, principal_of, wrong_words
 from service.authorization.enforcement.changes import Answer, refused_under
 from service.authorization.enforcement.decision_point import Decision, Resource
 from service.authorization.enforcement.decision_record import Ask
@@ -64,7 +64,7 @@ class Simulation:
         self._relationships = relationships
         self._known_person = known_person
 
-    async def run(self, ask: Ask, asked: Asked) -> Answer[Simulated]:
+    async def run(self, ask: Ask, asked: SimulatedRequest) -> Answer[Simulated]:
         """Decide as if, under a version or the active one.
 
         Raises Denied; InvalidField that names the field, also for an unknown version, for an unknown person if the
@@ -100,7 +100,7 @@ class Simulation:
         return reading.answer(await asyncio.to_thread(_explained, asked, decision, under))
 
     async def _decided(
-        self, ask: Ask, asked: Asked, under: Snapshot, active: Snapshot, seen: Seen, connection: Connection
+        self, ask: Ask, asked: SimulatedRequest, under: Snapshot, active: Snapshot, seen: Seen, connection: Connection
     ) -> Decision:
         if fields := wrong_words(asked, under.vocabulary):
             raise Wrong(*fields)
@@ -127,7 +127,9 @@ class Simulation:
         as_if = Ask(principal, ask.request_id, ask.method, ask.route)
         return decided(under, as_if, asked.action, resource, known)
 
-    async def _check_person(self, ask: Ask, asked: Asked, active: Snapshot, seen: Seen, connection: Connection) -> None:
+    async def _check_person(
+        self, ask: Ask, asked: SimulatedRequest, active: Snapshot, seen: Seen, connection: Connection
+    ) -> None:
         """Raise Wrong for an unknown person, to a caller who may read the directory or the log, which tell as much. For
         anybody else an unknown person is one without relations: the answer must not tell which ids exist."""
         person = asked.subject.person
@@ -152,13 +154,13 @@ class Simulation:
             raise Wrong(HIDDEN)
 
 
-def _explained(asked: Asked, decision: Decision, under: Snapshot) -> Simulated:
+def _explained(asked: SimulatedRequest, decision: Decision, under: Snapshot) -> Simulated:
     why = explain(under.rules_of(asked.resource.kind, asked.action), decision.question)
     told = () if decision.allowed else sentences_for_caller(why, decision.question, under.vocabulary)
     return Simulated(decision, why, told, assumptions(asked, under))
 
 
-def _noted(asked: Asked, decision: Decision) -> dict[str, object]:
+def _noted(asked: SimulatedRequest, decision: Decision) -> dict[str, object]:
     """What the record of the simulation holds of it: ids, words and numbers, all of them checked."""
     subject, verdict, resource = asked.subject, decision.verdict, decision.request.resource
     return {

@@ -61,7 +61,7 @@ FORGET_PERSON = """
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class AnsweredChange:
     """What a kept answer tells of: the kind and action of its decision, the `resources` that were changed, the `states`
     in which they were before, their `owner` if they have one in common, and the decision's id."""
 
@@ -78,7 +78,7 @@ class Kept:
     """A kept answer. `fingerprint` is the SHA-256 of the request that it answered."""
 
     fingerprint: bytes
-    about: About
+    about: AnsweredChange
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -90,7 +90,7 @@ class Once:
     def __init__(self, name: bytes, fingerprint: bytes) -> None:
         self._name, self._fingerprint = name, fingerprint
         self._open: tuple[AsyncExitStack, Connection] | None = None
-        self._about: About | None = None
+        self._about: AnsweredChange | None = None
 
     @asynccontextmanager
     async def held(self, turns: Turns, database: Database) -> AsyncIterator[Connection]:
@@ -123,7 +123,7 @@ class Once:
                 found.setdefault(resource, decision.request.resource.state)
         owners = {one.columns["owner_id"] for one in changes}
         owner = owners.pop() if len(owners) == 1 else None
-        self._about = About(
+        self._about = AnsweredChange(
             asked.resource.kind,
             asked.action,
             tuple(found),
@@ -243,7 +243,7 @@ async def _find(connection: Connection, name: bytes) -> Kept | None:
     if row is None:
         return None
     changed = tuple(row["resources"]), tuple(row["states"])
-    about = About(row["kind"], row["action"], *changed, row["owner_id"], row["decision_uid"])
+    about = AnsweredChange(row["kind"], row["action"], *changed, row["owner_id"], row["decision_uid"])
     headers = dict(one.split(": ", 1) for one in row["headers"])
     return Kept(row["fingerprint"], about, row["status"], headers, row["body"])
 

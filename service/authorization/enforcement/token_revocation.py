@@ -50,7 +50,7 @@ class What(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RevocationRequest:
     """What to revoke. `issuer` is the exact `iss`; only for a person or a client may it be left out, which means every
     issuer. `issued_before`: for all but a single token; None means every token that is valid now."""
 
@@ -92,7 +92,7 @@ class Revocations:
         self._gate = gate
         self._lifetime, self._ahead = timedelta(seconds=lifetime), timedelta(seconds=ahead)
 
-    async def revoke(self, ask: Ask, wanted: Wanted) -> Answer[Revocation]:
+    async def revoke(self, ask: Ask, wanted: RevocationRequest) -> Answer[Revocation]:
         """Refuse such tokens from now on, on every replica. Raises InvalidField, Denied, TryLater."""
         _check(wanted)
         async with self._gate.change(ask, KIND, "revoke", Target()) as change:
@@ -118,7 +118,7 @@ _SHOWN = """
 
 
 async def _insert(
-    permit: Permit, connection: Connection, ask: Ask, wanted: Wanted, lifetime: timedelta, ahead: timedelta
+    permit: Permit, connection: Connection, ask: Ask, wanted: RevocationRequest, lifetime: timedelta, ahead: timedelta
 ) -> Revocation:
     permit.covers(KIND, "revoke")
     # Entries that no valid token can meet any more.
@@ -163,7 +163,7 @@ async def _page(visibility: Visibility, connection: Connection, after: UUID | No
     return [_revocation(row) for row in rows]
 
 
-def _check(wanted: Wanted) -> None:
+def _check(wanted: RevocationRequest) -> None:
     """Raises InvalidField for what the list could not hold, or what would shut people out that sign in later."""
     longest = LONGEST_CLIENT if wanted.what is What.CLIENT else LONGEST_VALUE
     if not 1 <= len(wanted.value) <= longest or "\x00" in wanted.value:

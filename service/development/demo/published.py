@@ -12,7 +12,7 @@ from events.stream import BEFORE_ALL, open_redis, position_of
 from service.development.demo.cast import NotAsTold
 
 if TYPE_CHECKING:
-    from events.envelope import Change
+    from events.envelope import PublishedChange
     from service.development.demo.cast import Stage
 
 PATIENCE = 5.0
@@ -49,14 +49,14 @@ async def the_events_came_out(stage: Stage, sheet: str, after: int) -> None:
     stage.transcript.say("Each names the position of the one before it, so that a consumer notices a hole.")
 
 
-def _whole(found: list[Change], sheet: str) -> bool:
+def _whole(found: list[PublishedChange], sheet: str) -> bool:
     """Whether all of Ana's week is there, and behind it the change of the policy and back."""
     week = [one for one in found if one.subject == sheet]
     policy = [one.type for one in found if one.type.startswith("policy.") and week and one.position > week[-1].position]
     return tuple(one.type for one in week) == WEEK and tuple(policy) == POLICY
 
 
-async def _events(stage: Stage, after: int) -> list[Change]:
+async def _events(stage: Stage, after: int) -> list[PublishedChange]:
     redis = open_redis(stage.house.redis_url)
     try:
         return await read(redis, stage.house.stream, after, 1000)

@@ -13,10 +13,10 @@ from litestar.params import FromPath, Parameter
 
 from service.audit import people, search
 from service.errors import InvalidField, NotFound
-from service.log.questions import Filters
+from service.log.questions import RecordFilters
 from service.log.record import Kind
 from service.places import FieldError
-from service.web.audit.log_pages import Wanted, answer_search
+from service.web.audit.log_pages import PageRequest, answer_search
 from service.web.audit.log_questions import TAG, AskedOfLog, read_question
 from service.web.audit.log_reading import read_log
 from service.web.audit.log_shapes import RecordBody, RecordPage, record_body, record_page
@@ -57,7 +57,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
             raise InvalidField(FieldError("query.kind", "must be change, if anything, beside after_approval"))
         kinds = [Kind.CHANGE] if after_approval else _kinds(kind)
         bound = asked.bound(kind=kind, after_approval=after_approval)
-        wanted = Wanted(cursors, "records", bound, cursor, limit)
+        wanted = PageRequest(cursors, "records", bound, cursor, limit)
         return await answer_search(gate, ask, asked, wanted, kinds, after_approval=after_approval)
 
     @get("/v1/audit/records/{record_id:str}", **operation("Read a record", scope=SCOPE, problems=ROW, tag=TAG))
@@ -95,11 +95,11 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
         if order not in {"oldest", "newest"}:
             raise InvalidField(FieldError("query.order", "must be oldest or newest"))
         kinds = _kinds(kind, STORY)
-        wanted = Wanted(cursors, "history", {"sheet": sheet, "kind": kind, "order": order}, cursor, limit)
+        wanted = PageRequest(cursors, "history", {"sheet": sheet, "kind": kind, "order": order}, cursor, limit)
         behind = wanted.place()
 
         async def load(connection: Connection) -> tuple[tuple[list[Logged], dict[str, str]], list[str]]:
-            story = Filters(story=str(sheet))
+            story = RecordFilters(story=str(sheet))
             found = await search.records(
                 connection,
                 story,

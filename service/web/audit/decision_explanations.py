@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
-    from service.administration.replay.recorded_explanation import NearRow, RecordedExplanation, Row
+    from service.administration.replay.recorded_explanation import NearRow, RecordedExplanation, RuleRow
     from service.administration.replay.recorded_request import RecordedRequest
     from service.authorization.enforcement.gate import Gate
     from service.authorization.engine.engine import Snapshot
@@ -145,7 +145,7 @@ def _body(recorded: RecordedRequest, why: RecordedExplanation) -> ExplanationBod
     )
 
 
-def _row(row: Row) -> ExplainedRow:
+def _row(row: RuleRow) -> ExplainedRow:
     return ExplainedRow(row.rule, Effect(row.effect), row.line, row.text)
 
 

@@ -18,7 +18,7 @@ from service.audit.summary import Summary, summary
 from service.errors import InvalidField, NotFound
 from service.log.questions import DECISIONS
 from service.places import FieldError
-from service.web.audit.log_pages import Wanted, answer_search
+from service.web.audit.log_pages import PageRequest, answer_search
 from service.web.audit.log_questions import TAG, AskedOfLog, read_question
 from service.web.audit.log_reading import read_log
 from service.web.audit.log_shapes import RecordBody, RecordPage, SummaryBody, record_body, summary_body
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from service.audit.search import Logged
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection
-    from service.log.questions import Filters
+    from service.log.questions import RecordFilters
     from service.web.http.paging import Cursors
 
 LISTING = "decisions"
@@ -54,7 +54,7 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
-        wanted = Wanted(cursors, LISTING, asked.bound(), cursor, limit)
+        wanted = PageRequest(cursors, LISTING, asked.bound(), cursor, limit)
         return await answer_search(gate, ask, asked, wanted, DECISIONS)
 
     @get(
@@ -94,7 +94,7 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
     return [list_decisions, count_decisions, read_decision]
 
 
-def _bounded(asked: Filters) -> Filters:
+def _bounded(asked: RecordFilters) -> RecordFilters:
     """The same for a time that can be counted. Raises InvalidField."""
     until = asked.until or datetime.now(UTC)
     since = asked.since or shifted(until, -USUAL_SUMMARY)

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection
     from service.log.record import Kind
-    from service.web.audit.log_questions import Asked
+    from service.web.audit.log_questions import LogQuery
     from service.web.audit.log_shapes import RecordPage
     from service.web.http.paging import Cursors
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PageRequest:
     """Which page of which listing: `bound` is what its cursors belong to."""
 
     cursors: Cursors
@@ -50,8 +50,8 @@ class Wanted:
 async def answer_search(
     gate: Gate,
     ask: Ask,
-    asked: Asked,
-    wanted: Wanted,
+    asked: LogQuery,
+    wanted: PageRequest,
     kinds: Sequence[Kind],
     *,
     after_approval: bool = False,

@@ -14,7 +14,7 @@ from litestar.params import Parameter, SkipValidation
 from service.audit import known_values, people
 from service.authorization.enforcement.decision_record import Put
 from service.errors import InvalidField
-from service.log.questions import Filters
+from service.log.questions import RecordFilters
 from service.places import FieldError
 from service.policy.known_words import RECORDED_ACTIONS
 from service.policy.question import Effect, Reason
@@ -48,18 +48,18 @@ ALL_ACTIONS = frozenset(one for actions in RECORDED_ACTIONS.values() for one in 
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LogQuery:
     """A question as it was put: `filters` without people; who is meant, in one of three ways; whose thing it was, and
     for whom a deputy did it."""
 
-    filters: Filters
+    filters: RecordFilters
     person: UUID | None = None
     link: tuple[str, str] | None = None
     email: str | None = None
     owner: UUID | None = None
     on_behalf_of: UUID | None = None
 
-    async def resolved(self, connection: Connection) -> Filters:
+    async def resolved(self, connection: Connection) -> RecordFilters:
         """The filters with the people who are meant now. Raises InvalidField for whom or what nobody knows: only who
         may read the log comes here, so it tells no stranger who is known."""
         persons = await self._persons(connection)
@@ -102,7 +102,7 @@ class Asked:
 
 
 # What a handler names `asked`.
-AskedOfLog = NamedDependency[SkipValidation[Asked]]
+AskedOfLog = NamedDependency[SkipValidation[LogQuery]]
 
 
 def _text(description: str, longest: int = 255, **said: object) -> Any:
@@ -128,14 +128,14 @@ async def read_question(
     request_id: Annotated[str | None, _text("Of the request with this `X-Request-Id`")] = None,
     since: Since = None,
     until: Until = None,
-) -> Asked:
+) -> LogQuery:
     """The dependency `asked` of every search. Raises InvalidField."""
     if outcome not in {None, "allow", "deny"}:
         raise InvalidField(FieldError("query.outcome", "must be allow or deny"))
     _known(action, "query.action", "action", ALL_ACTIONS)
     _known(resource_kind, "query.resource_kind", "kind", RECORDED_ACTIONS.keys())
     _known(reason, "query.reason", "reason", set(Reason))
-    filters = Filters(
+    filters = RecordFilters(
         client=optional_plain_text(client, "query.client"),
         action=optional_plain_text(action, "query.action"),
         resource=optional_plain_text(resource, "query.resource"),
@@ -167,7 +167,7 @@ async def _ids(connection: Connection, person: UUID | None, field: str) -> tuple
     return await people.all_ids(connection, person)
 
 
-async def _refuse_unknown(connection: Connection, asked: Filters) -> None:
+async def _refuse_unknown(connection: Connection, asked: RecordFilters) -> None:
     """Raises InvalidField for a client, a rule or a policy version that there never was."""
     if asked.client is not None:
         clients = await known_values.clients_near(connection, asked.client)
@@ -189,7 +189,9 @@ def _known(word: str | None, field: str, what: str, among: Collection[str]) -> N
         raise InvalidField(FieldError(field, f"is no {what}" + (f"; {hint}" if hint else "")))
 
 
-def _person(filters: Filters, person: str | None, link: tuple[str | None, str | None], email: str | None) -> Asked:
+def _person(
+    filters: RecordFilters, person: str | None, link: tuple[str | None, str | None], email: str | None
+) -> LogQuery:
     """Who is meant: at most one way of saying it."""
     issuer, subject = link
     if (issuer is None) != (subject is None):
@@ -200,7 +202,7 @@ def _person(filters: Filters, person: str | None, link: tuple[str | None, str | 
         raise InvalidField(FieldError(f"query.{ways[1]}", f"does not go with {ways[0]}: say in one way who is meant"))
     if issuer is not None and subject is not None:
         names = (optional_plain_text(issuer, "query.issuer"), optional_plain_text(subject, "query.subject"))
-        return Asked(filters, link=(str(names[0]), str(names[1])))
+        return LogQuery(filters, link=(str(names[0]), str(names[1])))
     if person is not None and "@" in person:
         raise InvalidField(FieldError("query.person", "must be a UUID; an e-mail address goes with email"))
-    return Asked(filters, optional_uuid(person, "query.person"), email=optional_plain_text(email, "query.email"))
+    return LogQuery(filters, optional_uuid(person, "query.person"), email=optional_plain_text(email, "query.email"))

@@ -25,7 +25,7 @@ class Live(msgspec.Struct):
     status: Annotated[Literal["live"], Meta(description="Always `live`")] = "live"
 
 
-class Part(msgspec.Struct):
+class HealthPart(msgspec.Struct):
     """One part of readiness."""
 
     name: Annotated[str, Meta(description="What it is", examples=["database"])]
@@ -41,7 +41,7 @@ class Ready(msgspec.Struct):
     policy_version: Annotated[
         int | None, Meta(description="The policy version that decides here; null: none could be loaded", examples=[7])
     ]
-    parts: Annotated[list[Part], Meta(description="The parts, one by one")]
+    parts: Annotated[list[HealthPart], Meta(description="The parts, one by one")]
 
 
 ServiceStatus: TypeAlias = Literal["ready", "not ready", "stopping"]
@@ -58,7 +58,7 @@ class WorkerState(msgspec.Struct):
     policy_version: Annotated[
         int | None, Meta(description="The policy version that decides there; null: it did not say", examples=[7])
     ]
-    parts: Annotated[list[Part], Meta(description="The parts, one by one, as it said")]
+    parts: Annotated[list[HealthPart], Meta(description="The parts, one by one, as it said")]
 
 
 class ServiceReady(msgspec.Struct):

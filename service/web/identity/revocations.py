@@ -11,7 +11,7 @@ from litestar import Response, get, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 from msgspec import Meta
 
-from service.authorization.enforcement.token_revocation import LONGEST_CLIENT, Wanted, What
+from service.authorization.enforcement.token_revocation import LONGEST_CLIENT, RevocationRequest, What
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.http.answers import Id, NextCursor, PersonId, Time, answered
@@ -102,7 +102,7 @@ def revocation_routes(revocations: Revocations, cursors: Cursors) -> list[Any]:
     return [revoke_tokens, list_revocations]
 
 
-def _wanted(data: NewRevocation) -> Wanted:
+def _wanted(data: NewRevocation) -> RevocationRequest:
     """The one thing that the body names. Raises InvalidField."""
     fields = {What.TOKEN: data.token_id, What.PERSON: data.person, What.SUBJECT: data.subject, What.CLIENT: data.client}
     named = {what: value for what, value in fields.items() if value is not None}
@@ -117,7 +117,7 @@ def _wanted(data: NewRevocation) -> Wanted:
         plain_text(value, "token_id" if what is What.TOKEN else str(what))
     if data.issuer is not None:
         plain_text(data.issuer, "issuer")
-    return Wanted(what, value, data.issuer, data.issued_before)
+    return RevocationRequest(what, value, data.issuer, data.issued_before)
 
 
 def _body(one: Revocation) -> RevocationBody:

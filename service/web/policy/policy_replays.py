@@ -11,9 +11,9 @@ from litestar import Response, get, post
 from litestar.params import FromPath, JSONBody  # noqa: TC002 — Litestar reads handler signatures
 from msgspec import Meta
 
-from service.administration.replay.replay_tally import Group, Outcome
+from service.administration.replay.replay_tally import Group, ReplayOutcome
 from service.errors import InvalidField
-from service.log.recorded import Wanted
+from service.log.recorded import RecordSelection
 from service.places import FieldError
 from service.policy.known_words import RECORDED_ACTIONS
 from service.web.http.answers import (
@@ -44,7 +44,7 @@ MOST_SHOWN = 20
 Moment = Annotated[datetime, Meta(tz=True)]
 Word = Annotated[str, Meta(min_length=1, max_length=64)]
 ChangeWord = Annotated[
-    Outcome,
+    ReplayOutcome,
     Meta(description="How the new verdict differs: one of the counts of the result", examples=["allow_to_deny"]),
 ]
 ReplayState = Annotated[
@@ -247,7 +247,7 @@ def policy_replay_routes(replays: PolicyReplays, cursors: Cursors) -> list[Any]:
     return [*of_policies, ask_for_redecision, read_redecision, cancel_redecision]
 
 
-def _wanted(data: ReplayFilters) -> Wanted:
+def _wanted(data: ReplayFilters) -> RecordSelection:
     since, until = _in_utc(data.since, "since"), _in_utc(data.until, "until")
     if since and until and since >= until:
         raise InvalidField(FieldError("until", "must be later than since"))
@@ -257,7 +257,7 @@ def _wanted(data: ReplayFilters) -> Wanted:
     actions = RECORDED_ACTIONS[kind] if kind else frozenset[str]().union(*RECORDED_ACTIONS.values())
     if action is not None and action not in actions:
         raise InvalidField(FieldError("action", f"is none of {', '.join(sorted(actions))}"))
-    return Wanted(since, until, action, kind)
+    return RecordSelection(since, until, action, kind)
 
 
 def _in_utc(moment: datetime | None, field: str) -> datetime | None:
@@ -294,17 +294,17 @@ def _members(job: Job) -> dict[str, Any]:
 
 def _result(job: Job) -> ReplayResult:
     totals = job.totals
-    counts = {one.value: totals.counts.get(one, 0) for one in Outcome}
+    counts = {one.value: totals.counts.get(one, 0) for one in ReplayOutcome}
     groups = [
-        Counted(Outcome(change), by, word, count)
+        Counted(ReplayOutcome(change), by, word, count)
         for change, named in sorted(totals.groups.items())
         for by, words in sorted(named.items())
         for word, count in sorted(words.items(), key=lambda one: (-one[1], one[0]))[:MOST_SHOWN]
     ]
     examples = [
-        Changed(Outcome(change), one.decision, one.subject, one.action, one.kind, one.was, one.now)
+        Changed(ReplayOutcome(change), one.decision, one.subject, one.action, one.kind, one.was, one.now)
         for change, found in sorted(totals.examples.items())
         for one in found
     ]
-    decided = totals.records - counts[Outcome.UNDECIDABLE]
+    decided = totals.records - counts[ReplayOutcome.UNDECIDABLE]
     return ReplayResult(decided=decided, **counts, groups=groups, examples=examples)

@@ -9,7 +9,7 @@ from litestar import Response, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 from msgspec import Meta
 
-from service.administration.versions.simulated import MOST_WORDS, OLDEST, Asked, Subject, Thing
+from service.administration.versions.simulated import MOST_WORDS, OLDEST, SimulatedRequest, SimulatedResource, Subject
 from service.policy.question import Dimension, Effect, Reason
 from service.web.http.answers import Hex, RuleName, answered
 from service.web.http.operations import BODY, COMMON, operation
@@ -148,9 +148,9 @@ def simulation_route(simulation: Simulation) -> Any:
     return simulate
 
 
-def _asked(data: SimulatedQuestion) -> Asked:
+def _asked(data: SimulatedQuestion) -> SimulatedRequest:
     subject, thing = data.subject, data.resource
-    return Asked(
+    return SimulatedRequest(
         subject=Subject(
             client=subject.client,
             user=subject.as_ == "user",
@@ -161,7 +161,7 @@ def _asked(data: SimulatedQuestion) -> Asked:
             auth_age=subject.auth_age,
         ),
         action=data.action,
-        resource=Thing(
+        resource=SimulatedResource(
             thing.kind,
             optional_uuid(thing.id, "resource.id"),
             thing.state or "",

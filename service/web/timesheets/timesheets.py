@@ -65,7 +65,7 @@ class EntryPatch(msgspec.Struct, forbid_unknown_fields=True):
     ] = msgspec.UNSET
 
 
-class Reason(msgspec.Struct, forbid_unknown_fields=True):
+class ReasonBody(msgspec.Struct, forbid_unknown_fields=True):
     """Why a step is taken."""
 
     reason: Annotated[
@@ -198,7 +198,7 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             ),
         )
         async def transition(
-            ask: Asking, timesheet_id: SheetId, data: JSONBody[Reason], request: Request[Any, Any, Any]
+            ask: Asking, timesheet_id: SheetId, data: JSONBody[ReasonBody], request: Request[Any, Any, Any]
         ) -> Response[SheetBody]:
             return _sheet(await move(ask, _id(timesheet_id), expected(request, judging=True), data.reason))
 

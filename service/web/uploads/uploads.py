@@ -161,7 +161,7 @@ async def _rows_of_file(request: UploadRequest) -> Rows:
     return rows
 
 
-def _answer(uploaded: upload.Uploaded, receipt: Receipt, *, dry_run: bool) -> Response[Uploaded]:
+def _answer(uploaded: upload.UploadResult, receipt: Receipt, *, dry_run: bool) -> Response[Uploaded]:
     """A few rows at once; many as they are written down, since together they may be larger than the file."""
     counts, receipts = Counts(**uploaded.results.counts()), uploaded.receipts
     if len(uploaded.results) <= ROWS_A_PIECE:
