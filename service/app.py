@@ -70,9 +70,9 @@ from service.web.directory.people import people_routes
 from service.web.directory.personal_data import personal_data_routes
 from service.web.directory.projects import project_routes
 from service.web.http.admission import Admission
-from service.web.http.authentication import PUBLIC, Authentication, provide_ask
+from service.web.http.authentication import PUBLIC_ROUTES, Authentication, provide_ask
 from service.web.http.bodies import JsonRequest
-from service.web.http.cross_origin import cross_origin
+from service.web.http.cors import cross_origin
 from service.web.http.dpop_nonces import offering
 from service.web.http.health import health_routes
 from service.web.http.idempotency import Idempotency
@@ -244,7 +244,7 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
                 api.counters,
                 settings.address_rate,
                 weight=settings.failed_authentication_weight,
-                public=PUBLIC,
+                public=PUBLIC_ROUTES,
                 proxies=settings.listed("trusted_proxies"),
             ),
             Authentication(

@@ -45,7 +45,7 @@ async def positions(
     connection: Connection, since: datetime | None, until: datetime | None, size: int
 ) -> tuple[int, int]:
     """Sealed positions [first, last) of a log of `size`, with all records decided in [since, until) and all places
-    beside these whose records are missing or altered. Raises QuestionTooWide."""
+    beside these whose records are missing or altered. Raises QueryTooBroad."""
     first, last = 0, size
     async with planned_by_value(connection):
         if since is not None:

@@ -64,7 +64,7 @@ async def records(
     limit: int = 50,
     oldest_first: bool = False,
 ) -> list[Logged]:
-    """Records of any of `kinds` (all when empty), newest first. Raises QuestionTooWide."""
+    """Records of any of `kinds` (all when empty), newest first. Raises QueryTooBroad."""
     since, until = (one.isoformat() if one else None for one in (filters.since, filters.until))
     if behind is not None and behind[0] is not None:
         since, until = (behind[0], until) if oldest_first else (since, behind[0])

@@ -24,7 +24,7 @@ class Summary:
 
 
 async def summary(connection: Connection, filters: RecordFilters) -> Summary:
-    """Count decisions. Raises QuestionTooWide when that takes longer than a statement may."""
+    """Count decisions. Raises QueryTooBroad when that takes longer than a statement may."""
     since, until = (one.isoformat() if one else None for one in (filters.since, filters.until))
     question = RecordQuestion(filters, DECISIONS, await span(connection, since, until))
     counted = " UNION ALL ".join(

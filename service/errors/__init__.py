@@ -4,7 +4,7 @@
     ├── BadInput                               the caller can mend it
     │   ├── MalformedRequest                   400  the bytes or the headers are not what HTTP or JSON allow
     │   │   └── MalformedCredentials           400  the Authorization header itself, so a challenge goes with it
-    │   ├── InvalidField · QuestionTooWide     422  a field is wrong; names it · too many records to answer in time
+    │   ├── InvalidField · QueryTooBroad     422  a field is wrong; names it · too many records to answer in time
     │   │   └── KeyReused                      422  an Idempotency-Key that was sent with another request
     │   ├── BodyTooSlow                        408  the sender stopped, or trickles
     │   └── BodyTooLarge · HeadersTooLarge · UnsupportedMediaType   413 · 431 · 415
@@ -51,7 +51,7 @@ from service.errors.asking import (
     MalformedRequest,
     MissingToken,
     NonceWanted,
-    QuestionTooWide,
+    QueryTooBroad,
     StepUpNeeded,
     TooManyRequests,
     Unauthenticated,
@@ -125,7 +125,7 @@ __all__ = [
     "PolicyUnavailable",
     "PreconditionFailed",
     "PreconditionRequired",
-    "QuestionTooWide",
+    "QueryTooBroad",
     "ReplayUnavailable",
     "StaleExpectation",
     "StepUpNeeded",

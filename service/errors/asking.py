@@ -36,8 +36,8 @@ class InvalidField(BadInput):
         self.fields = fields
 
 
-class QuestionTooWide(BadInput):
-    slug = "question-too-wide"
+class QueryTooBroad(BadInput):
+    slug = "query-too-broad"
     summary = "This question meets too many records to be answered in time; narrow it, for example by since and until"
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
-from service.errors import QuestionTooWide
+from service.errors import QueryTooBroad
 from service.log.record import Kind
 from service.log.windows import EVERYTHING, Window
 
@@ -70,14 +70,14 @@ class RecordFilters:
 @asynccontextmanager
 async def planned_by_value(connection: Connection) -> AsyncIterator[None]:
     """Within, each question is planned for what it asks: a plan for questions in general would look for a rare client
-    among everybody's records. Raises QuestionTooWide for a statement that takes longer than it may."""
+    among everybody's records. Raises QueryTooBroad for a statement that takes longer than it may."""
     try:
         async with connection.transaction():
             # For this transaction alone.
             await connection.execute("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
             yield
     except asyncpg.QueryCanceledError as error:
-        raise QuestionTooWide(cause="a question took longer than a statement may") from error
+        raise QueryTooBroad(cause="a question took longer than a statement may") from error
 
 
 class RecordQuestion:

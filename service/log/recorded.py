@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.errors import QuestionTooWide
+from service.errors import QueryTooBroad
 from service.log.questions import DECISIONS, planned_by_value
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ async def span(connection: Connection, wanted: RecordSelection) -> tuple[int, in
     try:
         async with planned_by_value(connection):
             found = await connection.fetchrow(IDS, wanted.since, wanted.until)
-    except QuestionTooWide:
+    except QueryTooBroad:
         # Most of the log, then: each window leaves out what is not wanted.
         return 0, last
     if found is None or found[0] is None:

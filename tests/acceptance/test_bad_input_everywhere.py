@@ -38,7 +38,7 @@ WHO = {
     "manage:directory": "adam",
     "manage:tokens": "adam",
 }
-SOMETHING = "0198c0de-0000-7000-8000-00000000dead"
+EXAMPLE_ID = "0198c0de-0000-7000-8000-00000000dead"
 FILES = ("text/csv", "application/x-ndjson")
 MEGABYTES_10 = 10 * 1024 * 1024
 # Any kind of value, of any size: what of these a field may hold, its schema says.
@@ -94,7 +94,7 @@ WITH_PARAMETERS = [pytest.param(*one, id=f"{one[0]} {one[1]}") for one in EVERY 
 
 def filled(path: str) -> str:
     concrete = path.replace("{number}", "1").replace("{role}", "auditor").replace("{code}", "NOWHERE")
-    return re.sub(r"\{[a-z_]+\}", SOMETHING, concrete)
+    return re.sub(r"\{[a-z_]+\}", EXAMPLE_ID, concrete)
 
 
 async def somebody(callers: Callers, one: Mapping[str, Any]) -> Caller:
@@ -223,7 +223,7 @@ async def test_every_parameter_refuses_what_the_document_forbids_by_its_name(
     body = resolved(one["requestBody"]["content"][kind]["schema"])["examples"][0] if kind else None
     content = None if body is None else json.dumps(body).encode()
     headers = {} if kind is None else {"Content-Type": kind}
-    texts = ["", "x" * 700, "7", "-1", "0", "1e3", "true", "null", "\u0000", "é\u202e", "2026-13-45", SOMETHING + "a"]
+    texts = ["", "x" * 700, "7", "-1", "0", "1e3", "true", "null", "\u0000", "é\u202e", "2026-13-45", EXAMPLE_ID + "a"]
     needed = {given["name"]: _something(given["schema"]) for given in one["parameters"] if _is_needed(given)}
     for given in one["parameters"]:
         for text in texts:

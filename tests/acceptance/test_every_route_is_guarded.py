@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from uuid_utils.compat import uuid7
 
-from service.web.http.authentication import PUBLIC
+from service.web.http.authentication import PUBLIC_ROUTES
 from tests.acceptance.caller import problem
 from tests.openapi_document import app, document
 from tests.until import PATIENCE_SECONDS
@@ -27,7 +27,7 @@ OPERATIONS = [
     for method, operation in sorted(operations.items())
     if method in METHODS
 ]
-GUARDED = [pytest.param(*one, id=f"{one[0]} {one[1]}") for one in OPERATIONS if one[1] not in PUBLIC]
+GUARDED = [pytest.param(*one, id=f"{one[0]} {one[1]}") for one in OPERATIONS if one[1] not in PUBLIC_ROUTES]
 # What of the log is public: hashes alone.
 LOG = {"/v1/log/checkpoint", "/v1/log/tile/{level}/{index}"}
 MONDAY, NOBODY = "2026-11-23", "0198c0de-0000-7000-8000-00000000dead"
@@ -96,8 +96,8 @@ async def sent(caller: Caller, method: str, path: str, operation: dict[str, Any]
 def test_the_public_routes_are_exactly_those_that_are_listed() -> None:
     registered = {route.path_format for route in app().routes}
 
-    assert {path for path in registered if not path.startswith("/v1/")} == PUBLIC - LOG
-    assert {path for _, path, operation in OPERATIONS if not operation.get("security")} <= PUBLIC
+    assert {path for path in registered if not path.startswith("/v1/")} == PUBLIC_ROUTES - LOG
+    assert {path for _, path, operation in OPERATIONS if not operation.get("security")} <= PUBLIC_ROUTES
     assert registered >= LOG
     assert {path for path in registered if path.startswith("/v1/")} == {
         path for _, path, _ in OPERATIONS if path.startswith("/v1/")
@@ -110,7 +110,7 @@ async def test_the_document_that_is_served_is_the_one_that_is_walked_here(caller
     assert served["paths"].keys() == DOCUMENT["paths"].keys()
 
 
-@pytest.mark.parametrize("path", sorted(PUBLIC))
+@pytest.mark.parametrize("path", sorted(PUBLIC_ROUTES))
 async def test_a_public_route_answers_without_a_token(callers: Callers, path: str) -> None:
     concrete = path.format(level=0, index="000.p/1")
     async with asyncio.timeout(PATIENCE_SECONDS):

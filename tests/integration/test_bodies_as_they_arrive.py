@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from service.errors import TryLater
-from service.web.http import arriving
+from service.web.http import incoming_body
 from service.web.uploads.upload_turns import FULL, FULL_FOR_ONE, UploadTurns
 from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY
@@ -143,11 +143,11 @@ async def test_a_file_is_read_in_pieces_and_none_is_kept(house: House, running: 
 async def test_a_body_that_stops_is_not_waited_for(
     running: InProcess, monkeypatch: pytest.MonkeyPatch, path: str, kind: str, more: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(arriving, "PATIENCE", 0.05)
+    monkeypatch.setattr(incoming_body, "PATIENCE", 0.05)
     claims = importer() if path == "/v1/uploads" else {}
     exchange = sending(running, path, kind, stalling(b'{"', asyncio.Event()), **claims)
     exchange.headers = {**exchange.headers, **more}
-    monkeypatch.setattr(arriving, "LONGEST_THROWN_AWAY", 0.05)
+    monkeypatch.setattr(incoming_body, "LONGEST_THROWN_AWAY", 0.05)
     await exchange.run()
     assert (exchange.status, exchange.json()["type"]) == (408, "urn:timewarden:problem:body-too-slow")
 
@@ -155,8 +155,8 @@ async def test_a_body_that_stops_is_not_waited_for(
 async def test_a_body_that_trickles_is_cut_off_though_it_never_stops(
     running: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arriving, "PATIENCE", 0.2)
-    monkeypatch.setattr(arriving, "LONGEST_THROWN_AWAY", 0.05)
+    monkeypatch.setattr(incoming_body, "PATIENCE", 0.2)
+    monkeypatch.setattr(incoming_body, "LONGEST_THROWN_AWAY", 0.05)
 
     async def drops() -> AsyncIterator[bytes]:
         while True:
@@ -229,5 +229,5 @@ async def test_a_caller_that_leaves_within_its_body_is_no_failure_of_ours(runnin
 
 def test_who_waits_for_a_go_ahead_has_nothing_that_could_be_thrown_away() -> None:
     request: Any = {"headers": [(b"content-length", b"5"), (b"expect", b"100-continue")]}
-    body = arriving.Arriving(request, lambda: asyncio.Event().wait())  # type: ignore[arg-type,return-value]
+    body = incoming_body.IncomingBody(request, lambda: asyncio.Event().wait())  # type: ignore[arg-type,return-value]
     asyncio.run(body.finish())

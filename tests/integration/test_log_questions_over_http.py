@@ -270,5 +270,5 @@ async def test_a_question_that_would_take_too_long_says_how_to_narrow_it(house: 
         token = hurried.token(sub="auth0|audrey", scope="read:audit", roles=["auditor"])
         answer = await hurried.send("GET", "/v1/decisions", token)
     assert answer.status_code == 422, answer.text
-    assert answer.json()["type"] == "urn:timewarden:problem:question-too-wide"
+    assert answer.json()["type"] == "urn:timewarden:problem:query-too-broad"
     assert answer.headers["Decision-Id"]

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from service.development.local_servers import free_port, start_redis
 from service.errors import Misconfigured
-from service.web.http.rate_limits import MAX_OWN_COUNTERS, Addresses, Counters, OwnCounters, Spent
+from service.web.http.rate_limits import MAX_LOCAL_COUNTERS, Addresses, Allowance, Counters, LocalCounters
 from tests.integration.api import AUDIENCE, InProcess, api
 from tests.integration.site import Site, ok, site
 from tests.token_forge import good_jwks
@@ -273,21 +273,21 @@ async def test_made_up_opaque_tokens_are_counted_while_redis_is_down(house: Hous
 
 
 def test_a_process_keeps_a_bounded_number_of_counters_and_drops_the_least_used() -> None:
-    limit, own = RateLimitItemPerMinute(2), OwnCounters(lambda: 0.0)
-    for number in range(MAX_OWN_COUNTERS + 100):
+    limit, own = RateLimitItemPerMinute(2), LocalCounters(lambda: 0.0)
+    for number in range(MAX_LOCAL_COUNTERS + 100):
         own.spend(limit, "busy", 1)
         own.spend(limit, f"address-{number}", 1)
-    assert len(own) == MAX_OWN_COUNTERS
+    assert len(own) == MAX_LOCAL_COUNTERS
     assert not own.spend(limit, "busy", 1).allowed
 
 
 def test_a_process_counts_in_a_window_that_slides() -> None:
     now = [0.0]
-    limit, own = RateLimitItemPerMinute(10), OwnCounters(lambda: now[0])
+    limit, own = RateLimitItemPerMinute(10), LocalCounters(lambda: now[0])
     assert own.spend(limit, "key", 10).allowed
     assert not own.spend(limit, "key", 1).allowed
     now[0] = 90.0
-    assert own.spend(limit, "key", 5) == Spent(allowed=True, remaining=0, reset=30)
+    assert own.spend(limit, "key", 5) == Allowance(allowed=True, remaining=0, reset=30)
     assert not own.spend(limit, "key", 1).allowed
     assert own.spend(limit, "key", -3).remaining == 3
     assert own.spend(limit, "key", -30).remaining == 5

@@ -30,10 +30,10 @@ from service.timesheets.reports_store import By
 from service.timesheets.timesheet import State
 from service.timesheets.upload_results import OUTCOMES
 from service.web.http import problems
-from service.web.http.authentication import PUBLIC
+from service.web.http.authentication import PUBLIC_ROUTES
 from service.web.http.operations import SCOPES
-from service.web.http.preconditions import if_match
-from service.web.http.problem_documents import ELSEWHERE, FAMILIES, SLUGS, walk_kinds
+from service.web.http.preconditions import parse_if_match
+from service.web.http.problem_documents import ELSEWHERE, FAMILIES, SLUGS, walk_problem_kinds
 from service.web.http.problems import PROBLEM_JSON, TYPE_PREFIX
 from service.web.openapi.document import operations
 from service.web.openapi.documentation_page import page
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 DOCUMENT = document()
 EVERY = [pytest.param(*one, id=f"{one[0].upper()} {one[1]}") for one in operations(DOCUMENT)]
-DECIDED = [one for one in EVERY if str(one.values[1]).startswith("/v1/") and one.values[1] not in PUBLIC]
+DECIDED = [one for one in EVERY if str(one.values[1]).startswith("/v1/") and one.values[1] not in PUBLIC_ROUTES]
 CLOSED: Mapping[str, Iterable[object]] = {
     "SheetBody.state": State,
     "ItemResult.state": State,
@@ -211,7 +211,7 @@ def test_every_problem_that_can_be_answered_is_in_the_document_with_its_status()
         for response in DOCUMENT["components"]["responses"].values()
         for example in response["content"][PROBLEM_JSON]["examples"].values()
     }
-    described = {(kind.slug, problems.status_of(kind)) for kind in walk_kinds()}
+    described = {(kind.slug, problems.status_of(kind)) for kind in walk_problem_kinds()}
     elsewhere = {("no-such-route", 404), *((slug, status) for slug, status in described if status in ELSEWHERE)}
     assert {slug for slug, _ in elsewhere} == {"no-such-route", "method-not-allowed", "internal", "log-damaged"}
     assert shown == described - elsewhere
@@ -389,7 +389,7 @@ def test_the_pattern_of_if_match_takes_what_the_service_takes(*, judging: bool) 
     takes = jsonschema_rs.validator_for(given["schema"])
     for text in ('"7"', 'W/"7"', '""'):
         assert takes.is_valid(text), text
-        if_match([text], exactly_one=judging)
+        parse_if_match([text], exactly_one=judging)
     for text in ('"7", "8"', '"7" ,W/"x"', "*"):
         assert takes.is_valid(text) is not judging, text
     for text in ("7", '"7', '"7" "8"', "", "**", '"a b"'):

@@ -20,7 +20,7 @@ from litestar import Litestar, get
 from litestar.params import QueryParameter
 
 from service import VERSION
-from service.web.http.authentication import PUBLIC
+from service.web.http.authentication import PUBLIC_ROUTES
 from service.web.http.operations import COMMON, SCOPES, SECURITY_SCHEME, operation
 from service.web.http.problem_documents import kinds_by_status
 from service.web.http.problems import PROBLEM_JSON, status_of
@@ -81,7 +81,7 @@ def shown(whole: dict[str, Any]) -> Links:
 
 
 def decided(whole: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    return [one for one in operations(whole) if one[1].startswith("/v1/") and one[1] not in PUBLIC]
+    return [one for one in operations(whole) if one[1].startswith("/v1/") and one[1] not in PUBLIC_ROUTES]
 
 
 def answer(whole: Mapping[str, Any], one: Mapping[str, Any], status: int) -> Any:

@@ -5,36 +5,36 @@ from __future__ import annotations
 import pytest
 
 from service.errors import MalformedRequest, PreconditionFailed, PreconditionRequired
-from service.web.http.preconditions import etag, if_match
+from service.web.http.preconditions import etag, parse_if_match
 
 
 @pytest.mark.parametrize(
     "headers", [['"7"'], ['"6", "7"'], ['"6"', '"7"'], ["*"], ['  "7"  '], [', "7",'], ['"6", , "7"'], ["", '"7"']]
 )
 def test_the_version_that_the_caller_has_seen_is_accepted(headers: list[str]) -> None:
-    if_match(headers)(7)
+    parse_if_match(headers)(7)
 
 
 @pytest.mark.parametrize("headers", [['"8"'], ['""'], ['"07"'], ['"7 "']])
 def test_another_version_fails(headers: list[str]) -> None:
     with pytest.raises((PreconditionFailed, MalformedRequest)):
-        if_match(headers)(7)
+        parse_if_match(headers)(7)
 
 
 def test_a_weak_tag_never_matches_because_the_comparison_is_strong() -> None:
     with pytest.raises(PreconditionFailed):
-        if_match(['W/"7"'])(7)
+        parse_if_match(['W/"7"'])(7)
 
 
 @pytest.mark.parametrize("headers", [[], [""], ["   "], [","], [" , ", ""]])
 def test_without_a_tag_the_caller_is_asked_for_one(headers: list[str]) -> None:
     with pytest.raises(PreconditionRequired):
-        if_match(headers)(7)
+        parse_if_match(headers)(7)
 
 
 def test_what_does_not_exist_matches_nothing_not_even_a_star() -> None:
     with pytest.raises(PreconditionFailed):
-        if_match(["*"])(None)
+        parse_if_match(["*"])(None)
 
 
 @pytest.mark.parametrize(
@@ -42,20 +42,20 @@ def test_what_does_not_exist_matches_nothing_not_even_a_star() -> None:
 )
 def test_a_step_that_judges_a_sheet_takes_exactly_one_version(headers: list[str]) -> None:
     with pytest.raises(PreconditionRequired, match="one ETag"):
-        if_match(headers, exactly_one=True)(7)
+        parse_if_match(headers, exactly_one=True)(7)
 
 
 @pytest.mark.parametrize("headers", [['"7"'], ['"7", "7"'], [', "7",']])
 def test_the_one_version_that_was_seen_is_enough_to_judge_a_sheet(headers: list[str]) -> None:
-    if_match(headers, exactly_one=True)(7)
+    parse_if_match(headers, exactly_one=True)(7)
     with pytest.raises(PreconditionFailed):
-        if_match(headers, exactly_one=True)(8)
+        parse_if_match(headers, exactly_one=True)(8)
 
 
 @pytest.mark.parametrize("header", ["7", '"7', '7"', '"7" "8"', '"a\x00"', "*, *", '"' + "7" * 600 + '"'])
 def test_a_malformed_list_of_tags_is_refused_before_anything_is_decided(header: str) -> None:
     with pytest.raises(MalformedRequest):
-        if_match([header])
+        parse_if_match([header])
 
 
 def test_the_etag_of_a_version_is_strong_and_quoted() -> None:

@@ -14,7 +14,7 @@ from service.identity.keys import KeySet
 from service.identity.opaque_tokens import OpaqueTokens
 from service.slots import HELD, slot_free
 from service.web.http.admission import _RequestSlot
-from service.web.http.admission_room import AdmissionRoom
+from service.web.http.admission_queue import AdmissionQueue
 from service.web.uploads.upload_turns import UploadTurns
 from tests.token_forge import good_jwks, issuer
 
@@ -40,7 +40,7 @@ class Silent:
         """Nothing is open."""
 
 
-def worked_on(room: AdmissionRoom, work: Callable[[], Awaitable[object]]) -> asyncio.Task[object]:
+def worked_on(room: AdmissionQueue, work: Callable[[], Awaitable[object]]) -> asyncio.Task[object]:
     """A request that holds a slot and does this."""
     assert room.enter()
 
@@ -51,14 +51,14 @@ def worked_on(room: AdmissionRoom, work: Callable[[], Awaitable[object]]) -> asy
     return asyncio.create_task(request())
 
 
-async def until_lent(room: AdmissionRoom, count: int) -> None:
+async def until_lent(room: AdmissionQueue, count: int) -> None:
     async with asyncio.timeout(5):
         while room.lent < count:  # noqa: ASYNC110 — for tasks of any kind
             await asyncio.sleep(0)
 
 
 async def test_who_waits_for_the_issuer_s_word_or_keys_holds_no_slot() -> None:
-    room, silent = AdmissionRoom(2, 1.0), Silent()
+    room, silent = AdmissionQueue(2, 1.0), Silent()
     asked = issuer(introspection=Introspection("https://issuer.example/introspect", "us", client_secret="secret"))
     opaque, keys = OpaqueTokens(asked, silent), KeySet(asked, silent)
     tasks = [worked_on(room, lambda: opaque.judge(b"opaque")), worked_on(room, lambda: keys.find("unknown", "RS256"))]
@@ -73,7 +73,7 @@ async def test_who_waits_for_the_issuer_s_word_or_keys_holds_no_slot() -> None:
 
 
 async def test_who_waits_for_the_turn_of_a_file_holds_no_slot() -> None:
-    room, turns, end = AdmissionRoom(2, 1.0), UploadTurns(1, each=1, timeout=5), asyncio.Event()
+    room, turns, end = AdmissionQueue(2, 1.0), UploadTurns(1, each=1, timeout=5), asyncio.Event()
 
     async def upload() -> None:
         async with turns.one("client"):
@@ -88,7 +88,7 @@ async def test_who_waits_for_the_turn_of_a_file_holds_no_slot() -> None:
 
 
 async def test_who_comes_back_waits_for_a_slot_and_gets_it_before_newcomers() -> None:
-    room, arrived, order = AdmissionRoom(1, 1.0), asyncio.Event(), []
+    room, arrived, order = AdmissionQueue(1, 1.0), asyncio.Event(), []
 
     async def slow() -> None:
         async with slot_free():
@@ -109,7 +109,7 @@ async def test_who_comes_back_waits_for_a_slot_and_gets_it_before_newcomers() ->
 
 
 async def test_what_comes_within_its_grace_keeps_its_slot() -> None:
-    room = AdmissionRoom(1, 1.0)
+    room = AdmissionQueue(1, 1.0)
 
     async def quick() -> None:
         async with slot_free(after=60):
@@ -121,7 +121,7 @@ async def test_what_comes_within_its_grace_keeps_its_slot() -> None:
 
 
 async def test_a_request_that_is_cancelled_while_it_waits_for_others_leaves_nothing_behind() -> None:
-    room = AdmissionRoom(1, 1.0)
+    room = AdmissionQueue(1, 1.0)
     assert room.enter()
     slot = _RequestSlot(room)
 

@@ -10,7 +10,7 @@ from service.database import Turns
 from service.errors import TryLater
 from service.slots import HELD
 from service.web.http.admission import _RequestSlot
-from service.web.http.admission_room import AdmissionRoom
+from service.web.http.admission_queue import AdmissionQueue
 
 
 async def test_no_more_than_so_many_are_inside_at_once() -> None:
@@ -47,10 +47,10 @@ async def test_a_turn_is_given_back_when_the_work_fails() -> None:
 
 async def test_who_waits_for_a_turn_holds_no_slot_unless_those_that_wait_must_count() -> None:
     for keeps_slot in (False, True):
-        room, end = AdmissionRoom(2, 1.0), asyncio.Event()
+        room, end = AdmissionQueue(2, 1.0), asyncio.Event()
         turns = Turns(1, timeout=5, full="busy", keeps_slot=keeps_slot)
 
-        async def work(room: AdmissionRoom = room, turns: Turns = turns, end: asyncio.Event = end) -> None:
+        async def work(room: AdmissionQueue = room, turns: Turns = turns, end: asyncio.Event = end) -> None:
             assert room.enter()
             HELD.set(_RequestSlot(room))
             async with turns.one():
@@ -66,7 +66,7 @@ async def test_who_waits_for_a_turn_holds_no_slot_unless_those_that_wait_must_co
 
 
 async def test_a_turn_is_given_back_by_whoever_ends_while_they_wait_for_their_slot() -> None:
-    room = AdmissionRoom(1, 1.0)
+    room = AdmissionQueue(1, 1.0)
     turns = Turns(1, timeout=5, full="busy")
 
     async def work() -> None:

@@ -26,9 +26,9 @@ from service.errors import InvalidField, TryLater
 from service.places import FieldError
 from service.web.audit.log_questions import TAG, Since, Until
 from service.web.audit.log_reading import read_log
-from service.web.http.answers import DECISION, DIGEST, PERSON, SOMETHING
 from service.web.http.operations import COMMON, operation
-from service.web.http.parameters import Asking, optional_time, shifted
+from service.web.http.parameters import Asking, parse_optional_time, shift_time
+from service.web.http.responses import EXAMPLE_DECISION, EXAMPLE_DIGEST, EXAMPLE_ID, EXAMPLE_PERSON
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -51,16 +51,18 @@ LARGEST: Final = 2**53 - 1
 # What the files look like, and what else their answers say, for the OpenAPI document.
 NAMED: Final = ("Content-Disposition", "Audit-Positions")
 EXPORTED: Final = {
-    NDJSON: f'{{"position":7,"leaf":"{DIGEST}","record":{{"uid":"{DECISION}","kind":"decision","v":1}}}}\n',
+    NDJSON: f'{{"position":7,"leaf":"{EXAMPLE_DIGEST}",'
+    f'"record":{{"uid":"{EXAMPLE_DECISION}","kind":"decision","v":1}}}}\n',
     "text/csv": "\ufeffposition,uid,kind,decision_uid,decided_at,person_id,client_id,action,resource_kind,"
     "resource_id,owner_id,outcome,applied,reason,rules,policy_version,request_id,returned,leaf\r\n"
-    f"7,{DECISION},decision,,2026-11-27T16:49:40.673417Z,{PERSON},hours-app,approve,timesheet,{SOMETHING},{PERSON},"
-    f"deny,,deny-rule,never-own-hours,1,{SOMETHING},,{DIGEST}\r\n",
+    f"7,{EXAMPLE_DECISION},decision,,2026-11-27T16:49:40.673417Z,{EXAMPLE_PERSON},hours-app,approve,timesheet,"
+    f"{EXAMPLE_ID},{EXAMPLE_PERSON},deny,,deny-rule,never-own-hours,1,{EXAMPLE_ID},,{EXAMPLE_DIGEST}\r\n",
     "application/vnd.apache.parquet": "(a Parquet file with the columns of the CSV)",
 }
 BUNDLED: Final = (
     '{"format":"timewarden-bundle/1","from":7,"to":8,"left":[],"right":[],"start":null,"pruned":null}\n'
-    f'{{"position":7,"sealed":"{DIGEST}","uid":"{DECISION}","leaf":"{DIGEST}","body":"e30="}}\n'
+    f'{{"position":7,"sealed":"{EXAMPLE_DIGEST}","uid":"{EXAMPLE_DECISION}",'
+    f'"leaf":"{EXAMPLE_DIGEST}","body":"e30="}}\n'
 )
 
 From = Annotated[int, QueryParameter(name="from", ge=0, le=LARGEST, description="From this position of the log on")]
@@ -185,13 +187,13 @@ async def _around(
     """The positions of `span` in which a period lies, with what is around it, in a log of `size`."""
     if not any(period):
         return span
-    since, until = (time and shifted(time, by) for time, by in zip(period, AROUND, strict=True))
+    since, until = (time and shift_time(time, by) for time, by in zip(period, AROUND, strict=True))
     low, high = await periods.positions(connection, since, until, size)
     return max(span[0], low), min(span[1], high)
 
 
 def _period(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
-    first, last = optional_time(since, "query.since"), optional_time(until, "query.until")
+    first, last = parse_optional_time(since, "query.since"), parse_optional_time(until, "query.until")
     if first and last and first >= last:
         raise InvalidField(FieldError("query.until", "must be later than since"))
     return first, last

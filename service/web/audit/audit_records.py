@@ -20,10 +20,10 @@ from service.web.audit.log_pages import PageRequest, answer_search
 from service.web.audit.log_questions import TAG, AskedOfLog, read_question
 from service.web.audit.log_reading import read_log
 from service.web.audit.log_shapes import RecordBody, RecordPage, record_body, record_page
-from service.web.http.answers import answered
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, uuid_of
+from service.web.http.parameters import Asking, Cursor, Limit, parse_uuid
+from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
     from service.audit.search import Logged
@@ -62,7 +62,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
 
     @get("/v1/audit/records/{record_id:str}", **operation("Read a record", scope=SCOPE, problems=ROW, tag=TAG))
     async def read_record(ask: Asking, record_id: FromPath[str]) -> Response[RecordBody]:
-        uid = uuid_of(record_id, "path.record_id")
+        uid = parse_uuid(record_id, "path.record_id")
 
         async def load(connection: Connection) -> tuple[tuple[Logged, dict[str, str]], list[str]]:
             found = await search.record(connection, uid)
@@ -73,7 +73,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
             return (found, await people.names(connection, [found])), [str(uid)]
 
         answer = await read_log(gate, ask, load)
-        return answered(record_body(*answer.value, texts=True), answer.receipt)
+        return make_response(record_body(*answer.value, texts=True), answer.receipt)
 
     @get(
         "/v1/timesheets/{timesheet_id:str}/history",
@@ -91,7 +91,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
-        sheet = uuid_of(timesheet_id, "path.timesheet_id")
+        sheet = parse_uuid(timesheet_id, "path.timesheet_id")
         if order not in {"oldest", "newest"}:
             raise InvalidField(FieldError("query.order", "must be oldest or newest"))
         kinds = _kinds(kind, STORY)
@@ -117,7 +117,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
 
         answer = await read_log(gate, ask, load)
         found, names = answer.value
-        return answered(record_page(found[:limit], names, wanted.following(found), texts=True), answer.receipt)
+        return make_response(record_page(found[:limit], names, wanted.following(found), texts=True), answer.receipt)
 
     return [list_records, read_record, read_history]
 

@@ -17,10 +17,10 @@ from service.authorization.enforcement.changes import refused_under
 from service.errors import NotFound
 from service.log.record import Kind
 from service.policy.question import Effect, Reason
-from service.web.http.answers import DecisionId, RuleName, answered
 from service.web.http.operations import ROW, operation
-from service.web.http.parameters import Asking, uuid_of
+from service.web.http.parameters import Asking, parse_uuid
 from service.web.http.problem_documents import MissingCondition
+from service.web.http.responses import DecisionId, RuleName, make_response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -98,7 +98,7 @@ def decision_explanation_route(gate: Gate, version: Callable[[int], Awaitable[Sn
         **operation("Explain a decision", scope="read:audit", problems=ROW, tag="Decision log"),
     )
     async def explain_decision(ask: Asking, decision_id: FromPath[str]) -> Response[ExplanationBody]:
-        uid = uuid_of(decision_id, "path.decision_id")
+        uid = parse_uuid(decision_id, "path.decision_id")
         async with gate.read(ask, "log", "read", record_kind=Kind.ACCESS) as reading:
             recorded, reading.returned = await _recorded(reading.connection, uid)
         with refused_under(reading.receipt):
@@ -109,7 +109,7 @@ def decision_explanation_route(gate: Gate, version: Callable[[int], Awaitable[Sn
         # Beside the other requests: each rule is looked at.
         own = _is_own(recorded.request.principal, ask.principal, reading.seen.ids)
         why = await asyncio.to_thread(explained, snapshot, recorded, to_caller=own)
-        return answered(_body(recorded, why), reading.receipt)
+        return make_response(_body(recorded, why), reading.receipt)
 
     return explain_decision
 

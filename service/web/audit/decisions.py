@@ -22,10 +22,10 @@ from service.web.audit.log_pages import PageRequest, answer_search
 from service.web.audit.log_questions import TAG, AskedOfLog, read_question
 from service.web.audit.log_reading import read_log
 from service.web.audit.log_shapes import RecordBody, RecordPage, SummaryBody, record_body, summary_body
-from service.web.http.answers import answered
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, shifted, uuid_of
+from service.web.http.parameters import Asking, Cursor, Limit, parse_uuid, shift_time
+from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
     from service.audit.search import Logged
@@ -73,14 +73,14 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
 
         answer = await read_log(gate, ask, load, put=replace(asked, filters=filters).put(kinds=DECISIONS))
         times = (str(one and one.isoformat()) for one in (filters.since, filters.until))
-        return answered(summary_body(answer.value, *times), answer.receipt)
+        return make_response(summary_body(answer.value, *times), answer.receipt)
 
     @get(
         "/v1/decisions/{decision_id:str}",
         **operation("Read a decision", scope=SCOPE, problems=ROW, tag=TAG),
     )
     async def read_decision(ask: Asking, decision_id: FromPath[str]) -> Response[RecordBody]:
-        uid = uuid_of(decision_id, "path.decision_id")
+        uid = parse_uuid(decision_id, "path.decision_id")
 
         async def load(connection: Connection) -> tuple[tuple[Logged, dict[str, str]], list[str]]:
             found = await search.decision(connection, uid)
@@ -89,7 +89,7 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
             return (found, await people.names(connection, [found])), [str(uid)]
 
         answer = await read_log(gate, ask, load)
-        return answered(record_body(*answer.value, texts=True), answer.receipt)
+        return make_response(record_body(*answer.value, texts=True), answer.receipt)
 
     return [list_decisions, count_decisions, read_decision]
 
@@ -97,7 +97,7 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
 def _bounded(asked: RecordFilters) -> RecordFilters:
     """The same for a time that can be counted. Raises InvalidField."""
     until = asked.until or datetime.now(UTC)
-    since = asked.since or shifted(until, -USUAL_SUMMARY)
+    since = asked.since or shift_time(until, -USUAL_SUMMARY)
     if since >= until:
         raise InvalidField(FieldError("query.since", "must be in the past, or say until too"))
     if until - since > LONGEST_SUMMARY:

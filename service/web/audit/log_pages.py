@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from service.audit import people, search
 from service.web.audit.log_reading import read_log
 from service.web.audit.log_shapes import record_page
-from service.web.http.answers import answered
+from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,4 +69,4 @@ async def answer_search(
     put = asked.put(kinds=kinds, after_approval=after_approval)
     answer = await read_log(gate, ask, load, put=put)
     found, names = answer.value
-    return answered(record_page(found[: wanted.limit], names, wanted.following(found)), answer.receipt)
+    return make_response(record_page(found[: wanted.limit], names, wanted.following(found)), answer.receipt)

@@ -18,9 +18,9 @@ from service.errors import InvalidField
 from service.places import FieldError
 from service.web.audit.log_reading import read_log
 from service.web.audit.log_shapes import CHECKPOINT, HASH
-from service.web.http.answers import answered
 from service.web.http.operations import ROW, operation
-from service.web.http.parameters import Asking, uuid_of
+from service.web.http.parameters import Asking, parse_uuid
+from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
     from service.audit.published import Consistency
@@ -70,7 +70,7 @@ def log_proof_routes(gate: Gate) -> list[Any]:
         ),
     )
     async def read_proof(ask: Asking, record_id: FromPath[str]) -> Response[str]:
-        uid = uuid_of(record_id, "path.record_id")
+        uid = parse_uuid(record_id, "path.record_id")
 
         async def load(connection: Connection) -> tuple[str, list[str]]:
             return await published.proof(connection, uid), [str(uid)]
@@ -103,6 +103,6 @@ def log_proof_routes(gate: Gate) -> list[Any]:
         answer = await read_log(gate, ask, load)
         found = answer.value
         hashes = [base64.b64encode(one).decode() for one in found.hashes]
-        return answered(ConsistencyBody(found.size, hashes, found.checkpoint, old=found.old), answer.receipt)
+        return make_response(ConsistencyBody(found.size, hashes, found.checkpoint, old=found.old), answer.receipt)
 
     return [read_proof, read_consistency]

@@ -19,7 +19,7 @@ from service.places import FieldError
 from service.policy.known_words import RECORDED_ACTIONS
 from service.policy.question import Effect, Reason
 from service.policy.vocabulary_file import nearest
-from service.web.http.parameters import is_uuid, optional_plain_text, optional_time, optional_uuid
+from service.web.http.parameters import is_uuid, parse_optional_text, parse_optional_time, parse_optional_uuid
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -136,25 +136,25 @@ async def read_question(
     _known(resource_kind, "query.resource_kind", "kind", RECORDED_ACTIONS.keys())
     _known(reason, "query.reason", "reason", set(Reason))
     filters = RecordFilters(
-        client=optional_plain_text(client, "query.client"),
-        action=optional_plain_text(action, "query.action"),
-        resource=optional_plain_text(resource, "query.resource"),
-        resource_kind=optional_plain_text(resource_kind, "query.resource_kind"),
+        client=parse_optional_text(client, "query.client"),
+        action=parse_optional_text(action, "query.action"),
+        resource=parse_optional_text(resource, "query.resource"),
+        resource_kind=parse_optional_text(resource_kind, "query.resource_kind"),
         outcome=outcome,
         applied=applied,
-        reason=optional_plain_text(reason, "query.reason"),
-        rule=optional_plain_text(rule, "query.rule"),
+        reason=parse_optional_text(reason, "query.reason"),
+        rule=parse_optional_text(rule, "query.rule"),
         policy_version=policy_version,
-        request_id=optional_plain_text(request_id, "query.request_id"),
-        since=optional_time(since, "query.since"),
-        until=optional_time(until, "query.until"),
+        request_id=parse_optional_text(request_id, "query.request_id"),
+        since=parse_optional_time(since, "query.since"),
+        until=parse_optional_time(until, "query.until"),
     )
     if filters.since and filters.until and filters.since >= filters.until:
         raise InvalidField(FieldError("query.until", "must be later than since"))
     return replace(
         _person(filters, person, (issuer, subject), email),
-        owner=optional_uuid(owner, "query.owner"),
-        on_behalf_of=optional_uuid(on_behalf_of, "query.on_behalf_of"),
+        owner=parse_optional_uuid(owner, "query.owner"),
+        on_behalf_of=parse_optional_uuid(on_behalf_of, "query.on_behalf_of"),
     )
 
 
@@ -201,8 +201,10 @@ def _person(
     if len(ways) > 1:
         raise InvalidField(FieldError(f"query.{ways[1]}", f"does not go with {ways[0]}: say in one way who is meant"))
     if issuer is not None and subject is not None:
-        names = (optional_plain_text(issuer, "query.issuer"), optional_plain_text(subject, "query.subject"))
+        names = (parse_optional_text(issuer, "query.issuer"), parse_optional_text(subject, "query.subject"))
         return LogQuery(filters, link=(str(names[0]), str(names[1])))
     if person is not None and "@" in person:
         raise InvalidField(FieldError("query.person", "must be a UUID; an e-mail address goes with email"))
-    return LogQuery(filters, optional_uuid(person, "query.person"), email=optional_plain_text(email, "query.email"))
+    return LogQuery(
+        filters, parse_optional_uuid(person, "query.person"), email=parse_optional_text(email, "query.email")
+    )

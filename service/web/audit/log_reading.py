@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from service.authorization.enforcement.changes import Answer, refused_under
-from service.errors import InvalidField, NotFound, NotSealed, QuestionTooWide
+from service.errors import InvalidField, NotFound, NotSealed, QueryTooBroad
 from service.log.record import Kind
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ async def read_log(
     put: Put | None = None,
 ) -> Answer[T]:
     """What `load` returns, a value and the ids in it, once that is on record, with the question as it was `put`. It may
-    raise NotFound, NotSealed, QuestionTooWide and InvalidField, which are recorded as an access that gave nothing out.
+    raise NotFound, NotSealed, QueryTooBroad and InvalidField, which are recorded as an access that gave nothing out.
     Raises Denied, TryLater."""
-    value: T | NotFound | NotSealed | QuestionTooWide | InvalidField
+    value: T | NotFound | NotSealed | QueryTooBroad | InvalidField
     async with gate.read(ask, "log", "read", record_kind=Kind.ACCESS, put=put) as reading:
         try:
             value, reading.returned = await load(reading.connection)
-        except (NotFound, NotSealed, QuestionTooWide, InvalidField) as error:
+        except (NotFound, NotSealed, QueryTooBroad, InvalidField) as error:
             value = error
-    if isinstance(value, NotFound | NotSealed | QuestionTooWide | InvalidField):
+    if isinstance(value, NotFound | NotSealed | QueryTooBroad | InvalidField):
         with refused_under(reading.receipt):
             raise value
     return reading.answer(value)

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from service.log.record import Kind
-from service.web.http.answers import DECISION, PERSON, SOMETHING, Hex, Id, NextCursor, TimeText
+from service.web.http.responses import EXAMPLE_DECISION, EXAMPLE_ID, EXAMPLE_PERSON, Hex, Id, NextCursor, TimeText
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,21 +24,21 @@ CHECKPOINT: Final = (
 )
 EXAMPLE: Final = {
     "v": 1,
-    "uid": DECISION,
+    "uid": EXAMPLE_DECISION,
     "kind": "decision",
     "action": "approve",
     "outcome": "deny",
     "reason": "deny-rule",
     "rules": ["never-own-hours"],
-    "principal": {"kind": "user", "person": PERSON, "client": "hours-app"},
-    "resource": {"kind": "timesheet", "id": SOMETHING, "owner": PERSON, "state": "submitted", "version": 3},
+    "principal": {"kind": "user", "person": EXAMPLE_PERSON, "client": "hours-app"},
+    "resource": {"kind": "timesheet", "id": EXAMPLE_ID, "owner": EXAMPLE_PERSON, "state": "submitted", "version": 3},
 }
 
 
 class RecordBody(msgspec.Struct):
     """A record of the log."""
 
-    id: Annotated[Id, Meta(description="The record's id", examples=[DECISION])]
+    id: Annotated[Id, Meta(description="The record's id", examples=[EXAMPLE_DECISION])]
     kind: Annotated[
         str, Meta(description="What it tells of", examples=["decision"], extra_json_schema={"enum": list(Kind)})
     ]
@@ -65,7 +65,7 @@ class RecordBody(msgspec.Struct):
         dict[str, str],
         Meta(
             description="What its people are called now, by their ids. Nothing proves these",
-            examples=[{PERSON: "Ana Lima"}],
+            examples=[{EXAMPLE_PERSON: "Ana Lima"}],
         ),
     ]
     texts: Annotated[

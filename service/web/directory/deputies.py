@@ -15,11 +15,11 @@ from service.errors import InvalidField
 from service.places import FieldError
 from service.web.directory.directory_pages import page_of
 from service.web.directory.directory_shapes import AT_ONCE, EndOf, From, Id, To, ValidFrom, ValidTo, times_of
-from service.web.http.answers import Id as AnyId
-from service.web.http.answers import NextCursor, PersonId, TeamId, answered
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, optional_uuid, uuid_of
+from service.web.http.parameters import Asking, Cursor, Limit, parse_optional_uuid, parse_uuid
+from service.web.http.responses import Id as AnyId
+from service.web.http.responses import NextCursor, PersonId, TeamId, make_response
 
 if TYPE_CHECKING:
     from service.directory.deputies import Deputies
@@ -103,16 +103,16 @@ def deputy_routes(deputies: Deputies, cursors: Cursors) -> list[Any]:
     ) -> Response[DeputyPage]:
         load = partial(deputies.list, now=now)
         answer, following = await page_of(load, cursors, "deputies", ask, cursor, limit, {"now": now})
-        return answered(DeputyPage([_deputy(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(DeputyPage([_deputy(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/deputies", **operation("Name a deputy", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
     async def grant_deputy(ask: Asking, data: JSONBody[NewDeputy]) -> Response[DeputyBody]:
-        manager = optional_uuid(data.manager, "manager") or ask.principal.person
+        manager = parse_optional_uuid(data.manager, "manager") or ask.principal.person
         if manager is None:
             raise InvalidField(FieldError("manager", "is needed: a client that acts for itself has no deputy"))
-        deputy, validity = uuid_of(data.deputy, "deputy"), Validity(data.valid_from, data.valid_to)
+        deputy, validity = parse_uuid(data.deputy, "deputy"), Validity(data.valid_from, data.valid_to)
         answer = await deputies.grant(ask, manager, deputy, validity)
-        return answered(_deputy(answer.value), answer.receipt, status=201)
+        return make_response(_deputy(answer.value), answer.receipt, status=201)
 
     @post(
         "/v1/deputies/{grant_id:str}/end",
@@ -120,8 +120,8 @@ def deputy_routes(deputies: Deputies, cursors: Cursors) -> list[Any]:
         **operation("End a standing in", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def end_deputy(ask: Asking, grant_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE) -> Response[DeputyBody]:
-        answer = await deputies.end(ask, uuid_of(grant_id, "path.grant_id"), data.at)
-        return answered(_deputy(answer.value), answer.receipt)
+        answer = await deputies.end(ask, parse_uuid(grant_id, "path.grant_id"), data.at)
+        return make_response(_deputy(answer.value), answer.receipt)
 
     return [list_deputies, grant_deputy, end_deputy]
 
@@ -134,7 +134,7 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
         ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
     ) -> Response[FallbackPage]:
         answer, following = await page_of(fallbacks.list, cursors, "fallback-approvers", ask, cursor, limit)
-        return answered(FallbackPage([_fallback(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(FallbackPage([_fallback(one) for one in answer.value.items], following), answer.receipt)
 
     @post(
         "/v1/fallback-approvers",
@@ -142,9 +142,9 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
     )
     async def name_fallback(ask: Asking, data: JSONBody[NewFallback]) -> Response[FallbackBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        person, team = uuid_of(data.person, "person"), optional_uuid(data.team, "team")
+        person, team = parse_uuid(data.person, "person"), parse_optional_uuid(data.team, "team")
         answer = await fallbacks.name(ask, person, team, validity)
-        return answered(_fallback(answer.value), answer.receipt, status=201)
+        return make_response(_fallback(answer.value), answer.receipt, status=201)
 
     @post(
         "/v1/fallback-approvers/{fallback_id:str}/end",
@@ -154,8 +154,8 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
     async def end_fallback(
         ask: Asking, fallback_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
     ) -> Response[FallbackBody]:
-        answer = await fallbacks.end(ask, uuid_of(fallback_id, "path.fallback_id"), data.at)
-        return answered(_fallback(answer.value), answer.receipt)
+        answer = await fallbacks.end(ask, parse_uuid(fallback_id, "path.fallback_id"), data.at)
+        return make_response(_fallback(answer.value), answer.receipt)
 
     return [list_fallbacks, name_fallback, end_fallback]
 

@@ -27,11 +27,11 @@ from service.web.directory.directory_shapes import (
     TeamPlace,
     times_of,
 )
-from service.web.http.answers import answered
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, optional_time, optional_uuid, uuid_of
-from service.web.http.preconditions import expected
+from service.web.http.parameters import Asking, Cursor, Limit, parse_optional_time, parse_optional_uuid, parse_uuid
+from service.web.http.preconditions import read_if_match
+from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer
@@ -56,16 +56,16 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/teams", **operation("List teams", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_teams(ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[TeamPage]:
         answer, following = await page_of(directory.teams, cursors, "teams", ask, cursor, limit)
-        return answered(TeamPage([_team(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(TeamPage([_team(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/teams", **operation("Add a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True))
     async def add_team(ask: Asking, data: JSONBody[NewTeam]) -> Response[TeamBody]:
-        answer = await directory.add_team(ask, data.name, optional_uuid(data.parent, "parent"))
+        answer = await directory.add_team(ask, data.name, parse_optional_uuid(data.parent, "parent"))
         return _shown(answer, status=201)
 
     @get("/v1/teams/{team_id:str}", **operation("Read a team", scope=SCOPE, problems=ROW, tag=TAG, etag=True))
     async def read_team(ask: Asking, team_id: FromPath[str]) -> Response[TeamBody]:
-        return _shown(await directory.team(ask, uuid_of(team_id, "path.team_id")))
+        return _shown(await directory.team(ask, parse_uuid(team_id, "path.team_id")))
 
     @put(
         "/v1/teams/{team_id:str}",
@@ -74,8 +74,8 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
     async def replace_team(
         ask: Asking, team_id: FromPath[str], data: JSONBody[TeamPlace], request: Request[Any, Any, Any]
     ) -> Response[TeamBody]:
-        team, parent = uuid_of(team_id, "path.team_id"), optional_uuid(data.parent, "parent")
-        return _shown(await directory.replace_team(ask, team, data.name, parent, expected(request)))
+        team, parent = parse_uuid(team_id, "path.team_id"), parse_optional_uuid(data.parent, "parent")
+        return _shown(await directory.replace_team(ask, team, data.name, parent, read_if_match(request)))
 
     return [list_teams, add_team, read_team, replace_team]
 
@@ -84,13 +84,13 @@ def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/importer-grants", **operation("List importer grants", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_grants(ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[GrantPage]:
         answer, following = await page_of(directory.importer_grants, cursors, "importer-grants", ask, cursor, limit)
-        return answered(GrantPage([_grant(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(GrantPage([_grant(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/importer-grants", **operation("Let a client import", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
     async def grant_importer(ask: Asking, data: JSONBody[NewGrant]) -> Response[GrantBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        answer = await directory.grant_importer(ask, data.client, uuid_of(data.team, "team"), validity)
-        return answered(_grant(answer.value), answer.receipt, status=201)
+        answer = await directory.grant_importer(ask, data.client, parse_uuid(data.team, "team"), validity)
+        return make_response(_grant(answer.value), answer.receipt, status=201)
 
     @post(
         "/v1/importer-grants/{grant_id:str}/end",
@@ -98,8 +98,8 @@ def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
         **operation("End an importer grant", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def end_grant(ask: Asking, grant_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE) -> Response[GrantBody]:
-        answer = await directory.end_importer_grant(ask, uuid_of(grant_id, "path.grant_id"), data.at)
-        return answered(_grant(answer.value), answer.receipt)
+        answer = await directory.end_importer_grant(ask, parse_uuid(grant_id, "path.grant_id"), data.at)
+        return make_response(_grant(answer.value), answer.receipt)
 
     return [list_grants, grant_importer, end_grant]
 
@@ -114,19 +114,21 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[MembershipPage]:
-        moment = optional_time(as_of, "query.as_of")
-        of = OfWhom(optional_uuid(person, "query.person"), optional_uuid(team, "query.team"), moment)
+        moment = parse_optional_time(as_of, "query.as_of")
+        of = OfWhom(parse_optional_uuid(person, "query.person"), parse_optional_uuid(team, "query.team"), moment)
         wanted = {"person": person, "team": team, "as_of": as_of}
         load = partial(directory.memberships, of=of)
         answer, following = await page_of(load, cursors, "memberships", ask, cursor, limit, wanted)
-        return answered(MembershipPage([_membership(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(
+            MembershipPage([_membership(one) for one in answer.value.items], following), answer.receipt
+        )
 
     @post("/v1/memberships", **operation("Add a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
     async def add_membership(ask: Asking, data: JSONBody[NewMembership]) -> Response[MembershipBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        person, team = uuid_of(data.person, "person"), uuid_of(data.team, "team")
+        person, team = parse_uuid(data.person, "person"), parse_uuid(data.team, "team")
         answer = await directory.add_membership(ask, person, team, Part(data.part), validity)
-        return answered(_membership(answer.value), answer.receipt, status=201)
+        return make_response(_membership(answer.value), answer.receipt, status=201)
 
     @post(
         "/v1/memberships/{membership_id:str}/end",
@@ -136,8 +138,8 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     async def end_membership(
         ask: Asking, membership_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
     ) -> Response[MembershipBody]:
-        answer = await directory.end_membership(ask, uuid_of(membership_id, "path.membership_id"), data.at)
-        return answered(_membership(answer.value), answer.receipt)
+        answer = await directory.end_membership(ask, parse_uuid(membership_id, "path.membership_id"), data.at)
+        return make_response(_membership(answer.value), answer.receipt)
 
     @post(
         "/v1/memberships/{membership_id:str}/move",
@@ -147,10 +149,10 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     async def move_membership(
         ask: Asking, membership_id: FromPath[str], data: JSONBody[MembershipMove]
     ) -> Response[MembershipBody]:
-        membership, team = uuid_of(membership_id, "path.membership_id"), uuid_of(data.team, "team")
+        membership, team = parse_uuid(membership_id, "path.membership_id"), parse_uuid(data.team, "team")
         part = Part(data.part) if data.part else None
         answer = await directory.move_membership(ask, membership, team, part, data.at)
-        return answered(_membership(answer.value), answer.receipt, status=201)
+        return make_response(_membership(answer.value), answer.receipt, status=201)
 
     return [list_memberships, add_membership, end_membership, move_membership]
 
@@ -160,7 +162,7 @@ def _team(one: Team) -> TeamBody:
 
 
 def _shown(answer: Answer[Team], status: int = 200) -> Response[TeamBody]:
-    return answered(_team(answer.value), answer.receipt, status=status, version=answer.value.version)
+    return make_response(_team(answer.value), answer.receipt, status=status, version=answer.value.version)
 
 
 def _membership(one: Membership) -> MembershipBody:

@@ -12,10 +12,10 @@ from msgspec import Meta
 
 from service.directory.import_file import TAKEN
 from service.directory.import_plan import Outcome
-from service.web.http.answers import answered
-from service.web.http.bodies import EMPTY_FILE, LateRequest
+from service.web.http.bodies import EMPTY_FILE, DeferredBodyRequest
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
+from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
     from service.directory.imports import DirectoryImports
@@ -55,7 +55,7 @@ def directory_import_route(imports: DirectoryImports, *, max_body_bytes: int) ->
     @post(
         "/v1/directory/import",
         status_code=200,
-        request_class=LateRequest,
+        request_class=DeferredBodyRequest,
         request_max_body_size=MOST_BYTES,
         opt={"media_types": (CSV,), "unread": b"", "keyed": lambda _: max_body_bytes},
         **operation(
@@ -63,16 +63,16 @@ def directory_import_route(imports: DirectoryImports, *, max_body_bytes: int) ->
         ),
     )
     async def import_directory(
-        request: LateRequest,
+        request: DeferredBodyRequest,
         ask: Asking,
         data: Annotated[bytes, Body(media_type=CSV, examples=[Example(value=EXAMPLE)])],
         dry_run: Annotated[bool, QueryParameter(description="Say what would happen, and change nothing")] = False,  # noqa: FBT002 — a query parameter
     ) -> Response[Imported]:
         await imports.admit(ask)
-        data = await request.whole(MOST_BYTES, none=EMPTY_FILE)
+        data = await request.read_whole(MOST_BYTES, none=EMPTY_FILE)
         answer = await imports.load(ask, data, dry_run=dry_run)
         rows = [ImportedRow(one.row, one.line, one.record, one.outcome) for one in answer.value]
         counts = {word: sum(one.outcome == word for one in rows) for word in ("created", "updated", "unchanged")}
-        return answered(Imported(dry_run=dry_run, **counts, rows=rows), answer.receipt)
+        return make_response(Imported(dry_run=dry_run, **counts, rows=rows), answer.receipt)
 
     return import_directory

@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from service.directory.entities import LONGEST_CLIENT, Part
-from service.web.http.answers import ClientId, NextCursor, PersonId, TeamId, Time
-from service.web.http.answers import Id as AnyId
+from service.web.http.responses import ClientId, NextCursor, PersonId, TeamId, Time
+from service.web.http.responses import Id as AnyId
 
 if TYPE_CHECKING:
     from service.directory.entities import Validity

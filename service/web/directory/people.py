@@ -23,11 +23,11 @@ from service.web.directory.directory_shapes import (
     Roles,
     times_of,
 )
-from service.web.http.answers import answered
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, optional_plain_text, uuid_of
-from service.web.http.preconditions import MERGE_PATCH, expected
+from service.web.http.parameters import Asking, Cursor, Limit, parse_optional_text, parse_uuid
+from service.web.http.preconditions import MERGE_PATCH, read_if_match
+from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer
@@ -54,14 +54,14 @@ def _read(directory: Directory, cursors: Cursors) -> list[Any]:
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[PersonPage]:
-        address = optional_plain_text(email, "query.email")
+        address = parse_optional_text(email, "query.email")
         load = partial(directory.people, email=address)
         answer, following = await page_of(load, cursors, "people", ask, cursor, limit, {"email": address})
-        return answered(PersonPage([_person(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(PersonPage([_person(one) for one in answer.value.items], following), answer.receipt)
 
     @get("/v1/people/{person_id:str}", **operation("Read a person", scope=SCOPE, problems=ROW, tag=TAG, etag=True))
     async def read_person(ask: Asking, person_id: FromPath[str]) -> Response[PersonBody]:
-        return _shown(await directory.person(ask, uuid_of(person_id, PERSON)))
+        return _shown(await directory.person(ask, parse_uuid(person_id, PERSON)))
 
     return [list_people, read_person]
 
@@ -87,7 +87,7 @@ def _write(directory: Directory, merging: Merging) -> list[Any]:
     ) -> Response[PersonBody]:
         given = {"display_name": data.display_name, "email": data.email}
         changes = {name: value for name, value in given.items() if not isinstance(value, msgspec.UnsetType)}
-        return _shown(await directory.amend_person(ask, uuid_of(person_id, PERSON), changes, expected(request)))
+        return _shown(await directory.amend_person(ask, parse_uuid(person_id, PERSON), changes, read_if_match(request)))
 
     @post(
         "/v1/people/{person_id:str}/links",
@@ -95,7 +95,7 @@ def _write(directory: Directory, merging: Merging) -> list[Any]:
     )
     async def link_person(ask: Asking, person_id: FromPath[str], data: JSONBody[NewLinks]) -> Response[PersonBody]:
         links = [Link(one.issuer, one.subject) for one in data.links]
-        return _shown(await directory.link_person(ask, uuid_of(person_id, PERSON), links), status=201)
+        return _shown(await directory.link_person(ask, parse_uuid(person_id, PERSON), links), status=201)
 
     @post(
         "/v1/people/{person_id:str}/merge",
@@ -103,7 +103,7 @@ def _write(directory: Directory, merging: Merging) -> list[Any]:
         **operation("Merge a person into another", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True),
     )
     async def merge_person(ask: Asking, person_id: FromPath[str], data: JSONBody[Merger]) -> Response[PersonBody]:
-        return _shown(await merging.merge(ask, uuid_of(person_id, PERSON), uuid_of(data.into, "into")))
+        return _shown(await merging.merge(ask, parse_uuid(person_id, PERSON), parse_uuid(data.into, "into")))
 
     return [add_person, amend_person, link_person, merge_person]
 
@@ -111,8 +111,8 @@ def _write(directory: Directory, merging: Merging) -> list[Any]:
 def _roles(directory: Directory) -> list[Any]:
     @get("/v1/people/{person_id:str}/roles", **operation("List a person's roles", scope=SCOPE, problems=ROW, tag=TAG))
     async def list_roles(ask: Asking, person_id: FromPath[str]) -> Response[Roles]:
-        answer = await directory.roles(ask, uuid_of(person_id, PERSON))
-        return answered(Roles([_role(one) for one in answer.value]), answer.receipt)
+        answer = await directory.roles(ask, parse_uuid(person_id, PERSON))
+        return make_response(Roles([_role(one) for one in answer.value]), answer.receipt)
 
     @post(
         "/v1/people/{person_id:str}/roles",
@@ -120,8 +120,8 @@ def _roles(directory: Directory) -> list[Any]:
     )
     async def give_role(ask: Asking, person_id: FromPath[str], data: JSONBody[NewRole]) -> Response[RoleBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        answer = await directory.give_role(ask, uuid_of(person_id, PERSON), data.role, validity)
-        return answered(_role(answer.value), answer.receipt, status=201)
+        answer = await directory.give_role(ask, parse_uuid(person_id, PERSON), data.role, validity)
+        return make_response(_role(answer.value), answer.receipt, status=201)
 
     @delete(
         "/v1/people/{person_id:str}/roles/{role:str}",
@@ -131,14 +131,14 @@ def _roles(directory: Directory) -> list[Any]:
     async def take_role(
         ask: Asking, person_id: FromPath[str], role: Annotated[str, PathParameter(description="The role's name")]
     ) -> Response[RoleBody]:
-        answer = await directory.take_role(ask, uuid_of(person_id, PERSON), role)
-        return answered(_role(answer.value), answer.receipt)
+        answer = await directory.take_role(ask, parse_uuid(person_id, PERSON), role)
+        return make_response(_role(answer.value), answer.receipt)
 
     return [list_roles, give_role, take_role]
 
 
 def _shown(answer: Answer[Person], status: int = 200) -> Response[PersonBody]:
-    return answered(_person(answer.value), answer.receipt, status=status, version=answer.value.version)
+    return make_response(_person(answer.value), answer.receipt, status=status, version=answer.value.version)
 
 
 def _person(one: Person) -> PersonBody:

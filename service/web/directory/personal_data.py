@@ -10,9 +10,9 @@ from litestar.params import FromPath, JSONBody  # noqa: TC002 - Litestar reads t
 from msgspec import Meta
 
 from service.directory.legal_holds import WHAT
-from service.web.http.answers import PERSON, Id, PersonId, SheetId, Time, answered
 from service.web.http.operations import BODY, COMMON, ROW, operation
-from service.web.http.parameters import Asking, optional_uuid, plain_text, uuid_of
+from service.web.http.parameters import Asking, parse_optional_uuid, parse_text, parse_uuid
+from service.web.http.responses import EXAMPLE_PERSON, Id, PersonId, SheetId, Time, make_response
 
 if TYPE_CHECKING:
     from service.directory.erasure import Erasure
@@ -60,7 +60,7 @@ class NewHold(msgspec.Struct, forbid_unknown_fields=True):
     ]
     about: Annotated[
         Annotated[str, Meta(max_length=64)] | None,
-        Meta(description="The id of the person or resource; left out for `all`", examples=[PERSON]),
+        Meta(description="The id of the person or resource; left out for `all`", examples=[EXAMPLE_PERSON]),
     ] = None
 
 
@@ -76,7 +76,9 @@ class HoldBody(msgspec.Struct):
             extra_json_schema={"enum": list(WHAT)},
         ),
     ]
-    about: Annotated[Id | None, Meta(description="The id of the person or resource; null for `all`", examples=[PERSON])]
+    about: Annotated[
+        Id | None, Meta(description="The id of the person or resource; null for `all`", examples=[EXAMPLE_PERSON])
+    ]
     reason: Annotated[str, Meta(description="Why", examples=["Labour court, case 12/26"])]
     since: Annotated[Time, Meta(description="When it was set")]
     until: Annotated[
@@ -99,7 +101,7 @@ def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:
         **operation("Erase a person", scope="manage:directory", problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def erase_person(ask: Asking, person_id: FromPath[str], data: JSONBody[ErasureWish]) -> Response[ErasureBody]:
-        person = uuid_of(person_id, "path.person_id")
+        person = parse_uuid(person_id, "path.person_id")
         answer = await (erasure.preview if data.dry_run else erasure.erase)(ask, person)
         went = answer.value
         hold = str(went.hold) if went.hold else None
@@ -113,13 +115,13 @@ def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:
             hold,
             [str(one) for one in went.waiting],
         )
-        return answered(body, answer.receipt)
+        return make_response(body, answer.receipt)
 
     @post("/v1/audit/holds", **operation("Set a legal hold", scope="read:audit", problems=(*COMMON, *BODY), tag=HOLDS))
     async def set_hold(ask: Asking, data: JSONBody[NewHold]) -> Response[HoldBody]:
-        about = optional_uuid(data.about, "about")
-        answer = await holds.set(ask, data.what, about, plain_text(data.reason, "reason"))
-        return answered(_hold(answer.value), answer.receipt, status=201)
+        about = parse_optional_uuid(data.about, "about")
+        answer = await holds.set(ask, data.what, about, parse_text(data.reason, "reason"))
+        return make_response(_hold(answer.value), answer.receipt, status=201)
 
     @post(
         "/v1/audit/holds/{hold_id:str}/lift",
@@ -127,13 +129,13 @@ def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:
         **operation("Lift a legal hold", scope="read:audit", problems=ROW, tag=HOLDS),
     )
     async def lift_hold(ask: Asking, hold_id: FromPath[str]) -> Response[HoldBody]:
-        answer = await holds.lift(ask, uuid_of(hold_id, "path.hold_id"))
-        return answered(_hold(answer.value), answer.receipt)
+        answer = await holds.lift(ask, parse_uuid(hold_id, "path.hold_id"))
+        return make_response(_hold(answer.value), answer.receipt)
 
     @get("/v1/audit/holds", **operation("List legal holds", scope="read:audit", problems=COMMON, tag=HOLDS))
     async def list_holds(ask: Asking) -> Response[HoldList]:
         answer = await holds.list(ask)
-        return answered(HoldList([_hold(one) for one in answer.value]), answer.receipt)
+        return make_response(HoldList([_hold(one) for one in answer.value]), answer.receipt)
 
     return [erase_person, set_hold, lift_hold, list_holds]
 

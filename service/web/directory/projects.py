@@ -14,11 +14,11 @@ from service.directory.entities import PROJECT, Project
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.directory.directory_pages import page_of
-from service.web.http.answers import NextCursor, answered
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import Asking, Cursor, Limit  # noqa: TC001 — Litestar reads handler signatures
-from service.web.http.preconditions import expected
+from service.web.http.preconditions import read_if_match
+from service.web.http.responses import NextCursor, make_response
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer
@@ -79,7 +79,7 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
     ) -> Response[ProjectPage]:
         load = partial(projects.list, active=active)
         answer, following = await page_of(load, cursors, "projects", ask, cursor, limit, {"active": active}, key=str)
-        return answered(ProjectPage([_body(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(ProjectPage([_body(one) for one in answer.value.items], following), answer.receipt)
 
     @post("/v1/projects", **operation("Add a project", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
     async def add_project(ask: Asking, data: JSONBody[NewProject]) -> Response[ProjectBody]:
@@ -99,7 +99,7 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
     async def replace_project(
         ask: Asking, code: CodeInPath, data: JSONBody[ProjectState], request: Request[Any, Any, Any]
     ) -> Response[ProjectBody]:
-        return _shown(await projects.replace(ask, Project(_code(code), data.name, data.active), expected(request)))
+        return _shown(await projects.replace(ask, Project(_code(code), data.name, data.active), read_if_match(request)))
 
     return [list_projects, add_project, read_project, replace_project]
 
@@ -111,7 +111,7 @@ def _code(text: str) -> str:
 
 
 def _shown(answer: Answer[Project], status: int = 200) -> Response[ProjectBody]:
-    return answered(_body(answer.value), answer.receipt, status=status, version=answer.value.version)
+    return make_response(_body(answer.value), answer.receipt, status=status, version=answer.value.version)
 
 
 def _body(one: Project) -> ProjectBody:

@@ -17,8 +17,8 @@ from litestar.enums import ScopeType
 
 from service.errors import Overloaded
 from service.slots import HELD
-from service.web.http.admission_room import AdmissionRoom
-from service.web.http.arriving import Arriving, announces_body
+from service.web.http.admission_queue import AdmissionQueue
+from service.web.http.incoming_body import IncomingBody, announces_body
 from service.web.http.problems import PROBLEM_JSON, TYPE_PREFIX
 from service.web.http.requests import VARY, request_id_of
 
@@ -67,8 +67,8 @@ class Admission:
         cors: CORSConfig | None = None,
     ) -> None:
         self.frame = frame
-        self._reads = AdmissionRoom(connections * READS_PER_CONNECTION, wait)
-        self._changes = AdmissionRoom(connections * CHANGES_PER_CONNECTION, wait)
+        self._reads = AdmissionQueue(connections * READS_PER_CONNECTION, wait)
+        self._changes = AdmissionQueue(connections * CHANGES_PER_CONNECTION, wait)
         self._address_of = address_of
         self._cors = cors
         self._refused_this_turn = 0
@@ -120,7 +120,7 @@ class Admission:
             sum(room.refused for room in rooms),
         )
 
-    def _refused_at_once(self, room: AdmissionRoom, scope: Scope) -> bool:
+    def _refused_at_once(self, room: AdmissionQueue, scope: Scope) -> bool:
         if self._refuses_body(room, scope):
             room.refuse()
         elif room.working < room.at_once or not room.refuses(self._address_of(scope)):
@@ -128,7 +128,7 @@ class Admission:
         self._watch()
         return True
 
-    def _refuses_body(self, room: AdmissionRoom, scope: Scope) -> bool:
+    def _refuses_body(self, room: AdmissionQueue, scope: Scope) -> bool:
         """Whether this request brings a body and too many are on their way, or too many of its address."""
         # Fewer are never too many, and most of the time there are fewer.
         return (
@@ -137,7 +137,7 @@ class Admission:
             and not room.may_lend(self._address_of(scope), MAX_BODIES_ARRIVING)
         )
 
-    async def _waited(self, room: AdmissionRoom, scope: Scope) -> bool:
+    async def _waited(self, room: AdmissionQueue, scope: Scope) -> bool:
         self._watch()
         granted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         room.wait(self._address_of(scope), granted)
@@ -153,7 +153,7 @@ class Admission:
         await send({"type": "http.response.body", "body": _BODY % request_id, "more_body": False})
         if announces_body(scope["headers"]):
             # The connection can carry the next request only when this one's body is out of the way.
-            await Arriving(scope, receive).finish()
+            await IncomingBody(scope, receive).finish()
 
     async def _turn_to_refuse(self) -> None:
         if not self._refused_this_turn:
@@ -224,7 +224,7 @@ class _RequestSlot:
 
     __slots__ = ("_address", "_room", "_state")
 
-    def __init__(self, room: AdmissionRoom, address: str = "") -> None:
+    def __init__(self, room: AdmissionQueue, address: str = "") -> None:
         self._room, self._address = room, address
         self._state = _HELD
 
@@ -256,7 +256,7 @@ class _RequestSlot:
         self._state = _ENDED
 
 
-async def _granted(room: AdmissionRoom, granted: asyncio.Future[bool]) -> bool:
+async def _granted(room: AdmissionQueue, granted: asyncio.Future[bool]) -> bool:
     try:
         return await granted
     except asyncio.CancelledError:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Routes that answer without a decision (design, promise 1): health, well-known metadata, the OpenAPI document and page,
 # and of the log the checkpoint and its hash tiles.
-PUBLIC: Final = frozenset(
+PUBLIC_ROUTES: Final = frozenset(
     {
         "/",
         "/health/live",
@@ -72,7 +72,8 @@ class Authentication(ASGIMiddleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         template = scope.get("path_template", "")
         # OPTIONS tells which methods a path has, which the OpenAPI document tells anybody.
-        if scope["state"]["method"] != "OPTIONS" and template not in PUBLIC and not template.startswith(_METADATA):
+        is_public = template in PUBLIC_ROUTES or template.startswith(_METADATA)
+        if scope["state"]["method"] != "OPTIONS" and not is_public:
             if _names_a_token(scope["query_string"]):
                 # RFC 9700 section 4.3.2: a token in a URL ends in logs and histories.
                 raise MalformedCredentials("Send the token in the Authorization header, never in the URL")

@@ -42,9 +42,9 @@ class JsonRequest(Request[Any, Any, Any]):
         return read_body(await self.body(), Any if field is None else field.annotation)
 
 
-class LateRequest(JsonRequest):
-    """A request whose body may be larger than others': its handler reads it, by `stream` or `whole`, once it knows that
-    the asker may send one. Until then `data` is what the route's `opt` has as `unread`."""
+class DeferredBodyRequest(JsonRequest):
+    """A request whose body may be large. The handler reads it, by `stream` or `read_whole`, after the caller is allowed
+    to send one. Until then `data` is the value of `unread` in the route's `opt`."""
 
     async def body(self) -> bytes:
         """Something, since Litestar only asks whether there is a body."""
@@ -54,7 +54,7 @@ class LateRequest(JsonRequest):
         """What stands for a body that nobody has read yet."""
         return self.route_handler.opt["unread"]
 
-    async def whole(
+    async def read_whole(
         self,
         most: int,
         says: str = "The request body may have {most} bytes at the most",

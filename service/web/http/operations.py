@@ -52,20 +52,22 @@ def operation(
     problems: tuple[int, ...] = COMMON,
     tag: str,
     conditional: bool = False,
-    judging: bool = False,
+    exact_version: bool = False,
     etag: bool = False,
     location: bool = False,
     files: Files = NO_FILES,
     more: tuple[str, ...] = (),
     bodies: Files = NO_FILES,
 ) -> dict[str, Any]:
-    """Keyword arguments for a handler: summary, scope, the problems that it may answer with, and whether it is
-    `conditional`, that is, needs If-Match and answers with an ETag; for a `judging` one `*` will not do. `etag` alone
-    is for a read or a creation that answers with the ETag which later changes need, `location` for a creation that says
-    where its result is. `files` are media types of answers that are files, each with an example, `more` names
-    further headers of a success, and `bodies` are media types of requests that are files."""
+    """Keyword arguments for a route handler.
+
+    `problems`: the statuses of its problem answers. `conditional`: it needs If-Match and answers with an ETag; with
+    `exact_version` If-Match must hold one ETag. `etag`: a read or a creation that answers with an ETag. `location`: a
+    creation that answers with the address of its result. `files` and `bodies`: media types of answers and of request
+    bodies that are files, each with an example. `more`: further headers of a success.
+    """
     needs = f"Needs the scope `{scope}`." if scope else "Any valid token will do."
-    given = [IF_SEEN if judging else IF_MATCH] if conditional else []
+    given = [IF_SEEN if exact_version else IF_MATCH] if conditional else []
     named = (*((ETAG,) if conditional or etag else ()), *((LOCATION,) if location else ()), *DECISION, *more)
     return {
         "summary": summary,

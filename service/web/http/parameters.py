@@ -15,7 +15,7 @@ from service.errors import InvalidField
 from service.places import FieldError
 from service.web.http.paging import LONGEST, MOST
 
-LARGEST = 2_147_483_647
+MAX_INTEGER = 2_147_483_647
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
 # Who asks, as `authentication` found out: what a handler names `ask`.
@@ -30,7 +30,7 @@ Number = Annotated[
 ]
 
 
-def uuid_of(text: str, field: str) -> UUID:
+def parse_uuid(text: str, field: str) -> UUID:
     """A UUID in its usual spelling. Raises InvalidField that names `field`."""
     try:
         found = UUID(text)
@@ -49,19 +49,19 @@ def is_uuid(text: str) -> bool:
         return False
 
 
-def number_of(text: str, field: str) -> int:
+def parse_number(text: str, field: str) -> int:
     """A number from 1 that Postgres can hold. Raises InvalidField that names `field`."""
-    if not _NUMBER.fullmatch(text) or int(text) > LARGEST:
+    if not _NUMBER.fullmatch(text) or int(text) > MAX_INTEGER:
         raise InvalidField(FieldError(field, "must be a number, 1 or more"))
     return int(text)
 
 
-def optional_uuid(text: str | None, field: str) -> UUID | None:
-    """As `uuid_of`, where the parameter may be left out."""
-    return None if text is None else uuid_of(text, field)
+def parse_optional_uuid(text: str | None, field: str) -> UUID | None:
+    """As `parse_uuid`, where the parameter may be left out."""
+    return None if text is None else parse_uuid(text, field)
 
 
-def optional_time(text: str | None, field: str) -> datetime | None:
+def parse_optional_time(text: str | None, field: str) -> datetime | None:
     """An RFC 3339 time with its offset. Raises InvalidField that names `field`."""
     if text is None:
         return None
@@ -75,7 +75,7 @@ def optional_time(text: str | None, field: str) -> datetime | None:
     return found
 
 
-def shifted(time: datetime, by: timedelta) -> datetime:
+def shift_time(time: datetime, by: timedelta) -> datetime:
     """The time so much later, or the last or first one that there is."""
     try:
         return time + by
@@ -83,7 +83,7 @@ def shifted(time: datetime, by: timedelta) -> datetime:
         return datetime.max.replace(tzinfo=UTC) if by > timedelta() else datetime.min.replace(tzinfo=UTC)
 
 
-def plain_text(text: str, field: str) -> str:
+def parse_text(text: str, field: str) -> str:
     """Text that can be stored and compared: no NUL, no lone surrogate. Raises InvalidField that names `field`."""
     try:
         text.encode()
@@ -94,6 +94,6 @@ def plain_text(text: str, field: str) -> str:
     return text
 
 
-def optional_plain_text(text: str | None, field: str) -> str | None:
-    """As `plain_text`, where the parameter may be left out."""
-    return None if text is None else plain_text(text, field)
+def parse_optional_text(text: str | None, field: str) -> str | None:
+    """As `parse_text`, where the parameter may be left out."""
+    return None if text is None else parse_text(text, field)

@@ -53,12 +53,12 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-def expected(request: Request[Any, Any, Any], *, judging: bool = False) -> Expect:
-    """The check of the version that the request names. `judging`: the request must name exactly one version."""
-    return if_match(request.headers.getall("if-match", []), exactly_one=judging)
+def read_if_match(request: Request[Any, Any, Any], *, exact_version: bool = False) -> Expect:
+    """The check of the version that the request names. `exact_version`: the request must name exactly one version."""
+    return parse_if_match(request.headers.getall("if-match", []), exactly_one=exact_version)
 
 
-def if_match(values: Sequence[str], *, exactly_one: bool = False) -> Callable[[int | None], None]:
+def parse_if_match(values: Sequence[str], *, exactly_one: bool = False) -> Callable[[int | None], None]:
     """The check of a version against `values`, every If-Match header of the request. Raises MalformedRequest unless
     they are a list of entity tags. The check raises PreconditionRequired without any tag, PreconditionFailed when none
     fits.

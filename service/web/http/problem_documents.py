@@ -13,8 +13,8 @@ from msgspec import UNSET, Meta, UnsetType
 from service import errors
 from service.policy.question import Dimension
 from service.web.http import problems
-from service.web.http.answers import DecisionId, Id, PersonId, ResourceState, RuleName, SheetId
 from service.web.http.problems import TYPE_PREFIX, status_of
+from service.web.http.responses import DecisionId, Id, PersonId, ResourceState, RuleName, SheetId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,25 +37,27 @@ MEMBERS: Final[Mapping[type[errors.TimewardenError], tuple[str, ...]]] = {
 }
 
 
-def walk_kinds(root: type[errors.TimewardenError] = errors.TimewardenError) -> Iterator[type[errors.TimewardenError]]:
+def walk_problem_kinds(
+    root: type[errors.TimewardenError] = errors.TimewardenError,
+) -> Iterator[type[errors.TimewardenError]]:
     """Every kind of problem that can be answered, each slug once, in the order of the tree."""
     if root.__module__.startswith((errors.__name__, problems.__name__)):
         if root not in FAMILIES and "slug" in vars(root):
             yield root
         for kind in root.__subclasses__():
-            yield from walk_kinds(kind)
+            yield from walk_problem_kinds(kind)
 
 
 def kinds_by_status() -> dict[int, list[type[errors.TimewardenError]]]:
     """The kinds that operations answer with, by their statuses."""
     found: dict[int, list[type[errors.TimewardenError]]] = {}
-    for kind in walk_kinds():
+    for kind in walk_problem_kinds():
         if status_of(kind) not in ELSEWHERE and kind.__module__ != problems.__name__:
             found.setdefault(status_of(kind), []).append(kind)
     return dict(sorted(found.items()))
 
 
-SLUGS: Final = sorted(kind.slug for kind in walk_kinds())
+SLUGS: Final = sorted(kind.slug for kind in walk_problem_kinds())
 _SLUG: Final = {"enum": SLUGS}
 _TYPE: Final = {"enum": [TYPE_PREFIX + slug for slug in SLUGS]}
 _LEADS_NOT: Final = "you do not lead this person's team"

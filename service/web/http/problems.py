@@ -57,7 +57,7 @@ class _MethodNotAllowed(errors.BadInput):
 STATUS: Final[Mapping[type[errors.TimewardenError], int]] = {
     errors.MalformedRequest: 400,
     errors.InvalidField: 422,
-    errors.QuestionTooWide: 422,
+    errors.QueryTooBroad: 422,
     errors.BodyTooSlow: 408,
     errors.BodyTooLarge: 413,
     errors.HeadersTooLarge: 431,

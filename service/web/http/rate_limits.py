@@ -43,7 +43,7 @@ PAUSE: Final = 5.0
 PATIENCE: Final = 0.5
 PREFIX: Final = "timewarden:limits"
 # Of one process, about 5 MB: whose counter was used least goes first, and begins anew.
-MAX_OWN_COUNTERS: Final = 20_000
+MAX_LOCAL_COUNTERS: Final = 20_000
 # Who asks these must get an answer whatever others do.
 UNLIMITED: Final = frozenset({"/health/live", "/health/ready"})
 # Whoever verifies the log reads a tile for every 256 records, and most of them once: they have a counter of their own,
@@ -53,7 +53,7 @@ TILES_WEIGH: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class Allowance:
     """Whether a request is within its limit, how much is left, and after how many seconds there is more."""
 
     allowed: bool
@@ -65,7 +65,7 @@ class Counters:
     """The shared counters. Without a `redis_url` each process counts for itself."""
 
     def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._own = OwnCounters(clock)
+        self._own = LocalCounters(clock)
         self._storage: RedisStorage | None = None
         self._failures: tuple[type[Exception], ...] = (OSError, TimeoutError)
         self._clock = clock
@@ -82,7 +82,7 @@ class Counters:
             failures = self._storage.base_exceptions
             self._failures += failures if isinstance(failures, tuple) else (failures,)
 
-    async def spend(self, limit: RateLimitItem, key: str, cost: int = 1) -> Spent:
+    async def spend(self, limit: RateLimitItem, key: str, cost: int = 1) -> Allowance:
         """Count one request that weighs `cost`; a negative cost gives back. Never fails: without Redis the process's
         own counters answer."""
         if self._storage is None or (self._down_until is not None and self._clock() < self._down_until):
@@ -107,15 +107,15 @@ class Counters:
             await cast("Any", self._storage.bridge).storage.aclose()
 
 
-class OwnCounters:
-    """The counters of one process, in memory: the sliding window that Redis counts too. At most MAX_OWN_COUNTERS."""
+class LocalCounters:
+    """The counters of one process, in memory: the sliding window that Redis counts too. At most MAX_LOCAL_COUNTERS."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         # The number of the minute, what was spent in it, and what in the minute before it.
         self._held: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
 
-    def spend(self, limit: RateLimitItem, key: str, cost: int) -> Spent:
+    def spend(self, limit: RateLimitItem, key: str, cost: int) -> Allowance:
         """Count `cost` if it is within the limit; a negative cost gives back."""
         minute, into = divmod(self._clock(), WINDOW)
         counted, current, previous = self._held.pop(key, (int(minute), 0, 0))
@@ -125,9 +125,9 @@ class OwnCounters:
         allowed = used + cost <= limit.amount
         spent = max(-current, cost) if allowed else 0
         self._held[key] = (int(minute), current + spent, previous)
-        while len(self._held) > MAX_OWN_COUNTERS:
+        while len(self._held) > MAX_LOCAL_COUNTERS:
             self._held.popitem(last=False)
-        return Spent(allowed, max(0, limit.amount - used - spent), math.ceil(WINDOW - into))
+        return Allowance(allowed, max(0, limit.amount - used - spent), math.ceil(WINDOW - into))
 
     def __len__(self) -> int:
         return len(self._held)
@@ -268,14 +268,14 @@ def _key(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-async def _spend(limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, key: str, cost: int) -> Spent:
+async def _spend(limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, key: str, cost: int) -> Allowance:
     allowed = await limiter.hit(limit, key, cost=cost)
     stats = await limiter.get_window_stats(limit, key)
     reset = min(max(math.ceil(stats.reset_time - time.time()), 0), WINDOW)
-    return Spent(allowed, stats.remaining, reset)
+    return Allowance(allowed, stats.remaining, reset)
 
 
-def _told(scope: Scope, name: str, limit: RateLimitItem, spent: Spent) -> None:
+def _told(scope: Scope, name: str, limit: RateLimitItem, spent: Allowance) -> None:
     """Have the answer carry what is left (draft-ietf-httpapi-ratelimit-headers). Raises TooManyRequests."""
     state: dict[str, Any] = scope["state"]
     state["answer_headers"] = {

@@ -18,8 +18,8 @@ from uuid_utils import uuid7
 
 from service.errors import BodyTooLarge, HeadersTooLarge, InvalidField, UnsupportedMediaType
 from service.places import FieldError
-from service.web.http.arriving import Arriving
 from service.web.http.head_requests import HeadOnly
+from service.web.http.incoming_body import IncomingBody
 from service.web.http.not_modified import UnlessKnown
 from service.web.http.paging import NEXT_CURSOR, next_link
 
@@ -72,7 +72,7 @@ class RequestFrame:
         request_id, trace, method = request_id_of(scope), _trace(scope), scope["method"]
         scope["state"] = {**scope.get("state", {}), "request_id": request_id, "trace": trace, "method": method}
         started = time.perf_counter()
-        body, refused = Arriving(scope, receive), False
+        body, refused = IncomingBody(scope, receive), False
 
         async def send_framed(message: Message) -> None:
             nonlocal refused

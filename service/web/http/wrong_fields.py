@@ -49,7 +49,7 @@ def wrong_fields(raw: bytes, shape: Any) -> list[FieldError]:
     return list(islice(_wrong(raw, shape, ""), MOST_TOLD))
 
 
-def good_members(raw: bytes, shape: type[msgspec.Struct]) -> dict[str, Any]:
+def decode_valid_members(raw: bytes, shape: type[msgspec.Struct]) -> dict[str, Any]:
     """Those members of an object that fit the fields of its shape; none of anything else."""
     try:
         members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])

@@ -14,9 +14,9 @@ from service.authorization.enforcement.prospects import Prospect, known_outlooks
 from service.database import Turns
 from service.directory import store
 from service.identity.principal import PrincipalKind
-from service.web.http.answers import Action, ClientId, PersonId, ResourceKind, ResourceState, TeamId, answered
 from service.web.http.operations import operation
 from service.web.http.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
+from service.web.http.responses import Action, ClientId, PersonId, ResourceKind, ResourceState, TeamId, make_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +105,7 @@ def me_route(gate: Gate) -> Any:
             may=[_may(one) for one in may],
             policy_version=reading.seen.version,
         )
-        return answered(me, reading.receipt)
+        return make_response(me, reading.receipt)
 
     return read_me
 

@@ -14,10 +14,10 @@ from msgspec import Meta
 from service.authorization.enforcement.token_revocation import LONGEST_CLIENT, RevocationRequest, What
 from service.errors import InvalidField
 from service.places import FieldError
-from service.web.http.answers import Id, NextCursor, PersonId, Time, answered
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, plain_text, uuid_of
+from service.web.http.parameters import Asking, Cursor, Limit, parse_text, parse_uuid
+from service.web.http.responses import Id, NextCursor, PersonId, Time, make_response
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.token_revocation import Revocation, Revocations
@@ -87,7 +87,7 @@ def revocation_routes(revocations: Revocations, cursors: Cursors) -> list[Any]:
     @post("/v1/revocations", **operation("Revoke tokens", scope=SCOPE, problems=(*COMMON, *BODY), tag=TAG))
     async def revoke_tokens(ask: Asking, data: JSONBody[NewRevocation]) -> Response[RevocationBody]:
         answer = await revocations.revoke(ask, _wanted(data))
-        return answered(_body(answer.value), answer.receipt, status=201)
+        return make_response(_body(answer.value), answer.receipt, status=201)
 
     @get("/v1/revocations", **operation("List revocations", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_revocations(
@@ -97,7 +97,7 @@ def revocation_routes(revocations: Revocations, cursors: Cursors) -> list[Any]:
         answer = await revocations.list(ask, after=UUID(place[0]) if place else None, limit=limit)
         after = answer.value.after
         following = cursors.make(LISTING, {}, [str(after)]) if after else None
-        return answered(RevocationPageBody([_body(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(RevocationPageBody([_body(one) for one in answer.value.items], following), answer.receipt)
 
     return [revoke_tokens, list_revocations]
 
@@ -110,13 +110,13 @@ def _wanted(data: NewRevocation) -> RevocationRequest:
         raise InvalidField(FieldError("body", "name exactly one of token_id, person, subject and client"))
     what, value = next(iter(named.items()))
     if what is What.PERSON:
-        value = str(uuid_of(value, "person"))
+        value = str(parse_uuid(value, "person"))
         if data.issuer is not None:
             raise InvalidField(FieldError("issuer", "does not go with a person, who may have several"))
     else:
-        plain_text(value, "token_id" if what is What.TOKEN else str(what))
+        parse_text(value, "token_id" if what is What.TOKEN else str(what))
     if data.issuer is not None:
-        plain_text(data.issuer, "issuer")
+        parse_text(data.issuer, "issuer")
     return RevocationRequest(what, value, data.issuer, data.issued_before)
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from service.web.http.answers import DECISION, DIGEST, SOMETHING
 from service.web.http.idempotency import CHANGING, LONGEST, WITHOUT
 from service.web.http.operations import DECISION as DECIDED
 from service.web.http.problem_documents import MEMBERS, UNDECIDED, Problem, kinds_by_status
 from service.web.http.problems import PROBLEM_JSON, TYPE_PREFIX
+from service.web.http.responses import EXAMPLE_DECISION, EXAMPLE_DIGEST, EXAMPLE_ID
 from service.web.openapi.shapes import PREFIX, Shapes, describe_shapes, make_example, resolve
 
 if TYPE_CHECKING:
@@ -50,20 +50,20 @@ ONLY: Final = {
 
 # What every header says, and an example of it.
 HEADERS: Final[Mapping[str, tuple[str, str]]] = {
-    "Decision-Id": ("The recorded decision; `/v1/decisions/{decision_id}` explains it", DECISION),
-    "Decision-Leaf": ("The hash of the sealed record: keep it, and an omission from the log can be proved", DIGEST),
+    "Decision-Id": ("The recorded decision; `/v1/decisions/{decision_id}` explains it", EXAMPLE_DECISION),
+    "Decision-Leaf": ("The hash of the sealed record. Keep it to prove an omission from the log", EXAMPLE_DIGEST),
     "Audit-Positions": ("From which position of the log on, and up to which, which is not in it", "7-157"),
     "Content-Disposition": ("The name of the file", 'attachment; filename="hours-by-team-2026-11-01-2026-11-30.csv"'),
     "DPoP-Nonce": ("A nonce for the next proof (RFC 9449 section 8.2)", "AAAAAAHJw4A2m1Ggq0m3nq7p1s5eQ3rT"),
     "ETag": ("The version of the resource; send it back in If-Match to change it", '"7"'),
     "Idempotent-Replayed": ("This is the answer to the same request, sent before with this Idempotency-Key", "true"),
     "Link": ("The next page (RFC 8288); none on the last", '</v1/timesheets?state=draft&cursor=bGlzdA>; rel="next"'),
-    "Location": ("Where the new resource is", f"/v1/timesheets/{SOMETHING}"),
+    "Location": ("Where the new resource is", f"/v1/timesheets/{EXAMPLE_ID}"),
     "RateLimit": ("Requests that are left, and seconds until there are more", '"client";r=1199;t=60'),
     "RateLimit-Policy": ("The limit: requests in a window of seconds", '"client";q=1200;w=60'),
     "Retry-After": ("Seconds after which the same request may succeed", "2"),
     "WWW-Authenticate": ("What was wrong with the token, or what is needed (RFC 6750)", 'Bearer realm="timewarden"'),
-    "X-Request-Id": ("Names this request in our logs; your own, if you sent a UUID", SOMETHING),
+    "X-Request-Id": ("Names this request in our logs; your own, if you sent a UUID", EXAMPLE_ID),
 }
 
 

@@ -13,12 +13,12 @@ from msgspec import Meta
 
 from service.fields import Fields
 from service.policy.policy_file import PolicyText
-from service.web.http.answers import ClientId, Hex, Id, NextCursor, PersonId, TimeText, answered
-from service.web.http.bodies import LateRequest, read_body
+from service.web.http.bodies import DeferredBodyRequest, read_body
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, Number, number_of, plain_text
+from service.web.http.parameters import Asking, Cursor, Limit, Number, parse_number, parse_text
 from service.web.http.problem_documents import PolicyComplaint
+from service.web.http.responses import ClientId, Hex, Id, NextCursor, PersonId, TimeText, make_response
 
 if TYPE_CHECKING:
     from service.administration.versions.policy_administration import PolicyAdministration, Proposed, VersionWithTexts
@@ -162,15 +162,15 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         answer = await administration.list(ask, before=int(after[0]) if after else None, limit=limit + 1)
         page = answer.value[:limit]
         following = cursors.make(LISTING, {}, [page[-1].number]) if len(answer.value) > limit else None
-        return answered(VersionPage([VersionBody(**_members(one)) for one in page], following), answer.receipt)
+        return make_response(VersionPage([VersionBody(**_members(one)) for one in page], following), answer.receipt)
 
     @get(
         "/v1/policies/versions/{number:str}",
         **operation("Read a version", scope="read:policies", problems=ROW, tag=TAG),
     )
     async def read_version(ask: Asking, number: Number) -> Response[VersionTexts]:
-        answer = await administration.read(ask, number_of(number, "path.number"))
-        return answered(_texts(answer.value), answer.receipt)
+        answer = await administration.read(ask, parse_number(number, "path.number"))
+        return make_response(_texts(answer.value), answer.receipt)
 
     @get(
         "/v1/policies/active",
@@ -178,7 +178,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
     )
     async def read_active(ask: Asking) -> Response[VersionTexts]:
         answer = await administration.active(ask)
-        return answered(_texts(answer.value), answer.receipt)
+        return make_response(_texts(answer.value), answer.receipt)
 
     @get(
         "/v1/policies/replicas",
@@ -190,7 +190,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
             ReplicaBody(str(one.id), one.policy_version, one.started_at.isoformat(), one.seen_at.isoformat(), one.alive)
             for one in answer.value
         ]
-        return answered(Replicas(items), answer.receipt)
+        return make_response(Replicas(items), answer.receipt)
 
     proposing = operation(
         "Propose a version", scope="write:policies", problems=(*COMMON, *BODY), tag=TAG, location=True
@@ -201,22 +201,22 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
 
     @post(
         "/v1/policies/versions",
-        request_class=LateRequest,
+        request_class=DeferredBodyRequest,
         request_max_body_size=MOST_BYTES,
         opt={"unread": Proposal("", "", "", "", {})},
         **proposing,
     )
-    async def propose(request: LateRequest, ask: Asking, data: JSONBody[Proposal]) -> Response[ProposedVersion]:
+    async def propose(request: DeferredBodyRequest, ask: Asking, data: JSONBody[Proposal]) -> Response[ProposedVersion]:
         await administration.admit(ask)
-        data = read_body(await request.whole(MOST_BYTES), Proposal)
+        data = read_body(await request.read_whole(MOST_BYTES), Proposal)
         text = PolicyText(
-            model=plain_text(data.model, "model"),
-            rules=plain_text(data.rules, "rules"),
-            vocabulary=plain_text(data.vocabulary, "vocabulary"),
-            cases={plain_text(name, "cases"): plain_text(one, f"cases.{name}") for name, one in data.cases.items()},
+            model=parse_text(data.model, "model"),
+            rules=parse_text(data.rules, "rules"),
+            vocabulary=parse_text(data.vocabulary, "vocabulary"),
+            cases={parse_text(name, "cases"): parse_text(one, f"cases.{name}") for name, one in data.cases.items()},
         )
         answer = await administration.propose(ask, text, _message(data.message))
-        return answered(
+        return make_response(
             _proposed(answer.value),
             answer.receipt,
             status=201 if answer.value.anew else 200,
@@ -229,8 +229,8 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         **operation("Activate a version", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def activate(ask: Asking, number: Number, data: JSONBody[Activation]) -> Response[VersionBody]:
-        answer = await administration.activate(ask, number_of(number, "path.number"), expected=data.expected_active)
-        return answered(VersionBody(**_members(answer.value)), answer.receipt)
+        answer = await administration.activate(ask, parse_number(number, "path.number"), expected=data.expected_active)
+        return make_response(VersionBody(**_members(answer.value)), answer.receipt)
 
     @post(
         "/v1/policies/rollback",
@@ -239,7 +239,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
     )
     async def roll_back(ask: Asking, data: JSONBody[Activation]) -> Response[VersionBody]:
         answer = await administration.roll_back(ask, expected=data.expected_active)
-        return answered(VersionBody(**_members(answer.value)), answer.receipt)
+        return make_response(VersionBody(**_members(answer.value)), answer.receipt)
 
     return [list_versions, read_version, read_active, list_replicas, propose, activate, roll_back]
 

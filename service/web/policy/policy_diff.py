@@ -10,9 +10,9 @@ from litestar import Response, get
 from litestar.params import Parameter
 from msgspec import Meta
 
-from service.web.http.answers import Action, ResourceKind, answered
 from service.web.http.operations import ROW, operation
-from service.web.http.parameters import LARGEST, Asking, Number, number_of
+from service.web.http.parameters import MAX_INTEGER, Asking, Number, parse_number
+from service.web.http.responses import Action, ResourceKind, make_response
 
 if TYPE_CHECKING:
     from service.administration.versions.policy_comparison import PolicyComparison
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 TAG = "Policy"
 Change = Annotated[Literal["added", "removed", "changed"], Meta(description="What became of it", examples=["added"])]
 Against = Annotated[
-    int | None, Parameter(ge=1, le=LARGEST, description="The version to compare with; without it, the one that decides")
+    int | None,
+    Parameter(ge=1, le=MAX_INTEGER, description="The version to compare with; without it, the one that decides"),
 ]
 
 
@@ -114,9 +115,9 @@ def policy_diff_routes(comparison: PolicyComparison) -> list[Any]:
         **operation("Compare a version with another one", scope="read:policies", problems=ROW, tag=TAG),
     )
     async def compare_versions(ask: Asking, number: Number, against: Against = None) -> Response[PolicyDiffBody]:
-        answer = await comparison.compare(ask, number_of(number, "path.number"), against)
+        answer = await comparison.compare(ask, parse_number(number, "path.number"), against)
         found = answer.value
         members = {"number": found.number, "against": found.against, **asdict(found.diff)}
-        return answered(msgspec.convert(members, PolicyDiffBody), answer.receipt)
+        return make_response(msgspec.convert(members, PolicyDiffBody), answer.receipt)
 
     return [compare_versions]

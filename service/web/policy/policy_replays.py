@@ -16,8 +16,11 @@ from service.errors import InvalidField
 from service.log.recorded import RecordSelection
 from service.places import FieldError
 from service.policy.known_words import RECORDED_ACTIONS
-from service.web.http.answers import (
-    PERSON,
+from service.web.http.operations import BODY, COMMON, ROW, operation
+from service.web.http.paging import DEFAULT_LIMIT
+from service.web.http.parameters import Asking, Cursor, Limit, Number, parse_number, parse_optional_text, parse_uuid
+from service.web.http.responses import (
+    EXAMPLE_PERSON,
     ClientId,
     DecisionId,
     Id,
@@ -27,11 +30,8 @@ from service.web.http.answers import (
     ResourceKind,
     Time,
     TimeText,
-    answered,
+    make_response,
 )
-from service.web.http.operations import BODY, COMMON, ROW, operation
-from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, Number, number_of, optional_plain_text, uuid_of
 
 if TYPE_CHECKING:
     from service.administration.replay.policy_replays import PolicyReplays
@@ -101,7 +101,7 @@ class Changed(msgspec.Struct):
 
     change: ChangeWord
     decision: DecisionId
-    subject: Annotated[str, Meta(description="A person's id, or `client:` and a client", examples=[PERSON])]
+    subject: Annotated[str, Meta(description="A person's id, or `client:` and a client", examples=[EXAMPLE_PERSON])]
     action: Annotated[RecordedAction, Meta(description="The action", examples=["read"])]
     kind: Annotated[ResourceKind, Meta(description="The kind of resource")]
     was: Annotated[str, Meta(description="The recorded verdict", examples=["allowed by read-auditor"])]
@@ -177,9 +177,9 @@ def policy_replay_routes(replays: PolicyReplays, cursors: Cursors) -> list[Any]:
         ),
     )
     async def ask_for_replay(ask: Asking, number: Number, data: JSONBody[ReplayFilters]) -> Response[ReplayBody]:
-        answer = await replays.replay(ask, number_of(number, "path.number"), _wanted(data))
+        answer = await replays.replay(ask, parse_number(number, "path.number"), _wanted(data))
         where = f"/v1/policies/replays/{answer.value.id}"
-        return answered(_body(answer.value), answer.receipt, status=202, location=where)
+        return make_response(_body(answer.value), answer.receipt, status=202, location=where)
 
     @get("/v1/policies/replays", **operation("List replays", scope="read:policies", problems=COMMON, tag=POLICY))
     async def list_replays(
@@ -191,15 +191,15 @@ def policy_replay_routes(replays: PolicyReplays, cursors: Cursors) -> list[Any]:
         answer = await replays.list(ask, before=UUID(after[0]) if after else None, limit=limit + 1)
         page = answer.value[:limit]
         following = cursors.make(LISTING, {}, [str(page[-1].id)]) if len(answer.value) > limit else None
-        return answered(ReplayPage([_summary(one) for one in page], following), answer.receipt)
+        return make_response(ReplayPage([_summary(one) for one in page], following), answer.receipt)
 
     @get(
         "/v1/policies/replays/{replay_id:str}",
         **operation("Read a replay", scope="read:policies", problems=ROW, tag=POLICY),
     )
     async def read_replay(ask: Asking, replay_id: FromPath[str]) -> Response[ReplayBody]:
-        answer = await replays.replayed(ask, uuid_of(replay_id, "path.replay_id"))
-        return answered(_body(answer.value), answer.receipt)
+        answer = await replays.replayed(ask, parse_uuid(replay_id, "path.replay_id"))
+        return make_response(_body(answer.value), answer.receipt)
 
     @post(
         "/v1/audit/redecisions",
@@ -215,15 +215,15 @@ def policy_replay_routes(replays: PolicyReplays, cursors: Cursors) -> list[Any]:
     async def ask_for_redecision(ask: Asking, data: JSONBody[ReplayFilters]) -> Response[ReplayBody]:
         answer = await replays.redecide(ask, _wanted(data))
         where = f"/v1/audit/redecisions/{answer.value.id}"
-        return answered(_body(answer.value), answer.receipt, status=202, location=where)
+        return make_response(_body(answer.value), answer.receipt, status=202, location=where)
 
     @get(
         "/v1/audit/redecisions/{redecision_id:str}",
         **operation("Read a redecision", scope="read:audit", problems=ROW, tag=LOG),
     )
     async def read_redecision(ask: Asking, redecision_id: FromPath[str]) -> Response[ReplayBody]:
-        answer = await replays.redecided(ask, uuid_of(redecision_id, "path.redecision_id"))
-        return answered(_body(answer.value), answer.receipt)
+        answer = await replays.redecided(ask, parse_uuid(redecision_id, "path.redecision_id"))
+        return make_response(_body(answer.value), answer.receipt)
 
     @post(
         "/v1/policies/replays/{replay_id:str}/cancel",
@@ -231,8 +231,8 @@ def policy_replay_routes(replays: PolicyReplays, cursors: Cursors) -> list[Any]:
         **operation("Cancel a replay", scope="write:policies", problems=(*ROW, 409), tag=POLICY),
     )
     async def cancel_replay(ask: Asking, replay_id: FromPath[str]) -> Response[ReplayBody]:
-        answer = await replays.cancel_replay(ask, uuid_of(replay_id, "path.replay_id"))
-        return answered(_body(answer.value), answer.receipt)
+        answer = await replays.cancel_replay(ask, parse_uuid(replay_id, "path.replay_id"))
+        return make_response(_body(answer.value), answer.receipt)
 
     @post(
         "/v1/audit/redecisions/{redecision_id:str}/cancel",
@@ -240,8 +240,8 @@ def policy_replay_routes(replays: PolicyReplays, cursors: Cursors) -> list[Any]:
         **operation("Cancel a redecision", scope="read:audit", problems=(*ROW, 409), tag=LOG),
     )
     async def cancel_redecision(ask: Asking, redecision_id: FromPath[str]) -> Response[ReplayBody]:
-        answer = await replays.cancel_redecision(ask, uuid_of(redecision_id, "path.redecision_id"))
-        return answered(_body(answer.value), answer.receipt)
+        answer = await replays.cancel_redecision(ask, parse_uuid(redecision_id, "path.redecision_id"))
+        return make_response(_body(answer.value), answer.receipt)
 
     of_policies = [ask_for_replay, list_replays, read_replay, cancel_replay]
     return [*of_policies, ask_for_redecision, read_redecision, cancel_redecision]
@@ -251,7 +251,7 @@ def _wanted(data: ReplayFilters) -> RecordSelection:
     since, until = _in_utc(data.since, "since"), _in_utc(data.until, "until")
     if since and until and since >= until:
         raise InvalidField(FieldError("until", "must be later than since"))
-    action, kind = optional_plain_text(data.action, "action"), optional_plain_text(data.kind, "kind")
+    action, kind = parse_optional_text(data.action, "action"), parse_optional_text(data.kind, "kind")
     if kind is not None and kind not in RECORDED_ACTIONS:
         raise InvalidField(FieldError("kind", f"is none of {', '.join(sorted(RECORDED_ACTIONS))}"))
     actions = RECORDED_ACTIONS[kind] if kind else frozenset[str]().union(*RECORDED_ACTIONS.values())

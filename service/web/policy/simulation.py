@@ -11,9 +11,9 @@ from msgspec import Meta
 
 from service.administration.versions.simulated import MOST_WORDS, OLDEST, SimulatedRequest, SimulatedResource, Subject
 from service.policy.question import Dimension, Effect, Reason
-from service.web.http.answers import Hex, RuleName, answered
 from service.web.http.operations import BODY, COMMON, operation
-from service.web.http.parameters import Asking, optional_uuid
+from service.web.http.parameters import Asking, parse_optional_uuid
+from service.web.http.responses import Hex, RuleName, make_response
 
 if TYPE_CHECKING:
     from service.administration.versions.simulation import Simulated, Simulation
@@ -143,7 +143,7 @@ def simulation_route(simulation: Simulation) -> Any:
     )
     async def simulate(ask: Asking, data: JSONBody[SimulatedQuestion]) -> Response[SimulationBody]:
         answer = await simulation.run(ask, _asked(data))
-        return answered(_body(answer.value), answer.receipt)
+        return make_response(_body(answer.value), answer.receipt)
 
     return simulate
 
@@ -154,7 +154,7 @@ def _asked(data: SimulatedQuestion) -> SimulatedRequest:
         subject=Subject(
             client=subject.client,
             user=subject.as_ == "user",
-            person=optional_uuid(subject.person, "subject.person"),
+            person=parse_optional_uuid(subject.person, "subject.person"),
             scopes=frozenset(subject.scopes),
             roles=frozenset(subject.roles),
             methods=None if subject.methods is None else frozenset(subject.methods),
@@ -163,7 +163,7 @@ def _asked(data: SimulatedQuestion) -> SimulatedRequest:
         action=data.action,
         resource=SimulatedResource(
             thing.kind,
-            optional_uuid(thing.id, "resource.id"),
+            parse_optional_uuid(thing.id, "resource.id"),
             thing.state or "",
             frozenset(thing.relations),
             dict(thing.facts),

@@ -16,13 +16,13 @@ from service.errors import NotFound
 from service.pacing import paced
 from service.timesheets.approvals import MOST_ITEMS, Approvals, Item
 from service.timesheets.timesheet import State
-from service.web.http.answers import DecisionId, Hex, NextCursor, RuleName, SheetId, Time, answered
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, uuid_of
-from service.web.http.preconditions import if_match
+from service.web.http.parameters import Asking, Cursor, Limit, parse_uuid
+from service.web.http.preconditions import parse_if_match
 from service.web.http.problem_documents import ProblemType
 from service.web.http.problems import TYPE_PREFIX, status_of
+from service.web.http.responses import DecisionId, Hex, NextCursor, RuleName, SheetId, Time, make_response
 from service.web.timesheets.timesheet_shapes import SheetBody, body_of
 
 if TYPE_CHECKING:
@@ -172,10 +172,10 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
         more = cursors.make(LISTING, {}, [following[0].isoformat(), str(following[1])]) if following else None
         step_up = answer.value.step_up
         if step_up is None:
-            return answered(ApprovalsPage(items, more, None), answer.receipt)
+            return make_response(ApprovalsPage(items, more, None), answer.receipt)
         # RFC 9110 section 11.6.1: other credentials would affect the answer. The challenge fills in `acr_values`.
         header = challenge(request, step_up) or ""
-        shown = answered(ApprovalsPage(items, more, SignIn(step_up.acr_values, step_up.max_age)), answer.receipt)
+        shown = make_response(ApprovalsPage(items, more, SignIn(step_up.acr_values, step_up.max_age)), answer.receipt)
         shown.headers["WWW-Authenticate"] = header
         return shown
 
@@ -187,24 +187,24 @@ def _batches(approvals: Approvals) -> list[Any]:
 
     @post("/v1/timesheets/batch-approve", status_code=200, **operation("Approve many weeks", **batch))
     async def approve_timesheets(ask: Asking, data: JSONBody[BatchApproval]) -> Response[BatchResult]:
-        return await _answered(ask, data, approvals.approve_all, approvals.approve_each)
+        return await _decide_batch(ask, data, approvals.approve_all, approvals.approve_each)
 
     @post("/v1/timesheets/batch-reject", status_code=200, **operation("Send many weeks back", **batch))
     async def reject_timesheets(ask: Asking, data: JSONBody[BatchRejection]) -> Response[BatchResult]:
-        return await _answered(ask, data, approvals.reject_all, approvals.reject_each, data.reason)
+        return await _decide_batch(ask, data, approvals.reject_all, approvals.reject_each, data.reason)
 
     @post("/v1/timesheets/batch-lock", status_code=200, **operation("Lock many weeks for payroll", **batch))
     async def lock_timesheets(ask: Asking, data: JSONBody[BatchStep]) -> Response[BatchResult]:
-        return await _answered(ask, data, approvals.lock_all, approvals.lock_each, data.reason)
+        return await _decide_batch(ask, data, approvals.lock_all, approvals.lock_each, data.reason)
 
     @post("/v1/timesheets/batch-unlock", status_code=200, **operation("Unlock many weeks", **batch))
     async def unlock_timesheets(ask: Asking, data: JSONBody[BatchStep]) -> Response[BatchResult]:
-        return await _answered(ask, data, approvals.unlock_all, approvals.unlock_each, data.reason)
+        return await _decide_batch(ask, data, approvals.unlock_all, approvals.unlock_each, data.reason)
 
     return [approve_timesheets, reject_timesheets, lock_timesheets, unlock_timesheets]
 
 
-async def _answered(
+async def _decide_batch(
     ask: Ask,
     data: BatchApproval | BatchRejection | BatchStep,
     together: Callable[..., Awaitable[AnswerToAll[Sequence[Timesheet]]]],
@@ -220,7 +220,8 @@ async def _answered(
 
 def _items(given: Sequence[BatchItem]) -> list[Item]:
     return [
-        Item(uuid_of(one.id, f"items[{index}].id"), if_match([f'"{one.version}"'])) for index, one in enumerate(given)
+        Item(parse_uuid(one.id, f"items[{index}].id"), parse_if_match([f'"{one.version}"']))
+        for index, one in enumerate(given)
     ]
 
 
@@ -229,12 +230,12 @@ def _all(answer: AnswerToAll[Sequence[Timesheet]]) -> Response[BatchResult]:
         ItemResult(str(sheet.id), 200, sheet.version, sheet.state, str(receipt.uid), receipt.leaf, None)
         for sheet, receipt in zip(answer.value, answer.receipts, strict=True)
     ]
-    return answered(BatchResult(len(items), items), answer.receipts[0])
+    return make_response(BatchResult(len(items), items), answer.receipts[0])
 
 
 def _each(items: Sequence[Item], outcomes: Sequence[Outcome[Timesheet]]) -> Response[BatchResult]:
     results = [_result(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
-    return answered(BatchResult(sum(one.problem is None for one in results), results), outcomes[0].receipt)
+    return make_response(BatchResult(sum(one.problem is None for one in results), results), outcomes[0].receipt)
 
 
 def _result(item: Item, outcome: Outcome[Timesheet]) -> ItemResult:

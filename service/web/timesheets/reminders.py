@@ -10,9 +10,9 @@ from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler s
 from msgspec import Meta
 
 from service.timesheets.reminders import MOST_DAYS
-from service.web.http.answers import answered
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.parameters import Asking  # noqa: TC001 — as above
+from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
     from service.timesheets.reminders import Reminders
@@ -51,6 +51,6 @@ def reminder_route(reminders: Reminders) -> Any:
     )
     async def remind_approvers(ask: Asking, data: JSONBody[Waited]) -> Response[RemindedBody]:
         answer = await reminders.remind(ask, data.waiting_days)
-        return answered(RemindedBody(answer.value.sheets, answer.value.more), answer.receipt)
+        return make_response(RemindedBody(answer.value.sheets, answer.value.more), answer.receipt)
 
     return remind_approvers

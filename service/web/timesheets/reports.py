@@ -16,9 +16,9 @@ from msgspec import Meta
 from service.csv_cells import harmless
 from service.timesheets.reports_store import By, Span
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
-from service.web.http.answers import answered
 from service.web.http.operations import COMMON, operation
-from service.web.http.parameters import Asking, optional_uuid
+from service.web.http.parameters import Asking, parse_optional_uuid
+from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
     from service.timesheets.reports import Report, Reports
@@ -84,17 +84,17 @@ def report_routes(reports: Reports) -> list[Any]:
             QueryParameter(name="format", description="`csv` answers with text/csv, as does `Accept: text/csv`"),
         ] = None,
     ) -> Response[HoursReport]:
-        span = Span(since, until, sheet_state, optional_uuid(owner, "query.owner"))
+        span = Span(since, until, sheet_state, parse_optional_uuid(owner, "query.owner"))
         answer = await reports.hours(ask, by, span)
         report = answer.value
         wanted = CSV if form is None and _prefers_csv(request.headers.get("accept", "")) else form
         if wanted in {CSV, "csv"}:
-            text: Response[Any] = answered(_csv(by, report), answer.receipt)
+            text: Response[Any] = make_response(_csv(by, report), answer.receipt)
             text.media_type = CSV
             text.headers["Content-Disposition"] = f'attachment; filename="hours-by-{by}-{since}-{until}.csv"'
             return text
         items = [TotalBody(one.key, one.name, one.minutes, one.sheets) for one in report.totals]
-        return answered(HoursReport(by, since, until, report.minutes, report.sheets, items), answer.receipt)
+        return make_response(HoursReport(by, since, until, report.minutes, report.sheets, items), answer.receipt)
 
     return [report_hours]
 

@@ -9,11 +9,11 @@ from litestar import Response, get
 from msgspec import Meta
 
 from service.timesheets.timesheet import State
-from service.web.http.answers import NextCursor, PersonId, RuleName, SheetId, answered
 from service.web.http.operations import ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, uuid_of
+from service.web.http.parameters import Asking, Cursor, Limit, parse_uuid
 from service.web.http.parameters import SheetId as SheetInPath
+from service.web.http.responses import NextCursor, PersonId, RuleName, SheetId, make_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,7 +95,7 @@ def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[AccessBody]:
-        sheet = uuid_of(timesheet_id, "path.timesheet_id")
+        sheet = parse_uuid(timesheet_id, "path.timesheet_id")
         bound = {"timesheet": sheet}
         place = cursors.read(LISTING, bound, cursor)
         answer = await access.of(ask, sheet, after=place[0] if place else None, limit=limit)
@@ -112,7 +112,7 @@ def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
             cut_short=found.cut_short,
             next_cursor=cursors.make(LISTING, bound, [found.after]) if found.after else None,
         )
-        return answered(body, answer.receipt)
+        return make_response(body, answer.receipt)
 
     return read_timesheet_access
 

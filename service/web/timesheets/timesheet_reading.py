@@ -14,10 +14,10 @@ from service.pacing import paced
 from service.places import FieldError
 from service.timesheets.listing import Filters
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
-from service.web.http.answers import answered
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, SheetId, optional_uuid, uuid_of
+from service.web.http.parameters import Asking, Cursor, Limit, SheetId, parse_optional_uuid, parse_uuid
+from service.web.http.responses import make_response
 from service.web.timesheets.timesheet_shapes import EntryBody, SheetBody, SheetPage, body_of, entry_body
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimeshee
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[SheetPage]:
-        filters = Filters(owner=optional_uuid(owner, "query.owner"), state=sheet_state, since=since, until=until)
+        filters = Filters(owner=parse_optional_uuid(owner, "query.owner"), state=sheet_state, since=since, until=until)
         if since and until and since > until:
             raise InvalidField(FieldError("query.until", "must not be before since"))
         bound = {"owner": owner, "state": sheet_state, "since": since, "until": until}
@@ -62,28 +62,28 @@ def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimeshee
             items = [body_of(one.sheet, one.actions) async for one in paced(shown.value.items)]
             following, receipt = shown.value.after, shown.receipt
         more = cursors.make(LISTING, bound, [str(following[0]), str(following[1])]) if following else None
-        return answered(SheetPage(items, more), receipt)
+        return make_response(SheetPage(items, more), receipt)
 
     @get(
         PATH + "/{timesheet_id:str}",
         **operation("Read a timesheet", scope="read:timesheets", problems=ROW, tag=TAG, etag=True),
     )
     async def read_timesheet(ask: Asking, timesheet_id: SheetId, include: Include = None) -> Response[SheetBody]:
-        sheet_id = uuid_of(timesheet_id, "path.timesheet_id")
+        sheet_id = parse_uuid(timesheet_id, "path.timesheet_id")
         if include is None:
             plain = await timesheets.read(ask, sheet_id)
-            return answered(body_of(plain.value), plain.receipt, version=plain.value.version)
+            return make_response(body_of(plain.value), plain.receipt, version=plain.value.version)
         shown = await with_actions.read(ask, sheet_id)
         sheet = shown.value.sheet
-        return answered(body_of(sheet, shown.value.actions), shown.receipt, version=sheet.version)
+        return make_response(body_of(sheet, shown.value.actions), shown.receipt, version=sheet.version)
 
     @get(
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}",
         **operation("Read an entry", scope="read:timesheets", problems=ROW, tag=TAG, etag=True),
     )
     async def read_entry(ask: Asking, timesheet_id: SheetId, entry_id: FromPath[str]) -> Response[EntryBody]:
-        entry = uuid_of(entry_id, "path.entry_id")
-        answer = await timesheets.read_entry(ask, uuid_of(timesheet_id, "path.timesheet_id"), entry)
-        return answered(entry_body(answer.value.entry), answer.receipt, version=answer.value.sheet.version)
+        entry = parse_uuid(entry_id, "path.entry_id")
+        answer = await timesheets.read_entry(ask, parse_uuid(timesheet_id, "path.timesheet_id"), entry)
+        return make_response(entry_body(answer.value.entry), answer.receipt, version=answer.value.sheet.version)
 
     return [list_timesheets, read_timesheet, read_entry]

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from service.policy.known_words import ACTIONS
 from service.timesheets.timesheet import State
-from service.web.http.answers import Id, NextCursor, PersonId, SheetId, Time
+from service.web.http.responses import Id, NextCursor, PersonId, SheetId, Time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,10 +12,10 @@ from msgspec import Meta
 
 from service.timesheets.entry import Amendment, Hours
 from service.timesheets.timesheet import Timesheet  # noqa: TC001 — Litestar reads handler signatures
-from service.web.http.answers import answered
 from service.web.http.operations import BODY, CHANGE, COMMON, operation
-from service.web.http.parameters import Asking, SheetId, uuid_of
-from service.web.http.preconditions import MERGE_PATCH, expected
+from service.web.http.parameters import Asking, SheetId, parse_uuid
+from service.web.http.preconditions import MERGE_PATCH, read_if_match
+from service.web.http.responses import make_response
 from service.web.timesheets.timesheet_shapes import SheetBody, body_of
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _weeks(timesheets: Timesheets) -> list[Any]:
     async def create_timesheet(ask: Asking, data: JSONBody[NewSheet]) -> Response[SheetBody]:
         answer = await timesheets.create(ask, data.period_start, data.time_zone)
         location = f"{PATH}/{answer.value.id}"
-        return answered(
+        return make_response(
             body_of(answer.value), answer.receipt, status=201, version=answer.value.version, location=location
         )
 
@@ -102,8 +102,8 @@ def _weeks(timesheets: Timesheets) -> list[Any]:
         **operation("Delete a draft", scope="delete:timesheets", problems=CHANGE, tag=TAG, conditional=True),
     )
     async def delete_timesheet(ask: Asking, timesheet_id: SheetId, request: Request[Any, Any, Any]) -> Response[None]:
-        answer = await timesheets.delete(ask, _id(timesheet_id), expected(request))
-        return answered(None, answer.receipt, status=204)
+        answer = await timesheets.delete(ask, _id(timesheet_id), read_if_match(request))
+        return make_response(None, answer.receipt, status=204)
 
     return [create_timesheet, delete_timesheet]
 
@@ -120,10 +120,10 @@ def _entries(timesheets: Timesheets) -> list[Any]:
     async def add_entry(
         ask: Asking, timesheet_id: SheetId, data: JSONBody[EntryFields], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
-        answer = await timesheets.add_entry(ask, _id(timesheet_id), expected(request), _hours(data))
+        answer = await timesheets.add_entry(ask, _id(timesheet_id), read_if_match(request), _hours(data))
         sheet = answer.value.sheet
         location = f"{PATH}/{sheet.id}/entries/{answer.value.entry.id}"
-        return answered(body_of(sheet), answer.receipt, status=201, version=sheet.version, location=location)
+        return make_response(body_of(sheet), answer.receipt, status=201, version=sheet.version, location=location)
 
     @put(PATH + "/{timesheet_id:str}/entries/{entry_id:str}", **operation("Replace an entry", **changes))
     async def replace_entry(
@@ -133,10 +133,10 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         data: JSONBody[EntryFields],
         request: Request[Any, Any, Any],
     ) -> Response[SheetBody]:
-        entry = uuid_of(entry_id, "path.entry_id")
-        answer = await timesheets.replace_entry(ask, _id(timesheet_id), expected(request), entry, _hours(data))
+        entry = parse_uuid(entry_id, "path.entry_id")
+        answer = await timesheets.replace_entry(ask, _id(timesheet_id), read_if_match(request), entry, _hours(data))
         sheet = answer.value.sheet
-        return answered(body_of(sheet), answer.receipt, version=sheet.version)
+        return make_response(body_of(sheet), answer.receipt, version=sheet.version)
 
     @patch(
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}",
@@ -150,10 +150,10 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         data: Annotated[EntryPatch, BodyKwarg(media_type=MERGE_PATCH)],
         request: Request[Any, Any, Any],
     ) -> Response[SheetBody]:
-        entry = uuid_of(entry_id, "path.entry_id")
-        answer = await timesheets.amend_entry(ask, _id(timesheet_id), expected(request), entry, _amendment(data))
+        entry = parse_uuid(entry_id, "path.entry_id")
+        answer = await timesheets.amend_entry(ask, _id(timesheet_id), read_if_match(request), entry, _amendment(data))
         sheet = answer.value.sheet
-        return answered(body_of(sheet), answer.receipt, version=sheet.version)
+        return make_response(body_of(sheet), answer.receipt, version=sheet.version)
 
     @delete(
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}", status_code=200, **operation("Remove an entry", **changes)
@@ -161,8 +161,8 @@ def _entries(timesheets: Timesheets) -> list[Any]:
     async def remove_entry(
         ask: Asking, timesheet_id: SheetId, entry_id: FromPath[str], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
-        entry = uuid_of(entry_id, "path.entry_id")
-        return _sheet(await timesheets.remove_entry(ask, _id(timesheet_id), expected(request), entry))
+        entry = parse_uuid(entry_id, "path.entry_id")
+        return _sheet(await timesheets.remove_entry(ask, _id(timesheet_id), read_if_match(request), entry))
 
     return [add_entry, replace_entry, amend_entry, remove_entry]
 
@@ -173,12 +173,14 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             f"{PATH}/{{timesheet_id:str}}/{action}",
             status_code=200,
             operation_id=f"{action}_timesheet",
-            **operation(summary, scope=scope, problems=CHANGE, tag=TAG, conditional=True, judging=action == "approve"),
+            **operation(
+                summary, scope=scope, problems=CHANGE, tag=TAG, conditional=True, exact_version=action == "approve"
+            ),
         )
         async def transition(
             ask: Asking, timesheet_id: SheetId, request: Request[Any, Any, Any]
         ) -> Response[SheetBody]:
-            expect = expected(request, judging=action == "approve")
+            expect = read_if_match(request, exact_version=action == "approve")
             return _sheet(await move(ask, _id(timesheet_id), expect))
 
         return transition
@@ -194,13 +196,13 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
                 problems=(*CHANGE, *BODY),
                 tag=TAG,
                 conditional=True,
-                judging=True,
+                exact_version=True,
             ),
         )
         async def transition(
             ask: Asking, timesheet_id: SheetId, data: JSONBody[ReasonBody], request: Request[Any, Any, Any]
         ) -> Response[SheetBody]:
-            return _sheet(await move(ask, _id(timesheet_id), expected(request, judging=True), data.reason))
+            return _sheet(await move(ask, _id(timesheet_id), read_if_match(request, exact_version=True), data.reason))
 
         return transition
 
@@ -221,7 +223,7 @@ if TYPE_CHECKING:
 
 
 def _id(text: str) -> UUID:
-    return uuid_of(text, "path.timesheet_id")
+    return parse_uuid(text, "path.timesheet_id")
 
 
 def _hours(data: EntryFields) -> Hours:
@@ -243,4 +245,4 @@ def _set(value: T | msgspec.UnsetType) -> T | None:
 
 
 def _sheet(answer: Answer[Timesheet]) -> Response[SheetBody]:
-    return answered(body_of(answer.value), answer.receipt, version=answer.value.version)
+    return make_response(body_of(answer.value), answer.receipt, version=answer.value.version)

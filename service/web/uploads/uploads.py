@@ -21,11 +21,11 @@ from service.pacing import finish, paced
 from service.places import FieldError
 from service.timesheets.upload import UploadMode
 from service.timesheets.upload_rows import Rows
-from service.web.http.answers import answered
-from service.web.http.bodies import EMPTY_FILE, LateRequest
+from service.web.http.bodies import EMPTY_FILE, DeferredBodyRequest
 from service.web.http.idempotency import FIELD
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
+from service.web.http.responses import make_response
 from service.web.uploads.upload_turns import UploadTurns
 from service.web.uploads.uploads_csv import CsvReader
 from service.web.uploads.uploads_json import rows_of_json
@@ -61,7 +61,7 @@ EXAMPLES: Final = {
 }
 
 
-class UploadRequest(LateRequest):
+class UploadRequest(DeferredBodyRequest):
     """A request with rows: of a file, or of a JSON body."""
 
     @property
@@ -97,7 +97,7 @@ def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: in
         await uploads.admit(ask)
         if request.kind == JSON:
             rows = await rows_of_json(
-                await request.whole(
+                await request.read_whole(
                     max_body_bytes, "A JSON body may have {most} bytes at the most; send more as application/x-ndjson"
                 )
             )
@@ -166,7 +166,7 @@ def _answer(uploaded: upload.UploadResult, receipt: Receipt, *, dry_run: bool) -
     counts, receipts = Counts(**uploaded.results.counts()), uploaded.receipts
     if len(uploaded.results) <= ROWS_A_PIECE:
         ids, leaves = [str(one.uid) for one in receipts], [one.leaf for one in receipts]
-        return answered(Uploaded(dry_run, counts, ids, leaves, list(map(outcome_of, uploaded.results))), receipt)
+        return make_response(Uploaded(dry_run, counts, ids, leaves, list(map(outcome_of, uploaded.results))), receipt)
     # Each list of the answer in turn, in the order of the members of Uploaded.
     lists: list[tuple[str, Iterable[object]]] = [
         ("decisions", (one.uid for one in receipts)),
@@ -188,5 +188,5 @@ def _answer(uploaded: upload.UploadResult, receipt: Receipt, *, dry_run: bool) -
             waiting += b"]"
         yield bytes(waiting) + b"}"
 
-    headers = answered(None, receipt).headers
+    headers = make_response(None, receipt).headers
     return cast("Response[Uploaded]", Stream(written(), media_type=JSON, headers=headers))

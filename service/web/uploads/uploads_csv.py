@@ -16,7 +16,7 @@ from service.errors import InvalidField
 from service.places import FieldError
 from service.timesheets.entry import MOST_MINUTES
 from service.timesheets.upload_rows import Row
-from service.web.http.parameters import uuid_of
+from service.web.http.parameters import parse_uuid
 from service.web.uploads.uploads_lines import LONGEST_LINE, Line, Lines, fault_of_file
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _members(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldError]
     wrong: list[FieldError] = []
     if "owner" in cells:
         try:
-            known["owner"] = uuid_of(cells["owner"], "owner")
+            known["owner"] = parse_uuid(cells["owner"], "owner")
         except InvalidField as error:
             wrong += error.fields
     if "day" in cells:

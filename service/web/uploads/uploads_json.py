@@ -12,8 +12,8 @@ from service.pacing import paced
 from service.places import FieldError
 from service.timesheets.upload_rows import Rows
 from service.web.http.bodies import TOO_DEEP, read_body
-from service.web.http.parameters import uuid_of
-from service.web.http.wrong_fields import good_members
+from service.web.http.parameters import parse_uuid
+from service.web.http.wrong_fields import decode_valid_members
 from service.web.uploads.uploads_shapes import MOST_ROWS_OF_JSON, UploadRow, row_of
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def put_row(rows: Rows, raw: bytes, line: int = 0, *, called: str) -> None:
             rows.add_wrong([], {}, line)
             return
         wrong = [one if one.field != "body" else FieldError("", one.message) for one in error.fields]
-        known = good_members(raw, UploadRow)
+        known = decode_valid_members(raw, UploadRow)
         rows.add_wrong(*_judged(wrong, known), line)
     except BadInput as error:
         rows.add_wrong([FieldError("", error.public.replace("The body", called))], {}, line)
@@ -62,7 +62,7 @@ def _judged(wrong: Sequence[FieldError], known: dict[str, Any]) -> tuple[list[Fi
     found = list(wrong)
     if "owner" in known:
         try:
-            known["owner"] = uuid_of(known["owner"], "owner")
+            known["owner"] = parse_uuid(known["owner"], "owner")
         except InvalidField as error:
             del known["owner"]
             found += [one for one in error.fields if one not in found]

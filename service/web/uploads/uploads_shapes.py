@@ -10,9 +10,9 @@ from msgspec import Meta
 
 from service.timesheets.upload_results import OUTCOMES
 from service.timesheets.upload_rows import Row
-from service.web.http.answers import SOMETHING, DecisionId, Hex, Id, SheetId
-from service.web.http.parameters import uuid_of
+from service.web.http.parameters import parse_uuid
 from service.web.http.problem_documents import ProblemSlug
+from service.web.http.responses import EXAMPLE_ID, DecisionId, Hex, Id, SheetId
 
 if TYPE_CHECKING:
     from service.timesheets.upload_results import RowResult
@@ -102,7 +102,7 @@ class Uploaded(msgspec.Struct):
             " problems are 100: a row that is not listed was refused",
             examples=[
                 [
-                    {"row": 0, "line": 2, "outcome": "created", "timesheet": SOMETHING, "entry": SOMETHING},
+                    {"row": 0, "line": 2, "outcome": "created", "timesheet": EXAMPLE_ID, "entry": EXAMPLE_ID},
                     {
                         "row": 1,
                         "line": 3,
@@ -120,7 +120,7 @@ class Uploaded(msgspec.Struct):
 def row_of(one: UploadRow) -> Row:
     """The row as the use case takes it. Raises InvalidField for an owner that is no id."""
     return Row(
-        owner=uuid_of(one.owner, "owner"),
+        owner=parse_uuid(one.owner, "owner"),
         day=one.day,
         project=one.project,
         minutes=one.minutes,

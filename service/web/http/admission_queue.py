@@ -33,7 +33,7 @@ class _Waiting:
     since: float
 
 
-class AdmissionRoom:
+class AdmissionQueue:
     """`at_once` requests are worked on; `bound` in seconds is the longest that one waits before that. `lag` in seconds
     is by how much the event loop is late, and counts as waiting."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from service.web.http.cross_origin import READ, SENT
+from service.web.http.cors import READ, SENT
 from tests.openapi_document import document
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.web.http.admission_room import MAX_WAITING, STANDING_SHARE, AdmissionRoom
+from service.web.http.admission_queue import MAX_WAITING, STANDING_SHARE, AdmissionQueue
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Scene:
     waiting: list[asyncio.Future[bool]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.room = AdmissionRoom(self.at_once, self.bound, clock=lambda: self.now)
+        self.room = AdmissionQueue(self.at_once, self.bound, clock=lambda: self.now)
 
     def arrive(self, address: str = "a") -> str:
         """What becomes of a request that comes now."""

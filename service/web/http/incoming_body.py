@@ -34,7 +34,7 @@ def announces_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers)
 
 
-class Arriving:
+class IncomingBody:
     """What an application receives of a request. Only the time in which it waits for the sender counts."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 UUID = {"format": "uuid"}
-PERSON, SOMETHING = "0198c0de-0000-7000-8000-000000000001", "0198c0de-4f2a-7000-8000-00000000002a"
-DECISION = "0198c0de-4f2b-7000-8000-00000000002c"
-DIGEST = "1c9a6f0e2d4b8a7c5e3f1d0b9a8c7e6f5d4c3b2a190817263544536271809fae"
+EXAMPLE_PERSON, EXAMPLE_ID = "0198c0de-0000-7000-8000-000000000001", "0198c0de-4f2a-7000-8000-00000000002a"
+EXAMPLE_DECISION = "0198c0de-4f2b-7000-8000-00000000002c"
+EXAMPLE_DIGEST = "1c9a6f0e2d4b8a7c5e3f1d0b9a8c7e6f5d4c3b2a190817263544536271809fae"
 
-Id = Annotated[str, Meta(examples=[SOMETHING], extra_json_schema=UUID)]
-PersonId = Annotated[Id, Meta(description="A person's id", examples=[PERSON])]
+Id = Annotated[str, Meta(examples=[EXAMPLE_ID], extra_json_schema=UUID)]
+PersonId = Annotated[Id, Meta(description="A person's id", examples=[EXAMPLE_PERSON])]
 TeamId = Annotated[Id, Meta(description="A team's id", examples=["0198c0de-0000-7000-8000-000000000007"])]
 SheetId = Annotated[Id, Meta(description="A timesheet's id")]
-DecisionId = Annotated[Id, Meta(description="A recorded decision's id", examples=[DECISION])]
-Hex = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", examples=[DIGEST])]
+DecisionId = Annotated[Id, Meta(description="A recorded decision's id", examples=[EXAMPLE_DECISION])]
+Hex = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", examples=[EXAMPLE_DIGEST])]
 ClientId = Annotated[str, Meta(description="An OAuth client's id", examples=["hours-app"])]
 RuleName = Annotated[str, Meta(description="The name of a rule of the policy", examples=["approve-team"])]
 Time = Annotated[datetime, Meta(examples=["2026-11-23T09:00:00Z"])]
@@ -49,7 +49,7 @@ NextCursor = Annotated[
 ]
 
 
-def answered(
+def make_response(
     body: T,
     receipt: Receipt,
     *,
