@@ -14,13 +14,13 @@ import yaml
 from service.fields import writable
 from service.places import Complaint
 from service.policy import policy_rows
-from service.policy.question import ANYONE, NO_STATE, Reason
+from service.policy.access_request import ANYONE, NO_STATE, Reason
 from service.policy.vocabulary_file import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from service.policy.question import Vocabulary
+    from service.policy.access_request import Vocabulary
 
 MOST_CASES = 5_000
 # A refusal tells of a hundred: of these and of what is said last.

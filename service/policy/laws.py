@@ -11,14 +11,14 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from service.places import Complaint
+from service.policy.access_request import ANY, ANYONE, NO_STATE, AccessRequest, Effect, Reason
 from service.policy.known_words import ACTED_FOR_OWNER, OWNER
 from service.policy.matching import former_word
-from service.policy.question import ANY, ANYONE, NO_STATE, Effect, Question, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from service.policy.question import Rule, Verdict, Vocabulary
+    from service.policy.access_request import Rule, Verdict, Vocabulary
 
 FILE = "policy.csv"
 APPROVE = ("timesheet", "approve")
@@ -51,15 +51,15 @@ NEVER_FOR_OWNER = _Never(
 )
 
 
-def law_forbids(question: Question) -> bool:
+def law_forbids(request: AccessRequest) -> bool:
     """True when code forbids what rules may have allowed: to approve as the owner, now or before an erasure, or having
     perhaps acted for them.
 
     The question must still hold `owner` and `acted_for_owner` if they are known; the engine never drops these words.
     """
-    if (question.kind, question.action) != APPROVE:
+    if (request.kind, request.action) != APPROVE:
         return False
-    return not question.who.isdisjoint(_OWNERS) or question.fact(ACTED_FOR_OWNER) is not False
+    return not request.who.isdisjoint(_OWNERS) or request.fact(ACTED_FOR_OWNER) is not False
 
 
 def law_words(kind: str, action: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -69,7 +69,7 @@ def law_words(kind: str, action: str) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(), frozenset()
 
 
-def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Question], Verdict]) -> list[Complaint]:
+def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[AccessRequest], Verdict]) -> list[Complaint]:
     """Complaints for each law that the version breaks, by exact enumeration. `decide` must follow role links.
     A law with too many rows and facts to enumerate counts as broken.
 
@@ -97,7 +97,7 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Quest
 
 
 def _nobody(
-    rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Question], Verdict], law: _Never
+    rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[AccessRequest], Verdict], law: _Never
 ) -> list[Complaint]:
     """A complaint if somebody whom the law is about may approve."""
     own = _rows(rules, APPROVE)
@@ -107,21 +107,21 @@ def _nobody(
         for known in _assignments(_mentioned(own), {ACTED_FOR_OWNER: law.acted}):
             if not budget.spend():
                 return [_unproved(law.sentence)]
-            if decide(Question(*APPROVE, state, law.words, frozenset(), known)).reason is Reason.DENY_RULE:
+            if decide(AccessRequest(*APPROVE, state, law.words, frozenset(), known)).reason is Reason.DENY_RULE:
                 continue
             for rule in allows:
                 if not budget.spend():
                     return [_unproved(law.sentence)]
-                question = Question(*APPROVE, state, law.words | {rule.who}, _scopes(rule), known)
-                if decide(question).allowed:
-                    return [_broken(law, rule, question)]
+                request = AccessRequest(*APPROVE, state, law.words | {rule.who}, _scopes(rule), known)
+                if decide(request).allowed:
+                    return [_broken(law, rule, request)]
     return []
 
 
 def _somebody(
     rules: Sequence[Rule],
     states: Collection[str],
-    decide: Callable[[Question], Verdict],
+    decide: Callable[[AccessRequest], Verdict],
     wanted: tuple[str, str],
     law: str,
 ) -> list[Complaint]:
@@ -134,8 +134,8 @@ def _somebody(
             for known in _assignments(_mentioned(own), fixed):
                 if not budget.spend():
                     return [_unproved(law)]
-                question = Question(*wanted, state, frozenset({ANYONE, rule.who}), _scopes(rule), known)
-                if decide(question).allowed:
+                request = AccessRequest(*wanted, state, frozenset({ANYONE, rule.who}), _scopes(rule), known)
+                if decide(request).allowed:
                     return []
     return [Complaint(FILE, 0, 0, law, "a safety law: add a row that allows it")]
 
@@ -184,9 +184,9 @@ def _unproved(sentence: str) -> Complaint:
     return Complaint(FILE, 0, 0, message, "a deny row that holds for all proves it at once")
 
 
-def _broken(law: _Never, rule: Rule, question: Question) -> Complaint:
-    facts = ", ".join(f"{name} {str(value).lower()}" for name, value in sorted(question.facts)) or "no fact known"
-    who = " and ".join(sorted(question.who - {ANYONE})) or ANYONE
-    state = question.state or "none"
+def _broken(law: _Never, rule: Rule, request: AccessRequest) -> Complaint:
+    facts = ", ".join(f"{name} {str(value).lower()}" for name, value in sorted(request.facts)) or "no fact known"
+    who = " and ".join(sorted(request.who - {ANYONE})) or ANYONE
+    state = request.state or "none"
     message = f"{law.sentence}: the row '{rule.name}' would allow it to {who} in state '{state}' with {facts}"
     return Complaint(FILE, rule.line, 1, message, law.remedy)

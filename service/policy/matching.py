@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.policy.question import ANYONE, Effect
+from service.policy.access_request import ANYONE, Effect
 
 if TYPE_CHECKING:
-    from service.policy.question import Condition, Dimension, Question, Rule
+    from service.policy.access_request import AccessRequest, Condition, Dimension, Rule
 
 ROLE, PERSON, CLIENT, VIA = "role:", "person:", "client:", "via:"
 # Stands before a relation or a person's word that holds only through an id from before an erasure. No row can say it.
 FORMER = "former:"
 
 
-def matches(rule: Rule, question: Question) -> bool:
+def matches(rule: Rule, request: AccessRequest) -> bool:
     """True when the rule speaks of this kind and action and every condition of it holds."""
-    return concerns(rule, question.kind, question.action) and not missing(rule, question)
+    return concerns(rule, request.kind, request.action) and not missing(rule, request)
 
 
 def concerns(rule: Rule, kind: str, action: str) -> bool:
@@ -28,20 +28,20 @@ def concerns(rule: Rule, kind: str, action: str) -> bool:
     return rule.action == action and rule.kind == kind
 
 
-def missing(rule: Rule, question: Question) -> tuple[tuple[Dimension, str], ...]:
+def missing(rule: Rule, request: AccessRequest) -> tuple[tuple[Dimension, str], ...]:
     """The conditions of the rule that do not hold, as pairs (dimension, wanted word); empty when all hold.
 
     Dimensions in the order of a row: `who`, `state`, `scope`, `fact`. Several states are one word joined by `or`; a
     negated fact is `not NAME`. The kind and the action are not looked at.
     """
     found: list[tuple[Dimension, str]] = []
-    if question.who.isdisjoint(words_for(rule)):
+    if request.who.isdisjoint(words_for(rule)):
         found.append(("who", rule.who))
-    if rule.states and question.state not in rule.states:
+    if rule.states and request.state not in rule.states:
         found.append(("state", state_words(rule)))
-    if rule.scope != "any" and rule.scope not in question.scopes:
+    if rule.scope != "any" and rule.scope not in request.scopes:
         found.append(("scope", rule.scope))
-    found.extend(("fact", fact_word(one)) for one in rule.when if not holds(rule.effect, one, question.fact(one.fact)))
+    found.extend(("fact", fact_word(one)) for one in rule.when if not holds(rule.effect, one, request.fact(one.fact)))
     return tuple(found)
 
 

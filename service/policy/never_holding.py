@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
+from service.policy.access_request import Condition, Effect
 from service.policy.known_words import (
     ACTED_FOR_OWNER,
     ADDED_TO_WHATEVER_STATE,
@@ -23,10 +24,9 @@ from service.policy.known_words import (
 )
 from service.policy.laws import APPROVE
 from service.policy.matching import PERSON, VIA, fact_word
-from service.policy.question import Condition, Effect
 
 if TYPE_CHECKING:
-    from service.policy.question import Rule, Vocabulary
+    from service.policy.access_request import Rule, Vocabulary
 
 Reason: TypeAlias = "tuple[str, str | None] | None"
 UNLOCK = ("timesheet", "unlock")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from service.places import Complaint
 from service.policy import policy_model
+from service.policy.access_request import Effect
 from service.policy.matching import fact_word, state_words
-from service.policy.question import Effect
 
 if TYPE_CHECKING:
+    from service.policy.access_request import Rule
     from service.policy.policy_file import Policy
-    from service.policy.question import Rule
 
 
 def fence(policy: Policy) -> list[Complaint]:

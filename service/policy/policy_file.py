@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from service.policy.question import Rule, Vocabulary
+    from service.policy.access_request import Rule, Vocabulary
 
 LARGEST_TEXT = 1024 * 1024
 MOST_CASE_FILES = 200

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from service.places import Complaint
-from service.policy.question import ANY, ANYONE, Condition, Effect, Rule
+from service.policy.access_request import ANY, ANYONE, Condition, Effect, Rule
 from service.policy.vocabulary_file import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from service.policy.question import Vocabulary
+    from service.policy.access_request import Vocabulary
 
 FILE = "policy.csv"
 MOST_ROWS = 10_000

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from service.places import Complaint
 from service.policy import known_words
-from service.policy.question import Vocabulary
+from service.policy.access_request import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

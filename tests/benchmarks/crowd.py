@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.authorization.enforcement.decision_point import Resource, access_request, decide
+from service.authorization.enforcement.decision_point import Resource, decide, evaluation_request
 from service.authorization.enforcement.relationships import Relationships
 from service.authorization.enforcement.visibility import visible
 from service.identity.principal import Principal, PrincipalKind
@@ -107,9 +107,9 @@ async def sight(
     """What the asker can see under these rules, or do to it, as enforcement compiles it."""
     snapshot = policy_forge.snapshot(*rules)
     seen = await RELATIONSHIPS.ambient(connection, asker)
-    request = access_request(snapshot, asker, action, Resource("timesheet"), seen)
-    question = decide(snapshot, uuid7(), request).question
-    return visible(snapshot, question, asker, seen, TIMESHEET_FACTS)
+    request = evaluation_request(snapshot, asker, action, Resource("timesheet"), seen)
+    access_request = decide(snapshot, uuid7(), request).access_request
+    return visible(snapshot, access_request, asker, seen, TIMESHEET_FACTS)
 
 
 async def _person(connection: asyncpg.Connection[asyncpg.Record], number: int) -> UUID:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.policy.question import Question
+    from service.policy.access_request import AccessRequest
 
 ACTIONS = ["read", "create", "edit", "delete", "submit", "withdraw", "approve", "reject", "reopen", "upload"]
 COUNTS = (10, 50, 100, 1_000, 10_000)
@@ -71,20 +71,20 @@ def measure(count: int, shape: str) -> float:
     built = (time.perf_counter() - started) * 1e3
     who = [f"role:r{(count - 1) // 10 * 10}", "via:app", "person:x", "role:employee"]
 
-    def asked() -> Question:
-        return snapshot.question("timesheet", "read", "draft", who, ["read:timesheets", "openid"], {"mfa": True})
+    def asked() -> AccessRequest:
+        return snapshot.access_request("timesheet", "read", "draft", who, ["read:timesheets", "openid"], {"mfa": True})
 
-    question = asked()
-    assert snapshot.decide(question).rules
+    access_request = asked()
+    assert snapshot.decide(access_request).rules
     few = max(3, 3_000 // count)
     warm = clock(20_000, lambda: snapshot.decide(asked()))
-    cold = clock(few, lambda: snapshot._decide(question))
+    cold = clock(few, lambda: snapshot._decide(access_request))
     own = snapshot.rules_of("timesheet", "read")
-    why = clock(few, lambda: explain(own, replace(question, scopes=frozenset())))
+    why = clock(few, lambda: explain(own, replace(access_request, scopes=frozenset())))
     thing, rules = Thing("timesheet", "draft"), snapshot.policy.rules
-    over_own = engine_peers.pycasbin(own, question, thing, few)
-    stock = engine_peers.pycasbin(rules, question, thing, few)
-    cedar, npm = engine_peers.cedar(rules, question, few), engine_peers.node(rules, question, few)
+    over_own = engine_peers.pycasbin(own, access_request, thing, few)
+    stock = engine_peers.pycasbin(rules, access_request, thing, few)
+    cedar, npm = engine_peers.cedar(rules, access_request, few), engine_peers.node(rules, access_request, few)
     print(f"{count:>6} {shape:>7} {built:>9.1f} {warm:>8.2f} {cold:>9.1f} {why:>9.1f} {over_own:>9.1f} {stock:>9.1f}"
           f" {_figure(cedar, '9.1f')} {_figure(npm, '9.1f')}   {cold / over_own:>8.2f}"
           f" {_figure(cedar and warm / cedar, '12.3f')} {_figure(npm and warm / npm, '8.3f')}", flush=True)  # fmt: skip
@@ -118,8 +118,8 @@ def requests(count: int, shape: str) -> tuple[float, float, float, float]:
         refusal_of(snapshot, decided(snapshot, stranger, "read", sheet, seen), None)
 
     def condition() -> None:
-        question = decided(snapshot, mine, "read", Resource("timesheet"), listed).question
-        assert visible(snapshot, question, mine.principal, listed, TIMESHEET_FACTS).rules
+        access_request = decided(snapshot, mine, "read", Resource("timesheet"), listed).access_request
+        assert visible(snapshot, access_request, mine.principal, listed, TIMESHEET_FACTS).rules
 
     def me() -> None:
         outlooks(snapshot, mine.principal, listed)

@@ -20,14 +20,14 @@ from casbin.model import Model
 
 from service.authorization.engine import casbin_functions
 from service.policy import policy_model
+from service.policy.access_request import ANY, ANYONE
 from service.policy.policy_fence import row
-from service.policy.question import ANY, ANYONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from service.authorization.engine.engine import Thing
-    from service.policy.question import Question, Rule
+    from service.policy.access_request import AccessRequest, Rule
 
 NODE = Path(__file__).resolve().parents[2] / ".local" / "bench"
 
@@ -65,39 +65,41 @@ def stock(rules: Iterable[Rule]) -> casbin.Enforcer:
     return enforcer
 
 
-def pycasbin(rules: Iterable[Rule], question: Question, thing: Thing, times: int) -> float:
+def pycasbin(rules: Iterable[Rule], access_request: AccessRequest, thing: Thing, times: int) -> float:
     """Microseconds of a decision by casbin as it comes."""
     enforcer = stock(rules)
 
     def ask() -> bool:
-        answer: bool = enforcer.enforce(question.who, question.action, thing, question.scopes, question.facts)
+        answer: bool = enforcer.enforce(
+            access_request.who, access_request.action, thing, access_request.scopes, access_request.facts
+        )
         return answer
 
     assert ask()
     return clock(times, ask)
 
 
-def cedar(rules: Iterable[Rule], question: Question, times: int) -> float | None:
+def cedar(rules: Iterable[Rule], access_request: AccessRequest, times: int) -> float | None:
     """cedarpy, over policies that were parsed once; None where it is not installed."""
     try:
         cedarpy: Any = importlib.import_module("cedarpy")
     except ImportError:
         return None
     policies = cedarpy.PolicySet.from_str("\n".join(_cedar_policy(rule) for rule in rules))
-    parents = [{"__entity": {"type": "Word", "id": word}} for word in sorted(question.who)]
+    parents = [{"__entity": {"type": "Word", "id": word}} for word in sorted(access_request.who)]
     asker = {"uid": {"__entity": {"type": "Principal", "id": "asker"}}, "attrs": {}, "parents": parents}
     entities = cedarpy.Entities.from_json_str(json.dumps([asker]))
     request = {
         "principal": 'Principal::"asker"',
-        "action": f'Action::"{question.action}"',
-        "resource": f'Kind::"{question.kind}"',
-        "context": {"state": question.state, "scopes": sorted(question.scopes)},
+        "action": f'Action::"{access_request.action}"',
+        "resource": f'Kind::"{access_request.kind}"',
+        "context": {"state": access_request.state, "scopes": sorted(access_request.scopes)},
     }
     assert cedarpy.is_authorized(request, policies, entities).allowed
     return clock(times, lambda: cedarpy.is_authorized(request, policies, entities))
 
 
-def node(rules: Iterable[Rule], question: Question, times: int) -> float | None:
+def node(rules: Iterable[Rule], access_request: AccessRequest, times: int) -> float | None:
     """npm casbin; None where Node or the package is not here."""
     if not _has_node():
         return None
@@ -105,11 +107,11 @@ def node(rules: Iterable[Rule], question: Question, times: int) -> float | None:
         "model": policy_model.MODEL,
         "rows": [row(rule) for rule in rules],
         "request": {
-            "sub": sorted(question.who),
-            "act": question.action,
-            "obj": {"kind": question.kind, "state": question.state},
-            "scopes": sorted(question.scopes),
-            "facts": dict(question.facts),
+            "sub": sorted(access_request.who),
+            "act": access_request.action,
+            "obj": {"kind": access_request.kind, "state": access_request.state},
+            "scopes": sorted(access_request.scopes),
+            "facts": dict(access_request.facts),
         },
         "times": times,
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from service.authorization.engine.engine import Snapshot
 from service.policy import policy_file
-from service.policy.question import ANYONE, Effect, Question
+from service.policy.access_request import ANYONE, AccessRequest, Effect
 from service.timesheets import timesheet
 from service.timesheets.timesheet import TRANSITIONS, State
 from tests.policy_forge import shipped
@@ -75,10 +75,10 @@ def _cell(snapshot: Snapshot, action: str, word: str) -> str:
     facts = sorted(snapshot.vocabulary.facts[KIND])
     for strong, state in product((False, True), STATES):
         known = {(fact, False) for fact in facts} | {("mfa", strong), ("recent_sign_in", True)}
-        question = Question(
+        access_request = AccessRequest(
             KIND, action, state, frozenset({ANYONE, word}), frozenset(snapshot.vocabulary.scopes), frozenset(known)
         )
-        if snapshot.decide(question).allowed:
+        if snapshot.decide(access_request).allowed:
             told.setdefault(state, "" if not strong else " with mfa")
     if set(told) == set(STATES) and set(told.values()) == {""}:
         return "yes"

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.authorization.enforcement.decision_point import Resource, access_request, decide
+from service.authorization.enforcement.decision_point import Resource, decide, evaluation_request
 from service.authorization.enforcement.relationships import Relationships, Seen
 from service.authorization.enforcement.visibility import visible
 from service.identity.principal import Principal, PrincipalKind
@@ -152,7 +152,9 @@ def allowed(world: World, rules: Snapshot, asker: Principal, seen: dict[UUID, Se
     """What single reads allow, of the sheets that the filters want."""
     found = set()
     for sheet, (owner, state, start) in world.organisation.sheets.items():
-        request = access_request(rules, asker, "read", Resource("timesheet", str(sheet), owner, state, 1), seen[sheet])
+        request = evaluation_request(
+            rules, asker, "read", Resource("timesheet", str(sheet), owner, state, 1), seen[sheet]
+        )
         fits = wanted.state in {None, state}
         fits &= wanted.owner is None or world.organisation.same(wanted.owner, owner)
         fits &= wanted.since is None or start + timedelta(days=6) >= wanted.since
@@ -165,9 +167,11 @@ async def listed(
     world: World, rules: Snapshot, asker: Principal, ambient: Seen, wanted: Filters
 ) -> list[tuple[date, UUID]]:
     """All pages of the list, four sheets a page."""
-    request = access_request(rules, asker, "read", Resource("timesheet"), ambient)
-    question = decide(rules, request.principal.person or next(iter(world.organisation.sheets)), request).question
-    shown = visible(rules, question, asker, ambient, TIMESHEET_FACTS)
+    request = evaluation_request(rules, asker, "read", Resource("timesheet"), ambient)
+    access_request = decide(
+        rules, request.principal.person or next(iter(world.organisation.sheets)), request
+    ).access_request
+    shown = visible(rules, access_request, asker, ambient, TIMESHEET_FACTS)
     found: list[tuple[date, UUID]] = []
     after = None
     while True:

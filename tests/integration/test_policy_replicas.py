@@ -20,7 +20,7 @@ from service.authorization.active.policy_hint import PolicyHint
 from service.authorization.active.policy_versions import PolicyVersions
 from service.authorization.active.policy_watch import PolicyWatch
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
-from service.policy.question import Question
+from service.policy.access_request import AccessRequest
 from tests.integration.api import InProcess, api
 from tests.integration.house import checked_here
 from tests.integration.test_policy_life import activated, author, proposed, steps, with_rows
@@ -227,7 +227,7 @@ async def test_readiness_tells_of_questions_that_could_not_be_decided(house: Hou
 
 async def test_readiness_counts_what_the_policy_could_not_decide(house: House) -> None:
     nothing: frozenset[str] = frozenset()
-    unknown = Question("timesheet", "burn", "", nothing, nothing, frozenset())
+    unknown = AccessRequest("timesheet", "burn", "", nothing, nothing, frozenset())
     assert not house.versions.current().decide(unknown).allowed
     assert policy_part(house.versions).detail == "version 1 decides; 1 questions could not be decided by it"
 

@@ -35,8 +35,8 @@ from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
 from service.log.record import Kind, Record
 from service.policy import policy_file
+from service.policy.access_request import Reason, Verdict
 from service.policy.known_words import LIST_APPROVALS
-from service.policy.question import Reason, Verdict
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests.policy_forge import shipped, snapshot
 
@@ -163,7 +163,7 @@ class World:
             resource = Resource("timesheet", str(ANA) if self.about is About.ROW else None)
         decision = decided(version, ask, self.action, resource, seen)
         if self.about is About.LIST and decision.verdict.reason is not Reason.INSUFFICIENT_SCOPE:
-            shown = visible(version, decision.question, self.principal, seen, TIMESHEET_FACTS)
+            shown = visible(version, decision.access_request, self.principal, seen, TIMESHEET_FACTS)
             if shown.rules or decision.allowed:
                 decision = replace(decision, verdict=Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown.rules))
             return decision

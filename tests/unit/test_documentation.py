@@ -18,7 +18,7 @@ from service import errors
 from service.__main__ import timewarden
 from service.identity import issuers_file
 from service.identity.issuer import Introspection, Issuer
-from service.policy.question import Reason
+from service.policy.access_request import Reason
 from service.settings import Settings, variable
 from service.variables import OF_COMMANDS
 from service.web.http.problems import status_of

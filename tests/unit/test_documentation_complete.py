@@ -24,8 +24,8 @@ from service.directory.import_plan import Outcome as ImportOutcome
 from service.directory.legal_holds import WHAT
 from service.identity.principal import PrincipalKind
 from service.log.record import Kind
+from service.policy.access_request import Dimension, Effect, Reason
 from service.policy.known_words import ACTIONS, STATES
-from service.policy.question import Dimension, Effect, Reason
 from service.timesheets.reports_store import By
 from service.timesheets.timesheet import State
 from service.timesheets.upload_results import OUTCOMES

@@ -12,14 +12,14 @@ from casbin.model import Model
 from service.authorization.engine import engine
 from service.authorization.engine.rule_index import Words
 from service.policy import policy_file
-from service.policy.question import NO_STATE, Question, Reason, Verdict
+from service.policy.access_request import NO_STATE, AccessRequest, Reason, Verdict
 from tests import policy_forge
 
 READ = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"
 
 
 def asked(snapshot: engine.Snapshot, *who: str, scopes: tuple[str, ...] = ("read:timesheets",)) -> Verdict:
-    return snapshot.decide(snapshot.question("timesheet", "read", "draft", who, scopes, {}))
+    return snapshot.decide(snapshot.access_request("timesheet", "read", "draft", who, scopes, {}))
 
 
 def test_every_rule_that_allows_is_named() -> None:
@@ -38,14 +38,15 @@ def test_one_deny_outweighs_every_allow_and_is_named() -> None:
 def test_an_action_that_no_rule_mentions_is_denied_and_an_unknown_one_is_an_error() -> None:
     snapshot = policy_forge.snapshot(READ)
     assert (
-        snapshot.decide(snapshot.question("timesheet", "approve", "draft", ["owner"], [], {})).reason is Reason.NO_RULE
+        snapshot.decide(snapshot.access_request("timesheet", "approve", "draft", ["owner"], [], {})).reason
+        is Reason.NO_RULE
     )
     for kind, action, state in (
         ("timesheet", "frobnicate", "draft"),
         ("invoice", "read", NO_STATE),
         ("timesheet", "read", "shredded"),
     ):
-        verdict = snapshot.decide(snapshot.question(kind, action, state, ["owner"], ["read:timesheets"], {}))
+        verdict = snapshot.decide(snapshot.access_request(kind, action, state, ["owner"], ["read:timesheets"], {}))
         assert verdict == Verdict(False, Reason.POLICY_ERROR)
     assert snapshot.errors == 3
 
@@ -53,8 +54,8 @@ def test_an_action_that_no_rule_mentions_is_denied_and_an_unknown_one_is_an_erro
 def test_states_are_whole_words() -> None:
     snapshot = policy_forge.snapshot(READ.replace("any,", "draft or rejected,"))
     for state, allowed in (("draft", True), ("rejected", True), ("submitted", False), (NO_STATE, False)):
-        question = snapshot.question("timesheet", "read", state, ["owner"], ["read:timesheets"], {})
-        assert snapshot.decide(question).allowed is allowed
+        access_request = snapshot.access_request("timesheet", "read", state, ["owner"], ["read:timesheets"], {})
+        assert snapshot.decide(access_request).allowed is allowed
 
 
 @pytest.mark.parametrize("words", [("client:x",), ("via:x",)])
@@ -100,7 +101,7 @@ def test_an_unknown_fact_never_helps_an_allow_and_always_helps_a_deny(
 ) -> None:
     row = f"p, {effect}, anyone, read, any, timesheet, any, {when}, the-rule"
     snapshot = policy_forge.snapshot(row)
-    verdict = snapshot.decide(snapshot.question("timesheet", "read", "draft", [], [], {"mfa": known}))
+    verdict = snapshot.decide(snapshot.access_request("timesheet", "read", "draft", [], [], {"mfa": known}))
     assert (verdict.rules == ("the-rule",)) is holds
 
 
@@ -176,7 +177,7 @@ def test_many_threads_get_what_one_gets() -> None:
             bad = step % 3 == 0
             words = frozenset({f"role:r{number}"} | ({"role:bad"} if bad else set()))
             scopes = frozenset({"read:timesheets", f"s{seed}-{step}"})
-            verdict = snapshot.decide(Question("timesheet", "read", "draft", words, scopes, frozenset()))
+            verdict = snapshot.decide(AccessRequest("timesheet", "read", "draft", words, scopes, frozenset()))
             if verdict.allowed is not (number < 30 and not bad):
                 wrong.append(f"{words}: {verdict}")
 
@@ -193,9 +194,11 @@ def test_many_threads_get_what_one_gets() -> None:
 
 def test_a_fact_that_is_both_true_and_false_is_an_error() -> None:
     snapshot = policy_forge.snapshot(READ.replace("always", "not mfa"))
-    question = snapshot.question("timesheet", "read", "draft", ["owner"], ["read:timesheets"], {"mfa": False})
-    assert snapshot.decide(question).allowed
-    both = replace(question, facts=frozenset({("mfa", True), ("mfa", False)}))
+    access_request = snapshot.access_request(
+        "timesheet", "read", "draft", ["owner"], ["read:timesheets"], {"mfa": False}
+    )
+    assert snapshot.decide(access_request).allowed
+    both = replace(access_request, facts=frozenset({("mfa", True), ("mfa", False)}))
     assert snapshot.decide(both).reason is Reason.POLICY_ERROR
 
 

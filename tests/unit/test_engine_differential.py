@@ -13,7 +13,7 @@ from service.authorization.engine import engine
 from service.authorization.engine.engine import Snapshot
 from service.authorization.engine.explanation import explain
 from service.policy import policy_model
-from service.policy.question import NO_STATE, Condition, Effect, Question, Reason, Rule
+from service.policy.access_request import NO_STATE, AccessRequest, Condition, Effect, Reason, Rule
 from tests import policy_forge
 
 # `log.read` is an action with the same name on another kind, which has no states.
@@ -123,9 +123,9 @@ def stock_holds(facts: frozenset[tuple[str, bool]], when: str, effect: str) -> b
     return True
 
 
-def question(snapshot: Snapshot, request: tuple[object, ...]) -> Question:
+def access_request(snapshot: Snapshot, request: tuple[object, ...]) -> AccessRequest:
     _, _, who, scopes, facts = request
-    return snapshot.question(*asked_about(request), who, scopes, facts)  # type: ignore[arg-type]  # as above
+    return snapshot.access_request(*asked_about(request), who, scopes, facts)  # type: ignore[arg-type]  # as above
 
 
 @settings(max_examples=100)
@@ -136,7 +136,7 @@ def test_the_engine_answers_as_a_naive_reading_and_as_stock_casbin(
     snapshot = built(given_rules, role_links)
     plain = stock(snapshot)
     for request in asked:
-        ours = question(snapshot, request)
+        ours = access_request(snapshot, request)
         verdict = snapshot.decide(ours)
         thing = engine.Thing(ours.kind, ours.state)
         assert verdict.allowed is naive(snapshot, request)
@@ -172,9 +172,11 @@ def test_a_verdict_never_depends_on_words_outside_the_snapshot(
     snapshot = built(given_rules, role_links)
     _, _, known_who, known_scopes, known_facts = request
     kind, action, state = asked_about(request)
-    plain = snapshot.question(kind, action, state, known_who, known_scopes, known_facts)
-    more = snapshot.question(kind, action, state, known_who | who, known_scopes | scopes, {**facts, **known_facts})
-    whole = Question(
+    plain = snapshot.access_request(kind, action, state, known_who, known_scopes, known_facts)
+    more = snapshot.access_request(
+        kind, action, state, known_who | who, known_scopes | scopes, {**facts, **known_facts}
+    )
+    whole = AccessRequest(
         kind, action, state, snapshot.close(known_who | who), known_scopes | scopes,
         frozenset((name, value) for name, value in {**facts, **known_facts}.items() if value is not None),
     )  # fmt: skip
@@ -185,7 +187,7 @@ def test_a_verdict_never_depends_on_words_outside_the_snapshot(
 @given(given_rules=policies, request=requests)
 def test_what_could_not_be_allowed_is_never_allowed(given_rules: list[Rule], request: tuple[object, ...]) -> None:
     snapshot = built(given_rules, [])
-    asked = question(snapshot, request)
+    asked = access_request(snapshot, request)
     verdict = snapshot.decide(asked)
     if not snapshot.could_allow(asked.kind, asked.action, asked.scopes):
         assert not verdict.allowed

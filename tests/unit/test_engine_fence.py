@@ -13,8 +13,8 @@ from service.authorization.engine import engine
 from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.policy import policy_file, policy_model
+from service.policy.access_request import AccessRequest, Condition, Effect, Reason, Rule, Verdict
 from service.policy.policy_file import Policy
-from service.policy.question import Condition, Effect, Question, Reason, Rule, Verdict
 from tests import policy_forge
 
 READ = "p, allow, owner, read, any, timesheet, read:timesheets, always, read-own"
@@ -35,12 +35,12 @@ def policy(*rules: Rule, model: str = policy_model.MODEL) -> Policy:
     return Policy(rules, (), policy_file.parse(text).vocabulary, model, text)
 
 
-def question(*who: str, scopes: object = frozenset({"read:timesheets"}), **changed: object) -> Question:
+def access_request(*who: str, scopes: object = frozenset({"read:timesheets"}), **changed: object) -> AccessRequest:
     fields: dict[str, object] = {
         "kind": "timesheet", "action": "read", "state": "draft", "who": frozenset(who), "scopes": scopes,
         "facts": frozenset(),
     }  # fmt: skip
-    return Question(**{**fields, **changed})  # type: ignore[arg-type]  # some of these are wrong on purpose
+    return AccessRequest(**{**fields, **changed})  # type: ignore[arg-type]  # some of these are wrong on purpose
 
 
 def stock(effect: str, matcher: str, *rows: list[str], columns: str = "eft, sub, act") -> casbin.Enforcer:
@@ -67,8 +67,8 @@ def test_an_empty_policy_is_not_built() -> None:
 
 def test_an_empty_question_is_denied() -> None:
     snapshot = policy_forge.snapshot(READ)
-    assert snapshot.decide(Question("", "", "", frozenset(), frozenset(), frozenset())) == ERROR
-    assert not snapshot.decide(Question("timesheet", "read", "", frozenset(), frozenset(), frozenset())).allowed
+    assert snapshot.decide(AccessRequest("", "", "", frozenset(), frozenset(), frozenset())) == ERROR
+    assert not snapshot.decide(AccessRequest("timesheet", "read", "", frozenset(), frozenset(), frozenset())).allowed
 
 
 @pytest.mark.parametrize(
@@ -98,14 +98,14 @@ def test_a_matcher_that_evaluates_rule_text_is_not_built() -> None:
 @pytest.mark.parametrize("text", ["False) or (True", "r.sub.drop()", "regexMatch(r.sub)", "a && b", "hi!there"])
 def test_expressions_in_a_row_are_words_that_nobody_answers_to(text: str) -> None:
     snapshot = Snapshot.build(policy(rule(who=text), rule(name="two", when=(Condition(text),))), 1)
-    assert snapshot.decide(question("owner", "True", "anyone")) == Verdict(False, Reason.NO_RULE)
+    assert snapshot.decide(access_request("owner", "True", "anyone")) == Verdict(False, Reason.NO_RULE)
     assert snapshot.errors == 0
 
 
 def test_switching_enforcement_off_allows_nothing() -> None:
     snapshot = policy_forge.snapshot(READ)
     snapshot._parts["timesheet", "read"].enforcer.enable_enforce(False)
-    assert snapshot.decide(question("manager")) == ERROR
+    assert snapshot.decide(access_request("manager")) == ERROR
     assert snapshot.errors == 1
 
 
@@ -136,8 +136,8 @@ def test_a_row_that_is_too_short_is_a_refusal_for_its_action_and_no_exception() 
         stock(ALLOW_AND_NO_DENY, PLAIN, ["allow", "x"]).enforce("x", "read")
     snapshot = policy_forge.snapshot(READ)
     snapshot._parts["timesheet", "read"].enforcer.model["p"]["p"].policy.insert(0, ["allow", "owner"])
-    assert snapshot.decide(question("owner")) == ERROR
-    assert snapshot.decide(question("owner")) == ERROR, "an error is not remembered as a verdict"
+    assert snapshot.decide(access_request("owner")) == ERROR
+    assert snapshot.decide(access_request("owner")) == ERROR, "an error is not remembered as a verdict"
     assert snapshot.errors == 2
 
 
@@ -146,12 +146,12 @@ def test_a_question_of_another_shape_is_a_refusal_and_no_exception() -> None:
         stock(ALLOW_AND_NO_DENY, PLAIN, ["allow", "x", "read"]).enforce("x")
     snapshot = policy_forge.snapshot(READ)
     for odd in (
-        question("owner", who=["owner"]),
-        question("owner", who=None),
-        question("owner", facts={"mfa": True}),
-        question("owner", facts=frozenset({"mfa"})),
-        question("owner", kind=None),
-        question("owner", state=["draft"]),
+        access_request("owner", who=["owner"]),
+        access_request("owner", who=None),
+        access_request("owner", facts={"mfa": True}),
+        access_request("owner", facts=frozenset({"mfa"})),
+        access_request("owner", kind=None),
+        access_request("owner", state=["draft"]),
         None,
     ):
         assert snapshot.decide(odd) == ERROR  # type: ignore[arg-type]  # that is the point
@@ -162,41 +162,43 @@ def test_a_scope_is_not_found_inside_another_one() -> None:
     assert substring.enforce("read:timesheets_all", "x") is True
     snapshot = policy_forge.snapshot(READ)
     for scopes in ("read:timesheets_all", "read:timesheets"):
-        assert snapshot.decide(question("owner", scopes=scopes)) == ERROR
+        assert snapshot.decide(access_request("owner", scopes=scopes)) == ERROR
     for other in ("read:timesheets_all", "xread:timesheets", "read:timesheets\n", "READ:TIMESHEETS", "read", "any", ""):
-        assert not snapshot.decide(question("owner", scopes=frozenset({other}))).allowed
+        assert not snapshot.decide(access_request("owner", scopes=frozenset({other}))).allowed
 
 
 def test_words_match_whole_and_to_their_end() -> None:
     snapshot = policy_forge.snapshot(READ, READ.replace("owner", "client:a.b").replace("read-own", "read-client"))
     for word in ("owner\n", "owner/", "own", "client:aXb", "client:a.b\n", "client:a", "any"):
-        assert not snapshot.decide(question(word)).allowed
+        assert not snapshot.decide(access_request(word)).allowed
 
 
 def test_an_id_that_reads_like_a_role_is_no_role() -> None:
     snapshot = policy_forge.snapshot(READ.replace("owner", "role:auditor"))
     for word in ("auditor", "person:auditor", "client:role:auditor", "via:auditor"):
         assert not snapshot.decide(
-            snapshot.question("timesheet", "read", "draft", [word], ["read:timesheets"], {})
+            snapshot.access_request("timesheet", "read", "draft", [word], ["read:timesheets"], {})
         ).allowed
 
 
 def test_many_scopes_times_many_rules_are_not_too_many_steps() -> None:
     rows = [READ.replace("owner", f"role:r{n}").replace("own", f"r{n}") for n in range(700)]
     scopes = frozenset({"read:timesheets"} | {f"s{n}" for n in range(40)})
-    assert policy_forge.snapshot(*rows).decide(question("role:r699", scopes=scopes)).allowed
+    assert policy_forge.snapshot(*rows).decide(access_request("role:r699", scopes=scopes)).allowed
 
 
 def test_a_method_of_a_plain_object_is_no_state() -> None:
     snapshot = policy_forge.snapshot(READ)
     for state in ("items", "__class__", "{}"):
-        assert snapshot.decide(question("owner", state=state)) == ERROR
+        assert snapshot.decide(access_request("owner", state=state)) == ERROR
 
 
 def test_ten_thousand_strangers_grow_nothing() -> None:
     snapshot = policy_forge.snapshot(READ, DENY, "g, role:a, role:bad")
     for number in range(10_000):
-        snapshot.decide(snapshot.question("timesheet", "read", "draft", [f"role:{number}"], ["read:timesheets"], {}))
+        snapshot.decide(
+            snapshot.access_request("timesheet", "read", "draft", [f"role:{number}"], ["read:timesheets"], {})
+        )
     assert len(snapshot._remembered) == 1
     assert set(snapshot._closure) == {"role:a"}
     for part in snapshot._parts.values():
@@ -206,15 +208,15 @@ def test_ten_thousand_strangers_grow_nothing() -> None:
 def test_when_casbin_and_our_own_reading_disagree_the_answer_is_no(monkeypatch: pytest.MonkeyPatch) -> None:
     snapshot = policy_forge.snapshot(READ, DENY)
     monkeypatch.setattr(engine, "matches", lambda *_: False)
-    assert snapshot.decide(question("owner")) == ERROR
+    assert snapshot.decide(access_request("owner")) == ERROR
     monkeypatch.setattr(engine, "matches", lambda one, _: one.effect is Effect.ALLOW)
-    assert snapshot.decide(question("owner", "role:bad")) == ERROR
+    assert snapshot.decide(access_request("owner", "role:bad")) == ERROR
 
 
 def test_a_matcher_that_answers_with_no_bool_is_a_refusal() -> None:
     snapshot = policy_forge.snapshot(READ)
     snapshot._parts["timesheet", "read"].enforcer.add_function("answers", lambda *_: "yes")
-    assert snapshot.decide(question("manager")) == ERROR
+    assert snapshot.decide(access_request("manager")) == ERROR
 
 
 def test_the_matcher_is_parsed_once() -> None:
@@ -222,5 +224,5 @@ def test_the_matcher_is_parsed_once() -> None:
     enforcer = snapshot._parts["timesheet", "read"].enforcer
     parsed = enforcer.parsed
     for number in range(5):
-        snapshot.decide(question("owner", f"x{number}"))
+        snapshot.decide(access_request("owner", f"x{number}"))
     assert enforcer.parsed is parsed

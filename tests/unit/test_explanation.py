@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.authorization.engine.explanation import explain, nearest, sentences_for_caller
-from service.policy.question import Applied, Explanation, Missing, Question
+from service.policy.access_request import AccessRequest, Applied, Explanation, Missing
 from tests import policy_forge
 
 if TYPE_CHECKING:
@@ -21,22 +21,22 @@ SHIPPED = policy_forge.snapshot(*policy_forge.shipped().rules.splitlines())
 def asked(
     action: str, state: str, *who: str, scopes: tuple[str, ...] = (), facts: dict[str, bool] | None = None,
     snapshot: Snapshot = SHIPPED,
-) -> tuple[Explanation, Question]:  # fmt: skip
+) -> tuple[Explanation, AccessRequest]:  # fmt: skip
     known = {"acted_for_owner": False} if facts is None else facts
-    question = snapshot.question("timesheet", action, state, who, scopes, known)
-    return explain(snapshot.rules_of("timesheet", action), question), question
+    access_request = snapshot.access_request("timesheet", action, state, who, scopes, known)
+    return explain(snapshot.rules_of("timesheet", action), access_request), access_request
 
 
 def told(action: str, state: str, *who: str, scopes: tuple[str, ...] = (), facts: dict[str, bool] | None = None,
          snapshot: Snapshot = SHIPPED) -> tuple[str, ...]:  # fmt: skip
-    explanation, question = asked(action, state, *who, scopes=scopes, facts=facts, snapshot=snapshot)
-    return sentences_for_caller(explanation, question, snapshot.vocabulary)
+    explanation, access_request = asked(action, state, *who, scopes=scopes, facts=facts, snapshot=snapshot)
+    return sentences_for_caller(explanation, access_request, snapshot.vocabulary)
 
 
 def test_an_allow_names_the_rules_that_allowed_and_tells_nothing() -> None:
-    explanation, question = asked("approve", "submitted", "manager", scopes=("approve:timesheets",))
+    explanation, access_request = asked("approve", "submitted", "manager", scopes=("approve:timesheets",))
     assert explanation == Explanation(allowed_by=("approve-team",))
-    assert sentences_for_caller(explanation, question, SHIPPED.vocabulary) == ()
+    assert sentences_for_caller(explanation, access_request, SHIPPED.vocabulary) == ()
 
 
 def test_a_missing_scope_is_named() -> None:
@@ -60,10 +60,10 @@ def test_every_condition_that_a_rule_misses_stands_in_its_sentence() -> None:
 
 
 def test_owners_are_told_that_these_are_their_own_hours() -> None:
-    explanation, question = asked("approve", "submitted", "owner", scopes=("approve:timesheets",))
+    explanation, access_request = asked("approve", "submitted", "owner", scopes=("approve:timesheets",))
     assert explanation.denied_by == ("never-own-hours",)
     assert explanation.denied_because == (Applied("never-own-hours", (("who", "owner"),)),)
-    assert sentences_for_caller(explanation, question, SHIPPED.vocabulary) == ("these are your own hours",)
+    assert sentences_for_caller(explanation, access_request, SHIPPED.vocabulary) == ("these are your own hours",)
 
 
 def test_who_acted_for_the_owner_is_told_so_and_who_may_have_is_told_that() -> None:
@@ -160,8 +160,8 @@ def test_no_sentence_of_a_refusal_speaks_in_the_third_person_nor_any_of_an_audit
     second, third = re.compile(r"\byou(r|rself)?\b"), re.compile(r"\b(caller|whoever|this client|they)\b")
     for rule in SHIPPED.policy.rules:
         for facts in ({}, {"mfa": False, "acted_for_owner": False, "recent_sign_in": False, "locked_by_asker": False}):
-            question = SHIPPED.question(rule.kind, rule.action, "", ["anyone"], [], facts)
-            words = explain([rule], question), question, SHIPPED.vocabulary
+            access_request = SHIPPED.access_request(rule.kind, rule.action, "", ["anyone"], [], facts)
+            words = explain([rule], access_request), access_request, SHIPPED.vocabulary
             for near in nearest(*words, of_others=True):
                 told = [one for one in near.missing if one.condition in {"who", "fact"}]
                 assert not [one for one in told if third.search(one.sentence)], told

@@ -14,7 +14,7 @@ from service.administration.checks import policy_check
 from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.policy import laws, policy_file
-from service.policy.question import ANYONE, NO_STATE, Question
+from service.policy.access_request import ANYONE, NO_STATE, AccessRequest
 from tests import policy_forge
 
 if TYPE_CHECKING:
@@ -123,19 +123,21 @@ def test_a_law_that_is_too_much_to_prove_is_not_taken_on_trust() -> None:
 def test_the_law_is_asked_again_behind_the_rules(
     who: set[str], facts: set[tuple[str, bool]], *, forbidden: bool
 ) -> None:
-    question = Question(
+    access_request = AccessRequest(
         "timesheet", "approve", "submitted", frozenset(who), frozenset({"approve:timesheets"}), frozenset(facts)
     )
-    assert laws.law_forbids(question) is forbidden
-    assert not laws.law_forbids(replace(question, action="read"))
+    assert laws.law_forbids(access_request) is forbidden
+    assert not laws.law_forbids(replace(access_request, action="read"))
 
 
 def test_the_engine_never_drops_the_words_of_the_law() -> None:
     snapshot = policy_forge.snapshot("p, allow, manager, approve, any, timesheet, any, always, approve")
-    question = snapshot.question("timesheet", "approve", "draft", ["owner", "manager"], [], {"acted_for_owner": False})
-    assert laws.law_forbids(question)
-    assert not laws.law_forbids(replace(question, who=frozenset({"manager"})))
-    without_rules = policy_forge.snapshot(*KEEP).question("timesheet", "approve", "draft", ["owner"], [], {})
+    access_request = snapshot.access_request(
+        "timesheet", "approve", "draft", ["owner", "manager"], [], {"acted_for_owner": False}
+    )
+    assert laws.law_forbids(access_request)
+    assert not laws.law_forbids(replace(access_request, who=frozenset({"manager"})))
+    without_rules = policy_forge.snapshot(*KEEP).access_request("timesheet", "approve", "draft", ["owner"], [], {})
     assert "owner" in without_rules.who
 
 
@@ -159,7 +161,7 @@ def test_the_laws_say_what_asking_every_question_says(rows: list[tuple[str, ...]
     found = laws.check(
         snapshot.policy.rules,
         snapshot.vocabulary,
-        lambda question: snapshot.decide(replace(question, who=snapshot.close(question.who))),
+        lambda access_request: snapshot.decide(replace(access_request, who=snapshot.close(access_request.who))),
     )
     own, acted = False, False
     words = ["owner", "manager", "role:a", "role:b"]
@@ -171,8 +173,8 @@ def test_the_laws_say_what_asking_every_question_says(rows: list[tuple[str, ...]
         [True, False, None],
     ):
         facts = {"mfa": mfa, "acted_for_owner": did}
-        question = snapshot.question("timesheet", "approve", state, (*chosen, ANYONE), scopes, facts)
-        if snapshot.decide(question).allowed:
+        access_request = snapshot.access_request("timesheet", "approve", state, (*chosen, ANYONE), scopes, facts)
+        if snapshot.decide(access_request).allowed:
             own |= "owner" in chosen
             acted |= did is not False
     assert {one.message.split(":")[0] for one in found} == {

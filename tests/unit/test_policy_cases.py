@@ -14,14 +14,14 @@ from service.administration.checks.policy_trial import trial
 from service.authorization.engine.row_conditions import listed
 from service.errors import PolicyRejected
 from service.policy import case_files, policy_file
-from service.policy.question import Reason
+from service.policy.access_request import Reason
 from tests import policy_forge
-from tests.unit.test_engine_differential import built, policies, question, requests
+from tests.unit.test_engine_differential import access_request, built, policies, requests
 
 if TYPE_CHECKING:
     from service.places import Complaint
+    from service.policy.access_request import Rule
     from service.policy.policy_file import PolicyText
-    from service.policy.question import Rule
 
 VOCABULARY = policy_file.parse(policy_forge.shipped()).vocabulary
 SNAPSHOT = policy_check.build(policy_forge.shipped(), 1)
@@ -253,7 +253,7 @@ def test_a_row_is_listed_exactly_when_a_single_read_of_it_is_allowed(
 ) -> None:
     snapshot = built(given_rules, [])
     for request in asked:
-        one = question(snapshot, request)
+        one = access_request(snapshot, request)
         words = snapshot.vocabulary
         shown = listed(
             snapshot.rules_of(one.kind, one.action), one, words.relations["timesheet"], words.facts["timesheet"]

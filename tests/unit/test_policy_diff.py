@@ -15,12 +15,12 @@ from service.administration.checks.policy_diff import policy_diff
 from service.administration.checks.verdict_changes import MOST_CHANGES, verdict_changes
 from service.policy import policy_file
 from tests import policy_forge
-from tests.unit.test_engine_differential import built, links, policies, question, requests
+from tests.unit.test_engine_differential import access_request, built, links, policies, requests
 
 if TYPE_CHECKING:
     from service.administration.checks.verdict_changes import VerdictChange
+    from service.policy.access_request import Rule
     from service.policy.policy_file import Policy
-    from service.policy.question import Rule
 
 APPROVE = "p, allow, manager, approve, {}, timesheet, approve:timesheets, {}, approve-team"
 MANAGER = "a manager with approve:timesheets"
@@ -188,12 +188,12 @@ def test_what_changes_is_told_and_what_is_told_changes(
     assert changes.cut_short == []
     for change in changes.found:
         for request in examples(change):
-            assert after.decide(question(after, request)).allowed is change.allowed
-            assert before.decide(question(before, request)).allowed is not change.allowed
+            assert after.decide(access_request(after, request)).allowed is change.allowed
+            assert before.decide(access_request(before, request)).allowed is not change.allowed
     for request in asked:
         action, state, who, scopes, facts = request
-        now = after.decide(question(after, request)).allowed
-        if before.decide(question(before, request)).allowed is now:
+        now = after.decide(access_request(after, request)).allowed
+        if before.decide(access_request(before, request)).allowed is now:
             continue
         words = before.close(who) | after.close(who)
         assert any(

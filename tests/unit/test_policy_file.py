@@ -9,8 +9,8 @@ import pytest
 
 from service.errors import PolicyRejected
 from service.policy import policy_file, vocabulary_file
+from service.policy.access_request import Condition, Effect
 from service.policy.policy_file import PolicyText
-from service.policy.question import Condition, Effect
 from tests import policy_forge
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from service.administration.checks import policy_check, policy_redundancy
 from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.policy import policy_file
+from service.policy.access_request import Effect, Rule
 from service.policy.known_words import (
     ACTIONS,
     ADDED_TO_WHATEVER_STATE,
@@ -26,11 +27,10 @@ from service.policy.known_words import (
     WITHOUT_A_ROW,
 )
 from service.policy.laws import law_forbids
-from service.policy.question import Effect, Rule
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import TRANSITIONS
 from tests import policy_forge
-from tests.unit.test_engine_differential import built, links, policies, question, requests
+from tests.unit.test_engine_differential import access_request, built, links, policies, requests
 
 # What a rule allows all the same, if it is asked of what there cannot be, or of what goes no further.
 NOT_OF_THE_RULES = ("never true of the owner", "leads nowhere")
@@ -241,8 +241,8 @@ def test_without_a_rule_that_is_called_useless_no_verdict_changes(
         kept = [rule for rule in snapshot.policy.rules if rule.line != line]
         without = Snapshot.build(replace(snapshot.policy, rules=tuple(kept)), 1)
         for request in asked:
-            before = snapshot.decide(question(snapshot, request))
-            assert without.decide(question(without, request)).allowed is before.allowed, str(line)
+            before = snapshot.decide(access_request(snapshot, request))
+            assert without.decide(access_request(without, request)).allowed is before.allowed, str(line)
 
 
 @settings(max_examples=60)
@@ -260,7 +260,7 @@ def test_without_what_is_refused_no_answer_changes(
         kept = [rule for rule in snapshot.policy.rules if rule.line not in lines or rule.effect is Effect.DENY]
         without = Snapshot.build(replace(snapshot.policy, rules=tuple(kept) or snapshot.policy.rules), 1)
         for request in asked:
-            one, other = question(snapshot, request), question(without, request)
+            one, other = access_request(snapshot, request), access_request(without, request)
             before = snapshot.decide(one).allowed and not law_forbids(one)
             assert (without.decide(other).allowed and not law_forbids(other)) is before, complaint.message
 

@@ -14,7 +14,7 @@ from service.authorization.enforcement.relationships import Seen
 from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import laws, policy_file
-from service.policy.question import NO_STATE
+from service.policy.access_request import NO_STATE
 from tests.policy_forge import shipped, snapshot
 
 SCOPES = ("read:timesheets", "create:timesheets", "approve:timesheets", "manage:directory", "manage:tokens")
@@ -40,8 +40,8 @@ def every_answer(policy: Snapshot, who: Principal, kind: str, action: str) -> se
         for held in chain.from_iterable(combinations(relations, size) for size in range(len(relations) + 1)):
             for values in product((True, False, None), repeat=len(names)):
                 facts = {**dict(zip(names, values, strict=True)), **signed_in}
-                question = policy.question(kind, action, state, asking.union(held), who.scopes, facts)
-                found.add(policy.decide(question).allowed and not laws.law_forbids(question))
+                access_request = policy.access_request(kind, action, state, asking.union(held), who.scopes, facts)
+                found.add(policy.decide(access_request).allowed and not laws.law_forbids(access_request))
                 if len(found) > 1:
                     return found
     return found

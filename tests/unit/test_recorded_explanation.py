@@ -16,7 +16,7 @@ from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import About, Seen
 from service.errors import Forbidden
 from service.identity.principal import Principal, PrincipalKind
-from service.policy.question import Reason, Verdict
+from service.policy.access_request import Reason, Verdict
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests.policy_forge import snapshot
 

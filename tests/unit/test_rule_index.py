@@ -29,7 +29,7 @@ from service.authorization.engine.explanation import (
 )
 from service.errors import Forbidden
 from service.identity.principal import Principal, PrincipalKind
-from service.policy.question import Effect, Question, Rule
+from service.policy.access_request import AccessRequest, Effect, Rule
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests import policy_forge
 
@@ -56,7 +56,7 @@ rows = st.builds(
     st.sampled_from(WHEN),
 )
 questions = st.builds(
-    Question,
+    AccessRequest,
     st.just("timesheet"),
     st.just("read"),
     st.sampled_from(STATES),
@@ -70,26 +70,26 @@ questions = st.builds(
 
 @settings(max_examples=300)
 @given(st.lists(rows, min_size=1, max_size=40, unique=True), questions)
-def test_a_caller_is_told_what_looking_at_every_row_would_tell(lines: list[str], question: Question) -> None:
+def test_a_caller_is_told_what_looking_at_every_row_would_tell(lines: list[str], access_request: AccessRequest) -> None:
     version = policy_forge.snapshot(*(f"{line}, rule-{number}" for number, line in enumerate(lines)))
-    words = question, version.vocabulary
-    whole = explain(version.rules_of("timesheet", "read"), question)
-    near = explain_nearest(version.index_of("timesheet", "read"), question)
+    words = access_request, version.vocabulary
+    whole = explain(version.rules_of("timesheet", "read"), access_request)
+    near = explain_nearest(version.index_of("timesheet", "read"), access_request)
     assert (near.allowed_by, near.denied_because) == (whole.allowed_by, whole.denied_because)
     assert sentences_for_caller(near, *words) == sentences_for_caller(whole, *words)
     assert nearest(near, *words)[:MOST_SENTENCES] == nearest(whole, *words)[:MOST_SENTENCES]
-    own = {rule.name for rule in version.rules_of("timesheet", "read") if rule.who in question.who}
+    own = {rule.name for rule in version.rules_of("timesheet", "read") if rule.who in access_request.who}
     assert [one for one in near.near_misses if one.rule in own] == [one for one in whole.near_misses if one.rule in own]
 
 
 def test_the_nearest_of_thousands_of_others_is_found_wherever_it_stands() -> None:
     lines = [f"p, allow, role:r{n}, read, approved, timesheet, approve:timesheets, mfa, far-{n}" for n in range(3_000)]
     version = policy_forge.snapshot(*lines, "p, allow, role:x, read, draft, timesheet, read:timesheets, always, close")
-    question = version.question("timesheet", "read", "draft", ["role:y"], ["read:timesheets"], {})
+    access_request = version.access_request("timesheet", "read", "draft", ["role:y"], ["read:timesheets"], {})
     error = refusal_of(version, decided(version, asking(), "read", Resource("timesheet"), seen()), None)
-    assert nearest(explain_nearest(version.index_of("timesheet", "read"), question), question, version.vocabulary)[
-        0
-    ].rule == ("close")
+    assert nearest(
+        explain_nearest(version.index_of("timesheet", "read"), access_request), access_request, version.vocabulary
+    )[0].rule == ("close")
     assert isinstance(error, Forbidden)
 
 
@@ -164,7 +164,7 @@ def about_a_row(version: Snapshot, state: str) -> object:
 
 def a_list(version: Snapshot, _: str) -> object:
     decision = decided(version, asking(), "read", Resource("timesheet"), seen(About.LIST))
-    return visible(version, decision.question, asking().principal, seen(About.LIST), TIMESHEET_FACTS).condition
+    return visible(version, decision.access_request, asking().principal, seen(About.LIST), TIMESHEET_FACTS).condition
 
 
 def of_me(version: Snapshot, _: str) -> object:

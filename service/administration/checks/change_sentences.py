@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from service.policy.access_request import ANYONE, NO_STATE
 from service.policy.known_words import ACTED_FOR_OWNER, OWNER
 from service.policy.laws import APPROVE
-from service.policy.question import ANYONE, NO_STATE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from service.administration.checks.verdict_changes import VerdictChange
-    from service.policy.question import Vocabulary
+    from service.policy.access_request import Vocabulary
 
 NEVER: frozenset[bool | None] = frozenset({False})
 VALUES = {True: "true", False: "false", None: "unknown"}

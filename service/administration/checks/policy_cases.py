@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from service.authorization.engine.explanation import explain, sentences_for_caller
 from service.authorization.engine.row_conditions import listed
 from service.places import Complaint
-from service.policy.question import ANY, ANYONE, Effect, Reason
+from service.policy.access_request import ANY, ANYONE, Effect, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from service.authorization.engine.engine import Snapshot
+    from service.policy.access_request import AccessRequest, Rule, Verdict, Vocabulary
     from service.policy.case_files import Case
     from service.policy.policy_file import Policy
-    from service.policy.question import Question, Rule, Verdict, Vocabulary
 
 # Rows that are looked at for all cases together: some ten seconds of work. Thousands of cases about an action with
 # thousands of rows would take many minutes.
@@ -45,16 +45,16 @@ def tried(policy: Policy, snapshot: Snapshot, cases: Iterable[Case]) -> list[Tri
     """Every case with what came of it, up to the one with which too many rows would be looked at."""
     names = {rule.name for rule in policy.rules}
     found: list[Tried] = []
-    asked: set[Question] = set()
+    asked: set[AccessRequest] = set()
     visits = 0
     for case in cases:
-        question, rows = question_of(case, snapshot), len(snapshot.rules_of(case.kind, case.action))
-        visits += rows * _walks(case, new=question not in asked)
+        request, rows = access_request_of(case, snapshot), len(snapshot.rules_of(case.kind, case.action))
+        visits += rows * _walks(case, new=request not in asked)
         if visits > MOST_ROW_VISITS:
             found.append(Tried(case, (), (_too_much(case, rows),)))
             break
-        asked.add(question)
-        verdict = snapshot.decide(question)
+        asked.add(request)
+        verdict = snapshot.decide(request)
         unknown = [f"there is no rule '{name}'" for name in (*case.rules, *case.near) if name not in names]
         found.append(Tried(case, verdict.rules, (*unknown, *_differences(case, snapshot, verdict))))
     return found
@@ -65,9 +65,9 @@ def complaint(one: Tried) -> Complaint:
     return Complaint(one.case.file, one.case.line, 1, f"Case '{one.case.name}': {'; '.join(one.problems)}")
 
 
-def question_of(case: Case, snapshot: Snapshot) -> Question:
+def access_request_of(case: Case, snapshot: Snapshot) -> AccessRequest:
     """What the case asks, as the snapshot's rules see it."""
-    return snapshot.question(case.kind, case.action, case.state, case.who, case.scopes, case.facts)
+    return snapshot.access_request(case.kind, case.action, case.state, case.who, case.scopes, case.facts)
 
 
 def untried(policy: Policy, snapshot: Snapshot, tried: Sequence[Tried]) -> list[Complaint]:
@@ -147,9 +147,9 @@ def _explained_otherwise(case: Case, snapshot: Snapshot) -> Iterator[str]:
     """Where the explanation differs: the nearest misses are those with the fewest missing conditions."""
     if not case.near and not case.missing and not case.told:
         return
-    question = question_of(case, snapshot)
-    explanation = explain(snapshot.rules_of(case.kind, case.action), question)
-    told = sentences_for_caller(explanation, question, snapshot.vocabulary) if case.told else ()
+    request = access_request_of(case, snapshot)
+    explanation = explain(snapshot.rules_of(case.kind, case.action), request)
+    told = sentences_for_caller(explanation, request, snapshot.vocabulary) if case.told else ()
     if not set(case.told) <= set(told):
         yield f"wanted the caller told: {' | '.join(case.told)}, got: {' | '.join(told)}"
     misses = explanation.near_misses
@@ -168,7 +168,7 @@ def _listed_otherwise(case: Case, snapshot: Snapshot) -> Iterator[str]:
         return
     rules, words = snapshot.rules_of(case.kind, case.action), snapshot.vocabulary
     relations, facts = words.relations.get(case.kind, ()), words.facts.get(case.kind, ())
-    if listed(rules, question_of(case, snapshot), relations, facts) is not case.listed:
+    if listed(rules, access_request_of(case, snapshot), relations, facts) is not case.listed:
         yield f"wanted it {'listed' if case.listed else 'not listed'}, and it is {'not' if case.listed else ''}".strip()
 
 

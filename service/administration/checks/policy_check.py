@@ -17,8 +17,8 @@ from service.policy import case_files, known_words, laws, policy_file, vocabular
 
 if TYPE_CHECKING:
     from service.administration.checks.policy_cases import Tried
+    from service.policy.access_request import AccessRequest, Verdict, Vocabulary
     from service.policy.policy_file import PolicyText
-    from service.policy.question import Question, Verdict, Vocabulary
 
 
 # The number of texts that no version holds yet.
@@ -72,8 +72,8 @@ def examine(text: PolicyText, number: int) -> Examination:
     except PolicyRejected as error:
         return Examination(error.complaints)
 
-    def decide(question: Question) -> Verdict:
-        return snapshot.decide(replace(question, who=snapshot.close(question.who)))
+    def decide(request: AccessRequest) -> Verdict:
+        return snapshot.decide(replace(request, who=snapshot.close(request.who)))
 
     complaints = laws.check(policy.rules, policy.vocabulary, decide)
     tried = policy_cases.tried(policy, snapshot, found.cases)

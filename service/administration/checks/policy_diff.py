@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from service.administration.checks.verdict_changes import VerdictChange
+    from service.policy.access_request import Rule, Vocabulary
     from service.policy.policy_file import Policy
-    from service.policy.question import Rule, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,15 @@ from itertools import chain, combinations
 from typing import TYPE_CHECKING
 
 from service.places import Complaint
+from service.policy.access_request import ANY, ANYONE, Condition, Effect
 from service.policy.matching import CLIENT, VIA
 from service.policy.never_holding import why_never
-from service.policy.question import ANY, ANYONE, Condition, Effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from service.policy.access_request import Rule
     from service.policy.policy_file import Policy
-    from service.policy.question import Rule
 
 FILE = "policy.csv"
 MOST_FOUND = 100

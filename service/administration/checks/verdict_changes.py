@@ -11,15 +11,15 @@ from itertools import product
 from typing import TYPE_CHECKING, Final
 
 from service.administration.checks.verdict_boxes import merged, widest
+from service.policy.access_request import ANY, ANYONE, NO_STATE, Effect
 from service.policy.matching import FORMER, holds, words_for
-from service.policy.question import ANY, ANYONE, NO_STATE, Effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from service.administration.checks.verdict_boxes import Box, Cell, Values
+    from service.policy.access_request import Rule
     from service.policy.policy_file import Policy
-    from service.policy.question import Rule
 
 # Rows looked at before the comparison stops, some seconds of work; facts told apart in one question; changes reported.
 MOST_LOOKS: Final = 3_000_000
@@ -206,13 +206,13 @@ def _cells(allows: _Side, denies: _Side, budget: _Budget) -> Iterator[Cell]:
         for deny in (*alone, *against):
             for who, scopes in _askers(rule, deny, allows, denies):
                 for state in every:
-                    question = (who, scopes, state)
-                    if question in asked or not _could_stand(rule, deny, state):
+                    request = (who, scopes, state)
+                    if request in asked or not _could_stand(rule, deny, state):
                         continue
-                    asked.add(question)
+                    asked.add(request)
                     if not budget.spend(len(allows.rules) + len(denies.rules)):
                         return
-                    yield from _differing(allows, denies, question, budget)
+                    yield from _differing(allows, denies, request, budget)
 
 
 def _could_stand(rule: Rule, deny: Rule | None, state: str) -> bool:
@@ -244,10 +244,10 @@ def _answering(word: str, side: _Side, other: _Side) -> list[str]:
 
 
 def _differing(
-    allows: _Side, denies: _Side, question: tuple[frozenset[str], frozenset[str], str], budget: _Budget
+    allows: _Side, denies: _Side, request: tuple[frozenset[str], frozenset[str], str], budget: _Budget
 ) -> list[Cell]:
     """What differs of this question, whole or not at all."""
-    who, scopes, state = question
+    who, scopes, state = request
     near, other = allows.near(who, scopes, state), denies.near(who, scopes, state)
     names = sorted({one.fact for rule in (*near, *other) for one in rule.when})
     if len(names) > MOST_FACTS:

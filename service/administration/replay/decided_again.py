@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
 from service.administration.replay.list_comparison import ShownRows, compared, differing
-from service.authorization.enforcement.decision_point import BY_LAW, question_of, sign_in_facts, verdict_on
+from service.authorization.enforcement.decision_point import BY_LAW, access_request_of, sign_in_facts, verdict_on
 from service.authorization.enforcement.judgement import NO_ROW, NO_SCOPE
 from service.authorization.enforcement.relationships import About
 from service.authorization.engine.row_conditions import folded
+from service.policy.access_request import MOST_NAMED, NO_STATE, Reason, Verdict
 from service.policy.matching import PERSON, former_word
-from service.policy.question import MOST_NAMED, NO_STATE, Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from service.administration.replay.recorded_request import RecordedRequest
-    from service.authorization.enforcement.decision_point import AccessRequest
+    from service.authorization.enforcement.decision_point import EvaluationRequest
     from service.authorization.engine.engine import Snapshot
     from service.authorization.engine.row_conditions import RowCondition
-    from service.policy.question import Question, Rule
+    from service.policy.access_request import AccessRequest, Rule
 
 MOST_TRIED: Final = 512
 NOT_LOOKED: Final = "nothing was looked up, because no scope of the token could have helped"
@@ -65,9 +65,9 @@ def decide_again(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot
     return again
 
 
-def question_again(snapshot: Snapshot, recorded: RecordedRequest) -> Question:
+def access_request_of_record(snapshot: Snapshot, recorded: RecordedRequest) -> AccessRequest:
     """The question as far as the record tells it: what it does not hold counts as not holding, or as unknown."""
-    return question_of(snapshot, _asked(snapshot, recorded))
+    return access_request_of(snapshot, _asked(snapshot, recorded))
 
 
 def _common(again: Verdict, otherwise: Again) -> Again:
@@ -138,7 +138,7 @@ def _tried(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | Non
 
 
 def _untold(
-    snapshot: Snapshot, recorded: RecordedRequest, request: AccessRequest, *, bare: bool
+    snapshot: Snapshot, recorded: RecordedRequest, request: EvaluationRequest, *, bare: bool
 ) -> tuple[list[str], dict[str, tuple[bool | None, ...]], tuple[str, ...]]:
     """Relations, facts (with what they may be) and states that rules ask for and the record does not hold."""
     kind, seen, vocabulary = request.resource.kind, request.seen, snapshot.vocabulary
@@ -155,29 +155,35 @@ def _untold(
     return relations, facts, () if recorded.told_state else (NO_STATE, *sorted(vocabulary.states.get(kind, ())))
 
 
-def _verdict(snapshot: Snapshot, request: AccessRequest, recorded: RecordedRequest, before: Snapshot | None) -> Again:
-    question = question_of(snapshot, request)
-    verdict = verdict_on(snapshot, question)
+def _verdict(
+    snapshot: Snapshot, request: EvaluationRequest, recorded: RecordedRequest, before: Snapshot | None
+) -> Again:
+    access_request = access_request_of(snapshot, request)
+    verdict = verdict_on(snapshot, access_request)
     if request.seen.about is not About.LIST:
         return verdict
-    left = folded(snapshot, question)
+    left = folded(snapshot, access_request)
     if not (left.shown or verdict.allowed):
         return verdict
     shown = Verdict(allowed=True, reason=Reason.ALLOWED, rules=_names(left.shown))
-    return _of_rows(snapshot, question, recorded, before, shown) if recorded.listed else shown
+    return _of_rows(snapshot, access_request, recorded, before, shown) if recorded.listed else shown
 
 
 def _of_rows(
-    snapshot: Snapshot, question: Question, recorded: RecordedRequest, before: Snapshot | None, shown: Verdict
+    snapshot: Snapshot,
+    access_request: AccessRequest,
+    recorded: RecordedRequest,
+    before: Snapshot | None,
+    shown: Verdict,
 ) -> Again:
     """The verdict on a list that somebody got then, and would get now, by which rows it shows."""
     if before is None:
         return Undecidable(NO_VERSION)
     if before is snapshot:
         return shown
-    asked_then, left = question_again(before, recorded), folded(snapshot, question)
+    asked_then, left = access_request_of_record(before, recorded), folded(snapshot, access_request)
     left_then = folded(before, asked_then)
-    key = (before.digest, asked_then, question)
+    key = (before.digest, asked_then, access_request)
     rows = snapshot.remembered("rows", key, lambda: compared(left_then, left))
     if rows is ShownRows.SAME:
         return shown
@@ -192,7 +198,7 @@ def _names(rules: Iterable[tuple[Rule, RowCondition]]) -> tuple[str, ...]:
     return tuple(rule.name for rule, _ in rules)[:MOST_NAMED]
 
 
-def _asked(snapshot: Snapshot, recorded: RecordedRequest) -> AccessRequest:
+def _asked(snapshot: Snapshot, recorded: RecordedRequest) -> EvaluationRequest:
     """The request with the sign-in judged by this version's own thresholds."""
     request = recorded.request
     facts = {**request.facts, **sign_in_facts(snapshot, request.principal, recorded.age or 0)}
@@ -207,11 +213,11 @@ def _unseen(recorded: RecordedRequest) -> RecordedRequest:
 
 
 def _possible(
-    request: AccessRequest,
+    request: EvaluationRequest,
     relations: list[str],
     facts: Mapping[str, tuple[bool | None, ...]],
     states: tuple[str, ...],
-) -> Iterator[AccessRequest]:
+) -> Iterator[EvaluationRequest]:
     """The request with every value of what is not known."""
     for state in states or (request.resource.state,):
         resource = replace(request.resource, state=state)

@@ -12,8 +12,8 @@ from itertools import chain, product
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.engine.row_conditions import row_is
+from service.policy.access_request import NO_STATE, AccessRequest, Effect
 from service.policy.matching import former_word
-from service.policy.question import NO_STATE, Effect, Question
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ class _Left:
     def of(cls, left: Folded) -> _Left:
         return cls(frozenset(one for _, one in left.shown), frozenset(one for _, one in left.hidden), left.states)
 
-    def shows(self, row: Question) -> bool:
+    def shows(self, row: AccessRequest) -> bool:
         """As `visibility` writes it: one condition shows the row, none hides it, and its state is known."""
         if self.states and row.state not in self.states:
             return False
@@ -74,7 +74,7 @@ class _Left:
         return shown and not any(row_is(one, Effect.DENY, row) for one in self.hidden)
 
 
-def _possible(had: _Left, has: _Left) -> Iterator[Question] | None:
+def _possible(had: _Left, has: _Left) -> Iterator[AccessRequest] | None:
     """Every row as far as the rules can tell rows apart: a relation holds, held before an erasure, or does not hold; a
     fact is true, false or unknown. None when these are too many."""
     left = had.shown | had.hidden | has.shown | has.hidden
@@ -85,7 +85,7 @@ def _possible(had: _Left, has: _Left) -> Iterator[Question] | None:
     if len(states) * 3 ** (len(relations) + len(facts)) > MOST_ROWS:
         return None
     return (
-        Question(
+        AccessRequest(
             "",
             "",
             state,

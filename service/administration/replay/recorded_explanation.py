@@ -8,17 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from service.administration.replay.decided_again import question_again
+from service.administration.replay.decided_again import access_request_of_record
 from service.authorization.enforcement.relationships import About
 from service.authorization.engine.explanation import Lack, Near, explain, nearest
-from service.policy.question import Reason
+from service.policy.access_request import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from service.administration.replay.recorded_request import RecordedRequest
     from service.authorization.engine.engine import Snapshot
-    from service.policy.question import Rule
+    from service.policy.access_request import Rule
 
 MOST_NEAR: Final = 50
 BECAUSE: Final = {
@@ -78,9 +78,9 @@ def explained(snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: bool 
         because = f"{because}: {LAWS[action]}"
     if verdict.reason not in {Reason.NO_RULE, Reason.INSUFFICIENT_SCOPE}:
         return RecordedExplanation(because, rows)
-    question = question_again(snapshot, recorded)
-    why = explain(rules.values(), question)
-    found = nearest(why, question, snapshot.vocabulary, of_others=True, to_caller=to_caller)
+    access_request = access_request_of_record(snapshot, recorded)
+    why = explain(rules.values(), access_request)
+    found = nearest(why, access_request, snapshot.vocabulary, of_others=True, to_caller=to_caller)
     if not request.seen.looked:
         found = _only(found, lambda one: one.condition == "scope")
     elif about is About.LIST:

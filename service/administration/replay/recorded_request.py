@@ -13,12 +13,12 @@ from uuid import UUID
 
 import msgspec
 
-from service.authorization.enforcement.decision_point import AccessRequest, Resource
+from service.authorization.enforcement.decision_point import EvaluationRequest, Resource
 from service.authorization.enforcement.relationships import About, Seen
 from service.errors import BadInput
 from service.identity.principal import Principal, PrincipalKind
+from service.policy.access_request import NO_STATE, Reason, Verdict
 from service.policy.matching import former_word
-from service.policy.question import NO_STATE, Reason, Verdict
 
 # What a record that does not tell what was asked about can have been about: other kinds had no lists and no relations.
 EARLY_LISTS: Final = frozenset({"timesheet", "token", "directory"})
@@ -42,7 +42,7 @@ class RecordedRequest:
 
     uid: str
     action: str
-    request: AccessRequest
+    request: EvaluationRequest
     verdict: Verdict
     version: int
     age: int | None
@@ -168,7 +168,7 @@ def _request(one: _Recorded) -> RecordedRequest:
     owner = None if thing.owner is None else UUID(thing.owner)
     resource = Resource(thing.kind, thing.id, owner, thing.state or NO_STATE, thing.version)
     decided = asked.action or one.action
-    request = AccessRequest(principal=principal, action=decided, resource=resource, seen=seen, facts=facts)
+    request = EvaluationRequest(principal=principal, action=decided, resource=resource, seen=seen, facts=facts)
     told = one.asked is not None or thing.state is not None or thing.id is None
     version, age, returned = one.policy.version, who.auth_age, bool(one.returned)
     return RecordedRequest(

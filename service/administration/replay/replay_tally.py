@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from service.administration.replay.decided_again import Again
     from service.administration.replay.recorded_request import RecordedRequest
-    from service.policy.question import Verdict
+    from service.policy.access_request import Verdict
 
 MOST_WORDS: Final = 200
 MOST_EXAMPLES: Final = 10

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.authorization.enforcement.decision_point import access_request, question_of
+from service.authorization.enforcement.decision_point import access_request_of, evaluation_request
 from service.errors import Forbidden
+from service.policy.access_request import Effect
 from service.policy.known_words import PROPOSER
 from service.policy.matching import matches
-from service.policy.question import Effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from service.authorization.enforcement.decision_point import AccessRequest
+    from service.authorization.enforcement.decision_point import EvaluationRequest
     from service.authorization.engine.engine import Snapshot
 
 
-def still_forbidding(left: Iterable[Snapshot], asked: AccessRequest) -> list[int]:
+def still_forbidding(left: Iterable[Snapshot], asked: EvaluationRequest) -> list[int]:
     """The numbers of those versions that deny this activation to the asker as the proposer, whatever else they say."""
     return [version.number for version in left if _denies(version, asked)]
 
@@ -33,9 +33,11 @@ def refusal(numbers: Sequence[int]) -> Forbidden:
     return Forbidden([f"{told}: going back did not lift them; somebody else may activate it"])
 
 
-def _denies(version: Snapshot, asked: AccessRequest) -> bool:
-    question = question_of(version, access_request(version, asked.principal, asked.action, asked.resource, asked.seen))
+def _denies(version: Snapshot, asked: EvaluationRequest) -> bool:
+    access_request = access_request_of(
+        version, evaluation_request(version, asked.principal, asked.action, asked.resource, asked.seen)
+    )
     return any(
-        rule.effect is Effect.DENY and rule.who == PROPOSER and matches(rule, question)
+        rule.effect is Effect.DENY and rule.who == PROPOSER and matches(rule, access_request)
         for rule in version.rules_of(asked.resource.kind, asked.action)
     )

@@ -16,7 +16,7 @@ from service.administration.versions import four_eyes, policy_life
 from service.administration.versions.policy_life import Activator, PolicyVersion
 from service.authorization.active import policy_versions, replicas
 from service.authorization.enforcement.changes import Answer, Change, Target
-from service.authorization.enforcement.decision_point import Resource, access_request, decide
+from service.authorization.enforcement.decision_point import Resource, decide, evaluation_request
 from service.authorization.enforcement.judgement import NotDone
 from service.authorization.enforcement.policy_relations import KIND, RETIRED
 from service.authorization.enforcement.preflight import admit
@@ -258,6 +258,6 @@ def _keep_a_way_back(change: Change, snapshot: Snapshot) -> None:
     before: the first version came from files, so nobody proposed it, and everybody who passes here could go back to it.
     """
     unrelated = replace(change.seen, row=None, relations=frozenset())
-    again = access_request(snapshot, change.ask.principal, "activate", Resource(KIND, state=RETIRED), unrelated)
+    again = evaluation_request(snapshot, change.ask.principal, "activate", Resource(KIND, state=RETIRED), unrelated)
     if not decide(snapshot, uuid7(), again).allowed:
         raise PolicyRejected([LOCKED_OUT])

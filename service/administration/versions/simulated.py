@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from service.identity.principal import Principal, PrincipalKind
 from service.places import FieldError
-from service.policy.question import NO_STATE
+from service.policy.access_request import NO_STATE
 from service.policy.vocabulary_file import nearest
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.engine.engine import Snapshot
-    from service.policy.question import Vocabulary
+    from service.policy.access_request import Vocabulary
 
 MOST_WORDS: Final = 100
 ROLE: Final = "role:"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.relationships import Relationships, Seen
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection
-    from service.policy.question import Explanation
+    from service.policy.access_request import Explanation
 
     KnownPerson = Callable[[Connection, UUID], Awaitable[bool]]
 
@@ -155,8 +155,8 @@ class Simulation:
 
 
 def _explained(asked: SimulatedRequest, decision: Decision, under: Snapshot) -> Simulated:
-    why = explain(under.rules_of(asked.resource.kind, asked.action), decision.question)
-    told = () if decision.allowed else sentences_for_caller(why, decision.question, under.vocabulary)
+    why = explain(under.rules_of(asked.resource.kind, asked.action), decision.access_request)
+    told = () if decision.allowed else sentences_for_caller(why, decision.access_request, under.vocabulary)
     return Simulated(decision, why, told, assumptions(asked, under))
 
 

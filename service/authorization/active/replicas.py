@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.database import Connection
-    from service.policy.question import Vocabulary
+    from service.policy.access_request import Vocabulary
 
 HEARTBEAT: Final = 5.0
 # Three heartbeats: one may be lost, and one may wait behind a slow database.

@@ -11,14 +11,14 @@ from itertools import combinations, product
 from typing import TYPE_CHECKING, Final
 
 from service.policy import laws
+from service.policy.access_request import ANY, ANYONE, Condition, Effect
 from service.policy.matching import fact_word, matches
-from service.policy.question import ANY, ANYONE, Condition, Effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from service.authorization.engine.engine import Snapshot
-    from service.policy.question import Rule
+    from service.policy.access_request import Rule
 
 # Rules with more facts about the sign-in are tried with these alone; what is not tried stays unknown and helps nobody.
 MOST_FACTS: Final = 5
@@ -119,10 +119,10 @@ def _way(
     others, rows = index.words.facts, len(index.rules)
     for more in _assignments(sorted(others - own.keys() - facts.keys())):
         known = {**own, **more}
-        question = snapshot.question(*(thing[0], rule.action, thing[1]), who, scopes, {**facts, **known})
-        if not matches(rule, question) or not effort.spend(rows):
+        access_request = snapshot.access_request(*(thing[0], rule.action, thing[1]), who, scopes, {**facts, **known})
+        if not matches(rule, access_request) or not effort.spend(rows):
             return None
-        if snapshot.decide(question).allowed and not laws.law_forbids(question):
+        if snapshot.decide(access_request).allowed and not laws.law_forbids(access_request):
             words = tuple(fact_word(Condition(name, negated=not value)) for name, value in sorted(known.items()))
             return Way(rule.name, None if rule.scope == ANY else rule.scope, words)
     return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.authorization.enforcement.decision_point import access_request, decide
+from service.authorization.enforcement.decision_point import decide, evaluation_request
 from service.authorization.enforcement.judgement import resource_of
 from service.authorization.enforcement.relationships import of_listed
 
@@ -51,7 +51,7 @@ def by_what(visibility: Visibility, row: asyncpg.Record) -> Ground:
     """Why a row is in a list that was read with its relations: asked of the engine, as a single request would be."""
     seen = of_listed(visibility.seen, row, visibility.facts)
     resource = resource_of(visibility.kind, seen, None)
-    request = access_request(visibility.snapshot, visibility.principal, visibility.action, resource, seen)
+    request = evaluation_request(visibility.snapshot, visibility.principal, visibility.action, resource, seen)
     names = decide(visibility.snapshot, uuid7(), request).verdict.rules
     rules = visibility.snapshot.index_of(visibility.kind, visibility.action).named(names)
     return Ground(tuple(dict.fromkeys(one.who for one in rules)), names)
@@ -66,5 +66,5 @@ def _allowed(
         action
         for action in actions
         if action in known
-        and decide(snapshot, uid, access_request(snapshot, principal, action, resource, seen)).allowed
+        and decide(snapshot, uid, evaluation_request(snapshot, principal, action, resource, seen)).allowed
     )

@@ -12,20 +12,27 @@ from service.errors import StepUpNeeded
 
 if TYPE_CHECKING:
     from service.authorization.engine.engine import Snapshot
-    from service.policy.question import Question
+    from service.policy.access_request import AccessRequest
 
 
-def after_sign_in(snapshot: Snapshot, question: Question) -> tuple[Question, StepUpNeeded] | None:
+def after_sign_in(snapshot: Snapshot, access_request: AccessRequest) -> tuple[AccessRequest, StepUpNeeded] | None:
     """The question as it would be after the best sign-in that its rules ask for, and the challenge for that; None when
     no rule asks for anything that the sign-in lacks."""
     thresholds = snapshot.vocabulary.thresholds
     of_sign_in = snapshot.vocabulary.request_facts | thresholds.keys()
-    asked = snapshot.words_of(question.kind, question.action).facts & of_sign_in
-    wanted = {name for name in asked if question.fact(name) is not True}
+    asked = snapshot.words_of(access_request.kind, access_request.action).facts & of_sign_in
+    wanted = {name for name in asked if access_request.fact(name) is not True}
     if not wanted:
         return None
-    held = frozenset(one for one in question.facts if one[0] not in wanted) | {(name, True) for name in wanted}
-    best = type(question)(question.kind, question.action, question.state, question.who, question.scopes, held)
+    held = frozenset(one for one in access_request.facts if one[0] not in wanted) | {(name, True) for name in wanted}
+    best = type(access_request)(
+        access_request.kind,
+        access_request.action,
+        access_request.state,
+        access_request.who,
+        access_request.scopes,
+        held,
+    )
     ages = [thresholds[name] for name in wanted if name in thresholds]
     step_up = StepUpNeeded(max_age=min(ages, default=None))
     step_up.stronger = len(ages) < len(wanted)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import laws
+from service.policy.access_request import NO_STATE, AccessRequest, Reason, Verdict
 from service.policy.matching import PERSON, former_word
-from service.policy.question import NO_STATE, Question, Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccessRequest:
+class EvaluationRequest:
     """Who wants to do what to which resource, with everything that was seen at that moment."""
 
     principal: Principal
@@ -53,8 +53,8 @@ class Decision:
     what its record holds beside."""
 
     uid: UUID
-    request: AccessRequest
-    question: Question
+    request: EvaluationRequest
+    access_request: AccessRequest
     verdict: Verdict
     version: int
     digest: str
@@ -66,23 +66,23 @@ class Decision:
         return self.verdict.allowed
 
 
-def access_request(
+def evaluation_request(
     snapshot: Snapshot, principal: Principal, action: str, resource: Resource, seen: Seen
-) -> AccessRequest:
+) -> EvaluationRequest:
     """Put together what is asked and what is known: facts of the row beside facts of the sign-in."""
     facts: dict[str, bool | None] = dict(seen.facts)
     facts.update(sign_in_facts(snapshot, principal, int(seen.at.timestamp())))
-    return AccessRequest(principal=principal, action=action, resource=resource, seen=seen, facts=facts)
+    return EvaluationRequest(principal=principal, action=action, resource=resource, seen=seen, facts=facts)
 
 
-def decide(snapshot: Snapshot, uid: UUID, request: AccessRequest) -> Decision:
+def decide(snapshot: Snapshot, uid: UUID, request: EvaluationRequest) -> Decision:
     """Decide under `snapshot`. Never raises: whatever goes wrong inside is a denial."""
-    question = question_of(snapshot, request)
-    verdict = verdict_on(snapshot, question)
+    access_request = access_request_of(snapshot, request)
+    verdict = verdict_on(snapshot, access_request)
     return Decision(
         uid=uid,
         request=request,
-        question=question,
+        access_request=access_request,
         verdict=verdict,
         version=snapshot.number,
         digest=snapshot.digest,
@@ -90,16 +90,16 @@ def decide(snapshot: Snapshot, uid: UUID, request: AccessRequest) -> Decision:
     )
 
 
-def verdict_on(snapshot: Snapshot, question: Question) -> Verdict:
+def verdict_on(snapshot: Snapshot, access_request: AccessRequest) -> Verdict:
     """What the rules say, and behind them the laws."""
-    verdict = snapshot.decide(question)
-    return BY_LAW if verdict.allowed and laws.law_forbids(question) else verdict
+    verdict = snapshot.decide(access_request)
+    return BY_LAW if verdict.allowed and laws.law_forbids(access_request) else verdict
 
 
-def question_of(snapshot: Snapshot, request: AccessRequest, action: str | None = None) -> Question:
+def access_request_of(snapshot: Snapshot, request: EvaluationRequest, action: str | None = None) -> AccessRequest:
     """The verdict key of a request, or of the same request with another action."""
     principal = request.principal
-    return snapshot.question(
+    return snapshot.access_request(
         request.resource.kind,
         action or request.action,
         request.resource.state,

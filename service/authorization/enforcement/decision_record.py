@@ -102,8 +102,8 @@ def of_decision(
                 # Replay decides this action again, not the one that the record is called by.
                 **({"action": request.action} if ask.recorded_as else {}),
             },
-            "principal": _whole_principal(ask.principal, seen, decision.question.who),
-            "relations": {name: _holds(name, seen, decision.question.who) for name in sorted(seen.evaluated)},
+            "principal": _whole_principal(ask.principal, seen, decision.access_request.who),
+            "relations": {name: _holds(name, seen, decision.access_request.who) for name in sorted(seen.evaluated)},
             "facts": _facts(decision),
             "policy": {"version": decision.version, "digest": decision.digest},
             "directory_revision": seen.directory_revision,

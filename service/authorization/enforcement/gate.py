@@ -52,7 +52,7 @@ from service.errors import (
 from service.identity.refusals import refusal
 from service.log.record import Kind
 from service.pacing import paced
-from service.policy.question import Reason, Verdict
+from service.policy.access_request import Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -154,13 +154,13 @@ class Gate:
             if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
                 return Refused(decision, refusal_of(snapshot, decision, None))
             facts = self._relationships.of(kind)
-            shown = visible(snapshot, decision.question, ask.principal, seen, facts)
+            shown = visible(snapshot, decision.access_request, ask.principal, seen, facts)
             if not shown.rules and not decision.allowed:
                 relations = frozenset(facts.relations)
                 return Refused(decision, refusal_of(snapshot, decision, None, listed=relations))
 
             def see_after_step_up() -> tuple[Visibility, StepUpNeeded] | None:
-                then = after_sign_in(snapshot, decision.question)
+                then = after_sign_in(snapshot, decision.access_request)
                 return then and (visible(snapshot, then[0], ask.principal, seen, facts), then[1])
 
             verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown.rules)
@@ -323,8 +323,8 @@ class Gate:
 
         async def look(snapshot: Snapshot, connection: Connection) -> bool:
             seen = await self._see(connection, snapshot, ask, (kind, action), None, about=About.LIST)
-            question = decided(snapshot, ask, action, Resource(kind), seen).question
-            shown = visible(snapshot, question, ask.principal, seen, self._relationships.of(kind))
+            access_request = decided(snapshot, ask, action, Resource(kind), seen).access_request
+            shown = visible(snapshot, access_request, ask.principal, seen, self._relationships.of(kind))
             return bool(shown.rules) and await self._relationships.reach_anybody(connection, shown)
 
         async with AsyncExitStack() as stack:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Refused
-from service.authorization.enforcement.decision_point import Decision, Resource, access_request, decide
+from service.authorization.enforcement.decision_point import Decision, Resource, decide, evaluation_request
 from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import About
+from service.policy.access_request import Reason, Verdict
 from service.policy.known_words import DEPUTY
-from service.policy.question import Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ class NotDone(Exception):
 
 def decided(snapshot: Snapshot, ask: Ask, action: str, resource: Resource, seen: Seen) -> Decision:
     """The decision; when only another scope could help it says so, whatever else is missing."""
-    decision = decide(snapshot, uuid7(), access_request(snapshot, ask.principal, action, resource, seen))
+    decision = decide(snapshot, uuid7(), evaluation_request(snapshot, ask.principal, action, resource, seen))
     if stood_in := _stood_in(snapshot, decision):
         decision = replace(decision, noted={"on_behalf_of": str(stood_in)})
     if decision.allowed or snapshot.could_allow(resource.kind, action, ask.principal.scopes):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.decision_point import sign_in_facts, who_words
 from service.policy import laws
+from service.policy.access_request import ANY, NO_STATE, Effect
 from service.policy.matching import holds
-from service.policy.question import ANY, NO_STATE, Effect
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.relationships import Seen
     from service.authorization.engine.engine import Snapshot
     from service.identity.principal import Principal
-    from service.policy.question import Rule, Vocabulary
+    from service.policy.access_request import Rule, Vocabulary
 
 
 OUTLOOKS: Final = "outlooks"
@@ -96,10 +96,10 @@ class _Asker:
 
     def may(self, kind: str, action: str, state: str, more: Iterable[str], row: Mapping[str, bool | None]) -> bool:
         """Whether the policy and the laws allow it to an asker who also answers to `more`, about such a row."""
-        question = self.snapshot.question(
+        access_request = self.snapshot.access_request(
             kind, action, state, self.words.union(more), self.scopes, {**row, **self.facts}
         )
-        return self.snapshot.decide(question).allowed and not laws.law_forbids(question)
+        return self.snapshot.decide(access_request).allowed and not laws.law_forbids(access_request)
 
 
 def _outlook(asker: _Asker, kind: str, action: str) -> Outlook:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.enforcement.decision_point import question_of
+from service.authorization.enforcement.decision_point import access_request_of
 from service.authorization.engine.explanation import MOST_SENTENCES, explain_nearest, nearest, sentences_for_caller
 from service.errors import Forbidden, InsufficientScope, NotApplied, NotFound, StepUpNeeded, TimewardenError, WrongState
-from service.policy.question import Reason
+from service.policy.access_request import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.decision_point import Decision, Resource
     from service.authorization.engine.engine import Snapshot
-    from service.policy.question import Explanation, Question
+    from service.policy.access_request import AccessRequest, Explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def refusal_of(
         return InsufficientScope(snapshot.scopes_for(resource.kind, request.action))
     if reason is Reason.UNKNOWN_RESOURCE:
         return NotFound()
-    grounds = _grounds(snapshot, decision.question, reason, listed)
+    grounds = _grounds(snapshot, decision.access_request, reason, listed)
     if not _may_know(snapshot, decision, grounds.sign_in):
         return NotFound()
     # That a thing is in the wrong state to be read tells of it to somebody who may not read it.
@@ -71,17 +71,19 @@ def _may_know(snapshot: Snapshot, decision: Decision, wanted: frozenset[str]) ->
         return True
     if request.action == "read":
         return bool(wanted)
-    question = question_of(snapshot, request, "read")
-    verdict = snapshot.decide(question)
-    return verdict.allowed or bool(_grounds(snapshot, question, verdict.reason, frozenset()).sign_in)
+    access_request = access_request_of(snapshot, request, "read")
+    verdict = snapshot.decide(access_request)
+    return verdict.allowed or bool(_grounds(snapshot, access_request, verdict.reason, frozenset()).sign_in)
 
 
-def _grounds(snapshot: Snapshot, question: Question, reason: Reason, listed: frozenset[str]) -> _Grounds:
+def _grounds(snapshot: Snapshot, access_request: AccessRequest, reason: Reason, listed: frozenset[str]) -> _Grounds:
     """Remembered: the same question has the same grounds, and a caller who is refused often asks again."""
 
     def work() -> _Grounds:
-        words = question, snapshot.vocabulary
-        explanation = explain_nearest(snapshot.index_of(question.kind, question.action), question, listed)
+        words = access_request, snapshot.vocabulary
+        explanation = explain_nearest(
+            snapshot.index_of(access_request.kind, access_request.action), access_request, listed
+        )
         return _Grounds(
             sign_in=_wanted_of_sign_in(snapshot, explanation, reason, listed),
             states=_wanted_states(explanation) if reason is Reason.NO_RULE else None,
@@ -89,7 +91,7 @@ def _grounds(snapshot: Snapshot, question: Question, reason: Reason, listed: fro
             near_misses=tuple(asdict(one) for one in nearest(explanation, *words)[:MOST_SENTENCES]),
         )
 
-    return snapshot.remembered("refusal", (question, reason, listed), work)
+    return snapshot.remembered("refusal", (access_request, reason, listed), work)
 
 
 def _wanted_states(explanation: Explanation) -> str | None:

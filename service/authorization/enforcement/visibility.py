@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from service.authorization.enforcement.relationships import bound, fact_parameters
 from service.authorization.engine.row_conditions import folded
 from service.policy import known_words
-from service.policy.question import MOST_NAMED
+from service.policy.access_request import MOST_NAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from service.authorization.engine.engine import Snapshot
     from service.authorization.engine.row_conditions import Folded, RowCondition
     from service.identity.principal import Principal
-    from service.policy.question import Question, Rule
+    from service.policy.access_request import AccessRequest, Rule
 
 NAMED: Final = "($1::uuid IS NULL OR $2::text IS NOT NULL)"
 _KEY: Final = object()
@@ -48,31 +48,33 @@ class Visibility:
 
     def __init__(
         self,
-        asked: tuple[Snapshot, Question, Principal, Seen, KindFacts],
+        asked: tuple[Snapshot, AccessRequest, Principal, Seen, KindFacts],
         compiled: tuple[str, str | None, tuple[str, ...]],
         key: object,
     ) -> None:
         if key is not _KEY:
             raise PermissionError("a Visibility is compiled from rules")
-        self.snapshot, question, self.principal, self.seen, self.facts = asked
-        self.kind, self.action = question.kind, question.action
+        self.snapshot, access_request, self.principal, self.seen, self.facts = asked
+        self.kind, self.action = access_request.kind, access_request.action
         self.condition, self.reach, self.rules = compiled
         self.parameters: tuple[UUID | None, str] = fact_parameters(self.principal)
 
 
-def visible(snapshot: Snapshot, question: Question, principal: Principal, seen: Seen, facts: KindFacts) -> Visibility:
+def visible(
+    snapshot: Snapshot, access_request: AccessRequest, principal: Principal, seen: Seen, facts: KindFacts
+) -> Visibility:
     """Compile the rules for a question that `principal` asked without a row, when `seen` held."""
-    left = folded(snapshot, question)
-    compiled = snapshot.remembered("condition", (question, facts), lambda: _compiled(left, question, facts))
-    return Visibility((snapshot, question, principal, seen, facts), compiled, _KEY)
+    left = folded(snapshot, access_request)
+    compiled = snapshot.remembered("condition", (access_request, facts), lambda: _compiled(left, access_request, facts))
+    return Visibility((snapshot, access_request, principal, seen, facts), compiled, _KEY)
 
 
-def _compiled(left: Folded, question: Question, facts: KindFacts) -> tuple[str, str | None, tuple[str, ...]]:
+def _compiled(left: Folded, access_request: AccessRequest, facts: KindFacts) -> tuple[str, str | None, tuple[str, ...]]:
     """The condition, the reach, and the names of the rules that can show a row."""
     condition = "(" + (" OR ".join(_each(left.shown, facts)) or "false") + ")"
     if left.hidden:
         condition += " AND NOT (" + " OR ".join(_each(left.hidden, facts)) + ")"
-    if left.states and known_words.STATES.get(question.kind, left.states) - left.states:
+    if left.states and known_words.STATES.get(access_request.kind, left.states) - left.states:
         # A version older than the code: a row in a state that it does not know is denied alone, so in lists too.
         condition += f" AND {_in_states(left.states)}"
     # Both parameters are named in every statement, or Postgres could not tell their types.

@@ -19,15 +19,15 @@ from service.authorization.engine import casbin_functions
 from service.authorization.engine.rule_index import RuleIndex, Words
 from service.errors import PolicyRejected
 from service.policy import policy_model
+from service.policy.access_request import ANYONE, MOST_NAMED, NO_STATE, AccessRequest, Effect, Reason, Verdict
 from service.policy.matching import matches
 from service.policy.policy_fence import fence, row
-from service.policy.question import ANYONE, MOST_NAMED, NO_STATE, Effect, Question, Reason, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
+    from service.policy.access_request import Rule, Vocabulary
     from service.policy.policy_file import Policy
-    from service.policy.question import Rule, Vocabulary
 
 T = TypeVar("T")
 MOST_REMEMBERED = 65_536
@@ -80,7 +80,7 @@ class Snapshot:
         )
         self._parts = parts
         self._closure = _role_closure(policy.role_links)
-        self._remembered: dict[Question, Verdict] = {}
+        self._remembered: dict[AccessRequest, Verdict] = {}
         self._worked_out: dict[str, dict[Hashable, object]] = defaultdict(dict)
 
     @classmethod
@@ -98,7 +98,7 @@ class Snapshot:
         parts = {key: _Part.build(*key, tuple(own)) for key, own in rows.items()}
         return cls(policy, number, MappingProxyType(parts))
 
-    def question(
+    def access_request(
         self,
         kind: str,
         action: str,
@@ -106,11 +106,11 @@ class Snapshot:
         who: Iterable[str],
         scopes: Iterable[str],
         facts: Mapping[str, bool | None],
-    ) -> Question:
+    ) -> AccessRequest:
         """What the rules can see of a request: roles closed over inheritance, words that no rule mentions left out, and
         no state of a kind to which this version gives none: it may be older than the code that tells of states."""
         words = self.index_of(kind, action).words
-        return Question(
+        return AccessRequest(
             kind=kind,
             action=action,
             state=state if self.vocabulary.states.get(kind) else NO_STATE,
@@ -124,19 +124,19 @@ class Snapshot:
         given = frozenset(who)
         return given.union({ANYONE}, *(self._closure[word] for word in given if word in self._closure))
 
-    def decide(self, question: Question) -> Verdict:
+    def decide(self, request: AccessRequest) -> Verdict:
         """The verdict. Never raises: what cannot be decided is denied with `policy-error`, logged and counted."""
         try:
-            known = self._remembered.get(question)
+            known = self._remembered.get(request)
             if known is not None:
                 return known
-            verdict = self._decide(question)
+            verdict = self._decide(request)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong inside casbin must be a refusal
-            return self._failed(question, type(error).__name__)
+            return self._failed(request, type(error).__name__)
         if len(self._remembered) >= MOST_REMEMBERED:
             self._remembered.clear()
         if verdict is not _ERROR:
-            self._remembered[question] = verdict
+            self._remembered[request] = verdict
         return verdict
 
     def remembered(self, what: str, key: Hashable, work: Callable[[], T]) -> T:
@@ -176,38 +176,38 @@ class Snapshot:
         """False when no allow rule for this kind and action can be satisfied with these scopes, whatever else holds."""
         return self.index_of(kind, action).could_allow(scopes)
 
-    def _decide(self, question: Question) -> Verdict:
-        problem = self._unfit(question)
+    def _decide(self, request: AccessRequest) -> Verdict:
+        problem = self._unfit(request)
         if problem:
-            return self._failed(question, problem)
-        part = self._parts.get((question.kind, question.action))
+            return self._failed(request, problem)
+        part = self._parts.get((request.kind, request.action))
         if part is None:
             return _NO_RULE
-        allowed = part.ask(question)
-        applied = part.applied(question)
+        allowed = part.ask(request)
+        applied = part.applied(request)
         denied_by = tuple(rule.name for rule in applied if rule.effect is Effect.DENY)
         allowed_by = tuple(rule.name for rule in applied if rule.effect is Effect.ALLOW)
         if allowed is not (bool(allowed_by) and not denied_by):
-            return self._failed(question, "casbin and our own reading of the rules disagree")
+            return self._failed(request, "casbin and our own reading of the rules disagree")
         if allowed:
             return Verdict(allowed=True, reason=Reason.ALLOWED, rules=allowed_by[:MOST_NAMED])
         return Verdict(allowed=False, reason=Reason.DENY_RULE, rules=denied_by[:MOST_NAMED]) if denied_by else _NO_RULE
 
-    def _unfit(self, question: Question) -> str | None:
+    def _unfit(self, request: AccessRequest) -> str | None:
         """Why this question must not reach casbin; a string in place of a set would turn `in` into a substring test."""
-        if question.action not in self.vocabulary.actions.get(question.kind, ()):
+        if request.action not in self.vocabulary.actions.get(request.kind, ()):
             return "the vocabulary has no such kind and action"
-        if question.state != NO_STATE and question.state not in self.vocabulary.states.get(question.kind, ()):
+        if request.state != NO_STATE and request.state not in self.vocabulary.states.get(request.kind, ()):
             return "the vocabulary has no such state"
-        if not all(type(part) is frozenset for part in (question.who, question.scopes, question.facts)):
+        if not all(type(part) is frozenset for part in (request.who, request.scopes, request.facts)):
             return "words are not in frozen sets"
-        if len(dict(question.facts)) != len(question.facts):
+        if len(dict(request.facts)) != len(request.facts):
             return "a fact is both true and false"
         return None
 
-    def _failed(self, question: Question, problem: str) -> Verdict:
+    def _failed(self, request: AccessRequest, problem: str) -> Verdict:
         self.errors += 1
-        kind, action = str(getattr(question, "kind", ""))[:64], str(getattr(question, "action", ""))[:64]
+        kind, action = str(getattr(request, "kind", ""))[:64], str(getattr(request, "action", ""))[:64]
         _log.error("policy_error", version=self.number, kind=kind, action=action, problem=problem)
         return _ERROR
 
@@ -223,19 +223,19 @@ class _Part:
     @classmethod
     def build(cls, kind: str, action: str, rules: tuple[Rule, ...]) -> _Part:
         part = cls(RuleIndex.of(kind, action, rules), _Enforcer.of(rules))
-        part.ask(Question(kind, action, NO_STATE, frozenset(), frozenset(), frozenset()))
+        part.ask(AccessRequest(kind, action, NO_STATE, frozenset(), frozenset(), frozenset()))
         return part
 
-    def applied(self, question: Question) -> list[Rule]:
+    def applied(self, request: AccessRequest) -> list[Rule]:
         """The rules that match, in order; only those on a word that the asker answers to are looked at."""
-        return [rule for rule in self.index.near(question.who) if matches(rule, question)]
+        return [rule for rule in self.index.near(request.who) if matches(rule, request)]
 
-    def ask(self, question: Question) -> bool:
+    def ask(self, request: AccessRequest) -> bool:
         """What casbin says."""
         # casbin's evaluator keeps the values of the question in itself, so one question at a time.
         with self.lock:
             answer = self.enforcer.enforce(
-                question.who, question.action, Thing(question.kind, question.state), question.scopes, question.facts
+                request.who, request.action, Thing(request.kind, request.state), request.scopes, request.facts
             )
         if not isinstance(answer, bool):
             raise TypeError("casbin did not answer with a bool")

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.policy.access_request import ANY, ANYONE, NO_STATE, Applied, Effect, Explanation, Missing
 from service.policy.matching import VIA, concerns, fact_word, missing, names_somebody, state_words
-from service.policy.question import ANY, ANYONE, NO_STATE, Applied, Effect, Explanation, Missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from service.authorization.engine.rule_index import RuleIndex
-    from service.policy.question import Dimension, Question, Rule, Vocabulary
+    from service.policy.access_request import AccessRequest, Dimension, Rule, Vocabulary
 
 MOST_SENTENCES = 5
 # Rules that are not near the asker and are looked at all the same, because they may come nearest.
@@ -66,18 +66,18 @@ class Near:
     missing: tuple[Lack, ...]
 
 
-def explain(rules: Iterable[Rule], question: Question) -> Explanation:
-    """The whole why of the verdict that these rules give on this question.
+def explain(rules: Iterable[Rule], request: AccessRequest) -> Explanation:
+    """The whole why of the verdict that these rules give on this request.
 
     Near misses are allow rules, those with the fewest missing conditions first, then in the order of the file; there
     are none when a rule allowed.
     """
-    candidates = [rule for rule in rules if concerns(rule, question.kind, question.action)]
+    candidates = [rule for rule in rules if concerns(rule, request.kind, request.action)]
     allowed_by: list[Rule] = []
     denies: list[Rule] = []
     misses: list[Missing] = []
     for rule in candidates:
-        lacking = missing(rule, question)
+        lacking = missing(rule, request)
         if not lacking:
             (allowed_by if rule.effect is Effect.ALLOW else denies).append(rule)
         elif rule.effect is Effect.ALLOW:
@@ -90,26 +90,26 @@ def explain(rules: Iterable[Rule], question: Question) -> Explanation:
     )
 
 
-def explain_nearest(index: RuleIndex, question: Question, hoped: frozenset[str] = frozenset()) -> Explanation:
+def explain_nearest(index: RuleIndex, request: AccessRequest, hoped: frozenset[str] = frozenset()) -> Explanation:
     """As `explain`, of the rules on a word of the asker's, or on one of those `hoped` for, and of the nearest of the
     others: what a caller is told, in a time that does not grow with the rules that have nothing to do with them."""
-    who = question.who | hoped
-    return explain(index.in_order([*index.near(who), *index.others(who, question, MOST_OTHERS)]), question)
+    who = request.who | hoped
+    return explain(index.in_order([*index.near(who), *index.others(who, request, MOST_OTHERS)]), request)
 
 
-def sentences_for_caller(explanation: Explanation, question: Question, vocabulary: Vocabulary) -> tuple[str, ...]:
+def sentences_for_caller(explanation: Explanation, request: AccessRequest, vocabulary: Vocabulary) -> tuple[str, ...]:
     """What to tell the caller of a denial, nearest first, at most five; empty for an allow.
 
     A deny rule's grounds come first and alone. Otherwise there is one sentence for each near miss; its conditions are
     joined by semicolons.
     """
     if explanation.denied_by:
-        grounds = [_grounds(one, question, vocabulary) for one in explanation.denied_because]
+        grounds = [_grounds(one, request, vocabulary) for one in explanation.denied_because]
         return tuple(dict.fromkeys(grounds))[:MOST_SENTENCES]
     if explanation.allowed_by:
         return ()
     told: dict[str, None] = {}
-    for near in _nearest(explanation, question, vocabulary, of_others=False, to_caller=True):
+    for near in _nearest(explanation, request, vocabulary, of_others=False, to_caller=True):
         told["; ".join(one.sentence for one in near.missing)] = None
         if len(told) == MOST_SENTENCES:
             break
@@ -118,7 +118,7 @@ def sentences_for_caller(explanation: Explanation, question: Question, vocabular
 
 def nearest(
     explanation: Explanation,
-    question: Question,
+    request: AccessRequest,
     vocabulary: Vocabulary,
     *,
     of_others: bool = False,
@@ -129,15 +129,15 @@ def nearest(
     to somebody else about the caller."""
     if explanation.denied_by:
         return ()
-    return tuple(_nearest(explanation, question, vocabulary, of_others=of_others, to_caller=to_caller))
+    return tuple(_nearest(explanation, request, vocabulary, of_others=of_others, to_caller=to_caller))
 
 
 def _nearest(
-    explanation: Explanation, question: Question, vocabulary: Vocabulary, *, of_others: bool, to_caller: bool
+    explanation: Explanation, request: AccessRequest, vocabulary: Vocabulary, *, of_others: bool, to_caller: bool
 ) -> Iterator[Near]:
     say = _wanting if to_caller else _wanting_of_caller
     return (
-        Near(miss.rule, tuple(Lack(*one, say(*one, question, vocabulary)) for one in miss.conditions))
+        Near(miss.rule, tuple(Lack(*one, say(*one, request, vocabulary)) for one in miss.conditions))
         for miss in explanation.near_misses
         if of_others or not any(names_somebody(word) for kind, word in miss.conditions if kind == "who")
     )
@@ -151,80 +151,80 @@ def _conditions(rule: Rule) -> tuple[tuple[Dimension, str], ...]:
     return (*found, *(("fact", fact_word(one)) for one in rule.when))
 
 
-def _grounds(applied: Applied, question: Question, vocabulary: Vocabulary) -> str:
+def _grounds(applied: Applied, request: AccessRequest, vocabulary: Vocabulary) -> str:
     """Why a deny rule applied, as far as it speaks of the caller."""
     told = []
     for dimension, word in applied.conditions:
         if dimension == "who":
-            told.append(_being(word, question, vocabulary))
+            told.append(_being(word, request, vocabulary))
         elif dimension == "fact":
-            told.append(_fact(word, question, vocabulary))
+            told.append(_fact(word, request, vocabulary))
         elif dimension == "state":
-            told.append(f"{_thing(question, vocabulary)} is {_state(question.state, question, vocabulary)}")
+            told.append(f"{_thing(request, vocabulary)} is {_state(request.state, request, vocabulary)}")
     return "; ".join(sentence for sentence in told if sentence) or A_RULE_FORBIDS
 
 
-def _being(word: str, question: Question, vocabulary: Vocabulary) -> str:
+def _being(word: str, request: AccessRequest, vocabulary: Vocabulary) -> str:
     """What somebody is to whom a rule on this word applies."""
     form, _, name = word.partition(":")
     if not name:
-        return _said(vocabulary, f"who.{question.kind}.{word}.yes")
+        return _said(vocabulary, f"who.{request.kind}.{word}.yes")
     # A deny on a client holds also while it acts for a user.
-    return BEING["via" if VIA + name in question.who else form].format(name)
+    return BEING["via" if VIA + name in request.who else form].format(name)
 
 
-def _wanting(dimension: str, word: str, question: Question, vocabulary: Vocabulary) -> str:
+def _wanting(dimension: str, word: str, request: AccessRequest, vocabulary: Vocabulary) -> str:
     """One missing condition in words."""
     if dimension == "scope":
         return f"needs scope {word}"
     if dimension == "state":
-        wanted = " or ".join(_state(one, question, vocabulary) for one in word.split(" or "))
-        if question.state == NO_STATE:
-            return f"{_thing(question, vocabulary)} must be {wanted}"
-        return f"{_thing(question, vocabulary)} is {_state(question.state, question, vocabulary)}, not {wanted}"
+        wanted = " or ".join(_state(one, request, vocabulary) for one in word.split(" or "))
+        if request.state == NO_STATE:
+            return f"{_thing(request, vocabulary)} must be {wanted}"
+        return f"{_thing(request, vocabulary)} is {_state(request.state, request, vocabulary)}, not {wanted}"
     if dimension == "fact":
-        return _fact(word, question, vocabulary)
+        return _fact(word, request, vocabulary)
     form, _, name = word.partition(":")
     if name:
         return NOT_BEING[form].format(name)
-    return _said(vocabulary, f"who.{question.kind}.{word}.no") or f"you are not {word} here"
+    return _said(vocabulary, f"who.{request.kind}.{word}.no") or f"you are not {word} here"
 
 
-def _wanting_of_caller(dimension: str, word: str, question: Question, vocabulary: Vocabulary) -> str:
+def _wanting_of_caller(dimension: str, word: str, request: AccessRequest, vocabulary: Vocabulary) -> str:
     """The same, said to somebody else about the caller of then: in the words of the row, since the vocabulary's
     sentences are written to the caller."""
-    thing = _thing(question, vocabulary)
+    thing = _thing(request, vocabulary)
     if dimension == "scope":
         return f"the token did not hold the scope {word}"
     if dimension == "state":
-        wanted = " or ".join(_state(one, question, vocabulary) for one in word.split(" or "))
-        if question.state == NO_STATE:
+        wanted = " or ".join(_state(one, request, vocabulary) for one in word.split(" or "))
+        if request.state == NO_STATE:
             return f"{thing} had to be {wanted}"
-        return f"{thing} was {_state(question.state, question, vocabulary)}, not {wanted}"
+        return f"{thing} was {_state(request.state, request, vocabulary)}, not {wanted}"
     if dimension == "fact":
         name = word.removeprefix("not ")
-        return f"the fact {name} was {KNOWN[question.fact(name)]}"
+        return f"the fact {name} was {KNOWN[request.fact(name)]}"
     form, _, name = word.partition(":")
     return CALLER_NOT_BEING[form].format(name) if name else f"the caller was not {word} of {thing}"
 
 
-def _fact(word: str, question: Question, vocabulary: Vocabulary) -> str:
+def _fact(word: str, request: AccessRequest, vocabulary: Vocabulary) -> str:
     """What is known of a fact, as a sentence to the caller."""
     name = word.removeprefix("not ")
-    answer = ANSWERS[question.fact(name)]
-    for key in (f"fact.{question.kind}.{name}", f"fact.{name}"):
+    answer = ANSWERS[request.fact(name)]
+    for key in (f"fact.{request.kind}.{name}", f"fact.{name}"):
         said = _said(vocabulary, f"{key}.{answer}")
         if said:
             return said
     return f"it is not known whether {name.replace('_', ' ')} holds"
 
 
-def _thing(question: Question, vocabulary: Vocabulary) -> str:
-    return _said(vocabulary, f"kind.{question.kind}") or f"the {question.kind}"
+def _thing(request: AccessRequest, vocabulary: Vocabulary) -> str:
+    return _said(vocabulary, f"kind.{request.kind}") or f"the {request.kind}"
 
 
-def _state(state: str, question: Question, vocabulary: Vocabulary) -> str:
-    return _said(vocabulary, f"state.{question.kind}.{state}") or state
+def _state(state: str, request: AccessRequest, vocabulary: Vocabulary) -> str:
+    return _said(vocabulary, f"state.{request.kind}.{state}") or state
 
 
 def _said(vocabulary: Vocabulary, key: str) -> str:

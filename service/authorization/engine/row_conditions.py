@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.policy.access_request import ANY, Condition, Effect
 from service.policy.matching import former_word, holds, words_for
-from service.policy.question import ANY, Condition, Effect
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from service.authorization.engine.engine import Snapshot
-    from service.policy.question import Question, Rule
+    from service.policy.access_request import AccessRequest, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,61 +38,61 @@ class Folded:
     states: frozenset[str]
 
 
-def folded(snapshot: Snapshot, question: Question) -> Folded:
+def folded(snapshot: Snapshot, request: AccessRequest) -> Folded:
     """The rules for a question that was asked without a row. Only those near the asker, or on what somebody can be to a
     row, are looked at; and a question's rules are folded once."""
 
     def work() -> Folded:
         words = snapshot.vocabulary
-        relations = words.relations.get(question.kind, frozenset())
-        facts = words.facts.get(question.kind, frozenset())
+        relations = words.relations.get(request.kind, frozenset())
+        facts = words.facts.get(request.kind, frozenset())
         left = [
             (rule, condition)
-            for rule in snapshot.index_of(question.kind, question.action).near(question.who | relations)
-            if (condition := left_of(rule, question, relations, facts)) is not None
+            for rule in snapshot.index_of(request.kind, request.action).near(request.who | relations)
+            if (condition := left_of(rule, request, relations, facts)) is not None
         ]
         return Folded(
             shown=tuple(one for one in left if one[0].effect is Effect.ALLOW),
             hidden=tuple(one for one in left if one[0].effect is Effect.DENY),
-            states=words.states.get(question.kind, frozenset()),
+            states=words.states.get(request.kind, frozenset()),
         )
 
-    return snapshot.remembered("list", question, work)
+    return snapshot.remembered("list", request, work)
 
 
-def left_of(rule: Rule, question: Question, relations: Collection[str], facts: Collection[str]) -> RowCondition | None:
+def left_of(
+    rule: Rule, request: AccessRequest, relations: Collection[str], facts: Collection[str]
+) -> RowCondition | None:
     """The rule for this asker, or None when it can hold for no row. `relations` and `facts` are words about rows;
     everything else is the asker's, and known: an unknown fact of theirs fails an allow and fulfils a deny."""
-    if rule.scope != ANY and rule.scope not in question.scopes:
+    if rule.scope != ANY and rule.scope not in request.scopes:
         return None
     about_row = rule.who in relations
-    if not about_row and question.who.isdisjoint(words_for(rule)):
+    if not about_row and request.who.isdisjoint(words_for(rule)):
         return None
     left = []
     for condition in rule.when:
         if condition.fact in facts:
             left.append(condition)
-        elif not holds(rule.effect, condition, question.fact(condition.fact)):
+        elif not holds(rule.effect, condition, request.fact(condition.fact)):
             return None
     return RowCondition(rule.who if about_row else None, rule.states, tuple(left))
 
 
-def listed(rules: Iterable[Rule], question: Question, relations: Collection[str], facts: Collection[str]) -> bool:
+def listed(rules: Iterable[Rule], request: AccessRequest, relations: Collection[str], facts: Collection[str]) -> bool:
     """Whether a list for this asker shows the row that the question speaks of. The asker's part folds without the row,
     as it does for a list, and then the row is asked."""
-    asker = question.who.difference(relations)
-    without_row = type(question)(
-        question.kind, question.action, "", asker, question.scopes, _without(question.facts, facts)
-    )
+    asker = request.who.difference(relations)
+    without_row = type(request)(request.kind, request.action, "", asker, request.scopes, _without(request.facts, facts))
     effects = {
         rule.effect
         for rule in rules
-        if (left := left_of(rule, without_row, relations, facts)) is not None and row_is(left, rule.effect, question)
+        if (left := left_of(rule, without_row, relations, facts)) is not None and row_is(left, rule.effect, request)
     }
     return effects == {Effect.ALLOW}
 
 
-def row_is(left: RowCondition, effect: Effect, row: Question) -> bool:
+def row_is(left: RowCondition, effect: Effect, row: AccessRequest) -> bool:
     """Whether the row that the question speaks of is what the rule asks of one."""
     if left.relation is not None and left.relation not in row.who:
         # As for a single decision: whoever was that before an erasure meets the denies, and no allow.
@@ -100,7 +100,7 @@ def row_is(left: RowCondition, effect: Effect, row: Question) -> bool:
     return _else_is(left, effect, row)
 
 
-def _else_is(left: RowCondition, effect: Effect, row: Question) -> bool:
+def _else_is(left: RowCondition, effect: Effect, row: AccessRequest) -> bool:
     """Whether the row's state and facts are what the rule asks for."""
     if left.states and row.state not in left.states:
         return False

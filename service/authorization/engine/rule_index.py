@@ -12,14 +12,14 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from service.policy.access_request import ANY, ANYONE, Effect
 from service.policy.laws import law_words
 from service.policy.matching import missing, names_somebody, words_for
-from service.policy.question import ANY, ANYONE, Effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from service.policy.question import Question, Rule
+    from service.policy.access_request import AccessRequest, Rule
 
 # Different conditions (states, scope and facts together) that are compared for the nearest of the other rules.
 MOST_SHAPES: Final = 500
@@ -87,12 +87,12 @@ class RuleIndex:
         """The rules on any of these words, in the order of the file."""
         return self._at({place for word in who for place in self._by_word.get(word, ())})
 
-    def others(self, who: frozenset[str], question: Question, most: int) -> list[Rule]:
+    def others(self, who: frozenset[str], request: AccessRequest, most: int) -> list[Rule]:
         """Rules that allow and are on none of these words, those first that lack the fewest other conditions, then in
         the order of the file. Rules that name one person or client are not among them."""
         counted: dict[int, list[tuple[int, ...]]] = defaultdict(list)
         for places in self._shapes:
-            counted[_lacking(self.rules[places[0]], question)].append(places)
+            counted[_lacking(self.rules[places[0]], request)].append(places)
         found: list[Rule] = []
         for count in sorted(counted):
             strangers = merge(*(self._not_on(who, places) for places in counted[count]))
@@ -110,6 +110,6 @@ class RuleIndex:
         return [self.rules[place] for place in sorted(places)]
 
 
-def _lacking(rule: Rule, question: Question) -> int:
+def _lacking(rule: Rule, request: AccessRequest) -> int:
     """How many conditions do not hold, whoever asks."""
-    return sum(dimension != "who" for dimension, _ in missing(rule, question))
+    return sum(dimension != "who" for dimension, _ in missing(rule, request))

@@ -16,7 +16,7 @@ from service.audit import search
 from service.authorization.enforcement.changes import refused_under
 from service.errors import NotFound
 from service.log.record import Kind
-from service.policy.question import Effect, Reason
+from service.policy.access_request import Effect, Reason
 from service.web.http.operations import ROW, operation
 from service.web.http.parameters import Asking, parse_uuid
 from service.web.http.problem_documents import MissingCondition

@@ -16,8 +16,8 @@ from service.authorization.enforcement.decision_record import Put
 from service.errors import InvalidField
 from service.log.questions import RecordFilters
 from service.places import FieldError
+from service.policy.access_request import Effect, Reason
 from service.policy.known_words import RECORDED_ACTIONS
-from service.policy.question import Effect, Reason
 from service.policy.vocabulary_file import nearest
 from service.web.http.parameters import is_uuid, parse_optional_text, parse_optional_time, parse_optional_uuid
 

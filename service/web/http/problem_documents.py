@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service import errors
-from service.policy.question import Dimension
+from service.policy.access_request import Dimension
 from service.web.http import problems
 from service.web.http.problems import TYPE_PREFIX, status_of
 from service.web.http.responses import DecisionId, Id, PersonId, ResourceState, RuleName, SheetId

@@ -10,14 +10,14 @@ from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler s
 from msgspec import Meta
 
 from service.administration.versions.simulated import MOST_WORDS, OLDEST, SimulatedRequest, SimulatedResource, Subject
-from service.policy.question import Dimension, Effect, Reason
+from service.policy.access_request import Dimension, Effect, Reason
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.parameters import Asking, parse_optional_uuid
 from service.web.http.responses import Hex, RuleName, make_response
 
 if TYPE_CHECKING:
     from service.administration.versions.simulation import Simulated, Simulation
-    from service.policy.question import Applied, Missing
+    from service.policy.access_request import Applied, Missing
 
 MOST_NEAR = 50
 Word = Annotated[str, Meta(min_length=1, max_length=128)]

@@ -1,4 +1,4 @@
-"""The words that the engine speaks: Rule, Question (the verdict key) and Verdict. Pure: owns no state.
+"""The words that the engine speaks: Rule, AccessRequest (the verdict key) and Verdict. Pure: owns no state.
 
 Every part of floor 4 may import this module; it imports none of them.
 """
@@ -51,7 +51,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AccessRequest:
     """What the rules can see of a request, and nothing else: the key under which a verdict is remembered.
 
     `who`: every word the asker answers to (relations, `role:X` closed over inheritance, `person:UUID`, `client:X` for a
