@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MOST_COMPLAINTS = 100
+MAX_COMPLAINTS = 100
 # What is said of one place; a word that is quoted in it may be as long as a file.
 LONGEST_MESSAGE = 1_000
 MAX_HIDDEN_CHARACTERS_TOLD = 10
@@ -85,11 +85,11 @@ def hidden_characters(file: str, text: str) -> list[Complaint]:
 
 def bounded(complaints: Sequence[Complaint]) -> tuple[Complaint, ...]:
     """These, or of very many the first hundred, and how many more there are."""
-    more = complaints[MOST_COMPLAINTS:]
+    more = complaints[MAX_COMPLAINTS:]
     if not more:
         return tuple(complaints)
     left_out = Complaint(more[0].file, 0, 0, f"{len(more):,} more are left out here")
-    return (*complaints[:MOST_COMPLAINTS], left_out)
+    return (*complaints[:MAX_COMPLAINTS], left_out)
 
 
 def printable(text: str, longest: int = LONGEST_MESSAGE) -> str:

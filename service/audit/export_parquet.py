@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # A row group is written when it has so many rows, or so many bytes of bodies. It is written in one go: one of 16,384
 # rows held every other request up for 0.2 s.
-MOST_ROWS = 2_048
-MOST_BYTES = 4 << 20
+MAX_ROWS = 2_048
+MAX_BYTES = 4 << 20
 
 TYPES = {"decided_at": "time", "applied": "flag", "policy_version": "number", "rules": "words", "returned": "words"}
 FIRST = ("position", "uid", "kind")
@@ -65,7 +65,7 @@ class Parquet:
     def rows(self, piece: Sequence[SealedRow]) -> bytes:
         self._waiting += piece
         self._bytes += sum(len(row.body or b"") for row in piece)
-        if len(self._waiting) >= MOST_ROWS or self._bytes >= MOST_BYTES:
+        if len(self._waiting) >= MAX_ROWS or self._bytes >= MAX_BYTES:
             self._write()
         return self._taken()
 

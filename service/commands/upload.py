@@ -21,7 +21,7 @@ KINDS = {".csv": "text/csv", ".ndjson": "application/x-ndjson", ".jsonl": "appli
 PIECE = 65_536
 # Reading, deciding and writing a large file takes its time; nothing is lost if we wait longer than that.
 PATIENCE = 600.0
-MOST_TOLD = 20
+MAX_TOLD = 20
 
 
 @click.command()
@@ -97,13 +97,13 @@ def _show(body: dict[str, Any]) -> None:
     counts = ", ".join(f"{number} {outcome}" for outcome, number in body["counts"].items() if number)
     print(f"{'A dry run: ' if body['dry_run'] else ''}{sum(body['counts'].values())} rows: {counts}")
     refused = [(one, why) for one in body["rows"] for why in one.get("problems", [])]
-    _show_rows([{**one, **why} for one, why in refused[:MOST_TOLD]], body["counts"]["refused"])
+    _show_rows([{**one, **why} for one, why in refused[:MAX_TOLD]], body["counts"]["refused"])
 
 
 def _show_problem(answer: httpx.Response, body: dict[str, Any]) -> None:
     print(f"{answer.status_code}: {body.get('title', '')}; nothing was imported")
     if rows := body.get("rows"):
-        _show_rows(rows[:MOST_TOLD], body.get("refused", len(rows)))
+        _show_rows(rows[:MAX_TOLD], body.get("refused", len(rows)))
     else:
         print(
             "\n".join(f"  {one['field']}: {one['message']}" for one in body.get("fields", ())) or f"  {body['detail']}"

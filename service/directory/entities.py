@@ -19,7 +19,7 @@ LONGEST_ADDRESS = 320
 # 255, behind the longest prefix of an issuer and a colon.
 LONGEST_CLIENT = 276
 LONGEST_LINK = 255
-MOST_LINKS = 10
+MAX_LINKS = 10
 # Within these every time can be written in UTC, whatever its offset; the ends themselves stand for infinity in drivers.
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
@@ -141,8 +141,8 @@ def check_person(display_name: str | None, email: str | None, links: tuple[Link,
         fields.text("email", email, LONGEST_ADDRESS)
         if not ADDRESS.fullmatch(email):
             fields.wrong("email", "must be an e-mail address")
-    if len(links) > MOST_LINKS:
-        fields.wrong("links", f"must be at most {MOST_LINKS}")
+    if len(links) > MAX_LINKS:
+        fields.wrong("links", f"must be at most {MAX_LINKS}")
     for place, link in enumerate(links):
         fields.text(f"links[{place}].issuer", link.issuer, LONGEST_LINK)
         fields.text(f"links[{place}].subject", link.subject, LONGEST_LINK)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 ERASE = "erase"
 # Waiting sheets that a refusal names.
-MOST_NAMED: Final = 20
+MAX_NAMED: Final = 20
 
 # Their sheets, as uploads lock them: whoever writes in one now has finished, so that no note comes after this, and
 # nobody waits for whoever waits for them.
@@ -198,7 +198,7 @@ async def _close_sheets(change: Change, ids: Sequence[UUID]) -> tuple[int, int]:
     while one waits for approval."""
     rows = await change.connection.fetch(OPEN, ids)
     if waiting := [str(row["id"]) for row in rows if row["state"] == "submitted"]:
-        raise Conflict(WAITING, extra={"timesheets": waiting[:MOST_NAMED]})
+        raise Conflict(WAITING, extra={"timesheets": waiting[:MAX_NAMED]})
     # Entries go with their sheet.
     await change.connection.execute("DELETE FROM timesheet WHERE id = ANY ($1::uuid[])", [row["id"] for row in rows])
     for row in rows:

@@ -25,8 +25,8 @@ from service.places import FieldError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MOST_ROWS: Final = 5_000
-MOST_TOLD: Final = 100
+MAX_ROWS: Final = 5_000
+MAX_TOLD: Final = 100
 MAX_CHARACTERS_PER_LINE: Final = 16_384
 COLUMNS: Final = ("record", "email", "name", "issuer", "subject", "team", "parent", "valid_from", "valid_to")
 # What each record needs, and what it may have.
@@ -70,7 +70,7 @@ class ImportRow:
 
 @dataclass(slots=True)
 class Wrongs:
-    """What is wrong with rows, told together: the first MOST_TOLD of them, and how many there are (`count`)."""
+    """What is wrong with rows, told together: the first MAX_TOLD of them, and how many there are (`count`)."""
 
     count: int = 0
     found: list[FieldError] = field(default_factory=list)
@@ -78,7 +78,7 @@ class Wrongs:
     def at(self, row: ImportRow, column: str, message: str) -> None:
         """A cell is wrong."""
         self.count += 1
-        if self.count <= MOST_TOLD:
+        if self.count <= MAX_TOLD:
             self.found.append(FieldError(f"rows[{row.index}].{column}", f"{message} (line {row.line})"))
 
     def refuse(self) -> None:
@@ -95,12 +95,12 @@ async def read_rows(raw: bytes) -> list[ImportRow]:
         if row is None:
             continue
         rows.append(row)
-        if len(rows) > MOST_ROWS:
-            raise InvalidField(FieldError("rows", f"must be 1 to {MOST_ROWS}"))
+        if len(rows) > MAX_ROWS:
+            raise InvalidField(FieldError("rows", f"must be 1 to {MAX_ROWS}"))
         _check(row, wrongs)
     wrongs.refuse()
     if not rows:
-        raise InvalidField(FieldError("rows", f"must be 1 to {MOST_ROWS}"))
+        raise InvalidField(FieldError("rows", f"must be 1 to {MAX_ROWS}"))
     return rows
 
 

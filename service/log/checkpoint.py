@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ED25519 = b"\x01"
 PRIVATE = "PRIVATE+KEY"
-MOST_SIGNATURES = 64
+MAX_SIGNATURES = 64
 LARGEST_NOTE = 64 * 1024
 KEY_ID = 4
 SEED = 32
@@ -93,8 +93,8 @@ class Note:
         if not blank or not lines.endswith("\n"):
             raise BadNote("A note has a text, a blank line and signature lines")
         found = lines[:-1].split("\n")
-        if len(found) > MOST_SIGNATURES:
-            raise BadNote(f"A note has at most {MOST_SIGNATURES} signatures")
+        if len(found) > MAX_SIGNATURES:
+            raise BadNote(f"A note has at most {MAX_SIGNATURES} signatures")
         return cls(text + "\n", tuple(_signature(line) for line in found))
 
 

@@ -36,7 +36,7 @@ REFUSED = (
     ValueError,
     OverflowError,
 )
-MOST_RECORDS = 1_000
+MAX_RECORDS = 1_000
 INBOX_BYTES = 16 * 2**20
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 log = structlog.get_logger("log")
@@ -156,7 +156,7 @@ class GroupCommit:
         batch: list[_Group] = []
         count = 0
         now = asyncio.get_running_loop().time()
-        while self._open and (not batch or count + len(self._open[0].records) <= MOST_RECORDS):
+        while self._open and (not batch or count + len(self._open[0].records) <= MAX_RECORDS):
             group = self._open.popleft()
             self._waiting -= len(group.records)
             self._bytes -= group.size

@@ -34,7 +34,7 @@ LONGEST_PAUSE = 5.0
 ANCHOR_SECONDS = 10.0
 LOOK = 0.5
 # Signatures of keys that this keeper does not have are kept beside its own, up to so many.
-MOST_OTHERS = 8
+MAX_OTHERS = 8
 RUNBOOK = "docs/runbook-restored-log.md says how to go on"
 
 # The tree, unless it is being caught up, and the newest note; a row beyond the log's end is nobody's of ours.
@@ -203,7 +203,7 @@ class Signing:
             return [], []
         ours = {one.verifier.key_id for one in self._signers}
         others = [one for one in note.signatures if one.name == self.origin and one.key_id not in ours]
-        return others[:MOST_OTHERS], self._witnesses.verified(note)
+        return others[:MAX_OTHERS], self._witnesses.verified(note)
 
 
 def _read(stored: str | None) -> tuple[Note, Checkpoint] | None:

@@ -16,7 +16,7 @@ ANY = "any"
 ANYONE = "anyone"
 NO_STATE = ""
 # A decision names so many rules at most, or its record could grow beyond what the log takes.
-MOST_NAMED = 50
+MAX_NAMED = 50
 
 
 class Effect(StrEnum):
@@ -87,7 +87,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The engine's answer: `rules` are the names that allowed, or that denied, the first MOST_NAMED of them; empty when
+    """The engine's answer: `rules` are the names that allowed, or that denied, the first MAX_NAMED of them; empty when
     no rule applied."""
 
     allowed: bool

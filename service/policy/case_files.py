@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from service.policy.access_request import Vocabulary
 
-MOST_CASES = 5_000
+MAX_CASES = 5_000
 # A refusal tells of a hundred: of these and of what is said last.
-MOST_COMPLAINTS = 90
+MAX_COMPLAINTS = 90
 LONGEST_WORD = 300
 KEYS = (
     "case", "who", "scopes", "action", "kind", "state", "facts", "verdict", "rule", "reason", "near", "missing",
@@ -76,8 +76,8 @@ def read(files: Mapping[str, str], vocabulary: Vocabulary) -> Cases:
     for name in sorted(files):
         reader = _Reader(f"cases/{name}", vocabulary, found)
         reader.text(files[name].removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"))
-        if len(found.cases) > MOST_CASES or len(found.complaints) >= MOST_COMPLAINTS:
-            reason = "too many complaints" if found.complaints else f"more than {MOST_CASES} cases"
+        if len(found.cases) > MAX_CASES or len(found.complaints) >= MAX_COMPLAINTS:
+            reason = "too many complaints" if found.complaints else f"more than {MAX_CASES} cases"
             found.complaints.append(Complaint(f"cases/{name}", 0, 0, f"Reading stopped here: {reason}"))
             break
     names: dict[str, Case] = {}
@@ -129,7 +129,7 @@ class _Reader:
             self.found.complaints.append(Complaint(self.file, 1, 1, "The file must be a list of cases, each with a -"))
             return
         for item in root.value:
-            if len(self.found.cases) > MOST_CASES or len(self.found.complaints) >= MOST_COMPLAINTS:
+            if len(self.found.cases) > MAX_CASES or len(self.found.complaints) >= MAX_COMPLAINTS:
                 return
             try:
                 self.found.cases.append(self._case(item))

@@ -24,7 +24,7 @@ FILE = "policy.csv"
 APPROVE = ("timesheet", "approve")
 _OWNERS = frozenset({OWNER, former_word(OWNER)})
 # Casbin walks the rows of an action for each question, so this bounds the proof to some seconds.
-MOST_ROW_VISITS = 250_000
+MAX_ROW_VISITS = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class _Budget:
     def spend(self) -> bool:
         """Count one question; False when the proof has become too long."""
         self.visits += self.rows
-        return self.visits <= MOST_ROW_VISITS
+        return self.visits <= MAX_ROW_VISITS
 
 
 def _rows(rules: Iterable[Rule], wanted: tuple[str, str]) -> list[Rule]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from service.policy.access_request import Rule, Vocabulary
 
 LARGEST_TEXT = 1024 * 1024
-MOST_CASE_FILES = 200
+MAX_CASE_FILES = 200
 CASE_FILE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\.yaml")
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
@@ -115,8 +115,8 @@ def _texts(text: PolicyText) -> list[Complaint]:
         for name in text.cases
         if not CASE_FILE.fullmatch(name)
     ]
-    if len(text.cases) > MOST_CASE_FILES:
-        complaints.append(Complaint("cases", 0, 0, f"There are more than {MOST_CASE_FILES} case files"))
+    if len(text.cases) > MAX_CASE_FILES:
+        complaints.append(Complaint("cases", 0, 0, f"There are more than {MAX_CASE_FILES} case files"))
     if sum(len(body) for body in text.cases.values()) > LARGEST_TEXT:
         complaints.append(Complaint("cases", 0, 0, f"The case files together exceed {LARGEST_TEXT} characters"))
     for name, body in text.files():

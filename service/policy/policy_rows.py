@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from service.policy.access_request import Vocabulary
 
 FILE = "policy.csv"
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 # Following them takes a time that grows with their third power: a second or two for a chain of so many.
-MOST_LINKS = 1_000
+MAX_LINKS = 1_000
 LONGEST_ROW = 1_000
 # A refusal tells of a hundred: of these, of those that the last row adds, and of what is said last.
-MOST_COMPLAINTS = 90
+MAX_COMPLAINTS = 90
 ALWAYS = "always"
 P_COLUMNS = ("effect", "who", "action", "state", "kind", "scope", "when", "rule name")
 ROLE = re.compile(r"role:[a-z0-9][a-z0-9-]{0,62}")
@@ -68,8 +68,8 @@ def read(text: str, vocabulary: Vocabulary) -> PolicyRows:
         if not line.strip(" \t") or line.lstrip(" \t").startswith("#"):
             continue
         count += 1
-        if count > MOST_ROWS or len(rows.complaints) >= MOST_COMPLAINTS:
-            reason = f"more than {MOST_ROWS} rows" if count > MOST_ROWS else "too many complaints"
+        if count > MAX_ROWS or len(rows.complaints) >= MAX_COMPLAINTS:
+            reason = f"more than {MAX_ROWS} rows" if count > MAX_ROWS else "too many complaints"
             rows.complaints.append(Complaint(FILE, number, 1, f"Reading stopped here: {reason}"))
             break
         fields = _fields(rows, line, number)
@@ -80,8 +80,8 @@ def read(text: str, vocabulary: Vocabulary) -> PolicyRows:
     if not rows.rules and not rows.complaints:
         rows.complaints.append(Complaint(FILE, 0, 0, "The policy is empty: without a p row nobody may do anything"))
     rows.links.extend(links)
-    if len(links) > MOST_LINKS:
-        rows.complaints.append(Complaint(FILE, 0, 0, f"There are more than {MOST_LINKS} g rows"))
+    if len(links) > MAX_LINKS:
+        rows.complaints.append(Complaint(FILE, 0, 0, f"There are more than {MAX_LINKS} g rows"))
         return rows
     _no_cycles(rows, links)
     return rows

@@ -26,10 +26,10 @@ ANSWERS = frozenset({"yes", "no", "unknown"})
 LONGEST_SENTENCE = 300
 FEW = 12
 # Looking for the word that was meant takes a time that grows with all three.
-LONGEST_GUESSED, MOST_KNOWN, MOST_GUESSES = 100, 1_000, 100
+LONGEST_GUESSED, MAX_KNOWN, MAX_GUESSES = 100, 1_000, 100
 OLDEST_SIGN_IN = 31 * 24 * 3600
 # Every record tells of every fact.
-MOST_REQUEST_FACTS = 50
+MAX_REQUEST_FACTS = 50
 _TOML_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)$")
 # More decimal digits than Python turns into a number.
 _TOO_MANY_DIGITS = re.compile(r"[0-9][0-9_]{4299,}")
@@ -54,7 +54,7 @@ def read(text: str) -> tuple[Vocabulary | None, list[Complaint]]:
 
 def nearest(word: str, known: Collection[str]) -> str | None:
     """A suggestion for a word that is not known: the nearest known one, else all when they are few."""
-    if len(word) > LONGEST_GUESSED or len(known) > MOST_KNOWN:
+    if len(word) > LONGEST_GUESSED or len(known) > MAX_KNOWN:
         return None
     close = get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
     if close:
@@ -115,8 +115,8 @@ class _Reader:
                 )
             else:
                 thresholds[name] = age
-        if len(thresholds) > MOST_REQUEST_FACTS:
-            self._complain(("request", "facts"), f"There are more than {MOST_REQUEST_FACTS} facts with a max_age")
+        if len(thresholds) > MAX_REQUEST_FACTS:
+            self._complain(("request", "facts"), f"There are more than {MAX_REQUEST_FACTS} facts with a max_age")
         known = known_words.REQUEST_FACTS | thresholds.keys()
         return self._answers(request, ("request", "facts"), known, extra={"max_age"}), thresholds
 
@@ -202,7 +202,7 @@ class _Reader:
         return {}
 
     def _meant(self, word: str, known: Collection[str]) -> str | None:
-        return nearest(word, known) if len(self.complaints) < MOST_GUESSES else None
+        return nearest(word, known) if len(self.complaints) < MAX_GUESSES else None
 
     def _complain(self, at: tuple[str, ...], message: str, suggestion: str | None = None) -> None:
         """Complain at the longest part of the path that the text shows as a header or a key; (0, 0) for none."""

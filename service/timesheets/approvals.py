@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Move = Callable[[Timesheet, By], Timesheet]
 
-MOST_ITEMS = 100
+MAX_ITEMS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +166,8 @@ def _targets(items: Sequence[Item]) -> list[Target]:
     """One for each item. The first locks all of them in one order; the others find theirs locked."""
     fields = Fields()
     first: dict[UUID, int] = {}
-    if not 1 <= len(items) <= MOST_ITEMS:
-        fields.wrong("items", f"must be 1 to {MOST_ITEMS}")
+    if not 1 <= len(items) <= MAX_ITEMS:
+        fields.wrong("items", f"must be 1 to {MAX_ITEMS}")
     for index, item in enumerate(items):
         twin = first.setdefault(item.sheet, index)
         if twin != index:

@@ -19,7 +19,7 @@ from service.places import FieldError
 if TYPE_CHECKING:
     from uuid import UUID
 
-MOST_MINUTES = 1440
+MAX_MINUTES = 1440
 LONGEST_NOTE = 500
 LONGEST_REASON = 1000
 LONGEST_REFERENCE = 100
@@ -101,8 +101,8 @@ def judge_hours(hours: Hours, fields: Fields, prefix: str = "") -> None:
         fields.wrong(
             f"{prefix}project", "must be 1 to 40 of the characters A-Z a-z 0-9 . _ -, the first a letter or digit"
         )
-    if isinstance(hours.minutes, bool) or not 1 <= hours.minutes <= MOST_MINUTES:
-        fields.wrong(f"{prefix}minutes", f"must be a whole number from 1 to {MOST_MINUTES}")
+    if isinstance(hours.minutes, bool) or not 1 <= hours.minutes <= MAX_MINUTES:
+        fields.wrong(f"{prefix}minutes", f"must be a whole number from 1 to {MAX_MINUTES}")
     if hours.note is not None:
         fields.text(f"{prefix}note", hours.note, LONGEST_NOTE)
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.decision_record import Ask
     from service.authorization.enforcement.gate import Gate
 
-MOST_DAYS: Final = 366
-MOST_AT_ONCE: Final = 200
+MAX_DAYS: Final = 366
+MAX_AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class Reminders:
     async def remind(self, ask: Ask, days: int) -> Answer[Reminded]:
         """Publish `timesheet.reminded` for sheets that were handed in more than `days` days ago, the oldest first.
         Raises InvalidField."""
-        if not 0 <= days <= MOST_DAYS:
-            raise InvalidField(FieldError("waiting_days", f"must be 0 to {MOST_DAYS}"))
+        if not 0 <= days <= MAX_DAYS:
+            raise InvalidField(FieldError("waiting_days", f"must be 0 to {MAX_DAYS}"))
         async with self._gate.change(ask, waiting.DIRECTORY, "manage", Target()) as change:
-            found = await waiting.remind(change.permit, change.connection, days, MOST_AT_ONCE)
+            found = await waiting.remind(change.permit, change.connection, days, MAX_AT_ONCE)
             for due in found:
                 told = {
                     "state": due.sheet.state,
@@ -52,4 +52,4 @@ class Reminders:
                     "approvers": [str(approver) for approver in due.approvers],
                 }
                 change.record("timesheet.reminded", due.sheet, before={}, after=told)
-        return change.answer(Reminded(len(found), len(found) == MOST_AT_ONCE))
+        return change.answer(Reminded(len(found), len(found) == MAX_AT_ONCE))

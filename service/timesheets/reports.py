@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.gate import Gate
     from service.timesheets.reports_store import By, Span, Total
 
-MOST_DAYS: Final = 366
-MOST_SHEETS: Final = 10_000
+MAX_DAYS: Final = 366
+MAX_SHEETS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,17 @@ class Reports:
         366 days or of more than 10,000 sheets."""
         if span.until < span.since:
             raise InvalidField(FieldError("query.until", "must not be before since"))
-        if (span.until - span.since).days >= MOST_DAYS:
-            raise InvalidField(FieldError("query.until", f"must be less than {MOST_DAYS} days after since"))
+        if (span.until - span.since).days >= MAX_DAYS:
+            raise InvalidField(FieldError("query.until", f"must be less than {MAX_DAYS} days after since"))
         report = Report((), 0, 0)
         async with self._gate.list(ask, KIND, "read") as listed:
             connection = listed.connection
-            sheets = await reports_store.visible_sheets(listed.visibility, connection, span, MOST_SHEETS + 1)
-            if len(sheets) <= MOST_SHEETS:
+            sheets = await reports_store.visible_sheets(listed.visibility, connection, span, MAX_SHEETS + 1)
+            if len(sheets) <= MAX_SHEETS:
                 totals = await reports_store.totals(connection, sheets, span, by)
                 report = Report(totals, await reports_store.minutes(connection, sheets, span), len(sheets))
                 listed.returned = [str(sheet) for sheet in sheets]
-        if len(sheets) > MOST_SHEETS:
+        if len(sheets) > MAX_SHEETS:
             with refused_under(listed.receipt):
-                raise InvalidField(FieldError("query.since", f"a report is of {MOST_SHEETS} timesheets at the most"))
+                raise InvalidField(FieldError("query.since", f"a report is of {MAX_SHEETS} timesheets at the most"))
         return listed.answer(report)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from service.errors import Conflict, Forbidden, NotFound, TimesheetFull, WrongState
-from service.timesheets.entry import MOST_MINUTES, WEEK, Amendment, Entry, check_hours, check_reason, wrong
+from service.timesheets.entry import MAX_MINUTES, WEEK, Amendment, Entry, check_hours, check_reason, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from service.timesheets.entry import Hours
 
-MOST_ENTRIES = 500
-FULL = f"A timesheet holds at most {MOST_ENTRIES} entries; put hours of one project and day together"
+MAX_ENTRIES = 500
+FULL = f"A timesheet holds at most {MAX_ENTRIES} entries; put hours of one project and day together"
 
 
 class State(StrEnum):
@@ -172,7 +172,7 @@ def with_entries(sheet: Timesheet, entries: tuple[Entry, ...], by: By) -> Timesh
     """The next version with these entries, all of which fit the period. Raises InvalidField, Conflict."""
     if full := overfull(entries):
         raise wrong("minutes", full[1])
-    if len(entries) > MOST_ENTRIES:
+    if len(entries) > MAX_ENTRIES:
         raise TimesheetFull(FULL)
     ordered = tuple(sorted(entries, key=lambda one: (one.day, one.id)))
     return replace(_written(sheet, by), version=sheet.version + 1, entries=ordered)
@@ -192,9 +192,9 @@ def overfull(entries: tuple[Entry, ...]) -> tuple[date, str] | None:
         totals[one.day] += one.minutes
     return next(
         (
-            (day, f"{day} would have {minutes} minutes, and a day has {MOST_MINUTES}")
+            (day, f"{day} would have {minutes} minutes, and a day has {MAX_MINUTES}")
             for day, minutes in sorted(totals.items())
-            if minutes > MOST_MINUTES
+            if minutes > MAX_MINUTES
         ),
         None,
     )

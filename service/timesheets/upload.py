@@ -36,7 +36,7 @@ from service.timesheets.relations import KIND
 from service.timesheets.timesheet import By, Timesheet
 from service.timesheets.upload_merge import MergedWeek, merge
 from service.timesheets.upload_results import Results
-from service.timesheets.upload_rows import MOST_ROWS, Fault, Faults
+from service.timesheets.upload_rows import MAX_ROWS, Fault, Faults
 from service.timesheets.upload_store import WeekLocks
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from service.timesheets.upload_rows import Rows, Week
 
 # A transaction holds locks, and keeps new policy versions waiting: what goes together is bounded.
-MOST_TOGETHER = 10_000
-MOST_SHEETS_TOGETHER = 2_000
+MAX_TOGETHER = 10_000
+MAX_SHEETS_TOGETHER = 2_000
 # Transactions that one upload per row has at once, and the sheets in each.
 AT_ONCE = 3
 SHEETS_AT_ONCE = 50
@@ -244,12 +244,12 @@ async def _compare(rows: Rows, *, together: bool) -> None:
     """Judge the rows among themselves. Raises InvalidField if they are too many to go together, or none."""
     if len(rows) == 0:
         raise wrong("rows", "are none: send at least one")
-    if together and len(rows) > MOST_TOGETHER:
-        says = f"are {len(rows)}; at most {MOST_TOGETHER} go in together, and {MOST_ROWS} with mode=per-row"
+    if together and len(rows) > MAX_TOGETHER:
+        says = f"are {len(rows)}; at most {MAX_TOGETHER} go in together, and {MAX_ROWS} with mode=per-row"
         raise wrong("rows", says)
     await finish(step for week in rows.weeks for step in rows.compare(week))
-    if together and len(rows.weeks) > MOST_SHEETS_TOGETHER:
-        most = f"at most {MOST_SHEETS_TOGETHER} go in together, more with mode=per-row"
+    if together and len(rows.weeks) > MAX_SHEETS_TOGETHER:
+        most = f"at most {MAX_SHEETS_TOGETHER} go in together, more with mode=per-row"
         raise wrong("rows", f"touch {len(rows.weeks)} weeks of people; {most}")
 
 

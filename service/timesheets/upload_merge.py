@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from service.errors import TimesheetFull, WrongState
 from service.timesheets.entry import Entry
-from service.timesheets.timesheet import FULL, MOST_ENTRIES, overfull, ready, with_entries
+from service.timesheets.timesheet import FULL, MAX_ENTRIES, overfull, ready, with_entries
 from service.timesheets.upload_rows import WRONG, Fault
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ def _fits(merged: MergedWeek, rows: Numbered, by: By) -> bool:
         day = [index for entry_id, index in changed.items() if entries[entry_id].day == full[0]]
         _blame(merged, day, WRONG, full[1], "minutes")
         return False
-    if len(entries) > MOST_ENTRIES:
+    if len(entries) > MAX_ENTRIES:
         created = [index for index, (outcome, _) in merged.outcomes.items() if outcome == "created"]
-        beyond = created[MOST_ENTRIES - len(before.entries) :]
+        beyond = created[MAX_ENTRIES - len(before.entries) :]
         _blame(merged, beyond, TimesheetFull.slug, FULL)
         return False
     merged.steps = _steps(before, entries, list(changed), by)

@@ -20,7 +20,7 @@ from service.errors import Conflict, Forbidden, InvalidField, TimesheetFull, Wro
 from service.fields import Fields
 from service.places import FieldError
 from service.timesheets.entry import FIRST_WEEK, LONGEST_REFERENCE, Hours, judge_hours, judge_zone, week_of
-from service.timesheets.timesheet import MOST_ENTRIES
+from service.timesheets.timesheet import MAX_ENTRIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     Week = tuple[UUID, date]
 
-MOST_ROWS: Final = 200_000
+MAX_ROWS: Final = 200_000
 # Rows for one owner and week: twice as many as a timesheet holds.
-MAX_ROWS_PER_SHEET: Final = 2 * MOST_ENTRIES
+MAX_ROWS_PER_SHEET: Final = 2 * MAX_ENTRIES
 # How many faults an answer lists; it tells the number of all refused rows.
 MAX_FAULTS_TOLD: Final = 100
 WRONG: Final = InvalidField.slug
@@ -152,7 +152,7 @@ class Rows:
         return len(self._starts)
 
     def add(self, row: Row, line: int = 0) -> None:
-        """One more row. What is wrong with its fields becomes its faults. Raises InvalidField beyond MOST_ROWS."""
+        """One more row. What is wrong with its fields becomes its faults. Raises InvalidField beyond MAX_ROWS."""
         index = self._next(line)
         texts = [row.project, row.external_ref, row.note, row.time_zone]
         if found := _judge(row):
@@ -262,8 +262,8 @@ class Rows:
         self.faults.add(index, (Fault(WRONG, message, name),))
 
     def _next(self, line: int) -> int:
-        if len(self) == MOST_ROWS:
-            raise InvalidField(FieldError("rows", f"are more than {MOST_ROWS}: send them as several files"))
+        if len(self) == MAX_ROWS:
+            raise InvalidField(FieldError("rows", f"are more than {MAX_ROWS}: send them as several files"))
         self._starts.append(len(self._bytes))
         self._lines.append(line)
         return len(self) - 1

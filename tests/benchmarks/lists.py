@@ -31,7 +31,7 @@ from service.migrations.run import migrate
 from service.timesheets import listing, reports_store, waiting
 from service.timesheets.listing import Filters
 from service.timesheets.relations import ROW
-from service.timesheets.reports import MOST_SHEETS
+from service.timesheets.reports import MAX_SHEETS
 from service.timesheets.reports_store import Span
 from service.timesheets.timesheet import State
 from tests import policy_forge
@@ -112,7 +112,7 @@ async def _work(connection: Connection, crowd: Crowd) -> None:
 
 async def _report(connection: Connection, visibility: Visibility) -> int:
     span = Span(*WEEK)
-    found = await reports_store.visible_sheets(visibility, connection, span, MOST_SHEETS + 1)
+    found = await reports_store.visible_sheets(visibility, connection, span, MAX_SHEETS + 1)
     await reports_store.totals(connection, found, span, "person")
     await reports_store.minutes(connection, found, span)
     return len(found)

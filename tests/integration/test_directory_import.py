@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.directory.import_file import MOST_ROWS
+from service.directory.import_file import MAX_ROWS
 from service.errors import Forbidden, InvalidField
 from service.settings import Settings
 from service.timesheets.timesheet import State
@@ -173,7 +173,7 @@ async def test_all_that_is_wrong_is_told_at_once(house: House) -> None:
 
 
 async def test_a_file_of_too_many_rows_is_refused(house: House) -> None:
-    many = HEADER + "\n" + "".join(f"team,,,,,t{one},,,\n" for one in range(MOST_ROWS + 1))
+    many = HEADER + "\n" + "".join(f"team,,,,,t{one},,,\n" for one in range(MAX_ROWS + 1))
     with pytest.raises(InvalidField) as refused:
         await load(house, many)
     assert [one.field for one in refused.value.fields] == ["rows"]
@@ -204,14 +204,14 @@ def large(rows: int) -> str:
 
 
 async def test_as_many_rows_as_an_import_may_have_fit_into_its_request(house: House, issuer: str) -> None:
-    file = large(MOST_ROWS - 2)
+    file = large(MAX_ROWS - 2)
     assert len(file) > Settings.model_fields["max_body_bytes"].default
     async with api(house, issuer) as running:
         token = running.token(scope="manage:directory", roles=["administrator"])
         answer = await running.send(
             "POST", "/v1/directory/import", token, headers={"Content-Type": "text/csv"}, content=file.encode()
         )
-        assert (answer.status_code, answer.json()["created"]) == (200, MOST_ROWS - 1)
+        assert (answer.status_code, answer.json()["created"]) == (200, MAX_ROWS - 1)
         # With a key the whole of it would be held to be compared.
         keyed = {"Content-Type": "text/csv", "Idempotency-Key": "import-1"}
         answer = await running.send("POST", "/v1/directory/import", token, headers=keyed, content=file.encode())

@@ -341,7 +341,7 @@ async def test_records_of_one_append_stay_together_and_in_order_among_many(watch
 
 
 async def test_an_append_larger_than_a_batch_is_one_commit(watched: Watched) -> None:
-    records = [decision() for _ in range(group_commit.MOST_RECORDS + 500)]
+    records = [decision() for _ in range(group_commit.MAX_RECORDS + 500)]
     await asyncio.gather(
         watched.log.append([decision()]), watched.log.append(records), watched.log.append([decision()])
     )

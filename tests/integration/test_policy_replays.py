@@ -172,14 +172,14 @@ async def test_replays_are_listed_the_newest_first_and_page_by_page(house: House
 
 async def test_so_many_replays_wait_and_no_more(house: House) -> None:
     replays = PolicyReplays(house.gate, house.requests)
-    for _ in range(replay_jobs.MOST_OPEN):
+    for _ in range(replay_jobs.MAX_OPEN):
         await replays.redecide(auditor(house), RecordSelection())
 
     with pytest.raises(Conflict) as full:
         await replays.redecide(auditor(house), RecordSelection())
     assert full.value.decision is not None
     # Authors are not kept waiting by auditors, and have a bound of their own.
-    for _ in range(replay_jobs.MOST_OPEN):
+    for _ in range(replay_jobs.MAX_OPEN):
         await replays.replay(author(house), 1, RecordSelection())
     with pytest.raises(Conflict):
         await replays.replay(author(house), 1, RecordSelection())
@@ -187,7 +187,7 @@ async def test_so_many_replays_wait_and_no_more(house: House) -> None:
 
 async def test_a_job_that_is_cancelled_makes_room_and_is_begun_by_no_keeper(house: House) -> None:
     replays = PolicyReplays(house.gate, house.requests)
-    asked = [(await replays.redecide(auditor(house), RecordSelection())).value for _ in range(replay_jobs.MOST_OPEN)]
+    asked = [(await replays.redecide(auditor(house), RecordSelection())).value for _ in range(replay_jobs.MAX_OPEN)]
     answers = [await replays.cancel_redecision(auditor(house), job.id) for job in asked]
     assert all(one.value.state == "cancelled" and one.value.ended_at is not None for one in answers)
 
@@ -261,7 +261,7 @@ async def test_a_keeper_stops_between_two_batches_when_its_job_is_cancelled(
 async def test_jobs_that_ended_long_ago_are_removed_some_at_a_time(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay_jobs, "MOST_REMOVED", 2)
+    monkeypatch.setattr(replay_jobs, "MAX_REMOVED", 2)
     replays = PolicyReplays(house.gate, house.requests)
     asked = [(await replays.redecide(auditor(house), RecordSelection())).value.id for _ in range(6)]
     for days, job in zip((50, 40, 35, 31, 29), asked, strict=False):

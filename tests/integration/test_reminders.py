@@ -68,7 +68,7 @@ async def test_two_jobs_at_once_remind_of_each_sheet_once_and_many_come_in_turns
 ) -> None:
     for week in range(5):
         await house.submitted("ana", MONDAY + timedelta(days=7 * week))
-    monkeypatch.setattr(reminders, "MOST_AT_ONCE", 3)
+    monkeypatch.setattr(reminders, "MAX_AT_ONCE", 3)
     use = Reminders(house.gate)
     found = await asyncio.gather(*(use.remind(house.administrator(), 0) for _ in range(3)))
     found.append(await use.remind(house.administrator(), 0))

@@ -209,7 +209,7 @@ async def test_more_sheets_than_a_record_holds_stand_in_several_that_name_the_fi
 async def test_a_report_of_too_much_is_refused_and_recorded(
     house: House, running: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reports, "MOST_SHEETS", 3)
+    monkeypatch.setattr(reports, "MAX_SHEETS", 3)
     answer = await report(running, f"by=team&{MARCH}")
     assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, "query.since")
     assert await returned(house, answer) == []

@@ -83,7 +83,7 @@ def test_what_a_proposal_leaves_untried_is_reported() -> None:
 
 def test_cases_that_would_look_at_very_many_rows_are_not_tried_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of cases about thousands of rows would take an hour; the first that is too much is named."""
-    monkeypatch.setattr(policy_cases, "MOST_ROW_VISITS", 300)
+    monkeypatch.setattr(policy_cases, "MAX_ROW_VISITS", 300)
     found = policy_check.examine(SHIPPED, policy_check.PROPOSAL)
     said = [one for one in found.complaints if "were tried" in one.message]
     assert len(said) == len(found.complaints) == 1

@@ -130,7 +130,7 @@ def test_words_that_no_rule_mentions_leave_no_trace() -> None:
 
 
 def test_the_memory_of_verdicts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "MOST_REMEMBERED", 4)
+    monkeypatch.setattr(engine, "MAX_REMEMBERED", 4)
     snapshot = policy_forge.snapshot(*(READ.replace("owner", f"role:r{n}").replace("own", f"r{n}") for n in range(20)))
     for number in range(20):
         assert asked(snapshot, f"role:r{number}").allowed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.errors import TryLater
-from service.web.audit.audit_export import MOST_STREAMS, Streams
+from service.web.audit.audit_export import MAX_STREAMS, Streams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ def stream(streams: Streams, *, broken: bool = False) -> AsyncIterator[bytes]:
 def all_free(streams: Streams) -> bool:
     """Whether just all places are free: they can be taken, and then no more."""
     with ExitStack() as taken:
-        for _ in range(MOST_STREAMS):
+        for _ in range(MAX_STREAMS):
             taken.enter_context(streams.place())
         with pytest.raises(TryLater):
             taken.enter_context(streams.place())
@@ -38,7 +38,7 @@ def all_free(streams: Streams) -> bool:
 
 async def test_no_more_streams_begin_than_there_are_places() -> None:
     streams = Streams()
-    begun = [stream(streams) for _ in range(MOST_STREAMS)]
+    begun = [stream(streams) for _ in range(MAX_STREAMS)]
     with pytest.raises(TryLater):
         stream(streams)
     assert [piece async for piece in begun[0]] == [b"one", b"two"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.administration.checks import verdict_changes as changed
 from service.administration.checks.policy_diff import policy_diff
-from service.administration.checks.verdict_changes import MOST_CHANGES, verdict_changes
+from service.administration.checks.verdict_changes import MAX_CHANGES, verdict_changes
 from service.policy import policy_file
 from tests import policy_forge
 from tests.unit.test_engine_differential import access_request, built, links, policies, requests
@@ -102,27 +102,27 @@ def test_a_policy_does_not_differ_from_itself() -> None:
 
 
 def test_a_difference_that_is_too_large_says_where_it_was_cut_short() -> None:
-    rows = [f"p, allow, role:r{n}, read, any, log, any, always, r-{n}" for n in range(2 * MOST_CHANGES)]
+    rows = [f"p, allow, role:r{n}, read, any, log, any, always, r-{n}" for n in range(2 * MAX_CHANGES)]
     found = policy_diff(policy_forge.policy(ME), policy_forge.policy(ME, *rows))
-    assert (len(found.verdicts), found.cut_short) == (MOST_CHANGES, ("read of the kind log",))
+    assert (len(found.verdicts), found.cut_short) == (MAX_CHANGES, ("read of the kind log",))
 
 
 def test_of_what_is_cut_short_both_halves_are_told_and_small_actions_whole() -> None:
     """What many gain does not hide what some lose."""
     one = "p, allow, {}, {}, any, log, any, always, {}"
-    gained = [one.format(f"role:new-{n}", "read", f"n-{n}") for n in range(2 * MOST_CHANGES)]
+    gained = [one.format(f"role:new-{n}", "read", f"n-{n}") for n in range(2 * MAX_CHANGES)]
     lost = [one.format(f"role:old-{n}", "read", f"o-{n}") for n in range(3)]
     before = policy_forge.policy(ME, *lost, "p, allow, role:a, read, any, policy, any, always, a")
     found = policy_diff(before, policy_forge.policy(ME, *gained))
     assert found.cut_short == ("read of the kind log",)
-    assert len(found.verdicts) == MOST_CHANGES
+    assert len(found.verdicts) == MAX_CHANGES
     assert sum(not told.allowed for told in found.verdicts if told.kind == "log") == 3
     assert [told.allowed for told in found.verdicts if told.kind == "policy"] == [False]
 
 
 def test_a_question_is_told_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of its facts would read as if the others did not matter."""
-    monkeypatch.setattr(changed, "MOST_CELLS", 6)
+    monkeypatch.setattr(changed, "MAX_CELLS", 6)
     before = policy_forge.policy(ME, "p, allow, role:a, read, any, log, any, always, a")
     found = policy_diff(
         before, policy_forge.policy(ME, "p, allow, role:a, read, any, log, any, mfa and recent_sign_in, a")
@@ -153,7 +153,7 @@ def test_verdicts_that_differ_in_very_many_cases_are_cut_short_before_memory_is(
     found = verdict_changes(of("always"), of(" and ".join(names)))
 
     assert found.cut_short == [("log", "read")]
-    assert 0 < len(found.found) < MOST_CHANGES
+    assert 0 < len(found.found) < MAX_CHANGES
 
 
 def examples(change: VerdictChange) -> list[Request]:

@@ -183,7 +183,7 @@ def test_a_role_that_no_row_names_is_included_for_nothing() -> None:
 def test_what_is_odd_without_end_is_told_a_hundred_times() -> None:
     rows = [f"p, allow, role:r{n}, read, any, log, any, mfa, r-{n}" for n in range(300)]
     messages = warned("p, allow, anyone, read, any, log, any, always, all", *rows)
-    assert len(messages) == policy_redundancy.MOST_FOUND + 1
+    assert len(messages) == policy_redundancy.MAX_FOUND + 1
     assert "stopped here" in messages[-1]
 
 

@@ -21,7 +21,7 @@ from service.authorization.enforcement.relationships import About, Seen
 from service.authorization.enforcement.visibility import visible
 from service.authorization.engine import engine
 from service.authorization.engine.explanation import (
-    MOST_SENTENCES,
+    MAX_SENTENCES,
     explain,
     explain_nearest,
     nearest,
@@ -77,7 +77,7 @@ def test_a_caller_is_told_what_looking_at_every_row_would_tell(lines: list[str],
     near = explain_nearest(version.index_of("timesheet", "read"), access_request)
     assert (near.allowed_by, near.denied_because) == (whole.allowed_by, whole.denied_because)
     assert sentences_for_caller(near, *words) == sentences_for_caller(whole, *words)
-    assert nearest(near, *words)[:MOST_SENTENCES] == nearest(whole, *words)[:MOST_SENTENCES]
+    assert nearest(near, *words)[:MAX_SENTENCES] == nearest(whole, *words)[:MAX_SENTENCES]
     own = {rule.name for rule in version.rules_of("timesheet", "read") if rule.who in access_request.who}
     assert [one for one in near.near_misses if one.rule in own] == [one for one in whole.near_misses if one.rule in own]
 
@@ -206,7 +206,7 @@ def forgetful(_: Snapshot, _what: str, _key: object, work: Callable[[], object])
 
 
 def test_what_was_worked_out_is_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "MOST_WORKED_OUT", 4)
+    monkeypatch.setattr(engine, "MAX_WORKED_OUT", 4)
     version = many(10)
     for number in range(20):
         assert version.remembered("x", number, partial(str, number)) == str(number)

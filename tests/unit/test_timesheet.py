@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from service.errors import Conflict, Forbidden, InvalidField, NotFound, TimesheetFull, TimewardenError, WrongState
 from service.timesheets import timesheet
 from service.timesheets.entry import LAST_WEEK, Entry, Hours, check_hours, check_reason, check_week, week_of
-from service.timesheets.timesheet import MOST_ENTRIES, TRANSITIONS, By, State, Timesheet
+from service.timesheets.timesheet import MAX_ENTRIES, TRANSITIONS, By, State, Timesheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -223,7 +223,7 @@ def test_an_entry_that_is_not_there_is_not_found() -> None:
 
 
 def test_a_sheet_holds_a_bounded_number_of_entries() -> None:
-    full = sheet(*(entry(1, MONDAY + timedelta(days=number % 7)) for number in range(MOST_ENTRIES)))
+    full = sheet(*(entry(1, MONDAY + timedelta(days=number % 7)) for number in range(MAX_ENTRIES)))
     with pytest.raises(TimesheetFull, match="500 entries"):
         timesheet.add(full, entry(1), By(OWNER))
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from service.errors import InvalidField, MalformedRequest
 from service.web.http.bodies import read_body
-from service.web.http.wrong_fields import MOST_TOLD
+from service.web.http.wrong_fields import MAX_TOLD
 
 
 class Colour(Enum):
@@ -95,7 +95,7 @@ def test_what_is_no_object_is_the_body_itself(raw: bytes) -> None:
 
 def test_more_complaints_than_anybody_reads_are_not_made() -> None:
     raw = msgspec.json.encode(GOOD | {f"x{number}": 1 for number in range(1000)})
-    assert len(told(raw)) == MOST_TOLD
+    assert len(told(raw)) == MAX_TOLD
 
 
 @pytest.mark.parametrize("raw", [b'{"minutes": "x", "day":', b'{"minutes":"x","note":"\xff"}', b'{"x":' + b"[" * 9999])

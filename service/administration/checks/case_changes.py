@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from service.policy.policy_file import Policy
 
 # So many rules are warned of one by one.
-MOST_NAMED = 10
+MAX_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def lost(was: Sequence[Tried], after: Policy, now: Sequence[Tried]) -> list[Comp
         found.append(Complaint("cases", 0, 0, said))
     idle = policy_cases.undecided(after, now) & {name for one in was for name in one.rules}
     rules = [rule for rule in after.rules if rule.name in idle]
-    if len(rules) > MOST_NAMED:
+    if len(rules) > MAX_NAMED:
         said = f"{len(rules)} rules lost their last case, such as '{rules[0].name}'"
         return [*found, Complaint("policy.csv", rules[0].line, 1, said)]
     return [

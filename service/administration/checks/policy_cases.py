@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Rows that are looked at for all cases together: some ten seconds of work. Thousands of cases about an action with
 # thousands of rows would take many minutes.
-MOST_ROW_VISITS = 3_000_000
+MAX_ROW_VISITS = 3_000_000
 ROLE = "role:"
 
 
@@ -50,7 +50,7 @@ def tried(policy: Policy, snapshot: Snapshot, cases: Iterable[Case]) -> list[Tri
     for case in cases:
         request, rows = access_request_of(case, snapshot), len(snapshot.rules_of(case.kind, case.action))
         visits += rows * _walks(case, new=request not in asked)
-        if visits > MOST_ROW_VISITS:
+        if visits > MAX_ROW_VISITS:
             found.append(Tried(case, (), (_too_much(case, rows),)))
             break
         asked.add(request)
@@ -122,7 +122,7 @@ def _walks(case: Case, *, new: bool) -> int:
 
 def _too_much(case: Case, rows: int) -> str:
     return (
-        f"neither this case nor those behind it were tried, because they would look at more than {MOST_ROW_VISITS:,}"
+        f"neither this case nor those behind it were tried, because they would look at more than {MAX_ROW_VISITS:,}"
         f" rows: have fewer cases of '{case.action} {case.kind}', which has {rows:,} rows, or fewer rows"
     )
 

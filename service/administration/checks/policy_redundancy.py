@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from service.policy.policy_file import Policy
 
 FILE = "policy.csv"
-MOST_FOUND = 100
+MAX_FOUND = 100
 # Rows compared before the search gives up: some seconds. Only thousands of rows of many facts each come near it.
-MOST_COMPARED = 5_000_000
+MAX_COMPARED = 5_000_000
 When = frozenset[Condition]
 GAVE_UP = "Some rows were not compared with the others: there are too many of many facts"
 
@@ -55,7 +55,7 @@ def findings(policy: Policy) -> Findings:
     reached = _Reach(policy.role_links)
     budget = _Budget()
     for rule in policy.rules:
-        if len(found.complaints) >= MOST_FOUND or len(found.warnings) >= MOST_FOUND:
+        if len(found.complaints) >= MAX_FOUND or len(found.warnings) >= MAX_FOUND:
             found.warnings.append(
                 Complaint(FILE, rule.line, 1, "Looking for odd rows stopped here: too many were found")
             )
@@ -70,7 +70,7 @@ def findings(policy: Policy) -> Findings:
             verb = "allows" if rule.effect is Effect.ALLOW else "denies"
             found.warnings.append(_at(rule, f"Everything that this row {verb}, {_named(other)} {verb} already"))
     named = {rule.who for rule in policy.rules}
-    for role, included in policy.role_links[:MOST_FOUND]:
+    for role, included in policy.role_links[:MAX_FOUND]:
         if named.isdisjoint(reached.closed(included)):
             said = f"The row 'g, {role}, {included}' has no effect: no row names {included} or a role that it includes"
             found.warnings.append(Complaint(FILE, 0, 0, said))
@@ -113,7 +113,7 @@ class _Budget:
 
     @property
     def spent(self) -> bool:
-        return self.compared > MOST_COMPARED
+        return self.compared > MAX_COMPARED
 
 
 class _Reach:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 ALL: Final = frozenset[bool | None]((True, False, None))
 # Boxes of which one may hold others.
-MOST_WIDE: Final = 500
+MAX_WIDE: Final = 500
 Values = frozenset[bool | None]
 # Who, scopes, states, and facts with the values that they may have.
 Cell = tuple[frozenset[str], frozenset[str], frozenset[str], tuple[tuple[str, Values], ...]]
@@ -58,7 +58,7 @@ def _order(box: Cell) -> tuple[object, ...]:
 
 def widest(boxes: list[Box]) -> list[Box]:
     """Without those that a wider one of fewer words says already."""
-    return [one for one in boxes if not any(other is not one and _within(one, other) for other in boxes[:MOST_WIDE])]
+    return [one for one in boxes if not any(other is not one and _within(one, other) for other in boxes[:MAX_WIDE])]
 
 
 def _within(narrow: Box, wide: Box) -> bool:

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from service.policy.policy_file import Policy
 
 # Rows looked at before the comparison stops, some seconds of work; facts told apart in one question; changes reported.
-MOST_LOOKS: Final = 3_000_000
-MOST_FACTS: Final = 7
-MOST_CHANGES: Final = 500
+MAX_LOOKS: Final = 3_000_000
+MAX_FACTS: Final = 7
+MAX_CHANGES: Final = 500
 # Smallest differing questions kept for merging, and merged ones of a half compared with one another: memory and time
 # grow so.
-MOST_CELLS: Final = 20_000
-MOST_BOXES: Final = 1_000
+MAX_CELLS: Final = 20_000
+MAX_BOXES: Final = 1_000
 KNOWN: Final[tuple[bool | None, ...]] = (True, False, None)
 
 
@@ -72,13 +72,13 @@ def verdict_changes(before: Policy, after: Policy) -> VerdictChanges:
         if old.contents != new.contents or _sees_otherwise(old, new)
         for allowed in (True, False)
     ]
-    looks, cells = MOST_LOOKS, MOST_CELLS
+    looks, cells = MAX_LOOKS, MAX_CELLS
     for place, half in enumerate(halves):
         left = len(halves) - place
         budget = _Budget(looks // left, cells // left)
         half.compare(budget)
         looks, cells = looks - min(budget.looks, looks // left), cells - min(budget.cells, cells // left)
-    told = _shares([len(half.found) for half in halves], MOST_CHANGES)
+    told = _shares([len(half.found) for half in halves], MAX_CHANGES)
     short = {
         (half.kind, half.action): None
         for half, most in zip(halves, told, strict=True)
@@ -126,8 +126,8 @@ class _Half:
 
     def compare(self, budget: _Budget) -> None:
         boxes = [(self.allowed, *box) for box in merged(_cells(self.allows, self.denies, budget))]
-        self.found = [_change(self.kind, self.action, box) for box in widest(boxes[:MOST_BOXES])]
-        self.cut = budget.cut or len(boxes) > MOST_BOXES
+        self.found = [_change(self.kind, self.action, box) for box in widest(boxes[:MAX_BOXES])]
+        self.cut = budget.cut or len(boxes) > MAX_BOXES
 
 
 def _shares(sizes: Sequence[int], most: int) -> list[int]:
@@ -250,7 +250,7 @@ def _differing(
     who, scopes, state = request
     near, other = allows.near(who, scopes, state), denies.near(who, scopes, state)
     names = sorted({one.fact for rule in (*near, *other) for one in rule.when})
-    if len(names) > MOST_FACTS:
+    if len(names) > MAX_FACTS:
         budget.cut = True
         return []
     found: list[Cell] = []

@@ -16,7 +16,7 @@ from service.authorization.enforcement.decision_point import BY_LAW, access_requ
 from service.authorization.enforcement.judgement import NO_ROW, NO_SCOPE
 from service.authorization.enforcement.relationships import About
 from service.authorization.engine.row_conditions import folded
-from service.policy.access_request import MOST_NAMED, NO_STATE, Reason, Verdict
+from service.policy.access_request import MAX_NAMED, NO_STATE, Reason, Verdict
 from service.policy.matching import PERSON, former_word
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from service.authorization.engine.row_conditions import RowCondition
     from service.policy.access_request import AccessRequest, Rule
 
-MOST_TRIED: Final = 512
+MAX_TRIED: Final = 512
 NOT_LOOKED: Final = "nothing was looked up, because no scope of the token could have helped"
 OTHER_ROWS: Final = "which rows there were is not in the record of a list, and other rules would show or hide them"
 STATE_NOT_RECORDED: Final = "the state was not recorded"
@@ -130,7 +130,7 @@ def _tried(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | Non
             return verdict
         if found is None:
             found = verdict
-        elif tries >= MOST_TRIED or (found.allowed, found.reason) != (verdict.allowed, verdict.reason):
+        elif tries >= MAX_TRIED or (found.allowed, found.reason) != (verdict.allowed, verdict.reason):
             return Undecidable(cause)
         else:
             found = replace(found, rules=tuple(name for name in found.rules if name in verdict.rules))
@@ -195,7 +195,7 @@ def _of_rows(
 
 def _names(rules: Iterable[tuple[Rule, RowCondition]]) -> tuple[str, ...]:
     """Rules that could show or hide a row, as `visibility` names them."""
-    return tuple(rule.name for rule, _ in rules)[:MOST_NAMED]
+    return tuple(rule.name for rule, _ in rules)[:MAX_NAMED]
 
 
 def _asked(snapshot: Snapshot, recorded: RecordedRequest) -> EvaluationRequest:

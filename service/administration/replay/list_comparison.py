@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from service.authorization.engine.row_conditions import Folded, RowCondition
 
 # Possible rows that are looked at; where there could be more, what differs by its words counts as different.
-MOST_ROWS: Final = 20_000
-MOST_TOLD: Final = 3
+MAX_ROWS: Final = 20_000
+MAX_TOLD: Final = 3
 
 
 class ShownRows(Enum):
@@ -51,7 +51,7 @@ def differing(before: Folded, now: Folded) -> tuple[str, ...]:
     """The names of the first rules that only one of the two has, or has with other conditions."""
     one, other = (dict.fromkeys((rule.name, left) for rule, left in (*had.shown, *had.hidden)) for had in (now, before))
     names = (name for name, left in chain(one, other) if ((name, left) in one) != ((name, left) in other))
-    return tuple(dict.fromkeys(names))[:MOST_TOLD]
+    return tuple(dict.fromkeys(names))[:MAX_TOLD]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _possible(had: _Left, has: _Left) -> Iterator[AccessRequest] | None:
     held = [(name, former_word(name), None) for name in relations]
     facts = sorted({condition.fact for one in left for condition in one.facts})
     states = sorted(had.states | has.states) or [NO_STATE]
-    if len(states) * 3 ** (len(relations) + len(facts)) > MOST_ROWS:
+    if len(states) * 3 ** (len(relations) + len(facts)) > MAX_ROWS:
         return None
     return (
         AccessRequest(

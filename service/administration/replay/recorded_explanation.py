@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from service.authorization.engine.engine import Snapshot
     from service.policy.access_request import Rule
 
-MOST_NEAR: Final = 50
+MAX_NEAR: Final = 50
 BECAUSE: Final = {
     Reason.ALLOWED: "A rule of the policy allowed this, and none denied it",
     Reason.DENY_RULE: "A rule of the policy denied this, whatever others allowed",
@@ -95,7 +95,7 @@ def explained(snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: bool 
                 and one.wanted.removeprefix("not ") not in facts
             ),
         )
-    near = tuple(NearRow(_row(snapshot, rules[one.rule]), one.missing) for one in found[:MOST_NEAR])
+    near = tuple(NearRow(_row(snapshot, rules[one.rule]), one.missing) for one in found[:MAX_NEAR])
     scopes = snapshot.scopes_for(kind, action) if verdict.reason is Reason.INSUFFICIENT_SCOPE else ()
     if scopes:
         because = f"{because}; it needs {' or '.join(scopes)}"

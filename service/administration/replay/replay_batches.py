@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from service.authorization.engine.engine import Snapshot
 
-MOST_BUILT: Final = 16
+MAX_BUILT: Final = 16
 POLITE: Final = 10
 _NAMES: Final = ("model", "rules", "vocabulary")
 
@@ -59,7 +59,7 @@ class Versions:
         except (OSError, PolicyRejected):
             snapshot = None
         self._built[number] = snapshot
-        while len(self._built) > MOST_BUILT:
+        while len(self._built) > MAX_BUILT:
             self._built.popitem(last=False)
         return snapshot
 

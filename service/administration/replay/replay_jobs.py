@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from service.database import Connection
 
 # For replays and for redecisions apart: authors and auditors do not stand in each other's way.
-MOST_OPEN = 10
+MAX_OPEN = 10
 # Days for which an ended job can be read, and how many older ones a new one removes at the most.
 KEPT_DAYS = 30
-MOST_REMOVED = 100
+MAX_REMOVED = 100
 # Seconds without a word after which a keeper has lost its claim.
 LEASE = 15.0
 # Claims without progress after which a job is given up.
-MOST_ATTEMPTS = 5
+MAX_ATTEMPTS = 5
 QUEUE_LOCK = 0x74770010
 WANTED = ("since", "until", "action", "resource_kind")
 COLUMNS = (
@@ -96,7 +96,7 @@ async def add(
         "DELETE FROM policy_replay WHERE id IN (SELECT id FROM policy_replay"
         " WHERE ended_at < clock_timestamp() - make_interval(days => $1) ORDER BY ended_at LIMIT $2)",
         KEPT_DAYS,
-        MOST_REMOVED,
+        MAX_REMOVED,
     )
     # A new job, unless too many of its sort are open.
     row = await connection.fetchrow(
@@ -113,11 +113,11 @@ async def add(
         wanted.resource_kind,
         by_person,
         by_client,
-        MOST_OPEN,
+        MAX_OPEN,
     )
     if row is None:
         some = "redecisions" if version is None else "replays"
-        raise Conflict(f"{MOST_OPEN} {some} are waiting or under way; ask again when one of them has ended")
+        raise Conflict(f"{MAX_OPEN} {some} are waiting or under way; ask again when one of them has ended")
     return _job(row)
 
 
@@ -183,7 +183,7 @@ async def claim(connection: Connection, keeper: UUID) -> Job | None:
         f" RETURNING {COLUMNS}",
         keeper,
         LEASE,
-        MOST_ATTEMPTS,
+        MAX_ATTEMPTS,
     )
     found = _job(row) if row else None
     return found if found and found.state == "running" else None

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from service.administration.replay.recorded_request import RecordedRequest
     from service.policy.access_request import Verdict
 
-MOST_WORDS: Final = 200
-MOST_EXAMPLES: Final = 10
+MAX_WORDS: Final = 200
+MAX_EXAMPLES: Final = 10
 OTHERS: Final = "(others)"
 Group: TypeAlias = Literal["rule", "action", "subject", "cause"]
 
@@ -75,7 +75,7 @@ class Tally(msgspec.Struct):
         self._group(outcome, "action", [f"{recorded.action} {request.resource.kind}"])
         self._group(outcome, "subject", [recorded.subject])
         examples = self.examples.setdefault(outcome, [])
-        if len(examples) < MOST_EXAMPLES:
+        if len(examples) < MAX_EXAMPLES:
             examples.append(
                 Example(
                     recorded.uid,
@@ -104,7 +104,7 @@ class Tally(msgspec.Struct):
                 _bound(mine)
         for outcome, examples in later.examples.items():
             kept = self.examples.setdefault(outcome, [])
-            kept += examples[: MOST_EXAMPLES - len(kept)]
+            kept += examples[: MAX_EXAMPLES - len(kept)]
 
     def _group(self, outcome: ReplayOutcome, name: Group, words: Iterable[str]) -> None:
         mine = self.groups.setdefault(outcome, {}).setdefault(name, {})
@@ -139,11 +139,11 @@ def _rules(was: Verdict, again: Verdict) -> tuple[str, ...]:
 
 def _bound(words: dict[str, int]) -> None:
     """Keep the largest counts by name; the rest are one number."""
-    if len(words) <= 2 * MOST_WORDS:
+    if len(words) <= 2 * MAX_WORDS:
         return
     rest = words.pop(OTHERS, 0)
     largest = sorted(words.items(), key=lambda one: (-one[1], one[0]))
-    rest += sum(count for _, count in largest[MOST_WORDS:])
+    rest += sum(count for _, count in largest[MAX_WORDS:])
     words.clear()
-    words.update(largest[:MOST_WORDS])
+    words.update(largest[:MAX_WORDS])
     words[OTHERS] = rest

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from service.authorization.engine.engine import Snapshot
     from service.policy.access_request import Vocabulary
 
-MOST_WORDS: Final = 100
+MAX_WORDS: Final = 100
 ROLE: Final = "role:"
 OLDEST: Final = 10 * 365 * 86_400
 # Roles, sign-in methods and clients are words of other places; they stand in the record, so they are words at all.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
     from redis.asyncio.client import PubSub
 
-MOST_WAITING: Final = 16
+MAX_WAITING: Final = 16
 SILENCE_SECONDS: Final = 15.0
 LONGEST_PAUSE: Final = 30.0
 _log = structlog.get_logger(__name__)
@@ -35,7 +35,7 @@ class PolicyHint:
 
     def tell(self, number: int) -> None:
         """Say that a version became active, beside the answer and not before it."""
-        if len(self._telling) >= MOST_WAITING:
+        if len(self._telling) >= MAX_WAITING:
             return
         task = asyncio.create_task(self._publish(number), name=f"hint of policy {number}")
         self._telling.add(task)

@@ -29,7 +29,7 @@ HEARTBEAT: Final = 5.0
 # Three heartbeats: one may be lost, and one may wait behind a slow database.
 ALIVE_SECONDS: Final = 3 * HEARTBEAT
 SWEPT_SECONDS: Final = 3600.0
-MOST_LISTED: Final = 500
+MAX_LISTED: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ async def listed(connection: Connection) -> list[Replica]:
         " seen_at > clock_timestamp() - make_interval(secs => $1) AS alive"
         " FROM api_replica ORDER BY started_at DESC, id LIMIT $2",
         ALIVE_SECONDS,
-        MOST_LISTED,
+        MAX_LISTED,
     )
     return [Replica(**dict(row)) for row in rows]
 

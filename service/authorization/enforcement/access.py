@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from service.policy.access_request import Rule
 
 # Rules with more facts about the sign-in are tried with these alone; what is not tried stays unknown and helps nobody.
-MOST_FACTS: Final = 5
+MAX_FACTS: Final = 5
 # Rows that are looked at for one answer, some seconds of work at the most: casbin walks the rows of an action for each
 # question that is new to it.
-MOST_VISITS: Final = 250_000
+MAX_VISITS: Final = 250_000
 ROLE, PERSON, CLIENT, VIA = "role:", "person:", "client:", "via:"
 
 
@@ -38,7 +38,7 @@ class Effort:
     def spend(self, visits: int) -> bool:
         """Count rows that are looked at; False when they are too many."""
         self.visits += visits
-        self.cut_short = self.cut_short or self.visits > MOST_VISITS
+        self.cut_short = self.cut_short or self.visits > MAX_VISITS
         return not self.cut_short
 
 
@@ -130,7 +130,7 @@ def _way(
 
 def _assignments(names: list[str]) -> Iterator[dict[str, bool]]:
     """Facts known in addition, the fewest first: none, each alone as true and as false, and so on."""
-    for count in range(min(len(names), MOST_FACTS) + 1):
-        for chosen in combinations(names[:MOST_FACTS], count):
+    for count in range(min(len(names), MAX_FACTS) + 1):
+        for chosen in combinations(names[:MAX_FACTS], count):
             for values in product((True, False), repeat=count):
                 yield dict(zip(chosen, values, strict=True))

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.decision_point import access_request_of
-from service.authorization.engine.explanation import MOST_SENTENCES, explain_nearest, nearest, sentences_for_caller
+from service.authorization.engine.explanation import MAX_SENTENCES, explain_nearest, nearest, sentences_for_caller
 from service.errors import Forbidden, InsufficientScope, NotApplied, NotFound, StepUpNeeded, TimewardenError, WrongState
 from service.policy.access_request import Reason
 
@@ -88,7 +88,7 @@ def _grounds(snapshot: Snapshot, access_request: AccessRequest, reason: Reason, 
             sign_in=_wanted_of_sign_in(snapshot, explanation, reason, listed),
             states=_wanted_states(explanation) if reason is Reason.NO_RULE else None,
             sentences=sentences_for_caller(explanation, *words),
-            near_misses=tuple(asdict(one) for one in nearest(explanation, *words)[:MOST_SENTENCES]),
+            near_misses=tuple(asdict(one) for one in nearest(explanation, *words)[:MAX_SENTENCES]),
         )
 
     return snapshot.remembered("refusal", (access_request, reason, listed), work)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from service.authorization.enforcement.relationships import bound, fact_parameters
 from service.authorization.engine.row_conditions import folded
 from service.policy import known_words
-from service.policy.access_request import MOST_NAMED
+from service.policy.access_request import MAX_NAMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,7 +78,7 @@ def _compiled(left: Folded, access_request: AccessRequest, facts: KindFacts) -> 
         # A version older than the code: a row in a state that it does not know is denied alone, so in lists too.
         condition += f" AND {_in_states(left.states)}"
     # Both parameters are named in every statement, or Postgres could not tell their types.
-    names = tuple(rule.name for rule, _ in left.shown[:MOST_NAMED])
+    names = tuple(rule.name for rule, _ in left.shown[:MAX_NAMED])
     return f"{NAMED} AND {condition}", _reach([one for _, one in left.shown], facts), names
 
 

@@ -19,7 +19,7 @@ from service.authorization.engine import casbin_functions
 from service.authorization.engine.rule_index import RuleIndex, Words
 from service.errors import PolicyRejected
 from service.policy import policy_model
-from service.policy.access_request import ANYONE, MOST_NAMED, NO_STATE, AccessRequest, Effect, Reason, Verdict
+from service.policy.access_request import ANYONE, MAX_NAMED, NO_STATE, AccessRequest, Effect, Reason, Verdict
 from service.policy.matching import matches
 from service.policy.policy_fence import fence, row
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from service.policy.policy_file import Policy
 
 T = TypeVar("T")
-MOST_REMEMBERED = 65_536
+MAX_REMEMBERED = 65_536
 # Of each thing that others work out from a question: lists, refusals, outlooks.
-MOST_WORKED_OUT = 2_048
+MAX_WORKED_OUT = 2_048
 # Versions are built in threads, and before Python 3.11.8 and 3.12.2 two that parse at once may fail (gh-106905).
 _PARSING = threading.Lock()
 _log = structlog.get_logger(__name__)
@@ -133,7 +133,7 @@ class Snapshot:
             verdict = self._decide(request)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong inside casbin must be a refusal
             return self._failed(request, type(error).__name__)
-        if len(self._remembered) >= MOST_REMEMBERED:
+        if len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.clear()
         if verdict is not _ERROR:
             self._remembered[request] = verdict
@@ -146,7 +146,7 @@ class Snapshot:
         found = known.get(key)
         if found is None:
             made = work()
-            if len(known) >= MOST_WORKED_OUT:
+            if len(known) >= MAX_WORKED_OUT:
                 known.clear()
             found = known[key] = made
         return cast("T", found)
@@ -190,8 +190,8 @@ class Snapshot:
         if allowed is not (bool(allowed_by) and not denied_by):
             return self._failed(request, "casbin and our own reading of the rules disagree")
         if allowed:
-            return Verdict(allowed=True, reason=Reason.ALLOWED, rules=allowed_by[:MOST_NAMED])
-        return Verdict(allowed=False, reason=Reason.DENY_RULE, rules=denied_by[:MOST_NAMED]) if denied_by else _NO_RULE
+            return Verdict(allowed=True, reason=Reason.ALLOWED, rules=allowed_by[:MAX_NAMED])
+        return Verdict(allowed=False, reason=Reason.DENY_RULE, rules=denied_by[:MAX_NAMED]) if denied_by else _NO_RULE
 
     def _unfit(self, request: AccessRequest) -> str | None:
         """Why this question must not reach casbin; a string in place of a set would turn `in` into a substring test."""

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from service.authorization.engine.rule_index import RuleIndex
     from service.policy.access_request import AccessRequest, Dimension, Rule, Vocabulary
 
-MOST_SENTENCES = 5
+MAX_SENTENCES = 5
 # Rules that are not near the asker and are looked at all the same, because they may come nearest.
-MOST_OTHERS = 50
+MAX_OTHERS = 50
 NOTHING_ALLOWS = "no rule of the policy allows this"
 A_RULE_FORBIDS = "a rule of the policy forbids this"
 # By the form of a who-word: why a rule applied, and why it did not. Relations have sentences of their own in the
@@ -94,7 +94,7 @@ def explain_nearest(index: RuleIndex, request: AccessRequest, hoped: frozenset[s
     """As `explain`, of the rules on a word of the asker's, or on one of those `hoped` for, and of the nearest of the
     others: what a caller is told, in a time that does not grow with the rules that have nothing to do with them."""
     who = request.who | hoped
-    return explain(index.in_order([*index.near(who), *index.others(who, request, MOST_OTHERS)]), request)
+    return explain(index.in_order([*index.near(who), *index.others(who, request, MAX_OTHERS)]), request)
 
 
 def sentences_for_caller(explanation: Explanation, request: AccessRequest, vocabulary: Vocabulary) -> tuple[str, ...]:
@@ -105,13 +105,13 @@ def sentences_for_caller(explanation: Explanation, request: AccessRequest, vocab
     """
     if explanation.denied_by:
         grounds = [_grounds(one, request, vocabulary) for one in explanation.denied_because]
-        return tuple(dict.fromkeys(grounds))[:MOST_SENTENCES]
+        return tuple(dict.fromkeys(grounds))[:MAX_SENTENCES]
     if explanation.allowed_by:
         return ()
     told: dict[str, None] = {}
     for near in _nearest(explanation, request, vocabulary, of_others=False, to_caller=True):
         told["; ".join(one.sentence for one in near.missing)] = None
-        if len(told) == MOST_SENTENCES:
+        if len(told) == MAX_SENTENCES:
             break
     return tuple(told) or (NOTHING_ALLOWS,)
 

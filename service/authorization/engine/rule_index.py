@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from service.policy.access_request import AccessRequest, Rule
 
 # Different conditions (states, scope and facts together) that are compared for the nearest of the other rules.
-MOST_SHAPES: Final = 500
+MAX_SHAPES: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class RuleIndex:
             _helping=frozenset(scopes),
             _by_word={word: tuple(places) for word, places in by_word.items()},
             _by_name={rule.name: place for place, rule in enumerate(rules)},
-            _shapes=[tuple(places) for places in islice(shapes.values(), MOST_SHAPES)],
+            _shapes=[tuple(places) for places in islice(shapes.values(), MAX_SHAPES)],
         )
 
     def could_allow(self, scopes: Iterable[str]) -> bool:

@@ -17,7 +17,7 @@ from service.errors import TimewardenError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_MOST_PAGES = 10
+_MAX_PAGES = 10
 
 Values = dict[str, str | list[str]]
 
@@ -52,7 +52,7 @@ async def walk(http: httpx.AsyncClient, first: httpx.URL, account: Account, back
     the whole address, which is not opened. Raises SignInRefused.
     """
     answer = await http.get(first)
-    for _ in range(_MOST_PAGES):
+    for _ in range(_MAX_PAGES):
         if answer.has_redirect_location:
             location = str(answer.url.join(answer.headers["location"]))
             if location.partition("?")[0] == back:

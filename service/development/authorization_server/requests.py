@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Parameters = tuple[tuple[str, str], ...]
 
-_MOST_PARAMETERS = 40
+_MAX_PARAMETERS = 40
 _LONGEST = 16_384
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")  # RFC 6749 appendix A: every parameter is at most VSCHAR
 _FIT_FOR_DESCRIPTIONS = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]*")  # RFC 6749 section 4.1.2.1
@@ -30,7 +30,7 @@ def form_pairs(raw: bytes) -> Parameters:
     if len(raw) > _LONGEST:
         raise InvalidRequestError("The request is too long")
     try:
-        pairs = parse_qsl(raw.decode("ascii"), errors="strict", max_num_fields=_MOST_PARAMETERS)
+        pairs = parse_qsl(raw.decode("ascii"), errors="strict", max_num_fields=_MAX_PARAMETERS)
     except ValueError as error:
         raise InvalidRequestError("The parameters are not a URL-encoded form in UTF-8") from error
     return tuple(pairs)

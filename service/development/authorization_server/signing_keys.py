@@ -27,7 +27,7 @@ ALGORITHMS = ("RS256", "ES256")
 PUBLISHED_BEFORE_USE = 300
 _FILE = "signing-keys.json"
 _LEEWAY = 120
-_MOST_KEYS = 20
+_MAX_KEYS = 20
 
 
 class SigningKeys:
@@ -68,7 +68,7 @@ class SigningKeys:
         Raises Conflict when too many are kept already.
         """
         kept = [key for key in self._keys if not self._is_over(key)]
-        if len(kept) >= _MOST_KEYS:
+        if len(kept) >= _MAX_KEYS:
             raise Conflict("There are too many keys whose tokens have not expired; wait until they have")
         fresh = _make()
         signs_from = {str(key.kid): self._clock() + published_before_use for key in fresh}

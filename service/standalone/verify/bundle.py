@@ -31,7 +31,7 @@ MEMBERS = {"format", "from", "to", "checkpoint", "left", "right", "start", "prun
 LONGEST_LINE = 4 << 20
 QUOTED = 40
 # Of this many records out of place at a time it can tell where they went.
-MOST_DIFFERING = 10_000
+MAX_DIFFERING = 10_000
 # No request takes so long that its record overtakes, or no clock is so wrong.
 OVERTAKEN = timedelta(hours=1)
 NOTHING = bytes(HASH_SIZE)
@@ -150,7 +150,7 @@ class Bundle:
             self._report.find(Fault(what), position=position, uid=uid)
         elif line.sealed is not None and line.found != line.sealed:
             self._differing.append((position, uid, line.sealed, line.found))
-            if len(self._differing) > MOST_DIFFERING:
+            if len(self._differing) > MAX_DIFFERING:
                 self._tell_differing()
 
     def _look(self, line: Line, position: int, record: Object) -> None:

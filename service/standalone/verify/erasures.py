@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .findings import Report
     from .records import Object
 
-MOST_NAMED = 10
+MAX_NAMED = 10
 
 
 class Erasures:
@@ -54,8 +54,8 @@ class Erasures:
         """Tell of texts without an erasure; one behind the end of a bundle cannot be seen, nor a merger before it.
         Whoever may write to the database may write of an erasure too: so those that excuse anything are named."""
         if self._erased_at:
-            places = ", ".join(str(one) for one in self._erased_at[:MOST_NAMED])
-            more = f" and {len(self._erased_at) - MOST_NAMED:,} more" if len(self._erased_at) > MOST_NAMED else ""
+            places = ", ".join(str(one) for one in self._erased_at[:MAX_NAMED])
+            more = f" and {len(self._erased_at) - MAX_NAMED:,} more" if len(self._erased_at) > MAX_NAMED else ""
             report.note(f"texts are gone because of the erasures at position {places}{more}: do you know of them?")
         if not self._open:
             return

@@ -12,7 +12,7 @@ WORDS = ("intact", "tampered", "incomplete", "untrusted", "usage")
 # What Python raises when a value is not of the shape that a format promises.
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
 
-MOST_FINDINGS = 100
+MAX_FINDINGS = 100
 SECONDS_BETWEEN_SIGNS = 2.0
 
 
@@ -53,7 +53,7 @@ class Report:
         if isinstance(fault, Fault):
             verdict, what, where = fault.verdict, str(fault), {**where, **fault.where}
         self.verdict = min(self.verdict, verdict) if self.verdict else verdict
-        if len(self.findings) == MOST_FINDINGS:
+        if len(self.findings) == MAX_FINDINGS:
             self.unsaid += 1
         else:
             named = {name: value for name, value in where.items() if value is not None}
@@ -61,7 +61,7 @@ class Report:
 
     def note(self, what: str) -> None:
         """Keep what a reader should know and no verdict depends on; a hundred at most."""
-        if len(self.notes) < MOST_FINDINGS:
+        if len(self.notes) < MAX_FINDINGS:
             self.notes.append(what)
 
     def count(self, name: str, number: int = 1) -> None:

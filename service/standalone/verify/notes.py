@@ -22,7 +22,7 @@ Keys: TypeAlias = dict[tuple[str, bytes], bytes]
 ED25519 = 1
 KEY_ID = 4
 LARGEST_NOTE = 64 * 1024
-MOST_SIGNATURES = 64
+MAX_SIGNATURES = 64
 EM_DASH = "\u2014"
 
 
@@ -83,7 +83,7 @@ def _parted(note: str, what: str) -> tuple[str, list[str]]:
     said, signatures = text.split("\n"), lines.split("\n")
     shaped = blank and len(said) >= len(("origin", "size", "root")) and all(said) and signatures.pop() == ""
     need(clean and shaped and len(note) <= LARGEST_NOTE, f"{what}: this is not a signed note")
-    need(len(signatures) <= MOST_SIGNATURES, f"{what}: more than {MOST_SIGNATURES} signatures")
+    need(len(signatures) <= MAX_SIGNATURES, f"{what}: more than {MAX_SIGNATURES} signatures")
     return f"{text}\n", signatures
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FORMAT = "timewarden-state/1"
 MEMBERS = {"format", "checkpoint", "beyond"}
-MOST_MARKS = 5_000
+MAX_MARKS = 5_000
 APART = timedelta(days=1)
 # Commits overtake one another by less than this.
 OVERTAKEN = timedelta(hours=1)
@@ -52,7 +52,7 @@ class State:
         fresh = Mark(position, earlier(min(newest, datetime.now(UTC)), OVERTAKEN))
         if not any(one.position <= position and one.moment + APART > fresh.moment for one in self.marks):
             kept = [one for one in self.marks if one.position < position or one.moment > fresh.moment]
-            self.marks = sorted([*kept, fresh])[-MOST_MARKS:]
+            self.marks = sorted([*kept, fresh])[-MAX_MARKS:]
 
     def mark_now(self, size: int) -> None:
         """Remember that the log was no longer than this a moment ago. Who sees no record, but only that a log is

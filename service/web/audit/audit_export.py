@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 SCOPE: Final = "read:audit"
 NDJSON: Final = "application/x-ndjson"
-MOST_STREAMS: Final = 4
+MAX_STREAMS: Final = 4
 LONGEST_STREAM: Final = 3600.0
 # So much before and after a period is looked at too: longer than any transaction may last, and what is missing at the
 # period's ends is seen.
@@ -95,7 +95,7 @@ class Streams:
     def place(self) -> Iterator[Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]]:
         """A place for one stream, taken at once. What this gives makes the stream that keeps the place until it ends,
         or until nobody holds it who could read it. Raises TryLater while there are enough."""
-        if self._running >= MOST_STREAMS:
+        if self._running >= MAX_STREAMS:
             raise TryLater("Too many exports run at once; try again when one has ended", cause="exports")
         self._running += 1
         ends: list[Callable[[], object]] = []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CSV: Final = "text/csv"
 # Its rows are bounded too; ordinary ones have 130 bytes.
-MOST_BYTES: Final = 2_000_000
+MAX_BYTES: Final = 2_000_000
 EXAMPLE: Final = (
     "record,email,name,team,parent\nteam,,,Cetus,\nperson,ana@example.com,Ana Lima,,\nmember,ana@example.com,,Cetus,\n"
 )
@@ -56,7 +56,7 @@ def directory_import_route(imports: DirectoryImports, *, max_body_bytes: int) ->
         "/v1/directory/import",
         status_code=200,
         request_class=DeferredBodyRequest,
-        request_max_body_size=MOST_BYTES,
+        request_max_body_size=MAX_BYTES,
         opt={"media_types": (CSV,), "unread": b"", "keyed": lambda _: max_body_bytes},
         **operation(
             "Import the organisation", scope="manage:directory", problems=(*COMMON, *BODY, 409), tag="Directory"
@@ -69,7 +69,7 @@ def directory_import_route(imports: DirectoryImports, *, max_body_bytes: int) ->
         dry_run: Annotated[bool, QueryParameter(description="Say what would happen, and change nothing")] = False,  # noqa: FBT002 — a query parameter
     ) -> Response[Imported]:
         await imports.admit(ask)
-        data = await request.read_whole(MOST_BYTES, none=EMPTY_FILE)
+        data = await request.read_whole(MAX_BYTES, none=EMPTY_FILE)
         answer = await imports.load(ask, data, dry_run=dry_run)
         rows = [ImportedRow(one.row, one.line, one.record, one.outcome) for one in answer.value]
         counts = {word: sum(one.outcome == word for one in rows) for word in ("created", "updated", "unchanged")}

@@ -25,7 +25,7 @@ PATIENCE: Final = 10.0
 # Seconds that the first part may take before its request counts as one that waits for its sender.
 GRACE: Final = 0.01
 # Bytes and seconds of a body that nobody reads.
-MOST_THROWN_AWAY: Final = 33_554_432
+MAX_THROWN_AWAY: Final = 33_554_432
 LONGEST_THROWN_AWAY: Final = 5.0
 
 
@@ -75,7 +75,7 @@ class IncomingBody:
         thrown = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_THROWN_AWAY):
-                while self._announced and self._begun and not self._ended and thrown < MOST_THROWN_AWAY:
+                while self._announced and self._begun and not self._ended and thrown < MAX_THROWN_AWAY:
                     thrown += len((await self._next()).get("body", b""))
 
     async def _next(self) -> Any:

@@ -21,7 +21,7 @@ from service.places import FieldError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MOST_TOLD: Final = 100
+MAX_TOLD: Final = 100
 OR_NULL: Final = ", or null"
 _LONGEST_NAME: Final = 200
 _WORDS: Final[Mapping[type[msgspec.inspect.Type], str]] = {
@@ -44,9 +44,9 @@ _SIZED: Final[Mapping[type[msgspec.inspect.Type], tuple[str, str]]] = {
 
 
 def wrong_fields(raw: bytes, shape: Any) -> list[FieldError]:
-    """What is wrong with JSON that does not fit; at most MOST_TOLD are told. Raises msgspec.DecodeError for what turns
+    """What is wrong with JSON that does not fit; at most MAX_TOLD are told. Raises msgspec.DecodeError for what turns
     out to be no JSON."""
-    return list(islice(_wrong(raw, shape, ""), MOST_TOLD))
+    return list(islice(_wrong(raw, shape, ""), MAX_TOLD))
 
 
 def decode_valid_members(raw: bytes, shape: type[msgspec.Struct]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LISTING = "policy versions"
 # A whole policy, in bytes of JSON: more than other bodies may have.
-MOST_BYTES = 2_000_000
+MAX_BYTES = 2_000_000
 LONGEST_MESSAGE = 500
 TAG = "Policy"
 
@@ -202,13 +202,13 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
     @post(
         "/v1/policies/versions",
         request_class=DeferredBodyRequest,
-        request_max_body_size=MOST_BYTES,
+        request_max_body_size=MAX_BYTES,
         opt={"unread": Proposal("", "", "", "", {})},
         **proposing,
     )
     async def propose(request: DeferredBodyRequest, ask: Asking, data: JSONBody[Proposal]) -> Response[ProposedVersion]:
         await administration.admit(ask)
-        data = read_body(await request.read_whole(MOST_BYTES), Proposal)
+        data = read_body(await request.read_whole(MAX_BYTES), Proposal)
         text = PolicyText(
             model=parse_text(data.model, "model"),
             rules=parse_text(data.rules, "rules"),

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 POLICY, LOG = "Policy", "Decision log"
 LISTING = "replays"
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 Moment = Annotated[datetime, Meta(tz=True)]
 Word = Annotated[str, Meta(min_length=1, max_length=64)]
 ChangeWord = Annotated[
@@ -299,7 +299,7 @@ def _result(job: Job) -> ReplayResult:
         Counted(ReplayOutcome(change), by, word, count)
         for change, named in sorted(totals.groups.items())
         for by, words in sorted(named.items())
-        for word, count in sorted(words.items(), key=lambda one: (-one[1], one[0]))[:MOST_SHOWN]
+        for word, count in sorted(words.items(), key=lambda one: (-one[1], one[0]))[:MAX_SHOWN]
     ]
     examples = [
         Changed(ReplayOutcome(change), one.decision, one.subject, one.action, one.kind, one.was, one.now)

@@ -9,7 +9,7 @@ from litestar import Response, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 from msgspec import Meta
 
-from service.administration.versions.simulated import MOST_WORDS, OLDEST, SimulatedRequest, SimulatedResource, Subject
+from service.administration.versions.simulated import MAX_WORDS, OLDEST, SimulatedRequest, SimulatedResource, Subject
 from service.policy.access_request import Dimension, Effect, Reason
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.parameters import Asking, parse_optional_uuid
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from service.administration.versions.simulation import Simulated, Simulation
     from service.policy.access_request import Applied, Missing
 
-MOST_NEAR = 50
+MAX_NEAR = 50
 Word = Annotated[str, Meta(min_length=1, max_length=128)]
-Words = Annotated[list[Word], Meta(max_length=MOST_WORDS)]
-Facts = Annotated[dict[Word, bool | None], Meta(max_length=MOST_WORDS)]
+Words = Annotated[list[Word], Meta(max_length=MAX_WORDS)]
+Facts = Annotated[dict[Word, bool | None], Meta(max_length=MAX_WORDS)]
 Id = Annotated[str, Meta(max_length=64)]
 
 
@@ -103,7 +103,7 @@ class SimulationBody(msgspec.Struct):
     rules: Annotated[list[RuleName], Meta(description="The rules that allow, or that deny", examples=[[]])]
     near_misses: Annotated[
         list[RuleConditions],
-        Meta(description=f"The rules that miss the fewest conditions, nearest first, at most {MOST_NEAR}"),
+        Meta(description=f"The rules that miss the fewest conditions, nearest first, at most {MAX_NEAR}"),
     ]
     more_near_misses: Annotated[int, Meta(description="How many more near misses there are", ge=0, examples=[0])]
     denied_because: Annotated[
@@ -178,8 +178,8 @@ def _body(one: Simulated) -> SimulationBody:
         verdict=Effect.ALLOW if decision.allowed else Effect.DENY,
         reason=decision.verdict.reason,
         rules=list(decision.verdict.rules),
-        near_misses=[_rule(miss) for miss in why.near_misses[:MOST_NEAR]],
-        more_near_misses=max(0, len(why.near_misses) - MOST_NEAR),
+        near_misses=[_rule(miss) for miss in why.near_misses[:MAX_NEAR]],
+        more_near_misses=max(0, len(why.near_misses) - MAX_NEAR),
         denied_because=[_rule(applied) for applied in why.denied_because],
         told=list(one.sentences),
         version=decision.version,

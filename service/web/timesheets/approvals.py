@@ -14,7 +14,7 @@ from msgspec import Meta
 from service.authorization.enforcement.changes import Outcome  # noqa: TC001 — Litestar reads handler signatures
 from service.errors import NotFound
 from service.pacing import paced
-from service.timesheets.approvals import MOST_ITEMS, Approvals, Item
+from service.timesheets.approvals import MAX_ITEMS, Approvals, Item
 from service.timesheets.timesheet import State
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.paging import DEFAULT_LIMIT
@@ -85,7 +85,7 @@ class BatchItem(msgspec.Struct, forbid_unknown_fields=True):
     ]
 
 
-Items = Annotated[list[BatchItem], Meta(description="The weeks", min_length=1, max_length=MOST_ITEMS)]
+Items = Annotated[list[BatchItem], Meta(description="The weeks", min_length=1, max_length=MAX_ITEMS)]
 Mode = Annotated[
     Literal["all-or-nothing", "per-item"],
     Meta(description="Whether one that is refused keeps the others from changing"),

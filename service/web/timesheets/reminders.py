@@ -9,7 +9,7 @@ from litestar import Response, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 from msgspec import Meta
 
-from service.timesheets.reminders import MOST_DAYS
+from service.timesheets.reminders import MAX_DAYS
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.parameters import Asking  # noqa: TC001 — as above
 from service.web.http.responses import make_response
@@ -26,7 +26,7 @@ class Waited(msgspec.Struct, forbid_unknown_fields=True):
         Meta(
             description="Days for which a week must have waited since it was submitted",
             ge=0,
-            le=MOST_DAYS,
+            le=MAX_DAYS,
             examples=[3],
         ),
     ]

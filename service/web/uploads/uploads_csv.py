@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from service.csv_cells import is_formula
 from service.errors import InvalidField
 from service.places import FieldError
-from service.timesheets.entry import MOST_MINUTES
+from service.timesheets.entry import MAX_MINUTES
 from service.timesheets.upload_rows import Row
 from service.web.http.parameters import parse_uuid
 from service.web.uploads.uploads_lines import LONGEST_LINE, Line, Lines, fault_of_file
@@ -150,5 +150,5 @@ def _members(cells: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldError]
         if _MINUTES.fullmatch(cells["minutes"]):
             known["minutes"] = int(cells["minutes"])
         else:
-            wrong.append(FieldError("minutes", f"must be a whole number from 1 to {MOST_MINUTES}"))
+            wrong.append(FieldError("minutes", f"must be a whole number from 1 to {MAX_MINUTES}"))
     return known, wrong

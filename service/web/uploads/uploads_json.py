@@ -14,14 +14,14 @@ from service.timesheets.upload_rows import Rows
 from service.web.http.bodies import TOO_DEEP, read_body
 from service.web.http.parameters import parse_uuid
 from service.web.http.wrong_fields import decode_valid_members
-from service.web.uploads.uploads_shapes import MOST_ROWS_OF_JSON, UploadRow, row_of
+from service.web.uploads.uploads_shapes import MAX_ROWS_OF_JSON, UploadRow, row_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 class _Upload(msgspec.Struct, forbid_unknown_fields=True):
-    rows: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=MOST_ROWS_OF_JSON)]
+    rows: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1, max_length=MAX_ROWS_OF_JSON)]
 
 
 async def rows_of_json(raw: bytes) -> Rows:

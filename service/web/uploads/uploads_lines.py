@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from service.errors import InvalidField
 from service.places import FieldError
-from service.timesheets.upload_rows import MOST_ROWS
+from service.timesheets.upload_rows import MAX_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LONGEST_LINE: Final = 16_384
 # Empty lines are skipped, and would otherwise cost time without end.
-MAX_LINES_PER_FILE: Final = 2 * MOST_ROWS
+MAX_LINES_PER_FILE: Final = 2 * MAX_ROWS
 _BOM: Final = b"\xef\xbb\xbf"
 _OTHER_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
 

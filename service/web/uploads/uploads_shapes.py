@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from service.timesheets.upload_results import RowResult
 
 # In a JSON body, which is read as a whole; files take more.
-MOST_ROWS_OF_JSON = 100
+MAX_ROWS_OF_JSON = 100
 
 
 class UploadRow(msgspec.Struct, forbid_unknown_fields=True):
@@ -44,7 +44,7 @@ class UploadRow(msgspec.Struct, forbid_unknown_fields=True):
 class Upload(msgspec.Struct, forbid_unknown_fields=True):
     """Rows to import."""
 
-    rows: Annotated[list[UploadRow], Meta(description="The rows", min_length=1, max_length=MOST_ROWS_OF_JSON)]
+    rows: Annotated[list[UploadRow], Meta(description="The rows", min_length=1, max_length=MAX_ROWS_OF_JSON)]
 
 
 class RowProblem(msgspec.Struct):
