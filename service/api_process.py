@@ -178,7 +178,9 @@ class Api:
             async with self.health.connection() as connection:
                 statuses = await read_status(connection)
             parts.append(HealthPart("database", ready=True, needed=True, detail="answers"))
-            parts += [HealthPart(one.part, ready=one.ready, needed=False, detail=one.detail) for one in statuses]
+            parts += [
+                HealthPart(status.part, ready=status.ready, needed=False, detail=status.detail) for status in statuses
+            ]
         except TryLater:
             # The public sentence is for callers: it speaks of changes, and a look at health changes nothing.
             detail = self.progress.problem or "does not answer"
@@ -186,7 +188,7 @@ class Api:
         parts.append(self._log())
         parts += parts_of_issuers(self.tokens.states())
         parts.append(_log_lines())
-        ready = all(one.ready for one in parts if one.needed)
+        ready = all(part.ready for part in parts if part.needed)
         return Ready("ready" if ready else "not ready", version, parts)
 
     def _log(self) -> HealthPart:

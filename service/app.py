@@ -174,8 +174,8 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
     policy_administration = PolicyAdministration(
         gate, policies, policy_aside.checked, tell=hint.tell if hint else lambda _number: None
     )
-    longest_lifetime = max(one.max_lifetime + one.leeway for one in issuers)
-    leeway = max(one.leeway for one in issuers)
+    longest_lifetime = max(issuer.max_lifetime + issuer.leeway for issuer in issuers)
+    leeway = max(issuer.leeway for issuer in issuers)
     hashes = SubjectHashes(settings.listed("erasure_keys"))
     memory = Memory(hashes, settings.erasure_memory_days, longest_lifetime, leeway)
     problems = Problems(
@@ -230,7 +230,7 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
             *health_routes(api.look),
             *metadata.metadata_routes(
                 settings.audience or issuers[0].audience,
-                [one.issuer for one in issuers],
+                [issuer.issuer for issuer in issuers],
                 dpop_algorithms=senders.algorithms,
                 dpop_required=settings.dpop_required,
                 certificate_bound=senders.certificates is not None,

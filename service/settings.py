@@ -264,9 +264,9 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _addresses(cls, given: str) -> str:
-        for one in given.split(","):
-            if one.strip():
-                ip_network(one.strip())
+        for part in given.split(","):
+            if part.strip():
+                ip_network(part.strip())
         return given
 
     def management(self) -> tuple[str, int]:

@@ -68,7 +68,7 @@ def forged(
     records: Sequence[Record], start: int = 0, end: int | None = None, size: int | None = None, old: int = 0
 ) -> Forged:
     """The bundle of [start, end) in a log of the first `size` records, with a start checkpoint of size `old`."""
-    leaves = [one.leaf for one in records][:size]
+    leaves = [record.leaf for record in records][:size]
     end = len(leaves) if end is None else end
     at = hash_at(leaves)
     proof = [b64(one) for one in merkle.consistency_path(old, len(leaves), at)] if old else []
@@ -95,7 +95,7 @@ def line(record: Record, position: int) -> dict[str, Any]:
         "leaf": record.leaf.hex(),
         "body": b64(record.body),
         "columns": {"kind": body["kind"], **columns},
-        "texts": {one.field: {"salt": one.salt.hex(), "value": one.value} for one in record.texts},
+        "texts": {text.field: {"salt": text.salt.hex(), "value": text.value} for text in record.texts},
     }
 
 

@@ -70,7 +70,7 @@ def ignored(path: str) -> bool:
         keep = pattern.startswith("!")
         pattern = pattern.removeprefix("!").rstrip("/")
         spellings = {pattern, pattern.removeprefix("**/")}
-        if any(_matches(one, spelling) for one in candidates for spelling in spellings):
+        if any(_matches(candidate, spelling) for candidate in candidates for spelling in spellings):
             out = not keep
     return out
 
@@ -79,7 +79,7 @@ def copy_image(target: Path) -> None:
     """Put what the image's /app holds into `target`."""
     for source, place in copies():
         origin = ROOT / source
-        files = [origin] if origin.is_file() else [one for one in sorted(origin.rglob("*")) if one.is_file()]
+        files = [origin] if origin.is_file() else [path for path in sorted(origin.rglob("*")) if path.is_file()]
         for file in files:
             if not ignored(file.relative_to(ROOT).as_posix()):
                 inside = Path(place) / (file.name if origin.is_file() else file.relative_to(origin))

@@ -182,15 +182,15 @@ def _cover(start: int, end: int) -> Sequence[tuple[int, int]]:
 
 async def _hashes(connection: Connection, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], str]:
     """The hashes of complete subtrees, in base64; those that the stored tiles lack are left out."""
-    needed = sorted({tiles.place(*one)[:2] for one in places})
+    needed = sorted({tiles.place(*place)[:2] for place in places})
     rows = await connection.fetch(TILES, [level for level, _ in needed], [index for _, index in needed])
     stored = {(row["level"], row["index"]): tiles.split(row["hashes"]) for row in rows}
     held = {}
-    for one in places:
-        level, tile, first, count = tiles.place(*one)
+    for place in places:
+        level, tile, first, count = tiles.place(*place)
         items = stored.get((level, tile), [])[first : first + count]
         if len(items) == count:
-            held[one] = _base64(tiles.subtree(items))
+            held[place] = _base64(tiles.subtree(items))
     return held
 
 

@@ -61,8 +61,8 @@ async def names(connection: Connection, found: Sequence[Logged]) -> dict[str, st
     return {str(row["id"]): row["name"] for row in rows}
 
 
-def _id(one: Logged, part: str, name: str) -> str | None:
-    found = one.body.get(part)
+def _id(logged: Logged, part: str, name: str) -> str | None:
+    found = logged.body.get(part)
     given = found.get(name) if isinstance(found, dict) else None
     # Any other text stands there only when somebody altered the record.
     return given if isinstance(given, str) and USUAL.fullmatch(given) else None

@@ -55,4 +55,4 @@ async def summary(connection: Connection, filters: RecordFilters) -> Summary:
 
 
 def _sorted(facet: str, counts: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    return sorted(counts) if facet == "day" else sorted(counts, key=lambda one: (-one[1], one[0]))
+    return sorted(counts) if facet == "day" else sorted(counts, key=lambda count: (-count[1], count[0]))

@@ -70,34 +70,38 @@ async def _keeper(settings: configuration.Settings, host: str | None) -> dict[st
     try:
         async with database.connection() as connection:
             statuses = await read_status(connection)
-            reports = [one for one in await read_reports(connection) if host in {None, one.process.host}]
+            reports = [
+                read_report
+                for read_report in await read_reports(connection)
+                if host in {None, read_report.process.host}
+            ]
     finally:
         await database.close()
     if host is None:
-        missing = set(PARTS) - {one.part for one in statuses}
+        missing = set(PARTS) - {status.part for status in statuses}
         problems = [
             f"the {part} is not ready: no keeper of this release spoke within a day"
             for part in PARTS
             if part in missing
         ]
-        problems += [f"the {one.part} is not ready: {one.detail}" for one in statuses if not one.ready]
+        problems += [f"the {status.part} is not ready: {status.detail}" for status in statuses if not status.ready]
     else:
         problems = _problems_here(reports)
     return {
         "ready": not problems,
         "problems": problems,
-        "parts": [asdict(one) for one in statuses],
+        "parts": [asdict(status) for status in statuses],
         "processes": [
             {
-                "process": str(one.process.id),
-                "host": one.process.host,
-                "pid": one.process.pid,
-                "part": one.part,
-                "ready": one.ready and not one.silent,
-                "detail": one.detail,
-                "silent_seconds": round(one.age, 1),
+                "process": str(report.process.id),
+                "host": report.process.host,
+                "pid": report.process.pid,
+                "part": report.part,
+                "ready": report.ready and not report.silent,
+                "detail": report.detail,
+                "silent_seconds": round(report.age, 1),
             }
-            for one in reports
+            for report in reports
         ],
     }
 
@@ -106,7 +110,7 @@ def _problems_here(reports: Sequence[KeeperReport]) -> list[str]:
     """Of the process that spoke last here: those before it have ended."""
     if not reports:
         return ["no keeper ran here within a day"]
-    newest = [one for one in reports if one.process == reports[0].process]
+    newest = [report for report in reports if report.process == reports[0].process]
     told = {one.part: one for one in newest}
     problems = [f"{newest[0].process} has never spoken of its {part}" for part in PARTS if part not in told]
     for part, one in told.items():

@@ -88,8 +88,8 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
         print(json.dumps(version, indent=2))
         return
     for what, complaints in (("untried", version["untried"]), ("warning", version["warnings"])):
-        for one in complaints:
-            print(plain(f"{what}: {directory}/{Complaint(**one)}"))
+        for complaint in complaints:
+            print(plain(f"{what}: {directory}/{Complaint(**complaint)}"))
     number = version["number"]
     known = "Proposed" if status == httpx.codes.CREATED else "These files wait already"
     print(f"{known} as version {number}; `timewarden policy activate {number}` makes it decide.")
@@ -129,9 +129,11 @@ def list_versions(*, everything: bool, as_json: bool, person: str | None) -> Non
         print(json.dumps(versions, indent=2))
         return
     shown = table("version", "state", "parent", "proposed at", "activated at", "message")
-    for one in versions:
-        times = when(one["proposed_at"]), when(one["activated_at"])
-        shown.add_row(str(one["number"]), one["state"], str(one["parent"] or ""), *times, one["message"])
+    for version in versions:
+        times = when(version["proposed_at"]), when(version["activated_at"])
+        shown.add_row(
+            str(version["number"]), version["state"], str(version["parent"] or ""), *times, version["message"]
+        )
     Console().print(shown)
 
 

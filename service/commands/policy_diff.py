@@ -73,12 +73,12 @@ def _show(found: dict[str, Any]) -> None:
         console.print(f"Version {found['against']} and {compared} are the same.")
         return
     console.print(f"From version {found['against']} to {compared}:")
-    for one in found["rows"]:
-        line = f"{one['line']}: " if one["line"] else ""
-        if one["before"] is not None:
-            console.print(f"[red]  - {quoted(one['before'])}[/red]")
-        if one["after"] is not None:
-            console.print(f"[green]  + {line}{quoted(one['after'])}[/green]")
+    for row in found["rows"]:
+        line = f"{row['line']}: " if row["line"] else ""
+        if row["before"] is not None:
+            console.print(f"[red]  - {quoted(row['before'])}[/red]")
+        if row["after"] is not None:
+            console.print(f"[green]  + {line}{quoted(row['after'])}[/green]")
     for word in found["words"]:
         console.print(f"  words: {quoted(word)}")
     for case in found["cases"]:
@@ -88,7 +88,7 @@ def _show(found: dict[str, Any]) -> None:
         console.print("No verdict changes." if not found["cut_short"] else "No change of verdicts was found so far.")
     else:
         console.print("Verdicts that change:")
-    for one in found["verdicts"]:
-        console.print(f"  {quoted(one['sentence'])}")
+    for verdict in found["verdicts"]:
+        console.print(f"  {quoted(verdict['sentence'])}")
     for action in found["cut_short"]:
         console.print(f"  Not compared to the end, there is too much, so more may change: {quoted(action)}")

@@ -70,7 +70,7 @@ _SAID = {
 
 def _table(replicas: list[dict[str, Any]]) -> Table:
     shown = table("replica", "decides by", "started", "last seen")
-    for one in replicas:
-        version = str(one["policy_version"] or "starting") if one["alive"] else "gone"
-        shown.add_row(one["id"], version, when(one["started_at"]), when(one["seen_at"]))
+    for replica in replicas:
+        version = str(replica["policy_version"] or "starting") if replica["alive"] else "gone"
+        shown.add_row(replica["id"], version, when(replica["started_at"]), when(replica["seen_at"]))
     return shown

@@ -75,7 +75,7 @@ def simulate(
             "id": sheet,
             "state": state,
             "relations": list(relations),
-            "facts": dict(_fact(one) for one in facts),
+            "facts": dict(_fact(fact) for fact in facts),
         },
         "version": resolve_version(api, version),
     }
@@ -106,7 +106,7 @@ def _show(found: dict[str, Any]) -> None:
         # Whoever had what these want would be denied all the same.
         lines.append("  and if no rule denied it, none would allow it yet:")
         wants = "lacks"
-    lines += [f"  {quoted(one['rule'])} {wants} {_words(one)}" for one in found["near_misses"]]
+    lines += [f"  {quoted(near_miss['rule'])} {wants} {_words(near_miss)}" for near_miss in found["near_misses"]]
     if found["more_near_misses"]:
         lines.append(f"  and {found['more_near_misses']} more rules, further off")
     lines += [f"  assumed: {quoted(sentence)}" for sentence in found["assumed"]]

@@ -49,9 +49,9 @@ def document(found: Trial) -> dict[str, object]:
         "good": found.good,
         "passed": found.passed,
         "failed": found.failed,
-        "rules": [asdict(one) for one in found.tallies],
-        "complaints": [asdict(one) for one in found.complaints],
-        "warnings": [asdict(one) for one in found.warnings],
+        "rules": [asdict(tally) for tally in found.tallies],
+        "complaints": [asdict(complaint) for complaint in found.complaints],
+        "warnings": [asdict(warning) for warning in found.warnings],
         "untried": [asdict(one) for one in found.untried],
     }
 
@@ -60,13 +60,13 @@ def _show(found: Trial, directory: Path) -> None:
     console = Console(soft_wrap=True, highlight=False)
     if found.tallies:
         shown = table("line", "rule", "passed", "failed")
-        for one in found.tallies:
-            failed = Text(str(one.failed), style="red") if one.failed else "0"
-            passed = str(one.passed) if one.passed or one.failed else Text("untried", style="yellow")
-            shown.add_row(str(one.line or ""), one.rule, passed, failed)
+        for tally in found.tallies:
+            failed = Text(str(tally.failed), style="red") if tally.failed else "0"
+            passed = str(tally.passed) if tally.passed or tally.failed else Text("untried", style="yellow")
+            shown.add_row(str(tally.line or ""), tally.rule, passed, failed)
         console.print(shown)
-        decided = sum(1 for one in found.tallies if one.line and one.passed + one.failed)
-        rules = sum(1 for one in found.tallies if one.line)
+        decided = sum(1 for tally in found.tallies if tally.line and tally.passed + tally.failed)
+        rules = sum(1 for tally in found.tallies if tally.line)
         console.print(f"{found.passed} cases pass, {found.failed} fail; they name {decided} of {rules} rules.")
     for what, complaints in (("untried", found.untried), ("warning", found.warnings), ("error", found.complaints)):
         for complaint in complaints:
@@ -77,6 +77,6 @@ def _show(found: Trial, directory: Path) -> None:
         console.print("This policy would be refused.")
 
 
-def _placed(one: Complaint, directory: Path) -> str:
+def _placed(complaint: Complaint, directory: Path) -> str:
     """With the file as one would open it."""
-    return f"{directory}/{one}"
+    return f"{directory}/{complaint}"

@@ -140,18 +140,23 @@ def show(job: dict[str, Any]) -> None:
         if result[name] or name == "same":
             counts.add_row(f"{result[name]:,}", words)
     console.print(counts)
-    for change in (name for name in COUNTS if any(one["change"] == name for one in result["groups"])):
+    for change in (name for name in COUNTS if any(group["change"] == name for group in result["groups"])):
         groups = table("by", "", "records", title=COUNTS[change])
-        for one in result["groups"]:
-            if one["change"] == change:
-                groups.add_row(one["by"], one["word"], f"{one['count']:,}")
+        for group in result["groups"]:
+            if group["change"] == change:
+                groups.add_row(group["by"], group["word"], f"{group['count']:,}")
         console.print(groups)
     if result["examples"]:
         examples = table("decision", "who", "action", "was", "now", title="Examples")
-        for one in result["examples"]:
-            asked = f"{one['action']} {one['kind']}"
+        for example in result["examples"]:
+            asked = f"{example['action']} {example['kind']}"
             examples.add_row(
-                one["decision"], one["subject"], asked, one["was"], one["now"], style=_style(one["change"])
+                example["decision"],
+                example["subject"],
+                asked,
+                example["was"],
+                example["now"],
+                style=_style(example["change"]),
             )
         console.print(examples)
 

@@ -27,7 +27,7 @@ class PlainTable(Table):
     should look different comes as a Text."""
 
     def add_row(self, *cells: Any, **look: Any) -> None:
-        super().add_row(*(Text(printable(one, LONGEST)) if isinstance(one, str) else one for one in cells), **look)
+        super().add_row(*(Text(printable(cell, LONGEST)) if isinstance(cell, str) else cell for cell in cells), **look)
 
 
 def table(*heads: str, title: str | None = None) -> PlainTable:

@@ -88,7 +88,7 @@ def _issuers() -> list[Issuer]:
 
 def _text(told: TokenExplanation) -> str:
     marks = {"passed": "ok      ", "failed": "REFUSED ", "unknown": "UNKNOWN "}
-    lines = [f"{marks[one.outcome]}{one.name:<14}{one.told}" for one in told.checks]
+    lines = [f"{marks[check.outcome]}{check.name:<14}{check.told}" for check in told.checks]
     lines.append(f"\n{told.verdict}" + (f": {told.cause}" if told.cause else ""))
     if told.verdict == "accepted":
         lines += [
@@ -97,6 +97,6 @@ def _text(told: TokenExplanation) -> str:
             f"  scopes   {' '.join(told.scopes) or 'none'}",
             f"  roles    {' '.join(told.roles) or 'none'}",
             f"  expires  in {told.expires_in} seconds",
-            *(f"  needs    {one}" for one in told.needs),
+            *(f"  needs    {need}" for need in told.needs),
         ]
     return "\n".join(lines)

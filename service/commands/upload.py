@@ -96,7 +96,7 @@ def _body(answer: httpx.Response) -> Any:
 def _show(body: dict[str, Any]) -> None:
     counts = ", ".join(f"{number} {outcome}" for outcome, number in body["counts"].items() if number)
     print(f"{'A dry run: ' if body['dry_run'] else ''}{sum(body['counts'].values())} rows: {counts}")
-    refused = [(one, why) for one in body["rows"] for why in one.get("problems", [])]
+    refused = [(row, why) for row in body["rows"] for why in row.get("problems", [])]
     _show_rows([{**one, **why} for one, why in refused[:MAX_TOLD]], body["counts"]["refused"])
 
 
@@ -111,8 +111,8 @@ def _show_problem(answer: httpx.Response, body: dict[str, Any]) -> None:
 
 
 def _show_rows(rows: list[dict[str, Any]], number: int) -> None:
-    for one in rows:
-        field = f"{one['field']}: " if one.get("field") else ""
-        print(f"  line {one.get('line', one['row'])}: {field}{one['reason']}")
-    if number > len({one["row"] for one in rows}):
+    for row in rows:
+        field = f"{row['field']}: " if row.get("field") else ""
+        print(f"  line {row.get('line', row['row'])}: {field}{row['reason']}")
+    if number > len({row["row"] for row in rows}):
         print(f"  ... {number} refused rows in all")

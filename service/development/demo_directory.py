@@ -83,7 +83,7 @@ def _links(issuer: str, login: str) -> list[dict[str, str]]:
 async def _known_teams(http: httpx.AsyncClient) -> dict[str, str]:
     answer = await http.get("/v1/teams", params={"limit": "200"})
     answer.raise_for_status()
-    return {one["name"]: one["id"] for one in answer.json()["items"]}
+    return {item["name"]: item["id"] for item in answer.json()["items"]}
 
 
 async def _made(http: httpx.AsyncClient, path: str, body: dict[str, object]) -> dict[str, str]:

@@ -196,7 +196,7 @@ async def wait_ready(
 
 
 async def _until_stopped(children: Mapping[str, asyncio.subprocess.Process], stop: asyncio.Event, state: Path) -> None:
-    waiting = [asyncio.create_task(one.wait()) for one in children.values()]
+    waiting = [asyncio.create_task(child.wait()) for child in children.values()]
     told = asyncio.create_task(stop.wait())
     await asyncio.wait([*waiting, told], return_when=asyncio.FIRST_COMPLETED)
     for task in (*waiting, told):

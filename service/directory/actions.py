@@ -282,9 +282,14 @@ def _texts(person: Person) -> dict[str, str]:
     return {name: text for name, text in texts.items() if text is not None}
 
 
-def _grant(one: ImporterGrant) -> dict[str, object]:
-    return {"client": one.client, "team": one.team, **times(one.validity)}
+def _grant(importer_grant: ImporterGrant) -> dict[str, object]:
+    return {"client": importer_grant.client, "team": importer_grant.team, **times(importer_grant.validity)}
 
 
-def _membership(one: Membership) -> dict[str, object]:
-    return {"person": one.person, "team": one.team, "part": str(one.part), **times(one.validity)}
+def _membership(membership: Membership) -> dict[str, object]:
+    return {
+        "person": membership.person,
+        "team": membership.team,
+        "part": str(membership.part),
+        **times(membership.validity),
+    }

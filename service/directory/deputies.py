@@ -101,5 +101,5 @@ def _may_read_directory(ask: Ask, permit: Permit) -> bool:
     return decided(permit.snapshot, ask, "read", Resource(DIRECTORY), seen).allowed
 
 
-def _facts(one: DeputyGrant) -> dict[str, object]:
-    return {"manager": one.manager, "deputy": one.deputy, **times(one.validity)}
+def _facts(deputy_grant: DeputyGrant) -> dict[str, object]:
+    return {"manager": deputy_grant.manager, "deputy": deputy_grant.deputy, **times(deputy_grant.validity)}

@@ -49,11 +49,11 @@ async def lock(connection: Connection, grant: UUID) -> UUID | None:
     return found
 
 
-async def grant(permit: Permit, connection: Connection, one: DeputyGrant) -> DeputyGrant:
+async def grant(permit: Permit, connection: Connection, deputy_grant: DeputyGrant) -> DeputyGrant:
     """Raises InvalidField for unknown people, Conflict for an overlap."""
     permit.covers(KIND, "grant")
-    what = {"manager_id": one.manager, "deputy_id": one.deputy}
-    row = await begin(connection, "deputy_grant", {"id": one.id}, what, one.validity, COLUMNS)
+    what = {"manager_id": deputy_grant.manager, "deputy_id": deputy_grant.deputy}
+    row = await begin(connection, "deputy_grant", {"id": deputy_grant.id}, what, deputy_grant.validity, COLUMNS)
     if row is None:
         raise Conflict("This person stands in for that manager already at some of that time")
     return _grant(row)

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 COLUMNS: Final = "id, person_id, team_id, valid_from, nullif(valid_to, 'infinity') AS ends"
 
 
-async def name(permit: Permit, connection: Connection, one: Fallback) -> Fallback:
+async def name(permit: Permit, connection: Connection, fallback: Fallback) -> Fallback:
     """Raises InvalidField for unknown ids, Conflict for an overlap."""
     permit.covers(KIND, MANAGE)
-    what = {"person_id": one.person, "team_id": one.team}
-    row = await begin(connection, "fallback_approver", {"id": one.id}, what, one.validity, COLUMNS)
+    what = {"person_id": fallback.person, "team_id": fallback.team}
+    row = await begin(connection, "fallback_approver", {"id": fallback.id}, what, fallback.validity, COLUMNS)
     if row is None:
         raise Conflict("This person is named for that already at some of that time")
     return _fallback(row)

@@ -67,5 +67,5 @@ class Fallbacks:
         )
 
 
-def _facts(one: Fallback) -> dict[str, object]:
-    return {"person": one.person, "team": one.team, **times(one.validity)}
+def _facts(fallback: Fallback) -> dict[str, object]:
+    return {"person": fallback.person, "team": fallback.team, **times(fallback.validity)}

@@ -205,6 +205,6 @@ def _membership(row: ImportRow, known: Known, made: Plan, wrongs: Wrongs) -> Non
         made.outcomes[row.index] = UPDATED
 
 
-def _overlap(one: Membership, since: datetime, until: datetime | None) -> bool:
-    begin, end = one.validity.valid_from, one.validity.valid_to
+def _overlap(membership: Membership, since: datetime, until: datetime | None) -> bool:
+    begin, end = membership.validity.valid_from, membership.validity.valid_to
     return (end is None or since < end) and (until is None or begin is None or begin < until)

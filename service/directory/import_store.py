@@ -28,14 +28,16 @@ async def known(permit: Permit, connection: Connection, rows: Sequence[ImportRow
         "SELECT id, display_name, email FROM person WHERE lower(email) = ANY($1::text[])", emails
     )
     by_email: dict[str, list[Person]] = {}
-    for one in people:
-        by_email.setdefault(one["email"].lower(), []).append(Person(one["id"], one["display_name"], one["email"]))
+    for person in people:
+        by_email.setdefault(person["email"].lower(), []).append(
+            Person(person["id"], person["display_name"], person["email"])
+        )
     # Links by their primary key.
     spoken = await connection.fetch(
         "SELECT issuer, subject, person_id FROM person_link"
         " WHERE (issuer, subject) IN (SELECT * FROM unnest($1::text[], $2::text[]))",
-        [one.issuer for one in links],
-        [one.subject for one in links],
+        [link.issuer for link in links],
+        [link.subject for link in links],
     )
     # The whole tree: a cycle can go through any team.
     teams = await connection.fetch("SELECT id, name, parent_id FROM team")
@@ -43,7 +45,7 @@ async def known(permit: Permit, connection: Connection, rows: Sequence[ImportRow
     found = await connection.fetch(
         f"SELECT {COLUMNS} FROM membership WHERE person_id = ANY($1::uuid[]) AND valid_from < valid_to"
         " ORDER BY valid_from",
-        [one["id"] for one in people],
+        [person["id"] for person in people],
     )
     memberships: dict[tuple[UUID, UUID, Part], list[Membership]] = {}
     for row in found:
@@ -56,6 +58,6 @@ async def known(permit: Permit, connection: Connection, rows: Sequence[ImportRow
         now,
         by_email,
         {Link(one["issuer"], one["subject"]): one["person_id"] for one in spoken},
-        {one["name"]: Team(one["id"], one["name"], one["parent_id"]) for one in teams},
+        {team["name"]: Team(team["id"], team["name"], team["parent_id"]) for team in teams},
         memberships,
     )

@@ -29,7 +29,7 @@ async def add_people(permit: Permit, connection: Connection, people: Sequence[Pe
     # New people.
     await connection.execute(
         "INSERT INTO person (id, display_name, email) SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[])",
-        *_columns([(one.id, one.display_name, one.email) for one in people], 3),
+        *_columns([(person.id, person.display_name, person.email) for person in people], 3),
     )
 
 
@@ -56,7 +56,7 @@ async def describe_people(permit: Permit, connection: Connection, people: Sequen
     await connection.execute(
         "UPDATE person SET display_name = one.name, email = one.email"
         " FROM unnest($1::uuid[], $2::text[], $3::text[]) AS one (id, name, email) WHERE person.id = one.id",
-        *_columns([(one.id, one.display_name, one.email) for one in people], 3),
+        *_columns([(person.id, person.display_name, person.email) for person in people], 3),
     )
 
 
@@ -67,7 +67,7 @@ async def add_teams(permit: Permit, connection: Connection, teams: Sequence[Team
         # New teams.
         await connection.execute(
             "INSERT INTO team (id, name, parent_id) SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[])",
-            *_columns([(one.id, one.name, one.parent) for one in teams], 3),
+            *_columns([(team.id, team.name, team.parent) for team in teams], 3),
         )
     # Each lies below itself and below everything that its parent lies below, by primary keys upwards.
     await connection.execute(
@@ -76,7 +76,7 @@ async def add_teams(permit: Permit, connection: Connection, teams: Sequence[Team
         " SELECT team.parent_id, descendant_id, depth + 1 FROM above JOIN team ON team.id = ancestor_id"
         " WHERE team.parent_id IS NOT NULL)"
         " INSERT INTO team_path (ancestor_id, descendant_id, depth) SELECT * FROM above",
-        [one.id for one in teams],
+        [team.id for team in teams],
     )
 
 
@@ -84,7 +84,10 @@ async def add_memberships(permit: Permit, connection: Connection, memberships: S
     """Memberships that begin at a moment. Raises Conflict when somebody has that part in that team at some of that
     time."""
     permit.covers(KIND, MANAGE)
-    rows = [(one.id, one.person, one.team, str(one.part), *_period(one)) for one in memberships]
+    rows = [
+        (membership.id, membership.person, membership.team, str(membership.part), *_period(membership))
+        for membership in memberships
+    ]
     with constraints():
         # Memberships that do not overlap one that there is, by the index on people.
         made = await connection.execute(
@@ -113,8 +116,8 @@ async def end_memberships(permit: Permit, connection: Connection, ends: Sequence
     _all(ended, len(ends), "A membership ends after it began, not in the past, and not later than it already does")
 
 
-def _period(one: Membership) -> tuple[datetime | None, datetime | None]:
-    return one.validity.valid_from, one.validity.valid_to
+def _period(membership: Membership) -> tuple[datetime | None, datetime | None]:
+    return membership.validity.valid_from, membership.validity.valid_to
 
 
 def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:

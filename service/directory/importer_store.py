@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 COLUMNS: Final = "id, client_id, team_id, valid_from, nullif(valid_to, 'infinity') AS ends"
 
 
-async def grant_importer(permit: Permit, connection: Connection, one: ImporterGrant) -> ImporterGrant:
+async def grant_importer(permit: Permit, connection: Connection, importer_grant: ImporterGrant) -> ImporterGrant:
     """Raises InvalidField for an unknown team, Conflict when the client has that team at some of that time."""
     permit.covers(KIND, MANAGE)
-    what = {"client_id": one.client, "team_id": one.team}
-    row = await begin(connection, "importer_grant", {"id": one.id}, what, one.validity, COLUMNS)
+    what = {"client_id": importer_grant.client, "team_id": importer_grant.team}
+    row = await begin(connection, "importer_grant", {"id": importer_grant.id}, what, importer_grant.validity, COLUMNS)
     if row is None:
         raise Conflict("This client may import for that team already at some of that time")
     return _grant(row)

@@ -82,7 +82,10 @@ async def _carried_out(permit: Permit, connection: Connection, found: Plan, hash
     told = [*await _of_people(permit, connection, found, hashes), *await _of_teams(permit, connection, found)]
     await import_writes.add_memberships(permit, connection, found.new_memberships)
     await import_writes.end_memberships(permit, connection, found.ended)
-    told += [Told(str(one.id), "membership.created", _membership(one)) for one in found.new_memberships]
+    told += [
+        Told(str(new_membership.id), "membership.created", _membership(new_membership))
+        for new_membership in found.new_memberships
+    ]
     for one, at in found.ended:
         ended = replace(one, validity=replace(one.validity, valid_to=at))
         told.append(Told(str(one.id), "membership.ended", _membership(ended), before=_membership(one)))
@@ -111,7 +114,10 @@ async def _of_people(permit: Permit, connection: Connection, found: Plan, hashes
 async def _of_teams(permit: Permit, connection: Connection, found: Plan) -> list[Told]:
     """Those that move go one by one, since each changes what lies below others."""
     await import_writes.add_teams(permit, connection, found.new_teams)
-    told = [Told(str(one.id), "team.created", {"parent": one.parent}, {"name": one.name}) for one in found.new_teams]
+    told = [
+        Told(str(new_team.id), "team.created", {"parent": new_team.parent}, {"name": new_team.name})
+        for new_team in found.new_teams
+    ]
     for was, team in found.moved_teams:
         await team_store.replace_team(permit, connection, team)
         told.append(
@@ -120,5 +126,10 @@ async def _of_teams(permit: Permit, connection: Connection, found: Plan) -> list
     return told
 
 
-def _membership(one: Membership) -> dict[str, object]:
-    return {"person": one.person, "team": one.team, "part": str(one.part), **times(one.validity)}
+def _membership(membership: Membership) -> dict[str, object]:
+    return {
+        "person": membership.person,
+        "team": membership.team,
+        "part": str(membership.part),
+        **times(membership.validity),
+    }

@@ -32,11 +32,11 @@ class OfWhom:
     as_of: datetime | None = None
 
 
-async def add_membership(permit: Permit, connection: Connection, one: Membership) -> Membership:
+async def add_membership(permit: Permit, connection: Connection, membership: Membership) -> Membership:
     """Raises InvalidField for unknown ids, Conflict when the person has that part in the team at some of that time."""
     permit.covers(KIND, MANAGE)
-    what = {"person_id": one.person, "team_id": one.team, "part": one.part}
-    row = await begin(connection, "membership", {"id": one.id}, what, one.validity, COLUMNS)
+    what = {"person_id": membership.person, "team_id": membership.team, "part": membership.part}
+    row = await begin(connection, "membership", {"id": membership.id}, what, membership.validity, COLUMNS)
     if row is None:
         raise Conflict("This person has that part in this team already at some of that time")
     return _membership(row)

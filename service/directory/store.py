@@ -64,14 +64,14 @@ async def advance(connection: Connection) -> datetime:
     return moment
 
 
-async def give_role(permit: Permit, connection: Connection, one: GivenRole) -> GivenRole:
+async def give_role(permit: Permit, connection: Connection, given_role: GivenRole) -> GivenRole:
     """Raises InvalidField for an unknown person, Conflict when the person has the role at some of that time."""
     permit.covers(KIND, MANAGE)
-    what = {"person_id": one.person, "role": one.role}
-    row = await begin(connection, "person_role", {}, what, one.validity, VALID)
+    what = {"person_id": given_role.person, "role": given_role.role}
+    row = await begin(connection, "person_role", {}, what, given_role.validity, VALID)
     if row is None:
         raise Conflict("This person has that role already at some of that time")
-    return GivenRole(one.person, one.role, validity_of(row))
+    return GivenRole(given_role.person, given_role.role, validity_of(row))
 
 
 async def take_role(

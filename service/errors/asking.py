@@ -31,8 +31,10 @@ class InvalidField(BadInput):
     summary = "A field of the request is not valid"
 
     def __init__(self, *fields: FieldError, public: str | None = None) -> None:
-        sentence = public or "; ".join(f"{one.field}: {one.message}" for one in fields[:3]) or self.summary
-        super().__init__(sentence, extra={"fields": [{"field": one.field, "message": one.message} for one in fields]})
+        sentence = public or "; ".join(f"{field.field}: {field.message}" for field in fields[:3]) or self.summary
+        super().__init__(
+            sentence, extra={"fields": [{"field": field.field, "message": field.message} for field in fields]}
+        )
         self.fields = fields
 
 

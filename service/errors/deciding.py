@@ -104,7 +104,7 @@ class PolicyRejected(TimewardenError):
     def __init__(self, complaints: Sequence[Complaint]) -> None:
         complaints = bounded(complaints)
         first = f": {complaints[0]}" if complaints else ""
-        super().__init__(self.summary + first, extra={"complaints": [asdict(one) for one in complaints]})
+        super().__init__(self.summary + first, extra={"complaints": [asdict(complaint) for complaint in complaints]})
         self.complaints = complaints
 
 

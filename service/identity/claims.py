@@ -60,7 +60,7 @@ def check_audience(claims: Mapping[str, Any], issuer: Issuer, client: str) -> No
     audiences = [given] if isinstance(given, str) else given
     if not isinstance(audiences, list) or not 0 < len(audiences) <= _MAX_AUDIENCES:
         raise refusal("audience")
-    if not all(isinstance(one, str) for one in audiences) or issuer.audience not in audiences:
+    if not all(isinstance(audience, str) for audience in audiences) or issuer.audience not in audiences:
         raise refusal("audience")
 
 

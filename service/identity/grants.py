@@ -48,7 +48,7 @@ def roles(claims: Mapping[str, Any], issuer: Issuer, kind: PrincipalKind) -> fro
         named = frozenset(f"{issuer.prefix}-{one}" for one in named)
     elif any(one.partition("-")[0] in issuer.foreign_prefixes for one in named):
         raise refusal("roles")
-    return frozenset(f"role:{one}" for one in named | _of_groups(claims, issuer))
+    return frozenset(f"role:{of_group}" for of_group in named | _of_groups(claims, issuer))
 
 
 def _of_groups(claims: Mapping[str, Any], issuer: Issuer) -> frozenset[str]:

@@ -137,7 +137,9 @@ class Issuer:
         if not 0 <= self.leeway <= MAX_LEEWAY_SECONDS or self.max_lifetime <= 0:
             raise Misconfigured(f"Issuer {self.name} needs a leeway of 0 to 60 seconds and a positive longest lifetime")
         self._check_words()
-        object.__setattr__(self, "accepted_types", frozenset(short_type(one) for one in self.accepted_types))
+        object.__setattr__(
+            self, "accepted_types", frozenset(short_type(accepted_type) for accepted_type in self.accepted_types)
+        )
 
     def _check_words(self) -> None:
         if self.prefix and not _PREFIX.fullmatch(self.prefix):

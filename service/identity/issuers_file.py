@@ -82,7 +82,7 @@ def read_issuers_file(path: Path, *, https: bool = True) -> list[Issuer]:
     reader = _Reader(path, https=https)
     issuers = reader.read()
     if reader.complaints:
-        told = "\n  ".join(str(one) for one in reader.complaints)
+        told = "\n  ".join(str(complaint) for complaint in reader.complaints)
         raise Misconfigured(f"The issuers file cannot be used:\n  {told}")
     return issuers
 
@@ -213,4 +213,4 @@ class _Reader:
 
 
 def _strings(values: list[Any]) -> bool:
-    return all(isinstance(one, str) for one in values)
+    return all(isinstance(value, str) for value in values)

@@ -119,13 +119,13 @@ class Tokens:
 
 def _apart(issuers: Sequence[Issuer]) -> list[Issuer]:
     """The issuers, each knowing the others' prefixes."""
-    if not issuers or len({one.issuer for one in issuers}) != len(issuers):
+    if not issuers or len({issuer.issuer for issuer in issuers}) != len(issuers):
         raise Misconfigured("Name at least one issuer, and each only once")
-    if len({one.name for one in issuers}) != len(issuers):
+    if len({issuer.name for issuer in issuers}) != len(issuers):
         raise Misconfigured("Give each issuer a name of its own")
-    prefixes = [one.prefix for one in issuers]
+    prefixes = [issuer.prefix for issuer in issuers]
     if len(set(prefixes)) != len(prefixes):
         raise Misconfigured("Give each issuer a prefix of its own; one of them may go without")
-    if sum(one.introspection is not None for one in issuers) > 1:
+    if sum(issuer.introspection is not None for issuer in issuers) > 1:
         raise Misconfigured("Only one issuer can be asked about opaque tokens, which do not say who made them")
-    return [replace(one, foreign_prefixes=frozenset(prefixes) - {one.prefix, ""}) for one in issuers]
+    return [replace(issuer, foreign_prefixes=frozenset(prefixes) - {issuer.prefix, ""}) for issuer in issuers]

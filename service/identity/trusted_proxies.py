@@ -16,7 +16,7 @@ class TrustedProxies:
 
     def __init__(self, proxies: Sequence[str]) -> None:
         try:
-            self._networks = tuple(ip_network(one) for one in proxies)
+            self._networks = tuple(ip_network(proxy) for proxy in proxies)
         except ValueError as error:
             raise Misconfigured("A trusted proxy is an address or a network, such as 10.0.0.0/8") from error
 

@@ -82,7 +82,7 @@ class Note:
     signatures: tuple[Signature, ...]
 
     def __str__(self) -> str:
-        return self.text + "\n" + "".join(one.line for one in self.signatures)
+        return self.text + "\n" + "".join(signature.line for signature in self.signatures)
 
     @classmethod
     def parse(cls, note: str) -> Note:
@@ -177,7 +177,7 @@ def sign(text: str, signers: Sequence[Signer]) -> str:
     """The note: the text under a signature of each signer. Raises BadNote when the text cannot be a note's."""
     if not signers or not text.endswith("\n") or any(_control(one) for one in text):
         raise BadNote("A note has a text that ends with a line end, and a signer")
-    return str(Note(text, tuple(one.sign(text) for one in signers)))
+    return str(Note(text, tuple(signer.sign(text) for signer in signers)))
 
 
 def verify(note: str, verifiers: Iterable[Verifier]) -> Note:

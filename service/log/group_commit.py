@@ -95,7 +95,7 @@ class GroupCommit:
         """
         if not records:
             return
-        size = sum(len(one.body) for one in records)
+        size = sum(len(record.body) for record in records)
         if self._closed:
             raise LogUnavailable(cause="append: the log is closed")
         if self._open and (self._waiting + len(records) > self._inbox or self._bytes + size > INBOX_BYTES):
@@ -199,7 +199,7 @@ class GroupCommit:
 async def _commit(connection: Connection, groups: Sequence[_Group]) -> None:
     """Commit what can be committed: one whole statement, or its halves when a row of it was refused."""
     try:
-        await writing.commit(connection, [one for group in groups for one in group.records])
+        await writing.commit(connection, [record for group in groups for record in group.records])
     except REFUSED as error:
         if len(groups) == 1:
             groups[0].fail(type(error).__name__)

@@ -157,14 +157,14 @@ async def read_status(connection: Connection) -> list[PartStatus]:
         sentence = f"{behind['count']} sealed records have no signed checkpoint, the oldest for {{:.0f}} s"
         late["signer"] = (behind["unsigned"], sentence)
     return [
-        _judge(part, [one for one in reports if one.part == part], late.get(part))
+        _judge(part, [report for report in reports if report.part == part], late.get(part))
         for part in PARTS
-        if any(one.part == part for one in reports)
+        if any(report.part == part for report in reports)
     ]
 
 
 def _judge(part: str, reports: Sequence[KeeperReport], late: tuple[float, str] | None) -> PartStatus:
-    speaking = [one for one in reports if not one.silent]
+    speaking = [report for report in reports if not report.silent]
     if not speaking:
         return PartStatus(part, ready=False, detail=f"silent for {reports[0].age:.0f} s")
     within = max(one.within or MAX_LAG_SECONDS for one in speaking)
@@ -174,6 +174,8 @@ def _judge(part: str, reports: Sequence[KeeperReport], late: tuple[float, str] |
     said = good[:1] + bad if good and behind is None else speaking
     details = [one.detail if len(speaking) == 1 else f"{one.process}: {one.detail}" for one in said]
     if behind is not None:
-        frozen = [f"{one.process} has said nothing for {one.age:.0f} s" for one in reports if one.silent][:3]
+        frozen = [f"{report.process} has said nothing for {report.age:.0f} s" for report in reports if report.silent][
+            :3
+        ]
         details = [behind, *details, *frozen]
     return PartStatus(part, ready=bool(good) and behind is None, detail="; ".join(details))

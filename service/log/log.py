@@ -56,7 +56,7 @@ class Log:
                 await write(connection, records)
             except (asyncpg.PostgresError, *PASSING) as error:
                 raise LogUnavailable(cause=f"append: {type(error).__name__}") from error
-        return [Receipt(one.uid, one.leaf.hex()) for one in records]
+        return [Receipt(record.uid, record.leaf.hex()) for record in records]
 
     def state(self) -> LogState:
         """How appending does, for readiness."""

@@ -116,7 +116,7 @@ class RecordQuestion:
         if len(kinds) == 1:
             terms.append(f"r.kind = '{kinds[0].value}'")
         elif kinds:
-            terms.append(f"r.kind IN ({', '.join(repr(one.value) for one in kinds)})")
+            terms.append(f"r.kind IN ({', '.join(repr(kind.value) for kind in kinds)})")
         if asked.persons is not None:
             one = asked.persons[0] if len(asked.persons) == 1 else None
             hold("r.person_id = ?", one)

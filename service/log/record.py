@@ -159,7 +159,7 @@ def _without_surrogates(body: bytes) -> bytes:
 
 def _lies_within(value: object, depth: int) -> bool:
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return depth >= 0 and all(_lies_within(one, depth - 1) for one in parts)
+    return depth >= 0 and all(_lies_within(part, depth - 1) for part in parts)
 
 
 def _check_shape(kind: Kind, body: Mapping[str, object]) -> None:

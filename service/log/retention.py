@@ -82,19 +82,19 @@ async def prune(connection: Connection, before: datetime, policy: str, *, dry_ru
         await connection.execute(HOLDS_LOCK)
         records = upto = went = 0
         held: UUID | None = None
-        for one in (await partitions(connection))[:-1]:
-            standing = await connection.fetchrow(STANDING.format(name=one.name), before)
+        for partition in (await partitions(connection))[:-1]:
+            standing = await connection.fetchrow(STANDING.format(name=partition.name), before)
             if standing is None or standing["unsealed"] or standing["young"]:
                 break
-            held = await connection.fetchval(HELD.format(name=one.name))
+            held = await connection.fetchval(HELD.format(name=partition.name))
             if held is not None:
                 break
             start = max(upto, await connection.fetchval(DROPPED))
-            await _check(connection, one.name, start, standing["last"])
+            await _check(connection, partition.name, start, standing["last"])
             records, went = records + standing["records"], went + 1
             upto = max(upto, (standing["last"] if standing["last"] is not None else -1) + 1)
             if not dry_run:
-                await _drop(connection, one.name)
+                await _drop(connection, partition.name)
         if records and not dry_run:
             told = {
                 "decided_at": datetime.now(UTC),

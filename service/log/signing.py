@@ -68,7 +68,7 @@ class Signing:
         witnesses: Sequence[Witness] = (),
         patience: float = ANCHOR_SECONDS,
     ) -> None:
-        if not signers or len({one.name for one in signers}) > 1:
+        if not signers or len({signer.name for signer in signers}) > 1:
             raise Misconfigured("The keys of a log all have one name, its origin")
         self._database = database
         self._signers = tuple(signers)
@@ -168,9 +168,9 @@ class Signing:
     def _signed_by_all(self, note: Note) -> bool:
         return all(
             any(
-                (one.name, one.key_id) == (signer.name, signer.verifier.key_id)
-                and signer.verifier.verifies(note.text, one)
-                for one in note.signatures
+                (signature.name, signature.key_id) == (signer.name, signer.verifier.key_id)
+                and signer.verifier.verifies(note.text, signature)
+                for signature in note.signatures
             )
             for signer in self._signers
         )
@@ -183,7 +183,7 @@ class Signing:
             async with self._database.connection() as connection:
                 return await consistency_path(connection, old, found.size) if old else []
 
-        ours = Note(found.text, tuple(one.sign(found.text) for one in self._signers))
+        ours = Note(found.text, tuple(signer.sign(found.text) for signer in self._signers))
         async with self._database.connection() as connection:
             others, cosigned = self._held(await connection.fetchval(STORED, found.size), found)
         cosigned += await self._witnesses.cosign(ours, found.size, proof)
@@ -201,8 +201,10 @@ class Signing:
             note = None
         if note is None or note.text != found.text:
             return [], []
-        ours = {one.verifier.key_id for one in self._signers}
-        others = [one for one in note.signatures if one.name == self.origin and one.key_id not in ours]
+        ours = {signer.verifier.key_id for signer in self._signers}
+        others = [
+            signature for signature in note.signatures if signature.name == self.origin and signature.key_id not in ours
+        ]
         return others[:MAX_OTHERS], self._witnesses.verified(note)
 
 

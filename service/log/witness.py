@@ -78,21 +78,23 @@ class Witnesses:
 
     def verified(self, note: Note) -> list[Signature]:
         """The cosignatures of these witnesses that a note has."""
-        cosigners = [one.cosigner for one in self._witnesses]
-        return [one for one in note.signatures if any(by.verifies(note.text, one) for by in cosigners)]
+        cosigners = [witness.cosigner for witness in self._witnesses]
+        return [
+            signature for signature in note.signatures if any(by.verifies(note.text, signature) for by in cosigners)
+        ]
 
     async def cosign(self, note: Note, size: int, proof: ProofFrom) -> list[Signature]:
         """The cosignatures under the checkpoint of this size."""
         found: list[Signature] = []
-        for one in self._witnesses:
+        for witness in self._witnesses:
             try:
                 async with asyncio.timeout(PATIENCE):
-                    lines = await self._asked(one, note, size, proof)
+                    lines = await self._asked(witness, note, size, proof)
                 new = Note.parse(f"{note.text}\n" + "".join(f"{line.rstrip()}\n" for line in lines))
             except (OSError, TimeoutError, OtherSize, BadNote):
                 continue
-            self._known[one.cosigner.key_id] = size
-            found += [line for line in new.signatures if one.cosigner.verifies(note.text, line)]
+            self._known[witness.cosigner.key_id] = size
+            found += [line for line in new.signatures if witness.cosigner.verifies(note.text, line)]
         return found
 
     async def _asked(self, witness: Witness, note: Note, size: int, proof: ProofFrom) -> Sequence[str]:

@@ -80,7 +80,7 @@ async def commit(connection: Connection, records: Sequence[Record]) -> None:
 
     Without texts that is one statement, which Postgres commits by itself: one round trip.
     """
-    if any(one.texts for one in records):
+    if any(record.texts for record in records):
         async with connection.transaction():
             await write(connection, records)
     elif len(records) < COPY_FROM:
@@ -95,8 +95,10 @@ async def _copy(connection: Connection, rows: Sequence[Row]) -> None:
 
 
 def _rows(records: Sequence[Record]) -> list[Row]:
-    return [(one.uid, one.kind.value, one.body, *(one.columns[name] for name in COLUMNS)) for one in records]
+    return [
+        (record.uid, record.kind.value, record.body, *(record.columns[name] for name in COLUMNS)) for record in records
+    ]
 
 
 def _texts(records: Sequence[Record]) -> list[Row]:
-    return [(one.uid, text.field, text.salt, text.value) for one in records for text in one.texts]
+    return [(record.uid, text.field, text.salt, text.value) for record in records for text in record.texts]

@@ -197,7 +197,7 @@ class _Reader:
         if dimension == "who":
             self._known_who(node, word, kind)
             return dimension, word
-        words = [one.strip() for one in word.split(" or ")] if dimension == "state" else [word.removeprefix("not ")]
+        words = [part.strip() for part in word.split(" or ")] if dimension == "state" else [word.removeprefix("not ")]
         for one in words:
             if one not in known[dimension]:
                 self._wrong(node, f"'{one}' is not a known {dimension}", nearest(one, known[dimension]))

@@ -129,7 +129,9 @@ def _somebody(
     own = _rows(rules, wanted)
     budget = _Budget(len(own))
     for rule in (one for one in own if one.effect is Effect.ALLOW):
-        fixed: dict[str, tuple[bool | None, ...]] = {one.fact: (not one.negated,) for one in rule.when}
+        fixed: dict[str, tuple[bool | None, ...]] = {
+            condition.fact: (not condition.negated,) for condition in rule.when
+        }
         for state in sorted(states):
             for known in _assignments(_mentioned(own), fixed):
                 if not budget.spend():
@@ -158,7 +160,7 @@ def _rows(rules: Iterable[Rule], wanted: tuple[str, str]) -> list[Rule]:
 
 
 def _mentioned(rules: Iterable[Rule]) -> set[str]:
-    return {one.fact for rule in rules for one in rule.when}
+    return {condition.fact for rule in rules for condition in rule.when}
 
 
 def _states(vocabulary: Vocabulary, kind: str) -> tuple[str, ...]:

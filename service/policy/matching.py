@@ -41,7 +41,11 @@ def missing(rule: Rule, request: AccessRequest) -> tuple[tuple[Dimension, str], 
         found.append(("state", state_words(rule)))
     if rule.scope != "any" and rule.scope not in request.scopes:
         found.append(("scope", rule.scope))
-    found.extend(("fact", fact_word(one)) for one in rule.when if not holds(rule.effect, one, request.fact(one.fact)))
+    found.extend(
+        ("fact", fact_word(condition))
+        for condition in rule.when
+        if not holds(rule.effect, condition, request.fact(condition.fact))
+    )
     return tuple(found)
 
 

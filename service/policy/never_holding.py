@@ -37,7 +37,7 @@ def why_never(rule: Rule, vocabulary: Vocabulary) -> tuple[str, str | None] | No
     reasons = [_states(rule), _no_row(rule)]
     if rule.effect is Effect.ALLOW:
         reasons += [_law(rule), _clash(rule, vocabulary), _client(rule), _start(rule)]
-    return next((one for one in reasons if one is not None), None)
+    return next((reason for reason in reasons if reason is not None), None)
 
 
 def _states(rule: Rule) -> Reason:
@@ -75,7 +75,7 @@ def _clash(rule: Rule, vocabulary: Vocabulary) -> Reason:
     if Condition(LOCKED_BY_ASKER) in rule.when and rule.states and LOCKED not in rule.states:
         return f"This row can never hold: {LOCKED_BY_ASKER} is true only of what is {LOCKED}", None
     limits = vocabulary.thresholds
-    ages = [one for one in rule.when if one.fact in limits]
+    ages = [condition for condition in rule.when if condition.fact in limits]
     for young, old in product(ages, repeat=2):
         if not young.negated and old.negated and limits[young.fact] <= limits[old.fact]:
             return f"This row can never hold: no sign-in is {young.fact} and {fact_word(old)}", None

@@ -44,7 +44,7 @@ def fence(policy: Policy) -> list[Complaint]:
 
 def row(rule: Rule) -> list[str]:
     """The rule as a row of policy.csv, in casbin's columns."""
-    when = " and ".join(fact_word(one) for one in rule.when) or "always"
+    when = " and ".join(fact_word(condition) for condition in rule.when) or "always"
     return [
         rule.effect.value, rule.who, rule.action, state_words(rule), rule.kind, rule.scope, when, rule.name,
     ]  # fmt: skip

@@ -205,7 +205,7 @@ def _when(rows: PolicyRows, at: Field, known: frozenset[str]) -> tuple[Condition
         if fact == ALWAYS:
             rows.complain(at, "'always' stands alone")
         conditions.append(Condition(fact, negated=len(words) > 1))
-    if len({one.fact for one in conditions}) < len(conditions):
+    if len({condition.fact for condition in conditions}) < len(conditions):
         rows.complain(at, "A fact is named twice")
     return tuple(conditions)
 

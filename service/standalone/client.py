@@ -281,7 +281,7 @@ class Timewarden(Organisation):
 
 
 def _batch(sheets: Iterable[Timesheet], *, per_item: bool) -> dict[str, Any]:
-    items = [{"id": one.id, "version": one.version} for one in sheets]
+    items = [{"id": sheet.id, "version": sheet.version} for sheet in sheets]
     return {"items": items, "mode": "per-item" if per_item else "all-or-nothing"}
 
 

@@ -103,8 +103,8 @@ class Organisation(Sending):
     async def roles(self, person_id: str) -> list[Role]:
         """All roles that the directory gives a person, gave or will give."""
         found = await self.call(_Roles, "GET", f"{PEOPLE}/{person_id}/roles")
-        for one in found.items:
-            one.receipt = found.receipt
+        for item in found.items:
+            item.receipt = found.receipt
         return found.items
 
     async def give_role(self, person_id: str, role: str, **times: datetime | None) -> Role:

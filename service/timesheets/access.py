@@ -105,11 +105,16 @@ def _told(found: _Found, limit: int, *, first: bool) -> Access:
     )
 
 
-def _somebody(found: _Found, one: Candidate, effort: Effort) -> Somebody:
-    words = {one.key, *one.relations, *(f"role:{role}" for role in one.roles), *(f"{PERSON}{each}" for each in one.ids)}
-    words |= {former_word(f"{PERSON}{each}") for each in one.former_ids}
-    shown = one.relations & TIMESHEET_FACTS.relations.keys()
-    return Somebody(one.person, one.client, shown, _may(found, words, one.facts, effort))
+def _somebody(found: _Found, candidate: Candidate, effort: Effort) -> Somebody:
+    words = {
+        candidate.key,
+        *candidate.relations,
+        *(f"role:{role}" for role in candidate.roles),
+        *(f"{PERSON}{each}" for each in candidate.ids),
+    }
+    words |= {former_word(f"{PERSON}{each}") for each in candidate.former_ids}
+    shown = candidate.relations & TIMESHEET_FACTS.relations.keys()
+    return Somebody(candidate.person, candidate.client, shown, _may(found, words, candidate.facts, effort))
 
 
 def _whoever(found: _Found, effort: Effort) -> dict[str, Ways]:

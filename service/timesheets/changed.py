@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 def changed(change: Change, event: str, before: Timesheet, after: Timesheet) -> None:
     """Have the way from `before`, which has version 0 if it never was, to `after` recorded as `event`."""
-    old = {one.id: one for one in before.entries}
-    new = {one.id: one for one in after.entries}
-    gone = [one for one in before.entries if new.get(one.id) != one]
-    came = [one for one in after.entries if old.get(one.id) != one]
+    old = {entry.id: entry for entry in before.entries}
+    new = {entry.id: entry for entry in after.entries}
+    gone = [entry for entry in before.entries if new.get(entry.id) != entry]
+    came = [entry for entry in after.entries if old.get(entry.id) != entry]
     texts = {} if after.reason is None or after.reason == before.reason else {"reason": after.reason}
     texts |= notes_of(came)
     change.record(
@@ -48,14 +48,14 @@ def facts_of(sheet: Timesheet, entries: Iterable[Entry] = ()) -> dict[str, objec
         "period_start": sheet.period_start.isoformat(),
         "minutes": sheet.minutes,
     }
-    if listed := [_entry(one) for one in entries]:
+    if listed := [_entry(entry) for entry in entries]:
         facts["entries"] = listed
     return facts
 
 
 def notes_of(entries: Iterable[Entry]) -> Mapping[str, str]:
     """The notes of entries, each under a name of its own."""
-    return {f"note.{one.id}": one.note for one in entries if one.note is not None}
+    return {f"note.{entry.id}": entry.note for entry in entries if entry.note is not None}
 
 
 def _entry(entry: Entry) -> dict[str, object]:

@@ -145,7 +145,7 @@ async def create_all(made: Sequence[tuple[Permit, Timesheet]], connection: Conne
         if permit.decision.request.resource.owner != sheet.owner or sheet.editors != made[0][1].editors:
             raise PermissionError("the permit is for another owner")
     sheets = [sheet for _, sheet in made]
-    entries = [(sheet.id, one) for sheet in sheets for one in sheet.entries]
+    entries = [(sheet.id, entry) for sheet in sheets for entry in sheet.entries]
     with _constraints():
         # Sheets and their entries in one statement: a file has thousands of them.
         await connection.execute(
@@ -178,8 +178,8 @@ async def create_all(made: Sequence[tuple[Permit, Timesheet]], connection: Conne
 async def save(permit: Permit, connection: Connection, before: Timesheet, after: Timesheet) -> Timesheet:
     """Store what changed between two versions of a sheet. Raises Conflict when the stored one is not `before`."""
     _mine(permit, after)
-    known = {one.id: one for one in before.entries}
-    kept = {one.id for one in after.entries}
+    known = {entry.id: entry for entry in before.entries}
+    kept = {entry.id for entry in after.entries}
     with _constraints():
         # Each change is made from the version that was locked, and from no other.
         row = await connection.fetchrow(
@@ -200,7 +200,7 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
         if gone := [one for one in known if one not in kept]:
             # Entries that are there no longer.
             await connection.execute("DELETE FROM entry WHERE timesheet_id = $1 AND id = ANY($2)", after.id, gone)
-        await _write_entries(connection, after, [one for one in after.entries if known.get(one.id) != one])
+        await _write_entries(connection, after, [entry for entry in after.entries if known.get(entry.id) != entry])
     return _timed(after, row)
 
 
@@ -242,8 +242,17 @@ async def _write_entries(connection: Connection, sheet: Timesheet, entries: list
         " project = excluded.project, minutes = excluded.minutes, note = excluded.note, uploader = excluded.uploader"
         " WHERE entry.timesheet_id = excluded.timesheet_id",
         [
-            (one.id, sheet.id, one.day, one.project, one.minutes, one.note, one.external_ref, one.uploader)
-            for one in entries
+            (
+                entry.id,
+                sheet.id,
+                entry.day,
+                entry.project,
+                entry.minutes,
+                entry.note,
+                entry.external_ref,
+                entry.uploader,
+            )
+            for entry in entries
         ],
     )
 

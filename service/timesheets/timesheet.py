@@ -122,11 +122,11 @@ class Timesheet:
     @property
     def minutes(self) -> int:
         """The minutes of the whole week."""
-        return sum(one.minutes for one in self.entries)
+        return sum(entry.minutes for entry in self.entries)
 
     def entry(self, entry_id: UUID) -> Entry:
         """One of its entries. Raises NotFound."""
-        found = next((one for one in self.entries if one.id == entry_id), None)
+        found = next((entry for entry in self.entries if entry.id == entry_id), None)
         if found is None:
             raise NotFound("There is no such entry in this timesheet")
         return found
@@ -153,7 +153,7 @@ def replace_entry(sheet: Timesheet, entry_id: UUID, hours: Hours, by: By) -> Tim
     """With other hours in one entry. Raises WrongState, NotFound, InvalidField."""
     old = ready(sheet, "edit").entry(entry_id)
     new = _fitting(sheet, Entry.of(hours, old.id, external_ref=old.external_ref, uploader=old.uploader))
-    return with_entries(sheet, tuple(new if one is old else one for one in sheet.entries), by)
+    return with_entries(sheet, tuple(new if entry is old else entry for entry in sheet.entries), by)
 
 
 def amend_entry(sheet: Timesheet, entry_id: UUID, amendment: Amendment, by: By) -> Timesheet:
@@ -165,7 +165,7 @@ def amend_entry(sheet: Timesheet, entry_id: UUID, amendment: Amendment, by: By) 
 def remove(sheet: Timesheet, entry_id: UUID, by: By) -> Timesheet:
     """Without one entry. Raises WrongState, NotFound."""
     gone = ready(sheet, "edit").entry(entry_id)
-    return with_entries(sheet, tuple(one for one in sheet.entries if one is not gone), by)
+    return with_entries(sheet, tuple(entry for entry in sheet.entries if entry is not gone), by)
 
 
 def with_entries(sheet: Timesheet, entries: tuple[Entry, ...], by: By) -> Timesheet:
@@ -174,22 +174,22 @@ def with_entries(sheet: Timesheet, entries: tuple[Entry, ...], by: By) -> Timesh
         raise wrong("minutes", full[1])
     if len(entries) > MAX_ENTRIES:
         raise TimesheetFull(FULL)
-    ordered = tuple(sorted(entries, key=lambda one: (one.day, one.id)))
+    ordered = tuple(sorted(entries, key=lambda entry: (entry.day, entry.id)))
     return replace(_written(sheet, by), version=sheet.version + 1, entries=ordered)
 
 
 def projects_entered(before: Timesheet, after: Timesheet) -> frozenset[str]:
     """The projects on which something was entered between two versions. What stood there already may stay on a project
     that has been closed since."""
-    known = {one.id: one.project for one in before.entries}
-    return frozenset(one.project for one in after.entries if known.get(one.id) != one.project)
+    known = {entry.id: entry.project for entry in before.entries}
+    return frozenset(entry.project for entry in after.entries if known.get(entry.id) != entry.project)
 
 
 def overfull(entries: tuple[Entry, ...]) -> tuple[date, str] | None:
     """The first day with more minutes than a day has, and the sentence that says so."""
     totals: Counter[date] = Counter()
-    for one in entries:
-        totals[one.day] += one.minutes
+    for entry in entries:
+        totals[entry.day] += entry.minutes
     return next(
         (
             (day, f"{day} would have {minutes} minutes, and a day has {MAX_MINUTES}")

@@ -46,8 +46,8 @@ class MergedWeek:
 def merge(before: Timesheet, rows: Numbered, closed: Mapping[str, str], by: By) -> MergedWeek:
     """Merge rows that are good by themselves; `closed` says of projects why they take no hours, if they do not. A row
     that does not fit is a fault, and the others are merged without it."""
-    merged = MergedWeek(before, {_key(one): one for one in before.entries if one.external_ref is not None})
-    left = [one for one in rows if not _misplaced(merged, one, closed)]
+    merged = MergedWeek(before, {_key(entry): entry for entry in before.entries if entry.external_ref is not None})
+    left = [row for row in rows if not _misplaced(merged, row, closed)]
     # Every round that does not fit takes rows away: those of a day that is too long, or beyond what a sheet holds.
     while not _fits(merged, left, by):
         left = [one for one in left if one[0] not in merged.faults]
@@ -75,7 +75,7 @@ def _misplaced(merged: MergedWeek, numbered: tuple[int, Row], closed: Mapping[st
 def _fits(merged: MergedWeek, rows: Numbered, by: By) -> bool:
     """Put the rows in; False, with new faults, if the sheet does not hold them."""
     before = merged.before
-    entries = {one.id: one for one in before.entries}
+    entries = {entry.id: entry for entry in before.entries}
     merged.outcomes = {}
     changed: dict[UUID, int] = {}
     for index, row in rows:
@@ -103,7 +103,7 @@ def _fits(merged: MergedWeek, rows: Numbered, by: By) -> bool:
 
 def _steps(before: Timesheet, entries: Mapping[UUID, Entry], changed: Sequence[UUID], by: By) -> list[Timesheet]:
     last = with_entries(ready(before, "upload"), tuple(entries.values()), by)
-    old = {one.id: one for one in before.entries}
+    old = {entry.id: entry for entry in before.entries}
     found: list[Timesheet] = []
     for done in range(ENTRIES_IN_A_RECORD, len(changed) + ENTRIES_IN_A_RECORD, ENTRIES_IN_A_RECORD):
         waiting = set(changed[done:])
@@ -114,7 +114,7 @@ def _steps(before: Timesheet, entries: Mapping[UUID, Entry], changed: Sequence[U
 
 def _so_far(entries: Iterable[Entry], old: Mapping[UUID, Entry], waiting: Collection[UUID]) -> tuple[Entry, ...]:
     """The entries when those that wait were not yet written."""
-    now = ((old.get(one.id) if one.id in waiting else one) for one in entries)
+    now = ((old.get(entry.id) if entry.id in waiting else entry) for entry in entries)
     return tuple(one for one in now if one is not None)
 
 
@@ -122,8 +122,8 @@ def _same(entry: Entry, row: Row) -> bool:
     return (entry.minutes, entry.note) == (row.minutes, row.note)
 
 
-def _key(one: Entry | Row) -> Key:
-    return one.day, one.project, one.external_ref
+def _key(entry: Entry | Row) -> Key:
+    return entry.day, entry.project, entry.external_ref
 
 
 def _blame(merged: MergedWeek, indexes: Iterable[int], slug: str, reason: str, name: str | None = None) -> None:

@@ -144,8 +144,8 @@ class Rows:
     def of(cls, rows: Sequence[Row]) -> Rows:
         """These rows."""
         found = cls()
-        for one in rows:
-            found.add(one)
+        for row in rows:
+            found.add(row)
         return found
 
     def __len__(self) -> int:

@@ -156,11 +156,11 @@ class RunningService:
 
     def kill_these(self, victims: list[Process]) -> None:
         """SIGKILL for these and nothing else."""
-        for one in victims:
-            one.send(signal.SIGKILL)
-        if self._up is not None and self._up.pid in {one.pid for one in victims}:
+        for victim in victims:
+            victim.send(signal.SIGKILL)
+        if self._up is not None and self._up.pid in {victim.pid for victim in victims}:
             self._up.wait(PATIENCE_SECONDS)
-        assert wait_until(lambda: not any(one.alive for one in victims), PATIENCE_SECONDS)
+        assert wait_until(lambda: not any(victim.alive for victim in victims), PATIENCE_SECONDS)
 
     def wait_ready(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until the API can decide and record."""

@@ -92,7 +92,7 @@ async def test_another_method_is_answered_with_those_that_are_allowed(
     answer = await (await callers("ana")).send(method, path)
 
     problem(answer, 405, "method-not-allowed")
-    told = {one.strip() for one in answer.headers["Allow"].split(",")}
+    told = {part.strip() for part in answer.headers["Allow"].split(",")}
     assert allow <= told <= allow | {"OPTIONS", "HEAD"}
 
 

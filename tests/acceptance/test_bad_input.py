@@ -98,7 +98,7 @@ async def test_a_missing_body_is_told(callers: Callers) -> None:
 async def test_every_wrong_field_is_told_in_words_that_say_what_is_wanted(callers: Callers) -> None:
     content = b'{"period_start":"today","time_zone":7,"owner":1}'
     answer = await raw(await callers("ana"), content)
-    assert [(one["field"], one["message"]) for one in answer.json()["fields"]] == [
+    assert [(field["field"], field["message"]) for field in answer.json()["fields"]] == [
         ("period_start", "must be a date such as 2026-11-23"),
         ("time_zone", "must be a text of at most 64 characters"),
         ("owner", "is not a field of this body"),

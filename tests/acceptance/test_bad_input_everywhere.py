@@ -108,7 +108,7 @@ async def sent(caller: Caller, method: str, path: str, kind: str, content: bytes
 
 
 def named(answer: httpx.Response) -> list[str]:
-    return [one["field"] for one in problem(answer, 422, "invalid-field")["fields"]]
+    return [field["field"] for field in problem(answer, 422, "invalid-field")["fields"]]
 
 
 def is_explained(answer: httpx.Response) -> None:
@@ -263,4 +263,4 @@ def _forbidden(schema: Mapping[str, Any], text: str) -> bool:
         readings.append(int(float(text)))
     if text in {"true", "false", "0", "1"}:
         readings.append(text in {"true", "1"})
-    return all(forbids(schema, one) for one in readings)
+    return all(forbids(schema, reading) for reading in readings)

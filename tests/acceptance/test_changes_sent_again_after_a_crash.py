@@ -29,7 +29,7 @@ async def opened(ana: Caller, week: str, key: str) -> httpx.Response:
 
 
 async def sheets_of(ana: Caller, week: str) -> list[str]:
-    return [one["id"] for one in (await ana.get(SHEETS, since=week, until=week)).json()["items"]]
+    return [item["id"] for item in (await ana.get(SHEETS, since=week, until=week)).json()["items"]]
 
 
 async def restart(hurt: RunningService) -> None:

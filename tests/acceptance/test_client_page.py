@@ -60,6 +60,6 @@ async def test_many_weeks_are_approved_by_the_client_at_once_or_one_by_one(calle
         await mia.approve_all(sheets)
     assert (await ana.api.timesheet(sheets[0].id)).state == "submitted"
     done = await mia.approve_all(sheets, per_item=True)
-    assert (done.changed, [one.status for one in done.items]) == (2, [200, 200, 412])
+    assert (done.changed, [item.status for item in done.items]) == (2, [200, 200, 412])
     assert done.items[2].problem is not None
     assert done.items[2].problem["type"].endswith(":precondition-failed")

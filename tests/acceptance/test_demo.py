@@ -91,7 +91,7 @@ async def test_the_demo_fails_at_the_step_that_somebody_spoils(service: RunningS
     mia = await callers("mia")
 
     def reject() -> None:
-        submit = next(one for one in requests(transcript) if one.endswith("/submit"))
+        submit = next(request for request in requests(transcript) if request.endswith("/submit"))
         path = submit.removeprefix("POST ").replace("/submit", "/reject")
         headers = {"Authorization": f"Bearer {mia.token}", "If-Match": '"4"'}
         body = {"reason": "A word with you first"}

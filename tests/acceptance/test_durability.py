@@ -123,13 +123,13 @@ async def check_events(callers: Callers, told: Told) -> None:
     events: list[dict[str, Any]] = []
     for _ in range(200):
         events = await published(callers.addresses)
-        counted = Counter(one["subject"] for one in events)
+        counted = Counter(event["subject"] for event in events)
         missing = {sheet: version for sheet, version in told.versions.items() if counted[sheet] < version}
         if not missing:
             break
         await asyncio.sleep(0.05)
     assert not missing
-    assert [one.get("previous") for one in events] == [None, *(one["sequence"] for one in events[:-1])]
+    assert [event.get("previous") for event in events] == [None, *(event["sequence"] for event in events[:-1])]
 
 
 async def run_and_hurt(hurt: RunningService, those: Callers, marks: tuple[str, ...] | None) -> Told:
@@ -183,7 +183,7 @@ async def test_no_worker_outlives_a_leader_that_was_killed(hurt: RunningService,
 
     await asyncio.to_thread(hurt.kill_these, hurt.processes(SERVE))
     await asyncio.to_thread(hurt.end)
-    assert not any(one.alive for one in workers)
+    assert not any(worker.alive for worker in workers)
     await asyncio.to_thread(hurt.start)
     assert (await (await those("ana")).get("/v1/me")).status_code == 200
 
@@ -206,11 +206,11 @@ async def test_without_the_log_nothing_is_answered_and_nothing_changes(hurt: Run
     week = fresh_week().isoformat()
     await asyncio.gather(*(one.get(SHEETS) for one in (ana, mia) * 6))
     servers = hurt.processes(POSTGRES) + [
-        one for one in hurt.processes() if one.parent in {each.pid for each in hurt.processes(POSTGRES)}
+        process for process in hurt.processes() if process.parent in {each.pid for each in hurt.processes(POSTGRES)}
     ]
 
-    for one in servers:
-        one.send(signal.SIGSTOP)
+    for server in servers:
+        server.send(signal.SIGSTOP)
     try:
         # Postgres stands still until all are there.
         answers = await asyncio.gather(
@@ -222,8 +222,8 @@ async def test_without_the_log_nothing_is_answered_and_nothing_changes(hurt: Run
             mia.post(SHEETS + f"/{sheet['id']}/reject", {"reason": "no"}, if_match='"3"'),
         )
     finally:
-        for one in servers:
-            one.send(signal.SIGCONT)
+        for server in servers:
+            server.send(signal.SIGCONT)
     for answer in answers:
         assert answer.status_code == 503, answer.text
         assert answer.json()["type"].startswith("urn:timewarden:problem:")

@@ -46,8 +46,8 @@ async def test_a_person_is_the_same_with_every_kind_of_token(service: RunningSer
         await me(http, (await sign_in.refreshed_token(issuer, CLIENT, plain.refresh_token or "")).access_token),
         await me(http, (await sign_in.device_token(issuer, "ana", PEOPLE["ana"].password, CLIENT)).access_token),
     ]
-    assert [one.status_code for one in answers] == [200] * len(answers)
-    assert len({one.json()["person"] for one in answers}) == 1
+    assert [answer.status_code for answer in answers] == [200] * len(answers)
+    assert len({answer.json()["person"] for answer in answers}) == 1
 
 
 async def test_a_machine_is_the_same_with_every_kind_of_token(service: RunningService, http: httpx.AsyncClient) -> None:
@@ -57,7 +57,7 @@ async def test_a_machine_is_the_same_with_every_kind_of_token(service: RunningSe
         await me(http, (await sign_in.client_credentials_token(issuer, *machine, opaque=True)).access_token),
         await me(http, (await sign_in.client_credentials_token(issuer, *machine, dpop=key)).access_token, key),
     ]
-    assert [(one.status_code, one.json()["client"]) for one in answers] == [(200, machine[0])] * len(answers)
+    assert [(answer.status_code, answer.json()["client"]) for answer in answers] == [(200, machine[0])] * len(answers)
 
 
 @pytest.mark.parametrize("opaque", [False, True])

@@ -41,7 +41,7 @@ async def verified(service: RunningService, *arguments: str, code: int = 0) -> d
 
 async def public_key(service: RunningService) -> str:
     """The line that operators hand to auditors."""
-    (key,) = (one for one in service.state.rglob("*") if one.is_file() and _is_key(one))
+    (key,) = (path for path in service.state.rglob("*") if path.is_file() and _is_key(path))
     return (await program(service, "timewarden", "audit", "key", "show", str(key))).strip()
 
 

@@ -70,11 +70,11 @@ async def test_pages_stay_complete_while_weeks_are_added_and_deleted(callers: Ca
     await draft(carl)
 
     rest = await every(carl, SHEETS, 2)
-    ids = [one["id"] for one in first["items"]]
+    ids = [item["id"] for item in first["items"]]
     cursor = first["next_cursor"]
     while cursor:
         page = (await carl.get(SHEETS, limit=2, cursor=cursor)).json()
-        ids += [one["id"] for one in page["items"]]
+        ids += [item["id"] for item in page["items"]]
         cursor = page["next_cursor"]
     assert kept <= set(ids)
     assert len(ids) == len(set(ids))

@@ -91,7 +91,7 @@ async def test_pages_of_the_log_are_complete(callers: Callers) -> None:
     cursor: dict[str, str] = {}
     while True:
         page = (await audrey.get(DECISIONS, limit=3, person=await ana.me(), since=since, **cursor)).json()
-        ids += [one["id"] for one in page["items"]]
+        ids += [item["id"] for item in page["items"]]
         if page["next_cursor"] is None:
             break
         cursor = {"cursor": page["next_cursor"]}
@@ -123,7 +123,7 @@ async def test_reading_the_log_is_recorded_with_what_was_read(callers: Callers) 
         assert logged["record"]["principal"]["person"] == await audrey.me()
     assert (await audrey.decision(single))["record"]["returned"] == [decision]
     # Whom the question was about is on record too, whatever it found.
-    wanted = {*(one["id"] for one in listing.json()["items"]), await ana.me()}
+    wanted = {*(item["id"] for item in listing.json()["items"]), await ana.me()}
     assert set((await audrey.decision(listing))["record"]["returned"]) == wanted
 
 
@@ -138,10 +138,10 @@ async def test_a_decision_is_sealed_within_a_second_and_keeps_its_leaf(callers: 
     answers = [await ana.get("/v1/me") for _ in range(3)]
 
     await asyncio.sleep(1)
-    logged = [await audrey.decision(one) for one in answers]
+    logged = [await audrey.decision(answer) for answer in answers]
     positions = [one["position"] for one in logged]
     assert positions == sorted(set(positions))
-    assert [one["leaf"] for one in logged] == [one.headers["Decision-Leaf"] for one in answers]
+    assert [one["leaf"] for one in logged] == [answer.headers["Decision-Leaf"] for answer in answers]
 
 
 async def test_the_events_of_a_story_come_in_order(callers: Callers, service: RunningService) -> None:
@@ -193,7 +193,7 @@ async def test_records_and_events_hold_ids_and_never_what_people_wrote(
 
     stream = json.dumps(await published(service.addresses), ensure_ascii=False)
     records = json.dumps([one["record"] for one in await found(audrey)], ensure_ascii=False)
-    private = (*PRIVATE, *(one.subject for one in PEOPLE.values()), *(one.name for one in PEOPLE.values()))
+    private = (*PRIVATE, *(person.subject for person in PEOPLE.values()), *(person.name for person in PEOPLE.values()))
     for text in private:
         assert text not in stream, text
         assert text not in records, text

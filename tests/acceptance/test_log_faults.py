@@ -101,7 +101,7 @@ async def test_on_a_full_disk_nothing_is_answered_and_all_goes_on_when_there_is_
         async with traffic.estate.full_disk():
             answers: list[httpx.Response] = []
             # What Postgres had allocated is used up first: until then it is told of honestly that all is well.
-            while [one.status_code for one in answers[-5:]] != [503] * 5 and len(answers) < 3000:
+            while [answer.status_code for answer in answers[-5:]] != [503] * 5 and len(answers) < 3000:
                 answers.append(told.hear(await http.get(path)))
             changes = [
                 told.hear(await http.put(f"{path}/entries/{entry}", json=body, headers={"If-Match": "*"}))

@@ -80,7 +80,7 @@ async def test_of_two_moves_that_would_make_a_cycle_one_is_refused(callers: Call
         adam.put(f"/v1/teams/{one['id']}", {"name": one["name"], "parent": two["id"]}, if_match="*"),
         adam.put(f"/v1/teams/{two['id']}", {"name": two["name"], "parent": one["id"]}, if_match="*"),
     )
-    assert sorted(one.status_code for one in answers) == [200, 422]
+    assert sorted(answer.status_code for answer in answers) == [200, 422]
 
 
 async def test_of_two_who_make_one_person_lead_at_once_one_is_told_of_the_other(callers: Callers) -> None:
@@ -88,7 +88,7 @@ async def test_of_two_who_make_one_person_lead_at_once_one_is_told_of_the_other(
     mia, max_ = await (await callers("mia")).me(), await (await callers("max")).me()
     body = {"person": mia, "team": where["id"], "part": "lead"}
     answers = await asyncio.gather(*(adam.post("/v1/memberships", body) for _ in range(3)))
-    assert sorted(one.status_code for one in answers) == [201, 409, 409]
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
     # Another lead beside the first is no conflict.
     await made(adam, "/v1/memberships", {**body, "person": max_})
 
@@ -148,7 +148,7 @@ async def test_a_deputy_approves_with_a_second_factor_and_the_log_names_both(cal
     sheet = await submitted(await callers("ana"))
     path, tag = f"{SHEETS}/{sheet.json()['id']}/approve", sheet.headers["ETag"]
     grant = await made(mia, "/v1/deputies", {"deputy": await max_.me()})
-    assert grant["id"] in {one["id"] for one in (await max_.get("/v1/deputies", now="true")).json()["items"]}
+    assert grant["id"] in {item["id"] for item in (await max_.get("/v1/deputies", now="true")).json()["items"]}
     weak = await max_.post(path, if_match=tag)
     assert weak.status_code == 401
     assert "insufficient_user_authentication" in weak.headers["WWW-Authenticate"]
@@ -235,7 +235,7 @@ async def test_projects_are_seen_by_all_who_write_hours_and_kept_by_administrato
     problem(await adam.post("/v1/projects", {"code": code, "name": "Again"}), 409, "conflict")
     changed = await adam.put(f"/v1/projects/{code}", {"name": "Old", "active": False}, if_match='"1"')
     assert changed.json() == {"code": code, "name": "Old", "active": False}
-    listed = {one["code"]: one["active"] for one in (await ana.get("/v1/projects", limit=200)).json()["items"]}
+    listed = {item["code"]: item["active"] for item in (await ana.get("/v1/projects", limit=200)).json()["items"]}
     assert (listed["ATLAS"], listed[code]) == (True, False)
     active = (await ana.get("/v1/projects", active="true", limit=200)).json()["items"]
     assert code not in {one["code"] for one in active}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PAGE = (ROOT / "docs" / "policy-author.md").read_text(encoding="utf-8")
 PIPELINE = yaml.safe_load((ROOT / "docs" / "examples" / "policy-ci.yml").read_text(encoding="utf-8"))
-STEPS = {one["name"]: one for one in PIPELINE["jobs"]["policy"]["steps"] if "run" in one}
+STEPS = {step["name"]: step for step in PIPELINE["jobs"]["policy"]["steps"] if "run" in step}
 NOT_OURS = ("Install", "Get a token for this client")
 
 
@@ -119,7 +119,7 @@ async def test_the_example_pipeline_proposes_what_was_merged_and_only_that(
         "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
         "MESSAGE": "A job reads the log\n\nIt was asked for.",
     }
-    for name in (one for one in STEPS if one not in NOT_OURS):
+    for name in (step for step in STEPS if step not in NOT_OURS):
         if result.exists():
             environment["VERSION"] = result.read_text(encoding="utf-8").strip().removeprefix("VERSION=")
         pasted(STEPS[name]["run"], tmp_path, environment)
@@ -141,7 +141,7 @@ async def test_the_example_pipeline_proposes_what_was_merged_and_only_that(
 
 def test_the_pipeline_never_prints_a_secret_and_does_the_steps_of_the_page() -> None:
     page = (ROOT / "docs" / "gitops.md").read_text(encoding="utf-8")
-    commands = "\n".join(one["run"] for one in STEPS.values())
+    commands = "\n".join(step["run"] for step in STEPS.values())
     for name in ("test", "diff", "propose", "replay"):
         assert f"timewarden policy {name}" in commands
         assert f"timewarden policy {name}" in page

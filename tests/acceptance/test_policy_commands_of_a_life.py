@@ -47,7 +47,7 @@ async def test_status_and_rollback_tell_what_decides(service: RunningService, ca
     assert "policies/ differs from it" in told.stdout
     machine = json.loads(policy(service, paula, "status", "--json").stdout)
     assert (machine["active"]["number"], machine["files"]) == (number, "different")
-    assert [one["alive"] for one in machine["replicas"]].count(True) >= 1
+    assert [replica["alive"] for replica in machine["replicas"]].count(True) >= 1
 
     stale = policy(service, paula, "rollback", "--expected", str(before))
     assert stale.returncode == 2

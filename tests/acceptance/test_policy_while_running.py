@@ -73,7 +73,7 @@ async def test_one_request_flips_at_once_and_back(callers: Callers) -> None:
     assert await active(ben) == number
     assert (await activate(paula, first, number)).status_code == 200
     assert (await ben.get(f"{SHEETS}/{sheet}")).status_code == 200
-    assert sheet in {one["id"] for one in (await ben.get(SHEETS)).json()["items"]}
+    assert sheet in {item["id"] for item in (await ben.get(SHEETS)).json()["items"]}
 
 
 async def test_a_new_right_holds_at_once_and_is_lost_by_going_back(callers: Callers) -> None:
@@ -180,7 +180,7 @@ async def test_a_typing_error_is_told_with_line_and_column(callers: Callers) -> 
 )
 async def test_a_policy_that_breaks_a_safety_law_is_refused(callers: Callers, rule: str) -> None:
     text = shipped()
-    kept = "\n".join(one for one in text.rules.splitlines() if not one.endswith(f" {rule}"))
+    kept = "\n".join(line for line in text.rules.splitlines() if not line.endswith(f" {rule}"))
     body = proposal(replace(text, rules=kept, cases={}))
     if rule == "never-own-hours":
         body["rules"] += "\np, allow, owner, approve, any, timesheet, any, always, approve-own\n"
@@ -201,8 +201,8 @@ async def test_a_policy_that_fails_a_case_is_refused_with_the_case(callers: Call
     changed = replace(text, rules=text.rules.replace(" read-own\n", " read-mine\n"))
 
     refused = problem(await (await callers("paula")).post(VERSIONS, proposal(changed)), 422, "policy-rejected")
-    assert "cases/own_hours.yaml" in {one["file"] for one in refused["complaints"]}
-    assert all(one["line"] > 0 for one in refused["complaints"])
+    assert "cases/own_hours.yaml" in {complaint["file"] for complaint in refused["complaints"]}
+    assert all(complaint["line"] > 0 for complaint in refused["complaints"])
 
 
 @pytest.mark.parametrize("who", ["ana", "mia", "audrey", "adam", "payroll-import"])

@@ -144,18 +144,18 @@ async def test_a_refusal_is_explained_to_the_caller_and_in_full_to_an_auditor(ca
     told = problem(refused, 403, "forbidden")
     [near] = told["near_misses"]
     assert near["rule"] == "delete-own"
-    assert [one["condition"] for one in near["missing"]] == ["who", "state"]
-    assert told["reasons"] == ["; ".join(one["sentence"] for one in near["missing"])]
+    assert [condition["condition"] for condition in near["missing"]] == ["who", "state"]
+    assert told["reasons"] == ["; ".join(condition["sentence"] for condition in near["missing"])]
     why = await audrey.get(f"/v1/decisions/{told['decision_id']}/explanation")
     assert why.status_code == 200, why.text
     body = why.json()
     assert body["decision"] == told["decision_id"]
     assert body["outcome"] == "deny"
     assert body["reason"] == "no-rule"
-    assert [one["rule"] for one in body["near_misses"]] == ["delete-own"]
+    assert [near_miss["rule"] for near_miss in body["near_misses"]] == ["delete-own"]
     of_caller = body["near_misses"][0]["missing"]
     assert [(one["condition"], one["wanted"]) for one in of_caller] == [
-        (one["condition"], one["wanted"]) for one in near["missing"]
+        (condition["condition"], condition["wanted"]) for condition in near["missing"]
     ]
     assert near["missing"][0]["sentence"] == "this is not your own timesheet"
     assert of_caller[0]["sentence"] == "the caller was not owner of the timesheet"

@@ -149,7 +149,9 @@ def test_the_service_does_what_its_document_says_for_whoever_has_few_rights(
     judged(described[path][method], tokens[who], modes)
 
 
-@pytest.mark.parametrize(("method", "path"), [one for one in OPERATIONS if "{timesheet_id}" in str(one.values[1])])
+@pytest.mark.parametrize(
+    ("method", "path"), [operation for operation in OPERATIONS if "{timesheet_id}" in str(operation.values[1])]
+)
 async def test_the_service_does_what_its_document_says_of_sheets_that_are_there(
     described: Any, callers: Callers, tokens: dict[str, str], method: str, path: str
 ) -> None:

@@ -35,19 +35,19 @@ async def test_a_week_goes_from_draft_to_approved(callers: Callers) -> None:
     amended = await ana.amend_entry(replaced, added.entries[0].id, note="planning")
     assert (amended.minutes, amended.entries[0].note) == (450, "planning")
     second = await ana.add_entry(amended, week + timedelta(days=1), "BOREALIS", 60)
-    other = next(one.id for one in second.entries if one.project == "BOREALIS")
+    other = next(entry.id for entry in second.entries if entry.project == "BOREALIS")
     removed = await ana.remove_entry(second, other)
-    assert [one.project for one in removed.entries] == ["ATLAS"]
+    assert [entry.project for entry in removed.entries] == ["ATLAS"]
 
     handed = await ana.submit(removed)
     assert (handed.state, handed.version) == ("submitted", 7)
     seen = await mia.timesheet(handed.id)
     assert structs.replace(seen, receipt=handed.receipt) == handed
-    waiting = [one.timesheet.id async for one in mia.approvals()]
+    waiting = [approval.timesheet.id async for approval in mia.approvals()]
     assert handed.id in waiting
     approved = await mia.approve(seen)
     assert approved.state == "approved"
-    listed = [one async for one in ana.timesheets(since=week, until=week)]
+    listed = [timesheet async for timesheet in ana.timesheets(since=week, until=week)]
     assert [structs.replace(one, receipt=approved.receipt) for one in listed] == [approved]
 
 
@@ -206,9 +206,9 @@ async def test_the_same_week_is_opened_once(callers: Callers) -> None:
     body = {"period_start": fresh_week().isoformat()}
 
     answers = await asyncio.gather(*(ana.post(SHEETS, body) for _ in range(6)))
-    assert sorted(one.status_code for one in answers) == [201, 409, 409, 409, 409, 409]
-    conflict = problem(next(one for one in answers if one.status_code == 409), 409, "conflict")
-    made = next(one for one in answers if one.status_code == 201)
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409, 409]
+    conflict = problem(next(answer for answer in answers if answer.status_code == 409), 409, "conflict")
+    made = next(answer for answer in answers if answer.status_code == 201)
     assert conflict["timesheet"] == made.json()["id"]
 
 
@@ -228,13 +228,13 @@ async def test_of_racing_approvals_one_is_applied(callers: Callers, round_: int)
     answers = await asyncio.gather(
         *(leads[turn % 2].post(path_of(sheet, "approve"), if_match='"3"') for turn in range(8))
     )
-    statuses = sorted(one.status_code for one in answers)
+    statuses = sorted(answer.status_code for answer in answers)
     assert statuses[0] == 200
     assert set(statuses[1:]) <= {409, 412}
     audrey = await callers("audrey")
-    applied = [(await audrey.decision(one))["record"]["applied"] for one in answers]
+    applied = [(await audrey.decision(answer))["record"]["applied"] for answer in answers]
     assert applied.count(True) == 1
-    assert applied[[one.status_code for one in answers].index(200)] is True
+    assert applied[[answer.status_code for answer in answers].index(200)] is True
 
 
 async def test_approval_and_withdrawal_race_and_one_wins(callers: Callers) -> None:
@@ -244,10 +244,10 @@ async def test_approval_and_withdrawal_race_and_one_wins(callers: Callers) -> No
     answers = await asyncio.gather(
         mia.post(path_of(sheet, "approve"), if_match='"3"'), ana.post(path_of(sheet, "withdraw"), if_match='"3"')
     )
-    won_with, lost_with = sorted(one.status_code for one in answers)
+    won_with, lost_with = sorted(answer.status_code for answer in answers)
     assert won_with == 200
     assert lost_with in {409, 412}
-    won = next(one for one in answers if one.status_code == 200).json()
+    won = next(answer for answer in answers if answer.status_code == 200).json()
     assert (await ana.get(path_of(sheet))).json() == won
 
 
@@ -257,7 +257,7 @@ async def test_entries_that_race_with_one_version_add_one(callers: Callers) -> N
     entry = {"day": sheet["period_start"], "project": "ATLAS", "minutes": 1}
 
     answers = await asyncio.gather(*(ana.post(path_of(sheet, "entries"), entry, if_match='"2"') for _ in range(8)))
-    assert sorted(one.status_code for one in answers) == [201] + [412] * 7
+    assert sorted(answer.status_code for answer in answers) == [201] + [412] * 7
     assert len((await ana.get(path_of(sheet))).json()["entries"]) == 2
 
 

@@ -92,7 +92,7 @@ async def test_without_credentials_the_challenge_has_no_error_code(callers: Call
     ],
 )
 async def test_malformed_credentials_are_a_bad_request(callers: Callers, headers: list[bytes]) -> None:
-    answer = await callers.http.get(ME, headers=[(b"Authorization", one) for one in headers])
+    answer = await callers.http.get(ME, headers=[(b"Authorization", header) for header in headers])
     problem(answer, 400, "malformed-request")
     assert challenge(answer)["error"] == "invalid_request"
 
@@ -230,12 +230,12 @@ async def everything(caller: Caller, sheet: str) -> set[int]:
         await caller.post("/v1/uploads", {"rows": [row]}),
         await caller.get(ME),
     ]
-    for one in answers:
-        if one.status_code == 401:
-            problem(one, 401, "invalid-token")
-            assert challenge(one)["error"] == "invalid_token"
-            assert "Decision-Id" not in one.headers
-    return {one.status_code for one in answers}
+    for answer in answers:
+        if answer.status_code == 401:
+            problem(answer, 401, "invalid-token")
+            assert challenge(answer)["error"] == "invalid_token"
+            assert "Decision-Id" not in answer.headers
+    return {answer.status_code for answer in answers}
 
 
 async def test_a_revoked_token_is_invalid_for_everything_at_once(callers: Callers, mint: Mint) -> None:
@@ -298,7 +298,7 @@ async def test_answers_are_not_stored_and_differ_by_token(callers: Callers, mint
     for caller in (callers.nobody(), callers.bearer_of(mint.token()), callers.bearer_of("a.b.c")):
         answer = await caller.get(ME)
         assert answer.headers["Cache-Control"] == "no-store"
-        assert {"Authorization", "Origin"} <= {one.strip() for one in answer.headers["Vary"].split(",")}
+        assert {"Authorization", "Origin"} <= {part.strip() for part in answer.headers["Vary"].split(",")}
 
 
 async def test_nothing_of_a_token_reaches_the_log_of_the_service(
@@ -329,6 +329,6 @@ async def test_nothing_of_a_token_reaches_the_log_of_the_service(
 
     logged = service.log.read_text(encoding="utf-8", errors="replace")
     secrets = {subject, jti, head, *(part for token in tokens for part in token.split(".")[1:] if len(part) > 8)}
-    assert [one for one in secrets if one in logged] == []
+    assert [secret for secret in secrets if secret in logged] == []
     assert str(mint.key.as_dict(private=True)["d"]) not in logged
     assert "eyJ" not in logged  # how every JWT begins

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    found = sorted(one.name for one in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    found = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
     known = {name: module for name in found if name != "__main__" and (module := _module(name)) is not None}
     asked = sys.argv[1:] or [name for name, module in known.items() if not getattr(module, "LONG", False)]
     # A benchmark's own arguments are for when it is run by itself.

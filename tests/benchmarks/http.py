@@ -98,7 +98,7 @@ def servers(stores: Stores, issuer: str, workers: int) -> Iterator[dict[str, int
     with contextlib.ExitStack() as stack:
         for name, variables in (("ours", ours), ("ours, limited", limited)):
             ports[name], commands[name] = serve_command(stack.enter_context(HeldSockets()), variables)
-        started = [spawned(*one) for one in commands.values()]
+        started = [spawned(*command) for command in commands.values()]
     try:
         yield ports
     finally:

@@ -63,7 +63,7 @@ def main() -> None:
     )
     requests = [read(body) for body in bodies]
     rate("read", bodies, lambda: [read(body) for body in bodies])
-    rate("decide again", bodies, lambda: [decide_again(version, one, version) for one in requests])
+    rate("decide again", bodies, lambda: [decide_again(version, request, version) for request in requests])
     with tempfile.TemporaryDirectory() as folder:
         versions = Versions(Path(folder))
         versions.put(1, policy_forge.shipped())

@@ -68,7 +68,7 @@ class Waits:
 
 def main() -> None:
     words = sys.argv[1:]
-    bodies = [one for one in BODIES if not words or any(word in one.name for word in words)]
+    bodies = [body for body in BODIES if not words or any(word in body.name for word in words)]
     keys = ThreadingHTTPServer(("127.0.0.1", 0), uploads.Keys)
     Thread(target=keys.serve_forever, daemon=True).start()
     with tempfile.TemporaryDirectory() as folder, start_postgres(Path(folder), preferred_port=0) as server:

@@ -120,14 +120,14 @@ class _watched:  # noqa: N801 — a context manager
         self._threads = [Thread(target=self._look), Thread(target=self._ask)]
 
     def __enter__(self) -> dict[str, list[float]]:
-        for one in self._threads:
-            one.start()
+        for thread in self._threads:
+            thread.start()
         return self._seen
 
     def __exit__(self, *_: object) -> None:
         self._done = True
-        for one in self._threads:
-            one.join()
+        for thread in self._threads:
+            thread.join()
 
     def _look(self) -> None:
         while not self._done:
@@ -249,10 +249,10 @@ async def organisation(url: str) -> list[str]:
     await owner.execute("INSERT INTO project (code, name) VALUES ('ATLAS', 'Atlas')")
     await owner.execute("INSERT INTO team (id, name) VALUES ($1, 'contractors')", team)
     await owner.execute("INSERT INTO team_path (ancestor_id, descendant_id, depth) VALUES ($1, $1, 0)", team)
-    await owner.executemany("INSERT INTO person (id) VALUES ($1)", [(one,) for one in people])
+    await owner.executemany("INSERT INTO person (id) VALUES ($1)", [(person,) for person in people])
     await owner.executemany(
         "INSERT INTO membership (id, person_id, team_id, part, valid_from) VALUES ($1, $2, $3, 'member', '2000-01-01')",
-        [(uuid4(), one, team) for one in people],
+        [(uuid4(), person, team) for person in people],
     )
     await owner.execute(
         "INSERT INTO importer_grant (id, client_id, team_id, valid_from) VALUES ($1, 'importer', $2, '2000-01-01')",
@@ -260,7 +260,7 @@ async def organisation(url: str) -> list[str]:
         team,
     )
     await owner.close()
-    return [str(one) for one in people]
+    return [str(person) for person in people]
 
 
 if __name__ == "__main__":

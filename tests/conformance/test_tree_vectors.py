@@ -54,8 +54,8 @@ def hash_at(level: int, index: int) -> bytes:
 def test_roots_of_the_published_tree(size: int) -> None:
     """RFC 6962's reference tree, by definition, by the edge and by complete subtrees."""
     edge = merkle.Edge()
-    for one in LEAVES[:size]:
-        edge.append(one)
+    for leaf in LEAVES[:size]:
+        edge.append(leaf)
     for found in (merkle.root(LEAVES[:size]), edge.root(), merkle.root_at(size, hash_at)):
         assert found.hex() == ROOTS[size]
 

@@ -19,16 +19,16 @@ NEVER_LEAVE = (errors.Misconfigured, DryRun)
 def kinds(root: type[errors.TimewardenError] = errors.TimewardenError) -> Iterator[type[errors.TimewardenError]]:
     """The root and everything below it that the service itself raises."""
     yield root
-    for one in root.__subclasses__():
-        if one.__module__.startswith("service.") and not one.__module__.startswith("service.development"):
-            yield from kinds(one)
+    for subclass in root.__subclasses__():
+        if subclass.__module__.startswith("service.") and not subclass.__module__.startswith("service.development"):
+            yield from kinds(subclass)
 
 
 def problems() -> str:
     """Slug, status and title of each, by slug."""
     found = {
-        one.slug: {"status": status_of(one), "title": one.summary}
-        for one in kinds()
-        if not issubclass(one, NEVER_LEAVE)
+        kind.slug: {"status": status_of(kind), "title": kind.summary}
+        for kind in kinds()
+        if not issubclass(kind, NEVER_LEAVE)
     }
     return json.dumps(dict(sorted(found.items())), indent=2) + "\n"

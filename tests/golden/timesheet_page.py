@@ -43,24 +43,24 @@ def states() -> str:
 def who() -> str:
     """A row for each action, a column for each who-word: in which states, and what else it takes."""
     snapshot = Snapshot.build(policy_file.parse(shipped()), 1)
-    rules = [one for one in snapshot.policy.rules if one.kind == KIND]
-    words = list(dict.fromkeys(one.who for one in rules if one.effect is Effect.ALLOW))
-    words += [one for one in OTHERS if one not in words]
+    rules = [rule for rule in snapshot.policy.rules if rule.kind == KIND]
+    words = list(dict.fromkeys(rule.who for rule in rules if rule.effect is Effect.ALLOW))
+    words += [other for other in OTHERS if other not in words]
     lines = [
         [f"`{action}`", _scopes(snapshot, action), *(_cell(snapshot, action, word) for word in words)]
-        for action in dict.fromkeys(one.action for one in rules)
+        for action in dict.fromkeys(rule.action for rule in rules)
     ]
     return _table(["action", "scope", *("anybody else" if word == ANYONE else word for word in words)], lines)
 
 
 def never() -> str:
     """The rows that forbid, in their own words."""
-    rules = [one for one in policy_file.parse(shipped()).rules if one.kind == KIND and one.effect is Effect.DENY]
+    rules = [rule for rule in policy_file.parse(shipped()).rules if rule.kind == KIND and rule.effect is Effect.DENY]
     return _table(
         ["rule", "who", "never does", "when"],
         [
-            [f"`{one.name}`", one.who, f"`{one.action}`", " and ".join(each.fact for each in one.when) or "always"]
-            for one in rules
+            [f"`{rule.name}`", rule.who, f"`{rule.action}`", " and ".join(each.fact for each in rule.when) or "always"]
+            for rule in rules
         ],
     )
 

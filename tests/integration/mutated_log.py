@@ -93,5 +93,5 @@ def record(number: int, at: datetime | None = None) -> Record:
 
 def assert_named(report: Report, what: str, position: int | None = VICTIM, verdict: int = TAMPERED) -> None:
     assert report.verdict == verdict, report.findings
-    named = [one for one in report.findings if what in one["what"] and one.get("position") == position]
+    named = [finding for finding in report.findings if what in finding["what"] and finding.get("position") == position]
     assert named, report.findings

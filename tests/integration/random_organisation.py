@@ -30,9 +30,9 @@ class Organisation:
     # Ids from before an erasure, each with who came back from it.
     former: dict[UUID, list[UUID]] = field(default_factory=dict)
 
-    def same(self, one: UUID, other: UUID) -> bool:
+    def same(self, uuid: UUID, other: UUID) -> bool:
         """Whether these are ids of one person."""
-        return self.merged.get(one, one) == self.merged.get(other, other)
+        return self.merged.get(uuid, uuid) == self.merged.get(other, other)
 
 
 async def settle(owner: asyncpg.Connection[asyncpg.Record], seed: int) -> Organisation:

@@ -59,7 +59,7 @@ async def test_a_shown_action_is_allowed_and_one_that_is_not_shown_is_denied(
     token = running.token(sub=name, scope=scope)
     listed = await running.send("GET", "/v1/timesheets?include=actions", token)
     assert listed.status_code == 200
-    shown = {UUID(one["id"]): one["actions"] for one in listed.json()["items"]}
+    shown = {UUID(item["id"]): item["actions"] for item in listed.json()["items"]}
     assert set(shown) == {sheet for sheet in sheets if await outcome(house, running, token, sheet, "read") == "allow"}
     for sheet, actions in shown.items():
         single = await running.send("GET", f"/v1/timesheets/{sheet}?include=actions", token)
@@ -78,7 +78,7 @@ async def test_hints_are_no_decisions_and_cost_no_further_statement(
     shown = await running.send("GET", "/v1/timesheets?include=actions", token)
     assert await house.count("audit_record") == records + 2
     body: dict[str, Any] = shown.json()
-    assert all(one.pop("actions") for one in body["items"])
+    assert all(item.pop("actions") for item in body["items"])
     assert body == plain.json()
     kept = await house.owner.fetch("SELECT body FROM audit_record ORDER BY id DESC LIMIT 2")
     assert [json.loads(row["body"])["action"] for row in kept] == ["read", "read"]

@@ -152,10 +152,10 @@ async def test_drafts_and_rejected_sheets_go_with_their_owner_on_record_and_othe
         "SELECT body FROM audit_record WHERE kind = 'change' AND owner_id = $1 ORDER BY id DESC LIMIT 2", owner
     )
     bodies = [read_body(row["body"]) for row in rows]
-    assert {one["resource"]["id"] for one in bodies} == {str(draft.id), str(rejected.id)}  # type: ignore[index]
-    changes = [one["change"] for one in bodies]
-    assert {one["type"] for one in changes} == {"timesheet.deleted"}  # type: ignore[index]
-    assert {(one["from"]["state"], one["from"]["minutes"]) for one in changes} == {  # type: ignore[index]
+    assert {body["resource"]["id"] for body in bodies} == {str(draft.id), str(rejected.id)}  # type: ignore[index]
+    changes = [body["change"] for body in bodies]
+    assert {change["type"] for change in changes} == {"timesheet.deleted"}  # type: ignore[index]
+    assert {(change["from"]["state"], change["from"]["minutes"]) for change in changes} == {  # type: ignore[index]
         ("draft", 0),
         ("rejected", 480),
     }

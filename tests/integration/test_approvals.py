@@ -50,7 +50,7 @@ async def lea(running: InProcess, method: str, path: str, body: object = None, *
 
 
 def items(*sheets: Timesheet, **changed: Any) -> list[dict[str, Any]]:
-    return [{"id": str(one.id), "version": one.version, **changed} for one in sheets]
+    return [{"id": str(sheet.id), "version": sheet.version, **changed} for sheet in sheets]
 
 
 def mine(sheets: list[Timesheet]) -> list[Timesheet]:
@@ -87,7 +87,7 @@ async def test_viewing_what_waits_is_no_approval_in_the_log(
     async def found(query: str) -> list[str]:
         answer = await running.send("GET", f"/v1/decisions?{query}", auditor)
         assert answer.status_code == 200, answer.text
-        return [one["id"] for one in answer.json()["items"]]
+        return [item["id"] for item in answer.json()["items"]]
 
     assert len(await found("action=approve")) == len(await found("action=approve&applied=true")) == 1
     views = await found("action=list-approvals&outcome=allow")
@@ -99,14 +99,14 @@ async def test_viewing_what_waits_is_no_approval_in_the_log(
     assert counted["applied"]["true"] >= 1
     # Why it was allowed is still told: by the rules for approving.
     why = (await running.send("GET", f"/v1/decisions/{views[0]}/explanation", auditor)).json()
-    assert [one["rule"] for one in why["rules"]] == ["approve-team", "approve-as-fallback"]
+    assert [rule["rule"] for rule in why["rules"]] == ["approve-team", "approve-as-fallback"]
 
 
 async def test_pages_link_to_the_next_one_and_end(running: InProcess, sheets: list[Timesheet]) -> None:
     path, found = "/v1/approvals?limit=3", []
     for wanted in (3, 1):
         answer = await lea(running, "GET", path)
-        found += [one["timesheet"]["id"] for one in answer.json()["items"]]
+        found += [item["timesheet"]["id"] for item in answer.json()["items"]]
         assert len(answer.json()["items"]) == wanted
         assert "Next-Cursor" not in answer.headers
         if wanted == 3:
@@ -142,14 +142,14 @@ async def test_a_batch_is_approved_with_one_decision_and_one_change_for_each(
     assert answer.status_code == 200, answer.text
     told = answer.json()
     assert told["changed"] == 4
-    assert [(one["id"], one["status"], one["state"]) for one in told["items"]] == [
+    assert [(item["id"], item["status"], item["state"]) for item in told["items"]] == [
         (str(one.id), 200, "approved") for one in mine(sheets)
     ]
-    for one in told["items"]:
+    for item in told["items"]:
         for kind, column in (("decision", "uid"), ("change", "decision_uid")):
-            condition = f"kind = '{kind}' AND {column} = '{one['decision_id']}' AND resource_id = '{one['id']}'"
+            condition = f"kind = '{kind}' AND {column} = '{item['decision_id']}' AND resource_id = '{item['id']}'"
             assert await house.count(f"audit_record WHERE {condition}") == 1
-        sealed = f"uid = '{one['decision_id']}' AND leaf = '\\x{one['decision_leaf']}'"
+        sealed = f"uid = '{item['decision_id']}' AND leaf = '\\x{item['decision_leaf']}'"
         assert await house.count(f"audit_record WHERE {sealed}") == 1
     assert (await lea(running, "GET", "/v1/approvals")).json()["items"] == []
 
@@ -160,13 +160,13 @@ async def test_all_or_nothing_changes_nothing_when_one_is_refused_and_names_it(
     stale = items(sheets[0]) + items(sheets[1], version=2)
     answer = await lea(running, "POST", "/v1/timesheets/batch-approve", {"items": stale})
     assert answer.status_code == 409, answer.text
-    assert [(one["item"], one["problem"]) for one in answer.json()["items"]] == [(1, "precondition-failed")]
+    assert [(item["item"], item["problem"]) for item in answer.json()["items"]] == [(1, "precondition-failed")]
     strangers = items(sheets[0], sheets[2])
     unknown = [*items(sheets[0]), {"id": str(uuid4()), "version": 1}]
     for wanted in (strangers, unknown):
         answer = await lea(running, "POST", "/v1/timesheets/batch-approve", {"items": wanted})
         assert answer.status_code == 403
-        assert [(one["item"], one["problem"]) for one in answer.json()["items"]] == [(1, "not-found")]
+        assert [(item["item"], item["problem"]) for item in answer.json()["items"]] == [(1, "not-found")]
     assert set(await states(house)) == {"submitted"}
     assert await house.count("audit_record WHERE action = 'approve' AND applied") == 0
 
@@ -179,7 +179,7 @@ async def test_item_by_item_every_one_has_its_own_outcome(
     answer = await lea(running, "POST", "/v1/timesheets/batch-reject", body)
     assert answer.status_code == 200, answer.text
     told = answer.json()
-    assert [one["status"] for one in told["items"]] == [200, 404, 412, 404]
+    assert [item["status"] for item in told["items"]] == [200, 404, 412, 404]
     assert told["changed"] == 1
     assert told["items"][2]["problem"]["type"] == "urn:timewarden:problem:precondition-failed"
     for one, applied in zip(told["items"], (True, False, False, False), strict=True):
@@ -210,14 +210,14 @@ async def test_nobody_approves_their_own_hours_in_a_batch(
     )
     body = {"items": items(sheets[0], sheets[1], sheets[3]), "mode": mode}
     answer = await lea(running, "POST", "/v1/timesheets/batch-approve", body)
-    waits = [one["timesheet"]["id"] for one in (await lea(running, "GET", "/v1/approvals")).json()["items"]]
+    waits = [item["timesheet"]["id"] for item in (await lea(running, "GET", "/v1/approvals")).json()["items"]]
     assert str(sheets[0].id) not in waits
     assert str(sheets[1].id) not in waits
     if mode == "per-item":
-        assert [one["status"] for one in answer.json()["items"]] == [403, 403, 200]
+        assert [item["status"] for item in answer.json()["items"]] == [403, 403, 200]
     else:
         assert answer.status_code == 403
-        assert [one["item"] for one in answer.json()["items"]] == [0, 1]
+        assert [item["item"] for item in answer.json()["items"]] == [0, 1]
         assert set(await states(house)) == {"submitted"}
 
 
@@ -236,7 +236,7 @@ async def test_payroll_locks_many_sheets_at_once_and_somebody_else_unlocks_them(
     assert (await step(tokens[0], "lock", *sheets[:3], version=seen)).status_code == 403
     assert "locked" not in await states(house)
     some = await step(tokens[0], "lock", *sheets[:3], version=seen, mode="per-item")
-    assert [one["status"] for one in some.json()["items"]] == [200, 200, 404]
+    assert [item["status"] for item in some.json()["items"]] == [200, 200, 404]
     assert (await step(tokens[0], "unlock", *sheets[:2], version=seen + 1)).status_code == 403
     done = await step(tokens[1], "unlock", *sheets[:2], version=seen + 1)
     assert (done.status_code, done.json()["changed"]) == (200, 2)
@@ -285,8 +285,8 @@ async def test_batches_that_race_do_not_block_each_other_and_every_sheet_is_appr
             for order in orders
         )
     )
-    assert {one.status_code for one in answers} == {200}
-    assert sum(one.json()["changed"] for one in answers) == 4
+    assert {answer.status_code for answer in answers} == {200}
+    assert sum(answer.json()["changed"] for answer in answers) == 4
     assert await house.count("audit_record WHERE kind = 'change' AND action = 'approve'") == 4
 
 

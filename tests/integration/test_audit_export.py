@@ -98,8 +98,8 @@ async def test_an_export_goes_on_where_it_broke_off(house: House, running: InPro
 async def test_a_period_is_cut_out_exactly(house: House, running: InProcess) -> None:
     first, last = (datetime.now(UTC) + timedelta(days=days) for days in (31.5, 59.5))
     period = f"since={first:%Y-%m-%dT%H:%M:%SZ}&until={last:%Y-%m-%dT%H:%M:%SZ}"
-    lines = [json.loads(one) for one in (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()]
-    assert [one["record"]["request"]["id"] for one in lines] == [str(number) for number in range(31, 59)]
+    lines = [json.loads(line) for line in (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()]
+    assert [line["record"]["request"]["id"] for line in lines] == [str(number) for number in range(31, 59)]
     positions = (await last_access(house))["positions"]
     assert positions["since"] == f"{first:%Y-%m-%dT%H:%M:%S}.000000Z"
     # Nothing but the period and an hour around it was read.
@@ -125,10 +125,10 @@ async def test_no_altered_column_hides_a_record_from_a_period(house: House, runn
         f"decided_at = NULL WHERE {within}",
     ):
         await as_superuser(house.log_database, f"UPDATE audit_record SET {altered}")
-        lines = [json.loads(one) for one in (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()]
-        assert [one["record"]["request"]["id"] for one in lines] == [str(number) for number in range(31, 59)], altered
+        lines = [json.loads(line) for line in (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()]
+        assert [line["record"]["request"]["id"] for line in lines] == [str(number) for number in range(31, 59)], altered
     report = judged((await fetched(running, "/v1/audit/bundle")).content, key=VKEY)
-    named = [one for one in report.findings if "column decided_at" in one["what"]]
+    named = [finding for finding in report.findings if "column decided_at" in finding["what"]]
     assert (report.verdict, len(named)) == (TAMPERED, 28)
 
 
@@ -141,7 +141,7 @@ async def test_whoever_only_says_that_records_were_dropped_hides_none(house: Hou
         " JOIN audit_position p ON p.record_id = r.id",
     )
     lines = (await fetched(running, f"/v1/audit/export?{period}")).text.splitlines()
-    assert [json.loads(one)["record"]["request"]["id"] for one in lines] == [str(number) for number in range(31, 59)]
+    assert [json.loads(line)["record"]["request"]["id"] for line in lines] == [str(number) for number in range(31, 59)]
 
 
 async def test_a_record_that_is_missing_in_a_period_is_told(house: House, running: InProcess) -> None:
@@ -150,7 +150,7 @@ async def test_a_record_that_is_missing_in_a_period_is_told(house: House, runnin
     await as_superuser(house.log_database, "DELETE FROM audit_record WHERE request_id IN ('31', '40', '58')")
     for form, told in (("jsonl", '"missing":true'), ("csv", ",missing,"), ("ocsf", "is missing")):
         lines = (await fetched(running, f"/v1/audit/export?{period}&format={form}")).text.splitlines()
-        assert len([one for one in lines if told in one]) == 3
+        assert len([line for line in lines if told in line]) == 3
     content = (await fetched(running, f"/v1/audit/export?{period}&format=parquet")).content
     assert pq.read_table(io.BytesIO(content))["kind"].to_pylist().count("missing") == 3
 
@@ -170,19 +170,19 @@ async def test_csv_opens_in_a_spreadsheet_and_executes_nothing(house: House, run
     assert b"\n" not in content.replace(b"\r\n", b"")
     rows = list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
     assert len(rows) == await sealed(house)
-    assert [one["client_id"] for one in rows if "HYPERLINK" in one["client_id"]] == [f"'{ATTACK}"]
+    assert [row["client_id"] for row in rows if "HYPERLINK" in row["client_id"]] == [f"'{ATTACK}"]
 
 
 async def test_every_event_is_valid_ocsf(house: House, running: InProcess) -> None:
     schema = json.loads(OCSF.read_text(encoding="utf-8"))
     validator = jsonschema_rs.validator_for(schema)
     events = [json.loads(line) for line in (await fetched(running, "/v1/audit/export?format=ocsf")).text.splitlines()]
-    assert [one["metadata"]["sequence"] for one in events] == list(range(await sealed(house)))
-    for one in events:
-        validator.validate(one)
+    assert [event["metadata"]["sequence"] for event in events] == list(range(await sealed(house)))
+    for event in events:
+        validator.validate(event)
     with pytest.raises(jsonschema_rs.ValidationError):
         validator.validate({**events[0], "type_uid": 600305})
-    (denied,) = [one for one in events if one["src_endpoint"] == {"svc_name": ATTACK}]
+    (denied,) = [event for event in events if event["src_endpoint"] == {"svc_name": ATTACK}]
     assert (denied["action_id"], denied["status_id"], denied["status_code"]) == (2, 2, "no-rule")
     assert denied["authorizations"] == [{"decision": "deny", "policy": {"type": "casbin"}}]
 

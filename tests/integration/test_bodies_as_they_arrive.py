@@ -48,8 +48,8 @@ def row(house: House, number: int, **changes: object) -> bytes:
 
 
 async def of(*parts: bytes) -> AsyncIterator[bytes]:
-    for one in parts:
-        yield one
+    for part in parts:
+        yield part
 
 
 async def stalling(first: bytes, until: asyncio.Event) -> AsyncIterator[bytes]:

@@ -134,7 +134,7 @@ async def test_a_role_that_is_taken_back_is_neither_held_nor_planned_any_more(ho
     taken = (await house.directory.take_role(admin, ana, "auditor")).value
     assert taken.validity.valid_to is not None
     assert taken.validity.valid_to < later
-    assert [one["to"]["what"] for one in await changes(house)][-2:] == ["role.taken", "role.taken"]
+    assert [change["to"]["what"] for change in await changes(house)][-2:] == ["role.taken", "role.taken"]
     assert await house.count("person_role WHERE role = 'auditor' AND valid_to > now() AND valid_from < valid_to") == 0
     with pytest.raises(NotFound):
         await house.directory.take_role(admin, ana, "auditor")
@@ -150,7 +150,9 @@ async def test_a_membership_that_was_called_off_is_nowhere_at_no_moment(house: H
         found = (await house.directory.memberships(admin, OfWhom(person=ana, as_of=moment))).value.items
         assert [one.team for one in found] == [house.teams["east"]]
     # Ended ones are listed too, when no moment is asked for.
-    assert planned.id in [one.id for one in (await house.directory.memberships(admin, OfWhom(person=ana))).value.items]
+    assert planned.id in [
+        item.id for item in (await house.directory.memberships(admin, OfWhom(person=ana))).value.items
+    ]
 
 
 async def test_an_import_does_not_see_what_was_called_off(house: House) -> None:

@@ -176,7 +176,7 @@ async def test_events_trimmed_before_anybody_read_them_are_reported_as_a_hole(
     assert len(subscriber.seen) == 2
     assert subscriber.holes == [(2, 8)]
     missing = await event_stream.feed.feed(2, 10)
-    assert [one.position for one in missing if one.position < 8] == [4, 6]
+    assert [condition.position for condition in missing if condition.position < 8] == [4, 6]
 
 
 async def test_a_hole_that_could_not_be_told_of_is_told_of_again(
@@ -243,7 +243,7 @@ async def test_two_members_share_the_work_without_repeating_any(
 ) -> None:
     stop = asyncio.Event()
     members = [subscriber.consumer(name, stale_after=30.0, count=2) for name in ("a", "b")]
-    running = [asyncio.create_task(one.run(stop)) for one in members]
+    running = [asyncio.create_task(member.run(stop)) for member in members]
     made = await event_stream.change(30)
     await publish_all(event_stream.relay(batch=4))
 

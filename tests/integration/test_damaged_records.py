@@ -119,7 +119,7 @@ async def test_spoilt_records_hide_no_others_and_the_verifier_names_them(
     assert FORMATS["parquet"]().rows(rows) + b"PAR1"
     content = b"".join([piece async for piece in bundle_lines(app, header)])
     report = judged(content, key=SIGNER.verifier.vkey)
-    named = {one["position"] for one in report.findings if "position" in one}
+    named = {finding["position"] for finding in report.findings if "position" in finding}
     assert (report.verdict, sorted(named)) == (TAMPERED, [1 + 2 * place for place in range(len(SPOILT) - 2)])
 
 

@@ -57,7 +57,7 @@ async def records(house: House, event: str) -> list[dict[str, Any]]:
         " WHERE convert_from(body, 'UTF8')::jsonb #>> '{change,type}' = $1 ORDER BY id",
         event,
     )
-    return [one["body"] if isinstance(one["body"], dict) else json.loads(one["body"]) for one in rows]
+    return [row["body"] if isinstance(row["body"], dict) else json.loads(row["body"]) for row in rows]
 
 
 async def test_a_deputy_approves_for_the_manager_and_the_log_names_both(house: House) -> None:
@@ -169,7 +169,7 @@ async def test_managers_name_their_own_deputies_and_administrators_anybodys(hous
         await house.deputies.end(house.ask("max"), grant.id)
     for name in ("mia", "carl", "adam"):
         ask = house.administrator() if name == "adam" else house.ask(name)
-        assert [one.id for one in (await house.deputies.list(ask)).value.items] == [grant.id]
+        assert [item.id for item in (await house.deputies.list(ask)).value.items] == [grant.id]
     assert (await house.deputies.list(house.ask("max"))).value.items == []
     change = (await records(house, "directory.changed"))[-1]["change"]["to"]
     assert (change["what"], change["manager"], change["deputy"]) == (
@@ -238,8 +238,8 @@ async def test_the_fallback_of_a_team_is_none_for_others_nor_for_themselves(hous
     leads = await house.owner.fetch("SELECT id, person_id FROM membership WHERE part = 'lead'")
     carls = await house.submitted("carl")
     assert await relations(house, "mia", carls) == set()
-    for one in leads:
-        await house.directory.end_membership(admin, one["id"])
+    for lead in leads:
+        await house.directory.end_membership(admin, lead["id"])
     assert await relations(house, "mia", carls) == {"fallback"}
     assert await relations(house, "max", carls) == set()
 
@@ -267,7 +267,7 @@ async def test_whoever_wrote_in_a_sheet_is_no_approver_of_it_when_it_is_handed_i
     sheet = (await house.timesheets.create(ana, MONDAY, "UTC")).value
     sheet = (await house.timesheets.add_entry(ana, sheet.id, at(1), EIGHT_HOURS)).value.sheet
     for writers, could in ((["mia"], True), (["dora"], True), (["dora", "max"], True), (["mia", "dora"], False)):
-        await house.owner.execute("UPDATE timesheet SET editors = $1", [people[one] for one in writers])
+        await house.owner.execute("UPDATE timesheet SET editors = $1", [people[writer] for writer in writers])
         if could:
             submitted = (await house.timesheets.submit(ana, sheet.id, at(sheet.version))).value
             sheet = (await house.timesheets.withdraw(ana, sheet.id, at(submitted.version))).value

@@ -53,7 +53,7 @@ async def test_somebody_made_beforehand_is_found_by_their_token(house: House) ->
     links = [Link(ISSUER, "eve"), Link("https://other.example", "e-1")]
     eve = (await house.directory.add_person(asks, "Eve Adler", "eve@example.org", links)).value
     people = People(house.requests, house.log)
-    assert {await people.person_for(speaking(one.issuer, one.subject)) for one in links} == {eve.id}
+    assert {await people.person_for(speaking(link.issuer, link.subject)) for link in links} == {eve.id}
     with pytest.raises(Conflict) as refused:
         await house.directory.add_person(asks, "Eve Again", None, [links[1]])
     assert refused.value.extra == {"person": str(eve.id)}
@@ -161,7 +161,7 @@ async def test_a_wrong_field_is_named_and_nothing_is_changed(
     before = await revision(house)
     with pytest.raises(InvalidField) as refused:
         await attempt(house, house.directory)
-    assert [one.field for one in refused.value.fields] == [named]
+    assert [field.field for field in refused.value.fields] == [named]
     assert await revision(house) == before
 
 
@@ -174,11 +174,11 @@ async def test_everybody_is_listed_page_by_page(house: House) -> None:
     asks, found, after = house.administrator(), [], None
     while True:
         page = (await house.directory.people(asks, after=after, limit=3)).value
-        found += [one.id for one in page.items]
+        found += [item.id for item in page.items]
         if (after := page.after) is None:
             break
     assert sorted(found) == sorted(house.people.values())
-    assert [one.name for one in (await house.directory.teams(asks)).value.items] == ["division", "east", "west"]
+    assert [item.name for item in (await house.directory.teams(asks)).value.items] == ["division", "east", "west"]
     assert len((await house.directory.memberships(asks, limit=4)).value.items) == 4
 
 

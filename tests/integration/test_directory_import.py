@@ -104,7 +104,7 @@ async def test_two_teams_can_change_places(house: House) -> None:
         "SELECT name, max(depth) FROM team_path JOIN team ON team.id = descendant_id"
         " WHERE name IN ('Harbour', 'Quay') GROUP BY name"
     )
-    assert {one["name"]: one["max"] for one in depths} == {"Harbour": 2, "Quay": 1}
+    assert {depth["name"]: depth["max"] for depth in depths} == {"Harbour": 2, "Quay": 1}
 
 
 async def test_a_byte_order_mark_and_other_line_ends_do_no_harm(house: House) -> None:
@@ -166,17 +166,17 @@ async def test_a_wrong_row_is_named_and_nothing_of_the_file_is_there(house: Hous
 async def test_all_that_is_wrong_is_told_at_once(house: House) -> None:
     with pytest.raises(InvalidField) as refused:
         await load(house, f"{HEADER}\nteam,,,,,A,B,,\nteam,,,,,B,A,,\nteam,,,,,C,nowhere,,\n")
-    assert [one.field for one in refused.value.fields] == ["rows[0].parent", "rows[1].parent", "rows[2].parent"]
+    assert [field.field for field in refused.value.fields] == ["rows[0].parent", "rows[1].parent", "rows[2].parent"]
     assert "line 3" in refused.value.fields[1].message
     with pytest.raises(InvalidField, match=r"the login of the person in line 2.*\(line 3\)"):
         await load(house, row("person,e@example.com,,i,s,,,,\nperson,f@example.com,,i,s,,,,"))
 
 
 async def test_a_file_of_too_many_rows_is_refused(house: House) -> None:
-    many = HEADER + "\n" + "".join(f"team,,,,,t{one},,,\n" for one in range(MAX_ROWS + 1))
+    many = HEADER + "\n" + "".join(f"team,,,,,t{number},,,\n" for number in range(MAX_ROWS + 1))
     with pytest.raises(InvalidField) as refused:
         await load(house, many)
-    assert [one.field for one in refused.value.fields] == ["rows"]
+    assert [field.field for field in refused.value.fields] == ["rows"]
 
 
 async def test_an_email_address_of_several_people_names_nobody(house: House) -> None:
@@ -284,6 +284,6 @@ async def test_other_requests_are_answered_while_a_file_is_read_and_compared(
 async def test_a_line_that_is_too_long_is_refused_before_it_is_cut_into_cells(house: House) -> None:
     with pytest.raises(InvalidField) as refused:
         await load(house, GOOD + "," * 20_000)
-    assert [(one.field, one.message) for one in refused.value.fields] == [
+    assert [(field.field, field.message) for field in refused.value.fields] == [
         ("body", "has more than 16384 characters in line 9")
     ]

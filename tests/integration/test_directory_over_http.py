@@ -102,7 +102,7 @@ async def test_an_address_is_one_persons_in_whatever_capitals_and_finds_them(adm
     assert (await admin.send("PATCH", path, {"email": "EVE@example.com"}, "*")).json()["person"] == eve["id"]
     assert (await admin.send("PATCH", path, {"email": "OTHER@example.com"}, "*")).status_code == 200
     found = (await admin.send("GET", "/v1/people?email=eVe@example.com")).json()
-    assert [one["id"] for one in found["items"]] == [eve["id"]]
+    assert [item["id"] for item in found["items"]] == [eve["id"]]
     assert (await admin.send("GET", "/v1/people?email=nobody@example.com")).json()["items"] == []
 
 

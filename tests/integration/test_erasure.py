@@ -241,8 +241,8 @@ async def test_a_hold_that_makes_no_sense_is_told_its_field(
 
 async def test_under_a_policy_that_is_older_than_these_words_nobody_erases_or_holds(log_database: LogDatabase) -> None:
     new = shipped()
-    rows = [one for one in new.rules.splitlines() if not re.search("log-hold|directory-erase", one)]
-    words = [one for one in new.vocabulary.splitlines() if not one.startswith(("hold = ", "erase = "))]
+    rows = [line for line in new.rules.splitlines() if not re.search("log-hold|directory-erase", line)]
+    words = [line for line in new.vocabulary.splitlines() if not line.startswith(("hold = ", "erase = "))]
     old = replace(new, rules="\n".join([*rows, ""]), vocabulary="\n".join([*words, ""]), cases={})
     owner = await log_database.open("owner", size=1)
     async with owner.transaction() as connection:

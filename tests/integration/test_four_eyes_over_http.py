@@ -142,7 +142,7 @@ async def test_of_approvals_that_race_one_is_done_and_the_others_hear_that_they_
     answers = await asyncio.gather(
         *(site.send(name, "POST", f"{path}/approve", None, version) for name in ("max", "dora", "max", "dora"))
     )
-    found = sorted(one.status_code for one in answers)
+    found = sorted(answer.status_code for answer in answers)
     assert found[0] == 200
     assert set(found[1:]) <= {409, 412}
     assert await site.house.count("audit_record WHERE kind = 'change' AND action = 'approve'") == 1

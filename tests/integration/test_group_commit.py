@@ -119,7 +119,7 @@ async def blocked(watched: Watched) -> asyncpg.transaction.Transaction:
 async def test_appends_of_one_moment_share_one_commit_in_their_order(watched: Watched, count: int) -> None:
     records = [decision(returned=[uuid4()], rules=["a", "b"]) for _ in range(count)]
     assert await appended(watched.log, records) == ["kept"] * count
-    assert await watched.written() == [one.uid for one in records]
+    assert await watched.written() == [record.uid for record in records]
     assert await watched.commits() == [count]
 
 
@@ -176,7 +176,9 @@ async def test_texts_are_committed_with_their_records(watched: Watched) -> None:
     assert await appended(watched.log, records) == ["kept"] * 20
     assert await watched.commits() == [20]
     kept = await watched.auditor.fetch("SELECT record_uid, value FROM audit_text")
-    assert {(row["record_uid"], row["value"]) for row in kept} == {(one.uid, one.texts[0].value) for one in records}
+    assert {(row["record_uid"], row["value"]) for row in kept} == {
+        (record.uid, record.texts[0].value) for record in records
+    }
 
 
 @pytest.mark.parametrize("make", [bad, unreadable])
@@ -208,7 +210,7 @@ async def test_a_bad_record_takes_with_it_the_others_of_its_own_append_and_no_ot
         watched.log.append([after]),
         return_exceptions=True,
     )
-    assert [isinstance(one, LogUnavailable) for one in results] == [False, True, False]
+    assert [isinstance(result, LogUnavailable) for result in results] == [False, True, False]
     assert await watched.written() == [before.uid, after.uid]
 
 
@@ -302,7 +304,7 @@ async def test_many_bytes_fill_the_inbox_too(watched: Watched, monkeypatch: pyte
     monkeypatch.setattr(group_commit, "INBOX_BYTES", 1_000)
     record = decision(note="x" * 900)
     results = await asyncio.gather(*(watched.log.append([record]) for _ in range(3)), return_exceptions=True)
-    assert [isinstance(one, LogUnavailable) for one in results] == [False, True, True]
+    assert [isinstance(result, LogUnavailable) for result in results] == [False, True, True]
 
 
 async def test_a_flush_that_takes_too_long_is_given_up_in_time(watched: Watched) -> None:
@@ -322,7 +324,7 @@ async def test_a_flush_that_takes_too_long_is_given_up_in_time(watched: Watched)
 async def test_a_waiter_that_leaves_stops_no_flush(watched: Watched) -> None:
     lock = await blocked(watched)
     records = [decision() for _ in range(3)]
-    tasks = [asyncio.create_task(watched.log.append([one])) for one in records]
+    tasks = [asyncio.create_task(watched.log.append([record])) for record in records]
     await lock_is_waited_for(watched.auditor)
     queued = [asyncio.create_task(watched.log.append([decision()])) for _ in range(2)]
     await asyncio.sleep(0)
@@ -330,7 +332,7 @@ async def test_a_waiter_that_leaves_stops_no_flush(watched: Watched) -> None:
     queued[0].cancel()
     await lock.rollback()
     results = await asyncio.gather(*tasks, *queued, return_exceptions=True)
-    assert [isinstance(one, asyncio.CancelledError) for one in results] == [False, True, False, True, False]
+    assert [isinstance(result, asyncio.CancelledError) for result in results] == [False, True, False, True, False]
     assert len(await watched.written()) == 5
 
 
@@ -371,5 +373,5 @@ async def test_closing_waits_for_a_stuck_flush_no_longer_than_its_patience(watch
     async with asyncio.timeout(PATIENCE_SECONDS):
         await log.close()
     results = await asyncio.gather(stuck, queued, return_exceptions=True)
-    assert [type(one) for one in results] == [LogUnavailable, LogUnavailable]
+    assert [type(result) for result in results] == [LogUnavailable, LogUnavailable]
     await lock.rollback()

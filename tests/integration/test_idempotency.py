@@ -190,7 +190,7 @@ async def test_a_batch_is_answered_again_to_whoever_only_approves(house: House, 
         ("all-or-nothing", 3, "batch-reject", {"reason": "why"}),
         ("per-item", 5, "batch-approve", {}),
     ):
-        body = {"items": [{**one, "version": version} for one in items], "mode": mode, **more}
+        body = {"items": [{**item, "version": version} for item in items], "mode": mode, **more}
         first, again = [
             await running.send("POST", f"/v1/timesheets/{route}", lea, headers={"Idempotency-Key": route}, body=body)
             for _ in range(2)
@@ -198,8 +198,8 @@ async def test_a_batch_is_answered_again_to_whoever_only_approves(house: House, 
         assert (first.status_code, first.json()["changed"]) == (200, 2), first.text
         assert (again.status_code, again.json()) == (200, first.json()), again.text
         if route == "batch-reject":
-            for one in items:
-                path = f"/v1/timesheets/{one['id']}/submit"
+            for item in items:
+                path = f"/v1/timesheets/{item['id']}/submit"
                 assert (await running.send("POST", path, ana, headers={"If-Match": '"4"'})).status_code == 200
     await house.owner.execute("UPDATE membership SET valid_to = clock_timestamp() WHERE part = 'lead'")
     answer = await running.send(
@@ -220,7 +220,7 @@ async def test_a_batch_of_which_every_item_was_refused_is_tried_again_and_each_r
         )
         assert (answer.status_code, answer.json()["changed"]) == (200, 0), answer.text
         assert "Idempotent-Replayed" not in answer.headers
-        told |= {one["decision_id"] for one in answer.json()["items"]}
+        told |= {item["decision_id"] for item in answer.json()["items"]}
     assert await house.count("kept_answer") == 0
     recorded = "SELECT count(*) FROM audit_record WHERE uid = ANY ($1::text[]::uuid[])"
     assert await house.owner.fetchval(recorded, list(told)) == len(told) == 4
@@ -272,13 +272,13 @@ async def test_of_two_at_once_one_is_done_and_the_other_told_to_come_back(house:
 
     before = await house.count("person")
     answers = await asyncio.gather(*(add() for _ in range(5)))
-    made = [one for one in answers if one.status_code == 201]
+    made = [answer for answer in answers if answer.status_code == 201]
     assert made
     assert len({one.json()["id"] for one in made}) == 1
     assert sum("Idempotent-Replayed" not in one.headers for one in made) == 1
-    for one in answers:
-        if one.status_code != 201:
-            assert (one.status_code, one.json()["type"]) == (409, "urn:timewarden:problem:idempotency-key-in-use")
+    for answer in answers:
+        if answer.status_code != 201:
+            assert (answer.status_code, answer.json()["type"]) == (409, "urn:timewarden:problem:idempotency-key-in-use")
     # Ada, and whoever the token speaks for.
     assert await house.count("person") - before in {1, 2}
     assert (await add()).headers["Idempotent-Replayed"] == "true"
@@ -360,8 +360,8 @@ def file_of(house: House, kind: str, number: int = 1, **changes: object) -> byte
         day = date(2026, 3, 2) + timedelta(days=place % 28)
         rows.append({**job(house)["rows"][0], "day": str(day), "minutes": 1, "external_ref": f"job-{place}", **changes})
     if kind == NDJSON:
-        return "".join(json.dumps(one) + "\n" for one in rows).encode()
-    return "\n".join([",".join(rows[0]), *(",".join(map(str, one.values())) for one in rows)]).encode()
+        return "".join(json.dumps(row) + "\n" for row in rows).encode()
+    return "\n".join([",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]).encode()
 
 
 async def sent(running: InProcess, kind: str, content: bytes, key: str = "job-1", query: str = "") -> httpx.Response:
@@ -389,13 +389,13 @@ async def test_of_two_uploads_at_once_one_is_done_and_the_other_told_to_come_bac
 ) -> None:
     file = file_of(house, CSV, 40)
     answers = await asyncio.gather(*(sent(running, CSV, file) for _ in range(4)))
-    done = [one for one in answers if one.status_code == 200]
+    done = [answer for answer in answers if answer.status_code == 200]
     assert done
     assert all(one.json()["counts"]["created"] == 40 for one in done)
     assert sum("Idempotent-Replayed" not in one.headers for one in done) == 1
-    for one in answers:
-        if one.status_code != 200:
-            assert (one.status_code, one.json()["type"]) == (409, "urn:timewarden:problem:idempotency-key-in-use")
+    for answer in answers:
+        if answer.status_code != 200:
+            assert (answer.status_code, answer.json()["type"]) == (409, "urn:timewarden:problem:idempotency-key-in-use")
     assert await house.count("kept_answer") == 1
 
 

@@ -56,7 +56,7 @@ async def failure(answer: bytes, rules: Introspection = SECRET) -> str:
     async with desk(answer, rules) as (here, asking):
         with pytest.raises(IntrospectionUnavailable) as caught:
             await asking.ask(b"opaque")
-        assert {one.path for one in here.questions} <= {PATH, "/jwks"}
+        assert {question.path for question in here.questions} <= {PATH, "/jwks"}
     return str(caught.value.cause).removeprefix("introspection at issuer example: ")
 
 

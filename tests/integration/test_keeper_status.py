@@ -117,7 +117,7 @@ async def test_a_frozen_keeper_that_holds_the_anchor_is_named_by_the_one_that_wa
         code, told = await health(environment, "--json")
         found: dict[str, Any] = json.loads(told)
         assert (code, found["ready"]) == (1, False)
-        assert {one["pid"] for one in found["processes"] if not one["ready"]} == {frozen.pid}
+        assert {process["pid"] for process in found["processes"] if not process["ready"]} == {frozen.pid}
         # The process that waits is well itself.
         assert await health(environment, "--here") == (0, "ready\n")
 

@@ -176,7 +176,7 @@ async def listed(
     after = None
     while True:
         page = await listing.page(shown, world.connection, wanted, after=after, limit=4)
-        found += [(one.period_start, one.id) for one in page.items]
+        found += [(item.period_start, item.id) for item in page.items]
         after = page.after
         if after is None:
             return found

@@ -118,7 +118,7 @@ async def test_a_list_holds_what_reads_allow_under_any_policy(
         house.machine(scopes=SCOPES),
     ):
         try:
-            listed = [one.id for one in (await house.timesheets.list(ask, Filters())).value.items]
+            listed = [item.id for item in (await house.timesheets.list(ask, Filters())).value.items]
         except (Denied, Unauthenticated):
             # No rule could show anything.
             listed = []
@@ -136,7 +136,7 @@ async def test_a_sheet_in_a_state_that_the_version_does_not_declare_is_neither_r
     )
     ask = house.ask("dora", scopes=SCOPES)
 
-    listed = {one.id for one in (await house.timesheets.list(ask, Filters())).value.items}
+    listed = {item.id for item in (await house.timesheets.list(ask, Filters())).value.items}
 
     assert 0 < len(listed) < len(sheets)
     assert listed == await read_one_by_one(house, ask, sheets)

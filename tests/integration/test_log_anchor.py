@@ -86,7 +86,7 @@ def test_a_full_anchor_starts_anew_with_its_last_line(tmp_path: Path) -> None:
         anchor.append(one)
         assert anchor.last() == one
     # Nothing is ever lost: each file begins with the line that the one before ended with.
-    files = sorted((one for one in tmp_path.glob("anchor.*[0-9]")), key=lambda one: int(one.suffix[1:]))
+    files = sorted((path for path in tmp_path.glob("anchor.*[0-9]")), key=lambda one: int(one.suffix[1:]))
     kept = [line.split()[2] for one in [*files, tmp_path / "anchor"] for line in one.read_text().splitlines()]
     assert (tmp_path / "anchor").stat().st_size < 1200
     assert list(dict.fromkeys(kept)) == [str(size) for size in range(1, 40)]

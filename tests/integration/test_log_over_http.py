@@ -19,7 +19,7 @@ async def test_a_log_that_cannot_be_written_is_503_with_retry_after_and_makes_th
         token = service.token()
         assert (await service.send("GET", "/v1/me", token)).status_code == 200
         ready = (await service.send("GET", "/health/ready")).json()
-        assert {one["name"]: one["ready"] for one in ready["parts"]}["log"] is True
+        assert {part["name"]: part["ready"] for part in ready["parts"]}["log"] is True
 
         lock = house.owner.transaction()
         await lock.start()
@@ -31,7 +31,7 @@ async def test_a_log_that_cannot_be_written_is_503_with_retry_after_and_makes_th
         assert "Decision-Id" not in refused.headers
         unready = await service.send("GET", "/health/ready")
         assert unready.status_code == 503
-        parts = {one["name"]: one for one in unready.json()["parts"]}
+        parts = {part["name"]: part for part in unready.json()["parts"]}
         assert parts["database"]["ready"] is True
         assert (parts["log"]["ready"], parts["log"]["needed"]) == (False, True)
         assert parts["log"]["detail"].startswith("could not be written")

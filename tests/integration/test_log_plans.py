@@ -48,7 +48,7 @@ async def test_a_question_reads_an_index_and_few_pages(year: str, asked: Asked) 
             text = json.dumps(plan)
             used = {one for one in re.findall(r'"Index Name": "(\w+)"', text) if "rest" not in one}
             assert [one for one in used if one.endswith(asked.indexes)], used
-            assert not [one for one in nodes(plan[0]["Plan"]) if sequential(one)], text
+            assert not [node for node in nodes(plan[0]["Plan"]) if sequential(node)], text
             assert blocks(plan[0]["Plan"]) < asked.blocks
     finally:
         await connection.close()
@@ -58,7 +58,7 @@ async def test_how_far_the_keeper_is_behind_reads_few_pages_however_far_it_is(ye
     connection = await asyncpg.connect(year)
     try:
         plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {BEHIND}"))
-        assert not [one for one in nodes(plan[0]["Plan"]) if sequential(one)], plan
+        assert not [node for node in nodes(plan[0]["Plan"]) if sequential(node)], plan
         assert blocks(plan[0]["Plan"]) < 100
     finally:
         await connection.close()
@@ -78,14 +78,14 @@ async def test_whether_somebody_or_something_is_known_is_told_by_a_few_entries_o
 ) -> None:
     statement, values = UNKNOWN[what]
     types = {UUID: "uuid", str: "text", int: "integer"}
-    declared, given = ", ".join(types[type(one)] for one in values), ", ".join(f"'{one}'" for one in values)
+    declared, given = ", ".join(types[type(value)] for value in values), ", ".join(f"'{value}'" for value in values)
     connection = await asyncpg.connect(year)
     try:
         await connection.execute(f"SET plan_cache_mode = {mode}")
         await connection.execute(f"PREPARE asked ({declared}) AS {statement}")
         explained = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE asked ({given})")
         plan = json.loads(explained)[0]["Plan"]
-        assert not [one for one in nodes(plan) if sequential(one)], explained
+        assert not [node for node in nodes(plan) if sequential(node)], explained
         assert blocks(plan) < 150
     finally:
         await connection.close()

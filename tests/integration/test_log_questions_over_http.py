@@ -29,7 +29,7 @@ async def asked(running: InProcess, path: str, status: int = 200) -> Any:
 
 
 async def ids(running: InProcess, path: str) -> list[str]:
-    return [one["id"] for one in (await asked(running, path))["items"]]
+    return [item["id"] for item in (await asked(running, path))["items"]]
 
 
 async def test_a_person_is_found_by_id_by_issuer_and_subject_and_by_address(house: House, running: InProcess) -> None:
@@ -110,7 +110,7 @@ async def test_no_address_and_no_subject_gets_into_the_log_by_being_asked_for(ho
     await asked(running, f"/v1/decisions?issuer={quote(running.issuer)}&subject=auth0|evee", 422)
     bodies = [row["body"] for row in await house.owner.fetch("SELECT body FROM audit_record WHERE kind = 'access'")]
     assert len(bodies) == 4
-    assert not any(b"eve" in one for one in bodies)
+    assert not any(b"eve" in body for body in bodies)
     found = await asked(running, f"/v1/audit/records?resource={person.id}&kind=access")
     assert len(found["items"]) == 2
 
@@ -162,7 +162,7 @@ async def test_the_story_of_a_sheet_outlives_the_sheet(house: House, running: In
     path = f"/v1/timesheets/{sheet}/history"
     story = (await asked(running, path))["items"]
     changes = [one for one in story if one["kind"] == "change"]
-    actions = [one["record"]["action"] for one in changes]
+    actions = [change["record"]["action"] for change in changes]
     assert actions == ["create", "edit", "submit", "reject", "delete"]
     assert len(story) == 10
     assert changes[3]["texts"] == {"reason": "Friday is missing"}
@@ -173,7 +173,7 @@ async def test_the_story_of_a_sheet_outlives_the_sheet(house: House, running: In
     backwards = await ids(running, f"{path}?order=newest")
     assert backwards == [one["id"] for one in reversed(story)]
     only = (await asked(running, f"{path}?kind=change&limit=2"))["items"]
-    assert [one["id"] for one in only] == [one["id"] for one in changes[:2]]
+    assert [one["id"] for one in only] == [change["id"] for change in changes[:2]]
     seen = (await asked(running, f"/v1/audit/records?resource={sheet}&kind=access"))["items"]
     assert [one["record"]["request"]["route"] for one in seen] == ["/v1/timesheets/{timesheet_id}/history"] * 3
 
@@ -196,7 +196,7 @@ async def test_pages_go_on_where_the_last_one_ended(house: House, running: InPro
     following: str | None = ""
     while following is not None:
         page = await asked(running, f"/v1/audit/records?kind=directory&limit=4{following and '&cursor='}{following}")
-        found += [one["id"] for one in page["items"]]
+        found += [item["id"] for item in page["items"]]
         following = page["next_cursor"]
     assert found == wanted
     assert len(found) > 10
@@ -244,7 +244,7 @@ async def test_a_cursor_belongs_to_its_question(running: InProcess) -> None:
         f"/v1/audit/records?limit=1&cursor={forged}",
     ):
         problem = await asked(running, path, 422)
-        assert [one["field"] for one in problem["fields"]] == ["query.cursor"]
+        assert [field["field"] for field in problem["fields"]] == ["query.cursor"]
 
 
 async def test_counting_is_recorded_like_every_other_access(house: House, running: InProcess) -> None:

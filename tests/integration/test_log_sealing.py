@@ -240,7 +240,7 @@ async def make_counters(log_database: LogDatabase, sheets: list[UUID]) -> None:
     owner = await log_database.connect("owner")
     await owner.execute("CREATE TABLE counter (sheet uuid PRIMARY KEY, version integer NOT NULL)")
     await owner.execute("GRANT SELECT, UPDATE ON counter TO timewarden_app")
-    await owner.executemany("INSERT INTO counter VALUES ($1, 0)", [(one,) for one in sheets])
+    await owner.executemany("INSERT INTO counter VALUES ($1, 0)", [(sheet,) for sheet in sheets])
 
 
 async def write(app: Database, log: Log, sheets: list[UUID], seed: int, rounds: int = 25) -> list[UUID]:
@@ -263,7 +263,7 @@ async def write(app: Database, log: Log, sheets: list[UUID], seed: int, rounds: 
                     raise asyncio.InvalidStateError
         except asyncio.InvalidStateError:
             continue
-        acknowledged += [one.uid for one in receipts]
+        acknowledged += [receipt.uid for receipt in receipts]
     return acknowledged
 
 

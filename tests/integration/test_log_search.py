@@ -85,7 +85,7 @@ async def test_each_filter_finds_its_decision_and_not_the_others(
     other = decision(principal={"person": BEN, "client": "web"}, reason="rule", request={"id": "request-2"})
     await Log(app).append([other, wanted, decision()])
     async with app.connection() as connection:
-        assert [one.uid for one in await records(connection, filters, kinds=DECISIONS)] == [wanted.uid]
+        assert [record.uid for record in await records(connection, filters, kinds=DECISIONS)] == [wanted.uid]
 
 
 async def test_a_list_is_found_by_what_it_returned(log_database: LogDatabase) -> None:
@@ -95,8 +95,8 @@ async def test_a_list_is_found_by_what_it_returned(log_database: LogDatabase) ->
     await Log(app).append([listing, direct, changed, decision(returned=[uuid4()])])
     about = RecordFilters(resource=str(SHEET))
     async with app.connection() as connection:
-        assert [one.uid for one in await records(connection, about)] == [changed.uid, listing.uid, direct.uid]
-        assert [one.uid for one in await records(connection, about, kinds=DECISIONS)] == [listing.uid, direct.uid]
+        assert [record.uid for record in await records(connection, about)] == [changed.uid, listing.uid, direct.uid]
+        assert [record.uid for record in await records(connection, about, kinds=DECISIONS)] == [listing.uid, direct.uid]
         assert await records(connection, RecordFilters(resource="not-a-uuid"), kinds=DECISIONS) == []
 
 
@@ -216,4 +216,4 @@ async def test_reads_of_the_log_are_decisions_too(log_database: LogDatabase) -> 
     access = Record.make(Kind.ACCESS, {"decided_at": MARCH, "outcome": "allow"})
     await Log(app).append([access])
     auditor = await log_database.connect("auditor")
-    assert [one.uid for one in await records(auditor, RecordFilters(), kinds=DECISIONS)] == [access.uid]
+    assert [record.uid for record in await records(auditor, RecordFilters(), kinds=DECISIONS)] == [access.uid]

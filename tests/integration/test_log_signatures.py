@@ -166,7 +166,7 @@ async def test_witnesses_are_shown_that_the_log_grew_and_one_that_fails_holds_no
     assert good.asked == [0, 8, 15, 0, 22]
     assert len(await checkpoints(log_database)) == 4
     note = await newest(log_database)
-    assert [one.name for one in note.signatures] == [ORIGIN, "witness.example"]
+    assert [signature.name for signature in note.signatures] == [ORIGIN, "witness.example"]
     assert good.cosigner.verifies(note.text, note.signatures[1])
 
 
@@ -175,12 +175,12 @@ async def test_only_cosignatures_that_hold_are_kept(log_database: LogDatabase, t
     witness.forge = True
     await seal_all(keeper)
     await Signing(keeper, [SIGNER], anchor, witnesses=[witness]).sign()
-    assert [one.name for one in (await newest(log_database)).signatures] == [ORIGIN]
+    assert [signature.name for signature in (await newest(log_database)).signatures] == [ORIGIN]
     witness.forge, witness.seen = False, None
     # A note that is signed anew keeps the cosignature that holds, also when the witness is away by then.
     await Signing(keeper, [SIGNER, NEW], anchor, witnesses=[witness]).sign()
     third = Signer(ORIGIN, b"3" * 32)
     away = Witnessed(TimeoutError())
     await Signing(keeper, [third], anchor, witnesses=[away]).sign()
-    names = [one.name for one in (await newest(log_database)).signatures]
+    names = [signature.name for signature in (await newest(log_database)).signatures]
     assert names == [ORIGIN, ORIGIN, ORIGIN, "witness.example"]

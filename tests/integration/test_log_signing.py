@@ -97,7 +97,7 @@ async def test_keepers_killed_at_any_moment_sign_only_what_extends_what_they_sig
     await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
     assert await assert_consistent(log_database, keeper) > 2
     anchored = [line.split()[2] for line in (tmp_path / "anchor").read_text().splitlines()]
-    signed = {str(one.size) for one in await checkpoints(log_database)}
+    signed = {str(checkpoint.size) for checkpoint in await checkpoints(log_database)}
     assert signed <= set(anchored)
     assert anchored == sorted(anchored, key=int)
 

@@ -91,7 +91,7 @@ async def test_a_client_rebuilds_the_root_from_tiles_and_from_records(
     above = await hashes_of(anybody, 1, size)
     assert above == [root_of(leaves[at : at + 256]) for at in range(0, size - 255, 256)]
     entries = await entries_of(with_token, size)
-    assert [leaf_of(one) for one in entries] == leaves
+    assert [leaf_of(entry) for entry in entries] == leaves
 
 
 async def test_reading_records_needs_a_token_and_is_recorded_with_what_was_given_out(
@@ -234,8 +234,8 @@ async def test_strangers_who_read_the_log_have_a_limit(
         # A verification reads many tiles, whatever else its address did.
         path = "/v1/log/tile/0/000.p/1"
         answers = await asyncio.gather(*(limited.send("GET", path) for _ in range(63)))
-        assert sorted(one.status_code for one in answers) == [200] * 60 + [429] * 3
+        assert sorted(answer.status_code for answer in answers) == [200] * 60 + [429] * 3
         assert answers[0].headers["RateLimit-Policy"] == '"tiles";q=60;w=60'
-        refused = next(one for one in answers if one.status_code == 429)
+        refused = next(answer for answer in answers if answer.status_code == 429)
         assert 1 <= int(refused.headers["Retry-After"]) <= 61
         assert (await limited.send("GET", "/v1/log/checkpoint", address="192.0.2.2")).status_code == 200

@@ -44,8 +44,8 @@ async def half_a_year(log_database: LogDatabase) -> list[Record]:
     return made
 
 
-def moment(one: Record) -> datetime:
-    found = one.columns["decided_at"]
+def moment(record: Record) -> datetime:
+    found = record.columns["decided_at"]
     assert isinstance(found, datetime)
     return found
 

@@ -97,7 +97,7 @@ async def test_what_both_had_in_the_directory_the_one_has_who_stays(house: House
         ["membership.ended"] * 3 + ["membership.created"] * 2 + ["role.taken", "role.given"]
         + ["fallback.ended", "fallback.named"] + ["deputy.ended"] * 2 + ["deputy.granted"]
     )  # fmt: skip
-    listed = {one.id: one for one in (await house.directory.people(admin)).value.items}
+    listed = {item.id: item for item in (await house.directory.people(admin)).value.items}
     assert listed[night] == Person(night, None, None, mia)
 
 
@@ -199,7 +199,7 @@ async def test_a_week_has_one_sheet_whatever_account_opens_it(house: House) -> N
     assert there.value.extra["timesheet"] == str(made.id)
     mine = (await house.timesheets.list(house.ask("ana"), listing.Filters(owner=house.people["ana"]))).value.items
     assert [(one.id, one.owner) for one in mine] == [(made.id, house.people["ana-at-night"])]
-    assert [one.id for one in (await house.timesheets.list(house.ask("mia"), listing.Filters())).value.items] == [
+    assert [item.id for item in (await house.timesheets.list(house.ask("mia"), listing.Filters())).value.items] == [
         made.id
     ]
 

@@ -97,7 +97,7 @@ async def test_columns_that_no_longer_say_what_the_bytes_say(stored: Stored) -> 
         )
     report = await stored.judged()
     # The text beside the record whose uid is another now is not found any more; that is told too.
-    told = [one for one in report.findings if "without an erasure" not in one["what"]]
+    told = [finding for finding in report.findings if "without an erasure" not in finding["what"]]
     assert len(told) == len(columns) == len(COLUMNS) + 1
     for position, column in columns.items():
         assert_named(report, "uid: " if column == "uid" else f"column {column}: ", position)

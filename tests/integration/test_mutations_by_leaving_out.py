@@ -96,7 +96,7 @@ async def test_bodies_that_were_deleted_under_a_record_of_pruning_that_somebody_
     await stored.alter(f"DELETE FROM audit_record WHERE id IN {gone}")
     report = await stored.judged(retention="36mo")
     assert report.verdict == TAMPERED
-    assert any(what in one["what"] for one in report.findings), report.findings
+    assert any(what in finding["what"] for finding in report.findings), report.findings
     # Nobody is told "intact" who knows no policy.
     assert (await stored.judged()).verdict in {INCOMPLETE, TAMPERED}
 

@@ -74,7 +74,7 @@ async def test_a_team_is_not_moved_below_itself(house: House) -> None:
     for team, parent in (("division", "east"), ("east", "east")):
         with pytest.raises(InvalidField) as refused:
             await house.directory.replace_team(admin, teams[team], team, teams[parent])
-        assert [one.field for one in refused.value.fields] == ["parent"]
+        assert [field.field for field in refused.value.fields] == ["parent"]
     with pytest.raises(InvalidField):
         await house.directory.replace_team(admin, teams["east"], "east", uuid4())
     with pytest.raises(NotFound):
@@ -92,7 +92,7 @@ async def test_two_moves_at_once_cannot_make_a_cycle(house: House) -> None:
             house.directory.replace_team(admin, teams["west"], "west", teams["east"]),
         )
         outcomes = await asyncio.gather(*moves, return_exceptions=True)
-        assert sorted(type(one).__name__ for one in outcomes) == ["Answer", "InvalidField"]
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Answer", "InvalidField"]
         assert await closed(house)
         for name in ("east", "west"):
             await house.directory.replace_team(admin, teams[name], name, teams["division"])
@@ -166,7 +166,7 @@ async def test_the_history_says_who_was_where(house: House) -> None:
 
     async def where(moment: datetime) -> list[UUID]:
         found = await house.directory.memberships(admin, OfWhom(person=ana, as_of=moment))
-        return [one.team for one in found.value.items]
+        return [item.team for item in found.value.items]
 
     assert await where(before) == [house.teams["east"]]
     assert await where(datetime.now(UTC)) == [house.teams["west"]]
@@ -190,7 +190,7 @@ async def test_two_who_are_given_one_part_at_once_get_it_once(house: House) -> N
         house.directory.add_membership(admin, house.people["ben"], house.teams["west"], Part.LEAD) for _ in range(4)
     ]
     outcomes = await asyncio.gather(*attempts, return_exceptions=True)
-    assert sorted(type(one).__name__ for one in outcomes) == ["Answer", "Conflict", "Conflict", "Conflict"]
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Answer", "Conflict", "Conflict", "Conflict"]
 
 
 async def test_an_importers_grant_is_given_once_listed_and_ended_later(house: House) -> None:

@@ -50,7 +50,7 @@ async def locked(house: House, table: str) -> AsyncIterator[None]:
 
 async def until_answered(tasks: list[asyncio.Task[httpx.Response]], count: int) -> list[httpx.Response]:
     async with asyncio.timeout(20):
-        while len(done := [one for one in tasks if one.done()]) < count:  # noqa: ASYNC110 — for tasks of any kind
+        while len(done := [task for task in tasks if task.done()]) < count:  # noqa: ASYNC110 — for tasks of any kind
             await asyncio.sleep(0.01)
     return [one.result() for one in done]
 
@@ -78,8 +78,8 @@ async def test_while_the_database_is_slow_everybody_is_answered_and_what_was_adm
     async with locked(house, "timesheet"):
         tasks = [asyncio.create_task(small.send("GET", SHEETS, token)) for _ in range(60)]
         answers = await until_answered(tasks, 60 - READS)
-        assert all(refused_by_admission(one) for one in answers)
-        assert {one.headers["Retry-After"] for one in answers} == {str(one) for one in RETRY_AFTER_SECONDS}
+        assert all(refused_by_admission(answer) for answer in answers)
+        assert {answer.headers["Retry-After"] for answer in answers} == {str(second) for second in RETRY_AFTER_SECONDS}
         # Later ones do not even wait.
         assert refused_by_admission(await small.send("GET", SHEETS, token))
     found = [one.status_code for one in await asyncio.gather(*tasks)]
@@ -93,7 +93,7 @@ async def test_a_burst_that_can_be_served_in_time_is_served(house: House, issuer
     async with api(house, issuer, client_rate=0, database_pool=2, admission_timeout=30) as running:
         token = running.token()
         answers = await asyncio.gather(*(running.send("GET", "/v1/me", token) for _ in range(100)))
-    assert {one.status_code for one in answers} == {200}
+    assert {answer.status_code for answer in answers} == {200}
 
 
 async def test_health_and_metadata_are_answered_while_every_slot_is_held(house: House, small: InProcess) -> None:
@@ -187,12 +187,12 @@ async def test_refusals_are_logged_with_their_number_and_not_one_by_one(house: H
             await until_answered(tasks, 60 - READS)
         await asyncio.gather(*tasks)
         async with asyncio.timeout(5):
-            while sum(one["refused"] for one in lines if one["event"] == "overloaded") < 60 - READS:  # noqa: ASYNC110
+            while sum(line["refused"] for line in lines if line["event"] == "overloaded") < 60 - READS:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-    told = [one for one in lines if one["event"] == "overloaded"]
+    told = [line for line in lines if line["event"] == "overloaded"]
     assert sum(one["refused"] for one in told) == 60 - READS
     assert len(told) <= 3
-    assert len([one for one in lines if one["event"] == "request"]) == READS
+    assert len([line for line in lines if line["event"] == "request"]) == READS
 
 
 async def test_who_gets_no_connection_while_others_do_is_told_of_overload_and_not_of_a_dead_database(
@@ -207,9 +207,9 @@ async def test_who_gets_no_connection_while_others_do_is_told_of_overload_and_no
 
     outcomes = await asyncio.gather(*(work() for _ in range(30)), return_exceptions=True)
     await database.close()
-    failures = [one for one in outcomes if one is not None]
+    failures = [outcome for outcome in outcomes if outcome is not None]
     assert failures
-    assert {type(one) for one in failures} == {Overloaded}
+    assert {type(failure) for failure in failures} == {Overloaded}
 
 
 async def test_who_gets_no_connection_and_nobody_else_does_either_is_told_that_the_database_does_not_answer(

@@ -63,7 +63,7 @@ async def test_every_connection_is_answered_and_kept_and_served_when_there_is_ti
                 tasks = [asyncio.create_task(one.ask("/v1/timesheets")) for one in connections]
                 await lock_is_waited_for(house.owner)
                 async with asyncio.timeout(30):
-                    while sum(one.done() for one in tasks) < CROWD - AT_ONCE:  # noqa: ASYNC110 — for any of them
+                    while sum(task.done() for task in tasks) < CROWD - AT_ONCE:  # noqa: ASYNC110 — for any of them
                         await asyncio.sleep(0.01)
                 assert (await service.health()).status_code == httpx.codes.OK
             answers = await asyncio.gather(*tasks)

@@ -50,8 +50,8 @@ def test_a_failing_case_ends_with_exit_code_1_and_its_file_and_line(policies: Pa
     assert f"error: {file}:{line}:1: Case" in run.stdout
     told = json.loads(tried(policies, "--json").stdout)
     assert (told["good"], told["failed"]) == (False, 1)
-    assert [(one["file"], one["line"]) for one in told["complaints"]] == [("cases/import.yaml", line)]
-    assert {one["rule"]: one["failed"] for one in told["rules"]}["upload-contractors"] == 1
+    assert [(complaint["file"], complaint["line"]) for complaint in told["complaints"]] == [("cases/import.yaml", line)]
+    assert {rule["rule"]: rule["failed"] for rule in told["rules"]}["upload-contractors"] == 1
 
 
 def test_rows_that_no_case_exercises_are_named_and_refuse_nothing(policies: Path) -> None:
@@ -62,7 +62,7 @@ def test_rows_that_no_case_exercises_are_named_and_refuse_nothing(policies: Path
     assert run.returncode == 0
     assert f"untried: {rules}:{len(rows.splitlines()) + 1}:1: No case is decided by the rule 'job-reads'" in run.stdout
     told = json.loads(tried(policies, "--json").stdout)
-    assert [one["rule"] for one in told["rules"] if one["line"] and not one["passed"]] == ["job-reads"]
+    assert [rule["rule"] for rule in told["rules"] if rule["line"] and not rule["passed"]] == ["job-reads"]
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ async def test_rolling_back_twice_goes_back_twice_and_never_to_what_was_left(hou
     await steps(house).activate(author(house), third, expected=1)
     assert await back(house) == 1
     ways = await house.owner.fetch("SELECT number, previous, way FROM policy_activation ORDER BY step")
-    assert [tuple(one) for one in ways] == [
+    assert [tuple(way) for way in ways] == [
         (1, None, "first"),
         (second, 1, "activate"),
         (third, second, "activate"),
@@ -237,7 +237,7 @@ async def test_a_version_that_only_goes_back_needs_a_version_that_decided(house:
     rows = "p, allow, role:policy-author, activate, retired, policy, write:policies, always, only-back"
     text = with_rows(rows)
     text = replace(
-        text, rules="\n".join(one for one in text.rules.splitlines() if not one.endswith(" policy-activate"))
+        text, rules="\n".join(line for line in text.rules.splitlines() if not line.endswith(" policy-activate"))
     )
     await activated(house, replace(text, rules=text.rules + "\n"))
     number = await proposed(house, with_rows())
@@ -299,11 +299,11 @@ async def test_a_database_that_had_no_history_gets_it_from_its_log(
         ("policy_head", "active", "active"),
         ("audit_record", "uid, kind, action, policy_version, body", "id"),
     ):
-        rows = [tuple(one) for one in await house.owner.fetch(f"SELECT {columns} FROM {table} ORDER BY {order}")]
+        rows = [tuple(row) for row in await house.owner.fetch(f"SELECT {columns} FROM {table} ORDER BY {order}")]
         marks = ", ".join(f"${place}" for place in range(1, len(rows[0]) + 1))
         await owner.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
     await migrate(url)
-    assert [tuple(one) for one in await owner.fetch(history)] == [tuple(one) for one in wanted]
+    assert [tuple(row) for row in await owner.fetch(history)] == [tuple(one) for one in wanted]
     assert await policy_life.way_back(owner) == 3
     await owner.close()
 

@@ -98,7 +98,7 @@ async def test_a_rollback_is_one_call_and_says_what_is_wrong(running: InProcess)
 
 async def test_replicas_are_listed_for_those_who_read_the_policy(running: InProcess) -> None:
     listed = await running.send("GET", "/v1/policies/replicas", author(running))
-    assert [(one["alive"], one["policy_version"] in {None, 1}) for one in listed.json()["items"]] == [(True, True)]
+    assert [(item["alive"], item["policy_version"] in {None, 1}) for item in listed.json()["items"]] == [(True, True)]
     stranger = running.token(scope="read:policies")
     assert (await running.send("GET", "/v1/policies/replicas", stranger)).status_code == 403
 
@@ -126,7 +126,7 @@ async def test_a_storm_through_pools_of_two_connections_ends(house: House, issue
 
         async def writes(person: int) -> list[int]:
             token = running.token(sub=f"auth0|storm-{person}")
-            weeks = [(MONDAY + timedelta(weeks=one)).isoformat() for one in range(6)]
+            weeks = [(MONDAY + timedelta(weeks=number)).isoformat() for number in range(6)]
             sent = [running.send("POST", "/v1/timesheets", token, body={"period_start": week}) for week in weeks]
             return [(await one).status_code for one in sent]
 

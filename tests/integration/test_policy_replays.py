@@ -160,12 +160,12 @@ async def test_replays_are_listed_the_newest_first_and_page_by_page(house: House
     token = running.token(sub="auth0|paula", roles=["policy-author"], scope="read:policies")
     first = await running.send("GET", "/v1/policies/replays?limit=2", token)
     assert first.status_code == 200, first.text
-    assert [one["id"] for one in first.json()["items"]] == asked[:0:-1]
+    assert [item["id"] for item in first.json()["items"]] == asked[:0:-1]
     assert first.json()["items"][0]["filters"]["action"] == "read"
     assert (first.json()["items"][0]["version"], first.json()["items"][0]["state"]) == (1, "queued")
     more = first.json()["next_cursor"]
     last = (await running.send("GET", f"/v1/policies/replays?limit=2&cursor={more}", token)).json()
-    assert ([one["id"] for one in last["items"]], last["next_cursor"]) == (asked[:1], None)
+    assert ([item["id"] for item in last["items"]], last["next_cursor"]) == (asked[:1], None)
     stranger = running.token(scope="read:policies")
     assert (await running.send("GET", "/v1/policies/replays", stranger)).status_code in {403, 404}
 
@@ -189,7 +189,7 @@ async def test_a_job_that_is_cancelled_makes_room_and_is_begun_by_no_keeper(hous
     replays = PolicyReplays(house.gate, house.requests)
     asked = [(await replays.redecide(auditor(house), RecordSelection())).value for _ in range(replay_jobs.MAX_OPEN)]
     answers = [await replays.cancel_redecision(auditor(house), job.id) for job in asked]
-    assert all(one.value.state == "cancelled" and one.value.ended_at is not None for one in answers)
+    assert all(answer.value.state == "cancelled" and answer.value.ended_at is not None for answer in answers)
 
     keeper = await house.log_database.open("keeper", size=2)
     assert not await ReplayWork(keeper, processes=1).once(asyncio.Event())
@@ -386,7 +386,7 @@ async def test_the_stream_of_a_replay_goes_by_the_logs_key_whatever_it_filters(h
     await traffic(house)
     await multiplied(house, 20_000)
     await house.owner.execute("ANALYZE audit_record")
-    kinds = [one.value for one in DECISIONS]
+    kinds = [decision.value for decision in DECISIONS]
     lines = await house.owner.fetch(
         f"EXPLAIN {recorded.WANTED}", 9_000, 10_000, kinds, MONDAY_MORNING, None, "approve", "timesheet", 1_000
     )

@@ -129,7 +129,7 @@ async def test_words_that_a_live_replica_does_not_know_are_not_activated(house: 
 
     with pytest.raises(PolicyRejected) as refused:
         await steps(house).activate(author(house), number, expected=1)
-    told = [str(one) for one in refused.value.complaints]
+    told = [str(complaint) for complaint in refused.value.complaints]
     assert len(told) == 1
     assert "1 of the running replicas do not know the relation policy.proposer" in told[0]
     assert await house.owner.fetchval("SELECT active FROM policy_head") == 1
@@ -200,7 +200,7 @@ async def broken_version(house: House) -> int:
 async def readiness(running: InProcess) -> tuple[int, int, str]:
     """Status, the version that is told of, and what is said of the policy."""
     answer = await running.send("GET", "/health/ready")
-    parts = {one["name"]: one for one in answer.json()["parts"]}
+    parts = {part["name"]: part for part in answer.json()["parts"]}
     return answer.status_code, answer.json()["policy_version"], parts["policy"]["detail"]
 
 
@@ -305,7 +305,7 @@ async def test_versions_that_are_only_asked_about_do_not_keep_the_active_one_wai
     try:
         assert (await versions.at(7)).number == 7
         assert not any(one.done() for one in asked)
-        assert not any(one.done() for one in others)
+        assert not any(other.done() for other in others)
     finally:
         release.set()
     assert [one.number for one in await asyncio.gather(*asked)] == [2, 3, 4, 5, 6]

@@ -102,7 +102,8 @@ async def test_a_bad_proposal_is_told_file_line_and_cause_and_changes_nothing(
     problem = answer.json()
     assert problem["type"] == "urn:timewarden:problem:policy-rejected"
     assert any(
-        (one["file"], one["line"]) == (file, line) and says in one["message"] for one in problem["complaints"]
+        (complaint["file"], complaint["line"]) == (file, line) and says in complaint["message"]
+        for complaint in problem["complaints"]
     ), problem["complaints"]
     assert await house.count("policy_version") == 1
     assert await house.owner.fetchval("SELECT active FROM policy_head") == 1
@@ -132,7 +133,7 @@ async def test_a_proposal_is_told_which_cases_it_lost_and_what_no_case_tries(run
     assert [(one["file"], one["line"]) for one in told["untried"]] == [("policy.csv", LINES + 1)]
     assert told["warnings"] == []
     fewer = (await propose(running, with_rows())).json()
-    assert any("are gone, such as '" in one["message"] for one in fewer["warnings"])
+    assert any("are gone, such as '" in warning["message"] for warning in fewer["warnings"])
 
 
 async def test_what_was_proposed_last_and_waits_is_not_proposed_twice(house: House, running: InProcess) -> None:
@@ -164,15 +165,15 @@ async def test_a_version_is_compared_with_the_one_that_decides_or_with_another(r
     found = await diff(running, "2/diff")
     body = found.json()
     assert (found.status_code, body["number"], body["against"], body["same"]) == (200, 2, 1, False)
-    assert [(one["change"], one["name"], one["line"]) for one in body["rows"]] == [
+    assert [(row["change"], row["name"], row["line"]) for row in body["rows"]] == [
         ("added", "read-imported", LINES + 1)
     ]
-    assert [one["sentence"] for one in body["verdicts"]] == [
+    assert [verdict["sentence"] for verdict in body["verdicts"]] == [
         "an importer with read:timesheets may now read an approved timesheet"
     ]
     assert "decision-id" in found.headers
     back = (await diff(running, "3/diff?against=2")).json()
-    assert [one["allowed"] for one in back["verdicts"]] == [False]
+    assert [verdict["allowed"] for verdict in back["verdicts"]] == [False]
     assert (await diff(running, "1/diff")).json()["same"] is True
 
 

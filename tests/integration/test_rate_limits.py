@@ -68,7 +68,7 @@ async def test_two_replicas_together_allow_no_more_than_one(
         answers = await asyncio.gather(
             *((limited, replica)[number % 2].send("GET", "/v1/me", token) for number in range(24))
         )
-    assert sorted(one.status_code for one in answers) == [200] * 10 + [429] * 14
+    assert sorted(answer.status_code for answer in answers) == [200] * 10 + [429] * 14
 
 
 async def test_without_a_token_an_address_has_a_limit(limited: InProcess) -> None:
@@ -137,7 +137,7 @@ async def test_while_redis_is_down_each_process_counts_for_itself_and_recovers(
         with capture_logs() as lines:
             found = [(await running.send("GET", "/v1/me", token)).status_code for _ in range(12)]
         assert found == [200] * 10 + [429] * 2
-        assert len([one for one in lines if one["log_level"] == "warning"]) == 1
+        assert len([line for line in lines if line["log_level"] == "warning"]) == 1
 
 
 async def test_counters_go_back_to_redis_by_themselves(tmp_path: Path) -> None:
@@ -152,14 +152,14 @@ async def test_counters_go_back_to_redis_by_themselves(tmp_path: Path) -> None:
     with capture_logs() as lines:
         assert (await counters.spend(limit, "key")).remaining == 4
         assert (await counters.spend(limit, "key")).remaining == 3
-    assert [one["log_level"] for one in lines] == ["warning"]
+    assert [line["log_level"] for line in lines] == ["warning"]
     with start_redis(tmp_path, preferred_port=urlsplit(url).port or 0) as server:
         assert server.database_url(0) == url
         assert (await counters.spend(limit, "other")).remaining == 4
         now[0] += 6
         with capture_logs() as lines:
             assert (await counters.spend(limit, "fresh")).remaining == 4
-        assert [one["log_level"] for one in lines] == ["info"]
+        assert [line["log_level"] for line in lines] == ["info"]
         replica = Counters(url)
         assert (await replica.spend(limit, "fresh")).remaining == 3
         for one in (shared, counters, replica):

@@ -24,7 +24,7 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 async def told(house: House) -> list[dict[str, Any]]:
     rows = await house.owner.fetch("SELECT body FROM audit_record WHERE kind = 'change' ORDER BY id")
     bodies: list[dict[str, Any]] = [dict(read_body(row["body"])) for row in rows]
-    return [one for one in bodies if one["change"]["type"] == "timesheet.reminded"]
+    return [body for body in bodies if body["change"]["type"] == "timesheet.reminded"]
 
 
 async def test_each_sheet_that_waits_too_long_is_reminded_of_once_a_day_and_stays_as_it_is(house: House) -> None:
@@ -39,10 +39,10 @@ async def test_each_sheet_that_waits_too_long_is_reminded_of_once_a_day_and_stay
     first, again = [(await use.remind(house.administrator(), 3)).value for _ in range(2)]
     assert (first.sheets, first.more, again.sheets) == (2, False, 0)
     records = await told(house)
-    assert [one["resource"]["id"] for one in records] == [str(older.id), str(old.id)]
+    assert [record["resource"]["id"] for record in records] == [str(older.id), str(old.id)]
     assert records[0]["resource"]["owner"] == str(house.people["carl"])
     wanted = [{str(house.people[name]) for name in names} for names in (("max", "dora"), ("mia", "dora"))]
-    assert [set(one["change"]["to"]["approvers"]) for one in records] == wanted
+    assert [set(record["change"]["to"]["approvers"]) for record in records] == wanted
     await house.owner.execute("UPDATE reminder SET at = at - interval '25 hours'")
     assert (await use.remind(house.administrator(), 3)).value.sheets == 2
     assert (await house.timesheets.approve(house.ask("mia"), old.id, at(old.version))).value.state == "approved"

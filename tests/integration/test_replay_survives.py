@@ -68,7 +68,7 @@ def children(pid: int) -> set[int]:
     """The processes that a process started."""
     found: set[int] = set()
     for task in Path(f"/proc/{pid}/task").iterdir():
-        found |= {int(one) for one in (task / "children").read_text().split()}
+        found |= {int(part) for part in (task / "children").read_text().split()}
     return found
 
 
@@ -108,7 +108,7 @@ async def test_a_killed_keeper_leaves_a_job_that_another_ends(house: House, keep
     assert half.cursor < half.last_id, "the replay was over before the keeper was killed"
 
     async def orphans_gone() -> bool:
-        return not any(alive(one) for one in workers)
+        return not any(alive(worker) for worker in workers)
 
     assert workers
     await until(orphans_gone)

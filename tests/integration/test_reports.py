@@ -60,7 +60,9 @@ async def world(house: House) -> World:
 
 def belonged(world: World, memberships: list[Any], entry: Any) -> set[Any]:
     """The teams that the hours of an entry belong to."""
-    mine = [one for one in memberships if world.organisation.same(one["person_id"], entry["owner_id"])]
+    mine = [
+        membership for membership in memberships if world.organisation.same(membership["person_id"], entry["owner_id"])
+    ]
     first = min((one["valid_from"] for one in mine), default=None)
     noon = datetime.combine(entry["day"], time(12), ZoneInfo(entry["time_zone"]))
     return {
@@ -116,7 +118,7 @@ async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
         assert await reports_store.minutes(world.connection, found, span) == by["person"].total()
         for name, expected in by.items():
             totals = await reports_store.totals(world.connection, found, span, name)  # type: ignore[arg-type]  # its keys
-            assert {one.key: one.minutes for one in totals if one.minutes} == dict(expected)
+            assert {total.key: total.minutes for total in totals if total.minutes} == dict(expected)
 
 
 @pytest.fixture
@@ -147,10 +149,10 @@ async def test_a_lead_adds_up_the_hours_of_their_team_and_the_log_names_every_sh
     told = answer.json()
     assert (told["minutes"], told["sheets"]) == (4 * 480, 4)
     wanted = {str(house.people[name]): 2 * 480 for name in ("ana", "ben")}
-    assert {one["key"]: one["minutes"] for one in told["items"]} == wanted
+    assert {item["key"]: item["minutes"] for item in told["items"]} == wanted
     assert await returned(house, answer) == await sheets_of(house, "ana", "ben")
     week = (await report(running, "by=week&since=2026-03-09&until=2026-03-09")).json()
-    assert [(one["key"], one["minutes"]) for one in week["items"]] == [("2026-03-09", 960)]
+    assert [(item["key"], item["minutes"]) for item in week["items"]] == [("2026-03-09", 960)]
 
 
 async def test_hours_stay_with_the_team_in_which_they_were_worked(house: House, running: InProcess) -> None:
@@ -167,7 +169,7 @@ async def test_hours_stay_with_the_team_in_which_they_were_worked(house: House, 
         moved,
     )
     told = (await report(running, f"by=team&{MARCH}")).json()
-    hours = {one["name"]: (one["minutes"], one["sheets"]) for one in told["items"]}
+    hours = {item["name"]: (item["minutes"], item["sheets"]) for item in told["items"]}
     assert hours == {"west": (480, 1), "east": (3 * 480, 3)}
     assert told["minutes"] == 4 * 480
     await house.owner.execute(
@@ -179,7 +181,7 @@ async def test_hours_stay_with_the_team_in_which_they_were_worked(house: House, 
         moved,
     )
     told = (await report(running, f"by=team&{MARCH}")).json()
-    hours = {one["name"]: (one["minutes"], one["sheets"]) for one in told["items"]}
+    hours = {item["name"]: (item["minutes"], item["sheets"]) for item in told["items"]}
     assert hours == {"west": (2 * 480, 2), "east": (480, 1), None: (480, 1)}
 
 
@@ -236,7 +238,7 @@ async def test_a_report_that_cannot_be_made_names_the_parameter(running: InProce
 
 async def test_every_parameter_that_is_missing_is_named(running: InProcess) -> None:
     answer = await report(running, "state=draft")
-    assert {one["field"] for one in answer.json()["fields"]} == {"query.by", "query.since", "query.until"}
+    assert {field["field"] for field in answer.json()["fields"]} == {"query.by", "query.since", "query.until"}
 
 
 # What callers prefer, and what they get.

@@ -56,7 +56,7 @@ async def test_a_cut_moves_no_record_and_new_ones_go_to_the_new_partition(log_da
     made = await two_months(log_database, app)
     owner = await log_database.connect("owner")
     assert await cut(owner, NOVEMBER) is None
-    assert [one.name for one in await partitions(owner)] == ["audit_record_0", "audit_record_y2026m11"]
+    assert [partition.name for partition in await partitions(owner)] == ["audit_record_0", "audit_record_y2026m11"]
     assert await cut(owner, DECEMBER) == "audit_record_y2026m12"
     assert await cut(owner, date(2027, 1, 1)) is None
     assert await owner.fetchval("SELECT count(*) FROM audit_record_y2026m11") == 3
@@ -72,7 +72,7 @@ async def test_the_newest_partition_has_no_end_and_a_full_one_of_an_older_releas
     log_database: LogDatabase,
 ) -> None:
     app, owner = await log_database.open("app"), await log_database.connect("owner")
-    assert [(one.lower, one.upper) for one in await partitions(owner)] == [(0, 2**63 - 1)]
+    assert [(partition.lower, partition.upper) for partition in await partitions(owner)] == [(0, 2**63 - 1)]
     await owner.execute("ALTER TABLE audit_record DETACH PARTITION audit_record_0")
     await owner.execute("ALTER TABLE audit_record ATTACH PARTITION audit_record_0 FOR VALUES FROM (MINVALUE) TO ('4')")
     made = await two_months(log_database, app)

@@ -219,7 +219,7 @@ async def test_the_list_is_paged_newest_first_and_names_no_subject(filled: House
     await revoke(filled, What.SUBJECT, "ana")
     first = (await revocations.list(administrator(filled), limit=3)).value
     rest = (await revocations.list(administrator(filled), after=first.after, limit=3)).value
-    assert [one.token_id for one in (*first.items, *rest.items)] == [None, "token-2", "token-1", "token-0"]
+    assert [item.token_id for item in (*first.items, *rest.items)] == [None, "token-2", "token-1", "token-0"]
     assert first.items[0].person == filled.people["ana"]
     assert rest.after is None
 
@@ -250,4 +250,4 @@ async def test_entries_go_when_no_token_can_meet_them_any_more(filled: House) ->
 async def test_what_could_not_be_meant_is_refused_by_field(house: House, wanted: RevocationRequest, wrong: str) -> None:
     with pytest.raises(InvalidField) as found:
         await Revocations(house.gate, LIFETIME, AHEAD).revoke(administrator(house), wanted)
-    assert [one.field for one in found.value.fields] == [wrong]
+    assert [field.field for field in found.value.fields] == [wrong]

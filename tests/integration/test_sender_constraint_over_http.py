@@ -168,7 +168,7 @@ async def test_browser_apps_may_send_proofs_and_read_nonces_and_challenges(runni
     assert answer.status_code == 204
     assert "dpop" in answer.headers["Access-Control-Allow-Headers"].lower()
     refused = await ask(running, running.token(cnf=BY_KEY), headers={"Origin": "https://app.example"})
-    exposed = {one.strip() for one in refused.headers["Access-Control-Expose-Headers"].split(",")}
+    exposed = {part.strip() for part in refused.headers["Access-Control-Expose-Headers"].split(",")}
     assert {"WWW-Authenticate", "DPoP-Nonce"} <= exposed
     assert "DPoP-Nonce" in refused.headers
 

@@ -44,13 +44,13 @@ async def test_a_worker_that_dies_again_and_again_takes_nobody_with_it(
             assert (await service.health()).status_code == 200, "one worker is enough"
         assert len(victims) == 4
         workers = await service.ready(workers=2)
-        assert [one["restarts"] for one in workers] == [4, 0]
+        assert [worker["restarts"] for worker in workers] == [4, 0]
         assert workers[1]["pid"] == healthy
 
 
 async def other_worker(service: Served, healthy: int) -> int | None:
     """The worker beside the healthy one, as soon as there is one."""
-    found = [one["pid"] for one in await service.workers() if one["pid"] != healthy]
+    found = [worker["pid"] for worker in await service.workers() if worker["pid"] != healthy]
     return found[0] if found else None
 
 
@@ -157,7 +157,7 @@ async def test_keep_waits_for_postgres_and_goes_on_by_itself(house: House, tmp_p
                 async def reports() -> bool:
                     assert process.returncode is None, log.read_text()
                     statuses = await read_status(house.owner)
-                    return {one.part for one in statuses if one.ready} >= {"sealer", "relay"}
+                    return {status.part for status in statuses if status.ready} >= {"sealer", "relay"}
 
                 await until(reports, 60)
 

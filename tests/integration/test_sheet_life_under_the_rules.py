@@ -204,7 +204,7 @@ class Life(RuleBasedStateMachine):
         self.sheet = self.run(self.house.timesheets.read(self.ask(OWNER), self.sheet.id)).value
         assert (self.sheet.state, self.sheet.version) == (self.state, self.version)
         people, clients = self.sheet.editors, self.sheet.uploaders
-        assert people == {self.house.people[one] for one in self.hands - {IMPORTER}}
+        assert people == {self.house.people[hand] for hand in self.hands - {IMPORTER}}
         assert clients == self.hands & {IMPORTER}
 
     def teardown(self) -> None:
@@ -222,13 +222,13 @@ class Life(RuleBasedStateMachine):
         changes = [json.loads(row["body"]) for row in rows if row["kind"] == "change"]
         assert [
             (
-                one["change"]["type"].removeprefix("timesheet."),
-                names.get(one["principal"].get("person"), IMPORTER),
-                one["change"]["to"]["version"],
+                change["change"]["type"].removeprefix("timesheet."),
+                names.get(change["principal"].get("person"), IMPORTER),
+                change["change"]["to"]["version"],
             )
-            for one in changes
+            for change in changes
         ] == self.story
-        assert [one["change"]["from"].get("version") for one in changes[1:]] == [
+        assert [change["change"]["from"].get("version") for change in changes[1:]] == [
             version for _, _, version in self.story[:-1]
         ]
         applied = [row for row in rows if row["kind"] == "decision"]

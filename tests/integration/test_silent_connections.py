@@ -139,7 +139,7 @@ async def test_who_asks_for_much_and_reads_nothing_is_cut_off() -> None:
 async def is_connected(ours: int, theirs: int) -> bool:
     """Whether the kernel has a connection from our port to theirs."""
     lines = (await asyncio.to_thread(Path("/proc/net/tcp").read_text)).splitlines()[1:]
-    ports = [tuple(int(one.rpartition(":")[2], 16) for one in line.split()[1:3]) for line in lines]
+    ports = [tuple(int(part.rpartition(":")[2], 16) for part in line.split()[1:3]) for line in lines]
     return (ours, theirs) in ports
 
 

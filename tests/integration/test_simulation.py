@@ -155,7 +155,7 @@ async def test_it_is_recorded_as_a_simulation_and_found_as_an_access_to_the_shee
     assert noted["resource"]["id"] == str(sheet)
     assert noted["principal"]["person"] == str(house.people["mia"])
     found = await running.send("GET", f"/v1/decisions?resource={sheet}&limit=200", auditor(running))
-    [one] = [one for one in found.json()["items"] if one["id"] == answer.headers["Decision-Id"]]
+    [one] = [item for item in found.json()["items"] if item["id"] == answer.headers["Decision-Id"]]
     listed = one["record"]
     assert (listed["action"], listed["resource"]["kind"], listed["resource"]["id"]) == ("simulate", "policy", None)
 

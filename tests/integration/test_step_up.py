@@ -73,7 +73,7 @@ def challenged(answer: httpx.Response) -> dict[str, str]:
     assert answer.json()["type"] == "urn:timewarden:problem:step-up-needed"
     scheme, _, rest = answer.headers["WWW-Authenticate"].partition(" ")
     assert scheme == "Bearer"
-    parameters = dict(one.split("=", 1) for one in rest.split(", ") if "=" in one)
+    parameters = dict(part.split("=", 1) for part in rest.split(", ") if "=" in part)
     assert parameters["error"] == '"insufficient_user_authentication"'
     return {name: value.strip('"') for name, value in parameters.items()}
 
@@ -185,7 +185,7 @@ async def test_an_inbox_tells_a_deputy_that_more_would_wait_after_a_stronger_sig
             assert 'error="insufficient_user_authentication"' in header
             assert f'acr_values="{ACR}"' in header
         assert (header is not None) == (found["step_up"] is not None)
-        return [one["timesheet"]["id"] for one in found["items"]], found["step_up"], answer.status_code
+        return [item["timesheet"]["id"] for item in found["items"]], found["step_up"], answer.status_code
 
     # Lea leads, and stands in for nobody so far.
     assert await inbox(jti="1") == ([str(anas.id)], None, 200)

@@ -39,7 +39,7 @@ async def test_everybody_may_what_is_told_of_them_and_nothing_else(
     sheet = (await house.submitted("ana")).id
     mia = house.people["mia"]
     await house.owner.execute("UPDATE timesheet SET state = $2, editors = $3 WHERE id = $1", sheet, state, [mia])
-    told = {one["person"]: one["may"] for one in (await access(running, sheet))["items"]}
+    told = {item["person"]: item["may"] for item in (await access(running, sheet))["items"]}
     every = "read:timesheets create:timesheets delete:timesheets approve:timesheets"
     for name, person in house.people.items():
         for action, (method, path, body) in REQUESTS.items():
@@ -61,7 +61,7 @@ async def test_it_names_relations_rules_and_scopes_and_the_importing_client(hous
     sheet = (await house.submitted("carl")).id
     await house.owner.execute("UPDATE timesheet SET state = 'draft' WHERE id = $1", sheet)
     body = await access(running, sheet, sub="max")
-    found = {one["person"] or one["client"]: one for one in body["items"]}
+    found = {item["person"] or item["client"]: item for item in body["items"]}
     people = house.people
     assert set(found) == {str(people["carl"]), str(people["max"]), str(people["dora"]), "payroll-import"}
     assert found["payroll-import"]["may"] == {
@@ -118,7 +118,7 @@ async def test_holders_of_a_role_that_a_rule_names_are_told_by_person_and_whoeve
     body = await access(running, (await house.submitted("ana")).id)
     ways_in = {"read": [{"rule": "clerks", "scope": "read:timesheets", "sign_in": ["mfa"]}]}
     assert body["whoever"] == {"role:clerk": ways_in}
-    found = {one["person"]: one["may"] for one in body["items"]}
+    found = {item["person"]: item["may"] for item in body["items"]}
     assert found[str(house.people["ben"])] == ways_in
     assert not found.keys() & {str(house.people[name]) for name in ("max", "adam")}
 
@@ -168,7 +168,7 @@ async def test_a_policy_of_very_many_rules_holds_up_nobody_else_and_says_that_it
     await beside
 
     assert body["cut_short"] is True
-    assert str(house.people["ana"]) in {one["person"] for one in body["items"]}
+    assert str(house.people["ana"]) in {item["person"] for item in body["items"]}
     assert 0 < len(body["whoever"]) < 1_500
     # Other requests went on meanwhile.
     assert breaths > 20

@@ -189,7 +189,7 @@ async def test_what_only_the_sheet_can_tell_is_refused_by_field_after_the_decisi
     ):
         with pytest.raises(InvalidField) as refused:
             await house.timesheets.add_entry(ana, sheet.id, at(2), hours)
-        assert [one.field for one in refused.value.fields] == [wrong]
+        assert [field.field for field in refused.value.fields] == [wrong]
         assert refused.value.decision is not None
     with pytest.raises(NotFound, match="entry"):
         await house.timesheets.remove_entry(ana, sheet.id, at(2), uuid4())

@@ -54,7 +54,7 @@ async def test_rows_become_entries_and_sheets_are_made(house: House) -> None:
     carl, max_ = house.people["carl"], house.people["max"]
     rows = [row(max_), row(carl, "b", days=7), row(carl, "a", days=1), row(carl, "c", time_zone="Europe/Rome")]
     uploaded, _ = await house.uploads.upload(house.machine(), Rows.of(rows))
-    assert [(one.row, one.outcome) for one in uploaded.results] == [(number, "created") for number in range(4)]
+    assert [(result.row, result.outcome) for result in uploaded.results] == [(number, "created") for number in range(4)]
     assert len(uploaded.receipts) == await house.count("timesheet") == 3
     assert await carls(house) == [("a", 60), ("b", 60), ("c", 60)]
     made = await house.owner.fetchrow("SELECT * FROM timesheet WHERE owner_id = $1 AND period_start = $2", carl, MONDAY)
@@ -136,7 +136,7 @@ async def test_wrong_rows_are_named_by_row_and_field(house: House) -> None:
     ]
     with pytest.raises(InvalidField) as refused:
         await upload(house, *wrong)
-    assert [one.field for one in refused.value.fields] == [
+    assert [field.field for field in refused.value.fields] == [
         "rows[0].minutes",
         "rows[1].external_ref",
         "rows[2].project",
@@ -155,7 +155,8 @@ async def test_no_rows_and_too_many_rows_are_refused(house: House, number: int) 
 async def test_a_hundred_rows_fit_into_a_record(house: House) -> None:
     carl = house.people["carl"]
     rows = [
-        replace(row(carl, str(one), minutes=14, days=one % 7, note="x" * 500), project="p" * 40) for one in range(100)
+        replace(row(carl, str(number), minutes=14, days=number % 7, note="x" * 500), project="p" * 40)
+        for number in range(100)
     ]
     assert len(await upload(house, *rows)) == 100
     assert len(await upload(house, *(replace(one, minutes=15) for one in rows))) == 100
@@ -165,7 +166,7 @@ async def test_a_day_that_would_be_too_long_names_its_rows_and_leaves_nothing(ho
     carl = house.people["carl"]
     with pytest.raises(InvalidField) as refused:
         await upload(house, row(carl, "a", minutes=1440), row(carl, "b", minutes=1), row(carl, "c", days=1))
-    assert [one.field for one in refused.value.fields] == ["rows[0].minutes", "rows[1].minutes"]
+    assert [field.field for field in refused.value.fields] == ["rows[0].minutes", "rows[1].minutes"]
     assert await house.count("timesheet") == 0
 
 
@@ -179,10 +180,10 @@ async def test_minutes_may_move_between_rows_of_a_full_day(house: House) -> None
 async def test_uploads_at_once_for_the_same_new_week_all_succeed(house: House) -> None:
     carl, max_ = house.people["carl"], house.people["max"]
     found = await asyncio.gather(
-        *(upload(house, row(carl, str(one)), row(max_, str(one), days=7)) for one in range(5)),
-        *(upload(house, row(max_, str(one), days=7), row(carl, str(one))) for one in range(5)),
+        *(upload(house, row(carl, str(number)), row(max_, str(number), days=7)) for number in range(5)),
+        *(upload(house, row(max_, str(number), days=7), row(carl, str(number))) for number in range(5)),
     )
-    assert sorted(one.outcome for results in found for one in results) == ["created"] * 10 + ["unchanged"] * 10
+    assert sorted(result.outcome for results in found for result in results) == ["created"] * 10 + ["unchanged"] * 10
     assert await house.count("timesheet") == 2
 
 

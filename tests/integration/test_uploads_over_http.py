@@ -62,7 +62,7 @@ async def job(house: House, issuer: str) -> AsyncIterator[Job]:
 
 
 def lines(*rows: dict[str, object]) -> str:
-    return "".join(json.dumps(one) + "\n" for one in rows)
+    return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def table(*rows: dict[str, object]) -> str:
@@ -71,7 +71,7 @@ def table(*rows: dict[str, object]) -> str:
 
 def outcomes(answer: httpx.Response) -> list[str]:
     assert answer.status_code == 200, answer.text
-    return [one["outcome"] for one in answer.json()["rows"]]
+    return [row["outcome"] for row in answer.json()["rows"]]
 
 
 def told(answer: httpx.Response, status: int = 422, slug: str = "invalid-field") -> list[tuple[Any, ...]]:
@@ -79,7 +79,7 @@ def told(answer: httpx.Response, status: int = 422, slug: str = "invalid-field")
     assert answer.status_code == status, answer.text
     problem = answer.json()
     assert problem["type"] == f"urn:timewarden:problem:{slug}"
-    return [(one["row"], one["line"], one.get("field")) for one in problem["rows"]]
+    return [(row["row"], row["line"], row.get("field")) for row in problem["rows"]]
 
 
 async def leaves_are_those_of_the_log(job: Job, answer: httpx.Response) -> None:
@@ -95,14 +95,14 @@ async def test_a_file_that_is_sent_twice_changes_nothing(job: Job, kind: str, wr
     first = await job.send(file, kind)
     assert outcomes(first) == ["created"] * 14
     assert first.json()["counts"] == {"created": 14, "updated": 0, "unchanged": 0, "refused": 0}
-    assert [one["line"] for one in first.json()["rows"]] == [number + 1 + (kind == CSV) for number in range(14)]
+    assert [row["line"] for row in first.json()["rows"]] == [number + 1 + (kind == CSV) for number in range(14)]
     assert first.headers["Decision-Id"] == first.json()["decisions"][0]
     assert len(first.json()["decisions"]) == 2
     await leaves_are_those_of_the_log(job, first)
     changes = await job.house.count("audit_record WHERE kind = 'change'")
     second = await job.send(file, kind)
     assert outcomes(second) == ["unchanged"] * 14
-    assert [one["entry"] for one in second.json()["rows"]] == [one["entry"] for one in first.json()["rows"]]
+    assert [row["entry"] for row in second.json()["rows"]] == [row["entry"] for row in first.json()["rows"]]
     assert await job.house.count("audit_record WHERE kind = 'change'") == changes
     changed = write(job.row(0), job.row(1, minutes=61), job.row(15))
     assert outcomes(await job.send(changed, kind)) == ["unchanged", "updated", "created"]
@@ -112,11 +112,11 @@ async def test_many_rows_are_answered_in_pieces_that_are_one_document(job: Job) 
     rows = [job.row(number % 28, external_ref=str(number), minutes=10) for number in range(1500)]
     answer = await job.send(lines(*rows))
     assert outcomes(answer) == ["created"] * 1500
-    assert [one["row"] for one in answer.json()["rows"]] == list(range(1500))
+    assert [row["row"] for row in answer.json()["rows"]] == list(range(1500))
     assert outcomes(await job.send(table(*rows), CSV)) == ["unchanged"] * 1500
     # 375 changed entries of a sheet are four records, each of a version of its own.
     versions = await job.house.owner.fetch("SELECT version FROM timesheet")
-    assert [one["version"] for one in versions] == [4] * 4
+    assert [version["version"] for version in versions] == [4] * 4
     assert await job.house.count("audit_record WHERE kind = 'change' AND action = 'upload'") == 16
 
 
@@ -140,7 +140,7 @@ async def test_together_one_refused_owner_refuses_all_and_per_row_only_their_row
     answer = await job.send(file, query="?mode=per-row")
     assert outcomes(answer) == ["created", "refused", "refused", "created"]
     assert await job.entries() == 2
-    denied = [one["problems"] for one in answer.json()["rows"] if one["outcome"] == "refused"]
+    denied = [row["problems"] for row in answer.json()["rows"] if row["outcome"] == "refused"]
     assert {one["problem"] for found in denied for one in found} == {"forbidden"}
     assert await job.house.count("audit_record WHERE action = 'upload' AND outcome = 'deny' AND NOT applied") == 2
 
@@ -152,7 +152,7 @@ async def test_a_dry_run_says_what_would_happen_and_changes_nothing(job: Job, mo
     assert outcomes(answer) == ["created", "created"]
     assert answer.json()["dry_run"] is True
     # What would be made has no id: nobody could ask for it.
-    assert not any("entry" in one or "timesheet" in one for one in answer.json()["rows"])
+    assert not any("entry" in row or "timesheet" in row for row in answer.json()["rows"])
     assert await job.entries() == await job.house.count("timesheet") == 0
     recorded = "audit_record WHERE action = 'upload' AND outcome = 'allow' AND NOT applied"
     assert await job.house.count(recorded) == len(answer.json()["decisions"]) == 2
@@ -160,8 +160,8 @@ async def test_a_dry_run_says_what_would_happen_and_changes_nothing(job: Job, mo
     await job.send(file)
     again = await job.send(lines(job.row(0), job.row(8, minutes=5), job.row(1)), query=f"?mode={mode}&dry_run=true")
     assert outcomes(again) == ["unchanged", "updated", "created"]
-    assert ["entry" in one for one in again.json()["rows"]] == [True, True, False]
-    assert all("timesheet" in one for one in again.json()["rows"])
+    assert ["entry" in row for row in again.json()["rows"]] == [True, True, False]
+    assert all("timesheet" in row for row in again.json()["rows"])
     assert told(await job.send(lines(job.row(0, project="nowhere")), query="?dry_run=true")) == [(0, 1, "project")]
 
 
@@ -197,7 +197,7 @@ async def test_a_wrong_row_is_named_and_nothing_is_imported(
     place = (1, 2 + (kind == CSV), next(iter(change)))
     refused = await job.send(file, kind)
     assert told(refused) == [place]
-    assert [one["field"] for one in refused.json()["fields"]] == [f"rows[1].{place[2]}"]
+    assert [field["field"] for field in refused.json()["fields"]] == [f"rows[1].{place[2]}"]
     assert await job.entries() == 0
     assert outcomes(await job.send(file, kind, query="?mode=per-row")) == ["created", "refused", "created"]
 
@@ -221,7 +221,7 @@ async def test_what_a_sheet_does_not_hold_any_more_contradicts_it_and_its_state_
     file = lines(*(job.row(number % 7, external_ref=str(number), minutes=1) for number in range(501)))
     answer = await job.send(file)
     assert told(answer, 409, "timesheet-full") == [(500, 501, None)]
-    assert [one["problem"] for one in answer.json()["rows"]] == ["timesheet-full"]
+    assert [row["problem"] for row in answer.json()["rows"]] == ["timesheet-full"]
     assert await job.entries() == 0
 
 
@@ -238,7 +238,7 @@ async def test_a_json_body_is_judged_row_by_row_like_a_file(job: Job) -> None:
     wrong = ["rows[1].owner", "rows[1].minutes", "rows[1].note", "rows[2].colour", "rows[3]", "rows[4].day"]
     answer = await job.send(json.dumps({"rows": rows}), "application/json")
     assert answer.status_code == 422
-    assert sorted(one["field"] for one in answer.json()["fields"]) == sorted(wrong)
+    assert sorted(field["field"] for field in answer.json()["fields"]) == sorted(wrong)
     assert answer.json()["refused"] == 4
     assert await job.entries() == 0
     partly = await job.send(json.dumps({"rows": rows}), "application/json", query="?mode=per-row")
@@ -260,7 +260,7 @@ async def test_a_json_body_is_judged_row_by_row_like_a_file(job: Job) -> None:
 async def test_a_json_body_without_rows_says_what_is_wanted(job: Job, body: str, fields: list[tuple[str, str]]) -> None:
     answer = await job.send(body, "application/json")
     assert answer.status_code == 422, answer.text
-    assert [(one["field"], one["message"]) for one in answer.json()["fields"]] == fields
+    assert [(field["field"], field["message"]) for field in answer.json()["fields"]] == fields
 
 
 async def test_an_empty_file_is_called_one(job: Job) -> None:
@@ -308,7 +308,7 @@ async def test_ten_megabytes_of_good_lines_are_read_and_more_than_the_bound_is_r
     assert told(answer) == [(number, number + 1, None) for number in range(100)]
     assert answer.json()["refused"] == 16_000
     too_many = await job.send(file)
-    assert [one["field"] for one in too_many.json()["fields"]] == ["rows"]
+    assert [field["field"] for field in too_many.json()["fields"]] == ["rows"]
     assert (await job.send(file + file)).status_code == 413
     assert await job.entries() == 0
 
@@ -352,8 +352,8 @@ async def test_good_rows_behind_a_hundred_faults_go_in_and_each_row_that_is_not_
     file = "{}\n" * 600 + lines(job.row(0), job.row(1, "ana"), job.row(2))
     answer = (await job.send(file, query="?mode=per-row")).json()
     assert answer["counts"] == {"created": 2, "updated": 0, "unchanged": 0, "refused": 601}
-    assert [one["row"] for one in answer["rows"]] == [*range(20), 600, 602]
-    assert sum(len(one.get("problems", ())) for one in answer["rows"]) == 100
+    assert [row["row"] for row in answer["rows"]] == [*range(20), 600, 602]
+    assert sum(len(row.get("problems", ())) for row in answer["rows"]) == 100
     assert await job.entries() == 2
     refused = await job.send(file)
     assert len(told(refused)) == 100
@@ -371,7 +371,7 @@ async def test_a_client_without_any_grant_is_refused_before_its_file_is_read(job
         problem = answer.json()
         assert problem["type"] == "urn:timewarden:problem:forbidden"
         assert problem["reasons"] == ["you have no grant to import for the owner's team"]
-        assert [one["rule"] for one in problem["near_misses"]] == ["upload-contractors"]
+        assert [near_miss["rule"] for near_miss in problem["near_misses"]] == ["upload-contractors"]
         assert await job.house.count(f"{denied} AND uid = '{problem['decision_id']}'") == 1
         assert await job.house.count(denied) == before + 1
     ended = "UPDATE importer_grant SET valid_to = statement_timestamp() WHERE client_id = 'payroll-import'"
@@ -397,7 +397,7 @@ async def test_a_dry_run_of_all_rows_together_tells_of_every_wrong_row(job: Job,
     file = lines(*rows) if kind == NDJSON else json.dumps({"rows": rows})
     answer = await job.send(file, kind, query="?dry_run=true")
     assert answer.status_code == 422, answer.text
-    problems = [(one["row"], one["problem"]) for one in answer.json()["rows"]]
+    problems = [(row["row"], row["problem"]) for row in answer.json()["rows"]]
     field, forbidden, closed = "invalid-field", "forbidden", "wrong-state"
     assert problems == [(1, field), (2, field), (3, forbidden), (4, closed), (5, field), (6, field), (7, field)]
     assert answer.json()["refused"] == 7
@@ -407,7 +407,7 @@ async def test_a_dry_run_of_all_rows_together_tells_of_every_wrong_row(job: Job,
     dry = await job.send(lines(*good), query="?dry_run=true")
     real = await job.send(lines(*good))
     assert (dry.status_code, real.status_code) == (403, 403)
-    assert [one["row"] for one in dry.json()["rows"]] == [1, 2, 3]
-    assert [one["row"] for one in real.json()["rows"]] == [2]
+    assert [row["row"] for row in dry.json()["rows"]] == [1, 2, 3]
+    assert [row["row"] for row in real.json()["rows"]] == [2]
     uid = dry.json()["decision_id"]
     assert await job.house.count(f"audit_record WHERE uid = '{uid}' AND outcome = 'deny'") == 1

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from service.log.record import Record
 
 OLD = "0198c0de-0000-7000-8000-000000000000"
-LEAVES = [*(one.leaf for one in LOG), *(merkle.leaf(str(one).encode()) for one in range(700))]
+LEAVES = [*(one.leaf for one in LOG), *(merkle.leaf(str(number).encode()) for number in range(700))]
 
 
 class Served:

@@ -69,7 +69,7 @@ async def test_a_preflight_needs_no_token_and_names_what_may_be_sent(running: In
     assert answer.status_code == 204
     assert answer.headers["Access-Control-Allow-Origin"] == APP
     assert {"GET", "POST", "PUT", "DELETE"} <= set(answer.headers["Access-Control-Allow-Methods"].split(", "))
-    allowed = {one.strip().lower() for one in answer.headers["Access-Control-Allow-Headers"].split(",")}
+    allowed = {part.strip().lower() for part in answer.headers["Access-Control-Allow-Headers"].split(",")}
     assert {"authorization", "dpop", "if-match", "content-type", "x-request-id"} <= allowed
     assert "Access-Control-Allow-Credentials" not in answer.headers
 
@@ -79,7 +79,7 @@ async def test_an_app_of_a_known_origin_reads_what_it_needs_also_of_refusals(run
     answer = await running.send("GET", "/v1/me", running.token() if token else None, headers={"Origin": APP})
     assert answer.status_code == (200 if token else 401)
     assert answer.headers["Access-Control-Allow-Origin"] == APP
-    exposed = {one.strip() for one in answer.headers["Access-Control-Expose-Headers"].split(",")}
+    exposed = {part.strip() for part in answer.headers["Access-Control-Expose-Headers"].split(",")}
     assert {"WWW-Authenticate", "DPoP-Nonce", "ETag", "Decision-Id", "RateLimit", "Retry-After"} <= exposed
     assert answer.headers["Vary"] == "Authorization, Origin"
 
@@ -92,7 +92,7 @@ async def test_options_needs_no_token_and_tells_the_methods_alone(
     async with api(house, issuer) as running:
         answer = await running.send("OPTIONS", "/v1/me", headers=headers)
         assert (answer.status_code, answer.content) == (204, b"")
-        assert {one.strip() for one in answer.headers["Allow"].split(",")} >= {"GET", "OPTIONS"}
+        assert {part.strip() for part in answer.headers["Allow"].split(",")} >= {"GET", "OPTIONS"}
         assert not [name for name in answer.headers if name.startswith("access-control-")]
         assert (await running.send("OPTIONS", "/v1/nothing", headers=headers)).status_code == 404
 

@@ -32,7 +32,7 @@ def path_of(index: int) -> str:
     digits = f"{index:03}"
     digits = digits.zfill(-(-len(digits) // 3) * 3)
     groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
-    return "/".join([f"x{one}" for one in groups[:-1]] + groups[-1:])
+    return "/".join([f"x{group}" for group in groups[:-1]] + groups[-1:])
 
 
 def tiles_of(level: int, size: int) -> list[str]:

@@ -101,7 +101,7 @@ def bearer(token: str) -> Presented:
 
 
 def bound(token: str, *proofs: str) -> Presented:
-    return Presented((f"DPoP {token}".encode(),), tuple(one.encode() for one in proofs), "GET", API)
+    return Presented((f"DPoP {token}".encode(),), tuple(proof.encode() for proof in proofs), "GET", API)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -235,6 +235,6 @@ async def walk(http: httpx.AsyncClient, asked: dict[str, str], back: str, login:
             continue
         assert answer.status_code == 200, answer.text
         form = read_page(answer.text).forms[0]
-        values = {one.name: one.value for one in form.fields if one.kind == "hidden"}
+        values = {field.name: field.value for field in form.fields if field.kind == "hidden"}
         answer = await http.post(form.action, data=values | {"login": login, "password": "x"})
     pytest.fail("the pages lead in a circle")

@@ -74,7 +74,7 @@ class Estate:
     async def kill_worker(self) -> None:
         """SIGKILL for one API worker; its leader replaces it."""
         leader = self.children["serve"].pid
-        if workers := [one for one in processes() if one.parent == leader and WORKER in one.line]:
+        if workers := [process for process in processes() if process.parent == leader and WORKER in process.line]:
             self._count("API worker killed")
             workers[self.damage["API worker killed"] % len(workers)].send(signal.SIGKILL)
 
@@ -217,9 +217,9 @@ class Estate:
             return await start_child(command, variables, log.fileno(), sockets)
 
     def _limit(self, size: int) -> None:
-        for one in self.database_processes():
+        for database_process in self.database_processes():
             with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(one.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+                resource.prlimit(database_process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     def _count(self, what: str) -> None:
         self.damage[what] = self.damage.get(what, 0) + 1

@@ -192,10 +192,10 @@ class Traffic:
                 if undo:
                     raise _UndoneError
         except _UndoneError:
-            self.told.undone |= {one.uid for one in records}
+            self.told.undone |= {record.uid for record in records}
             return
-        for one in receipts:
-            self.told.acknowledge(str(one.uid), one.leaf)
+        for receipt in receipts:
+            self.told.acknowledge(str(receipt.uid), receipt.leaf)
 
 
 class _UndoneError(Exception):

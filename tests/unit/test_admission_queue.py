@@ -223,15 +223,15 @@ async def test_at_any_load_goodput_stays_near_capacity_and_nobody_waits_longer_t
             ended = heapq.heappop(ends)
             moment, scene.now = scene.now, ended
             scene.room.leave()
-            ready = [one for one in waits if one[1].done()]
-            waits = [one for one in waits if not one[1].done()]
+            ready = [wait for wait in waits if wait[1].done()]
+            waits = [wait for wait in waits if not wait[1].done()]
             for since, _ in ready:
                 longest, started = max(longest, ended - since), started + 1
                 heapq.heappush(ends, ended + service_seconds)
             scene.now = moment
         if scene.now >= look_at:
             scene.room.expire()
-            waits, look_at = [one for one in waits if not one[1].done()], scene.now + 0.05
+            waits, look_at = [wait for wait in waits if not wait[1].done()], scene.now + 0.05
         found = scene.arrive()
         if found == "works":
             started += 1

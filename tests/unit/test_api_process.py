@@ -36,7 +36,7 @@ class OneConnection:
 
 async def test_any_number_of_callers_that_ask_for_readiness_share_one_look_at_the_database() -> None:
     health = OneConnection()
-    parts: dict[str, Any] = {one.name: MagicMock() for one in fields(Api)}
+    parts: dict[str, Any] = {field.name: MagicMock() for field in fields(Api)}
     parts["log"].state.return_value.failing = None
     api = Api(**{**parts, "health": health, "channel": None, "progress": Progress(None)})
     callers = [asyncio.create_task(api.look()) for _ in range(100)]
@@ -51,11 +51,11 @@ async def test_any_number_of_callers_that_ask_for_readiness_share_one_look_at_th
 
 
 async def test_health_says_that_the_database_is_away_and_speaks_of_no_change() -> None:
-    parts: dict[str, Any] = {one.name: MagicMock() for one in fields(Api)}
+    parts: dict[str, Any] = {field.name: MagicMock() for field in fields(Api)}
     parts["log"].state.return_value.failing = None
     parts["health"].connection.side_effect = DatabaseUnavailable
     found = await Api(**{**parts, "channel": None, "progress": Progress(None)}).look()
-    assert [one.detail for one in found.parts if one.name == "database"] == ["does not answer"]
+    assert [part.detail for part in found.parts if part.name == "database"] == ["does not answer"]
 
 
 class NoDatabase(Exception):
@@ -63,7 +63,7 @@ class NoDatabase(Exception):
 
 
 async def test_a_thread_that_builds_a_version_gives_way_to_requests_soon() -> None:
-    parts: dict[str, Any] = {one.name: AsyncMock() for one in fields(Api)}
+    parts: dict[str, Any] = {field.name: AsyncMock() for field in fields(Api)}
     parts |= {"channel": None, "progress": Progress()}
     parts["health"].open.side_effect = NoDatabase
     before = sys.getswitchinterval()

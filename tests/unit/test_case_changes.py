@@ -27,11 +27,14 @@ def test_a_case_that_is_added_removed_or_changed_is_told_with_its_place() -> Non
     added = f"{own}- case: new\n  who: anyone\n  action: read\n  kind: log\n  verdict: deny\n"
     changed = own.replace("verdict: allow", "verdict: deny", 1)
     before, longer, other = (parse(one) for one in (SHIPPED, with_cases(added), with_cases(changed)))
-    assert [(one.change, one.name, one.file, one.line) for one in case_changes(before, longer)] == [
-        ("added", "new", f"cases/{FILE}", end)
+    assert [
+        (case_change.change, case_change.name, case_change.file, case_change.line)
+        for case_change in case_changes(before, longer)
+    ] == [("added", "new", f"cases/{FILE}", end)]
+    assert [(case_change.change, case_change.name) for case_change in case_changes(longer, before)] == [
+        ("removed", "new")
     ]
-    assert [(one.change, one.name) for one in case_changes(longer, before)] == [("removed", "new")]
-    assert [one.change for one in case_changes(before, other)] == ["changed"]
+    assert [case_change.change for case_change in case_changes(before, other)] == ["changed"]
     assert list(case_changes(before, before)) == []
 
 
@@ -44,9 +47,9 @@ def test_a_proposal_with_fewer_cases_is_warned_of_and_so_is_each_rule_that_lost_
     fewer = replace(SHIPPED, cases={name: text for name, text in SHIPPED.cases.items() if name != FILE})
     found = policy_check.report(fewer, policy_check.PROPOSAL, SHIPPED)
     assert found.complaints == ()
-    messages = [one.message for one in found.warnings]
-    assert any("are gone, such as '" in one for one in messages)
-    assert any("'upload-contractors' lost its last case" in one for one in messages)
+    messages = [warning.message for warning in found.warnings]
+    assert any("are gone, such as '" in message for message in messages)
+    assert any("'upload-contractors' lost its last case" in message for message in messages)
     assert policy_check.report(SHIPPED, policy_check.PROPOSAL, SHIPPED).warnings == ()
     assert policy_check.report(SHIPPED, policy_check.PROPOSAL, fewer).warnings == ()
 
@@ -55,7 +58,7 @@ def test_cases_that_others_took_the_place_of_are_gone_all_the_same() -> None:
     first = SHIPPED.cases[FILE].split("- case: ")[1].splitlines()[0]
     other = with_cases(SHIPPED.cases[FILE].replace(f"- case: {first}\n", "- case: of another name\n"))
     found = policy_check.report(other, policy_check.PROPOSAL, SHIPPED)
-    assert [one.message.partition(" of the ")[0] for one in found.warnings] == ["1"]
+    assert [warning.message.partition(" of the ")[0] for warning in found.warnings] == ["1"]
     assert f"is gone: '{first}'" in found.warnings[0].message
 
 
@@ -65,13 +68,13 @@ def test_one_row_freezes_an_action_without_the_cases_that_say_otherwise() -> Non
     assert policy_check.report(replace(SHIPPED, rules=frozen), policy_check.PROPOSAL, SHIPPED).complaints
     found = policy_check.report(replace(SHIPPED, rules=frozen, cases=others), policy_check.PROPOSAL, SHIPPED)
     assert found.complaints == ()
-    assert any("'frozen' in line" in one.message for one in found.warnings)
+    assert any("'frozen' in line" in warning.message for warning in found.warnings)
 
 
 def test_of_very_many_rules_without_a_case_one_is_named() -> None:
     found = policy_check.report(replace(SHIPPED, cases={}), policy_check.PROPOSAL, SHIPPED)
-    assert sum("lost" in one.message for one in found.warnings) == 1
-    assert any("rules lost their last case, such as 'read-own'" in one.message for one in found.warnings)
+    assert sum("lost" in warning.message for warning in found.warnings) == 1
+    assert any("rules lost their last case, such as 'read-own'" in warning.message for warning in found.warnings)
 
 
 def test_what_a_proposal_leaves_untried_is_reported() -> None:
@@ -85,7 +88,7 @@ def test_cases_that_would_look_at_very_many_rows_are_not_tried_to_the_end(monkey
     """Thousands of cases about thousands of rows would take an hour; the first that is too much is named."""
     monkeypatch.setattr(policy_cases, "MAX_ROW_VISITS", 300)
     found = policy_check.examine(SHIPPED, policy_check.PROPOSAL)
-    said = [one for one in found.complaints if "were tried" in one.message]
+    said = [complaint for complaint in found.complaints if "were tried" in complaint.message]
     assert len(said) == len(found.complaints) == 1
     assert said[0].line > 0
     assert "would look at more than 300 rows" in said[0].message

@@ -353,13 +353,13 @@ async def test_reports_access_deputies_and_reminders_are_asked_for_by_name() -> 
     deputy = {"id": "g1", "manager": "p1", "deputy": "p2", "valid_from": "2026-11-23T00:00:00Z", "valid_to": None}
     answers = [report, MADE, {**access, "next_cursor": "c2"}, {**access, "next_cursor": None}]
     answers += [deputy, deputy, {"reminded": 2, "more": False}]
-    server = Server(*(httpx.Response(200, json=one) for one in answers))
+    server = Server(*(httpx.Response(200, json=answer) for answer in answers))
     api = Timewarden(URL, "t", http=server.http)
 
     found = await api.hours("project", date(2026, 11, 23), date(2026, 11, 29))
-    assert [(one.key, one.minutes) for one in found.items] == [("ATLAS", 60)]
+    assert [(item.key, item.minutes) for item in found.items] == [("ATLAS", 60)]
     told = await api.access(await read(api))
-    assert [one.may["read"][0].rule for one in told.items] == ["read-own", "read-own"]
+    assert [item.may["read"][0].rule for item in told.items] == ["read-own", "read-own"]
     assert (await api.name_deputy("p2", valid_to=datetime(2026, 12, 1, tzinfo=UTC))).deputy == "p2"
     await api.end_deputy("g1")
     assert (await api.remind(3)).reminded == 2
@@ -435,7 +435,7 @@ async def test_merges_roles_locks_and_replays_are_asked_for_by_name() -> None:
     await api.unlock_all([], "Mistake", per_item=True)
     assert (await api.replay_policy(4, kind="timesheet")).result == {"decided": 0}
     assert (await api.policy_replay("r1")).result is None
-    assert [one.id async for one in api.policy_replays()] == ["r1"]
+    assert [policy_replay.id async for policy_replay in api.policy_replays()] == ["r1"]
     assert [(one.method, one.url.path, one.content) for one in server.seen] == [
         ("POST", "/v1/people/p1/merge", b'{"into":"p2"}'),
         ("GET", "/v1/people/p2/roles", b""),

@@ -75,9 +75,9 @@ def command_of(words: list[str]) -> click.Command:
     found: click.Command = timewarden
     for word in words[1:]:
         if word.startswith("-"):
-            assert any(word in one.opts for one in found.params), word
+            assert any(word in param.opts for param in found.params), word
         elif word.startswith("/"):
-            assert any(one.param_type_name == "argument" for one in found.params), word
+            assert any(param.param_type_name == "argument" for param in found.params), word
         else:
             assert isinstance(found, click.Group), word
             below = found.get_command(click.Context(found), word)
@@ -155,7 +155,7 @@ def test_the_key_and_the_anchor_lie_in_one_volume_that_postgres_does_not_have(se
     assert services["key"]["volumes"] == [volume]
     assert [one for one, service in services.items() if f"{name}:" in str(service.get("volumes"))] == ["key", "keeper"]
     places = [services["keeper"]["environment"][f"TIMEWARDEN_LOG_{one}_FILE"] for one in ("KEY", "ANCHOR")]
-    assert all(one.startswith(f"{folder}/") for one in places)
+    assert all(place.startswith(f"{folder}/") for place in places)
     assert command_of(services["key"]["command"]).name == "new"
     assert services["key"]["command"][-1] == places[0]
 
@@ -172,7 +172,7 @@ def test_every_command_of_a_container_is_one_of_the_command_line(services: dict[
 
 def test_every_image_is_pinned_and_only_the_api_is_reached_from_this_machine_alone(services: dict[str, Any]) -> None:
     images = [service["image"] for service in services.values()]
-    images += [one.rest.split()[0] for one in instructions() if one.word == "FROM"]
+    images += [instruction.rest.split()[0] for instruction in instructions() if instruction.word == "FROM"]
     assert all(re.fullmatch(r"[a-z]+:\d+(\.\d+)*(-[a-z]+)*", one) for one in images), images
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert {services[name]["image"] for name in ROLE_OF} == {f"timewarden:{version}"}
@@ -196,7 +196,11 @@ def test_mounted_and_copied_files_exist_and_reach_the_builder(services: dict[str
             source = mount.split(":")[0]
             assert not source.startswith("./") or (ROOT / source).is_file()
     wanted = [source for source, _ in copies()]
-    wanted += [one.words()[0] for one in instructions() if one.word == "COPY" and one.stage == 0]
+    wanted += [
+        instruction.words()[0]
+        for instruction in instructions()
+        if instruction.word == "COPY" and instruction.stage == 0
+    ]
     assert {"service/", "events/", "policies/", "requirements.lock"} <= set(wanted)
     for source in wanted:
         assert (ROOT / source).exists(), source
@@ -204,7 +208,7 @@ def test_mounted_and_copied_files_exist_and_reach_the_builder(services: dict[str
 
 
 def test_the_image_has_both_programs_and_each_starts(image: Path) -> None:
-    (made,) = [one.rest for one in instructions() if "printf" in one.rest]
+    (made,) = [instruction.rest for instruction in instructions() if "printf" in instruction.rest]
     programs = dict(re.findall(r"python -m (service[a-z.]*) .*?> /opt/timewarden/bin/([a-z-]+)", made))
     assert programs == {"service": "timewarden", "service.standalone.verify": "timewarden-verify"}
     for module in programs:
@@ -216,7 +220,11 @@ def test_the_image_has_both_programs_and_each_starts(image: Path) -> None:
 
 
 def test_the_image_installs_the_runtime_lock_with_hashes_and_nothing_of_development() -> None:
-    installs = [one.rest for one in instructions() if one.word == "RUN" and "install" in one.rest and "pip" in one.rest]
+    installs = [
+        instruction.rest
+        for instruction in instructions()
+        if instruction.word == "RUN" and "install" in instruction.rest and "pip" in instruction.rest
+    ]
     assert len(installs) == 1
     assert "--require-hashes" in installs[0]
     assert "--requirement requirements.lock" in installs[0]

@@ -199,7 +199,7 @@ def test_forms_are_read_from_careless_html() -> None:
     )
     (form,) = page.forms
     assert form.action == "/go?a=1&b=2"
-    assert [(one.name, one.value, one.kind) for one in form.fields] == [
+    assert [(field.name, field.value, field.kind) for field in form.fields] == [
         ("a", "1", "text"),
         ("scope", "read:x", "checkbox"),
         ("plain", "on", "checkbox"),

@@ -82,7 +82,7 @@ def test_every_key_of_the_issuers_file_is_on_the_page_of_issuers_with_its_defaul
         defaults = default.split(", ") if len(found) > 1 and ", " in default else [default] * len(found)
         told |= dict(zip(found, defaults, strict=True))
     assert told.keys() == keys.keys()
-    fields = {one.name: one for one in dataclasses.fields(kind)}
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     for key, (_, name) in keys.items():
         assert told[key] in defaults_of(fields.get(name)), key
 
@@ -136,7 +136,7 @@ def test_every_route_is_on_the_page_of_routes_with_scope_and_success() -> None:
 def test_every_make_target_is_in_the_readme() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE)
-    assert [one for one in targets if f"`{one}`" not in README] == []
+    assert [target for target in targets if f"`{target}`" not in README] == []
 
 
 def test_every_reason_of_a_decision_is_on_the_auditors_page() -> None:
@@ -156,7 +156,7 @@ def test_every_command_that_a_page_names_exists(name: str) -> None:
 def test_every_link_leads_to_a_file(name: str) -> None:
     page = ROOT / name
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
-    assert [one for one in links if "://" not in one and not (page.parent / one).exists()] == []
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
 def test_the_readme_names_every_page() -> None:
@@ -204,5 +204,7 @@ def _can_be_called(line: str) -> bool:
     command: click.Command | None = timewarden
     while words and isinstance(command, click.Group):
         command = command.get_command(click.Context(command), words.pop(0))
-    known = {option for one in command.params for option in (*one.opts, *one.secondary_opts)} if command else set()
+    known = (
+        {option for param in command.params for option in (*param.opts, *param.secondary_opts)} if command else set()
+    )
     return command is not None and all(word in known for word in words if word.startswith("-"))

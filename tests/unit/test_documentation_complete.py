@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 DOCUMENT = document()
-EVERY = [pytest.param(*one, id=f"{one[0].upper()} {one[1]}") for one in operations(DOCUMENT)]
+EVERY = [pytest.param(*operation, id=f"{operation[0].upper()} {operation[1]}") for operation in operations(DOCUMENT)]
 DECIDED = [one for one in EVERY if str(one.values[1]).startswith("/v1/") and one.values[1] not in PUBLIC_ROUTES]
 CLOSED: Mapping[str, Iterable[object]] = {
     "SheetBody.state": State,
@@ -109,7 +109,7 @@ def problem_of(one: Mapping[str, Any], status: int) -> Mapping[str, Any]:
 def examples(content: Mapping[str, Any]) -> list[Any]:
     """Those of a body or an answer: at its place, or at the shape that it refers to."""
     if "examples" in content:
-        return [one["value"] for one in content["examples"].values()]
+        return [example["value"] for example in content["examples"].values()]
     schema = content["schema"]
     if "$ref" in schema:
         schema = DOCUMENT["components"]["schemas"][schema["$ref"].removeprefix("#/components/schemas/")]
@@ -361,7 +361,7 @@ def test_every_member_that_a_problem_may_have_is_in_its_shape() -> None:
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.keyword) and node.arg == "extra" and isinstance(node.value, ast.Dict):
-                given |= {one.value for one in node.value.keys if isinstance(one, ast.Constant)}
+                given |= {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
             if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute) and node.value.attr == "extra":
                 assert isinstance(node.slice, ast.Constant)
                 given.add(node.slice.value)
@@ -385,7 +385,9 @@ def test_the_pattern_of_if_match_takes_what_the_service_takes(*, judging: bool) 
     (path, method) = (
         ("/v1/timesheets/{timesheet_id}/approve", "post") if judging else ("/v1/timesheets/{timesheet_id}", "delete")
     )
-    (given,) = [one for one in DOCUMENT["paths"][path][method]["parameters"] if one["name"] == "If-Match"]
+    (given,) = [
+        parameter for parameter in DOCUMENT["paths"][path][method]["parameters"] if parameter["name"] == "If-Match"
+    ]
     takes = jsonschema_rs.validator_for(given["schema"])
     for text in ('"7"', 'W/"7"', '""'):
         assert takes.is_valid(text), text

@@ -302,4 +302,7 @@ def test_a_nonce_changed_in_any_position_is_not_ours() -> None:
 
 
 def test_every_sentence_fits_a_challenge() -> None:
-    assert all(one.isascii() and one.isprintable() and '"' not in one and "\\" not in one for one in SENTENCES.values())
+    assert all(
+        sentence.isascii() and sentence.isprintable() and '"' not in sentence and "\\" not in sentence
+        for sentence in SENTENCES.values()
+    )

@@ -105,7 +105,9 @@ def stock(snapshot: Snapshot) -> casbin.Enforcer:
     enforcer.add_function("granted", lambda scopes, wanted: wanted in {"any", *scopes})
     enforcer.add_function("holds", stock_holds)
     for rule in snapshot.policy.rules:
-        when = " and ".join(("not " if one.negated else "") + one.fact for one in rule.when) or "always"
+        when = (
+            " and ".join(("not " if condition.negated else "") + condition.fact for condition in rule.when) or "always"
+        )
         state = " or ".join(rule.states) or "any"
         row = [rule.effect.value, rule.who, rule.action, state, rule.kind, rule.scope, when, rule.name]
         enforcer.model.add_policy("p", "p", row)

@@ -116,11 +116,11 @@ def test_every_local_reference_of_the_asyncapi_document_leads_somewhere() -> Non
 
 def references(node: object) -> list[str]:
     if isinstance(node, list):
-        return [one for item in node for one in references(item)]
+        return [reference for item in node for reference in references(item)]
     if not isinstance(node, dict):
         return []
     own = [cast("str", node["$ref"])] if "$ref" in node else []
-    return own + [one for item in node.values() for one in references(item)]
+    return own + [reference for item in node.values() for reference in references(item)]
 
 
 def test_an_event_names_nobody() -> None:

@@ -152,7 +152,7 @@ def test_a_caller_is_told_of_themselves_and_an_auditor_of_the_caller(row: str, t
     words = (*asked("read", "draft", snapshot=snapshot), snapshot.vocabulary)
     for speaks_to_caller, sentence in ((True, to_caller), (False, of_caller)):
         (near,) = nearest(*words, of_others=True, to_caller=speaks_to_caller)
-        assert [one.sentence for one in near.missing] == [sentence]
+        assert [condition.sentence for condition in near.missing] == [sentence]
 
 
 def test_no_sentence_of_a_refusal_speaks_in_the_third_person_nor_any_of_an_audit_in_the_second() -> None:
@@ -163,11 +163,11 @@ def test_no_sentence_of_a_refusal_speaks_in_the_third_person_nor_any_of_an_audit
             access_request = SHIPPED.access_request(rule.kind, rule.action, "", ["anyone"], [], facts)
             words = explain([rule], access_request), access_request, SHIPPED.vocabulary
             for near in nearest(*words, of_others=True):
-                told = [one for one in near.missing if one.condition in {"who", "fact"}]
+                told = [condition for condition in near.missing if condition.condition in {"who", "fact"}]
                 assert not [one for one in told if third.search(one.sentence)], told
                 assert not [one for one in told if one.condition == "who" and not second.search(one.sentence)], told
             for near in nearest(*words, of_others=True, to_caller=False):
-                assert not [one for one in near.missing if second.search(one.sentence)]
+                assert not [condition for condition in near.missing if second.search(condition.sentence)]
 
 
 def test_a_missing_role_is_named_without_its_prefix() -> None:

@@ -61,7 +61,7 @@ def read(directory: Path, text: str, **options: Any) -> list[Issuer]:
 
 @pytest.fixture
 def all_five(tmp_path: Path) -> Tokens:
-    return verifier(*read(tmp_path, "\n".join(table(one) for one in PROFILES)))
+    return verifier(*read(tmp_path, "\n".join(table(profile) for profile in PROFILES)))
 
 
 COMMON = {"client_id": ABSENT, "jti": ABSENT, "scope": ABSENT}

@@ -33,7 +33,7 @@ def broken(text: PolicyText) -> list[str]:
     try:
         policy_check.load(text, 1)
     except PolicyRejected as refused:
-        return [one.message for one in refused.complaints]
+        return [complaint.message for complaint in refused.complaints]
     return []
 
 

@@ -27,7 +27,7 @@ def test_no_byte_of_a_bundle_can_be_another(place: int, change: int) -> None:
     other = BUNDLE[:place] + bytes([BUNDLE[place] ^ change]) + BUNDLE[place + 1 :]
     report = judged(other)
     # An older checkpoint that nobody knows to be signed is told, and proves nothing.
-    unknown = any("signed the older checkpoint" in one for one in report.notes)
+    unknown = any("signed the older checkpoint" in note for note in report.notes)
     assert report.verdict != INTACT or unknown, other[place - 20 : place + 20]
 
 
@@ -153,7 +153,9 @@ def test_every_change_is_named(change: Callable[[Forged], None], what: str, posi
     change(bundle)
     report = judged(bundle.content)
     assert report.verdict == TAMPERED
-    assert [one for one in report.findings if what in one["what"] and one.get("position") == position], report.findings
+    assert [
+        finding for finding in report.findings if what in finding["what"] and finding.get("position") == position
+    ], report.findings
 
 
 @pytest.mark.parametrize("column", sorted(forged(LOG).lines[4]["columns"]))
@@ -210,8 +212,8 @@ def test_hashes_of_the_header_lead_to_the_root_or_are_missed(member: str) -> Non
 def test_of_very_many_findings_a_hundred_are_shown_and_all_are_counted() -> None:
     many = [LOG[0]] * 150
     bundle = forged(many)
-    for one in bundle.lines:
-        one["leaf"] = None
+    for line in bundle.lines:
+        line["leaf"] = None
     report = judged(bundle.content)
     assert (len(report.findings), report.unsaid) == (100, 50)
 

@@ -194,7 +194,7 @@ async def test_a_hundred_requests_with_one_token_ask_once_and_too_many_tokens_ar
     desk.gate.set()
     results = await asyncio.gather(*waiting[1:], *others, return_exceptions=True)
     assert desk.asked == 100
-    assert sum(isinstance(one, IntrospectionUnavailable) for one in results) == 1
+    assert sum(isinstance(result, IntrospectionUnavailable) for result in results) == 1
     await tokens.close()
     assert desk.closed
 

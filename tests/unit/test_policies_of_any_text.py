@@ -57,9 +57,9 @@ def only_refused(text: PolicyText) -> list[Complaint]:
         complaints = list(refused.complaints)
         msgspec.json.encode(refused.extra)
     assert list(trial(text).complaints) == complaints
-    for one in complaints:
-        assert str(one).isprintable()
-        assert len(str(one)) < 3 * LONGEST_MESSAGE
+    for complaint in complaints:
+        assert str(complaint).isprintable()
+        assert len(str(complaint)) < 3 * LONGEST_MESSAGE
     return complaints
 
 
@@ -134,5 +134,5 @@ def test_of_very_many_complaints_a_hundred_are_told_and_how_many_more_there_are(
     assert len(complaints) == 101
     assert complaints[-1].message == "59,900 more are left out here"
     last = len(SHIPPED.vocabulary.splitlines())
-    assert [one.line for one in complaints[:-1]] == [last + 1 + place // 2 for place in range(100)]
-    assert len(msgspec.json.encode([asdict(one) for one in complaints])) < 50_000
+    assert [complaint.line for complaint in complaints[:-1]] == [last + 1 + place // 2 for place in range(100)]
+    assert len(msgspec.json.encode([asdict(complaint) for complaint in complaints])) < 50_000

@@ -44,7 +44,7 @@ def complaints_of(yaml: str) -> list[Complaint]:
 def refused(text: policy_file.PolicyText) -> list[str]:
     with pytest.raises(PolicyRejected) as error:
         policy_check.load(text, 1)
-    return [str(one) for one in error.value.complaints]
+    return [str(complaint) for complaint in error.value.complaints]
 
 
 @pytest.mark.parametrize("case", SHIPPED, ids=lambda case: case.name)

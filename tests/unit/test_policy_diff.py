@@ -28,13 +28,13 @@ ME = "p, allow, anyone, read, any, me, any, always, me"
 Request = tuple[str, str, frozenset[str], frozenset[str], dict[str, bool | None]]
 
 # One kind is enough here, and its states are those of the vocabulary.
-sheet_policies = policies.map(lambda rules: [replace(one, action=one.action.removeprefix("log.")) for one in rules])
+sheet_policies = policies.map(lambda rules: [replace(rule, action=rule.action.removeprefix("log.")) for rule in rules])
 sheet_requests = requests.map(lambda one: (one[0].removeprefix("log."), *one[1:]))
 
 
 def told(before: list[str], after: list[str]) -> list[str]:
     found = policy_diff(policy_forge.policy(*before), policy_forge.policy(*after))
-    return [one.sentence for one in found.verdicts]
+    return [verdict.sentence for verdict in found.verdicts]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_rows_are_added_removed_changed_and_renamed() -> None:
     after[0] = "p, allow, anyone, read, any, me, any, always, myself"
     after.append("p, allow, role:a, read, any, log, any, always, log")
     found = policy_diff(policy_forge.policy(*before), policy_forge.policy(*after))
-    assert [(one.change, one.name, one.line) for one in found.rows] == [
+    assert [(row.change, row.name, row.line) for row in found.rows] == [
         ("changed", "myself", 1),
         ("changed", "approve-team", 2),
         ("added", "log", 4),
@@ -143,7 +143,7 @@ def test_verdicts_that_differ_in_very_many_cases_are_cut_short_before_memory_is(
     """Seven facts that rows now ask for tell 2186 cases of each row apart."""
     text = policy_forge.rows(ME)
     names = [f"age_{n}" for n in range(7)]
-    ages = [f'[request.facts.{one}]\nmax_age = 60\nyes = "y"\nno = "n"\nunknown = "u"\n' for one in names]
+    ages = [f'[request.facts.{name}]\nmax_age = 60\nyes = "y"\nno = "n"\nunknown = "u"\n' for name in names]
     words = text.vocabulary + "\n" + "\n".join(ages)
 
     def of(when: str) -> Policy:

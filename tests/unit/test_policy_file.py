@@ -224,10 +224,12 @@ def test_a_directory_without_the_files_is_refused_with_each_of_them(tmp_path: Pa
     (tmp_path / "policy.csv").write_bytes(b"# fine\n\xff")
     with pytest.raises(PolicyRejected) as refused:
         PolicyText.read(tmp_path)
-    assert [one.file for one in refused.value.complaints] == ["model.conf", "policy.csv", "vocabulary.toml"]
+    assert [complaint.file for complaint in refused.value.complaints] == ["model.conf", "policy.csv", "vocabulary.toml"]
     assert (refused.value.complaints[1].line, refused.value.complaints[1].column) == (2, 1)
 
 
 def test_links_between_roles_are_bounded_because_following_them_is_cubic() -> None:
     chain = [f"g, role:r{number}, role:r{number + 1}" for number in range(1_001)]
-    assert [one.message for one in complaints(policy_forge.rows(GOOD, *chain))] == ["There are more than 1000 g rows"]
+    assert [complaint.message for complaint in complaints(policy_forge.rows(GOOD, *chain))] == [
+        "There are more than 1000 g rows"
+    ]

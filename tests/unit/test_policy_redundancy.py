@@ -38,11 +38,11 @@ MAY = "timesheet, approve:timesheets, always"
 
 
 def refused(*lines: str) -> list[str]:
-    return [str(one) for one in policy_redundancy.findings(policy_forge.policy(*lines)).complaints]
+    return [str(complaint) for complaint in policy_redundancy.findings(policy_forge.policy(*lines)).complaints]
 
 
 def warned(*lines: str) -> list[str]:
-    return [str(one) for one in policy_redundancy.findings(policy_forge.policy(*lines)).warnings]
+    return [str(warning) for warning in policy_redundancy.findings(policy_forge.policy(*lines)).warnings]
 
 
 def test_the_shipped_rules_are_neither_contradictory_nor_useless() -> None:
@@ -198,7 +198,7 @@ def test_a_freeze_by_one_deny_row_is_a_warning_for_each_row_that_it_stops() -> N
 
 def test_the_states_known_here_are_those_of_the_timesheet() -> None:
     assert {action: starts for (_, action), starts in STARTS.items()} == {
-        action: frozenset(str(one) for one in step.starts) for action, step in TRANSITIONS.items()
+        action: frozenset(str(start) for start in step.starts) for action, step in TRANSITIONS.items()
     }
     assert {("timesheet", "create"): frozenset({TIMESHEET_FACTS.imagined_state})} == FIRST_STATES
     for (kind, action), states in {**STARTS, **FIRST_STATES}.items():
@@ -224,7 +224,7 @@ def test_a_proposal_that_leaves_a_state_out_is_refused_and_a_stored_version_is_n
     with pytest.raises(PolicyRejected) as refusal:
         policy_check.load(without, policy_check.PROPOSAL)
 
-    assert [one.file for one in refusal.value.complaints] == ["vocabulary.toml"]
+    assert [complaint.file for complaint in refusal.value.complaints] == ["vocabulary.toml"]
     assert "'policy' has no word for the state 'proposed'" in str(refusal.value.complaints[0])
     assert policy_check.load(without, 2).number == 2
 
@@ -236,7 +236,7 @@ def test_without_a_rule_that_is_called_useless_no_verdict_changes(
 ) -> None:
     snapshot = built(given_rules, role_links)
     found = policy_redundancy.findings(snapshot.policy)
-    useless = {one.line for one in found.warnings if one.line}
+    useless = {warning.line for warning in found.warnings if warning.line}
     for line in useless:
         kept = [rule for rule in snapshot.policy.rules if rule.line != line]
         without = Snapshot.build(replace(snapshot.policy, rules=tuple(kept)), 1)
@@ -254,7 +254,7 @@ def test_without_what_is_refused_no_answer_changes(
     mirrored = data.draw(st.lists(st.sampled_from(given_rules), max_size=4, unique_by=id))
     snapshot = built([*given_rules, *(replace(one, effect=opposite[one.effect]) for one in mirrored)], [])
     for complaint in policy_redundancy.findings(snapshot.policy).complaints:
-        if any(one in complaint.message for one in NOT_OF_THE_RULES):
+        if any(not_of_the_rule in complaint.message for not_of_the_rule in NOT_OF_THE_RULES):
             continue
         lines = {complaint.line, *(int(one) for one in re.findall(r"in line (\d+)", complaint.message))}
         kept = [rule for rule in snapshot.policy.rules if rule.line not in lines or rule.effect is Effect.DENY]

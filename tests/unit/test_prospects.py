@@ -47,9 +47,9 @@ def every_answer(policy: Snapshot, who: Principal, kind: str, action: str) -> se
     return found
 
 
-def agrees(policy: Snapshot, who: Principal, one: Outlook) -> bool:
-    wanted = {Prospect.ALWAYS: {True}, Prospect.DEPENDS: {True, False}}.get(one.prospect, {False})
-    return every_answer(policy, who, one.kind, one.action) == wanted
+def agrees(policy: Snapshot, who: Principal, outlook: Outlook) -> bool:
+    wanted = {Prospect.ALWAYS: {True}, Prospect.DEPENDS: {True, False}}.get(outlook.prospect, {False})
+    return every_answer(policy, who, outlook.kind, outlook.action) == wanted
 
 
 rows = st.builds(
@@ -72,24 +72,29 @@ askers = st.builds(
 @settings(max_examples=20)
 @given(askers)
 def test_under_the_shipped_policy_it_is_what_every_question_would_be_answered(who: Principal) -> None:
-    assert [one for one in outlooks(SHIPPED, who, SEEN) if not agrees(SHIPPED, who, one)] == []
+    assert [outlook for outlook in outlooks(SHIPPED, who, SEEN) if not agrees(SHIPPED, who, outlook)] == []
 
 
 @settings(max_examples=25)
 @given(st.lists(rows, min_size=1, max_size=5, unique=True), askers)
 def test_under_any_policy_it_is_what_every_question_would_be_answered(lines: list[str], who: Principal) -> None:
     policy = snapshot(*(f"{line}, rule-{number}" for number, line in enumerate(lines)))
-    assert [one for one in outlooks(policy, who, SEEN) if not agrees(policy, who, one)] == []
+    assert [outlook for outlook in outlooks(policy, who, SEEN) if not agrees(policy, who, outlook)] == []
 
 
 def test_what_would_help_is_named() -> None:
     policy = Snapshot.build(policy_file.parse(shipped()), 1)
-    found = {(one.kind, one.action): one for one in outlooks(policy, asker(frozenset(), frozenset(), None), SEEN)}
+    found = {
+        (outlook.kind, outlook.action): outlook
+        for outlook in outlooks(policy, asker(frozenset(), frozenset(), None), SEEN)
+    }
     assert found["me", "read"].prospect is Prospect.ALWAYS
     assert found["timesheet", "approve"].scopes == ("approve:timesheets",)
     assert found["directory", "manage"].prospect is Prospect.NEVER
     scopes = frozenset({"approve:timesheets"})
-    found = {(one.kind, one.action): one for one in outlooks(policy, asker(scopes, frozenset(), None), SEEN)}
+    found = {
+        (outlook.kind, outlook.action): outlook for outlook in outlooks(policy, asker(scopes, frozenset(), None), SEEN)
+    }
     approve = found["timesheet", "approve"]
     assert (approve.prospect, approve.as_, approve.states) == (
         Prospect.DEPENDS,
@@ -97,5 +102,7 @@ def test_what_would_help_is_named() -> None:
         ("submitted",),
     )
     strict = snapshot("p, allow, anyone, read, any, timesheet, any, mfa, with-mfa")
-    found = {(one.kind, one.action): one for one in outlooks(strict, asker(scopes, frozenset(), None), SEEN)}
+    found = {
+        (outlook.kind, outlook.action): outlook for outlook in outlooks(strict, asker(scopes, frozenset(), None), SEEN)
+    }
     assert found["timesheet", "read"].prospect is Prospect.SIGN_IN

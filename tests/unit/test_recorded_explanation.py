@@ -69,7 +69,7 @@ def test_an_allow_names_its_row_with_line_and_text() -> None:
     told = why(version, asked(version, "approve:timesheets", state="submitted"))
 
     assert told.because == BECAUSE[Reason.ALLOWED]
-    assert [(one.rule, one.line, one.text, one.effect) for one in told.rows] == [("approve-team", 2, TEAM, "allow")]
+    assert [(row.rule, row.line, row.text, row.effect) for row in told.rows] == [("approve-team", 2, TEAM, "allow")]
     assert told.near == ()
 
 
@@ -78,7 +78,7 @@ def test_a_deny_rule_is_told_with_its_row() -> None:
     told = why(version, asked(version, "approve:timesheets"))
 
     assert told.because == BECAUSE[Reason.DENY_RULE]
-    assert [(one.rule, one.line) for one in told.rows] == [("never-drafts", 3)]
+    assert [(row.rule, row.line) for row in told.rows] == [("never-drafts", 3)]
 
 
 def test_near_misses_come_nearest_first_and_speak_of_others_too() -> None:
@@ -148,7 +148,7 @@ def test_a_list_names_the_rows_that_could_show_something() -> None:
     listed = replace(decision, request=replace(decision.request, seen=seen), verdict=verdict)
 
     assert why(version, listed).because == LISTED
-    assert [one.rule for one in why(version, listed).rows] == ["approve-team"]
+    assert [row.rule for row in why(version, listed).rows] == ["approve-team"]
 
 
 def test_a_list_that_was_refused_misses_nothing_that_is_asked_of_each_row() -> None:

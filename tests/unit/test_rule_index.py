@@ -79,7 +79,9 @@ def test_a_caller_is_told_what_looking_at_every_row_would_tell(lines: list[str],
     assert sentences_for_caller(near, *words) == sentences_for_caller(whole, *words)
     assert nearest(near, *words)[:MAX_SENTENCES] == nearest(whole, *words)[:MAX_SENTENCES]
     own = {rule.name for rule in version.rules_of("timesheet", "read") if rule.who in access_request.who}
-    assert [one for one in near.near_misses if one.rule in own] == [one for one in whole.near_misses if one.rule in own]
+    assert [near_miss for near_miss in near.near_misses if near_miss.rule in own] == [
+        near_miss for near_miss in whole.near_misses if near_miss.rule in own
+    ]
 
 
 def test_the_nearest_of_thousands_of_others_is_found_wherever_it_stands() -> None:

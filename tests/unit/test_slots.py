@@ -66,7 +66,7 @@ async def test_who_waits_for_the_issuer_s_word_or_keys_holds_no_slot() -> None:
     assert room.working == 0
     silent.speaks.set()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(one) for one in outcomes] == [InvalidToken, InvalidToken]
+    assert [type(outcome) for outcome in outcomes] == [InvalidToken, InvalidToken]
     assert (room.working, room.lent) == (2, 0)
     await opaque.close()
     await keys.close()

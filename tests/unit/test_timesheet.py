@@ -135,8 +135,8 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def who_ever_wrote_in_it_is_remembered(self) -> None:
-        assert {one.person for one in self.hands if one.person} <= self.sheet.editors
-        assert {one.client for one in self.hands if one.client} <= self.sheet.uploaders
+        assert {hand.person for hand in self.hands if hand.person} <= self.sheet.editors
+        assert {hand.client for hand in self.hands if hand.client} <= self.sheet.uploaders
 
     @invariant()
     def no_day_has_more_minutes_than_a_day(self) -> None:

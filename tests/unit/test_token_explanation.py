@@ -41,13 +41,13 @@ async def test_a_refusal_is_told_at_its_check_and_all_before_it_passed(name: str
     told = await explain(verifier(), token, NOW)
     assert (told.verdict, told.cause) == ("refused", cause)
     assert (told.checks[-1].name, told.checks[-1].outcome, told.checks[-1].told) == (name, "failed", SENTENCES[cause])
-    assert {one.outcome for one in told.checks[:-1]} <= {"passed"}
+    assert {check.outcome for check in told.checks[:-1]} <= {"passed"}
 
 
 async def test_an_accepted_token_passed_every_check_and_its_grants_are_told() -> None:
     told = await explain(verifier(), good_token(roles=["lead"], cnf={"jkt": "secret-thumbprint"}), NOW)
     assert told.verdict == "accepted"
-    assert [one.name for one in told.checks] == [name for name in CHECKS if name != "introspection"]
+    assert [check.name for check in told.checks] == [name for name in CHECKS if name != "introspection"]
     assert (told.kind, told.client, told.roles, told.expires_in) == ("user", "web-app", ("lead",), 3600)
     assert told.needs == ("a DPoP proof with each request",)
 

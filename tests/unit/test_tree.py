@@ -64,7 +64,7 @@ def test_the_edge_is_the_compact_range_at_every_size() -> None:
     edge = merkle.Edge()
     for size in range(1, MOST + 1):
         edge.append(LEAVES[size - 1])
-        assert edge.hashes == [hash_at(*one) for one in merkle.subtrees(size)]
+        assert edge.hashes == [hash_at(*subtree) for subtree in merkle.subtrees(size)]
         assert edge.root() == merkle.root_at(size, hash_at) == ROOTS[size]
 
 

@@ -36,8 +36,8 @@ def read(steps: Iterable[object]) -> None:
 def csv(*pieces: str | bytes) -> Rows:
     rows = Rows(lined=True)
     reader = CsvReader(rows)
-    for one in pieces:
-        read(reader.feed(one.encode() if isinstance(one, str) else one))
+    for piece in pieces:
+        read(reader.feed(piece.encode() if isinstance(piece, str) else piece))
     read(reader.end())
     return rows
 
@@ -57,14 +57,14 @@ def line(**changes: object) -> str:
 
 def wrong(rows: Rows) -> list[tuple[int | None, str | None]]:
     """Line and field of each fault."""
-    return [(rows.line(index), one.field) for index in rows.faults for one in rows.faults[index]]
+    return [(rows.line(index), fault.field) for index in rows.faults for fault in rows.faults[index]]
 
 
 def refused(file: bytes | str) -> list[tuple[str, str]]:
     """Why a CSV file cannot be read."""
     with pytest.raises(InvalidField) as error:
         csv(file)
-    return [(one.field, one.message) for one in error.value.fields]
+    return [(field.field, field.message) for field in error.value.fields]
 
 
 def test_a_csv_row_is_the_row_that_its_json_is() -> None:

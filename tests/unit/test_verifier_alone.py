@@ -31,7 +31,7 @@ def test_it_imports_the_standard_library_and_cryptography_and_itself_alone() -> 
             elif isinstance(node, ast.ImportFrom) and node.level > 1:
                 names = ["." * node.level]
             strangers += [
-                f"{path.name}: {one}" for one in names if one.split(".")[0] not in STANDARD | {"cryptography"}
+                f"{path.name}: {name}" for name in names if name.split(".")[0] not in STANDARD | {"cryptography"}
             ]
     assert strangers == []
 

@@ -54,8 +54,8 @@ def test_a_log_in_a_new_epoch_goes_on_from_what_was_seen_and_kept(seen: int) -> 
 def test_who_trusts_the_new_key_alone_is_told_that_the_old_one_was_not_checked() -> None:
     report = judged(went_on(start=KEPT, seen=5).content, key=AFTER.verifier.vkey)
     assert report.verdict == INTACT
-    assert any("give the older key as well" in one for one in report.notes)
-    assert any("give the old key as well" in one for one in report.notes)
+    assert any("give the older key as well" in note for note in report.notes)
+    assert any("give the old key as well" in note for note in report.notes)
     assert judged(went_on().content, key=VKEY).verdict == UNTRUSTED
 
 
@@ -95,7 +95,7 @@ def test_a_record_of_a_new_epoch_is_held_against_what_was_seen(
     seen = KEPT if verdict == INCOMPLETE else len(LOG)
     report = judged(went_on(turn).content, seen=signed(LEAVES, seen), key=BOTH)
     assert report.verdict == verdict
-    assert any(what in one["what"] for one in report.findings), report.findings
+    assert any(what in finding["what"] for finding in report.findings), report.findings
 
 
 def test_a_later_epoch_may_have_lost_what_the_first_one_kept() -> None:
@@ -111,7 +111,7 @@ def test_a_later_epoch_may_have_lost_what_the_first_one_kept() -> None:
     bundle.header["checkpoint"] = signed(bundle.leaves, signer=AFTER)
     assert judged(bundle.content, seen=signed(LEAVES, 4), key=BOTH).verdict == INTACT
     report = judged(bundle.content, seen=signed(LEAVES, 6), key=BOTH)
-    assert (report.verdict, [one["position"] for one in report.findings]) == (INCOMPLETE, [7])
+    assert (report.verdict, [finding["position"] for finding in report.findings]) == (INCOMPLETE, [7])
 
 
 def test_without_its_record_nobody_knows_whether_it_is_the_same_log() -> None:
@@ -125,7 +125,7 @@ def test_a_bundle_behind_a_change_of_keys_is_trusted_by_the_new_key() -> None:
     bundle.header["start"]["checkpoint"] = signed(LEAVES, 5, STRANGER)
     report = judged(bundle.content)
     assert (report.verdict, report.findings) == (INTACT, [])
-    assert any("signed the older checkpoint" in one for one in report.notes)
+    assert any("signed the older checkpoint" in note for note in report.notes)
     # Who saw it needs nobody's signature any more, and is shown that the log extends it.
     assert judged(bundle.content, seen=signed(LEAVES, 5)).verdict == INTACT
     fork = [merkle.leaf(b"other"), *LEAVES[1:]]

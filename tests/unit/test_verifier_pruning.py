@@ -56,8 +56,8 @@ def pruned(
         "body": base64.b64encode(pruning.body).decode(),
         "inclusion": [base64.b64encode(one).decode() for one in path],
     }
-    for one in bundle.lines[: to if gone is None else gone]:
-        one |= {"uid": None, "leaf": None, "body": None, "columns": None, "texts": None}
+    for line in bundle.lines[: to if gone is None else gone]:
+        line |= {"uid": None, "leaf": None, "body": None, "columns": None, "texts": None}
     return bundle
 
 
@@ -98,7 +98,7 @@ LIES: list[tuple[dict[str, Any], str]] = [
 def test_a_record_that_only_says_that_others_were_pruned_is_found_out(changed: dict[str, Any], what: str) -> None:
     report = judged(pruned(told(**changed)).content, retention="80d")
     assert report.verdict == TAMPERED
-    assert any(what in one["what"] for one in report.findings), report.findings
+    assert any(what in finding["what"] for finding in report.findings), report.findings
 
 
 def test_young_records_cannot_pass_for_old_ones_by_the_say_so_of_the_log() -> None:
@@ -130,16 +130,16 @@ def test_who_saw_young_records_is_not_told_that_they_were_old() -> None:
 def test_a_removed_body_is_tampering_unless_the_log_says_that_it_was_pruned() -> None:
     bundle = pruned(told())
     bundle.header["pruned"] = None
-    assert [one["position"] for one in judged(bundle.content, retention="80d").findings] == list(range(10))
+    assert [finding["position"] for finding in judged(bundle.content, retention="80d").findings] == list(range(10))
     bundle = pruned(told(), gone=11)
-    assert [one["position"] for one in judged(bundle.content, retention="80d").findings] == [10]
+    assert [finding["position"] for finding in judged(bundle.content, retention="80d").findings] == [10]
 
 
 def test_one_record_cannot_pass_for_pruned_while_older_ones_are_here() -> None:
     bundle, whole = pruned(told()), forged(DAYS)
     bundle.lines[4:6] = whole.lines[4:6]
     report = judged(bundle.content, retention="80d")
-    assert (report.verdict, [one["position"] for one in report.findings]) == (TAMPERED, [4, 5])
+    assert (report.verdict, [finding["position"] for finding in report.findings]) == (TAMPERED, [4, 5])
 
 
 def test_a_record_of_pruning_speaks_of_nothing_that_was_written_after_it() -> None:
@@ -171,8 +171,8 @@ def erasure(person: UUID, texts: int) -> Record:
 
 
 def without_texts(bundle: Forged, *positions: int) -> Forged:
-    for one in positions:
-        bundle.lines[one]["texts"] = dict.fromkeys(bundle.lines[one]["texts"], "erased")
+    for position in positions:
+        bundle.lines[position]["texts"] = dict.fromkeys(bundle.lines[position]["texts"], "erased")
     return bundle
 
 

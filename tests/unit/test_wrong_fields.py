@@ -47,7 +47,7 @@ GOOD: dict[str, Any] = {"minutes": 60, "day": "2026-11-23", "part": "lead"}
 def told(raw: bytes, shape: Any = Outer) -> list[tuple[str, str]]:
     with pytest.raises(InvalidField) as error:
         read_body(raw, shape)
-    return [(one.field, one.message) for one in error.value.fields]
+    return [(field.field, field.message) for field in error.value.fields]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_whatever_does_not_fit_is_told_of_the_field_in_which_it_stands(value: ob
         try:
             read_body(raw, Outer)
         except InvalidField as error:
-            wrong = tuple(one.field for one in error.fields)
+            wrong = tuple(field.field for field in error.fields)
         assert wrong
         assert all(one.startswith(name) for one in wrong)
 

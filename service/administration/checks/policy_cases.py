@@ -153,7 +153,7 @@ def _explained_otherwise(case: Case, snapshot: Snapshot) -> Iterator[str]:
     if not set(case.told) <= set(told):
         yield f"wanted the caller told: {' | '.join(case.told)}, got: {' | '.join(told)}"
     misses = explanation.near_misses
-    nearest = [one for one in misses if len(one.conditions) == len(misses[0].conditions)]
+    nearest = [miss for miss in misses if len(miss.conditions) == len(misses[0].conditions)]
     got = "; ".join(f"{one.rule} lacking {_written(one.conditions)}" for one in nearest) or "none"
     # Further rules may come as near: who adds one need not touch every case of its action.
     if not {one.rule for one in nearest}.issuperset(case.near):

@@ -187,7 +187,7 @@ def _fewer(when: When, beside: Mapping[When, Sequence[Rule]]) -> Iterator[When]:
     if len(beside) < 2 ** len(when):
         yield from (one for one in beside if one <= when)
         return
-    own = sorted(when, key=lambda one: one.fact)
+    own = sorted(when, key=lambda condition: condition.fact)
     for chosen in chain.from_iterable(combinations(own, size) for size in range(len(own) + 1)):
         yield frozenset(chosen)
 

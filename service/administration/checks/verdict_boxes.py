@@ -38,7 +38,7 @@ def _joined(boxes: Iterable[Cell], dimension: str | None) -> set[Cell]:
         return {(*key[:2], own, key[2]) for key, own in states.items()}  # type: ignore[misc]  # keys as just made
     values: dict[tuple[object, ...], Values] = defaultdict(frozenset)
     for who, scopes, own, facts in boxes:
-        rest = tuple(one for one in facts if one[0] != dimension)
+        rest = tuple(fact for fact in facts if fact[0] != dimension)
         values[who, scopes, own, rest] |= dict(facts).get(dimension, ALL)
     return {
         (*key[:3], _full((*key[3], (dimension, value))))  # type: ignore[misc]  # keys as just made
@@ -58,7 +58,7 @@ def _order(box: Cell) -> tuple[object, ...]:
 
 def widest(boxes: list[Box]) -> list[Box]:
     """Without those that a wider one of fewer words says already."""
-    return [one for one in boxes if not any(other is not one and _within(one, other) for other in boxes[:MAX_WIDE])]
+    return [box for box in boxes if not any(other is not box and _within(box, other) for other in boxes[:MAX_WIDE])]
 
 
 def _within(narrow: Box, wide: Box) -> bool:

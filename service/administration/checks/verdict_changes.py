@@ -133,7 +133,7 @@ class _Half:
 def _shares(sizes: Sequence[int], most: int) -> list[int]:
     """How many are told of each: equal shares, and what the small do not need goes to the large."""
     told = [0] * len(sizes)
-    for count, place in enumerate(sorted(range(len(sizes)), key=lambda one: sizes[one])):
+    for count, place in enumerate(sorted(range(len(sizes)), key=lambda number: sizes[number])):
         told[place] = min(sizes[place], (most - sum(told)) // (len(sizes) - count))
     return told
 
@@ -249,7 +249,7 @@ def _differing(
     """What differs of this question, whole or not at all."""
     who, scopes, state = request
     near, other = allows.near(who, scopes, state), denies.near(who, scopes, state)
-    names = sorted({one.fact for rule in (*near, *other) for one in rule.when})
+    names = sorted({condition.fact for rule in (*near, *other) for condition in rule.when})
     if len(names) > MAX_FACTS:
         budget.cut = True
         return []
@@ -270,7 +270,7 @@ def _differing(
 def _allowed(near: Sequence[Rule], facts: Mapping[str, bool | None]) -> bool:
     found = False
     for rule in near:
-        if all(holds(rule.effect, one, facts.get(one.fact)) for one in rule.when):
+        if all(holds(rule.effect, condition, facts.get(condition.fact)) for condition in rule.when):
             if rule.effect is Effect.DENY:
                 return False
             found = True

@@ -142,7 +142,7 @@ def _bound(words: dict[str, int]) -> None:
     if len(words) <= 2 * MAX_WORDS:
         return
     rest = words.pop(OTHERS, 0)
-    largest = sorted(words.items(), key=lambda one: (-one[1], one[0]))
+    largest = sorted(words.items(), key=lambda item: (-item[1], item[0]))
     rest += sum(count for _, count in largest[MAX_WORDS:])
     words.clear()
     words.update(largest[:MAX_WORDS])

@@ -114,7 +114,7 @@ def _way(
 ) -> Way | None:
     """The way by one rule that takes the fewest facts about the sign-in."""
     scopes = frozenset[str]() if rule.scope == ANY else frozenset({rule.scope})
-    own = {one.fact: not one.negated for one in rule.when if one.fact not in facts}
+    own = {condition.fact: not condition.negated for condition in rule.when if condition.fact not in facts}
     index = snapshot.index_of(thing[0], rule.action)
     others, rows = index.words.facts, len(index.rules)
     for more in _assignments(sorted(others - own.keys() - facts.keys())):

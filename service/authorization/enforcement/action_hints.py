@@ -54,7 +54,7 @@ def by_what(visibility: Visibility, row: asyncpg.Record) -> Ground:
     request = evaluation_request(visibility.snapshot, visibility.principal, visibility.action, resource, seen)
     names = decide(visibility.snapshot, uuid7(), request).verdict.rules
     rules = visibility.snapshot.index_of(visibility.kind, visibility.action).named(names)
-    return Ground(tuple(dict.fromkeys(one.who for one in rules)), names)
+    return Ground(tuple(dict.fromkeys(rule.who for rule in rules)), names)
 
 
 def _allowed(

@@ -24,7 +24,7 @@ def after_sign_in(snapshot: Snapshot, access_request: AccessRequest) -> tuple[Ac
     wanted = {name for name in asked if access_request.fact(name) is not True}
     if not wanted:
         return None
-    held = frozenset(one for one in access_request.facts if one[0] not in wanted) | {(name, True) for name in wanted}
+    held = frozenset(fact for fact in access_request.facts if fact[0] not in wanted) | {(name, True) for name in wanted}
     best = type(access_request)(
         access_request.kind,
         access_request.action,

@@ -34,7 +34,7 @@ _COLUMNS = "fingerprint, kind, action, resources, states, owner_id, decision_uid
 INSERT = f"""
     INSERT INTO kept_answer (name, {_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
     ON CONFLICT (name) DO UPDATE SET
-        ({_COLUMNS}, at) = ({", ".join(f"excluded.{one}" for one in _COLUMNS.split(", "))}, clock_timestamp())
+        ({_COLUMNS}, at) = ({", ".join(f"excluded.{part}" for part in _COLUMNS.split(", "))}, clock_timestamp())
 """
 
 # Some that are too old, the oldest first; those that another request forgets are left to it.
@@ -114,14 +114,14 @@ class Once:
         asked = decisions[0].request
         was = {one.uid: one.request.resource.state for one in decisions}
         found: dict[UUID, str] = {}
-        for one in changes:
-            if (resource := _uuid(str(one.columns["resource_id"]))) is not None:
-                found.setdefault(resource, was[cast("UUID", one.columns["decision_uid"])])
+        for change in changes:
+            if (resource := _uuid(str(change.columns["resource_id"]))) is not None:
+                found.setdefault(resource, was[cast("UUID", change.columns["decision_uid"])])
         for decision, record in zip(decisions, told, strict=True):
             resource = _uuid(str(decision.request.resource.id))
             if record.columns["applied"] and resource is not None:
                 found.setdefault(resource, decision.request.resource.state)
-        owners = {one.columns["owner_id"] for one in changes}
+        owners = {change.columns["owner_id"] for change in changes}
         owner = owners.pop() if len(owners) == 1 else None
         self._about = AnsweredChange(
             asked.resource.kind,
@@ -244,7 +244,7 @@ async def _find(connection: Connection, name: bytes) -> Kept | None:
         return None
     changed = tuple(row["resources"]), tuple(row["states"])
     about = AnsweredChange(row["kind"], row["action"], *changed, row["owner_id"], row["decision_uid"])
-    headers = dict(one.split(": ", 1) for one in row["headers"])
+    headers = dict(header.split(": ", 1) for header in row["headers"])
     return Kept(row["fingerprint"], about, row["status"], headers, row["body"])
 
 

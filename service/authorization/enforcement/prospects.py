@@ -136,7 +136,11 @@ def _ways(asker: _Asker, kind: str, action: str, states: Iterable[str]) -> Itera
     for rule in asker.snapshot.index_of(kind, action).near(asker.words | relations):
         if rule.effect is Effect.DENY or (rule.scope != ANY and rule.scope not in asker.scopes):
             continue
-        if not all(holds(rule.effect, one, asker.facts[one.fact]) for one in rule.when if one.fact in asker.facts):
+        if not all(
+            holds(rule.effect, condition, asker.facts[condition.fact])
+            for condition in rule.when
+            if condition.fact in asker.facts
+        ):
             continue
         more = {rule.who} & relations
         for state in rule.states or states:
@@ -149,7 +153,7 @@ def _ways(asker: _Asker, kind: str, action: str, states: Iterable[str]) -> Itera
 
 def _rows(rule: Rule, vocabulary: Vocabulary) -> Iterator[dict[str, bool | None]]:
     """Every resource for which the rule holds, as far as its facts go."""
-    wanted = {one.fact: not one.negated for one in rule.when}
+    wanted = {condition.fact: not condition.negated for condition in rule.when}
     names = sorted(vocabulary.facts.get(rule.kind, ()))
     choices = [(wanted[name],) if name in wanted else (True, False) for name in names]
     for values in product(*choices):

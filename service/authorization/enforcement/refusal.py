@@ -96,7 +96,7 @@ def _grounds(snapshot: Snapshot, access_request: AccessRequest, reason: Reason, 
 
 def _wanted_states(explanation: Explanation) -> str | None:
     """The states that the nearest rule wants which would have allowed but for its state."""
-    alone = (one.conditions[0] for one in explanation.near_misses if len(one.conditions) == 1)
+    alone = (near_miss.conditions[0] for near_miss in explanation.near_misses if len(near_miss.conditions) == 1)
     return next((word for kind, word in alone if kind == "state"), None)
 
 

@@ -178,7 +178,7 @@ def _wanting(dimension: str, word: str, request: AccessRequest, vocabulary: Voca
     if dimension == "scope":
         return f"needs scope {word}"
     if dimension == "state":
-        wanted = " or ".join(_state(one, request, vocabulary) for one in word.split(" or "))
+        wanted = " or ".join(_state(part, request, vocabulary) for part in word.split(" or "))
         if request.state == NO_STATE:
             return f"{_thing(request, vocabulary)} must be {wanted}"
         return f"{_thing(request, vocabulary)} is {_state(request.state, request, vocabulary)}, not {wanted}"
@@ -197,7 +197,7 @@ def _wanting_of_caller(dimension: str, word: str, request: AccessRequest, vocabu
     if dimension == "scope":
         return f"the token did not hold the scope {word}"
     if dimension == "state":
-        wanted = " or ".join(_state(one, request, vocabulary) for one in word.split(" or "))
+        wanted = " or ".join(_state(part, request, vocabulary) for part in word.split(" or "))
         if request.state == NO_STATE:
             return f"{thing} had to be {wanted}"
         return f"{thing} was {_state(request.state, request, vocabulary)}, not {wanted}"

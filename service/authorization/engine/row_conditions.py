@@ -104,8 +104,8 @@ def _else_is(left: RowCondition, effect: Effect, row: AccessRequest) -> bool:
     """Whether the row's state and facts are what the rule asks for."""
     if left.states and row.state not in left.states:
         return False
-    return all(holds(effect, one, row.fact(one.fact)) for one in left.facts)
+    return all(holds(effect, fact, row.fact(fact.fact)) for fact in left.facts)
 
 
 def _without(facts: frozenset[tuple[str, bool]], about_rows: Collection[str]) -> frozenset[tuple[str, bool]]:
-    return frozenset(one for one in facts if one[0] not in about_rows)
+    return frozenset(fact for fact in facts if fact[0] not in about_rows)

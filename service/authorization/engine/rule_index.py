@@ -65,7 +65,7 @@ class RuleIndex:
             words=Words(
                 who=who.union({ANYONE}, by_word),
                 scopes=frozenset(rule.scope for rule in rules) - {ANY},
-                facts=facts | {one.fact for rule in rules for one in rule.when},
+                facts=facts | {condition.fact for rule in rules for condition in rule.when},
             ),
             scopes=() if ANY in scopes else tuple(scopes),
             allowing=frozenset(rule.who for rule in allows),

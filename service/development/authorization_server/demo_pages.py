@@ -56,18 +56,18 @@ def read_token(header: str, claims: str, verdict: str) -> str:
 
 
 def _forge_form() -> str:
-    people = [("", "nobody: the client itself"), *((one.login, one.name) for one in PEOPLE.values())]
+    people = [("", "nobody: the client itself"), *((person.login, person.name) for person in PEOPLE.values())]
     faults = [("", "none: a good token"), *FAULTS.items()]
     return f"""<h2>Forge a token</h2>
 <form method="post" action="/demo/forge">
 {_choice("who", "Who", people)}
-{_choice("client_id", "Client", ((one.client_id, one.name) for one in CLIENTS.values()))}
+{_choice("client_id", "Client", ((client.client_id, client.name) for client in CLIENTS.values()))}
 <label for="scope">Scopes</label>
 <input id="scope" name="scope" type="text" value="{escape(" ".join(SCOPE_MEANINGS))}" spellcheck="false">
 <label for="lifetime">Lifetime in seconds; below zero: expired so long ago</label>
 <input id="lifetime" name="lifetime" type="text" inputmode="numeric" value="3600">
 {_choice("typ", "typ", ((one, one) for one in TYPES))}
-{_choice("algorithm", "alg", ((one, one) for one in FORGED_ALGORITHMS))}
+{_choice("algorithm", "alg", ((forged_algorithm, forged_algorithm) for forged_algorithm in FORGED_ALGORITHMS))}
 {_choice("second_factor", "Second factor", (("", "no"), ("yes", "yes")))}
 <label for="sign_in_age">Signed in so many seconds ago</label>
 <input id="sign_in_age" name="sign_in_age" type="text" inputmode="numeric" value="0">

@@ -32,7 +32,7 @@ async def audrey_looks(stage: Stage, since: datetime) -> None:
     mine = [record for record in reversed(found.values()) if record["uid"] in expected]
     writes = [record for record in mine if record["request"]["method"] != "GET"]
     heads = ("person", "client", "action", "outcome", "because")
-    stage.transcript.table(heads, [_row(one, names) for one in writes])
+    stage.transcript.table(heads, [_row(write, names) for write in writes])
     reads = len(mine) - len(writes)
     stage.transcript.say(f"And {reads} reads. Every answer of this story so far is in the log: {len(mine)}.")
     one = next(record["uid"] for record in writes if record["rules"] == ["never-own-hours"])

@@ -94,7 +94,7 @@ class Actor:
         found, answer = await self._answered(asked)
         if not isinstance(found, Problem) or found.receipt.status != status:
             raise self._otherwise(answer, str(status))
-        lines = [f"{found.slug}: {found.detail}", *(f"reason: {one}" for one in found.reasons[1:])]
+        lines = [f"{found.slug}: {found.detail}", *(f"reason: {reason}" for reason in found.reasons[1:])]
         self._show(answer, lines + ([f"rule: {', '.join(found.rules)}"] if found.rules else []))
         return found
 

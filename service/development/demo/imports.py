@@ -39,4 +39,4 @@ async def payroll_uploads(stage: Stage) -> None:
 
 
 def _outcomes(done: Uploaded) -> str:
-    return "; ".join(f"row {one.row}: {one.outcome}" for one in done.rows)
+    return "; ".join(f"row {row.row}: {row.outcome}" for row in done.rows)

@@ -80,5 +80,5 @@ def _turned(cases: str) -> str:
     return cases[:start] + case + cases[end:]
 
 
-def _version(one: PolicyVersion) -> str:
-    return f"version {one.number}, {'decides now' if one.active else 'decides nothing yet'}: {one.message}"
+def _version(version: PolicyVersion) -> str:
+    return f"version {version.number}, {'active' if version.active else 'not active'}: {version.message}"

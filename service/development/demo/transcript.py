@@ -66,19 +66,23 @@ class Transcript:
         self.steps[-1].told.append({"said": sentence})
         self._line(sentence, indent=4)
 
-    def exchange(self, one: Exchange) -> None:
+    def exchange(self, exchange: Exchange) -> None:
         """A request, and below it what was answered."""
-        self.steps[-1].told.append(asdict(one))
-        who = f"{one.who}, through {one.through}" if one.through != one.who else one.who
+        self.steps[-1].told.append(asdict(exchange))
+        who = f"{exchange.who}, through {exchange.through}" if exchange.through != exchange.who else exchange.who
         if who != self._speaker:
             self._line(who, "cyan", indent=4)
             self._speaker = who
-        self._line(f"> {one.request[0]}", indent=4)
-        for line in one.request[1:]:
+        self._line(f"> {exchange.request[0]}", indent=4)
+        for line in exchange.request[1:]:
             self._line(line, "dim", indent=6)
-        answer = [str(one.status), f"ETag {one.etag}" * bool(one.etag), f"decision {one.decision}" * bool(one.decision)]
-        self._line(f"< {', '.join(filter(None, answer))}", "green" if one.status < FINE else "yellow", indent=4)
-        for sentence in one.told:
+        answer = [
+            str(exchange.status),
+            f"ETag {exchange.etag}" * bool(exchange.etag),
+            f"decision {exchange.decision}" * bool(exchange.decision),
+        ]
+        self._line(f"< {', '.join(filter(None, answer))}", "green" if exchange.status < FINE else "yellow", indent=4)
+        for sentence in exchange.told:
             self._line(sentence, indent=6)
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -94,7 +98,7 @@ class Transcript:
     def end(self, seconds: float, failed: str | None = None) -> None:
         """The last words: all went as told, or (for machines only) which step did not and why."""
         if self._as_json:
-            steps = [asdict(one) for one in self.steps]
+            steps = [asdict(step) for step in self.steps]
             print(json.dumps({"ok": failed is None, "failed": failed, "seconds": round(seconds, 1), "steps": steps}))
         elif failed is None:
             self._line("")

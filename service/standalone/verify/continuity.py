@@ -135,7 +135,7 @@ class Continuity:
             return None
         return signed if signed.origin == self._checkpoint.origin else None
 
-    def _shown(self, one: Epoch, note: object) -> str:
+    def _shown(self, epoch: Epoch, note: object) -> str:
         """How sure the old log's last checkpoint is."""
         if not isinstance(note, str):
             return "its signature is not on record"
@@ -145,12 +145,14 @@ class Continuity:
             if fault.verdict != UNTRUSTED:
                 raise
             return "give the old key as well, and its signature is checked"
-        need(signed[:3] == (one.origin, one.size, one.root), "log.epoch: the old key has signed another checkpoint")
+        need(
+            signed[:3] == (epoch.origin, epoch.size, epoch.root), "log.epoch: the old key has signed another checkpoint"
+        )
         return "signed by the old key"
 
     def _goes_on(self, seen: Checkpoint) -> bool:
         """Whether the log went on under another name after `seen`, and kept all of it; if not, that is told."""
-        new, behind = self._checkpoint, [one.origin for one in self._epochs]
+        new, behind = self._checkpoint, [epoch.origin for epoch in self._epochs]
         if seen.origin not in behind:
             self._report.find(
                 Fault(
@@ -162,19 +164,19 @@ class Continuity:
             return False
         # Later epochs may have lost more.
         follows = self._epochs[behind.index(seen.origin) :]
-        for one in follows:
-            if one.origin == seen.origin and (
-                one.size < seen.size or (one.size == seen.size and one.root != seen.root)
+        for follow in follows:
+            if follow.origin == seen.origin and (
+                follow.size < seen.size or (follow.size == seen.size and follow.root != seen.root)
             ):
                 what = f"log.epoch: {seen.origin} has signed size {seen.size} with another root or behind its last one"
-                self._report.find(Fault(what), position=one.position)
-            elif one.kept < seen.size:
+                self._report.find(Fault(what), position=follow.position)
+            elif follow.kept < seen.size:
                 what = (
-                    f"log.epoch: of the first {seen.size} records, seen before, {one.kept} are kept, the others"
+                    f"log.epoch: of the first {seen.size} records, seen before, {follow.kept} are kept, the others"
                     " lost: begin a new state file when you know why"
                 )
-                self._report.find(Fault(what, INCOMPLETE), position=one.position)
-        return all(seen.size <= one.kept for one in follows)
+                self._report.find(Fault(what, INCOMPLETE), position=follow.position)
+        return all(seen.size <= follow.kept for follow in follows)
 
 
 def _whole(number: object) -> int:

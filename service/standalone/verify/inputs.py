@@ -68,7 +68,7 @@ def read_proof(path: Path, keys: Keys) -> Proof:
         del lines[1]
     try:
         word, index = lines[1].split(" ")
-        hashes = [decoded(one) for one in lines[2:]]
+        hashes = [decoded(line) for line in lines[2:]]
         need(word == "index" and str(int(index)) == index, "it names no index")
     except (Fault, *MALFORMED) as error:
         raise Fault(f"{path} is malformed, and shows nothing: {error}", INCOMPLETE) from None

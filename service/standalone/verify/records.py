@@ -97,7 +97,7 @@ def judge(line: Line, body: Object, report: Report) -> Iterator[str]:
 
 def gone(texts: Object) -> int:
     """How many texts of a record are not there any more."""
-    return sum(one == ERASED for one in texts.values())
+    return sum(text == ERASED for text in texts.values())
 
 
 def is_canonical(value: Object, data: bytes) -> bool:

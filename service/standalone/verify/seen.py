@@ -50,8 +50,8 @@ class State:
         """Remember that the record before `position` was decided at `newest`, or now if its clock was ahead; a mark a
         day."""
         fresh = Mark(position, earlier(min(newest, datetime.now(UTC)), OVERTAKEN))
-        if not any(one.position <= position and one.moment + APART > fresh.moment for one in self.marks):
-            kept = [one for one in self.marks if one.position < position or one.moment > fresh.moment]
+        if not any(mark.position <= position and mark.moment + APART > fresh.moment for mark in self.marks):
+            kept = [mark for mark in self.marks if mark.position < position or mark.moment > fresh.moment]
             self.marks = sorted([*kept, fresh])[-MAX_MARKS:]
 
     def mark_now(self, size: int) -> None:
@@ -61,7 +61,7 @@ class State:
 
     def youngest(self, to: int) -> Mark | None:
         """The mark that says most of the positions below `to`."""
-        return max((one for one in self.marks if one.position < to), key=lambda one: one.moment, default=None)
+        return max((mark for mark in self.marks if mark.position < to), key=lambda one: one.moment, default=None)
 
     def keep(self, checkpoint: Checkpoint, *, grown: bool) -> None:
         """Replace the file; a crash leaves the old one or the new one. Without `grown` it was not shown that the log
@@ -71,7 +71,7 @@ class State:
         seen = self.checkpoint
         if seen and (not grown or (checkpoint.origin == seen.origin and checkpoint.size <= seen.size)):
             checkpoint = seen
-        beyond = [[one.position, written(one.moment)] for one in self.marks]
+        beyond = [[mark.position, written(mark.moment)] for mark in self.marks]
         content = {"format": FORMAT, "checkpoint": checkpoint.note, "beyond": beyond}
         fresh = self._path.with_name(f"{self._path.name}.new")
         with fresh.open("w", encoding="utf-8") as file:

@@ -54,11 +54,11 @@ def _object(report: Report, checkpoint: Checkpoint | None) -> str:
 
 def _lines(report: Report, checkpoint: Checkpoint | None) -> list[str]:
     lines = [WORDS[report.verdict]]
-    for one in report.findings:
-        place = " ".join(f"{name} {one[name]}" for name in ("position", "uid") if name in one)
-        lines.append(f"  {one['verdict']}: {place}{': ' if place else ''}{one['what']}")
+    for finding in report.findings:
+        place = " ".join(f"{name} {finding[name]}" for name in ("position", "uid") if name in finding)
+        lines.append(f"  {finding['verdict']}: {place}{': ' if place else ''}{finding['what']}")
     lines += [f"  and {report.unsaid:,} more"] if report.unsaid else []
-    lines += [f"  note: {one}" for one in report.notes]
+    lines += [f"  note: {note}" for note in report.notes]
     lines += [
         f"  {name}: {f'{value:,}' if isinstance(value, int) else value}" for name, value in report.checked.items()
     ]
@@ -66,7 +66,7 @@ def _lines(report: Report, checkpoint: Checkpoint | None) -> list[str]:
         lines.append(f"  checkpoint: {checkpoint.origin}, size {checkpoint.size:,}, root {checkpoint.root.hex()}")
     lines += [f"  shown: {one}" for one in _shown(report)]
     lines += [f"  not shown: {one}" for one in report.unshown]
-    return [harmless(one) for one in lines]
+    return [harmless(line) for line in lines]
 
 
 def _shown(report: Report) -> list[str]:

@@ -139,7 +139,7 @@ def _body(recorded: RecordedRequest, why: RecordedExplanation) -> ExplanationBod
         outcome=Effect.ALLOW if verdict.allowed else Effect.DENY,
         reason=verdict.reason,
         because=why.because,
-        rules=[_row(one) for one in why.rows],
+        rules=[_row(row) for row in why.rows],
         near_misses=[_miss(one) for one in why.near],
         scopes=list(why.scopes),
     )
@@ -149,7 +149,7 @@ def _row(row: RuleRow) -> ExplainedRow:
     return ExplainedRow(row.rule, Effect(row.effect), row.line, row.text)
 
 
-def _miss(one: NearRow) -> ExplainedMiss:
-    row = one.row
-    missing = [ExplainedCondition(lack.condition, lack.wanted, lack.sentence) for lack in one.missing]
+def _miss(near_row: NearRow) -> ExplainedMiss:
+    row = near_row.row
+    missing = [ExplainedCondition(lack.condition, lack.wanted, lack.sentence) for lack in near_row.missing]
     return ExplainedMiss(row.rule, Effect(row.effect), row.line, row.text, missing)

@@ -69,7 +69,7 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
 
         async def load(connection: Connection) -> tuple[Summary, list[str]]:
             resolved = replace(await asked.resolved(connection), since=filters.since, until=filters.until)
-            return await summary(connection, resolved), [str(one) for one in resolved.persons or ()]
+            return await summary(connection, resolved), [str(person) for person in resolved.persons or ()]
 
         answer = await read_log(gate, ask, load, put=replace(asked, filters=filters).put(kinds=DECISIONS))
         times = (str(one and one.isoformat()) for one in (filters.since, filters.until))

@@ -63,7 +63,7 @@ async def answer_search(
         filters = replace(await asked.resolved(connection), after_approval=after_approval)
         found = await search.records(connection, filters, kinds=kinds, behind=behind, limit=wanted.limit + 1)
         shown = found[: wanted.limit]
-        ids = [str(one.uid) for one in shown] + [str(one) for one in filters.persons or ()]
+        ids = [str(one.uid) for one in shown] + [str(person) for person in filters.persons or ()]
         return (found, await people.names(connection, shown)), ids
 
     put = asked.put(kinds=kinds, after_approval=after_approval)

@@ -93,7 +93,7 @@ class LogQuery:
         who: dict[str, object] = {name: one for name, one in named.items() if one is not None}
         if self.link is not None or self.email is not None:
             who["person_by"] = "subject" if self.link is not None else "email"
-        more = {"kinds": [one.value for one in kinds]} if kinds else {}
+        more = {"kinds": [kind.value for kind in kinds]} if kinds else {}
         return Put({**filters, **who, **more, **({"after_approval": True} if after_approval else {})}, typed)
 
     def bound(self, **more: object) -> dict[str, object]:

@@ -109,13 +109,15 @@ class SummaryBody(msgspec.Struct):
     reason: Annotated[dict[str, int], Meta(description="By reason", examples=[{"deny-rule": 7}])]
 
 
-def record_body(one: Logged, names: Mapping[str, str], *, texts: bool) -> RecordBody:
+def record_body(logged: Logged, names: Mapping[str, str], *, texts: bool) -> RecordBody:
     """A record as it is answered, with its texts or without."""
-    body = RecordBody(str(one.uid), one.kind, one.at, one.position, one.leaf, one.body, _mentioned(one, names))
+    body = RecordBody(
+        str(logged.uid), logged.kind, logged.at, logged.position, logged.leaf, logged.body, _mentioned(logged, names)
+    )
     if texts:
-        committed = one.body.get("commitments")
-        body.texts = dict(one.texts)
-        body.erased = sorted(set(committed) - set(one.texts)) if isinstance(committed, dict) else []
+        committed = logged.body.get("commitments")
+        body.texts = dict(logged.texts)
+        body.erased = sorted(set(committed) - set(logged.texts)) if isinstance(committed, dict) else []
     return body
 
 
@@ -131,8 +133,8 @@ def summary_body(counted: Summary, since: str, until: str) -> SummaryBody:
     return SummaryBody(since=since, until=until, total=counted.total, **counted.facets)
 
 
-def _mentioned(one: Logged, names: Mapping[str, str]) -> dict[str, str]:
+def _mentioned(logged: Logged, names: Mapping[str, str]) -> dict[str, str]:
     """Of the page's names those in this record."""
-    parts = (one.body.get("principal"), one.body.get("resource"))
+    parts = (logged.body.get("principal"), logged.body.get("resource"))
     ids = {value for part in parts if isinstance(part, dict) for value in part.values() if isinstance(value, str)}
     return {person: name for person, name in names.items() if person in ids}

@@ -103,7 +103,7 @@ def deputy_routes(deputies: Deputies, cursors: Cursors) -> list[Any]:
     ) -> Response[DeputyPage]:
         load = partial(deputies.list, now=now)
         answer, following = await page_of(load, cursors, "deputies", ask, cursor, limit, {"now": now})
-        return make_response(DeputyPage([_deputy(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(DeputyPage([_deputy(item) for item in answer.value.items], following), answer.receipt)
 
     @post("/v1/deputies", **operation("Name a deputy", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
     async def grant_deputy(ask: Asking, data: JSONBody[NewDeputy]) -> Response[DeputyBody]:
@@ -134,7 +134,7 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
         ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
     ) -> Response[FallbackPage]:
         answer, following = await page_of(fallbacks.list, cursors, "fallback-approvers", ask, cursor, limit)
-        return make_response(FallbackPage([_fallback(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(FallbackPage([_fallback(item) for item in answer.value.items], following), answer.receipt)
 
     @post(
         "/v1/fallback-approvers",
@@ -160,11 +160,11 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
     return [list_fallbacks, name_fallback, end_fallback]
 
 
-def _deputy(one: DeputyGrant) -> DeputyBody:
-    times = times_of(one.validity)
-    return DeputyBody(str(one.id), str(one.manager), str(one.deputy), *times)
+def _deputy(deputy_grant: DeputyGrant) -> DeputyBody:
+    times = times_of(deputy_grant.validity)
+    return DeputyBody(str(deputy_grant.id), str(deputy_grant.manager), str(deputy_grant.deputy), *times)
 
 
-def _fallback(one: Fallback) -> FallbackBody:
-    times = times_of(one.validity)
-    return FallbackBody(str(one.id), str(one.person), str(one.team) if one.team else None, *times)
+def _fallback(fallback: Fallback) -> FallbackBody:
+    times = times_of(fallback.validity)
+    return FallbackBody(str(fallback.id), str(fallback.person), str(fallback.team) if fallback.team else None, *times)

@@ -56,7 +56,7 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/teams", **operation("List teams", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_teams(ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[TeamPage]:
         answer, following = await page_of(directory.teams, cursors, "teams", ask, cursor, limit)
-        return make_response(TeamPage([_team(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(TeamPage([_team(item) for item in answer.value.items], following), answer.receipt)
 
     @post("/v1/teams", **operation("Add a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True))
     async def add_team(ask: Asking, data: JSONBody[NewTeam]) -> Response[TeamBody]:
@@ -84,7 +84,7 @@ def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/importer-grants", **operation("List importer grants", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_grants(ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[GrantPage]:
         answer, following = await page_of(directory.importer_grants, cursors, "importer-grants", ask, cursor, limit)
-        return make_response(GrantPage([_grant(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(GrantPage([_grant(item) for item in answer.value.items], following), answer.receipt)
 
     @post("/v1/importer-grants", **operation("Let a client import", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
     async def grant_importer(ask: Asking, data: JSONBody[NewGrant]) -> Response[GrantBody]:
@@ -120,7 +120,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         load = partial(directory.memberships, of=of)
         answer, following = await page_of(load, cursors, "memberships", ask, cursor, limit, wanted)
         return make_response(
-            MembershipPage([_membership(one) for one in answer.value.items], following), answer.receipt
+            MembershipPage([_membership(item) for item in answer.value.items], following), answer.receipt
         )
 
     @post("/v1/memberships", **operation("Add a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
@@ -157,17 +157,25 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     return [list_memberships, add_membership, end_membership, move_membership]
 
 
-def _team(one: Team) -> TeamBody:
-    return TeamBody(str(one.id), one.name, str(one.parent) if one.parent else None)
+def _team(team: Team) -> TeamBody:
+    return TeamBody(str(team.id), team.name, str(team.parent) if team.parent else None)
 
 
 def _shown(answer: Answer[Team], status: int = 200) -> Response[TeamBody]:
     return make_response(_team(answer.value), answer.receipt, status=status, version=answer.value.version)
 
 
-def _membership(one: Membership) -> MembershipBody:
-    return MembershipBody(str(one.id), str(one.person), str(one.team), one.part, *times_of(one.validity))
+def _membership(membership: Membership) -> MembershipBody:
+    return MembershipBody(
+        str(membership.id),
+        str(membership.person),
+        str(membership.team),
+        membership.part,
+        *times_of(membership.validity),
+    )
 
 
-def _grant(one: ImporterGrant) -> GrantBody:
-    return GrantBody(str(one.id), one.client, str(one.team), *times_of(one.validity))
+def _grant(importer_grant: ImporterGrant) -> GrantBody:
+    return GrantBody(
+        str(importer_grant.id), importer_grant.client, str(importer_grant.team), *times_of(importer_grant.validity)
+    )

@@ -57,7 +57,7 @@ def _read(directory: Directory, cursors: Cursors) -> list[Any]:
         address = parse_optional_text(email, "query.email")
         load = partial(directory.people, email=address)
         answer, following = await page_of(load, cursors, "people", ask, cursor, limit, {"email": address})
-        return make_response(PersonPage([_person(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(PersonPage([_person(item) for item in answer.value.items], following), answer.receipt)
 
     @get("/v1/people/{person_id:str}", **operation("Read a person", scope=SCOPE, problems=ROW, tag=TAG, etag=True))
     async def read_person(ask: Asking, person_id: FromPath[str]) -> Response[PersonBody]:
@@ -69,7 +69,7 @@ def _read(directory: Directory, cursors: Cursors) -> list[Any]:
 def _write(directory: Directory, merging: Merging) -> list[Any]:
     @post("/v1/people", **operation("Add a person", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
     async def add_person(ask: Asking, data: JSONBody[NewPerson]) -> Response[PersonBody]:
-        links = [Link(one.issuer, one.subject) for one in data.links]
+        links = [Link(link.issuer, link.subject) for link in data.links]
         return _shown(await directory.add_person(ask, data.display_name, data.email, links), status=201)
 
     @patch(
@@ -94,7 +94,7 @@ def _write(directory: Directory, merging: Merging) -> list[Any]:
         **operation("Link more tokens to a person", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True),
     )
     async def link_person(ask: Asking, person_id: FromPath[str], data: JSONBody[NewLinks]) -> Response[PersonBody]:
-        links = [Link(one.issuer, one.subject) for one in data.links]
+        links = [Link(link.issuer, link.subject) for link in data.links]
         return _shown(await directory.link_person(ask, parse_uuid(person_id, PERSON), links), status=201)
 
     @post(
@@ -141,9 +141,11 @@ def _shown(answer: Answer[Person], status: int = 200) -> Response[PersonBody]:
     return make_response(_person(answer.value), answer.receipt, status=status, version=answer.value.version)
 
 
-def _person(one: Person) -> PersonBody:
-    return PersonBody(str(one.id), one.display_name, one.email, str(one.merged_into) if one.merged_into else None)
+def _person(person: Person) -> PersonBody:
+    return PersonBody(
+        str(person.id), person.display_name, person.email, str(person.merged_into) if person.merged_into else None
+    )
 
 
-def _role(one: GivenRole) -> RoleBody:
-    return RoleBody(str(one.person), one.role, *times_of(one.validity))
+def _role(given_role: GivenRole) -> RoleBody:
+    return RoleBody(str(given_role.person), given_role.role, *times_of(given_role.validity))

@@ -140,6 +140,6 @@ def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:
     return [erase_person, set_hold, lift_hold, list_holds]
 
 
-def _hold(one: LegalHold) -> HoldBody:
-    about = str(one.about) if one.about else None
-    return HoldBody(str(one.id), one.what, about, one.reason, one.since, one.until)
+def _hold(legal_hold: LegalHold) -> HoldBody:
+    about = str(legal_hold.about) if legal_hold.about else None
+    return HoldBody(str(legal_hold.id), legal_hold.what, about, legal_hold.reason, legal_hold.since, legal_hold.until)

@@ -79,7 +79,7 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
     ) -> Response[ProjectPage]:
         load = partial(projects.list, active=active)
         answer, following = await page_of(load, cursors, "projects", ask, cursor, limit, {"active": active}, key=str)
-        return make_response(ProjectPage([_body(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(ProjectPage([_body(item) for item in answer.value.items], following), answer.receipt)
 
     @post("/v1/projects", **operation("Add a project", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
     async def add_project(ask: Asking, data: JSONBody[NewProject]) -> Response[ProjectBody]:
@@ -114,5 +114,5 @@ def _shown(answer: Answer[Project], status: int = 200) -> Response[ProjectBody]:
     return make_response(_body(answer.value), answer.receipt, status=status, version=answer.value.version)
 
 
-def _body(one: Project) -> ProjectBody:
-    return ProjectBody(one.code, one.name, one.active)
+def _body(project: Project) -> ProjectBody:
+    return ProjectBody(project.code, project.name, project.active)

@@ -23,7 +23,7 @@ def offering(nonces: Nonces) -> Callable[[Message, Scope], Awaitable[None]]:
     """A `before_send` hook: refusals and answers alike."""
 
     async def offer(message: Message, scope: Scope) -> None:
-        if message["type"] == "http.response.start" and any(_speaks_of_dpop(*one) for one in scope["headers"]):
+        if message["type"] == "http.response.start" and any(_speaks_of_dpop(*header) for header in scope["headers"]):
             MutableScopeHeaders.from_message(message)[NONCE] = nonces.current()
 
     return offer

@@ -29,7 +29,7 @@ class UnlessKnown:
             self._known = _known(self._scope, message)
             if self._known:
                 message["status"] = 304
-                message["headers"] = [one for one in message["headers"] if one[0].lower() not in _OF_BODY]
+                message["headers"] = [header for header in message["headers"] if header[0].lower() not in _OF_BODY]
         elif self._known and message["type"] == "http.response.body":
             message["body"] = b""
         await self._send(message)

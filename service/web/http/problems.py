@@ -198,8 +198,11 @@ def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> err
 def _wanted(request: Request[Any, Any, Any], name: str) -> str | None:
     """What a parameter of the handler, or of what fills its dependencies, must be."""
     route = request.route_handler
-    models = [route.signature_model, *(one.signature_model for one in route.resolve_dependencies().values())]
-    for field in (field for one in models for field in msgspec.structs.fields(one)):
+    models = [
+        route.signature_model,
+        *(dependency.signature_model for dependency in route.resolve_dependencies().values()),
+    ]
+    for field in (field for model in models for field in msgspec.structs.fields(model)):
         if field.name == name:
             # Nothing in a URL is null.
             return f"must be {wanted(field.type).removesuffix(OR_NULL)}"

@@ -83,8 +83,8 @@ class RequestFrame:
                     own[b"traceparent"] = trace.encode()
                 for name, value in scope["state"].get("answer_headers", {}).items():
                     own[name.lower().encode()] = value.encode()
-                given = [one for one in message["headers"] if one[0].lower() != _CURSOR]
-                for _, cursor in (one for one in message["headers"] if one[0].lower() == _CURSOR):
+                given = [header for header in message["headers"] if header[0].lower() != _CURSOR]
+                for _, cursor in (header for header in message["headers"] if header[0].lower() == _CURSOR):
                     link = next_link(scope["path"], scope["query_string"], cursor.decode())
                     own[b"link"] = link.encode()
                 message["headers"] = _framed(given, own, self.always)

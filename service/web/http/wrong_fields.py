@@ -132,7 +132,7 @@ def _inner(shape: Any) -> Any:
     while get_origin(shape) is Annotated:
         shape = get_args(shape)[0]
     if get_origin(shape) in {Union, UnionType}:
-        kinds = [one for one in get_args(shape) if one not in {NoneType, msgspec.UnsetType}]
+        kinds = [get_arg for get_arg in get_args(shape) if get_arg not in {NoneType, msgspec.UnsetType}]
         return _inner(kinds[0]) if len(kinds) == 1 else shape
     return shape
 

@@ -101,7 +101,7 @@ def me_route(gate: Gate) -> Any:
             client=principal.client,
             scopes=sorted(principal.scopes),
             roles=sorted(role.removeprefix("role:") for role in roles),
-            teams_led=[LedTeam(str(one.id), one.name) for one in teams],
+            teams_led=[LedTeam(str(team.id), team.name) for team in teams],
             may=[_may(one) for one in may],
             policy_version=reading.seen.version,
         )
@@ -110,5 +110,7 @@ def me_route(gate: Gate) -> Any:
     return read_me
 
 
-def _may(one: Outlook) -> May:
-    return May(one.kind, one.action, one.prospect, list(one.as_), list(one.states), list(one.scopes))
+def _may(outlook: Outlook) -> May:
+    return May(
+        outlook.kind, outlook.action, outlook.prospect, list(outlook.as_), list(outlook.states), list(outlook.scopes)
+    )

@@ -97,7 +97,9 @@ def revocation_routes(revocations: Revocations, cursors: Cursors) -> list[Any]:
         answer = await revocations.list(ask, after=UUID(place[0]) if place else None, limit=limit)
         after = answer.value.after
         following = cursors.make(LISTING, {}, [str(after)]) if after else None
-        return make_response(RevocationPageBody([_body(one) for one in answer.value.items], following), answer.receipt)
+        return make_response(
+            RevocationPageBody([_body(item) for item in answer.value.items], following), answer.receipt
+        )
 
     return [revoke_tokens, list_revocations]
 
@@ -120,15 +122,15 @@ def _wanted(data: NewRevocation) -> RevocationRequest:
     return RevocationRequest(what, value, data.issuer, data.issued_before)
 
 
-def _body(one: Revocation) -> RevocationBody:
+def _body(revocation: Revocation) -> RevocationBody:
     return RevocationBody(
-        id=str(one.id),
-        what=one.what,
-        issuer=one.issuer,
-        token_id=one.token_id,
-        person=str(one.person) if one.person else None,
-        client=one.client,
-        issued_before=one.issued_before,
-        expires_at=one.expires_at,
-        revoked_at=one.revoked_at,
+        id=str(revocation.id),
+        what=revocation.what,
+        issuer=revocation.issuer,
+        token_id=revocation.token_id,
+        person=str(revocation.person) if revocation.person else None,
+        client=revocation.client,
+        issued_before=revocation.issued_before,
+        expires_at=revocation.expires_at,
+        revoked_at=revocation.revoked_at,
     )

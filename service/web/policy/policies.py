@@ -254,18 +254,18 @@ def _message(text: str) -> str:
     return text
 
 
-def _proposed(one: Proposed) -> ProposedVersion:
+def _proposed(proposed: Proposed) -> ProposedVersion:
     warnings, untried = (
         [PolicyComplaint(**asdict(complaint)) for complaint in complaints]
-        for complaints in (one.report.warnings, one.report.untried)
+        for complaints in (proposed.report.warnings, proposed.report.untried)
     )
-    return ProposedVersion(**_members(one.version), warnings=warnings, untried=untried)
+    return ProposedVersion(**_members(proposed.version), warnings=warnings, untried=untried)
 
 
-def _texts(one: VersionWithTexts) -> VersionTexts:
-    text = one.text
+def _texts(texts: VersionWithTexts) -> VersionTexts:
+    text = texts.text
     return VersionTexts(
-        **_members(one.version),
+        **_members(texts.version),
         model=text.model,
         rules=text.rules,
         vocabulary=text.vocabulary,

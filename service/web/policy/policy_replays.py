@@ -299,7 +299,7 @@ def _result(job: Job) -> ReplayResult:
         Counted(ReplayOutcome(change), by, word, count)
         for change, named in sorted(totals.groups.items())
         for by, words in sorted(named.items())
-        for word, count in sorted(words.items(), key=lambda one: (-one[1], one[0]))[:MAX_SHOWN]
+        for word, count in sorted(words.items(), key=lambda item: (-item[1], item[0]))[:MAX_SHOWN]
     ]
     examples = [
         Changed(ReplayOutcome(change), one.decision, one.subject, one.action, one.kind, one.was, one.now)

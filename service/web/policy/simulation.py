@@ -172,8 +172,8 @@ def _asked(data: SimulatedQuestion) -> SimulatedRequest:
     )
 
 
-def _body(one: Simulated) -> SimulationBody:
-    decision, why = one.decision, one.explanation
+def _body(simulated: Simulated) -> SimulationBody:
+    decision, why = simulated.decision, simulated.explanation
     return SimulationBody(
         verdict=Effect.ALLOW if decision.allowed else Effect.DENY,
         reason=decision.verdict.reason,
@@ -181,15 +181,15 @@ def _body(one: Simulated) -> SimulationBody:
         near_misses=[_rule(miss) for miss in why.near_misses[:MAX_NEAR]],
         more_near_misses=max(0, len(why.near_misses) - MAX_NEAR),
         denied_because=[_rule(applied) for applied in why.denied_because],
-        told=list(one.sentences),
+        told=list(simulated.sentences),
         version=decision.version,
         digest=decision.digest,
         state=decision.request.resource.state or None,
         relations=sorted(decision.request.seen.relations),
         facts=dict(decision.request.facts),
-        assumed=list(one.assumed),
+        assumed=list(simulated.assumed),
     )
 
 
-def _rule(one: Missing | Applied) -> RuleConditions:
-    return RuleConditions(one.rule, list(one.conditions))
+def _rule(missing: Missing | Applied) -> RuleConditions:
+    return RuleConditions(missing.rule, list(missing.conditions))

@@ -235,7 +235,7 @@ def _all(answer: AnswerToAll[Sequence[Timesheet]]) -> Response[BatchResult]:
 
 def _each(items: Sequence[Item], outcomes: Sequence[Outcome[Timesheet]]) -> Response[BatchResult]:
     results = [_result(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
-    return make_response(BatchResult(sum(one.problem is None for one in results), results), outcomes[0].receipt)
+    return make_response(BatchResult(sum(result.problem is None for result in results), results), outcomes[0].receipt)
 
 
 def _result(item: Item, outcome: Outcome[Timesheet]) -> ItemResult:

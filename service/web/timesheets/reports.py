@@ -93,7 +93,7 @@ def report_routes(reports: Reports) -> list[Any]:
             text.media_type = CSV
             text.headers["Content-Disposition"] = f'attachment; filename="hours-by-{by}-{since}-{until}.csv"'
             return text
-        items = [TotalBody(one.key, one.name, one.minutes, one.sheets) for one in report.totals]
+        items = [TotalBody(total.key, total.name, total.minutes, total.sheets) for total in report.totals]
         return make_response(HoursReport(by, since, until, report.minutes, report.sheets, items), answer.receipt)
 
     return [report_hours]
@@ -122,7 +122,7 @@ def _csv(by: By, report: Report) -> str:
     writer = csv.writer(text)
     named = by == "team"
     writer.writerow([by, *(["name"] if named else []), "minutes", "sheets"])
-    for one in report.totals:
-        cells = [one.key or "", *([one.name or ""] if named else [])]
-        writer.writerow([*map(harmless, cells), one.minutes, one.sheets])
+    for total in report.totals:
+        cells = [total.key or "", *([total.name or ""] if named else [])]
+        writer.writerow([*map(harmless, cells), total.minutes, total.sheets])
     return text.getvalue()

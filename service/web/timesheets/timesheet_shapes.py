@@ -98,11 +98,11 @@ def body_of(sheet: Timesheet, actions: Sequence[str] | None = None) -> SheetBody
         submitted_at=sheet.submitted_at,
         decided_at=sheet.decided_at,
         decided_by=None if sheet.decided_by is None else str(sheet.decided_by.person or sheet.decided_by.client),
-        entries=[entry_body(one) for one in sheet.entries],
+        entries=[entry_body(entry) for entry in sheet.entries],
         actions=msgspec.UNSET if actions is None else list(actions),
     )
 
 
-def entry_body(one: Entry) -> EntryBody:
+def entry_body(entry: Entry) -> EntryBody:
     """An entry as it is answered."""
-    return EntryBody(str(one.id), one.day, one.project, one.minutes, one.note, one.external_ref)
+    return EntryBody(str(entry.id), entry.day, entry.project, entry.minutes, entry.note, entry.external_ref)

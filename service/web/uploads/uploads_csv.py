@@ -118,7 +118,7 @@ def _columns(cells: Sequence[str], text: str) -> list[str]:
     """The names of the columns. Raises InvalidField that names each that is wrong."""
     if len(cells) == 1 and any(other in text for other in ";\t|"):
         raise fault_of_file("head", "separates its columns with something else than commas; save the file with commas")
-    names = [one.strip() for one in cells]
+    names = [cell.strip() for cell in cells]
     wrong = [FieldError(f"head.{name}", "is missing") for name in NEEDED if name not in names]
     wrong += [
         FieldError(f"head.{name[:_LONGEST_TOLD]}", "is not a column of an upload")

@@ -48,7 +48,7 @@ def put_row(rows: Rows, raw: bytes, line: int = 0, *, called: str) -> None:
         if not explained:
             rows.add_wrong([], {}, line)
             return
-        wrong = [one if one.field != "body" else FieldError("", one.message) for one in error.fields]
+        wrong = [field if field.field != "body" else FieldError("", field.message) for field in error.fields]
         known = decode_valid_members(raw, UploadRow)
         rows.add_wrong(*_judged(wrong, known), line)
     except BadInput as error:
@@ -65,7 +65,7 @@ def _judged(wrong: Sequence[FieldError], known: dict[str, Any]) -> tuple[list[Fi
             known["owner"] = parse_uuid(known["owner"], "owner")
         except InvalidField as error:
             del known["owner"]
-            found += [one for one in error.fields if one not in found]
+            found += [field for field in error.fields if field not in found]
     return found, known
 
 

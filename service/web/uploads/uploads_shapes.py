@@ -117,16 +117,16 @@ class Uploaded(msgspec.Struct):
     ]
 
 
-def row_of(one: UploadRow) -> Row:
+def row_of(upload_row: UploadRow) -> Row:
     """The row as the use case takes it. Raises InvalidField for an owner that is no id."""
     return Row(
-        owner=parse_uuid(one.owner, "owner"),
-        day=one.day,
-        project=one.project,
-        minutes=one.minutes,
-        external_ref=one.external_ref,
-        note=one.note,
-        time_zone=one.time_zone,
+        owner=parse_uuid(upload_row.owner, "owner"),
+        day=upload_row.day,
+        project=upload_row.project,
+        minutes=upload_row.minutes,
+        external_ref=upload_row.external_ref,
+        note=upload_row.note,
+        time_zone=upload_row.time_zone,
     )
 
 
@@ -138,5 +138,6 @@ def outcome_of(result: RowResult) -> RowOutcome:
         msgspec.UNSET if result.line is None else result.line,
         str(result.timesheet) if result.timesheet else msgspec.UNSET,
         str(result.entry) if result.entry else msgspec.UNSET,
-        [RowProblem(one.slug, one.reason, one.field or msgspec.UNSET) for one in result.faults] or msgspec.UNSET,
+        [RowProblem(fault.slug, fault.reason, fault.field or msgspec.UNSET) for fault in result.faults]
+        or msgspec.UNSET,
     )

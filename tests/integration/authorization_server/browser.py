@@ -47,7 +47,7 @@ async def show_consent(browser: httpx.AsyncClient, login: str = "ana", **changed
     """The consent page, after signing in."""
     page = await browser.get("/authorize", params=asked(**changed))
     form = read_page(page.text).forms[0]
-    hidden = {one.name: one.value for one in form.fields if one.kind == "hidden"}
+    hidden = {field.name: field.value for field in form.fields if field.kind == "hidden"}
     sent = await browser.post(form.action, data=hidden | {"login": login, "password": PEOPLE[login].password})
     assert sent.status_code == 303
     return await browser.get(sent.headers["location"])
@@ -55,7 +55,7 @@ async def show_consent(browser: httpx.AsyncClient, login: str = "ana", **changed
 
 async def decide(browser: httpx.AsyncClient, page: httpx.Response, **values: Any) -> httpx.Response:
     form = read_page(page.text).forms[0]
-    hidden = {one.name: one.value for one in form.fields if one.kind == "hidden"}
+    hidden = {field.name: field.value for field in form.fields if field.kind == "hidden"}
     return await browser.post(form.action, data=hidden | {"decision": "allow"} | values)
 
 

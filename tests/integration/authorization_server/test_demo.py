@@ -166,7 +166,9 @@ async def test_a_key_that_signs_at_once_is_met_by_verifiers_that_look_again(
 ) -> None:
     old = (await client_credentials_token(issuer, *MACHINE)).access_token
     page = await http.get("/demo")
-    (token,) = [one.value for form in read_page(page.text).forms for one in form.fields if one.name == "form_token"]
+    (token,) = [
+        field.value for form in read_page(page.text).forms for field in form.fields if field.name == "form_token"
+    ]
     assert (await http.post("/demo/keys", data={"form_token": token, "when": "now"})).status_code == 303
     new = (await client_credentials_token(issuer, *MACHINE)).access_token
     assert jwt.get_unverified_header(old)["kid"] != jwt.get_unverified_header(new)["kid"]

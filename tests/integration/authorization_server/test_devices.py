@@ -43,7 +43,7 @@ async def poll(device: httpx.AsyncClient, code: str, **form: str) -> httpx.Respo
 
 async def send(browser: httpx.AsyncClient, page: httpx.Response, **values: Any) -> httpx.Response:
     form = read_page(page.text).forms[0]
-    hidden = {one.name: one.value for one in form.fields if one.kind == "hidden"}
+    hidden = {field.name: field.value for field in form.fields if field.kind == "hidden"}
     return await browser.post(form.action, data=hidden | values)
 
 

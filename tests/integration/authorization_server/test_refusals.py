@@ -165,7 +165,7 @@ async def test_a_signed_in_browser_skips_the_password_but_never_the_consent_page
 
 async def test_somebody_else_can_sign_in_instead(browser: httpx.AsyncClient) -> None:
     switch = read_page((await show_consent(browser)).text).forms[1]
-    sent = await browser.post(switch.action, data={one.name: one.value for one in switch.fields})
+    sent = await browser.post(switch.action, data={field.name: field.value for field in switch.fields})
     assert "Password" in (await browser.get(sent.headers["location"])).text
 
 

@@ -34,13 +34,13 @@ def claims(token: str) -> dict[str, Any]:
 async def send(browser: httpx.AsyncClient, page: httpx.Response, **values: Any) -> httpx.Response:
     """Fill in and send the page's first form, and open what comes next."""
     form = read_page(page.text).forms[0]
-    hidden = {one.name: one.value for one in form.fields if one.kind == "hidden"}
+    hidden = {field.name: field.value for field in form.fields if field.kind == "hidden"}
     answer = await browser.post(form.action, data=hidden | values)
     return await browser.get(answer.headers["location"]) if answer.has_redirect_location else answer
 
 
 def asks_for(page: httpx.Response) -> set[str]:
-    return {one.name for form in read_page(page.text).forms for one in form.fields if one.kind != "hidden"}
+    return {field.name for form in read_page(page.text).forms for field in form.fields if field.kind != "hidden"}
 
 
 async def bought(browser: httpx.AsyncClient, page: httpx.Response) -> dict[str, Any]:
@@ -78,7 +78,7 @@ async def test_without_the_code_there_is_no_way_past_the_second_factor(browser: 
         assert answer.status_code == 403
         assert asks_for(answer) == {"second_factor"}
     # A consent form that was shown for another request is none for this one.
-    form = {one.name: one.value for one in read_page(consent.text).forms[0].fields if one.kind == "hidden"}
+    form = {field.name: field.value for field in read_page(consent.text).forms[0].fields if field.kind == "hidden"}
     skipped = await browser.post("/authorize", params=asked(acr_values=ACR_MFA), data=form | {"decision": "allow"})
     assert skipped.status_code == 403
 
