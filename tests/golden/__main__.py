@@ -9,7 +9,7 @@ from pathlib import Path
 from service.development.local_servers import start_postgres
 from service.development.stores import prepare
 from service.migrations import migrate
-from tests.golden import event_files, openapi_files, timesheet_page
+from tests.golden import event_files, openapi_files, pictures, timesheet_page
 from tests.golden.problems import problems
 from tests.golden.schema import schema_of
 from tests.golden.stored import store
@@ -24,6 +24,8 @@ def main() -> None:
         store(f"events/{name}", text)
     page = timesheet_page.PAGE.read_text(encoding="utf-8")
     timesheet_page.PAGE.write_text(timesheet_page.written(page), encoding="utf-8")
+    for name, text in pictures.draw_all().items():
+        (pictures.FOLDER / name).write_text(text, encoding="utf-8")
     with (
         tempfile.TemporaryDirectory() as folder,
         start_postgres(Path(folder), preferred_port=0, durable=False) as server,

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Collection
-from itertools import chain, pairwise, permutations
+from itertools import chain, permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,19 +182,6 @@ def test_no_page_names_the_number_of_a_version_that_a_reader_may_not_have() -> N
     pages = {name: (ROOT / name).read_text(encoding="utf-8") for name in names}
     pages |= {one.name: one.read_text(encoding="utf-8") for one in (ROOT / "docs" / "examples").iterdir()}
     assert {name: NUMBERED.findall(text) for name, text in pages.items() if NUMBERED.search(text)} == {}
-
-
-def test_the_drawing_of_the_floors_shows_every_floor() -> None:
-    drawing = README[README.index(" service/\n ┌") : README.index(" events/")]
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    layers = re.findall(r'^  "(service\..+)",$', project.split("name = ")[2], re.MULTILINE)
-    floors = [re.findall(r"service\.(\w+)", layer) for layer in layers]
-    places = [
-        [re.search(rf"[│·] {name}\b", drawing).start() for name in floor]  # type: ignore[union-attr]
-        for floor in floors
-        if floor not in (["errors"], ["places"])
-    ]
-    assert all(max(above) < min(below) for above, below in pairwise(places))
 
 
 def _can_be_called(line: str) -> bool:

@@ -1,0 +1,150 @@
+"""docs/pictures/rooms-*.svg: the rooms of the service as rows of floors, and the imports between them, read with `ast`.
+
+An arrow is left out when a longer path of arrows says the same. The places of the rooms are set by hand.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from tests.golden.picture_svg import PALETTES, Box, Drawing
+
+ROOT = Path(__file__).resolve().parents[2]
+TITLE = "The rooms of the service and the imports between them"
+
+PLACES = {
+    "web/timesheets": Box(32, 98, 104, 38),
+    "web/uploads": Box(146, 98, 104, 38),
+    "web/directory": Box(260, 98, 104, 38),
+    "web/identity": Box(374, 98, 104, 38),
+    "web/policy": Box(488, 98, 104, 38),
+    "web/audit": Box(602, 98, 104, 38),
+    "web/openapi": Box(750, 98, 104, 38),
+    "web/http": Box(864, 98, 104, 38),
+    "timesheets": Box(20, 200, 216, 50),
+    "directory": Box(250, 200, 196, 50),
+    "administration/replay": Box(472, 200, 78, 38),
+    "administration/versions": Box(576, 200, 86, 38),
+    "administration/checks": Box(688, 200, 82, 38),
+    "audit": Box(816, 200, 164, 50),
+    "authorization/enforcement": Box(32, 318, 424, 46),
+    "authorization/active": Box(500, 318, 114, 46),
+    "authorization/engine": Box(656, 318, 114, 46),
+    "policy": Box(500, 418, 270, 46),
+    "identity": Box(20, 500, 340, 46),
+    "log": Box(400, 500, 580, 46),
+    "events": Box(20, 582, 960, 46),
+}
+FRAMES = {
+    "web": Box(20, 74, 960, 84),
+    "administration": Box(460, 188, 322, 74),
+    "authorization": Box(20, 306, 762, 80),
+}
+# All rooms of routes import this one, with one arrow.
+SHARED = "web/http"
+# What each room is for, below its name where there is space.
+NOTES = {
+    "timesheets": "weeks, entries, uploads, approvals",
+    "directory": "people, teams, roles, merges",
+    "audit": "search, export, prove",
+    "authorization/enforcement": "the gate: every read, list and change (PEP, PIP)",
+    "authorization/active": "active version",
+    "authorization/engine": "decides (PDP)",
+    "policy": "the policy language and its laws",
+    "identity": "tokens and keys",
+    "log": "append-only decision log",
+    "events": "CloudEvents: envelope, relay, consumer",
+}
+
+
+def draw_rooms(palette: str) -> str:
+    """The picture as SVG; raises KeyError for a room that has no place yet."""
+    drawing = Drawing(1000, 700, TITLE, PALETTES[palette])
+    _draw_bar(
+        drawing, Box(20, 16, 960, 40), "commands · app · keeper", "put the rooms together, so they import from all"
+    )
+    for name, frame in FRAMES.items():
+        drawing.box(frame, fill="page")
+        drawing.text(frame.x + 12, frame.bottom - 8, f"{name}/", size=12, ink="faint")
+    arrows = shortest_imports()
+    sharing = sorted(room for room, other in arrows if other == SHARED)
+    _draw_shared(drawing, [PLACES[room] for room in sorted(sharing, key=lambda room: PLACES[room].x)], PLACES[SHARED])
+    for room, other in sorted(arrows):
+        if other != SHARED:
+            _draw_import(drawing, PLACES[room], PLACES[other])
+    for room, box in PLACES.items():
+        drawing.box(box)
+        _label(drawing, box, room.split("/")[-1], NOTES.get(room, ""))
+    _draw_bar(
+        drawing, Box(20, 644, 960, 40), "errors · settings · database · …", "small modules that every floor may import"
+    )
+    return drawing.svg()
+
+
+def imports() -> set[tuple[str, str]]:
+    """Every pair of rooms of which the first imports from the second; each must have a place."""
+    found = set()
+    for path in [*ROOT.glob("service/**/*.py"), *ROOT.glob("events/**/*.py")]:
+        importer = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {(importer, room_of(alias.name)) for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found |= {(importer, room_of(f"{node.module}.{alias.name}")) for alias in node.names}
+    return {(room, other) for room, other in found if other and room and room != other}
+
+
+def room_of(module: str) -> str | None:
+    """The room that a module lives in; None for modules that live in no room, and for the floors above all rooms."""
+    first, *parts = module.split(".")
+    if first == "events":
+        return "events"
+    names = ["/".join(parts[:2]), *parts[:1]] if first == "service" else []
+    return next((name for name in names if name in PLACES), None)
+
+
+def shortest_imports() -> set[tuple[str, str]]:
+    """The imports that no longer path says as well."""
+    pairs = imports()
+
+    def reaches(start: str, goal: str) -> bool:
+        return any(room == start and (other == goal or reaches(other, goal)) for room, other in pairs)
+
+    return {
+        (room, other)
+        for room, other in pairs
+        if not any(start == room and middle != other and reaches(middle, other) for start, middle in pairs)
+    }
+
+
+def _draw_import(drawing: Drawing, room: Box, other: Box) -> None:
+    """From the edge of one room to the edge of another: sideways within a floor, else downwards."""
+    if room.y < other.bottom and other.y < room.bottom:
+        drawing.arrow((room.right, room.middle[1]), (other.x, other.middle[1]))
+        return
+    left, right = max(room.x, other.x), min(room.right, other.right)
+    start = end = (left + right) / 2
+    if left + 16 > right:
+        start, end = (room.right - 16, other.x + 16) if room.x < other.x else (room.x + 16, other.right - 16)
+    drawing.arrow((start, room.bottom), (end, other.y))
+
+
+def _draw_shared(drawing: Drawing, rooms: list[Box], other: Box) -> None:
+    """One arrow for several rooms of a floor that import the same other room of it."""
+    height = other.y - 12
+    for room in rooms:
+        drawing.arrow((room.middle[0], room.y), (room.middle[0], height), head=False)
+    drawing.arrow((rooms[0].middle[0], height), (other.middle[0], height), (other.middle[0], other.y))
+
+
+def _label(drawing: Drawing, box: Box, name: str, note: str) -> None:
+    x, y = box.middle
+    drawing.text(x, y + (-3 if note else 4), name, anchor="middle", bold=True)
+    if note:
+        drawing.text(x, y + 14, note, anchor="middle", size=11, ink="faint")
+
+
+def _draw_bar(drawing: Drawing, box: Box, name: str, note: str) -> None:
+    drawing.box(box, fill="page", dashed=True)
+    _label(drawing, box, name, note)
