@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.acceptance.caller import Callers
+from tests.acceptance.policy_author import activate, active
 from tests.acceptance.running_service import RunningService
 from tests.until import PATIENCE_SECONDS
 
@@ -43,6 +44,32 @@ async def http(service: RunningService) -> AsyncIterator[httpx.AsyncClient]:
 async def callers(service: RunningService, http: httpx.AsyncClient) -> Callers:
     """Real tokens: `await callers("ana")`."""
     return Callers(http, service.addresses)
+
+
+@pytest.fixture(scope="module")
+async def undone(callers: Callers) -> AsyncIterator[None]:
+    """Undo what made-up requests changed for the tests of other files: the active policy and legal holds."""
+    paula = await callers("paula")
+    before = await active(paula)
+    yield
+    if (now := await active(paula)) != before:
+        assert (await activate(paula, before, now)).status_code == 200
+    await lift_holds(callers)
+
+
+async def lift_holds(callers: Callers) -> None:
+    """Lift every legal hold. Nobody lifts a hold that they set, so Paula lifts Audrey's, as an auditor for a moment."""
+    listed = (await (await callers("audrey")).get("/v1/audit/holds")).json()["items"]
+    open_holds = [hold["id"] for hold in listed if hold["until"] is None]
+    if not open_holds:
+        return
+    adam, paula = await callers("adam"), await callers("paula")
+    roles = f"/v1/people/{await paula.me()}/roles"
+    assert (await adam.post(roles, {"role": "auditor"})).status_code == 201
+    for hold in open_holds:
+        lifted = await paula.post(f"/v1/audit/holds/{hold}/lift")
+        assert lifted.status_code == 200, lifted.text
+    assert (await adam.delete(f"{roles}/auditor")).status_code == 200
 
 
 @pytest.fixture

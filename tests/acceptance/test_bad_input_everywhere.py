@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.caller import Caller, Callers
 
-pytestmark = pytest.mark.usefixtures("nothing_unexpected")
+pytestmark = pytest.mark.usefixtures("nothing_unexpected", "undone")
 
 EVERY = [(method.upper(), path, one) for method, path, one in operations(DOCUMENT) if "security" in one]
 WHO = {

@@ -24,12 +24,11 @@ from schemathesis.specs.openapi.checks import (
 from service.web.http.authentication import PUBLIC_ROUTES
 from service.web.openapi.shapes import resolve
 from tests.acceptance.caller import draft, submitted
-from tests.acceptance.policy_author import activate, active
 from tests.documented_answers import unlike
 from tests.openapi_document import document
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import Mapping
 
     from tests.acceptance.caller import Callers
     from tests.acceptance.running_service import RunningService
@@ -87,14 +86,10 @@ def described(service: RunningService) -> Any:
 
 
 @pytest.fixture(scope="module")
-async def tokens(callers: Callers) -> AsyncIterator[dict[str, str]]:
-    """Tokens by name. Whatever generated requests did to the policy is undone in the end."""
+async def tokens(callers: Callers, undone: None) -> dict[str, str]:
+    """Tokens by name."""
     names = ("ana", "ben", "mia", "audrey", "paula", "adam", "payroll-import")
-    paula = await callers("paula")
-    before = await active(paula)
-    yield {name: str((await callers(name)).token) for name in names}
-    if (now := await active(paula)) != before:
-        assert (await activate(paula, before, now)).status_code == 200
+    return {name: str((await callers(name)).token) for name in names}
 
 
 def judged(
