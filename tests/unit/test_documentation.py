@@ -140,8 +140,8 @@ def test_every_make_target_is_in_the_readme() -> None:
     assert [target for target in targets if f"`{target}`" not in README] == []
 
 
-def test_every_reason_of_a_decision_is_on_the_auditors_page() -> None:
-    assert [str(one) for one in Reason if f"`{one}`" not in PAGES["auditor.md"]] == []
+def test_every_reason_of_a_decision_is_on_the_page_of_the_log() -> None:
+    assert [str(one) for one in Reason if f"`{one}`" not in PAGES["log.md"]] == []
 
 
 @pytest.mark.parametrize("name", ["README.md", *sorted(f"docs/{name}" for name in PAGES)])
@@ -153,11 +153,19 @@ def test_every_command_that_a_page_names_exists(name: str) -> None:
     assert [line for line in lines if not _can_be_called(line)] == []
 
 
-@pytest.mark.parametrize("name", ["README.md", *sorted(f"docs/{name}" for name in PAGES)])
-def test_every_link_leads_to_a_file(name: str) -> None:
+@pytest.mark.parametrize("name", ["README.md", "policies/README.md", *sorted(f"docs/{name}" for name in PAGES)])
+def test_every_link_leads_to_a_file_and_a_section_of_it(name: str) -> None:
     page = ROOT / name
-    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
-    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+    links = re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8"))
+    places = [(page.parent / link if link else page, section) for link, section in links if "://" not in link]
+    assert [place for place, _ in places if not place.exists()] == []
+    assert [(place, section) for place, section in places if section and section not in sections_of(place)] == []
+
+
+def sections_of(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_readme_names_every_page() -> None:

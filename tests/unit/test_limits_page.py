@@ -1,0 +1,149 @@
+"""docs/limits.md says which bounds a caller can meet, and says them as the code does."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from service.settings import Settings, variable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8").split("\n## Bounds\n")[1]
+ROW = re.compile(r"^\| ([^|*]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+# The rows of the page and where their values stand in the code.
+BOUNDS = {
+    "headers of a request": "service.web.http.requests:MAX_HEADER_BYTES",
+    "URL of a request": "service.web.http.requests:MAX_URL_BYTES",
+    "access token": "service.identity.token_format:MAX_TOKEN_BYTES",
+    "DPoP proof": "service.identity.dpop:MAX_PROOF_BYTES",
+    "waiting requests, per process: reads, and as many changes": "service.web.http.admission_queue:MAX_WAITING",
+    "arriving bodies, per process; half of them from one address": "service.web.http.admission:MAX_BODIES_ARRIVING",
+    "items of a page": "service.web.http.paging:MOST",
+    "entries of a timesheet": "service.timesheets.timesheet:MAX_ENTRIES",
+    "minutes of a day": "service.timesheets.entry:MAX_MINUTES",
+    "items of a batch of approvals": "service.timesheets.approvals:MAX_ITEMS",
+    "period of a report": "service.timesheets.reports:MAX_DAYS",
+    "timesheets of a report": "service.timesheets.reports:MAX_SHEETS",
+    "reminder: days of waiting": "service.timesheets.reminders:MAX_DAYS",
+    "reminder: timesheets of one call": "service.timesheets.reminders:MAX_AT_ONCE",
+    "rows of a JSON body": "service.web.uploads.uploads_shapes:MAX_ROWS_OF_JSON",
+    "rows of a file, together": "service.timesheets.upload:MAX_TOGETHER",
+    "timesheets of a file, together": "service.timesheets.upload:MAX_SHEETS_TOGETHER",
+    "rows of a file, per row": "service.timesheets.upload_rows:MAX_ROWS",
+    "lines of a file": "service.web.uploads.uploads_lines:MAX_LINES_PER_FILE",
+    "line of a file": "service.web.uploads.uploads_lines:LONGEST_LINE",
+    "rows of one person and week": "service.timesheets.upload_rows:MAX_ROWS_PER_SHEET",
+    "wrong rows named in an answer": "service.timesheets.upload_rows:MAX_FAULTS_TOLD",
+    "files read at once, per process": "service.web.uploads.upload_turns:AT_ONCE",
+    "files read at once, of one client": "service.web.uploads.upload_turns:AT_ONCE_EACH",
+    "import": "service.web.directory.directory_import:MAX_BYTES",
+    "rows of an import": "service.directory.import_file:MAX_ROWS",
+    "line of an import": "service.directory.import_file:MAX_CHARACTERS_PER_LINE",
+    "links of a person": "service.directory.entities:MAX_LINKS",
+    "proposal": "service.web.policy.policies:MAX_BYTES",
+    "`p` rows": "service.policy.policy_rows:MAX_ROWS",
+    "`g` rows": "service.policy.policy_rows:MAX_LINKS",
+    "request facts": "service.policy.vocabulary_file:MAX_REQUEST_FACTS",
+    "cases": "service.policy.case_files:MAX_CASES",
+    "case files": "service.policy.policy_file:MAX_CASE_FILES",
+    "rows visited by all cases": "service.administration.checks.policy_cases:MAX_ROW_VISITS",
+    "rows visited to prove the safety laws": "service.policy.laws:MAX_ROW_VISITS",
+    "check of a proposal": "service.administration.checks.policy_aside:LONGEST",
+    "scopes, roles or facts of a simulation": "service.administration.versions.simulated:MAX_WORDS",
+    "unfinished replays, and as many redecisions": "service.administration.replay.replay_jobs:MAX_OPEN",
+    "exports at once, per process": "service.web.audit.audit_export:MAX_STREAMS",
+}
+# Bounds that raise a refusal and stand elsewhere, with the reason.
+ELSEWHERE = {
+    "service.identity.claim_words:MAX_ITEMS": "what an issuer may write",
+    "service.identity.claims:_MAX_AUDIENCES": "what an issuer may write",
+    "service.identity.dpop:MAX_PROOF_ID": "part of a proof",
+    "service.identity.introspection:_MAX_AGE": "what an issuer may answer",
+    "service.identity.issuer:MAX_LEEWAY_SECONDS": "of a setting, which the refusal names",
+    "service.identity.jwk_set:MAX_KEYS": "what an issuer may publish",
+    "service.identity.strict_json:_MAX_OPENED": "part of a token",
+    "service.identity.token_header:MAX_KID": "part of a token",
+    "service.log.checkpoint:MAX_SIGNATURES": "of the log's own files",
+    "service.administration.checks.case_changes:MAX_NAMED": "ends a list of names",
+    "service.administration.checks.policy_redundancy:MAX_FOUND": "ends a list of hints",
+    "service.directory.erasure:MAX_NAMED": "ends a list of timesheets",
+    "service.policy.case_files:MAX_COMPLAINTS": "ends a list of complaints",
+    "service.policy.policy_rows:MAX_COMPLAINTS": "ends a list of complaints",
+    "service.web.http.parameters:MAX_INTEGER": "the largest integer of a column",
+}
+BOUND = re.compile(r"_?MAX_[A-Z_]+")
+
+
+def value_of(place: str) -> float:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+
+
+def names_in(nodes: Iterable[ast.AST]) -> set[str]:
+    found = (part.id for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name))
+    return {name for name in found if BOUND.fullmatch(name)}
+
+
+def refuses(node: ast.AST) -> bool:
+    """Whether it raises, or notes a wrong field or a complaint about a policy."""
+    if isinstance(node, ast.Call):
+        return ast.unparse(node.func).rpartition(".")[2] in {"wrong", "Complaint", "_complain"}
+    return isinstance(node, ast.Raise)
+
+
+def bounds_that_refuse() -> Iterator[str]:
+    """`module:constant` of each bound that a condition of a refusal, a refusal or a parameter's schema names."""
+    for path in sorted((ROOT / "service").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if module.startswith("service.development"):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imported = {
+            alias.name: node.module
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        for node in ast.walk(tree):
+            names: set[str] = set()
+            if isinstance(node, ast.If) and any(refuses(part) for below in node.body for part in ast.walk(below)):
+                names = names_in([node.test])
+            elif isinstance(node, ast.Raise):
+                names = names_in([node])
+            elif isinstance(node, ast.keyword) and node.arg in {"max_length", "le", "request_max_body_size"}:
+                names = names_in([node.value])
+            yield from (f"{imported.get(name, module)}:{name}" for name in names)
+
+
+def test_the_page_names_every_bound_once_and_no_other() -> None:
+    rows = [bound for bound, value, _ in ROW.findall(PAGE) if value[0].isdigit()]
+    assert rows == list(BOUNDS)
+
+
+@pytest.mark.parametrize(("bound", "place"), BOUNDS.items(), ids=list(BOUNDS.values()))
+def test_a_bound_has_its_value_in_the_code_a_unit_and_a_consequence(bound: str, place: str) -> None:
+    value, consequence = next((value, says) for row, value, says in ROW.findall(PAGE) if row == bound)
+    number, _, unit = value.partition(" ")
+    assert number == f"{value_of(place):,}"
+    assert unit.isalpha()
+    assert consequence.strip()
+
+
+def test_a_bound_that_is_a_setting_names_one() -> None:
+    named = re.findall(r"`(TIMEWARDEN_\w+)`", PAGE)
+    assert named
+    assert set(named) <= {variable(name) for name in Settings.model_fields}
+
+
+def test_every_bound_that_raises_a_refusal_is_on_the_page() -> None:
+    found = set(bounds_that_refuse())
+    assert sorted(found - set(BOUNDS.values()) - ELSEWHERE.keys()) == []
+    assert sorted(ELSEWHERE.keys() - found) == [], "these raise no refusal any more"
