@@ -33,7 +33,7 @@ from service.authorization.enforcement.relationships import Relationships
 from service.authorization.enforcement.token_revocation import Revocations
 from service.database import Database, Turns
 from service.directory.actions import Directory
-from service.directory.deputies import DEPUTY_FACTS, Deputies
+from service.directory.delegations import DELEGATION_FACTS, Delegations
 from service.directory.erasure import Erasure, Memory
 from service.directory.fallbacks import Fallbacks
 from service.directory.imports import DirectoryImports
@@ -63,7 +63,7 @@ from service.web.audit.decision_explanations import decision_explanation_route
 from service.web.audit.decisions import decision_routes
 from service.web.audit.log_proofs import log_proof_routes
 from service.web.audit.log_tiles import log_tile_routes
-from service.web.directory.deputies import deputy_routes, fallback_routes
+from service.web.directory.delegations import delegation_routes, fallback_routes
 from service.web.directory.directory import directory_routes
 from service.web.directory.directory_import import directory_import_route
 from service.web.directory.people import people_routes
@@ -156,7 +156,7 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
         tokens=Tokens(issuers, sender=senders.check),
         channel=channel,
     )
-    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DEPUTY_FACTS])
+    relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS])
     gate = Gate(
         api.requests,
         log,
@@ -210,7 +210,7 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
             *people_routes(Directory(gate, hashes), Merging(gate), cursors),
             *personal_data_routes(Erasure(gate, memory), LegalHolds(gate)),
             directory_import_route(DirectoryImports(gate, hashes), max_body_bytes=settings.max_body_bytes),
-            *deputy_routes(Deputies(gate), cursors),
+            *delegation_routes(Delegations(gate), cursors),
             *fallback_routes(Fallbacks(gate), cursors),
             *project_routes(Projects(gate), cursors),
             *revocation_routes(Revocations(gate, longest_lifetime, leeway), cursors),

@@ -30,18 +30,18 @@ GENERATE = """
                 WHEN denied THEN '{}'
                 WHEN action = 'read' AND owner = person THEN ARRAY['read-own']
                 WHEN action = 'read' THEN ARRAY['read-team']
-                WHEN action = 'approve' AND n / 100 % 31 = 0 THEN ARRAY['approve-team', 'approve-as-deputy']
+                WHEN action = 'approve' AND n / 100 % 31 = 0 THEN ARRAY['approve-team', 'approve-as-delegate']
                 ELSE ARRAY[action || '-team'] END,
            1 + (n * 12 / $3)::int, md5('request' || n),
            CASE WHEN list THEN ARRAY(SELECT md5('sheet' || (owner * 50 + one))::uuid FROM generate_series(0, 9) one)
                 WHEN action = 'read' AND NOT denied THEN ARRAY[sheet] ELSE '{}' END,
-           convert_to('{"kind":"' || kind || '","n":' || n || stood_in || ',"x":"' || repeat(md5(n::text), 15) || '"}',
+           convert_to('{"kind":"' || kind || '","n":' || n || behalf || ',"x":"' || repeat(md5(n::text), 15) || '"}',
                       'UTF8')
     FROM (SELECT n, part, owner, sheet, moment, list, person, client, action, kinds,
                  CASE WHEN part IN (90, 92, 94, 96, 98) THEN 'change' ELSE 'decision' END AS kind,
                  part = 97 OR (part < 60 AND h % 40 = 0) OR (action = 'approve' AND owner = person) AS denied,
                  CASE WHEN action = 'approve' AND n / 100 % 31 = 0
-                      THEN ',"on_behalf_of":"' || md5('person' || owner / 10 * 10)::uuid || '"' ELSE '' END AS stood_in,
+                      THEN ',"on_behalf_of":"' || md5('person' || owner / 10 * 10)::uuid || '"' ELSE '' END AS behalf,
                  action = 'approve' AND owner = person AS own_approval
           FROM (SELECT n, part, h, owner, moment, part BETWEEN 62 AND 81 AS list,
                        md5('sheet' || (owner * 50 + h / 7 % 50))::uuid AS sheet,

@@ -64,12 +64,12 @@ def questions(number: int = 4711) -> tuple[Asked, ...]:
             ("person_id_decided_at_id_idx1",),
         ),
         Asked(
-            "approvals as a deputy",
-            RecordFilters(rule="approve-as-deputy"),
+            "approvals as a delegate",
+            RecordFilters(rule="approve-as-delegate"),
             DECISIONS,
             ("expr_decided_at_id_idx", "rules_idx"),
         ),
-        Asked("what deputies did for a leader", RecordFilters(on_behalf_of=(leader,)), (), ("decided_at_id_idx2",)),
+        Asked("what delegates did for a delegator", RecordFilters(on_behalf_of=(leader,)), (), ("decided_at_id_idx2",)),
         Asked(
             "attempts to approve one's own hours",
             RecordFilters(rule="never-own-hours", action="approve", outcome="deny"),

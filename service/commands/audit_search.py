@@ -34,7 +34,7 @@ FILTERS = {
     "resource": "An id; lists that returned it are found too.",
     "resource-kind": "A kind, such as timesheet.",
     "owner": "Whose thing it was: a person's id.",
-    "on-behalf-of": "For whom a deputy did it: a person's id.",
+    "on-behalf-of": "For whom a delegate did it: a person's id.",
     "outcome": "allow or deny.",
     "reason": "A reason, such as no-rule.",
     "rule": "A rule that decided.",

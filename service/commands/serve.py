@@ -96,7 +96,10 @@ async def look_at_database(settings: configuration.Settings) -> None:
     try:
         policy_check.build(text, active)
     except PolicyRejected as error:
-        reason = f"The active policy version {active} cannot be read by this version of the service"
-        raise Misconfigured(f"{reason}: {error.complaints[0]}") from error
+        reason = f"The active policy version {active} cannot be read by this release: {error.complaints[0]}"
+        raise Misconfigured(
+            f"{reason}. Start the release that activated it, activate a version that both releases can read, and then"
+            " start this release"
+        ) from error
     if differ(settings.policies_directory, text.digest()):
         print(other_files(settings.policies_directory, active), file=sys.stderr)

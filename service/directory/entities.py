@@ -94,12 +94,12 @@ class ImporterGrant:
 
 
 @dataclass(frozen=True, slots=True)
-class DeputyGrant:
-    """A person who stands in for a manager."""
+class Delegation:
+    """The right of `delegate` to approve in place of `delegator`, a manager."""
 
     id: UUID
-    manager: UUID
-    deputy: UUID
+    delegator: UUID
+    delegate: UUID
     validity: Validity
 
 
@@ -167,11 +167,11 @@ def check_project(project: Project) -> None:
     fields.refuse()
 
 
-def check_deputies(manager: UUID, deputy: UUID) -> None:
-    """Raise InvalidField when somebody would stand in for themselves."""
+def check_delegation(delegator: UUID, delegate: UUID) -> None:
+    """Raise InvalidField if both are the same person."""
     fields = Fields()
-    if manager == deputy:
-        fields.wrong("deputy", "must be somebody else than the manager")
+    if delegator == delegate:
+        fields.wrong("delegate", "must not be the delegator")
     fields.refuse()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from uuid_utils.compat import uuid7
 
-from service.directory import deputy_store, erased_store
+from service.directory import delegation_store, erased_store
 from service.directory.entities import Person, Validity
 from service.directory.people_store import unmerged
 from service.directory.recorded_change import Told, times
@@ -41,7 +41,9 @@ HELD: Final = (
     _Held("membership", ("person_id", "team_id", "part"), "membership.created", "membership.ended"),
     _Held("person_role", ("person_id", "role"), "role.given", "role.taken"),
     _Held("fallback_approver", ("person_id", "team_id"), "fallback.named", "fallback.ended"),
-    _Held("deputy_grant", ("manager_id", "deputy_id"), "deputy.granted", "deputy.ended", deputy_store.KIND),
+    _Held(
+        "delegation", ("delegator_id", "delegate_id"), "delegation.granted", "delegation.ended", delegation_store.KIND
+    ),
 )
 NAMES: Final = {**PEOPLE, "team_id": "team"}
 
@@ -109,7 +111,7 @@ async def _move(connection: Connection, held: _Held, person: UUID, into: UUID) -
         told.append(_told(held, held.ended, row, row["id"], now, before=was))
         what = {name: into if row[name] == person else row[name] for name in held.says}
         if len({what[name] for name in theirs}) < len(theirs):
-            # Nobody stands in for themselves.
+            # Nobody delegates to themselves.
             continue
         key = {} if held.table == "person_role" else {"id": uuid7()}
         validity = Validity(now["valid_to"], was["valid_to"])

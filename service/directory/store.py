@@ -30,7 +30,7 @@ PERSON = "r.id, display_name, email, (SELECT into_id FROM merged_person WHERE pe
 VALID = "valid_from, nullif(valid_to, 'infinity') AS valid_to"
 
 # Columns of what holds for a time that name a person, and the caller's fields.
-PEOPLE = {"person_id": "person", "manager_id": "manager", "deputy_id": "deputy"}
+PEOPLE = {"person_id": "person", "delegator_id": "delegator", "delegate_id": "delegate"}
 # Which field of the caller's a broken reference or check is about.
 FIELDS = {
     "team_parent_id_fkey": ("parent", "is no team"),
@@ -38,10 +38,10 @@ FIELDS = {
     "membership_team_id_fkey": ("team", "is no team"),
     "importer_grant_team_id_fkey": ("team", "is no team"),
     "person_role_person_id_fkey": ("person", "is no person"),
-    "deputy_grant_manager_id_fkey": ("manager", "is no person"),
-    "deputy_grant_deputy_id_fkey": ("deputy", "is no person"),
-    "deputy_grant_two_people": ("deputy", "must be somebody else than the manager"),
-    "deputy_grant_period": ("valid_to", "must be after valid_from"),
+    "delegation_delegator_id_fkey": ("delegator", "is no person"),
+    "delegation_delegate_id_fkey": ("delegate", "is no person"),
+    "delegation_two_people": ("delegate", "must not be the delegator"),
+    "delegation_period": ("valid_to", "must be after valid_from"),
     "fallback_approver_person_id_fkey": ("person", "is no person"),
     "fallback_approver_team_id_fkey": ("team", "is no team"),
     "fallback_approver_period": ("valid_to", "must be after valid_from"),

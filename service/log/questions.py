@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DECISIONS = (Kind.DECISION, Kind.ACCESS)
 
 NOTABLE = "(r.action IS DISTINCT FROM 'read' OR r.outcome = 'deny')"
-STOOD_IN = """position('"on_behalf_of":"'::bytea IN r.body) > 0"""
+ON_BEHALF_OF_ANYONE = """position('"on_behalf_of":"'::bytea IN r.body) > 0"""
 LISTED = (
     "(cardinality(r.returned) > 1 OR (cardinality(r.returned) = 1"
     " AND r.resource_id IS DISTINCT FROM r.returned[1]::text))"
@@ -45,7 +45,7 @@ AFTER_APPROVAL = (
 class RecordFilters:
     """What must hold of a record; None asks nothing. `persons`: the asker is one of them. `resource` also finds lists
     that returned it, `story` the decision that made it instead; `rule` is one of the rules that decided; `owners`: it
-    was a thing of one of them; `on_behalf_of`: a deputy did it for one of them; `since` and `until` bound decided_at,
+    was a thing of one of them; `on_behalf_of`: a delegate did it for one of them; `since` and `until` bound decided_at,
     half-open; `after_approval`: changes of what had been approved before."""
 
     persons: tuple[UUID, ...] | None = None
@@ -134,7 +134,7 @@ class RecordQuestion:
         hold("r.reason = ?" + ("" if asked.reason == "allowed" else " AND r.reason <> 'allowed'"), asked.reason)
         if asked.on_behalf_of is not None:
             # Canonical bytes have one spelling, and no text of others stands in them.
-            terms.append(STOOD_IN)
+            terms.append(ON_BEHALF_OF_ANYONE)
             spelled = [self.hold(f'"on_behalf_of":"{one}"'.encode()) for one in asked.on_behalf_of]
             terms.append(f"({' OR '.join(f'position({one} IN r.body) > 0' for one in spelled)})")
         hold("r.policy_version = ?", asked.policy_version)

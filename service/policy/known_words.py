@@ -28,7 +28,7 @@ ACTIONS = {
     "policy": frozenset({"read", "propose", "activate", "replay", "simulate"}),
     "directory": frozenset({"read", "manage", "erase"}),
     "project": frozenset({"read"}),
-    "deputy": frozenset({"read", "grant", "end"}),
+    "delegation": frozenset({"read", "grant", "end"}),
     "token": frozenset({"read", "revoke"}),
 }
 # What the log calls the list of pending approvals. No rule can name it: the list is decided by the rules for `approve`.
@@ -40,11 +40,13 @@ STATES = {
     "policy": frozenset({"proposed", "active", "retired"}),
 }
 RELATIONS = {
-    "timesheet": frozenset({"owner", "manager", "deputy", "fallback", "importer"}),
-    "deputy": frozenset({"delegator", "delegate"}),
+    "timesheet": frozenset({"owner", "manager", "delegate", "fallback", "importer"}),
+    "delegation": frozenset({"delegator", "delegate"}),
     "policy": frozenset({"proposer"}),
 }
 FACTS = {"timesheet": frozenset({"acted_for_owner", "locked_by_asker"})}
+# Words that an older release knew by another name, with what they name. A version that uses one cannot be read.
+RENAMED = {("kind", "deputy"): "delegation", ("relation", "deputy"): "delegate"}
 # Besides these, any request fact with a `max_age` is known: it is the age of the sign-in against that bound.
 REQUEST_FACTS = frozenset({"mfa"})
 
@@ -74,11 +76,11 @@ WITHOUT_A_ROW = frozenset({("policy", "propose"), ("policy", "simulate")})
 NOBODY_YET = {
     ("policy", "propose"): frozenset({"proposer"}),
     ("policy", "simulate"): frozenset({"proposer"}),
-    ("deputy", "grant"): frozenset({"delegate"}),
+    ("delegation", "grant"): frozenset({"delegate"}),
 }
 # Only for clients that act for themselves, whatever a policy says; and what only persons can be to a timesheet.
 OF_CLIENTS = frozenset({("timesheet", "upload")})
-OF_PERSONS = frozenset({"owner", "manager", "deputy", "fallback"})
+OF_PERSONS = frozenset({"owner", "manager", "delegate", "fallback"})
 
 # What the safety laws speak of. A vocabulary without these words is refused, because the laws could not be checked.
 LAW_ACTIONS = (
@@ -89,6 +91,6 @@ LAW_ACTIONS = (
 )
 OWNER = "owner"
 PROPOSER = "proposer"
-DEPUTY = "deputy"
+DELEGATE = "delegate"
 ACTED_FOR_OWNER = "acted_for_owner"
 LOCKED_BY_ASKER, LOCKED = "locked_by_asker", "locked"

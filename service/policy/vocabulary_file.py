@@ -185,7 +185,9 @@ class _Reader:
 
     def _known(self, word: str, known: Collection[str], at: tuple[str, ...], what: str) -> None:
         if word not in known:
-            self._complain(at, f"The service has no {what} '{word}'", self._meant(word, known))
+            renamed = known_words.RENAMED.get((what, word))
+            suggestion = f"it was renamed to '{renamed}'" if renamed else self._meant(word, known)
+            self._complain(at, f"The service has no {what} '{word}'", suggestion)
 
     def _only(self, table: Mapping[str, object], allowed: Collection[str], at: tuple[str, ...]) -> None:
         for key in table:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .client_directory import Deputy, Membership, Organisation, Person, Project, Role, Team
+from .client_directory import Delegation, Membership, Organisation, Person, Project, Role, Team
 from .client_problems import Busy, Conflict, Denied, Invalid, NotFound, Problem, Stale, Unauthenticated
 from .client_sending import MERGE_PATCH, read, receipt_of
 from .client_shapes import (
@@ -45,8 +45,8 @@ __all__ = [
     "Busy",
     "Conflict",
     "Decision",
+    "Delegation",
     "Denied",
-    "Deputy",
     "Entry",
     "Explanation",
     "HoursReport",
@@ -166,7 +166,7 @@ class Timewarden(Organisation):
         return await self._change(sheet, "POST", "unlock", {"reason": reason})
 
     def approvals(self) -> AsyncIterator[Waiting]:
-        """What waits for one's approval, longest first, also as a deputy."""
+        """What waits for one's approval, longest first, also as a delegate."""
         return self.pages(Waiting, "/v1/approvals")
 
     async def approve_all(self, sheets: Iterable[Timesheet], *, per_item: bool = False) -> Batch:

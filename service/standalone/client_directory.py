@@ -1,4 +1,4 @@
-"""What the client asks of the organisation: people, roles, teams, deputies, projects. Part of `client`.
+"""What the client asks of the organisation: people, roles, teams, delegates, projects. Part of `client`.
 
 Owns no state. People, teams and projects are changed as they were read, one by one: a method sends their version in
 If-Match.
@@ -18,7 +18,7 @@ from .client_shapes import Answered, Versioned
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-PEOPLE, TEAMS, PROJECTS, DEPUTIES = "/v1/people", "/v1/teams", "/v1/projects", "/v1/deputies"
+PEOPLE, TEAMS, PROJECTS, DELEGATIONS = "/v1/people", "/v1/teams", "/v1/projects", "/v1/delegations"
 
 
 class Person(Versioned):
@@ -58,12 +58,12 @@ class Membership(Answered):
     valid_to: datetime | None
 
 
-class Deputy(Answered):
-    """Who stands in for a manager, half-open in time."""
+class Delegation(Answered):
+    """`delegate` may approve in place of `delegator`, from `valid_from` up to, not including, `valid_to`."""
 
     id: str
-    manager: str
-    deputy: str
+    delegator: str
+    delegate: str
     valid_from: datetime | None
     valid_to: datetime | None
 
@@ -132,17 +132,18 @@ class Organisation(Sending):
         """Who belongs to and leads which team, and did."""
         return self.pages(Membership, "/v1/memberships")
 
-    def deputies(self) -> AsyncIterator[Deputy]:
-        """Who stands in for whom."""
-        return self.pages(Deputy, DEPUTIES)
+    def delegations(self) -> AsyncIterator[Delegation]:
+        """Delegations that the caller may see, ended ones too."""
+        return self.pages(Delegation, DELEGATIONS)
 
-    async def name_deputy(self, deputy: str, **more: str | datetime) -> Deputy:
-        """Let somebody stand in for oneself. `more`: another `manager`, and `valid_from` and `valid_to`."""
-        return await self.call(Deputy, "POST", DEPUTIES, body={"deputy": deputy, **more})
+    async def grant_delegation(self, delegate: str, **more: str | datetime) -> Delegation:
+        """Let a delegate approve in the caller's place. `more`: another `delegator`, `valid_from` and `valid_to`."""
+        return await self.call(Delegation, "POST", DELEGATIONS, body={"delegate": delegate, **more})
 
-    async def end_deputy(self, grant_id: str, at: datetime | None = None) -> Deputy:
-        """End a standing in, now or at a moment to come."""
-        return await self.call(Deputy, "POST", f"{DEPUTIES}/{grant_id}/end", body={"at": at} if at else {})
+    async def end_delegation(self, delegation_id: str, at: datetime | None = None) -> Delegation:
+        """Revoke a delegation, now or at a later moment."""
+        body = {"at": at} if at else {}
+        return await self.call(Delegation, "POST", f"{DELEGATIONS}/{delegation_id}/end", body=body)
 
     def projects(self, *, active: bool | None = None) -> AsyncIterator[Project]:
         """Projects by code."""

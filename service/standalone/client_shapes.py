@@ -119,8 +119,7 @@ class Uploaded(Answered, kw_only=True):
 
 
 class Waiting(Answered, kw_only=True):
-    """A sheet that waits for one's approval, its owner's name, and as what one may give it: `manager`, `deputy` and so
-    on."""
+    """A sheet that the caller may approve, its owner's name, and by which relations, such as `delegate`."""
 
     timesheet: Timesheet
     waiting_since: datetime

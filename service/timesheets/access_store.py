@@ -53,7 +53,7 @@ class Candidate:
 async def candidates(
     permit: Permit, connection: Connection, sheet_id: UUID, named: Named, *, after: str, limit: int
 ) -> list[Candidate]:
-    """The owner, leads of their teams and above, their deputies, fallback approvers, importers, holders of roles and
+    """The owner, leads of their teams and above, their delegates, fallback approvers, importers, holders of roles and
     whoever else rules name, from behind the key `after`."""
     permit.covers(KIND, "read")
     # Candidates by the indexes on teams, grants and roles, and what each of a page is to the one sheet.
@@ -64,9 +64,9 @@ async def candidates(
             FROM (SELECT {_OWNER} AS person, NULL::text AS client FROM timesheet AS r WHERE r.id = $1
                   UNION SELECT over.person_id, NULL FROM above
                   JOIN membership AS over ON over.team_id = above.team_id AND over.part = 'lead' AND {now("over")}
-                  UNION SELECT given.deputy_id, NULL FROM above
+                  UNION SELECT delegation.delegate_id, NULL FROM above
                   JOIN membership AS over ON over.team_id = above.team_id AND over.part = 'lead' AND {now("over")}
-                  JOIN deputy_grant AS given ON given.manager_id = over.person_id AND {now("given")}
+                  JOIN delegation ON delegation.delegator_id = over.person_id AND {now("delegation")}
                   UNION SELECT named.person_id, NULL FROM fallback_approver AS named WHERE {now("named")}
                       AND (named.team_id IS NULL OR named.team_id IN (SELECT team_id FROM above))
                   UNION SELECT NULL, over.client_id FROM above

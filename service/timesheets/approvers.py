@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 LED_BY_WRITERS: Final = (
-    "Nobody could approve this: whoever leads here wrote in it or hands it in. One of them names a deputy, or an"
+    "Nobody could approve this: whoever leads here wrote in it or hands it in. One of them names a delegate, or an"
     " administrator a lead above"
 )
 

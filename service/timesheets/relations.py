@@ -60,26 +60,27 @@ MANAGER = f"""
             WHERE belongs.person_id = {_OWNER} AND belongs.person_id <> {_ASKER} OFFSET 0)
 """
 
-# Somebody who is a manager of the owner now let the person stand in for them; a deputy's own deputy has nothing. It
-# starts from the few who lead the owner, and asks of each for a grant, as OFFSET 0 and LATERAL say: from the deputy's
-# side it would go through all who are led, or all for whom the deputy stands in.
-_STANDS_IN = f"""
+# The person is a delegate of a manager of the owner; a delegate's own delegate has nothing. OFFSET 0 and LATERAL make
+# it start from the few managers of the owner and look up a delegation of each: from the delegate's side it would read
+# every person whom the delegators lead.
+_DELEGATIONS = f"""
     FROM (SELECT over.person_id FROM {_BELONGING}
           JOIN membership AS over ON over.team_id = above.ancestor_id AND over.person_id <> belongs.person_id
               AND over.part = 'lead' AND {now("over")}
           WHERE belongs.person_id = {_OWNER} AND belongs.person_id <> {_ASKER} OFFSET 0) AS leads
-    CROSS JOIN LATERAL (SELECT given.manager_id, given.valid_from, given.id FROM deputy_grant AS given
-                        WHERE given.manager_id = leads.person_id AND given.deputy_id = {_ASKER} AND {now("given")}
-                        OFFSET 0) AS given
+    CROSS JOIN LATERAL (SELECT delegation.delegator_id, delegation.valid_from, delegation.id FROM delegation
+                        WHERE delegation.delegator_id = leads.person_id AND delegation.delegate_id = {_ASKER}
+                            AND {now("delegation")} OFFSET 0) AS delegation
 """
-_STANDS_IN_AT_ALL = f"""
-    EXISTS (SELECT FROM deputy_grant AS given WHERE given.deputy_id = {_ASKER} AND {now("given")} OFFSET 0)
+_HAS_DELEGATION = f"""
+    EXISTS (SELECT FROM delegation WHERE delegation.delegate_id = {_ASKER} AND {now("delegation")} OFFSET 0)
 """
-DEPUTY = f"({_STANDS_IN_AT_ALL} AND EXISTS (SELECT {_STANDS_IN} OFFSET 0))"
-# On whose behalf a deputy acts: of several managers, the one whose grant is the oldest.
+DELEGATE = f"({_HAS_DELEGATION} AND EXISTS (SELECT {_DELEGATIONS} OFFSET 0))"
+# On whose behalf a delegate acts: of several delegators, the one whose delegation is the oldest.
 ON_BEHALF_OF = f"""
-    (CASE WHEN {_STANDS_IN_AT_ALL}
-          THEN (SELECT given.manager_id {_STANDS_IN} ORDER BY given.valid_from, given.id LIMIT 1) END)
+    (CASE WHEN {_HAS_DELEGATION}
+          THEN (SELECT delegation.delegator_id {_DELEGATIONS}
+                ORDER BY delegation.valid_from, delegation.id LIMIT 1) END)
 """
 
 # Somebody else leads a team of the owner's, or one above it.
@@ -107,10 +108,10 @@ _LEADS = f"""
 """
 HAS_APPROVER = {
     "manager": f"EXISTS (SELECT {_LEADS} WHERE belongs.person_id = {_OWNER} AND over.person_id NOT IN {_WROTE})",
-    "deputy": f"""
-        EXISTS (SELECT {_LEADS} JOIN deputy_grant AS given ON given.manager_id = over.person_id AND {now("given")}
-                WHERE belongs.person_id = {_OWNER} AND given.deputy_id <> {_OWNER}
-                    AND given.deputy_id NOT IN {_WROTE})
+    "delegate": f"""
+        EXISTS (SELECT {_LEADS} JOIN delegation ON delegation.delegator_id = over.person_id AND {now("delegation")}
+                WHERE belongs.person_id = {_OWNER} AND delegation.delegate_id <> {_OWNER}
+                    AND delegation.delegate_id NOT IN {_WROTE})
     """,
     "fallback": f"""
         (NOT {LED} AND EXISTS (SELECT FROM fallback_approver AS named WHERE {_NAMED_FOR_OWNER}
@@ -124,8 +125,8 @@ _WROTE_IN_IT = f"(SELECT {survivor('wrote.id')} FROM unnest(r.editors) AS wrote 
 APPROVERS = f"""
     ARRAY(SELECT found.id FROM (
               SELECT over.person_id AS id {_LEADS} WHERE belongs.person_id = {_OWNER}
-              UNION SELECT given.deputy_id {_LEADS}
-              JOIN deputy_grant AS given ON given.manager_id = over.person_id AND {now("given")}
+              UNION SELECT delegation.delegate_id {_LEADS}
+              JOIN delegation ON delegation.delegator_id = over.person_id AND {now("delegation")}
               WHERE belongs.person_id = {_OWNER}
               UNION SELECT named.person_id FROM fallback_approver AS named WHERE {_NAMED_FOR_OWNER} AND NOT {LED}
           ) AS found WHERE found.id <> {_OWNER} AND found.id NOT IN {_WROTE_IN_IT} ORDER BY found.id)
@@ -158,11 +159,11 @@ REACHES = {
         SELECT belongs.person_id AS owner_id FROM membership AS over {_BELOW}
         WHERE over.person_id = {_ASKER} AND over.part = 'lead' AND {now("over")}
     """),
-    "deputy": _and_merged(f"""
+    "delegate": _and_merged(f"""
         SELECT belongs.person_id AS owner_id FROM (
-            SELECT DISTINCT over.team_id FROM deputy_grant AS given
-            JOIN membership AS over ON over.person_id = given.manager_id AND over.part = 'lead' AND {now("over")}
-            WHERE given.deputy_id = {_ASKER} AND {now("given")} OFFSET 0) AS over {_BELOW}
+            SELECT DISTINCT over.team_id FROM delegation
+            JOIN membership AS over ON over.person_id = delegation.delegator_id AND over.part = 'lead' AND {now("over")}
+            WHERE delegation.delegate_id = {_ASKER} AND {now("delegation")} OFFSET 0) AS over {_BELOW}
     """),
     # Whom nobody else leads, if the person is named for anybody; among them whoever was merged, who belongs to no team.
     "fallback": f"""
@@ -199,8 +200,8 @@ TIMESHEET_FACTS = KindFacts(
     table="timesheet",
     imagined=IMAGINED,
     imagined_state="draft",
-    relations={"owner": OWNER, "manager": MANAGER, "deputy": DEPUTY, "fallback": FALLBACK, "importer": IMPORTER},
-    stood_in=ON_BEHALF_OF,
+    relations={"owner": OWNER, "manager": MANAGER, "delegate": DELEGATE, "fallback": FALLBACK, "importer": IMPORTER},
+    on_behalf_of=ON_BEHALF_OF,
     facts={"acted_for_owner": ACTED_FOR_OWNER, "locked_by_asker": LOCKED_BY_ASKER},
     reaches=REACHES,
 )

@@ -60,7 +60,7 @@ BODIES: dict[str, object] = {
     "NewMembership": {"person": NOBODY, "team": NOBODY, "part": "lead"},
     "NewProject": {"code": "GUARDED", "name": "Guarded"},
     "ProjectState": {"name": "Guarded", "active": False},
-    "NewDeputy": {"deputy": NOBODY, "manager": "0198c0de-0000-7000-8000-00000000beef"},
+    "NewDelegation": {"delegate": NOBODY, "delegator": "0198c0de-0000-7000-8000-00000000beef"},
     "EndOf": {},
     "TeamPlace": {"name": "Nobody's", "parent": None},
     "MembershipMove": {"team": NOBODY},

@@ -1,4 +1,4 @@
-"""The organisation over HTTP: cycles, races, wrong times, unknown ids; deputies; the import; decisions at once."""
+"""The organisation over HTTP: cycles, races, wrong times, unknown ids; delegates; the import; decisions at once."""
 
 from __future__ import annotations
 
@@ -100,10 +100,10 @@ async def test_times_that_run_backwards_and_unknown_ids_are_named(callers: Calle
     backwards = {"valid_from": "2026-11-24T00:00:00Z", "valid_to": "2026-11-23T00:00:00Z"}
     for path, body, field in (
         ("/v1/memberships", {"person": ana, "team": where, "part": "member", **backwards}, "valid_to"),
-        ("/v1/deputies", {"deputy": ana, "manager": UNKNOWN, **backwards}, "valid_to"),
-        ("/v1/deputies", {"deputy": ana, "manager": UNKNOWN}, "manager"),
-        ("/v1/deputies", {"deputy": UNKNOWN, "manager": ana}, "deputy"),
-        ("/v1/deputies", {"deputy": ana, "manager": ana}, "deputy"),
+        ("/v1/delegations", {"delegate": ana, "delegator": UNKNOWN, **backwards}, "valid_to"),
+        ("/v1/delegations", {"delegate": ana, "delegator": UNKNOWN}, "delegator"),
+        ("/v1/delegations", {"delegate": UNKNOWN, "delegator": ana}, "delegate"),
+        ("/v1/delegations", {"delegate": ana, "delegator": ana}, "delegate"),
         ("/v1/fallback-approvers", {"person": ana, **backwards}, "valid_to"),
         ("/v1/fallback-approvers", {"person": UNKNOWN}, "person"),
         ("/v1/fallback-approvers", {"person": ana, "team": UNKNOWN}, "team"),
@@ -111,7 +111,7 @@ async def test_times_that_run_backwards_and_unknown_ids_are_named(callers: Calle
         ("/v1/projects", {"code": "X", "name": "a\u0000b"}, "name"),
     ):
         assert fields(await adam.post(path, body)) == [field], (path, body)
-    for path in ("/v1/memberships", "/v1/deputies", "/v1/importer-grants", "/v1/fallback-approvers"):
+    for path in ("/v1/memberships", "/v1/delegations", "/v1/importer-grants", "/v1/fallback-approvers"):
         problem(await adam.post(f"{path}/{UNKNOWN}/end"), 404, "not-found")
     problem(await adam.post(f"/v1/memberships/{UNKNOWN}/move", {"team": where}), 404, "not-found")
     problem(await adam.put("/v1/projects/NOWHERE", {"name": "x", "active": True}), 404, "not-found")
@@ -145,12 +145,12 @@ async def test_a_move_counts_for_the_very_next_decision(callers: Callers) -> Non
     assert (await adam.get("/v1/memberships", person=person["id"])).json()["items"] == []
 
 
-async def test_a_deputy_approves_with_a_second_factor_and_the_log_names_both(callers: Callers) -> None:
+async def test_a_delegate_approves_with_a_second_factor_and_the_log_names_both(callers: Callers) -> None:
     mia, max_, audrey = await callers("mia"), await callers("max"), await callers("audrey")
     sheet = await submitted(await callers("ana"))
     path, tag = f"{SHEETS}/{sheet.json()['id']}/approve", sheet.headers["ETag"]
-    grant = await made(mia, "/v1/deputies", {"deputy": await max_.me()})
-    assert grant["id"] in {item["id"] for item in (await max_.get("/v1/deputies", now="true")).json()["items"]}
+    grant = await made(mia, "/v1/delegations", {"delegate": await max_.me()})
+    assert grant["id"] in {item["id"] for item in (await max_.get("/v1/delegations", now="true")).json()["items"]}
     weak = await max_.post(path, if_match=tag)
     assert weak.status_code == 401
     assert "insufficient_user_authentication" in weak.headers["WWW-Authenticate"]
@@ -160,9 +160,9 @@ async def test_a_deputy_approves_with_a_second_factor_and_the_log_names_both(cal
     record = (await audrey.decision(approved))["record"]
     assert record["principal"]["person"] == await max_.me()
     assert record["on_behalf_of"] == await mia.me()
-    assert (await mia.post(f"/v1/deputies/{grant['id']}/end", {})).status_code == 200
+    assert (await mia.post(f"/v1/delegations/{grant['id']}/end", {})).status_code == 200
     problem(await strong.get(f"{SHEETS}/{sheet.json()['id']}"), 404, "not-found")
-    problem(await mia.post(f"/v1/deputies/{grant['id']}/end"), 409, "conflict")
+    problem(await mia.post(f"/v1/delegations/{grant['id']}/end"), 409, "conflict")
 
 
 async def test_an_import_is_all_or_nothing_and_nothing_twice(callers: Callers) -> None:

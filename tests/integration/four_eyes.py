@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MORE = """
 p, allow, manager, edit, draft or rejected, timesheet, create:timesheets, always, edit-team
 p, allow, manager, submit, draft or rejected, timesheet, create:timesheets, always, submit-team
-p, allow, deputy, edit, draft or rejected, timesheet, create:timesheets, always, edit-as-deputy
+p, allow, delegate, edit, draft or rejected, timesheet, create:timesheets, always, edit-as-delegate
 p, allow, client:payroll-import, read, any, timesheet, read:timesheets, always, read-as-machine
 p, allow, client:payroll-import, approve, submitted, timesheet, approve:timesheets, always, approve-as-machine
 p, allow, client:robot, read, any, timesheet, read:timesheets, always, read-as-robot

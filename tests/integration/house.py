@@ -20,7 +20,7 @@ from service.authorization.enforcement.policy_relations import POLICY_FACTS
 from service.authorization.enforcement.relationships import Relationships
 from service.database import Turns
 from service.directory.actions import Directory
-from service.directory.deputies import DEPUTY_FACTS, Deputies
+from service.directory.delegations import DELEGATION_FACTS, Delegations
 from service.directory.entities import Part, Project
 from service.directory.erasure import Erasure, Memory
 from service.directory.fallbacks import Fallbacks
@@ -97,8 +97,8 @@ class House:
         return People(self.requests, self.log, HASHES)
 
     @property
-    def deputies(self) -> Deputies:
-        return Deputies(self.gate)
+    def delegations(self) -> Delegations:
+        return Delegations(self.gate)
 
     @property
     def imports(self) -> DirectoryImports:
@@ -190,7 +190,7 @@ async def wired(log_database: LogDatabase) -> House:
         requests,
         log,
         versions,
-        Relationships([TIMESHEET_FACTS, POLICY_FACTS, DEPUTY_FACTS]),
+        Relationships([TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS]),
         turns=Turns(8, timeout=60, full="busy"),
     )
     return House(log_database, requests, log, versions, gate, await log_database.connect("owner"))

@@ -1,4 +1,4 @@
-"""An organisation drawn from a seed: a forest of teams, people who came, moved and left, leads, deputies, fallbacks,
+"""An organisation drawn from a seed: a forest of teams, people who came, moved and left, leads, delegates, fallbacks,
 grants, and sheets."""
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ async def settle(owner: asyncpg.Connection[asyncpg.Record], seed: int) -> Organi
     await owner.executemany("INSERT INTO membership VALUES ($1, $2, $3, $4, $5, $6)", belongs)
     grants = [(_id(draw), draw.choice(CLIENTS), draw.choice(made.teams), *draw.choice(SPANS)) for _ in range(4)]
     await owner.executemany("INSERT INTO importer_grant VALUES ($1, $2, $3, $4, $5)", grants)
-    stand_in = [(_id(draw), *draw.sample(made.people, 2), *draw.choice(SPANS)) for _ in range(12)]
+    delegations = [(_id(draw), *draw.sample(made.people, 2), *draw.choice(SPANS)) for _ in range(12)]
     await owner.executemany(
-        "INSERT INTO deputy_grant (id, manager_id, deputy_id, valid_from, valid_to) VALUES ($1, $2, $3, $4, $5)",
-        stand_in,
+        "INSERT INTO delegation (id, delegator_id, delegate_id, valid_from, valid_to) VALUES ($1, $2, $3, $4, $5)",
+        delegations,
     )
     named = [
         (_id(draw), draw.choice(made.people), draw.choice([None, *made.teams[:3]]), *draw.choice(SPANS))

@@ -53,12 +53,12 @@ KINDS = {
         ),
         lambda house, one, *at: house.directory.end_membership(house.administrator(), one.id, *at),
     ),
-    "a deputy": Kind(
-        "deputy_grant",
-        lambda house, validity: house.deputies.grant(
+    "a delegate": Kind(
+        "delegation",
+        lambda house, validity: house.delegations.grant(
             house.manager("mia"), house.people["mia"], house.people["ana"], validity
         ),
-        lambda house, one, *at: house.deputies.end(house.ask("mia"), one.id, *at),
+        lambda house, one, *at: house.delegations.end(house.ask("mia"), one.id, *at),
     ),
     "a fallback approver": Kind(
         "fallback_approver",

@@ -34,13 +34,13 @@ async def test_who_ends_a_standing_in_holds_nothing_that_another_change_of_the_d
     house: House,
 ) -> None:
     """A merge ends grants too, and has the directory before it comes to them."""
-    grant = (await house.deputies.grant(house.manager("mia"), house.people["mia"], house.people["ben"])).value
+    grant = (await house.delegations.grant(house.manager("mia"), house.people["mia"], house.people["ben"])).value
     other = await house.log_database.connect("owner")
     async with other.transaction():
         await store.advance(other)
-        ending = asyncio.create_task(house.deputies.end(house.ask("mia"), grant.id))
+        ending = asyncio.create_task(house.delegations.end(house.ask("mia"), grant.id))
         await lock_is_waited_for(house.owner)
-        await other.execute("SELECT FROM deputy_grant WHERE id = $1 FOR UPDATE NOWAIT", grant.id)
+        await other.execute("SELECT FROM delegation WHERE id = $1 FOR UPDATE NOWAIT", grant.id)
     assert (await ending).value.validity.valid_to is not None
 
 

@@ -1,5 +1,5 @@
-"""Nobody approves hours in which they had a hand, on any path: alone, in a batch, as deputy, with a second account, as
-the importing client, as administrator. Rows are added that would allow more, so that the laws are what forbids it."""
+"""Nobody approves hours in which they had a hand, on any path: alone, in a batch, as delegate, with a second account,
+as the importing client, as administrator. Rows are added that would allow more, so that only the laws forbid it."""
 
 from __future__ import annotations
 
@@ -100,14 +100,14 @@ async def test_no_role_approves_by_itself(site: Site) -> None:
         await site.refused("adam", "carl", path, roles=[role])
 
 
-async def stands_in(site: Site, manager: str, deputy: str) -> None:
-    body = {"deputy": str(site.house.people[deputy])}
-    answer = await site.send(manager, "POST", "/v1/deputies", body, roles=["manager"])
+async def grant_delegation(site: Site, manager: str, delegate: str) -> None:
+    body = {"delegate": str(site.house.people[delegate])}
+    answer = await site.send(manager, "POST", "/v1/delegations", body, roles=["manager"])
     assert answer.status_code == 201, answer.text
 
 
-async def test_a_deputy_approves_for_the_manager_but_not_what_they_wrote_themselves(site: Site) -> None:
-    await stands_in(site, "max", "ben")
+async def test_a_delegate_approves_for_the_manager_but_not_what_they_wrote_themselves(site: Site) -> None:
+    await grant_delegation(site, "max", "ben")
     path = await site.drafted("carl")
     assert (await site.send("ben", "POST", f"{path}/entries", ENTRY, 2)).status_code == 201
     await site.handed_in("carl", path)
@@ -118,9 +118,9 @@ async def test_a_deputy_approves_for_the_manager_but_not_what_they_wrote_themsel
     assert await site.approve("ben", fresh, await site.handed_in("carl", fresh), "alone") == 200
 
 
-async def test_a_deputy_approves_neither_their_own_sheet_nor_that_of_whom_they_stand_in_for(site: Site) -> None:
-    await stands_in(site, "mia", "ben")
-    await stands_in(site, "max", "ben")
+async def test_a_delegate_approves_neither_their_own_sheet_nor_that_of_their_delegator(site: Site) -> None:
+    await grant_delegation(site, "mia", "ben")
+    await grant_delegation(site, "max", "ben")
     for owner in ("ben", "max"):
         path = await site.drafted(owner)
         await site.handed_in(owner, path)
@@ -128,9 +128,9 @@ async def test_a_deputy_approves_neither_their_own_sheet_nor_that_of_whom_they_s
         await site.refused(owner, owner, path)
 
 
-async def test_a_deputy_of_a_deputy_has_nothing(site: Site) -> None:
-    await stands_in(site, "max", "mia")
-    await stands_in(site, "mia", "ana")
+async def test_a_delegate_of_a_delegate_has_nothing(site: Site) -> None:
+    await grant_delegation(site, "max", "mia")
+    await grant_delegation(site, "mia", "ana")
     path = await site.drafted("carl")
     await site.handed_in("carl", path)
     await site.nobody_but("mia", "ana", "carl", path)

@@ -75,9 +75,9 @@ ASKED: list[tuple[str, str, Any]] = [
     ("POST", "/v1/memberships/{membership}/move", {"team": "{other_team}"}),
     ("POST", "/v1/importer-grants", {"client": "x", "team": "{team}"}),
     ("POST", "/v1/importer-grants/{importer}/end", END),
-    ("POST", "/v1/deputies", {"deputy": "{person}"}),
-    ("POST", "/v1/deputies", {"deputy": "{other}", "manager": "{person}"}),
-    ("POST", "/v1/deputies/{deputy}/end", END),
+    ("POST", "/v1/delegations", {"delegate": "{person}"}),
+    ("POST", "/v1/delegations", {"delegate": "{other}", "delegator": "{person}"}),
+    ("POST", "/v1/delegations/{delegation}/end", END),
     ("POST", "/v1/fallback-approvers", {"person": "{person}"}),
     ("POST", "/v1/fallback-approvers", {"person": "{other}", "team": "{team}"}),
     ("POST", "/v1/fallback-approvers/{fallback}/end", END),
@@ -112,7 +112,7 @@ async def things(house: House) -> dict[str, str]:
     joined = (await house.directory.add_membership(admin, person, team, Part.MEMBER)).value
     named = (await house.fallbacks.name(admin, person)).value
     granted = (await house.directory.grant_importer(admin, "another", team)).value
-    stands_in = (await house.deputies.grant(admin, person, house.people["ben"])).value
+    delegation = (await house.delegations.grant(admin, person, house.people["ben"])).value
     await house.directory.give_role(admin, person, "auditor")
     return {
         "sheet": str(sheet.id),
@@ -122,7 +122,7 @@ async def things(house: House) -> dict[str, str]:
         "decision": str(added.receipt.uid),
         "membership": str(joined.id),
         "importer": str(granted.id),
-        "deputy": str(stands_in.id),
+        "delegation": str(delegation.id),
         "fallback": str(named.id),
         "hold": str(uuid4()),
     }

@@ -45,7 +45,7 @@ WHO = [
     "owner",
     "manager",
     "importer",
-    "deputy",
+    "delegate",
     "fallback",
     "owner",
     "manager",
@@ -68,7 +68,7 @@ def lines(who: list[str], most: int) -> st.SearchStrategy[list[Row]]:
     )
 
 
-RELATIONS = ["owner", "manager", "deputy", "fallback", "importer"]
+RELATIONS = ["owner", "manager", "delegate", "fallback", "importer"]
 related: st.SearchStrategy[Row] = st.tuples(
     st.just("allow"), st.sampled_from(RELATIONS), st.just("any"), st.just("any"), st.just([])
 )
@@ -129,7 +129,7 @@ class World:
 @pytest.fixture(params=[1, 2, 3])
 async def world(house: House, request: pytest.FixtureRequest) -> World:
     await house.owner.execute(
-        "TRUNCATE timesheet, entry, membership, person_role, importer_grant, deputy_grant, fallback_approver CASCADE"
+        "TRUNCATE timesheet, entry, membership, person_role, importer_grant, delegation, fallback_approver CASCADE"
     )
     world = World(await settle(house.owner, request.param), house.owner, {})
     await world.look(principal(PrincipalKind.USER, "hours-app", frozenset(), frozenset(), world.organisation.people[0]))

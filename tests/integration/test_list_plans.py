@@ -101,36 +101,37 @@ async def test_whoever_sees_nothing_looks_at_no_sheet(house: House) -> None:
 async def test_a_single_read_asks_a_relation_from_the_owner_and_not_of_everybody_who_is_led(house: House) -> None:
     crowd = await gather(house.owner, people=2_000, weeks=1)
     cast = await crowd.cast(house.owner)
-    lead, deputy = cast["the lead of all"].person, cast["somebody who sees nothing"].person
-    # One stands in for the lead of all.
+    lead, delegate = cast["the lead of all"].person, cast["somebody who sees nothing"].person
+    # The lead of all has one delegate.
     await house.owner.execute(
-        "INSERT INTO deputy_grant (id, manager_id, deputy_id, valid_from) VALUES (gen_random_uuid(), $1, $2, now())",
+        "INSERT INTO delegation (id, delegator_id, delegate_id, valid_from) VALUES (gen_random_uuid(), $1, $2, now())",
         lead,
-        deputy,
+        delegate,
     )
-    await house.owner.execute("VACUUM ANALYZE deputy_grant")
-    await few_rows(house, {"manager": lead, "deputy": deputy, "on_behalf_of": deputy})
-    # Many let the one stand in, who stands in for many and is named for all and for every team.
+    await house.owner.execute("VACUUM ANALYZE delegation")
+    await few_rows(house, {"manager": lead, "delegate": delegate, "on_behalf_of": delegate})
+    # The delegate has many delegators, and is a fallback approver everywhere and for every team.
     await house.owner.execute(
-        "INSERT INTO deputy_grant (id, manager_id, deputy_id, valid_from) SELECT gen_random_uuid(), id, $1::uuid, now()"
-        " FROM person WHERE id <> $1 UNION ALL SELECT gen_random_uuid(), $2::uuid, id, now() FROM person"
+        "INSERT INTO delegation (id, delegator_id, delegate_id, valid_from)"
+        " SELECT gen_random_uuid(), id, $1::uuid, now() FROM person WHERE id <> $1"
+        " UNION ALL SELECT gen_random_uuid(), $2::uuid, id, now() FROM person"
         " WHERE id NOT IN ($1, $2)",
-        deputy,
+        delegate,
         lead,
     )
     await house.owner.execute(
         "INSERT INTO fallback_approver (id, person_id, team_id, valid_from)"
         " SELECT gen_random_uuid(), $1::uuid, id, now() FROM team UNION ALL"
         " SELECT gen_random_uuid(), $1::uuid, NULL, now()",
-        deputy,
+        delegate,
     )
-    await house.owner.execute("VACUUM ANALYZE deputy_grant, fallback_approver")
-    await few_rows(house, {"manager": lead, "deputy": deputy, "on_behalf_of": deputy, "fallback": deputy})
+    await house.owner.execute("VACUUM ANALYZE delegation, fallback_approver")
+    await few_rows(house, {"manager": lead, "delegate": delegate, "on_behalf_of": delegate, "fallback": delegate})
 
 
 async def few_rows(house: House, askers: dict[str, UUID | None]) -> None:
     """What each asker is to one sheet is read from a handful of rows."""
-    words = {**TIMESHEET_FACTS.relations, "on_behalf_of": TIMESHEET_FACTS.stood_in}
+    words = {**TIMESHEET_FACTS.relations, "on_behalf_of": TIMESHEET_FACTS.on_behalf_of}
     for word, asker in askers.items():
         expression = words[word].replace(":person", f"'{asker}'::uuid")
         explained = await house.owner.fetchval(

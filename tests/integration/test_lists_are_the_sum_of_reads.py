@@ -29,7 +29,7 @@ WHO = st.sampled_from(
     [
         "owner",
         "manager",
-        "deputy",
+        "delegate",
         "fallback",
         "importer",
         "anyone",

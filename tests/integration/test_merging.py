@@ -68,8 +68,8 @@ async def test_what_both_had_in_the_directory_the_one_has_who_stays(house: House
     await house.directory.add_membership(admin, night, teams["east"], Part.LEAD)
     await house.directory.give_role(admin, night, "auditor")
     await house.fallbacks.name(admin, night)
-    await house.deputies.grant(house.manager("mia"), people["mia"], night)
-    await house.deputies.grant(house.manager("mia-at-night"), night, people["carl"], Validity(None, later))
+    await house.delegations.grant(house.manager("mia"), people["mia"], night)
+    await house.delegations.grant(house.manager("mia-at-night"), night, people["carl"], Validity(None, later))
     before = len(await changes(house))
 
     stays = await merge(house, "mia-at-night", "mia")
@@ -78,7 +78,7 @@ async def test_what_both_had_in_the_directory_the_one_has_who_stays(house: House
     assert stays == Person(mia, "Mia Novak", "mia@example.com")
     for table, column in (
         ("membership", "person_id"), ("person_role", "person_id"), ("fallback_approver", "person_id"),
-        ("deputy_grant", "manager_id"), ("deputy_grant", "deputy_id"),
+        ("delegation", "delegator_id"), ("delegation", "delegate_id"),
     ):  # fmt: skip
         assert await held(house, table, column, night) == []
     found = (await house.directory.memberships(admin, OfWhom(person=mia))).value.items
@@ -88,14 +88,14 @@ async def test_what_both_had_in_the_directory_the_one_has_who_stays(house: House
     assert next(one for one in found if one.part is Part.MEMBER).validity.valid_from == later
     assert len(await held(house, "person_role", "person_id", mia)) == 1
     assert len(await held(house, "fallback_approver", "person_id", mia)) == 1
-    # Nobody stands in for themselves; whoever stood in for the other does so on.
-    assert await held(house, "deputy_grant", "manager_id", mia, "deputy_id") == [(people["carl"],)]
+    # Nobody delegates to themselves; delegations to other people are kept.
+    assert await held(house, "delegation", "delegator_id", mia, "delegate_id") == [(people["carl"],)]
     assert await People(house.requests, house.log).person_for(speaking(ISSUER, "mia-at-night")) == mia
     told = (await changes(house))[before:]
     assert told[0]["to"] == {"what": "person.merged", "into": str(mia), "links": 1}
     assert sorted(one["to"]["what"] for one in told[1:]) == sorted(
         ["membership.ended"] * 3 + ["membership.created"] * 2 + ["role.taken", "role.given"]
-        + ["fallback.ended", "fallback.named"] + ["deputy.ended"] * 2 + ["deputy.granted"]
+        + ["fallback.ended", "fallback.named"] + ["delegation.ended"] * 2 + ["delegation.granted"]
     )  # fmt: skip
     listed = {item.id: item for item in (await house.directory.people(admin)).value.items}
     assert listed[night] == Person(night, None, None, mia)
@@ -145,8 +145,8 @@ async def test_whoever_was_merged_is_given_nothing_and_merged_no_more(house: Hou
     for refused in (
         house.directory.add_membership(admin, night, teams["west"], Part.LEAD),
         house.fallbacks.name(admin, night),
-        house.deputies.grant(admin, night, house.people["carl"]),
-        house.deputies.grant(house.manager("mia"), house.people["mia"], night),
+        house.delegations.grant(admin, night, house.people["carl"]),
+        house.delegations.grant(house.manager("mia"), house.people["mia"], night),
     ):
         with pytest.raises(InvalidField, match="was merged into"):
             await refused

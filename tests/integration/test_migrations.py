@@ -72,7 +72,36 @@ async def test_what_was_called_off_before_loses_the_microsecond_that_it_was_left
             f"INSERT INTO deputy_grant VALUES (gen_random_uuid(), $1, $4, $2, {ends})", ANA, start, end, MIA
         )
     await migrate(url)
-    for table in ("membership", "deputy_grant"):
+    for table in ("membership", "delegation"):
         found = await owner.fetch(f"SELECT valid_from, nullif(valid_to, 'infinity') FROM {table}")
         assert {tuple(row) for row in found} == {(later, later), (past, past + moment), (later, None)}
+    await owner.close()
+
+
+async def test_deputies_become_delegates_with_their_rows_and_rights(
+    log_database: LogDatabase, postgres: LocalPostgres, empty_database: str
+) -> None:
+    url, owner = await at_step(postgres, empty_database, "0024")
+    await owner.execute("INSERT INTO person (id) VALUES ($1), ($2)", ANA, MIA)
+    granted = await owner.fetchrow(
+        "INSERT INTO deputy_grant (id, manager_id, deputy_id, valid_from) VALUES ($1, $2, $1, now()) RETURNING *",
+        ANA,
+        MIA,
+    )
+    log = await owner.fetchval("SELECT count(*) FROM audit_record")
+    await migrate(url)
+
+    found = await owner.fetchrow("SELECT * FROM delegation")
+    assert found is not None
+    assert granted is not None
+    assert (found["delegator_id"], found["delegate_id"]) == (MIA, ANA)
+    assert list(found.values()) == list(granted.values())
+    assert await owner.fetchval("SELECT count(*) FROM audit_record") == log
+    assert await schema_of(url) == await schema_of(log_database.url("owner"))
+    # Constraints and indexes have names of their own, which the schema does not tell: errors are told apart by them.
+    names = (
+        "SELECT relname::text FROM pg_class WHERE relname LIKE '%deputy%'"
+        " UNION SELECT conname FROM pg_constraint WHERE conname LIKE '%deputy%' AND contype <> 'n'"
+    )
+    assert await owner.fetch(names) == []
     await owner.close()

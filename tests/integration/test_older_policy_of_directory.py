@@ -1,5 +1,5 @@
-"""An installation whose active version is older than deputies, fallbacks and projects goes on as before; what is new,
-nobody may, and administrators keep the directory."""
+"""An active policy version without delegations, fallback approvers and projects: nobody may use what it
+lacks, and the rest works as before."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 
 
 def older() -> PolicyText:
-    """The shipped texts without a word of deputies, fallbacks and projects."""
+    """The shipped texts without the words for delegations, fallback approvers and projects."""
     text = shipped()
-    vocabulary = re.sub(r"(?m)^(deputy|fallback) = .*\n", "", text.vocabulary)
-    vocabulary = re.sub(r"(?s)\[kinds\.(deputy|project)\].*?(?=\[kinds\.token\])", "", vocabulary)
-    new = re.compile(r"deputy|fallback|project")
+    vocabulary = re.sub(r"(?m)^(delegate|fallback) = .*\n", "", text.vocabulary)
+    vocabulary = re.sub(r"(?s)\[kinds\.(delegation|project)\].*?(?=\[kinds\.token\])", "", vocabulary)
+    new = re.compile(r"delegat|fallback|project")
     rules = "".join(line for line in text.rules.splitlines(keepends=True) if not new.search(line))
     return replace(text, vocabulary=vocabulary, rules=rules, cases={})
 
@@ -43,26 +43,26 @@ async def behind(house: House) -> House:
 def test_the_older_version_lacks_the_words_and_reads_well() -> None:
     vocabulary = policy_file.parse(older()).vocabulary
     assert vocabulary.relations["timesheet"] == {"owner", "manager", "importer"}
-    assert not {"deputy", "project"} & vocabulary.actions.keys()
+    assert not {"delegation", "project"} & vocabulary.actions.keys()
 
 
 async def test_of_what_is_new_nobody_may_do_anything(behind: House) -> None:
     people = behind.people
     for ask in (behind.ask("mia"), behind.administrator()):
         with pytest.raises(Forbidden):
-            await behind.deputies.grant(ask, people["mia"], people["carl"])
+            await behind.delegations.grant(ask, people["mia"], people["carl"])
         with pytest.raises(Forbidden):
-            await behind.deputies.list(ask)
+            await behind.delegations.list(ask)
         with pytest.raises(Forbidden):
             await behind.projects.list(ask)
 
 
-async def test_the_directory_is_kept_as_before_and_what_it_says_gives_no_deputy_anything(behind: House) -> None:
+async def test_the_directory_is_kept_as_before_and_what_it_says_gives_no_delegate_anything(behind: House) -> None:
     admin, people = behind.administrator(), behind.people
     await behind.projects.add(admin, Project("NEW", "New"))
     await behind.fallbacks.name(admin, people["max"])
     await behind.owner.execute(
-        "INSERT INTO deputy_grant (id, manager_id, deputy_id, valid_from) VALUES (gen_random_uuid(), $1, $2, now())",
+        "INSERT INTO delegation (id, delegator_id, delegate_id, valid_from) VALUES (gen_random_uuid(), $1, $2, now())",
         people["mia"],
         people["carl"],
     )

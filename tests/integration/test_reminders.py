@@ -54,8 +54,8 @@ async def test_a_reminder_names_whoever_could_approve_and_nobody_who_wrote_in_th
     people, use = house.people, Reminders(house.gate)
     sheet = await house.submitted("ana")
     await house.owner.execute("UPDATE timesheet SET editors = ARRAY[$1::uuid] WHERE id = $2", people["dora"], sheet.id)
-    for deputy in ("carl", "ana"):
-        await house.deputies.grant(house.manager("mia"), people["mia"], people[deputy])
+    for delegate in ("carl", "ana"):
+        await house.delegations.grant(house.manager("mia"), people["mia"], people[delegate])
     await house.fallbacks.name(house.administrator(), people["ben"])
     await house.submitted("dora")
     await use.remind(house.administrator(), 0)

@@ -182,9 +182,21 @@ async def test_a_policy_that_this_release_cannot_read_serves_nothing(house: Hous
     )
     await house.owner.execute("UPDATE policy_head SET active = 2")
     told = said(DATABASE_URL=house.log_database.url("app"))
-    assert told.startswith("timewarden: The active policy version 2 cannot be read by this version of the service: ")
+    assert told.startswith("timewarden: The active policy version 2 cannot be read by this release: ")
     assert "policy.csv:" in told
     assert "'aprove' is not a known action" in told
+    assert told.count("\n") == 1
+
+
+async def test_an_active_policy_with_a_renamed_word_serves_nothing_and_says_what_to_do(house: House) -> None:
+    await house.owner.execute(
+        "INSERT INTO policy_version (number, digest, model, rules, vocabulary, cases, message, author_client)"
+        " SELECT 2, digest, model, replace(rules, 'delegate,', 'deputy,'),"
+        " replace(vocabulary, 'delegate =', 'deputy ='), cases, message, author_client FROM policy_version"
+    )
+    await house.owner.execute("UPDATE policy_head SET active = 2")
+    told = said(DATABASE_URL=house.log_database.url("app"))
+    assert "The service has no relation 'deputy' (it was renamed to 'delegate'). Start the release that" in told
     assert told.count("\n") == 1
 
 

@@ -183,7 +183,7 @@ async def test_of_many_near_misses_the_nearest_are_told_and_how_many_more_there_
     found = (await simulate(running, author(running), **asks, version=made.number)).json()
     assert len(found["near_misses"]) == 50
     assert found["near_misses"][0]["rule"] == "approve-team"
-    # Those of the shipped rules (a lead, a deputy, a fallback) and sixty.
+    # Those of the shipped rules (a lead, a delegate, a fallback) and sixty.
     assert found["more_near_misses"] == 13
     assert (await simulate(running, author(running), **asks)).json()["more_near_misses"] == 0
 

@@ -157,7 +157,7 @@ async def test_reading_too_may_want_a_stronger_sign_in_one_by_one_and_in_lists(
     own = READ.replace("manager,", "owner,  ").replace("read-team", "read-own")
     others = [
         (READ.replace("manager,", f"{who},").replace("read-team", f"read-as-{who}"), "mfa")
-        for who in ("deputy", "fallback")
+        for who in ("delegate", "fallback")
     ]
     await under(house, (READ, "mfa"), (own, "mfa"), *others)
     one = await attempt(running, house, "read")
@@ -171,7 +171,7 @@ async def test_reading_too_may_want_a_stronger_sign_in_one_by_one_and_in_lists(
     assert (await running.send("GET", sheet, stranger)).status_code == 404
 
 
-async def test_an_inbox_tells_a_deputy_that_more_would_wait_after_a_stronger_sign_in(
+async def test_an_inbox_tells_a_delegate_that_more_would_wait_after_a_stronger_sign_in(
     house: House, running: InProcess
 ) -> None:
     lea = await People(house.requests, house.log).person_for(speaking(running.issuer, "auth0|lea"))
@@ -187,9 +187,9 @@ async def test_an_inbox_tells_a_deputy_that_more_would_wait_after_a_stronger_sig
         assert (header is not None) == (found["step_up"] is not None)
         return [item["timesheet"]["id"] for item in found["items"]], found["step_up"], answer.status_code
 
-    # Lea leads, and stands in for nobody so far.
+    # Lea leads, and is nobody's delegate so far.
     assert await inbox(jti="1") == ([str(anas.id)], None, 200)
-    await house.deputies.grant(house.manager("max"), house.people["max"], lea)
+    await house.delegations.grant(house.manager("max"), house.people["max"], lea)
     wanted = {"acr_values": ACR, "max_age": None}
     assert await inbox(jti="2", amr=["pwd"]) == ([str(anas.id)], wanted, 200)
     assert await inbox(jti="3", amr=["pwd", "mfa"]) == ([str(anas.id), str(carls.id)], None, 200)

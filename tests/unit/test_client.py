@@ -337,7 +337,7 @@ async def test_rows_carry_a_key_where_the_service_keeps_one() -> None:
     assert ["Idempotency-Key" in one.headers for one in server.seen] == [True, False, False]
 
 
-async def test_reports_access_deputies_and_reminders_are_asked_for_by_name() -> None:
+async def test_reports_access_delegates_and_reminders_are_asked_for_by_name() -> None:
     total = {"key": "ATLAS", "name": None, "minutes": 60, "sheets": 1}
     report = {
         "by": "project",
@@ -350,9 +350,9 @@ async def test_reports_access_deputies_and_reminders_are_asked_for_by_name() -> 
     way = {"rule": "read-own", "scope": "read:timesheets", "sign_in": []}
     somebody = {"person": "p1", "client": None, "relations": ["owner"], "may": {"read": [way]}}
     access = {"timesheet": "s1", "state": "draft", "version": 3, "items": [somebody], "whoever": {}, "cut_short": False}
-    deputy = {"id": "g1", "manager": "p1", "deputy": "p2", "valid_from": "2026-11-23T00:00:00Z", "valid_to": None}
+    delegate = {"id": "g1", "delegator": "p1", "delegate": "p2", "valid_from": "2026-11-23T00:00:00Z", "valid_to": None}
     answers = [report, MADE, {**access, "next_cursor": "c2"}, {**access, "next_cursor": None}]
-    answers += [deputy, deputy, {"reminded": 2, "more": False}]
+    answers += [delegate, delegate, {"reminded": 2, "more": False}]
     server = Server(*(httpx.Response(200, json=answer) for answer in answers))
     api = Timewarden(URL, "t", http=server.http)
 
@@ -360,14 +360,14 @@ async def test_reports_access_deputies_and_reminders_are_asked_for_by_name() -> 
     assert [(item.key, item.minutes) for item in found.items] == [("ATLAS", 60)]
     told = await api.access(await read(api))
     assert [item.may["read"][0].rule for item in told.items] == ["read-own", "read-own"]
-    assert (await api.name_deputy("p2", valid_to=datetime(2026, 12, 1, tzinfo=UTC))).deputy == "p2"
-    await api.end_deputy("g1")
+    assert (await api.grant_delegation("p2", valid_to=datetime(2026, 12, 1, tzinfo=UTC))).delegate == "p2"
+    await api.end_delegation("g1")
     assert (await api.remind(3)).reminded == 2
     asked = [(one.method, one.url.path, one.content) for one in server.seen]
     assert asked[3][1] == "/v1/timesheets/s1/access"
-    assert asked[4] == ("POST", "/v1/deputies", b'{"deputy":"p2","valid_to":"2026-12-01T00:00:00Z"}')
+    assert asked[4] == ("POST", "/v1/delegations", b'{"delegate":"p2","valid_to":"2026-12-01T00:00:00Z"}')
     assert asked[5:] == [
-        ("POST", "/v1/deputies/g1/end", b"{}"),
+        ("POST", "/v1/delegations/g1/end", b"{}"),
         ("POST", "/v1/approvals/reminders", b'{"waiting_days":3}'),
     ]
 

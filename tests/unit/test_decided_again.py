@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 
 from service.administration.replay.decided_again import (
     FORMER_IDS,
+    NO_KIND,
     NO_VERSION,
     NOT_LOOKED,
     OTHER_ROWS,
@@ -319,6 +320,21 @@ def test_a_relation_that_no_record_evaluated_is_not_guessed() -> None:
 
     assert decide_again(draft, read(body)) == Verdict(allowed=False, reason=Reason.NO_RULE)
     assert decide_again(draft, read(older)) == Undecidable("relation importer was not evaluated")
+
+
+def test_a_relation_under_its_old_name_counts_as_not_evaluated() -> None:
+    body = OWN.record(snapshot(APPROVING))
+    older = edited(body, relations={"owner": False, "manager": False, "deputy": True})
+    version = snapshot(APPROVING.replace("manager", "delegate"))
+
+    assert decide_again(version, read(older)) == Undecidable("relation delegate was not evaluated")
+
+
+def test_a_kind_that_this_release_lacks_is_not_guessed() -> None:
+    resource = {"kind": "deputy", "id": None, "owner": None, "state": None, "version": None}
+    older = edited(OWN.record(snapshot(APPROVING)), resource=resource, action="grant")
+
+    assert decide_again(snapshot(APPROVING), read(older)) == Undecidable(NO_KIND.format(kind="deputy"))
 
 
 def test_a_fact_that_no_record_evaluated_is_not_guessed() -> None:

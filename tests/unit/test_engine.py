@@ -155,7 +155,7 @@ def test_scopes_that_would_help_are_told_before_anything_is_looked_up() -> None:
 def test_the_rules_of_an_action_come_in_the_order_of_the_file() -> None:
     snapshot = policy_forge.snapshot(*policy_forge.shipped().rules.splitlines())
     assert [rule.name for rule in snapshot.rules_of("timesheet", "approve")] == [
-        "approve-team", "approve-as-deputy", "approve-as-fallback", "never-own-hours", "never-for-owner",
+        "approve-team", "approve-as-delegate", "approve-as-fallback", "never-own-hours", "never-for-owner",
     ]  # fmt: skip
     assert snapshot.rules_of("timesheet", "frobnicate") == ()
 

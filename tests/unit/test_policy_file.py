@@ -211,6 +211,18 @@ def test_a_complaint_about_the_vocabulary_points_at_the_line() -> None:
     assert found.suggestion == "did you mean 'reopen'?"
 
 
+def test_a_renamed_word_is_refused_with_its_new_name() -> None:
+    shipped = policy_forge.shipped().vocabulary
+    older = shipped.replace("[kinds.delegation", "[kinds.deputy").replace(
+        'delegate = { yes = "you are a', 'deputy = { yes = "x'
+    )
+    _, found = vocabulary_file.read(older)
+    assert [(complaint.message, complaint.suggestion) for complaint in found if complaint.suggestion] == [
+        ("The service has no relation 'deputy'", "it was renamed to 'delegate'"),
+        ("The service has no kind 'deputy'", "it was renamed to 'delegation'"),
+    ]
+
+
 def test_the_digest_names_every_text_and_no_other() -> None:
     text = policy_forge.shipped()
     moved = replace(text, model=text.model + text.rules[:1], rules=text.rules[1:])

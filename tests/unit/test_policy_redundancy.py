@@ -71,7 +71,10 @@ def test_an_allow_and_a_deny_that_ask_for_the_same_contradict_each_other_at_the_
         ("p, allow, role:author, propose, proposed, policy, any, always, early", "of no policy that has a state"),
         ("p, deny, proposer, propose, any, policy, any, always, again", "of no policy that has a proposer"),
         ("p, deny, proposer, simulate, any, policy, any, always, again", "of no policy that has a proposer"),
-        ("p, deny, delegate, grant, any, deputy, any, always, not-to-oneself", "of no deputy that has a delegate"),
+        (
+            "p, deny, delegate, grant, any, delegation, any, always, not-to-oneself",
+            "of no delegation that has a delegate",
+        ),
         ("p, allow, owner, read, any, timesheet, any, acted_for_owner, self", "never true of the owner"),
         ("p, allow, anyone, read, draft or approved, timesheet, any, locked_by_asker, x", "only of what is locked"),
         ("p, allow, manager, upload, any, timesheet, batch:upload, always, by-hand", "only clients that act for"),
@@ -102,7 +105,7 @@ def test_a_rule_that_can_never_hold_or_lead_anywhere_is_refused(row: str, becaus
         "allow, anyone, read, draft or locked, timesheet, any, locked_by_asker",
         "allow, anyone, read, draft, timesheet, any, not locked_by_asker",
         "deny, manager, approve, draft, timesheet, any, always",
-        "allow, delegate, end, any, deputy, any, always",
+        "allow, delegate, end, any, delegation, any, always",
         "allow, proposer, read, proposed, policy, any, always",
         "allow, anyone, create, draft or approved, timesheet, any, always",
     ],
@@ -192,7 +195,7 @@ def test_a_freeze_by_one_deny_row_is_a_warning_for_each_row_that_it_stops() -> N
     text = replace(text, rules=text.rules + "p, deny, anyone, reject, any, timesheet, any, always, freeze\n", cases={})
     found = policy_check.report(text, policy_check.PROPOSAL)
     assert found.complaints == ()
-    stopped = ("'reject-team'", "'reject-as-deputy'", "'reject-as-fallback'")
+    stopped = ("'reject-team'", "'reject-as-delegate'", "'reject-as-fallback'")
     assert [name in str(one) for name, one in zip(stopped, found.warnings, strict=True)] == [True] * 3
 
 

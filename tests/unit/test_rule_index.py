@@ -158,7 +158,7 @@ def about_a_row(version: Snapshot, state: str) -> object:
     found = Seen(
         1, 1, datetime(2026, 11, 23, tzinfo=UTC), frozenset(), row=row, about=About.ROW,
         facts={"acted_for_owner": False, "locked_by_asker": False}, evaluated=frozenset({"owner"}),
-        stood_in=UUID(int=9),
+        on_behalf_of=UUID(int=9),
     )  # fmt: skip
     decision = decided(version, asking(), "read", Resource("timesheet", "1", None, state, 1), found)
     return decision.allowed or refusal_of(version, decision, None)

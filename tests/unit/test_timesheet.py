@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MONDAY = date(2026, 3, 2)
-OWNER, MANAGER, DEPUTY = (UUID(int=number) for number in (1, 2, 3))
-PEOPLE = st.sampled_from([By(OWNER), By(MANAGER), By(DEPUTY), By(client="import"), By(client="other")])
+OWNER, MANAGER, DELEGATE = (UUID(int=number) for number in (1, 2, 3))
+PEOPLE = st.sampled_from([By(OWNER), By(MANAGER), By(DELEGATE), By(client="import"), By(client="other")])
 DAYS = st.integers(-2, 8).map(lambda days: MONDAY + timedelta(days=days))
 
 
@@ -164,11 +164,11 @@ def test_a_state_allows_what_the_table_says_and_nothing_else(action: str, state:
 
 @pytest.mark.parametrize(
     "by",
-    [By(OWNER), By(MANAGER), By(DEPUTY), By(client="import"), By(UUID(int=9), app="import"), By()],
+    [By(OWNER), By(MANAGER), By(DELEGATE), By(client="import"), By(UUID(int=9), app="import"), By()],
     ids=["owner", "an editor", "another editor", "an uploader", "somebody through an uploader", "nobody"],
 )
 def test_nobody_who_acted_for_the_owner_approves(by: By) -> None:
-    one = sheet(entry(), state=State.SUBMITTED, editors=frozenset({MANAGER, DEPUTY}), uploaders=frozenset({"import"}))
+    one = sheet(entry(), state=State.SUBMITTED, editors=frozenset({MANAGER, DELEGATE}), uploaders=frozenset({"import"}))
     with pytest.raises(Forbidden):
         timesheet.approve(one, by)
     assert timesheet.approve(one, By(UUID(int=9), app="hours-app")).state is State.APPROVED
@@ -188,13 +188,13 @@ def test_whoever_locked_a_sheet_does_not_unlock_it_and_another_does(by: By, lock
     with pytest.raises(Forbidden):
         timesheet.unlock(locked, "a mistake", by)
     # The same app in the hands of a person is somebody else.
-    unlocked = timesheet.unlock(locked, "a mistake", By(DEPUTY, app="payroll"))
+    unlocked = timesheet.unlock(locked, "a mistake", By(DELEGATE, app="payroll"))
     assert (unlocked.state, unlocked.locked_by, unlocked.reason) == (State.APPROVED, None, "a mistake")
 
 
 def test_a_locked_sheet_of_which_nobody_knows_who_locked_it_stays_locked() -> None:
     with pytest.raises(Forbidden):
-        timesheet.unlock(sheet(entry(), state=State.LOCKED), "a mistake", By(DEPUTY))
+        timesheet.unlock(sheet(entry(), state=State.LOCKED), "a mistake", By(DELEGATE))
 
 
 def test_an_empty_sheet_cannot_be_submitted() -> None:

@@ -16,6 +16,7 @@ from service.authorization.enforcement.decision_point import BY_LAW, access_requ
 from service.authorization.enforcement.judgement import NO_ROW, NO_SCOPE
 from service.authorization.enforcement.relationships import About
 from service.authorization.engine.row_conditions import folded
+from service.policy import known_words
 from service.policy.access_request import MAX_NAMED, NO_STATE, Reason, Verdict
 from service.policy.matching import PERSON, former_word
 
@@ -35,6 +36,7 @@ STATE_NOT_RECORDED: Final = "the state was not recorded"
 FORMER_IDS: Final = (
     "who the person was before an erasure is not in the record, and a rule denies this to certain persons"
 )
+NO_KIND: Final = "this release has no resources of the kind {kind}"
 NO_VERSION: Final = "the version that made the list cannot be read by this code, so its rows cannot be compared"
 # The database tells facts of rows as true or false; of a sign-in it may stay unknown.
 OF_ROW: Final = (True, False)
@@ -100,6 +102,8 @@ def _as_anybody_before(snapshot: Snapshot, recorded: RecordedRequest, then: Snap
 def _decided(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None) -> Again:
     request, seen = recorded.request, recorded.request.seen
     kind, action = request.resource.kind, request.action
+    if kind not in known_words.ACTIONS:
+        return Undecidable(NO_KIND.format(kind=kind))
     may_look = snapshot.could_allow(kind, action, request.principal.scopes)
     if not may_look and snapshot.scopes_for(kind, action):
         return NO_SCOPE

@@ -128,13 +128,13 @@ def of_change(
     texts: Mapping[str, str],
 ) -> Record:
     """The record of one change, bound to the decision that allowed it. `event` is the change's type, such as
-    `timesheet.approved`; `texts` are kept beside the log and only committed to. What a deputy did names the manager for
-    whom they stood in (`on_behalf_of`), as the decision does."""
-    stood_in = {name: decision.noted[name] for name in ("on_behalf_of",) if name in decision.noted}
+    `timesheet.approved`; `texts` are kept beside the log and only committed to. The record of a delegate's
+    change names the delegator (`on_behalf_of`), as the decision does."""
+    on_behalf_of = {name: decision.noted[name] for name in ("on_behalf_of",) if name in decision.noted}
     return Record.make(
         kind,
         {
-            **stood_in,
+            **on_behalf_of,
             "decided_at": decision.request.seen.at,
             "decision": str(decision.uid),
             "action": decision.request.action,

@@ -15,7 +15,7 @@ from service.authorization.enforcement.decision_point import Decision, Resource,
 from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import About
 from service.policy.access_request import Reason, Verdict
-from service.policy.known_words import DEPUTY
+from service.policy.known_words import DELEGATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,21 +52,21 @@ class NotDone(Exception):
 def decided(snapshot: Snapshot, ask: Ask, action: str, resource: Resource, seen: Seen) -> Decision:
     """The decision; when only another scope could help it says so, whatever else is missing."""
     decision = decide(snapshot, uuid7(), evaluation_request(snapshot, ask.principal, action, resource, seen))
-    if stood_in := _stood_in(snapshot, decision):
-        decision = replace(decision, noted={"on_behalf_of": str(stood_in)})
+    if on_behalf_of := _on_behalf_of(snapshot, decision):
+        decision = replace(decision, noted={"on_behalf_of": str(on_behalf_of)})
     if decision.allowed or snapshot.could_allow(resource.kind, action, ask.principal.scopes):
         return decision
     # Where no rule allows it at all, a challenge that asks for a scope would send the caller round in circles.
     return replace(decision, verdict=NO_SCOPE) if snapshot.scopes_for(resource.kind, action) else decision
 
 
-def _stood_in(snapshot: Snapshot, decision: Decision) -> UUID | None:
-    """For whom the asker stood in: told of what they may do as a deputy and by no rule of their own."""
+def _on_behalf_of(snapshot: Snapshot, decision: Decision) -> UUID | None:
+    """The delegator for whom the caller acts: None unless every rule that allowed it is one for delegates."""
     asked = decision.request
-    if not (decision.allowed and asked.seen.stood_in):
+    if not (decision.allowed and asked.seen.on_behalf_of):
         return None
     rules = snapshot.index_of(asked.resource.kind, asked.action).named(decision.verdict.rules)
-    return asked.seen.stood_in if {rule.who for rule in rules} == {DEPUTY} else None
+    return asked.seen.on_behalf_of if {rule.who for rule in rules} == {DELEGATE} else None
 
 
 def judged(snapshot: Snapshot, decision: Decision, *, missing: bool, expect: Expect | None = None) -> Refused | None:

@@ -54,8 +54,8 @@ class KindFacts:
     `relations` and `facts`: one SQL expression each about `r`, `:person` (NULL for a client acting for itself),
     `:client` (NULL for a person) and `:app`, the client that acts for itself or for the person. They are true, false,
     or NULL for what holds through an id from before an erasure: that fulfils every deny and no allow. `reaches`: for a
-    relation, a SELECT of every owner_id that it can hold for, and perhaps of others: lists start from it. `stood_in`:
-    the person for whom a `deputy` of the row stands in, or NULL. Kinds without rows give none of these.
+    relation, a SELECT of every owner_id that it can hold for, and perhaps of others: lists start from it.
+    `on_behalf_of`: the delegator for whom a `delegate` of the row acts, or NULL. Kinds without rows give none of these.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class KindFacts:
     relations: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     reaches: Mapping[str, str] = field(default_factory=dict)
-    stood_in: str = ""
+    on_behalf_of: str = ""
 
 
 class About(StrEnum):
@@ -84,9 +84,9 @@ class Seen:
     """What one statement saw: the active version, the directory's revision, the asker's directory roles, the moment,
     the row if there is one, the relations that hold, the row's facts, which relations were looked at at all, whether
     the asker's token was revoked, what was asked `about`, with whether it was `looked` at (without a fitting scope
-    nothing is), for whom a deputy would stand in, and all `ids` of the person who asks: more than one, if others were
-    merged into them. `former_ids` are those from before an erasure. A relation that holds through one of them is told
-    by the word `former_word` of it."""
+    nothing is), the delegator for whom a delegate would act (`on_behalf_of`), and all `ids` of the caller: more than
+    one, if others were merged into them. `former_ids` are those from before an erasure. A relation that holds through
+    one of them is told by the word `former_word` of it."""
 
     version: int
     directory_revision: int
@@ -99,7 +99,7 @@ class Seen:
     revoked: bool = False
     about: About = About.KIND
     looked: bool = True
-    stood_in: UUID | None = None
+    on_behalf_of: UUID | None = None
     ids: frozenset[UUID] = frozenset()
     former_ids: frozenset[UUID] = frozenset()
 
@@ -199,7 +199,7 @@ def columns(facts: KindFacts) -> str:
     """What the asker is to the row `r`, and its facts, as columns: `of_listed` reads them."""
     named = [(f"relation_{name}", sql) for name, sql in facts.relations.items()]
     named += [(f"fact_{name}", sql) for name, sql in facts.facts.items()]
-    named += [("stood_in", facts.stood_in)] if facts.stood_in else []
+    named += [("on_behalf_of", facts.on_behalf_of)] if facts.on_behalf_of else []
     return ", ".join(f"({bound(sql)}) AS {name}" for name, sql in named) or "true AS no_words"
 
 
@@ -207,9 +207,14 @@ def of_listed(ambient: Seen, row: asyncpg.Record, facts: KindFacts) -> Seen:
     """What was seen of one row of a list that was read with `columns`, in the snapshot that `ambient` was seen in."""
     relations = words_of(facts.relations, row, "relation")
     values = {name: row[f"fact_{name}"] for name in facts.facts}
-    stood_in = row["stood_in"] if facts.stood_in else None
+    on_behalf_of = row["on_behalf_of"] if facts.on_behalf_of else None
     return replace(
-        ambient, row=row, relations=relations, facts=values, evaluated=frozenset(facts.relations), stood_in=stood_in
+        ambient,
+        row=row,
+        relations=relations,
+        facts=values,
+        evaluated=frozenset(facts.relations),
+        on_behalf_of=on_behalf_of,
     )
 
 

@@ -50,7 +50,7 @@ ALL_ACTIONS = frozenset(one for actions in RECORDED_ACTIONS.values() for one in 
 @dataclass(frozen=True, slots=True)
 class LogQuery:
     """A question as it was put: `filters` without people; who is meant, in one of three ways; whose thing it was, and
-    for whom a deputy did it."""
+    for whom a delegate did it."""
 
     filters: RecordFilters
     person: UUID | None = None
@@ -64,9 +64,9 @@ class LogQuery:
         may read the log comes here, so it tells no stranger who is known."""
         persons = await self._persons(connection)
         owners = await _ids(connection, self.owner, "query.owner")
-        stood_in_for = await _ids(connection, self.on_behalf_of, "query.on_behalf_of")
+        on_behalf_of = await _ids(connection, self.on_behalf_of, "query.on_behalf_of")
         await _refuse_unknown(connection, self.filters)
-        return replace(self.filters, persons=persons, owners=owners, on_behalf_of=stood_in_for)
+        return replace(self.filters, persons=persons, owners=owners, on_behalf_of=on_behalf_of)
 
     async def _persons(self, connection: Connection) -> tuple[UUID, ...] | None:
         if self.link is not None:

@@ -50,7 +50,8 @@ class ApprovalBody(msgspec.Struct):
         str | None, Meta(description="What its owner is called; null: nobody said", examples=["Ana Lima"])
     ]
     by: Annotated[
-        list[str], Meta(description="As what you may approve it, such as `manager` or `deputy`", examples=[["manager"]])
+        list[str],
+        Meta(description="As what you may approve it, such as `manager` or `delegate`", examples=[["manager"]]),
     ] = msgspec.field(name="as")
     rules: Annotated[list[RuleName], Meta(description="The rules that let you")] = []
 

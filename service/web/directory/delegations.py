@@ -1,4 +1,4 @@
-"""Deputies and fallback approvers: who approves in the place of a manager, and who where there is none."""
+"""Routes for delegations and fallback approvers: who approves in place of a manager, and who if there is none."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from service.web.http.responses import Id as AnyId
 from service.web.http.responses import NextCursor, PersonId, TeamId, make_response
 
 if TYPE_CHECKING:
-    from service.directory.deputies import Deputies
-    from service.directory.entities import DeputyGrant, Fallback
+    from service.directory.delegations import Delegations
+    from service.directory.entities import Delegation, Fallback
     from service.directory.fallbacks import Fallbacks
     from service.web.http.paging import Cursors
 
@@ -32,41 +32,41 @@ KEEPING = "manage:directory"
 TAG = "Directory"
 
 
-class NewDeputy(msgspec.Struct, forbid_unknown_fields=True):
-    """Somebody who stands in for a manager."""
+class NewDelegation(msgspec.Struct, forbid_unknown_fields=True):
+    """Lets a delegate approve in place of a manager, the delegator."""
 
-    deputy: Annotated[
-        Id, Meta(description="The id of the person who stands in", examples=["0198c0de-0000-7000-8000-000000000003"])
+    delegate: Annotated[
+        Id, Meta(description="The id of the delegate", examples=["0198c0de-0000-7000-8000-000000000003"])
     ]
-    manager: Annotated[Id | None, Meta(description="For whom; left out, it is you")] = None
+    delegator: Annotated[Id | None, Meta(description="The id of the delegator; by default, you")] = None
     valid_from: From = None
     valid_to: To = None
 
 
-class DeputyBody(msgspec.Struct):
-    """Somebody who stands in for a manager."""
+class DelegationBody(msgspec.Struct):
+    """A delegation: the delegate may approve in place of the delegator."""
 
-    id: Annotated[AnyId, Meta(description="The grant's id")]
-    manager: Annotated[
-        PersonId, Meta(description="The manager's id", examples=["0198c0de-0000-7000-8000-000000000002"])
+    id: Annotated[AnyId, Meta(description="The delegation's id")]
+    delegator: Annotated[
+        PersonId, Meta(description="The delegator's id", examples=["0198c0de-0000-7000-8000-000000000002"])
     ]
-    deputy: Annotated[
+    delegate: Annotated[
         PersonId,
-        Meta(description="The id of the person who stands in", examples=["0198c0de-0000-7000-8000-000000000003"]),
+        Meta(description="The delegate's id", examples=["0198c0de-0000-7000-8000-000000000003"]),
     ]
     valid_from: ValidFrom
     valid_to: ValidTo
 
 
-class DeputyPage(msgspec.Struct):
-    """Grants, oldest first, ended ones too unless only those that hold were asked for."""
+class DelegationPage(msgspec.Struct):
+    """Delegations, oldest first. Ended ones are listed too, unless the request asks for those in force."""
 
-    items: Annotated[list[DeputyBody], Meta(description="The grants of this page")]
+    items: Annotated[list[DelegationBody], Meta(description="The delegations of this page")]
     next_cursor: NextCursor
 
 
 class NewFallback(msgspec.Struct, forbid_unknown_fields=True):
-    """A person who approves for those whom nobody leads."""
+    """A person who approves for owners who have no manager."""
 
     person: Annotated[Id, Meta(description="The person's id")]
     team: Annotated[Id | None, Meta(description="In this team and below; left out: everywhere")] = None
@@ -91,39 +91,43 @@ class FallbackPage(msgspec.Struct):
     next_cursor: NextCursor
 
 
-def deputy_routes(deputies: Deputies, cursors: Cursors) -> list[Any]:
+def delegation_routes(delegations: Delegations, cursors: Cursors) -> list[Any]:
     """The handlers, bound to their use cases."""
 
-    @get("/v1/deputies", **operation("List deputies", scope=SCOPE, problems=COMMON, tag=TAG))
-    async def list_deputies(
+    @get("/v1/delegations", **operation("List delegations", scope=SCOPE, problems=COMMON, tag=TAG))
+    async def list_delegations(
         ask: Asking,
-        now: Annotated[bool, QueryParameter(description="Only those that hold now")] = False,  # noqa: FBT002 — a query parameter
+        now: Annotated[bool, QueryParameter(description="Only delegations that are in force now")] = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
-    ) -> Response[DeputyPage]:
-        load = partial(deputies.list, now=now)
-        answer, following = await page_of(load, cursors, "deputies", ask, cursor, limit, {"now": now})
-        return make_response(DeputyPage([_deputy(item) for item in answer.value.items], following), answer.receipt)
+    ) -> Response[DelegationPage]:
+        load = partial(delegations.list, now=now)
+        answer, following = await page_of(load, cursors, "delegations", ask, cursor, limit, {"now": now})
+        return make_response(
+            DelegationPage([_delegation(delegation) for delegation in answer.value.items], following), answer.receipt
+        )
 
-    @post("/v1/deputies", **operation("Name a deputy", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
-    async def grant_deputy(ask: Asking, data: JSONBody[NewDeputy]) -> Response[DeputyBody]:
-        manager = parse_optional_uuid(data.manager, "manager") or ask.principal.person
-        if manager is None:
-            raise InvalidField(FieldError("manager", "is needed: a client that acts for itself has no deputy"))
-        deputy, validity = parse_uuid(data.deputy, "deputy"), Validity(data.valid_from, data.valid_to)
-        answer = await deputies.grant(ask, manager, deputy, validity)
-        return make_response(_deputy(answer.value), answer.receipt, status=201)
+    @post("/v1/delegations", **operation("Grant a delegation", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
+    async def grant_delegation(ask: Asking, data: JSONBody[NewDelegation]) -> Response[DelegationBody]:
+        delegator = parse_optional_uuid(data.delegator, "delegator") or ask.principal.person
+        if delegator is None:
+            raise InvalidField(FieldError("delegator", "is required: a client that acts for itself has no delegates"))
+        delegate, validity = parse_uuid(data.delegate, "delegate"), Validity(data.valid_from, data.valid_to)
+        answer = await delegations.grant(ask, delegator, delegate, validity)
+        return make_response(_delegation(answer.value), answer.receipt, status=201)
 
     @post(
-        "/v1/deputies/{grant_id:str}/end",
+        "/v1/delegations/{delegation_id:str}/end",
         status_code=200,
-        **operation("End a standing in", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+        **operation("Revoke a delegation", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def end_deputy(ask: Asking, grant_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE) -> Response[DeputyBody]:
-        answer = await deputies.end(ask, parse_uuid(grant_id, "path.grant_id"), data.at)
-        return make_response(_deputy(answer.value), answer.receipt)
+    async def end_delegation(
+        ask: Asking, delegation_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
+    ) -> Response[DelegationBody]:
+        answer = await delegations.end(ask, parse_uuid(delegation_id, "path.delegation_id"), data.at)
+        return make_response(_delegation(answer.value), answer.receipt)
 
-    return [list_deputies, grant_deputy, end_deputy]
+    return [list_delegations, grant_delegation, end_delegation]
 
 
 def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
@@ -134,7 +138,9 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
         ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
     ) -> Response[FallbackPage]:
         answer, following = await page_of(fallbacks.list, cursors, "fallback-approvers", ask, cursor, limit)
-        return make_response(FallbackPage([_fallback(item) for item in answer.value.items], following), answer.receipt)
+        return make_response(
+            FallbackPage([_fallback(fallback) for fallback in answer.value.items], following), answer.receipt
+        )
 
     @post(
         "/v1/fallback-approvers",
@@ -160,11 +166,11 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
     return [list_fallbacks, name_fallback, end_fallback]
 
 
-def _deputy(deputy_grant: DeputyGrant) -> DeputyBody:
-    times = times_of(deputy_grant.validity)
-    return DeputyBody(str(deputy_grant.id), str(deputy_grant.manager), str(deputy_grant.deputy), *times)
+def _delegation(delegation: Delegation) -> DelegationBody:
+    times = times_of(delegation.validity)
+    return DelegationBody(str(delegation.id), str(delegation.delegator), str(delegation.delegate), *times)
 
 
 def _fallback(fallback: Fallback) -> FallbackBody:
-    times = times_of(fallback.validity)
-    return FallbackBody(str(fallback.id), str(fallback.person), str(fallback.team) if fallback.team else None, *times)
+    times, team = times_of(fallback.validity), str(fallback.team) if fallback.team else None
+    return FallbackBody(str(fallback.id), str(fallback.person), team, *times)

@@ -1,4 +1,4 @@
-"""Deputies and fallback approvers: who stands in, who does not, and that the log names both people."""
+"""Delegations and fallback approvers: who may approve in place of a manager, and that the log names both people."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.integration.house import EIGHT_HOURS, MONDAY, anything, at
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.decision_record import Ask
-    from service.directory.entities import DeputyGrant
+    from service.directory.entities import Delegation
     from service.timesheets.timesheet import Timesheet
     from tests.integration.house import House
 
@@ -38,9 +38,9 @@ def strong(house: House, name: str) -> Ask:
     return replace(ask, principal=replace(ask.principal, methods=frozenset({"mfa"})))
 
 
-async def given(house: House, manager: str, deputy: str, validity: Validity | None = None) -> DeputyGrant:
+async def given(house: House, manager: str, delegate: str, validity: Validity | None = None) -> Delegation:
     people = house.people
-    asked = house.deputies.grant(house.manager(manager), people[manager], people[deputy], validity or Validity())
+    asked = house.delegations.grant(house.manager(manager), people[manager], people[delegate], validity or Validity())
     return (await asked).value
 
 
@@ -60,12 +60,12 @@ async def records(house: House, event: str) -> list[dict[str, Any]]:
     return [row["body"] if isinstance(row["body"], dict) else json.loads(row["body"]) for row in rows]
 
 
-async def test_a_deputy_approves_for_the_manager_and_the_log_names_both(house: House) -> None:
+async def test_a_delegate_approves_for_the_manager_and_the_log_names_both(house: House) -> None:
     sheet = await house.submitted("ana")
     with pytest.raises(Denied):
         await house.timesheets.approve(strong(house, "carl"), sheet.id, at(sheet.version))
     await given(house, "mia", "carl")
-    assert await relations(house, "carl", sheet) == {"deputy"}
+    assert await relations(house, "carl", sheet) == {"delegate"}
     approved = await house.timesheets.approve(strong(house, "carl"), sheet.id, at(sheet.version))
     assert approved.value.state is State.APPROVED
 
@@ -83,15 +83,15 @@ async def test_a_deputy_approves_for_the_manager_and_the_log_names_both(house: H
     assert sorted(one.kind for one in found) == ["change", "decision"]
 
 
-async def test_a_manager_who_is_also_a_deputy_acts_for_themselves(house: House) -> None:
+async def test_a_manager_who_is_also_a_delegate_acts_for_themselves(house: House) -> None:
     sheet = await house.submitted("ana")
     await given(house, "mia", "dora")
-    assert await relations(house, "dora", sheet) == {"manager", "deputy"}
+    assert await relations(house, "dora", sheet) == {"manager", "delegate"}
     await house.timesheets.approve(strong(house, "dora"), sheet.id, at(sheet.version))
     assert "on_behalf_of" not in (await records(house, "timesheet.approved"))[-1]
 
 
-async def test_a_deputy_without_a_second_factor_is_asked_for_one(house: House) -> None:
+async def test_a_delegate_without_a_second_factor_is_asked_for_one(house: House) -> None:
     sheet = await house.submitted("ana")
     await given(house, "mia", "carl")
     weak = house.ask("carl")
@@ -101,19 +101,19 @@ async def test_a_deputy_without_a_second_factor_is_asked_for_one(house: House) -
         )
 
 
-async def test_a_deputy_approves_neither_their_own_sheet_nor_the_managers(house: House) -> None:
+async def test_a_delegate_approves_neither_their_own_sheet_nor_the_managers(house: House) -> None:
     await given(house, "mia", "ana")
     own, mias, bens = await house.submitted("ana"), await house.submitted("mia"), await house.submitted("ben")
     assert await relations(house, "ana", own) == {"owner"}
     assert await relations(house, "ana", mias) == set()
-    assert await relations(house, "ana", bens) == {"deputy"}
+    assert await relations(house, "ana", bens) == {"delegate"}
     with pytest.raises(Forbidden):
         await house.timesheets.approve(strong(house, "ana"), own.id, at(own.version))
     with pytest.raises(Denied):
         await house.timesheets.approve(strong(house, "ana"), mias.id, at(mias.version))
 
 
-async def test_two_leads_who_stand_in_for_each_other_do_not_approve_their_own(house: House) -> None:
+async def test_two_leads_who_are_each_others_delegates_do_not_approve_their_own(house: House) -> None:
     await house.directory.add_membership(house.administrator(), house.people["max"], house.teams["east"], Part.LEAD)
     await given(house, "mia", "max")
     await given(house, "max", "mia")
@@ -121,12 +121,12 @@ async def test_two_leads_who_stand_in_for_each_other_do_not_approve_their_own(ho
         assert await relations(house, name, await house.submitted(name)) == {"owner"}
 
 
-async def test_a_deputy_does_not_pass_it_on(house: House) -> None:
+async def test_a_delegate_does_not_pass_it_on(house: House) -> None:
     sheet = await house.submitted("ana")
     await given(house, "mia", "carl")
     await given(house, "carl", "ben")
     assert await relations(house, "ben", sheet) == set()
-    assert await relations(house, "carl", sheet) == {"deputy"}
+    assert await relations(house, "carl", sheet) == {"delegate"}
 
 
 async def test_a_grant_holds_from_its_begin_up_to_its_end(house: House) -> None:
@@ -137,16 +137,16 @@ async def test_a_grant_holds_from_its_begin_up_to_its_end(house: House) -> None:
     await given(house, "mia", "ben", Validity(now - DAY, now - DAY / 2))
     assert await relations(house, "ben", sheet) == set()
     grant = await given(house, "mia", "carl", Validity(None, now + DAY))
-    assert await relations(house, "carl", sheet) == {"deputy"}
-    ended = (await house.deputies.end(house.ask("mia"), grant.id)).value
+    assert await relations(house, "carl", sheet) == {"delegate"}
+    ended = (await house.delegations.end(house.ask("mia"), grant.id)).value
     assert ended.validity.valid_to is not None
     assert ended.validity.valid_to < now + DAY
     assert await relations(house, "carl", sheet) == set()
     with pytest.raises(Conflict):
-        await house.deputies.end(house.ask("mia"), grant.id)
+        await house.delegations.end(house.ask("mia"), grant.id)
 
 
-async def test_a_manager_who_leads_no_longer_leaves_the_deputy_with_nothing(house: House) -> None:
+async def test_a_manager_who_leads_no_longer_leaves_the_delegate_with_nothing(house: House) -> None:
     sheet = await house.submitted("ana")
     await given(house, "mia", "carl")
     lead = await house.owner.fetchval(
@@ -156,24 +156,24 @@ async def test_a_manager_who_leads_no_longer_leaves_the_deputy_with_nothing(hous
     assert await relations(house, "carl", sheet) == set()
 
 
-async def test_managers_name_their_own_deputies_and_administrators_anybodys(house: House) -> None:
+async def test_managers_name_their_own_delegates_and_administrators_anybodys(house: House) -> None:
     people = house.people
     with pytest.raises(Forbidden):
-        await house.deputies.grant(house.ask("carl"), people["mia"], people["carl"])
-    grant = (await house.deputies.grant(house.administrator(), people["mia"], people["carl"])).value
+        await house.delegations.grant(house.ask("carl"), people["mia"], people["carl"])
+    grant = (await house.delegations.grant(house.administrator(), people["mia"], people["carl"])).value
     with pytest.raises(Conflict):
         await given(house, "mia", "carl")
     with pytest.raises(Denied):
-        await house.deputies.end(house.ask("carl"), grant.id)
+        await house.delegations.end(house.ask("carl"), grant.id)
     with pytest.raises(Denied):
-        await house.deputies.end(house.ask("max"), grant.id)
+        await house.delegations.end(house.ask("max"), grant.id)
     for name in ("mia", "carl", "adam"):
         ask = house.administrator() if name == "adam" else house.ask(name)
-        assert [item.id for item in (await house.deputies.list(ask)).value.items] == [grant.id]
-    assert (await house.deputies.list(house.ask("max"))).value.items == []
+        assert [item.id for item in (await house.delegations.list(ask)).value.items] == [grant.id]
+    assert (await house.delegations.list(house.ask("max"))).value.items == []
     change = (await records(house, "directory.changed"))[-1]["change"]["to"]
-    assert (change["what"], change["manager"], change["deputy"]) == (
-        "deputy.granted",
+    assert (change["what"], change["delegator"], change["delegate"]) == (
+        "delegation.granted",
         str(people["mia"]),
         str(people["carl"]),
     )
@@ -181,32 +181,32 @@ async def test_managers_name_their_own_deputies_and_administrators_anybodys(hous
 
 async def test_a_wrong_grant_names_its_field(house: House) -> None:
     now, mia = datetime.now(UTC), house.people["mia"]
-    for deputy, validity, field in (
-        (mia, Validity(), "deputy"),
-        (uuid4(), Validity(), "deputy"),
+    for delegate, validity, field in (
+        (mia, Validity(), "delegate"),
+        (uuid4(), Validity(), "delegate"),
         (house.people["ana"], Validity(now, now), "valid_to"),
         (house.people["ana"], Validity(now + DAY, now), "valid_to"),
     ):
         with pytest.raises(InvalidField) as refused:
-            await house.deputies.grant(house.manager("mia"), mia, deputy, validity)
+            await house.delegations.grant(house.manager("mia"), mia, delegate, validity)
         assert [one.field for one in refused.value.fields] == [field]
     with pytest.raises(NotFound):
-        await house.deputies.end(house.ask("mia"), uuid4())
+        await house.delegations.end(house.ask("mia"), uuid4())
 
 
-async def test_a_caller_who_may_not_read_the_directory_learns_of_no_person_by_naming_a_deputy(house: House) -> None:
+async def test_a_caller_who_may_not_read_the_directory_learns_of_no_person_by_naming_a_delegate(house: House) -> None:
     people = house.people
     gone = people["adam"]
     await house.owner.execute("INSERT INTO merged_person (person_id, into_id) VALUES ($1, $2)", gone, people["ben"])
     told = set()
-    for deputy in (uuid4(), people["dora"], gone):
+    for delegate in (uuid4(), people["dora"], gone):
         with pytest.raises(InvalidField) as refused:
-            await house.deputies.grant(house.ask("carl"), people["carl"], deputy)
+            await house.delegations.grant(house.ask("carl"), people["carl"], delegate)
         told.add((refused.value.public, str(refused.value.extra)))
     assert len(told) == 1
     assert "may see" in told.pop()[0]
-    assert await house.count("deputy_grant") == 0
-    assert (await given(house, "carl", "dora")).deputy == people["dora"]
+    assert await house.count("delegation") == 0
+    assert (await given(house, "carl", "dora")).delegate == people["dora"]
 
 
 async def test_the_fallback_approver_approves_only_for_those_whom_nobody_leads(house: House) -> None:
@@ -272,16 +272,16 @@ async def test_whoever_wrote_in_a_sheet_is_no_approver_of_it_when_it_is_handed_i
             submitted = (await house.timesheets.submit(ana, sheet.id, at(sheet.version))).value
             sheet = (await house.timesheets.withdraw(ana, sheet.id, at(submitted.version))).value
         else:
-            with pytest.raises(NoApprover, match="names a deputy"):
+            with pytest.raises(NoApprover, match="names a delegate"):
                 await house.timesheets.submit(ana, sheet.id, at(sheet.version))
-    # Who wrote in it does not become an approver as a deputy, nor does the owner.
-    for deputy in ("dora", "ana"):
-        await given(house, "mia", deputy)
+    # Who wrote in it does not become an approver as a delegate, nor does the owner.
+    for delegate in ("dora", "ana"):
+        await given(house, "mia", delegate)
         with pytest.raises(NoApprover):
             await house.timesheets.submit(ana, sheet.id, at(sheet.version))
     await given(house, "mia", "carl")
     submitted = (await house.timesheets.submit(ana, sheet.id, at(sheet.version))).value
-    assert await relations(house, "carl", submitted) == {"deputy"}
+    assert await relations(house, "carl", submitted) == {"delegate"}
 
 
 async def test_a_fallback_approver_who_wrote_in_a_sheet_is_none(house: House) -> None:
@@ -296,13 +296,13 @@ async def test_a_fallback_approver_who_wrote_in_a_sheet_is_none(house: House) ->
     assert (await house.timesheets.submit(dora, sheet.id, at(sheet.version))).value.state is State.SUBMITTED
 
 
-async def test_who_may_do_what_names_deputies_and_fallbacks(house: House) -> None:
+async def test_who_may_do_what_names_delegates_and_fallbacks(house: House) -> None:
     await given(house, "mia", "carl")
     await house.fallbacks.name(house.administrator(), house.people["max"])
     anas, doras = await house.submitted("ana"), await house.submitted("dora")
     access = TimesheetAccess(house.gate)
     found = {one.person: one for one in (await access.of(house.ask("ana"), anas.id)).value.somebody}
-    assert found[house.people["carl"]].may["approve"][0].rule == "approve-as-deputy"
+    assert found[house.people["carl"]].may["approve"][0].rule == "approve-as-delegate"
     assert house.people["max"] not in found
     found = {one.person: one for one in (await access.of(house.ask("dora"), doras.id)).value.somebody}
     assert found[house.people["max"]].may["approve"][0].rule == "approve-as-fallback"

@@ -1,0 +1,91 @@
+"""SQL of delegations and of the caller's relations to one. Postgres owns the rows; they are ended, never deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from service.authorization.enforcement.one_person import former_ids, survivor, unknown_if
+from service.directory import store
+from service.directory.entities import Delegation, Validity
+from service.directory.store import begin
+from service.errors import Conflict
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    import asyncpg
+
+    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.visibility import Visibility
+    from service.database import Connection
+
+KIND: Final = "delegation"
+COLUMNS: Final = "id, delegator_id, delegate_id, valid_from, nullif(valid_to, 'infinity') AS ends"
+
+ROW = "r.id, r.delegator_id AS owner_id, ''::text AS state, NULL::integer AS version"
+# The delegation that $3 would grant, for a decision before the row exists.
+IMAGINED = "SELECT NULL::uuid AS id, $3::uuid AS delegator_id, NULL::uuid AS delegate_id"
+_ASKER, _FORMER = survivor(":person"), former_ids(":person")
+
+
+def _is(column: str) -> str:
+    """Whether the caller is the person in this column. NULL if they were before an erasure: only deny rules match."""
+    now = f":person IS NOT NULL AND {survivor(column)} IS NOT DISTINCT FROM {_ASKER}"
+    return f"(({now}) OR {unknown_if(f'{column} = ANY ({_FORMER})')})"
+
+
+DELEGATOR = _is("r.delegator_id")
+DELEGATE = _is("r.delegate_id")
+
+
+async def lock(connection: Connection, delegation: UUID) -> UUID | None:
+    """Lock a delegation; None if there is no such row. The row that every change of the directory locks comes first: a
+    merge holds it and ends delegations too, so any other order could deadlock."""
+    # The row that `store.advance` counts up.
+    await connection.execute("SELECT FROM directory_revision FOR UPDATE")
+    # One delegation by its primary key.
+    found: UUID | None = await connection.fetchval("SELECT id FROM delegation WHERE id = $1 FOR UPDATE", delegation)
+    return found
+
+
+async def grant(permit: Permit, connection: Connection, delegation: Delegation) -> Delegation:
+    """Insert a delegation. Raises InvalidField for unknown people, Conflict for an overlap."""
+    permit.covers(KIND, "grant")
+    what = {"delegator_id": delegation.delegator, "delegate_id": delegation.delegate}
+    row = await begin(connection, "delegation", {"id": delegation.id}, what, delegation.validity, COLUMNS)
+    if row is None:
+        raise Conflict("The same delegation holds already at some of that time")
+    return _delegation(row)
+
+
+async def end(
+    permit: Permit, connection: Connection, delegation_id: UUID, at: datetime | None
+) -> tuple[Delegation, Delegation]:
+    """End a delegation; returns it before and after. Raises as `store.end`."""
+    permit.covers(KIND, "end")
+    before, after = await store.end(connection, "delegation", delegation_id, at, COLUMNS)
+    return _delegation(before), _delegation(after)
+
+
+async def page(
+    visibility: Visibility, connection: Connection, *, now: bool, after: UUID | None, limit: int
+) -> list[Delegation]:
+    """Visible delegations after the id `after`, oldest first; `limit` + 1 rows if there are more."""
+    if (visibility.kind, visibility.action) != (KIND, "read"):
+        raise PermissionError("the visibility is of something else")
+    # Visible delegations in keyset order.
+    rows = await connection.fetch(
+        f"SELECT {COLUMNS} FROM delegation AS r WHERE {visibility.condition} AND ($3::uuid IS NULL OR r.id > $3)"
+        " AND (NOT $4::boolean OR (r.valid_from <= statement_timestamp() AND statement_timestamp() < r.valid_to))"
+        " ORDER BY r.id LIMIT $5",
+        *visibility.parameters,
+        after,
+        now,
+        limit + 1,
+    )
+    return [_delegation(row) for row in rows]
+
+
+def _delegation(row: asyncpg.Record) -> Delegation:
+    return Delegation(row["id"], row["delegator_id"], row["delegate_id"], Validity(row["valid_from"], row["ends"]))

@@ -1,0 +1,109 @@
+"""Delegations: a manager, the delegator, lets a delegate approve in their place for a time. Owns no state.
+
+A delegation gives nothing by itself: the relation `delegate` to a timesheet holds while the delegator is a manager of
+its owner. A delegate cannot delegate again. Managers grant delegations of their own; the policy says who else may.
+A caller who may not read the directory gets the same error for every id, so that it does not tell which people exist.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from uuid_utils.compat import uuid7
+
+from service.authorization.enforcement.changes import Target
+from service.authorization.enforcement.decision_point import Resource
+from service.authorization.enforcement.judgement import decided
+from service.authorization.enforcement.relationships import KindFacts
+from service.directory import delegation_store
+from service.directory.delegation_store import KIND
+from service.directory.entities import Delegation, Validity, check_delegation, check_grant
+from service.directory.recorded_change import Listed, Told, listing, manage, times
+from service.directory.store import KIND as DIRECTORY
+from service.errors import InvalidField
+from service.places import FieldError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from service.authorization.enforcement.changes import Answer
+    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.gate import Gate
+    from service.authorization.enforcement.permit import Permit
+    from service.database import Connection
+
+DELEGATION_FACTS = KindFacts(
+    kind=KIND,
+    row=delegation_store.ROW,
+    table="delegation",
+    imagined=delegation_store.IMAGINED,
+    relations={"delegator": delegation_store.DELEGATOR, "delegate": delegation_store.DELEGATE},
+)
+ALWAYS = Validity()
+HIDDEN = "names no person that you may see in the directory: ask an administrator to grant this delegation"
+
+
+class Delegations:
+    """Every method raises Denied and TryLater; a change also InvalidField and Conflict."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def grant(self, ask: Ask, delegator: UUID, delegate: UUID, validity: Validity = ALWAYS) -> Answer[Delegation]:
+        """Let `delegate` approve in place of `delegator`. Raises Conflict if the same delegation holds at any time in
+        `validity`, and InvalidField, the same for every id, if the caller may not read the directory."""
+        check_delegation(delegator, delegate)
+        check_grant(validity)
+        asked = Delegation(uuid7(), delegator, delegate, validity)
+
+        async def work(permit: Permit, connection: Connection) -> tuple[Delegation, list[Told]]:
+            if not _may_read_directory(ask, permit):
+                raise InvalidField(FieldError("delegate", HIDDEN))
+            made = await delegation_store.grant(permit, connection, asked)
+            return made, [Told(str(made.id), "delegation.granted", _facts(made))]
+
+        target = Target(owner=delegator)
+        return await manage(self._gate, ask, asked.id, work, asked=(KIND, "grant"), target=target)
+
+    async def end(self, ask: Ask, delegation: UUID, at: datetime | None = None) -> Answer[Delegation]:
+        """End a delegation now, or at a later moment; one that has not begun never takes effect. Raises NotFound, and
+        Conflict if it has ended already."""
+        check_grant(Validity(None, at))
+
+        async def work(permit: Permit, connection: Connection) -> tuple[Delegation, list[Told]]:
+            before, after = await delegation_store.end(permit, connection, delegation, at)
+            return after, [Told(str(after.id), "delegation.ended", _facts(after), before=_facts(before))]
+
+        async def lock(connection: Connection) -> UUID | None:
+            return await delegation_store.lock(connection, delegation)
+
+        target = Target(str(delegation), lock, must_exist=True)
+        return await manage(self._gate, ask, delegation, work, asked=(KIND, "end"), target=target)
+
+    async def list(
+        self, ask: Ask, *, after: UUID | None = None, limit: int = 50, now: bool = False
+    ) -> Answer[Listed[Delegation]]:
+        """Delegations that the caller may see, oldest first, ended ones too; with `now`, only those in force."""
+        return await listing(
+            self._gate,
+            ask,
+            KIND,
+            lambda seen, connection: delegation_store.page(seen, connection, now=now, after=after, limit=limit),
+            limit,
+            lambda delegation: str(delegation.id),
+        )
+
+
+def _may_read_directory(ask: Ask, permit: Permit) -> bool:
+    """Decide with the policy version and the facts that allowed the grant."""
+    seen = permit.decision.request.seen
+    return decided(permit.snapshot, ask, "read", Resource(DIRECTORY), seen).allowed
+
+
+def _facts(delegation: Delegation) -> dict[str, object]:
+    return {
+        "delegator": delegation.delegator,
+        "delegate": delegation.delegate,
+        **times(delegation.validity),
+    }
