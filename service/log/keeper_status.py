@@ -50,7 +50,8 @@ REPORTS = """
 """
 
 # For how many seconds the oldest record behind the newest sealed one waits for its position; how many sealed records no
-# signed checkpoint covers, and for how many seconds the oldest of them has waited since it was written.
+# signed checkpoint covers, and for how many seconds the oldest of them has waited since it was written. A position is
+# looked up row by row: a join would read all positions.
 BEHIND = """
     WITH head AS (SELECT size FROM log_head),
     signed AS (
@@ -60,7 +61,7 @@ BEHIND = """
     SELECT extract(epoch FROM clock_timestamp() - (
                SELECT r.at FROM audit_record r
                WHERE r.id > coalesce((SELECT record_id FROM audit_position ORDER BY position DESC LIMIT 1), -1)
-                 AND NOT EXISTS (SELECT FROM audit_position p WHERE p.record_id = r.id)
+                 AND (SELECT p.position FROM audit_position p WHERE p.record_id = r.id) IS NULL
                ORDER BY r.id LIMIT 1))::float8 AS unsealed,
            coalesce((SELECT head.size - signed.size FROM head, signed), 0) AS count,
            extract(epoch FROM clock_timestamp() - (

@@ -43,12 +43,14 @@ LEAD = """
 PATIENCE = "SELECT set_config('statement_timeout', $1, true)"
 
 # Claim: the lowest ids among the committed rows without a position, and below which xid the next scan need not look:
-# neither running transactions nor rows that this step leaves behind are below it. One statement, so one snapshot.
+# neither running transactions nor rows that this step leaves behind are below it. One statement, so one snapshot. The
+# position is looked up row by row, since a join would read all positions of a long log, and `+ 0` keeps the planner to
+# the index on xid, also in a table without statistics.
 CLAIM = """
     WITH unsealed AS MATERIALIZED (
         SELECT r.id, r.xid, row_number() OVER (ORDER BY r.id) AS nth FROM audit_record r
-        WHERE r.xid >= $1::bigint::text::xid8 AND r.id >= $3
-          AND NOT EXISTS (SELECT FROM audit_position p WHERE p.record_id = r.id)
+        WHERE r.xid >= $1::bigint::text::xid8 AND r.id + 0 >= $3
+          AND (SELECT p.position FROM audit_position p WHERE p.record_id = r.id) IS NULL
     )
     SELECT coalesce(array_agg(id ORDER BY id) FILTER (WHERE nth <= $2), '{}') AS ids,
            least(pg_snapshot_xmin(pg_current_snapshot()), min(xid) FILTER (WHERE nth > $2))::text::bigint AS low_xid,

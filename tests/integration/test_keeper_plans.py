@@ -1,0 +1,80 @@
+"""What the keeper does at every tick reads as few pages of a long log as of a short one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from service.database import Database
+from service.log import feed, sealing
+from service.log.keeper_status import BEHIND
+from tests.integration.log_database import copied
+from tests.integration.test_log_plans import blocks
+
+if TYPE_CHECKING:
+    from service.development.local_servers import LocalPostgres
+    from tests.integration.log_database import LogDatabase
+
+pytest_plugins = ["tests.integration.log_fixtures"]
+
+# A sealed log of `{size}` records, and ten records behind it in another transaction. Nobody analyzed the tables.
+SEALED = """
+    SET session_replication_role = replica;
+    INSERT INTO audit_record (uid, kind, body)
+        SELECT gen_random_uuid(), 'decision', convert_to('{{"n":' || n || '}}', 'UTF8')
+        FROM generate_series(1, {size}) n;
+    INSERT INTO audit_position SELECT row_number() OVER (ORDER BY id) - 1, id FROM audit_record;
+"""
+UNSEALED = """
+    INSERT INTO audit_record (uid, kind, body)
+        SELECT gen_random_uuid(), 'decision', convert_to('{"n":' || n || '}', 'UTF8') FROM generate_series(1, 10) n
+"""
+SHORT, LONG = 1_000, 200_000
+MAX_MORE_PAGES = 30
+
+
+async def pages(connection: asyncpg.Connection[asyncpg.Record], size: int, *, analyzed: bool) -> dict[str, int]:
+    """How many pages each statement of a tick reads in a log of `size` records."""
+    await connection.execute(SEALED.format(size=size))
+    bound = int(await connection.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"))
+    await connection.execute(UNSEALED)
+    if analyzed:
+        await connection.execute("ANALYZE audit_record, audit_position")
+    statements: dict[str, tuple[str, list[int]]] = {
+        "claim": (sealing.CLAIM, [bound, 20_000, 0]),
+        "head": (feed.HEAD, [size - 2]),
+        "changes": (feed.CHANGES, [size - 20, size - 1, 100]),
+        "behind": (BEHIND, []),
+    }
+    read = {}
+    for name, (statement, values) in statements.items():
+        plan = json.loads(await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *values))
+        read[name] = blocks(plan[0]["Plan"])
+    return read
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+async def test_a_tick_reads_as_few_pages_of_a_long_log_as_of_a_short_one(
+    postgres: LocalPostgres,
+    superuser: asyncpg.Connection[asyncpg.Record],
+    log_template: str,
+    analyzed: bool,  # noqa: FBT001 — a parameter of the test
+) -> None:
+    read = {}
+    for size in (SHORT, LONG):
+        async with copied(postgres, superuser, log_template) as database:
+            connection = await asyncpg.connect(postgres.superuser_database_url(database.name))
+            read[size] = await pages(connection, size, analyzed=analyzed)
+            await connection.close()
+    assert {name for name, count in read[LONG].items() if count > read[SHORT][name] + MAX_MORE_PAGES} == set(), read
+
+
+async def test_a_keeper_plans_its_statements_anew(log_database: LogDatabase) -> None:
+    database = Database(log_database.url("keeper"), size=1, name="keeper", fresh_plans=True)
+    await database.open()
+    async with database.connection() as connection:
+        assert await connection.fetchval("SHOW plan_cache_mode") == "force_custom_plan"
+    await database.close()
