@@ -71,13 +71,15 @@ class Connectivity(Enum):
 @dataclass(frozen=True, slots=True)
 class Connecting:
     """What every connection to `url` is told. `timeout` and `lock_timeout` in seconds; with `enforced`, Postgres itself
-    must bound statements and waiting, however it is reached."""
+    must bound statements and waiting, however it is reached. `fresh_plans`: Postgres plans a statement anew for each
+    execution."""
 
     url: str
     name: str
     timeout: float
     lock_timeout: float
     enforced: bool
+    fresh_plans: bool = False
 
     def options(self, way: Connectivity) -> dict[str, Any]:
         """The arguments for asyncpg."""
@@ -88,6 +90,8 @@ class Connecting:
         }
         if way is Connectivity.DIRECT:
             options["server_settings"] |= self._limits()
+            if self.fresh_plans:
+                options["server_settings"]["plan_cache_mode"] = "force_custom_plan"
         elif way is Connectivity.KEEPING:
             # Every statement gets a name: PgBouncer keeps no other.
             options["max_cacheable_statement_size"] = 0

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class Database:
     """A bounded pool. `size` connections; `timeout` in seconds bounds acquiring a connection and every statement;
     `lock_timeout` in seconds bounds waiting for a row or advisory lock. Postgres itself must bound both, also behind a
-    pooler, unless it is not `enforced`: our own clock is enough for a command that somebody waits for."""
+    pooler, unless it is not `enforced`: our own clock is enough for a command that somebody waits for. With
+    `fresh_plans` no plan is kept: for a process that runs few statements for months while its tables grow."""
 
     def __init__(
         self,
@@ -39,12 +40,13 @@ class Database:
         lock_timeout: float = 3.0,
         name: str = "api",
         enforced: bool = True,
+        fresh_plans: bool = False,
     ) -> None:
         self._url = url
         self._size = size
         self._timeout = timeout
         self._name = name
-        self._connecting = Connecting(url, name, timeout, lock_timeout, enforced)
+        self._connecting = Connecting(url, name, timeout, lock_timeout, enforced, fresh_plans)
         # What `open` finds out.
         self.way = Connectivity.DIRECT
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None

@@ -43,8 +43,9 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
     Misconfigured, also without a key: a log that nobody signs proves nothing."""
     settings.need("database_url", "redis_url", "log_origin", "log_key_file", "log_anchor_file")
     signers = read_keys([Path(one) for one in settings.listed("log_key_file")], settings.log_origin)
-    database = Database(settings.database_url, size=6, timeout=settings.database_timeout, name="keeper")
-    replays = Database(settings.database_url, size=2, timeout=settings.database_timeout, name="replay")
+    timeout = settings.database_timeout
+    database = Database(settings.database_url, size=6, timeout=timeout, name="keeper", fresh_plans=True)
+    replays = Database(settings.database_url, size=2, timeout=timeout, name="replay", fresh_plans=True)
     async with AsyncExitStack() as opened:
         for one in (database, replays):
             opened.push_async_callback(one.close)

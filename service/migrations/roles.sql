@@ -28,6 +28,9 @@ ALTER ROLE timewarden_app SET idle_in_transaction_session_timeout = '20s';
 ALTER ROLE timewarden_keeper SET statement_timeout = '5s';
 ALTER ROLE timewarden_keeper SET lock_timeout = '3s';
 ALTER ROLE timewarden_keeper SET idle_in_transaction_session_timeout = '20s';
+-- A keeper runs the same statements for months while the log grows: a plan that was right in the beginning would read a
+-- large table as a whole.
+ALTER ROLE timewarden_keeper SET plan_cache_mode = 'force_custom_plan';
 
 -- Whoever runs this must be a member of the owner role to hand it a database.
 SELECT 'GRANT timewarden_owner TO CURRENT_USER'
