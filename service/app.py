@@ -16,7 +16,7 @@ from litestar.di import Provide
 from events.stream import open_redis
 from service import settings as configuration
 from service.administration.checks import policy_aside, policy_check
-from service.administration.replay.policy_replays import PolicyReplays
+from service.administration.replay.replays import Replays
 from service.administration.versions.answers_again import AnswersAgain
 from service.administration.versions.policy_administration import PolicyAdministration
 from service.administration.versions.policy_comparison import PolicyComparison
@@ -87,7 +87,7 @@ from service.web.openapi.documentation import documentation_routes, openapi_conf
 from service.web.openapi.shapes import Shapes
 from service.web.policy.policies import policy_routes
 from service.web.policy.policy_diff import policy_diff_routes
-from service.web.policy.policy_replays import policy_replay_routes
+from service.web.policy.replays import replay_routes
 from service.web.policy.simulation import simulation_route
 from service.web.timesheets.approvals import approval_routes
 from service.web.timesheets.reminders import reminder_route
@@ -205,7 +205,7 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
             simulation_route(Simulation(gate, policies, relationships, is_known)),
             *policy_routes(policy_administration, cursors),
             *policy_diff_routes(PolicyComparison(policy_administration, policy_aside.compared)),
-            *policy_replay_routes(PolicyReplays(gate, api.requests), cursors),
+            *replay_routes(Replays(gate, api.requests), cursors),
             *directory_routes(Directory(gate, hashes), cursors),
             *people_routes(Directory(gate, hashes), Merging(gate), cursors),
             *personal_data_routes(Erasure(gate, memory), LegalHolds(gate)),

@@ -15,7 +15,7 @@ import structlog
 
 from events.relay import Relay
 from events.stream import open_redis, stream_name
-from service.administration.replay.replay_work import ReplayWork
+from service.administration.replay.worker import ReplayWorker
 from service.authorization.enforcement.kept_answers import Forgetting
 from service.database import Database
 from service.directory import erased_store
@@ -71,7 +71,7 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             group.create_task(Heartbeat(database, settings.heartbeat_after).run(stop))
             group.create_task(Forgetting(database, erased_store.FORGET).run(stop))
             group.create_task(relay.run(stop, settings.seal_interval))
-            group.create_task(ReplayWork(replays, processes=settings.replay_processes).run(stop))
+            group.create_task(ReplayWorker(replays, processes=settings.replay_processes).run(stop))
 
 
 async def _open(database: Database, replays: Database, feed: Feed, stop: asyncio.Event) -> UUID | None:

@@ -10,7 +10,7 @@ from service.commands.doors import Door
 COMMANDS = {
     "search": "audit_search",
     "history": "audit_search",
-    "redecide": "audit_redecide",
+    "replay": "audit_replay",
     "export": "audit_export",
     "proof": "audit_proof",
     "consistency": "audit_consistency",

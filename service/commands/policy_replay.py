@@ -14,15 +14,13 @@ from rich.console import Console
 from service.commands.caller import caller
 from service.commands.doors import as_json as for_machines
 from service.commands.doors import as_person
-from service.commands.replay_report import DIFFERENCES, Moment, attached, followed, show
+from service.commands.replay_report import DIFFERENCES, REPLAYS, Moment, attach_to, show, start_and_follow
 from service.commands.tables import table, when
 from service.commands.version_numbers import VersionNumber, resolve_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
-
-REPLAYS = "/v1/policies/replays"
 
 
 @click.command()
@@ -57,9 +55,9 @@ def replay(
         raise click.UsageError("A replay that was asked for before has its filters already")
     api = caller(person)
     if attach is not None:
-        job = attached(api, f"{REPLAYS}/{attach}", quiet=as_json)
+        job = attach_to(api, attach, quiet=as_json)
     else:
-        job = followed(api, f"/v1/policies/versions/{resolve_version(api, version)}/replay", filters, quiet=as_json)
+        job = start_and_follow(api, {"version": resolve_version(api, version), **filters}, quiet=as_json)
     if as_json:
         print(json.dumps(job, indent=2))
     else:
@@ -81,7 +79,7 @@ def replays(*, as_json: bool, person: str | None) -> None:
     for one in found:
         times = when(one["asked_at"]), when(one["ended_at"])
         progress = f"{100 * one['progress']:.0f} %"
-        about = one["id"], str(one["version"]), one["state"], progress, *times
+        about = one["id"], str(one["version"] or "as decided"), one["state"], progress, *times
         shown.add_row(*about, _filters(one["filters"]), one["problem"] or "")
     Console().print(shown)
 

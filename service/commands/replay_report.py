@@ -18,6 +18,7 @@ from service.commands.tables import table
 if TYPE_CHECKING:
     from service.commands.caller import Caller
 
+REPLAYS = "/v1/replays"
 # Seconds between two looks at a replay, each of which is decided and recorded: short ones end soon, long ones later.
 EVERY, LONGEST = 0.3, 3.0
 DIFFERENCES = ("allow_to_deny", "deny_to_allow", "other_reason", "other_rules", "undecidable")
@@ -61,23 +62,25 @@ def _moment(text: str) -> datetime | None:
     return None if found.tzinfo is None else found.astimezone(UTC)
 
 
-def followed(api: Caller, path: str, filters: dict[str, str | None], *, quiet: bool) -> dict[str, Any]:
-    """Ask for a replay at `path` and wait for its end; a bar shows how far it is. Ctrl-C cancels it."""
-    body = {name: value for name, value in filters.items() if value is not None}
-    job: dict[str, Any] = api.call("POST", path, body)
-    where = f"/v1/{'audit/redecisions' if job['version'] is None else 'policies/replays'}/{job['id']}"
+def start_and_follow(api: Caller, request: dict[str, str | int | None], *, quiet: bool) -> dict[str, Any]:
+    """Start a replay and wait for its end; a bar shows its progress. Ctrl-C cancels it."""
+    job: dict[str, Any] = api.call(
+        "POST", REPLAYS, {name: value for name, value in request.items() if value is not None}
+    )
+    where = f"{REPLAYS}/{job['id']}"
     try:
         return _ended(api, where, job, quiet=quiet)
     except KeyboardInterrupt:
         _cancel(api, where)
 
 
-def attached(api: Caller, where: str, *, quiet: bool) -> dict[str, Any]:
-    """Wait for the end of a replay that somebody asked for, perhaps in another terminal. Ctrl-C leaves it to itself."""
+def attach_to(api: Caller, job_id: str, *, quiet: bool) -> dict[str, Any]:
+    """Wait for the end of a replay that was started before. Ctrl-C leaves it running."""
+    where = f"{REPLAYS}/{job_id}"
     try:
         return _ended(api, where, api.call("GET", where), quiet=quiet)
     except KeyboardInterrupt:
-        print("It goes on by itself", file=sys.stderr)
+        print("The replay goes on", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
@@ -96,7 +99,7 @@ def _ended(api: Caller, where: str, job: dict[str, Any], *, quiet: bool) -> dict
             job = _waited_for(api, where, job, bar)
     except click.ClickException as error:
         # Only the waiting came to an end, such as with the token.
-        again = "" if job["version"] is None else f": `timewarden policy replay --attach {job['id']}` waits for it"
+        again = f": `timewarden policy replay --attach {job['id']}` waits for it"
         raise click.ClickException(f"{error.message}\nThe replay goes on{again}") from error
     if job["state"] == "cancelled":
         raise click.ClickException(f"The replay was cancelled after {job['result']['decided']:,} decisions")

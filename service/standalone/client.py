@@ -78,7 +78,7 @@ __all__ = [
 ]
 
 SHEETS, UPLOADS, DECISIONS, VERSIONS = "/v1/timesheets", "/v1/uploads", "/v1/decisions", "/v1/policies/versions"
-REPLAYS = "/v1/policies/replays"
+REPLAYS = "/v1/replays"
 
 
 class Timewarden(Organisation):
@@ -260,16 +260,18 @@ class Timewarden(Organisation):
         body = {"expected_active": instead_of}
         return await self.call(PolicyVersion, "POST", f"{VERSIONS}/{number}/activate", body=body)
 
-    async def replay_policy(self, number: int, **filters: str | datetime | None) -> Replay:
-        """Have recorded decisions decided again under a version: `since`, `until`, of an `action` or a `kind`."""
-        return await self.call(Replay, "POST", f"{VERSIONS}/{number}/replay", body=filters)
+    async def start_replay(self, version: int | None = None, **filters: str | datetime | None) -> Replay:
+        """Have recorded requests evaluated again under a version, or each under the version that decided it. Filters
+        are `since`, `until`, `action` and `kind`."""
+        body = filters if version is None else {"version": version, **filters}
+        return await self.call(Replay, "POST", REPLAYS, body=body)
 
-    async def policy_replay(self, replay_id: str) -> Replay:
-        """How far a replay is, and what it found so far."""
+    async def replay(self, replay_id: str) -> Replay:
+        """A replay with its progress and its result so far."""
         return await self.call(Replay, "GET", f"{REPLAYS}/{replay_id}")
 
-    def policy_replays(self) -> AsyncIterator[Replay]:
-        """Replays, the newest first."""
+    def replays(self) -> AsyncIterator[Replay]:
+        """Replays, newest first."""
         return self.pages(Replay, REPLAYS)
 
     async def _all(self, step: str, sheets: Iterable[Timesheet], reason: str, *, per_item: bool) -> Batch:

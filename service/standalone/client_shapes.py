@@ -238,11 +238,11 @@ class PolicyTexts(PolicyVersion, kw_only=True):
 
 
 class Replay(Answered, kw_only=True):
-    """Recorded decisions decided again under a version; `state` is queued, running, done, failed or cancelled, and
-    `progress` goes from 0 to 1. `result` grows with it, and is None in a list."""
+    """Recorded requests evaluated again under a version; without one, each under the version that decided it. `state`
+    is queued, running, done, failed or cancelled; `progress` goes from 0 to 1. `result` is None in a list."""
 
     id: str
-    version: int
+    version: int | None
     state: str
     progress: float
     filters: dict[str, Any]

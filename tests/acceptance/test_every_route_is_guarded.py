@@ -50,7 +50,7 @@ BODIES: dict[str, object] = {
     "Proposal": {"message": "why", "model": "m", "rules": "r", "vocabulary": "v", "cases": {}},
     "SimulatedQuestion": {"subject": {"client": "x"}, "action": "read", "resource": {"kind": "timesheet"}},
     "Activation": {"expected_active": 1},
-    "ReplayFilters": {},
+    "ReplayRequest": {},
     "NewPerson": {},
     "ErasureWish": {},
     "NewHold": {"what": "person", "about": NOBODY, "reason": "guarded"},

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tests.acceptance.caller import Caller, Callers
     from tests.acceptance.running_service import RunningService
 
+REPLAYS = "/v1/replays"
+
 
 async def ended(caller: Caller, where: str) -> dict[str, Any]:
     """The job when a keeper has done it."""
@@ -53,11 +55,11 @@ async def test_an_author_sees_what_a_version_would_have_changed(callers: Callers
     cases = {name: one for name, one in text.cases.items() if "submit-own" not in one}
     number = await proposed(paula, replace(text, rules=rules, cases=cases))
 
-    answer = await paula.post(f"{VERSIONS}/{number}/replay", {"action": "submit", "kind": "timesheet"})
+    answer = await paula.post(REPLAYS, {"version": number, "action": "submit", "kind": "timesheet"})
 
     assert answer.status_code == 202, answer.text
     where = answer.headers["Location"]
-    assert where == f"/v1/policies/replays/{answer.json()['id']}"
+    assert where == f"{REPLAYS}/{answer.json()['id']}"
     job = await ended(paula, where)
     assert job["state"] == "done"
     assert job["progress"] == 1
@@ -76,16 +78,16 @@ async def test_an_author_sees_what_a_version_would_have_changed(callers: Callers
 async def test_an_auditor_has_every_record_decided_again(callers: Callers, service: RunningService) -> None:
     audrey = await callers("audrey")
 
-    answer = await audrey.post("/v1/audit/redecisions", {})
+    answer = await audrey.post(REPLAYS, {})
 
     assert answer.status_code == 202, answer.text
     job = await ended(audrey, answer.headers["Location"])
     result = job["result"]
     assert result["decided"] == result["same"] > 0, job
-    code, printed = await command(service, "audit", "redecide", "--since", "1h", "--json", "--as", "audrey")
+    code, printed = await command(service, "audit", "replay", "--since", "1h", "--json", "--as", "audrey")
     assert code == 0, printed
     assert json.loads(printed)["version"] is None
-    code, printed = await command(service, "audit", "redecide", "--as", "audrey")
+    code, printed = await command(service, "audit", "replay", "--as", "audrey")
     assert code == 0, printed
     assert "Every verdict, reason and rule is reproduced." in printed
 
@@ -93,19 +95,19 @@ async def test_an_auditor_has_every_record_decided_again(callers: Callers, servi
 async def test_replays_are_for_those_who_may(callers: Callers) -> None:
     ana, paula, audrey = await callers("ana"), await callers("paula"), await callers("audrey")
 
-    problem(await ana.post(f"{VERSIONS}/1/replay", {}), 403, "insufficient-scope")
-    problem(await paula.post("/v1/audit/redecisions", {}), 403, "forbidden")
-    problem(await paula.post(f"{VERSIONS}/99999/replay", {}), 404, "not-found")
-    problem(await paula.get(f"/v1/policies/replays/{uuid7()}"), 404, "not-found")
-    problem(await audrey.get(f"/v1/audit/redecisions/{uuid7()}"), 404, "not-found")
-    problem(await paula.post(f"/v1/policies/replays/{uuid7()}/cancel"), 404, "not-found")
-    problem(await audrey.post(f"/v1/audit/redecisions/{uuid7()}/cancel"), 404, "not-found")
+    problem(await ana.post(REPLAYS, {"version": 1}), 403, "insufficient-scope")
+    problem(await paula.post(REPLAYS, {}), 403, "forbidden")
+    problem(await paula.post(REPLAYS, {"version": 99999}), 404, "not-found")
+    problem(await paula.get(f"{REPLAYS}/{uuid7()}"), 404, "not-found")
+    problem(await audrey.get(f"{REPLAYS}/{uuid7()}"), 404, "not-found")
+    problem(await paula.post(f"{REPLAYS}/{uuid7()}/cancel"), 404, "not-found")
+    problem(await audrey.post(f"{REPLAYS}/{uuid7()}/cancel"), 404, "not-found")
 
 
 async def test_a_replay_is_cancelled_or_has_ended(callers: Callers) -> None:
     """The keeper of the running service is quick: which of the two it is, is not for us to say."""
     audrey = await callers("audrey")
-    where = (await audrey.post("/v1/audit/redecisions", {})).headers["Location"]
+    where = (await audrey.post(REPLAYS, {})).headers["Location"]
 
     answer = await audrey.post(f"{where}/cancel")
 
@@ -116,7 +118,6 @@ async def test_a_replay_is_cancelled_or_has_ended(callers: Callers) -> None:
 
 async def test_bad_filters_are_named(callers: Callers) -> None:
     paula = await callers("paula")
-    path = f"{VERSIONS}/1/replay"
     for body, field in (
         ({"since": "yesterday"}, "since"),
         ({"since": "2026-11-02T00:00:00"}, "since"),
@@ -130,9 +131,9 @@ async def test_bad_filters_are_named(callers: Callers) -> None:
         ({"kind": "log", "action": "approve"}, "action"),
         ({"subject": "ana"}, "subject"),
     ):
-        document = problem(await paula.post(path, body), 422, "invalid-field")
+        document = problem(await paula.post(REPLAYS, {"version": 1, **body}), 422, "invalid-field")
         assert [one["field"] for one in document["fields"]] == [field]
-    problem(await paula.post(f"{VERSIONS}/none/replay", {}), 422, "invalid-field")
+    problem(await paula.post(REPLAYS, {"version": "none"}), 422, "invalid-field")
 
 
 async def test_a_refusal_is_explained_to_the_caller_and_in_full_to_an_auditor(callers: Callers) -> None:

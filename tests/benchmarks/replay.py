@@ -20,10 +20,10 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from service.administration.checks import policy_check
+from service.administration.replay.batches import Versions, tally
 from service.administration.replay.decided_again import decide_again
 from service.administration.replay.recorded_request import read
-from service.administration.replay.replay_batches import Versions, tally
-from service.administration.replay.replay_work import ReplayWork
+from service.administration.replay.worker import ReplayWorker
 from service.administration.versions.policy_bootstrap import bootstrap
 from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.decision_record import Ask, of_decision
@@ -143,7 +143,7 @@ async def whole(made: Sequence[Record], wanted: int) -> None:
                     "INSERT INTO policy_replay (id, version, by_client) VALUES ($1, 1, 'benchmark')", uuid7()
                 )
             started = time.perf_counter()
-            assert await ReplayWork(keeper, processes=processes).once(asyncio.Event())
+            assert await ReplayWorker(keeper, processes=processes).once(asyncio.Event())
             took = time.perf_counter() - started
             async with keeper.connection() as connection:
                 found = await connection.fetchval("SELECT totals FROM policy_replay ORDER BY asked_at DESC LIMIT 1")

@@ -300,7 +300,7 @@ async def test_a_change_whose_answer_cannot_be_kept_is_not_made(house: House, ru
     assert await house.count("audit_record WHERE kind = 'change'") == 0
 
 
-@pytest.mark.parametrize("path", ["/v1/policies/versions", "/v1/audit/redecisions"])
+@pytest.mark.parametrize("path", ["/v1/policies/versions", "/v1/replays"])
 async def test_a_route_that_keeps_no_answer_takes_no_key(running: InProcess, path: str) -> None:
     token = running.token(scope="write:policies read:audit", roles=["policy-author", "auditor"])
     answer = await running.send("POST", path, token, headers={"Idempotency-Key": str(uuid4())}, body={})

@@ -85,14 +85,13 @@ ASKED: list[tuple[str, str, Any]] = [
     ("POST", "/v1/audit/holds", {"what": "person", "about": "{person}", **WHY}),
     ("POST", "/v1/audit/holds/{hold}/lift", None),
 ]
-# Named by a number, a code or a name; or the steps of replays, which only those who may read all of them can take.
+# Named by a number, a code or a name. Replays are asked in test_replays.
 OTHERS = {
     "/v1/log/tile/{level}/{index}",
     "/v1/log/tile/entries/{index}",
     "/v1/projects/{code}",
-    *(f"/v1/policies/versions/{{number}}{more}" for more in ("", "/activate", "/diff", "/replay")),
-    *(f"/v1/policies/replays/{{replay_id}}{more}" for more in ("", "/cancel")),
-    *(f"/v1/audit/redecisions/{{redecision_id}}{more}" for more in ("", "/cancel")),
+    *(f"/v1/policies/versions/{{number}}{more}" for more in ("", "/activate", "/diff")),
+    *(f"/v1/replays/{{replay_id}}{more}" for more in ("", "/cancel")),
 }
 # Without a role, as a lead of others, as somebody who may simulate; the client may upload for another team.
 CALLERS: dict[str, dict[str, Any]] = {

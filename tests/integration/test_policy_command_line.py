@@ -379,11 +379,11 @@ JOB = {
     "asked_by_client": "pipeline", "asked_at": "2026-11-01T00:00:00Z", "ended_at": None,
     "result": {**dict.fromkeys(COUNTS, 0), "decided": 7, "allow_to_deny": 1, "groups": [], "examples": []},
 }  # fmt: skip
-WHERE = f"/v1/policies/replays/{JOB['id']}"
+WHERE = f"/v1/replays/{JOB['id']}"
 
 
 def test_a_replay_fails_on_what_it_is_told_to_fail_on() -> None:
-    with served({"POST /v1/policies/versions/2/replay": JOB}) as api:
+    with served({"POST /v1/replays": JOB}) as api:
         assert run(api, "replay", "2").exit_code == 0
         assert run(api, "replay", "2", "--fail-on", "deny_to_allow").exit_code == 0
         assert run(api, "replay", "2", "--fail-on", "deny_to_allow", "--fail-on", "allow_to_deny").exit_code == 1
@@ -402,7 +402,7 @@ def test_a_replay_is_waited_for_again_by_its_id() -> None:
 
 def test_whoever_cannot_wait_any_longer_is_told_how_to_wait_again() -> None:
     refused = (401, {"detail": "The access token has expired"})
-    with served({"POST /v1/policies/versions/2/replay": {**JOB, "state": "queued"}, f"GET {WHERE}": refused}) as api:
+    with served({"POST /v1/replays": {**JOB, "state": "queued"}, f"GET {WHERE}": refused}) as api:
         told = run(api, "replay", "2")
     assert told.exit_code == 2
     assert "401: The access token has expired" in told.output
@@ -416,7 +416,7 @@ def test_a_replay_that_somebody_else_cancelled_says_so() -> None:
 
 
 def test_replays_are_listed_with_what_they_are_of() -> None:
-    with served({"GET /v1/policies/replays": {"items": [JOB], "next_cursor": None}}) as api:
+    with served({"GET /v1/replays": {"items": [JOB], "next_cursor": None}}) as api:
         told = run(api, "replays").output
         assert str(JOB["id"]) in told
         assert "action approve" in told

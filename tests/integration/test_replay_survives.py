@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.administration.replay import replay_jobs
-from service.administration.replay.policy_replays import PolicyReplays
-from service.administration.replay.replay_tally import ReplayOutcome
+from service.administration.replay import jobs
+from service.administration.replay.replays import Replays
+from service.administration.replay.tally import ReplayOutcome
 from service.log.key_files import make_key
 from service.log.recorded import RecordSelection
 from tests.integration.log_traffic import auditor, multiplied, traffic
@@ -22,7 +22,7 @@ from tests.until import PATIENCE_SECONDS, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from service.administration.replay.replay_jobs import Job
+    from service.administration.replay.jobs import Job
     from tests.integration.house import House
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -82,11 +82,11 @@ def alive(pid: int) -> bool:
 async def test_a_killed_keeper_leaves_a_job_that_another_ends(house: House, keepers: Keepers) -> None:
     await traffic(house)
     await multiplied(house, 40_000)
-    asked = (await PolicyReplays(house.gate, house.requests).redecide(auditor(house), RecordSelection())).value
+    asked = (await Replays(house.gate, house.requests).start(auditor(house), RecordSelection())).value
 
     async def job() -> Job:
         async with house.requests.connection() as connection:
-            found = await replay_jobs.job(connection, asked.id, redecision=True)
+            found = await jobs.load(connection, jobs.LOG, asked.id)
         assert found is not None
         return found
 

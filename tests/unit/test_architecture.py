@@ -47,7 +47,7 @@ SQL_PLACES = (
     "service/authorization/active/policy_versions.py",
     "service/authorization/active/replicas.py",
     "service/authorization/enforcement/relationships.py",
-    "service/administration/replay/replay_jobs.py",
+    "service/administration/replay/jobs.py",
     "service/authorization/enforcement/token_revocation.py",
     "service/identity/revocation.py",
     "service/timesheets/store.py",

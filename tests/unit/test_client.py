@@ -433,9 +433,9 @@ async def test_merges_roles_locks_and_replays_are_asked_for_by_name() -> None:
     await api.take_role("p2", "auditor")
     await api.lock_all([], "Payroll")
     await api.unlock_all([], "Mistake", per_item=True)
-    assert (await api.replay_policy(4, kind="timesheet")).result == {"decided": 0}
-    assert (await api.policy_replay("r1")).result is None
-    assert [policy_replay.id async for policy_replay in api.policy_replays()] == ["r1"]
+    assert (await api.start_replay(4, kind="timesheet")).result == {"decided": 0}
+    assert (await api.replay("r1")).result is None
+    assert [one.id async for one in api.replays()] == ["r1"]
     assert [(one.method, one.url.path, one.content) for one in server.seen] == [
         ("POST", "/v1/people/p1/merge", b'{"into":"p2"}'),
         ("GET", "/v1/people/p2/roles", b""),
@@ -443,9 +443,9 @@ async def test_merges_roles_locks_and_replays_are_asked_for_by_name() -> None:
         ("DELETE", "/v1/people/p2/roles/auditor", b""),
         ("POST", "/v1/timesheets/batch-lock", b'{"reason":"Payroll","items":[],"mode":"all-or-nothing"}'),
         ("POST", "/v1/timesheets/batch-unlock", b'{"reason":"Mistake","items":[],"mode":"per-item"}'),
-        ("POST", "/v1/policies/versions/4/replay", b'{"kind":"timesheet"}'),
-        ("GET", "/v1/policies/replays/r1", b""),
-        ("GET", "/v1/policies/replays", b""),
+        ("POST", "/v1/replays", b'{"version":4,"kind":"timesheet"}'),
+        ("GET", "/v1/replays/r1", b""),
+        ("GET", "/v1/replays", b""),
     ]
 
 

@@ -73,18 +73,18 @@ def of_decision(
     applied: bool | None,
     because: str | None = None,
     returned: Sequence[str] | Positions = (),
-    kind: Kind = Kind.DECISION,
     put: Put | None = None,
 ) -> Record:
-    """The record of a decision. `applied` is None for reads, and says for writes whether the change took place; if it
-    was allowed and did not, `because` is the slug of what stood in the way. `kind` is ACCESS for reads of the log,
-    `put` the question of a search."""
+    """The record of a decision: ACCESS for reads of the log, DECISION for all else. `applied` is None for reads, and
+    says for writes whether the change took place; if it was allowed and did not, `because` is the slug of what stood in
+    the way. `put` is the question of a search."""
     if ask.dry_run:
         applied, because = False, DRY_RUN
     request = decision.request
     seen = request.seen
+    reads_log = request.resource.kind == "log" and request.action == "read"
     return Record.make(
-        kind,
+        Kind.ACCESS if reads_log else Kind.DECISION,
         {
             **decision.noted,
             "decided_at": seen.at,

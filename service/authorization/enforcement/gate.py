@@ -50,7 +50,6 @@ from service.errors import (
     StaleExpectation,
 )
 from service.identity.refusals import refusal
-from service.log.record import Kind
 from service.pacing import paced
 from service.policy.access_request import Reason, Verdict
 
@@ -104,14 +103,13 @@ class Gate:
         *,
         absent_owner: UUID | None = None,
         state: str | None = None,
-        record_kind: Kind = Kind.DECISION,
         put: Put | None = None,
     ) -> AsyncIterator[Reading]:
         """Decide on a read of a row, or of the kind itself, and record it when the block is left.
 
         Inside, `reading` has the permit, what was seen and the connection; `reading.returned` is what the record says
         was given out. Without the row the request is decided as if `absent_owner` owned a new one. `state` decides as
-        of another state than the row's. `record_kind` is ACCESS for reads of the log, `put` the query. Raises Denied.
+        of another state than the row's. `put` is the query of a search of the log. Raises Denied.
         """
 
         async def decide(snapshot: Snapshot, connection: Connection) -> Reading | Refused:
@@ -134,10 +132,8 @@ class Gate:
             if isinstance(reading, Reading):
                 yield reading
         if isinstance(reading, Refused):
-            await self._refuse(ask, [reading.decision], reading.error, applied=None, kind=record_kind)
-        record = of_decision(
-            ask, reading.permit.decision, applied=None, returned=reading.returned, kind=record_kind, put=put
-        )
+            await self._refuse(ask, [reading.decision], reading.error, applied=None)
+        record = of_decision(ask, reading.permit.decision, applied=None, returned=reading.returned, put=put)
         reading.settle((await self._log.append([record]))[0])
 
     @asynccontextmanager
@@ -442,7 +438,6 @@ class Gate:
         error: TimewardenError,
         *,
         applied: bool | None,
-        kind: Kind = Kind.DECISION,
     ) -> NoReturn:
         """Record decisions that led to nothing, in commits of their own, then raise, naming the first that denied."""
         if decisions:
@@ -450,7 +445,7 @@ class Gate:
             # Others wait for the log while it commits, so very many decisions are no single commit.
             for start in range(0, len(decisions), MAX_DECISIONS_PER_COMMIT):
                 records = [
-                    of_decision(ask, decision, applied=applied, because=error.slug, kind=kind)
+                    of_decision(ask, decision, applied=applied, because=error.slug)
                     async for decision in paced(decisions[start : start + MAX_DECISIONS_PER_COMMIT])
                 ]
                 receipts += await self._log.append(records)

@@ -15,7 +15,6 @@ from service.administration.replay.recorded_request import NotARequest, read
 from service.audit import search
 from service.authorization.enforcement.changes import refused_under
 from service.errors import NotFound
-from service.log.record import Kind
 from service.policy.access_request import Effect, Reason
 from service.web.http.operations import ROW, operation
 from service.web.http.parameters import Asking, parse_uuid
@@ -99,7 +98,7 @@ def decision_explanation_route(gate: Gate, version: Callable[[int], Awaitable[Sn
     )
     async def explain_decision(ask: Asking, decision_id: FromPath[str]) -> Response[ExplanationBody]:
         uid = parse_uuid(decision_id, "path.decision_id")
-        async with gate.read(ask, "log", "read", record_kind=Kind.ACCESS) as reading:
+        async with gate.read(ask, "log", "read") as reading:
             recorded, reading.returned = await _recorded(reading.connection, uid)
         with refused_under(reading.receipt):
             if recorded is None:

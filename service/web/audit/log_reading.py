@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from service.authorization.enforcement.changes import Answer, refused_under
 from service.errors import InvalidField, NotFound, NotSealed, QueryTooBroad
-from service.log.record import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -32,7 +31,7 @@ async def read_log(
     raise NotFound, NotSealed, QueryTooBroad and InvalidField, which are recorded as an access that gave nothing out.
     Raises Denied, TryLater."""
     value: T | NotFound | NotSealed | QueryTooBroad | InvalidField
-    async with gate.read(ask, "log", "read", record_kind=Kind.ACCESS, put=put) as reading:
+    async with gate.read(ask, "log", "read", put=put) as reading:
         try:
             value, reading.returned = await load(reading.connection)
         except (NotFound, NotSealed, QueryTooBroad, InvalidField) as error:

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 FIELD: Final = "header.Idempotency-Key"
 CHANGING: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-# A change of the policy is guarded by the version that it names, and its effect begins behind its transaction; to
-# decide recorded questions again is a job of its own. What is not kept is not promised.
-WITHOUT: Final = ("/v1/policies", "/v1/audit")
+# A change of the policy is guarded by the version that it names, and its effect begins behind its transaction; a
+# replay is a job of its own. What is not kept is not promised.
+WITHOUT: Final = ("/v1/policies", "/v1/replays", "/v1/audit")
 KEPT_HEADERS: Final = frozenset({"content-type", "etag", "location", "link"})
 LONGEST: Final = 255
 # An RFC 8941 string, or the same without its quotes as many clients send it.

@@ -48,7 +48,7 @@ SCOPES: Final = {
 def operation(
     summary: str,
     *,
-    scope: str | None,
+    scope: str | tuple[str, ...] | None,
     problems: tuple[int, ...] = COMMON,
     tag: str,
     conditional: bool = False,
@@ -61,12 +61,14 @@ def operation(
 ) -> dict[str, Any]:
     """Keyword arguments for a route handler.
 
-    `problems`: the statuses of its problem answers. `conditional`: it needs If-Match and answers with an ETag; with
-    `exact_version` If-Match must hold one ETag. `etag`: a read or a creation that answers with an ETag. `location`: a
-    creation that answers with the address of its result. `files` and `bodies`: media types of answers and of request
-    bodies that are files, each with an example. `more`: further headers of a success.
+    `scope`: the scope that the token needs, or several of which one is enough. `problems`: the statuses of its problem
+    answers. `conditional`: it needs If-Match and answers with an ETag; with `exact_version` If-Match must hold one
+    ETag. `etag`: a read or a creation that answers with an ETag. `location`: a creation that answers with the address
+    of its result. `files` and `bodies`: media types of answers and of request bodies that are files, each with an
+    example. `more`: further headers of a success.
     """
-    needs = f"Needs the scope `{scope}`." if scope else "Any valid token will do."
+    scopes = (scope,) if isinstance(scope, str) else scope or ()
+    needs = f"Needs the scope {' or '.join(f'`{each}`' for each in scopes)}." if scopes else "Any valid token will do."
     given = [IF_SEEN if exact_version else IF_MATCH] if conditional else []
     named = (*((ETAG,) if conditional or etag else ()), *((LOCATION,) if location else ()), *DECISION, *more)
     return {
@@ -74,7 +76,7 @@ def operation(
         "description": f"{summary}. {needs} What the policy allows beyond that, the decision log explains.",
         "tags": [tag],
         "responses": {},
-        "security": [{SECURITY_SCHEME: [scope] if scope else []}],
+        "security": [{SECURITY_SCHEME: [each]} for each in scopes] or [{SECURITY_SCHEME: []}],
         "operation_class": _completed(problems, named, files, bodies, given),
     }
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from uuid_utils.compat import uuid7
 
-from service.administration.replay import replay_jobs
-from service.administration.replay.replay_batches import Versions, begin, tally_here
+from service.administration.replay import jobs
+from service.administration.replay.batches import Versions, begin, tally_here
 from service.authorization.active.policy_versions import text_of
 from service.errors import NotFound, TryLater
 from service.log import recorded
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from concurrent.futures import Future
 
-    from service.administration.replay.replay_jobs import Job
-    from service.administration.replay.replay_tally import Tally
+    from service.administration.replay.jobs import Job
+    from service.administration.replay.tally import Tally
     from service.database import Database
 
 BATCH: Final = 1_000
@@ -46,7 +46,7 @@ class _Lost(Exception):
     """The job was cancelled, or another keeper has it now."""
 
 
-class ReplayWork:
+class ReplayWorker:
     """One job at a time, in `processes` worker processes. `database` is its own: two connections are enough."""
 
     def __init__(self, database: Database, *, processes: int = 2, batch: int = BATCH) -> None:
@@ -75,7 +75,7 @@ class ReplayWork:
     async def once(self, stop: asyncio.Event) -> bool:
         """Do the next job, if there is one, up to its end or to `stop`; False when there is none."""
         async with self._database.connection() as connection:
-            job = await replay_jobs.claim(connection, self._me)
+            job = await jobs.claim(connection, self._me)
         if job is None:
             return False
         log.info("replay begins", job=str(job.id), version=job.version, cursor=job.cursor)
@@ -93,7 +93,7 @@ class ReplayWork:
             ended, problem = True, "There is no such policy version"
         if ended:
             async with self._database.connection() as connection:
-                await replay_jobs.end(connection, self._me, job.id, problem)
+                await jobs.end(connection, self._me, job.id, problem)
             log.info("replay ended", job=str(job.id), problem=problem)
         return True
 
@@ -127,7 +127,7 @@ class ReplayWork:
         if not await self._done_writing(job, writing, stop):
             return None
         async with self._database.connection() as connection:
-            if not await replay_jobs.set_span(connection, self._me, job.id, first, last):
+            if not await jobs.set_span(connection, self._me, job.id, first, last):
                 raise _Lost
         return first, last, first
 
@@ -141,9 +141,9 @@ class ReplayWork:
                     await stop.wait()
             async with self._database.connection() as connection:
                 writing &= await recorded.writers(connection)
-                if time.monotonic() - renewed >= replay_jobs.LEASE / 3:
+                if time.monotonic() - renewed >= jobs.LEASE / 3:
                     renewed = time.monotonic()
-                    if not await replay_jobs.renew(connection, self._me, job.id):
+                    if not await jobs.renew(connection, self._me, job.id):
                         raise _Lost
         return not writing
 
@@ -167,7 +167,7 @@ class ReplayWork:
             ends = cursor >= last or stop.is_set()
             if ends or time.monotonic() - committed >= COMMIT_EVERY:
                 async with self._database.connection() as connection:
-                    if not await replay_jobs.advance(connection, self._me, job.id, cursor, totals):
+                    if not await jobs.advance(connection, self._me, job.id, cursor, totals):
                         raise _Lost
                 committed = time.monotonic()
             if stop.is_set():
@@ -178,11 +178,11 @@ class ReplayWork:
         """What a batch came to, however long it takes: the claim is renewed meanwhile."""
         batch = asyncio.wrap_future(future)
         while True:
-            await asyncio.wait([batch], timeout=replay_jobs.LEASE / 3)
+            await asyncio.wait([batch], timeout=jobs.LEASE / 3)
             if batch.done():
                 return batch.result()
             async with self._database.connection() as connection:
-                if not await replay_jobs.renew(connection, self._me, job.id):
+                if not await jobs.renew(connection, self._me, job.id):
                     raise _Lost
 
 

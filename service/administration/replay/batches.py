@@ -18,7 +18,7 @@ import structlog
 from service.administration.checks import policy_check
 from service.administration.replay.decided_again import Undecidable, decide_again
 from service.administration.replay.recorded_request import NotARequest, read
-from service.administration.replay.replay_tally import Tally
+from service.administration.replay.tally import Tally
 from service.errors import PolicyRejected
 from service.parent import end_with_parent
 from service.policy.policy_file import PolicyText

@@ -1,18 +1,18 @@
-"""Jobs that decide recorded requests again: rows of policy_replay. The app inserts them, a keeper claims and does them.
+"""Replay jobs: rows of `policy_replay`. The API inserts them, a keeper claims and does them.
 
-Postgres owns a job, its cursor and its totals, which change together in one statement. A claim is a lease: a keeper
-that falls silent loses the job to the next, which goes on behind the cursor.
+Postgres owns a job, its cursor and its totals; one statement changes cursor and totals together. A claim is a lease: a
+keeper that stops renewing it loses the job to another keeper, which continues after the cursor.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from uuid_utils.compat import uuid7
 
-from service.administration.replay.replay_tally import Tally
+from service.administration.replay.tally import Tally
 from service.errors import Conflict, NotFound
 from service.log.recorded import RecordSelection
 
@@ -25,33 +25,31 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.permit import Permit
     from service.database import Connection
 
-# For replays and for redecisions apart: authors and auditors do not stand in each other's way.
-MAX_OPEN = 10
-# Days for which an ended job can be read, and how many older ones a new one removes at the most.
-KEPT_DAYS = 30
-MAX_REMOVED = 100
-# Seconds without a word after which a keeper has lost its claim.
+# The resource kind that a replay is decided on, and the action on it that starts and cancels one: the policy for a
+# replay under one version, the log for a replay under the versions that decided.
+POLICY, LOG = "policy", "log"
+START: Final = {POLICY: "replay", LOG: "read"}
+# Each of the two kinds has its own bound, so that authors and auditors do not keep each other waiting.
+MAX_OPEN_JOBS_PER_KIND: Final = 10
+# Days for which an ended job can be read, and how many older ones a new one removes.
+KEPT_DAYS: Final = 30
+MAX_JOBS_REMOVED_AT_ONCE: Final = 100
+# Seconds after which a keeper that has not renewed its claim loses it.
 LEASE = 15.0
-# Claims without progress after which a job is given up.
-MAX_ATTEMPTS = 5
-QUEUE_LOCK = 0x74770010
-WANTED = ("since", "until", "action", "resource_kind")
-COLUMNS = (
+# Claims without progress after which a job fails.
+MAX_ATTEMPTS: Final = 5
+QUEUE_LOCK: Final = 0x74770010
+SELECTION: Final = ("since", "until", "action", "resource_kind")
+COLUMNS: Final = (
     "id, version, since, until, action, resource_kind, state, by_person, by_client, asked_at, started_at, ended_at,"
     " first_id, last_id, cursor, totals, problem"
 )
 
 
-class Author(TypedDict):
-    """Who asked: the person, if there is one, and the client."""
-
-    by_person: UUID | None
-    by_client: str
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`version` None: each record under the version that decided it. Ids are those of the log; None before it began."""
+    """A replay. `version` None: each record is evaluated under the version that decided it. `first_id`, `last_id` and
+    `cursor` are ids of the log, None before the job starts."""
 
     id: UUID
     version: int | None
@@ -69,8 +67,13 @@ class Job:
     problem: str | None
 
     @property
+    def kind(self) -> str:
+        """The resource kind that this replay is decided on."""
+        return LOG if self.version is None else POLICY
+
+    @property
     def progress(self) -> float:
-        """The part of the log that was gone through, from 0 to 1."""
+        """The part of the log that is done, from 0 to 1."""
         if self.state == "done":
             return 1.0
         if self.first_id is None or self.last_id is None or self.cursor is None:
@@ -87,18 +90,19 @@ async def add(
     by_person: UUID | None,
     by_client: str,
 ) -> Job:
-    """Queue a job, inside a transaction, and remove old ones. Raises Conflict when enough are waiting."""
-    permit.covers(*(("log", "read") if version is None else ("policy", "replay")))
+    """Queue a job, inside a transaction, and remove old ones. Raises Conflict when too many of its kind are open."""
+    kind = LOG if version is None else POLICY
+    permit.covers(kind, START[kind])
     # One at a time, so that the bound holds.
     await connection.execute("SELECT pg_advisory_xact_lock($1)", QUEUE_LOCK)
-    # Some of those that ended long ago, the oldest first.
+    # The jobs that ended longest ago.
     await connection.execute(
         "DELETE FROM policy_replay WHERE id IN (SELECT id FROM policy_replay"
         " WHERE ended_at < clock_timestamp() - make_interval(days => $1) ORDER BY ended_at LIMIT $2)",
         KEPT_DAYS,
-        MAX_REMOVED,
+        MAX_JOBS_REMOVED_AT_ONCE,
     )
-    # A new job, unless too many of its sort are open.
+    # A new job, unless too many of its kind are open.
     row = await connection.fetchrow(
         "INSERT INTO policy_replay (id, version, since, until, action, resource_kind, by_person, by_client)"
         " SELECT $1, $2, $3, $4, $5, $6, $7, $8"
@@ -113,68 +117,78 @@ async def add(
         wanted.resource_kind,
         by_person,
         by_client,
-        MAX_OPEN,
+        MAX_OPEN_JOBS_PER_KIND,
     )
     if row is None:
-        some = "redecisions" if version is None else "replays"
-        raise Conflict(f"{MAX_OPEN} {some} are waiting or under way; ask again when one of them has ended")
-    return _job(row)
+        raise Conflict(f"{MAX_OPEN_JOBS_PER_KIND} replays are waiting or running; ask again when one of them has ended")
+    return _parse_row(row)
 
 
-async def job(connection: Connection, job_id: UUID, *, redecision: bool) -> Job | None:
-    """A job of the one sort or the other."""
-    # One job with what it found so far.
+async def load(connection: Connection, kind: str, job_id: UUID) -> Job | None:
+    """A job of this kind, with its result so far."""
+    # One job by its primary key.
     row = await connection.fetchrow(
-        f"SELECT {COLUMNS} FROM policy_replay WHERE id = $1 AND (version IS NULL) = $2", job_id, redecision
+        f"SELECT {COLUMNS} FROM policy_replay WHERE id = $1 AND (version IS NULL) = $2", job_id, kind == LOG
     )
-    return _job(row) if row else None
+    return _parse_row(row) if row else None
 
 
-async def listed(connection: Connection, *, before: UUID | None, limit: int) -> list[Job]:
-    """Replays, the newest first, asked for before the one with the id `before`."""
-    # A page of replays; ids begin with the time, so that the primary key gives the order.
+async def load_page(connection: Connection, kind: str, *, before: UUID | None, limit: int) -> list[Job]:
+    """Jobs of this kind, newest first, older than the one with the id `before`."""
+    # A page of jobs. Ids begin with the time, so the primary key gives the order.
     rows = await connection.fetch(
-        f"SELECT {COLUMNS} FROM policy_replay WHERE version IS NOT NULL AND ($1::uuid IS NULL OR id < $1)"
-        " ORDER BY id DESC LIMIT $2",
+        f"SELECT {COLUMNS} FROM policy_replay WHERE (version IS NULL) = $1 AND ($2::uuid IS NULL OR id < $2)"
+        " ORDER BY id DESC LIMIT $3",
+        kind == LOG,
         before,
         limit,
     )
-    return [_job(row) for row in rows]
+    return [_parse_row(row) for row in rows]
 
 
-async def version_of(connection: Connection, job_id: UUID) -> int | None:
-    """The version that a replay is about; None when there is no such replay."""
-    # One replay by its key.
-    found: int | None = await connection.fetchval("SELECT version FROM policy_replay WHERE id = $1", job_id)
-    return found
+async def find_kind(connection: Connection, job_id: UUID) -> str | None:
+    """The kind of a job; None for an unknown id."""
+    # One job by its primary key.
+    row = await connection.fetchrow("SELECT version FROM policy_replay WHERE id = $1", job_id)
+    if row is None:
+        return None
+    return LOG if row["version"] is None else POLICY
 
 
-async def cancel(permit: Permit, connection: Connection, job_id: UUID, *, redecision: bool) -> Job:
-    """Stop a job, inside a transaction; its keeper notices with its next word. Raises NotFound, and Conflict when it
-    has ended already."""
-    permit.covers(*(("log", "read") if redecision else ("policy", "replay")))
-    # Whatever was found so far stays.
+async def find_version(connection: Connection, job_id: UUID) -> int | None:
+    """The version of a replay; None for an unknown id, and for a replay without a version."""
+    # One job by its primary key.
+    version: int | None = await connection.fetchval("SELECT version FROM policy_replay WHERE id = $1", job_id)
+    return version
+
+
+async def cancel(permit: Permit, connection: Connection, job_id: UUID) -> Job:
+    """Stop a job of the permitted kind, inside a transaction; its keeper learns of it when it next renews its claim.
+    What was found so far stays. Raises NotFound, and Conflict when the job has ended."""
+    kind = permit.decision.request.resource.kind
+    permit.covers(kind, START[kind])
+    # One job by its primary key.
     row = await connection.fetchrow(
         "UPDATE policy_replay SET state = 'cancelled', ended_at = clock_timestamp()"
         f" WHERE id = $1 AND (version IS NULL) = $2 AND state IN ('queued', 'running') RETURNING {COLUMNS}",
         job_id,
-        redecision,
+        kind == LOG,
     )
     if row is not None:
-        return _job(row)
-    if await job(connection, job_id, redecision=redecision) is None:
+        return _parse_row(row)
+    if await load(connection, kind, job_id) is None:
         raise NotFound("There is no such replay")
     raise Conflict("It has ended already")
 
 
 async def claim(connection: Connection, keeper: UUID) -> Job | None:
-    """The oldest job that waits, or whose keeper fell silent; None when there is none. A job that was given up five
-    times without progress fails."""
-    # A job that nobody else is claiming at this moment.
+    """Claim the oldest job that is queued or whose keeper lost its claim; None when there is none. A job that was
+    claimed MAX_ATTEMPTS times without progress fails."""
+    # A job that no other keeper is claiming at this moment.
     row = await connection.fetchrow(
         "UPDATE policy_replay SET state = CASE WHEN attempts < $3 THEN 'running' ELSE 'failed' END,"
         " ended_at = CASE WHEN attempts < $3 THEN NULL ELSE clock_timestamp() END,"
-        " problem = CASE WHEN attempts < $3 THEN NULL ELSE 'It was begun again and again without getting further' END,"
+        " problem = CASE WHEN attempts < $3 THEN NULL ELSE 'It was started several times and made no progress' END,"
         " attempts = attempts + 1, claimed_by = $1, claimed_at = clock_timestamp(),"
         " started_at = coalesce(started_at, clock_timestamp())"
         " WHERE id = (SELECT id FROM policy_replay WHERE state = 'queued' OR (state = 'running'"
@@ -185,13 +199,13 @@ async def claim(connection: Connection, keeper: UUID) -> Job | None:
         LEASE,
         MAX_ATTEMPTS,
     )
-    found = _job(row) if row else None
-    return found if found and found.state == "running" else None
+    job = _parse_row(row) if row else None
+    return job if job and job.state == "running" else None
 
 
 async def set_span(connection: Connection, keeper: UUID, job_id: UUID, first: int, last: int) -> bool:
-    """Fix which part of the log the job goes through. False when the claim is lost."""
-    # From where to where, once.
+    """Store which ids of the log the job covers. False when the claim is lost."""
+    # One job by its primary key.
     done = await connection.fetchval(
         "UPDATE policy_replay SET first_id = $3, last_id = $4, cursor = $3"
         " WHERE id = $1 AND claimed_by = $2 AND state = 'running' RETURNING true",
@@ -204,8 +218,8 @@ async def set_span(connection: Connection, keeper: UUID, job_id: UUID, first: in
 
 
 async def advance(connection: Connection, keeper: UUID, job_id: UUID, cursor: int, totals: Tally) -> bool:
-    """Keep how far it is and what was found until there, and the claim with it. False when the claim is lost."""
-    # Cursor, totals and heartbeat in one.
+    """Store the cursor with the totals up to it, and renew the claim. False when the claim is lost."""
+    # One job by its primary key; progress resets the attempts.
     done = await connection.fetchval(
         "UPDATE policy_replay SET attempts = CASE WHEN $3 > cursor THEN 0 ELSE attempts END, cursor = $3, totals = $4,"
         " claimed_at = clock_timestamp() WHERE id = $1 AND claimed_by = $2 AND state = 'running' RETURNING true",
@@ -218,8 +232,8 @@ async def advance(connection: Connection, keeper: UUID, job_id: UUID, cursor: in
 
 
 async def renew(connection: Connection, keeper: UUID, job_id: UUID) -> bool:
-    """Say that it is still being done, though there is no progress yet. False when the claim is lost."""
-    # The heartbeat alone.
+    """Renew the claim of a job without progress. False when the claim is lost."""
+    # One job by its primary key.
     done = await connection.fetchval(
         "UPDATE policy_replay SET claimed_at = clock_timestamp()"
         " WHERE id = $1 AND claimed_by = $2 AND state = 'running' RETURNING true",
@@ -230,8 +244,8 @@ async def renew(connection: Connection, keeper: UUID, job_id: UUID) -> bool:
 
 
 async def end(connection: Connection, keeper: UUID, job_id: UUID, problem: str | None = None) -> None:
-    """Done, or failed with a sentence."""
-    # The last word about a job.
+    """End a job: done, or failed with a sentence."""
+    # One job by its primary key.
     await connection.execute(
         "UPDATE policy_replay SET state = CASE WHEN $3::text IS NULL THEN 'done' ELSE 'failed' END, problem = $3,"
         " ended_at = clock_timestamp() WHERE id = $1 AND claimed_by = $2 AND state = 'running'",
@@ -241,8 +255,8 @@ async def end(connection: Connection, keeper: UUID, job_id: UUID, problem: str |
     )
 
 
-def _job(row: asyncpg.Record) -> Job:
+def _parse_row(row: asyncpg.Record) -> Job:
     members = dict(row)
-    wanted = RecordSelection(**{name: members.pop(name) for name in WANTED})
+    wanted = RecordSelection(**{name: members.pop(name) for name in SELECTION})
     totals = msgspec.json.decode(members.pop("totals"), type=Tally)
     return Job(**members, wanted=wanted, totals=totals)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 import pytest
 from uuid_utils.compat import uuid7
 
-from service.administration.replay import replay_batches, replay_jobs, replay_work
-from service.administration.replay.policy_replays import PolicyReplays
-from service.administration.replay.replay_tally import ReplayOutcome, Tally
-from service.administration.replay.replay_work import ReplayWork
+from service.administration.replay import batches, jobs, worker
+from service.administration.replay.replays import Replays
+from service.administration.replay.tally import ReplayOutcome, Tally
+from service.administration.replay.worker import ReplayWorker
 from service.errors import Conflict, Denied, NotFound
 from service.log import recorded
 from service.log.questions import DECISIONS
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from service.administration.replay.replay_jobs import Job
+    from service.administration.replay.jobs import Job
     from service.database import Connection
     from service.policy.policy_file import PolicyText
     from tests.integration.api import InProcess
@@ -60,18 +60,18 @@ async def draft(house: House, text: PolicyText) -> int:
 async def done(house: House, job: Job) -> Job:
     """The job when a keeper has done it."""
     keeper = await house.log_database.open("keeper", size=2)
-    assert await ReplayWork(keeper, processes=1, batch=7).once(asyncio.Event())
+    assert await ReplayWorker(keeper, processes=1, batch=7).once(asyncio.Event())
     async with keeper.connection() as connection:
-        found = await replay_jobs.job(connection, job.id, redecision=job.version is None)
+        found = await jobs.load(connection, job.kind, job.id)
     assert found is not None
     return found
 
 
 async def test_every_recorded_decision_is_reproduced(house: House) -> None:
     await traffic(house)
-    replays = PolicyReplays(house.gate, house.requests)
+    replays = Replays(house.gate, house.requests)
 
-    job = await done(house, (await replays.redecide(auditor(house), RecordSelection())).value)
+    job = await done(house, (await replays.start(auditor(house), RecordSelection())).value)
 
     assert job.state == "done"
     assert job.progress == 1
@@ -83,7 +83,7 @@ async def test_a_decision_that_was_under_way_when_the_replay_began_is_waited_for
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await traffic(house)
-    redecided = (await PolicyReplays(house.gate, house.requests).redecide(auditor(house), RecordSelection())).value
+    started = (await Replays(house.gate, house.requests).start(auditor(house), RecordSelection())).value
     keeper, looks = await house.log_database.open("keeper", size=2), 0
     look = recorded.writers
 
@@ -104,13 +104,13 @@ async def test_a_decision_that_was_under_way_when_the_replay_began_is_waited_for
         )
         # A later one is there already, so that the log ends behind both.
         await house.timesheets.list(house.ask("ana"), Filters())
-        work = asyncio.create_task(ReplayWork(keeper, processes=1, batch=7).once(asyncio.Event()))
+        work = asyncio.create_task(ReplayWorker(keeper, processes=1, batch=7).once(asyncio.Event()))
         await until(looked)
         assert await house.owner.fetchval("SELECT state = 'running' AND last_id IS NULL FROM policy_replay")
     assert await work
 
     async with keeper.connection() as connection:
-        found = await replay_jobs.job(connection, redecided.id, redecision=True)
+        found = await jobs.load(connection, jobs.LOG, started.id)
     assert found is not None
     assert found.totals.records == await house.count("audit_record WHERE kind IN ('decision', 'access')")
 
@@ -120,9 +120,9 @@ async def test_a_draft_is_tried_against_what_was_asked(house: House) -> None:
     text = shipped()
     rules = "\n".join(line for line in text.rules.splitlines() if not line.endswith(" approve-team"))
     number = await draft(house, replace(text, rules=rules + "\n"))
-    replays = PolicyReplays(house.gate, house.requests)
+    replays = Replays(house.gate, house.requests)
 
-    asked = await replays.replay(author(house), number, RecordSelection(action="approve"))
+    asked = await replays.start(author(house), RecordSelection(action="approve"), number)
     job = await done(house, asked.value)
 
     assert job.state == "done"
@@ -131,7 +131,7 @@ async def test_a_draft_is_tried_against_what_was_asked(house: House) -> None:
     assert (example.action, example.subject) == ("approve", str(house.people["mia"]))
     assert example.was == "allowed by approve-team"
     assert job.totals.groups[ReplayOutcome.ALLOW_TO_DENY]["rule"] == {"approve-team": 1}
-    assert (await replays.replayed(author(house), job.id)).value == job
+    assert (await replays.read(author(house), job.id)).value == job
     record = await house.owner.fetchval(
         "SELECT convert_from(body, 'UTF8') FROM audit_record WHERE kind = 'system' ORDER BY id DESC LIMIT 1",
     )
@@ -140,80 +140,129 @@ async def test_a_draft_is_tried_against_what_was_asked(house: House) -> None:
 
 async def test_a_version_that_there_is_not_is_not_replayed(house: House) -> None:
     with pytest.raises(NotFound):
-        await PolicyReplays(house.gate, house.requests).replay(author(house), 77, RecordSelection())
+        await Replays(house.gate, house.requests).start(author(house), RecordSelection(), 77)
     assert await house.count("policy_replay") == 0
 
 
-async def test_only_those_who_may_replay_do(house: House) -> None:
-    replays = PolicyReplays(house.gate, house.requests)
+async def test_authors_replay_versions_and_auditors_the_log(house: House) -> None:
+    replays = Replays(house.gate, house.requests)
     with pytest.raises(Denied):
-        await replays.replay(auditor(house), 1, RecordSelection())
+        await replays.start(auditor(house), RecordSelection(), 1)
     with pytest.raises(Denied):
-        await replays.redecide(author(house), RecordSelection())
+        await replays.start(author(house), RecordSelection())
     assert await house.count("policy_replay") == 0
+
+
+WHOLE_SCOPE = "read:policies write:policies read:audit"
+
+
+@pytest.mark.parametrize("scope", [WHOLE_SCOPE, "read:policies write:policies", "read:audit", "read:timesheets"])
+@pytest.mark.parametrize("role", ["policy-author", "employee"])
+async def test_a_replay_that_the_caller_may_not_read_is_answered_as_an_unknown_one(
+    house: House, running: InProcess, role: str, scope: str
+) -> None:
+    replays = Replays(house.gate, house.requests)
+    of_log = (await replays.start(auditor(house), RecordSelection())).value.id
+    of_version = (await replays.start(author(house), RecordSelection(), 1)).value.id
+    token = running.token(sub="auth0|paula", roles=[role], scope=scope)
+    may_read_versions = role == "policy-author" and "read:policies" in scope
+    for hidden in [of_log] if may_read_versions else [of_log, of_version]:
+        for method, path in (("GET", ""), ("POST", "/cancel")):
+            known, unknown = [
+                await running.send(method, f"/v1/replays/{job}{path}", token) for job in (hidden, uuid7())
+            ]
+            assert known.status_code in {403, 404}
+            assert [known.status_code, *(known.json().get(name) for name in ("type", "detail", "required_scope"))] == [
+                unknown.status_code,
+                *(unknown.json().get(name) for name in ("type", "detail", "required_scope")),
+            ]
+    assert await house.count("policy_replay WHERE state = 'cancelled'") == 0
+
+
+async def test_whoever_may_read_both_kinds_lists_both_and_each_is_decided(house: House, running: InProcess) -> None:
+    replays = Replays(house.gate, house.requests)
+    started = [
+        (await replays.start(*asked)).value.id
+        for asked in (
+            (author(house), RecordSelection(), 1),
+            (auditor(house), RecordSelection()),
+            (author(house), RecordSelection(), 1),
+        )
+    ]
+    token = running.token(sub="auth0|audrey", roles=["auditor"], scope="read:policies read:audit")
+    decisions = await house.count("audit_record WHERE kind IN ('decision', 'access')")
+    first = (await running.send("GET", "/v1/replays?limit=2", token)).json()
+    assert await house.count("audit_record WHERE kind IN ('decision', 'access')") == decisions + 2
+    last = (await running.send("GET", f"/v1/replays?cursor={first['next_cursor']}", token)).json()
+    listed = [*first["items"], *last["items"]]
+    assert [replay["id"] for replay in listed] == [str(job) for job in reversed(started)]
+    assert [replay["version"] for replay in listed] == [1, None, 1]
+    for job in started:
+        assert (await running.send("GET", f"/v1/replays/{job}", token)).json()["id"] == str(job)
+    only_log = running.token(sub="auth0|audrey", roles=["auditor"], scope="read:audit")
+    answer = (await running.send("GET", "/v1/replays", only_log)).json()
+    assert [replay["id"] for replay in answer["items"]] == [str(started[1])]
 
 
 async def test_replays_are_listed_the_newest_first_and_page_by_page(house: House, running: InProcess) -> None:
-    replays = PolicyReplays(house.gate, house.requests)
-    asked = [str((await replays.replay(author(house), 1, RecordSelection(action="read"))).value.id) for _ in range(3)]
-    await replays.redecide(auditor(house), RecordSelection())
+    replays = Replays(house.gate, house.requests)
+    asked = [str((await replays.start(author(house), RecordSelection(action="read"), 1)).value.id) for _ in range(3)]
+    await replays.start(auditor(house), RecordSelection())
     token = running.token(sub="auth0|paula", roles=["policy-author"], scope="read:policies")
-    first = await running.send("GET", "/v1/policies/replays?limit=2", token)
+    first = await running.send("GET", "/v1/replays?limit=2", token)
     assert first.status_code == 200, first.text
     assert [item["id"] for item in first.json()["items"]] == asked[:0:-1]
     assert first.json()["items"][0]["filters"]["action"] == "read"
     assert (first.json()["items"][0]["version"], first.json()["items"][0]["state"]) == (1, "queued")
     more = first.json()["next_cursor"]
-    last = (await running.send("GET", f"/v1/policies/replays?limit=2&cursor={more}", token)).json()
-    assert ([item["id"] for item in last["items"]], last["next_cursor"]) == (asked[:1], None)
+    last = (await running.send("GET", f"/v1/replays?limit=2&cursor={more}", token)).json()
+    assert ([one["id"] for one in last["items"]], last["next_cursor"]) == (asked[:1], None)
     stranger = running.token(scope="read:policies")
-    assert (await running.send("GET", "/v1/policies/replays", stranger)).status_code in {403, 404}
+    assert (await running.send("GET", "/v1/replays", stranger)).status_code in {403, 404}
 
 
 async def test_so_many_replays_wait_and_no_more(house: House) -> None:
-    replays = PolicyReplays(house.gate, house.requests)
-    for _ in range(replay_jobs.MAX_OPEN):
-        await replays.redecide(auditor(house), RecordSelection())
+    replays = Replays(house.gate, house.requests)
+    for _ in range(jobs.MAX_OPEN_JOBS_PER_KIND):
+        await replays.start(auditor(house), RecordSelection())
 
     with pytest.raises(Conflict) as full:
-        await replays.redecide(auditor(house), RecordSelection())
+        await replays.start(auditor(house), RecordSelection())
     assert full.value.decision is not None
     # Authors are not kept waiting by auditors, and have a bound of their own.
-    for _ in range(replay_jobs.MAX_OPEN):
-        await replays.replay(author(house), 1, RecordSelection())
+    for _ in range(jobs.MAX_OPEN_JOBS_PER_KIND):
+        await replays.start(author(house), RecordSelection(), 1)
     with pytest.raises(Conflict):
-        await replays.replay(author(house), 1, RecordSelection())
+        await replays.start(author(house), RecordSelection(), 1)
 
 
 async def test_a_job_that_is_cancelled_makes_room_and_is_begun_by_no_keeper(house: House) -> None:
-    replays = PolicyReplays(house.gate, house.requests)
-    asked = [(await replays.redecide(auditor(house), RecordSelection())).value for _ in range(replay_jobs.MAX_OPEN)]
-    answers = [await replays.cancel_redecision(auditor(house), job.id) for job in asked]
-    assert all(answer.value.state == "cancelled" and answer.value.ended_at is not None for answer in answers)
+    replays = Replays(house.gate, house.requests)
+    asked = [(await replays.start(auditor(house), RecordSelection())).value for _ in range(jobs.MAX_OPEN_JOBS_PER_KIND)]
+    answers = [await replays.cancel(auditor(house), job.id) for job in asked]
+    assert all(one.value.state == "cancelled" and one.value.ended_at is not None for one in answers)
 
     keeper = await house.log_database.open("keeper", size=2)
-    assert not await ReplayWork(keeper, processes=1).once(asyncio.Event())
-    await replays.redecide(auditor(house), RecordSelection())
-    body = await house.owner.fetchval(
-        "SELECT convert_from(body, 'UTF8') FROM audit_record WHERE uid = $1", answers[-1].receipt.uid
+    assert not await ReplayWorker(keeper, processes=1).once(asyncio.Event())
+    await replays.start(auditor(house), RecordSelection())
+    bodies = await house.owner.fetch(
+        "SELECT convert_from(body, 'UTF8') AS body FROM audit_record WHERE uid = $1 OR decision_uid = $1 ORDER BY id",
+        answers[-1].receipt.uid,
     )
-    record = json.loads(body)
-    assert (record["kind"], record["outcome"], record["redecision"]) == ("access", "allow", str(asked[-1].id))
+    decision, change = (json.loads(row["body"]) for row in bodies)
+    assert (decision["kind"], decision["outcome"], decision["applied"]) == ("access", "allow", True)
+    assert change["change"] == {"type": "policy.replay-cancelled", "from": {}, "to": {"replay": str(asked[-1].id)}}
+    assert (change["resource"]["kind"], change["resource"]["id"]) == ("log", None)
 
 
-async def test_a_replay_is_cancelled_by_those_who_may_replay_and_that_is_recorded(house: House) -> None:
-    replays = PolicyReplays(house.gate, house.requests)
-    job = (await replays.replay(author(house), 1, RecordSelection())).value
-    with pytest.raises(Denied):
-        await replays.cancel_replay(auditor(house), job.id)
-    with pytest.raises(Denied):
-        await replays.cancel_redecision(author(house), job.id)
-    # It is no redecision.
-    with pytest.raises(NotFound) as other:
-        await replays.cancel_redecision(auditor(house), job.id)
-    assert other.value.decision is not None
+async def test_a_replay_of_a_version_is_cancelled_by_its_authors_alone_and_that_is_recorded(house: House) -> None:
+    replays = Replays(house.gate, house.requests)
+    job = (await replays.start(author(house), RecordSelection(), 1)).value
+    with pytest.raises((Denied, NotFound)) as refused:
+        await replays.cancel(auditor(house), job.id)
+    assert refused.value.decision is not None
 
-    done_so = await replays.cancel_replay(author(house), job.id)
+    done_so = await replays.cancel(author(house), job.id)
 
     assert done_so.value.state == "cancelled"
     record = json.loads(
@@ -222,17 +271,18 @@ async def test_a_replay_is_cancelled_by_those_who_may_replay_and_that_is_recorde
         )
     )
     assert record["change"] == {"type": "policy.replay-cancelled", "from": {}, "to": {"replay": str(job.id)}}
+    assert (record["resource"]["kind"], record["resource"]["id"]) == ("policy", "1")
     with pytest.raises(Conflict) as again:
-        await replays.cancel_replay(author(house), job.id)
+        await replays.cancel(author(house), job.id)
     assert again.value.decision is not None
     with pytest.raises(NotFound):
-        await replays.cancel_replay(author(house), uuid7())
+        await replays.cancel(author(house), uuid7())
 
 
 def unhurriedly(under: int | None, bodies: Sequence[bytes]) -> Tally:
     """A batch that takes a while."""
     time.sleep(0.3)
-    return replay_batches.tally_here(under, bodies)
+    return batches.tally_here(under, bodies)
 
 
 async def test_a_keeper_stops_between_two_batches_when_its_job_is_cancelled(
@@ -240,19 +290,19 @@ async def test_a_keeper_stops_between_two_batches_when_its_job_is_cancelled(
 ) -> None:
     await traffic(house)
     await multiplied(house, 1_000)
-    replays = PolicyReplays(house.gate, house.requests)
-    job = (await replays.replay(author(house), 1, RecordSelection())).value
-    monkeypatch.setattr(replay_work, "tally_here", unhurriedly)
+    replays = Replays(house.gate, house.requests)
+    job = (await replays.start(author(house), RecordSelection(), 1)).value
+    monkeypatch.setattr(worker, "tally_here", unhurriedly)
     keeper = await house.log_database.open("keeper", size=2)
-    work = asyncio.create_task(ReplayWork(keeper, processes=1, batch=5).once(asyncio.Event()))
+    work = asyncio.create_task(ReplayWorker(keeper, processes=1, batch=5).once(asyncio.Event()))
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not (await replays.replayed(author(house), job.id)).value.totals.records:  # noqa: ASYNC110 — a process does it
+        while not (await replays.read(author(house), job.id)).value.totals.records:  # noqa: ASYNC110 — a process does it
             await asyncio.sleep(0.05)
 
-    await replays.cancel_replay(author(house), job.id)
+    await replays.cancel(author(house), job.id)
     assert await work
 
-    found = (await replays.replayed(author(house), job.id)).value
+    found = (await replays.read(author(house), job.id)).value
     assert found.state == "cancelled"
     assert 0 < found.totals.records < 1_000
     assert found.progress < 1
@@ -261,9 +311,9 @@ async def test_a_keeper_stops_between_two_batches_when_its_job_is_cancelled(
 async def test_jobs_that_ended_long_ago_are_removed_some_at_a_time(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay_jobs, "MAX_REMOVED", 2)
-    replays = PolicyReplays(house.gate, house.requests)
-    asked = [(await replays.redecide(auditor(house), RecordSelection())).value.id for _ in range(6)]
+    monkeypatch.setattr(jobs, "MAX_JOBS_REMOVED_AT_ONCE", 2)
+    replays = Replays(house.gate, house.requests)
+    asked = [(await replays.start(auditor(house), RecordSelection())).value.id for _ in range(6)]
     for days, job in zip((50, 40, 35, 31, 29), asked, strict=False):
         await house.owner.execute(
             "UPDATE policy_replay SET state = 'done', asked_at = now() - interval '99 days',"
@@ -272,27 +322,27 @@ async def test_jobs_that_ended_long_ago_are_removed_some_at_a_time(
     await house.owner.execute("UPDATE policy_replay SET asked_at = now() - interval '99 days' WHERE id = $1", asked[5])
 
     for left in (asked[2:], asked[4:], asked[4:]):
-        await replays.replay(author(house), 1, RecordSelection())
+        await replays.start(author(house), RecordSelection(), 1)
         rows = await house.owner.fetch("SELECT id FROM policy_replay WHERE version IS NULL ORDER BY id")
         assert [row["id"] for row in rows] == left
 
 
 async def test_a_job_that_was_left_goes_on_behind_its_cursor_and_counts_nothing_twice(house: House) -> None:
     await traffic(house)
-    replays = PolicyReplays(house.gate, house.requests)
-    job = (await replays.redecide(auditor(house), RecordSelection())).value
+    replays = Replays(house.gate, house.requests)
+    job = (await replays.start(auditor(house), RecordSelection())).value
     keeper = await house.log_database.open("keeper", size=2)
     stop = asyncio.Event()
     stop.set()
-    first = ReplayWork(keeper, processes=1, batch=5)
+    first = ReplayWorker(keeper, processes=1, batch=5)
     assert await first.once(stop)
     async with keeper.connection() as connection:
-        half = await replay_jobs.job(connection, job.id, redecision=True)
+        half = await jobs.load(connection, jobs.LOG, job.id)
     assert half is not None
     assert half.state == "running"
     assert 0 < half.totals.records <= 5
     # Another keeper may not have it while the first is believed to be alive.
-    assert not await ReplayWork(keeper, processes=1).once(asyncio.Event())
+    assert not await ReplayWorker(keeper, processes=1).once(asyncio.Event())
     await house.owner.execute("UPDATE policy_replay SET claimed_at = claimed_at - interval '1 minute'")
 
     whole = await done(house, job)
@@ -304,16 +354,16 @@ async def test_a_job_that_was_left_goes_on_behind_its_cursor_and_counts_nothing_
 
 
 async def test_a_replay_that_never_gets_further_fails(house: House) -> None:
-    job = (await PolicyReplays(house.gate, house.requests).redecide(auditor(house), RecordSelection())).value
+    job = (await Replays(house.gate, house.requests).start(auditor(house), RecordSelection())).value
     await house.owner.execute(
         "UPDATE policy_replay SET state = 'running', attempts = 5, claimed_at = now() - interval '1 hour'"
     )
     keeper = await house.log_database.open("keeper", size=2)
 
-    assert not await ReplayWork(keeper, processes=1).once(asyncio.Event())
+    assert not await ReplayWorker(keeper, processes=1).once(asyncio.Event())
 
     async with keeper.connection() as connection:
-        found = await replay_jobs.job(connection, job.id, redecision=True)
+        found = await jobs.load(connection, jobs.LOG, job.id)
     assert found is not None
     assert (found.state, found.problem is None) == ("failed", False)
 
@@ -321,24 +371,24 @@ async def test_a_replay_that_never_gets_further_fails(house: House) -> None:
 def slowly(under: int | None, bodies: Sequence[bytes]) -> Tally:
     """A batch that takes longer than a lease."""
     time.sleep(4)
-    return replay_batches.tally_here(under, bodies)
+    return batches.tally_here(under, bodies)
 
 
 async def test_a_slow_batch_does_not_lose_its_job_to_another_keeper(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await traffic(house)
-    await PolicyReplays(house.gate, house.requests).redecide(auditor(house), RecordSelection())
-    monkeypatch.setattr(replay_jobs, "LEASE", 2.0)
-    monkeypatch.setattr(replay_work, "tally_here", slowly)
+    await Replays(house.gate, house.requests).start(auditor(house), RecordSelection())
+    monkeypatch.setattr(jobs, "LEASE", 2.0)
+    monkeypatch.setattr(worker, "tally_here", slowly)
     keeper = await house.log_database.open("keeper", size=2)
 
-    work = asyncio.create_task(ReplayWork(keeper, processes=1).once(asyncio.Event()))
+    work = asyncio.create_task(ReplayWorker(keeper, processes=1).once(asyncio.Event()))
     async with keeper.connection() as connection:
         while not work.done():
             await asyncio.sleep(0.2)
             if await house.owner.fetchval("SELECT state FROM policy_replay") == "running":
-                assert await replay_jobs.claim(connection, uuid7()) is None
+                assert await jobs.claim(connection, uuid7()) is None
 
     assert await work
     assert await house.owner.fetchval("SELECT state FROM policy_replay") == "done"
@@ -348,12 +398,12 @@ async def test_a_replay_that_cannot_be_done_here_ends_neither_the_keeper_nor_wai
     house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The sealer and the relay live in the same process."""
-    await PolicyReplays(house.gate, house.requests).redecide(auditor(house), RecordSelection())
+    await Replays(house.gate, house.requests).start(auditor(house), RecordSelection())
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such place"))
-    monkeypatch.setattr(replay_work, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(worker, "LOOK_EVERY", 0.01)
     keeper, stop = await house.log_database.open("keeper", size=2), asyncio.Event()
 
-    work = asyncio.create_task(ReplayWork(keeper, processes=1).run(stop))
+    work = asyncio.create_task(ReplayWorker(keeper, processes=1).run(stop))
     async with asyncio.timeout(PATIENCE_SECONDS):
         while await house.owner.fetchval("SELECT state FROM policy_replay") != "failed":
             assert not work.done(), work.exception()
@@ -364,7 +414,7 @@ async def test_a_replay_that_cannot_be_done_here_ends_neither_the_keeper_nor_wai
 
 def test_replays_give_way_to_the_sealer(tmp_path: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, initializer=replay_batches.begin, initargs=(tmp_path,)) as pool:
+    with ProcessPoolExecutor(1, spawn, initializer=batches.begin, initargs=(tmp_path,)) as pool:
         assert pool.submit(os.nice, 0).result() > os.nice(0)
 
 
@@ -379,7 +429,7 @@ async def test_an_installation_whose_policy_does_not_know_the_word_refuses_it(ho
     await house.owner.execute("UPDATE policy_head SET active = $1", number)
 
     with pytest.raises(Denied):
-        await PolicyReplays(house.gate, house.requests).replay(author(house), 1, RecordSelection())
+        await Replays(house.gate, house.requests).start(author(house), RecordSelection(), 1)
 
 
 async def test_the_stream_of_a_replay_goes_by_the_logs_key_whatever_it_filters(house: House) -> None:

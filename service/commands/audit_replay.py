@@ -1,4 +1,4 @@
-"""`timewarden audit redecide`: is every recorded verdict what its version really says?"""
+"""`timewarden audit replay`: checks that every recorded verdict is what its version says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import rich_click as click
 
 from service.commands.caller import caller
 from service.commands.doors import as_person
-from service.commands.replay_report import DIFFERENCES, Moment, followed, show
+from service.commands.replay_report import DIFFERENCES, Moment, show, start_and_follow
 
 
 @click.command()
@@ -17,9 +17,9 @@ from service.commands.replay_report import DIFFERENCES, Moment, followed, show
 @click.option("--until", type=Moment(), help="Until when; default: now.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @as_person
-def redecide(since: str | None, until: str | None, *, as_json: bool, person: str | None) -> None:
-    """Decide each record again under the version that decided it; exit code 1 when one comes out otherwise."""
-    job = followed(caller(person), "/v1/audit/redecisions", {"since": since, "until": until}, quiet=as_json)
+def replay(since: str | None, until: str | None, *, as_json: bool, person: str | None) -> None:
+    """Evaluate each recorded request again under the version that decided it; exit code 1 if a verdict differs."""
+    job = start_and_follow(caller(person), {"since": since, "until": until}, quiet=as_json)
     if as_json:
         print(json.dumps(job, indent=2))
     else:
