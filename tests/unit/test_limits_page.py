@@ -51,7 +51,7 @@ BOUNDS = {
     "proposal": "service.web.policy.policies:MAX_BYTES",
     "`p` rows": "service.policy.policy_rows:MAX_ROWS",
     "`g` rows": "service.policy.policy_rows:MAX_LINKS",
-    "request facts": "service.policy.vocabulary_file:MAX_REQUEST_FACTS",
+    "facts with a `max_age`": "service.policy.vocabulary_file:MAX_REQUEST_FACTS",
     "cases": "service.policy.case_files:MAX_CASES",
     "case files": "service.policy.policy_file:MAX_CASE_FILES",
     "rows visited by all cases": "service.administration.checks.policy_cases:MAX_ROW_VISITS",
