@@ -58,7 +58,7 @@ BOUNDS = {
     "rows visited to prove the safety laws": "service.policy.laws:MAX_ROW_VISITS",
     "check of a proposal": "service.administration.checks.policy_aside:LONGEST",
     "scopes, roles or facts of a simulation": "service.administration.versions.simulated:MAX_WORDS",
-    "unfinished replays of either kind": "service.administration.replay.jobs:MAX_OPEN_JOBS_PER_KIND",
+    "unfinished replays of each kind": "service.administration.replay.jobs:MAX_OPEN_JOBS_PER_KIND",
     "exports at once, per process": "service.web.audit.audit_export:MAX_STREAMS",
 }
 # Bounds that raise a refusal and stand elsewhere, with the reason.
