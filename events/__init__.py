@@ -1,4 +1,4 @@
-"""Events: what leaves the service. Knows nothing of `service`; see `envelope`, `relay` and `consumer`.
+"""Events that the service publishes: `envelope`, `relay` and `consumer`. Imports nothing of `service`.
 
-Redis holds only a copy: the sealed log in Postgres is the truth, and a lost Redis is refilled from it.
+Redis holds only a copy. The sealed log in Postgres is the truth, and a lost Redis is refilled from it.
 """

@@ -1,8 +1,8 @@
-"""A consumer group's loop over the stream. Durable in Redis: what was delivered to whom and is not yet acknowledged.
+"""The loop of a consumer in a consumer group. Durable in Redis: deliveries that are not yet acknowledged.
 
-Delivery is at least once: a handler runs again for an event when its process died or it raised, so it must recognise
-`change.uid`; a repeated event may come after newer ones of its subject, which `position` tells. Redis is only
-transport: `on_hole` is told, once or more, of events that the stream may have lost, to be fetched from the service.
+Delivery is at least once: the handler runs again for an event if its process died or it raised, so it must recognise
+`change.uid`. A repeated event may come after newer ones of its subject; compare `position`. Redis is only transport:
+`on_gap` is called, at least once, for events that the stream may have lost; fetch those from the service.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from redis.exceptions import RedisError, ResponseError
 
 from events.envelope import PublishedChange, parse
-from events.stream import BEFORE_ALL, FIELD, NOTHING, id_of, position_of
+from events.stream import BEFORE_ALL, FIELD, NO_ENTRY, id_of, position_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     Handler: TypeAlias = Callable[[PublishedChange], Awaitable[None]]
-    OnHole: TypeAlias = Callable[[int, int], Awaitable[None]]
+    OnGap: TypeAlias = Callable[[int, int], Awaitable[None]]
     Fields: TypeAlias = Mapping[bytes, bytes]
     Entries: TypeAlias = list[tuple[bytes, Fields]]
 
@@ -29,10 +29,10 @@ SECONDS_BETWEEN_TRIES = 1.0
 
 
 class Consumer:
-    """One member of a group. `handle` gets each event; `on_hole(after, before)` is called before the event at position
-    `before` when events behind position `after` are missing. After `deliveries` failures an event goes to
-    `<stream>:dead`; what a dead member left is taken over after `stale_after` seconds; a read waits up to `block`
-    seconds, which must be less than the client's time limit."""
+    """A member of a group. `handle` gets each event. `on_gap(after, before)` is called before the event at position
+    `before` when events after position `after` are missing. After `deliveries` failures an event goes to
+    `<stream>:dead`. Deliveries of a member that died are taken over after `stale_after` seconds. A read waits up to
+    `block` seconds, which must be less than the client's timeout."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Consumer:
         name: str,
         handle: Handler,
         *,
-        on_hole: OnHole,
+        on_gap: OnGap,
         deliveries: int = 5,
         stale_after: float = 30.0,
         count: int = 64,
@@ -53,7 +53,7 @@ class Consumer:
         self._group = group
         self._name = name
         self._handle = handle
-        self._on_hole = on_hole
+        self._on_gap = on_gap
         self._deliveries = deliveries
         self._stale = int(stale_after * 1000)
         self._count = count
@@ -61,11 +61,11 @@ class Consumer:
 
     @property
     def dead(self) -> str:
-        """The stream of events that were given up."""
+        """The dead-letter stream: events that were given up."""
         return f"{self._stream}:dead"
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Consume until `stop` is set; goes on when Redis is away for a while."""
+        """Consume until `stop` is set; retries while Redis is unavailable."""
         while not stop.is_set():
             try:
                 await self.step()
@@ -73,7 +73,7 @@ class Consumer:
                 await asyncio.sleep(SECONDS_BETWEEN_TRIES)
 
     async def step(self) -> int:
-        """Take over what is stale, then read what is new; returns how many events were handled or given up."""
+        """Take over stale deliveries, then read new events. Returns how many events were handled or given up."""
         try:
             done = await self._take_over()
             return done + await self._read_new()
@@ -85,7 +85,7 @@ class Consumer:
 
     async def _make_group(self) -> None:
         try:
-            await self._redis.xgroup_create(self._stream, self._group, id=NOTHING, mkstream=True)
+            await self._redis.xgroup_create(self._stream, self._group, id=NO_ENTRY, mkstream=True)
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
@@ -109,14 +109,15 @@ class Consumer:
         return len(found)
 
     async def _forget_if_lost(self, entry_id: bytes) -> None:
-        """Pending, but trimmed from the stream before anybody handled it (or claimed by another member meanwhile)."""
+        """Acknowledge a pending event that was trimmed from the stream before it was handled. One that another member
+        claimed meanwhile is still in the stream."""
         if not await self._redis.xrange(self._stream, entry_id, entry_id):
             position = position_of(entry_id)
-            await self._on_hole(position - 1, position + 1)
+            await self._on_gap(position - 1, position + 1)
             await self._redis.xack(self._stream, self._group, entry_id)
 
     async def _read_new(self) -> int:
-        delivered = await self._delivered()
+        delivered = await self._last_delivered()
         answer = await self._redis.xreadgroup(
             self._group, self._name, {self._stream: ">"}, count=self._count, block=self._block
         )
@@ -126,8 +127,8 @@ class Consumer:
             delivered = position_of(entry_id)
         return len(entries)
 
-    async def _delivered(self) -> int:
-        """The position up to which the stream was delivered to this group."""
+    async def _last_delivered(self) -> int:
+        """The position up to which events were delivered to this group."""
         for group in await self._redis.xinfo_groups(self._stream):
             if group["name"] == self._group.encode():
                 return position_of(group["last-delivered-id"])
@@ -140,17 +141,17 @@ class Consumer:
             await self._bury(entry_id, fields, str(error))
             return
         try:
-            await self._look_for_hole(change, delivered)
+            await self._check_gap(change, delivered)
             await self._handle(change)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises means: not handled
+        except Exception as error:  # noqa: BLE001 - an event is not handled if the handler raises anything
             if delivery >= self._deliveries:
                 await self._bury(entry_id, fields, type(error).__name__)
             return
         await self._redis.xack(self._stream, self._group, entry_id)
 
-    async def _look_for_hole(self, change: PublishedChange, delivered: int | None) -> None:
-        """Compare with what the group was given before. For a repeated event that is not known any more: then the event
-        before it must still be there, for telling of a hole may have been what failed."""
+    async def _check_gap(self, change: PublishedChange, delivered: int | None) -> None:
+        """Call `on_gap` if events before this one are missing. For a repeated event the last delivered position is
+        unknown: then the event before it must still be in the stream, as `on_gap` may have failed the first time."""
         if change.previous is None:
             return
         if delivered is None:
@@ -158,10 +159,10 @@ class Consumer:
             found = await self._redis.xrange(self._stream, before, before)
             delivered = change.previous if found else change.previous - 1
         if change.previous > delivered:
-            await self._on_hole(delivered, change.position)
+            await self._on_gap(delivered, change.position)
 
     async def _bury(self, entry_id: bytes, fields: Fields, error: str) -> None:
-        """Keep the event aside with what went wrong, and acknowledge it, both or neither."""
+        """Move the event to the dead-letter stream with the error, and acknowledge it, in one transaction."""
         note = {b"id": entry_id, b"group": self._group.encode(), b"error": error.encode()}
         async with self._redis.pipeline(transaction=True) as together:
             together.xadd(self.dead, cast("Any", {**fields, **note}))
@@ -170,6 +171,7 @@ class Consumer:
 
 
 async def read(redis: Redis, stream: str, after: int = BEFORE_ALL, count: int = 100) -> list[PublishedChange]:
-    """Up to `count` events behind position `after`, oldest first. Raises ValueError for an entry that is no event."""
+    """Up to `count` events after position `after`, oldest first. Raises ValueError for an entry that is not an
+    event."""
     entries = await redis.xrange(stream, min=f"{after + 1}-1", max="+", count=count)
     return [parse(fields[FIELD]) for _, fields in cast("Entries", entries)]

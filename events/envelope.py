@@ -1,8 +1,8 @@
 """The envelope of an event: CloudEvents 1.0, JSON structured. Pure.
 
-CloudEvents `id` is the record's uid, by which consumers recognise a repetition; `sequence` is the record's position,
-written so that it sorts as text; `previous` is the position of the change before, by which a consumer notices a hole.
-Data hold ids and words of ours only.
+`id` is the record's uid, by which consumers recognise a repeated event. `sequence` is the record's position,
+zero-padded so that it sorts as text. `previous` is the position of the change before it, by which a consumer notices a
+gap. The data hold ids and fixed words only, no free text.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TYPES = (
 
 @dataclass(frozen=True, slots=True)
 class PublishedChange:
-    """One published change, as the sealed log tells it.
+    """A published change, as recorded in the sealed log.
 
     `position` is its place in the log and `previous` that of the change before it (None for the first); `uid` and
     `leaf` (hex SHA-256) name its record; `type` is one of TYPES; `subject` the id of what changed; `time` when it was
@@ -63,12 +63,12 @@ class PublishedChange:
 
     @property
     def same_record(self) -> tuple[int, UUID, str]:
-        """What two copies of one event have in common, and events of different logs have not."""
+        """Equal for two copies of an event, different for events of different logs."""
         return self.position, self.uid, self.leaf
 
 
 def serialize(change: PublishedChange, source: str) -> bytes:
-    """The event as bytes; the same change always gives the same. `source` is the URI of this service."""
+    """The event as bytes; the same change always gives the same bytes. `source` is the URI of this service."""
     attributes = {
         "specversion": "1.0",
         "id": str(change.uid),
@@ -87,7 +87,7 @@ def serialize(change: PublishedChange, source: str) -> bytes:
 
 
 def parse(raw: bytes) -> PublishedChange:
-    """The change that an event tells of. Raises ValueError for anything that `serialize` would not have written."""
+    """Parse an event. Raises ValueError for bytes that `serialize` would not have written."""
     try:
         event = JSONFormat().read(CloudEvent, raw)
         data, time = event.get_data(), event.get_time()
@@ -104,7 +104,7 @@ def parse(raw: bytes) -> PublishedChange:
             data=data,
         )
     except Exception as error:
-        # The SDK raises whatever its parsers raise; to us all of it is one thing.
+        # The SDK lets the errors of its parsers through.
         raise ValueError(f"not an event of this service: {type(error).__name__}") from error
 
 

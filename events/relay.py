@@ -1,8 +1,8 @@
-"""The relay: copies the changes of the sealed log to a Redis stream, in order, without a gap. Postgres is the truth.
+"""The relay: copies the changes of the sealed log to a Redis stream, in order and without a gap.
 
-Owns nothing durable: where it stands is what the stream's last id says. It appends by compare-and-append, so any
-number may run and a stale one does no harm. If Redis holds what the log does not, somebody restored one of the two: it
-stops and says so.
+Owns nothing durable: the stream's last id says how far it got. It appends with compare-and-append, so any number of
+relays may run and a stale one does no harm. Postgres is the truth: if Redis holds events that the log does not have,
+one of the two was restored, and the relay stops and reports it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
-    FeedFunction: TypeAlias = Callable[[int, int], Awaitable[Sequence[PublishedChange]]]
-    AtFunction: TypeAlias = Callable[[int], Awaitable[PublishedChange | None]]
+    ReadChanges: TypeAlias = Callable[[int, int], Awaitable[Sequence[PublishedChange]]]
+    ReadChange: TypeAlias = Callable[[int], Awaitable[PublishedChange | None]]
     Report: TypeAlias = Callable[[bool, str], Awaitable[None]]
 
-# The last id that the stream ever gave; trimming and deleting do not take it back, removing the stream does.
+# The last id ever given in the stream. Trimming and deleting entries keep it; deleting the stream does not.
 LAST_ID = """
 local function last_id(key)
   if redis.call('EXISTS', key) == 0 then return '0-0' end
@@ -37,9 +37,9 @@ local function last_id(key)
 end
 """
 
-# Add events only behind the one that they follow. ARGV: the id expected last, the field's name, then id and event of
-# each. Answers false when they were added, else the id found. Stopped half-way it has added the first of them, in
-# order.
+# Add events only after the one that they follow. ARGV: the expected last id, the field's name, then id and event of
+# each. Returns false when they were added, otherwise the last id found. If Redis stops half-way, the first events were
+# added, in order.
 APPEND = f"""{LAST_ID}
 local last = last_id(KEYS[1])
 if last ~= ARGV[1] then return last end
@@ -52,19 +52,20 @@ TAIL = f"""{LAST_ID}
 return {{last_id(KEYS[1]), redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', ARGV[1])}}
 """
 
-COMPARED = 3
+COMPARED_ENTRIES = 3
 LONGEST_PAUSE = 5.0
-# A relay that publishes, but was not up to date for so many seconds, says that it is behind.
+# A relay that publishes but has not been up to date for so long reports that it is behind.
 MAX_LAG_SECONDS = 30.0
 
 
 class DivergedError(Exception):
-    """Redis holds events that the log does not have; the sentence says what to do."""
+    """Redis holds events that the log does not have; the message says what to do."""
 
 
 class Relay:
-    """Publishes to one stream. `feed(after, limit)` and `at(position)` read the sealed log and may raise `log_errors`;
-    `report(ready, detail)` is told how it goes; `source` is the URI that events name as their origin."""
+    """Publishes to one stream. `read_changes(after, limit)` and `read_change(position)` read the sealed log and may
+    raise `log_errors`. `report(ready, detail)` receives the status. `source` is the URI that events name as their
+    origin."""
 
     def __init__(
         self,
@@ -72,8 +73,8 @@ class Relay:
         stream: str,
         source: str,
         *,
-        feed: FeedFunction,
-        at: AtFunction,
+        read_changes: ReadChanges,
+        read_change: ReadChange,
         report: Report,
         log_errors: tuple[type[Exception], ...] = (),
         batch: int = 500,
@@ -83,8 +84,8 @@ class Relay:
         self._redis = redis
         self._stream = stream
         self._source = source
-        self._feed = feed
-        self._at = at
+        self._read_changes = read_changes
+        self._read_change = read_change
         self._report = report
         self._log_errors: tuple[type[Exception], ...] = (OSError, *log_errors)
         self._batch = batch
@@ -93,11 +94,11 @@ class Relay:
         self._append = redis.register_script(APPEND)
         self._tail = redis.register_script(TAIL)
         self._compared_at = float("-inf")
-        # The last published change as the log tells it; None when the stream is empty.
+        # The last published change, read from the log; None when the stream is empty.
         self._last: PublishedChange | None = None
 
     async def run(self, stop: asyncio.Event, interval: float = 0.1) -> None:
-        """Publish until `stop` is set, looking every `interval` seconds; longer when something is wrong."""
+        """Publish every `interval` seconds until `stop` is set; after an error wait longer."""
         pause, up_to_date = interval, time.monotonic()
         while not stop.is_set():
             try:
@@ -107,7 +108,7 @@ class Relay:
                 await self._report(False, str(error))
             except RedisError as error:
                 pause = _longer(pause, interval)
-                await self._report(False, f"Redis does not take events: {type(error).__name__}; they wait in the log")
+                await self._report(False, f"Redis does not accept events: {type(error).__name__}; they wait in the log")
             except self._log_errors as error:
                 pause = _longer(pause, interval)
                 await self._report(False, f"Redis or the log does not answer: {type(error).__name__}")
@@ -123,14 +124,14 @@ class Relay:
                     await stop.wait()
 
     async def step(self) -> int:
-        """Publish the next batch; returns how many events were added, 0 also when somebody else was faster.
+        """Publish the next batch. Returns how many events were added; 0 also when another relay was faster.
 
-        Raises DivergedError, RedisError, or one of `log_errors`; the next step then begins with comparing.
+        Raises DivergedError, RedisError, or one of `log_errors`; the next step then compares Redis with the log again.
         """
         try:
             if time.monotonic() - self._compared_at >= self._compare_every:
                 await self._compare()
-            changes = await self._feed(BEFORE_ALL if self._last is None else self._last.position, self._batch)
+            changes = await self._read_changes(BEFORE_ALL if self._last is None else self._last.position, self._batch)
             if not changes:
                 return 0
             await self._check_still_there()
@@ -150,41 +151,42 @@ class Relay:
         return len(changes)
 
     async def _compare(self) -> None:
-        """Learn where Redis stands, and that what it holds is what the log says."""
-        last, entries = await self._tail(keys=[self._stream], args=[COMPARED])
+        """Read the last id and the newest entries of the stream, and check them against the log."""
+        last, entries = await self._tail(keys=[self._stream], args=[COMPARED_ENTRIES])
         self._last = None
         for entry_id, fields in reversed(entries):
-            await self._known(entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
+            await self._check_entry(entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
         if (position := _position(last)) != BEFORE_ALL:
-            # Also right when the newest entries were trimmed away: then their position is all that can be compared.
-            self._last = await self._at(position)
+            # If the newest entries were trimmed away, their position is all that can be compared.
+            self._last = await self._read_change(position)
             if self._last is None:
                 raise self._diverged(f"events up to position {position}")
         self._compared_at = time.monotonic()
 
-    async def _known(self, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
+    async def _check_entry(self, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
         position = _position(entry_id)
         try:
             held = parse(fields.get(FIELD, b""))
         except ValueError as error:
-            raise self._diverged(f"something that is no event at {entry_id.decode()}") from error
-        known = await self._at(position)
+            raise self._diverged(f"an entry that is not an event at {entry_id.decode()}") from error
+        known = await self._read_change(position)
         if known is None or known.same_record != held.same_record:
             raise self._diverged(f"another event at position {position}")
 
     async def _check_still_there(self) -> None:
-        """The log may have been restored since the last step: publishing then would mix two histories."""
+        """Check that the log still has the last published change: if it was restored, publishing would mix two
+        histories."""
         if self._last is None:
             return
-        known = await self._at(self._last.position)
+        known = await self._read_change(self._last.position)
         if known is None or known.same_record != self._last.same_record:
             raise self._diverged(f"events up to position {self._last.position}")
 
     def _diverged(self, what: str) -> DivergedError:
         return DivergedError(
             f"Redis stream {self._stream} holds {what} that this log does not have: Postgres or Redis was restored, or"
-            " is not the one that belongs here. Nothing is published. Either connect or restore the right Postgres; or,"
-            " if this log is the truth, rename the stream (RENAME) and tell its consumers: it is then filled again."
+            " is the wrong one. Nothing is published. Connect or restore the right Postgres; or, if this log is right,"
+            " rename the stream (RENAME) and inform its consumers: the relay then fills it again."
         )
 
 
@@ -192,7 +194,7 @@ def _position(stream_id: bytes) -> int:
     try:
         return position_of(stream_id)
     except ValueError as error:
-        raise DivergedError(f"The Redis stream holds ids that no relay gave ({error}); rename it (RENAME)") from error
+        raise DivergedError(f"The Redis stream holds ids that no relay wrote ({error}); rename it (RENAME)") from error
 
 
 def _longer(pause: float, interval: float) -> float:

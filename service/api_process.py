@@ -18,7 +18,7 @@ import structlog
 
 from service.errors import DatabaseUnavailable, TimewardenError, TryLater
 from service.log.keeper_status import read_status
-from service.log.opening import check_role
+from service.log.roles import check_role
 from service.pauses import growing_pauses
 from service.standard_error import standard_error
 from service.web.http.health import HealthPart, Ready

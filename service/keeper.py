@@ -21,13 +21,13 @@ from service.database import Database
 from service.directory import erased_store
 from service.errors import DatabaseUnavailable, TimewardenError
 from service.log.anchor import Anchor
-from service.log.feed import Feed
+from service.log.feed import ChangeFeed
 from service.log.heartbeat import Heartbeat
 from service.log.keeper_status import KeeperStatus
 from service.log.key_files import read_keys
-from service.log.opening import check_role
+from service.log.roles import check_role
 from service.log.sealing import Sealer
-from service.log.signing import Signing
+from service.log.signing import CheckpointSigner
 from service.pauses import growing_pauses
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as opened:
         for one in (database, replays):
             opened.push_async_callback(one.close)
-        feed = Feed(database)
+        feed = ChangeFeed(database)
         epoch = await _open(database, replays, feed, stop)
         if epoch is None:
             return
@@ -59,12 +59,12 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             redis,
             stream_name(settings.event_stream, epoch),
             settings.public_url or settings.audience or "urn:timewarden",
-            feed=feed.feed,
-            at=feed.at,
+            read_changes=feed.read_changes,
+            read_change=feed.read_change,
             report=KeeperStatus(database, "relay").report,
             log_errors=(TimewardenError,),
         )
-        signing = Signing(database, signers, Anchor(Path(settings.log_anchor_file)))
+        signing = CheckpointSigner(database, signers, Anchor(Path(settings.log_anchor_file)))
         async with asyncio.TaskGroup() as group:
             group.create_task(Sealer(database).run(stop, settings.seal_interval))
             group.create_task(signing.run(stop, settings.checkpoint_interval))
@@ -74,7 +74,7 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             group.create_task(ReplayWorker(replays, processes=settings.replay_processes).run(stop))
 
 
-async def _open(database: Database, replays: Database, feed: Feed, stop: asyncio.Event) -> UUID | None:
+async def _open(database: Database, replays: Database, feed: ChangeFeed, stop: asyncio.Event) -> UUID | None:
     """The log's epoch, once Postgres answers and both are open; None when `stop` comes first."""
     opening, told = asyncio.create_task(_open_when_there(database, replays, feed)), asyncio.create_task(stop.wait())
     try:
@@ -86,7 +86,7 @@ async def _open(database: Database, replays: Database, feed: Feed, stop: asyncio
         await asyncio.gather(opening, told, return_exceptions=True)
 
 
-async def _open_when_there(database: Database, replays: Database, feed: Feed) -> UUID:
+async def _open_when_there(database: Database, replays: Database, feed: ChangeFeed) -> UUID:
     pauses = growing_pauses()
     while True:
         try:

@@ -36,16 +36,16 @@ def b64(data: bytes) -> str:
 
 
 def root_of(leaves: Sequence[bytes]) -> bytes:
-    return merkle.root(leaves)
+    return merkle.root_hash(leaves)
 
 
 def signed(leaves: Sequence[bytes], size: int | None = None, signer: notes.Signer = SIGNER) -> str:
     size = len(leaves) if size is None else size
-    return notes.sign(notes.Checkpoint(signer.name, size, merkle.root(leaves[:size])).text, [signer])
+    return notes.sign(notes.Checkpoint(signer.name, size, merkle.root_hash(leaves[:size])).text, [signer])
 
 
 def hash_at(leaves: Sequence[bytes]) -> merkle.HashAt:
-    return lambda level, index: merkle.root(leaves[index << level : (index + 1) << level])
+    return lambda level, index: merkle.root_hash(leaves[index << level : (index + 1) << level])
 
 
 @dataclass(slots=True)

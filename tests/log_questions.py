@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import md5
 from uuid import UUID
 
-from service.log.questions import DECISIONS, RecordFilters
 from service.log.record import Kind
+from service.log.record_query import DECISIONS, RecordFilters
 
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -46,7 +46,7 @@ def questions(number: int = 4711) -> tuple[Asked, ...]:
         ),
         Asked(
             "the whole story of a sheet",
-            RecordFilters(story=sheet),
+            RecordFilters(history=sheet),
             (Kind.DECISION, Kind.CHANGE),
             (*RESOURCE, "uid_idx"),
         ),

@@ -16,10 +16,9 @@ import msgspec
 
 from service.audit.sealed_rows import SealedRow, sealed_rows
 from service.errors import InvalidField, LogDamaged, NotSealed
-from service.log import tiles
 from service.log.checkpoint import BadNote, Checkpoint, Note
 from service.log.record import read_body
-from service.log.stored_hashes import TILES, consistency_path, inclusion_path
+from service.log.tree import consistency_path, inclusion_path, load_subtrees
 from service.places import FieldError
 
 if TYPE_CHECKING:
@@ -181,17 +180,7 @@ def _cover(start: int, end: int) -> Sequence[tuple[int, int]]:
 
 
 async def _hashes(connection: Connection, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], str]:
-    """The hashes of complete subtrees, in base64; those that the stored tiles lack are left out."""
-    needed = sorted({tiles.place(*place)[:2] for place in places})
-    rows = await connection.fetch(TILES, [level for level, _ in needed], [index for _, index in needed])
-    stored = {(row["level"], row["index"]): tiles.split(row["hashes"]) for row in rows}
-    held = {}
-    for place in places:
-        level, tile, first, count = tiles.place(*place)
-        items = stored.get((level, tile), [])[first : first + count]
-        if len(items) == count:
-            held[place] = _base64(tiles.subtree(items))
-    return held
+    return {place: _base64(subtree) for place, subtree in (await load_subtrees(connection, places)).items()}
 
 
 def _base64(data: bytes) -> str:

@@ -17,8 +17,8 @@ from service.audit.export_ocsf import Ocsf
 from service.audit.export_parquet import Parquet
 from service.audit.sealed_rows import MISSING
 from service.csv_cells import harmless
+from service.log.insert import COLUMNS
 from service.log.record import canonical_json, read_body
-from service.log.writing import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

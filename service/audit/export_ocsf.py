@@ -15,9 +15,9 @@ import msgspec
 
 from service import VERSION
 from service.audit.sealed_rows import MISSING
-from service.log.columns import MOMENT, moment
+from service.log.columns import TIME_PATTERN, format_time
 from service.log.record import DAMAGED, read_body
-from service.log.stored_times import EPOCH
+from service.log.sql_times import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ def _line(row: SealedRow) -> bytes:
 
 def _told(row: SealedRow, message: str, kind: str) -> dict[str, Any]:
     decided = str(row.columns["decided_at"])
-    time = decided if MOMENT.fullmatch(decided) else moment(EPOCH)
+    time = decided if TIME_PATTERN.fullmatch(decided) else format_time(EPOCH)
     uid = row.uid or str(UUID(int=0))
     found = event(replace(row, body=msgspec.json.encode({"kind": kind, "uid": uid, "decided_at": time})))
     return {**found, "message": message, "status_id": FAILURE}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from service.audit.sealed_rows import MISSING
 from service.errors import InvalidField
-from service.log.columns import MOMENT
-from service.log.writing import COLUMNS
+from service.log.columns import TIME_PATTERN
+from service.log.insert import COLUMNS
 from service.places import FieldError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _row(row: SealedRow) -> dict[str, object]:
         return {"position": row.position, **columns, "kind": MISSING, "leaf": row.sealed}
     decided = str(columns["decided_at"])
     # A time that is none, or that Parquet cannot hold, is left out.
-    columns["decided_at"] = datetime.fromisoformat(decided) if MOMENT.fullmatch(decided) else None
+    columns["decided_at"] = datetime.fromisoformat(decided) if TIME_PATTERN.fullmatch(decided) else None
     return {"position": row.position, "uid": row.uid, **columns, "leaf": row.leaf, "body": row.body}
 
 

@@ -13,8 +13,8 @@ import msgspec
 
 from service.audit.sealed_rows import sealed_piece
 from service.log import merkle
-from service.log.columns import MOMENT, moment
-from service.log.questions import planned_by_value
+from service.log.columns import TIME_PATTERN, format_time
+from service.log.record_query import custom_plans
 from service.log.tiles import WIDTH
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ async def positions(
     """Sealed positions [first, last) of a log of `size`, with all records decided in [since, until) and all places
     beside these whose records are missing or altered. Raises QueryTooBroad."""
     first, last = 0, size
-    async with planned_by_value(connection):
+    async with custom_plans(connection):
         if since is not None:
-            found, wanted = await connection.fetchval(FIRST, since), moment(since)
+            found, wanted = await connection.fetchval(FIRST, since), format_time(since)
             first = min(size, size if found is None else found)
             first = await _downwards(connection, first, lambda time: time < wanted)
         if until is not None:
-            found, end = await connection.fetchval(LAST, until), moment(until)
+            found, end = await connection.fetchval(LAST, until), format_time(until)
             begin = max(first, found or 0, await connection.fetchval(KEPT))
             last = await _upwards(connection, min(begin, size), size, lambda time: time >= end)
     return first, last
@@ -62,8 +62,8 @@ async def positions(
 def holds(row: SealedRow, since: datetime | None, until: datetime | None) -> bool:
     """Whether a row was decided in [since, until): its bytes or the copy beside them say so. What is missing, or says
     no time at all, may have been."""
-    said = [time for time in (row.columns["decided_at"], _time_of(row.body)) if MOMENT.fullmatch(str(time))]
-    first, last = (time and moment(time) for time in (since, until))
+    said = [time for time in (row.columns["decided_at"], _time_of(row.body)) if TIME_PATTERN.fullmatch(str(time))]
+    first, last = (time and format_time(time) for time in (since, until))
     # Moments are written in one way, so that their order is that of their letters.
     return not said or any(not ((first and str(time) < first) or (last and str(time) >= last)) for time in said)
 
@@ -92,7 +92,7 @@ async def _upwards(connection: Connection, start: int, size: int, outside: Calla
 
 def _proved(row: SealedRow, outside: Callable[[str], bool]) -> bool:
     time = _time_of(row.body)
-    return row.body is not None and time is not None and outside(time) and merkle.leaf(row.body) == row.sealed
+    return row.body is not None and time is not None and outside(time) and merkle.leaf_hash(row.body) == row.sealed
 
 
 class _Decided(msgspec.Struct):

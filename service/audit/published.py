@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from service.errors import NotFound, NotSealed
 from service.log import tiles
 from service.log.merkle import HASH_SIZE
-from service.log.stored_hashes import consistency_path, inclusion_path
+from service.log.tree import consistency_path, inclusion_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +95,7 @@ class Published:
 
     async def tile(self, tile: Tile) -> bytes:
         """The tile's hashes. Raises NotFound for a tile that the newest checkpoint does not cover."""
-        if not tiles.covered(tile, (await self.checkpoint()).size):
+        if not tiles.is_covered(tile, (await self.checkpoint()).size):
             raise _no_tile()
         async with self._turns.one(), self._database.connection() as connection:
             hashes: bytes | None = await connection.fetchval(HASHES, tile.level, tile.index, tile.width * HASH_SIZE)
@@ -115,13 +115,13 @@ async def newest(connection: Connection) -> Signed:
 async def bundle(connection: Connection, tile: Tile) -> tuple[bytes, list[str]]:
     """The records of an entry bundle, and their uids. Raises NotFound when the newest checkpoint does not cover it, or
     when its records were let go."""
-    if not tiles.covered(tile, (await newest(connection)).size):
+    if not tiles.is_covered(tile, (await newest(connection)).size):
         raise _no_tile()
     start = tile.index * tiles.WIDTH
     rows = await connection.fetch(BODIES, start, start + tile.width)
     if len(rows) != tile.width or any(row["body"] is None for row in rows):
         raise NotFound("The records of this bundle are not kept any more; their hashes are")
-    return tiles.bundle(row["body"] for row in rows), [str(row["uid"]) for row in rows]
+    return tiles.encode_bundle(row["body"] for row in rows), [str(row["uid"]) for row in rows]
 
 
 async def proof(connection: Connection, uid: UUID) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from service.log.stored_times import written
-from service.log.tiles import WIDTH, split
-from service.log.writing import COLUMNS
+from service.log.insert import COLUMNS
+from service.log.sql_times import time_text
+from service.log.tiles import WIDTH, split_hashes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -29,7 +29,7 @@ PLAIN = ", ".join(f"r.{name}" for name in COLUMNS if name != "decided_at")
 # retention dropped it. The time is a text, whatever was written there.
 PIECE = f"""
     SELECT wanted.position, d.position IS NOT NULL AS pruned, r.uid, r.leaf, r.body, r.kind,
-           {written("r.decided_at")} AS decided_at, {PLAIN}
+           {time_text("r.decided_at")} AS decided_at, {PLAIN}
     FROM generate_series($1::bigint, $2::bigint - 1) AS wanted (position)
     LEFT JOIN audit_position p ON p.position = wanted.position LEFT JOIN audit_record r ON r.id = p.record_id
     LEFT JOIN audit_pruned d ON d.position = wanted.position
@@ -81,7 +81,7 @@ async def sealed_rows(
 async def sealed_piece(connection: Connection, start: int, stop: int, *, texts: bool = False) -> Sequence[SealedRow]:
     """The positions [start, stop) of one tile."""
     rows = await connection.fetch(PIECE, start, stop)
-    hashes = split(await connection.fetchval(TILE, start // WIDTH) or b"")
+    hashes = split_hashes(await connection.fetchval(TILE, start // WIDTH) or b"")
     kept: dict[str, list[tuple[str, bytes, str]]] = {}
     if texts and (uids := [row["uid"] for row in rows if row["uid"]]):
         for one in await connection.fetch(TEXTS, uids):

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from service.log.questions import DECISIONS, RecordFilters, RecordQuestion, planned_by_value
-from service.log.record import shown_body
-from service.log.stored_times import order, seconds, written
-from service.log.windows import EVERYTHING, Window, windows
+from service.log.record import readable_body
+from service.log.record_query import DECISIONS, RecordFilters, RecordQuery, custom_plans
+from service.log.sql_times import epoch_seconds, sort_key, time_text
+from service.log.windows import EVERYTHING, Window, find_windows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from service.database import Connection
     from service.log.record import Kind
-    from service.log.stored_times import Order
+    from service.log.sql_times import TimeOrder
 
     Place = tuple[str | None, int]
 
 COPIED = "r.id, r.uid, r.kind, r.at, r.decided_at, r.leaf, r.body"
 SHOWN = f"""
-    SELECT r.id, r.uid, r.kind, {written("r.at")} AS at, r.decided_at::text AS moment,
-           {seconds("r.decided_at")} AS seconds, r.leaf, r.body, p.position
+    SELECT r.id, r.uid, r.kind, {time_text("r.at")} AS at, r.decided_at::text AS moment,
+           {epoch_seconds("r.decided_at")} AS seconds, r.leaf, r.body, p.position
 """
 PLACED = "LEFT JOIN audit_position p ON p.record_id = r.id"
 
@@ -48,7 +48,7 @@ class Logged:
     kind: str
     at: str
     place: Place
-    order: tuple[Order, int]
+    order: tuple[TimeOrder, int]
     position: int | None
     leaf: str
     body: dict[str, object]
@@ -69,8 +69,8 @@ async def records(
     if behind is not None and behind[0] is not None:
         since, until = (behind[0], until) if oldest_first else (since, behind[0])
     found: list[Logged] = []
-    async with planned_by_value(connection):
-        for window in await windows(connection, since, until, oldest_first=oldest_first):
+    async with custom_plans(connection):
+        for window in await find_windows(connection, since, until, oldest_first=oldest_first):
             statement, values = page(filters, kinds, behind, limit, oldest_first=oldest_first, window=window)
             found += [_logged(row) for row in await connection.fetch(statement, *values)]
             found = sorted(found, key=lambda one: one.order, reverse=not oldest_first)[:limit]
@@ -120,28 +120,28 @@ def page(
     window: Window = EVERYTHING,
 ) -> tuple[str, list[object]]:
     """The statement of one page within a window, and its parameters."""
-    question = RecordQuestion(filters, kinds, window)
+    query = RecordQuery(filters, kinds, window)
     way = "ASC" if oldest_first else "DESC"
-    bound = f"ORDER BY r.decided_at {way}, r.id {way} LIMIT {question.hold(limit)}"
+    bound = f"ORDER BY r.decided_at {way}, r.id {way} LIMIT {query.add_parameter(limit)}"
     # One page of each alternative, each by its own index, and the first of all of them.
     pages = " UNION ALL ".join(
-        f"(SELECT {COPIED} FROM audit_record r {question.where([*terms, *further])} {bound})"
-        for terms in question.alternatives
-        for further in _further(question, behind, oldest_first=oldest_first)
+        f"(SELECT {COPIED} FROM audit_record r {query.where([*terms, *further])} {bound})"
+        for terms in query.alternatives
+        for further in _further(query, behind, oldest_first=oldest_first)
     )
     # What is shown of one page, and where each record is sealed.
-    return f"{SHOWN} FROM (SELECT * FROM ({pages}) AS r {bound}) AS r {PLACED} {bound}", question.values
+    return f"{SHOWN} FROM (SELECT * FROM ({pages}) AS r {bound}) AS r {PLACED} {bound}", query.values
 
 
-def _further(question: RecordQuestion, behind: Place | None, *, oldest_first: bool) -> list[list[str]]:
+def _further(query: RecordQuery, behind: Place | None, *, oldest_first: bool) -> list[list[str]]:
     """What stands behind a place, as alternatives. Records whose time somebody took away are the latest of all."""
     if behind is None:
         return [[]]
-    time, number = behind[0], question.hold(behind[1])
+    time, number = behind[0], query.add_parameter(behind[1])
     if time is None:
         later = ["r.decided_at IS NULL", f"r.id > {number}"]
         return [later] if oldest_first else [[f"(r.decided_at IS NOT NULL OR r.id < {number})"]]
-    moment = f"{question.hold(time)}::text::timestamptz"
+    moment = f"{query.add_parameter(time)}::text::timestamptz"
     if oldest_first:
         return [[f"(r.decided_at, r.id) > ({moment}, {number})"], ["r.decided_at IS NULL"]]
     return [[f"(r.decided_at, r.id) < ({moment}, {number})"]]
@@ -164,8 +164,8 @@ def _logged(row: asyncpg.Record) -> Logged:
         kind=row["kind"],
         at=row["at"],
         place=(row["moment"], row["id"]),
-        order=(order(row["seconds"]), row["id"]),
+        order=(sort_key(row["seconds"]), row["id"]),
         position=row["position"],
         leaf=(row["leaf"] or b"").hex(),
-        body=shown_body(row["body"] or b""),
+        body=readable_body(row["body"] or b""),
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.log.questions import DECISIONS, RecordFilters, RecordQuestion, planned_by_value
-from service.log.windows import span
+from service.log.record_query import DECISIONS, RecordFilters, RecordQuery, custom_plans
+from service.log.windows import covering_window
 
 if TYPE_CHECKING:
     from service.database import Connection
@@ -26,10 +26,10 @@ class Summary:
 async def summary(connection: Connection, filters: RecordFilters) -> Summary:
     """Count decisions. Raises QueryTooBroad when that takes longer than a statement may."""
     since, until = (one.isoformat() if one else None for one in (filters.since, filters.until))
-    question = RecordQuestion(filters, DECISIONS, await span(connection, since, until))
+    query = RecordQuery(filters, DECISIONS, await covering_window(connection, since, until))
     counted = " UNION ALL ".join(
-        f"SELECT r.decided_at, r.action, r.outcome, r.applied, r.reason FROM audit_record r {question.where(terms)}"
-        for terms in question.alternatives
+        f"SELECT r.decided_at, r.action, r.outcome, r.applied, r.reason FROM audit_record r {query.where(terms)}"
+        for terms in query.alternatives
     )
     # One reading of the records that are meant, counted whole and by each facet.
     statement = f"""
@@ -41,8 +41,8 @@ async def summary(connection: Connection, filters: RecordFilters) -> Summary:
                grouping(applied) = 0 AS of_applied, grouping(reason) = 0 AS of_reason
         FROM met GROUP BY GROUPING SETS ((), (day), (action), (outcome), (applied), (reason))
     """
-    async with planned_by_value(connection):
-        rows = await connection.fetch(statement, *question.values)
+    async with custom_plans(connection):
+        rows = await connection.fetch(statement, *query.values)
     found: dict[str, list[tuple[str, int]]] = {name: [] for name in FACETS}
     total = 0
     for row in rows:

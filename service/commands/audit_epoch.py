@@ -12,7 +12,7 @@ from service import settings as configuration
 from service.commands.database import owner_database
 from service.errors import Misconfigured
 from service.log.anchor import Anchor
-from service.log.new_epoch import begin
+from service.log.epochs import begin_epoch
 
 if TYPE_CHECKING:
     from service.log.checkpoint import Checkpoint
@@ -42,4 +42,4 @@ def new_epoch(origin: str, file: Path) -> None:
 async def begun(owner_url: str, last: Checkpoint, origin: str) -> str:
     """Begin it, as the owner of the database, and return the epoch."""
     async with owner_database(owner_url, "audit new-epoch") as database, database.connection() as connection:
-        return str(await begin(connection, last, origin))
+        return str(await begin_epoch(connection, last, origin))

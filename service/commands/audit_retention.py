@@ -12,7 +12,7 @@ import rich_click as click
 
 from service import settings as configuration
 from service.commands.database import owner_database
-from service.log.partitions import cut
+from service.log.partitions import add_partition
 from service.log.retention import Pruned, prune
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def retain(*, age: str, dry_run: bool, yes: bool) -> None:
 
 async def _cut(owner_url: str) -> str | None:
     async with _owner(owner_url) as connection:
-        return await cut(connection, datetime.now(UTC).date())
+        return await add_partition(connection, datetime.now(UTC).date())
 
 
 async def _prune(owner_url: str, age: str, *, dry_run: bool) -> Pruned:

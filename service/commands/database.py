@@ -12,7 +12,8 @@ import rich_click as click
 from service import settings as configuration
 from service.connecting import told_when_unreachable
 from service.database import Database
-from service.log.opening import check_owner, open_log
+from service.log.epochs import open_log
+from service.log.roles import check_owner
 from service.migrations import migrate as run_migrations
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from service.commands.policy_files import differ, other_files
 from service.database import Database
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 from service.listening import inherited, listen
-from service.log.opening import check_role
+from service.log.roles import check_role
 from service.log_lines import configure_log_lines
 from service.standard_error import guard_standard_error
 from service.supervisor import Supervisor

@@ -38,7 +38,7 @@ from service.development.server_directory import (
 )
 from service.development.stores import Stores, open_stores
 from service.errors import Misconfigured
-from service.log.feed import Feed
+from service.log.feed import ChangeFeed
 from service.log.key_files import make_key
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ async def _stream(stores: Stores) -> str:
     database = Database(stores.keeper_url, size=1, name="up")
     await database.open()
     try:
-        return stream_name("timewarden:events", (await Feed(database).head()).epoch)
+        return stream_name("timewarden:events", (await ChangeFeed(database).head()).epoch)
     finally:
         await database.close()
 

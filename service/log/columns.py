@@ -1,6 +1,6 @@
-"""The search copies of a record: fixed paths into its body, nothing else. Pure.
+"""The search copies of a record: columns that repeat members of its body. Pure.
 
-A verifier recomputes them from the bytes with `columns`, so that editing what people search by is found out.
+A verifier recomputes them from the bytes, so that an altered search column is detected.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from uuid import UUID
 
 Column: TypeAlias = "UUID | datetime | str | int | bool | list[str] | list[UUID] | None"
 
-# RFC 3339, UTC, exactly six digits: one way to write a time, so that equal times are equal bytes.
-MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z")
+# RFC 3339, UTC, exactly six digits: one spelling, so that equal times are equal bytes.
+TIME_PATTERN = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z")
 
-# A btree entry may hold some 2,700 bytes; a longer word would be refused by the index in the middle of a flush.
-LONGEST_WORD = 300
-LARGEST_INTEGER = 2**31 - 1
+# A btree entry may hold some 2,700 bytes. A longer word would fail in the index, in the middle of a flush.
+MAX_WORD_CHARS = 300
+MAX_INTEGER = 2**31 - 1
 
 
-def columns(body: Mapping[str, object]) -> dict[str, Column]:
-    """What the log's table keeps beside the body, by column name. Missing members give None or an empty list.
+def search_columns(body: Mapping[str, object]) -> dict[str, Column]:
+    """The values of the search columns, by name. A missing member gives None or an empty list.
 
-    Raises ValueError, naming the path, where a member is not what its column can hold.
+    Raises ValueError, which names the path, for a member that its column cannot hold.
     """
     return {
         "decision_uid": _uuid(body, "decision"),
-        "decided_at": _moment(body, "decided_at"),
+        "decided_at": _time(body, "decided_at"),
         "person_id": _uuid(body, "principal.person"),
         "client_id": _word(body, "principal.client"),
         "action": _word(body, "action"),
@@ -38,14 +38,14 @@ def columns(body: Mapping[str, object]) -> dict[str, Column]:
         "outcome": _outcome(body),
         "applied": _flag(body, "applied"),
         "reason": _word(body, "reason"),
-        "rules": [_checked_word("rules", one) for one in _list(body, "rules")],
+        "rules": [_check_word("rules", rule) for rule in _list(body, "rules")],
         "policy_version": _number(body, "policy.version"),
         "request_id": _word(body, "request.id"),
-        "returned": [_checked_uuid("returned", one) for one in _list(body, "returned")],
+        "returned": [_check_uuid("returned", uid) for uid in _list(body, "returned")],
     }
 
 
-def moment(time: datetime) -> str:
+def format_time(time: datetime) -> str:
     """A UTC time as every record writes it, for example 2026-03-02T09:30:00.000000Z."""
     return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 
@@ -56,42 +56,42 @@ def _at(body: Mapping[str, object], path: str) -> object:
         if found is None:
             return None
         if not isinstance(found, Mapping):
-            raise ValueError(f"{path}: {name} has no parent to be in")  # noqa: TRY004 - one error for all
+            raise ValueError(f"{path}: the parent of {name} is not an object")  # noqa: TRY004 - callers catch one error
         found = found.get(name)
     return found
 
 
 def _word(body: Mapping[str, object], path: str) -> str | None:
     found = _at(body, path)
-    return None if found is None else _checked_word(path, found)
+    return None if found is None else _check_word(path, found)
 
 
-def _checked_word(path: str, found: object) -> str:
-    if not isinstance(found, str) or len(found) > LONGEST_WORD:
-        raise ValueError(f"{path} is not a string of at most {LONGEST_WORD} characters")
+def _check_word(path: str, found: object) -> str:
+    if not isinstance(found, str) or len(found) > MAX_WORD_CHARS:
+        raise ValueError(f"{path} is not a string of at most {MAX_WORD_CHARS} characters")
     return found
 
 
 def _uuid(body: Mapping[str, object], path: str) -> UUID | None:
     found = _at(body, path)
-    return None if found is None else _checked_uuid(path, found)
+    return None if found is None else _check_uuid(path, found)
 
 
-def _checked_uuid(path: str, found: object) -> UUID:
+def _check_uuid(path: str, found: object) -> UUID:
     try:
         read = UUID(str(found))
     except ValueError:
         read = None
     if read is None or str(read) != found:
-        raise ValueError(f"{path} is not a UUID in its usual form")
+        raise ValueError(f"{path} is not a UUID in canonical form")
     return read
 
 
-def _moment(body: Mapping[str, object], path: str) -> datetime | None:
+def _time(body: Mapping[str, object], path: str) -> datetime | None:
     found = _at(body, path)
     if found is None:
         return None
-    if not isinstance(found, str) or not MOMENT.fullmatch(found):
+    if not isinstance(found, str) or not TIME_PATTERN.fullmatch(found):
         raise ValueError(f"{path} is not a UTC time with microseconds")
     return datetime.fromisoformat(found)
 
@@ -114,8 +114,8 @@ def _number(body: Mapping[str, object], path: str) -> int | None:
     found = _at(body, path)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int) or abs(found) > LARGEST_INTEGER:
-        raise ValueError(f"{path} is not an integer that Postgres can hold")
+    if isinstance(found, bool) or not isinstance(found, int) or abs(found) > MAX_INTEGER:
+        raise ValueError(f"{path} is not a 32-bit integer")
     return found
 
 
@@ -124,5 +124,5 @@ def _list(body: Mapping[str, object], path: str) -> Sequence[object]:
     if found is None:
         return []
     if not isinstance(found, list):
-        raise ValueError(f"{path} is not a list")  # noqa: TRY004 - as above
+        raise ValueError(f"{path} is not a list")  # noqa: TRY004 - callers catch one error
     return found

@@ -1,6 +1,6 @@
-"""The feed: the sealed log seen as the list of changes that events are made from. Reads only; owns no durable state.
+"""The feed of changes in the sealed log, from which the relay makes events. Reads only; owns no durable state.
 
-Most of a log is decisions, so a Feed remembers how far behind a change it has already looked in vain.
+Most records are decisions, so a ChangeFeed remembers up to which position it found no further change.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from events.envelope import PublishedChange
 from service.errors import DatabaseUnavailable, LogDamaged
 from service.log.record import read_body
-from service.log.stored_times import EPOCH, readable
+from service.log.sql_times import EPOCH, time_or_null
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,131 +24,128 @@ if TYPE_CHECKING:
     from service.database import Connection, Database
 
 PUBLISHED = "r.kind IN ('change', 'policy', 'directory')"
-WINDOW = 20_000
+MAX_POSITIONS_PER_WINDOW = 20_000
 
-# What an event says of the state before and after; all of these are ids, words and numbers of ours.
+# The members of the state before and after a change that an event repeats: ids, words and numbers, no free text.
 STATE = ("state", "version", "number", "digest", "parent", "active", "revision")
 
-# How long the sealed log is and which epoch it has; and the leaf of a place, to see that it is still the same log.
+# The epoch and size of the sealed log, and the leaf at a position, which shows whether it is still the same log.
 HEAD = """
     SELECT h.epoch, h.size, (SELECT r.leaf FROM audit_position p JOIN audit_record r ON r.id = p.record_id
                              WHERE p.position = $1) AS leaf
     FROM log_head h
 """
 
-# The changes between two places, in order.
+# The changes between two positions, in order.
 CHANGES = f"""
     SELECT p.position, r.uid, r.leaf, r.body FROM audit_position p JOIN audit_record r ON r.id = p.record_id
     WHERE p.position > $1 AND p.position <= $2 AND {PUBLISHED}
     ORDER BY p.position LIMIT $3
 """
 
-# The change at one place.
+# The change at a position.
 AT = f"""
     SELECT p.position, r.uid, r.leaf, r.body FROM audit_position p JOIN audit_record r ON r.id = p.record_id
     WHERE p.position = $1 AND {PUBLISHED}
 """
 
-# The last change at or before a place.
+# The last change at or before a position.
 LAST = f"""
     SELECT p.position FROM audit_position p JOIN audit_record r ON r.id = p.record_id
     WHERE p.position <= $1 AND {PUBLISHED}
     ORDER BY p.position DESC LIMIT 1
 """
 
-# What is left of a record whose body retention has dropped.
-PRUNED = f"SELECT position, uid, leaf, {readable('at')} AS at FROM audit_pruned WHERE position = $1"
+# What is left of a pruned record.
+PRUNED = f"SELECT position, uid, leaf, {time_or_null('at')} AS at FROM audit_pruned WHERE position = $1"
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The sealed log's epoch and length; the newest position is `size - 1`."""
+    """The epoch and size of the sealed log; its newest position is `size - 1`."""
 
     epoch: UUID
     size: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Silence:
-    """After the change at `after` there is none up to `until`, whose leaf was `leaf`."""
+class _Gap:
+    """No change was found after `after` up to `until`, whose record had the leaf `leaf`."""
 
     after: int
     until: int
     leaf: bytes | None
 
 
-class Feed:
+class ChangeFeed:
     """Reads the changes of the sealed log. Any process may have one."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._silence: _Silence | None = None
+        self._gap: _Gap | None = None
 
-    async def feed(self, after: int, limit: int) -> Sequence[PublishedChange]:
-        """Up to `limit` changes behind position `after` (-1: from the beginning), in order, each knowing the one
-        before.
-
-        Raises DatabaseUnavailable, and LogDamaged for a change that cannot be read.
-        """
+    async def read_changes(self, after: int, limit: int) -> Sequence[PublishedChange]:
+        """Up to `limit` changes after the position `after` (-1 for all), in order; each names the position of the one
+        before it. Raises DatabaseUnavailable, and LogDamaged for a change that cannot be read."""
         try:
             async with self._database.connection() as connection:
-                return await self._feed(connection, after, limit)
+                return await self._read_changes(connection, after, limit)
         except DatabaseUnavailable:
-            self._silence = None
+            self._gap = None
             raise
 
-    async def at(self, position: int) -> PublishedChange | None:
-        """The change at a position, or None when there is none, or nothing is sealed so far. Of a record that retention
-        dropped only its place, id, leaf and time are told."""
+    async def read_change(self, position: int) -> PublishedChange | None:
+        """The change at a position; None if there is none. For a pruned record only position, uid, leaf and time are
+        filled."""
         async with self._database.connection() as connection:
             if row := await connection.fetchrow(AT, position):
-                return _change(row, await connection.fetchval(LAST, position - 1))
-            dropped = await connection.fetchrow(PRUNED, position)
-        return _dropped(dropped) if dropped else None
+                return _parse_change(row, await connection.fetchval(LAST, position - 1))
+            pruned = await connection.fetchrow(PRUNED, position)
+        return _pruned_change(pruned) if pruned else None
 
     async def head(self) -> Head:
-        """Where the sealed log ends. Raises DatabaseUnavailable, also while nobody has opened the log."""
+        """The end of the sealed log. Raises DatabaseUnavailable, also before the log is opened."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(HEAD, -1)
         if row is None:
             raise DatabaseUnavailable(cause="the log is not open: run migrate")
         return Head(row["epoch"], row["size"])
 
-    async def _feed(self, connection: Connection, after: int, limit: int) -> Sequence[PublishedChange]:
-        silence = self._silence if self._silence and self._silence.after == after else None
-        head = await connection.fetchrow(HEAD, silence.until if silence else -1)
+    async def _read_changes(self, connection: Connection, after: int, limit: int) -> Sequence[PublishedChange]:
+        gap = self._gap if self._gap and self._gap.after == after else None
+        head = await connection.fetchrow(HEAD, gap.until if gap else -1)
         if head is None:
             return []
-        start = silence.until if silence and silence.leaf == head["leaf"] else after
+        start = gap.until if gap and gap.leaf == head["leaf"] else after
         end = cast("int", head["size"]) - 1
-        if silence and start == end:
+        if gap and start == end:
             return []
         rows: list[asyncpg.Record] = []
         while start < end and not rows:
-            stop = min(start + WINDOW, end)
+            stop = min(start + MAX_POSITIONS_PER_WINDOW, end)
             rows = await connection.fetch(CHANGES, start, stop, limit)
             start = stop
         if not rows:
             newest = await connection.fetchrow(HEAD, start)
-            self._silence = _Silence(after, start, newest["leaf"]) if newest else None
+            self._gap = _Gap(after, start, newest["leaf"]) if newest else None
             return []
-        dropped = await connection.fetchrow(PRUNED, after)
-        previous = after if dropped else await connection.fetchval(LAST, after)
+        pruned = await connection.fetchrow(PRUNED, after)
+        previous = after if pruned else await connection.fetchval(LAST, after)
         changes = []
         for row in rows:
-            changes.append(_change(row, previous))
+            changes.append(_parse_change(row, previous))
             previous = row["position"]
         return changes
 
 
-def _change(row: asyncpg.Record, previous: int | None) -> PublishedChange:
+def _parse_change(row: asyncpg.Record, previous: int | None) -> PublishedChange:
     try:
-        return _read(row, read_body(row["body"]), previous)
+        return _build_change(row, read_body(row["body"]), previous)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise LogDamaged(f"The log is damaged: the record at position {row['position']} cannot be read") from error
 
 
-def _read(row: asyncpg.Record, body: Mapping[str, object], previous: int | None) -> PublishedChange:
+def _build_change(row: asyncpg.Record, body: Mapping[str, object], previous: int | None) -> PublishedChange:
     resource, change = _members(body, "resource"), _members(body, "change")
     principal = _members(body, "principal")
     return PublishedChange(
@@ -169,7 +166,7 @@ def _read(row: asyncpg.Record, body: Mapping[str, object], previous: int | None)
     )
 
 
-def _dropped(row: asyncpg.Record) -> PublishedChange:
+def _pruned_change(row: asyncpg.Record) -> PublishedChange:
     return PublishedChange(
         position=row["position"],
         previous=None,
@@ -188,7 +185,7 @@ def _members(body: Mapping[str, object], name: str) -> Mapping[str, object]:
 
 
 def _state(change: Mapping[str, object], name: str) -> dict[str, object]:
-    """Of what a change was before or after, only what says which state it is; the rest is asked of the API."""
+    """The members of the state before or after a change that an event repeats; consumers ask the API for the rest."""
     found = change.get(name)
     if not isinstance(found, Mapping):
         return {}

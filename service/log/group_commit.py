@@ -1,8 +1,8 @@
-"""Group commit: appends that wait at the same time share one commit. Durable: a record, once its waiter is released.
+"""Group commit: appends that wait at the same time share one commit. A record is durable once its waiter is released.
 
-One flush is in flight, on one reserved connection. Records join the open batch meanwhile, and the next flush starts in
-the loop's next turn after the connection is free: no timer, nobody lingers. The flusher is the only task here; it lives
-while something waits, and whatever happens to it every waiter gets an answer or LogUnavailable within the bound.
+One flush runs at a time, on one reserved connection. New appends join the next batch, which starts as soon as the
+connection is free; there is no timer. The flusher is the only task here and lives while appends wait. Even if it fails,
+every waiter gets a result or LogUnavailable within its time limit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import asyncpg
 import structlog
 
 from service.errors import DatabaseUnavailable, LogUnavailable
-from service.log import writing
+from service.log import insert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     Reserved = asyncpg.Connection[asyncpg.Record]
 
-# What Postgres, or asyncpg while encoding, says of a row and not of itself: SQLSTATE classes 22, 23 and 54.
-REFUSED = (
+# Errors about a row, not about the database: SQLSTATE classes 22, 23 and 54, and asyncpg's errors while encoding.
+ROW_ERRORS = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
@@ -36,16 +36,16 @@ REFUSED = (
     ValueError,
     OverflowError,
 )
-MAX_RECORDS = 1_000
-INBOX_BYTES = 16 * 2**20
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+MAX_RECORDS_PER_BATCH = 1_000
+MAX_INBOX_BYTES = 16 * 2**20
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 1.0
 log = structlog.get_logger("log")
 
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """What readiness tells: how many records wait to be flushed, why the last flush failed (None: it did not, or there
-    was none), and how many seconds ago that was."""
+    """The state for readiness: how many records wait to be flushed, why the last flush failed (None if it did not), and
+    how many seconds ago that was."""
 
     waiting: int
     failing: str | None
@@ -54,7 +54,7 @@ class LogState:
 
 @dataclass(slots=True, eq=False)
 class _Group:
-    """The records of one append, which are committed together or not at all, and whoever waits for that."""
+    """The records of one append, which are committed together or not at all, and the future of its waiter."""
 
     records: Sequence[Record]
     size: int
@@ -62,7 +62,7 @@ class _Group:
     deadline: float
 
     def succeed(self) -> None:
-        # Whoever waited may have left: that stops no flush.
+        # The waiter may have been cancelled meanwhile.
         if not self.done.done():
             self.done.set_result(None)
 
@@ -72,8 +72,8 @@ class _Group:
 
 
 class GroupCommit:
-    """`patience` in seconds bounds a flush, and bounds waiting; `inbox` how many records may wait beside those that are
-    being flushed. One append larger than that is taken when nothing else waits."""
+    """`patience` in seconds bounds a flush and a wait. `inbox` is how many records may wait beside those being flushed;
+    a larger append is accepted only while nothing else waits."""
 
     def __init__(self, database: Database, *, patience: float = 5.0, inbox: int = 4_096) -> None:
         self._database = database
@@ -89,16 +89,15 @@ class GroupCommit:
         self._closed = False
 
     async def commit(self, records: Sequence[Record]) -> None:
-        """Durable when this returns. Raises LogUnavailable: refused, not written in time, or nobody knows.
-
-        When the waiting task is cancelled the records may still be committed.
+        """Append `records`: durable when this returns. Raises LogUnavailable when they were refused or not written in
+        time, and when it is unknown whether they were written. If the waiting task is cancelled, they may still be.
         """
         if not records:
             return
         size = sum(len(record.body) for record in records)
         if self._closed:
             raise LogUnavailable(cause="append: the log is closed")
-        if self._open and (self._waiting + len(records) > self._inbox or self._bytes + size > INBOX_BYTES):
+        if self._open and (self._waiting + len(records) > self._inbox or self._bytes + size > MAX_INBOX_BYTES):
             raise LogUnavailable(cause="append: the inbox is full")
         loop = asyncio.get_running_loop()
         group = _Group(records, size, loop.create_future(), loop.time() + self._patience)
@@ -106,8 +105,8 @@ class GroupCommit:
         self._waiting += len(records)
         self._bytes += size
         if self._flusher is None:
-            # Begins by `loop.call_soon`, so whoever appends in this turn of the loop joins the first batch.
-            self._flusher = loop.create_task(self._flush_while_any_wait())
+            # The task starts in the loop's next turn, so all appends of this turn join the first batch.
+            self._flusher = loop.create_task(self._flush_until_empty())
         try:
             async with asyncio.timeout(self._patience):
                 await group.done
@@ -115,12 +114,12 @@ class GroupCommit:
             raise LogUnavailable(cause=f"append: not written within {self._patience:g} s") from error
 
     def state(self) -> LogState:
-        """How the log does, without asking anybody."""
+        """The state as known in this process, without a round trip."""
         reason, since = self._failed or (None, 0.0)
         return LogState(self._waiting, reason, asyncio.get_running_loop().time() - since if reason else 0.0)
 
     async def close(self) -> None:
-        """Refuse what comes, flush what waits within the bound, and give the connection back."""
+        """Refuse new appends, flush the waiting ones within `patience`, and give the connection back."""
         self._closed = True
         if self._flusher is not None:
             await asyncio.wait({self._flusher}, timeout=self._patience)
@@ -132,31 +131,31 @@ class GroupCommit:
                 await self._connection.close(timeout=self._patience)
         self._disconnect()
 
-    async def _flush_while_any_wait(self) -> None:
+    async def _flush_until_empty(self) -> None:
         try:
             while self._open:
-                batch = self._take()
+                batch = self._take_batch()
                 if batch and (cause := await self._flush(batch)):
                     self._failed = (cause, asyncio.get_running_loop().time())
                     for group in batch:
                         group.fail(cause)
                     self._disconnect()
-                    self._pause = min(max(self._pause * 2, SHORTEST_PAUSE), LONGEST_PAUSE)
+                    self._pause = min(max(self._pause * 2, MIN_PAUSE_SECONDS), MAX_PAUSE_SECONDS)
                     await asyncio.sleep(self._pause)
         finally:
-            # Reached with something waiting only when the task is cancelled or broken: nobody may wait for nothing.
+            # Groups still wait here only if the task was cancelled or failed: release them.
             for group in (*self._open,):
                 group.fail("the log is closing")
             self._open.clear()
             self._waiting = self._bytes = 0
             self._flusher = None
 
-    def _take(self) -> list[_Group]:
-        """The next batch: whole groups, first come first; those that nobody waits for any longer are dropped."""
+    def _take_batch(self) -> list[_Group]:
+        """The next batch: whole groups in order of arrival; groups past their deadline are dropped."""
         batch: list[_Group] = []
         count = 0
         now = asyncio.get_running_loop().time()
-        while self._open and (not batch or count + len(self._open[0].records) <= MAX_RECORDS):
+        while self._open and (not batch or count + len(self._open[0].records) <= MAX_RECORDS_PER_BATCH):
             group = self._open.popleft()
             self._waiting -= len(group.records)
             self._bytes -= group.size
@@ -168,8 +167,8 @@ class GroupCommit:
         return batch
 
     async def _flush(self, batch: Sequence[_Group]) -> str | None:
-        """Commit the batch; None, or what kept it from that. Then it is unknown whether those still waiting for it
-        were committed, so they are told nothing but that."""
+        """Commit the batch. Returns None, or the cause of a failure, after which it is unknown whether the batch was
+        committed."""
         try:
             async with asyncio.timeout(self._patience):
                 if self._connection is None or self._connection.is_closed():
@@ -185,7 +184,7 @@ class GroupCommit:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
             return type(error).__name__
         except Exception as error:
-            log.exception("a flush broke")
+            log.exception("flush failed")
             return type(error).__name__
         self._pause, self._failed = 0.0, None
         return None
@@ -197,10 +196,10 @@ class GroupCommit:
 
 
 async def _commit(connection: Connection, groups: Sequence[_Group]) -> None:
-    """Commit what can be committed: one whole statement, or its halves when a row of it was refused."""
+    """Commit all groups in one statement. If a row is refused, commit each half, down to the group at fault."""
     try:
-        await writing.commit(connection, [record for group in groups for record in group.records])
-    except REFUSED as error:
+        await insert.commit_records(connection, [record for group in groups for record in group.records])
+    except ROW_ERRORS as error:
         if len(groups) == 1:
             groups[0].fail(type(error).__name__)
             return

@@ -1,7 +1,7 @@
-"""The heartbeat: a record in a log that was silent, so that silence is evidence too. Durable as any record.
+"""The heartbeat: a record written into a silent log, so that a longer silence is evidence. Durable as any record.
 
-The keeper cannot write records; one function of the database, which belongs to the owner, writes this one for it, and
-only if the newest record is old enough: docs/decisions/0012-silence-is-a-record.md.
+The keeper may not write records. A database function that belongs to the owner writes this one for it, and only if the
+newest record is old enough: docs/decisions/0012-silence-is-a-record.md.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from service.errors import TryLater
 if TYPE_CHECKING:
     from service.database import Database
 
-# Write it unless a record is younger than the time given.
+# Write a heartbeat unless a record is younger than $1.
 BEAT = "SELECT write_heartbeat($1, $2)"
 
 
 class Heartbeat:
-    """Beats after `silence` seconds without a record. Any number may run: one heartbeat is written."""
+    """Beats after `silence` seconds without a record. Any number of keepers may run it: one heartbeat is written."""
 
     def __init__(self, database: Database, silence: float) -> None:
         self._database = database
         self._silence = silence
 
     async def beat(self) -> bool:
-        """Whether a heartbeat was due and is written. Raises DatabaseUnavailable."""
+        """Write a heartbeat if one is due, and return whether it was. Raises DatabaseUnavailable."""
         async with self._database.connection() as connection:
             return bool(await connection.fetchval(BEAT, timedelta(seconds=self._silence), uuid7()))
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Look often enough to be late by a minute at most, until `stop`."""
+        """Beat until `stop`; a heartbeat is late by at most a minute."""
         while not stop.is_set():
             with suppress(TryLater):
                 await self.beat()

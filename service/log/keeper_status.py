@@ -1,8 +1,8 @@
-"""How the keeper's parts do: what each process says of its parts, and how far the log itself shows them to be behind.
+"""The status of the keeper's parts: what each process reports of its parts, and how far they are behind the log.
 
-Each process owns its rows in keeper_report, written when readiness changes and every few seconds; a report that cannot
-be written is dropped, because it grows stale and says so. Whether a part is ready is judged by the reader, from the log
-first: a process that says `ready` while nothing is sealed or signed is not believed.
+Each process owns its rows in keeper_report and writes them when readiness changes and every few seconds. A report that
+cannot be written is dropped; the old one then goes stale. The reader decides whether a part is ready, from the log
+first: a report of `ready` does not count while records are not sealed or signed.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ if TYPE_CHECKING:
 Part: TypeAlias = Literal["sealer", "signer", "relay"]
 PARTS: Final[tuple[Part, ...]] = get_args(Part)
 
-EVERY = 3.0
-# A process that said nothing of a part for so many seconds is taken for frozen or gone.
-SILENT_AFTER = 15.0
-# By how much the sealer and the signer may be behind the log, beside the time between their steps.
+REPORT_INTERVAL_SECONDS = 3.0
+# A process that has not reported a part for so long counts as frozen or ended.
+SILENT_AFTER_SECONDS = 15.0
+# How far the sealer and the signer may be behind the log, in addition to the time between their steps.
 MAX_LAG_SECONDS = 30.0
 
-# Keep the newest word of a process about a part.
-SAY = """
+# Store the newest report of a process about a part.
+SAVE_REPORT = """
     INSERT INTO keeper_report (process, part, host, pid, within, ready, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)
     ON CONFLICT (process, part) DO UPDATE SET within = $5, ready = $6, detail = $7, at = clock_timestamp()
 """
 
-# Forget processes that ended a day ago.
-FORGET = "DELETE FROM keeper_report WHERE at < clock_timestamp() - interval '1 day'"
+# Delete reports older than a day.
+DELETE_OLD = "DELETE FROM keeper_report WHERE at < clock_timestamp() - interval '1 day'"
 
-# What each process said last of each part, and how many seconds ago. The newest come first.
+# The last report of each process about each part, with its age in seconds, newest first.
 REPORTS = """
     SELECT process, part, host, pid, within, ready, detail, extract(epoch FROM clock_timestamp() - at)::float8 AS age
     FROM keeper_report ORDER BY at DESC LIMIT 300
 """
 
-# For how many seconds the oldest record behind the newest sealed one waits for its position; how many sealed records no
-# signed checkpoint covers, and for how many seconds the oldest of them has waited since it was written. A position is
-# looked up row by row: a join would read all positions.
+# How long, in seconds, the oldest unsealed record has waited for its position; how many sealed records no signed
+# checkpoint covers, and how long ago the oldest of them was written. Positions are looked up row by row: a join would
+# read all positions.
 BEHIND = """
     WITH head AS (SELECT size FROM log_head),
     signed AS (
@@ -72,7 +72,7 @@ BEHIND = """
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A keeper process, as an operator finds it."""
+    """A keeper process, as an operator would identify it."""
 
     id: UUID
     host: str
@@ -84,7 +84,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class KeeperReport:
-    """What a process said of one of its parts; `age` in seconds by the database's clock."""
+    """The last report of a process about one of its parts; `age` in seconds by the database's clock."""
 
     process: Process
     part: str
@@ -95,12 +95,12 @@ class KeeperReport:
 
     @property
     def silent(self) -> bool:
-        return self.age > SILENT_AFTER
+        return self.age > SILENT_AFTER_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """Whether the work of a part is done by any process, judged from the log and from what processes say."""
+    """Whether some process does the work of a part, by the log and the reports."""
 
     part: str
     ready: bool
@@ -108,37 +108,38 @@ class PartStatus:
 
 
 class KeeperStatus:
-    """Speaks for one part of this process. `within` is how many seconds behind the log it promises to be at most."""
+    """Reports one part of this process. `within` is by how many seconds the part may be behind the log."""
 
     def __init__(self, database: Database, part: Part, within: float | None = None) -> None:
         self._database = database
         self._part = part
         self.within = within
-        self._said: bool | None = None
-        self._when = 0.0
+        self._reported: bool | None = None
+        self._reported_at = 0.0
 
     async def report(self, ready: bool, detail: str) -> None:  # noqa: FBT001 - the callback that relay and sealer share
-        """Say it, unless the same readiness was told a moment ago. Never raises for a database that is away."""
-        if self._said is ready and time.monotonic() - self._when < EVERY:
+        """Write a report, unless the same readiness was written just before. Does nothing while the database is
+        away."""
+        if self._reported is ready and time.monotonic() - self._reported_at < REPORT_INTERVAL_SECONDS:
             return
         process = this_process()
         with suppress(TryLater):
             async with self._database.connection() as connection:
-                if self._said is None:
-                    await connection.execute(FORGET)
-                words = (self._part, process.host, process.pid, self.within, ready, detail[:1000])
-                await connection.execute(SAY, process.id, *words)
-            self._said, self._when = ready, time.monotonic()
+                if self._reported is None:
+                    await connection.execute(DELETE_OLD)
+                values = (self._part, process.host, process.pid, self.within, ready, detail[:1000])
+                await connection.execute(SAVE_REPORT, process.id, *values)
+            self._reported, self._reported_at = ready, time.monotonic()
 
 
 @cache
 def this_process() -> Process:
-    """Its id is new at each start; a container's host name is the container's."""
+    """The current process. Its id is new at each start; in a container the host name is the container's."""
     return Process(uuid7(), socket.gethostname(), os.getpid())
 
 
 async def read_reports(connection: Connection) -> list[KeeperReport]:
-    """The last words of every process of the last day, the newest first."""
+    """The last reports of all processes of the last day, newest first."""
     return [
         KeeperReport(
             Process(row["process"], row["host"], row["pid"]), *(row[name] for name in KeeperReport.__slots__[1:])
@@ -148,35 +149,37 @@ async def read_reports(connection: Connection) -> list[KeeperReport]:
 
 
 async def read_status(connection: Connection) -> list[PartStatus]:
-    """Every part that some process spoke of within a day."""
+    """The status of every part that a process reported within a day."""
     reports = await read_reports(connection)
     behind = await connection.fetchrow(BEHIND)
-    late: dict[str, tuple[float, str]] = {}
+    lags: dict[str, tuple[float, str]] = {}
     if behind is not None and behind["unsealed"] is not None:
-        late["sealer"] = (behind["unsealed"], "records wait for their position, the oldest for {:.0f} s")
+        lags["sealer"] = (behind["unsealed"], "records wait for their position, the oldest for {:.0f} s")
     if behind is not None and behind["unsigned"] is not None:
         sentence = f"{behind['count']} sealed records have no signed checkpoint, the oldest for {{:.0f}} s"
-        late["signer"] = (behind["unsigned"], sentence)
+        lags["signer"] = (behind["unsigned"], sentence)
     return [
-        _judge(part, [report for report in reports if report.part == part], late.get(part))
+        _assess(part, [report for report in reports if report.part == part], lags.get(part))
         for part in PARTS
         if any(report.part == part for report in reports)
     ]
 
 
-def _judge(part: str, reports: Sequence[KeeperReport], late: tuple[float, str] | None) -> PartStatus:
-    speaking = [report for report in reports if not report.silent]
-    if not speaking:
+def _assess(part: str, reports: Sequence[KeeperReport], lag: tuple[float, str] | None) -> PartStatus:
+    current = [report for report in reports if not report.silent]
+    if not current:
         return PartStatus(part, ready=False, detail=f"silent for {reports[0].age:.0f} s")
-    within = max(one.within or MAX_LAG_SECONDS for one in speaking)
-    behind = late[1].format(late[0]) if late and late[0] > within else None
-    good = [one for one in speaking if one.ready]
-    bad = [one for one in speaking if not one.ready]
-    said = good[:1] + bad if good and behind is None else speaking
-    details = [one.detail if len(speaking) == 1 else f"{one.process}: {one.detail}" for one in said]
+    within = max(report.within or MAX_LAG_SECONDS for report in current)
+    behind = lag[1].format(lag[0]) if lag and lag[0] > within else None
+    ready = [report for report in current if report.ready]
+    failing = [report for report in current if not report.ready]
+    shown = ready[:1] + failing if ready and behind is None else current
+    details = [report.detail if len(current) == 1 else f"{report.process}: {report.detail}" for report in shown]
     if behind is not None:
-        frozen = [f"{report.process} has said nothing for {report.age:.0f} s" for report in reports if report.silent][
-            :3
+        silent = [report for report in reports if report.silent][:3]
+        details = [
+            behind,
+            *details,
+            *(f"{report.process} has not reported for {report.age:.0f} s" for report in silent),
         ]
-        details = [behind, *details, *frozen]
-    return PartStatus(part, ready=bool(good) and behind is None, detail="; ".join(details))
+    return PartStatus(part, ready=bool(ready) and behind is None, detail="; ".join(details))

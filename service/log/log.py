@@ -1,8 +1,7 @@
 """Append to the log. `Log` has a connection of its own, so that a decision never waits for the connections of requests.
 
-A record is durable when `append` returns without a caller's connection (it shared a commit: `group_commit`), or when
-the caller's transaction has committed. Writers only insert; they share no lock, and positions are given later
-(`sealing`).
+A record is durable when `append` returns, or, with a caller's connection, when that transaction has committed. Writers
+only insert and share no lock; the sealer gives positions later (`sealing`).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import asyncpg
 from service.connecting import PASSING
 from service.errors import LogUnavailable
 from service.log.group_commit import GroupCommit
-from service.log.writing import write
+from service.log.insert import insert_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,15 +27,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What an answer carries, so that leaving its record out could be proved: uid, and the leaf hash in hex."""
+    """Returned with every answer: the record's uid and its leaf hash in hex. With it, a caller can prove that a record
+    was left out of the log."""
 
     uid: UUID
     leaf: str
 
 
 class Log:
-    """The one way into the log. One connection beside the pool of `database` carries every append that has no
-    transaction to ride in. `patience` in seconds bounds an append; `inbox` how many records may wait for one."""
+    """Appends records. One connection beside the pool of `database` carries every append that has no transaction of its
+    own. `patience` in seconds bounds an append; `inbox` is how many records may wait for one."""
 
     def __init__(self, database: Database, *, patience: float = 5.0, inbox: int = 4_096) -> None:
         self._commits = GroupCommit(database, patience=patience, inbox=inbox)
@@ -53,15 +53,15 @@ class Log:
             raise LogUnavailable(cause="append: the caller's connection is not inside a transaction")
         else:
             try:
-                await write(connection, records)
+                await insert_records(connection, records)
             except (asyncpg.PostgresError, *PASSING) as error:
                 raise LogUnavailable(cause=f"append: {type(error).__name__}") from error
         return [Receipt(record.uid, record.leaf.hex()) for record in records]
 
     def state(self) -> LogState:
-        """How appending does, for readiness."""
+        """How many appends wait and whether the last flush failed, for readiness."""
         return self._commits.state()
 
     async def close(self) -> None:
-        """Flush what waits, refuse what comes."""
+        """Flush the waiting appends and refuse new ones."""
         await self._commits.close()

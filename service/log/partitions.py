@@ -1,8 +1,8 @@
-"""Partitions of the log: how they lie, and cutting a new one. Run by the owner of the tables; durable in the catalog.
+"""Partitions of the log: list them, and add the one of a new month. Run by the owner of the tables.
 
-A partition holds a range of ids, so a cut moves no row. It is made exactly behind the last id, with the table locked:
-writers wait while Postgres looks once through the partition that is closed, some seconds for ten million records. The
-newest one has no end; what an older release let run beyond one, into audit_record_rest, becomes a partition first.
+A partition holds a range of ids, and the newest has no end. Adding one moves no row: it closes the newest partition
+after the last id, with the table locked. Writers wait while Postgres scans that partition once, some seconds for ten
+million records. Records that an older release left in audit_record_rest become a partition first.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
     from service.database import Connection
 
-# The partitions with their bounds, as Postgres writes them.
+# The partitions with their bounds, as text.
 PARTITIONS = """
     SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bound
     FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'audit_record'::regclass
 """
-# Where the newest partition ends: ids are bigint.
+# The upper bound of the newest partition: ids are bigint.
 NO_END = 2**63 - 1
 BOUND = re.compile(r"FROM \((?:MINVALUE|'?(\d+)'?)\) TO \('?(\d+)'?\)")
 
-# The last id that was drawn. Nobody draws another while the table is locked.
+# The last id that was drawn. While the table is locked, no other is drawn.
 LAST_ID = "SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('audit_record', 'id')::regclass), 0)"
 
-# Between which moments the records of a closed partition were decided; one without records needs no look at all.
-REMEMBER = """
+# Store when the first and the last record of a closed partition were decided; searches skip partitions by these.
+SAVE_TIMES = """
     INSERT INTO audit_partition (name, lower, upper, first, last)
     SELECT '{name}', {lower}, {upper}, min(decided_at), max(decided_at) FROM {name} HAVING count(*) > 0
 """
@@ -37,53 +37,52 @@ REMEMBER = """
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """Records with ids from `lower` (0: from the first) up to `upper`, half-open."""
+    """The records with ids from `lower` up to `upper`, half-open; a `lower` of 0 has no lower bound."""
 
     name: str
     lower: int
     upper: int
 
 
-async def partitions(connection: Connection) -> list[Partition]:
-    """Those with bounds, oldest first; the last one takes the new records."""
+async def list_partitions(connection: Connection) -> list[Partition]:
+    """The partitions with bounds, oldest first; new records go into the last."""
     rows = [(row["name"], BOUND.search(row["bound"])) for row in await connection.fetch(PARTITIONS)]
     bounded = [Partition(name, int(bound[1] or 0), int(bound[2])) for name, bound in rows if bound]
-    return sorted(bounded, key=lambda one: one.lower)
+    return sorted(bounded, key=lambda partition: partition.lower)
 
 
-async def cut(connection: Connection, today: date) -> str | None:
-    """Begin the month's partition; its name, or None when it was begun before."""
+async def add_partition(connection: Connection, today: date) -> str | None:
+    """Add the partition of the month and return its name; None when it exists, or the newest one has no records."""
     name = f"audit_record_y{today.year:04}m{today.month:02}"
     async with connection.transaction():
         await connection.execute("LOCK TABLE audit_record IN ACCESS EXCLUSIVE MODE")
-        newest = (await partitions(connection))[-1]
+        newest = (await list_partitions(connection))[-1]
         if newest.name >= name and newest.name.startswith("audit_record_y"):
             return None
         last = int(await connection.fetchval(LAST_ID))
         if last >= newest.upper:
-            newest = await _take_in(connection, newest)
+            newest = await _adopt_rest(connection, newest)
         if last < max(1, newest.lower):
-            # Nothing was written since the last cut: there is nothing to close.
             return None
         lower = f"'{newest.lower}'" if newest.lower else "MINVALUE"
-        # Close the newest partition behind the last id, and open one for what comes. Names and numbers are ours.
+        # Close the newest partition after the last id, and add one for new records. Names and numbers are not input.
         for statement in (
             f"ALTER TABLE audit_record DETACH PARTITION {newest.name}",
             f"ALTER TABLE audit_record ATTACH PARTITION {newest.name} FOR VALUES FROM ({lower}) TO ('{last + 1}')",
             f"CREATE TABLE {name} PARTITION OF audit_record FOR VALUES FROM ('{last + 1}') TO ('{NO_END}')",
             f"CREATE TRIGGER never_emptied BEFORE TRUNCATE ON {name} EXECUTE FUNCTION refuse_rewriting()",
-            REMEMBER.format(name=newest.name, lower=newest.lower, upper=last + 1),
+            SAVE_TIMES.format(name=newest.name, lower=newest.lower, upper=last + 1),
         ):
             await connection.execute(statement)
     return name
 
 
-async def _take_in(connection: Connection, full: Partition) -> Partition:
-    """Give what lies in audit_record_rest, behind the partition that is full, one without an end; make another rest."""
+async def _adopt_rest(connection: Connection, full: Partition) -> Partition:
+    """Turn audit_record_rest, whose records follow the full partition, into the newest one; create an empty rest."""
     lower = full.upper
     name = f"audit_record_from{lower}"
     for statement in (
-        REMEMBER.format(name=full.name, lower=full.lower, upper=full.upper),
+        SAVE_TIMES.format(name=full.name, lower=full.lower, upper=full.upper),
         "ALTER TABLE audit_record DETACH PARTITION audit_record_rest",
         f"ALTER TABLE audit_record_rest RENAME TO {name}",
         f"ALTER TABLE audit_record ATTACH PARTITION {name} FOR VALUES FROM ('{lower}') TO ('{NO_END}')",

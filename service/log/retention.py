@@ -1,8 +1,8 @@
-"""Retention: drops the bodies of old records and keeps positions, ids and leaf hashes (`audit_pruned`).
+"""Retention: deletes the bodies of old records and keeps their positions, ids and leaf hashes (`audit_pruned`).
 
-Run by the owner of the tables, in one transaction. Tiles and checkpoints stay, so every proof about the other records
-holds; a `system` record says which positions went and under which policy. Pruned is always a beginning of the log, a
-partition at a time.
+Run by the owner of the tables, in one transaction. Tiles and checkpoints stay, so every proof about other records still
+verifies. A `system` record says which positions were pruned and under which policy. Whole partitions are pruned, from
+the oldest on.
 """
 
 from __future__ import annotations
@@ -12,39 +12,39 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from service.errors import LogDamaged
-from service.log.partitions import partitions
+from service.log.insert import insert_records
+from service.log.partitions import list_partitions
 from service.log.record import Kind, Record
-from service.log.writing import write
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from service.database import Connection
 
-# A hold that is being set is waited for.
+# Wait for a transaction that is setting a hold.
 HOLDS_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('legal_hold', 0))"
 
-# How a partition stands: its records, whether one is too young by any of its times or has none, and how many are not
-# sealed.
-STANDING = """
+# Of a partition: how many records, whether any time of one is too young or missing, how many are unsealed, and the last
+# position.
+PARTITION = """
     SELECT count(*) AS records, coalesce(bool_or(coalesce(greatest(r.at, r.decided_at) >= $1, true)), false) AS young,
            count(*) FILTER (WHERE p.position IS NULL) AS unsealed, max(p.position) AS last
     FROM {name} r LEFT JOIN audit_position p ON p.record_id = r.id
 """
 
-# The first position that does not hold the record that was sealed there: what was removed or altered must be looked
-# into while there is something to look at.
-UNLIKE = """
+# The first position that does not hold the record that was sealed there. A removed or altered record must be
+# investigated before the evidence is dropped.
+MISMATCH = """
     SELECT min(w.position) FROM generate_series($1::bigint, $2::bigint) AS w (position)
     LEFT JOIN (audit_position p JOIN {name} r ON r.id = p.record_id) ON p.position = w.position
     LEFT JOIN tile t ON t.level = 0 AND t.index = w.position / 256
     WHERE r.leaf IS DISTINCT FROM substr(t.hashes, (w.position % 256)::integer * 32 + 1, 32)
 """
 
-# Where the log's bodies begin now.
-DROPPED = "SELECT coalesce(max(position) + 1, 0) FROM audit_pruned"
+# The first position whose body is kept.
+FIRST_KEPT = "SELECT coalesce(max(position) + 1, 0) FROM audit_pruned"
 
-# A standing legal hold that keeps something in a partition; one on a person, under every id that they have.
+# A legal hold in force that concerns a record of the partition. A hold on a person concerns every id of that person.
 HELD = """
     SELECT h.id FROM legal_hold h CROSS JOIN LATERAL (SELECT ids_of_person(h.about) AS ids) AS theirs
     WHERE h.until IS NULL AND (h.what = 'all' OR EXISTS (
@@ -53,20 +53,20 @@ HELD = """
     ORDER BY h.id LIMIT 1
 """
 
-# What is kept of a partition's records.
+# Keep position, id, uid and leaf of each record.
 KEEP = """
     INSERT INTO audit_pruned (position, record_id, uid, leaf, at)
     SELECT p.position, r.id, r.uid, r.leaf, r.at FROM {name} r JOIN audit_position p ON p.record_id = r.id
 """
 
-# The texts beside them go with their salts.
-FORGET = "DELETE FROM audit_text USING {name} r WHERE record_uid = r.uid"
+# Delete the texts of the records, with their salts.
+DELETE_TEXTS = "DELETE FROM audit_text USING {name} r WHERE record_uid = r.uid"
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What went: so many records, and that no position from `upto` on did. `held`: the legal hold that stopped it,
-    `partitions` how many partitions went."""
+    """What was pruned: how many `records` and `partitions`, all below the position `upto`. `held` is the legal hold
+    that stopped it, if one did."""
 
     records: int
     upto: int
@@ -75,28 +75,28 @@ class Pruned:
 
 
 async def prune(connection: Connection, before: datetime, policy: str, *, dry_run: bool = False) -> Pruned:
-    """Drop partitions all of whose records were decided and taken before a moment; `policy` is how that moment was
-    said, such as `36mo`. Stops at the first that is younger, holds what is not sealed, or is kept by a legal hold.
-    Raises LogDamaged, and drops nothing, where a record is not the one that was sealed."""
+    """Drop the oldest partitions whose records were all decided and stored before a time. `policy` is that age as the
+    operator wrote it, such as `36mo`. Stops at the first partition with a younger or unsealed record or under a legal
+    hold. Raises LogDamaged, and drops nothing, if a record is not the one that was sealed."""
     async with connection.transaction():
         await connection.execute(HOLDS_LOCK)
-        records = upto = went = 0
+        records = upto = dropped = 0
         held: UUID | None = None
-        for partition in (await partitions(connection))[:-1]:
-            standing = await connection.fetchrow(STANDING.format(name=partition.name), before)
-            if standing is None or standing["unsealed"] or standing["young"]:
+        for partition in (await list_partitions(connection))[:-1]:
+            counts = await connection.fetchrow(PARTITION.format(name=partition.name), before)
+            if counts is None or counts["unsealed"] or counts["young"]:
                 break
             held = await connection.fetchval(HELD.format(name=partition.name))
             if held is not None:
                 break
-            start = max(upto, await connection.fetchval(DROPPED))
-            await _check(connection, partition.name, start, standing["last"])
-            records, went = records + standing["records"], went + 1
-            upto = max(upto, (standing["last"] if standing["last"] is not None else -1) + 1)
+            start = max(upto, await connection.fetchval(FIRST_KEPT))
+            await _check_sealed(connection, partition.name, start, counts["last"])
+            records, dropped = records + counts["records"], dropped + 1
+            upto = max(upto, (counts["last"] if counts["last"] is not None else -1) + 1)
             if not dry_run:
                 await _drop(connection, partition.name)
         if records and not dry_run:
-            told = {
+            pruned = {
                 "decided_at": datetime.now(UTC),
                 "event": "log.pruned",
                 "pruned_to": upto,
@@ -104,21 +104,21 @@ async def prune(connection: Connection, before: datetime, policy: str, *, dry_ru
                 "older_than": before,
                 "retention": policy,
             }
-            await write(connection, [Record.make(Kind.SYSTEM, told)])
-    return Pruned(records, upto, went, held)
+            await insert_records(connection, [Record.make(Kind.SYSTEM, pruned)])
+    return Pruned(records, upto, dropped, held)
 
 
-async def _check(connection: Connection, name: str, first: int, last: int | None) -> None:
-    unlike = await connection.fetchval(UNLIKE.format(name=name), first, last)
-    if unlike is not None:
+async def _check_sealed(connection: Connection, name: str, first: int, last: int | None) -> None:
+    position = await connection.fetchval(MISMATCH.format(name=name), first, last)
+    if position is not None:
         raise LogDamaged(
-            f"The record at position {unlike} is not the one that was sealed there: look into it with a proof bundle"
+            f"The record at position {position} is not the one that was sealed there: investigate with a proof bundle"
             " and timewarden-verify before anything is dropped"
         )
 
 
 async def _drop(connection: Connection, name: str) -> None:
-    for statement in (KEEP, FORGET, "ALTER TABLE audit_record DETACH PARTITION {name}", "DROP TABLE {name}"):
+    for statement in (KEEP, DELETE_TEXTS, "ALTER TABLE audit_record DETACH PARTITION {name}", "DROP TABLE {name}"):
         await connection.execute(statement.format(name=name))
-    # Nobody needs to look there any more.
+    # Searches skip the partition from now on.
     await connection.execute("DELETE FROM audit_partition WHERE name = $1", name)

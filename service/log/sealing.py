@@ -1,11 +1,10 @@
-"""The sealer: gives every committed record its place, gapless from 0, and its leaf in the tree. Durable:
-audit_position, log_head and tile, in one transaction; signing comes after its commit (`signing`).
+"""The sealer: gives every committed record its position, gapless from 0, and its leaf in the tree. Durable:
+audit_position, log_head and tile, in one transaction. Signing follows after its commit (`signing`).
 
-Any number may run; the lock on log_head's one row makes one of them lead for a step. Positions follow `id`, which a
-writer draws after locking what it changes and holds to its commit, so two changes of one sheet are never inverted.
-`low_xid` only bounds the scan for unsealed rows; a dump that was restored into another cluster, which counts
-transactions anew, is noticed and looked through once. A log that an older release sealed without a tree is caught up
-before anything else is sealed.
+Any number of sealers may run; the row lock on log_head lets one of them work at a time. Positions follow `id`, which a
+writer draws while it holds the lock on what it changes, so two changes of one sheet are never out of order. `low_xid`
+only bounds the scan for unsealed rows. A dump restored into another cluster, which counts transactions anew, is
+detected and scanned once in full. A log that an older release sealed without a tree first gets its tree.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
     from service.database import Connection, Database
 
 SMALLEST = 50
-FIRST_LOOK, LONGEST_LOOK = 5.0, 600.0
+FIRST_SCAN_SECONDS, MAX_SCAN_SECONDS = 5.0, 600.0
 
-# Lead: wait for the one row. Whatever was sealed must be flushed, so asynchronous commit is not for this transaction;
-# and the plan must see the bound on xid, or a large table would be read from its beginning.
-LEAD = """
+# Lock the row of log_head, waiting for another sealer. A sealed record must be flushed, so this transaction does not
+# commit asynchronously; custom plans let Postgres use the bound on xid instead of scanning a large table.
+LOCK_HEAD = """
     SELECT size, low_xid::text::bigint AS low_xid, cluster, settled, tree_size, edge, root,
            set_config('plan_cache_mode', 'force_custom_plan', true),
            set_config('synchronous_commit', CASE current_setting('synchronous_commit')
@@ -39,13 +38,13 @@ LEAD = """
     FROM log_head FOR UPDATE
 """
 
-# A look at many unsealed records takes its time, however few of them are claimed.
-PATIENCE = "SELECT set_config('statement_timeout', $1, true)"
+# A scan of many unsealed records takes long, however few of them are claimed.
+SET_TIMEOUT = "SELECT set_config('statement_timeout', $1, true)"
 
-# Claim: the lowest ids among the committed rows without a position, and below which xid the next scan need not look:
-# neither running transactions nor rows that this step leaves behind are below it. One statement, so one snapshot. The
-# position is looked up row by row, since a join would read all positions of a long log, and `+ 0` keeps the planner to
-# the index on xid, also in a table without statistics.
+# Claim the lowest ids among the committed rows without a position. `low_xid` is the bound for the next scan: no running
+# transaction and no row that this step leaves unsealed is below it. One statement, so one snapshot. Positions are
+# looked up row by row, since a join would read all positions of a long log; `+ 0` makes the planner use the index on
+# xid, also in a table without statistics.
 CLAIM = """
     WITH unsealed AS MATERIALIZED (
         SELECT r.id, r.xid, row_number() OVER (ORDER BY r.id) AS nth FROM audit_record r
@@ -58,18 +57,18 @@ CLAIM = """
     FROM unsealed
 """
 
-# Whether transactions are counted in another cluster than when the log was sealed last: a dump was restored. In a
-# statement of its own, since the row may have been waited for.
-ELSEWHERE = """
+# Whether the log was last sealed in another cluster, which means that a dump was restored. A statement of its own, with
+# a snapshot taken after the wait for the row.
+IS_RESTORED = """
     SELECT $1 IS DISTINCT FROM this_cluster() OR $2 > pg_snapshot_xmax(pg_current_snapshot())::text::bigint
 """
 
-# Behind the last record that was certainly made elsewhere: its transaction was not begun here.
+# The id after the last record that was certainly written in another cluster: its transaction never began in this one.
 FOREIGN = """
     SELECT coalesce(max(id) + 1, 0) FROM audit_record WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
 """
 
-# Everything that came from elsewhere is sealed; from here on this cluster counts.
+# All restored records are sealed: from now on the transaction ids of this cluster apply.
 SETTLE = """
     UPDATE log_head
     SET cluster = this_cluster(), settled = greatest(settled, $1::bigint), low_xid = $2::bigint::text::xid8
@@ -81,13 +80,13 @@ PLACE = """
     SELECT $1 + nth - 1, id FROM unnest($2::bigint[]) WITH ORDINALITY AS claimed (id, nth)
 """
 
-# The log is longer now.
+# Record the new size of the log.
 ADVANCE = "UPDATE log_head SET size = $1, low_xid = $2::bigint::text::xid8"
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """Records in id order, the bound for the next scan, and whether more are left."""
+    """Ids of unsealed records in order, the bound for the next scan, and whether more are left."""
 
     ids: Sequence[int]
     low_xid: int
@@ -103,27 +102,27 @@ class Sealer:
         self._longest_pause = longest_pause
         self._status = KeeperStatus(database, "sealer")
         self._doing = "sealing"
-        # Seconds that a look for unsealed records may take; None for as long as any statement.
-        self._look: float | None = None
+        # Seconds that a scan for unsealed records may take; None for the usual statement timeout.
+        self._scan_seconds: float | None = None
 
     async def seal(self, limit: int | None = None) -> int:
-        """One step: returns how many records got a position and a leaf, or, in a log without its whole tree, a leaf
-        alone; they are durable then.
+        """Do one step. Returns how many records got a position and a leaf (a leaf alone, in a log whose tree is
+        incomplete); they are durable.
 
-        Raises DatabaseUnavailable, also when another sealer held the lead longer than the lock timeout; nothing has
-        happened then, or the step is whole. Raises LogDamaged when what is stored contradicts itself.
+        Raises DatabaseUnavailable, also when another sealer held the lock longer than the lock timeout; the step is
+        then done completely or not at all. Raises LogDamaged when the stored log is inconsistent.
         """
         try:
             async with self._database.transaction() as connection:
                 return await self._step(connection, limit or self._batch)
         except (asyncpg.IntegrityConstraintViolationError, asyncpg.InsufficientPrivilegeError) as error:
-            # Something stands where only we write, for example a position beyond the log's end.
+            # There is a row that only a sealer could have written, for example a position beyond the log's end.
             raise LogDamaged(f"The stored log is damaged: Postgres refuses the next step ({error})") from error
 
     async def run(self, stop: asyncio.Event, interval: float = 0.1) -> None:
-        """Seal until `stop` is set, looking every `interval` seconds, longer while the database does not answer, and
-        then in smaller steps with more time to look: very large records may be what it had no time for, or very many,
-        after a day without a sealer."""
+        """Seal every `interval` seconds until `stop` is set. While the database does not answer, wait longer, take
+        smaller steps and allow longer scans: there may be very large records, or very many after a day without a
+        sealer."""
         pause, most = interval, self._batch
         self._status.within = MAX_LAG_SECONDS + 2 * interval
         while not stop.is_set():
@@ -131,7 +130,7 @@ class Sealer:
                 sealed = await self.seal(most)
             except TryLater as error:
                 pause, most = min(max(pause, interval) * 2, self._longest_pause), max(most // 4, min(most, SMALLEST))
-                self._look = min((self._look or FIRST_LOOK) * 2, LONGEST_LOOK)
+                self._scan_seconds = min((self._scan_seconds or FIRST_SCAN_SECONDS) * 2, MAX_SCAN_SECONDS)
                 await self._status.report(ready=False, detail=f"cannot seal: {error.cause}")
             except LogDamaged as error:
                 pause = self._longest_pause
@@ -139,39 +138,39 @@ class Sealer:
             else:
                 pause = interval if sealed < most else 0.0
                 most = min(most * 2, self._batch)
-                self._look = self._look if sealed else None
+                self._scan_seconds = self._scan_seconds if sealed else None
                 await self._status.report(ready=True, detail=self._doing)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await stop.wait()
 
     async def _step(self, connection: Connection, most: int) -> int:
-        head = await connection.fetchrow(LEAD)
+        head = await connection.fetchrow(LOCK_HEAD)
         if head is None:
             return 0
         if behind := head["size"] - head["tree_size"]:
             return await self._catch_up(connection, head, min(behind, most))
-        if await connection.fetchval(ELSEWHERE, head["cluster"], head["low_xid"]):
+        if await connection.fetchval(IS_RESTORED, head["cluster"], head["low_xid"]):
             return await self._settle(connection, head, most)
-        claim = await _claim(connection, head["low_xid"], most, self._look, settled=head["settled"])
+        claim = await _claim(connection, head["low_xid"], most, self._scan_seconds, settled=head["settled"])
         if claim.ids:
             await self._place(connection, head, claim)
         return len(claim.ids)
 
     async def _place(self, connection: Connection, head: asyncpg.Record, claim: _Claim) -> None:
-        """All that one step writes."""
+        """Write positions, head and tree of one step."""
         size = head["size"] + len(claim.ids)
         await connection.execute(PLACE, head["size"], claim.ids)
         await connection.execute(ADVANCE, size, claim.low_xid)
-        await grow(connection, _tree(head), size)
+        await grow(connection, _stored_tree(head), size)
         self._doing = "sealing"
 
     async def _settle(self, connection: Connection, head: asyncpg.Record, most: int) -> int:
-        """Seal what a restored dump holds, whatever its transactions were called; once all is sealed, go on as ever."""
-        patience = self._look or LONGEST_LOOK
+        """Seal the records of a restored dump, whatever their transaction ids."""
+        patience = self._scan_seconds or MAX_SCAN_SECONDS
         claim = await _claim(connection, 0, most, patience)
         if claim.ids:
-            # The old bound stays for as long as anything is left, so that the next step looks through everything too.
+            # Keep the old bound while records are left, so that the next step scans everything as well.
             await self._place(connection, head, replace(claim, low_xid=head["low_xid"]))
         if not claim.more:
             foreign = await connection.fetchval(FOREIGN, timeout=patience + 1)
@@ -180,14 +179,14 @@ class Sealer:
         return len(claim.ids)
 
     async def _catch_up(self, connection: Connection, head: asyncpg.Record, count: int) -> int:
-        """Leaves for records that have positions already."""
+        """Add leaves for records that already have positions."""
         size = head["tree_size"] + count
-        await grow(connection, _tree(head), size)
+        await grow(connection, _stored_tree(head), size)
         self._doing = f"growing the tree of older records: {size} of {head['size']}"
         return count
 
 
-def _tree(head: asyncpg.Record) -> StoredTree:
+def _stored_tree(head: asyncpg.Record) -> StoredTree:
     return StoredTree(head["tree_size"], head["edge"], head["root"])
 
 
@@ -197,6 +196,6 @@ async def _claim(
     if patience is None:
         row = await connection.fetchrow(CLAIM, low_xid, limit, settled)
     else:
-        await connection.execute(PATIENCE, str(int(patience * 1000)))
+        await connection.execute(SET_TIMEOUT, str(int(patience * 1000)))
         row = await connection.fetchrow(CLAIM, low_xid, limit, settled, timeout=patience + 1)
     return _Claim(row["ids"], row["low_xid"], row["more"]) if row else _Claim([], low_xid, more=False)

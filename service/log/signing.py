@@ -1,9 +1,9 @@
-"""Signing: checkpoints of the sealed log. Durable: the anchor file first, then the note in `checkpoint`.
+"""Sign checkpoints of the sealed log. Durable: first the line in the anchor file, then the note in `checkpoint`.
 
-Only what was committed is signed, and only after the anchor names it, so that a crash leaves no signed checkpoint which
-the anchor does not know. Before each signature the log must extend the last anchored checkpoint, by a consistency
-proof: for a database that was put back to an earlier day, or altered, nothing is signed (C2SP tlog-checkpoint: a log
-must not sign what is inconsistent with what it signed before).
+Only committed records are signed, and only after the anchor names the checkpoint, so that no crash leaves a signed
+checkpoint that is not anchored. Before each signature a consistency proof must show that the log extends the last
+anchored checkpoint. A database that was restored to an earlier day or altered is not signed (C2SP tlog-checkpoint: a
+log must not sign a checkpoint that is inconsistent with an earlier one).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from service.errors import LogDamaged, Misconfigured, TryLater
-from service.log.aside import Aside
+from service.log.anchor_thread import AnchorThread
 from service.log.checkpoint import BadNote, Checkpoint, Note
 from service.log.keeper_status import MAX_LAG_SECONDS, KeeperStatus
-from service.log.merkle import extends
-from service.log.stored_hashes import consistency_path
+from service.log.merkle import verify_consistency
+from service.log.tree import consistency_path
 from service.log.witness import Witnesses
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 LONGEST_PAUSE = 5.0
 # How long the anchor's volume may take for one step.
 ANCHOR_SECONDS = 10.0
-LOOK = 0.5
-# Signatures of keys that this keeper does not have are kept beside its own, up to so many.
-MAX_OTHERS = 8
+POLL_SECONDS = 0.5
+# How many signatures of keys that this keeper does not have are kept beside its own.
+MAX_OTHER_SIGNATURES = 8
 RUNBOOK = "docs/runbook-restored-log.md says how to go on"
 
-# The tree, unless it is being caught up, and the newest note; a row beyond the log's end is nobody's of ours.
+# The tree, whether it covers the whole log, and the newest note; rows beyond the log's end do not count.
 HEAD = """
     SELECT h.tree_size, h.root, h.tree_size = h.size AS whole, c.note
     FROM log_head h LEFT JOIN LATERAL (
@@ -47,17 +47,17 @@ HEAD = """
 # The note that is stored for a size.
 STORED = "SELECT note FROM checkpoint WHERE size = $1"
 
-# Keep the note; a row for this size with another root is left alone.
-KEEP = """
+# Store the note, unless there is a row for this size with another root.
+SAVE_NOTE = """
     INSERT INTO checkpoint (size, root, note) VALUES ($1, $2, $3)
     ON CONFLICT (size) DO UPDATE SET note = excluded.note WHERE checkpoint.root = excluded.root
     RETURNING size
 """
 
 
-class Signing:
-    """Signs for the log named `origin` with every one of `signers`, whose names are the origin. `database` is the
-    keeper's. `witnesses` are asked in turn. `patience`, in seconds, bounds each use of the anchor's volume."""
+class CheckpointSigner:
+    """Signs checkpoints with all `signers`, whose name is the log's origin. `database` is the keeper's. `patience`, in
+    seconds, bounds each use of the anchor's volume."""
 
     def __init__(
         self,
@@ -74,53 +74,53 @@ class Signing:
         self._signers = tuple(signers)
         self._anchor = anchor
         self._witnesses = Witnesses(witnesses)
-        self._aside = Aside(patience)
+        self._anchor_thread = AnchorThread(patience)
         self._status = KeeperStatus(database, "signer")
-        # Who signs instead of us, when it was not our turn.
-        self._others: str | None = None
+        # The keeper that holds the signing lock, when it is not this one.
+        self._holder: str | None = None
 
     @property
     def origin(self) -> str:
         return self._signers[0].name
 
     async def sign(self) -> Checkpoint | None:
-        """Sign what is sealed, unless that was done, or another keeper is at it. Returns what was signed.
+        """Sign the sealed log and return the checkpoint; None if it is signed already or another keeper signs.
 
-        Raises LogDamaged when the log does not extend what was anchored, DatabaseUnavailable, and Misconfigured when
-        the anchor cannot be written; nothing was published then.
+        Raises LogDamaged when the log does not extend the anchored checkpoint, DatabaseUnavailable, and Misconfigured
+        when the anchor cannot be written. Nothing is published then.
         """
-        async with self._turn() as mine:
-            if not mine:
-                self._others = await self._aside.do(self._anchor.holder)
+        async with self._signing_lock() as locked:
+            if not locked:
+                self._holder = await self._anchor_thread.run(self._anchor.holder)
                 return None
-            self._others = None
+            self._holder = None
             async with self._database.transaction(snapshot=True) as connection:
                 row = await connection.fetchrow(HEAD)
                 if row is None or not row["tree_size"] or not row["whole"]:
                     return None
                 found = Checkpoint(self.origin, row["tree_size"], row["root"])
-                newest = _read(row["note"])
-                anchored = await self._guard(connection, found, newest)
-            if newest and newest[1] == found == anchored and self._signed_by_all(newest[0]):
+                newest = _parse_newest(row["note"])
+                anchored = await self._check_history(connection, found, newest)
+            if newest and newest[1] == found == anchored and self._is_signed_by_all(newest[0]):
                 return None
-            # Also when it is there already: whoever wrote it may have died before it was flushed.
-            await self._aside.do(partial(self._anchor.append, found))
+            # Append even if the line is there: its writer may have died before the flush.
+            await self._anchor_thread.run(partial(self._anchor.append, found))
             await self._publish(found)
         return found
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[bool]:
-        """The anchor's turn, taken and given back aside. A step that hangs keeps the turn until it ends: its line may
-        still come, and nobody may write another before that."""
-        self._aside.refuse_while_hanging()
-        turn = self._anchor.turn()
+    async def _signing_lock(self) -> AsyncIterator[bool]:
+        """Take and release the anchor's lock in the anchor thread. A step that hangs keeps the lock until it ends, as
+        it may still write its line; no other keeper may write before that."""
+        self._anchor_thread.refuse_while_hanging()
+        lock = self._anchor.lock()
         try:
-            yield await self._aside.do(turn.__enter__)
+            yield await self._anchor_thread.run(lock.__enter__)
         finally:
-            await self._aside.last(partial(turn.__exit__, None, None, None))
+            await self._anchor_thread.run_last(partial(lock.__exit__, None, None, None))
 
     async def run(self, stop: asyncio.Event, interval: float = 2.0) -> None:
-        """Sign what is new, but not again within `interval` seconds, until `stop`; then once more."""
+        """Sign new records, at most once every `interval` seconds, until `stop` is set; then sign once more."""
         pause = interval
         self._status.within = MAX_LAG_SECONDS + 2 * interval
         while True:
@@ -134,8 +134,8 @@ class Signing:
                 pause = LONGEST_PAUSE
                 await self._status.report(ready=False, detail=error.public)
             else:
-                pause = interval if signed else min(interval, LOOK)
-                doing = f"waits, because {self._others} signs" if self._others else f"signing as {self.origin}"
+                pause = interval if signed else min(interval, POLL_SECONDS)
+                doing = f"waiting: {self._holder} signs" if self._holder else f"signing as {self.origin}"
                 await self._status.report(ready=True, detail=doing)
             if last:
                 return
@@ -143,29 +143,27 @@ class Signing:
                 async with asyncio.timeout(pause):
                     await stop.wait()
 
-    async def _guard(
+    async def _check_history(
         self, connection: Connection, found: Checkpoint, newest: tuple[Note, Checkpoint] | None
     ) -> Checkpoint | None:
-        """What the anchor names last, which `found` extends, as it does the newest note of this origin."""
-        anchored = await self._aside.do(self._anchor.last)
+        """Check that `found` extends the anchored checkpoint and the newest note of this origin; returns the former."""
+        anchored = await self._anchor_thread.run(self._anchor.last)
         published = newest[1] if newest and newest[1].origin == self.origin else None
         if anchored is None and published is not None:
-            raise LogDamaged(
-                f"Checkpoints were signed, but the anchor file is empty or missing: put it back; {RUNBOOK}"
-            )
+            raise LogDamaged(f"Checkpoints were signed, but the anchor file is empty or missing: restore it; {RUNBOOK}")
         if anchored is not None and anchored.origin != self.origin:
-            raise LogDamaged(f"The anchor file is of the log {anchored.origin}, not of {self.origin}; {RUNBOOK}")
+            raise LogDamaged(f"The anchor file belongs to the log {anchored.origin}, not to {self.origin}; {RUNBOOK}")
         if anchored is not None and published is not None and published.size > anchored.size:
             raise LogDamaged(
-                f"A checkpoint of {published.size} records was signed, but the anchor file names no more than"
-                f" {anchored.size}: another keeper signs with another anchor file, or this one was put back; {RUNBOOK}"
+                f"A checkpoint of {published.size} records was signed, but the anchor file ends at"
+                f" {anchored.size}: another keeper signs with another anchor file, or this one was restored; {RUNBOOK}"
             )
         for known in (anchored, published):
             if known is not None:
                 await _check_extends(connection, known, found)
         return anchored
 
-    def _signed_by_all(self, note: Note) -> bool:
+    def _is_signed_by_all(self, note: Note) -> bool:
         return all(
             any(
                 (signature.name, signature.key_id) == (signer.name, signer.verifier.key_id)
@@ -176,8 +174,8 @@ class Signing:
         )
 
     async def _publish(self, found: Checkpoint) -> None:
-        """Store the note: our signatures, those of other keepers that it has, which sign while keys are changed, and
-        witnesses'."""
+        """Store the note with this keeper's signatures, those of other keepers (which sign while keys are changed) and
+        those of witnesses."""
 
         async def proof(old: int) -> Sequence[bytes]:
             async with self._database.connection() as connection:
@@ -185,16 +183,16 @@ class Signing:
 
         ours = Note(found.text, tuple(signer.sign(found.text) for signer in self._signers))
         async with self._database.connection() as connection:
-            others, cosigned = self._held(await connection.fetchval(STORED, found.size), found)
+            others, cosigned = self._stored_signatures(await connection.fetchval(STORED, found.size), found)
         cosigned += await self._witnesses.cosign(ours, found.size, proof)
         by_key = {(one.name, one.key_id): one for one in cosigned}
         note = Note(found.text, (*ours.signatures, *others, *by_key.values()))
         async with self._database.connection() as connection:
-            if await connection.fetchval(KEEP, found.size, found.root, str(note)) is None:
+            if await connection.fetchval(SAVE_NOTE, found.size, found.root, str(note)) is None:
                 raise LogDamaged(f"Another root was stored for the checkpoint of {found.size} records; {RUNBOOK}")
 
-    def _held(self, stored: str | None, found: Checkpoint) -> tuple[list[Signature], list[Signature]]:
-        """Of the note that is stored for a size: signatures of the log's other keys, and cosignatures that hold."""
+    def _stored_signatures(self, stored: str | None, found: Checkpoint) -> tuple[list[Signature], list[Signature]]:
+        """From the stored note: signatures by other keys of the log, and valid cosignatures."""
         try:
             note = Note.parse(stored) if stored else None
         except BadNote:
@@ -205,11 +203,11 @@ class Signing:
         others = [
             signature for signature in note.signatures if signature.name == self.origin and signature.key_id not in ours
         ]
-        return others[:MAX_OTHERS], self._witnesses.verified(note)
+        return others[:MAX_OTHER_SIGNATURES], self._witnesses.verified(note)
 
 
-def _read(stored: str | None) -> tuple[Note, Checkpoint] | None:
-    """The newest note that is stored, and what it says."""
+def _parse_newest(stored: str | None) -> tuple[Note, Checkpoint] | None:
+    """The newest stored note, with its checkpoint."""
     try:
         note = Note.parse(stored) if stored else None
         return (note, Checkpoint.parse(note.text)) if note else None
@@ -220,11 +218,11 @@ def _read(stored: str | None) -> tuple[Note, Checkpoint] | None:
 async def _check_extends(connection: Connection, known: Checkpoint, found: Checkpoint) -> None:
     if known.size > found.size:
         raise LogDamaged(
-            f"The log has {found.size} records, but a checkpoint of {known.size} was signed: it was put back to an"
+            f"The log has {found.size} records, but a checkpoint of {known.size} was signed: it was restored to an"
             f" earlier state; {RUNBOOK}"
         )
     path = await consistency_path(connection, known.size, found.size) if known.size else []
-    if known.size and not extends(known.size, known.root, found.size, found.root, path):
+    if known.size and not verify_consistency(known.size, known.root, found.size, found.root, path):
         raise LogDamaged(
             f"The first {known.size} records of the log are not those of the checkpoint that was signed; {RUNBOOK}"
         )

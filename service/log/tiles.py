@@ -1,4 +1,4 @@
-"""C2SP tlog-tiles: which hashes stand in which tile, how tiles and entry bundles are named and written. Pure.
+"""C2SP tlog-tiles: which tile holds which hashes, and how tiles and entry bundles are named and encoded. Pure.
 
 A tile holds up to 256 hashes of one tree level out of eight: item i of tile (level l, index n) is the root of the
 complete subtree (8 * l, 256 * n + i). The levels between are computed from it. An entry bundle holds up to 256 records.
@@ -10,25 +10,25 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.log.merkle import HASH_SIZE, node
+from service.log.merkle import HASH_SIZE, node_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 HEIGHT = 8
 WIDTH = 1 << HEIGHT
-TOP_LEVEL = 63
-LARGEST_ENTRY = 65_535
-# Positions are bigint: an index beyond this names no tile of ours.
-LARGEST_INDEX = (1 << 63) // WIDTH
-LONGEST_NUMBER = len("x036/x028/x797/x018/x963/968")
+MAX_LEVEL = 63
+MAX_ENTRY_BYTES = 65_535
+# Positions are bigint, so no tile has a greater index.
+MAX_INDEX = (1 << 63) // WIDTH
+MAX_NUMBER_CHARS = len("x036/x028/x797/x018/x963/968")
 
 _NUMBER = re.compile(r"(?:x[0-9]{3}/)*[0-9]{3}")
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """The name of a tile. `level` is -1 for an entry bundle; `width` counts its items, 256 when it is full."""
+    """The name of a tile. `level` is -1 for an entry bundle; `width` is how many items it has, 256 when it is full."""
 
     level: int
     index: int
@@ -36,7 +36,7 @@ class Tile:
 
     @property
     def path(self) -> str:
-        """As in the URL behind `tile/`, for example `0/x001/234.p/7` or `entries/067`."""
+        """The path after `tile/` in the URL, for example `0/x001/234.p/7` or `entries/067`."""
         part = "" if self.width == WIDTH else f".p/{self.width}"
         return f"{'entries' if self.level < 0 else self.level}/{path_of_index(self.index)}{part}"
 
@@ -49,74 +49,75 @@ def path_of_index(index: int) -> str:
     return "/".join(reversed(groups))
 
 
-def parse(path: str) -> Tile | None:
-    """The tile named by a path behind `tile/`, or None when it is no path of C2SP tlog-tiles: there is one spelling."""
+def parse_path(path: str) -> Tile | None:
+    """The tile that a path after `tile/` names; None unless it is spelled exactly as C2SP tlog-tiles says."""
     level, _, rest = path.partition("/")
     number, partial, width = rest.partition(".p/")
     if not _NUMBER.fullmatch(number) or not (level == "entries" or (level.isascii() and level.isdigit())):
         return None
     if partial and not (width.isascii() and width.isdigit()):
         return None
-    # More digits than any tile has would be slow to read as a number.
-    if max(len(level), len(width)) > len("entries") or len(number) > LONGEST_NUMBER:
+    # Refuse very long digit strings, which would be slow to convert.
+    if max(len(level), len(width)) > len("entries") or len(number) > MAX_NUMBER_CHARS:
         return None
     index = int(number.replace("x", "").replace("/", ""))
     tile = Tile(-1 if level == "entries" else int(level), index, int(width) if partial else WIDTH)
-    known = tile.level <= TOP_LEVEL and 0 < tile.width <= WIDTH and index <= LARGEST_INDEX
+    known = tile.level <= MAX_LEVEL and 0 < tile.width <= WIDTH and index <= MAX_INDEX
     return tile if known and tile.path == path else None
 
 
 def width_at(level: int, index: int, size: int) -> int:
-    """How many items the tile has in a tree of `size`; 0 when it is not there. Entry bundles are as wide as level 0."""
+    """How many items the tile has in a tree of `size`; 0 for a tile beyond its end. Entry bundles count as level 0."""
     return max(0, min(WIDTH, (size >> (HEIGHT * max(level, 0))) - index * WIDTH))
 
 
-def covered(tile: Tile, size: int) -> bool:
+def is_covered(tile: Tile, size: int) -> bool:
     """Whether a tree of `size` leaves holds every item of the tile."""
     return tile.width <= width_at(tile.level, tile.index, size)
 
 
-def place(level: int, index: int) -> tuple[int, int, int, int]:
-    """Where the complete subtree (level, index) is found: tile level, tile index, first item, and how many items."""
+def locate(level: int, index: int) -> tuple[int, int, int, int]:
+    """Where to find the complete subtree (level, index): tile level, tile index, first item, and how many items."""
     within = level % HEIGHT
     first = index << within
     return level // HEIGHT, first // WIDTH, first % WIDTH, 1 << within
 
 
-def split(hashes: bytes) -> list[bytes]:
-    """The items of a tile."""
+def split_hashes(hashes: bytes) -> list[bytes]:
+    """The hashes of a tile."""
     return [hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE)]
 
 
-def subtree(items: Sequence[bytes]) -> bytes:
-    """The root over a power of two of neighbouring items: a hash between the levels of the tiles."""
+def subtree_root(items: Sequence[bytes]) -> bytes:
+    """The root over neighbouring items, whose number is a power of two: a hash between two tile levels."""
     while len(items) > 1:
-        items = [node(items[at], items[at + 1]) for at in range(0, len(items), 2)]
+        items = [node_hash(items[at], items[at + 1]) for at in range(0, len(items), 2)]
     return items[0]
 
 
-def bundle(entries: Iterable[bytes]) -> bytes:
-    """An entry bundle: each record behind its length as big-endian uint16. Raises ValueError beyond 65,535 bytes."""
+def encode_bundle(entries: Iterable[bytes]) -> bytes:
+    """An entry bundle: before each record its length as big-endian uint16. Raises ValueError for one beyond 65,535
+    bytes."""
     parts: list[bytes] = []
     for entry in entries:
-        if len(entry) > LARGEST_ENTRY:
-            raise ValueError(f"An entry has at most {LARGEST_ENTRY} bytes")
+        if len(entry) > MAX_ENTRY_BYTES:
+            raise ValueError(f"An entry has at most {MAX_ENTRY_BYTES} bytes")
         parts += [len(entry).to_bytes(2, "big"), entry]
     return b"".join(parts)
 
 
-def grown(size: int, edges: dict[int, list[bytes]], leaves: Iterable[bytes]) -> Iterator[Tile]:
-    """Append leaves to the right-most tiles. `edges` maps each level to the items of its unfinished tile, and is grown
-    in place; what is yielded is a tile that has just become full, whose items stand in `edges` until the next step."""
-    for at, one in enumerate(leaves, size):
-        level, index, item = 0, at, one
+def append_leaves(size: int, edges: dict[int, list[bytes]], leaves: Iterable[bytes]) -> Iterator[Tile]:
+    """Append leaves to the right-most tiles. `edges` maps each level to the items of its unfinished tile and is changed
+    in place. Yields each tile that has just become full; its items are in `edges` until the next step."""
+    for position, leaf in enumerate(leaves, size):
+        level, index, item = 0, position, leaf
         while True:
             items = edges.setdefault(level, [])
             items.append(item)
             if len(items) < WIDTH:
                 break
             yield Tile(level, index // WIDTH)
-            # A partial tile is never hashed upward, a full one is one item of the level above.
-            item = subtree(items)
+            # Only a full tile becomes an item of the level above.
+            item = subtree_root(items)
             items.clear()
             level, index = level + 1, index // WIDTH

@@ -1,24 +1,27 @@
-"""The stored tree: grown by the sealer in the transaction that gives positions. Durable: log_head's edge, and tile.
+"""The stored tree: the sealer grows it, and proofs are read from it. Durable: log_head's edge, and tile.
 
-The leaves come from the stored rows, never from memory, and before anything is added what is stored is checked against
-itself: edge, root and right-most tiles must be of one tree. A log that fails this is not grown any further.
+`grow` runs in the transaction that gives positions. It reads the leaves from the stored rows, never from memory. Before
+it adds any, it checks that the stored edge, root and right-most tiles belong to one tree; a damaged tree is not grown.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from service.errors import LogDamaged
 from service.log import merkle, tiles
-from service.log.merkle import HASH_SIZE, Edge
+from service.log.merkle import EMPTY, HASH_SIZE, Edge
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from service.database import Connection
+    from service.log.merkle import HashAt
 
-# The leaves of some positions in their order, and whether each is still the hash of its record's bytes.
+T = TypeVar("T")
+
+# The leaves of a range of positions, in order, and the first whose leaf is not the hash of its record's bytes.
 LEAVES = """
     SELECT count(*) AS found, string_agg(r.leaf, '' ORDER BY p.position) AS leaves,
            min(p.position) FILTER (WHERE r.leaf <> sha256('\\x00'::bytea || r.body)) AS altered
@@ -26,21 +29,21 @@ LEAVES = """
     WHERE p.position >= $1 AND p.position < $2
 """
 
-# The unfinished tile of each level.
-UNFINISHED = """
-    SELECT t.level, t.width, t.hashes FROM unnest($1::smallint[], $2::bigint[]) AS wanted (level, index)
+# Tiles by level and index.
+TILES = """
+    SELECT t.level, t.index, t.hashes FROM unnest($1::smallint[], $2::bigint[]) AS wanted (level, index)
     JOIN tile t USING (level, index)
 """
 
-# Keep tiles as they are now.
-KEEP = """
+# Write tiles, new or grown.
+SAVE_TILES = """
     INSERT INTO tile (level, index, width, hashes)
     SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::smallint[], $4::bytea[])
     ON CONFLICT (level, index) DO UPDATE SET width = excluded.width, hashes = excluded.hashes
 """
 
-# The tree has more leaves now.
-GROWN = "UPDATE log_head SET tree_size = $1, edge = $2, root = $3"
+# Record the new size, edge and root.
+SAVE_EDGE = "UPDATE log_head SET tree_size = $1, edge = $2, root = $3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +56,81 @@ class StoredTree:
 
 
 async def grow(connection: Connection, stored: StoredTree, until: int) -> bytes:
-    """Add the leaves of the positions from the tree's size up to `until`, within the caller's transaction, which holds
-    the lock on log_head. Returns the new root. Raises LogDamaged; then nothing of it is to be committed."""
-    edge = _checked_edge(stored)
-    unfinished = await _unfinished(connection, stored.size)
+    """Add the leaves of the positions from the tree's size up to `until`, and return the new root. The caller's
+    transaction holds the lock on log_head. Raises LogDamaged; the caller must then roll back."""
+    edge = _load_edge(stored)
+    unfinished = await _load_unfinished(connection, stored.size)
     _check_tiles(edge, unfinished)
-    kept: dict[tuple[int, int], bytes] = {}
-    leaves = await _leaves(connection, stored.size, until)
-    for tile in tiles.grown(stored.size, unfinished, leaves):
-        kept[tile.level, tile.index] = b"".join(unfinished[tile.level])
+    changed: dict[tuple[int, int], bytes] = {}
+    leaves = await _load_leaves(connection, stored.size, until)
+    for tile in tiles.append_leaves(stored.size, unfinished, leaves):
+        changed[tile.level, tile.index] = b"".join(unfinished[tile.level])
     for level, items in unfinished.items():
         if items:
-            kept[level, (until >> (tiles.HEIGHT * level)) // tiles.WIDTH] = b"".join(items)
+            changed[level, (until >> (tiles.HEIGHT * level)) // tiles.WIDTH] = b"".join(items)
     for leaf in leaves:
         edge.append(leaf)
-    places = sorted(kept)
-    hashes = [kept[place] for place in places]
-    widths = [len(one) // HASH_SIZE for one in hashes]
-    await connection.execute(KEEP, [level for level, _ in places], [index for _, index in places], widths, hashes)
-    await connection.execute(GROWN, edge.size, edge.hashes, edge.root())
+    places = sorted(changed)
+    hashes = [changed[place] for place in places]
+    widths = [len(tile_hashes) // HASH_SIZE for tile_hashes in hashes]
+    await connection.execute(SAVE_TILES, [level for level, _ in places], [index for _, index in places], widths, hashes)
+    await connection.execute(SAVE_EDGE, edge.size, edge.hashes, edge.root())
     return edge.root()
 
 
-def _checked_edge(stored: StoredTree) -> Edge:
+async def root_at(connection: Connection, size: int) -> bytes:
+    """The root of the first `size` leaves, from the stored tiles. Raises LogDamaged when a tile lacks hashes."""
+    return await _compute(connection, lambda hash_at: merkle.root_at(size, hash_at))
+
+
+async def inclusion_path(connection: Connection, index: int, size: int) -> list[bytes]:
+    """As `merkle.inclusion_path`, from the stored tiles. Raises ValueError, LogDamaged."""
+    return await _compute(connection, lambda hash_at: merkle.inclusion_path(index, size, hash_at))
+
+
+async def consistency_path(connection: Connection, old: int, size: int) -> list[bytes]:
+    """As `merkle.consistency_path`, from the stored tiles. Raises ValueError, LogDamaged."""
+    return await _compute(connection, lambda hash_at: merkle.consistency_path(old, size, hash_at))
+
+
+async def load_subtrees(connection: Connection, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+    """The hashes of complete subtrees, by (level, index); those that the stored tiles lack are left out."""
+    stored = await _load_tiles(connection, sorted({tiles.locate(*place)[:2] for place in places}))
+    found = {}
+    for place in places:
+        level, tile, first, count = tiles.locate(*place)
+        items = stored.get((level, tile), [])[first : first + count]
+        if len(items) == count:
+            found[place] = tiles.subtree_root(items)
+    return found
+
+
+async def _compute(connection: Connection, compute: Callable[[HashAt], T]) -> T:
+    """Run `compute` twice: first to learn which hashes it needs, then with those hashes, read in one statement."""
+    needed: set[tuple[int, int]] = set()
+
+    def note(level: int, index: int) -> bytes:
+        needed.add((level, index))
+        return EMPTY
+
+    compute(note)
+    found = await load_subtrees(connection, sorted(needed))
+
+    def hash_at(level: int, index: int) -> bytes:
+        if (level, index) not in found:
+            tile_level, tile, _, _ = tiles.locate(level, index)
+            raise LogDamaged(f"The stored tree is damaged: tile {tile_level}/{tile} lacks hashes")
+        return found[level, index]
+
+    return compute(hash_at)
+
+
+async def _load_tiles(connection: Connection, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], list[bytes]]:
+    rows = await connection.fetch(TILES, [level for level, _ in places], [index for _, index in places])
+    return {(row["level"], row["index"]): tiles.split_hashes(row["hashes"]) for row in rows}
+
+
+def _load_edge(stored: StoredTree) -> Edge:
     try:
         edge = Edge(stored.size, stored.edge)
     except ValueError as error:
@@ -85,14 +140,14 @@ def _checked_edge(stored: StoredTree) -> Edge:
     return edge
 
 
-async def _unfinished(connection: Connection, size: int) -> dict[int, list[bytes]]:
+async def _load_unfinished(connection: Connection, size: int) -> dict[int, list[bytes]]:
     wanted = [
         (level, index)
         for level in range((size.bit_length() + tiles.HEIGHT - 1) // tiles.HEIGHT)
         if 0 < tiles.width_at(level, index := (size >> (tiles.HEIGHT * level)) // tiles.WIDTH, size) < tiles.WIDTH
     ]
-    rows = await connection.fetch(UNFINISHED, [level for level, _ in wanted], [index for _, index in wanted])
-    found = {row["level"]: tiles.split(row["hashes"]) for row in rows}
+    stored = await _load_tiles(connection, wanted)
+    found = {level: hashes for (level, _), hashes in stored.items()}
     for level, index in wanted:
         held, due = len(found.get(level, ())), tiles.width_at(level, index, size)
         if held != due:
@@ -101,17 +156,17 @@ async def _unfinished(connection: Connection, size: int) -> dict[int, list[bytes
 
 
 def _check_tiles(edge: Edge, unfinished: Mapping[int, Sequence[bytes]]) -> None:
-    """The tiles must hold the very subtrees that the edge consists of."""
+    """Raise LogDamaged unless the tiles hold the subtrees that the edge consists of."""
     for (level, index), held in zip(merkle.subtrees(edge.size), edge.hashes, strict=True):
-        tile_level, tile, first, count = tiles.place(level, index)
-        if tiles.subtree(unfinished[tile_level][first : first + count]) != held:
+        tile_level, tile, first, count = tiles.locate(level, index)
+        if tiles.subtree_root(unfinished[tile_level][first : first + count]) != held:
             raise LogDamaged(f"The stored tree is damaged: tile {tile_level}/{tile} is not of this tree")
 
 
-async def _leaves(connection: Connection, start: int, until: int) -> list[bytes]:
+async def _load_leaves(connection: Connection, start: int, until: int) -> list[bytes]:
     row = await connection.fetchrow(LEAVES, start, until)
     if row is None or row["found"] != until - start:
         raise LogDamaged(f"The log is damaged: records between the positions {start} and {until - 1} are missing")
     if row["altered"] is not None:
         raise LogDamaged(f"The log is damaged: the record at position {row['altered']} does not have its leaf hash")
-    return tiles.split(row["leaves"] or b"")
+    return tiles.split_hashes(row["leaves"] or b"")

@@ -1,7 +1,7 @@
-"""Which partitions can hold a page: ranges of ids to look through one after the other. Reads only; owns no state.
+"""Search windows: ranges of record ids, aligned with partitions, that a search reads one after the other. Reads only.
 
-Planning a question for every partition of ten years would take longer than answering it. A page is whole when nothing
-that was not looked at can stand before its end, which the moments of closed partitions tell.
+Planning one query over the partitions of ten years takes longer than answering it from a few. A page is complete when
+no window that is left can hold a record that sorts before its end; the times stored for closed partitions tell.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.log.stored_times import order, seconds
+from service.log.sql_times import epoch_seconds, sort_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     import asyncpg
 
     from service.database import Connection
-    from service.log.stored_times import Order
+    from service.log.sql_times import TimeOrder
 
-# The closed partitions, newest first, and whether each can hold something of a time.
+# The closed partitions, newest first, and whether each overlaps the period.
 CLOSED = f"""
-    SELECT lower, upper, {seconds("first")} AS first, {seconds("last")} AS last,
+    SELECT lower, upper, {epoch_seconds("first")} AS first, {epoch_seconds("last")} AS last,
            ($1::text IS NULL OR last >= $1::text::timestamptz)
-           AND ($2::text IS NULL OR first <= $2::text::timestamptz) AS could
+           AND ($2::text IS NULL OR first <= $2::text::timestamptz) AS overlaps
     FROM audit_partition ORDER BY lower DESC
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Ids from `lower` up to `upper` (None: without end). `beyond`: once a page ends at that moment or nearer, what is
-    left holds nothing of it; None when nothing is left."""
+    """Ids from `lower` up to `upper`, half-open; None has no end. `beyond` is the nearest time in the windows that
+    follow: a page that ends before it is complete. None for the last window."""
 
     lower: int
     upper: int | None
-    beyond: Order | None
+    beyond: TimeOrder | None
 
     def conditions(self, row: str) -> list[str]:
-        """The same in SQL, about the record `row`: numbers, so that Postgres leaves other partitions out at once."""
+        """SQL terms on the record `row`. Literals, so that Postgres prunes partitions while it plans."""
         terms = [f"{row}.id >= {self.lower}"] if self.lower else []
         return terms if self.upper is None else [*terms, f"{row}.id < {self.upper}"]
 
@@ -46,34 +46,36 @@ class Window:
 EVERYTHING = Window(0, None, None)
 
 
-async def windows(
+async def find_windows(
     connection: Connection, since: str | None, until: str | None, *, oldest_first: bool = False
 ) -> list[Window]:
-    """Where records decided in this time can be, in the order of looking: the open partition, then the closed ones,
-    one, two, four and more at a time. Times are written as Postgres reads them."""
+    """The windows that can hold records decided in a period, in the order to read them: the open partition first, then
+    the closed ones, one, two, four and more at a time. Times are texts that Postgres reads."""
     closed = await connection.fetch(CLOSED, since, until)
     if not closed:
         return [EVERYTHING]
-    could = [one for one in closed if one["could"]]
-    ordered = could[::-1] if oldest_first else could
-    pieces: list[Sequence[asyncpg.Record]] = []
+    overlapping = [partition for partition in closed if partition["overlaps"]]
+    ordered = overlapping[::-1] if oldest_first else overlapping
+    groups: list[Sequence[asyncpg.Record]] = []
     while ordered:
-        size = 1 << len(pieces)
-        pieces.append(ordered[:size])
+        size = 1 << len(groups)
+        groups.append(ordered[:size])
         ordered = ordered[size:]
-    found = [Window(closed[0]["upper"], None, _beyond(pieces, oldest_first=oldest_first))]
-    for place, piece in enumerate(pieces):
-        lower, upper = min(one["lower"] for one in piece), max(one["upper"] for one in piece)
-        found.append(Window(lower, upper, _beyond(pieces[place + 1 :], oldest_first=oldest_first)))
+    found = [Window(closed[0]["upper"], None, _nearest_time(groups, oldest_first=oldest_first))]
+    for index, group in enumerate(groups):
+        lower = min(partition["lower"] for partition in group)
+        upper = max(partition["upper"] for partition in group)
+        found.append(Window(lower, upper, _nearest_time(groups[index + 1 :], oldest_first=oldest_first)))
     return found
 
 
-async def span(connection: Connection, since: str | None, until: str | None) -> Window:
-    """One window that holds everything decided in this time."""
-    found = await windows(connection, since, until)
-    return Window(min(one.lower for one in found), None, None)
+async def covering_window(connection: Connection, since: str | None, until: str | None) -> Window:
+    """One window that holds every record decided in a period."""
+    found = await find_windows(connection, since, until)
+    return Window(min(window.lower for window in found), None, None)
 
 
-def _beyond(pieces: Sequence[Sequence[asyncpg.Record]], *, oldest_first: bool) -> Order | None:
-    moments = [order(one["first" if oldest_first else "last"]) for piece in pieces for one in piece]
-    return (min(moments) if oldest_first else max(moments)) if moments else None
+def _nearest_time(groups: Sequence[Sequence[asyncpg.Record]], *, oldest_first: bool) -> TimeOrder | None:
+    bound = "first" if oldest_first else "last"
+    times = [sort_key(partition[bound]) for group in groups for partition in group]
+    return (min(times) if oldest_first else max(times)) if times else None

@@ -13,8 +13,8 @@ import time
 from typing import TYPE_CHECKING
 
 from service.database import Database
+from service.log.insert import insert_records
 from service.log.log import Log
-from service.log.writing import write
 from tests.benchmarks.ground import ground
 from tests.integration.log_database import decision
 
@@ -35,7 +35,7 @@ async def main() -> None:
 
         async def single(record: Record) -> None:
             async with database.connection() as connection:
-                await write(connection, [record])
+                await insert_records(connection, [record])
 
         async def group(record: Record) -> None:
             await log.append([record])

@@ -25,8 +25,8 @@ from service.administration.checks import policy_check
 from service.administration.versions.policy_bootstrap import bootstrap
 from service.database import Database
 from service.development.local_servers import LocalPostgres, run_psql_script, start_postgres
+from service.log.epochs import open_log
 from service.log.log import Log
-from service.log.opening import open_log
 from service.migrations.run import migrate
 from service.timesheets import listing, reports_store, waiting
 from service.timesheets.listing import Filters

@@ -33,8 +33,8 @@ from service.database import Database
 from service.development.local_servers import start_postgres
 from service.development.stores import prepare
 from service.identity.principal import Principal, PrincipalKind
+from service.log.epochs import open_log
 from service.log.log import Log
-from service.log.opening import open_log
 from service.migrations.run import migrate
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests import policy_forge

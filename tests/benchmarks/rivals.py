@@ -22,7 +22,7 @@ from litestar import Litestar, Request, get
 
 from service.administration.checks import policy_check
 from service.authorization.engine.engine import Thing
-from service.log.writing import write
+from service.log.insert import insert_records
 from service.timesheets.relations import ROW
 from service.timesheets.store import sheet_of
 from service.web.timesheets.timesheet_shapes import SheetBody, body_of
@@ -85,7 +85,7 @@ def naive() -> Litestar:
         scopes = frozenset(claims["scope"].split())
         allowed = enforcer.enforce(who, "read", Thing("timesheet", "draft"), scopes, {})
         async with pool.acquire() as connection:
-            await write(connection, [decision(resource={"kind": "timesheet", "id": sheet}, returned=[sheet])])
+            await insert_records(connection, [decision(resource={"kind": "timesheet", "id": sheet}, returned=[sheet])])
         return {"allowed": allowed}
 
     return Litestar([answer], lifespan=[stock_pool], openapi_config=None, logging_config=None)

@@ -18,9 +18,9 @@ from service.database import Database
 from service.development.local_servers import LocalPostgres, run_psql_script, start_postgres
 from service.log.anchor import Anchor
 from service.log.checkpoint import Signer
-from service.log.opening import open_log
+from service.log.epochs import open_log
 from service.log.sealing import Sealer
-from service.log.signing import Signing
+from service.log.signing import CheckpointSigner
 from service.migrations.run import migrate
 
 PASSWORDS = {"owner": "o", "app": "a", "keeper": "k", "auditor": "u"}
@@ -58,7 +58,7 @@ async def measure(postgres: LocalPostgres, count: int, directory: Path) -> None:
             sealed += step
         passed = time.perf_counter() - started
         print(f"{sealed:7} waiting, steps of {batch:6}: {sealed / passed:9,.0f} records/s sealed with their tree")
-    signing = Signing(keeper, [Signer("bench.example/log", b"b" * 32)], Anchor(directory / "anchor"))
+    signing = CheckpointSigner(keeper, [Signer("bench.example/log", b"b" * 32)], Anchor(directory / "anchor"))
     taken = []
     for _ in range(20):
         await owner.execute(FILL, 100)

@@ -32,8 +32,8 @@ from service.database import Database
 from service.development.local_servers import start_postgres
 from service.development.processes import spawn, wait_until
 from service.development.stores import prepare
+from service.log.epochs import open_log
 from service.log.log import Log
-from service.log.opening import open_log
 from service.migrations.run import migrate
 from tests import policy_forge
 from tests.benchmarks.plain_rows import copied

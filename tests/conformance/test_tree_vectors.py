@@ -23,7 +23,7 @@ ROOTS = [
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
-LEAVES = [merkle.leaf(bytes.fromhex(one)) for one in INPUTS]
+LEAVES = [merkle.leaf_hash(bytes.fromhex(one)) for one in INPUTS]
 
 # C2SP signed-note.md, and the examples of Go's sumdb/note.
 NOTES = [
@@ -47,7 +47,7 @@ PRIVATE = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iU
 
 
 def hash_at(level: int, index: int) -> bytes:
-    return merkle.root(LEAVES[index << level : (index + 1) << level])
+    return merkle.root_hash(LEAVES[index << level : (index + 1) << level])
 
 
 @pytest.mark.parametrize("size", range(9))
@@ -56,15 +56,15 @@ def test_roots_of_the_published_tree(size: int) -> None:
     edge = merkle.Edge()
     for leaf in LEAVES[:size]:
         edge.append(leaf)
-    for found in (merkle.root(LEAVES[:size]), edge.root(), merkle.root_at(size, hash_at)):
+    for found in (merkle.root_hash(LEAVES[:size]), edge.root(), merkle.root_at(size, hash_at)):
         assert found.hex() == ROOTS[size]
 
 
 def test_the_paths_of_the_example_of_rfc_9162() -> None:
     """§2.1.5: a tree of seven leaves d0..d6 with nodes a..j for its leaves and g, h, i, k, l above."""
     a, b, c, d, e, f, j = LEAVES[:7]
-    g, h, i = merkle.node(a, b), merkle.node(c, d), merkle.node(e, f)
-    k, l7 = merkle.node(g, h), merkle.node(i, j)
+    g, h, i = merkle.node_hash(a, b), merkle.node_hash(c, d), merkle.node_hash(e, f)
+    k, l7 = merkle.node_hash(g, h), merkle.node_hash(i, j)
     assert merkle.inclusion_path(0, 7, hash_at) == [b, h, l7]
     assert merkle.inclusion_path(3, 7, hash_at) == [c, g, l7]
     assert merkle.inclusion_path(4, 7, hash_at) == [f, j, k]
@@ -125,5 +125,5 @@ def test_the_tree_of_seventy_thousand_has_the_tiles_of_the_specification() -> No
 def test_tile_paths_are_those_of_the_specification() -> None:
     """tlog-tiles.md: x001/x234/067."""
     assert tiles.path_of_index(1234067) == "x001/x234/067"
-    assert tiles.parse("0/x001/x234/067.p/8") == tiles.Tile(0, 1234067, 8)
-    assert tiles.parse("entries/005") == tiles.Tile(-1, 5)
+    assert tiles.parse_path("0/x001/x234/067.p/8") == tiles.Tile(0, 1234067, 8)
+    assert tiles.parse_path("entries/005") == tiles.Tile(-1, 5)

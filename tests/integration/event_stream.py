@@ -11,7 +11,7 @@ import asyncpg
 from events.consumer import read
 from events.relay import Relay
 from events.stream import id_of
-from service.log.feed import Feed
+from service.log.feed import ChangeFeed
 from service.log.log import Log
 from service.log.sealing import Sealer
 from tests.integration.log_database import LogDatabase, change, decision
@@ -33,7 +33,7 @@ class EventStream:
     keeper: Database
     redis: Redis
     stream: str
-    feed: Feed
+    feed: ChangeFeed
     reports: list[tuple[bool, str]] = field(default_factory=list)
 
     async def change(self, times: int = 1) -> list[UUID]:
@@ -48,13 +48,13 @@ class EventStream:
             pass
         return [one.uid for one in records]
 
-    def relay(self, *, redis: Any = None, feed: Any = None, at: Any = None, **settings: Any) -> Relay:
+    def relay(self, *, redis: Any = None, read_changes: Any = None, read_change: Any = None, **settings: Any) -> Relay:
         return Relay(
             redis or self.redis,
             self.stream,
             SOURCE,
-            feed=feed or self.feed.feed,
-            at=at or self.feed.at,
+            read_changes=read_changes or self.feed.read_changes,
+            read_change=read_change or self.feed.read_change,
             report=self.report,
             **{"batch": 3, "compare_every": 60.0, **settings},
         )
@@ -67,7 +67,7 @@ class EventStream:
 
     async def assert_published(self) -> None:
         """The stream holds every sealed change once, in log order, under its position's id."""
-        sealed = await Feed(self.keeper).feed(-1, 10_000)
+        sealed = await ChangeFeed(self.keeper).read_changes(-1, 10_000)
         assert await read(self.redis, self.stream, count=10_000) == list(sealed)
         ids = [entry_id for entry_id, _ in await entries(self.redis, self.stream)]
         assert ids == [id_of(one.position).encode() for one in sealed]

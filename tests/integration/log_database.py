@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from service.database import Database
-from service.log.opening import open_log
+from service.log.epochs import open_log
 from service.log.record import Kind, Record
 from tests.conftest import database_from
 

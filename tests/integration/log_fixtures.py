@@ -14,7 +14,7 @@ import pytest
 import service.migrations
 from events.stream import open_redis, stream_name
 from service.development.local_servers import LocalPostgres, run_psql_script
-from service.log.feed import Feed
+from service.log.feed import ChangeFeed
 from service.migrations.run import migrate
 from tests.integration.event_stream import EventStream
 from tests.integration.log_database import PASSWORDS, LogDatabase, copied, opened
@@ -50,5 +50,5 @@ async def event_stream(log_database: LogDatabase, redis_url: str) -> AsyncIterat
     keeper = await log_database.open("keeper", size=6)
     redis = open_redis(redis_url)
     stream = stream_name("test", log_database.epoch)
-    yield EventStream(log_database, await log_database.open("app"), keeper, redis, stream, Feed(keeper))
+    yield EventStream(log_database, await log_database.open("app"), keeper, redis, stream, ChangeFeed(keeper))
     await redis.aclose()

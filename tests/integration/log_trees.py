@@ -11,7 +11,7 @@ from service.log import checkpoint as notes
 from service.log import merkle
 from service.log.checkpoint import Checkpoint, Signer
 from service.log.sealing import Sealer
-from service.log.stored_hashes import consistency_path
+from service.log.tree import consistency_path
 from tests.conformance.rfc9162_verifier import consistency_holds
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ from pathlib import Path
 from service.log.anchor import Anchor
 from service.log.checkpoint import Signer
 from service.log.sealing import Sealer
-from service.log.signing import Signing
+from service.log.signing import CheckpointSigner
 from service.database import Database
 
 async def main():
     database = Database(sys.argv[1], size=3, name="killed")
     await database.open()
     print("ready", flush=True)
-    signing = Signing(database, [Signer(sys.argv[3], b"1" * 32)], Anchor(Path(sys.argv[2])))
+    signing = CheckpointSigner(database, [Signer(sys.argv[3], b"1" * 32)], Anchor(Path(sys.argv[2])))
     await asyncio.gather(Sealer(database, batch=7).run(asyncio.Event(), 0.001), signing.run(asyncio.Event(), 0.001))
 
 asyncio.run(main())
@@ -52,7 +52,7 @@ async def seal_all(keeper: Database, batch: int = 5_000) -> None:
 async def leaves(log_database: LogDatabase) -> list[bytes]:
     """The leaves of the sealed records, from their bytes."""
     auditor = await log_database.connect("auditor")
-    return [merkle.leaf(row["body"]) for row in await auditor.fetch(BODIES)]
+    return [merkle.leaf_hash(row["body"]) for row in await auditor.fetch(BODIES)]
 
 
 async def checkpoints(log_database: LogDatabase) -> list[Checkpoint]:
@@ -67,7 +67,7 @@ async def assert_consistent(log_database: LogDatabase, keeper: Database) -> int:
     held, signed = await leaves(log_database), await checkpoints(log_database)
     async with keeper.connection() as connection:
         for one in signed:
-            assert one.root == merkle.root(held[: one.size])
+            assert one.root == merkle.root_hash(held[: one.size])
         for old, new in pairwise(signed):
             path = await consistency_path(connection, old.size, new.size)
             assert consistency_holds(old.size, old.root, new.size, new.root, path)

@@ -18,7 +18,7 @@ from tests.integration.log_trees import FORGET_TREE, as_superuser, seal_all
 
 if TYPE_CHECKING:
     from service.database import Database
-    from service.log.signing import Signing
+    from service.log.signing import CheckpointSigner
     from tests.integration.log_database import LogDatabase
 
 ORIGIN = "timesheets.example/audit/mutated"
@@ -36,7 +36,7 @@ class Stored:
     log_database: LogDatabase
     app: Database
     keeper: Database
-    signing: Signing
+    signing: CheckpointSigner
     kept: str
 
     async def alter(self, *statements: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from service.log.anchor import Anchor
 from service.log.log import Log
-from service.log.signing import Signing
+from service.log.signing import CheckpointSigner
 from tests.integration.log_database import change
 from tests.integration.log_trees import seal_all
 from tests.integration.mutated_log import FIRST, SIGNER, WHOLE, Stored, record
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 async def stored(log_database: LogDatabase, tmp_path: Path) -> Stored:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
-    signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+    signing = CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
     log, auditor = Log(app), await log_database.connect("auditor")
     for size in (FIRST, WHOLE):
         there = await auditor.fetchval("SELECT count(*) FROM audit_record")

@@ -18,7 +18,7 @@ from service.log.anchor import Anchor
 from service.log.checkpoint import Signer
 from service.log.log import Log
 from service.log.record import Kind, Record
-from service.log.signing import Signing
+from service.log.signing import CheckpointSigner
 from service.standalone.verify.findings import INTACT, TAMPERED
 from tests.bundle_forge import judged
 from tests.integration.api import InProcess, api
@@ -50,7 +50,7 @@ async def running(house: House, issuer: str, tmp_path: Path) -> AsyncIterator[In
     system = Record.make(Kind.SYSTEM, {"decided_at": begun, "event": "log.test"})
     await Log(app).append([change(), attack, system, *made])
     await seal_all(keeper)
-    assert await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+    assert await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
     async with api(house, issuer) as started:
         yield started
 

@@ -35,14 +35,14 @@ class Subscriber:
     def consumer(self, name: str = "one", **settings: Any) -> Consumer:
         stream = self.event_stream
         quick = {"block": 0.01, "stale_after": 0.0, **settings}
-        return Consumer(stream.redis, stream.stream, "billing", name, self.handle, on_hole=self.on_hole, **quick)
+        return Consumer(stream.redis, stream.stream, "billing", name, self.handle, on_gap=self.on_gap, **quick)
 
     async def handle(self, change: PublishedChange) -> None:
         if change.uid in self.poison:
             raise LookupError
         self.seen.append(change.uid)
 
-    async def on_hole(self, after: int, before: int) -> None:
+    async def on_gap(self, after: int, before: int) -> None:
         if self.deaf:
             raise ConnectionError
         self.holes.append((after, before))
@@ -175,7 +175,7 @@ async def test_events_trimmed_before_anybody_read_them_are_reported_as_a_hole(
     await consumer.step()
     assert len(subscriber.seen) == 2
     assert subscriber.holes == [(2, 8)]
-    missing = await event_stream.feed.feed(2, 10)
+    missing = await event_stream.feed.read_changes(2, 10)
     assert [condition.position for condition in missing if condition.position < 8] == [4, 6]
 
 

@@ -19,11 +19,11 @@ from service.audit.sealed_rows import sealed_rows
 from service.audit.summary import summary
 from service.errors import LogDamaged
 from service.log.anchor import Anchor
-from service.log.feed import Feed
+from service.log.feed import ChangeFeed
 from service.log.log import Log
-from service.log.questions import RecordFilters
+from service.log.record_query import RecordFilters
 from service.log.sealing import Sealer
-from service.log.signing import Signing
+from service.log.signing import CheckpointSigner
 from service.standalone.verify.findings import TAMPERED
 from service.web.audit.log_shapes import record_page
 from tests.bundle_forge import SIGNER, judged
@@ -84,7 +84,7 @@ async def test_spoilt_records_hide_no_others_and_the_verifier_names_them(
     made = [decision(principal={"person": SHEET, "client": "web"}) for _ in range(2 * len(SPOILT))]
     await Log(app).append(made)
     await Sealer(keeper).seal()
-    assert await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+    assert await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
     await as_superuser(log_database, *(f"ALTER TABLE audit_record ALTER {one} DROP NOT NULL" for one in NEVER_NULL))
     for one, what in zip(made[::2], SPOILT, strict=True):
         await spoil(log_database, one.uid, what)
@@ -130,4 +130,4 @@ async def test_a_spoilt_change_is_damage_with_its_place_for_whoever_publishes(lo
     await Sealer(keeper).seal()
     await spoil(log_database, made[1].uid, "body = 'garbage'")
     with pytest.raises(LogDamaged, match="position 2"):
-        await Feed(keeper).feed(-1, 10)
+        await ChangeFeed(keeper).read_changes(-1, 10)

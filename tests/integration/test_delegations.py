@@ -14,7 +14,7 @@ from service.audit import search
 from service.authorization.enforcement.relationships import Relationships
 from service.directory.entities import Part, Validity
 from service.errors import Conflict, Denied, Forbidden, InvalidField, NoApprover, NotFound, StepUpNeeded
-from service.log import questions
+from service.log import record_query
 from service.timesheets.access import TimesheetAccess
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
@@ -78,8 +78,8 @@ async def test_a_delegate_approves_for_the_manager_and_the_log_names_both(house:
     )
     assert decision == str(house.people["mia"])
     async with house.requests.connection() as connection:
-        found = await search.records(connection, questions.RecordFilters(on_behalf_of=(house.people["mia"],)))
-        assert await search.records(connection, questions.RecordFilters(on_behalf_of=(house.people["carl"],))) == []
+        found = await search.records(connection, record_query.RecordFilters(on_behalf_of=(house.people["mia"],)))
+        assert await search.records(connection, record_query.RecordFilters(on_behalf_of=(house.people["carl"],))) == []
     assert sorted(one.kind for one in found) == ["change", "decision"]
 
 

@@ -20,8 +20,8 @@ from service.directory.legal_holds import LegalHolds
 from service.errors import Conflict, Forbidden, InvalidField, NotFound
 from service.log import merkle
 from service.log.log import Log
-from service.log.questions import RecordFilters
 from service.log.record import commitment, read_body
+from service.log.record_query import RecordFilters
 from service.timesheets.entry import Hours
 from tests.integration.house import ALL_SCOPES, MONDAY, at, peopled, speaking, wired
 from tests.policy_forge import shipped
@@ -78,7 +78,7 @@ async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(hous
     assert not left & {"ana was seen elsewhere", "Ana", "ana@example.com"}
     for row in await house.owner.fetch("SELECT id, body, leaf FROM audit_record WHERE id = ANY($1)", list(stored)):
         assert (row["body"], row["leaf"]) == stored[row["id"]]
-        assert merkle.leaf(row["body"]) == row["leaf"]
+        assert merkle.leaf_hash(row["body"]) == row["leaf"]
 
 
 async def test_a_note_that_is_being_written_is_waited_for_and_goes_too(house: House) -> None:
@@ -122,7 +122,7 @@ async def test_texts_of_others_still_open_their_commitments(house: House) -> Non
     sheet = await with_texts(house, "ben")
     await house.erasure.erase(house.administrator(), house.people["ana"])
     async with house.requests.connection() as connection:
-        found = await records(connection, RecordFilters(story=str(sheet), action="reject"))
+        found = await records(connection, RecordFilters(history=str(sheet), action="reject"))
         shown = await record(connection, found[0].uid)
     assert shown is not None
     salt = await house.owner.fetchval("SELECT salt FROM audit_text WHERE record_uid = $1", shown.uid)

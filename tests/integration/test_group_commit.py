@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from service.errors import LogUnavailable
-from service.log import group_commit, writing
+from service.log import group_commit, insert
 from service.log.log import Log
 from service.log.record import Kind, Record
 from tests.integration.log_database import LogDatabase, decision
@@ -115,7 +115,7 @@ async def blocked(watched: Watched) -> asyncpg.transaction.Transaction:
     return transaction
 
 
-@pytest.mark.parametrize("count", [1, 2, writing.COPY_FROM - 1, writing.COPY_FROM, 200])
+@pytest.mark.parametrize("count", [1, 2, insert.MIN_ROWS_FOR_COPY - 1, insert.MIN_ROWS_FOR_COPY, 200])
 async def test_appends_of_one_moment_share_one_commit_in_their_order(watched: Watched, count: int) -> None:
     records = [decision(returned=[uuid4()], rules=["a", "b"]) for _ in range(count)]
     assert await appended(watched.log, records) == ["kept"] * count
@@ -136,9 +136,9 @@ async def test_a_copied_row_is_the_same_as_an_inserted_one(watched: Watched) -> 
         returned=[uuid4(), uuid4()],
     )
     await watched.log.append([record])
-    twins = [replace(record, uid=uuid4()) for _ in range(writing.COPY_FROM)]
+    twins = [replace(record, uid=uuid4()) for _ in range(insert.MIN_ROWS_FOR_COPY)]
     await watched.log.append(twins)
-    columns = ", ".join(name for name in writing.RECORD if name != "uid")
+    columns = ", ".join(name for name in insert.RECORD if name != "uid")
     rows = await watched.auditor.fetch(f"SELECT {columns}, leaf FROM audit_record WHERE kind <> 'system'")
     assert len(rows) == 1 + len(twins)
     assert {tuple(row.values()).__repr__() for row in rows} == {tuple(rows[0].values()).__repr__()}
@@ -301,7 +301,7 @@ async def test_a_full_inbox_refuses_at_once_and_says_when_to_come_back(watched: 
 
 
 async def test_many_bytes_fill_the_inbox_too(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_commit, "INBOX_BYTES", 1_000)
+    monkeypatch.setattr(group_commit, "MAX_INBOX_BYTES", 1_000)
     record = decision(note="x" * 900)
     results = await asyncio.gather(*(watched.log.append([record]) for _ in range(3)), return_exceptions=True)
     assert [isinstance(result, LogUnavailable) for result in results] == [False, True, True]
@@ -343,7 +343,7 @@ async def test_records_of_one_append_stay_together_and_in_order_among_many(watch
 
 
 async def test_an_append_larger_than_a_batch_is_one_commit(watched: Watched) -> None:
-    records = [decision() for _ in range(group_commit.MAX_RECORDS + 500)]
+    records = [decision() for _ in range(group_commit.MAX_RECORDS_PER_BATCH + 500)]
     await asyncio.gather(
         watched.log.append([decision()]), watched.log.append(records), watched.log.append([decision()])
     )

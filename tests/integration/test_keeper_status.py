@@ -101,14 +101,14 @@ async def test_a_frozen_keeper_that_holds_the_anchor_is_named_by_the_one_that_wa
         frozen.send_signal(signal.SIGSTOP)
         await stack.enter_async_context(keeping(environment))
         await log.append([decision()])
-        waits = f"waits, because process {frozen.pid} on {host} signs"
+        waits = f"waiting: process {frozen.pid} on {host} signs"
         await until(partial(says, log_database, "signer", waits, ready=True), 60)
 
         await as_superuser(log_database, FIVE_MINUTES)
         behind = partial(says, log_database, "signer", "have no signed checkpoint, the oldest for 30", ready=False)
         assert waits in (await until(behind)).detail  # type: ignore[union-attr]  # until gives what is true
         silent = partial(
-            says, log_database, "signer", f"process {frozen.pid} on {host} has said nothing for", ready=False
+            says, log_database, "signer", f"process {frozen.pid} on {host} has not reported for", ready=False
         )
         await until(silent, 60)
         code, told = await health(environment)

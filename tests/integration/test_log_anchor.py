@@ -14,7 +14,7 @@ from service.log import merkle
 from service.log.anchor import Anchor
 from service.log.checkpoint import Checkpoint
 from service.log.log import Log
-from service.log.signing import Signing
+from service.log.signing import CheckpointSigner
 from tests.integration.log_database import LogDatabase, decision
 from tests.integration.log_trees import ORIGIN, SIGNER, checkpoints, seal_all
 
@@ -28,21 +28,21 @@ async def test_a_lost_or_foreign_anchor_is_not_signed_over(log_database: LogData
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     file = tmp_path / "anchor"
     await seal_all(keeper)
-    await Signing(keeper, [SIGNER], Anchor(file)).sign()
+    await CheckpointSigner(keeper, [SIGNER], Anchor(file)).sign()
     held = file.read_text()
     await Log(app).append([decision()])
     await seal_all(keeper)
     for damage, told in (
         ("", "empty or missing"),
         ("not a line\n", "cannot be read"),
-        (held.replace(ORIGIN, "another.example/log"), "of the log another"),
+        (held.replace(ORIGIN, "another.example/log"), "belongs to the log another"),
     ):
         file.write_text(damage)
         with pytest.raises(LogDamaged, match=told):
-            await Signing(keeper, [SIGNER], Anchor(file)).sign()
+            await CheckpointSigner(keeper, [SIGNER], Anchor(file)).sign()
     # A line that a crash cut off was never signed.
     file.write_text(held + "2026-11-24T02:00:00Z " + ORIGIN + " 99")
-    assert await Signing(keeper, [SIGNER], Anchor(file)).sign() is not None
+    assert await CheckpointSigner(keeper, [SIGNER], Anchor(file)).sign() is not None
     assert [line.split()[2] for line in file.read_text().splitlines()] == ["1", "99!", "2"]
     assert file.read_text().startswith(held)
 
@@ -54,7 +54,7 @@ async def test_an_anchor_that_cannot_be_written_means_that_nothing_is_signed(
     await seal_all(keeper)
     for path in (tmp_path / "nowhere" / "anchor", tmp_path):
         with pytest.raises(Misconfigured, match="anchor file"):
-            await Signing(keeper, [SIGNER], Anchor(path)).sign()
+            await CheckpointSigner(keeper, [SIGNER], Anchor(path)).sign()
     assert await checkpoints(log_database) == []
 
 
@@ -63,7 +63,7 @@ async def test_a_line_of_the_anchor_that_was_never_flushed_counts_for_nothing(
 ) -> None:
     keeper = await log_database.open("keeper")
     await seal_all(keeper)
-    signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+    signing = CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
 
     def broken(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -80,7 +80,7 @@ async def test_a_line_of_the_anchor_that_was_never_flushed_counts_for_nothing(
 
 
 def test_a_full_anchor_starts_anew_with_its_last_line(tmp_path: Path) -> None:
-    anchor = Anchor(tmp_path / "anchor", largest=1000)
+    anchor = Anchor(tmp_path / "anchor", max_bytes=1000)
     for size in range(1, 40):
         one = Checkpoint(ORIGIN, size, merkle.EMPTY)
         anchor.append(one)
@@ -108,7 +108,7 @@ def test_an_anchor_is_only_appended_to(tmp_path: Path, monkeypatch: pytest.Monke
     # As where only additions are taken (`chattr +a`): nothing is renamed, linked or cut.
     for name in ("link", "truncate", "ftruncate", "replace", "rename"):
         monkeypatch.setattr(os, name, forbidden)
-    anchor = Anchor(tmp_path / "anchor", largest=1000)
+    anchor = Anchor(tmp_path / "anchor", max_bytes=1000)
     for size in range(1, 40):
         with (tmp_path / "anchor").open("ab") as file:
             file.write(b"2026-11-24T02:00:00Z torn" if size % 3 == 0 else b"")

@@ -10,9 +10,10 @@ import pytest
 from service.database import Database
 from service.errors import LogUnavailable, Misconfigured
 from service.log import merkle
+from service.log.epochs import open_log
 from service.log.log import Log
-from service.log.opening import check_rights, open_log
 from service.log.record import Kind, Record, read_body
+from service.log.roles import check_rights
 from tests.integration.log_database import LogDatabase, change, decision
 
 pytest_plugins = ["tests.integration.log_fixtures"]
@@ -46,7 +47,7 @@ async def test_a_record_alone_is_durable_when_append_returns(log_database: LogDa
     row = await auditor.fetchrow("SELECT leaf, body, reason FROM audit_record WHERE uid = $1", record.uid)
     assert row is not None
     assert row["body"] == record.body
-    assert row["leaf"] == merkle.leaf(record.body) == record.leaf
+    assert row["leaf"] == merkle.leaf_hash(record.body) == record.leaf
     assert (receipts[0].uid, receipts[0].leaf) == (record.uid, record.leaf.hex())
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from service.database import Database
 from service.log import sealing
-from service.log.feed import Feed
+from service.log.feed import ChangeFeed
 from service.log.keeper_status import KeeperStatus, read_status
 from service.log.log import Log
 from service.log.record import read_body
@@ -147,19 +147,19 @@ async def test_sealers_killed_at_any_moment_leave_the_log_whole(log_database: Lo
 
 async def test_the_feed_knows_the_change_before_even_across_many_decisions(log_database: LogDatabase) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
-    log, feed = Log(app), Feed(keeper)
+    log, feed = Log(app), ChangeFeed(keeper)
     await log.append([change(version=1), *(decision() for _ in range(20)), change(version=2), decision()])
     await seal_all(Sealer(keeper))
-    first, second = await feed.feed(-1, 10)
+    first, second = await feed.read_changes(-1, 10)
     assert (first.position, first.previous, second.position, second.previous) == (1, None, 22, 1)
-    assert await feed.feed(22, 10) == await feed.feed(22, 10) == []
+    assert await feed.read_changes(22, 10) == await feed.read_changes(22, 10) == []
     await log.append([decision(), change(version=3)])
     await seal_all(Sealer(keeper))
-    (third,) = await feed.feed(22, 10)
+    (third,) = await feed.read_changes(22, 10)
     assert (third.position, third.previous) == (25, 22)
-    assert (await feed.at(22), await feed.at(23), await feed.at(99)) == (second, None, None)
+    assert (await feed.read_change(22), await feed.read_change(23), await feed.read_change(99)) == (second, None, None)
     assert (await feed.head()).size == 26
-    assert [one.position for one in await feed.feed(-1, 2)] == [1, 22]
+    assert [one.position for one in await feed.read_changes(-1, 2)] == [1, 22]
 
 
 async def test_a_backlog_that_takes_longer_to_look_at_than_a_statement_may_is_sealed_without_help(
@@ -277,7 +277,7 @@ async def count(connection: Connection, sheet: UUID) -> tuple[UUID, int]:
 async def versions(database: Database, sheet: UUID) -> list[int]:
     """The versions of a sheet in the order of the sealed log."""
     found: list[int] = []
-    for one in await Feed(database).feed(-1, 10_000):
+    for one in await ChangeFeed(database).read_changes(-1, 10_000):
         resource = one.data["resource"]
         assert isinstance(resource, dict)
         if one.subject == str(sheet):

@@ -16,10 +16,10 @@ from service.audit.search import records
 from service.audit.summary import summary
 from service.log.anchor import Anchor
 from service.log.log import Log
-from service.log.questions import DECISIONS, RecordFilters
 from service.log.record import Kind, Record
+from service.log.record_query import DECISIONS, RecordFilters
 from service.log.sealing import Sealer
-from service.log.signing import Signing
+from service.log.signing import CheckpointSigner
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 from tests.integration.log_trees import SIGNER, as_superuser, seal_all
 
@@ -57,7 +57,7 @@ def full(**members: object) -> Record:
         RecordFilters(client="approvals"),
         RecordFilters(owners=(ANA,)),
         RecordFilters(owners=(uuid4(), ANA)),
-        RecordFilters(story=str(SHEET)),
+        RecordFilters(history=str(SHEET)),
         RecordFilters(applied=False),
         RecordFilters(action="approve"),
         RecordFilters(resource_kind="timesheet"),
@@ -200,7 +200,7 @@ async def test_a_record_that_was_given_the_id_of_another_is_not_shown_or_proved_
     for sealed in (False, True):
         if sealed:
             await seal_all(keeper)
-        await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+        await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
         async with app.connection() as connection:
             found = await one_record(connection, genuine.uid)
             told = await proof(connection, genuine.uid)

@@ -14,8 +14,8 @@ from service.log import checkpoint as notes
 from service.log.anchor import Anchor
 from service.log.checkpoint import Checkpoint, Note, Signature, Signer
 from service.log.log import Log
-from service.log.signing import Signing
-from service.log.witness import Cosigner, OtherSize
+from service.log.signing import CheckpointSigner
+from service.log.witness import Cosigner, SizeConflict
 from tests.conformance.rfc9162_verifier import consistency_holds
 from tests.integration.log_database import LogDatabase, decision
 from tests.integration.log_trees import ORIGIN, SIGNER, as_superuser, checkpoints, seal_all
@@ -40,28 +40,28 @@ async def test_a_new_key_signs_beside_the_old_one_at_once_and_then_alone(
     keeper, anchor, new = await log_database.open("keeper"), Anchor(tmp_path / "anchor"), Signer(ORIGIN, b"2" * 32)
     app = await log_database.open("app")
     await seal_all(keeper)
-    await Signing(keeper, [SIGNER], anchor).sign()
+    await CheckpointSigner(keeper, [SIGNER], anchor).sign()
     # Nothing was logged meanwhile: still the new key's signature is put beside.
-    assert await Signing(keeper, [SIGNER, new], anchor).sign() is not None
+    assert await CheckpointSigner(keeper, [SIGNER, new], anchor).sign() is not None
     auditor = await log_database.connect("auditor")
     newest = "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"
     both = await auditor.fetchval(newest)
     assert len(notes.verify(both, [SIGNER.verifier, new.verifier]).signatures) == 2
     await Log(app).append([decision()])
     await seal_all(keeper)
-    await Signing(keeper, [new], anchor).sign()
+    await CheckpointSigner(keeper, [new], anchor).sign()
     alone = await auditor.fetchval(newest)
     assert str(notes.verify(alone, [new.verifier])) == alone
     with pytest.raises(notes.BadNote, match="No known key"):
         notes.verify(alone, [SIGNER.verifier])
     with pytest.raises(Misconfigured):
-        Signing(keeper, [SIGNER, Signer("another.example", b"3" * 32)], anchor)
+        CheckpointSigner(keeper, [SIGNER, Signer("another.example", b"3" * 32)], anchor)
 
 
 async def test_keepers_with_different_keys_sign_beside_one_another(log_database: LogDatabase, tmp_path: Path) -> None:
     keeper, anchor = await log_database.open("keeper"), Anchor(tmp_path / "anchor")
     await seal_all(keeper)
-    old, new = Signing(keeper, [SIGNER], anchor), Signing(keeper, [NEW], anchor)
+    old, new = CheckpointSigner(keeper, [SIGNER], anchor), CheckpointSigner(keeper, [NEW], anchor)
     assert await old.sign() is not None
     assert await new.sign() is not None
     # Neither takes the other's signature away, so neither signs again and again.
@@ -75,14 +75,14 @@ async def test_a_keeper_with_an_anchor_of_its_own_signs_nothing(log_database: Lo
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     first, second = Anchor(tmp_path / "anchor"), Anchor(tmp_path / "another")
     await seal_all(keeper)
-    signed = await Signing(keeper, [SIGNER], first).sign()
+    signed = await CheckpointSigner(keeper, [SIGNER], first).sign()
     assert signed is not None
     second.append(signed)
     await Log(app).append([decision()])
     await seal_all(keeper)
-    await Signing(keeper, [SIGNER], first).sign()
-    with pytest.raises(LogDamaged, match="names no more than 1: another keeper signs with another anchor file"):
-        await Signing(keeper, [NEW], second).sign()
+    await CheckpointSigner(keeper, [SIGNER], first).sign()
+    with pytest.raises(LogDamaged, match="ends at 1: another keeper signs with another anchor file"):
+        await CheckpointSigner(keeper, [NEW], second).sign()
 
 
 async def test_a_signature_that_somebody_put_in_our_place_is_made_good(
@@ -90,11 +90,11 @@ async def test_a_signature_that_somebody_put_in_our_place_is_made_good(
 ) -> None:
     keeper, anchor = await log_database.open("keeper"), Anchor(tmp_path / "anchor")
     await seal_all(keeper)
-    await Signing(keeper, [SIGNER], anchor).sign()
+    await CheckpointSigner(keeper, [SIGNER], anchor).sign()
     good = await newest(log_database)
     wrong = Note(good.text, (Signature(ORIGIN, SIGNER.verifier.key_id, bytes(64)),))
     await as_superuser(log_database, f"UPDATE checkpoint SET note = '{wrong}'")
-    assert await Signing(keeper, [SIGNER], anchor).sign() is not None
+    assert await CheckpointSigner(keeper, [SIGNER], anchor).sign() is not None
     assert await newest(log_database) == good
 
 
@@ -104,7 +104,7 @@ async def test_a_checkpoint_beyond_the_end_of_the_log_is_served_to_nobody_and_st
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     anchor = Anchor(tmp_path / "anchor")
     await seal_all(keeper)
-    await Signing(keeper, [SIGNER], anchor).sign()
+    await CheckpointSigner(keeper, [SIGNER], anchor).sign()
     forged = notes.sign(Checkpoint(ORIGIN, 10**15, bytes(32)).text, [NEW])
     row = f"VALUES ({10**15}, decode(repeat('00', 32), 'hex'), '{forged}')"
     await as_superuser(log_database, f"INSERT INTO checkpoint (size, root, note) {row}")
@@ -112,7 +112,7 @@ async def test_a_checkpoint_beyond_the_end_of_the_log_is_served_to_nobody_and_st
         assert (await published.newest(connection)).size == 1
     await Log(app).append([decision()])
     await seal_all(keeper)
-    assert await Signing(keeper, [SIGNER], anchor).sign() is not None
+    assert await CheckpointSigner(keeper, [SIGNER], anchor).sign() is not None
     async with app.connection() as connection:
         assert (await published.newest(connection)).size == 2
 
@@ -138,7 +138,7 @@ class Witnessed:
         new = Checkpoint.parse(notes.verify(note, [SIGNER.verifier]).text)
         known = self.seen.size if self.seen else 0
         if old != known:
-            raise OtherSize(known)
+            raise SizeConflict(known)
         if self.seen and not consistency_holds(known, self.seen.root, new.size, new.root, proof):
             raise OSError("422")
         self.seen = new
@@ -152,8 +152,8 @@ async def test_witnesses_are_shown_that_the_log_grew_and_one_that_fails_holds_no
 ) -> None:
     app, keeper, good = await log_database.open("app"), await log_database.open("keeper"), Witnessed()
     anchor = Anchor(tmp_path / "anchor")
-    others = [Witnessed(TimeoutError()), Witnessed(says="no line"), Witnessed(OtherSize(10**6))]
-    signing = Signing(keeper, [SIGNER], anchor, witnesses=[*others, good])
+    others = [Witnessed(TimeoutError()), Witnessed(says="no line"), Witnessed(SizeConflict(10**6))]
+    signing = CheckpointSigner(keeper, [SIGNER], anchor, witnesses=[*others, good])
     for _ in range(3):
         await Log(app).append([decision() for _ in range(7)])
         await seal_all(keeper)
@@ -162,7 +162,7 @@ async def test_witnesses_are_shown_that_the_log_grew_and_one_that_fails_holds_no
     # Another keeper, or one that began anew, does not know what the witness knows, and is told.
     await Log(app).append([decision()])
     await seal_all(keeper)
-    await Signing(keeper, [SIGNER], anchor, witnesses=[good]).sign()
+    await CheckpointSigner(keeper, [SIGNER], anchor, witnesses=[good]).sign()
     assert good.asked == [0, 8, 15, 0, 22]
     assert len(await checkpoints(log_database)) == 4
     note = await newest(log_database)
@@ -174,13 +174,13 @@ async def test_only_cosignatures_that_hold_are_kept(log_database: LogDatabase, t
     keeper, witness, anchor = await log_database.open("keeper"), Witnessed(), Anchor(tmp_path / "anchor")
     witness.forge = True
     await seal_all(keeper)
-    await Signing(keeper, [SIGNER], anchor, witnesses=[witness]).sign()
+    await CheckpointSigner(keeper, [SIGNER], anchor, witnesses=[witness]).sign()
     assert [signature.name for signature in (await newest(log_database)).signatures] == [ORIGIN]
     witness.forge, witness.seen = False, None
     # A note that is signed anew keeps the cosignature that holds, also when the witness is away by then.
-    await Signing(keeper, [SIGNER, NEW], anchor, witnesses=[witness]).sign()
+    await CheckpointSigner(keeper, [SIGNER, NEW], anchor, witnesses=[witness]).sign()
     third = Signer(ORIGIN, b"3" * 32)
     away = Witnessed(TimeoutError())
-    await Signing(keeper, [third], anchor, witnesses=[away]).sign()
+    await CheckpointSigner(keeper, [third], anchor, witnesses=[away]).sign()
     names = [signature.name for signature in (await newest(log_database)).signatures]
     assert names == [ORIGIN, ORIGIN, ORIGIN, "witness.example"]

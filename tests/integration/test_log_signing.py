@@ -16,14 +16,14 @@ from service.errors import LogDamaged, LogUnavailable, Misconfigured
 from service.log import merkle
 from service.log.anchor import Anchor
 from service.log.checkpoint import Checkpoint, Signer
-from service.log.columns import columns
-from service.log.feed import Feed
+from service.log.columns import search_columns
+from service.log.epochs import begin_epoch
+from service.log.feed import ChangeFeed
 from service.log.heartbeat import Heartbeat
 from service.log.keeper_status import read_status
 from service.log.log import Log
-from service.log.new_epoch import begin
 from service.log.record import read_body
-from service.log.signing import Signing
+from service.log.signing import CheckpointSigner
 from tests.integration.log_database import LogDatabase, decision
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ async def test_a_crash_between_commit_and_signature_or_anchor_and_signature_is_m
     async with keeper.connection() as connection:
         root = await connection.fetchval("SELECT root FROM log_head")
     anchor.append(Checkpoint(ORIGIN, 2, root))
-    assert await Signing(keeper, [SIGNER], anchor).sign() == Checkpoint(ORIGIN, 2, root)
+    assert await CheckpointSigner(keeper, [SIGNER], anchor).sign() == Checkpoint(ORIGIN, 2, root)
     (first,) = await checkpoints(log_database)
     # A note that was lost is made again, byte for byte.
     await as_superuser(log_database, "DELETE FROM checkpoint")
-    await Signing(keeper, [SIGNER], anchor).sign()
+    await CheckpointSigner(keeper, [SIGNER], anchor).sign()
     assert await checkpoints(log_database) == [first]
 
 
@@ -94,7 +94,7 @@ async def test_keepers_killed_at_any_moment_sign_only_what_extends_what_they_sig
     stop.set()
     await writer
     await seal_all(keeper)
-    await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+    await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
     assert await assert_consistent(log_database, keeper) > 2
     anchored = [line.split()[2] for line in (tmp_path / "anchor").read_text().splitlines()]
     signed = {str(checkpoint.size) for checkpoint in await checkpoints(log_database)}
@@ -124,7 +124,7 @@ async def test_a_database_that_was_put_back_is_not_signed_even_when_it_has_grown
     log_database: LogDatabase, tmp_path: Path
 ) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
-    signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+    signing = CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
     for _ in range(3):
         await Log(app).append([decision() for _ in range(10)])
         await seal_all(keeper)
@@ -153,18 +153,18 @@ async def test_a_new_epoch_goes_on_behind_a_record_that_names_what_was_lost(
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
     await Log(app).append([decision() for _ in range(30)])
     await seal_all(keeper)
-    lost = await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+    lost = await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
     assert lost is not None
     await put_back(log_database, 11)
     owner = await log_database.connect("owner")
     for origin, told in (
-        (ORIGIN, "an origin of its own"),
+        (ORIGIN, "a new epoch needs a new origin"),
         ("timesheets example", "cannot be"),
         ("", "cannot be"),
         ("a+b", "cannot be"),
     ):
         with pytest.raises(Misconfigured, match=told):
-            await begin(owner, lost, origin)
+            await begin_epoch(owner, lost, origin)
     new = Signer("timesheets.example.com/audit/after", b"2" * 32)
     answer = await asyncio.to_thread(
         CliRunner(env={"TIMEWARDEN_DATABASE_URL": log_database.url("owner")}).invoke,
@@ -172,18 +172,18 @@ async def test_a_new_epoch_goes_on_behind_a_record_that_names_what_was_lost(
         ["audit", "new-epoch", "--yes", "--origin", new.name, "--anchor", str(tmp_path / "anchor")],
         catch_exceptions=False,
     )
-    head = await Feed(keeper).head()
+    head = await ChangeFeed(keeper).head()
     assert str(head.epoch) in answer.output
     assert head.epoch != log_database.epoch
     await Log(app).append([decision()])
     await seal_all(keeper)
     with pytest.raises(LogDamaged):
-        await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
-    signed = await Signing(keeper, [new], Anchor(tmp_path / "anchor.after")).sign()
-    assert signed == Checkpoint(new.name, 13, merkle.root(await leaves(log_database)))
+        await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+    signed = await CheckpointSigner(keeper, [new], Anchor(tmp_path / "anchor.after")).sign()
+    assert signed == Checkpoint(new.name, 13, merkle.root_hash(await leaves(log_database)))
     # Nor may a third one bear the first one's name.
-    with pytest.raises(Misconfigured, match="an origin of its own"):
-        await begin(owner, Checkpoint("timesheets.example.com/audit/other", 1, bytes(32)), new.name)
+    with pytest.raises(Misconfigured, match="a new epoch needs a new origin"):
+        await begin_epoch(owner, Checkpoint("timesheets.example.com/audit/other", 1, bytes(32)), new.name)
     body = read_body((await owner.fetch(BODIES))[11]["body"])
     assert (body["event"], body["origin"], body["epoch"], body["kept"]) == ("log.epoch", new.name, str(head.epoch), 11)
     assert body["previous"] == {
@@ -198,7 +198,7 @@ async def test_records_that_were_sealed_after_a_restore_do_not_count_as_kept(
     log_database: LogDatabase, tmp_path: Path
 ) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
-    signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+    signing = CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
     await Log(app).append([decision() for _ in range(10)])
     await seal_all(keeper)
     await signing.sign()
@@ -211,7 +211,7 @@ async def test_records_that_were_sealed_after_a_restore_do_not_count_as_kept(
     await Log(app).append([decision() for _ in range(7)])
     await seal_all(keeper)
     owner = await log_database.connect("owner")
-    await begin(owner, lost, "timesheets.example.com/audit/after")
+    await begin_epoch(owner, lost, "timesheets.example.com/audit/after")
     await seal_all(keeper)
     body = read_body((await owner.fetch(BODIES))[18]["body"])
     assert (body["event"], body["kept"]) == ("log.epoch", 11)
@@ -233,5 +233,5 @@ async def test_a_silent_log_gets_one_heartbeat_whoever_asks(log_database: LogDat
     assert row is not None
     assert (str(row["uid"]), row["kind"]) == (held["uid"], held["kind"])
     # What people search by says what the bytes say, though Postgres wrote both.
-    copies = columns(held)
+    copies = search_columns(held)
     assert {name: row[name] for name in copies} == dict(copies)

@@ -12,7 +12,7 @@ import pytest
 from service.log.anchor import Anchor
 from service.log.checkpoint import Signer
 from service.log.log import Log
-from service.log.signing import Signing
+from service.log.signing import CheckpointSigner
 from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_holds
 from tests.integration.api import InProcess, api
 from tests.integration.log_database import decision
@@ -53,7 +53,7 @@ async def grow(house: House, keeper: Database, tmp_path: Path, count: int) -> No
     """More records, sealed and signed."""
     await Log(house.requests).append([decision() for _ in range(count)])
     await seal_all(keeper)
-    await Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
+    await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
 
 
 async def checkpoint(served: InProcess) -> tuple[int, bytes]:

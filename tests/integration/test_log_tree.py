@@ -16,8 +16,8 @@ from service.log.anchor import Anchor
 from service.log.keeper_status import PartStatus, read_status
 from service.log.log import Log
 from service.log.sealing import Sealer
-from service.log.signing import Signing
-from service.log.stored_hashes import inclusion_path, root_at
+from service.log.signing import CheckpointSigner
+from service.log.tree import inclusion_path, root_at
 from tests.conformance.rfc9162_verifier import inclusion_holds
 from tests.integration.log_database import LogDatabase, decision
 from tests.until import until
@@ -33,7 +33,7 @@ async def test_a_tree_grown_in_random_steps_is_the_tree_of_the_records(
     log_database: LogDatabase, tmp_path: Path
 ) -> None:
     app, keeper = await log_database.open("app"), await log_database.open("keeper")
-    chance, signing = random.Random(5), Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))  # noqa: S311 - the same steps every time
+    chance, signing = random.Random(5), CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor"))  # noqa: S311 - the same steps every time
     for _ in range(12):
         await Log(app).append([decision() for _ in range(chance.randint(1, 90))])
         await seal_all(keeper, batch=chance.randint(1, 120))
@@ -45,9 +45,9 @@ async def test_a_tree_grown_in_random_steps_is_the_tree_of_the_records(
     async with keeper.connection() as connection:
         for index in chance.sample(range(len(held)), 20):
             path = await inclusion_path(connection, index, len(held))
-            assert inclusion_holds(held[index], index, len(held), path, merkle.root(held))
+            assert inclusion_holds(held[index], index, len(held), path, merkle.root_hash(held))
         for size in chance.sample(range(1, len(held) + 1), 20):
-            assert await root_at(connection, size) == merkle.root(held[:size])
+            assert await root_at(connection, size) == merkle.root_hash(held[:size])
         stored = await connection.fetch("SELECT level, index, width FROM tile ORDER BY level, index")
     assert [tuple(row) for row in stored] == [
         (level, index, width)
@@ -67,7 +67,7 @@ async def test_a_log_that_was_sealed_without_a_tree_is_caught_up_before_it_goes_
     sealer = Sealer(keeper, batch=300)
     assert [await sealer.seal() for _ in range(5)] == [300, 300, 101, 1, 0]
     async with keeper.connection() as connection:
-        assert await connection.fetchval("SELECT root FROM log_head") == merkle.root(await leaves(log_database))
+        assert await connection.fetchval("SELECT root FROM log_head") == merkle.root_hash(await leaves(log_database))
 
 
 async def test_steps_that_the_database_has_no_time_for_become_smaller(log_database: LogDatabase) -> None:
@@ -94,7 +94,7 @@ async def test_steps_that_the_database_has_no_time_for_become_smaller(log_databa
     await until(grown)
     stop.set()
     await running
-    assert await auditor.fetchval("SELECT root FROM log_head") == merkle.root(await leaves(log_database))
+    assert await auditor.fetchval("SELECT root FROM log_head") == merkle.root_hash(await leaves(log_database))
     assert len(await leaves(log_database)) == 601
 
 

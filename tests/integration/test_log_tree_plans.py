@@ -10,7 +10,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from service.audit import published
-from service.log import signing, stored_hashes, tree
+from service.log import signing, tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,8 +45,8 @@ async def test_no_question_of_the_tree_reads_a_table_from_its_beginning(
 ) -> None:
     asked: list[tuple[str, list[object]]] = [
         (tree.LEAVES, [39_000, 39_200]),
-        (tree.UNFINISHED, [[0, 1, 2], [156, 0, 0]]),
-        (stored_hashes.TILES, [[0, 0, 1], [100, 156, 0]]),
+        (tree.TILES, [[0, 1, 2], [156, 0, 0]]),
+        (tree.TILES, [[0, 0, 1], [100, 156, 0]]),
         (signing.HEAD, []),
         (published.NEWEST, []),
         (published.HASHES, [0, 156, 8192]),

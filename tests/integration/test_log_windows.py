@@ -11,9 +11,9 @@ import pytest
 from service.audit.search import page, records
 from service.audit.summary import summary
 from service.log.log import Log
-from service.log.partitions import cut
-from service.log.questions import RecordFilters
-from service.log.windows import windows
+from service.log.partitions import add_partition
+from service.log.record_query import RecordFilters
+from service.log.windows import find_windows
 from tests.integration.log_database import decision
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def half_a_year(log_database: LogDatabase) -> list[Record]:
         await log.append(batch)
         made += batch
         if month < MONTHS - 1:
-            await cut(owner, date(2026, month + 1, 1))
+            await add_partition(owner, date(2026, month + 1, 1))
     return made
 
 
@@ -89,7 +89,7 @@ async def test_only_partitions_of_the_time_that_is_asked_for_are_looked_at(log_d
     await half_a_year(log_database)
     auditor = await log_database.connect("auditor")
     since, until = JANUARY + timedelta(days=66), JANUARY + timedelta(days=85)
-    opened, *closed = await windows(auditor, since.isoformat(), until.isoformat())
+    opened, *closed = await find_windows(auditor, since.isoformat(), until.isoformat())
     assert opened.upper is None
     assert 1 <= len(closed) <= 2
     statement, values = page(RecordFilters(since=since, until=until), (), None, 50, window=closed[0])

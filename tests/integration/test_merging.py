@@ -21,8 +21,8 @@ from service.directory.membership_store import OfWhom
 from service.directory.merging import Merging
 from service.directory.people import People
 from service.errors import Conflict, Denied, InvalidField, InvalidToken, NotFound
-from service.log.questions import RecordFilters
 from service.log.record import read_body
+from service.log.record_query import RecordFilters
 from service.timesheets import listing
 from service.timesheets.access import TimesheetAccess
 from service.web.audit.log_questions import LogQuery

@@ -9,10 +9,10 @@ import pytest
 
 from service.log.anchor import Anchor
 from service.log.log import Log
-from service.log.partitions import cut
+from service.log.partitions import add_partition
 from service.log.record import Kind, Record
 from service.log.retention import prune
-from service.log.signing import Signing
+from service.log.signing import CheckpointSigner
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED
 from service.timesheets.entry import Hours
 from tests.bundle_forge import judged
@@ -43,7 +43,7 @@ async def old_and_young(stored: Stored) -> None:
     then = datetime.now(UTC) - timedelta(days=10)
     await stored.alter(f"UPDATE audit_record SET at = '{then}', decided_at = least(decided_at, '{then}')")
     owner = await stored.log_database.connect("owner")
-    assert await cut(owner, (datetime.now(UTC).date().replace(day=1) + timedelta(days=40)).replace(day=1))
+    assert await add_partition(owner, (datetime.now(UTC).date().replace(day=1) + timedelta(days=40)).replace(day=1))
     await Log(stored.app).append([record(number, then + timedelta(days=1)) for number in range(5)])
     await stored.seal_and_sign()
 
@@ -111,7 +111,7 @@ async def test_texts_that_were_erased_by_the_rules_are_accounted_for(house: Hous
         await house.timesheets.submit(ask, sheet.id, at(2))
         await house.timesheets.reject(house.ask("mia"), sheet.id, at(3), "seen elsewhere")
     await house.erasure.erase(house.administrator(), house.people["ana"])
-    signing = Signing(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
+    signing = CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
     stored = Stored(house.log_database, house.requests, keeper, signing, "")
     await stored.seal_and_sign()
     report = judged(await stored.bundle(), key=VKEY)

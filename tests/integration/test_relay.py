@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from events.consumer import read
 from events.relay import DivergedError
 from events.stream import open_redis
-from service.log.feed import Feed
+from service.log.feed import ChangeFeed
 from tests.integration.event_stream import entries, publish_all
 from tests.until import until
 
@@ -29,7 +29,7 @@ RELAY_PROCESS = """
 import asyncio, sys
 from events.relay import Relay
 from events.stream import open_redis
-from service.log.feed import Feed
+from service.log.feed import ChangeFeed
 from service.database import Database
 
 async def report(ready, detail):
@@ -38,10 +38,10 @@ async def report(ready, detail):
 async def main():
     database = Database(sys.argv[1], size=2, name="killed")
     await database.open()
-    feed = Feed(database)
+    feed = ChangeFeed(database)
     print("ready", flush=True)
     relay = Relay(open_redis(sys.argv[2]), sys.argv[3], "https://timesheets.example.com",
-                  feed=feed.feed, at=feed.at, report=report, batch=2)
+                  read_changes=feed.read_changes, read_change=feed.read_change, report=report, batch=2)
     await relay.run(asyncio.Event(), 0.001)
 
 asyncio.run(main())
@@ -191,13 +191,13 @@ async def test_dying_at_any_point_between_two_steps_loses_and_repeats_nothing(ev
         calls = itertools.count()
         dying = event_stream.relay(
             redis=DyingRedis(event_stream.redis, calls, fatal),
-            feed=mortal(event_stream.feed.feed, calls, fatal),
-            at=mortal(event_stream.feed.at, calls, fatal),
+            read_changes=mortal(event_stream.feed.read_changes, calls, fatal),
+            read_change=mortal(event_stream.feed.read_change, calls, fatal),
         )
         try:
             await publish_all(dying)
         except DiedError:
-            sealed = [one.uid for one in await Feed(event_stream.keeper).feed(-1, 100)]
+            sealed = [one.uid for one in await ChangeFeed(event_stream.keeper).read_changes(-1, 100)]
             held = await event_stream.held()
             assert held == sealed[: len(held)]
             await event_stream.change(1)
@@ -238,7 +238,7 @@ async def test_a_redis_that_is_away_makes_the_relay_unready_until_it_is_back(eve
     await away.aclose()
     ready, detail = event_stream.reports[-1]
     assert not ready
-    assert detail == "Redis does not take events: ConnectionError; they wait in the log"
+    assert detail == "Redis does not accept events: ConnectionError; they wait in the log"
 
 
 async def test_a_relay_that_publishes_but_is_not_up_to_date_is_not_ready(event_stream: EventStream) -> None:

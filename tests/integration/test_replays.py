@@ -21,9 +21,9 @@ from service.administration.replay.replays import Replays
 from service.administration.replay.tally import ReplayOutcome, Tally
 from service.administration.replay.worker import ReplayWorker
 from service.errors import Conflict, Denied, NotFound
-from service.log import recorded
-from service.log.questions import DECISIONS
-from service.log.recorded import RecordSelection
+from service.log import recorded_decisions
+from service.log.record_query import DECISIONS
+from service.log.recorded_decisions import DecisionSelection
 from service.timesheets.listing import Filters
 from tests.integration.log_traffic import COLUMNS, auditor, author, multiplied, traffic
 from tests.policy_forge import shipped
@@ -71,7 +71,7 @@ async def test_every_recorded_decision_is_reproduced(house: House) -> None:
     await traffic(house)
     replays = Replays(house.gate, house.requests)
 
-    job = await done(house, (await replays.start(auditor(house), RecordSelection())).value)
+    job = await done(house, (await replays.start(auditor(house), DecisionSelection())).value)
 
     assert job.state == "done"
     assert job.progress == 1
@@ -83,9 +83,9 @@ async def test_a_decision_that_was_under_way_when_the_replay_began_is_waited_for
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await traffic(house)
-    started = (await Replays(house.gate, house.requests).start(auditor(house), RecordSelection())).value
+    started = (await Replays(house.gate, house.requests).start(auditor(house), DecisionSelection())).value
     keeper, looks = await house.log_database.open("keeper", size=2), 0
-    look = recorded.writers
+    look = recorded_decisions.list_writers
 
     async def counted(connection: Connection) -> frozenset[str]:
         nonlocal looks
@@ -95,7 +95,7 @@ async def test_a_decision_that_was_under_way_when_the_replay_began_is_waited_for
     async def looked() -> bool:
         return looks > 2
 
-    monkeypatch.setattr(recorded, "writers", counted)
+    monkeypatch.setattr(recorded_decisions, "list_writers", counted)
     async with house.requests.transaction() as under_way:
         await under_way.execute(
             f"INSERT INTO audit_record (uid, kind, {COLUMNS}) SELECT $1, kind, {COLUMNS} FROM audit_record"
@@ -122,7 +122,7 @@ async def test_a_draft_is_tried_against_what_was_asked(house: House) -> None:
     number = await draft(house, replace(text, rules=rules + "\n"))
     replays = Replays(house.gate, house.requests)
 
-    asked = await replays.start(author(house), RecordSelection(action="approve"), number)
+    asked = await replays.start(author(house), DecisionSelection(action="approve"), number)
     job = await done(house, asked.value)
 
     assert job.state == "done"
@@ -140,16 +140,16 @@ async def test_a_draft_is_tried_against_what_was_asked(house: House) -> None:
 
 async def test_a_version_that_there_is_not_is_not_replayed(house: House) -> None:
     with pytest.raises(NotFound):
-        await Replays(house.gate, house.requests).start(author(house), RecordSelection(), 77)
+        await Replays(house.gate, house.requests).start(author(house), DecisionSelection(), 77)
     assert await house.count("policy_replay") == 0
 
 
 async def test_authors_replay_versions_and_auditors_the_log(house: House) -> None:
     replays = Replays(house.gate, house.requests)
     with pytest.raises(Denied):
-        await replays.start(auditor(house), RecordSelection(), 1)
+        await replays.start(auditor(house), DecisionSelection(), 1)
     with pytest.raises(Denied):
-        await replays.start(author(house), RecordSelection())
+        await replays.start(author(house), DecisionSelection())
     assert await house.count("policy_replay") == 0
 
 
@@ -162,8 +162,8 @@ async def test_a_replay_that_the_caller_may_not_read_is_answered_as_an_unknown_o
     house: House, running: InProcess, role: str, scope: str
 ) -> None:
     replays = Replays(house.gate, house.requests)
-    of_log = (await replays.start(auditor(house), RecordSelection())).value.id
-    of_version = (await replays.start(author(house), RecordSelection(), 1)).value.id
+    of_log = (await replays.start(auditor(house), DecisionSelection())).value.id
+    of_version = (await replays.start(author(house), DecisionSelection(), 1)).value.id
     token = running.token(sub="auth0|paula", roles=[role], scope=scope)
     may_read_versions = role == "policy-author" and "read:policies" in scope
     for hidden in [of_log] if may_read_versions else [of_log, of_version]:
@@ -184,9 +184,9 @@ async def test_whoever_may_read_both_kinds_lists_both_and_each_is_decided(house:
     started = [
         (await replays.start(*asked)).value.id
         for asked in (
-            (author(house), RecordSelection(), 1),
-            (auditor(house), RecordSelection()),
-            (author(house), RecordSelection(), 1),
+            (author(house), DecisionSelection(), 1),
+            (auditor(house), DecisionSelection()),
+            (author(house), DecisionSelection(), 1),
         )
     ]
     token = running.token(sub="auth0|audrey", roles=["auditor"], scope="read:policies read:audit")
@@ -206,8 +206,8 @@ async def test_whoever_may_read_both_kinds_lists_both_and_each_is_decided(house:
 
 async def test_replays_are_listed_the_newest_first_and_page_by_page(house: House, running: InProcess) -> None:
     replays = Replays(house.gate, house.requests)
-    asked = [str((await replays.start(author(house), RecordSelection(action="read"), 1)).value.id) for _ in range(3)]
-    await replays.start(auditor(house), RecordSelection())
+    asked = [str((await replays.start(author(house), DecisionSelection(action="read"), 1)).value.id) for _ in range(3)]
+    await replays.start(auditor(house), DecisionSelection())
     token = running.token(sub="auth0|paula", roles=["policy-author"], scope="read:policies")
     first = await running.send("GET", "/v1/replays?limit=2", token)
     assert first.status_code == 200, first.text
@@ -224,27 +224,29 @@ async def test_replays_are_listed_the_newest_first_and_page_by_page(house: House
 async def test_so_many_replays_wait_and_no_more(house: House) -> None:
     replays = Replays(house.gate, house.requests)
     for _ in range(jobs.MAX_OPEN_JOBS_PER_KIND):
-        await replays.start(auditor(house), RecordSelection())
+        await replays.start(auditor(house), DecisionSelection())
 
     with pytest.raises(Conflict) as full:
-        await replays.start(auditor(house), RecordSelection())
+        await replays.start(auditor(house), DecisionSelection())
     assert full.value.decision is not None
     # Authors are not kept waiting by auditors, and have a bound of their own.
     for _ in range(jobs.MAX_OPEN_JOBS_PER_KIND):
-        await replays.start(author(house), RecordSelection(), 1)
+        await replays.start(author(house), DecisionSelection(), 1)
     with pytest.raises(Conflict):
-        await replays.start(author(house), RecordSelection(), 1)
+        await replays.start(author(house), DecisionSelection(), 1)
 
 
 async def test_a_job_that_is_cancelled_makes_room_and_is_begun_by_no_keeper(house: House) -> None:
     replays = Replays(house.gate, house.requests)
-    asked = [(await replays.start(auditor(house), RecordSelection())).value for _ in range(jobs.MAX_OPEN_JOBS_PER_KIND)]
+    asked = [
+        (await replays.start(auditor(house), DecisionSelection())).value for _ in range(jobs.MAX_OPEN_JOBS_PER_KIND)
+    ]
     answers = [await replays.cancel(auditor(house), job.id) for job in asked]
     assert all(one.value.state == "cancelled" and one.value.ended_at is not None for one in answers)
 
     keeper = await house.log_database.open("keeper", size=2)
     assert not await ReplayWorker(keeper, processes=1).once(asyncio.Event())
-    await replays.start(auditor(house), RecordSelection())
+    await replays.start(auditor(house), DecisionSelection())
     bodies = await house.owner.fetch(
         "SELECT convert_from(body, 'UTF8') AS body FROM audit_record WHERE uid = $1 OR decision_uid = $1 ORDER BY id",
         answers[-1].receipt.uid,
@@ -257,7 +259,7 @@ async def test_a_job_that_is_cancelled_makes_room_and_is_begun_by_no_keeper(hous
 
 async def test_a_replay_of_a_version_is_cancelled_by_its_authors_alone_and_that_is_recorded(house: House) -> None:
     replays = Replays(house.gate, house.requests)
-    job = (await replays.start(author(house), RecordSelection(), 1)).value
+    job = (await replays.start(author(house), DecisionSelection(), 1)).value
     with pytest.raises((Denied, NotFound)) as refused:
         await replays.cancel(auditor(house), job.id)
     assert refused.value.decision is not None
@@ -291,7 +293,7 @@ async def test_a_keeper_stops_between_two_batches_when_its_job_is_cancelled(
     await traffic(house)
     await multiplied(house, 1_000)
     replays = Replays(house.gate, house.requests)
-    job = (await replays.start(author(house), RecordSelection(), 1)).value
+    job = (await replays.start(author(house), DecisionSelection(), 1)).value
     monkeypatch.setattr(worker, "tally_here", unhurriedly)
     keeper = await house.log_database.open("keeper", size=2)
     work = asyncio.create_task(ReplayWorker(keeper, processes=1, batch=5).once(asyncio.Event()))
@@ -313,7 +315,7 @@ async def test_jobs_that_ended_long_ago_are_removed_some_at_a_time(
 ) -> None:
     monkeypatch.setattr(jobs, "MAX_JOBS_REMOVED_AT_ONCE", 2)
     replays = Replays(house.gate, house.requests)
-    asked = [(await replays.start(auditor(house), RecordSelection())).value.id for _ in range(6)]
+    asked = [(await replays.start(auditor(house), DecisionSelection())).value.id for _ in range(6)]
     for days, job in zip((50, 40, 35, 31, 29), asked, strict=False):
         await house.owner.execute(
             "UPDATE policy_replay SET state = 'done', asked_at = now() - interval '99 days',"
@@ -322,7 +324,7 @@ async def test_jobs_that_ended_long_ago_are_removed_some_at_a_time(
     await house.owner.execute("UPDATE policy_replay SET asked_at = now() - interval '99 days' WHERE id = $1", asked[5])
 
     for left in (asked[2:], asked[4:], asked[4:]):
-        await replays.start(author(house), RecordSelection(), 1)
+        await replays.start(author(house), DecisionSelection(), 1)
         rows = await house.owner.fetch("SELECT id FROM policy_replay WHERE version IS NULL ORDER BY id")
         assert [row["id"] for row in rows] == left
 
@@ -330,7 +332,7 @@ async def test_jobs_that_ended_long_ago_are_removed_some_at_a_time(
 async def test_a_job_that_was_left_goes_on_behind_its_cursor_and_counts_nothing_twice(house: House) -> None:
     await traffic(house)
     replays = Replays(house.gate, house.requests)
-    job = (await replays.start(auditor(house), RecordSelection())).value
+    job = (await replays.start(auditor(house), DecisionSelection())).value
     keeper = await house.log_database.open("keeper", size=2)
     stop = asyncio.Event()
     stop.set()
@@ -354,7 +356,7 @@ async def test_a_job_that_was_left_goes_on_behind_its_cursor_and_counts_nothing_
 
 
 async def test_a_replay_that_never_gets_further_fails(house: House) -> None:
-    job = (await Replays(house.gate, house.requests).start(auditor(house), RecordSelection())).value
+    job = (await Replays(house.gate, house.requests).start(auditor(house), DecisionSelection())).value
     await house.owner.execute(
         "UPDATE policy_replay SET state = 'running', attempts = 5, claimed_at = now() - interval '1 hour'"
     )
@@ -378,7 +380,7 @@ async def test_a_slow_batch_does_not_lose_its_job_to_another_keeper(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await traffic(house)
-    await Replays(house.gate, house.requests).start(auditor(house), RecordSelection())
+    await Replays(house.gate, house.requests).start(auditor(house), DecisionSelection())
     monkeypatch.setattr(jobs, "LEASE", 2.0)
     monkeypatch.setattr(worker, "tally_here", slowly)
     keeper = await house.log_database.open("keeper", size=2)
@@ -398,7 +400,7 @@ async def test_a_replay_that_cannot_be_done_here_ends_neither_the_keeper_nor_wai
     house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The sealer and the relay live in the same process."""
-    await Replays(house.gate, house.requests).start(auditor(house), RecordSelection())
+    await Replays(house.gate, house.requests).start(auditor(house), DecisionSelection())
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such place"))
     monkeypatch.setattr(worker, "LOOK_EVERY", 0.01)
     keeper, stop = await house.log_database.open("keeper", size=2), asyncio.Event()
@@ -429,7 +431,7 @@ async def test_an_installation_whose_policy_does_not_know_the_word_refuses_it(ho
     await house.owner.execute("UPDATE policy_head SET active = $1", number)
 
     with pytest.raises(Denied):
-        await Replays(house.gate, house.requests).start(author(house), RecordSelection(), 1)
+        await Replays(house.gate, house.requests).start(author(house), DecisionSelection(), 1)
 
 
 async def test_the_stream_of_a_replay_goes_by_the_logs_key_whatever_it_filters(house: House) -> None:
@@ -438,7 +440,15 @@ async def test_the_stream_of_a_replay_goes_by_the_logs_key_whatever_it_filters(h
     await house.owner.execute("ANALYZE audit_record")
     kinds = [decision.value for decision in DECISIONS]
     lines = await house.owner.fetch(
-        f"EXPLAIN {recorded.WANTED}", 9_000, 10_000, kinds, MONDAY_MORNING, None, "approve", "timesheet", 1_000
+        f"EXPLAIN {recorded_decisions.SELECTED}",
+        9_000,
+        10_000,
+        kinds,
+        MONDAY_MORNING,
+        None,
+        "approve",
+        "timesheet",
+        1_000,
     )
     plan = "\n".join(line[0] for line in lines)
 
@@ -449,17 +459,17 @@ async def test_the_stream_of_a_replay_goes_by_the_logs_key_whatever_it_filters(h
 async def test_a_span_starts_where_the_time_starts(house: House) -> None:
     await traffic(house)
     async with house.requests.connection() as connection:
-        all_of_it = await recorded.span(connection, RecordSelection())
-        nothing = await recorded.span(connection, RecordSelection(until=MONDAY_MORNING))
+        all_of_it = await recorded_decisions.find_span(connection, DecisionSelection())
+        nothing = await recorded_decisions.find_span(connection, DecisionSelection(until=MONDAY_MORNING))
         last = await connection.fetchval("SELECT max(id) FROM audit_record")
-        window = await recorded.window(
-            connection, RecordSelection(since=MONDAY_MORNING), after=0, last=last, limit=1_000
+        window = await recorded_decisions.read_window(
+            connection, DecisionSelection(since=MONDAY_MORNING), after=0, last=last, limit=1_000
         )
-        later = await recorded.window(
-            connection, RecordSelection(until=MONDAY_MORNING), after=0, last=last, limit=1_000
+        later = await recorded_decisions.read_window(
+            connection, DecisionSelection(until=MONDAY_MORNING), after=0, last=last, limit=1_000
         )
 
     assert all_of_it == (0, last)
     assert nothing[0] == 0
-    assert len(window.found) == await house.count("audit_record WHERE kind IN ('decision', 'access')")
-    assert later.found == []
+    assert len(window.decisions) == await house.count("audit_record WHERE kind IN ('decision', 'access')")
+    assert later.decisions == []

@@ -16,14 +16,14 @@ from service.commands.audit_retention import days_of
 from service.errors import LogDamaged
 from service.log.anchor import Anchor
 from service.log.checkpoint import Signer
-from service.log.feed import Feed
+from service.log.feed import ChangeFeed
 from service.log.log import Log
-from service.log.partitions import cut, partitions
-from service.log.questions import DECISIONS, RecordFilters
+from service.log.partitions import add_partition, list_partitions
 from service.log.record import Kind, Record, read_body
+from service.log.record_query import DECISIONS, RecordFilters
 from service.log.retention import prune
 from service.log.sealing import Sealer
-from service.log.signing import Signing
+from service.log.signing import CheckpointSigner
 from tests.conformance.rfc9162_verifier import inclusion_holds
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 from tests.integration.log_trees import as_superuser
@@ -44,7 +44,7 @@ async def two_months(log_database: LogDatabase, app: Database) -> list[Record]:
     text = Record.make(Kind.DECISION, {"decided_at": datetime.now(UTC), "outcome": "allow"}, {"reason": "a text"})
     made = [text, decision(), change()]
     await Log(app).append(made)
-    await cut(owner, NOVEMBER)
+    await add_partition(owner, NOVEMBER)
     later = [decision(), change(version=2), decision()]
     await Log(app).append(later)
     await Sealer(await log_database.open("keeper")).seal()
@@ -55,10 +55,10 @@ async def test_a_cut_moves_no_record_and_new_ones_go_to_the_new_partition(log_da
     app = await log_database.open("app")
     made = await two_months(log_database, app)
     owner = await log_database.connect("owner")
-    assert await cut(owner, NOVEMBER) is None
-    assert [partition.name for partition in await partitions(owner)] == ["audit_record_0", "audit_record_y2026m11"]
-    assert await cut(owner, DECEMBER) == "audit_record_y2026m12"
-    assert await cut(owner, date(2027, 1, 1)) is None
+    assert await add_partition(owner, NOVEMBER) is None
+    assert [partition.name for partition in await list_partitions(owner)] == ["audit_record_0", "audit_record_y2026m11"]
+    assert await add_partition(owner, DECEMBER) == "audit_record_y2026m12"
+    assert await add_partition(owner, date(2027, 1, 1)) is None
     assert await owner.fetchval("SELECT count(*) FROM audit_record_y2026m11") == 3
     await Log(app).append([decision()])
     assert await owner.fetchval("SELECT count(*) FROM audit_record_y2026m12") == 1
@@ -72,12 +72,12 @@ async def test_the_newest_partition_has_no_end_and_a_full_one_of_an_older_releas
     log_database: LogDatabase,
 ) -> None:
     app, owner = await log_database.open("app"), await log_database.connect("owner")
-    assert [(partition.lower, partition.upper) for partition in await partitions(owner)] == [(0, 2**63 - 1)]
+    assert [(partition.lower, partition.upper) for partition in await list_partitions(owner)] == [(0, 2**63 - 1)]
     await owner.execute("ALTER TABLE audit_record DETACH PARTITION audit_record_0")
     await owner.execute("ALTER TABLE audit_record ATTACH PARTITION audit_record_0 FOR VALUES FROM (MINVALUE) TO ('4')")
     made = await two_months(log_database, app)
     assert await owner.fetchval("SELECT count(*) FROM audit_record_rest") == 0
-    found = await partitions(owner)
+    found = await list_partitions(owner)
     assert [one.name for one in found] == ["audit_record_0", "audit_record_from4", "audit_record_y2026m11"]
     assert [one.upper for one in found[:-1]] == [one.lower for one in found[1:]]
     assert found[-1].upper == 2**63 - 1
@@ -130,7 +130,7 @@ async def test_who_kept_a_record_can_still_prove_that_it_was_in_the_log(
     made = await two_months(log_database, await log_database.open("app"))
     keeper, owner = await log_database.open("keeper"), await log_database.connect("owner")
     signer = Signer("timesheets.example/audit/kept", b"4" * 32)
-    signed = await Signing(keeper, [signer], Anchor(tmp_path / "anchor")).sign()
+    signed = await CheckpointSigner(keeper, [signer], Anchor(tmp_path / "anchor")).sign()
     assert signed is not None
     await prune(owner, datetime.now(UTC) + SOON, "1d")
     _, index, *lines = (await published.proof(owner, made[0].uid)).partition("\n\n")[0].split("\n")
@@ -162,13 +162,13 @@ async def test_events_go_on_behind_one_whose_record_was_dropped(log_database: Lo
     app = await log_database.open("app")
     made = await two_months(log_database, app)
     keeper, owner = await log_database.open("keeper"), await log_database.connect("owner")
-    before = await Feed(keeper).at(3)
+    before = await ChangeFeed(keeper).read_change(3)
     assert before is not None
     await prune(owner, datetime.now(UTC) + SOON, "1d")
-    after = await Feed(keeper).at(3)
+    after = await ChangeFeed(keeper).read_change(3)
     assert after is not None
     assert after.same_record == before.same_record == (3, made[2].uid, made[2].leaf.hex())
-    assert [(one.position, one.previous) for one in await Feed(keeper).feed(3, 10)] == [(5, 3)]
+    assert [(one.position, one.previous) for one in await ChangeFeed(keeper).read_changes(3, 10)] == [(5, 3)]
 
 
 async def test_the_log_says_which_positions_went_and_under_which_policy(log_database: LogDatabase) -> None:
@@ -188,7 +188,7 @@ async def test_the_newest_partition_and_what_is_young_or_unsealed_stays(log_data
     owner = await log_database.connect("owner")
     await Log(app).append([decision()])
     assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).partitions == 0
-    await cut(owner, NOVEMBER)
+    await add_partition(owner, NOVEMBER)
     assert (await prune(owner, datetime.now(UTC) + SOON, "1d")).partitions == 0
     await Sealer(await log_database.open("keeper")).seal()
     # One time that somebody moved back makes no record old.

@@ -103,7 +103,7 @@ async def test_a_database_that_was_never_migrated_is_told_in_one_sentence(
     make_key(tmp_path / "key", ORIGIN)
     code, told = await ended(await started(tmp_path, unmigrated, command))
     assert (code, told.count("\n")) == (2, 1)
-    assert "has no tables of ours: run `timewarden migrate`" in told
+    assert "has no Timewarden tables: run `timewarden migrate`" in told
 
 
 @pytest.mark.parametrize("words", [("migrate",), ("policy", "bootstrap"), ("audit", "partition")])

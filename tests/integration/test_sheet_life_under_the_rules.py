@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
-ON_BEHALF = """
+ON_BEHALF_OF_ANYONE = """
 p, allow, manager, edit, draft or rejected, timesheet, create:timesheets, always, edit-team
 p, allow, manager, submit, draft or rejected, timesheet, create:timesheets, always, submit-team
 """
@@ -236,7 +236,7 @@ class Life(RuleBasedStateMachine):
 
 
 async def test_every_sequence_keeps_four_eyes_and_the_log_tells_the_same_story(house: House) -> None:
-    text = replace(shipped(), rules=shipped().rules + ON_BEHALF, cases={})
+    text = replace(shipped(), rules=shipped().rules + ON_BEHALF_OF_ANYONE, cases={})
     number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     assert await policy_life.move_head(house.owner, number, expected=1)
     Life.house, Life.loop = house, asyncio.get_running_loop()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from service.log.record import Record
 
 OLD = "0198c0de-0000-7000-8000-000000000000"
-LEAVES = [*(one.leaf for one in LOG), *(merkle.leaf(str(number).encode()) for number in range(700))]
+LEAVES = [*(one.leaf for one in LOG), *(merkle.leaf_hash(str(number).encode()) for number in range(700))]
 
 
 class Served:
@@ -44,13 +44,13 @@ class Served:
         last = (len(records) - 1) // 256
         tile = tiles.Tile(0, last, len(records) - last * 256)
         path = tile.path.removeprefix("0/")
-        self.paths[f"/tile/entries/{path}"] = tiles.bundle(one.body for one in records[last * 256 :])
+        self.paths[f"/tile/entries/{path}"] = tiles.encode_bundle(one.body for one in records[last * 256 :])
 
     def log(self, leaves: Sequence[bytes], note: str | None = None) -> None:
         """Serve this log as C2SP tiles."""
         self.paths = {"/checkpoint": (note or signed(leaves)).encode()}
         edges: dict[int, list[bytes]] = {}
-        for tile in tiles.grown(0, edges, leaves):
+        for tile in tiles.append_leaves(0, edges, leaves):
             self.paths[f"/tile/{tile.path}"] = b"".join(edges[tile.level])
         for level, items in edges.items():
             if items:
@@ -117,7 +117,7 @@ def test_a_log_that_forgets_or_forks_is_caught_and_the_state_kept(
 ) -> None:
     seen = tmp_path / "seen"
     seen.write_text(signed(LEAVES, 300))
-    served.log([merkle.leaf(b"other"), *LEAVES[1:size]])
+    served.log([merkle.leaf_hash(b"other"), *LEAVES[1:size]])
     code, report = told(capsys, "live", served.url, "--state", str(seen))
     wanted = "rolled back" if size < 300 else "fork"
     assert (code, wanted in report["findings"][0]["what"]) == (1, True)

@@ -85,7 +85,7 @@ def test_the_id_of_a_position_is_never_nought_and_reads_back() -> None:
     assert (id_of(None), id_of(BEFORE_ALL), id_of(0), id_of(41)) == ("0-0", "0-0", "1-0", "42-0")
     assert [position_of(id_of(one)) for one in (BEFORE_ALL, 0, 41)] == [BEFORE_ALL, 0, 41]
     for strange in ("5-1", "x-0", "1700000000000-3", ""):
-        with pytest.raises(ValueError, match="no id of an event"):
+        with pytest.raises(ValueError, match="is not the id of an event"):
             position_of(strange)
 
 

@@ -41,7 +41,7 @@ def test_a_key_that_others_may_read_or_write_is_refused(tmp_path: Path, mode: in
     path = tmp_path / "log.key"
     make_key(path, ORIGIN)
     path.chmod(mode)
-    with pytest.raises(Misconfigured, match="open to others"):
+    with pytest.raises(Misconfigured, match="can be read or written by others"):
         read_key(path)
 
 

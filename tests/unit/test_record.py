@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import LogUnavailable
-from service.log.columns import columns
+from service.log.columns import search_columns
+from service.log.insert import COLUMNS
 from service.log.record import Kind, Record, canonical_json, commitment, read_body
-from service.log.writing import COLUMNS
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 ANA = UUID("018f0000-0000-7000-8000-00000000000a")
@@ -40,7 +40,7 @@ def test_any_json_value_is_kept_in_canonical_bytes_whose_columns_can_be_recomput
     record = make(facts=value)
     held = read_body(record.body)
     assert rfc8785.dumps(cast("Any", held)) == record.body
-    assert columns(held) == record.columns
+    assert search_columns(held) == record.columns
     assert record.leaf == hashlib.sha256(b"\x00" + record.body).digest()
 
 
@@ -137,10 +137,10 @@ def test_a_text_is_committed_to_and_not_contained() -> None:
 @pytest.mark.parametrize(
     ("members", "cause"),
     [
-        ({"action": "re\x00ad"}, "body.action holds a NUL"),
-        ({"facts": {"a\x00": True}}, "a name in body.facts holds a NUL"),
-        ({"action": "\ud800"}, "body.action holds a lone surrogate"),
-        ({"facts": {"\udfff": 1}}, "a name in body.facts holds a lone surrogate"),
+        ({"action": "re\x00ad"}, "body.action contains a NUL"),
+        ({"facts": {"a\x00": True}}, "a name in body.facts contains a NUL"),
+        ({"action": "\ud800"}, "body.action contains a lone surrogate"),
+        ({"facts": {"\udfff": 1}}, "a name in body.facts contains a lone surrogate"),
         ({"facts": {1: 1}}, "a name in body.facts is not a string"),
         ({"n": 2**53}, "is an integer beyond"),
         ({"n": 1.5}, "body.n is a float"),
@@ -154,13 +154,13 @@ def test_a_text_is_committed_to_and_not_contained() -> None:
         ({"applied": 1}, "applied is not true or false"),
         ({"principal": {"person": "ana"}}, "principal.person is not a UUID"),
         ({"principal": {"person": str(ANA).upper()}}, "principal.person is not a UUID"),
-        ({"principal": "ana"}, "person has no parent"),
+        ({"principal": "ana"}, "the parent of person is not an object"),
         ({"resource": {"id": "x" * 301}}, "resource.id is not a string of at most"),
-        ({"policy": {"version": 2**31}}, "policy.version is not an integer"),
-        ({"policy": {"version": True}}, "policy.version is not an integer"),
+        ({"policy": {"version": 2**31}}, "policy.version is not a 32-bit integer"),
+        ({"policy": {"version": True}}, "policy.version is not a 32-bit integer"),
         ({"rules": "a"}, "rules is not a list"),
         ({"returned": [str(ANA), "x"]}, "returned is not a UUID"),
-        ({"nonce": "0"}, "nonce belongs to the log"),
+        ({"nonce": "0"}, "nonce is reserved for the log"),
         ({"facts": ["x" * 70_000]}, "bytes are more than 65535"),
     ],
 )

@@ -14,10 +14,10 @@ from service.log.tiles import Tile
 from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_holds
 
 MOST = 130
-LEAVES = [merkle.leaf(bytes([n])) for n in range(MOST)]
-ROOTS = [merkle.root(LEAVES[:size]) for size in range(MOST + 1)]
+LEAVES = [merkle.leaf_hash(bytes([n])) for n in range(MOST)]
+ROOTS = [merkle.root_hash(LEAVES[:size]) for size in range(MOST + 1)]
 SUBTREES = {
-    (level, index): merkle.root(LEAVES[index << level : (index + 1) << level])
+    (level, index): merkle.root_hash(LEAVES[index << level : (index + 1) << level])
     for level in range(8)
     for index in range(MOST >> level)
 }
@@ -41,7 +41,7 @@ def test_every_consistency_path_verifies_up_to_130_leaves() -> None:
         for old in range(1, size + 1):
             path = merkle.consistency_path(old, size, hash_at)
             assert consistency_holds(old, ROOTS[old], size, ROOTS[size], path)
-            assert merkle.extends(old, ROOTS[old], size, ROOTS[size], path)
+            assert merkle.verify_consistency(old, ROOTS[old], size, ROOTS[size], path)
 
 
 @settings(max_examples=50)
@@ -55,9 +55,9 @@ def test_no_other_leaf_place_or_root_verifies(data: some.DataObject) -> None:
     forged = merkle.consistency_path(index + 1, size, hash_at)
     if index + 1 < size:
         assert not consistency_holds(index + 1, ROOTS[index], size, ROOTS[size], forged)
-        assert not merkle.extends(index + 1, ROOTS[index], size, ROOTS[size], forged)
-        assert not merkle.extends(index + 1, ROOTS[index + 1], size, ROOTS[size - 1], forged)
-        assert not merkle.extends(index + 1, ROOTS[index + 1], size, ROOTS[size], [*forged, ROOTS[0]])
+        assert not merkle.verify_consistency(index + 1, ROOTS[index], size, ROOTS[size], forged)
+        assert not merkle.verify_consistency(index + 1, ROOTS[index + 1], size, ROOTS[size - 1], forged)
+        assert not merkle.verify_consistency(index + 1, ROOTS[index + 1], size, ROOTS[size], [*forged, ROOTS[0]])
 
 
 def test_the_edge_is_the_compact_range_at_every_size() -> None:
@@ -83,10 +83,10 @@ def test_paths_outside_the_tree_are_refused() -> None:
             merkle.consistency_path(old, size, hash_at)
 
 
-@given(some.integers(-1, 63), some.integers(0, tiles.LARGEST_INDEX), some.integers(1, 256))
+@given(some.integers(-1, 63), some.integers(0, tiles.MAX_INDEX), some.integers(1, 256))
 def test_a_tile_is_read_back_from_its_path(level: int, index: int, width: int) -> None:
     tile = Tile(level, index, width)
-    assert tiles.parse(tile.path) == tile
+    assert tiles.parse_path(tile.path) == tile
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_tile_is_read_back_from_its_path(level: int, index: int, width: int) -
     ],
 )  # fmt: skip
 def test_there_is_one_spelling_of_a_tile(path: str) -> None:
-    assert tiles.parse(path) is None
+    assert tiles.parse_path(path) is None
 
 
 @settings(max_examples=25)
@@ -108,19 +108,19 @@ def test_a_tile_is_covered_exactly_when_the_tree_has_its_last_item(
     size: int, more: int, level: int, index: int
 ) -> None:
     width = tiles.width_at(level, index, size + more)
-    assert all(tiles.covered(Tile(level, index, one), size + more) for one in (1, width) if 0 < one <= width)
-    assert width == tiles.WIDTH or not tiles.covered(Tile(level, index, width + 1), size + more)
+    assert all(tiles.is_covered(Tile(level, index, one), size + more) for one in (1, width) if 0 < one <= width)
+    assert width == tiles.WIDTH or not tiles.is_covered(Tile(level, index, width + 1), size + more)
 
 
 @settings(max_examples=25)
 @given(some.lists(some.integers(0, 700), min_size=1, max_size=5))
 def test_tiles_grown_in_any_steps_hold_every_subtree(steps: list[int]) -> None:
-    leaves = [merkle.leaf(n.to_bytes(4, "big")) for n in range(sum(steps))]
+    leaves = [merkle.leaf_hash(n.to_bytes(4, "big")) for n in range(sum(steps))]
     edges: dict[int, list[bytes]] = {}
     full: dict[tuple[int, int], list[bytes]] = {}
     size = 0
     for step in steps:
-        for tile in tiles.grown(size, edges, leaves[size : size + step]):
+        for tile in tiles.append_leaves(size, edges, leaves[size : size + step]):
             full[tile.level, tile.index] = list(edges[tile.level])
         size += step
     for level, items in edges.items():
@@ -128,17 +128,17 @@ def test_tiles_grown_in_any_steps_hold_every_subtree(steps: list[int]) -> None:
         assert len(items) == (size >> (8 * level)) % 256
 
     def at(level: int, index: int) -> bytes:
-        tile_level, tile, first, count = tiles.place(level, index)
-        return tiles.subtree(full[tile_level, tile][first : first + count])
+        tile_level, tile, first, count = tiles.locate(level, index)
+        return tiles.subtree_root(full[tile_level, tile][first : first + count])
 
-    assert merkle.root_at(size, at) == merkle.root(leaves)
+    assert merkle.root_at(size, at) == merkle.root_hash(leaves)
 
 
 def test_an_entry_bundle_has_lengths_of_two_bytes() -> None:
-    assert tiles.bundle([b"ab", b"", b"c" * 258]) == b"\0\2ab\0\0\1\2" + b"c" * 258
-    assert len(tiles.bundle([b"x" * 65_535])) == 65_537
+    assert tiles.encode_bundle([b"ab", b"", b"c" * 258]) == b"\0\2ab\0\0\1\2" + b"c" * 258
+    assert len(tiles.encode_bundle([b"x" * 65_535])) == 65_537
     with pytest.raises(ValueError, match="65535"):
-        tiles.bundle([b"x" * 65_536])
+        tiles.encode_bundle([b"x" * 65_536])
 
 
 @settings(max_examples=20)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from service.log import checkpoint as notes
 from service.log import merkle
+from service.log.insert import COLUMNS
 from service.log.record import Kind, Record
-from service.log.writing import COLUMNS
 from service.standalone.verify import records as verified
 from service.standalone.verify.bundle import Sought
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, Fault
@@ -24,7 +24,7 @@ from tests.bundle_forge import ORIGIN, SIGNER, STRANGER, VKEY, forged, hash_at, 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LEAVES = [merkle.leaf(str(one).encode()) for one in range(130)]
+LEAVES = [merkle.leaf_hash(str(one).encode()) for one in range(130)]
 SHEET = UUID("018f0000-0000-7000-8000-000000000001")
 
 
@@ -54,15 +54,15 @@ def test_every_proof_that_the_recursion_makes_is_taken_and_no_other(data: st.Dat
     size = data.draw(st.integers(1, len(LEAVES)))
     index = data.draw(st.integers(0, size - 1))
     old = data.draw(st.integers(1, size))
-    at, root = hash_at(LEAVES[:size]), merkle.root(LEAVES[:size])
+    at, root = hash_at(LEAVES[:size]), merkle.root_hash(LEAVES[:size])
     path = merkle.inclusion_path(index, size, at)
     assert included(LEAVES[index], index, size, path, root)
     proof = merkle.consistency_path(old, size, at)
-    assert consistent(old, merkle.root(LEAVES[:old]), size, root, proof)
+    assert consistent(old, merkle.root_hash(LEAVES[:old]), size, root, proof)
     for wrong in (path[:-1], [*path, root], [bytes(32), *path[1:]]):
         assert wrong == path or not included(LEAVES[index], index, size, wrong, root)
     for wrong in (proof[:-1], [*proof, root], [bytes(32), *proof[1:]]):
-        assert wrong == proof or not consistent(old, merkle.root(LEAVES[:old]), size, root, wrong)
+        assert wrong == proof or not consistent(old, merkle.root_hash(LEAVES[:old]), size, root, wrong)
     other = (index + 1) % size
     assert other == index or not included(LEAVES[index], other, size, path, root)
     assert not included(LEAVES[index], size, size, path, root)
@@ -75,7 +75,7 @@ def test_ranges_of_subtrees_fold_to_the_root(start: int, size: int) -> None:
     start, tree, at = min(start, size), Fold(), hash_at(LEAVES)
     for level, index in [*subtrees(0, start), *subtrees(start, size)]:
         tree.push(level, at(level, index))
-    assert tree.root() == merkle.root(LEAVES[:size])
+    assert tree.root() == merkle.root_hash(LEAVES[:size])
 
 
 def test_the_published_note_is_taken_and_its_neighbours_are_not() -> None:
@@ -152,7 +152,7 @@ def test_what_was_seen_before_is_held_against_the_bundle() -> None:
     ours = forged(LOG, 5, 10, 20, 3).content
     for size in (3, 5, 7, 10, 20):
         assert judged(ours, seen=signed(leaves, size)).verdict == INTACT
-        fork = [merkle.leaf(b"other"), *leaves[1:]]
+        fork = [merkle.leaf_hash(b"other"), *leaves[1:]]
         report = judged(ours, seen=signed(fork, size))
         assert (report.verdict, "fork" in report.findings[0]["what"]) == (TAMPERED, True)
     for size in (4, 12, 22):
@@ -164,10 +164,10 @@ def test_what_was_seen_before_is_held_against_the_bundle() -> None:
 
 def test_an_answers_record_is_found_by_its_leaf_and_its_absence_told() -> None:
     bundle = forged(LOG).content
-    there, gone = Sought(LOG[4].uid, LOG[4].leaf), Sought(uuid4(), merkle.leaf(b"answered"))
+    there, gone = Sought(LOG[4].uid, LOG[4].leaf), Sought(uuid4(), merkle.leaf_hash(b"answered"))
     assert judged(bundle, sought=there).verdict == INTACT
     assert there.position == 4
     judged(bundle, sought=gone)
     assert gone.position is None
-    other = Sought(LOG[4].uid, merkle.leaf(b"answered"))
+    other = Sought(LOG[4].uid, merkle.leaf_hash(b"answered"))
     assert (judged(bundle, sought=other).verdict, other.contradicted) == (TAMPERED, True)

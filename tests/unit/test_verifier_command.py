@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LEAVES = [one.leaf for one in LOG]
-FORK = [merkle.leaf(b"other"), *LEAVES[1:]]
+FORK = [merkle.leaf_hash(b"other"), *LEAVES[1:]]
 
 
 def run(*arguments: str) -> int:
@@ -109,9 +109,9 @@ def test_a_consistency_proof_shows_that_a_checkpoint_extends_an_older_one(tmp_pa
     assert run("consistency", grown(tmp_path, LEAVES, 6), *old, *held) == USAGE
     assert run("consistency", grown(tmp_path, LEAVES, 6)) == USAGE
     # The same checkpoint with one more signature is no other.
-    both = notes.sign(notes.Checkpoint(ORIGIN, 23, merkle.root(LEAVES)).text, [SIGNER, STRANGER])
+    both = notes.sign(notes.Checkpoint(ORIGIN, 23, merkle.root_hash(LEAVES)).text, [SIGNER, STRANGER])
     (tmp_path / "old").write_text(both)
-    more = [*LEAVES, merkle.leaf(b"more")]
+    more = [*LEAVES, merkle.leaf_hash(b"more")]
     assert run("consistency", grown(tmp_path, more, 23), *old, *held) == INTACT
 
 

@@ -25,7 +25,7 @@ BOTH = (VKEY, AFTER.verifier.vkey)
 
 
 def epoch(**changed: Any) -> Record:
-    previous = {"origin": ORIGIN, "size": len(LOG), "root": merkle.root(LEAVES).hex(), "note": signed(LEAVES)}
+    previous = {"origin": ORIGIN, "size": len(LOG), "root": merkle.root_hash(LEAVES).hex(), "note": signed(LEAVES)}
     previous |= {name: changed.pop(name) for name in list(changed) if name in previous}
     said = {"decided_at": datetime(2026, 3, 2, 10, tzinfo=UTC), "event": "log.epoch", "origin": AFTER.name}
     return Record.make(Kind.SYSTEM, said | {"previous": previous, "kept": KEPT} | changed)
@@ -90,7 +90,7 @@ def test_a_record_of_a_new_epoch_is_held_against_what_was_seen(
     turn = epoch(**changed)
     if changed.get("origin"):
         said = {"decided_at": datetime(2026, 3, 2, 10, tzinfo=UTC), "event": "log.epoch", **changed}
-        previous = {"origin": ORIGIN, "size": len(LOG), "root": merkle.root(LEAVES).hex()}
+        previous = {"origin": ORIGIN, "size": len(LOG), "root": merkle.root_hash(LEAVES).hex()}
         turn = Record.make(Kind.SYSTEM, said | {"previous": previous, "kept": KEPT})
     seen = KEPT if verdict == INCOMPLETE else len(LOG)
     report = judged(went_on(turn).content, seen=signed(LEAVES, seen), key=BOTH)
@@ -100,7 +100,7 @@ def test_a_record_of_a_new_epoch_is_held_against_what_was_seen(
 
 def test_a_later_epoch_may_have_lost_what_the_first_one_kept() -> None:
     third = "timesheets.example/audit/third"
-    root = merkle.root(LEAVES).hex()
+    root = merkle.root_hash(LEAVES).hex()
     said = {"decided_at": datetime(2026, 3, 2, 11, tzinfo=UTC), "event": "log.epoch"}
 
     def turn(old: str, new: str, kept: int) -> Record:
@@ -128,7 +128,7 @@ def test_a_bundle_behind_a_change_of_keys_is_trusted_by_the_new_key() -> None:
     assert any("signed the older checkpoint" in note for note in report.notes)
     # Who saw it needs nobody's signature any more, and is shown that the log extends it.
     assert judged(bundle.content, seen=signed(LEAVES, 5)).verdict == INTACT
-    fork = [merkle.leaf(b"other"), *LEAVES[1:]]
+    fork = [merkle.leaf_hash(b"other"), *LEAVES[1:]]
     assert judged(bundle.content, seen=signed(fork, 5)).verdict == TAMPERED
 
 

@@ -236,7 +236,7 @@ def test_a_record_that_says_no_time_is_none_of_ours() -> None:
     body = json.loads(DAYS[4].body)
     del body["decided_at"]
     data = canonical_json(body)
-    timeless = Record(DAYS[4].uid, Kind.DECISION, data, merkle.leaf(data), {**DAYS[4].columns, "decided_at": None})
+    timeless = Record(DAYS[4].uid, Kind.DECISION, data, merkle.leaf_hash(data), {**DAYS[4].columns, "decided_at": None})
     report = judged(forged([*DAYS[:4], timeless, *DAYS[5:]]).content)
     (finding,) = report.findings
     assert (finding["verdict"], finding["position"]) == ("tampered", 4)

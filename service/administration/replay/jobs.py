@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from service.administration.replay.tally import Tally
 from service.errors import Conflict, NotFound
-from service.log.recorded import RecordSelection
+from service.log.recorded_decisions import DecisionSelection
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -53,7 +53,7 @@ class Job:
 
     id: UUID
     version: int | None
-    wanted: RecordSelection
+    wanted: DecisionSelection
     state: str
     by_person: UUID | None
     by_client: str
@@ -85,7 +85,7 @@ async def add(
     permit: Permit,
     connection: Connection,
     version: int | None,
-    wanted: RecordSelection,
+    wanted: DecisionSelection,
     *,
     by_person: UUID | None,
     by_client: str,
@@ -257,6 +257,6 @@ async def end(connection: Connection, keeper: UUID, job_id: UUID, problem: str |
 
 def _parse_row(row: asyncpg.Record) -> Job:
     members = dict(row)
-    wanted = RecordSelection(**{name: members.pop(name) for name in SELECTION})
+    wanted = DecisionSelection(**{name: members.pop(name) for name in SELECTION})
     totals = msgspec.json.decode(members.pop("totals"), type=Tally)
     return Job(**members, wanted=wanted, totals=totals)

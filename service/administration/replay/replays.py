@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.gate import Gate
     from service.database import Database
     from service.log.log import Receipt
-    from service.log.recorded import RecordSelection
+    from service.log.recorded_decisions import DecisionSelection
 
 # Recorded, but not published: a replay changes no hours and no rights.
 STARTED, CANCELLED = "policy.replay-asked", "policy.replay-cancelled"
@@ -41,7 +41,7 @@ class Replays:
         self._gate = gate
         self._database = database
 
-    async def start(self, caller: Ask, wanted: RecordSelection, version: int | None = None) -> Answer[Job]:
+    async def start(self, caller: Ask, wanted: DecisionSelection, version: int | None = None) -> Answer[Job]:
         """Queue a replay. Raises Denied, NotFound for an unknown version, Conflict when too many are waiting."""
         kind, target = LOG, Target()
         if version is not None:

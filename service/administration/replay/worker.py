@@ -24,7 +24,7 @@ from service.administration.replay import jobs
 from service.administration.replay.batches import Versions, begin, tally_here
 from service.authorization.active.policy_versions import text_of
 from service.errors import NotFound, TryLater
-from service.log import recorded
+from service.log import recorded_decisions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,9 +121,9 @@ class ReplayWorker:
         if job.first_id is not None and job.last_id is not None and job.cursor is not None:
             return job.first_id, job.last_id, job.cursor
         async with self._database.connection() as connection:
-            first, last = await recorded.span(connection, job.wanted)
+            first, last = await recorded_decisions.find_span(connection, job.wanted)
             # In a later statement: whoever has an id up to the last, and is not done, is among them.
-            writing = await recorded.writers(connection)
+            writing = await recorded_decisions.list_writers(connection)
         if not await self._done_writing(job, writing, stop):
             return None
         async with self._database.connection() as connection:
@@ -140,7 +140,7 @@ class ReplayWorker:
                 async with asyncio.timeout(WRITERS_EVERY):
                     await stop.wait()
             async with self._database.connection() as connection:
-                writing &= await recorded.writers(connection)
+                writing &= await recorded_decisions.list_writers(connection)
                 if time.monotonic() - renewed >= jobs.LEASE / 3:
                     renewed = time.monotonic()
                     if not await jobs.renew(connection, self._me, job.id):
@@ -156,10 +156,12 @@ class ReplayWorker:
         while after < last or waiting:
             while after < last and len(waiting) <= self._processes + 1:
                 async with self._database.connection() as connection:
-                    found = await recorded.window(connection, job.wanted, after=after, last=last, limit=self._batch)
+                    found = await recorded_decisions.read_window(
+                        connection, job.wanted, after=after, last=last, limit=self._batch
+                    )
                 after = found.until
-                bodies = [body for _, body in found.found]
-                await texts.lay_all([number for number, _ in found.found])
+                bodies = [body for _, body in found.decisions]
+                await texts.lay_all([number for number, _ in found.decisions])
                 waiting.append((after, pool.submit(tally_here, job.version, bodies) if bodies else None))
             cursor, future = waiting.popleft()
             if future is not None:

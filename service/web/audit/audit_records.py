@@ -13,8 +13,8 @@ from litestar.params import FromPath, Parameter
 
 from service.audit import people, search
 from service.errors import InvalidField, NotFound
-from service.log.questions import RecordFilters
 from service.log.record import Kind
+from service.log.record_query import RecordFilters
 from service.places import FieldError
 from service.web.audit.log_pages import PageRequest, answer_search
 from service.web.audit.log_questions import TAG, AskedOfLog, read_question
@@ -99,7 +99,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
         behind = wanted.place()
 
         async def load(connection: Connection) -> tuple[tuple[list[Logged], dict[str, str]], list[str]]:
-            story = RecordFilters(story=str(sheet))
+            story = RecordFilters(history=str(sheet))
             found = await search.records(
                 connection,
                 story,

@@ -16,7 +16,7 @@ from litestar.params import FromPath  # noqa: TC002 — Litestar reads handler s
 from service.audit import people, search
 from service.audit.summary import Summary, summary
 from service.errors import InvalidField, NotFound
-from service.log.questions import DECISIONS
+from service.log.record_query import DECISIONS
 from service.places import FieldError
 from service.web.audit.log_pages import PageRequest, answer_search
 from service.web.audit.log_questions import TAG, AskedOfLog, read_question
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from service.audit.search import Logged
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection
-    from service.log.questions import RecordFilters
+    from service.log.record_query import RecordFilters
     from service.web.http.paging import Cursors
 
 LISTING = "decisions"

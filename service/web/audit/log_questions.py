@@ -14,7 +14,7 @@ from litestar.params import Parameter, SkipValidation
 from service.audit import known_values, people
 from service.authorization.enforcement.decision_record import Put
 from service.errors import InvalidField
-from service.log.questions import RecordFilters
+from service.log.record_query import RecordFilters
 from service.places import FieldError
 from service.policy.access_request import Effect, Reason
 from service.policy.known_words import RECORDED_ACTIONS

@@ -84,7 +84,7 @@ def log_tile_routes(log: Published, gate: Gate) -> list[Any]:
 
 
 def _tile(path: str) -> tiles.Tile:
-    tile = tiles.parse(path)
+    tile = tiles.parse_path(path)
     if tile is None:
         raise NotFound("This is no path of a tile: C2SP tlog-tiles says how they are written")
     return tile

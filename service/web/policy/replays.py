@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from service.administration.replay.tally import Group, ReplayOutcome
 from service.errors import InvalidField
-from service.log.recorded import RecordSelection
+from service.log.recorded_decisions import DecisionSelection
 from service.places import FieldError
 from service.policy.known_words import RECORDED_ACTIONS
 from service.web.http.operations import BODY, COMMON, ROW, operation
@@ -204,7 +204,7 @@ def replay_routes(replays: Replays, cursors: Cursors) -> list[Any]:
     return [start_replay, list_replays, read_replay, cancel_replay]
 
 
-def _selection(data: ReplayRequest) -> RecordSelection:
+def _selection(data: ReplayRequest) -> DecisionSelection:
     since, until = _in_utc(data.since, "since"), _in_utc(data.until, "until")
     if since and until and since >= until:
         raise InvalidField(FieldError("until", "must be later than since"))
@@ -214,7 +214,7 @@ def _selection(data: ReplayRequest) -> RecordSelection:
     actions = RECORDED_ACTIONS[kind] if kind else frozenset[str]().union(*RECORDED_ACTIONS.values())
     if action is not None and action not in actions:
         raise InvalidField(FieldError("action", f"must be one of {', '.join(sorted(actions))}"))
-    return RecordSelection(since, until, action, kind)
+    return DecisionSelection(since, until, action, kind)
 
 
 def _in_utc(moment: datetime | None, field: str) -> datetime | None:

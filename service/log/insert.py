@@ -1,7 +1,7 @@
-"""The statements that put records into the log's tables. Owns no state; durable once the caller's transaction commits.
+"""Insert records into the log's tables. Owns no state; durable once the caller's transaction commits.
 
-Writers only insert, and only the columns that are theirs: Postgres alone sets id, xid, at and leaf, so the order of
-rows in one call is the order of their ids.
+Postgres alone sets id, xid, at and leaf: the API may not insert them. So the order of rows in one call is the order of
+their ids.
 """
 
 from __future__ import annotations
@@ -38,59 +38,58 @@ COLUMNS = (
 RECORD = ("uid", "kind", "body", *COLUMNS)
 TEXT = ("record_uid", "field", "salt", "value")
 
-# Add one record.
 INSERT_RECORD = f"""
     INSERT INTO audit_record ({", ".join(RECORD)})
     VALUES ({", ".join(f"${place}" for place in range(1, len(RECORD) + 1))})
 """
 
-# Keep one free text beside the log, where it can be erased.
+# Free texts have their own table, from which they can be erased.
 INSERT_TEXT = "INSERT INTO audit_text (record_uid, field, salt, value) VALUES ($1, $2, $3, $4)"
 
-# From so many rows on binary COPY costs less than a statement for each.
-COPY_FROM = 12
-# Rows are encoded on the event loop, so a statement takes no more of them than that goes quickly.
+# From this many rows on, binary COPY costs less than one statement for each row.
+MIN_ROWS_FOR_COPY = 12
+# asyncpg encodes rows on the event loop, so each statement takes few enough to encode quickly.
 MAX_RECORDS_PER_COPY = 200
 
 
-async def write(connection: Connection, records: Sequence[Record]) -> None:
-    """The bare statements, in the order of `records`; whoever calls holds the transaction and the errors."""
+async def insert_records(connection: Connection, records: Sequence[Record]) -> None:
+    """Insert `records` in their order. The caller holds the transaction and handles errors."""
     for start in range(0, len(records), MAX_RECORDS_PER_COPY):
         await slices().rest()
-        await _write_some(connection, records[start : start + MAX_RECORDS_PER_COPY])
+        await _insert_chunk(connection, records[start : start + MAX_RECORDS_PER_COPY])
 
 
-async def _write_some(connection: Connection, records: Sequence[Record]) -> None:
+async def _insert_chunk(connection: Connection, records: Sequence[Record]) -> None:
     rows, texts = _rows(records), _texts(records)
-    # A single row goes without executemany, which would cost a round trip more.
+    # executemany costs one round trip more.
     if len(rows) == 1:
         await connection.execute(INSERT_RECORD, *rows[0])
-    elif len(rows) < COPY_FROM:
+    elif len(rows) < MIN_ROWS_FOR_COPY:
         await connection.executemany(INSERT_RECORD, rows)
     else:
         await _copy(connection, rows)
-    if len(texts) >= COPY_FROM:
+    if len(texts) >= MIN_ROWS_FOR_COPY:
         await connection.copy_records_to_table("audit_text", records=texts, columns=TEXT)
     elif texts:
         await connection.executemany(INSERT_TEXT, texts)
 
 
-async def commit(connection: Connection, records: Sequence[Record]) -> None:
-    """Write `records` in a transaction of their own: durable when this returns, and all of them or none.
+async def commit_records(connection: Connection, records: Sequence[Record]) -> None:
+    """Insert `records` in a transaction of their own: durable when this returns, all of them or none.
 
-    Without texts that is one statement, which Postgres commits by itself: one round trip.
+    Without texts it is a single statement, which Postgres commits in the same round trip.
     """
     if any(record.texts for record in records):
         async with connection.transaction():
-            await write(connection, records)
-    elif len(records) < COPY_FROM:
-        await write(connection, records)
+            await insert_records(connection, records)
+    elif len(records) < MIN_ROWS_FOR_COPY:
+        await insert_records(connection, records)
     else:
         await _copy(connection, _rows(records))
 
 
 async def _copy(connection: Connection, rows: Sequence[Row]) -> None:
-    # COPY takes its rows in order and obeys the grants of columns as INSERT does.
+    # COPY inserts rows in order and obeys column grants, as INSERT does.
     await connection.copy_records_to_table("audit_record", records=rows, columns=RECORD)
 
 

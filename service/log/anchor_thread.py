@@ -1,6 +1,6 @@
-"""Work on the anchor's volume, done aside: a volume that hangs must hold up the signer alone, not the whole keeper.
+"""Runs file work on the anchor's volume in a thread, so that a volume that hangs stops the signer but not the keeper.
 
-Owns one thread at a time, which no end of the process waits for. Nothing is durable here.
+Owns one daemon thread for each call; the calls run one after the other. Nothing is durable here.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Aside:
-    """Does one piece of work after another. `patience`, in seconds, bounds waiting for each."""
+class AnchorThread:
+    """Runs calls in order, each in a thread. `patience`, in seconds, bounds the wait for each."""
 
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._order = threading.Lock()
-        # The work that did not end in time, and when it began.
+        # The call that did not return in time, and when it began.
         self._hanging: Future[Any] | None = None
         self._since = 0.0
 
-    async def do(self, work: Callable[[], T]) -> T:
-        """What the work gives, or raises. Raises Misconfigured when it does not end in time, and at once while such
-        work still hangs."""
+    async def run(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, or raise what it raises. Raises Misconfigured when it does not return in time,
+        and at once while an earlier call hangs."""
         self.refuse_while_hanging()
         began, future = time.monotonic(), self._begin(work)
         try:
@@ -42,14 +42,14 @@ class Aside:
             self.refuse_while_hanging()
             return future.result()
 
-    async def last(self, work: Callable[[], object]) -> None:
-        """Work that must be done whatever happens: waited for, unless it must wait itself for work that hangs."""
+    async def run_last(self, work: Callable[[], object]) -> None:
+        """Run `work` even while an earlier call hangs; then it is not waited for."""
         future = self._begin(work)
         if self._hanging is None or self._hanging.done():
             await asyncio.wait([asyncio.wrap_future(future)], timeout=self._patience)
 
     def refuse_while_hanging(self) -> None:
-        """Raises Misconfigured while work that did not end in time goes on."""
+        """Raise Misconfigured while a call that did not return in time is still running."""
         if self._hanging is not None and not self._hanging.done():
             seconds = time.monotonic() - self._since
             raise Misconfigured(
@@ -64,9 +64,9 @@ class Aside:
                 future.set_running_or_notify_cancel()
                 try:
                     future.set_result(work())
-                except BaseException as error:  # noqa: BLE001 — given to whoever waits
+                except BaseException as error:  # noqa: BLE001 — the waiter raises it
                     future.set_exception(error)
 
-        # A daemon: the interpreter would wait for any other thread, and so for the volume.
+        # At exit the interpreter waits for every other kind of thread, and so for the volume.
         threading.Thread(target=run, name="anchor", daemon=True).start()
         return future

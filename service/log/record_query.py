@@ -1,0 +1,209 @@
+"""Filters of a log search as SQL conditions. Owns no state.
+
+Next to a filter the SQL repeats the condition of the partial index for it (migration 0006), word for word: Postgres
+uses a partial index only for a query that implies its condition.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import asyncpg
+
+from service.errors import QueryTooBroad
+from service.log.record import Kind
+from service.log.windows import EVERYTHING, Window
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
+
+    from service.database import Connection
+
+# Reading the log is authorized as well, so ACCESS records are decisions.
+DECISIONS = (Kind.DECISION, Kind.ACCESS)
+
+NOTABLE = "(r.action IS DISTINCT FROM 'read' OR r.outcome = 'deny')"
+ON_BEHALF_OF_ANYONE = """position('"on_behalf_of":"'::bytea IN r.body) > 0"""
+LISTED = (
+    "(cardinality(r.returned) > 1 OR (cardinality(r.returned) = 1"
+    " AND r.resource_id IS DISTINCT FROM r.returned[1]::text))"
+)
+# A change of a sheet after its first approval. A subquery with LIMIT: for EXISTS, Postgres might read every approval.
+AFTER_APPROVAL = (
+    "r.kind = 'change' AND r.id > (SELECT a.id FROM audit_record a WHERE a.resource_id = r.resource_id"
+    " AND a.kind = 'change' AND a.action = 'approve' ORDER BY a.id LIMIT 1)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFilters:
+    """Filters that a record must match; None does not filter. `persons`: ids of the caller. `resource` also finds lists
+    that returned the resource; `history` finds the decision that created it instead. `rule`: one of the rules that
+    decided. `owners`: ids of the resource's owner. `on_behalf_of`: ids of the delegator. `since` and `until` bound
+    decided_at, half-open. `after_approval`: changes of a sheet that had been approved before."""
+
+    persons: tuple[UUID, ...] | None = None
+    client: str | None = None
+    action: str | None = None
+    resource_kind: str | None = None
+    resource: str | None = None
+    history: str | None = None
+    owners: tuple[UUID, ...] | None = None
+    outcome: str | None = None
+    applied: bool | None = None
+    reason: str | None = None
+    rule: str | None = None
+    on_behalf_of: tuple[UUID, ...] | None = None
+    policy_version: int | None = None
+    request_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    after_approval: bool = False
+
+
+@asynccontextmanager
+async def custom_plans(connection: Connection) -> AsyncIterator[None]:
+    """A transaction in which Postgres plans each statement for its parameters: a generic plan would search for a rare
+    client among all records. Raises QueryTooBroad when a statement exceeds the statement timeout."""
+    try:
+        async with connection.transaction():
+            # `true`: for this transaction only.
+            await connection.execute("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)")
+            yield
+    except asyncpg.QueryCanceledError as error:
+        raise QueryTooBroad(cause="a query exceeded the statement timeout") from error
+
+
+class RecordQuery:
+    """Filters, kinds and a window as SQL: a record matches if it meets every condition of one of `alternatives`, which
+    do not overlap. `values` are the parameters; `add_parameter` adds more."""
+
+    def __init__(self, filters: RecordFilters, kinds: Sequence[Kind] = (), window: Window = EVERYTHING) -> None:
+        self.values: list[object] = []
+        self._window = window
+        shared = [*window.conditions("r"), *self._simple_terms(filters, kinds)]
+        split = [
+            self._by_resource(filters.resource),
+            self._by_history(filters.history),
+            self._by_rule(filters.rule),
+            self._by_owner(filters.owners),
+            self._by_applied(filters),
+        ]
+        self.alternatives = [[*shared, *(term for part in parts for term in part)] for parts in product(*split)]
+
+    def add_parameter(self, value: object) -> str:
+        """Add a parameter and return its placeholder, such as `$3`."""
+        self.values.append(value)
+        return f"${len(self.values)}"
+
+    def where(self, terms: Sequence[str]) -> str:
+        """A WHERE clause of one alternative."""
+        return f"WHERE {' AND '.join(terms)}" if terms else ""
+
+    def _simple_terms(self, filters: RecordFilters, kinds: Sequence[Kind]) -> list[str]:
+        terms: list[str] = []
+
+        def add(term: str, value: object) -> None:
+            if value is not None:
+                terms.append(term.replace("?", self.add_parameter(value)))
+
+        if len(kinds) == 1:
+            terms.append(f"r.kind = '{kinds[0].value}'")
+        elif kinds:
+            terms.append(f"r.kind IN ({', '.join(repr(kind.value) for kind in kinds)})")
+        if filters.persons is not None:
+            single = filters.persons[0] if len(filters.persons) == 1 else None
+            add("r.person_id = ?", single)
+            add("r.person_id = ANY(?)", list(filters.persons) if single is None else None)
+        add("r.client_id = ?", filters.client)
+        # A rule nearly determines action and outcome. Postgres takes them for independent and would combine their
+        # indexes, so `|| ''` keeps it from using those.
+        no_index = " || ''" if filters.rule is not None else ""
+        indexed = "" if filters.action == "read" or no_index else " AND r.action <> 'read'"
+        add(f"r.action{no_index} = ?{indexed}", filters.action)
+        frequent = filters.resource_kind in {"timesheet", "me"}
+        rare = "" if frequent else " AND r.resource_kind <> 'timesheet' AND r.resource_kind <> 'me'"
+        add(f"r.resource_kind = ?{rare}", filters.resource_kind)
+        if filters.outcome is not None:
+            terms.append(f"r.outcome{no_index} = '{'deny' if filters.outcome == 'deny' else 'allow'}'")
+        add("r.reason = ?" + ("" if filters.reason == "allowed" else " AND r.reason <> 'allowed'"), filters.reason)
+        if filters.on_behalf_of is not None:
+            # A search in the bytes is exact: canonical JSON has one spelling, and free texts are not in it.
+            terms.append(ON_BEHALF_OF_ANYONE)
+            members = [self.add_parameter(f'"on_behalf_of":"{uid}"'.encode()) for uid in filters.on_behalf_of]
+            terms.append(f"({' OR '.join(f'position({member} IN r.body) > 0' for member in members)})")
+        add("r.policy_version = ?", filters.policy_version)
+        add("r.request_id = ?", filters.request_id)
+        add("r.decided_at >= ?", filters.since)
+        add("r.decided_at < ?", filters.until)
+        if not no_index and (filters.outcome == "deny" or filters.action not in {None, "read"}):
+            terms.append(NOTABLE)
+        if filters.after_approval:
+            terms.append(AFTER_APPROVAL)
+        return terms
+
+    def _by_resource(self, resource: str | None) -> list[list[str]]:
+        """Records of a resource, and lists that returned it."""
+        if resource is None:
+            return [[]]
+        try:
+            known = UUID(resource)
+        except ValueError:
+            return [[f"r.resource_id = {self.add_parameter(resource)}"]]
+        # Records spell a UUID in canonical form.
+        place, listed = self.add_parameter(str(known)), self.add_parameter([known])
+        return [
+            [f"r.resource_id = {place}"],
+            [f"r.returned @> {listed}", LISTED, f"r.resource_id IS DISTINCT FROM {place}"],
+        ]
+
+    def _by_history(self, resource: str | None) -> list[list[str]]:
+        """Records of a resource, and the decisions of its changes that could not name it, such as its creation."""
+        if resource is None:
+            return [[]]
+        place = self.add_parameter(resource)
+        # A decision and its change are written in one transaction, so they are in one partition.
+        near = [f"c.resource_id = {place}", "c.kind = 'change'", *self._window.conditions("c")]
+        decisions = f"SELECT c.decision_uid FROM audit_record c WHERE {' AND '.join(near)}"
+        return [
+            [f"r.resource_id = {place}"],
+            [f"r.uid = ANY(ARRAY({decisions}))", f"r.resource_id IS DISTINCT FROM {place}"],
+        ]
+
+    def _by_rule(self, rule: str | None) -> list[list[str]]:
+        """Records that name the rule first, as most do, and those that name it later."""
+        if rule is None:
+            return [[]]
+        first, among = self.add_parameter(rule), self.add_parameter([rule])
+        return [
+            [f"r.rules[1] = {first}"],
+            [f"r.rules @> {among}", "cardinality(r.rules) > 1", f"r.rules[1] <> {first}"],
+        ]
+
+    def _by_applied(self, filters: RecordFilters) -> list[list[str]]:
+        """Changes that were applied, or that were not. Allowed changes that were not applied have an index of their
+        own, so they are an alternative beside the denials."""
+        if filters.applied is None:
+            return [[]]
+        if filters.applied or filters.rule is not None:
+            return [["r.applied" if filters.applied else "NOT r.applied"]]
+        outcomes = ("allow", "deny") if filters.outcome is None else (filters.outcome,)
+        return [["NOT r.applied", f"r.outcome = '{outcome}'"] for outcome in outcomes]
+
+    def _by_owner(self, owners: tuple[UUID, ...] | None) -> list[list[str]]:
+        """For each id of the owner, what others did with the owner's resources, and what the owner did."""
+        if owners is None:
+            return [[]]
+        return [
+            terms
+            for place in map(self.add_parameter, owners)
+            for terms in (
+                [f"r.owner_id = {place}", "r.owner_id IS DISTINCT FROM r.person_id"],
+                [f"r.owner_id = {place}", f"r.person_id = {place}"],
+            )
+        ]

@@ -1,0 +1,97 @@
+"""Checks that a process connects with the database role that is meant for it, and that nobody who writes the log can
+rewrite it. Every process runs its check before it starts. Owns no state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+from service.errors import Misconfigured
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from service.database import Connection
+
+# The rights of this role, its own or those of a role that it may assume, that a writer of the log must not have.
+EXCESSIVE_RIGHTS = """
+    WITH mine AS (SELECT oid FROM pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER')),
+    part AS (
+        SELECT relid::oid AS oid FROM pg_partition_tree('audit_record')
+        UNION ALL SELECT 'audit_position'::regclass
+    )
+    SELECT 'is a superuser' AS what FROM pg_roles WHERE rolname = current_user AND rolsuper
+    UNION ALL
+    SELECT 'owns ' || relname FROM part JOIN pg_class USING (oid) WHERE pg_has_role(current_user, relowner, 'MEMBER')
+    UNION ALL
+    SELECT DISTINCT 'has ' || word || ' on ' || oid::regclass
+    FROM part, unnest(ARRAY['DELETE', 'TRUNCATE', 'TRIGGER']) word
+    WHERE EXISTS (SELECT FROM mine WHERE has_table_privilege(mine.oid, part.oid, word))
+    UNION ALL
+    SELECT 'has UPDATE on ' || oid::regclass FROM part
+    WHERE EXISTS (SELECT FROM mine WHERE has_any_column_privilege(mine.oid, part.oid, 'UPDATE'))
+    UNION ALL
+    SELECT 'may set ' || attname || ' of ' || oid::regclass
+    FROM part JOIN pg_attribute ON attrelid = part.oid AND attname IN ('id', 'xid', 'at')
+    WHERE EXISTS (SELECT FROM mine WHERE has_column_privilege(mine.oid, attrelid, attnum, 'INSERT'))
+    UNION ALL
+    SELECT 'may switch triggers off'
+    WHERE EXISTS (SELECT FROM mine WHERE has_parameter_privilege(mine.oid, 'session_replication_role', 'SET'))
+"""
+
+# The current role, whether the tables exist, and whether the role may insert records (the API), insert positions (the
+# keeper) or change the schema (the owner).
+ROLE = """
+    SELECT current_user AS role, record IS NOT NULL AS migrated,
+           coalesce(has_any_column_privilege(record, 'INSERT'), false) AS appends,
+           coalesce(has_table_privilege(place, 'INSERT'), false) AS seals,
+           coalesce((SELECT pg_has_role(relowner, 'MEMBER') FROM pg_class WHERE oid = record),
+                    has_schema_privilege('public', 'CREATE')) AS owns
+    FROM (SELECT to_regclass('public.audit_record')::oid AS record,
+                 to_regclass('public.audit_position')::oid AS place) AS ours
+"""
+
+# The right that each process needs, and the role that has it.
+RIGHTS: Final = {"serve": ("appends", "timewarden_app"), "keep": ("seals", "timewarden_keeper")}
+
+
+async def check_role(connection: Connection, process: Literal["serve", "keep"]) -> None:
+    """Raise Misconfigured if this connection's role is not the one that is meant for the process."""
+    role = await connection.fetchrow(ROLE)
+    if role is None or not role["migrated"]:
+        raise Misconfigured(
+            "The database of TIMEWARDEN_DATABASE_URL has no Timewarden tables: run `timewarden migrate`"
+        )
+    right, wanted = RIGHTS[process]
+    await check_rights(connection, wanted)
+    if not role[right]:
+        raise Misconfigured(
+            f"The role {role['role']} of TIMEWARDEN_DATABASE_URL {_describe(role)}, so it cannot `{process}`:"
+            f" connect as {wanted}"
+        )
+
+
+async def check_owner(connection: Connection, command: str) -> None:
+    """Raise Misconfigured if this connection's role neither owns the tables nor may create them. `command`, such as
+    `migrate`, is named in the error."""
+    role = await connection.fetchrow(ROLE)
+    if role is None or not role["owns"]:
+        name = role["role"] if role else "given"
+        raise Misconfigured(
+            f"The role {name} of TIMEWARDEN_DATABASE_URL does not own the database's tables, so it cannot `{command}`:"
+            " connect as timewarden_owner"
+        )
+
+
+async def check_rights(connection: Connection, wanted: str = "timewarden_app") -> None:
+    """Raise Misconfigured if this connection's role could alter, remove or forge records. `wanted` is the
+    role to use instead."""
+    if found := [row["what"] for row in await connection.fetch(EXCESSIVE_RIGHTS)]:
+        raise Misconfigured(
+            f"The role of TIMEWARDEN_DATABASE_URL could rewrite the log: it {', '.join(found[:5])}; connect as {wanted}"
+        )
+
+
+def _describe(role: asyncpg.Record) -> str:
+    if role["seals"]:
+        return "is the keeper's"
+    return "is the API's" if role["appends"] else "only reads"
