@@ -2,7 +2,7 @@
 
 Owns this process's own way to descriptor 2, and the count of lines that were lost. Nothing here raises or waits: the
 reader of the lines may be gone, or read nothing, and the disk may be full, while requests are answered. How each kind
-of descriptor is written without waiting: docs/decisions/0030-a-log-line-never-waits.md.
+of descriptor is written without waiting: docs/decisions/0030-log-lines-never-block.md.
 """
 
 from __future__ import annotations

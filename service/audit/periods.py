@@ -2,7 +2,7 @@
 
 The copy `decided_at` says where to begin to look, and its index finds that at once. Nothing proves the copy, so from
 there the log is read outwards until bytes that have their sealed hash lie outside the period: a copy that somebody
-altered costs some reading and hides nothing. docs/decisions/0024-a-period-is-found-by-its-records.md
+altered costs some reading and hides nothing. docs/decisions/0024-period-by-record-contents.md
 """
 
 from __future__ import annotations

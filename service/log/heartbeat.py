@@ -1,7 +1,7 @@
 """The heartbeat: a record written into a silent log, so that a longer silence is evidence. Durable as any record.
 
 The keeper may not write records. A database function that belongs to the owner writes this one for it, and only if the
-newest record is old enough: docs/decisions/0012-silence-is-a-record.md.
+newest record is old enough: docs/decisions/0012-heartbeat-records.md.
 """
 
 from __future__ import annotations

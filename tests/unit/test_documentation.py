@@ -172,12 +172,17 @@ def test_the_readme_names_every_page() -> None:
     assert [name for name in PAGES if f"(docs/{name})" not in README] == []
 
 
-def test_every_decision_has_a_number_of_its_own() -> None:
-    pages = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+def test_every_decision_has_a_number_of_its_own_and_stands_in_the_index() -> None:
+    folder = ROOT / "docs" / "decisions"
+    pages = sorted(folder.glob("0*.md"))
     numbers = [int(path.name[:4]) for path in pages]
     assert len(numbers) == len(set(numbers))
-    headed = [int(path.read_text(encoding="utf-8").removeprefix("# ").partition(".")[0]) for path in pages]
-    assert headed == numbers
+    titles = [path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") for path in pages]
+    assert [int(title.partition(".")[0]) for title in titles] == numbers
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^- \[(.+)\]\((.+)\)$", index, re.MULTILINE) == [
+        (title, path.name) for title, path in zip(titles, pages, strict=True)
+    ]
 
 
 NUMBERED = re.compile(
