@@ -69,6 +69,9 @@ class Drawing:
             f'fill="{self.palette[ink]}"{weight}{family}>{escape(words)}</text>'
         )
 
+    def dot(self, x: float, y: float) -> None:
+        self.parts.append(f'<circle cx="{x:g}" cy="{y:g}" r="4.5" fill="{self.palette["accent"]}"/>')
+
     def arrow(self, *points: tuple[float, float], ink: str = "line", head: bool = True) -> None:
         path = " ".join(f"{x:g},{y:g}" for x, y in points)
         marker = f' marker-end="url(#{ink})"' if head else ""

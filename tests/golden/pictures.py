@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.golden.picture_svg import PALETTES
+from tests.golden.request_picture import draw_request
 from tests.golden.rooms_picture import draw_rooms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "pictures"
-PICTURES: Mapping[str, Callable[[str], str]] = {"rooms": draw_rooms}
+PICTURES: Mapping[str, Callable[[str], str]] = {"rooms": draw_rooms, "request": draw_request}
 
 
 def draw_all() -> dict[str, str]:

@@ -168,6 +168,10 @@ def sections_of(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_the_readme_stays_short() -> None:
+    assert len(README.splitlines()) < 250
+
+
 def test_the_readme_names_every_page() -> None:
     assert [name for name in PAGES if f"(docs/{name})" not in README] == []
 
