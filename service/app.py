@@ -70,7 +70,7 @@ from service.web.directory.people import people_routes
 from service.web.directory.personal_data import personal_data_routes
 from service.web.directory.projects import project_routes
 from service.web.http.admission import Admission
-from service.web.http.authentication import PUBLIC_ROUTES, Authentication, provide_ask
+from service.web.http.authentication import PUBLIC_ROUTES, Authentication, provide_caller
 from service.web.http.bodies import JsonRequest
 from service.web.http.cors import cross_origin
 from service.web.http.dpop_nonces import offering
@@ -237,7 +237,7 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
             ),
             *documentation_routes(),
         ],
-        dependencies={"ask": Provide(provide_ask)},
+        dependencies={"caller": Provide(provide_caller)},
         middleware=[
             RequestBounds(),
             AddressLimits(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from service.commands.caller import caller
+from service.commands.api_client import connect
 from service.commands.doors import as_person
 
 
@@ -21,6 +21,6 @@ def consistency(*, old: int, size: int | None, output: Path, person: str | None)
     if output.exists():
         raise click.UsageError(f"{output} is there already; name another file")
     query = {"from": str(old)} | ({"to": str(size)} if size else {})
-    proof = caller(person).call("GET", "/v1/audit/consistency", query=query)
+    proof = connect(person).call("GET", "/v1/audit/consistency", query=query)
     output.write_text(json.dumps(proof) + "\n", encoding="utf-8")
     print(f"{output}: from {proof['from']} to {proof['to']}; timewarden-verify consistency checks it")

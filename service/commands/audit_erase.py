@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from service.commands.caller import caller
+from service.commands.api_client import connect
 from service.commands.doors import as_who
 
 
@@ -16,7 +16,7 @@ from service.commands.doors import as_who
 def erase(*, person: str, dry_run: bool, yes: bool, who: str | None) -> None:
     """Erase PERSON: links, name, address, drafts and rejected sheets, and the texts about them.
     Their tokens are revoked. Records and proofs stay. Cannot be undone."""
-    api = caller(who)
+    api = connect(who)
     path = f"/v1/people/{person}/erase"
     would = api.call("POST", path, {"dry_run": True})
     told = "{links} links, {texts} texts beside the log, {notes} notes and {sheets} open timesheets"

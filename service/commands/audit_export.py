@@ -16,7 +16,7 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from service.commands.caller import Caller, caller, refused
+from service.commands.api_client import ApiClient, connect, refused
 from service.commands.doors import as_person
 
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ def export(
                 return
     path = "/v1/audit/bundle" if bundle else "/v1/audit/export"
     asked = {name: str(value) for name, value in query.items() if value is not None}
-    told = _download(caller(person), path, asked, output, kind)
+    told = _download(connect(person), path, asked, output, kind)
     print(f"{output}: {_span(told)}")
 
 
-def _download(api: Caller, path: str, query: dict[str, str], output: Path, kind: str) -> str:
+def _download(api: ApiClient, path: str, query: dict[str, str], output: Path, kind: str) -> str:
     """Append what is answered to the file; returns the positions. A file that has something gets no second heading."""
     headers = {"Authorization": f"Bearer {api.token}"}
     timeout = httpx.Timeout(30, read=SILENCE)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from service.commands.caller import caller, refused
+from service.commands.api_client import connect, refused
 from service.commands.doors import as_json, as_person
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from service.commands.caller import Caller
+    from service.commands.api_client import ApiClient
 
 # A line of an export around the bytes of one record.
 LINE = re.compile(rb'\{"position":(\d+),"leaf":"[0-9a-f]*","record":(\{.*\})\}\n', re.DOTALL)
@@ -56,7 +56,7 @@ def proof(*, record: UUID, directory: Path, wait: int, as_json: bool, person: st
     for file in (bytes_file, proof_file):
         if file.exists():
             raise click.UsageError(f"{file} is there already; move it away, or say --directory")
-    api = caller(person)
+    api = connect(person)
     proved = _sealed(api, record, wait)
     position = int(proved.split("\n", 2)[1].removeprefix("index "))
     body = _exact_bytes(api, position)
@@ -76,7 +76,7 @@ def proof(*, record: UUID, directory: Path, wait: int, as_json: bool, person: st
     print(f"Check them, with the log's public line for VKEY:\n    {check}")
 
 
-def _sealed(api: Caller, record: UUID, wait: int) -> str:
+def _sealed(api: ApiClient, record: UUID, wait: int) -> str:
     """The proof's text, once the record is sealed."""
     until, told = time.monotonic() + wait, False
     while True:
@@ -102,7 +102,7 @@ def _is_not_sealed(answer: httpx.Response) -> bool:
         return False
 
 
-def _exact_bytes(api: Caller, position: int) -> bytes | None:
+def _exact_bytes(api: ApiClient, position: int) -> bytes | None:
     """The record's bytes as they are stored, or None when there are none any more."""
     span = {"format": "jsonl", "from": str(position), "to": str(position + 1)}
     answer = api.response("GET", "/v1/audit/export", span)

@@ -7,7 +7,7 @@ import sys
 
 import rich_click as click
 
-from service.commands.caller import caller
+from service.commands.api_client import connect
 from service.commands.doors import as_person
 from service.commands.replay_report import DIFFERENCES, Moment, show, start_and_follow
 
@@ -19,7 +19,7 @@ from service.commands.replay_report import DIFFERENCES, Moment, show, start_and_
 @as_person
 def replay(since: str | None, until: str | None, *, as_json: bool, person: str | None) -> None:
     """Evaluate each recorded request again under the version that decided it; exit code 1 if a verdict differs."""
-    job = start_and_follow(caller(person), {"since": since, "until": until}, quiet=as_json)
+    job = start_and_follow(connect(person), {"since": since, "until": until}, quiet=as_json)
     if as_json:
         print(json.dumps(job, indent=2))
     else:

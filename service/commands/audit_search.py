@@ -9,14 +9,14 @@ import rich_click as click
 from rich.console import Console
 from rich.markup import escape
 
-from service.commands.caller import caller
+from service.commands.api_client import connect
 from service.commands.doors import as_who
 from service.commands.tables import table, when
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from service.commands.caller import Caller
+    from service.commands.api_client import ApiClient
 
     Command = Callable[..., None]
 
@@ -81,7 +81,7 @@ def search(
         query["applied"] = str(applied).lower()
     if after_approval:
         query["after_approval"] = "true"
-    _show(_records(caller(who), "/v1/audit/records", query, limit, everything=everything), as_json=as_json)
+    _show(_records(connect(who), "/v1/audit/records", query, limit, everything=everything), as_json=as_json)
 
 
 @click.command()
@@ -97,12 +97,12 @@ def history(
 ) -> None:
     """Tell the whole story of the timesheet SHEET, also of one that was deleted."""
     query = {"order": "newest" if newest else "oldest", **({"kind": kind} if kind else {})}
-    found = _records(caller(who), f"/v1/timesheets/{sheet}/history", query, limit, everything=everything)
+    found = _records(connect(who), f"/v1/timesheets/{sheet}/history", query, limit, everything=everything)
     _show(found, as_json=as_json)
 
 
 def _records(
-    api: Caller, path: str, query: dict[str, str], limit: int, *, everything: bool
+    api: ApiClient, path: str, query: dict[str, str], limit: int, *, everything: bool
 ) -> Iterator[dict[str, Any]]:
     """The records of a page, or of all pages one after the other."""
     cursor: str | None = ""

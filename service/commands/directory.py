@@ -7,7 +7,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from service.commands.caller import caller
+from service.commands.api_client import connect
 from service.commands.doors import as_person
 
 
@@ -24,7 +24,7 @@ def directory() -> None:
 def import_file(file: Path, *, dry_run: bool, as_json: bool, person: str | None) -> None:
     """Bring people, teams, memberships and leads in from the CSV FILE: all of it or nothing, and nothing twice."""
     query = {"dry_run": "true"} if dry_run else None
-    answer = caller(person).call("POST", "/v1/directory/import", query=query, csv=file.read_bytes())
+    answer = connect(person).call("POST", "/v1/directory/import", query=query, csv=file.read_bytes())
     if as_json:
         print(json.dumps(answer, indent=2))
         return

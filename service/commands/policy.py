@@ -14,7 +14,7 @@ from rich.console import Console
 from service import settings as configuration
 from service.administration.checks import policy_check
 from service.administration.versions.policy_bootstrap import bootstrap as make_first
-from service.commands.caller import active_number, caller
+from service.commands.api_client import active_number, connect
 from service.commands.database import owner_database
 from service.commands.doors import Door, as_json, as_person, directory
 from service.commands.tables import plain, table, when
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from service.commands.caller import Caller
+    from service.commands.api_client import ApiClient
 
 # Subcommands that stand in modules of their own, loaded when they are called: command to module.
 FURTHER = {
@@ -83,7 +83,7 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
         "cases": dict(text.cases),
     }
     path = "/v1/policies/versions"
-    status, version = caller(person).answered("POST", path, body, long="the policy is checked")
+    status, version = connect(person).answered("POST", path, body, long="the policy is checked")
     if as_json:
         print(json.dumps(version, indent=2))
         return
@@ -105,7 +105,7 @@ def propose(message: str, directory: Path, *, as_json: bool, person: str | None)
 @as_person
 def activate(number: int | str, expected: int | None, *, yes: bool, as_json: bool, person: str | None) -> None:
     """Let version NUMBER decide, from the next request on; it may be an older one. `latest` is the newest proposal."""
-    api = caller(person)
+    api = connect(person)
     if expected is None:
         expected = active_number(api)
     if number == LATEST:
@@ -124,7 +124,7 @@ def activate(number: int | str, expected: int | None, *, yes: bool, as_json: boo
 @as_person
 def list_versions(*, everything: bool, as_json: bool, person: str | None) -> None:
     """Show the versions, newest first."""
-    versions = list(_versions(caller(person), everything=everything))
+    versions = list(_versions(connect(person), everything=everything))
     if as_json:
         print(json.dumps(versions, indent=2))
         return
@@ -137,7 +137,7 @@ def list_versions(*, everything: bool, as_json: bool, person: str | None) -> Non
     Console().print(shown)
 
 
-def _versions(api: Caller, *, everything: bool) -> Iterator[dict[str, Any]]:
+def _versions(api: ApiClient, *, everything: bool) -> Iterator[dict[str, Any]]:
     """The versions of the newest page, or of all pages one after the other."""
     more: dict[str, str] = {}
     while True:

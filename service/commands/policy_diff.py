@@ -10,7 +10,7 @@ import rich_click as click
 from rich.console import Console
 
 from service.administration.checks.policy_diff import policy_diff
-from service.commands.caller import active_number, caller
+from service.commands.api_client import active_number, connect
 from service.commands.doors import as_json, as_person, directory
 from service.commands.tables import quoted
 from service.commands.version_numbers import VersionNumber, resolve_version
@@ -19,7 +19,7 @@ from service.policy.policy_file import PolicyText, parse
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from service.commands.caller import Caller
+    from service.commands.api_client import ApiClient
 
 VERSIONS = "/v1/policies/versions"
 
@@ -42,7 +42,7 @@ def diff(
 ) -> None:
     """Show which rows differ and whose verdicts change, from the version that decides to the files, or to VERSION, a
     number or `latest`."""
-    api = caller(person)
+    api = connect(person)
     version, against = resolve_version(api, version), resolve_version(api, against)
     if version is None:
         found = _of_files(api, directory, against or active_number(api))
@@ -57,7 +57,7 @@ def diff(
         raise SystemExit(1)
 
 
-def _of_files(api: Caller, directory: Path, against: int) -> dict[str, Any]:
+def _of_files(api: ApiClient, directory: Path, against: int) -> dict[str, Any]:
     """The files in hand beside a stored version, compared here. Raises PolicyRejected for files that cannot be read."""
     after = parse(PolicyText.read(directory))
     stored = api.call("GET", f"{VERSIONS}/{against}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 from rich.console import Console
 
-from service.commands.caller import active_number, caller
+from service.commands.api_client import active_number, connect
 from service.commands.doors import as_json, as_person, directory
 from service.commands.policy_files import standing
 from service.commands.tables import plain, table, when
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @as_person
 def rollback(expected: int | None, *, as_json: bool, person: str | None) -> None:
     """Let the version decide that did so before the active one. Twice goes back twice."""
-    api = caller(person)
+    api = connect(person)
     if expected is None:
         expected = active_number(api)
     version = api.call(
@@ -46,7 +46,7 @@ def rollback(expected: int | None, *, as_json: bool, person: str | None) -> None
 @as_person
 def status(directory: Path, *, as_json: bool, person: str | None) -> None:
     """Show the active version, what each replica decides by, and whether the files here differ from it."""
-    api = caller(person)
+    api = connect(person)
     active = api.call("GET", "/v1/policies/active")
     replicas = api.call("GET", "/v1/policies/replicas")["items"]
     files = standing(directory, active["digest"])

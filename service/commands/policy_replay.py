@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import rich_click as click
 from rich.console import Console
 
-from service.commands.caller import caller
+from service.commands.api_client import connect
 from service.commands.doors import as_json as for_machines
 from service.commands.doors import as_person
 from service.commands.replay_report import DIFFERENCES, REPLAYS, Moment, attach_to, show, start_and_follow
@@ -53,7 +53,7 @@ def replay(
         raise click.UsageError("Give a VERSION, or --attach a replay")
     if attach is not None and any(filters.values()):
         raise click.UsageError("A replay that was asked for before has its filters already")
-    api = caller(person)
+    api = connect(person)
     if attach is not None:
         job = attach_to(api, attach, quiet=as_json)
     else:
@@ -71,7 +71,7 @@ def replay(
 @as_person
 def replays(*, as_json: bool, person: str | None) -> None:
     """Show the replays of the last 30 days, the newest first."""
-    found = caller(person).call("GET", REPLAYS, query={"limit": "200"})["items"]
+    found = connect(person).call("GET", REPLAYS, query={"limit": "200"})["items"]
     if as_json:
         print(json.dumps(found, indent=2))
         return

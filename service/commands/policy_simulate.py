@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 from rich.console import Console
 
-from service.commands.caller import caller
+from service.commands.api_client import connect
 from service.commands.doors import as_json, as_person
 from service.commands.tables import quoted
 from service.commands.version_numbers import VersionNumber, resolve_version
@@ -58,7 +58,7 @@ def simulate(
     person: str | None,
 ) -> None:
     """Ask whether somebody would be allowed ACTION on a KIND of thing. It is recorded as a simulation."""
-    api = caller(person)
+    api = connect(person)
     question = {
         "subject": {
             "client": client,

@@ -16,7 +16,7 @@ from rich.table import Table
 from service.commands.tables import table
 
 if TYPE_CHECKING:
-    from service.commands.caller import Caller
+    from service.commands.api_client import ApiClient
 
 REPLAYS = "/v1/replays"
 # Seconds between two looks at a replay, each of which is decided and recorded: short ones end soon, long ones later.
@@ -62,7 +62,7 @@ def _moment(text: str) -> datetime | None:
     return None if found.tzinfo is None else found.astimezone(UTC)
 
 
-def start_and_follow(api: Caller, request: dict[str, str | int | None], *, quiet: bool) -> dict[str, Any]:
+def start_and_follow(api: ApiClient, request: dict[str, str | int | None], *, quiet: bool) -> dict[str, Any]:
     """Start a replay and wait for its end; a bar shows its progress. Ctrl-C cancels it."""
     job: dict[str, Any] = api.call(
         "POST", REPLAYS, {name: value for name, value in request.items() if value is not None}
@@ -74,7 +74,7 @@ def start_and_follow(api: Caller, request: dict[str, str | int | None], *, quiet
         _cancel(api, where)
 
 
-def attach_to(api: Caller, job_id: str, *, quiet: bool) -> dict[str, Any]:
+def attach_to(api: ApiClient, job_id: str, *, quiet: bool) -> dict[str, Any]:
     """Wait for the end of a replay that was started before. Ctrl-C leaves it running."""
     where = f"{REPLAYS}/{job_id}"
     try:
@@ -84,7 +84,7 @@ def attach_to(api: Caller, job_id: str, *, quiet: bool) -> dict[str, Any]:
         sys.exit(INTERRUPTED)
 
 
-def _ended(api: Caller, where: str, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+def _ended(api: ApiClient, where: str, job: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -108,7 +108,7 @@ def _ended(api: Caller, where: str, job: dict[str, Any], *, quiet: bool) -> dict
     return job
 
 
-def _waited_for(api: Caller, where: str, job: dict[str, Any], bar: Progress) -> dict[str, Any]:
+def _waited_for(api: ApiClient, where: str, job: dict[str, Any], bar: Progress) -> dict[str, Any]:
     task = bar.add_task("", total=1.0, records=0)
     pause = EVERY
     while True:
@@ -121,7 +121,7 @@ def _waited_for(api: Caller, where: str, job: dict[str, Any], bar: Progress) -> 
         job = api.call("GET", where)
 
 
-def _cancel(api: Caller, where: str) -> NoReturn:
+def _cancel(api: ApiClient, where: str) -> NoReturn:
     """Ask for the job's end and say so; the exit code is that of a command that Ctrl-C ended."""
     print("Cancelling it ...", file=sys.stderr)
     try:

@@ -11,7 +11,7 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from service.commands.caller import caller
+from service.commands.api_client import connect
 from service.commands.doors import as_person
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def upload(file: Path, *, dry_run: bool, per_row: bool, as_json: bool, person: s
 
 
 def _sent(file: Path, kind: str, person: str | None, *, dry_run: bool, per_row: bool, quiet: bool) -> httpx.Response:
-    asks = caller(person)
+    asks = connect(person)
     query = {"mode": "per-row" if per_row else "together", "dry_run": str(dry_run).lower()}
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     headers = {

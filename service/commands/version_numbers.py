@@ -14,7 +14,7 @@ import rich_click as click
 from service.commands.tables import plain, when
 
 if TYPE_CHECKING:
-    from service.commands.caller import Caller
+    from service.commands.api_client import ApiClient
 
 LATEST: Final = "latest"
 
@@ -33,12 +33,12 @@ class VersionNumber(click.ParamType[int | str]):
             self.fail(f"'{value}' is no version: give its number, or {LATEST}", param, ctx)
 
 
-def resolve_version(api: Caller, given: int | str | None) -> int | None:
+def resolve_version(api: ApiClient, given: int | str | None) -> int | None:
     """The number that is meant."""
     return int(newest_version(api)["number"]) if given == LATEST else None if given is None else int(given)
 
 
-def newest_version(api: Caller) -> dict[str, Any]:
+def newest_version(api: ApiClient) -> dict[str, Any]:
     """The newest version that the caller may read."""
     versions: list[dict[str, Any]] = api.call("GET", "/v1/policies/versions", query={"limit": "1"})["items"]
     if not versions:
@@ -46,7 +46,7 @@ def newest_version(api: Caller) -> dict[str, Any]:
     return versions[0]
 
 
-def choose_latest_proposal(api: Caller, active: int, *, yes: bool) -> int:
+def choose_latest_proposal(api: ApiClient, active: int, *, yes: bool) -> int:
     """The newest version, to be activated in place of `active`: told on standard error with its author and message.
 
     It must wait, so that nothing that was left is turned on again by accident. Unless `yes` was said, a version of
@@ -83,7 +83,7 @@ def choose_latest_proposal(api: Caller, active: int, *, yes: bool) -> int:
     return int(number)
 
 
-def _is_own(api: Caller, version: dict[str, Any]) -> bool:
+def _is_own(api: ApiClient, version: dict[str, Any]) -> bool:
     """Whether the caller proposed it: the same person, whatever app they used, or the same client for itself. Whom the
     policy does not tell who they are counts as somebody else."""
     answer = api.response("GET", "/v1/me")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.judgement import Expect
     from service.authorization.enforcement.permit import Permit
@@ -56,7 +56,7 @@ class Directory:
         self._gate, self._hashes = gate, hashes
 
     async def add_person(
-        self, ask: Ask, display_name: str | None, email: str | None, links: Sequence[Link] = ()
+        self, caller: Caller, display_name: str | None, email: str | None, links: Sequence[Link] = ()
     ) -> Answer[Person]:
         """Make a person for whom the tokens of `links` speak. Raises Conflict, whose extra `person` says for whom one
         of them speaks already."""
@@ -67,9 +67,9 @@ class Directory:
             await people_store.add_person(permit, connection, person, links, self._hashes)
             return person, Told(str(person.id), "person.created", {"links": len(links)}, _texts(person))
 
-        return await self._manage(ask, person.id, work)
+        return await self._manage(caller, person.id, work)
 
-    async def link_person(self, ask: Ask, person_id: UUID, links: Sequence[Link]) -> Answer[Person]:
+    async def link_person(self, caller: Caller, person_id: UUID, links: Sequence[Link]) -> Answer[Person]:
         """Let the tokens of `links` speak for a person too: a second account, or another issuer. Raises Conflict as
         `add_person`; two people who were both seen already stay two."""
         check_person(None, None, tuple(links))
@@ -78,10 +78,10 @@ class Directory:
             person = await people_store.link_person(permit, connection, person_id, links, self._hashes)
             return person, Told(str(person.id), "person.linked", {"links": len(links)})
 
-        return await self._manage(ask, person_id, work)
+        return await self._manage(caller, person_id, work)
 
     async def amend_person(
-        self, ask: Ask, person_id: UUID, changes: Mapping[str, str | None], expect: Expect = anything
+        self, caller: Caller, person_id: UUID, changes: Mapping[str, str | None], expect: Expect = anything
     ) -> Answer[Person]:
         """Give a person another `display_name` or `email`: what `changes` names. Raises NotFound, and NotApplied when
         they are not as the caller has seen them."""
@@ -91,9 +91,9 @@ class Directory:
             was, person = await people_store.amend_person(permit, connection, person_id, changes, expect)
             return person, [] if person == was else [Told(str(person.id), "person.described", {}, _texts(person))]
 
-        return await manage(self._gate, ask, person_id, work)
+        return await manage(self._gate, caller, person_id, work)
 
-    async def add_team(self, ask: Ask, name: str, parent: UUID | None = None) -> Answer[Team]:
+    async def add_team(self, caller: Caller, name: str, parent: UUID | None = None) -> Answer[Team]:
         """Make a team below `parent`, or at the top. A name is given once."""
         check_team(name)
         team = Team(uuid7(), name, parent)
@@ -102,10 +102,10 @@ class Directory:
             await team_store.add_team(permit, connection, team)
             return team, Told(str(team.id), "team.created", {"parent": parent}, {"name": name})
 
-        return await self._manage(ask, team.id, work)
+        return await self._manage(caller, team.id, work)
 
     async def replace_team(
-        self, ask: Ask, team_id: UUID, name: str, parent: UUID | None, expect: Expect = anything
+        self, caller: Caller, team_id: UUID, name: str, parent: UUID | None, expect: Expect = anything
     ) -> Answer[Team]:
         """Give a team another name and another place in the tree, with all below it. Raises NotFound, and NotApplied
         when it is not as the caller has seen it."""
@@ -117,10 +117,10 @@ class Directory:
             texts = {"name": name} | ({"name_before": was.name} if was.name != name else {})
             return now, Told(str(team_id), "team.changed", {"parent": parent}, texts, {"parent": was.parent})
 
-        return await self._manage(ask, team_id, work)
+        return await self._manage(caller, team_id, work)
 
     async def add_membership(
-        self, ask: Ask, person: UUID, team: UUID, part: Part, validity: Validity = ALWAYS
+        self, caller: Caller, person: UUID, team: UUID, part: Part, validity: Validity = ALWAYS
     ) -> Answer[Membership]:
         """Give a person a part in a team; the same part at the same time is given once."""
         check_grant(validity)
@@ -130,9 +130,9 @@ class Directory:
             made = await membership_store.add_membership(permit, connection, asked)
             return made, Told(str(made.id), "membership.created", _membership(made))
 
-        return await self._manage(ask, asked.id, work)
+        return await self._manage(caller, asked.id, work)
 
-    async def end_membership(self, ask: Ask, membership: UUID, at: datetime | None = None) -> Answer[Membership]:
+    async def end_membership(self, caller: Caller, membership: UUID, at: datetime | None = None) -> Answer[Membership]:
         """End a membership now, or at a later moment; one that has not begun never begins. Raises NotFound, and
         Conflict when it is over already."""
         check_grant(Validity(None, at))
@@ -142,10 +142,10 @@ class Directory:
             told = Told(str(ended.id), "membership.ended", _membership(ended), before=_membership(was))
             return ended, told
 
-        return await self._manage(ask, membership, work)
+        return await self._manage(caller, membership, work)
 
     async def move_membership(
-        self, ask: Ask, membership: UUID, team: UUID, part: Part | None = None, at: datetime | None = None
+        self, caller: Caller, membership: UUID, team: UUID, part: Part | None = None, at: datetime | None = None
     ) -> Answer[Membership]:
         """End a membership, now or at a later moment, and begin one in another team, or with another part, at that very
         moment; it lasts as long as the old one would have. Raises NotFound, Conflict, InvalidField; then neither."""
@@ -161,10 +161,10 @@ class Directory:
                 Told(str(made.id), "membership.created", _membership(made)),
             ]
 
-        return await manage(self._gate, ask, membership, work)
+        return await manage(self._gate, caller, membership, work)
 
     async def grant_importer(
-        self, ask: Ask, client: str, team: UUID, validity: Validity = ALWAYS
+        self, caller: Caller, client: str, team: UUID, validity: Validity = ALWAYS
     ) -> Answer[ImporterGrant]:
         """Let a client upload hours for the people of a team and of the teams below it."""
         check_grant(validity, client=client)
@@ -176,9 +176,11 @@ class Directory:
                 str(made.id), "importer.granted", {"client": client, "team": team, **times(made.validity)}
             )
 
-        return await self._manage(ask, asked.id, work)
+        return await self._manage(caller, asked.id, work)
 
-    async def end_importer_grant(self, ask: Ask, grant: UUID, at: datetime | None = None) -> Answer[ImporterGrant]:
+    async def end_importer_grant(
+        self, caller: Caller, grant: UUID, at: datetime | None = None
+    ) -> Answer[ImporterGrant]:
         """Take a grant back, from now or a later moment on, as `end_membership`."""
         check_grant(Validity(None, at))
 
@@ -186,9 +188,11 @@ class Directory:
             was, ended = await importer_store.end_importer_grant(permit, connection, grant, at)
             return ended, Told(str(ended.id), "importer.ended", _grant(ended), before=_grant(was))
 
-        return await self._manage(ask, grant, work)
+        return await self._manage(caller, grant, work)
 
-    async def give_role(self, ask: Ask, person: UUID, role: str, validity: Validity = ALWAYS) -> Answer[GivenRole]:
+    async def give_role(
+        self, caller: Caller, person: UUID, role: str, validity: Validity = ALWAYS
+    ) -> Answer[GivenRole]:
         """Give a person a role (without the prefix `role:`), beside those in their tokens. Raises NotFound, and
         Conflict for somebody merged."""
         check_grant(validity, role=role)
@@ -198,13 +202,13 @@ class Directory:
             given = await store.give_role(permit, connection, GivenRole(person, role, validity))
             return given, Told(str(person), "role.given", {"role": role, **times(given.validity)})
 
-        return await self._manage(ask, person, work)
+        return await self._manage(caller, person, work)
 
-    async def roles(self, ask: Ask, person: UUID) -> Answer[Sequence[GivenRole]]:
+    async def roles(self, caller: Caller, person: UUID) -> Answer[Sequence[GivenRole]]:
         """What the directory gives a person, gave and will give, in the order of its beginning. Raises NotFound."""
-        return await single(self._gate, ask, KIND, lambda seen, at: store.roles(seen, at, person), person)
+        return await single(self._gate, caller, KIND, lambda seen, at: store.roles(seen, at, person), person)
 
-    async def take_role(self, ask: Ask, person: UUID, role: str) -> Answer[GivenRole]:
+    async def take_role(self, caller: Caller, person: UUID, role: str) -> Answer[GivenRole]:
         """Take a role of the directory back, from now on; what is planned of it never begins. Returns what ended
         first. Raises NotFound."""
         check_grant(ALWAYS, role=role)
@@ -216,64 +220,66 @@ class Directory:
                 for was, now in taken
             ]
 
-        return await manage(self._gate, ask, person, work)
+        return await manage(self._gate, caller, person, work)
 
     async def people(
-        self, ask: Ask, *, email: str | None = None, after: UUID | str | None = None, limit: int = 50
+        self, caller: Caller, *, email: str | None = None, after: UUID | str | None = None, limit: int = 50
     ) -> Answer[Listed[Person]]:
         """Everybody, or those with this e-mail address in whatever capitals, oldest first."""
 
         async def load(seen: Visibility, at: Connection, after: UUID | str | None, limit: int) -> list[Person]:
             return await people_store.people(seen, at, email, after, limit)
 
-        return await self._list(ask, load, after, limit)
+        return await self._list(caller, load, after, limit)
 
-    async def person(self, ask: Ask, person_id: UUID) -> Answer[Person]:
+    async def person(self, caller: Caller, person_id: UUID) -> Answer[Person]:
         """One of them. Raises NotFound."""
-        return await single(self._gate, ask, KIND, lambda seen, at: people_store.person(seen, at, person_id), person_id)
+        return await single(
+            self._gate, caller, KIND, lambda seen, at: people_store.person(seen, at, person_id), person_id
+        )
 
-    async def teams(self, ask: Ask, *, after: UUID | str | None = None, limit: int = 50) -> Answer[Listed[Team]]:
+    async def teams(self, caller: Caller, *, after: UUID | str | None = None, limit: int = 50) -> Answer[Listed[Team]]:
         """Every team, oldest first."""
-        return await self._list(ask, team_store.teams, after, limit)
+        return await self._list(caller, team_store.teams, after, limit)
 
-    async def team(self, ask: Ask, team_id: UUID) -> Answer[Team]:
+    async def team(self, caller: Caller, team_id: UUID) -> Answer[Team]:
         """One of them. Raises NotFound."""
-        return await single(self._gate, ask, KIND, lambda seen, at: team_store.team(seen, at, team_id), team_id)
+        return await single(self._gate, caller, KIND, lambda seen, at: team_store.team(seen, at, team_id), team_id)
 
     async def memberships(
-        self, ask: Ask, of: OfWhom = EVERYBODYS, *, after: UUID | str | None = None, limit: int = 50
+        self, caller: Caller, of: OfWhom = EVERYBODYS, *, after: UUID | str | None = None, limit: int = 50
     ) -> Answer[Listed[Membership]]:
         """Memberships, ended ones too unless a moment is asked for, oldest first."""
 
         async def load(seen: Visibility, at: Connection, after: UUID | str | None, limit: int) -> list[Membership]:
             return await membership_store.memberships(seen, at, of, after, limit)
 
-        return await self._list(ask, load, after, limit)
+        return await self._list(caller, load, after, limit)
 
     async def importer_grants(
-        self, ask: Ask, *, after: UUID | str | None = None, limit: int = 50
+        self, caller: Caller, *, after: UUID | str | None = None, limit: int = 50
     ) -> Answer[Listed[ImporterGrant]]:
         """Every grant to a client, ended ones too, oldest first."""
-        return await self._list(ask, importer_store.importer_grants, after, limit)
+        return await self._list(caller, importer_store.importer_grants, after, limit)
 
     async def _manage(
-        self, ask: Ask, subject: UUID, work: Callable[[Permit, Connection], Awaitable[tuple[T, Told]]]
+        self, caller: Caller, subject: UUID, work: Callable[[Permit, Connection], Awaitable[tuple[T, Told]]]
     ) -> Answer[T]:
         async def one(permit: Permit, connection: Connection) -> tuple[T, list[Told]]:
             value, told = await work(permit, connection)
             return value, [told]
 
-        return await manage(self._gate, ask, subject, one)
+        return await manage(self._gate, caller, subject, one)
 
     async def _list(
         self,
-        ask: Ask,
+        caller: Caller,
         load: Callable[[Visibility, Connection, UUID | str | None, int], Awaitable[list[Row]]],
         after: UUID | str | None,
         limit: int,
     ) -> Answer[Listed[Row]]:
         return await listing(
-            self._gate, ask, KIND, lambda seen, at: load(seen, at, after, limit), limit, lambda one: str(one.id)
+            self._gate, caller, KIND, lambda seen, at: load(seen, at, after, limit), limit, lambda one: str(one.id)
         )
 
 

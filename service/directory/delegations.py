@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.permit import Permit
     from service.database import Connection
@@ -50,7 +50,9 @@ class Delegations:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def grant(self, ask: Ask, delegator: UUID, delegate: UUID, validity: Validity = ALWAYS) -> Answer[Delegation]:
+    async def grant(
+        self, caller: Caller, delegator: UUID, delegate: UUID, validity: Validity = ALWAYS
+    ) -> Answer[Delegation]:
         """Let `delegate` approve in place of `delegator`. Raises Conflict if the same delegation holds at any time in
         `validity`, and InvalidField, the same for every id, if the caller may not read the directory."""
         check_delegation(delegator, delegate)
@@ -58,15 +60,15 @@ class Delegations:
         asked = Delegation(uuid7(), delegator, delegate, validity)
 
         async def work(permit: Permit, connection: Connection) -> tuple[Delegation, list[Told]]:
-            if not _may_read_directory(ask, permit):
+            if not _may_read_directory(caller, permit):
                 raise InvalidField(FieldError("delegate", HIDDEN))
             made = await delegation_store.grant(permit, connection, asked)
             return made, [Told(str(made.id), "delegation.granted", _facts(made))]
 
         target = Target(owner=delegator)
-        return await manage(self._gate, ask, asked.id, work, asked=(KIND, "grant"), target=target)
+        return await manage(self._gate, caller, asked.id, work, asked=(KIND, "grant"), target=target)
 
-    async def end(self, ask: Ask, delegation: UUID, at: datetime | None = None) -> Answer[Delegation]:
+    async def end(self, caller: Caller, delegation: UUID, at: datetime | None = None) -> Answer[Delegation]:
         """End a delegation now, or at a later moment; one that has not begun never takes effect. Raises NotFound, and
         Conflict if it has ended already."""
         check_grant(Validity(None, at))
@@ -79,15 +81,15 @@ class Delegations:
             return await delegation_store.lock(connection, delegation)
 
         target = Target(str(delegation), lock, must_exist=True)
-        return await manage(self._gate, ask, delegation, work, asked=(KIND, "end"), target=target)
+        return await manage(self._gate, caller, delegation, work, asked=(KIND, "end"), target=target)
 
     async def list(
-        self, ask: Ask, *, after: UUID | None = None, limit: int = 50, now: bool = False
+        self, caller: Caller, *, after: UUID | None = None, limit: int = 50, now: bool = False
     ) -> Answer[Listed[Delegation]]:
         """Delegations that the caller may see, oldest first, ended ones too; with `now`, only those in force."""
         return await listing(
             self._gate,
-            ask,
+            caller,
             KIND,
             lambda seen, connection: delegation_store.page(seen, connection, now=now, after=after, limit=limit),
             limit,
@@ -95,10 +97,10 @@ class Delegations:
         )
 
 
-def _may_read_directory(ask: Ask, permit: Permit) -> bool:
+def _may_read_directory(caller: Caller, permit: Permit) -> bool:
     """Decide with the policy version and the facts that allowed the grant."""
     seen = permit.decision.request.seen
-    return decided(permit.snapshot, ask, "read", Resource(DIRECTORY), seen).allowed
+    return decided(permit.snapshot, caller, "read", Resource(DIRECTORY), seen).allowed
 
 
 def _facts(delegation: Delegation) -> dict[str, object]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from service.authorization.enforcement.changes import Change
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.identity.subject_hashes import SubjectHashes
 
@@ -122,9 +122,9 @@ class Erasure:
         self._gate = gate
         self._memory = memory
 
-    async def preview(self, ask: Ask, person: UUID) -> Answer[Erased]:
+    async def preview(self, caller: Caller, person: UUID) -> Answer[Erased]:
         """What `erase` would do now."""
-        async with self._gate.read(replace(ask, dry_run=True), KIND, ERASE) as reading:
+        async with self._gate.read(replace(caller, dry_run=True), KIND, ERASE) as reading:
             reading.permit.covers(KIND, ERASE)
             row = await reading.connection.fetchrow(COUNT, person)
             reading.returned = [] if row is None else [str(person)]
@@ -136,11 +136,11 @@ class Erasure:
         names = ("links", "texts", "notes", "sheets", "hold")
         return reading.answer(Erased(**{name: row[name] for name in names}, waiting=tuple(row["waiting"])))
 
-    async def erase(self, ask: Ask, person: UUID) -> Answer[Erased]:
+    async def erase(self, caller: Caller, person: UUID) -> Answer[Erased]:
         """Erase, for good. Drafts and rejected sheets, which only their owner could hand in, are deleted. Raises
         Conflict: its extra `hold` names the legal hold that forbids it, `timesheets` those that wait for approval;
         without either there is no erasure key."""
-        async with self._gate.change(ask, KIND, ERASE, Target(str(person))) as change:
+        async with self._gate.change(caller, KIND, ERASE, Target(str(person))) as change:
             change.permit.covers(KIND, ERASE)
             await store.advance(change.connection)
             await change.connection.execute(SHEETS, person)
@@ -187,7 +187,7 @@ class Erasure:
         )
         if row is None:
             raise DatabaseUnavailable(cause="a function returned no row")
-        principal, texts = change.ask.principal, [str(one) for one in ids]
+        principal, texts = change.caller.principal, [str(one) for one in ids]
         by = principal.person, principal.client
         await connection.execute(REVOKE, [uuid7() for _ in ids], texts, row["issued_before"], lifetime, *by)
         return row

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.permit import Permit
     from service.database import Connection
@@ -31,7 +31,7 @@ class Fallbacks:
         self._gate = gate
 
     async def name(
-        self, ask: Ask, person: UUID, team: UUID | None = None, validity: Validity = ALWAYS
+        self, caller: Caller, person: UUID, team: UUID | None = None, validity: Validity = ALWAYS
     ) -> Answer[Fallback]:
         """Name a person for a team and those below it, or, without a team, for the whole organisation. Raises Conflict
         when they are named for it already at some of that time."""
@@ -42,9 +42,9 @@ class Fallbacks:
             made = await fallback_store.name(permit, connection, asked)
             return made, [Told(str(made.id), "fallback.named", _facts(made))]
 
-        return await manage(self._gate, ask, asked.id, work)
+        return await manage(self._gate, caller, asked.id, work)
 
-    async def end(self, ask: Ask, fallback: UUID, at: datetime | None = None) -> Answer[Fallback]:
+    async def end(self, caller: Caller, fallback: UUID, at: datetime | None = None) -> Answer[Fallback]:
         """End this now, or at a later moment; what has not begun never begins. Raises NotFound, and Conflict when it
         is over already."""
         check_grant(Validity(None, at))
@@ -53,13 +53,13 @@ class Fallbacks:
             before, after = await fallback_store.end(permit, connection, fallback, at)
             return after, [Told(str(after.id), "fallback.ended", _facts(after), before=_facts(before))]
 
-        return await manage(self._gate, ask, fallback, work)
+        return await manage(self._gate, caller, fallback, work)
 
-    async def list(self, ask: Ask, *, after: UUID | None = None, limit: int = 50) -> Answer[Listed[Fallback]]:
+    async def list(self, caller: Caller, *, after: UUID | None = None, limit: int = 50) -> Answer[Listed[Fallback]]:
         """All, ended ones too, oldest first."""
         return await listing(
             self._gate,
-            ask,
+            caller,
             KIND,
             lambda seen, connection: fallback_store.fallbacks(seen, connection, after, limit),
             limit,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.permit import Permit
     from service.database import Connection
@@ -52,11 +52,11 @@ class DirectoryImports:
         # Each keeps other changes of the directory waiting for a moment, and several in a row would for too long.
         self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
 
-    async def admit(self, ask: Ask) -> None:
+    async def admit(self, caller: Caller) -> None:
         """Refuse whoever could not import anything, before a file is read. Raises Denied."""
-        await admit(self._gate, ask, KIND, MANAGE)
+        await admit(self._gate, caller, KIND, MANAGE)
 
-    async def load(self, ask: Ask, raw: bytes, *, dry_run: bool = False) -> Answer[Sequence[ImportRowOutcome]]:
+    async def load(self, caller: Caller, raw: bytes, *, dry_run: bool = False) -> Answer[Sequence[ImportRowOutcome]]:
         """Bring people, teams, memberships and leads in from a CSV file. A dry run changes nothing and says what would
         be changed now."""
         rows = await read_rows(raw)
@@ -67,10 +67,10 @@ class DirectoryImports:
 
         async with self._one_at_a_time.one():
             if dry_run:
-                async with self._gate.read(replace(ask, dry_run=True), KIND, MANAGE) as reading:
+                async with self._gate.read(replace(caller, dry_run=True), KIND, MANAGE) as reading:
                     found = await plan(rows, await import_store.known(reading.permit, reading.connection, rows))
                 return reading.answer(_outcomes(rows, found))
-            return await manage(self._gate, ask, "import", work)
+            return await manage(self._gate, caller, "import", work)
 
 
 def _outcomes(rows: Sequence[ImportRow], found: Plan) -> list[ImportRowOutcome]:

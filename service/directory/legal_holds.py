@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from service.authorization.enforcement.changes import Answer, Change
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
 
 KIND, HOLD = "log", "hold"
@@ -52,10 +52,10 @@ class LegalHolds:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def set(self, ask: Ask, what: str, about: UUID | None, reason: str) -> Answer[LegalHold]:
+    async def set(self, caller: Caller, what: str, about: UUID | None, reason: str) -> Answer[LegalHold]:
         """Let nothing of this be erased or pruned from now on. Raises InvalidField."""
         _check(what, about, reason)
-        async with self._gate.change(ask, KIND, HOLD, Target()) as change:
+        async with self._gate.change(caller, KIND, HOLD, Target()) as change:
             change.permit.covers(KIND, HOLD)
             # Erasure and retention take the same lock: they see a hold that is being set, or it waits for them.
             await change.connection.execute(HOLDS_LOCK)
@@ -67,8 +67,8 @@ class LegalHolds:
                 what,
                 about,
                 reason,
-                ask.principal.person,
-                ask.principal.client,
+                caller.principal.person,
+                caller.principal.client,
             )
             if row is None:
                 raise DatabaseUnavailable(cause="an INSERT returned no row")
@@ -76,9 +76,9 @@ class LegalHolds:
             _record(change, made, "log.held", {"reason": reason})
         return change.answer(made)
 
-    async def lift(self, ask: Ask, hold: UUID) -> Answer[LegalHold]:
+    async def lift(self, caller: Caller, hold: UUID) -> Answer[LegalHold]:
         """End a hold. Raises NotFound when there is none that stands, Forbidden for whoever set it."""
-        async with self._gate.change(ask, KIND, HOLD, Target(str(hold))) as change:
+        async with self._gate.change(caller, KIND, HOLD, Target(str(hold))) as change:
             change.permit.covers(KIND, HOLD)
             # Whether the asker set it, under any id of theirs, also one from before an erasure.
             theirs = await change.connection.fetchval(
@@ -86,8 +86,8 @@ class LegalHolds:
                 " ELSE by_person = ANY ($4::uuid[]) END"
                 " FROM legal_hold WHERE id = $1 AND until IS NULL FOR UPDATE",
                 hold,
-                ask.principal.person,
-                ask.principal.client,
+                caller.principal.person,
+                caller.principal.client,
                 list(change.seen.same_human),
             )
             if theirs:
@@ -102,9 +102,9 @@ class LegalHolds:
             _record(change, lifted, "log.hold-lifted", {})
         return change.answer(lifted)
 
-    async def list(self, ask: Ask) -> Answer[Sequence[LegalHold]]:
+    async def list(self, caller: Caller) -> Answer[Sequence[LegalHold]]:
         """Every hold, newest first, the latest 200."""
-        async with self._gate.list(ask, KIND, "read") as listing:
+        async with self._gate.list(caller, KIND, "read") as listing:
             # Visible holds; ids grow with time.
             rows = await listing.connection.fetch(
                 f"SELECT h.* FROM legal_hold AS h WHERE {listing.visibility.condition} ORDER BY h.id DESC LIMIT 200",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.permit import Permit
     from service.database import Connection
@@ -30,7 +30,7 @@ class Merging:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def merge(self, ask: Ask, person: UUID, into: UUID) -> Answer[Person]:
+    async def merge(self, caller: Caller, person: UUID, into: UUID) -> Answer[Person]:
         """Merge a person into another, who is returned as they are then. Raises NotFound, InvalidField for an unknown
         `into`, Conflict for whoever was merged already, and for what both have in part for the same time."""
         if person == into:
@@ -42,4 +42,4 @@ class Merging:
             first = Told(str(person), "person.merged", told, merged.texts)
             return merged.stays, [first, *merged.moved]
 
-        return await manage(self._gate, ask, person, work)
+        return await manage(self._gate, caller, person, work)

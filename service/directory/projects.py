@@ -13,7 +13,7 @@ from service.directory.store import anything
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.judgement import Expect
     from service.authorization.enforcement.permit import Permit
@@ -27,7 +27,7 @@ class Projects:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def add(self, ask: Ask, project: Project) -> Answer[Project]:
+    async def add(self, caller: Caller, project: Project) -> Answer[Project]:
         """Make a project. Raises Conflict for a code that is taken."""
         check_project(project)
 
@@ -35,9 +35,9 @@ class Projects:
             await project_store.add(permit, connection, project)
             return project, [Told(project.code, "project.created", _facts(project), {"name": project.name})]
 
-        return await manage(self._gate, ask, project.code, work)
+        return await manage(self._gate, caller, project.code, work)
 
-    async def replace(self, ask: Ask, project: Project, expect: Expect = anything) -> Answer[Project]:
+    async def replace(self, caller: Caller, project: Project, expect: Expect = anything) -> Answer[Project]:
         """Call a project something else, end it, or take it up again. Raises NotFound, and NotApplied when it is not
         as the caller has seen it."""
         check_project(project)
@@ -47,23 +47,23 @@ class Projects:
             told = Told(project.code, "project.changed", _facts(project), {"name": project.name}, _facts(before))
             return after, [told]
 
-        return await manage(self._gate, ask, project.code, work)
+        return await manage(self._gate, caller, project.code, work)
 
-    async def one(self, ask: Ask, code: str) -> Answer[Project]:
+    async def one(self, caller: Caller, code: str) -> Answer[Project]:
         """A project by its code. Raises NotFound."""
 
         async def load(visibility: Visibility, connection: Connection) -> Project | None:
             return await project_store.project(visibility, connection, code)
 
-        return await single(self._gate, ask, KIND, load)
+        return await single(self._gate, caller, KIND, load)
 
     async def list(
-        self, ask: Ask, *, active: bool | None = None, after: str | None = None, limit: int = 50
+        self, caller: Caller, *, active: bool | None = None, after: str | None = None, limit: int = 50
     ) -> Answer[Listed[Project]]:
         """Projects by code, all or those that are (not) active."""
         return await listing(
             self._gate,
-            ask,
+            caller,
             KIND,
             lambda visibility, connection: project_store.page(
                 visibility, connection, active=active, after=after, limit=limit

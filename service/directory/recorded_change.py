@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from uuid import UUID
 
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.permit import Permit
     from service.authorization.enforcement.visibility import Visibility
@@ -54,7 +54,7 @@ class Told:
 
 async def manage(
     gate: Gate,
-    ask: Ask,
+    caller: Caller,
     subject: UUID | str,
     work: Callable[[Permit, Connection], Awaitable[tuple[T, Sequence[Told]]]],
     *,
@@ -63,7 +63,7 @@ async def manage(
 ) -> Answer[T]:
     """Change something of the directory with whoever may do what is `asked`. Raises what `work` raises, and Denied and
     TryLater."""
-    async with gate.change(ask, *asked, target or Target(str(subject))) as change:
+    async with gate.change(caller, *asked, target or Target(str(subject))) as change:
         await store.advance(change.connection)
         value, told = await work(change.permit, change.connection)
         async for one in paced(told):
@@ -80,7 +80,7 @@ async def manage(
 
 async def listing(
     gate: Gate,
-    ask: Ask,
+    caller: Caller,
     kind: str,
     load: Callable[[Visibility, Connection], Awaitable[list[T]]],
     limit: int,
@@ -90,7 +90,7 @@ async def listing(
 ) -> Answer[Listed[T]]:
     """A page of what `load` finds: one more than `limit` tells that there are more. Keys that are ids are `returned`
     in the record."""
-    async with gate.list(ask, kind, "read") as listed:
+    async with gate.list(caller, kind, "read") as listed:
         found = await load(listed.visibility, listed.connection)
         items = found[:limit]
         keys = [key(item) for item in items]
@@ -100,13 +100,13 @@ async def listing(
 
 async def single(
     gate: Gate,
-    ask: Ask,
+    caller: Caller,
     kind: str,
     load: Callable[[Visibility, Connection], Awaitable[T | None]],
     returned: UUID | None = None,
 ) -> Answer[T]:
     """What `load` finds, if a list would show it; an id that is `returned` stands in the record. Raises NotFound."""
-    async with gate.list(ask, kind, "read") as listed:
+    async with gate.list(caller, kind, "read") as listed:
         found = await load(listed.visibility, listed.connection)
         listed.returned = [str(returned)] if found is not None and returned is not None else []
     if found is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.engine.engine import Snapshot
     from service.timesheets.access_store import Candidate
@@ -72,9 +72,9 @@ class TimesheetAccess:
         self._gate = gate
         self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
 
-    async def of(self, ask: Ask, sheet_id: UUID, *, after: str | None = None, limit: int = 50) -> Answer[Access]:
+    async def of(self, caller: Caller, sheet_id: UUID, *, after: str | None = None, limit: int = 50) -> Answer[Access]:
         """As of now, under the active version; `limit` candidates are looked at. Raises Denied, TryLater."""
-        async with self._gate.read(ask, KIND, "read", sheet_id) as reading:
+        async with self._gate.read(caller, KIND, "read", sheet_id) as reading:
             snapshot, state = reading.permit.snapshot, reading.found["state"]
             known = snapshot.vocabulary.actions.get(KIND, frozenset())
             actions = tuple(action for action in possible(state) if action in known)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.changes import Answer, AnswerToAll, Change, Outcome
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.judgement import Expect
     from service.errors import StepUpNeeded
@@ -76,9 +76,9 @@ class Approvals:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def waiting(self, ask: Ask, *, after: Place | None = None, limit: int = 50) -> Answer[ApprovalPage]:
+    async def waiting(self, caller: Caller, *, after: Place | None = None, limit: int = 50) -> Answer[ApprovalPage]:
         """A page of the sheets that the asker could approve now, or with another sign-in."""
-        async with self._gate.list(replace(ask, recorded_as=LIST_APPROVALS), KIND, "approve") as listing:
+        async with self._gate.list(replace(caller, recorded_as=LIST_APPROVALS), KIND, "approve") as listing:
             found = await waiting.page(listing.visibility, listing.connection, after=after, limit=limit)
             names = await waiting.names(listing.connection, {sheet.owner for sheet, _ in found.items})
             items = []
@@ -94,51 +94,53 @@ class Approvals:
                     step_up = challenge
         return listing.answer(ApprovalPage(tuple(items), found.after, step_up))
 
-    async def approve_all(self, ask: Ask, items: Sequence[Item]) -> AnswerToAll[Sequence[Timesheet]]:
+    async def approve_all(self, caller: Caller, items: Sequence[Item]) -> AnswerToAll[Sequence[Timesheet]]:
         """Approve every sheet or none; sheets come in the order of the items. Raises InvalidField; Forbidden or
         Conflict, whose extra `items` tells each refused one."""
-        return await self._all(ask, "approve", items, timesheet.approve)
+        return await self._all(caller, "approve", items, timesheet.approve)
 
-    async def reject_all(self, ask: Ask, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
+    async def reject_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
         """As `approve_all`, sent back with one reason."""
         check_reason(reason)
-        return await self._all(ask, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
+        return await self._all(caller, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
 
-    async def lock_all(self, ask: Ask, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
+    async def lock_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
         """As `approve_all`, locked for payroll with one reason."""
         check_reason(reason)
-        return await self._all(ask, "lock", items, lambda sheet, by: timesheet.lock(sheet, reason, by))
+        return await self._all(caller, "lock", items, lambda sheet, by: timesheet.lock(sheet, reason, by))
 
-    async def unlock_all(self, ask: Ask, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
+    async def unlock_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
         """As `lock_all`, unlocked by somebody else than who locked them."""
         check_reason(reason)
-        return await self._all(ask, "unlock", items, lambda sheet, by: timesheet.unlock(sheet, reason, by))
+        return await self._all(caller, "unlock", items, lambda sheet, by: timesheet.unlock(sheet, reason, by))
 
-    async def approve_each(self, ask: Ask, items: Sequence[Item]) -> Sequence[Outcome[Timesheet]]:
+    async def approve_each(self, caller: Caller, items: Sequence[Item]) -> Sequence[Outcome[Timesheet]]:
         """Approve what can be approved; every item has its own outcome. Raises InvalidField, InsufficientScope."""
-        return await self._each(ask, "approve", items, timesheet.approve)
+        return await self._each(caller, "approve", items, timesheet.approve)
 
-    async def reject_each(self, ask: Ask, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
+    async def reject_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
         """As `approve_each`, sent back with one reason."""
         check_reason(reason)
-        return await self._each(ask, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
+        return await self._each(caller, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
 
-    async def lock_each(self, ask: Ask, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
+    async def lock_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
         """As `approve_each`, locked for payroll with one reason."""
         check_reason(reason)
-        return await self._each(ask, "lock", items, lambda sheet, by: timesheet.lock(sheet, reason, by))
+        return await self._each(caller, "lock", items, lambda sheet, by: timesheet.lock(sheet, reason, by))
 
-    async def unlock_each(self, ask: Ask, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
+    async def unlock_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
         """As `lock_each`, unlocked by somebody else than who locked them."""
         check_reason(reason)
-        return await self._each(ask, "unlock", items, lambda sheet, by: timesheet.unlock(sheet, reason, by))
+        return await self._each(caller, "unlock", items, lambda sheet, by: timesheet.unlock(sheet, reason, by))
 
-    async def _all(self, ask: Ask, action: str, items: Sequence[Item], move: Move) -> AnswerToAll[Sequence[Timesheet]]:
+    async def _all(
+        self, caller: Caller, action: str, items: Sequence[Item], move: Move
+    ) -> AnswerToAll[Sequence[Timesheet]]:
         def combine(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
             return _refusal(items, refusals)
 
         sheets: list[Timesheet] = []
-        async with self._gate.change_all(ask, KIND, action, _targets(items), combine=combine) as changes:
+        async with self._gate.change_all(caller, KIND, action, _targets(items), combine=combine) as changes:
             for place, change in enumerate(changes):
                 try:
                     sheets.append(await _moved(change, action, move))
@@ -147,8 +149,10 @@ class Approvals:
                     raise NotDone(_refusal(items, {place: error}), refused) from error
         return changes.answer(sheets)
 
-    async def _each(self, ask: Ask, action: str, items: Sequence[Item], move: Move) -> Sequence[Outcome[Timesheet]]:
-        async with self._gate.change_each(ask, KIND, action, _targets(items)) as each:
+    async def _each(
+        self, caller: Caller, action: str, items: Sequence[Item], move: Move
+    ) -> Sequence[Outcome[Timesheet]]:
+        async with self._gate.change_each(caller, KIND, action, _targets(items)) as each:
             async for change in each:
                 async with each.savepoint(change):
                     change.value = await _moved(change, action, move)

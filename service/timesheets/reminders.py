@@ -16,7 +16,7 @@ from service.timesheets import waiting
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
 
 MAX_DAYS: Final = 366
@@ -37,12 +37,12 @@ class Reminders:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def remind(self, ask: Ask, days: int) -> Answer[Reminded]:
+    async def remind(self, caller: Caller, days: int) -> Answer[Reminded]:
         """Publish `timesheet.reminded` for sheets that were handed in more than `days` days ago, the oldest first.
         Raises InvalidField."""
         if not 0 <= days <= MAX_DAYS:
             raise InvalidField(FieldError("waiting_days", f"must be 0 to {MAX_DAYS}"))
-        async with self._gate.change(ask, waiting.DIRECTORY, "manage", Target()) as change:
+        async with self._gate.change(caller, waiting.DIRECTORY, "manage", Target()) as change:
             found = await waiting.remind(change.permit, change.connection, days, MAX_AT_ONCE)
             for due in found:
                 told = {

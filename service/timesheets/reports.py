@@ -16,7 +16,7 @@ from service.timesheets.relations import KIND
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.timesheets.reports_store import By, Span, Total
 
@@ -39,7 +39,7 @@ class Reports:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def hours(self, ask: Ask, by: By, span: Span) -> Answer[Report]:
+    async def hours(self, caller: Caller, by: By, span: Span) -> Answer[Report]:
         """Add up the minutes that the asker may read. Raises InvalidField for a span that is turned round, longer than
         366 days or of more than 10,000 sheets."""
         if span.until < span.since:
@@ -47,7 +47,7 @@ class Reports:
         if (span.until - span.since).days >= MAX_DAYS:
             raise InvalidField(FieldError("query.until", f"must be less than {MAX_DAYS} days after since"))
         report = Report((), 0, 0)
-        async with self._gate.list(ask, KIND, "read") as listed:
+        async with self._gate.list(caller, KIND, "read") as listed:
             connection = listed.connection
             sheets = await reports_store.visible_sheets(listed.visibility, connection, span, MAX_SHEETS + 1)
             if len(sheets) <= MAX_SHEETS:

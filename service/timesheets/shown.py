@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.timesheets.listing import Filters, Place
 
@@ -51,19 +51,19 @@ class ShownTimesheets:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def read(self, ask: Ask, sheet_id: UUID) -> Answer[Shown]:
+    async def read(self, caller: Caller, sheet_id: UUID) -> Answer[Shown]:
         """One sheet with its entries and actions."""
-        async with self._gate.read(ask, KIND, "read", sheet_id) as reading:
+        async with self._gate.read(caller, KIND, "read", sheet_id) as reading:
             sheet = store.sheet_of_row(reading.permit, reading.found)
             shown = Shown(sheet, action_hints.of_read(reading.permit, possible(sheet.state)))
             reading.returned = [str(sheet_id)]
         return reading.answer(shown)
 
     async def list(
-        self, ask: Ask, filters: Filters, *, after: Place | None = None, limit: int = 50
+        self, caller: Caller, filters: Filters, *, after: Place | None = None, limit: int = 50
     ) -> Answer[ShownPage]:
         """A page of what single reads would show to the asker, each sheet with its actions."""
-        async with self._gate.list(ask, KIND, "read") as listed:
+        async with self._gate.list(caller, KIND, "read") as listed:
             page = await listing.page(
                 listed.visibility, listed.connection, filters, after=after, limit=limit, with_relations=True
             )

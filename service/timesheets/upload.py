@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from service.authorization.enforcement.changes import Change, Outcome
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.log.log import Receipt
     from service.timesheets.upload_rows import Rows, Week
@@ -93,15 +93,15 @@ class Uploads:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def admit(self, ask: Ask) -> None:
+    async def admit(self, caller: Caller) -> None:
         """Refuse whoever could not upload anything, before a row is read. Raises InsufficientScope; Forbidden for a
         person, whatever the policy says; both recorded."""
-        never = FOR_CLIENTS if ask.principal.kind is not PrincipalKind.CLIENT else None
-        await admit(self._gate, ask, KIND, "upload", by_rows=True, never=never)
+        never = FOR_CLIENTS if caller.principal.kind is not PrincipalKind.CLIENT else None
+        await admit(self._gate, caller, KIND, "upload", by_rows=True, never=never)
 
     async def upload(
         self,
-        ask: Ask,
+        caller: Caller,
         rows: Rows,
         *,
         mode: UploadMode = UploadMode.TOGETHER,
@@ -120,11 +120,11 @@ class Uploads:
         if together and rows.faults and not dry_run:
             raise rows.refusal(rows.faults)
         uploaded = UploadResult(Results(rows, dry_run=dry_run), together, wanted=wanted)
-        by = By(*asker(ask.principal))
+        by = By(*asker(caller.principal))
         if together and not dry_run:
-            await self._together(ask, rows, by, uploaded)
+            await self._together(caller, rows, by, uploaded)
         else:
-            await self._per_row(ask, rows, by, uploaded, dry_run=dry_run)
+            await self._per_row(caller, rows, by, uploaded, dry_run=dry_run)
         if not uploaded.receipts:
             raise rows.refusal(rows.faults)
         if together and uploaded.results.faults:
@@ -132,7 +132,7 @@ class Uploads:
                 raise rows.refusal(uploaded.results.faults)
         return uploaded, uploaded.receipts[0]
 
-    async def _together(self, ask: Ask, rows: Rows, by: By, uploaded: UploadResult) -> None:
+    async def _together(self, caller: Caller, rows: Rows, by: By, uploaded: UploadResult) -> None:
         order = sorted(rows.weeks)
         locks = WeekLocks(order)
 
@@ -140,7 +140,7 @@ class Uploads:
             return _refusal(rows, [(order[place], error) for place, error in sorted(refusals.items())])
 
         targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(order)]
-        async with self._gate.change_all(ask, KIND, "upload", targets, combine=combine) as changes:
+        async with self._gate.change_all(caller, KIND, "upload", targets, combine=combine) as changes:
             closed: dict[str, str] = {}
             found: list[tuple[Change, MergedWeek]] = []
             async for change, week in paced(zip(changes, order, strict=True)):
@@ -153,17 +153,17 @@ class Uploads:
                 await _write(some)
         uploaded.receipts = [change.receipt for change in changes]
 
-    async def _per_row(self, ask: Ask, rows: Rows, by: By, uploaded: UploadResult, *, dry_run: bool) -> None:
+    async def _per_row(self, caller: Caller, rows: Rows, by: By, uploaded: UploadResult, *, dry_run: bool) -> None:
         waiting = _batches(week for week, found in rows.weeks.items() if any(one not in rows.faults for one in found))
         # The first alone: what stops it whatever its sheets are, stops the upload before anything was done.
         for batch in islice(waiting, 1):
-            await self._batch(ask, rows, batch, by, uploaded, dry_run=dry_run)
+            await self._batch(caller, rows, batch, by, uploaded, dry_run=dry_run)
 
         async def some() -> None:
             for batch in waiting:
                 if not uploaded.wanted():
                     return
-                await self._batch(ask, rows, batch, by, uploaded, dry_run=dry_run)
+                await self._batch(caller, rows, batch, by, uploaded, dry_run=dry_run)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -173,7 +173,7 @@ class Uploads:
             raise failed.exceptions[0] from None
 
     async def _batch(
-        self, ask: Ask, rows: Rows, batch: Sequence[Week], by: By, uploaded: UploadResult, *, dry_run: bool
+        self, caller: Caller, rows: Rows, batch: Sequence[Week], by: By, uploaded: UploadResult, *, dry_run: bool
     ) -> None:
         """Some sheets in one transaction, each for itself; what refuses one becomes the fault of its rows."""
         locks = WeekLocks(batch)
@@ -182,7 +182,7 @@ class Uploads:
         targets = [Target(lock=locks.of(place), owner=week[0]) for place, week in enumerate(batch)]
         week_of = dict(zip(targets, batch, strict=True))
         try:
-            async with self._gate.change_each(ask, KIND, "upload", targets) as each:
+            async with self._gate.change_each(caller, KIND, "upload", targets) as each:
                 async for change in each:
                     await slices().rest()
                     async with each.savepoint(change):

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from service.__main__ import timewarden
-from service.commands.caller import Caller
+from service.commands.api_client import ApiClient
 from service.development.people import PEOPLE
 from service.log.key_files import read_key
 from tests.acceptance.caller import SHEETS, fresh_week
@@ -149,7 +149,7 @@ async def test_a_record_that_is_not_sealed_yet_is_told_and_not_waited_for_withou
     callers: Callers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problem = {"type": "urn:timewarden:problem:not-sealed", "detail": "Not sealed yet"}
-    monkeypatch.setattr(Caller, "response", lambda *_: httpx.Response(503, json=problem))
+    monkeypatch.setattr(ApiClient, "response", lambda *_: httpx.Response(503, json=problem))
     record = "018f0000-0000-7000-8000-00000000000a"
     result = await command(callers, "audrey", "audit", "proof", record, "--directory", str(tmp_path), "--wait", "1")
     assert result.exit_code == 2

@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from service.administration.checks import policy_check
 from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.decision_record import Ask
+from service.authorization.enforcement.decision_record import Caller
 from service.authorization.enforcement.judgement import decided
 from service.authorization.enforcement.prospects import outlooks
 from service.authorization.enforcement.refusal import refusal_of
@@ -131,12 +131,12 @@ def requests(count: int, shape: str) -> tuple[float, float, float, float]:
     return again[0], again[1], again[2], again[3]
 
 
-def asking(role: str) -> Ask:
+def asking(role: str) -> Caller:
     principal = Principal(
         PrincipalKind.USER, "", "", "app", frozenset({"read:timesheets", "openid"}), frozenset({role}), None, 0, 1,
         authenticated_at=0, methods=frozenset({"pwd"}), person=uuid4(),
     )  # fmt: skip
-    return Ask(principal, "r", "GET", "/v1/timesheets/{timesheet_id}")
+    return Caller(principal, "r", "GET", "/v1/timesheets/{timesheet_id}")
 
 
 def once(work: Callable[[], object]) -> float:

@@ -26,7 +26,7 @@ from service.administration.replay.recorded_request import read
 from service.administration.replay.worker import ReplayWorker
 from service.administration.versions.policy_bootstrap import bootstrap
 from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.decision_record import Ask, of_decision
+from service.authorization.enforcement.decision_record import Caller, of_decision
 from service.authorization.enforcement.judgement import decided, sighted
 from service.authorization.enforcement.relationships import About, Seen
 from service.database import Database
@@ -115,8 +115,8 @@ def _record(version: Snapshot, draw: random.Random) -> Record:
         )
     seen = sighted(seen, TIMESHEET_FACTS, About.ROW, looked=may_look)
     resource = Resource("timesheet", str(sheet), *((owner, state, 3) if may_look else ()))
-    ask = Ask(principal, str(uuid7()), "GET", "/v1/timesheets/{timesheet_id}")
-    return of_decision(ask, decided(version, ask, action, resource, seen), applied=None, returned=[str(sheet)])
+    caller = Caller(principal, str(uuid7()), "GET", "/v1/timesheets/{timesheet_id}")
+    return of_decision(caller, decided(version, caller, action, resource, seen), applied=None, returned=[str(sheet)])
 
 
 async def whole(made: Sequence[Record], wanted: int) -> None:

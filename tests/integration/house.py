@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from service.administration.checks import policy_check
 from service.authorization.active.policy_versions import PolicyVersions
-from service.authorization.enforcement.decision_record import Ask
+from service.authorization.enforcement.decision_record import Caller
 from service.authorization.enforcement.gate import Gate
 from service.authorization.enforcement.policy_relations import POLICY_FACTS
 from service.authorization.enforcement.relationships import Relationships
@@ -112,21 +112,25 @@ class House:
     def projects(self) -> Projects:
         return Projects(self.gate)
 
-    def ask(self, name: str, *, scopes: frozenset[str] = ALL_SCOPES, roles: frozenset[str] = frozenset()) -> Ask:
+    def caller(self, name: str, *, scopes: frozenset[str] = ALL_SCOPES, roles: frozenset[str] = frozenset()) -> Caller:
         """A request by a person of the organisation through an app."""
         found = self.people.get(name) or uuid4()
-        return Ask(principal(PrincipalKind.USER, "hours-app", scopes, roles, found), "request-1", "POST", "/v1/test")
+        return Caller(principal(PrincipalKind.USER, "hours-app", scopes, roles, found), "request-1", "POST", "/v1/test")
 
-    def machine(self, client: str = "payroll-import", *, scopes: frozenset[str] = frozenset({"batch:upload"})) -> Ask:
+    def machine(
+        self, client: str = "payroll-import", *, scopes: frozenset[str] = frozenset({"batch:upload"})
+    ) -> Caller:
         """A request by a client for itself."""
-        return Ask(principal(PrincipalKind.CLIENT, client, scopes, frozenset(), None), "request-2", "POST", "/v1/test")
+        return Caller(
+            principal(PrincipalKind.CLIENT, client, scopes, frozenset(), None), "request-2", "POST", "/v1/test"
+        )
 
-    def administrator(self) -> Ask:
-        return self.ask("adam", roles=frozenset({"role:administrator"}))
+    def administrator(self) -> Caller:
+        return self.caller("adam", roles=frozenset({"role:administrator"}))
 
-    def manager(self, name: str) -> Ask:
+    def manager(self, name: str) -> Caller:
         """A request by a person whose token gives the role of managers, who may read the directory as shipped."""
-        return self.ask(name, roles=frozenset({"role:manager"}))
+        return self.caller(name, roles=frozenset({"role:manager"}))
 
     async def recorded_last(self) -> tuple[str, str, bool | None, str | None]:
         """Action, outcome, applied and why not, of the newest record."""
@@ -137,11 +141,11 @@ class House:
 
     async def submitted(self, name: str, period_start: date = MONDAY) -> Timesheet:
         """A sheet of this person, with eight hours on its first day, handed in."""
-        ask = self.ask(name)
-        sheet = (await self.timesheets.create(ask, period_start, "UTC")).value
+        caller = self.caller(name)
+        sheet = (await self.timesheets.create(caller, period_start, "UTC")).value
         hours = Hours(period_start, EIGHT_HOURS.project, EIGHT_HOURS.minutes)
-        edited = (await self.timesheets.add_entry(ask, sheet.id, at(1), hours)).value.sheet
-        return (await self.timesheets.submit(ask, sheet.id, at(edited.version))).value
+        edited = (await self.timesheets.add_entry(caller, sheet.id, at(1), hours)).value.sheet
+        return (await self.timesheets.submit(caller, sheet.id, at(edited.version))).value
 
     async def count(self, what: str) -> int:
         """The rows of a table, or of a table with a condition."""

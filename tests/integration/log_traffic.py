@@ -11,7 +11,7 @@ from service.timesheets.listing import Filters
 from tests.integration.house import MONDAY, anything, at
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from tests.integration.house import House
 
 COLUMNS = (
@@ -20,29 +20,29 @@ COLUMNS = (
 )
 
 
-def author(house: House) -> Ask:
-    return house.ask(
+def author(house: House) -> Caller:
+    return house.caller(
         "adam", scopes=frozenset({"read:policies", "write:policies"}), roles=frozenset({"role:policy-author"})
     )
 
 
-def auditor(house: House) -> Ask:
-    return house.ask("dora", scopes=frozenset({"read:audit"}), roles=frozenset({"role:auditor"}))
+def auditor(house: House) -> Caller:
+    return house.caller("dora", scopes=frozenset({"read:audit"}), roles=frozenset({"role:auditor"}))
 
 
 async def traffic(house: House) -> None:
     """A little of everything: allowed, denied, unknown, without scope, lists."""
     sheet = await house.submitted("ana")
-    await house.timesheets.read(house.ask("mia"), sheet.id)
-    await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version))
-    for ask in (house.ask("ana"), house.ask("mia"), house.machine()):
-        poor = replace(ask, principal=replace(ask.principal, scopes=frozenset({"read:timesheets"})))
+    await house.timesheets.read(house.caller("mia"), sheet.id)
+    await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))
+    for caller in (house.caller("ana"), house.caller("mia"), house.machine()):
+        poor = replace(caller, principal=replace(caller.principal, scopes=frozenset({"read:timesheets"})))
         for work in (
-            house.timesheets.list(ask, Filters()),
-            house.timesheets.read(ask, sheet.id),
-            house.timesheets.approve(ask, sheet.id, anything),
-            house.timesheets.delete(ask, sheet.id, anything),
-            house.timesheets.create(ask, MONDAY + timedelta(days=7), "UTC"),
+            house.timesheets.list(caller, Filters()),
+            house.timesheets.read(caller, sheet.id),
+            house.timesheets.approve(caller, sheet.id, anything),
+            house.timesheets.delete(caller, sheet.id, anything),
+            house.timesheets.create(caller, MONDAY + timedelta(days=7), "UTC"),
             house.timesheets.submit(poor, sheet.id, anything),
         ):
             try:

@@ -40,7 +40,7 @@ from tests.integration.test_erasure import auditor, returned
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.engine.engine import Snapshot
     from service.identity.principal import Principal
     from service.timesheets.timesheet import Timesheet
@@ -75,7 +75,7 @@ async def put(house: House, sheet: UUID, **columns: object) -> None:
 
 async def approved(house: House, name: str) -> Timesheet:
     sheet = await house.submitted(name)
-    return (await house.timesheets.approve(house.ask("dora"), sheet.id, at(sheet.version))).value
+    return (await house.timesheets.approve(house.caller("dora"), sheet.id, at(sheet.version))).value
 
 
 async def activate(house: House, *rows: str, without: str = "no such row") -> None:
@@ -133,15 +133,15 @@ async def test_an_erasure_waits_for_sheets_that_wait_for_approval(house: House) 
         await erased(house, "ana")
     assert (refused.value.public, refused.value.extra) == (WAITING, {"timesheets": [str(sheet.id)]})
     assert await house.count("person_link WHERE subject = 'ana'") == 1
-    await house.timesheets.reject(house.ask("mia"), sheet.id, anything, "a mistake")
+    await house.timesheets.reject(house.caller("mia"), sheet.id, anything, "a mistake")
     await erased(house, "ana")
 
 
 async def test_drafts_and_rejected_sheets_go_with_their_owner_on_record_and_others_stay(house: House) -> None:
     kept = await approved(house, "ana")
-    draft = (await house.timesheets.create(house.ask("ana"), MONDAY + timedelta(weeks=1), "UTC")).value
+    draft = (await house.timesheets.create(house.caller("ana"), MONDAY + timedelta(weeks=1), "UTC")).value
     rejected = await house.submitted("ana", MONDAY + timedelta(weeks=2))
-    await house.timesheets.reject(house.ask("mia"), rejected.id, anything, "a mistake")
+    await house.timesheets.reject(house.caller("mia"), rejected.id, anything, "a mistake")
     preview = (await house.erasure.preview(house.administrator(), house.people["ana"])).value
     gone = (await house.erasure.erase(house.administrator(), house.people["ana"])).value
     assert (preview.sheets, gone.sheets) == (2, 2)
@@ -163,12 +163,12 @@ async def test_drafts_and_rejected_sheets_go_with_their_owner_on_record_and_othe
 
 async def test_without_a_key_nobody_is_erased(house: House) -> None:
     without = Erasure(house.gate, Memory(NO_KEYS, 400, 86_400, 30))
-    draft = (await house.timesheets.create(house.ask("ana"), MONDAY, "UTC")).value
+    draft = (await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")).value
     with pytest.raises(Conflict) as refused:
         await without.erase(house.administrator(), house.people["ana"])
     assert refused.value.public == NO_KEY
     assert await house.count("person_link WHERE subject = 'ana'") == 1
-    assert (await house.timesheets.read(house.ask("ana"), draft.id)).value.id == draft.id
+    assert (await house.timesheets.read(house.caller("ana"), draft.id)).value.id == draft.id
 
 
 async def test_the_database_erases_nobody_whose_links_leave_no_hash(house: House) -> None:
@@ -198,9 +198,9 @@ async def test_nothing_of_a_subject_is_left_in_clear_nor_as_a_hash_that_can_be_t
 
 
 async def test_nobody_approves_their_own_hours_after_an_erasure_as_their_own_lead(house: House, waiting: UUID) -> None:
-    ask = house.ask("ana-again")
+    caller = house.caller("ana-again")
     with pytest.raises(Forbidden) as refused:
-        await house.timesheets.approve(ask, waiting, anything)
+        await house.timesheets.approve(caller, waiting, anything)
     assert refused.value.extra["rules"] == ["never-own-hours", "never-for-owner"]
     told = read_body(await record_of(house, refused))
     assert told["relations"]["owner"] is None  # type: ignore[index]
@@ -208,12 +208,12 @@ async def test_nobody_approves_their_own_hours_after_an_erasure_as_their_own_lea
 
 
 async def test_neither_lists_nor_hints_nor_who_can_tell_otherwise(house: House, waiting: UUID) -> None:
-    ask = house.ask("ana-again")
-    assert (await Approvals(house.gate).waiting(ask)).value.items == ()
-    shown = (await ShownTimesheets(house.gate).read(ask, waiting)).value
+    caller = house.caller("ana-again")
+    assert (await Approvals(house.gate).waiting(caller)).value.items == ()
+    shown = (await ShownTimesheets(house.gate).read(caller, waiting)).value
     assert "approve" not in shown.actions
     assert "reject" in shown.actions
-    found = (await TimesheetAccess(house.gate).of(ask, waiting)).value.somebody
+    found = (await TimesheetAccess(house.gate).of(caller, waiting)).value.somebody
     may = {one.person: one.may for one in found}
     assert "approve" not in may[house.people["ana-again"]]
     assert "approve" in may[house.people["mia"]]
@@ -224,10 +224,10 @@ async def test_neither_lists_nor_hints_nor_who_can_tell_otherwise(house: House, 
 async def test_the_laws_in_code_know_them_under_any_policy(house: House, waiting: UUID, without: str) -> None:
     await activate(house, without=without)
     with pytest.raises(Forbidden):
-        await house.timesheets.approve(house.ask("ana-again"), waiting, anything)
+        await house.timesheets.approve(house.caller("ana-again"), waiting, anything)
     with pytest.raises(Forbidden):
-        await house.timesheets.approve(house.ask("ana-again"), waiting, anything)
-    assert (await house.timesheets.approve(house.ask("mia"), waiting, anything)).value.state is State.APPROVED
+        await house.timesheets.approve(house.caller("ana-again"), waiting, anything)
+    assert (await house.timesheets.approve(house.caller("mia"), waiting, anything)).value.state is State.APPROVED
 
 
 async def test_what_they_wrote_for_others_they_do_not_approve_after_an_erasure(house: House) -> None:
@@ -237,7 +237,7 @@ async def test_what_they_wrote_for_others_they_do_not_approve_after_an_erasure(h
     name = await come_back(house, "max")
     await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], Part.LEAD)
     with pytest.raises(Forbidden) as refused:
-        await house.timesheets.approve(house.ask(name), sheet.id, anything)
+        await house.timesheets.approve(house.caller(name), sheet.id, anything)
     assert refused.value.extra["rules"] == ["never-for-owner"]
     assert read_body(await record_of(house, refused))["facts"]["acted_for_owner"] is None  # type: ignore[index]
 
@@ -245,24 +245,24 @@ async def test_what_they_wrote_for_others_they_do_not_approve_after_an_erasure(h
 async def test_whoever_locked_a_sheet_does_not_unlock_it_after_an_erasure(house: House) -> None:
     payroll = frozenset({"role:payroll"})
     sheet = await approved(house, "ana")
-    await house.timesheets.lock(house.ask("ben", roles=payroll), sheet.id, anything, "paid")
+    await house.timesheets.lock(house.caller("ben", roles=payroll), sheet.id, anything, "paid")
     await erased(house, "ben")
     name = await come_back(house, "ben")
     for without in ("nothing", "never-unlock-own-lock"):
         await activate(house, without=without)
         with pytest.raises(Forbidden):
-            await house.timesheets.unlock(house.ask(name, roles=payroll), sheet.id, anything, "a mistake")
-    again = (await house.timesheets.unlock(house.ask("carl", roles=payroll), sheet.id, anything, "a mistake")).value
+            await house.timesheets.unlock(house.caller(name, roles=payroll), sheet.id, anything, "a mistake")
+    again = (await house.timesheets.unlock(house.caller("carl", roles=payroll), sheet.id, anything, "a mistake")).value
     assert again.state is State.APPROVED
 
 
 async def test_an_erasure_grants_nothing_of_before(house: House) -> None:
     sheet = await approved(house, "ana")
     await erased(house, "ana")
-    ask = house.ask(await come_back(house, "ana"))
-    assert (await house.timesheets.list(ask, Filters())).value.items == ()
+    caller = house.caller(await come_back(house, "ana"))
+    assert (await house.timesheets.list(caller, Filters())).value.items == ()
     with pytest.raises(NotFound):
-        await house.timesheets.read(ask, sheet.id)
+        await house.timesheets.read(caller, sheet.id)
     # They wrote in it, which is unknown to allows: neither such a row nor its opposite helps.
     for who, when in (
         (f"person:{house.people['ana']}", "always"), ("owner", "always"),
@@ -270,10 +270,10 @@ async def test_an_erasure_grants_nothing_of_before(house: House) -> None:
     ):  # fmt: skip
         await activate(house, f"p, allow, {who}, read, any, timesheet, any, {when}, one-more")
         with pytest.raises(NotFound):
-            await house.timesheets.read(ask, sheet.id)
-        assert (await house.timesheets.list(ask, Filters())).value.items == ()
+            await house.timesheets.read(caller, sheet.id)
+        assert (await house.timesheets.list(caller, Filters())).value.items == ()
     await activate(house, "p, allow, anyone, read, any, timesheet, any, always, one-more")
-    assert (await house.timesheets.read(ask, sheet.id)).value.id == sheet.id
+    assert (await house.timesheets.read(caller, sheet.id)).value.id == sheet.id
 
 
 async def test_whoever_set_a_hold_does_not_lift_it_after_an_erasure(house: House) -> None:
@@ -296,7 +296,7 @@ async def test_four_eyes_recognise_a_proposer_after_an_erasure(house: House) -> 
         house.owner, shipped(), message="m", author_person=house.people["ana"], author_client="c"
     )
     await erased(house, "ana")
-    principal = house.ask(await come_back(house, "ana")).principal
+    principal = house.caller(await come_back(house, "ana")).principal
     seen = await Relationships([POLICY_FACTS]).of_row(house.owner, principal, "policy", made.number)
     assert seen.relations == {"former:proposer"}
     await activate(house, "p, deny, proposer, activate, any, policy, any, always, four-eyes")
@@ -304,7 +304,7 @@ async def test_four_eyes_recognise_a_proposer_after_an_erasure(house: House) -> 
     await policy_life.move_head(house.owner, 3, expected=1)
     await policy_life.move_head(house.owner, 1, expected=3)
     assert await policy_life.left_behind(house.owner, made.number, principal) == [3]
-    assert await policy_life.left_behind(house.owner, made.number, house.ask("ben").principal) == []
+    assert await policy_life.left_behind(house.owner, made.number, house.caller("ben").principal) == []
 
 
 async def test_a_rule_that_denies_to_a_person_denies_to_them_after_an_erasure_and_is_decided_again_alike(
@@ -316,14 +316,14 @@ async def test_a_rule_that_denies_to_a_person_denies_to_them_after_an_erasure_an
     name = await come_back(house, "max")
     await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], Part.LEAD)
     with pytest.raises(Forbidden) as refused:
-        await house.timesheets.approve(house.ask(name), sheet.id, anything)
+        await house.timesheets.approve(house.caller(name), sheet.id, anything)
     body = await record_of(house, refused)
     told = read_body(body)
     assert told["rules"] == ["never-max"]
     assert told["principal"]["former"] == {"named": [str(house.people["max"])], "others": 0}  # type: ignore[index]
     recorded = recorded_request.read(body)
     assert decide_again(house.versions.current(), recorded) == recorded.verdict
-    assert (await Approvals(house.gate).waiting(house.ask(name))).value.items == ()
+    assert (await Approvals(house.gate).waiting(house.caller(name))).value.items == ()
 
 
 async def test_a_record_names_no_former_id_that_no_rule_asked_for_and_does_not_guess_for_a_rule_that_does(
@@ -333,7 +333,7 @@ async def test_a_record_names_no_former_id_that_no_rule_asked_for_and_does_not_g
     await erased(house, "max")
     name = await come_back(house, "max")
     await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], Part.LEAD)
-    answer = await house.timesheets.approve(house.ask(name), sheet.id, anything)
+    answer = await house.timesheets.approve(house.caller(name), sheet.id, anything)
     body = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", answer.receipt.uid)
     assert read_body(body)["principal"]["former"] == {"named": [], "others": 1}  # type: ignore[index]
     assert str(house.people["max"]).encode() not in body
@@ -348,10 +348,10 @@ async def test_a_record_names_no_former_id_that_no_rule_asked_for_and_does_not_g
 async def test_a_record_does_not_say_who_came_back_where_no_rule_asked_and_does_not_guess_for_a_rule_that_does(
     house: House, waiting: UUID
 ) -> None:
-    answer = await house.timesheets.read(house.ask("ana-again"), waiting)
+    answer = await house.timesheets.read(house.caller("ana-again"), waiting)
     body = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", answer.receipt.uid)
     told = read_body(body)
-    stranger = await house.timesheets.read(house.ask("dora"), waiting)
+    stranger = await house.timesheets.read(house.caller("dora"), waiting)
     of_stranger = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", stranger.receipt.uid)
     assert told["relations"] == {**read_body(of_stranger)["relations"], "manager": True}  # type: ignore[dict-item]
     assert told["facts"] == read_body(of_stranger)["facts"]
@@ -370,7 +370,7 @@ async def test_a_simulation_does_not_tell_who_came_back(house: House, waiting: U
         )
         simulation = Simulation(house.gate, house.versions, Relationships([TIMESHEET_FACTS, POLICY_FACTS]), is_known)
         scopes = frozenset({"read:audit", "read:policies"})
-        author = house.ask("audrey", scopes=scopes, roles=frozenset({"role:auditor", "role:policy-admin"}))
+        author = house.caller("audrey", scopes=scopes, roles=frozenset({"role:auditor", "role:policy-admin"}))
         simulated = await simulation.run(author, asked)
         assert simulated.value.decision.request.seen.relations == {"manager"}
         body = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", simulated.receipt.uid)
@@ -394,8 +394,8 @@ async def test_two_accounts_that_were_one_person_stay_one_human_after_an_erasure
         await house.directory.add_membership(house.administrator(), house.people[name], house.teams["east"], part)
     sheet = await house.submitted(day)
     with pytest.raises(Forbidden):
-        await house.timesheets.approve(house.ask(night), sheet.id, anything)
-    assert (await house.timesheets.approve(house.ask("mia"), sheet.id, anything)).value.state is State.APPROVED
+        await house.timesheets.approve(house.caller(night), sheet.id, anything)
+    assert (await house.timesheets.approve(house.caller("mia"), sheet.id, anything)).value.state is State.APPROVED
 
 
 async def test_a_second_erasure_forgets_nobody_of_before_the_first(house: House) -> None:
@@ -409,11 +409,11 @@ async def test_a_second_erasure_forgets_nobody_of_before_the_first(house: House)
     await house.directory.add_membership(house.administrator(), house.people["third"], house.teams["east"], Part.LEAD)
     await put(house, sheet.id, state="submitted")
     with pytest.raises(Forbidden):
-        await house.timesheets.approve(house.ask("third"), sheet.id, anything)
+        await house.timesheets.approve(house.caller("third"), sheet.id, anything)
 
 
 async def formers(house: House, name: str) -> set[UUID]:
-    seen = await Relationships([]).ambient(house.owner, house.ask(name).principal)
+    seen = await Relationships([]).ambient(house.owner, house.caller(name).principal)
     return set(seen.former_ids)
 
 
@@ -515,22 +515,22 @@ async def test_every_token_of_before_an_erasure_is_revoked_and_makes_nobody_know
 
 
 async def test_a_request_that_is_under_way_as_the_erased_person_is_refused(house: House) -> None:
-    ask = asked_with_token(house, "ana")
-    assert (await house.timesheets.list(ask, Filters())).value.items == ()
+    caller = asked_with_token(house, "ana")
+    assert (await house.timesheets.list(caller, Filters())).value.items == ()
     await erased(house, "ana")
     with pytest.raises(InvalidToken):
-        await house.timesheets.list(ask, Filters())
+        await house.timesheets.list(caller, Filters())
     with pytest.raises(InvalidToken):
-        await house.timesheets.create(ask, MONDAY, "UTC")
+        await house.timesheets.create(caller, MONDAY, "UTC")
 
 
 async def test_a_sheet_that_is_being_made_does_not_outlive_the_erasure_of_its_owner(house: House) -> None:
-    ana, ask = house.people["ana"], asked_with_token(house, "ana")
+    ana, caller = house.people["ana"], asked_with_token(house, "ana")
     waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     async with house.owner.transaction():
         # As an erasure does it, after it looked for sheets and before it commits.
         await house.owner.execute("SELECT FROM person WHERE id = $1 FOR UPDATE", ana)
-        making = asyncio.create_task(house.timesheets.create(ask, MONDAY, "UTC"))
+        making = asyncio.create_task(house.timesheets.create(caller, MONDAY, "UTC"))
         async with asyncio.timeout(2):
             while not await house.owner.fetchval(waits):  # noqa: ASYNC110 — for a lock of Postgres
                 await asyncio.sleep(0.01)
@@ -544,9 +544,9 @@ async def test_a_sheet_that_is_being_made_does_not_outlive_the_erasure_of_its_ow
     assert await house.count("timesheet") == 0
 
 
-def asked_with_token(house: House, name: str) -> Ask:
-    ask = house.ask(name, scopes=ALL_SCOPES)
-    return replace(ask, principal=issued(ask.principal, 10))
+def asked_with_token(house: House, name: str) -> Caller:
+    caller = house.caller(name, scopes=ALL_SCOPES)
+    return replace(caller, principal=issued(caller.principal, 10))
 
 
 async def test_a_revocation_that_reaches_further_than_the_erasure_does_so_after_it(house: House) -> None:

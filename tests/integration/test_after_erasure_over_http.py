@@ -25,7 +25,7 @@ ROLES = ["administrator", "auditor", "payroll"]
 PAID = {"reason": "paid"}
 
 
-class Caller:
+class ApiCaller:
     """Somebody with one token that may do everything that a token can."""
 
     def __init__(self, running: InProcess, name: str) -> None:
@@ -53,7 +53,7 @@ class Caller:
         return path
 
 
-async def erase(by: Caller, person: str) -> httpx.Response:
+async def erase(by: ApiCaller, person: str) -> httpx.Response:
     return await by.send("POST", f"/v1/people/{person}/erase", {})
 
 
@@ -66,7 +66,7 @@ async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
 async def test_an_administrator_does_not_get_around_the_law_by_erasing_themselves(
     house: House, running: InProcess
 ) -> None:
-    eve, other, team = Caller(running, "eve"), Caller(running, "other"), str(house.teams["east"])
+    eve, other, team = ApiCaller(running, "eve"), ApiCaller(running, "other"), str(house.teams["east"])
     person = await eve.me()
     member = {"person": person, "team": team, "part": "member"}
     assert (await other.send("POST", "/v1/memberships", member)).status_code == 201
@@ -84,10 +84,10 @@ async def test_an_administrator_does_not_get_around_the_law_by_erasing_themselve
 async def test_the_token_of_somebody_who_was_erased_is_refused_and_the_next_one_unlocks_nothing(
     house: House, running: InProcess
 ) -> None:
-    eve, other = Caller(running, "eve"), Caller(running, "other")
+    eve, other = ApiCaller(running, "eve"), ApiCaller(running, "other")
     sheet = await house.submitted("ana")
     path = f"/v1/timesheets/{sheet.id}"
-    await house.timesheets.approve(house.ask("mia"), sheet.id, lambda _: None)
+    await house.timesheets.approve(house.caller("mia"), sheet.id, lambda _: None)
     assert (await eve.send("POST", f"{path}/lock", PAID, 4)).status_code == 200
     assert (await erase(other, await eve.me())).status_code == 200
     assert (await eve.send("POST", f"{path}/unlock", PAID, 5)).status_code == 401
@@ -102,11 +102,11 @@ async def back(
     """The status of a request with a token that was issued after the erasure: the moment of it is put a minute back,
     as no test waits for one."""
     await house.owner.execute("UPDATE erased_subject SET revoked_before = revoked_before - interval '1 minute'")
-    return (await Caller(running, name).send(method, path, body, version)).status_code
+    return (await ApiCaller(running, name).send(method, path, body, version)).status_code
 
 
 async def test_a_revoked_token_is_not_revived_by_an_erasure(house: House, running: InProcess) -> None:
-    eve, other = Caller(running, "eve"), Caller(running, "other")
+    eve, other = ApiCaller(running, "eve"), ApiCaller(running, "other")
     person = await eve.me()
     assert (await eve.send("GET", "/v1/decisions")).status_code == 200
     assert (await other.send("POST", "/v1/revocations", {"person": person})).status_code == 201
@@ -122,14 +122,14 @@ async def test_a_revoked_token_is_not_revived_by_an_erasure(house: House, runnin
 async def test_without_its_key_a_replica_takes_in_nobody_new_and_says_so(
     house: House, running: InProcess, issuer: str
 ) -> None:
-    eve, other = Caller(running, "eve"), Caller(running, "other")
+    eve, other = ApiCaller(running, "eve"), ApiCaller(running, "other")
     assert (await erase(other, await eve.me())).status_code == 200
     async with api(house, issuer, erasure_keys="") as without:
         for name in ("eve", "somebody-new"):
-            answer = await Caller(without, name).send("GET", "/v1/me")
+            answer = await ApiCaller(without, name).send("GET", "/v1/me")
             assert (answer.status_code, answer.json()["type"]) == (503, "urn:timewarden:problem:erasure-key-missing")
             assert "Retry-After" in answer.headers
-        known = Caller(without, "other")
+        known = ApiCaller(without, "other")
         assert (await known.send("GET", "/v1/me")).status_code == 200
         refused = await erase(known, await house.owner.fetchval("SELECT id::text FROM person LIMIT 1"))
         assert (refused.status_code, "TIMEWARDEN_ERASURE_KEYS" in refused.text) == (409, True)

@@ -58,7 +58,7 @@ KINDS = {
         lambda house, validity: house.delegations.grant(
             house.manager("mia"), house.people["mia"], house.people["ana"], validity
         ),
-        lambda house, one, *at: house.delegations.end(house.ask("mia"), one.id, *at),
+        lambda house, one, *at: house.delegations.end(house.caller("mia"), one.id, *at),
     ),
     "a fallback approver": Kind(
         "fallback_approver",

@@ -22,7 +22,7 @@ from service.timesheets.timesheet import State
 from tests.integration.house import EIGHT_HOURS, MONDAY, anything, at
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.directory.entities import Delegation
     from service.timesheets.timesheet import Timesheet
     from tests.integration.house import House
@@ -32,10 +32,10 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 DAY = timedelta(days=1)
 
 
-def strong(house: House, name: str) -> Ask:
+def strong(house: House, name: str) -> Caller:
     """A request by somebody who signed in with a second factor."""
-    ask = house.ask(name)
-    return replace(ask, principal=replace(ask.principal, methods=frozenset({"mfa"})))
+    caller = house.caller(name)
+    return replace(caller, principal=replace(caller.principal, methods=frozenset({"mfa"})))
 
 
 async def given(house: House, manager: str, delegate: str, validity: Validity | None = None) -> Delegation:
@@ -46,7 +46,7 @@ async def given(house: House, manager: str, delegate: str, validity: Validity | 
 
 async def relations(house: House, who: str, sheet: Timesheet) -> frozenset[str]:
     seen = Relationships([TIMESHEET_FACTS])
-    principal = house.ask(who).principal
+    principal = house.caller(who).principal
     return (await seen.of_row(house.owner, principal, "timesheet", sheet.id)).relations
 
 
@@ -94,7 +94,7 @@ async def test_a_manager_who_is_also_a_delegate_acts_for_themselves(house: House
 async def test_a_delegate_without_a_second_factor_is_asked_for_one(house: House) -> None:
     sheet = await house.submitted("ana")
     await given(house, "mia", "carl")
-    weak = house.ask("carl")
+    weak = house.caller("carl")
     with pytest.raises(StepUpNeeded):
         await house.timesheets.approve(
             replace(weak, principal=replace(weak.principal, methods=frozenset({"pwd"}))), sheet.id, at(sheet.version)
@@ -138,12 +138,12 @@ async def test_a_grant_holds_from_its_begin_up_to_its_end(house: House) -> None:
     assert await relations(house, "ben", sheet) == set()
     grant = await given(house, "mia", "carl", Validity(None, now + DAY))
     assert await relations(house, "carl", sheet) == {"delegate"}
-    ended = (await house.delegations.end(house.ask("mia"), grant.id)).value
+    ended = (await house.delegations.end(house.caller("mia"), grant.id)).value
     assert ended.validity.valid_to is not None
     assert ended.validity.valid_to < now + DAY
     assert await relations(house, "carl", sheet) == set()
     with pytest.raises(Conflict):
-        await house.delegations.end(house.ask("mia"), grant.id)
+        await house.delegations.end(house.caller("mia"), grant.id)
 
 
 async def test_a_manager_who_leads_no_longer_leaves_the_delegate_with_nothing(house: House) -> None:
@@ -159,18 +159,18 @@ async def test_a_manager_who_leads_no_longer_leaves_the_delegate_with_nothing(ho
 async def test_managers_name_their_own_delegates_and_administrators_anybodys(house: House) -> None:
     people = house.people
     with pytest.raises(Forbidden):
-        await house.delegations.grant(house.ask("carl"), people["mia"], people["carl"])
+        await house.delegations.grant(house.caller("carl"), people["mia"], people["carl"])
     grant = (await house.delegations.grant(house.administrator(), people["mia"], people["carl"])).value
     with pytest.raises(Conflict):
         await given(house, "mia", "carl")
     with pytest.raises(Denied):
-        await house.delegations.end(house.ask("carl"), grant.id)
+        await house.delegations.end(house.caller("carl"), grant.id)
     with pytest.raises(Denied):
-        await house.delegations.end(house.ask("max"), grant.id)
+        await house.delegations.end(house.caller("max"), grant.id)
     for name in ("mia", "carl", "adam"):
-        ask = house.administrator() if name == "adam" else house.ask(name)
-        assert [item.id for item in (await house.delegations.list(ask)).value.items] == [grant.id]
-    assert (await house.delegations.list(house.ask("max"))).value.items == []
+        caller = house.administrator() if name == "adam" else house.caller(name)
+        assert [item.id for item in (await house.delegations.list(caller)).value.items] == [grant.id]
+    assert (await house.delegations.list(house.caller("max"))).value.items == []
     change = (await records(house, "directory.changed"))[-1]["change"]["to"]
     assert (change["what"], change["delegator"], change["delegate"]) == (
         "delegation.granted",
@@ -191,7 +191,7 @@ async def test_a_wrong_grant_names_its_field(house: House) -> None:
             await house.delegations.grant(house.manager("mia"), mia, delegate, validity)
         assert [one.field for one in refused.value.fields] == [field]
     with pytest.raises(NotFound):
-        await house.delegations.end(house.ask("mia"), uuid4())
+        await house.delegations.end(house.caller("mia"), uuid4())
 
 
 async def test_a_caller_who_may_not_read_the_directory_learns_of_no_person_by_naming_a_delegate(house: House) -> None:
@@ -201,7 +201,7 @@ async def test_a_caller_who_may_not_read_the_directory_learns_of_no_person_by_na
     told = set()
     for delegate in (uuid4(), people["dora"], gone):
         with pytest.raises(InvalidField) as refused:
-            await house.delegations.grant(house.ask("carl"), people["carl"], delegate)
+            await house.delegations.grant(house.caller("carl"), people["carl"], delegate)
         told.add((refused.value.public, str(refused.value.extra)))
     assert len(told) == 1
     assert "may see" in told.pop()[0]
@@ -214,9 +214,9 @@ async def test_the_fallback_approver_approves_only_for_those_whom_nobody_leads(h
     doras, anas = await house.submitted("dora"), await house.submitted("ana")
     assert await relations(house, "max", doras) == {"fallback"}
     assert await relations(house, "max", anas) == set()
-    approved = await house.timesheets.approve(house.ask("max"), doras.id, at(doras.version))
+    approved = await house.timesheets.approve(house.caller("max"), doras.id, at(doras.version))
     assert approved.value.state is State.APPROVED
-    listed = (await house.timesheets.list(house.ask("max"), Filters())).value.items
+    listed = (await house.timesheets.list(house.caller("max"), Filters())).value.items
     assert {one.owner for one in listed} == {house.people["dora"]}
 
 
@@ -226,7 +226,7 @@ async def test_the_fallback_of_a_team_is_none_for_others_nor_for_themselves(hous
     named = (await house.fallbacks.name(admin, people["dora"])).value
     with pytest.raises(NoApprover):
         await house.submitted("dora")
-    doras = (await house.timesheets.list(house.ask("dora"), Filters())).value.items[0]
+    doras = (await house.timesheets.list(house.caller("dora"), Filters())).value.items[0]
     assert doras.state is State.DRAFT
     assert await relations(house, "dora", doras) == {"owner"}
     assert await relations(house, "mia", doras) == set()
@@ -249,21 +249,21 @@ async def test_two_leads_of_one_team_may_approve_each_other_and_everybody_can_se
     await house.directory.add_membership(house.administrator(), house.people["max"], house.teams["east"], Part.LEAD)
     mias, maxs = await house.submitted("mia"), await house.submitted("max")
     assert await relations(house, "max", mias) == {"manager"}
-    await house.timesheets.approve(house.ask("max"), mias.id, anything)
+    await house.timesheets.approve(house.caller("max"), mias.id, anything)
     assert await relations(house, "mia", maxs) == {"manager"}
 
 
 async def test_where_nobody_could_approve_a_sheet_stays_a_draft_and_says_what_to_do(house: House) -> None:
     with pytest.raises(NoApprover, match="fallback approver"):
         await house.submitted("dora")
-    sheet = (await house.timesheets.list(house.ask("dora"), Filters())).value.items[0]
+    sheet = (await house.timesheets.list(house.caller("dora"), Filters())).value.items[0]
     await house.fallbacks.name(house.administrator(), house.people["max"])
-    submitted = (await house.timesheets.submit(house.ask("dora"), sheet.id, at(sheet.version))).value
+    submitted = (await house.timesheets.submit(house.caller("dora"), sheet.id, at(sheet.version))).value
     assert submitted.state is State.SUBMITTED
 
 
 async def test_whoever_wrote_in_a_sheet_is_no_approver_of_it_when_it_is_handed_in(house: House) -> None:
-    people, ana = house.people, house.ask("ana")
+    people, ana = house.people, house.caller("ana")
     sheet = (await house.timesheets.create(ana, MONDAY, "UTC")).value
     sheet = (await house.timesheets.add_entry(ana, sheet.id, at(1), EIGHT_HOURS)).value.sheet
     for writers, could in ((["mia"], True), (["dora"], True), (["dora", "max"], True), (["mia", "dora"], False)):
@@ -285,7 +285,7 @@ async def test_whoever_wrote_in_a_sheet_is_no_approver_of_it_when_it_is_handed_i
 
 
 async def test_a_fallback_approver_who_wrote_in_a_sheet_is_none(house: House) -> None:
-    admin, people, dora = house.administrator(), house.people, house.ask("dora")
+    admin, people, dora = house.administrator(), house.people, house.caller("dora")
     await house.fallbacks.name(admin, people["max"])
     sheet = await house.submitted("dora")
     sheet = (await house.timesheets.withdraw(dora, sheet.id, at(sheet.version))).value
@@ -301,8 +301,8 @@ async def test_who_may_do_what_names_delegates_and_fallbacks(house: House) -> No
     await house.fallbacks.name(house.administrator(), house.people["max"])
     anas, doras = await house.submitted("ana"), await house.submitted("dora")
     access = TimesheetAccess(house.gate)
-    found = {one.person: one for one in (await access.of(house.ask("ana"), anas.id)).value.somebody}
+    found = {one.person: one for one in (await access.of(house.caller("ana"), anas.id)).value.somebody}
     assert found[house.people["carl"]].may["approve"][0].rule == "approve-as-delegate"
     assert house.people["max"] not in found
-    found = {one.person: one for one in (await access.of(house.ask("dora"), doras.id)).value.somebody}
+    found = {one.person: one for one in (await access.of(house.caller("dora"), doras.id)).value.somebody}
     assert found[house.people["max"]].may["approve"][0].rule == "approve-as-fallback"

@@ -74,21 +74,21 @@ async def test_names_and_addresses_stand_beside_the_log_and_not_in_it(house: Hou
 async def test_only_those_whom_the_policy_lets_may_change_the_directory(house: House) -> None:
     before = await revision(house)
     with pytest.raises(Forbidden):
-        await house.directory.add_team(house.ask("mia", roles=frozenset({"role:manager"})), "coup", None)
+        await house.directory.add_team(house.caller("mia", roles=frozenset({"role:manager"})), "coup", None)
     assert await revision(house) == before
     with pytest.raises(Forbidden):
-        await house.directory.people(house.ask("ana"))
+        await house.directory.people(house.caller("ana"))
 
 
 async def test_a_role_given_by_the_directory_counts_at_once_until_it_is_taken(house: House) -> None:
     asks = house.administrator()
     await house.directory.give_role(asks, house.people["ben"], "administrator")
-    await house.directory.add_team(house.ask("ben"), "by ben", None)
+    await house.directory.add_team(house.caller("ben"), "by ben", None)
     with pytest.raises(Conflict):
         await house.directory.give_role(asks, house.people["ben"], "administrator")
     await house.directory.take_role(asks, house.people["ben"], "administrator")
     with pytest.raises(Forbidden):
-        await house.directory.add_team(house.ask("ben"), "again by ben", None)
+        await house.directory.add_team(house.caller("ben"), "again by ben", None)
     with pytest.raises(NotFound):
         await house.directory.take_role(asks, house.people["ben"], "administrator")
 

@@ -81,7 +81,9 @@ async def test_an_import_counts_for_decisions_at_once(house: House) -> None:
         described = {"display_name": name.title(), "email": f"{name}@example.com"}
         await house.directory.amend_person(house.administrator(), house.people[name], described)
     await load(house, f"{HEADER}\nlead,max@example.com,,,,east,,,\n")
-    assert (await house.timesheets.approve(house.ask("max"), sheet.id, at(sheet.version))).value.state is State.APPROVED
+    assert (
+        await house.timesheets.approve(house.caller("max"), sheet.id, at(sheet.version))
+    ).value.state is State.APPROVED
 
 
 async def test_what_is_there_is_updated_and_ends_come_nearer(house: House) -> None:
@@ -190,7 +192,7 @@ async def test_an_email_address_of_several_people_names_nobody(house: House) -> 
 async def test_only_those_whom_the_policy_lets_may_import_or_try(house: House) -> None:
     for dry_run in (True, False):
         with pytest.raises(Forbidden):
-            await house.imports.load(house.ask("mia"), GOOD.encode(), dry_run=dry_run)
+            await house.imports.load(house.caller("mia"), GOOD.encode(), dry_run=dry_run)
 
 
 def large(rows: int) -> str:

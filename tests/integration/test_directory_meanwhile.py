@@ -38,7 +38,7 @@ async def test_who_ends_a_standing_in_holds_nothing_that_another_change_of_the_d
     other = await house.log_database.connect("owner")
     async with other.transaction():
         await store.advance(other)
-        ending = asyncio.create_task(house.delegations.end(house.ask("mia"), grant.id))
+        ending = asyncio.create_task(house.delegations.end(house.caller("mia"), grant.id))
         await lock_is_waited_for(house.owner)
         await other.execute("SELECT FROM delegation WHERE id = $1 FOR UPDATE NOWAIT", grant.id)
     assert (await ending).value.validity.valid_to is not None
@@ -70,7 +70,7 @@ async def test_an_approval_that_waited_for_the_sheet_is_decided_by_the_directory
     house: House, meanwhile: Callable[[House], Awaitable[None]]
 ) -> None:
     sheet = await house.submitted("ana")
-    mia, approvals = house.ask("mia"), Approvals(house.gate)
+    mia, approvals = house.caller("mia"), Approvals(house.gate)
     items = [Item(sheet.id, at(sheet.version))]
     other = await house.log_database.connect("owner")
     async with other.transaction():
@@ -84,6 +84,6 @@ async def test_an_approval_that_waited_for_the_sheet_is_decided_by_the_directory
         with pytest.raises(Denied):
             await refused
     assert isinstance((await each)[0].error, Denied)
-    found = (await house.timesheets.read(house.ask("ana"), sheet.id)).value
+    found = (await house.timesheets.read(house.caller("ana"), sheet.id)).value
     assert found.state is State.SUBMITTED
     assert await house.count("audit_record WHERE kind = 'change' AND action = 'approve'") == 0

@@ -28,7 +28,7 @@ from tests.policy_forge import shipped
 from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from tests.integration.house import House
     from tests.integration.log_database import LogDatabase
 
@@ -37,17 +37,17 @@ DAY = timedelta(days=1)
 NOTED = Hours(MONDAY, "apollo", 480, "at the dentist's in the morning")
 
 
-def auditor(house: House) -> Ask:
-    return house.ask("audrey", scopes=frozenset({"read:audit"}), roles=frozenset({"role:auditor"}))
+def auditor(house: House) -> Caller:
+    return house.caller("audrey", scopes=frozenset({"read:audit"}), roles=frozenset({"role:auditor"}))
 
 
 async def with_texts(house: House, name: str) -> UUID:
     """A sheet of somebody with a note, sent back with a reason."""
-    ask = house.ask(name)
-    sheet = (await house.timesheets.create(ask, MONDAY, "UTC")).value
-    await house.timesheets.add_entry(ask, sheet.id, at(1), NOTED)
-    await house.timesheets.submit(ask, sheet.id, at(2))
-    await house.timesheets.reject(house.ask("mia"), sheet.id, at(3), f"{name} was seen elsewhere")
+    caller = house.caller(name)
+    sheet = (await house.timesheets.create(caller, MONDAY, "UTC")).value
+    await house.timesheets.add_entry(caller, sheet.id, at(1), NOTED)
+    await house.timesheets.submit(caller, sheet.id, at(2))
+    await house.timesheets.reject(house.caller("mia"), sheet.id, at(3), f"{name} was seen elsewhere")
     return sheet.id
 
 
@@ -83,7 +83,7 @@ async def test_what_is_about_a_person_goes_and_every_record_stays_as_it_was(hous
 
 async def test_a_note_that_is_being_written_is_waited_for_and_goes_too(house: House) -> None:
     ana = house.people["ana"]
-    sheet = (await house.timesheets.create(house.ask("ana"), MONDAY, "UTC")).value
+    sheet = (await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")).value
     other = await house.log_database.connect("app")
     async with other.transaction():
         await other.execute("SELECT FROM timesheet WHERE id = $1 FOR UPDATE", sheet.id)
@@ -211,13 +211,13 @@ async def test_not_even_the_function_in_the_database_gets_around_a_hold(house: H
 async def test_the_roles_are_apart_and_nobody_else_erases_or_holds(house: House) -> None:
     with pytest.raises(Forbidden):
         await LegalHolds(house.gate).set(
-            house.ask("adam", scopes=ALL_SCOPES | {"read:audit"}, roles=frozenset({"role:administrator"})),
+            house.caller("adam", scopes=ALL_SCOPES | {"read:audit"}, roles=frozenset({"role:administrator"})),
             "all",
             None,
             "mine",
         )
     with pytest.raises(Forbidden):
-        await house.erasure.erase(house.ask("mia", roles=frozenset({"role:manager"})), house.people["ana"])
+        await house.erasure.erase(house.caller("mia", roles=frozenset({"role:manager"})), house.people["ana"])
 
 
 async def test_nobody_is_erased_who_is_not_there(house: House) -> None:

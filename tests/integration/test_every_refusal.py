@@ -201,10 +201,10 @@ async def test_each_refusal_of_a_proof_is_raised(cause: str, redis_url: str) -> 
 
 @pytest.mark.parametrize("cause", sorted(DECIDED))
 async def test_each_refusal_that_the_decision_finds_is_raised(cause: str, house: House) -> None:
-    adam = house.ask("adam", scopes=frozenset({"manage:tokens"}), roles=frozenset({"role:administrator"}))
+    adam = house.caller("adam", scopes=frozenset({"manage:tokens"}), roles=frozenset({"role:administrator"}))
     await Revocations(house.gate, 3600, 30).revoke(adam, RevocationRequest(What.PERSON, str(house.people["ana"]), None))
     with pytest.raises(InvalidToken) as caught:
-        await house.timesheets.list(house.ask("ana"), Filters())
+        await house.timesheets.list(house.caller("ana"), Filters())
     assert (caught.value.cause, caught.value.public) == (cause, refusals.SENTENCES[cause])
 
 

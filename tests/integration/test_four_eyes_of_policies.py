@@ -21,7 +21,7 @@ from tests.integration.house import checked_here, principal
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.engine.engine import Snapshot
     from service.policy.policy_file import PolicyText
     from tests.integration.house import House
@@ -48,19 +48,19 @@ class Desk:
     def steps(self) -> PolicyAdministration:
         return PolicyAdministration(self.house.gate, self.house.versions, checked_here)
 
-    def ask(self, name: str) -> Ask:
-        return self.house.ask(name, scopes=SCOPES, roles=ROLES)
+    def caller(self, name: str) -> Caller:
+        return self.house.caller(name, scopes=SCOPES, roles=ROLES)
 
     async def proposed(self, name: str, row: str = "") -> int:
-        return (await self.steps.propose(self.ask(name), text(row), "why not")).value.version.number
+        return (await self.steps.propose(self.caller(name), text(row), "why not")).value.version.number
 
     async def activates(self, name: str, number: int) -> int:
         """Activate it; the number that decides then."""
-        answer = await self.steps.activate(self.ask(name), number, expected=await self.active())
+        answer = await self.steps.activate(self.caller(name), number, expected=await self.active())
         return answer.value.number
 
     async def goes_back(self, name: str) -> int:
-        return (await self.steps.roll_back(self.ask(name), expected=await self.active())).value.number
+        return (await self.steps.roll_back(self.caller(name), expected=await self.active())).value.number
 
     async def under_four_eyes(self, row: str = ROW) -> int:
         """Ben proposed them and mia turned them on; the number of that version."""
@@ -129,9 +129,9 @@ async def test_nor_do_narrower_four_eyes_that_decided_before(desk: Desk) -> None
     await desk.under_four_eyes()
     await desk.activates("paula", narrow)
     own = await desk.proposed("paula")
-    just_signed_in = replace(desk.ask("paula").principal, authenticated_at=2_000_000_000)
+    just_signed_in = replace(desk.caller("paula").principal, authenticated_at=2_000_000_000)
     with pytest.raises(Forbidden) as refused:
-        await desk.steps.activate(replace(desk.ask("paula"), principal=just_signed_in), own, expected=narrow)
+        await desk.steps.activate(replace(desk.caller("paula"), principal=just_signed_in), own, expected=narrow)
     assert "still hold" in refused.value.reasons[0]
 
 
@@ -143,7 +143,7 @@ async def test_nobody_else_gains_by_it_either(desk: Desk) -> None:
 
 async def test_a_client_that_proposed_for_itself_is_bound_as_a_person_is(desk: Desk) -> None:
     await desk.under_four_eyes()
-    pipeline = replace(desk.ask("paula"), principal=principal(PrincipalKind.CLIENT, "pipeline", SCOPES, ROLES, None))
+    pipeline = replace(desk.caller("paula"), principal=principal(PrincipalKind.CLIENT, "pipeline", SCOPES, ROLES, None))
     own = (await desk.steps.propose(pipeline, text(), "built")).value.version.number
     await desk.steps.activate(pipeline, 1, expected=await desk.active())
     with pytest.raises(Forbidden):
@@ -209,7 +209,7 @@ async def test_who_leaves_four_eyes_while_another_activates_makes_them_look_agai
 
     slow = Slow(desk.house.gate, desk.house.versions, checked_here)
     with pytest.raises(StaleExpectation):
-        await slow.activate(desk.ask("paula"), own, expected=1)
+        await slow.activate(desk.caller("paula"), own, expected=1)
     await desk.refused("paula", own)
 
 

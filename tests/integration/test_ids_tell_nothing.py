@@ -104,7 +104,7 @@ CALLERS: dict[str, dict[str, Any]] = {
 
 async def things(house: House) -> dict[str, str]:
     """Ids of what none of the callers may see."""
-    admin, dora = house.administrator(), house.ask("dora")
+    admin, dora = house.administrator(), house.caller("dora")
     sheet = (await house.timesheets.create(dora, MONDAY, "UTC")).value
     added = await house.timesheets.add_entry(dora, sheet.id, at(1), EIGHT_HOURS)
     person, team = house.people["dora"], house.teams["division"]

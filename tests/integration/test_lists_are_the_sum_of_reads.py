@@ -21,7 +21,7 @@ from tests.policy_forge import rows
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
@@ -89,11 +89,11 @@ async def activate(house: House, lines: list[str], *, without: str = "no such wo
     house.versions.keep(snapshot)
 
 
-async def read_one_by_one(house: House, ask: Ask, sheets: list[UUID]) -> set[UUID]:
+async def read_one_by_one(house: House, caller: Caller, sheets: list[UUID]) -> set[UUID]:
     allowed = set()
     for sheet in sheets:
         try:
-            allowed.add((await house.timesheets.read(ask, sheet)).value.id)
+            allowed.add((await house.timesheets.read(caller, sheet)).value.id)
         except (Denied, Unauthenticated):
             continue
     return allowed
@@ -111,19 +111,19 @@ async def test_a_list_holds_what_reads_allow_under_any_policy(
             for place, (effect, who, states, scope, when) in enumerate(drawn)
         ],
     )
-    for ask in (
-        house.ask("ana", scopes=SCOPES),
-        house.ask("mia", scopes=SCOPES),
-        house.ask("dora", scopes=SCOPES, roles=frozenset({"role:auditor"})),
+    for caller in (
+        house.caller("ana", scopes=SCOPES),
+        house.caller("mia", scopes=SCOPES),
+        house.caller("dora", scopes=SCOPES, roles=frozenset({"role:auditor"})),
         house.machine(scopes=SCOPES),
     ):
         try:
-            listed = [item.id for item in (await house.timesheets.list(ask, Filters())).value.items]
+            listed = [item.id for item in (await house.timesheets.list(caller, Filters())).value.items]
         except (Denied, Unauthenticated):
             # No rule could show anything.
             listed = []
         assert len(listed) == len(set(listed))
-        assert set(listed) == await read_one_by_one(house, ask, sheets)
+        assert set(listed) == await read_one_by_one(house, caller, sheets)
 
 
 async def test_a_sheet_in_a_state_that_the_version_does_not_declare_is_neither_read_nor_listed(
@@ -134,9 +134,9 @@ async def test_a_sheet_in_a_state_that_the_version_does_not_declare_is_neither_r
         ["p, allow, anyone, read, any, timesheet, any, always, read-all"],
         without="approved",
     )
-    ask = house.ask("dora", scopes=SCOPES)
+    caller = house.caller("dora", scopes=SCOPES)
 
-    listed = {item.id for item in (await house.timesheets.list(ask, Filters())).value.items}
+    listed = {item.id for item in (await house.timesheets.list(caller, Filters())).value.items}
 
     assert 0 < len(listed) < len(sheets)
-    assert listed == await read_one_by_one(house, ask, sheets)
+    assert listed == await read_one_by_one(house, caller, sheets)

@@ -72,7 +72,7 @@ async def test_a_filter_that_names_nobody_and_nothing_is_told_instead_of_finding
 ) -> None:
     eve = [Link(running.issuer, "auth0|eve")]
     await house.directory.add_person(house.administrator(), "Eve", "Eve@example.com", eve)
-    await house.timesheets.create(house.ask("ana"), MONDAY, "UTC")
+    await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")
     query, hint = query.format(issuer=running.issuer), hint.format(issuer=running.issuer)
     for path in ("decisions", "audit/records", "decisions/summary"):
         problem = await asked(running, f"/v1/{path}?{quote(query, safe='=&')}", 422)
@@ -153,7 +153,7 @@ async def test_a_misspelt_word_is_told_instead_of_finding_nothing(
 
 
 async def test_the_story_of_a_sheet_outlives_the_sheet(house: House, running: InProcess) -> None:
-    ana, mia = house.ask("ana"), house.ask("mia")
+    ana, mia = house.caller("ana"), house.caller("mia")
     sheet = (await house.timesheets.create(ana, MONDAY, "UTC")).value.id
     edited = (await house.timesheets.add_entry(ana, sheet, at(1), EIGHT_HOURS)).value.sheet
     await house.timesheets.submit(ana, sheet, at(edited.version))
@@ -179,13 +179,13 @@ async def test_the_story_of_a_sheet_outlives_the_sheet(house: House, running: In
 
 
 async def test_a_story_that_no_record_tells_is_not_told_as_an_empty_one(house: House, running: InProcess) -> None:
-    sheet = (await house.timesheets.create(house.ask("ana"), MONDAY, "UTC")).value.id
+    sheet = (await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")).value.id
     assert len(await ids(running, f"/v1/timesheets/{sheet}/history?kind=change")) == 1
     problem = await asked(running, f"/v1/timesheets/{NOBODY}/history", 404)
     assert problem["detail"].startswith("No record tells of such a timesheet")
     # Once somebody has asked for it, there is that to tell, and no change of it.
     with pytest.raises(NotFound):
-        await house.timesheets.read(house.ask("ana"), UUID(NOBODY))
+        await house.timesheets.read(house.caller("ana"), UUID(NOBODY))
     assert len(await ids(running, f"/v1/timesheets/{NOBODY}/history")) == 1
     assert await ids(running, f"/v1/timesheets/{NOBODY}/history?kind=change") == []
 

@@ -79,9 +79,9 @@ async def test_a_request_that_was_let_in_before_a_merge_is_decided_after_it(site
     gone = UUID((await site.send("carl-at-night", "GET", "/v1/me")).json()["person"])
     await merged(site, "carl-at-night", "carl")
     site.house.people["gone"] = gone
-    ask = site.house.ask("gone")
+    caller = site.house.caller("gone")
     with pytest.raises(Denied):
-        await site.house.timesheets.approve(ask, UUID(path.rsplit("/", 1)[1]), at(version))
+        await site.house.timesheets.approve(caller, UUID(path.rsplit("/", 1)[1]), at(version))
     with pytest.raises(Forbidden):
         timesheet.approve(
             Timesheet(id=gone, owner=gone, period_start=MONDAY, time_zone="UTC", state=State.SUBMITTED),

@@ -110,9 +110,9 @@ async def test_three_accounts_become_one_person_in_any_order(house: House) -> No
     assert {tuple(row) for row in into} == {
         (house.people["one"], house.people["three"]), (house.people["two"], house.people["three"])
     }  # fmt: skip
-    sheet = (await house.timesheets.create(house.ask("one"), MONDAY, "UTC")).value
+    sheet = (await house.timesheets.create(house.caller("one"), MONDAY, "UTC")).value
     for name in ("one", "two", "three"):
-        assert (await house.timesheets.read(house.ask(name), sheet.id)).value.id == sheet.id
+        assert (await house.timesheets.read(house.caller(name), sheet.id)).value.id == sheet.id
 
 
 async def test_a_merge_is_a_new_version_of_everybody_who_is_told_otherwise_from_then_on(house: House) -> None:
@@ -166,7 +166,7 @@ async def test_whoever_was_merged_is_given_nothing_and_merged_no_more(house: Hou
     with pytest.raises(InvalidField):
         await Merging(house.gate).merge(admin, house.people["mia"], uuid4())
     with pytest.raises(Denied):
-        await Merging(house.gate).merge(house.ask("ana"), house.people["ana"], house.people["ben"])
+        await Merging(house.gate).merge(house.caller("ana"), house.people["ana"], house.people["ben"])
 
 
 async def test_what_both_hold_for_times_that_overlap_in_part_is_for_people_to_sort_out(house: House) -> None:
@@ -184,22 +184,22 @@ async def test_what_both_hold_for_times_that_overlap_in_part_is_for_people_to_so
 
 async def test_an_installation_where_nobody_may_manage_merges_nobody(house: House) -> None:
     await signed_in(house, "ana-at-night")
-    for ask in (house.ask("ana"), house.machine()):
+    for caller in (house.caller("ana"), house.machine()):
         with pytest.raises(Denied):
-            await Merging(house.gate).merge(ask, house.people["ana-at-night"], house.people["ana"])
+            await Merging(house.gate).merge(caller, house.people["ana-at-night"], house.people["ana"])
     assert await house.count("merged_person") == 0
 
 
 async def test_a_week_has_one_sheet_whatever_account_opens_it(house: House) -> None:
     await signed_in(house, "ana-at-night")
-    made = (await house.timesheets.create(house.ask("ana-at-night"), MONDAY, "UTC")).value
+    made = (await house.timesheets.create(house.caller("ana-at-night"), MONDAY, "UTC")).value
     await merge(house, "ana-at-night", "ana")
     with pytest.raises(Conflict) as there:
-        await house.timesheets.create(house.ask("ana"), MONDAY, "UTC")
+        await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")
     assert there.value.extra["timesheet"] == str(made.id)
-    mine = (await house.timesheets.list(house.ask("ana"), listing.Filters(owner=house.people["ana"]))).value.items
+    mine = (await house.timesheets.list(house.caller("ana"), listing.Filters(owner=house.people["ana"]))).value.items
     assert [(one.id, one.owner) for one in mine] == [(made.id, house.people["ana-at-night"])]
-    assert [item.id for item in (await house.timesheets.list(house.ask("mia"), listing.Filters())).value.items] == [
+    assert [item.id for item in (await house.timesheets.list(house.caller("mia"), listing.Filters())).value.items] == [
         made.id
     ]
 
@@ -222,7 +222,7 @@ async def test_tokens_of_either_are_refused_that_were_revoked_of_either(house: H
         with pytest.raises(InvalidToken):
             await people.person_for(speaking(ISSUER, name))
     with pytest.raises(InvalidToken):
-        await house.timesheets.list(house.ask("ana"), listing.Filters())
+        await house.timesheets.list(house.caller("ana"), listing.Filters())
     fresh = replace(speaking(ISSUER, "ana-at-night"), issued_at=int(datetime.now(UTC).timestamp()) + 60)
     assert await people.person_for(fresh) == ana
     await house.owner.execute("DELETE FROM revocation")
@@ -240,7 +240,7 @@ async def test_the_record_of_a_decision_tells_every_id_of_the_asker_and_is_decid
     assert await policy_life.move_head(house.owner, number, expected=1)
     sheet = await house.submitted("ana")
     with pytest.raises(Denied) as refused:
-        await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version))
+        await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))
     assert refused.value.decision is not None
     uid = UUID(refused.value.decision[0])
     body = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", uid)
@@ -259,18 +259,18 @@ async def test_who_may_do_what_names_the_one_who_stays_for_a_rule_on_the_other(h
     number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     assert await policy_life.move_head(house.owner, number, expected=1)
     sheet = await house.submitted("ana")
-    found = (await TimesheetAccess(house.gate).of(house.ask("ana"), sheet.id)).value.somebody
+    found = (await TimesheetAccess(house.gate).of(house.caller("ana"), sheet.id)).value.somebody
     assert night not in {one.person for one in found}
     carl = next(one for one in found if one.person == house.people["carl"])
     assert [way.rule for way in carl.may["read"]] == ["read-as-carl"]
-    assert (await house.timesheets.read(house.ask("carl"), sheet.id)).value.id == sheet.id
+    assert (await house.timesheets.read(house.caller("carl"), sheet.id)).value.id == sheet.id
 
 
 async def test_whoever_proposed_a_version_with_one_account_is_its_proposer_with_the_other(house: House) -> None:
     night = await signed_in(house, "ana-at-night")
     made = await policy_life.insert(house.owner, shipped(), message="m", author_person=night, author_client="c")
     seen = Relationships([POLICY_FACTS])
-    principal = house.ask("ana").principal
+    principal = house.caller("ana").principal
     assert (await seen.of_row(house.owner, principal, "policy", made.number)).relations == set()
     await merge(house, "ana-at-night", "ana")
     assert (await seen.of_row(house.owner, principal, "policy", made.number)).relations == {"proposer"}
@@ -279,7 +279,7 @@ async def test_whoever_proposed_a_version_with_one_account_is_its_proposer_with_
 async def test_erasing_a_person_erases_every_account_of_theirs_unless_a_hold_keeps_one(house: House) -> None:
     admin, night = house.administrator(), await signed_in(house, "ana-at-night")
     await house.directory.amend_person(admin, night, {"display_name": "Ana by night", "email": None})
-    made = (await house.timesheets.create(house.ask("ana-at-night"), MONDAY, "UTC")).value
+    made = (await house.timesheets.create(house.caller("ana-at-night"), MONDAY, "UTC")).value
     await house.owner.execute(
         "INSERT INTO entry (id, timesheet_id, day, project, minutes, note)"
         " VALUES (gen_random_uuid(), $1, $2, 'ATLAS', 60, 'a note')",

@@ -103,13 +103,13 @@ async def test_bodies_that_were_deleted_under_a_record_of_pruning_that_somebody_
 
 async def test_texts_that_were_erased_by_the_rules_are_accounted_for(house: House, tmp_path: Path) -> None:
     """A note and a reason about somebody; then a reason about somebody else is deleted behind the log's back."""
-    ana, ben = house.ask("ana"), house.ask("ben")
+    ana, ben = house.caller("ana"), house.caller("ben")
     keeper = await house.log_database.open("keeper")
-    for ask in (ana, ben):
-        sheet = (await house.timesheets.create(ask, MONDAY, "UTC")).value
-        await house.timesheets.add_entry(ask, sheet.id, at(1), Hours(MONDAY, "apollo", 480, "at the dentist's"))
-        await house.timesheets.submit(ask, sheet.id, at(2))
-        await house.timesheets.reject(house.ask("mia"), sheet.id, at(3), "seen elsewhere")
+    for caller in (ana, ben):
+        sheet = (await house.timesheets.create(caller, MONDAY, "UTC")).value
+        await house.timesheets.add_entry(caller, sheet.id, at(1), Hours(MONDAY, "apollo", 480, "at the dentist's"))
+        await house.timesheets.submit(caller, sheet.id, at(2))
+        await house.timesheets.reject(house.caller("mia"), sheet.id, at(3), "seen elsewhere")
     await house.erasure.erase(house.administrator(), house.people["ana"])
     signing = CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor"))
     stored = Stored(house.log_database, house.requests, keeper, signing, "")

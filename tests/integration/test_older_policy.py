@@ -54,7 +54,7 @@ def test_the_older_version_lacks_the_words_and_reads_well() -> None:
 
 async def test_a_week_is_handed_in_approved_and_taken_back_as_before(behind: House) -> None:
     sheet = await behind.submitted("ana")
-    mia = behind.ask("mia")
+    mia = behind.caller("mia")
     assert (await behind.timesheets.approve(mia, sheet.id, at(3))).value.state == "approved"
     assert (await behind.timesheets.reopen(mia, sheet.id, at(4), "again")).value.state == "draft"
 
@@ -62,25 +62,25 @@ async def test_a_week_is_handed_in_approved_and_taken_back_as_before(behind: Hou
 @pytest.mark.parametrize("name", ["ana", "mia", "dora"])
 async def test_nobody_locks(behind: House, name: str) -> None:
     sheet = await behind.submitted("ana")
-    await behind.timesheets.approve(behind.ask("mia"), sheet.id, at(3))
+    await behind.timesheets.approve(behind.caller("mia"), sheet.id, at(3))
     for one in (name, "carl"):
         with pytest.raises(NotFound):
-            await behind.timesheets.lock(behind.ask(one, roles=PAYROLL), sheet.id, at(4), "paid")
-    assert (await behind.timesheets.read(behind.ask(name), sheet.id)).value.state == "approved"
+            await behind.timesheets.lock(behind.caller(one, roles=PAYROLL), sheet.id, at(4), "paid")
+    assert (await behind.timesheets.read(behind.caller(name), sheet.id)).value.state == "approved"
 
 
 async def test_what_was_locked_before_a_step_back_is_hidden_alone_as_in_lists_until_its_word_is_known_again(
     house: House,
 ) -> None:
     sheet = await house.submitted("ana")
-    ana, mia = house.ask("ana"), house.ask("mia")
+    ana, mia = house.caller("ana"), house.caller("mia")
     await house.timesheets.approve(mia, sheet.id, at(3))
-    await house.timesheets.lock(house.ask("ben", roles=PAYROLL), sheet.id, at(4), "paid")
+    await house.timesheets.lock(house.caller("ben", roles=PAYROLL), sheet.id, at(4), "paid")
     await step_back(house)
-    for ask in (ana, mia):
+    for caller in (ana, mia):
         with pytest.raises(NotFound):
-            await house.timesheets.read(ask, sheet.id)
-        assert (await house.timesheets.list(ask, Filters())).value.items == ()
+            await house.timesheets.read(caller, sheet.id)
+        assert (await house.timesheets.list(caller, Filters())).value.items == ()
     for attempt in (
         house.timesheets.reopen(mia, sheet.id, at(5), "again"),
         house.timesheets.submit(ana, sheet.id, at(5)),

@@ -48,13 +48,13 @@ def test_the_older_version_lacks_the_words_and_reads_well() -> None:
 
 async def test_of_what_is_new_nobody_may_do_anything(behind: House) -> None:
     people = behind.people
-    for ask in (behind.ask("mia"), behind.administrator()):
+    for caller in (behind.caller("mia"), behind.administrator()):
         with pytest.raises(Forbidden):
-            await behind.delegations.grant(ask, people["mia"], people["carl"])
+            await behind.delegations.grant(caller, people["mia"], people["carl"])
         with pytest.raises(Forbidden):
-            await behind.delegations.list(ask)
+            await behind.delegations.list(caller)
         with pytest.raises(Forbidden):
-            await behind.projects.list(ask)
+            await behind.projects.list(caller)
 
 
 async def test_the_directory_is_kept_as_before_and_what_it_says_gives_no_delegate_anything(behind: House) -> None:
@@ -68,7 +68,7 @@ async def test_the_directory_is_kept_as_before_and_what_it_says_gives_no_delegat
     )
     sheet = await behind.submitted("ana")
     with pytest.raises(Denied):
-        await behind.timesheets.approve(behind.ask("carl"), sheet.id, at(sheet.version))
-    await behind.timesheets.approve(behind.ask("mia"), sheet.id, at(sheet.version))
+        await behind.timesheets.approve(behind.caller("carl"), sheet.id, at(sheet.version))
+    await behind.timesheets.approve(behind.caller("mia"), sheet.id, at(sheet.version))
     # Nobody leads dora; where no rule lets a fallback approve, she hands in as before.
     assert (await behind.submitted("dora")).state == "submitted"

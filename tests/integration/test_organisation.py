@@ -117,13 +117,13 @@ async def test_the_closure_is_right_after_any_moves(house: House) -> None:
 async def test_a_move_counts_for_decisions_at_once(house: House) -> None:
     sheet = await house.submitted("ana")
     with pytest.raises(Denied):
-        await house.timesheets.approve(house.ask("max"), sheet.id, at(sheet.version))
+        await house.timesheets.approve(house.caller("max"), sheet.id, at(sheet.version))
     moved = await house.directory.move_membership(
         house.administrator(), await membership(house, "ana"), house.teams["west"]
     )
     with pytest.raises(Denied):
-        await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version))
-    approved = await house.timesheets.approve(house.ask("max"), sheet.id, at(sheet.version))
+        await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))
+    approved = await house.timesheets.approve(house.caller("max"), sheet.id, at(sheet.version))
     assert approved.value.state is State.APPROVED
     assert moved.value.validity.valid_to is None
 
@@ -131,7 +131,9 @@ async def test_a_move_counts_for_decisions_at_once(house: House) -> None:
 async def test_moving_a_team_counts_for_decisions_at_once(house: House) -> None:
     sheet = await house.submitted("ana")
     await house.directory.replace_team(house.administrator(), house.teams["east"], "east", house.teams["west"])
-    assert (await house.timesheets.approve(house.ask("max"), sheet.id, at(sheet.version))).value.state is State.APPROVED
+    assert (
+        await house.timesheets.approve(house.caller("max"), sheet.id, at(sheet.version))
+    ).value.state is State.APPROVED
 
 
 async def test_a_move_ends_and_begins_at_one_moment_and_both_are_told_with_what_was_before(house: House) -> None:

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from service.__main__ import timewarden
-from service.commands import caller as calls
+from service.commands import api_client
 from tests.until import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ def test_what_takes_long_is_said_to_be_waited_for(monkeypatch: pytest.MonkeyPatc
 
         return Thread(target=at_once)
 
-    monkeypatch.setattr(calls, "Timer", lambda seconds, say: Announced(said(seconds, say)))
+    monkeypatch.setattr(api_client, "Timer", lambda seconds, say: Announced(said(seconds, say)))
     with served({"POST /v1/policies/versions": VERSION}, release) as api:
         told = run(api, "propose", "-m", "why")
     assert told.exit_code == 0

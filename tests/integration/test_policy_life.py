@@ -23,7 +23,7 @@ from tests.until import lock_is_waited_for
 if TYPE_CHECKING:
     from service.administration.versions.policy_life import PolicyVersion
     from service.authorization.enforcement.changes import Change
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.engine.engine import Snapshot
     from service.development.local_servers import LocalPostgres
     from service.policy.policy_file import PolicyText
@@ -40,8 +40,8 @@ def steps(house: House) -> PolicyAdministration:
     return PolicyAdministration(house.gate, house.versions, checked_here)
 
 
-def author(house: House, name: str = "adam") -> Ask:
-    return house.ask(name, scopes=SCOPES, roles=ROLES)
+def author(house: House, name: str = "adam") -> Caller:
+    return house.caller(name, scopes=SCOPES, roles=ROLES)
 
 
 def with_rows(*rows: str) -> PolicyText:
@@ -57,7 +57,7 @@ def before_states() -> PolicyText:
     return replace(text, vocabulary=text.vocabulary[:start] + text.vocabulary[end:], cases={})
 
 
-async def proposed(house: House, text: PolicyText, who: Ask | None = None) -> int:
+async def proposed(house: House, text: PolicyText, who: Caller | None = None) -> int:
     return (await steps(house).propose(who or author(house), text, "why not")).value.version.number
 
 
@@ -74,7 +74,7 @@ async def states(house: House) -> list[str]:
     return [one.state for one in reversed(found)]
 
 
-async def back(house: House, who: Ask | None = None) -> int:
+async def back(house: House, who: Caller | None = None) -> int:
     asker = who or author(house)
     return (await steps(house).roll_back(asker, expected=house.versions.current().number)).value.number
 
@@ -159,7 +159,7 @@ async def test_of_racing_steps_back_one_wins(house: House) -> None:
 
 async def test_whoever_may_not_activate_may_not_roll_back(house: House) -> None:
     await activated(house, with_rows())
-    stranger = house.ask("ana", scopes=SCOPES)
+    stranger = house.caller("ana", scopes=SCOPES)
     with pytest.raises(TimewardenError) as refused:
         await back(house, stranger)
     assert refused.value.slug == "not-found"
@@ -190,13 +190,13 @@ async def test_under_four_eyes_nobody_activates_what_they_proposed(house: House)
 
 async def test_under_four_eyes_a_client_that_proposed_for_itself_does_not_activate(house: House) -> None:
     await activated(house, with_rows(FOUR_EYES))
-    ask = author(house)
-    machine = replace(ask, principal=principal(PrincipalKind.CLIENT, "pipeline", SCOPES, ROLES, None))
+    caller = author(house)
+    machine = replace(caller, principal=principal(PrincipalKind.CLIENT, "pipeline", SCOPES, ROLES, None))
     number = await proposed(house, with_rows(FOUR_EYES), machine)
     with pytest.raises(Forbidden):
         await steps(house).activate(machine, number, expected=2)
     # The same app in the hands of a person is somebody else.
-    handed = replace(ask, principal=replace(ask.principal, client="pipeline"))
+    handed = replace(caller, principal=replace(caller.principal, client="pipeline"))
     assert (await steps(house).activate(handed, number, expected=2)).value.number == number
 
 
@@ -268,7 +268,7 @@ async def test_the_list_shows_what_single_reads_would_show(house: House) -> None
     shown = "p, allow, role:payroll, read, active or retired, policy, read:policies, always, payroll-reads-decided"
     await activated(house, with_rows(shown))
     await proposed(house, with_rows())
-    payroll = house.ask("ben", scopes=SCOPES, roles=frozenset({"role:payroll"}))
+    payroll = house.caller("ben", scopes=SCOPES, roles=frozenset({"role:payroll"}))
     listed = (await steps(house).list(payroll, before=None, limit=50)).value
     assert [one.number for one in listed] == [2, 1]
     for number in (1, 2):
@@ -324,7 +324,7 @@ async def test_a_change_waits_for_the_activation_that_is_under_way_and_is_decide
     async with house.requests.transaction() as activation:
         await policy_versions.hold(activation, exclusively=True)
         assert await policy_life.move_head(activation, number, expected=1)
-        change = asyncio.create_task(house.timesheets.create(house.ask("ana"), MONDAY, "UTC"))
+        change = asyncio.create_task(house.timesheets.create(house.caller("ana"), MONDAY, "UTC"))
         await lock_is_waited_for(house.owner)
         assert not change.done()
     decision = (await change).receipt.uid

@@ -18,7 +18,7 @@ from tests.integration.house import MONDAY, anything, checked_here
 from tests.policy_forge import shipped, without_rule
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.engine.engine import Snapshot
     from service.policy.policy_file import PolicyText
     from tests.integration.house import House
@@ -31,8 +31,8 @@ def administration(house: House) -> PolicyAdministration:
     return PolicyAdministration(house.gate, house.versions, checked_here)
 
 
-def author(house: House) -> Ask:
-    return house.ask("adam", scopes=SCOPES, roles=frozenset({"role:policy-author"}))
+def author(house: House) -> Caller:
+    return house.caller("adam", scopes=SCOPES, roles=frozenset({"role:policy-author"}))
 
 
 async def recorded(house: House, error: TimewardenError) -> tuple[str, bool | None]:
@@ -77,7 +77,7 @@ async def test_who_may_not_activate_waits_for_no_change_and_keeps_none_waiting(h
         await policy_versions.hold(somebodys_change)
         with pytest.raises(InsufficientScope):
             # The lock stays until afterwards, so whoever waited for it would be told something else.
-            await administration(house).activate(house.ask("ana"), 1, expected=1)
+            await administration(house).activate(house.caller("ana"), 1, expected=1)
 
 
 async def test_a_version_whose_rules_all_apply_at_once_can_still_be_recorded_and_left(house: House) -> None:
@@ -100,7 +100,7 @@ async def test_what_no_rule_allows_asks_for_no_scope_and_tells_nothing_of_ids(ho
         await steps.propose(author(house), without_rule(name), "Nobody may")
         await steps.activate(author(house), number, expected=number - 1)
         if number == 2:
-            sheet, ana = (await house.timesheets.create(house.ask("ana"), MONDAY, "UTC")).value, house.ask("ana")
+            sheet, ana = (await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")).value, house.caller("ana")
             for known_or_not in (sheet.id, uuid4()):
                 with pytest.raises(NotFound):
                     await house.timesheets.delete(ana, known_or_not, anything)

@@ -45,7 +45,7 @@ async def test_each_sheet_that_waits_too_long_is_reminded_of_once_a_day_and_stay
     assert [set(record["change"]["to"]["approvers"]) for record in records] == wanted
     await house.owner.execute("UPDATE reminder SET at = at - interval '25 hours'")
     assert (await use.remind(house.administrator(), 3)).value.sheets == 2
-    assert (await house.timesheets.approve(house.ask("mia"), old.id, at(old.version))).value.state == "approved"
+    assert (await house.timesheets.approve(house.caller("mia"), old.id, at(old.version))).value.state == "approved"
     await house.owner.execute("UPDATE reminder SET at = at - interval '25 hours'")
     assert (await use.remind(house.administrator(), 3)).value.sheets == 1
 
@@ -94,7 +94,7 @@ async def test_only_whoever_manages_the_directory_reminds(house: House) -> None:
     await house.submitted("ana")
     for name in ("ana", "mia"):
         with pytest.raises(Denied):
-            await Reminders(house.gate).remind(house.ask(name), 0)
+            await Reminders(house.gate).remind(house.caller(name), 0)
     assert await told(house) == []
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
@@ -114,43 +114,43 @@ async def activate(house: House, drawn: list[tuple[str, str, str, str, str, str]
     return snapshot
 
 
-def asker(house: House, chance: random.Random) -> Ask:
+def asker(house: House, chance: random.Random) -> Caller:
     """Somebody with some scopes, roles and a sign-in of some age."""
     scopes = frozenset(chance.sample(SCOPES, chance.randint(0, len(SCOPES))))
     if chance.random() < 0.25:
         return house.machine(scopes=scopes)
     roles: frozenset[str] = frozenset({"role:lead"}) if chance.random() < 0.3 else frozenset()
-    ask = house.ask(chance.choice(["ana", "mia", "max", "dora", "nobody"]), scopes=scopes, roles=roles)
+    caller = house.caller(chance.choice(["ana", "mia", "max", "dora", "nobody"]), scopes=scopes, roles=roles)
     signed_in = chance.choice([None, 1, 4_000_000_000])
     methods = chance.choice([None, frozenset({"pwd"}), frozenset({"mfa"})])
-    return replace(ask, principal=replace(ask.principal, authenticated_at=signed_in, methods=methods))
+    return replace(caller, principal=replace(caller.principal, authenticated_at=signed_in, methods=methods))
 
 
-def looking(house: House, ask: Ask, sheets: list[UUID], chance: random.Random) -> Awaitable[object]:
+def looking(house: House, caller: Caller, sheets: list[UUID], chance: random.Random) -> Awaitable[object]:
     """Something that changes nothing."""
     if chance.random() < 0.3:
-        return house.timesheets.list(ask, Filters()) if chance.random() < 0.5 else house.approvals.waiting(ask)
-    return house.timesheets.read(ask, chance.choice([*sheets, house.people["ana"]]))
+        return house.timesheets.list(caller, Filters()) if chance.random() < 0.5 else house.approvals.waiting(caller)
+    return house.timesheets.read(caller, chance.choice([*sheets, house.people["ana"]]))
 
 
-def doing(house: House, ask: Ask, sheets: list[UUID], chance: random.Random) -> Awaitable[object]:
+def doing(house: House, caller: Caller, sheets: list[UUID], chance: random.Random) -> Awaitable[object]:
     """Something that may change something."""
     sheet = chance.choice([*sheets, house.people["ana"]])
     works = house.timesheets
     week = MONDAY + timedelta(days=7 * chance.randint(0, WEEKS))
     owners = [house.people[chance.choice(["ana", "carl"])] for _ in range(2)]
     works_of: list[Callable[[], Awaitable[object]]] = [
-        lambda: works.create(ask, week, "UTC"),
-        lambda: works.add_entry(ask, sheet, anything, replace(EIGHT_HOURS, day=week)),
-        lambda: works.submit(ask, sheet, anything),
-        lambda: works.withdraw(ask, sheet, anything),
-        lambda: works.approve(ask, sheet, anything),
-        lambda: works.reject(ask, sheet, anything, "no"),
-        lambda: works.reopen(ask, sheet, anything, "why"),
-        lambda: works.lock(ask, sheet, anything, "why"),
-        lambda: works.unlock(ask, sheet, anything, "why"),
+        lambda: works.create(caller, week, "UTC"),
+        lambda: works.add_entry(caller, sheet, anything, replace(EIGHT_HOURS, day=week)),
+        lambda: works.submit(caller, sheet, anything),
+        lambda: works.withdraw(caller, sheet, anything),
+        lambda: works.approve(caller, sheet, anything),
+        lambda: works.reject(caller, sheet, anything, "no"),
+        lambda: works.reopen(caller, sheet, anything, "why"),
+        lambda: works.lock(caller, sheet, anything, "why"),
+        lambda: works.unlock(caller, sheet, anything, "why"),
         lambda: house.uploads.upload(
-            ask,
+            caller,
             Rows.of(
                 [
                     Row(day=week, project="p", minutes=5, owner=one, external_ref=str(place))

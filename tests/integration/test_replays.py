@@ -103,7 +103,7 @@ async def test_a_decision_that_was_under_way_when_the_replay_began_is_waited_for
             uuid7(),
         )
         # A later one is there already, so that the log ends behind both.
-        await house.timesheets.list(house.ask("ana"), Filters())
+        await house.timesheets.list(house.caller("ana"), Filters())
         work = asyncio.create_task(ReplayWorker(keeper, processes=1, batch=7).once(asyncio.Event()))
         await until(looked)
         assert await house.owner.fetchval("SELECT state = 'running' AND last_id IS NULL FROM policy_replay")

@@ -20,7 +20,7 @@ from tests.integration.house import MONDAY, House, anything, wired
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
@@ -33,15 +33,17 @@ def now() -> int:
     return int(datetime.now(UTC).timestamp())
 
 
-def token(ask: Ask, *, issued: int | None = None, jti: str | None = "token-1", subject: str = "sub|secret") -> Ask:
+def token(
+    caller: Caller, *, issued: int | None = None, jti: str | None = "token-1", subject: str = "sub|secret"
+) -> Caller:
     """The same request with another token."""
     at = now() - 10 if issued is None else issued
-    return replace(ask, principal=replace(ask.principal, token_id=jti, issued_at=at, subject=subject))
+    return replace(caller, principal=replace(caller.principal, token_id=jti, issued_at=at, subject=subject))
 
 
-def administrator(house: House) -> Ask:
+def administrator(house: House) -> Caller:
     return token(
-        house.ask("adam", scopes=MANAGE, roles=frozenset({"role:administrator"})), jti="admin", subject="sub|adam"
+        house.caller("adam", scopes=MANAGE, roles=frozenset({"role:administrator"})), jti="admin", subject="sub|adam"
     )
 
 
@@ -51,17 +53,19 @@ async def revoke(house: House, what: What, value: str, issuer: str | None = ISSU
     )
 
 
-async def refused(house: House, ask: Ask) -> bool:
+async def refused(house: House, caller: Caller) -> bool:
     """Whether this token is refused; then it is refused for everything."""
-    sheet = (await house.timesheets.list(house.ask("ben"), Filters(), limit=1)).value.items[0]
+    sheet = (await house.timesheets.list(house.caller("ben"), Filters(), limit=1)).value.items[0]
     attempts: list[Callable[[], Awaitable[object]]] = [
-        lambda: house.timesheets.list(ask, Filters()),
-        lambda: house.timesheets.read(ask, sheet.id),
-        lambda: house.timesheets.submit(ask, sheet.id, anything),
-        lambda: house.timesheets.create(ask, MONDAY + timedelta(weeks=1), "UTC"),
-        lambda: house.directory.add_team(ask, "mine"),
-        lambda: house.gate.prospect(ask, "policy", "propose"),
-        lambda: house.uploads.upload(ask, Rows.of([Row(MONDAY, "x", 1, owner=house.people["carl"], external_ref="1")])),
+        lambda: house.timesheets.list(caller, Filters()),
+        lambda: house.timesheets.read(caller, sheet.id),
+        lambda: house.timesheets.submit(caller, sheet.id, anything),
+        lambda: house.timesheets.create(caller, MONDAY + timedelta(weeks=1), "UTC"),
+        lambda: house.directory.add_team(caller, "mine"),
+        lambda: house.gate.prospect(caller, "policy", "propose"),
+        lambda: house.uploads.upload(
+            caller, Rows.of([Row(MONDAY, "x", 1, owner=house.people["carl"], external_ref="1")])
+        ),
     ]
     before = await house.count("audit_record")
     found = [await fails_as_revoked(attempt) for attempt in attempts]
@@ -89,7 +93,7 @@ async def filled(house: House) -> House:
 
 
 async def test_one_token_is_refused_and_no_other(filled: House) -> None:
-    ana = filled.ask("ana")
+    ana = filled.caller("ana")
     assert not await refused(filled, token(ana))
     await revoke(filled, What.TOKEN, "token-1")
     assert await refused(filled, token(ana))
@@ -101,7 +105,7 @@ async def test_one_token_is_refused_and_no_other(filled: House) -> None:
 
 
 async def test_every_token_of_a_subject_up_to_now_is_refused_and_a_new_one_is_taken(filled: House) -> None:
-    ana = filled.ask("ana")
+    ana = filled.caller("ana")
     await revoke(filled, What.SUBJECT, "sub|secret")
     assert await refused(filled, token(ana))
     assert await refused(filled, token(ana, jti=None))
@@ -113,7 +117,7 @@ async def test_every_token_of_a_subject_up_to_now_is_refused_and_a_new_one_is_ta
 async def test_a_token_that_is_valid_now_is_refused_though_its_issuers_clock_is_ahead(
     filled: House, what: What
 ) -> None:
-    ana = token(filled.ask("ana"), issued=now() + AHEAD - 5)
+    ana = token(filled.caller("ana"), issued=now() + AHEAD - 5)
     ana = replace(ana, principal=replace(ana.principal, client="web-app"))
     value = {What.SUBJECT: "sub|secret", What.PERSON: str(filled.people["ana"]), What.CLIENT: "web-app"}[what]
     assert not await refused(filled, ana)
@@ -131,16 +135,16 @@ async def test_a_client_whose_id_has_the_longest_prefix_of_an_issuer_can_be_revo
 
 async def test_every_token_of_a_person_is_refused_whatever_subject_it_names(filled: House) -> None:
     await revoke(filled, What.PERSON, str(filled.people["ana"]), None)
-    assert await refused(filled, token(filled.ask("ana"), subject="another|account"))
-    assert not await refused(filled, token(filled.ask("ben")))
+    assert await refused(filled, token(filled.caller("ana"), subject="another|account"))
+    assert not await refused(filled, token(filled.caller("ben")))
 
 
 async def test_every_token_of_a_client_is_refused_whoever_uses_it(filled: House) -> None:
     await revoke(filled, What.CLIENT, "payroll-import", None)
     assert await refused(filled, token(filled.machine()))
-    assert not await refused(filled, token(filled.ask("ana")))
+    assert not await refused(filled, token(filled.caller("ana")))
     await revoke(filled, What.CLIENT, "web-app", "https://other.example")
-    ana = token(filled.ask("ana"))
+    ana = token(filled.caller("ana"))
     through = replace(ana, principal=replace(ana.principal, client="web-app"))
     assert not await refused(filled, through)
     await revoke(filled, What.CLIENT, "web-app")
@@ -150,8 +154,8 @@ async def test_every_token_of_a_client_is_refused_whoever_uses_it(filled: House)
 async def test_only_what_was_issued_before_the_moment_is_refused(filled: House) -> None:
     moment = datetime.now(UTC) - timedelta(hours=1)
     await revoke(filled, What.SUBJECT, "sub|secret", issued_before=moment)
-    assert await refused(filled, token(filled.ask("ana"), issued=int(moment.timestamp()) - 1))
-    assert not await refused(filled, token(filled.ask("ana"), issued=int(moment.timestamp()) + 1))
+    assert await refused(filled, token(filled.caller("ana"), issued=int(moment.timestamp()) - 1))
+    assert not await refused(filled, token(filled.caller("ana"), issued=int(moment.timestamp()) + 1))
 
 
 async def test_another_replica_refuses_it_at_once(filled: House) -> None:
@@ -159,16 +163,16 @@ async def test_another_replica_refuses_it_at_once(filled: House) -> None:
     replica.people = filled.people
     await revoke(filled, What.TOKEN, "token-1")
     with pytest.raises(InvalidToken):
-        await replica.timesheets.list(token(replica.ask("ana")), Filters())
+        await replica.timesheets.list(token(replica.caller("ana")), Filters())
 
 
 async def test_what_a_token_could_change_it_changes_no_more(filled: House) -> None:
-    ana = token(filled.ask("ana"))
+    ana = token(filled.caller("ana"))
     sheet = (await filled.timesheets.create(ana, MONDAY, "UTC")).value
     await revoke(filled, What.TOKEN, "token-1")
     with pytest.raises(InvalidToken):
         await filled.timesheets.add_entry(ana, sheet.id, anything, Hours(MONDAY, "apollo", 60))
-    assert (await filled.timesheets.read(filled.ask("ana"), sheet.id)).value.entries == ()
+    assert (await filled.timesheets.read(filled.caller("ana"), sheet.id)).value.entries == ()
 
 
 async def test_revoking_is_decided_and_recorded_without_any_subject(filled: House) -> None:
@@ -204,11 +208,11 @@ async def test_who_may_not_revoke_is_refused(filled: House) -> None:
     revocations = Revocations(filled.gate, LIFETIME, AHEAD)
     wanted = RevocationRequest(What.TOKEN, "token-1", ISSUER)
     with pytest.raises(InsufficientScope):
-        await revocations.revoke(filled.ask("ana"), wanted)
+        await revocations.revoke(filled.caller("ana"), wanted)
     with pytest.raises(Forbidden):
-        await revocations.revoke(filled.ask("ana", scopes=MANAGE), wanted)
+        await revocations.revoke(filled.caller("ana", scopes=MANAGE), wanted)
     with pytest.raises(Forbidden):
-        await revocations.list(filled.ask("ana", scopes=MANAGE))
+        await revocations.list(filled.caller("ana", scopes=MANAGE))
     assert await filled.count("revocation") == 0
 
 

@@ -24,7 +24,7 @@ async def running(house: House, issuer: str) -> AsyncIterator[InProcess]:
 
 
 async def revoke(house: House, what: What, value: str, issuer: str | None) -> None:
-    adam = house.ask("adam", scopes=frozenset({"manage:tokens"}), roles=frozenset({"role:administrator"}))
+    adam = house.caller("adam", scopes=frozenset({"manage:tokens"}), roles=frozenset({"role:administrator"}))
     await Revocations(house.gate, 86_430, 30).revoke(adam, RevocationRequest(what, value, issuer))
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from datetime import date
 
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.timesheets.timesheet import Timesheet
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
@@ -59,7 +59,7 @@ class Life(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.week: date = MONDAY + timedelta(days=7 * next(weeks))
-        self.sheet: Timesheet = self.run(self.house.timesheets.create(self.ask(OWNER), self.week, "UTC")).value
+        self.sheet: Timesheet = self.run(self.house.timesheets.create(self.caller(OWNER), self.week, "UTC")).value
         self.state, self.version, self.rows = State.DRAFT, 1, 0
         self.hands: set[str] = {OWNER}
         self.locker: str | None = None
@@ -68,10 +68,10 @@ class Life(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
-    def ask(self, name: str) -> Ask:
+    def caller(self, name: str) -> Caller:
         if name == IMPORTER:
             return self.house.machine(scopes=ALL_SCOPES | {"batch:upload"})
-        return self.house.ask(name, roles=frozenset({ROLES[name]} if name in ROLES else ()))
+        return self.house.caller(name, roles=frozenset({ROLES[name]} if name in ROLES else ()))
 
     def attempt(self, action: str, name: str, stale: int, work: Coroutine[Any, Any, Any]) -> bool:
         """Whether it was done, which must be what the model foretells; a refusal must be the one it foretells."""
@@ -112,7 +112,7 @@ class Life(RuleBasedStateMachine):
     @rule(name=ACTOR, stale=STALE, day=st.integers(0, 6))
     def enter(self, name: str, stale: int, day: int) -> None:
         hours = Hours(self.week + timedelta(days=day), "apollo", 1)
-        work = self.house.timesheets.add_entry(self.ask(name), self.sheet.id, self.seen(stale), hours)
+        work = self.house.timesheets.add_entry(self.caller(name), self.sheet.id, self.seen(stale), hours)
         if self.attempt("edit", name, stale, work):
             self.hands.add(name)
             self.rows += 1
@@ -123,7 +123,7 @@ class Life(RuleBasedStateMachine):
         if entry is None:
             return
         work = self.house.timesheets.amend_entry(
-            self.ask(name), self.sheet.id, self.seen(stale), entry.id, Amendment(minutes=minutes)
+            self.caller(name), self.sheet.id, self.seen(stale), entry.id, Amendment(minutes=minutes)
         )
         if self.attempt("edit", name, stale, work):
             self.hands.add(name)
@@ -137,7 +137,7 @@ class Life(RuleBasedStateMachine):
             owner=self.house.people[OWNER],
             external_ref=str(self.version),
         )
-        if self.attempt("upload", name, 0, self.house.uploads.upload(self.ask(name), Rows.of([row]))):
+        if self.attempt("upload", name, 0, self.house.uploads.upload(self.caller(name), Rows.of([row]))):
             self.hands.add(name)
             self.rows += 1
 
@@ -172,7 +172,7 @@ class Life(RuleBasedStateMachine):
 
     def step(self, action: str, name: str, stale: int, *reason: str) -> bool:
         move = getattr(self.house.timesheets, action)
-        return self.attempt(action, name, stale, move(self.ask(name), self.sheet.id, self.seen(stale), *reason))
+        return self.attempt(action, name, stale, move(self.caller(name), self.sheet.id, self.seen(stale), *reason))
 
     @rule(
         wanted=st.sampled_from([State.SUBMITTED, State.APPROVED, State.REJECTED, State.LOCKED, State.LOCKED]),
@@ -201,7 +201,7 @@ class Life(RuleBasedStateMachine):
     def the_sheet_is_what_the_model_says(self) -> None:
         if not hasattr(self, "sheet"):
             return
-        self.sheet = self.run(self.house.timesheets.read(self.ask(OWNER), self.sheet.id)).value
+        self.sheet = self.run(self.house.timesheets.read(self.caller(OWNER), self.sheet.id)).value
         assert (self.sheet.state, self.sheet.version) == (self.state, self.version)
         people, clients = self.sheet.editors, self.sheet.uploaders
         assert people == {self.house.people[hand] for hand in self.hands - {IMPORTER}}

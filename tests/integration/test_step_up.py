@@ -193,9 +193,9 @@ async def test_an_inbox_tells_a_delegate_that_more_would_wait_after_a_stronger_s
     wanted = {"acr_values": ACR, "max_age": None}
     assert await inbox(jti="2", amr=["pwd"]) == ([str(anas.id)], wanted, 200)
     assert await inbox(jti="3", amr=["pwd", "mfa"]) == ([str(anas.id), str(carls.id)], None, 200)
-    await house.timesheets.approve(house.ask("mia"), anas.id, at(anas.version))
+    await house.timesheets.approve(house.caller("mia"), anas.id, at(anas.version))
     assert await inbox(jti="4") == ([], wanted, 200)
-    await house.timesheets.approve(house.ask("max"), carls.id, at(carls.version))
+    await house.timesheets.approve(house.caller("max"), carls.id, at(carls.version))
     assert await inbox(jti="5") == ([], None, 200)
 
 

@@ -38,7 +38,7 @@ pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fix
 
 
 async def test_a_week_goes_from_draft_to_approved_and_each_step_is_recorded(house: House) -> None:
-    ana, mia = house.ask("ana"), house.ask("mia")
+    ana, mia = house.caller("ana"), house.caller("mia")
     created = (await house.timesheets.create(ana, MONDAY, "Europe/Berlin")).value
     assert (created.owner, created.version, created.state) == (house.people["ana"], 1, State.DRAFT)
     added = (await house.timesheets.add_entry(ana, created.id, at(1), replace(EIGHT_HOURS, note="kick-off"))).value
@@ -76,7 +76,7 @@ async def test_a_week_goes_from_draft_to_approved_and_each_step_is_recorded(hous
 
 
 async def test_one_sheet_a_person_and_week(house: House) -> None:
-    ana = house.ask("ana")
+    ana = house.caller("ana")
     made = (await house.timesheets.create(ana, MONDAY, "UTC")).value
     with pytest.raises(Conflict) as refused:
         await house.timesheets.create(ana, MONDAY, "UTC")
@@ -86,7 +86,7 @@ async def test_one_sheet_a_person_and_week(house: House) -> None:
 
 async def test_of_many_who_create_the_same_week_at_once_one_wins(house: House) -> None:
     found = await asyncio.gather(
-        *(house.timesheets.create(house.ask("ana"), MONDAY, "UTC") for _ in range(5)), return_exceptions=True
+        *(house.timesheets.create(house.caller("ana"), MONDAY, "UTC") for _ in range(5)), return_exceptions=True
     )
     assert sum(isinstance(one, Conflict) for one in found) == 4
     assert await house.count("timesheet") == 1
@@ -98,20 +98,20 @@ async def test_whoever_is_not_the_manager_cannot_approve(
 ) -> None:
     sheet = await house.submitted("ana")
     with pytest.raises(wanted):
-        await house.timesheets.approve(house.ask(name), sheet.id, at(sheet.version))
-    assert (await house.timesheets.read(house.ask("ana"), sheet.id)).value == sheet
+        await house.timesheets.approve(house.caller(name), sheet.id, at(sheet.version))
+    assert (await house.timesheets.read(house.caller("ana"), sheet.id)).value == sheet
 
 
 async def test_a_manager_who_submitted_for_the_owner_cannot_approve_but_the_one_above_can(house: House) -> None:
     sheet = await house.submitted("ana")
     await house.owner.execute("UPDATE timesheet SET editors = editors || $1::uuid", house.people["mia"])
     with pytest.raises(Forbidden):
-        await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version))
-    assert (await house.timesheets.approve(house.ask("dora"), sheet.id, at(sheet.version))).value.state == "approved"
+        await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))
+    assert (await house.timesheets.approve(house.caller("dora"), sheet.id, at(sheet.version))).value.state == "approved"
 
 
 async def test_a_sheet_says_when_it_was_handed_in_and_who_decided(house: House) -> None:
-    people, ana, mia = house.people, house.ask("ana"), house.ask("mia")
+    people, ana, mia = house.people, house.caller("ana"), house.caller("mia")
     sheet = await house.submitted("ana")
     assert (sheet.submitted_at, sheet.decided_at, sheet.decided_by) == (sheet.updated_at, None, None)
     rejected = (await house.timesheets.reject(mia, sheet.id, at(sheet.version), "Friday is missing")).value
@@ -123,7 +123,7 @@ async def test_a_sheet_says_when_it_was_handed_in_and_who_decided(house: House) 
     assert again.submitted_at is not None
     assert sheet.submitted_at is not None
     assert (again.submitted_at > sheet.submitted_at, again.decided_at, again.decided_by) == (True, None, None)
-    approved = (await house.timesheets.approve(house.ask("dora"), sheet.id, at(again.version))).value
+    approved = (await house.timesheets.approve(house.caller("dora"), sheet.id, at(again.version))).value
     assert (approved.submitted_at, approved.decided_by) == (again.submitted_at, By(people["dora"]))
     assert (await house.timesheets.read(ana, sheet.id)).value == approved
     draft = (await house.timesheets.reopen(mia, sheet.id, at(approved.version), "a mistake")).value
@@ -134,7 +134,7 @@ async def test_of_approvals_that_race_one_wins_and_the_others_hear_of_it(house: 
     sheet = await house.submitted("ana")
     found = await asyncio.gather(
         *(
-            house.timesheets.approve(house.ask(name), sheet.id, at(sheet.version))
+            house.timesheets.approve(house.caller(name), sheet.id, at(sheet.version))
             for name in ("mia", "dora", "mia", "dora")
         ),
         return_exceptions=True,
@@ -148,12 +148,12 @@ async def test_of_approvals_that_race_one_wins_and_the_others_hear_of_it(house: 
 async def test_approving_what_one_has_not_seen_is_refused(house: House) -> None:
     sheet = await house.submitted("ana")
     with pytest.raises(PreconditionFailed):
-        await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version - 1))
+        await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version - 1))
 
 
 async def test_a_submitted_sheet_is_frozen(house: House) -> None:
     sheet = await house.submitted("ana")
-    ana = house.ask("ana")
+    ana = house.caller("ana")
     attempts: list[Awaitable[object]] = [
         house.timesheets.add_entry(ana, sheet.id, anything, EIGHT_HOURS),
         house.timesheets.remove_entry(ana, sheet.id, anything, sheet.entries[0].id),
@@ -173,14 +173,14 @@ async def test_a_client_that_acts_for_itself_has_no_sheet(house: House) -> None:
 
 async def test_without_the_scope_known_and_unknown_sheets_are_refused_alike(house: House) -> None:
     sheet = await house.submitted("ana")
-    asks = house.ask("ana", scopes=frozenset({"read:timesheets"}))
+    asks = house.caller("ana", scopes=frozenset({"read:timesheets"}))
     for sheet_id in (sheet.id, uuid4()):
         with pytest.raises(InsufficientScope):
             await house.timesheets.delete(asks, sheet_id, anything)
 
 
 async def test_what_only_the_sheet_can_tell_is_refused_by_field_after_the_decision(house: House) -> None:
-    ana = house.ask("ana")
+    ana = house.caller("ana")
     sheet = (await house.timesheets.create(ana, MONDAY, "UTC")).value
     edited = (await house.timesheets.add_entry(ana, sheet.id, at(1), Hours(MONDAY, "apollo", 1440))).value.sheet
     for hours, wrong in (
@@ -197,16 +197,16 @@ async def test_what_only_the_sheet_can_tell_is_refused_by_field_after_the_decisi
 
 
 async def test_an_empty_sheet_cannot_be_submitted(house: House) -> None:
-    sheet = (await house.timesheets.create(house.ask("ana"), MONDAY, "UTC")).value
+    sheet = (await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")).value
     with pytest.raises(Conflict):
-        await house.timesheets.submit(house.ask("ana"), sheet.id, at(1))
+        await house.timesheets.submit(house.caller("ana"), sheet.id, at(1))
 
 
 async def test_a_list_is_what_single_reads_allow_page_by_page(house: House) -> None:
     weeks = [MONDAY + timedelta(days=7 * number) for number in range(3)]
     sheets = [await house.submitted(name, week) for name in ("ana", "ben", "carl", "mia", "max") for week in weeks]
     for name in house.people:
-        asks = house.ask(name)
+        asks = house.caller(name)
         allowed = set()
         for sheet in sheets:
             try:
@@ -226,10 +226,10 @@ async def test_a_list_is_what_single_reads_allow_page_by_page(house: House) -> N
 
 
 async def test_filters_narrow_a_list(house: House) -> None:
-    mia = house.ask("mia")
+    mia = house.caller("mia")
     for name in ("ana", "ben"):
         await house.submitted(name)
-        await house.timesheets.create(house.ask(name), MONDAY + timedelta(days=7), "UTC")
+        await house.timesheets.create(house.caller(name), MONDAY + timedelta(days=7), "UTC")
 
     async def found(**wanted: object) -> int:
         return len((await house.timesheets.list(mia, Filters(**wanted))).value.items)  # type: ignore[arg-type]  # by name
@@ -247,7 +247,7 @@ async def test_filters_narrow_a_list(house: House) -> None:
 async def test_an_allowed_change_that_did_not_take_place_is_recorded_with_what_stood_in_the_way(house: House) -> None:
     sheet = await house.submitted("ana")
     with pytest.raises(PreconditionFailed) as refused:
-        await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version + 1))
+        await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version + 1))
     record = await body_of(house, refused.value)
     assert (record["outcome"], record["applied"]) == ("allow", False)
     assert record["not_applied_because"] == "precondition-failed"
@@ -266,7 +266,7 @@ async def test_a_refusal_by_a_law_in_code_is_recorded_as_what_the_caller_is_told
     await house.versions.at(1)
     monkeypatch.setattr(laws, "law_forbids", lambda _: False)
     with pytest.raises(Forbidden) as refused:
-        await house.timesheets.approve(house.ask("mia"), sheet.id, at(sheet.version))
+        await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))
     record = await body_of(house, refused.value)
     assert (record["outcome"], record["reason"], record["applied"]) == ("deny", "law", False)
 

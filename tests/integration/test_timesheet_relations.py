@@ -45,7 +45,7 @@ async def who(house: House, word: str, sheet: UUID) -> set[str]:
 
 async def drafted(house: House, name: str) -> UUID:
     """A sheet that nobody needs to approve yet."""
-    return (await house.timesheets.create(house.ask(name), MONDAY, "UTC")).value.id
+    return (await house.timesheets.create(house.caller(name), MONDAY, "UTC")).value.id
 
 
 @pytest.fixture

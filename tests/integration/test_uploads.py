@@ -113,15 +113,15 @@ async def test_a_submitted_sheet_takes_no_rows(house: House) -> None:
     with pytest.raises(TimewardenError) as refused:
         await upload(house, row(house.people["carl"]))
     assert "rows" in refused.value.extra
-    assert (await house.timesheets.read(house.ask("carl"), sheet.id)).value == sheet
+    assert (await house.timesheets.read(house.caller("carl"), sheet.id)).value == sheet
 
 
 async def test_a_person_cannot_upload_whatever_their_scopes(house: House) -> None:
-    asks = house.ask("max", scopes=frozenset({"batch:upload"}))
+    asks = house.caller("max", scopes=frozenset({"batch:upload"}))
     with pytest.raises(Forbidden):
         await house.uploads.upload(asks, Rows.of([row(house.people["carl"])]))
     with pytest.raises(InsufficientScope):
-        await house.uploads.upload(house.ask("max"), Rows.of([row(house.people["carl"])]))
+        await house.uploads.upload(house.caller("max"), Rows.of([row(house.people["carl"])]))
 
 
 async def test_wrong_rows_are_named_by_row_and_field(house: House) -> None:
@@ -191,14 +191,14 @@ async def test_the_owner_may_correct_imported_hours_and_the_job_sets_them_right_
     carl = house.people["carl"]
     made = await uploaded(house, row(carl))
     hours = replace(row(carl), minutes=30)
-    await house.timesheets.replace_entry(house.ask("carl"), made[0], at(1), made[1], hours)
+    await house.timesheets.replace_entry(house.caller("carl"), made[0], at(1), made[1], hours)
     assert [one.outcome for one in await upload(house, row(carl))] == ["updated"]
     assert await carls(house) == [("job-1", 60)]
 
 
 async def test_hours_that_a_client_uploaded_are_not_approved_by_it(house: House) -> None:
     made = await uploaded(house, row(house.people["carl"]))
-    await house.timesheets.submit(house.ask("carl"), made[0], at(1))
+    await house.timesheets.submit(house.caller("carl"), made[0], at(1))
     with pytest.raises(TimewardenError):
         await house.timesheets.approve(house.machine(scopes=frozenset({"approve:timesheets"})), made[0], anything)
 

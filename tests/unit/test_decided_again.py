@@ -28,7 +28,7 @@ from service.administration.replay.recorded_request import NotARequest, read
 from service.audit.export_ocsf import READ, UPDATE, event
 from service.audit.sealed_rows import SealedRow
 from service.authorization.enforcement.decision_point import BY_LAW, Decision, Resource
-from service.authorization.enforcement.decision_record import Ask, of_decision
+from service.authorization.enforcement.decision_record import Caller, of_decision
 from service.authorization.enforcement.judgement import NO_ROW, decided, judged, sighted
 from service.authorization.enforcement.relationships import About, Seen
 from service.authorization.enforcement.visibility import visible
@@ -140,7 +140,7 @@ class World:
 
     def decide(self, version: Snapshot) -> Decision:
         """As `enforcement` does, with the same functions, but for the statement that reads."""
-        ask = Ask(self.principal, "request", "POST", "/v1/test")
+        caller = Caller(self.principal, "request", "POST", "/v1/test")
         asked = ("timesheet", self.action)
         may_look = version.could_allow(*asked, self.principal.scopes)
         seen = Seen(1, 1, NOW, self.roles, former_ids=self.former if self.principal.person else frozenset())
@@ -162,7 +162,7 @@ class World:
             resource = Resource("timesheet", None, ANA, "draft")
         else:
             resource = Resource("timesheet", str(ANA) if self.about is About.ROW else None)
-        decision = decided(version, ask, self.action, resource, seen)
+        decision = decided(version, caller, self.action, resource, seen)
         if self.about is About.LIST and decision.verdict.reason is not Reason.INSUFFICIENT_SCOPE:
             shown = visible(version, decision.access_request, self.principal, seen, TIMESHEET_FACTS)
             if shown.rules or decision.allowed:
@@ -172,8 +172,8 @@ class World:
         return refused.decision if refused else decision
 
     def record(self, version: Snapshot) -> bytes:
-        ask = Ask(self.principal, "request", "POST", "/v1/test", recorded_as=self.recorded_as)
-        return of_decision(ask, self.decide(version), applied=None).body
+        caller = Caller(self.principal, "request", "POST", "/v1/test", recorded_as=self.recorded_as)
+        return of_decision(caller, self.decide(version), applied=None).body
 
 
 OWNING: Final[list[set[str]]] = [set(), {"owner"}, {"former:owner"}]

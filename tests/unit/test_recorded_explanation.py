@@ -10,7 +10,7 @@ from uuid import UUID
 from service.administration.replay.recorded_explanation import BECAUSE, LAWS, LISTED, explained
 from service.administration.replay.recorded_request import read
 from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.decision_record import Ask, of_decision
+from service.authorization.enforcement.decision_record import Caller, of_decision
 from service.authorization.enforcement.judgement import decided, judged, sighted
 from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import About, Seen
@@ -54,14 +54,14 @@ def asked(version: Snapshot, *scopes: str, state: str = "draft", found: bool = T
         )
     seen = sighted(seen, TIMESHEET_FACTS, About.ROW, looked=may_look)
     resource = Resource("timesheet", str(ANA), BEN, state, 3) if seen.row else Resource("timesheet", str(ANA))
-    decision = decided(version, Ask(principal, "r", "POST", "/v1/test"), "approve", resource, seen)
+    decision = decided(version, Caller(principal, "r", "POST", "/v1/test"), "approve", resource, seen)
     refused = judged(version, decision, missing=seen.row is None)
     return refused.decision if refused else decision
 
 
 def why(version: Snapshot, decision: Decision) -> RecordedExplanation:
-    ask = Ask(decision.request.principal, "r", "POST", "/v1/test")
-    return explained(version, read(of_decision(ask, decision, applied=None).body))
+    caller = Caller(decision.request.principal, "r", "POST", "/v1/test")
+    return explained(version, read(of_decision(caller, decision, applied=None).body))
 
 
 def test_an_allow_names_its_row_with_line_and_text() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from service.authorization.enforcement.access import Effort, named, ways
 from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.decision_record import Ask
+from service.authorization.enforcement.decision_record import Caller
 from service.authorization.enforcement.judgement import decided
 from service.authorization.enforcement.prospects import outlooks
 from service.authorization.enforcement.refusal import refusal_of
@@ -95,12 +95,12 @@ def test_the_nearest_of_thousands_of_others_is_found_wherever_it_stands() -> Non
     assert isinstance(error, Forbidden)
 
 
-def asking() -> Ask:
+def asking() -> Caller:
     principal = Principal(
         PrincipalKind.USER, "", "", "app", frozenset(SCOPES), frozenset({"role:r7", "role:mine"}), None, 0, 1,
         authenticated_at=0, methods=frozenset(), person=UUID(int=7),
     )  # fmt: skip
-    return Ask(principal, "r", "GET", "/v1/test")
+    return Caller(principal, "r", "GET", "/v1/test")
 
 
 def seen(about: About = About.KIND) -> Seen:

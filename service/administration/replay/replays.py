@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.administration.replay.jobs import Job
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.database import Database
     from service.log.log import Receipt
@@ -41,7 +41,7 @@ class Replays:
         self._gate = gate
         self._database = database
 
-    async def start(self, caller: Ask, wanted: DecisionSelection, version: int | None = None) -> Answer[Job]:
+    async def start(self, caller: Caller, wanted: DecisionSelection, version: int | None = None) -> Answer[Job]:
         """Queue a replay. Raises Denied, NotFound for an unknown version, Conflict when too many are waiting."""
         kind, target = LOG, Target()
         if version is not None:
@@ -57,7 +57,7 @@ class Replays:
             )
         return change.answer(job)
 
-    async def list(self, caller: Ask, *, before: UUID | None, limit: int) -> Answer[Sequence[Job]]:
+    async def list(self, caller: Caller, *, before: UUID | None, limit: int) -> Answer[Sequence[Job]]:
         """Replays that the caller may read, newest first. Each kind that they may read takes a decision of its own; the
         receipt is that of the last one. Raises Denied."""
         found: list[Job] = []
@@ -68,7 +68,7 @@ class Replays:
             receipts.append(reading.receipt)
         return Answer(sorted(found, key=lambda job: job.id, reverse=True)[:limit], receipts[-1])
 
-    async def read(self, caller: Ask, job_id: UUID) -> Answer[Job]:
+    async def read(self, caller: Caller, job_id: UUID) -> Answer[Job]:
         """A replay with its progress and its result so far. Raises Denied, NotFound."""
         kind = await self._kind_of(caller, job_id)
         async with self._gate.read(caller, kind, "read") as reading:
@@ -78,7 +78,7 @@ class Replays:
                 raise NotFound("There is no such replay")
         return reading.answer(job)
 
-    async def cancel(self, caller: Ask, job_id: UUID) -> Answer[Job]:
+    async def cancel(self, caller: Caller, job_id: UUID) -> Answer[Job]:
         """Stop a replay; this takes the same permission as starting it. Raises Denied, NotFound, and Conflict when it
         has ended."""
         kind, target = await self._kind_of(caller, job_id), Target()
@@ -89,7 +89,7 @@ class Replays:
             change.record(CANCELLED, _resource(job), before={}, after={"replay": job.id}, kind=Kind.SYSTEM)
         return change.answer(job)
 
-    async def _kind_of(self, caller: Ask, job_id: UUID) -> str:
+    async def _kind_of(self, caller: Caller, job_id: UUID) -> str:
         """The kind that a replay is decided on. For a replay that the caller may not read, it is the one that it would
         be for an unknown id, so that the answer does not tell the two apart."""
         async with self._database.connection() as connection:
@@ -97,7 +97,7 @@ class Replays:
         readable = await self._readable(caller)
         return kind if kind is not None and kind in readable else readable[0]
 
-    async def _readable(self, caller: Ask) -> Sequence[str]:
+    async def _readable(self, caller: Caller) -> Sequence[str]:
         """The kinds whose replays the caller may read; if there are none, the one whose refusal they get."""
         kinds = [kind for kind in (LOG, POLICY) if await self._gate.prospect(caller, kind, "read")]
         return kinds or [next((kind for kind in (LOG, POLICY) if self._gate.could(caller, kind, "read")), POLICY)]

@@ -14,7 +14,7 @@ from service.errors import NotFound
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.kept_answers import AnsweredChange
     from service.log.log import Receipt
@@ -26,7 +26,7 @@ class AnswersAgain:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def permitted(self, ask: Ask, about: AnsweredChange) -> Receipt:
+    async def permitted(self, caller: Caller, about: AnsweredChange) -> Receipt:
         """The receipt of the decision to give an answer again. Raises Denied.
 
         A token whose scopes could never read is asked for the change's own action instead, as of the state that the
@@ -34,24 +34,24 @@ class AnswersAgain:
         case, as an upload tells nothing else. The record says `read` all the same, because nothing is done again. What
         is gone is decided as something new of the same owner.
         """
-        reads = about.action != "upload" and self._gate.could(ask, about.kind, "read")
-        ask = replace(ask, again=about.decision, recorded_as=None if reads else "read")
+        reads = about.action != "upload" and self._gate.could(caller, about.kind, "read")
+        caller = replace(caller, again=about.decision, recorded_as=None if reads else "read")
         action, states = ("read", ()) if reads else (about.action, about.states)
         if not self._gate.has_rows(about.kind):
-            async with self._gate.read(ask, about.kind, action) as reading:
+            async with self._gate.read(caller, about.kind, action) as reading:
                 pass
             return reading.receipt
         if len(about.resources) > 1:
-            return await self._of_many(ask, about, action, states)
+            return await self._of_many(caller, about, action, states)
         was = states[0] if states else None
         async with self._gate.read(
-            ask, about.kind, action, about.resources[0], absent_owner=about.owner, state=was
+            caller, about.kind, action, about.resources[0], absent_owner=about.owner, state=was
         ) as reading:
             reading.returned = [] if reading.row is None else [str(reading.row["id"])]
         return reading.receipt
 
-    async def _of_many(self, ask: Ask, about: AnsweredChange, action: str, states: Sequence[str]) -> Receipt:
-        async with self._gate.list(ask, about.kind, action) as listing:
+    async def _of_many(self, caller: Caller, about: AnsweredChange, action: str, states: Sequence[str]) -> Receipt:
+        async with self._gate.list(caller, about.kind, action) as listing:
             whole = await all_visible(listing.visibility, listing.connection, about.resources, states)
             listing.returned = [str(resource) for resource in about.resources] if whole else []
         if not whole:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from service.authorization.active.policy_versions import PolicyVersions
     from service.authorization.active.replicas import Replica
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection
@@ -82,49 +82,49 @@ class PolicyAdministration:
         self._proposing, self._activating = (Turns(1, timeout=LONGEST_WAIT, full=BUSY) for _ in range(2))
         self._tell = tell
 
-    async def list(self, ask: Ask, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
+    async def list(self, caller: Caller, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
         """Versions, newest first: those that the asker may read."""
-        async with self._gate.list(ask, KIND, "read") as listing:
+        async with self._gate.list(caller, KIND, "read") as listing:
             versions = await policy_life.listed(listing.visibility, listing.connection, before=before, limit=limit)
         return listing.answer(versions)
 
-    async def read(self, ask: Ask, number: int) -> Answer[VersionWithTexts]:
+    async def read(self, caller: Caller, number: int) -> Answer[VersionWithTexts]:
         """One version with its texts. Raises NotFound."""
-        async with self._gate.read(ask, KIND, "read", number) as reading:
+        async with self._gate.read(caller, KIND, "read", number) as reading:
             version = await policy_life.version_of(reading.connection, number)
             text = await policy_versions.text_of(reading.connection, number)
         return reading.answer(VersionWithTexts(version, text))
 
-    async def active(self, ask: Ask) -> Answer[VersionWithTexts]:
+    async def active(self, caller: Caller) -> Answer[VersionWithTexts]:
         """The version that decides, with its texts."""
         for _ in range(ATTEMPTS):
             # What this process knows may be behind; a read that shows it has also brought the process up to date.
-            answer = await self.read(ask, self._versions.current().number)
+            answer = await self.read(caller, self._versions.current().number)
             if answer.value.version.active:
                 return answer
         raise PolicyUnavailable(cause="the active version changed with every attempt")
 
-    async def replicas(self, ask: Ask) -> Answer[Sequence[Replica]]:
+    async def replicas(self, caller: Caller) -> Answer[Sequence[Replica]]:
         """The API processes, and by which version each decides."""
-        async with self._gate.read(ask, KIND, "read") as reading:
+        async with self._gate.read(caller, KIND, "read") as reading:
             found = await replicas.listed(reading.connection)
         return reading.answer(found)
 
-    async def admit(self, ask: Ask) -> None:
+    async def admit(self, caller: Caller) -> None:
         """Refuse whoever could not propose anything, before a policy is read. Raises Denied."""
-        await admit(self._gate, ask, KIND, "propose")
+        await admit(self._gate, caller, KIND, "propose")
 
-    async def propose(self, ask: Ask, text: PolicyText, message: str) -> Answer[Proposed]:
+    async def propose(self, caller: Caller, text: PolicyText, message: str) -> Answer[Proposed]:
         """Store a checked proposal under the next number; it decides nothing until it is activated. What was proposed
         last and not activated so far is not stored twice.
 
         Raises PolicyRejected, TryLater.
         """
         report: PolicyReport | None = None
-        if await self._gate.prospect(ask, KIND, "propose"):
+        if await self._gate.prospect(caller, KIND, "propose"):
             async with self._proposing.one():
                 report = await self._check(text, PROPOSAL, self._versions.current().policy.text)
-        async with self._gate.change(ask, KIND, "propose", Target()) as change:
+        async with self._gate.change(caller, KIND, "propose", Target()) as change:
             if report is None:
                 raise PolicyUnavailable(cause="allowed only after the check was skipped")
             # Who may propose is told what is wrong, and it is on record that they were allowed to ask.
@@ -134,36 +134,36 @@ class PolicyAdministration:
             version = waiting or await _insert(change, text, message)
         return change.answer(Proposed(version, report, anew=waiting is None))
 
-    async def activate(self, ask: Ask, number: int, *, expected: int) -> Answer[PolicyVersion]:
+    async def activate(self, caller: Caller, number: int, *, expected: int) -> Answer[PolicyVersion]:
         """Make a version decide from now on, if `expected` is still the active one; an older one too.
 
         Whoever asks after this returned is decided by it, and no change commits under the former: the policy's lock is
         held exclusively until the commit. Raises StaleExpectation, NotFound, PolicyRejected, Conflict.
         """
-        return await self._switch(ask, number, expected=expected, back=False)
+        return await self._switch(caller, number, expected=expected, back=False)
 
-    async def roll_back(self, ask: Ask, *, expected: int) -> Answer[PolicyVersion]:
+    async def roll_back(self, caller: Caller, *, expected: int) -> Answer[PolicyVersion]:
         """As `activate`, for the version that was active before `expected`. Raises Conflict when there was none."""
         async with self._versions.connection() as connection:
             number = await policy_life.way_back(connection)
         # With nothing to go back to, the decision is about the version that decides.
-        return await self._switch(ask, number or self._versions.current().number, expected=expected, back=True)
+        return await self._switch(caller, number or self._versions.current().number, expected=expected, back=True)
 
-    async def _switch(self, ask: Ask, number: int, *, expected: int, back: bool) -> Answer[PolicyVersion]:
+    async def _switch(self, caller: Caller, number: int, *, expected: int, back: bool) -> Answer[PolicyVersion]:
         async def found(connection: Connection) -> int | None:
             return await policy_life.existing(connection, number)
 
         snapshot, refused = None, None
         left: dict[int, Snapshot] = {}
-        if await self._gate.prospect(ask, KIND, "activate", row_id=number):
-            left = await self._left_behind(ask, number)
+        if await self._gate.prospect(caller, KIND, "activate", row_id=number):
+            left = await self._left_behind(caller, number)
             try:
                 snapshot = await self._checked(number)
             except (NotFound, PolicyRejected) as error:
                 refused = error
         # Only what can take effect may keep all other changes waiting, or any token could stop them.
         target = Target(str(number), found, must_exist=True)
-        async with self._gate.change(ask, KIND, "activate", target, exclusively=snapshot is not None) as change:
+        async with self._gate.change(caller, KIND, "activate", target, exclusively=snapshot is not None) as change:
             await _keep_four_eyes(change, number, left)
             if change.seen.version != expected:
                 raise StaleExpectation(f"Version {change.seen.version} is active, not {expected}")
@@ -187,16 +187,16 @@ class PolicyAdministration:
         # Ready before it decides: whoever asks right after the commit does not wait for it to be built again.
         return await self._versions.prepared(number)
 
-    async def _left_behind(self, ask: Ask, number: int) -> dict[int, Snapshot]:
+    async def _left_behind(self, caller: Caller, number: int) -> dict[int, Snapshot]:
         """The versions that still have a say when the asker activates what they proposed; mostly none."""
         async with self._versions.connection() as connection:
-            numbers = await policy_life.left_behind(connection, number, ask.principal)
+            numbers = await policy_life.left_behind(connection, number, caller.principal)
         return {one: await self._versions.built(one) for one in numbers}
 
 
 async def _insert(change: Change, text: PolicyText, message: str) -> PolicyVersion:
     """Store the text as the newest version and have that recorded."""
-    author = change.ask.principal
+    author = change.caller.principal
     version = await policy_life.insert(
         change.connection, text, message=message, author_person=author.person, author_client=author.client
     )
@@ -213,7 +213,7 @@ async def _insert(change: Change, text: PolicyText, message: str) -> PolicyVersi
 
 async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVersion:
     """Let the snapshot's version decide from the commit on, under the policy's lock, and have that recorded."""
-    number, expected, principal = snapshot.number, change.seen.version, change.ask.principal
+    number, expected, principal = snapshot.number, change.seen.version, change.caller.principal
     if back:
         before = await policy_life.way_back(change.connection)
         if before is None:
@@ -240,7 +240,7 @@ async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVer
 async def _keep_four_eyes(change: Change, number: int, left: Mapping[int, Snapshot]) -> None:
     """Raise NotDone with Forbidden if a version that was left, and whose place no newer one took, denies this to the
     proposer. Raises StaleExpectation when another version was left since `left` was read."""
-    numbers = await policy_life.left_behind(change.connection, number, change.ask.principal)
+    numbers = await policy_life.left_behind(change.connection, number, change.caller.principal)
     if not left.keys() >= set(numbers):
         raise StaleExpectation
     forbidding = four_eyes.still_forbidding([left[one] for one in numbers], change.decision.request)
@@ -258,6 +258,6 @@ def _keep_a_way_back(change: Change, snapshot: Snapshot) -> None:
     before: the first version came from files, so nobody proposed it, and everybody who passes here could go back to it.
     """
     unrelated = replace(change.seen, row=None, relations=frozenset())
-    again = evaluation_request(snapshot, change.ask.principal, "activate", Resource(KIND, state=RETIRED), unrelated)
+    again = evaluation_request(snapshot, change.caller.principal, "activate", Resource(KIND, state=RETIRED), unrelated)
     if not decide(snapshot, uuid7(), again).allowed:
         raise PolicyRejected([LOCKED_OUT])

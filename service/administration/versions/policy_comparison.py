@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from service.administration.checks.policy_diff import PolicyDiff
     from service.administration.versions.policy_administration import PolicyAdministration
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.policy.policy_file import PolicyText
 
     Compare = Callable[[PolicyText, PolicyText], Awaitable[PolicyDiff]]
@@ -43,13 +43,13 @@ class PolicyComparison:
         self._compare = compare
         self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
 
-    async def compare(self, ask: Ask, number: int, against: int | None) -> Answer[Comparison]:
+    async def compare(self, caller: Caller, number: int, against: int | None) -> Answer[Comparison]:
         """From `against`, or the version that decides, to `number`. The receipt is of the read of `number`; the other
         read has a record of its own. Raises NotFound, TryLater, and PolicyRejected for a version that this code cannot
         read."""
-        after = await self._administration.read(ask, number)
+        after = await self._administration.read(caller, number)
         before = await (
-            self._administration.active(ask) if against is None else self._administration.read(ask, against)
+            self._administration.active(caller) if against is None else self._administration.read(caller, against)
         )
         with refused_under(after.receipt):
             async with self._one_at_a_time.one():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from service.administration.versions.simulated import SimulatedRequest, Wrong, assumptions, principal_of, wrong_words
 from service.authorization.enforcement.changes import Answer, refused_under
 from service.authorization.enforcement.decision_point import Decision, Resource
-from service.authorization.enforcement.decision_record import Ask
+from service.authorization.enforcement.decision_record import Caller
 from service.authorization.enforcement.judgement import decided, resource_of
 from service.authorization.enforcement.relationships import without_former
 from service.authorization.engine.explanation import explain, sentences_for_caller
@@ -64,7 +64,7 @@ class Simulation:
         self._relationships = relationships
         self._known_person = known_person
 
-    async def run(self, ask: Ask, asked: SimulatedRequest) -> Answer[Simulated]:
+    async def run(self, caller: Caller, asked: SimulatedRequest) -> Answer[Simulated]:
         """Decide as if, under a version or the active one.
 
         Raises Denied; InvalidField that names the field, also for an unknown version, for an unknown person if the
@@ -73,7 +73,7 @@ class Simulation:
         chosen: Snapshot | None = None
         unknown = False
         # Before any connection is held, and only for those who may: building a version takes a while.
-        if asked.version is not None and await self._gate.prospect(ask, KIND, ACTION):
+        if asked.version is not None and await self._gate.prospect(caller, KIND, ACTION):
             try:
                 chosen = await self._versions.built(asked.version)
             except PolicyUnavailable as error:
@@ -81,13 +81,13 @@ class Simulation:
                     raise
                 unknown = True
         decision: Decision | InvalidField
-        async with self._gate.read(ask, KIND, ACTION) as reading:
+        async with self._gate.read(caller, KIND, ACTION) as reading:
             permit = reading.permit
             under = chosen or permit.snapshot
             try:
                 if unknown:
                     raise Wrong(FieldError("version", "there is no such policy version"))
-                decision = await self._decided(ask, asked, under, permit.snapshot, reading.seen, reading.connection)
+                decision = await self._decided(caller, asked, under, permit.snapshot, reading.seen, reading.connection)
             except Wrong as wrong:
                 decision = InvalidField(*wrong.fields)
             else:
@@ -100,11 +100,17 @@ class Simulation:
         return reading.answer(await asyncio.to_thread(_explained, asked, decision, under))
 
     async def _decided(
-        self, ask: Ask, asked: SimulatedRequest, under: Snapshot, active: Snapshot, seen: Seen, connection: Connection
+        self,
+        caller: Caller,
+        asked: SimulatedRequest,
+        under: Snapshot,
+        active: Snapshot,
+        seen: Seen,
+        connection: Connection,
     ) -> Decision:
         if fields := wrong_words(asked, under.vocabulary):
             raise Wrong(*fields)
-        await self._check_person(ask, asked, active, seen, connection)
+        await self._check_person(caller, asked, active, seen, connection)
         principal = principal_of(asked.subject, int(seen.at.timestamp()))
         kind = asked.resource.kind
         if asked.resource.id is None:
@@ -121,36 +127,36 @@ class Simulation:
             )
             resource = Resource(kind, state=asked.resource.state)
         else:
-            await self._may_know(ask, active, kind, asked.resource.id, seen, connection)
+            await self._may_know(caller, active, kind, asked.resource.id, seen, connection)
             known = without_former(await self._relationships.of_row(connection, principal, kind, asked.resource.id))
             resource = resource_of(kind, known, str(asked.resource.id))
-        as_if = Ask(principal, ask.request_id, ask.method, ask.route)
+        as_if = Caller(principal, caller.request_id, caller.method, caller.route)
         return decided(under, as_if, asked.action, resource, known)
 
     async def _check_person(
-        self, ask: Ask, asked: SimulatedRequest, active: Snapshot, seen: Seen, connection: Connection
+        self, caller: Caller, asked: SimulatedRequest, active: Snapshot, seen: Seen, connection: Connection
     ) -> None:
         """Raise Wrong for an unknown person, to a caller who may read the directory or the log, which tell as much. For
         anybody else an unknown person is one without relations: the answer must not tell which ids exist."""
         person = asked.subject.person
         if person is None or not any(
-            decided(active, ask, "read", Resource(kind), seen).allowed for kind in ("directory", "log")
+            decided(active, caller, "read", Resource(kind), seen).allowed for kind in ("directory", "log")
         ):
             return
         if not await self._known_person(connection, person):
             raise Wrong(FieldError("subject.person", "there is no such person"))
 
     async def _may_know(
-        self, ask: Ask, active: Snapshot, kind: str, row_id: UUID, seen: Seen, connection: Connection
+        self, caller: Caller, active: Snapshot, kind: str, row_id: UUID, seen: Seen, connection: Connection
     ) -> None:
         """Raise Wrong unless the asker may read the thing or the log, which tells as much: an unknown one alike."""
         if not self._relationships.of(kind).imagined:
             raise Wrong(FieldError("resource.id", f"a {kind} cannot be named here; say what it is like instead"))
-        theirs = await self._relationships.of_row(connection, ask.principal, kind, row_id)
+        theirs = await self._relationships.of_row(connection, caller.principal, kind, row_id)
         if theirs.row is None:
             raise Wrong(HIDDEN)
-        may_read = decided(active, ask, "read", resource_of(kind, theirs, str(row_id)), theirs).allowed
-        if not (may_read or decided(active, ask, "read", Resource("log"), seen).allowed):
+        may_read = decided(active, caller, "read", resource_of(kind, theirs, str(row_id)), theirs).allowed
+        if not (may_read or decided(active, caller, "read", Resource("log"), seen).allowed):
             raise Wrong(HIDDEN)
 
 

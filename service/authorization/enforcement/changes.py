@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from service.authorization.enforcement.decision_point import BY_LAW
-from service.authorization.enforcement.decision_record import Ask, of_change
+from service.authorization.enforcement.decision_record import Caller, of_change
 from service.errors import BadInput, Denied, Forbidden, NotApplied, NotFound, TimewardenError
 from service.log.record import Kind
 
@@ -169,9 +169,11 @@ class Change(DecidedOnFacts):
     """An allowed change of `target` inside its transaction: `row` as locked, `seen` as read after the lock. `value` is
     what becomes of it, for changes with an outcome each."""
 
-    def __init__(self, ask: Ask, target: Target, decision: Decision, permit: Permit, connection: Connection) -> None:
+    def __init__(
+        self, caller: Caller, target: Target, decision: Decision, permit: Permit, connection: Connection
+    ) -> None:
         super().__init__(permit, connection)
-        self.ask, self.target, self.decision = ask, target, decision
+        self.caller, self.target, self.decision = caller, target, decision
         self.records: list[Record] = []
         self.value: Any = None
 
@@ -189,7 +191,7 @@ class Change(DecidedOnFacts):
         `timesheet.approved`; `texts` are free texts, which the record only commits to."""
         self.records.append(
             of_change(
-                self.ask,
+                self.caller,
                 self.decision,
                 kind=kind,
                 event=event,

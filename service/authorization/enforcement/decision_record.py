@@ -27,12 +27,14 @@ DRY_RUN = "dry-run"
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """Who asks through which door: the principal, the request's id, and the route's template (never the path).
-    `trace` is the caller's W3C trace, `once` the idempotency key of a change, and `again` the decision whose answer is
-    asked for once more. `recorded_as` is the record's action where the rules for another action decide: viewing what
-    one may approve is decided by the rules for `approve`, and approves nothing. A `dry_run` shows what a change would
-    do, and is recorded as a change that was not applied."""
+class Caller:
+    """Who calls, and by which request: `request_id`, `method` and the route's template (never the path).
+
+    `trace` is the caller's W3C trace context. `once` is given if the request has an idempotency key; `again` is the
+    decision whose stored response is asked for. `recorded_as` is the record's action where the rules for another action
+    decide: viewing pending approvals is decided by the rules for `approve` and approves nothing. With `dry_run` a
+    change is decided and rolled back, and its record says that it was not applied.
+    """
 
     principal: Principal
     request_id: str
@@ -67,7 +69,7 @@ class Put:
 
 
 def of_decision(
-    ask: Ask,
+    caller: Caller,
     decision: Decision,
     *,
     applied: bool | None,
@@ -78,7 +80,7 @@ def of_decision(
     """The record of a decision: ACCESS for reads of the log, DECISION for all else. `applied` is None for reads, and
     says for writes whether the change took place; if it was allowed and did not, `because` is the slug of what stood in
     the way. `put` is the question of a search."""
-    if ask.dry_run:
+    if caller.dry_run:
         applied, because = False, DRY_RUN
     request = decision.request
     seen = request.seen
@@ -93,21 +95,21 @@ def of_decision(
             "rules": list(decision.verdict.rules),
             "applied": applied,
             "not_applied_because": because if decision.allowed else None,
-            "action": ask.recorded_as or request.action,
+            "action": caller.recorded_as or request.action,
             "resource": _resource(request.resource),
             "asked": {
                 "about": str(seen.about),
                 "looked": seen.looked,
                 "found": seen.row is not None,
                 # Replay decides this action again, not the one that the record is called by.
-                **({"action": request.action} if ask.recorded_as else {}),
+                **({"action": request.action} if caller.recorded_as else {}),
             },
-            "principal": _whole_principal(ask.principal, seen, decision.access_request.who),
+            "principal": _whole_principal(caller.principal, seen, decision.access_request.who),
             "relations": {name: _holds(name, seen, decision.access_request.who) for name in sorted(seen.evaluated)},
             "facts": _facts(decision),
             "policy": {"version": decision.version, "digest": decision.digest},
             "directory_revision": seen.directory_revision,
-            "request": _request(ask),
+            "request": _request(caller),
             **_returned(returned),
             **({} if put is None else {"question": dict(put.told)}),
         },
@@ -117,7 +119,7 @@ def of_decision(
 
 
 def of_change(
-    ask: Ask,
+    caller: Caller,
     decision: Decision,
     *,
     kind: Kind,
@@ -139,10 +141,10 @@ def of_change(
             "decision": str(decision.uid),
             "action": decision.request.action,
             "resource": _resource(resource),
-            "principal": _principal(ask.principal),
+            "principal": _principal(caller.principal),
             "change": {"type": event, "from": dict(before), "to": dict(after)},
             "policy": {"version": decision.version, "digest": decision.digest},
-            "request": {"id": ask.request_id},
+            "request": {"id": caller.request_id},
         },
         texts=texts,
     )
@@ -165,11 +167,11 @@ def _resource(resource: Resource) -> dict[str, object]:
     }
 
 
-def _request(ask: Ask) -> dict[str, object]:
+def _request(caller: Caller) -> dict[str, object]:
     """The door; `trace` and `again` only where there are any."""
-    told: dict[str, object] = {"id": ask.request_id, "method": ask.method, "route": ask.route}
-    told |= {"trace": ask.trace} if ask.trace is not None else {}
-    return told | ({"again": ask.again} if ask.again is not None else {})
+    told: dict[str, object] = {"id": caller.request_id, "method": caller.method, "route": caller.route}
+    told |= {"trace": caller.trace} if caller.trace is not None else {}
+    return told | ({"again": caller.again} if caller.again is not None else {})
 
 
 def _principal(principal: Principal) -> dict[str, object]:

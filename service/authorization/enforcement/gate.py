@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from service.authorization.active.policy_versions import PolicyVersions
     from service.authorization.enforcement.changes import Target
     from service.authorization.enforcement.decision_point import Decision
-    from service.authorization.enforcement.decision_record import Ask, Put
+    from service.authorization.enforcement.decision_record import Caller, Put
     from service.authorization.enforcement.judgement import Expect
     from service.authorization.enforcement.relationships import Relationships, Seen
     from service.authorization.enforcement.visibility import Visibility
@@ -96,7 +96,7 @@ class Gate:
     @asynccontextmanager
     async def read(
         self,
-        ask: Ask,
+        caller: Caller,
         kind: str,
         action: str,
         row_id: UUID | int | None = None,
@@ -114,16 +114,18 @@ class Gate:
 
         async def decide(snapshot: Snapshot, connection: Connection) -> Reading | Refused:
             about = About.KIND if row_id is None else About.ROW
-            seen = await self._see(connection, snapshot, ask, (kind, action), row_id, about=about)
+            seen = await self._see(connection, snapshot, caller, (kind, action), row_id, about=about)
             if seen.row is None and absent_owner is not None:
                 about = About.NEW
-                seen = await self._see(connection, snapshot, ask, (kind, action), None, owner=absent_owner, about=about)
+                seen = await self._see(
+                    connection, snapshot, caller, (kind, action), None, owner=absent_owner, about=about
+                )
             resource = resource_of(kind, seen, str(row_id) if row_id else None)
             if about is About.NEW:
                 resource = self._imagined(resource, absent_owner)
             if state is not None:
                 resource = replace(resource, state=state)
-            decision = decided(snapshot, ask, action, resource, seen)
+            decision = decided(snapshot, caller, action, resource, seen)
             refused = judged(snapshot, decision, missing=about is About.ROW and seen.row is None)
             return refused or Reading(grant(decision, snapshot), connection)
 
@@ -132,12 +134,12 @@ class Gate:
             if isinstance(reading, Reading):
                 yield reading
         if isinstance(reading, Refused):
-            await self._refuse(ask, [reading.decision], reading.error, applied=None)
-        record = of_decision(ask, reading.permit.decision, applied=None, returned=reading.returned, put=put)
+            await self._refuse(caller, [reading.decision], reading.error, applied=None)
+        record = of_decision(caller, reading.permit.decision, applied=None, returned=reading.returned, put=put)
         reading.settle((await self._log.append([record]))[0])
 
     @asynccontextmanager
-    async def list(self, ask: Ask, kind: str, action: str) -> AsyncIterator[Listing]:
+    async def list(self, caller: Caller, kind: str, action: str) -> AsyncIterator[Listing]:
         """Decide on a listing of what single reads would allow, and record it when the block is left.
 
         Inside, `listing.visibility` is the rules as a SQL condition; roles, policy and rows are seen as of one moment.
@@ -145,19 +147,19 @@ class Gate:
         """
 
         async def decide(snapshot: Snapshot, connection: Connection) -> Listing | Refused:
-            seen = await self._see(connection, snapshot, ask, (kind, action), None, about=About.LIST)
-            decision = decided(snapshot, ask, action, Resource(kind), seen)
+            seen = await self._see(connection, snapshot, caller, (kind, action), None, about=About.LIST)
+            decision = decided(snapshot, caller, action, Resource(kind), seen)
             if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
                 return Refused(decision, refusal_of(snapshot, decision, None))
             facts = self._relationships.of(kind)
-            shown = visible(snapshot, decision.access_request, ask.principal, seen, facts)
+            shown = visible(snapshot, decision.access_request, caller.principal, seen, facts)
             if not shown.rules and not decision.allowed:
                 relations = frozenset(facts.relations)
                 return Refused(decision, refusal_of(snapshot, decision, None, listed=relations))
 
             def see_after_step_up() -> tuple[Visibility, StepUpNeeded] | None:
                 then = after_sign_in(snapshot, decision.access_request)
-                return then and (visible(snapshot, then[0], ask.principal, seen, facts), then[1])
+                return then and (visible(snapshot, then[0], caller.principal, seen, facts), then[1])
 
             verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown.rules)
             return Listing(replace(decision, verdict=verdict), shown, connection, see_after_step_up)
@@ -167,13 +169,13 @@ class Gate:
             if isinstance(listing, Listing):
                 yield listing
         if isinstance(listing, Refused):
-            await self._refuse(ask, [listing.decision], listing.error, applied=None)
-        listing.settle((await self._log.append(_records_of_list(ask, listing)))[0])
+            await self._refuse(caller, [listing.decision], listing.error, applied=None)
+        listing.settle((await self._log.append(_records_of_list(caller, listing)))[0])
 
     @asynccontextmanager
     async def change(
         self,
-        ask: Ask,
+        caller: Caller,
         kind: str,
         action: str,
         target: Target,
@@ -188,13 +190,13 @@ class Gate:
         StaleExpectation, and Denied or BadInput for what only the row can tell: the decision is then recorded as not
         applied. Raises these, and Denied and TryLater.
         """
-        async with self.change_all(ask, kind, action, [target], expect=expect, exclusively=exclusively) as changes:
+        async with self.change_all(caller, kind, action, [target], expect=expect, exclusively=exclusively) as changes:
             yield changes[0]
 
     @asynccontextmanager
     async def change_all(
         self,
-        ask: Ask,
+        caller: Caller,
         kind: str,
         action: str,
         targets: Sequence[Target],
@@ -219,26 +221,26 @@ class Gate:
                     refusals: dict[int, TimewardenError] = {}
                     for index, target in enumerate(targets):
                         decision, refused = await self._decide_on(
-                            connection, snapshot, ask, (kind, action), target, expect
+                            connection, snapshot, caller, (kind, action), target, expect
                         )
                         decisions.append(decision)
                         if refused is not None:
                             refusals[index] = refused
                         # The same holds for every other target, and a stranger's one request is one record.
-                        if not snapshot.could_allow(kind, action, ask.principal.scopes):
+                        if not snapshot.could_allow(kind, action, caller.principal.scopes):
                             break
                     if refusals:
                         raise NotDone(combine(refusals) if combine else next(iter(refusals.values())))
                     return Changes(
-                        Change(ask, target, decision, grant(decision, snapshot), connection)
+                        Change(caller, target, decision, grant(decision, snapshot), connection)
                         for target, decision in zip(targets, decisions, strict=True)
                     )
 
-                changes = await self._enter(stack, lambda: self._transaction(ask), decide)
+                changes = await self._enter(stack, lambda: self._transaction(caller), decide)
                 yield changes
-                told = [of_decision(ask, change.permit.decision, applied=True) async for change in paced(changes)]
+                told = [of_decision(caller, change.permit.decision, applied=True) async for change in paced(changes)]
                 records = [record for change in changes for record in change.records]
-                receipts = await self._append(ask, decisions, told, records, changes[0].connection)
+                receipts = await self._append(caller, decisions, told, records, changes[0].connection)
         except NotDone as stopped:
             error, by_law = stopped.error, stopped.decision
             decisions = [
@@ -253,10 +255,12 @@ class Gate:
         else:
             changes.settle(receipts)
             return
-        await self._refuse(ask, decisions, error, applied=False)
+        await self._refuse(caller, decisions, error, applied=False)
 
     @asynccontextmanager
-    async def change_each(self, ask: Ask, kind: str, action: str, targets: Sequence[Target]) -> AsyncIterator[Each]:
+    async def change_each(
+        self, caller: Caller, kind: str, action: str, targets: Sequence[Target]
+    ) -> AsyncIterator[Each]:
         """As `change`, for several targets in one transaction, each with an outcome of its own: a refused one keeps
         none of the others. Iterate over the result: it yields the change of each target that is allowed, one after the
         other; `async with each.savepoint(change)` keeps what fails inside to that target. Raises InsufficientScope and
@@ -268,59 +272,61 @@ class Gate:
                     await policy_versions.hold(connection, exclusively=False)
 
                     async def decide(target: Target) -> Change | Refused:
-                        decision, error = await self._decide_on(connection, snapshot, ask, (kind, action), target, None)
+                        decision, error = await self._decide_on(
+                            connection, snapshot, caller, (kind, action), target, None
+                        )
                         if isinstance(error, InsufficientScope):
                             # The same holds for every other target, and a stranger's one request is one record.
                             raise NotDone(error, decision)
                         if error is not None:
                             return Refused(decision, error)
-                        return Change(ask, target, decision, grant(decision, snapshot), connection)
+                        return Change(caller, target, decision, grant(decision, snapshot), connection)
 
                     # The first is decided while entering: a replica that is behind starts over before the block runs.
                     return Each(connection, targets, await decide(targets[0]), decide)
 
-                each = await self._enter(stack, lambda: self._transaction(ask), begin)
+                each = await self._enter(stack, lambda: self._transaction(caller), begin)
                 yield each
                 told = [
-                    of_decision(ask, decision, applied=error is None, because=error.slug if error else None)
+                    of_decision(caller, decision, applied=error is None, because=error.slug if error else None)
                     async for decision, _, error in paced(each.decisions)
                 ]
                 decisions = [decision for decision, _, _ in each.decisions]
-                receipts = await self._append(ask, decisions, told, each.records, each.connection)
+                receipts = await self._append(caller, decisions, told, each.records, each.connection)
         except NotDone as stopped:
             refused = stopped
         else:
             each.settle(receipts)
             return
-        await self._refuse(ask, [refused.decision] if refused.decision else [], refused.error, applied=False)
+        await self._refuse(caller, [refused.decision] if refused.decision else [], refused.error, applied=False)
 
-    def could(self, ask: Ask, kind: str, action: str) -> bool:
+    def could(self, caller: Caller, kind: str, action: str) -> bool:
         """Whether the caller's scopes could satisfy any rule for this action, as far as this process knows now."""
-        return self._policies.current().could_allow(kind, action, ask.principal.scopes)
+        return self._policies.current().could_allow(kind, action, caller.principal.scopes)
 
     def has_rows(self, kind: str) -> bool:
         """Whether decisions are about single rows of this kind, or about the kind itself."""
         return bool(self._relationships.of(kind).table)
 
-    async def prospect(self, ask: Ask, kind: str, action: str, *, row_id: int | None = None) -> bool:
+    async def prospect(self, caller: Caller, kind: str, action: str, *, row_id: int | None = None) -> bool:
         """Whether this would be allowed now, without any row or on this one. It records nothing and permits nothing:
         it tells whether costly preparation is worth doing, and the decision comes with `change`."""
 
         async def decide(snapshot: Snapshot, connection: Connection) -> bool:
-            seen = await self._see(connection, snapshot, ask, (kind, action), row_id)
-            return decided(snapshot, ask, action, resource_of(kind, seen, None), seen).allowed
+            seen = await self._see(connection, snapshot, caller, (kind, action), row_id)
+            return decided(snapshot, caller, action, resource_of(kind, seen, None), seen).allowed
 
         async with AsyncExitStack() as stack:
             return await self._enter(stack, self._database.connection, decide)
 
-    async def could_for_anybody(self, ask: Ask, kind: str, action: str) -> bool:
+    async def could_for_anybody(self, caller: Caller, kind: str, action: str) -> bool:
         """Whether some row of this kind, existing or imagined, could be allowed: some rule holds for the caller, and
         the relation that it names for somebody. As `prospect`, it decides nothing."""
 
         async def look(snapshot: Snapshot, connection: Connection) -> bool:
-            seen = await self._see(connection, snapshot, ask, (kind, action), None, about=About.LIST)
-            access_request = decided(snapshot, ask, action, Resource(kind), seen).access_request
-            shown = visible(snapshot, access_request, ask.principal, seen, self._relationships.of(kind))
+            seen = await self._see(connection, snapshot, caller, (kind, action), None, about=About.LIST)
+            access_request = decided(snapshot, caller, action, Resource(kind), seen).access_request
+            shown = visible(snapshot, access_request, caller.principal, seen, self._relationships.of(kind))
             return bool(shown.rules) and await self._relationships.reach_anybody(connection, shown)
 
         async with AsyncExitStack() as stack:
@@ -347,10 +353,10 @@ class Gate:
         raise PolicyUnavailable(cause="the active version changed with every attempt")
 
     @asynccontextmanager
-    async def _transaction(self, ask: Ask) -> AsyncIterator[Connection]:
+    async def _transaction(self, caller: Caller) -> AsyncIterator[Connection]:
         """A change's transaction. One with an idempotency key stays open until its response is stored in it."""
-        if ask.once is not None:
-            async with ask.once.held(self._turns, self._database) as connection:
+        if caller.once is not None:
+            async with caller.once.held(self._turns, self._database) as connection:
                 yield connection
             return
         async with self._turns.one(), self._database.transaction() as connection:
@@ -360,7 +366,7 @@ class Gate:
         self,
         connection: Connection,
         snapshot: Snapshot,
-        ask: Ask,
+        caller: Caller,
         asked: tuple[str, str],
         target: Target,
         expect: Expect | None,
@@ -369,13 +375,13 @@ class Gate:
         A target's own `expect` goes before the one that is for all."""
         expect = target.expect or expect
         row_id: UUID | int | None = None
-        if target.lock is not None and snapshot.could_allow(*asked, ask.principal.scopes):
+        if target.lock is not None and snapshot.could_allow(*asked, caller.principal.scopes):
             row_id = await target.lock(connection)
-        seen = await self._see(connection, snapshot, ask, asked, row_id, owner=target.owner, about=about_of(target))
+        seen = await self._see(connection, snapshot, caller, asked, row_id, owner=target.owner, about=about_of(target))
         resource = resource_of(asked[0], seen, target.id)
         if seen.row is None and target.owner is not None:
             resource = self._imagined(resource, target.owner)
-        decision = decided(snapshot, ask, asked[1], resource, seen)
+        decision = decided(snapshot, caller, asked[1], resource, seen)
         refused = judged(snapshot, decision, missing=target.must_exist and seen.row is None, expect=expect)
         if refused is not None:
             return refused.decision, refused.error
@@ -394,7 +400,7 @@ class Gate:
         self,
         connection: Connection,
         snapshot: Snapshot,
-        ask: Ask,
+        caller: Caller,
         asked: tuple[str, str],
         row_id: UUID | int | None,
         *,
@@ -404,13 +410,13 @@ class Gate:
         """The facts of a row, of an imagined one, or of none. Without a fitting scope nothing is looked up, so that the
         refusal is the same for known and unknown ids. Raises InvalidToken for a revoked token: then there is no caller,
         so there is nothing to decide. Raises Behind where another version is active than `snapshot`."""
-        may_look = snapshot.could_allow(*asked, ask.principal.scopes)
+        may_look = snapshot.could_allow(*asked, caller.principal.scopes)
         if may_look and row_id is not None and self._relationships.of(asked[0]).table:
-            seen = await self._relationships.of_row(connection, ask.principal, asked[0], row_id)
+            seen = await self._relationships.of_row(connection, caller.principal, asked[0], row_id)
         elif may_look and owner is not None:
-            seen = await self._relationships.of_imagined(connection, ask.principal, asked[0], owner)
+            seen = await self._relationships.of_imagined(connection, caller.principal, asked[0], owner)
         else:
-            seen = await self._relationships.ambient(connection, ask.principal)
+            seen = await self._relationships.ambient(connection, caller.principal)
         if seen.revoked:
             raise refusal("revoked")
         if seen.version != snapshot.number:
@@ -420,20 +426,20 @@ class Gate:
 
     async def _append(
         self,
-        ask: Ask,
+        caller: Caller,
         decisions: Sequence[Decision],
         told: Sequence[Record],
         changes: Sequence[Record],
         connection: Connection,
     ) -> Sequence[Receipt]:
         """Append the records of the decisions, then those of what was changed."""
-        if ask.once is not None:
-            ask.once.tells_of(decisions, told, changes)
+        if caller.once is not None:
+            caller.once.tells_of(decisions, told, changes)
         return await self._log.append([*told, *changes], connection)
 
     async def _refuse(
         self,
-        ask: Ask,
+        caller: Caller,
         decisions: Sequence[Decision],
         error: TimewardenError,
         *,
@@ -445,7 +451,7 @@ class Gate:
             # Others wait for the log while it commits, so very many decisions are no single commit.
             for start in range(0, len(decisions), MAX_DECISIONS_PER_COMMIT):
                 records = [
-                    of_decision(ask, decision, applied=applied, because=error.slug)
+                    of_decision(caller, decision, applied=applied, because=error.slug)
                     async for decision in paced(decisions[start : start + MAX_DECISIONS_PER_COMMIT])
                 ]
                 receipts += await self._log.append(records)
@@ -456,12 +462,12 @@ class Gate:
         raise error
 
 
-def _records_of_list(ask: Ask, listing: Listing) -> list[Record]:
+def _records_of_list(caller: Caller, listing: Listing) -> list[Record]:
     """The record of a list; where one cannot hold all ids, others follow that name the first."""
     ids, decision = listing.returned, listing.decision
-    records = [of_decision(ask, decision, applied=None, returned=ids[:MAX_RETURNED_IDS_PER_RECORD])]
+    records = [of_decision(caller, decision, applied=None, returned=ids[:MAX_RETURNED_IDS_PER_RECORD])]
     for start in range(MAX_RETURNED_IDS_PER_RECORD, len(ids), MAX_RETURNED_IDS_PER_RECORD):
         more = replace(decision, uid=uuid7(), noted={**decision.noted, "continues": decision.uid})
         returned = ids[start : start + MAX_RETURNED_IDS_PER_RECORD]
-        records.append(of_decision(ask, more, applied=None, returned=returned))
+        records.append(of_decision(caller, more, applied=None, returned=returned))
     return records

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.changes import Target
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.relationships import KindFacts, Seen
     from service.authorization.engine.engine import Snapshot
     from service.errors import TimewardenError
@@ -49,12 +49,12 @@ class NotDone(Exception):
         self.error, self.decision = error, decision
 
 
-def decided(snapshot: Snapshot, ask: Ask, action: str, resource: Resource, seen: Seen) -> Decision:
+def decided(snapshot: Snapshot, caller: Caller, action: str, resource: Resource, seen: Seen) -> Decision:
     """The decision; when only another scope could help it says so, whatever else is missing."""
-    decision = decide(snapshot, uuid7(), evaluation_request(snapshot, ask.principal, action, resource, seen))
+    decision = decide(snapshot, uuid7(), evaluation_request(snapshot, caller.principal, action, resource, seen))
     if on_behalf_of := _on_behalf_of(snapshot, decision):
         decision = replace(decision, noted={"on_behalf_of": str(on_behalf_of)})
-    if decision.allowed or snapshot.could_allow(resource.kind, action, ask.principal.scopes):
+    if decision.allowed or snapshot.could_allow(resource.kind, action, caller.principal.scopes):
         return decision
     # Where no rule allows it at all, a challenge that asks for a scope would send the caller round in circles.
     return replace(decision, verdict=NO_SCOPE) if snapshot.scopes_for(resource.kind, action) else decision

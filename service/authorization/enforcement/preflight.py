@@ -14,25 +14,25 @@ from service.errors import Forbidden
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.errors import TimewardenError
 
 
 async def admit(
-    gate: Gate, ask: Ask, kind: str, action: str, *, by_rows: bool = False, never: str | None = None
+    gate: Gate, caller: Caller, kind: str, action: str, *, by_rows: bool = False, never: str | None = None
 ) -> None:
     """Refuse whoever could not do this. `by_rows`: single rows will be decided on, so it is enough that one could be
     allowed. `never` is a law's reason why this asker may not, whatever the policy says. Raises Denied."""
-    could = never is None and gate.could(ask, kind, action)
-    if could and await (gate.could_for_anybody if by_rows else gate.prospect)(ask, kind, action):
+    could = never is None and gate.could(caller, kind, action)
+    if could and await (gate.could_for_anybody if by_rows else gate.prospect)(caller, kind, action):
         return
 
     def combine(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
         return Forbidden([never]) if never is not None and isinstance(refusals[0], Forbidden) else refusals[0]
 
     # An idempotency key is for the change itself.
-    async with gate.change_all(replace(ask, once=None), kind, action, [Target()], combine=combine):
+    async with gate.change_all(replace(caller, once=None), kind, action, [Target()], combine=combine):
         # The caller has just become able to; or the law stops them.
         if never is not None:
             raise Forbidden([never])

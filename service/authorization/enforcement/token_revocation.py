@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.permit import Permit
     from service.authorization.enforcement.visibility import Visibility
@@ -92,19 +92,19 @@ class Revocations:
         self._gate = gate
         self._lifetime, self._ahead = timedelta(seconds=lifetime), timedelta(seconds=ahead)
 
-    async def revoke(self, ask: Ask, wanted: RevocationRequest) -> Answer[Revocation]:
+    async def revoke(self, caller: Caller, wanted: RevocationRequest) -> Answer[Revocation]:
         """Refuse such tokens from now on, on every replica. Raises InvalidField, Denied, TryLater."""
         _check(wanted)
-        async with self._gate.change(ask, KIND, "revoke", Target()) as change:
-            made = await _insert(change.permit, change.connection, ask, wanted, self._lifetime, self._ahead)
+        async with self._gate.change(caller, KIND, "revoke", Target()) as change:
+            made = await _insert(change.permit, change.connection, caller, wanted, self._lifetime, self._ahead)
             change.record(
                 "token.revoked", Resource(KIND, str(made.id)), before={}, after=_told(made), texts=_texts(made)
             )
         return change.answer(made)
 
-    async def list(self, ask: Ask, *, after: UUID | None = None, limit: int = 50) -> Answer[RevocationPage]:
+    async def list(self, caller: Caller, *, after: UUID | None = None, limit: int = 50) -> Answer[RevocationPage]:
         """The deny list, newest first. Raises Denied, TryLater."""
-        async with self._gate.list(ask, KIND, "read") as listing:
+        async with self._gate.list(caller, KIND, "read") as listing:
             found = await _page(listing.visibility, listing.connection, after, limit + 1)
             items = found[:limit]
             listing.returned = [str(entry.id) for entry in items]
@@ -118,7 +118,12 @@ _SHOWN = """
 
 
 async def _insert(
-    permit: Permit, connection: Connection, ask: Ask, wanted: RevocationRequest, lifetime: timedelta, ahead: timedelta
+    permit: Permit,
+    connection: Connection,
+    caller: Caller,
+    wanted: RevocationRequest,
+    lifetime: timedelta,
+    ahead: timedelta,
 ) -> Revocation:
     permit.covers(KIND, "revoke")
     # Entries that no valid token can meet any more.
@@ -140,8 +145,8 @@ async def _insert(
         wanted.issuer,
         wanted.issued_before,
         lifetime,
-        ask.principal.person,
-        ask.principal.client,
+        caller.principal.person,
+        caller.principal.client,
         ahead,
     )
     if row is None:

@@ -27,7 +27,7 @@ from service.places import FieldError
 from service.web.audit.log_questions import TAG, Since, Until
 from service.web.audit.log_reading import read_log
 from service.web.http.operations import COMMON, operation
-from service.web.http.parameters import Asking, parse_optional_time, shift_time
+from service.web.http.parameters import CurrentCaller, parse_optional_time, shift_time
 from service.web.http.responses import EXAMPLE_DECISION, EXAMPLE_DIGEST, EXAMPLE_ID, EXAMPLE_PERSON
 
 if TYPE_CHECKING:
@@ -126,7 +126,12 @@ def audit_export_routes(gate: Gate, database: Database) -> list[Any]:
         media_type=NDJSON,
     )
     async def export_records(
-        ask: Asking, form: Format = "jsonl", since: Since = None, until: Until = None, start: From = 0, end: To = None
+        caller: CurrentCaller,
+        form: Format = "jsonl",
+        since: Since = None,
+        until: Until = None,
+        start: From = 0,
+        end: To = None,
     ) -> Stream:
         period = _period(since, until)
         writer = _writer(form)
@@ -145,7 +150,7 @@ def audit_export_routes(gate: Gate, database: Database) -> list[Any]:
             return span, span
 
         with streams.place() as keep:
-            answer = await read_log(gate, ask, load)
+            answer = await read_log(gate, caller, load)
             span = answer.value
             pieces = keep(_written(writer, span, sealed_rows(database, span.start, span.end)))
         return _stream(pieces, writer.media_type, FILE_NAMES[form], span, answer.receipt)
@@ -156,7 +161,12 @@ def audit_export_routes(gate: Gate, database: Database) -> list[Any]:
         media_type=NDJSON,
     )
     async def fetch_bundle(
-        ask: Asking, since: Since = None, until: Until = None, start: From = 0, end: To = None, seen: Seen = None
+        caller: CurrentCaller,
+        since: Since = None,
+        until: Until = None,
+        start: From = 0,
+        end: To = None,
+        seen: Seen = None,
     ) -> Stream:
         period = _period(since, until)
 
@@ -172,7 +182,7 @@ def audit_export_routes(gate: Gate, database: Database) -> list[Any]:
             return header, Positions(header.start, header.end, "bundle", *period)
 
         with streams.place() as keep:
-            answer = await read_log(gate, ask, load)
+            answer = await read_log(gate, caller, load)
             header = answer.value
             pieces = keep(bundle_lines(database, header))
         span = Positions(header.start, header.end, "bundle")

@@ -22,7 +22,7 @@ from service.web.audit.log_reading import read_log
 from service.web.audit.log_shapes import RecordBody, RecordPage, record_body, record_page
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, parse_uuid
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_uuid
 from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
         **operation("Search records of every kind", scope=SCOPE, problems=COMMON, tag=TAG),
     )
     async def list_records(
-        ask: Asking,
+        caller: CurrentCaller,
         asked: AskedOfLog,
         kind: KindName = None,
         after_approval: Annotated[bool, Parameter(description="Only changes of approved hours")] = False,  # noqa: FBT002 - a query parameter
@@ -58,10 +58,10 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
         kinds = [Kind.CHANGE] if after_approval else _kinds(kind)
         bound = asked.bound(kind=kind, after_approval=after_approval)
         wanted = PageRequest(cursors, "records", bound, cursor, limit)
-        return await answer_search(gate, ask, asked, wanted, kinds, after_approval=after_approval)
+        return await answer_search(gate, caller, asked, wanted, kinds, after_approval=after_approval)
 
     @get("/v1/audit/records/{record_id:str}", **operation("Read a record", scope=SCOPE, problems=ROW, tag=TAG))
-    async def read_record(ask: Asking, record_id: FromPath[str]) -> Response[RecordBody]:
+    async def read_record(caller: CurrentCaller, record_id: FromPath[str]) -> Response[RecordBody]:
         uid = parse_uuid(record_id, "path.record_id")
 
         async def load(connection: Connection) -> tuple[tuple[Logged, dict[str, str]], list[str]]:
@@ -72,7 +72,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
                 raise NotFound("There is no such record" if position is None else gone)
             return (found, await people.names(connection, [found])), [str(uid)]
 
-        answer = await read_log(gate, ask, load)
+        answer = await read_log(gate, caller, load)
         return make_response(record_body(*answer.value, texts=True), answer.receipt)
 
     @get(
@@ -80,7 +80,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
         **operation("Read the whole story of a timesheet", scope=SCOPE, problems=ROW, tag=TAG),
     )
     async def read_history(
-        ask: Asking,
+        caller: CurrentCaller,
         timesheet_id: FromPath[str],
         kind: Annotated[
             str | None, Parameter(description="Of this kind", schema_extra={"enum": [one.value for one in STORY]})
@@ -115,7 +115,7 @@ def audit_record_routes(gate: Gate, cursors: Cursors) -> list[Any]:
             # The sheet stands in the record of this access too: whoever asks for accesses to it finds this one.
             return ([*shown, *found[limit:]], names), [str(sheet), *(str(one.uid) for one in shown)]
 
-        answer = await read_log(gate, ask, load)
+        answer = await read_log(gate, caller, load)
         found, names = answer.value
         return make_response(record_page(found[:limit], names, wanted.following(found), texts=True), answer.receipt)
 

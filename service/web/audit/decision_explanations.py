@@ -17,7 +17,7 @@ from service.authorization.enforcement.changes import refused_under
 from service.errors import NotFound
 from service.policy.access_request import Effect, Reason
 from service.web.http.operations import ROW, operation
-from service.web.http.parameters import Asking, parse_uuid
+from service.web.http.parameters import CurrentCaller, parse_uuid
 from service.web.http.problem_documents import MissingCondition
 from service.web.http.responses import DecisionId, RuleName, make_response
 
@@ -96,9 +96,9 @@ def decision_explanation_route(gate: Gate, version: Callable[[int], Awaitable[Sn
         "/v1/decisions/{decision_id:str}/explanation",
         **operation("Explain a decision", scope="read:audit", problems=ROW, tag="Decision log"),
     )
-    async def explain_decision(ask: Asking, decision_id: FromPath[str]) -> Response[ExplanationBody]:
+    async def explain_decision(caller: CurrentCaller, decision_id: FromPath[str]) -> Response[ExplanationBody]:
         uid = parse_uuid(decision_id, "path.decision_id")
-        async with gate.read(ask, "log", "read") as reading:
+        async with gate.read(caller, "log", "read") as reading:
             recorded, reading.returned = await _recorded(reading.connection, uid)
         with refused_under(reading.receipt):
             if recorded is None:
@@ -106,7 +106,7 @@ def decision_explanation_route(gate: Gate, version: Callable[[int], Awaitable[Sn
             # Only now, when no connection is held: the version may have to be loaded.
             snapshot = await version(recorded.version)
         # Beside the other requests: each rule is looked at.
-        own = _is_own(recorded.request.principal, ask.principal, reading.seen.ids)
+        own = _is_own(recorded.request.principal, caller.principal, reading.seen.ids)
         why = await asyncio.to_thread(explained, snapshot, recorded, to_caller=own)
         return make_response(_body(recorded, why), reading.receipt)
 

@@ -24,7 +24,7 @@ from service.web.audit.log_reading import read_log
 from service.web.audit.log_shapes import RecordBody, RecordPage, SummaryBody, record_body, summary_body
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, parse_uuid, shift_time
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_uuid, shift_time
 from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
         **operation("Search decisions", scope=SCOPE, problems=COMMON, tag=TAG),
     )
     async def list_decisions(
-        ask: Asking,
+        caller: CurrentCaller,
         asked: AskedOfLog,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
         wanted = PageRequest(cursors, LISTING, asked.bound(), cursor, limit)
-        return await answer_search(gate, ask, asked, wanted, DECISIONS)
+        return await answer_search(gate, caller, asked, wanted, DECISIONS)
 
     @get(
         "/v1/decisions/summary",
@@ -64,14 +64,14 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
             "Count decisions by day, action, outcome, applied and reason", scope=SCOPE, problems=COMMON, tag=TAG
         ),
     )
-    async def count_decisions(ask: Asking, asked: AskedOfLog) -> Response[SummaryBody]:
+    async def count_decisions(caller: CurrentCaller, asked: AskedOfLog) -> Response[SummaryBody]:
         filters = _bounded(asked.filters)
 
         async def load(connection: Connection) -> tuple[Summary, list[str]]:
             resolved = replace(await asked.resolved(connection), since=filters.since, until=filters.until)
             return await summary(connection, resolved), [str(person) for person in resolved.persons or ()]
 
-        answer = await read_log(gate, ask, load, put=replace(asked, filters=filters).put(kinds=DECISIONS))
+        answer = await read_log(gate, caller, load, put=replace(asked, filters=filters).put(kinds=DECISIONS))
         times = (str(one and one.isoformat()) for one in (filters.since, filters.until))
         return make_response(summary_body(answer.value, *times), answer.receipt)
 
@@ -79,7 +79,7 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
         "/v1/decisions/{decision_id:str}",
         **operation("Read a decision", scope=SCOPE, problems=ROW, tag=TAG),
     )
-    async def read_decision(ask: Asking, decision_id: FromPath[str]) -> Response[RecordBody]:
+    async def read_decision(caller: CurrentCaller, decision_id: FromPath[str]) -> Response[RecordBody]:
         uid = parse_uuid(decision_id, "path.decision_id")
 
         async def load(connection: Connection) -> tuple[tuple[Logged, dict[str, str]], list[str]]:
@@ -88,7 +88,7 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
                 raise NotFound("There is no such decision")
             return (found, await people.names(connection, [found])), [str(uid)]
 
-        answer = await read_log(gate, ask, load)
+        answer = await read_log(gate, caller, load)
         return make_response(record_body(*answer.value, texts=True), answer.receipt)
 
     return [list_decisions, count_decisions, read_decision]

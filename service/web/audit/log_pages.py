@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from litestar import Response
 
     from service.audit.search import Logged, Place
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection
     from service.log.record import Kind
@@ -49,7 +49,7 @@ class PageRequest:
 
 async def answer_search(
     gate: Gate,
-    ask: Ask,
+    caller: Caller,
     asked: LogQuery,
     wanted: PageRequest,
     kinds: Sequence[Kind],
@@ -67,6 +67,6 @@ async def answer_search(
         return (found, await people.names(connection, shown)), ids
 
     put = asked.put(kinds=kinds, after_approval=after_approval)
-    answer = await read_log(gate, ask, load, put=put)
+    answer = await read_log(gate, caller, load, put=put)
     found, names = answer.value
     return make_response(record_page(found[: wanted.limit], names, wanted.following(found)), answer.receipt)

@@ -19,7 +19,7 @@ from service.places import FieldError
 from service.web.audit.log_reading import read_log
 from service.web.audit.log_shapes import CHECKPOINT, HASH
 from service.web.http.operations import ROW, operation
-from service.web.http.parameters import Asking, parse_uuid
+from service.web.http.parameters import CurrentCaller, parse_uuid
 from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
@@ -69,13 +69,13 @@ def log_proof_routes(gate: Gate) -> list[Any]:
             more=("Content-Disposition",),
         ),
     )
-    async def read_proof(ask: Asking, record_id: FromPath[str]) -> Response[str]:
+    async def read_proof(caller: CurrentCaller, record_id: FromPath[str]) -> Response[str]:
         uid = parse_uuid(record_id, "path.record_id")
 
         async def load(connection: Connection) -> tuple[str, list[str]]:
             return await published.proof(connection, uid), [str(uid)]
 
-        answer = await read_log(gate, ask, load)
+        answer = await read_log(gate, caller, load)
         headers = {
             "Decision-Id": str(answer.receipt.uid),
             "Decision-Leaf": answer.receipt.leaf,
@@ -88,7 +88,7 @@ def log_proof_routes(gate: Gate) -> list[Any]:
         **operation("Prove that the log only grew", scope="read:audit", problems=ROW, tag=TAG),
     )
     async def read_consistency(
-        ask: Asking,
+        caller: CurrentCaller,
         old: Annotated[int, QueryParameter(name="from", ge=1, le=LARGEST, description="The size of the earlier log")],
         to: Annotated[
             int | None, Parameter(ge=1, le=LARGEST, description="The size of the later log; left out: the newest")
@@ -100,7 +100,7 @@ def log_proof_routes(gate: Gate) -> list[Any]:
         async def load(connection: Connection) -> tuple[Consistency, list[str]]:
             return await published.consistency(connection, old, to), []
 
-        answer = await read_log(gate, ask, load)
+        answer = await read_log(gate, caller, load)
         found = answer.value
         hashes = [base64.b64encode(one).decode() for one in found.hashes]
         return make_response(ConsistencyBody(found.size, hashes, found.checkpoint, old=found.old), answer.receipt)

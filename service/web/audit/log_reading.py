@@ -13,7 +13,7 @@ from service.errors import InvalidField, NotFound, NotSealed, QueryTooBroad
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from service.authorization.enforcement.decision_record import Ask, Positions, Put
+    from service.authorization.enforcement.decision_record import Caller, Positions, Put
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 async def read_log(
     gate: Gate,
-    ask: Ask,
+    caller: Caller,
     load: Callable[[Connection], Awaitable[tuple[T, Sequence[str] | Positions]]],
     *,
     put: Put | None = None,
@@ -31,7 +31,7 @@ async def read_log(
     raise NotFound, NotSealed, QueryTooBroad and InvalidField, which are recorded as an access that gave nothing out.
     Raises Denied, TryLater."""
     value: T | NotFound | NotSealed | QueryTooBroad | InvalidField
-    async with gate.read(ask, "log", "read", put=put) as reading:
+    async with gate.read(caller, "log", "read", put=put) as reading:
         try:
             value, reading.returned = await load(reading.connection)
         except (NotFound, NotSealed, QueryTooBroad, InvalidField) as error:

@@ -16,7 +16,7 @@ from service.log import tiles
 from service.web.audit.log_reading import read_log
 from service.web.audit.log_shapes import CHECKPOINT
 from service.web.http.operations import ROW, operation, public_operation
-from service.web.http.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
+from service.web.http.parameters import CurrentCaller  # noqa: TC001 — Litestar reads handler signatures
 
 if TYPE_CHECKING:
     from service.audit.published import Published
@@ -72,11 +72,11 @@ def log_tile_routes(log: Published, gate: Gate) -> list[Any]:
             files={OCTETS: "(records, each behind its length in two bytes)"},
         ),
     )
-    async def read_entries(ask: Asking, index: Index) -> Response[bytes]:
+    async def read_entries(caller: CurrentCaller, index: Index) -> Response[bytes]:
         async def load(connection: Connection) -> tuple[bytes, list[str]]:
             return await published.bundle(connection, _tile(f"entries{index}"))
 
-        answer = await read_log(gate, ask, load)
+        answer = await read_log(gate, caller, load)
         headers = {"Decision-Id": str(answer.receipt.uid), "Decision-Leaf": answer.receipt.leaf}
         return Response(answer.value, media_type=OCTETS, headers=headers)
 

@@ -17,7 +17,7 @@ from service.web.directory.directory_pages import page_of
 from service.web.directory.directory_shapes import AT_ONCE, EndOf, From, Id, To, ValidFrom, ValidTo, times_of
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, parse_optional_uuid, parse_uuid
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_optional_uuid, parse_uuid
 from service.web.http.responses import Id as AnyId
 from service.web.http.responses import NextCursor, PersonId, TeamId, make_response
 
@@ -96,24 +96,24 @@ def delegation_routes(delegations: Delegations, cursors: Cursors) -> list[Any]:
 
     @get("/v1/delegations", **operation("List delegations", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_delegations(
-        ask: Asking,
+        caller: CurrentCaller,
         now: Annotated[bool, QueryParameter(description="Only delegations that are in force now")] = False,  # noqa: FBT002 — a query parameter
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[DelegationPage]:
         load = partial(delegations.list, now=now)
-        answer, following = await page_of(load, cursors, "delegations", ask, cursor, limit, {"now": now})
+        answer, following = await page_of(load, cursors, "delegations", caller, cursor, limit, {"now": now})
         return make_response(
             DelegationPage([_delegation(delegation) for delegation in answer.value.items], following), answer.receipt
         )
 
     @post("/v1/delegations", **operation("Grant a delegation", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG))
-    async def grant_delegation(ask: Asking, data: JSONBody[NewDelegation]) -> Response[DelegationBody]:
-        delegator = parse_optional_uuid(data.delegator, "delegator") or ask.principal.person
+    async def grant_delegation(caller: CurrentCaller, data: JSONBody[NewDelegation]) -> Response[DelegationBody]:
+        delegator = parse_optional_uuid(data.delegator, "delegator") or caller.principal.person
         if delegator is None:
             raise InvalidField(FieldError("delegator", "is required: a client that acts for itself has no delegates"))
         delegate, validity = parse_uuid(data.delegate, "delegate"), Validity(data.valid_from, data.valid_to)
-        answer = await delegations.grant(ask, delegator, delegate, validity)
+        answer = await delegations.grant(caller, delegator, delegate, validity)
         return make_response(_delegation(answer.value), answer.receipt, status=201)
 
     @post(
@@ -122,9 +122,9 @@ def delegation_routes(delegations: Delegations, cursors: Cursors) -> list[Any]:
         **operation("Revoke a delegation", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def end_delegation(
-        ask: Asking, delegation_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
+        caller: CurrentCaller, delegation_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
     ) -> Response[DelegationBody]:
-        answer = await delegations.end(ask, parse_uuid(delegation_id, "path.delegation_id"), data.at)
+        answer = await delegations.end(caller, parse_uuid(delegation_id, "path.delegation_id"), data.at)
         return make_response(_delegation(answer.value), answer.receipt)
 
     return [list_delegations, grant_delegation, end_delegation]
@@ -135,9 +135,9 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
 
     @get("/v1/fallback-approvers", **operation("List fallback approvers", scope=KEEPING, problems=COMMON, tag=TAG))
     async def list_fallbacks(
-        ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+        caller: CurrentCaller, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
     ) -> Response[FallbackPage]:
-        answer, following = await page_of(fallbacks.list, cursors, "fallback-approvers", ask, cursor, limit)
+        answer, following = await page_of(fallbacks.list, cursors, "fallback-approvers", caller, cursor, limit)
         return make_response(
             FallbackPage([_fallback(fallback) for fallback in answer.value.items], following), answer.receipt
         )
@@ -146,10 +146,10 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
         "/v1/fallback-approvers",
         **operation("Name a fallback approver", scope=KEEPING, problems=(*COMMON, *BODY, 409), tag=TAG),
     )
-    async def name_fallback(ask: Asking, data: JSONBody[NewFallback]) -> Response[FallbackBody]:
+    async def name_fallback(caller: CurrentCaller, data: JSONBody[NewFallback]) -> Response[FallbackBody]:
         validity = Validity(data.valid_from, data.valid_to)
         person, team = parse_uuid(data.person, "person"), parse_optional_uuid(data.team, "team")
-        answer = await fallbacks.name(ask, person, team, validity)
+        answer = await fallbacks.name(caller, person, team, validity)
         return make_response(_fallback(answer.value), answer.receipt, status=201)
 
     @post(
@@ -158,9 +158,9 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
         **operation("End a fallback approver", scope=KEEPING, problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def end_fallback(
-        ask: Asking, fallback_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
+        caller: CurrentCaller, fallback_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
     ) -> Response[FallbackBody]:
-        answer = await fallbacks.end(ask, parse_uuid(fallback_id, "path.fallback_id"), data.at)
+        answer = await fallbacks.end(caller, parse_uuid(fallback_id, "path.fallback_id"), data.at)
         return make_response(_fallback(answer.value), answer.receipt)
 
     return [list_fallbacks, name_fallback, end_fallback]

@@ -29,7 +29,14 @@ from service.web.directory.directory_shapes import (
 )
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, parse_optional_time, parse_optional_uuid, parse_uuid
+from service.web.http.parameters import (
+    CurrentCaller,
+    Cursor,
+    Limit,
+    parse_optional_time,
+    parse_optional_uuid,
+    parse_uuid,
+)
 from service.web.http.preconditions import read_if_match
 from service.web.http.responses import make_response
 
@@ -54,42 +61,46 @@ def directory_routes(directory: Directory, cursors: Cursors) -> list[Any]:
 
 def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/teams", **operation("List teams", scope=SCOPE, problems=COMMON, tag=TAG))
-    async def list_teams(ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[TeamPage]:
-        answer, following = await page_of(directory.teams, cursors, "teams", ask, cursor, limit)
+    async def list_teams(
+        caller: CurrentCaller, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+    ) -> Response[TeamPage]:
+        answer, following = await page_of(directory.teams, cursors, "teams", caller, cursor, limit)
         return make_response(TeamPage([_team(item) for item in answer.value.items], following), answer.receipt)
 
     @post("/v1/teams", **operation("Add a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True))
-    async def add_team(ask: Asking, data: JSONBody[NewTeam]) -> Response[TeamBody]:
-        answer = await directory.add_team(ask, data.name, parse_optional_uuid(data.parent, "parent"))
+    async def add_team(caller: CurrentCaller, data: JSONBody[NewTeam]) -> Response[TeamBody]:
+        answer = await directory.add_team(caller, data.name, parse_optional_uuid(data.parent, "parent"))
         return _shown(answer, status=201)
 
     @get("/v1/teams/{team_id:str}", **operation("Read a team", scope=SCOPE, problems=ROW, tag=TAG, etag=True))
-    async def read_team(ask: Asking, team_id: FromPath[str]) -> Response[TeamBody]:
-        return _shown(await directory.team(ask, parse_uuid(team_id, "path.team_id")))
+    async def read_team(caller: CurrentCaller, team_id: FromPath[str]) -> Response[TeamBody]:
+        return _shown(await directory.team(caller, parse_uuid(team_id, "path.team_id")))
 
     @put(
         "/v1/teams/{team_id:str}",
         **operation("Rename or move a team", scope=SCOPE, problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
     )
     async def replace_team(
-        ask: Asking, team_id: FromPath[str], data: JSONBody[TeamPlace], request: Request[Any, Any, Any]
+        caller: CurrentCaller, team_id: FromPath[str], data: JSONBody[TeamPlace], request: Request[Any, Any, Any]
     ) -> Response[TeamBody]:
         team, parent = parse_uuid(team_id, "path.team_id"), parse_optional_uuid(data.parent, "parent")
-        return _shown(await directory.replace_team(ask, team, data.name, parent, read_if_match(request)))
+        return _shown(await directory.replace_team(caller, team, data.name, parent, read_if_match(request)))
 
     return [list_teams, add_team, read_team, replace_team]
 
 
 def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/importer-grants", **operation("List importer grants", scope=SCOPE, problems=COMMON, tag=TAG))
-    async def list_grants(ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT) -> Response[GrantPage]:
-        answer, following = await page_of(directory.importer_grants, cursors, "importer-grants", ask, cursor, limit)
+    async def list_grants(
+        caller: CurrentCaller, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+    ) -> Response[GrantPage]:
+        answer, following = await page_of(directory.importer_grants, cursors, "importer-grants", caller, cursor, limit)
         return make_response(GrantPage([_grant(item) for item in answer.value.items], following), answer.receipt)
 
     @post("/v1/importer-grants", **operation("Let a client import", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
-    async def grant_importer(ask: Asking, data: JSONBody[NewGrant]) -> Response[GrantBody]:
+    async def grant_importer(caller: CurrentCaller, data: JSONBody[NewGrant]) -> Response[GrantBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        answer = await directory.grant_importer(ask, data.client, parse_uuid(data.team, "team"), validity)
+        answer = await directory.grant_importer(caller, data.client, parse_uuid(data.team, "team"), validity)
         return make_response(_grant(answer.value), answer.receipt, status=201)
 
     @post(
@@ -97,8 +108,10 @@ def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
         status_code=200,
         **operation("End an importer grant", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def end_grant(ask: Asking, grant_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE) -> Response[GrantBody]:
-        answer = await directory.end_importer_grant(ask, parse_uuid(grant_id, "path.grant_id"), data.at)
+    async def end_grant(
+        caller: CurrentCaller, grant_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
+    ) -> Response[GrantBody]:
+        answer = await directory.end_importer_grant(caller, parse_uuid(grant_id, "path.grant_id"), data.at)
         return make_response(_grant(answer.value), answer.receipt)
 
     return [list_grants, grant_importer, end_grant]
@@ -107,7 +120,7 @@ def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
 def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/memberships", **operation("List memberships", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_memberships(
-        ask: Asking,
+        caller: CurrentCaller,
         person: Annotated[str | None, Parameter(max_length=64, description="Of this person")] = None,
         team: Annotated[str | None, Parameter(max_length=64, description="In this team")] = None,
         as_of: Annotated[str | None, Parameter(max_length=40, description="Only those that hold at this time")] = None,
@@ -118,16 +131,16 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         of = OfWhom(parse_optional_uuid(person, "query.person"), parse_optional_uuid(team, "query.team"), moment)
         wanted = {"person": person, "team": team, "as_of": as_of}
         load = partial(directory.memberships, of=of)
-        answer, following = await page_of(load, cursors, "memberships", ask, cursor, limit, wanted)
+        answer, following = await page_of(load, cursors, "memberships", caller, cursor, limit, wanted)
         return make_response(
             MembershipPage([_membership(item) for item in answer.value.items], following), answer.receipt
         )
 
     @post("/v1/memberships", **operation("Add a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
-    async def add_membership(ask: Asking, data: JSONBody[NewMembership]) -> Response[MembershipBody]:
+    async def add_membership(caller: CurrentCaller, data: JSONBody[NewMembership]) -> Response[MembershipBody]:
         validity = Validity(data.valid_from, data.valid_to)
         person, team = parse_uuid(data.person, "person"), parse_uuid(data.team, "team")
-        answer = await directory.add_membership(ask, person, team, Part(data.part), validity)
+        answer = await directory.add_membership(caller, person, team, Part(data.part), validity)
         return make_response(_membership(answer.value), answer.receipt, status=201)
 
     @post(
@@ -136,9 +149,9 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         **operation("End a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def end_membership(
-        ask: Asking, membership_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
+        caller: CurrentCaller, membership_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
     ) -> Response[MembershipBody]:
-        answer = await directory.end_membership(ask, parse_uuid(membership_id, "path.membership_id"), data.at)
+        answer = await directory.end_membership(caller, parse_uuid(membership_id, "path.membership_id"), data.at)
         return make_response(_membership(answer.value), answer.receipt)
 
     @post(
@@ -147,11 +160,11 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         **operation("Move a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def move_membership(
-        ask: Asking, membership_id: FromPath[str], data: JSONBody[MembershipMove]
+        caller: CurrentCaller, membership_id: FromPath[str], data: JSONBody[MembershipMove]
     ) -> Response[MembershipBody]:
         membership, team = parse_uuid(membership_id, "path.membership_id"), parse_uuid(data.team, "team")
         part = Part(data.part) if data.part else None
-        answer = await directory.move_membership(ask, membership, team, part, data.at)
+        answer = await directory.move_membership(caller, membership, team, part, data.at)
         return make_response(_membership(answer.value), answer.receipt, status=201)
 
     return [list_memberships, add_membership, end_membership, move_membership]

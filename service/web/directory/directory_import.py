@@ -14,7 +14,7 @@ from service.directory.import_file import TAKEN
 from service.directory.import_plan import Outcome
 from service.web.http.bodies import EMPTY_FILE, DeferredBodyRequest
 from service.web.http.operations import BODY, COMMON, operation
-from service.web.http.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
+from service.web.http.parameters import CurrentCaller  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ def directory_import_route(imports: DirectoryImports, *, max_body_bytes: int) ->
     )
     async def import_directory(
         request: DeferredBodyRequest,
-        ask: Asking,
+        caller: CurrentCaller,
         data: Annotated[bytes, Body(media_type=CSV, examples=[Example(value=EXAMPLE)])],
         dry_run: Annotated[bool, QueryParameter(description="Say what would happen, and change nothing")] = False,  # noqa: FBT002 — a query parameter
     ) -> Response[Imported]:
-        await imports.admit(ask)
+        await imports.admit(caller)
         data = await request.read_whole(MAX_BYTES, none=EMPTY_FILE)
-        answer = await imports.load(ask, data, dry_run=dry_run)
+        answer = await imports.load(caller, data, dry_run=dry_run)
         rows = [ImportedRow(one.row, one.line, one.record, one.outcome) for one in answer.value]
         counts = {word: sum(one.outcome == word for one in rows) for word in ("created", "updated", "unchanged")}
         return make_response(Imported(dry_run=dry_run, **counts, rows=rows), answer.receipt)

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer
     from service.directory.recorded_change import Listed
     from service.web.http.paging import Cursors
-    from service.web.http.parameters import Asking
+    from service.web.http.parameters import CurrentCaller
 
 
 async def page_of(
     load: Callable[..., Awaitable[Answer[Listed[Any]]]],
     cursors: Cursors,
     listing: str,
-    ask: Asking,
+    caller: CurrentCaller,
     cursor: str | None,
     limit: int,
     wanted: Mapping[str, object] = MappingProxyType({}),
@@ -29,6 +29,6 @@ async def page_of(
     """What `load` gives behind the cursor, and the next cursor, None on the last page. `wanted` are the filters that
     the cursor belongs to; `key` makes the listing's key of what stands in a cursor. Raises InvalidField."""
     place = cursors.read(listing, wanted, cursor)
-    answer = await load(ask, after=key(place[0]) if place else None, limit=limit)
+    answer = await load(caller, after=key(place[0]) if place else None, limit=limit)
     after = answer.value.after
     return answer, cursors.make(listing, wanted, [after]) if after else None

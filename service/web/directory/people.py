@@ -25,7 +25,7 @@ from service.web.directory.directory_shapes import (
 )
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, parse_optional_text, parse_uuid
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_optional_text, parse_uuid
 from service.web.http.preconditions import MERGE_PATCH, read_if_match
 from service.web.http.responses import make_response
 
@@ -49,28 +49,28 @@ def people_routes(directory: Directory, merging: Merging, cursors: Cursors) -> l
 def _read(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/people", **operation("List people", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_people(
-        ask: Asking,
+        caller: CurrentCaller,
         email: Annotated[str | None, QueryParameter(description="Only whoever has it", max_length=320)] = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[PersonPage]:
         address = parse_optional_text(email, "query.email")
         load = partial(directory.people, email=address)
-        answer, following = await page_of(load, cursors, "people", ask, cursor, limit, {"email": address})
+        answer, following = await page_of(load, cursors, "people", caller, cursor, limit, {"email": address})
         return make_response(PersonPage([_person(item) for item in answer.value.items], following), answer.receipt)
 
     @get("/v1/people/{person_id:str}", **operation("Read a person", scope=SCOPE, problems=ROW, tag=TAG, etag=True))
-    async def read_person(ask: Asking, person_id: FromPath[str]) -> Response[PersonBody]:
-        return _shown(await directory.person(ask, parse_uuid(person_id, PERSON)))
+    async def read_person(caller: CurrentCaller, person_id: FromPath[str]) -> Response[PersonBody]:
+        return _shown(await directory.person(caller, parse_uuid(person_id, PERSON)))
 
     return [list_people, read_person]
 
 
 def _write(directory: Directory, merging: Merging) -> list[Any]:
     @post("/v1/people", **operation("Add a person", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
-    async def add_person(ask: Asking, data: JSONBody[NewPerson]) -> Response[PersonBody]:
+    async def add_person(caller: CurrentCaller, data: JSONBody[NewPerson]) -> Response[PersonBody]:
         links = [Link(link.issuer, link.subject) for link in data.links]
-        return _shown(await directory.add_person(ask, data.display_name, data.email, links), status=201)
+        return _shown(await directory.add_person(caller, data.display_name, data.email, links), status=201)
 
     @patch(
         "/v1/people/{person_id:str}",
@@ -80,47 +80,53 @@ def _write(directory: Directory, merging: Merging) -> list[Any]:
         ),
     )
     async def amend_person(
-        ask: Asking,
+        caller: CurrentCaller,
         person_id: FromPath[str],
         data: Annotated[PersonPatch, BodyKwarg(media_type=MERGE_PATCH)],
         request: Request[Any, Any, Any],
     ) -> Response[PersonBody]:
         given = {"display_name": data.display_name, "email": data.email}
         changes = {name: value for name, value in given.items() if not isinstance(value, msgspec.UnsetType)}
-        return _shown(await directory.amend_person(ask, parse_uuid(person_id, PERSON), changes, read_if_match(request)))
+        return _shown(
+            await directory.amend_person(caller, parse_uuid(person_id, PERSON), changes, read_if_match(request))
+        )
 
     @post(
         "/v1/people/{person_id:str}/links",
         **operation("Link more tokens to a person", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True),
     )
-    async def link_person(ask: Asking, person_id: FromPath[str], data: JSONBody[NewLinks]) -> Response[PersonBody]:
+    async def link_person(
+        caller: CurrentCaller, person_id: FromPath[str], data: JSONBody[NewLinks]
+    ) -> Response[PersonBody]:
         links = [Link(link.issuer, link.subject) for link in data.links]
-        return _shown(await directory.link_person(ask, parse_uuid(person_id, PERSON), links), status=201)
+        return _shown(await directory.link_person(caller, parse_uuid(person_id, PERSON), links), status=201)
 
     @post(
         "/v1/people/{person_id:str}/merge",
         status_code=200,
         **operation("Merge a person into another", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True),
     )
-    async def merge_person(ask: Asking, person_id: FromPath[str], data: JSONBody[Merger]) -> Response[PersonBody]:
-        return _shown(await merging.merge(ask, parse_uuid(person_id, PERSON), parse_uuid(data.into, "into")))
+    async def merge_person(
+        caller: CurrentCaller, person_id: FromPath[str], data: JSONBody[Merger]
+    ) -> Response[PersonBody]:
+        return _shown(await merging.merge(caller, parse_uuid(person_id, PERSON), parse_uuid(data.into, "into")))
 
     return [add_person, amend_person, link_person, merge_person]
 
 
 def _roles(directory: Directory) -> list[Any]:
     @get("/v1/people/{person_id:str}/roles", **operation("List a person's roles", scope=SCOPE, problems=ROW, tag=TAG))
-    async def list_roles(ask: Asking, person_id: FromPath[str]) -> Response[Roles]:
-        answer = await directory.roles(ask, parse_uuid(person_id, PERSON))
+    async def list_roles(caller: CurrentCaller, person_id: FromPath[str]) -> Response[Roles]:
+        answer = await directory.roles(caller, parse_uuid(person_id, PERSON))
         return make_response(Roles([_role(one) for one in answer.value]), answer.receipt)
 
     @post(
         "/v1/people/{person_id:str}/roles",
         **operation("Give a role", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def give_role(ask: Asking, person_id: FromPath[str], data: JSONBody[NewRole]) -> Response[RoleBody]:
+    async def give_role(caller: CurrentCaller, person_id: FromPath[str], data: JSONBody[NewRole]) -> Response[RoleBody]:
         validity = Validity(data.valid_from, data.valid_to)
-        answer = await directory.give_role(ask, parse_uuid(person_id, PERSON), data.role, validity)
+        answer = await directory.give_role(caller, parse_uuid(person_id, PERSON), data.role, validity)
         return make_response(_role(answer.value), answer.receipt, status=201)
 
     @delete(
@@ -129,9 +135,11 @@ def _roles(directory: Directory) -> list[Any]:
         **operation("Take a role back", scope=SCOPE, problems=ROW, tag=TAG),
     )
     async def take_role(
-        ask: Asking, person_id: FromPath[str], role: Annotated[str, PathParameter(description="The role's name")]
+        caller: CurrentCaller,
+        person_id: FromPath[str],
+        role: Annotated[str, PathParameter(description="The role's name")],
     ) -> Response[RoleBody]:
-        answer = await directory.take_role(ask, parse_uuid(person_id, PERSON), role)
+        answer = await directory.take_role(caller, parse_uuid(person_id, PERSON), role)
         return make_response(_role(answer.value), answer.receipt)
 
     return [list_roles, give_role, take_role]

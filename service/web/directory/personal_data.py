@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from service.directory.legal_holds import WHAT
 from service.web.http.operations import BODY, COMMON, ROW, operation
-from service.web.http.parameters import Asking, parse_optional_uuid, parse_text, parse_uuid
+from service.web.http.parameters import CurrentCaller, parse_optional_uuid, parse_text, parse_uuid
 from service.web.http.responses import EXAMPLE_PERSON, Id, PersonId, SheetId, Time, make_response
 
 if TYPE_CHECKING:
@@ -100,9 +100,11 @@ def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:
         status_code=200,
         **operation("Erase a person", scope="manage:directory", problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def erase_person(ask: Asking, person_id: FromPath[str], data: JSONBody[ErasureWish]) -> Response[ErasureBody]:
+    async def erase_person(
+        caller: CurrentCaller, person_id: FromPath[str], data: JSONBody[ErasureWish]
+    ) -> Response[ErasureBody]:
         person = parse_uuid(person_id, "path.person_id")
-        answer = await (erasure.preview if data.dry_run else erasure.erase)(ask, person)
+        answer = await (erasure.preview if data.dry_run else erasure.erase)(caller, person)
         went = answer.value
         hold = str(went.hold) if went.hold else None
         body = ErasureBody(
@@ -118,9 +120,9 @@ def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:
         return make_response(body, answer.receipt)
 
     @post("/v1/audit/holds", **operation("Set a legal hold", scope="read:audit", problems=(*COMMON, *BODY), tag=HOLDS))
-    async def set_hold(ask: Asking, data: JSONBody[NewHold]) -> Response[HoldBody]:
+    async def set_hold(caller: CurrentCaller, data: JSONBody[NewHold]) -> Response[HoldBody]:
         about = parse_optional_uuid(data.about, "about")
-        answer = await holds.set(ask, data.what, about, parse_text(data.reason, "reason"))
+        answer = await holds.set(caller, data.what, about, parse_text(data.reason, "reason"))
         return make_response(_hold(answer.value), answer.receipt, status=201)
 
     @post(
@@ -128,13 +130,13 @@ def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:
         status_code=200,
         **operation("Lift a legal hold", scope="read:audit", problems=ROW, tag=HOLDS),
     )
-    async def lift_hold(ask: Asking, hold_id: FromPath[str]) -> Response[HoldBody]:
-        answer = await holds.lift(ask, parse_uuid(hold_id, "path.hold_id"))
+    async def lift_hold(caller: CurrentCaller, hold_id: FromPath[str]) -> Response[HoldBody]:
+        answer = await holds.lift(caller, parse_uuid(hold_id, "path.hold_id"))
         return make_response(_hold(answer.value), answer.receipt)
 
     @get("/v1/audit/holds", **operation("List legal holds", scope="read:audit", problems=COMMON, tag=HOLDS))
-    async def list_holds(ask: Asking) -> Response[HoldList]:
-        answer = await holds.list(ask)
+    async def list_holds(caller: CurrentCaller) -> Response[HoldList]:
+        answer = await holds.list(caller)
         return make_response(HoldList([_hold(one) for one in answer.value]), answer.receipt)
 
     return [erase_person, set_hold, lift_hold, list_holds]

@@ -16,7 +16,7 @@ from service.places import FieldError
 from service.web.directory.directory_pages import page_of
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit  # noqa: TC001 — Litestar reads handler signatures
+from service.web.http.parameters import CurrentCaller, Cursor, Limit  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.preconditions import read_if_match
 from service.web.http.responses import NextCursor, make_response
 
@@ -72,34 +72,36 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
 
     @get("/v1/projects", **operation("List projects", scope="create:timesheets", problems=COMMON, tag=TAG))
     async def list_projects(
-        ask: Asking,
+        caller: CurrentCaller,
         active: Annotated[bool | None, QueryParameter(description="Only those that take hours, or do not")] = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[ProjectPage]:
         load = partial(projects.list, active=active)
-        answer, following = await page_of(load, cursors, "projects", ask, cursor, limit, {"active": active}, key=str)
+        answer, following = await page_of(load, cursors, "projects", caller, cursor, limit, {"active": active}, key=str)
         return make_response(ProjectPage([_body(item) for item in answer.value.items], following), answer.receipt)
 
     @post("/v1/projects", **operation("Add a project", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
-    async def add_project(ask: Asking, data: JSONBody[NewProject]) -> Response[ProjectBody]:
-        return _shown(await projects.add(ask, Project(data.code, data.name, data.active)), status=201)
+    async def add_project(caller: CurrentCaller, data: JSONBody[NewProject]) -> Response[ProjectBody]:
+        return _shown(await projects.add(caller, Project(data.code, data.name, data.active)), status=201)
 
     @get(
         "/v1/projects/{code:str}",
         **operation("Read a project", scope="create:timesheets", problems=ROW, tag=TAG, etag=True),
     )
-    async def read_project(ask: Asking, code: CodeInPath) -> Response[ProjectBody]:
-        return _shown(await projects.one(ask, _code(code)))
+    async def read_project(caller: CurrentCaller, code: CodeInPath) -> Response[ProjectBody]:
+        return _shown(await projects.one(caller, _code(code)))
 
     @put(
         "/v1/projects/{code:str}",
         **operation("Change a project", scope=SCOPE, problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
     )
     async def replace_project(
-        ask: Asking, code: CodeInPath, data: JSONBody[ProjectState], request: Request[Any, Any, Any]
+        caller: CurrentCaller, code: CodeInPath, data: JSONBody[ProjectState], request: Request[Any, Any, Any]
     ) -> Response[ProjectBody]:
-        return _shown(await projects.replace(ask, Project(_code(code), data.name, data.active), read_if_match(request)))
+        return _shown(
+            await projects.replace(caller, Project(_code(code), data.name, data.active), read_if_match(request))
+        )
 
     return [list_projects, add_project, read_project, replace_project]
 

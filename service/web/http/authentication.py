@@ -13,7 +13,7 @@ from urllib.parse import quote
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 
-from service.authorization.enforcement.decision_record import Ask
+from service.authorization.enforcement.decision_record import Caller
 from service.errors import MalformedCredentials
 from service.identity.presented import Presented
 from service.identity.principal import PrincipalKind
@@ -82,7 +82,7 @@ class Authentication(ASGIMiddleware):
                 person = await self._person_for(principal)
                 principal = replace(principal, person=person)
             state: dict[str, Any] = scope["state"]
-            state["ask"] = Ask(principal, state["request_id"], state["method"], template, state["trace"])
+            state["caller"] = Caller(principal, state["request_id"], state["method"], template, state["trace"])
         await next_app(scope, receive, send)
 
     def _presented(self, scope: Scope) -> Presented:
@@ -103,10 +103,10 @@ class Authentication(ASGIMiddleware):
         return self._certificates.of(peer[0] if peer else None, scope["headers"])
 
 
-async def provide_ask(request: Request[Any, Any, Any]) -> Ask:
-    """The dependency that handlers name `ask`."""
-    ask: Ask = request.scope["state"]["ask"]
-    return ask
+async def provide_caller(request: Request[Any, Any, Any]) -> Caller:
+    """The dependency that handlers name `caller`."""
+    caller: Caller = request.scope["state"]["caller"]
+    return caller
 
 
 def _names_a_token(query: bytes) -> bool:

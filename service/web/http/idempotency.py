@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, HTTPRequestEvent, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
     from service.administration.versions.answers_again import AnswersAgain
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.authorization.enforcement.kept_answers import Kept, KeptAnswers
     from service.log.log import Receipt
     from service.web.http.problems import Problems
@@ -59,8 +59,8 @@ class Idempotency(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"idempotency-key"]
-        ask: Ask | None = scope["state"].get("ask")
-        if scope["type"] != ScopeType.HTTP or not values or ask is None or scope["method"] not in CHANGING:
+        caller: Caller | None = scope["state"].get("caller")
+        if scope["type"] != ScopeType.HTTP or not values or caller is None or scope["method"] not in CHANGING:
             await next_app(scope, receive, send)
             return
         key = read_key(values)
@@ -68,14 +68,14 @@ class Idempotency(ASGIMiddleware):
         if template.startswith(WITHOUT):
             raise InvalidField(FieldError(FIELD, "is not taken by this route: what is sent twice to it is done twice"))
         body = await _whole(receive, *_most(scope))
-        name, fingerprint = _name(ask, scope, key), _fingerprint(scope, body)
+        name, fingerprint = _name(caller, scope, key), _fingerprint(scope, body)
         kept = await self._kept.find(name)
         if kept is None:
-            await self._first(scope, receive, send, next_app, (ask, name, fingerprint), body)
+            await self._first(scope, receive, send, next_app, (caller, name, fingerprint), body)
             return
         if kept.fingerprint != fingerprint:
             raise KeyReused(FieldError(FIELD, "was used for another request"), public=KeyReused.summary)
-        await _answer(send, kept, await self._again.permitted(ask, kept.about))
+        await _answer(send, kept, await self._again.permitted(caller, kept.about))
 
     async def _first(
         self,
@@ -83,13 +83,13 @@ class Idempotency(ASGIMiddleware):
         receive: Receive,
         send: Send,
         next_app: ASGIApp,
-        asked: tuple[Ask, bytes, bytes],
+        asked: tuple[Caller, bytes, bytes],
         body: bytes,
     ) -> None:
         """Have the request answered, and let the answer out once it is committed with its change."""
-        ask, name, fingerprint = asked
+        caller, name, fingerprint = asked
         once = self._kept.once(name, fingerprint)
-        scope["state"]["ask"] = replace(ask, once=once)
+        scope["state"]["caller"] = replace(caller, once=once)
         messages: list[Message] = []
         answered = asyncio.Event()
 
@@ -149,10 +149,10 @@ async def _whole(receive: Receive, most: int, says: str) -> bytes:
     return b"".join(parts)
 
 
-def _name(ask: Ask, scope: HTTPScope, key: str) -> bytes:
+def _name(caller: Caller, scope: HTTPScope, key: str) -> bytes:
     """Whose key it is, and for which path: the same key of another is another."""
-    person, client = asker(ask.principal)
-    whose = [ask.principal.issuer, str(person) if person else "", client or "", ask.principal.client]
+    person, client = asker(caller.principal)
+    whose = [caller.principal.issuer, str(person) if person else "", client or "", caller.principal.client]
     return hashlib.sha256(json.dumps([*whose, scope["method"], scope["path"], key]).encode()).digest()
 
 

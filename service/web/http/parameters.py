@@ -10,7 +10,7 @@ from uuid import UUID
 from litestar.di import NamedDependency
 from litestar.params import Parameter, PathParameter, SkipValidation
 
-from service.authorization.enforcement.decision_record import Ask
+from service.authorization.enforcement.decision_record import Caller
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.http.paging import LONGEST, MOST
@@ -18,8 +18,8 @@ from service.web.http.paging import LONGEST, MOST
 MAX_INTEGER = 2_147_483_647
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
-# Who asks, as `authentication` found out: what a handler names `ask`.
-Asking = NamedDependency[SkipValidation[Ask]]
+# The caller, as `authentication` identified them; handlers name this parameter `caller`.
+CurrentCaller = NamedDependency[SkipValidation[Caller]]
 # Of lists, whose pages hold DEFAULT_LIMIT items if nothing else is said.
 Cursor = Annotated[str | None, Parameter(max_length=LONGEST, description="`next_cursor` of the page before")]
 Limit = Annotated[int, Parameter(ge=1, le=MOST, description="How many items a page may hold")]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from limits import RateLimitItem
     from litestar.types import ASGIApp, Receive, Scope, Send
 
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
 
 log = structlog.get_logger("rate_limits")
 WINDOW: Final = 60
@@ -209,9 +209,9 @@ class ClientLimits(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         state: dict[str, Any] = scope["state"]
-        ask: Ask | None = state.get("ask")
-        if self._limit is not None and ask is not None:
-            one = ask.principal
+        caller: Caller | None = state.get("caller")
+        if self._limit is not None and caller is not None:
+            one = caller.principal
             key = _key("client", one.issuer, one.client, str(one.person or ""))
             _told(scope, "client", self._limit, await self._counters.spend(self._limit, key))
         await next_app(scope, receive, send)

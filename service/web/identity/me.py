@@ -15,7 +15,7 @@ from service.database import Turns
 from service.directory import store
 from service.identity.principal import PrincipalKind
 from service.web.http.operations import operation
-from service.web.http.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
+from service.web.http.parameters import CurrentCaller  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.responses import Action, ClientId, PersonId, ResourceKind, ResourceState, TeamId, make_response
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def me_route(gate: Gate) -> Any:
     one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
 
     @get("/v1/me", **operation("Who am I", scope=None, tag="Me"))
-    async def read_me(ask: Asking) -> Response[Me]:
-        principal = ask.principal
-        async with gate.read(ask, "me", "read") as reading:
+    async def read_me(caller: CurrentCaller) -> Response[Me]:
+        principal = caller.principal
+        async with gate.read(caller, "me", "read") as reading:
             teams: Sequence[Team] = []
             if principal.person:
                 teams = await store.teams_led(reading.permit, reading.connection, principal.person)

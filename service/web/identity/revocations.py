@@ -16,7 +16,7 @@ from service.errors import InvalidField
 from service.places import FieldError
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, parse_text, parse_uuid
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_text, parse_uuid
 from service.web.http.responses import Id, NextCursor, PersonId, Time, make_response
 
 if TYPE_CHECKING:
@@ -85,16 +85,16 @@ def revocation_routes(revocations: Revocations, cursors: Cursors) -> list[Any]:
     """The handlers, bound to their use cases."""
 
     @post("/v1/revocations", **operation("Revoke tokens", scope=SCOPE, problems=(*COMMON, *BODY), tag=TAG))
-    async def revoke_tokens(ask: Asking, data: JSONBody[NewRevocation]) -> Response[RevocationBody]:
-        answer = await revocations.revoke(ask, _wanted(data))
+    async def revoke_tokens(caller: CurrentCaller, data: JSONBody[NewRevocation]) -> Response[RevocationBody]:
+        answer = await revocations.revoke(caller, _wanted(data))
         return make_response(_body(answer.value), answer.receipt, status=201)
 
     @get("/v1/revocations", **operation("List revocations", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_revocations(
-        ask: Asking, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
+        caller: CurrentCaller, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
     ) -> Response[RevocationPageBody]:
         place = cursors.read(LISTING, {}, cursor)
-        answer = await revocations.list(ask, after=UUID(place[0]) if place else None, limit=limit)
+        answer = await revocations.list(caller, after=UUID(place[0]) if place else None, limit=limit)
         after = answer.value.after
         following = cursors.make(LISTING, {}, [str(after)]) if after else None
         return make_response(

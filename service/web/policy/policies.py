@@ -16,7 +16,7 @@ from service.policy.policy_file import PolicyText
 from service.web.http.bodies import DeferredBodyRequest, read_body
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, Number, parse_number, parse_text
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, Number, parse_number, parse_text
 from service.web.http.problem_documents import PolicyComplaint
 from service.web.http.responses import ClientId, Hex, Id, NextCursor, PersonId, TimeText, make_response
 
@@ -154,12 +154,12 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
 
     @get("/v1/policies/versions", **operation("List policy versions", scope="read:policies", problems=COMMON, tag=TAG))
     async def list_versions(
-        ask: Asking,
+        caller: CurrentCaller,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[VersionPage]:
         after = cursors.read(LISTING, {}, cursor)
-        answer = await administration.list(ask, before=int(after[0]) if after else None, limit=limit + 1)
+        answer = await administration.list(caller, before=int(after[0]) if after else None, limit=limit + 1)
         page = answer.value[:limit]
         following = cursors.make(LISTING, {}, [page[-1].number]) if len(answer.value) > limit else None
         return make_response(VersionPage([VersionBody(**_members(one)) for one in page], following), answer.receipt)
@@ -168,24 +168,24 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         "/v1/policies/versions/{number:str}",
         **operation("Read a version", scope="read:policies", problems=ROW, tag=TAG),
     )
-    async def read_version(ask: Asking, number: Number) -> Response[VersionTexts]:
-        answer = await administration.read(ask, parse_number(number, "path.number"))
+    async def read_version(caller: CurrentCaller, number: Number) -> Response[VersionTexts]:
+        answer = await administration.read(caller, parse_number(number, "path.number"))
         return make_response(_texts(answer.value), answer.receipt)
 
     @get(
         "/v1/policies/active",
         **operation("Read the version that decides", scope="read:policies", problems=ROW, tag=TAG),
     )
-    async def read_active(ask: Asking) -> Response[VersionTexts]:
-        answer = await administration.active(ask)
+    async def read_active(caller: CurrentCaller) -> Response[VersionTexts]:
+        answer = await administration.active(caller)
         return make_response(_texts(answer.value), answer.receipt)
 
     @get(
         "/v1/policies/replicas",
         **operation("See which replica decides by which version", scope="read:policies", problems=COMMON, tag=TAG),
     )
-    async def list_replicas(ask: Asking) -> Response[Replicas]:
-        answer = await administration.replicas(ask)
+    async def list_replicas(caller: CurrentCaller) -> Response[Replicas]:
+        answer = await administration.replicas(caller)
         items = [
             ReplicaBody(str(one.id), one.policy_version, one.started_at.isoformat(), one.seen_at.isoformat(), one.alive)
             for one in answer.value
@@ -206,8 +206,10 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         opt={"unread": Proposal("", "", "", "", {})},
         **proposing,
     )
-    async def propose(request: DeferredBodyRequest, ask: Asking, data: JSONBody[Proposal]) -> Response[ProposedVersion]:
-        await administration.admit(ask)
+    async def propose(
+        request: DeferredBodyRequest, caller: CurrentCaller, data: JSONBody[Proposal]
+    ) -> Response[ProposedVersion]:
+        await administration.admit(caller)
         data = read_body(await request.read_whole(MAX_BYTES), Proposal)
         text = PolicyText(
             model=parse_text(data.model, "model"),
@@ -215,7 +217,7 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
             vocabulary=parse_text(data.vocabulary, "vocabulary"),
             cases={parse_text(name, "cases"): parse_text(one, f"cases.{name}") for name, one in data.cases.items()},
         )
-        answer = await administration.propose(ask, text, _message(data.message))
+        answer = await administration.propose(caller, text, _message(data.message))
         return make_response(
             _proposed(answer.value),
             answer.receipt,
@@ -228,8 +230,10 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         status_code=200,
         **operation("Activate a version", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def activate(ask: Asking, number: Number, data: JSONBody[Activation]) -> Response[VersionBody]:
-        answer = await administration.activate(ask, parse_number(number, "path.number"), expected=data.expected_active)
+    async def activate(caller: CurrentCaller, number: Number, data: JSONBody[Activation]) -> Response[VersionBody]:
+        answer = await administration.activate(
+            caller, parse_number(number, "path.number"), expected=data.expected_active
+        )
         return make_response(VersionBody(**_members(answer.value)), answer.receipt)
 
     @post(
@@ -237,8 +241,8 @@ def policy_routes(administration: PolicyAdministration, cursors: Cursors) -> lis
         status_code=200,
         **operation("Go back to the version before", scope="write:policies", problems=(*ROW, *BODY, 409), tag=TAG),
     )
-    async def roll_back(ask: Asking, data: JSONBody[Activation]) -> Response[VersionBody]:
-        answer = await administration.roll_back(ask, expected=data.expected_active)
+    async def roll_back(caller: CurrentCaller, data: JSONBody[Activation]) -> Response[VersionBody]:
+        answer = await administration.roll_back(caller, expected=data.expected_active)
         return make_response(VersionBody(**_members(answer.value)), answer.receipt)
 
     return [list_versions, read_version, read_active, list_replicas, propose, activate, roll_back]

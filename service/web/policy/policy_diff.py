@@ -11,7 +11,7 @@ from litestar.params import Parameter
 from msgspec import Meta
 
 from service.web.http.operations import ROW, operation
-from service.web.http.parameters import MAX_INTEGER, Asking, Number, parse_number
+from service.web.http.parameters import MAX_INTEGER, CurrentCaller, Number, parse_number
 from service.web.http.responses import Action, ResourceKind, make_response
 
 if TYPE_CHECKING:
@@ -114,8 +114,10 @@ def policy_diff_routes(comparison: PolicyComparison) -> list[Any]:
         "/v1/policies/versions/{number:str}/diff",
         **operation("Compare a version with another one", scope="read:policies", problems=ROW, tag=TAG),
     )
-    async def compare_versions(ask: Asking, number: Number, against: Against = None) -> Response[PolicyDiffBody]:
-        answer = await comparison.compare(ask, parse_number(number, "path.number"), against)
+    async def compare_versions(
+        caller: CurrentCaller, number: Number, against: Against = None
+    ) -> Response[PolicyDiffBody]:
+        answer = await comparison.compare(caller, parse_number(number, "path.number"), against)
         found = answer.value
         members = {"number": found.number, "against": found.against, **asdict(found.diff)}
         return make_response(msgspec.convert(members, PolicyDiffBody), answer.receipt)

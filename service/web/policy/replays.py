@@ -18,7 +18,7 @@ from service.places import FieldError
 from service.policy.known_words import RECORDED_ACTIONS
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import MAX_INTEGER, Asking, Cursor, Limit, parse_optional_text, parse_uuid
+from service.web.http.parameters import MAX_INTEGER, CurrentCaller, Cursor, Limit, parse_optional_text, parse_uuid
 from service.web.http.responses import (
     EXAMPLE_PERSON,
     ClientId,
@@ -170,26 +170,26 @@ def replay_routes(replays: Replays, cursors: Cursors) -> list[Any]:
         status_code=202,
         **operation("Replay recorded requests", scope=WRITE, problems=(*ROW, *BODY, 409), tag=TAG, location=True),
     )
-    async def start_replay(ask: Asking, data: JSONBody[ReplayRequest]) -> Response[ReplayBody]:
-        answer = await replays.start(ask, _selection(data), data.version)
+    async def start_replay(caller: CurrentCaller, data: JSONBody[ReplayRequest]) -> Response[ReplayBody]:
+        answer = await replays.start(caller, _selection(data), data.version)
         location = f"/v1/replays/{answer.value.id}"
         return make_response(_body(answer.value), answer.receipt, status=202, location=location)
 
     @get("/v1/replays", **operation("List replays", scope=READ, problems=COMMON, tag=TAG))
     async def list_replays(
-        ask: Asking,
+        caller: CurrentCaller,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[ReplayPage]:
         after = cursors.read(LISTING, {}, cursor)
-        answer = await replays.list(ask, before=UUID(after[0]) if after else None, limit=limit + 1)
+        answer = await replays.list(caller, before=UUID(after[0]) if after else None, limit=limit + 1)
         page = answer.value[:limit]
         following = cursors.make(LISTING, {}, [str(page[-1].id)]) if len(answer.value) > limit else None
         return make_response(ReplayPage([ReplaySummary(**_members(job)) for job in page], following), answer.receipt)
 
     @get("/v1/replays/{replay_id:str}", **operation("Read a replay", scope=READ, problems=ROW, tag=TAG))
-    async def read_replay(ask: Asking, replay_id: FromPath[str]) -> Response[ReplayBody]:
-        answer = await replays.read(ask, parse_uuid(replay_id, "path.replay_id"))
+    async def read_replay(caller: CurrentCaller, replay_id: FromPath[str]) -> Response[ReplayBody]:
+        answer = await replays.read(caller, parse_uuid(replay_id, "path.replay_id"))
         return make_response(_body(answer.value), answer.receipt)
 
     @post(
@@ -197,8 +197,8 @@ def replay_routes(replays: Replays, cursors: Cursors) -> list[Any]:
         status_code=200,
         **operation("Cancel a replay", scope=WRITE, problems=(*ROW, 409), tag=TAG),
     )
-    async def cancel_replay(ask: Asking, replay_id: FromPath[str]) -> Response[ReplayBody]:
-        answer = await replays.cancel(ask, parse_uuid(replay_id, "path.replay_id"))
+    async def cancel_replay(caller: CurrentCaller, replay_id: FromPath[str]) -> Response[ReplayBody]:
+        answer = await replays.cancel(caller, parse_uuid(replay_id, "path.replay_id"))
         return make_response(_body(answer.value), answer.receipt)
 
     return [start_replay, list_replays, read_replay, cancel_replay]

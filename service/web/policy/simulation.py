@@ -12,7 +12,7 @@ from msgspec import Meta
 from service.administration.versions.simulated import MAX_WORDS, OLDEST, SimulatedRequest, SimulatedResource, Subject
 from service.policy.access_request import Dimension, Effect, Reason
 from service.web.http.operations import BODY, COMMON, operation
-from service.web.http.parameters import Asking, parse_optional_uuid
+from service.web.http.parameters import CurrentCaller, parse_optional_uuid
 from service.web.http.responses import Hex, RuleName, make_response
 
 if TYPE_CHECKING:
@@ -141,8 +141,8 @@ def simulation_route(simulation: Simulation) -> Any:
         status_code=200,
         **operation("Simulate a decision", scope="read:policies", problems=(*COMMON, *BODY), tag="Policy"),
     )
-    async def simulate(ask: Asking, data: JSONBody[SimulatedQuestion]) -> Response[SimulationBody]:
-        answer = await simulation.run(ask, _asked(data))
+    async def simulate(caller: CurrentCaller, data: JSONBody[SimulatedQuestion]) -> Response[SimulationBody]:
+        answer = await simulation.run(caller, _asked(data))
         return make_response(_body(answer.value), answer.receipt)
 
     return simulate

@@ -18,7 +18,7 @@ from service.timesheets.approvals import MAX_ITEMS, Approvals, Item
 from service.timesheets.timesheet import State
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, parse_uuid
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_uuid
 from service.web.http.preconditions import parse_if_match
 from service.web.http.problem_documents import ProblemType
 from service.web.http.problems import TYPE_PREFIX, status_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from service.authorization.enforcement.changes import AnswerToAll
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.errors import StepUpNeeded
     from service.timesheets.timesheet import Timesheet
     from service.web.http.paging import Cursors
@@ -158,13 +158,13 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
     @get("/v1/approvals", **operation("List what waits for you", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_approvals(
         request: Request[Any, Any, Any],
-        ask: Asking,
+        caller: CurrentCaller,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[ApprovalsPage]:
         place = cursors.read(LISTING, {}, cursor)
         after = (datetime.fromisoformat(place[0]), UUID(place[1])) if place else None
-        answer = await approvals.waiting(ask, after=after, limit=limit)
+        answer = await approvals.waiting(caller, after=after, limit=limit)
         items = [
             ApprovalBody(body_of(one.sheet), one.since, one.owner_name, list(one.relations), list(one.rules))
             async for one in paced(answer.value.items)
@@ -187,26 +187,26 @@ def _batches(approvals: Approvals) -> list[Any]:
     batch: dict[str, Any] = {"scope": SCOPE, "problems": (*COMMON, *BODY, 409), "tag": TAG}
 
     @post("/v1/timesheets/batch-approve", status_code=200, **operation("Approve many weeks", **batch))
-    async def approve_timesheets(ask: Asking, data: JSONBody[BatchApproval]) -> Response[BatchResult]:
-        return await _decide_batch(ask, data, approvals.approve_all, approvals.approve_each)
+    async def approve_timesheets(caller: CurrentCaller, data: JSONBody[BatchApproval]) -> Response[BatchResult]:
+        return await _decide_batch(caller, data, approvals.approve_all, approvals.approve_each)
 
     @post("/v1/timesheets/batch-reject", status_code=200, **operation("Send many weeks back", **batch))
-    async def reject_timesheets(ask: Asking, data: JSONBody[BatchRejection]) -> Response[BatchResult]:
-        return await _decide_batch(ask, data, approvals.reject_all, approvals.reject_each, data.reason)
+    async def reject_timesheets(caller: CurrentCaller, data: JSONBody[BatchRejection]) -> Response[BatchResult]:
+        return await _decide_batch(caller, data, approvals.reject_all, approvals.reject_each, data.reason)
 
     @post("/v1/timesheets/batch-lock", status_code=200, **operation("Lock many weeks for payroll", **batch))
-    async def lock_timesheets(ask: Asking, data: JSONBody[BatchStep]) -> Response[BatchResult]:
-        return await _decide_batch(ask, data, approvals.lock_all, approvals.lock_each, data.reason)
+    async def lock_timesheets(caller: CurrentCaller, data: JSONBody[BatchStep]) -> Response[BatchResult]:
+        return await _decide_batch(caller, data, approvals.lock_all, approvals.lock_each, data.reason)
 
     @post("/v1/timesheets/batch-unlock", status_code=200, **operation("Unlock many weeks", **batch))
-    async def unlock_timesheets(ask: Asking, data: JSONBody[BatchStep]) -> Response[BatchResult]:
-        return await _decide_batch(ask, data, approvals.unlock_all, approvals.unlock_each, data.reason)
+    async def unlock_timesheets(caller: CurrentCaller, data: JSONBody[BatchStep]) -> Response[BatchResult]:
+        return await _decide_batch(caller, data, approvals.unlock_all, approvals.unlock_each, data.reason)
 
     return [approve_timesheets, reject_timesheets, lock_timesheets, unlock_timesheets]
 
 
 async def _decide_batch(
-    ask: Ask,
+    caller: Caller,
     data: BatchApproval | BatchRejection | BatchStep,
     together: Callable[..., Awaitable[AnswerToAll[Sequence[Timesheet]]]],
     each: Callable[..., Awaitable[Sequence[Outcome[Timesheet]]]],
@@ -215,8 +215,8 @@ async def _decide_batch(
     """What becomes of the items by the step that the mode asks for."""
     items = _items(data.items)
     if data.mode == "per-item":
-        return _each(items, await each(ask, items, *reason))
-    return _all(await together(ask, items, *reason))
+        return _each(items, await each(caller, items, *reason))
+    return _all(await together(caller, items, *reason))
 
 
 def _items(given: Sequence[BatchItem]) -> list[Item]:

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from service.timesheets.reminders import MAX_DAYS
 from service.web.http.operations import BODY, COMMON, operation
-from service.web.http.parameters import Asking  # noqa: TC001 — as above
+from service.web.http.parameters import CurrentCaller  # noqa: TC001 — as above
 from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ def reminder_route(reminders: Reminders) -> Any:
         status_code=200,
         **operation("Remind approvers", scope="manage:directory", problems=(*COMMON, *BODY, 409), tag="Approvals"),
     )
-    async def remind_approvers(ask: Asking, data: JSONBody[Waited]) -> Response[RemindedBody]:
-        answer = await reminders.remind(ask, data.waiting_days)
+    async def remind_approvers(caller: CurrentCaller, data: JSONBody[Waited]) -> Response[RemindedBody]:
+        answer = await reminders.remind(caller, data.waiting_days)
         return make_response(RemindedBody(answer.value.sheets, answer.value.more), answer.receipt)
 
     return remind_approvers

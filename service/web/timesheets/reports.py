@@ -17,7 +17,7 @@ from service.csv_cells import harmless
 from service.timesheets.reports_store import By, Span
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.operations import COMMON, operation
-from service.web.http.parameters import Asking, parse_optional_uuid
+from service.web.http.parameters import CurrentCaller, parse_optional_uuid
 from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def report_routes(reports: Reports) -> list[Any]:
         ),
     )
     async def report_hours(
-        ask: Asking,
+        caller: CurrentCaller,
         request: Request[Any, Any, Any],
         by: Annotated[By, Parameter(description="What the totals are of")],
         since: Annotated[date, Parameter(description="The first day")],
@@ -85,7 +85,7 @@ def report_routes(reports: Reports) -> list[Any]:
         ] = None,
     ) -> Response[HoursReport]:
         span = Span(since, until, sheet_state, parse_optional_uuid(owner, "query.owner"))
-        answer = await reports.hours(ask, by, span)
+        answer = await reports.hours(caller, by, span)
         report = answer.value
         wanted = CSV if form is None and _prefers_csv(request.headers.get("accept", "")) else form
         if wanted in {CSV, "csv"}:

@@ -11,7 +11,7 @@ from msgspec import Meta
 from service.timesheets.timesheet import State
 from service.web.http.operations import ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, parse_uuid
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_uuid
 from service.web.http.parameters import SheetId as SheetInPath
 from service.web.http.responses import NextCursor, PersonId, RuleName, SheetId, make_response
 
@@ -90,7 +90,7 @@ def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
         **operation("Who may do what to a timesheet", scope="read:timesheets", problems=ROW, tag="Timesheets"),
     )
     async def read_timesheet_access(
-        ask: Asking,
+        caller: CurrentCaller,
         timesheet_id: SheetInPath,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
@@ -98,7 +98,7 @@ def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
         sheet = parse_uuid(timesheet_id, "path.timesheet_id")
         bound = {"timesheet": sheet}
         place = cursors.read(LISTING, bound, cursor)
-        answer = await access.of(ask, sheet, after=place[0] if place else None, limit=limit)
+        answer = await access.of(caller, sheet, after=place[0] if place else None, limit=limit)
         found = answer.value
         body = AccessBody(
             timesheet=str(sheet),

@@ -16,7 +16,7 @@ from service.timesheets.listing import Filters
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
-from service.web.http.parameters import Asking, Cursor, Limit, SheetId, parse_optional_uuid, parse_uuid
+from service.web.http.parameters import CurrentCaller, Cursor, Limit, SheetId, parse_optional_uuid, parse_uuid
 from service.web.http.responses import make_response
 from service.web.timesheets.timesheet_shapes import EntryBody, SheetBody, SheetPage, body_of, entry_body
 
@@ -38,7 +38,7 @@ def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimeshee
 
     @get(PATH, **operation("List timesheets", scope="read:timesheets", problems=COMMON, tag=TAG))
     async def list_timesheets(
-        ask: Asking,
+        caller: CurrentCaller,
         owner: Annotated[str | None, Parameter(max_length=64, description="Only this person's")] = None,
         sheet_state: Annotated[State | None, QueryParameter(name="state", description="Only in this state")] = None,
         since: Annotated[date | None, Parameter(description="Only weeks with a day on or after this")] = None,
@@ -54,11 +54,11 @@ def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimeshee
         place = cursors.read(LISTING, bound, cursor)
         after = (date.fromisoformat(place[0]), UUID(place[1])) if place else None
         if include is None:
-            plain = await timesheets.list(ask, filters, after=after, limit=limit)
+            plain = await timesheets.list(caller, filters, after=after, limit=limit)
             items = [body_of(sheet) async for sheet in paced(plain.value.items)]
             following, receipt = plain.value.after, plain.receipt
         else:
-            shown = await with_actions.list(ask, filters, after=after, limit=limit)
+            shown = await with_actions.list(caller, filters, after=after, limit=limit)
             items = [body_of(one.sheet, one.actions) async for one in paced(shown.value.items)]
             following, receipt = shown.value.after, shown.receipt
         more = cursors.make(LISTING, bound, [str(following[0]), str(following[1])]) if following else None
@@ -68,12 +68,14 @@ def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimeshee
         PATH + "/{timesheet_id:str}",
         **operation("Read a timesheet", scope="read:timesheets", problems=ROW, tag=TAG, etag=True),
     )
-    async def read_timesheet(ask: Asking, timesheet_id: SheetId, include: Include = None) -> Response[SheetBody]:
+    async def read_timesheet(
+        caller: CurrentCaller, timesheet_id: SheetId, include: Include = None
+    ) -> Response[SheetBody]:
         sheet_id = parse_uuid(timesheet_id, "path.timesheet_id")
         if include is None:
-            plain = await timesheets.read(ask, sheet_id)
+            plain = await timesheets.read(caller, sheet_id)
             return make_response(body_of(plain.value), plain.receipt, version=plain.value.version)
-        shown = await with_actions.read(ask, sheet_id)
+        shown = await with_actions.read(caller, sheet_id)
         sheet = shown.value.sheet
         return make_response(body_of(sheet, shown.value.actions), shown.receipt, version=sheet.version)
 
@@ -81,9 +83,9 @@ def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimeshee
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}",
         **operation("Read an entry", scope="read:timesheets", problems=ROW, tag=TAG, etag=True),
     )
-    async def read_entry(ask: Asking, timesheet_id: SheetId, entry_id: FromPath[str]) -> Response[EntryBody]:
+    async def read_entry(caller: CurrentCaller, timesheet_id: SheetId, entry_id: FromPath[str]) -> Response[EntryBody]:
         entry = parse_uuid(entry_id, "path.entry_id")
-        answer = await timesheets.read_entry(ask, parse_uuid(timesheet_id, "path.timesheet_id"), entry)
+        answer = await timesheets.read_entry(caller, parse_uuid(timesheet_id, "path.timesheet_id"), entry)
         return make_response(entry_body(answer.value.entry), answer.receipt, version=answer.value.sheet.version)
 
     return [list_timesheets, read_timesheet, read_entry]

@@ -13,7 +13,7 @@ from msgspec import Meta
 from service.timesheets.entry import Amendment, Hours
 from service.timesheets.timesheet import Timesheet  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.operations import BODY, CHANGE, COMMON, operation
-from service.web.http.parameters import Asking, SheetId, parse_uuid
+from service.web.http.parameters import CurrentCaller, SheetId, parse_uuid
 from service.web.http.preconditions import MERGE_PATCH, read_if_match
 from service.web.http.responses import make_response
 from service.web.timesheets.timesheet_shapes import SheetBody, body_of
@@ -90,8 +90,8 @@ def _weeks(timesheets: Timesheets) -> list[Any]:
             "Open a week", scope="create:timesheets", problems=(*COMMON, *BODY, 409), tag=TAG, etag=True, location=True
         ),
     )
-    async def create_timesheet(ask: Asking, data: JSONBody[NewSheet]) -> Response[SheetBody]:
-        answer = await timesheets.create(ask, data.period_start, data.time_zone)
+    async def create_timesheet(caller: CurrentCaller, data: JSONBody[NewSheet]) -> Response[SheetBody]:
+        answer = await timesheets.create(caller, data.period_start, data.time_zone)
         location = f"{PATH}/{answer.value.id}"
         return make_response(
             body_of(answer.value), answer.receipt, status=201, version=answer.value.version, location=location
@@ -101,8 +101,10 @@ def _weeks(timesheets: Timesheets) -> list[Any]:
         PATH + "/{timesheet_id:str}",
         **operation("Delete a draft", scope="delete:timesheets", problems=CHANGE, tag=TAG, conditional=True),
     )
-    async def delete_timesheet(ask: Asking, timesheet_id: SheetId, request: Request[Any, Any, Any]) -> Response[None]:
-        answer = await timesheets.delete(ask, _id(timesheet_id), read_if_match(request))
+    async def delete_timesheet(
+        caller: CurrentCaller, timesheet_id: SheetId, request: Request[Any, Any, Any]
+    ) -> Response[None]:
+        answer = await timesheets.delete(caller, _id(timesheet_id), read_if_match(request))
         return make_response(None, answer.receipt, status=204)
 
     return [create_timesheet, delete_timesheet]
@@ -118,23 +120,23 @@ def _entries(timesheets: Timesheets) -> list[Any]:
 
     @post(PATH + "/{timesheet_id:str}/entries", **operation("Add an entry", location=True, **changes))
     async def add_entry(
-        ask: Asking, timesheet_id: SheetId, data: JSONBody[EntryFields], request: Request[Any, Any, Any]
+        caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[EntryFields], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
-        answer = await timesheets.add_entry(ask, _id(timesheet_id), read_if_match(request), _hours(data))
+        answer = await timesheets.add_entry(caller, _id(timesheet_id), read_if_match(request), _hours(data))
         sheet = answer.value.sheet
         location = f"{PATH}/{sheet.id}/entries/{answer.value.entry.id}"
         return make_response(body_of(sheet), answer.receipt, status=201, version=sheet.version, location=location)
 
     @put(PATH + "/{timesheet_id:str}/entries/{entry_id:str}", **operation("Replace an entry", **changes))
     async def replace_entry(
-        ask: Asking,
+        caller: CurrentCaller,
         timesheet_id: SheetId,
         entry_id: FromPath[str],
         data: JSONBody[EntryFields],
         request: Request[Any, Any, Any],
     ) -> Response[SheetBody]:
         entry = parse_uuid(entry_id, "path.entry_id")
-        answer = await timesheets.replace_entry(ask, _id(timesheet_id), read_if_match(request), entry, _hours(data))
+        answer = await timesheets.replace_entry(caller, _id(timesheet_id), read_if_match(request), entry, _hours(data))
         sheet = answer.value.sheet
         return make_response(body_of(sheet), answer.receipt, version=sheet.version)
 
@@ -144,14 +146,16 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         **operation("Change some fields of an entry", **changes),
     )
     async def amend_entry(
-        ask: Asking,
+        caller: CurrentCaller,
         timesheet_id: SheetId,
         entry_id: FromPath[str],
         data: Annotated[EntryPatch, BodyKwarg(media_type=MERGE_PATCH)],
         request: Request[Any, Any, Any],
     ) -> Response[SheetBody]:
         entry = parse_uuid(entry_id, "path.entry_id")
-        answer = await timesheets.amend_entry(ask, _id(timesheet_id), read_if_match(request), entry, _amendment(data))
+        answer = await timesheets.amend_entry(
+            caller, _id(timesheet_id), read_if_match(request), entry, _amendment(data)
+        )
         sheet = answer.value.sheet
         return make_response(body_of(sheet), answer.receipt, version=sheet.version)
 
@@ -159,10 +163,10 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}", status_code=200, **operation("Remove an entry", **changes)
     )
     async def remove_entry(
-        ask: Asking, timesheet_id: SheetId, entry_id: FromPath[str], request: Request[Any, Any, Any]
+        caller: CurrentCaller, timesheet_id: SheetId, entry_id: FromPath[str], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         entry = parse_uuid(entry_id, "path.entry_id")
-        return _sheet(await timesheets.remove_entry(ask, _id(timesheet_id), read_if_match(request), entry))
+        return _sheet(await timesheets.remove_entry(caller, _id(timesheet_id), read_if_match(request), entry))
 
     return [add_entry, replace_entry, amend_entry, remove_entry]
 
@@ -178,10 +182,10 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             ),
         )
         async def transition(
-            ask: Asking, timesheet_id: SheetId, request: Request[Any, Any, Any]
+            caller: CurrentCaller, timesheet_id: SheetId, request: Request[Any, Any, Any]
         ) -> Response[SheetBody]:
             expect = read_if_match(request, exact_version=action == "approve")
-            return _sheet(await move(ask, _id(timesheet_id), expect))
+            return _sheet(await move(caller, _id(timesheet_id), expect))
 
         return transition
 
@@ -200,9 +204,11 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             ),
         )
         async def transition(
-            ask: Asking, timesheet_id: SheetId, data: JSONBody[ReasonBody], request: Request[Any, Any, Any]
+            caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[ReasonBody], request: Request[Any, Any, Any]
         ) -> Response[SheetBody]:
-            return _sheet(await move(ask, _id(timesheet_id), read_if_match(request, exact_version=True), data.reason))
+            return _sheet(
+                await move(caller, _id(timesheet_id), read_if_match(request, exact_version=True), data.reason)
+            )
 
         return transition
 
@@ -218,8 +224,8 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
 
 
 if TYPE_CHECKING:
-    Move = Callable[[Asking, UUID, Expect], Awaitable[Answer[Timesheet]]]
-    ReasonedMove = Callable[[Asking, UUID, Expect, str], Awaitable[Answer[Timesheet]]]
+    Move = Callable[[CurrentCaller, UUID, Expect], Awaitable[Answer[Timesheet]]]
+    ReasonedMove = Callable[[CurrentCaller, UUID, Expect, str], Awaitable[Answer[Timesheet]]]
 
 
 def _id(text: str) -> UUID:

@@ -24,7 +24,7 @@ from service.timesheets.upload_rows import Rows
 from service.web.http.bodies import EMPTY_FILE, DeferredBodyRequest
 from service.web.http.idempotency import FIELD
 from service.web.http.operations import BODY, COMMON, operation
-from service.web.http.parameters import Asking  # noqa: TC001 — Litestar reads handler signatures
+from service.web.http.parameters import CurrentCaller  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.responses import make_response
 from service.web.uploads.upload_turns import UploadTurns
 from service.web.uploads.uploads_csv import CsvReader
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from litestar.types import HTTPScope
 
-    from service.authorization.enforcement.decision_record import Ask
+    from service.authorization.enforcement.decision_record import Caller
     from service.log.log import Receipt
     from service.timesheets import upload
     from service.timesheets.upload import Uploads
@@ -86,7 +86,7 @@ def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: in
     )
     async def upload_hours(
         request: UploadRequest,
-        ask: Asking,
+        caller: CurrentCaller,
         data: JSONBody[Upload],  # noqa: ARG001 — for the document; what was sent is read below
         mode: Annotated[
             UploadMode,
@@ -94,29 +94,31 @@ def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: in
         ] = UploadMode.TOGETHER,
         dry_run: Annotated[bool, QueryParameter(description="Say what would happen, and change nothing")] = False,  # noqa: FBT002 — a query parameter
     ) -> Response[Uploaded]:
-        await uploads.admit(ask)
+        await uploads.admit(caller)
         if request.kind == JSON:
             rows = await rows_of_json(
                 await request.read_whole(
                     max_body_bytes, "A JSON body may have {most} bytes at the most; send more as application/x-ndjson"
                 )
             )
-            return await uploaded(request, ask, rows, mode, dry_run=dry_run)
-        async with turns.one(_whose(ask)):
-            return await uploaded(request, ask, await _rows_of_file(request), mode, dry_run=dry_run)
+            return await uploaded(request, caller, rows, mode, dry_run=dry_run)
+        async with turns.one(_whose(caller)):
+            return await uploaded(request, caller, await _rows_of_file(request), mode, dry_run=dry_run)
 
     async def uploaded(
-        request: UploadRequest, ask: Ask, rows: Rows, mode: UploadMode, *, dry_run: bool
+        request: UploadRequest, caller: Caller, rows: Rows, mode: UploadMode, *, dry_run: bool
     ) -> Response[Uploaded]:
         async with _watched(request) as wanted:
-            return _answer(*await uploads.upload(ask, rows, mode=mode, dry_run=dry_run, wanted=wanted), dry_run=dry_run)
+            return _answer(
+                *await uploads.upload(caller, rows, mode=mode, dry_run=dry_run, wanted=wanted), dry_run=dry_run
+            )
 
     return [upload_hours]
 
 
-def _whose(ask: Ask) -> str:
+def _whose(caller: Caller) -> str:
     """For whom turns are counted."""
-    return json.dumps([ask.principal.issuer, ask.principal.client])
+    return json.dumps([caller.principal.issuer, caller.principal.client])
 
 
 def _keyed(most: int) -> Callable[[HTTPScope], int]:

@@ -28,7 +28,7 @@ TOLD_BEFORE = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class ApiClient:
     """Calls the API with a token; what the API refuses ends the command with its own words."""
 
     api: str
@@ -117,7 +117,7 @@ def _told_soon(what: str) -> Iterator[None]:
         timer.cancel()
 
 
-def caller(person: str | None) -> Caller:
+def connect(person: str | None) -> ApiClient:
     """The API and token from TIMEWARDEN_API and TIMEWARDEN_TOKEN, or, in development, a demo person's."""
     token = os.environ.get(TOKEN_VARIABLE, "")
     if person is not None:
@@ -128,10 +128,10 @@ def caller(person: str | None) -> Caller:
         raise click.ClickException(f"Set {TOKEN_VARIABLE} to an access token, or say --as PERSON where `make run` runs")
     if not (token.isascii() and token.isprintable()):
         raise click.ClickException(f"{TOKEN_VARIABLE} holds characters that no access token has")
-    return Caller(_api(), token)
+    return ApiClient(_api(), token)
 
 
-def active_number(api: Caller) -> int:
+def active_number(api: ApiClient) -> int:
     """The number of the version that decides; a client that acts for itself may ask too."""
     return int(api.call("GET", "/v1/policies/active")["number"])
 
