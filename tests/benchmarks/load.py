@@ -1,7 +1,8 @@
-"""A lean load generator: `python -m tests.benchmarks.load PORT CONNECTIONS SECONDS PATH [TOKEN [patient]]`.
+"""A lean load generator: `python -m tests.benchmarks.load PORT CONNECTIONS SECONDS PATH [TOKEN [patient [HEADER...]]]`.
 
 Each connection sends the same request again as soon as it was answered, over plain asyncio protocols: its own CPU
-counts against whatever is measured on the same cores. A `patient` one waits first for as long as `Retry-After` says.
+counts against the server that is measured on the same cores. A `patient` connection first waits for as long as
+`Retry-After` says. PATH may begin with a method ("POST /v1/..."), whose body is empty; each HEADER is a whole line.
 It owns its connections; nothing is durable.
 """
 
@@ -80,10 +81,13 @@ class Connection(asyncio.Protocol):
 
 
 async def load(
-    port: int, connections: int, seconds: float, path: str, token: str = "", patient: str = ""
+    port: int, connections: int, seconds: float, path: str, token: str = "", patient: str = "", *headers: str
 ) -> dict[str, object]:
     """Requests and successes a second, answers by status, and milliseconds at the median and the 99th percentile."""
-    lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Accept: application/json"]
+    line = f"GET {path}" if path.startswith("/") else path
+    lines = [f"{line} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Accept: application/json", *headers]
+    if not line.startswith("GET "):
+        lines.append("Content-Length: 0")
     if token:
         lines.append(f"Authorization: Bearer {token}")
     request = ("\r\n".join(lines) + "\r\n\r\n").encode()

@@ -1,8 +1,10 @@
 """What the service is measured against, as Litestar applications on Granian: `python -m tests.benchmarks.rivals NAME`.
 
-`bare` answers a fixed sheet. `read` reads a sheet by its key on a stock pool, unprotected. `naive` verifies the token
-with PyJWT, asks a stock casbin Enforcer with the shipped rows, and inserts a record in a commit of its own, each anew;
-it reads no sheet. Environment: BENCH_PORT, BENCH_WORKERS, BENCH_DATABASE, BENCH_KEY (PEM), BENCH_SHEET.
+`bare` answers a fixed sheet. `stock` reads a sheet by its key, unprotected, on a pool as asyncpg makes it; `kept` does
+so on a pool that does not reset its connections. `kept` also lists 50 sheets of an owner or of everybody, and 50
+records of the log. `naive` verifies the token with PyJWT, asks a stock casbin Enforcer with the shipped rows, and
+inserts a record in a commit of its own; it reads no sheet. Environment: BENCH_PORT, BENCH_WORKERS, BENCH_DATABASE,
+BENCH_KEY (PEM).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from service.log.insert import insert_records
 from service.timesheets.relations import ROW
 from service.timesheets.store import sheet_of
 from service.web.timesheets.timesheet_shapes import SheetBody, body_of
-from tests.benchmarks.engine_peers import stock
+from tests.benchmarks.engine_peers import stock as stock_enforcer
 from tests.integration.api import AUDIENCE
 from tests.integration.log_database import decision
 from tests.policy_forge import shipped
@@ -42,6 +44,18 @@ pool: asyncpg.Pool[asyncpg.Record]
 async def stock_pool(_: object) -> AsyncIterator[None]:
     global pool  # noqa: PLW0603 - one pool a process, as small services have it
     pool = await asyncpg.create_pool(os.environ["BENCH_DATABASE"], min_size=1, max_size=8)
+    yield
+    await pool.close()
+
+
+@asynccontextmanager
+async def kept_pool(_: object) -> AsyncIterator[None]:
+    global pool  # noqa: PLW0603 - as above
+
+    async def keep(_: object) -> None:
+        """Nothing is reset."""
+
+    pool = await asyncpg.create_pool(os.environ["BENCH_DATABASE"], min_size=1, max_size=8, reset=keep)
     yield
     await pool.close()
 
@@ -65,7 +79,7 @@ def bare() -> Litestar:
     return Litestar([answer], lifespan=[stock_pool], openapi_config=None, logging_config=None)
 
 
-def read() -> Litestar:
+def stock() -> Litestar:
     @get(PATH)
     async def answer(sheet: str) -> SheetBody:
         return await sheet_by_key(sheet)
@@ -73,8 +87,46 @@ def read() -> Litestar:
     return Litestar([answer], lifespan=[stock_pool], openapi_config=None, logging_config=None)
 
 
+def kept() -> Litestar:
+    @get(PATH)
+    async def answer(sheet: str) -> SheetBody:
+        return await sheet_by_key(sheet)
+
+    @get("/list/{owner:str}")
+    async def list_own(owner: str) -> list[SheetBody]:
+        # The newest 50 sheets of an owner, by their index.
+        rows = await pool.fetch(
+            f"SELECT {ROW} FROM (SELECT r.* FROM timesheet AS r WHERE r.owner_id = $1 ORDER BY r.period_start DESC,"
+            " r.id DESC LIMIT 50) AS r ORDER BY r.period_start DESC, r.id DESC",
+            UUID(owner),
+        )
+        return [body_of(sheet_of(row)) for row in rows]
+
+    @get("/list")
+    async def list_all() -> list[SheetBody]:
+        # The newest 50 sheets of everybody, by their index.
+        rows = await pool.fetch(
+            f"SELECT {ROW} FROM (SELECT r.* FROM timesheet AS r ORDER BY r.period_start DESC, r.id DESC LIMIT 50) AS r"
+            " ORDER BY r.period_start DESC, r.id DESC"
+        )
+        return [body_of(sheet_of(row)) for row in rows]
+
+    @get("/log")
+    async def list_log() -> list[dict[str, Any]]:
+        # The newest 50 decisions, by their index.
+        rows = await pool.fetch(
+            "SELECT uid, kind, decided_at, person_id, client_id, action, resource_kind, resource_id, owner_id, outcome,"
+            " applied, reason, rules, policy_version, request_id FROM audit_record ORDER BY decided_at DESC, id DESC"
+            " LIMIT 50"
+        )
+        return [dict(row) for row in rows]
+
+    routes = [answer, list_own, list_all, list_log]
+    return Litestar(routes, lifespan=[kept_pool], openapi_config=None, logging_config=None)
+
+
 def naive() -> Litestar:
-    enforcer = stock(policy_check.build(shipped(), 1).policy.rules)
+    enforcer = stock_enforcer(policy_check.build(shipped(), 1).policy.rules)
     key = os.environ["BENCH_KEY"]
 
     @get(PATH)

@@ -1,0 +1,302 @@
+"""Measures what protection costs beside the hot read: `... protection [WORKERS] [WEEKS] [ROUNDS]`.
+
+Refusals, lists, pages of the decision log and a week's work over HTTP, each beside its unprotected rival of the same
+run; then the time from an answer to its event in Redis, and the bytes that a decision leaves in Postgres. 10,000 people
+have WEEKS sheets each. Figures only; the floors of the targets are printed beside them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import asyncpg
+import httpx
+
+from events.stream import open_redis, stream_name
+from service.commands.policy import bootstrapped
+from service.log.key_files import make_key
+from tests.benchmarks.crowd import gather
+from tests.benchmarks.ground import ground
+from tests.benchmarks.http import ROOT, SECONDS, loaded, servers, sheet, spawned, token_of, with_a_project
+from tests.integration.api import key_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from uuid import UUID
+
+    from service.development.stores import Stores
+
+PEOPLE = 10_000
+CONNECTIONS = 32
+THREADS = 8
+SCOPES = "read:timesheets create:timesheets approve:timesheets read:audit"
+CYCLE_SECONDS = 10.0
+LAG_SAMPLES = 40
+# Behind all weeks of the crowd.
+FIRST_MONDAY = date(2027, 1, 4)
+# Subjects of the tokens, and the number of the person in the crowd: person N leads team N, and team 1 holds 1,110.
+CAST = {"employee": PEOPLE - 1, "lead of ten": PEOPLE // 10 - 1, "lead of 1,110": 1, "auditor": PEOPLE - 2}
+ORIGIN = "bench.example/log"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A request to the service and the rival's, with the least ratio that is wanted."""
+
+    name: str
+    path: str
+    who: str
+    rival: str
+    rival_path: str
+    floor: float
+    headers: tuple[str, ...] = ()
+    status: str = "200"
+
+
+async def main(workers: int = 1, weeks: int = 52, rounds: int = 3) -> None:
+    async with ground() as stores, contextlib.AsyncExitStack() as stack:
+        issuer = stack.enter_context(contextlib.contextmanager(key_server)())
+        await bootstrapped(stores.owner_url, ROOT / "policies")
+        await with_a_project(stores.owner_url)
+        await make_crowd(stores.owner_url, issuer, weeks)
+        tokens = {who: token_of(issuer, who, SCOPES) for who in CAST}
+        with servers(stores, issuer, workers, ["kept", "ours"]) as ports:
+            path = await sheet(ports["ours"], tokens["employee"], FIRST_MONDAY - timedelta(weeks=1))
+            await measure_pairs(ports, await pairs(stores.owner_url, path), tokens, rounds)
+            await measure_bytes(stores.owner_url, ports["ours"], path, tokens["employee"])
+            await measure_cycles(stores.owner_url, ports["ours"], issuer)
+            with keeper(stores):
+                await measure_lag(stores, ports["ours"], tokens["employee"])
+
+
+async def make_crowd(owner_url: str, issuer: str, weeks: int) -> None:
+    """People, teams and sheets, and subjects that speak for those of `CAST`."""
+    connection = await asyncpg.connect(owner_url)
+    await gather(connection, PEOPLE, weeks)
+    for subject, number in CAST.items():
+        await connection.execute(
+            "INSERT INTO person_link (issuer, subject, person_id) VALUES ($1, $2, md5('person' || $3::int)::uuid)",
+            issuer,
+            subject,
+            number,
+        )
+    await connection.execute(
+        "INSERT INTO person_role (person_id, role, valid_from)"
+        " VALUES (md5('person' || $1::int)::uuid, 'auditor', now() - interval '1 day')",
+        CAST["auditor"],
+    )
+    await connection.close()
+
+
+async def pairs(owner_url: str, path: str) -> list[Pair]:
+    """The requests that are compared; the sheet at `path` is the employee's."""
+    connection = await asyncpg.connect(owner_url)
+    employee: UUID = await connection.fetchval("SELECT md5('person' || $1::int)::uuid", CAST["employee"])
+    await connection.close()
+    own, everybody = f"/list/{employee}", "/list"
+    listing = "/v1/timesheets?limit=50"
+    return [
+        Pair("read / kept", path, "employee", "kept", path, 0.65),
+        Pair(
+            "refused approval / read", f"POST {path}/approve", "employee", "ours", path, 0.9, ('If-Match: "6"',), "403"
+        ),
+        Pair("list of 50, own / bare", listing, "employee", "kept", own, 0.6),
+        Pair("list of 50, lead of ten / bare", listing, "lead of ten", "kept", everybody, 0.5),
+        Pair("list of 50, lead of 1,110 / bare", listing, "lead of 1,110", "kept", everybody, 0.3),
+        Pair("page of 50 of the log / bare", "/v1/decisions?limit=50", "auditor", "kept", "/log", 0.3),
+    ]
+
+
+async def measure_pairs(ports: Mapping[str, int], compared: list[Pair], tokens: Mapping[str, str], rounds: int) -> None:
+    """Print the median rates and the ratio of each pair, which take turns."""
+    print(f"\nrequests a second at {CONNECTIONS} connections, medians of {rounds} rounds")
+    print(f"  {'':<36}{'ours':>8}{'rival':>8}{'ratio':>8}{'floor':>8}")
+    for pair in compared:
+        rates: dict[str, list[float]] = {"ours": [], "rival": []}
+        for turn in range(rounds + 1):
+            token = tokens[pair.who]
+            ours = await loaded(
+                ports["ours"], CONNECTIONS, SECONDS, pair.path, token, *pair.headers, status=pair.status
+            )
+            rival = await loaded(ports[pair.rival], CONNECTIONS, SECONDS, pair.rival_path, token)
+            # The first round warms both.
+            if turn:
+                rates["ours"].append(ours["rate"])
+                rates["rival"].append(rival["rate"])
+        here, there = (statistics.median(rates[side]) for side in ("ours", "rival"))
+        print(f"  {pair.name:<36}{here:>8.0f}{there:>8.0f}{here / there:>8.2f}{pair.floor:>8.2f}", flush=True)
+
+
+async def measure_bytes(owner_url: str, port: int, path: str, token: str) -> None:
+    """Print how many bytes a decision leaves in the log's tables and in the write-ahead log, without a keeper."""
+    connection = await asyncpg.connect(owner_url)
+    # How many records there are, how large their table with its indexes is, and how far the write-ahead log is.
+    measure = (
+        "SELECT (SELECT count(*) FROM audit_record) AS records, (SELECT sum(pg_total_relation_size(relid))"
+        " FROM pg_partition_tree('audit_record')) AS bytes, pg_current_wal_lsn() AS lsn"
+    )
+    before = await connection.fetchrow(measure)
+    await loaded(port, CONNECTIONS, SECONDS * 4, path, token)
+    after = await connection.fetchrow(measure)
+    assert before is not None
+    assert after is not None
+    records = after["records"] - before["records"]
+    written = await connection.fetchval("SELECT $1::pg_lsn - $2::pg_lsn", after["lsn"], before["lsn"])
+    await connection.close()
+    print(f"\nbytes a decision: {(after['bytes'] - before['bytes']) / records:.0f} on disk (floor 1,400),"
+          f" {written / records:.0f} of WAL (floor 1,600), of {records:,} reads")  # fmt: skip
+
+
+async def measure_cycles(owner_url: str, port: int, issuer: str) -> None:
+    """Print how many weeks a second pass from creation to approval: eight requests each, on eight threads."""
+    connection = await asyncpg.connect(owner_url)
+    # Members of team 999, one for each thread, and their lead, who approves.
+    members = [number for number in range(PEOPLE) if number % (PEOPLE // 10) == PEOPLE // 10 - 1][1 : THREADS + 1]
+    for number in members:
+        await connection.execute(
+            "INSERT INTO person_link (issuer, subject, person_id) VALUES ($1, $2, md5('person' || $3::int)::uuid)"
+            " ON CONFLICT DO NOTHING",
+            issuer,
+            f"member {number}",
+            number,
+        )
+    await connection.close()
+    lead = token_of(issuer, "lead of ten", SCOPES)
+    until = time.perf_counter() + CYCLE_SECONDS
+    cycles = await asyncio.gather(
+        *(work_weeks(port, token_of(issuer, f"member {number}", SCOPES), lead, until) for number in members)
+    )
+    print(f"cycles a second on {THREADS} threads: {sum(cycles) / CYCLE_SECONDS:.0f} (floor 45)")
+
+
+async def work_weeks(port: int, member: str, lead: str, until: float) -> int:
+    """One person's weeks of the year 2027 and later, one after the other; how many were approved in time."""
+    done = 0
+    async with Sender(port) as sender:
+        while time.perf_counter() < until:
+            monday = FIRST_MONDAY + timedelta(weeks=done)
+            days = [str(monday + timedelta(days=day)) for day in range(5)]
+            made = await sender.send("POST", "/v1/timesheets", member, {"period_start": days[0]}, status=201)
+            path = f"/v1/timesheets/{made['id']}"
+            for version, day in enumerate(days, start=1):
+                entry = {"day": day, "project": "ATLAS", "minutes": 480}
+                await sender.send("POST", f"{path}/entries", member, entry, version=version, status=201)
+            await sender.send("POST", f"{path}/submit", member, version=6)
+            await sender.send("POST", f"{path}/approve", lead, version=7)
+            done += 1
+    return done
+
+
+class Sender:
+    """Sends one request after the other on a connection of its own, with little work for the client."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        token: str,
+        body: object = None,
+        *,
+        version: int | None = None,
+        status: int = 200,
+    ) -> dict[str, object]:
+        """The body of the answer, which must have the status."""
+        sent = b"" if body is None else json.dumps(body).encode()
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            f"Host: 127.0.0.1:{self._port}",
+            f"Authorization: Bearer {token}",
+            f"Content-Length: {len(sent)}",
+            *(["Content-Type: application/json"] if sent else []),
+            *([f'If-Match: "{version}"'] if version is not None else []),
+        ]
+        self._writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + sent)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+        received = await self._reader.readexactly(length)
+        assert int(head[9:12]) == status, received
+        found: dict[str, object] = json.loads(received)
+        return found
+
+
+@contextlib.contextmanager
+def keeper(stores: Stores) -> Iterator[None]:
+    """A keeper with its ordinary settings."""
+    with tempfile.TemporaryDirectory() as folder:
+        key = Path(folder) / "key"
+        make_key(key, ORIGIN)
+        variables = {
+            "TIMEWARDEN_ENVIRONMENT": "development",
+            "TIMEWARDEN_DATABASE_URL": stores.keeper_url,
+            "TIMEWARDEN_REDIS_URL": stores.redis_url,
+            "TIMEWARDEN_LOG_ORIGIN": ORIGIN,
+            "TIMEWARDEN_LOG_KEY_FILE": str(key),
+            "TIMEWARDEN_LOG_ANCHOR_FILE": str(Path(folder) / "anchor"),
+        }
+        pid = spawned(["service", "keep"], variables)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGTERM)
+            os.waitpid(pid, 0)
+
+
+async def measure_lag(stores: Stores, port: int, token: str) -> None:
+    """Print the time from an answer to its event in the stream, of changes that come one by one."""
+    connection = await asyncpg.connect(stores.owner_url)
+    epoch = await connection.fetchval("SELECT epoch FROM log_head")
+    # The keeper has sealed and published all that the benchmark left behind.
+    for _ in range(1_200):
+        if not await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM audit_record r WHERE r.id > (SELECT max(record_id) FROM audit_position))"
+        ):
+            break
+        await asyncio.sleep(0.1)
+    await connection.close()
+    redis = open_redis(stores.redis_url)
+    stream = stream_name("timewarden:events", epoch)
+    await asyncio.sleep(2)
+    lags = []
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+        headers = {"Authorization": f"Bearer {token}"}
+        for week in range(LAG_SAMPLES):
+            newest = await redis.xrevrange(stream, count=1)
+            after = newest[0][0] or "0-0" if newest else "0-0"
+            monday = str(FIRST_MONDAY + timedelta(weeks=week))
+            made = await http.post("/v1/timesheets", json={"period_start": monday}, headers=headers)
+            answered = time.perf_counter()
+            assert made.status_code == httpx.codes.CREATED, made.text
+            while not await redis.xread({stream: after}, block=1_000):
+                pass
+            lags.append((time.perf_counter() - answered) * 1e3)
+            await asyncio.sleep(0.25)
+    await redis.aclose()
+    ordered = sorted(lags)
+    half, most = statistics.median(ordered), ordered[int(len(ordered) * 0.9)]
+    print(f"answer to Redis, idle: p50 {half:.0f} ms (floor 30), p90 {most:.0f} ms")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*(int(argument) for argument in sys.argv[1:])))
