@@ -35,58 +35,57 @@ class Settings(BaseSettings):
     )
     database_url: str = Field(
         default="",
-        description="Postgres, `postgresql://user:password@host/name`: as `timewarden_app` for `serve`,"
+        description="`postgresql://user:password@host/name`; the user is `timewarden_app` for `serve`,"
         " `timewarden_keeper` for `keep`, `timewarden_owner` for `migrate` and `policy bootstrap`",
     )
     redis_url: str = Field(
         default="",
-        description="Redis, `redis://:password@host:6379/0`: where `keep` publishes events, and where `serve`"
-        " remembers used DPoP proofs, counts for rate limits and hints at new policy versions",
+        description="`redis://:password@host:6379/0`; for events, used DPoP proofs, rate limits and hints at new policy"
+        " versions",
     )
     issuer: str = Field(
         default="", description="The authorization server's exact `iss`, for example `https://acme.eu.auth0.com/`"
     )
     audience: str = Field(
         default="",
-        description="The `aud` that tokens for this API carry, for example `https://api.acme.com/timesheets`",
+        description="The `aud` of tokens for this API, for example `https://api.acme.com/timesheets`",
     )
-    jwks_url: str = Field(
-        default="", description="Where the issuer's keys are; empty: found through the issuer's metadata"
-    )
+    jwks_url: str = Field(default="", description="The issuer's keys; empty: found through its metadata")
     issuers_file: str = Field(
         default="",
-        description="A TOML file of issuers, instead of the variables for one or besides it: docs/issuers.md",
+        description="A TOML file of issuers, instead of the variables for one or beside them: docs/issuers.md",
     )
     token_types: str = Field(
         default="at+jwt",
         description="Accepted `typ` headers, comma-separated; add `JWT` for Auth0's default and Keycloak",
     )
     token_algorithms: str = Field(default="RS256,ES256", description="Accepted signature algorithms, comma-separated")
-    roles_claim: str = Field(default="roles", description="The claim that holds a person's roles; may be a URL")
+    roles_claim: str = Field(default="roles", description="The claim with a person's roles; may be a URL")
     public_url: str = Field(
-        default="", description="The base URL that callers use; stands in metadata and as the events' source"
+        default="", description="The base URL that callers use, in metadata and as the events' source"
     )
     policies_directory: Path = Field(
-        default=Path("policies"), description="The policy that `policy bootstrap` loads and that start compares"
+        default=Path("policies"),
+        description="The policy that `policy bootstrap` loads and that `serve` compares at its start",
     )
-    host: str = Field(default="127.0.0.1", description="Address that the API listens on")
-    port: Annotated[int, Field(ge=1, le=65535, description="Port that the API listens on")] = 8080
+    host: str = Field(default="127.0.0.1", description="Address of the API")
+    port: Annotated[int, Field(ge=1, le=65535, description="Port of the API")] = 8080
     management_address: str = Field(
         default="127.0.0.1:8081",
-        description="Where `serve` tells its health, `host:port`; not for clients, and in a container `0.0.0.0:8081`",
+        description="Where `serve` answers health, `host:port`; not for clients; in a container `0.0.0.0:8081`",
     )
     instance: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9._-]{0,64}$",
-        description="A name of this start of `serve` that its readiness repeats, so that a starter knows its own",
+        description="A name that readiness repeats, so that a starter recognises its own `serve`",
     )
     workers: Annotated[int, Field(ge=1, le=64, description="API processes")] = 1
     connections: Annotated[
-        int, Field(ge=64, le=100_000, description="Open connections from clients, per API process; more wait")
+        int, Field(ge=64, le=100_000, description="Open connections of clients, per API process; others wait")
     ] = 4096
     idle_timeout: Annotated[
         float,
-        Field(ge=1, le=600, description="Seconds after which a connection that sends no request is closed"),
+        Field(ge=1, le=600, description="Seconds after which a connection without a request is closed"),
     ] = 30.0
     database_pool: Annotated[int, Field(ge=2, le=200, description="Connections for requests, per API process")] = 8
     log_inbox: Annotated[
@@ -99,31 +98,31 @@ class Settings(BaseSettings):
         Field(
             gt=0,
             le=60,
-            description="Seconds that a request may wait before it is worked on; beyond that it gets 503 `try-later`",
+            description="Seconds that a request may wait before it is worked on; then 503 `try-later`",
         ),
     ] = 1.0
     max_body_bytes: Annotated[int, Field(ge=1024, le=10_000_000, description="Largest request body")] = 262_144
     max_upload_bytes: Annotated[
-        int, Field(ge=1024, le=1_000_000_000, description="Largest file of hours (NDJSON or CSV)")
+        int, Field(ge=1024, le=1_000_000_000, description="Largest upload file (NDJSON or CSV)")
     ] = 33_554_432
     cursor_key: str = Field(
-        default="", description="Signs page cursors, 32 characters or more, the same on every replica"
+        default="", description="Signs page cursors; at least 32 characters, the same on every replica"
     )
     erasure_keys: str = Field(
         default="",
-        description="Secrets that recognise erased people who come back, 32 characters or more each, the same on every"
-        " replica; several, comma-separated, the newest first, while keys are changed; empty: nobody can be erased",
+        description="Secrets that recognise erased people who return; at least 32 characters each, the same on every"
+        " replica; comma-separated, newest first, while keys are changed; empty: nobody can be erased",
     )
     erasure_memory_days: Annotated[
         int,
-        Field(ge=1, le=3650, description="Days for which laws and denials recognise who comes back after an erasure"),
+        Field(ge=1, le=3650, description="Days for which erased people who return are recognised"),
     ] = 400
     dpop_algorithms: str = Field(
         default="ES256,ES384,Ed25519,EdDSA,PS256,RS256",
-        description="Signature algorithms of DPoP proofs, comma-separated; DPoP needs the public URL and Redis too",
+        description="Signature algorithms of DPoP proofs, comma-separated; DPoP also needs the public URL and Redis",
     )
     dpop_nonce: Literal["optional", "required"] = Field(
-        default="optional", description="`required`: each DPoP proof must hold a nonce of ours"
+        default="optional", description="`required`: every DPoP proof must contain a nonce of ours"
     )
     dpop_required: bool = Field(default=False, description="Refuse tokens that are not bound to a key by DPoP")
     client_certificate_header: str = Field(
@@ -134,43 +133,45 @@ class Settings(BaseSettings):
     )
     trusted_proxies: str = Field(
         default="",
-        description="Addresses or networks of the proxies whose headers are believed, comma-separated",
+        description="Addresses or networks of proxies whose headers are believed, comma-separated",
     )
     client_rate: Annotated[
-        int, Field(ge=0, le=1_000_000, description="Requests a minute by one person through one client; 0: any number")
+        int, Field(ge=0, le=1_000_000, description="Requests a minute of one person through one client; 0: unlimited")
     ] = 1200
     address_rate: Annotated[
         int,
-        Field(ge=0, le=1_000_000, description="Requests a minute without a valid token by one address; 0: any number"),
+        Field(ge=0, le=1_000_000, description="Requests a minute without a valid token from one address; 0: unlimited"),
     ] = 300
     failed_authentication_weight: Annotated[
-        int, Field(ge=1, le=1000, description="As how many of these a request with a refused token counts")
+        int, Field(ge=1, le=1000, description="How many requests a failed authentication counts as")
     ] = 5
     step_up_acr: str = Field(
         default="",
-        description="`acr_values` of the challenge when a second factor is wanted, for example"
+        description="`acr_values` of the challenge for a second factor, for example"
         " `http://schemas.openid.net/pape/policies/2007/06/multi-factor`",
     )
     cors_origins: str = Field(
         default="",
         description="Origins of browser apps, comma-separated, for example `https://hours.acme.com`; never `*`",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged")
-    seal_interval: Annotated[float, Field(gt=0, le=60, description="Seconds between looks for records to seal")] = 0.1
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The lowest level that is logged"
+    )
+    seal_interval: Annotated[float, Field(gt=0, le=60, description="Seconds between checks for records to seal")] = 0.1
     log_origin: str = Field(
         default="",
-        description="The log's name in its checkpoints, for example `timesheets.example.com/audit/2026a`: no scheme,"
+        description="The log's name in its checkpoints, for example `timesheets.example.com/audit/2026a`; no scheme;"
         " never changed while the log goes on",
     )
     log_key_file: str = Field(
         default="",
-        description="The file of the key that signs checkpoints, made by `timewarden audit key new`; several,"
-        " comma-separated, while keys are changed",
+        description="The file of the key that signs checkpoints, made by `timewarden audit key new`; comma-separated"
+        " while keys are changed",
     )
     log_anchor_file: str = Field(
         default="",
-        description="Where `keep` names each checkpoint before it signs it: a file outside the database, which all"
-        " keepers share",
+        description="Where `keep` writes each checkpoint before it signs it: a file outside the database, shared by all"
+        " keepers",
     )
     checkpoint_interval: Annotated[
         float, Field(gt=0, le=3600, description="Seconds between checkpoints of a log that grows")
@@ -178,9 +179,7 @@ class Settings(BaseSettings):
     heartbeat_after: Annotated[
         float, Field(ge=1, le=86_400, description="Seconds without a record after which `keep` writes a heartbeat")
     ] = 3600.0
-    replay_processes: Annotated[
-        int, Field(ge=1, le=64, description="Processes in which a keeper decides recorded requests again")
-    ] = 2
+    replay_processes: Annotated[int, Field(ge=1, le=64, description="Processes in which a keeper runs replays")] = 2
     event_stream: str = Field(
         default="timewarden:events", description="Prefix of the Redis stream; the log's epoch follows it"
     )
