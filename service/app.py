@@ -7,6 +7,7 @@ composition root) and by the command line alone.
 from __future__ import annotations
 
 import gc
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,7 @@ from service.web.timesheets.timesheets import timesheet_routes
 from service.web.uploads.uploads import upload_routes
 
 if TYPE_CHECKING:
+    from service.identity.sender import Senders
     from service.settings import Settings
 
 
@@ -115,8 +117,30 @@ def create(channel: int) -> Admission:
     return app
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The stateful parts behind the routes of one API process."""
+
+    api: Api
+    requests: Database
+    policies: PolicyVersions
+    counters: Counters
+    tokens: Tokens
+    gate: Gate
+    people: People
+    published: Published
+    relationships: Relationships
+    hint: PolicyHint | None
+    senders: Senders
+
+
 def build(settings: Settings, *, channel: int | None = None) -> Admission:
     """Wire an API process from its settings."""
+    return admit(settings, route(settings, wire(settings, channel=channel)))
+
+
+def wire(settings: Settings, *, channel: int | None = None) -> Parts:
+    """Make the stateful parts; nothing is opened before the process starts."""
 
     def database(name: str, size: int) -> Database:
         return Database(
@@ -127,7 +151,6 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
             name=name,
         )
 
-    issuers = issuers_of(settings)
     senders = senders_of(
         redis_url=settings.redis_url,
         public_url=settings.public_url,
@@ -153,12 +176,12 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
         hint=hint,
         replay=senders.replay,
         counters=Counters(settings.redis_url),
-        tokens=Tokens(issuers, sender=senders.check),
+        tokens=Tokens(issuers_of(settings), sender=senders.check),
         channel=channel,
     )
     relationships = Relationships([TIMESHEET_FACTS, POLICY_FACTS, DELEGATION_FACTS])
     gate = Gate(
-        api.requests,
+        requests,
         log,
         policies,
         relationships,
@@ -169,6 +192,31 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
             keeps_slot=True,
         ),
     )
+    reading = Turns(
+        max(1, settings.database_pool // 4),
+        timeout=settings.lock_timeout,
+        full="Too many are reading the log's tree; ask again in a moment",
+        keeps_slot=True,
+    )
+    return Parts(
+        api=api,
+        requests=requests,
+        policies=policies,
+        counters=api.counters,
+        tokens=api.tokens,
+        gate=gate,
+        people=People(requests, log, SubjectHashes(settings.listed("erasure_keys"))),
+        published=Published(requests, reading),
+        relationships=relationships,
+        hint=hint,
+        senders=senders,
+    )
+
+
+def route(settings: Settings, parts: Parts) -> Litestar:
+    """The routes and middleware over these parts."""
+    issuers = issuers_of(settings)
+    gate, policies, hint, senders = parts.gate, parts.policies, parts.hint, parts.senders
     cursors = Cursors(settings.cursor_key)
     timesheets = Timesheets(gate)
     policy_administration = PolicyAdministration(
@@ -184,7 +232,7 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
         dpop_required=settings.dpop_required,
         step_up_acr=settings.step_up_acr,
     )
-    app = Litestar(
+    return Litestar(
         route_handlers=[
             me_route(gate),
             *timesheet_reading_routes(timesheets, ShownTimesheets(gate), cursors),
@@ -200,12 +248,12 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
             ),
             *decision_routes(gate, cursors),
             *audit_record_routes(gate, cursors),
-            *audit_export_routes(gate, api.requests),
+            *audit_export_routes(gate, parts.requests),
             decision_explanation_route(gate, policies.built),
-            simulation_route(Simulation(gate, policies, relationships, is_known)),
+            simulation_route(Simulation(gate, policies, parts.relationships, is_known)),
             *policy_routes(policy_administration, cursors),
             *policy_diff_routes(PolicyComparison(policy_administration, policy_aside.compared)),
-            *replay_routes(Replays(gate, api.requests), cursors),
+            *replay_routes(Replays(gate, parts.requests), cursors),
             *directory_routes(Directory(gate, hashes), cursors),
             *people_routes(Directory(gate, hashes), Merging(gate), cursors),
             *personal_data_routes(Erasure(gate, memory), LegalHolds(gate)),
@@ -214,20 +262,9 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
             *fallback_routes(Fallbacks(gate), cursors),
             *project_routes(Projects(gate), cursors),
             *revocation_routes(Revocations(gate, longest_lifetime, leeway), cursors),
-            *log_tile_routes(
-                Published(
-                    api.requests,
-                    Turns(
-                        max(1, settings.database_pool // 4),
-                        timeout=settings.lock_timeout,
-                        full="Too many are reading the log's tree; ask again in a moment",
-                        keeps_slot=True,
-                    ),
-                ),
-                gate,
-            ),
+            *log_tile_routes(parts.published, gate),
             *log_proof_routes(gate),
-            *health_routes(api.look),
+            *health_routes(parts.api.look),
             *metadata.metadata_routes(
                 settings.audience or issuers[0].audience,
                 [issuer.issuer for issuer in issuers],
@@ -241,20 +278,20 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
         middleware=[
             RequestBounds(),
             AddressLimits(
-                api.counters,
+                parts.counters,
                 settings.address_rate,
                 weight=settings.failed_authentication_weight,
                 public=PUBLIC_ROUTES,
                 proxies=settings.listed("trusted_proxies"),
             ),
             Authentication(
-                api.tokens,
-                People(api.requests, log, hashes).person_for,
+                parts.tokens,
+                parts.people.person_for,
                 public_url=settings.public_url,
                 certificates=senders.certificates,
             ),
-            ClientLimits(api.counters, settings.client_rate),
-            Idempotency(KeptAnswers(api.requests), AnswersAgain(gate), problems),
+            ClientLimits(parts.counters, settings.client_rate),
+            Idempotency(KeptAnswers(parts.requests), AnswersAgain(gate), problems),
         ],
         request_class=JsonRequest,
         before_request=refuse_unknown_parameters,
@@ -264,9 +301,13 @@ def build(settings: Settings, *, channel: int | None = None) -> Admission:
         openapi_config=openapi_config(settings.public_url, issuers[0].issuer),
         plugins=[Shapes()],
         request_max_body_size=settings.max_body_bytes,
-        lifespan=[api.running],
+        lifespan=[parts.api.running],
         logging_config=None,
     )
+
+
+def admit(settings: Settings, app: Litestar) -> Admission:
+    """The ASGI application: the routes behind the bounds on requests and on how many are in progress."""
     return Admission(
         RequestFrame(app, https=settings.public_url.startswith("https://")),
         wait=settings.admission_timeout,

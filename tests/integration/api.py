@@ -6,8 +6,8 @@ The key set is served over HTTP on loopback; requests go through ASGI, from any 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from time import time
@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from service.app import build
+from service.app import admit, build, route, wire
 from service.settings import Settings
 from tests.documented_answers import check_answer
 from tests.token_forge import good_jwks, header, signed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from litestar import Litestar
 
     from service.web.http.admission import Admission
     from tests.integration.house import House
@@ -127,9 +129,50 @@ async def api(house: House, issuer: str, **settings: Any) -> AsyncIterator[InPro
         "erasure_keys": "1" * 32,
         **settings,
     }
-    frame = build(Settings(**wanted))
-    async with _alive(frame):
-        yield InProcess(frame, issuer)
+    with _application(Settings(**wanted)) as frame:
+        async with _alive(frame):
+            yield InProcess(frame, issuer)
+
+
+class _Current:
+    """Stands for a stateful part in shared routes: each call goes to the part of the test that runs."""
+
+    def __init__(self) -> None:
+        self.part: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if not callable(getattr(self.part, name)):
+            return getattr(self.part, name)
+
+        def call(*values: Any, **named: Any) -> Any:
+            return getattr(self.part, name)(*values, **named)
+
+        return call
+
+
+# Routes that no test uses now, by their settings. To make them takes ten times the CPU of what else a test needs.
+_routes: dict[str, list[tuple[Litestar, dict[str, _Current]]]] = {}
+SHARED = ("api", "requests", "policies", "counters", "tokens", "gate", "people", "published", "relationships")
+
+
+@contextmanager
+def _application(settings: Settings) -> Iterator[Admission]:
+    """The API with parts of its own, over the routes of an earlier test with the same settings, if there are any."""
+    if settings.redis_url or settings.issuers_file:
+        yield build(settings)
+        return
+    parts = wire(settings)
+    free = _routes.setdefault(settings.model_dump_json(exclude={"database_url"}), [])
+    app, current = free.pop() if free else (None, {name: _Current() for name in SHARED})
+    for name, stand_in in current.items():
+        stand_in.part = getattr(parts, name)
+    if app is None:
+        stand_ins: dict[str, Any] = dict(current)
+        app = route(settings, replace(parts, **stand_ins))
+    try:
+        yield admit(settings, app)
+    finally:
+        free.append((app, current))
 
 
 @asynccontextmanager

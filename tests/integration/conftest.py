@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.integration.house import House
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def issuer() -> Iterator[str]:
     yield from key_server()
 
