@@ -54,30 +54,20 @@ def modulus_of(name: str = "first") -> int:
     return rsa_key(name).public_key().public_numbers().n
 
 
-def next_prime(start: int) -> int:
-    """Fermat's test to base 2 is enough to make a key for a test."""
-    candidate = start | 1
-    while pow(2, candidate - 1, candidate) != 1:
-        candidate += 2
-    return candidate
-
-
 def close_primes() -> int:
-    first = rsa_key().private_numbers().p
-    return first * next_prime(first + 2)
+    """The product of two primes of 1,024 bits that follow one another."""
+    start = 3 << 1022
+    return (start + 1037) * (start + 1697)
 
 
 def made_like_roca() -> int:
     """Of another length, with primes of the form k * M + (65537 ** a mod M)."""
     product = math.prod(prime for prime in range(2, 168) if all(prime % other for other in range(2, prime)))
 
-    def prime(power: int, start: int) -> int:
-        candidate = (start // product) * product + pow(65537, power, product)
-        while pow(2, candidate - 1, candidate) != 1:
-            candidate += product
-        return candidate
+    def prime(power: int, start: int, steps: int) -> int:
+        return (start // product + steps) * product + pow(65537, power, product)
 
-    return prime(11, 3 << 1534) * prime(7, 3 << 1533)
+    return prime(11, 3 << 1534, 120) * prime(7, 3 << 1533, 50)
 
 
 FIELD = 2**255 - 19
