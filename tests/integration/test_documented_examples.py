@@ -55,7 +55,7 @@ def real(value: Any, house: House, name: str = "") -> Any:
     """The example with ids of people and teams that there are."""
     ids = {"team": house.teams["east"], "parent": house.teams["division"]}
     ids |= dict.fromkeys(("person", "owner", "about"), house.people["carl"])
-    ids |= {"manager": house.people["mia"], "into": house.people["ben"], "delegate": house.people["carl"]}
+    ids |= {"delegator": house.people["mia"], "into": house.people["ben"], "delegate": house.people["carl"]}
     if isinstance(value, dict):
         return {member: real(one, house, member) for member, one in value.items()}
     if isinstance(value, list):
