@@ -16,7 +16,7 @@ from litestar.di import Provide
 
 from events.stream import open_redis
 from service import settings as configuration
-from service.administration.checks import policy_aside, policy_check
+from service.administration.checks import check_worker, examination
 from service.administration.replay.replays import Replays
 from service.administration.versions.answers_again import AnswersAgain
 from service.administration.versions.policy_administration import PolicyAdministration
@@ -162,7 +162,7 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
         trusted_proxies=settings.listed("trusted_proxies"),
     )
     loader = database("policy", 1)
-    policies = PolicyVersions(loader, policy_check.build, timeout=settings.database_timeout)
+    policies = PolicyVersions(loader, examination.build, timeout=settings.database_timeout)
     requests = database("requests", settings.database_pool)
     log = Log(requests, patience=settings.database_timeout, inbox=settings.log_inbox)
     health, hint = database("health", 1), _hint(settings)
@@ -220,7 +220,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
     cursors = Cursors(settings.cursor_key)
     timesheets = Timesheets(gate)
     policy_administration = PolicyAdministration(
-        gate, policies, policy_aside.checked, tell=hint.tell if hint else lambda _number: None
+        gate, policies, check_worker.checked, tell=hint.tell if hint else lambda _number: None
     )
     longest_lifetime = max(issuer.max_lifetime + issuer.leeway for issuer in issuers)
     leeway = max(issuer.leeway for issuer in issuers)
@@ -252,7 +252,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
             decision_explanation_route(gate, policies.built),
             simulation_route(Simulation(gate, policies, parts.relationships, is_known)),
             *policy_routes(policy_administration, cursors),
-            *policy_diff_routes(PolicyComparison(policy_administration, policy_aside.compared)),
+            *policy_diff_routes(PolicyComparison(policy_administration, check_worker.compared)),
             *replay_routes(Replays(gate, parts.requests), cursors),
             *directory_routes(Directory(gate, hashes), cursors),
             *people_routes(Directory(gate, hashes), Merging(gate), cursors),

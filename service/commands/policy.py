@@ -12,7 +12,7 @@ import rich_click as click
 from rich.console import Console
 
 from service import settings as configuration
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.administration.versions.policy_bootstrap import bootstrap as make_first
 from service.commands.api_client import active_number, connect
 from service.commands.database import owner_database
@@ -63,7 +63,7 @@ async def bootstrapped(owner_url: str, files: Path) -> int:
     """Load the first version and make it active. Raises Conflict when there is one, PolicyRejected."""
     text = PolicyText.read(files)
     async with owner_database(owner_url, "policy bootstrap") as database, database.transaction() as connection:
-        version = await make_first(connection, Log(database), text, policy_check.admit, datetime.now(UTC))
+        version = await make_first(connection, Log(database), text, examination.admit, datetime.now(UTC))
     return version.number
 
 

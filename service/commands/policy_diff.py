@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 from rich.console import Console
 
-from service.administration.checks.policy_diff import policy_diff
+from service.administration.checks.diff import policy_diff
 from service.commands.api_client import active_number, connect
 from service.commands.doors import as_json, as_person, directory
 from service.commands.tables import quoted

@@ -10,7 +10,7 @@ import rich_click as click
 from rich.console import Console
 from rich.text import Text
 
-from service.administration.checks.policy_trial import Trial, trial
+from service.administration.checks.trial import Trial, trial
 from service.commands.doors import as_json, directory
 from service.commands.tables import quoted, table
 from service.errors import PolicyRejected

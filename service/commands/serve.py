@@ -14,7 +14,7 @@ import structlog
 
 from service import app
 from service import settings as configuration
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.authorization.active import policy_versions
 from service.commands.policy_files import differ, other_files
 from service.database import Database
@@ -94,7 +94,7 @@ async def look_at_database(settings: configuration.Settings) -> None:
     finally:
         await database.close()
     try:
-        policy_check.build(text, active)
+        examination.build(text, active)
     except PolicyRejected as error:
         reason = f"The active policy version {active} cannot be read by this release: {error.complaints[0]}"
         raise Misconfigured(

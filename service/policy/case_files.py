@@ -13,7 +13,7 @@ import yaml
 
 from service.fields import writable
 from service.places import Complaint
-from service.policy import policy_rows
+from service.policy import rule_rows
 from service.policy.access_request import ANYONE, NO_STATE, Reason
 from service.policy.vocabulary_file import nearest
 
@@ -180,7 +180,7 @@ class _Reader:
 
     def _known_who(self, node: yaml.Node, word: str, kind: str) -> None:
         known = self.vocabulary.relations.get(kind, frozenset()) | {ANYONE}
-        forms = (policy_rows.ROLE, policy_rows.PERSON, policy_rows.CLIENT)
+        forms = (rule_rows.ROLE, rule_rows.PERSON, rule_rows.CLIENT)
         if word not in known and not any(form.fullmatch(word) for form in forms):
             self._wrong(node, f"'{word}' is not a known relation to the kind '{kind}'", nearest(word, known))
 

@@ -7,24 +7,22 @@ again behind every allowed decision, so that a mistake in one place is not enoug
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING
 
 from service.places import Complaint
-from service.policy.access_request import ANY, ANYONE, NO_STATE, AccessRequest, Effect, Reason
+from service.policy.access_request import ANYONE, NO_STATE, AccessRequest, Effect, Reason
 from service.policy.known_words import ACTED_FOR_OWNER, OWNER
 from service.policy.matching import former_word
+from service.policy.request_space import KNOWN, Budget, RequestSpace, smallest_requests, with_rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from service.policy.access_request import Rule, Verdict, Vocabulary
 
 FILE = "policy.csv"
 APPROVE = ("timesheet", "approve")
 _OWNERS = frozenset({OWNER, former_word(OWNER)})
-# Casbin walks the rows of an action for each question, so this bounds the proof to some seconds.
-MAX_ROW_VISITS = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +71,9 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Acces
     """Complaints for each law that the version breaks, by exact enumeration. `decide` must follow role links.
     A law with too many rows and facts to enumerate counts as broken.
 
-    Why a few questions stand for all. A question is a kind, an action, a state, a set of who-words, a set of scopes and
-    facts. More words or scopes only make more rules match, and an unknown fact matches no more allows and no fewer
-    denies than either known value. So if any question is allowed, then some allow row matches it, and the question cut
-    down to that row's own word and scope, to `anyone` and to the words that the law is about, is allowed as well: the
-    row still matches, and no further deny can. It is enough to ask those, for every state and every value of the facts
-    that the action's rules mention. Before that, the law's words are asked alone: if a deny already matches them, it
-    matches every larger question, and no row needs to be asked.
+    The smallest requests of each allow rule are asked (see `request_space`), together with the words that the law is
+    about. Before that, these words are asked alone: a deny that matches them matches every larger request, so no rule
+    needs to be asked.
     """
     complaints = []
     for law in (NEVER_OWN, NEVER_FOR_OWNER):
@@ -99,22 +93,22 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Acces
 def _nobody(
     rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[AccessRequest], Verdict], law: _Never
 ) -> list[Complaint]:
-    """A complaint if somebody whom the law is about may approve."""
-    own = _rows(rules, APPROVE)
+    """A complaint if a caller whom the law is about may approve."""
+    own = _rules_about(rules, APPROVE)
     allows = [rule for rule in own if rule.effect is Effect.ALLOW]
-    budget = _Budget(len(own))
-    for state in _states(vocabulary, APPROVE[0]):
-        for known in _assignments(_mentioned(own), {ACTED_FOR_OWNER: law.acted}):
-            if not budget.spend():
+    budget = Budget()
+    base = AccessRequest(*APPROVE, NO_STATE, law.words, frozenset(), frozenset())
+    states = (*sorted(vocabulary.states.get(APPROVE[0], ())), NO_STATE)
+    for request in RequestSpace(base, states, {**_mentioned(own), ACTED_FOR_OWNER: law.acted}):
+        if not budget.spend_on_casbin(len(own)):
+            return [_unproved(law.sentence)]
+        if decide(request).reason is Reason.DENY_RULE:
+            continue
+        for rule in allows:
+            if not budget.spend_on_casbin(len(own)):
                 return [_unproved(law.sentence)]
-            if decide(AccessRequest(*APPROVE, state, law.words, frozenset(), known)).reason is Reason.DENY_RULE:
-                continue
-            for rule in allows:
-                if not budget.spend():
-                    return [_unproved(law.sentence)]
-                request = AccessRequest(*APPROVE, state, law.words | {rule.who}, _scopes(rule), known)
-                if decide(request).allowed:
-                    return [_broken(law, rule, request)]
+            if decide(larger := with_rule(request, rule)).allowed:
+                return [_broken(law, rule, larger)]
     return []
 
 
@@ -125,60 +119,28 @@ def _somebody(
     wanted: tuple[str, str],
     law: str,
 ) -> list[Complaint]:
-    """A complaint unless there is a question for this kind and action that is allowed."""
-    own = _rows(rules, wanted)
-    budget = _Budget(len(own))
-    for rule in (one for one in own if one.effect is Effect.ALLOW):
-        fixed: dict[str, tuple[bool | None, ...]] = {
-            condition.fact: (not condition.negated,) for condition in rule.when
-        }
-        for state in sorted(states):
-            for known in _assignments(_mentioned(own), fixed):
-                if not budget.spend():
-                    return [_unproved(law)]
-                request = AccessRequest(*wanted, state, frozenset({ANYONE, rule.who}), _scopes(rule), known)
-                if decide(request).allowed:
-                    return []
+    """A complaint unless there is an access request for this kind and action that is allowed."""
+    own = _rules_about(rules, wanted)
+    budget = Budget()
+    base = AccessRequest(*wanted, NO_STATE, frozenset({ANYONE}), frozenset(), frozenset())
+    for rule in own:
+        if rule.effect is Effect.DENY:
+            continue
+        for request in smallest_requests(rule, base, sorted(states), _mentioned(own)):
+            if not budget.spend_on_casbin(len(own)):
+                return [_unproved(law)]
+            if decide(request).allowed:
+                return []
     return [Complaint(FILE, 0, 0, law, "a safety law: add a row that allows it")]
 
 
-@dataclass(slots=True)
-class _Budget:
-    """Bounds a proof by the rows that casbin walks for it."""
-
-    rows: int
-    visits: int = 0
-
-    def spend(self) -> bool:
-        """Count one question; False when the proof has become too long."""
-        self.visits += self.rows
-        return self.visits <= MAX_ROW_VISITS
-
-
-def _rows(rules: Iterable[Rule], wanted: tuple[str, str]) -> list[Rule]:
+def _rules_about(rules: Iterable[Rule], wanted: tuple[str, str]) -> list[Rule]:
     return [rule for rule in rules if (rule.kind, rule.action) == wanted]
 
 
-def _mentioned(rules: Iterable[Rule]) -> set[str]:
-    return {condition.fact for rule in rules for condition in rule.when}
-
-
-def _states(vocabulary: Vocabulary, kind: str) -> tuple[str, ...]:
-    return (*sorted(vocabulary.states.get(kind, ())), NO_STATE)
-
-
-def _scopes(rule: Rule) -> frozenset[str]:
-    return frozenset() if rule.scope == ANY else frozenset({rule.scope})
-
-
-def _assignments(
-    mentioned: Iterable[str], fixed: Mapping[str, tuple[bool | None, ...]]
-) -> Iterator[frozenset[tuple[str, bool]]]:
-    """Every way to make a mentioned fact true or false, and a fixed one what it may be; None leaves the fact out."""
-    choices = {**dict.fromkeys(sorted(mentioned), (True, False)), **fixed}
-    for chosen in product(*choices.values()):
-        pairs = zip(choices, chosen, strict=True)
-        yield frozenset((name, value) for name, value in pairs if value is not None)
+def _mentioned(rules: Iterable[Rule]) -> dict[str, Sequence[bool | None]]:
+    """The facts that the rules mention, each true or false."""
+    return dict.fromkeys(sorted({condition.fact for rule in rules for condition in rule.when}), KNOWN)
 
 
 def _unproved(sentence: str) -> Complaint:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from service.errors import PolicyRejected
 from service.places import Complaint, hidden_characters
-from service.policy import policy_model, policy_rows, vocabulary_file
+from service.policy import casbin_model, rule_rows, vocabulary_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ class PolicyText:
     def files(self) -> list[tuple[str, str]]:
         """(name, text) as they lie under policies/, in a fixed order."""
         cases = [(f"cases/{name}", self.cases[name]) for name in sorted(self.cases)]
-        fixed = [(policy_model.FILE, self.model), (policy_rows.FILE, self.rules)]
+        fixed = [(casbin_model.FILE, self.model), (rule_rows.FILE, self.rules)]
         return [*fixed, (vocabulary_file.FILE, self.vocabulary), *cases]
 
     @staticmethod
@@ -57,7 +57,7 @@ class PolicyText:
         Raises PolicyRejected when a file is missing, too large or not UTF-8.
         """
         complaints: list[Complaint] = []
-        names = (policy_model.FILE, policy_rows.FILE, vocabulary_file.FILE)
+        names = (casbin_model.FILE, rule_rows.FILE, vocabulary_file.FILE)
         model, rules, vocabulary = (_read(directory, name, complaints) for name in names)
         paths = sorted((directory / "cases").glob("*.yaml"))
         cases = {path.name: _read(directory, f"cases/{path.name}", complaints) for path in paths}
@@ -90,12 +90,12 @@ def examine(text: PolicyText) -> tuple[Policy | None, list[Complaint]]:
     complaints = _texts(text)
     if complaints:
         return None, complaints
-    complaints = policy_model.check(text.model.removeprefix(_BOM))
+    complaints = casbin_model.check(text.model.removeprefix(_BOM))
     vocabulary, found = vocabulary_file.read(text.vocabulary.removeprefix(_BOM).replace("\r\n", "\n"))
     complaints += found
     if vocabulary is None:
         return None, complaints
-    rows = policy_rows.read(text.rules.removeprefix(_BOM), vocabulary)
+    rows = rule_rows.read(text.rules.removeprefix(_BOM), vocabulary)
     complaints += rows.complaints
     if complaints:
         return None, complaints

@@ -6,10 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.enforcement.access import Effort, Named, Way, named, ways
+from service.authorization.enforcement.access import Named, Way, named, ways
 from service.authorization.enforcement.changes import Answer, refused_under
 from service.database import Turns
 from service.policy.matching import PERSON, former_word
+from service.policy.request_space import Budget
 from service.timesheets import access_store
 from service.timesheets.relations import KIND, TIMESHEET_FACTS
 from service.timesheets.shown import possible
@@ -92,39 +93,34 @@ class TimesheetAccess:
 
 
 def _told(found: _Found, limit: int, *, first: bool) -> Access:
-    effort = Effort()
-    somebody = tuple(one for each in found.candidates[:limit] if (one := _somebody(found, each, effort)).may)
-    whoever = _whoever(found, effort) if first else {}
+    budget = Budget()
+    somebody = tuple(one for each in found.candidates[:limit] if (one := _somebody(found, each, budget)).may)
+    whoever = _whoever(found, budget) if first else {}
     return Access(
         state=found.state,
         version=found.snapshot.number,
         somebody=somebody,
         whoever=whoever,
-        cut_short=effort.cut_short,
+        cut_short=budget.exhausted,
         after=found.candidates[limit - 1].key if len(found.candidates) > limit else None,
     )
 
 
-def _somebody(found: _Found, candidate: Candidate, effort: Effort) -> Somebody:
-    words = {
-        candidate.key,
-        *candidate.relations,
-        *(f"role:{role}" for role in candidate.roles),
-        *(f"{PERSON}{each}" for each in candidate.ids),
-    }
-    words |= {former_word(f"{PERSON}{each}") for each in candidate.former_ids}
-    shown = candidate.relations & TIMESHEET_FACTS.relations.keys()
-    return Somebody(candidate.person, candidate.client, shown, _may(found, words, candidate.facts, effort))
+def _somebody(found: _Found, one: Candidate, budget: Budget) -> Somebody:
+    words = {one.key, *one.relations, *(f"role:{role}" for role in one.roles), *(f"{PERSON}{each}" for each in one.ids)}
+    words |= {former_word(f"{PERSON}{each}") for each in one.former_ids}
+    shown = one.relations & TIMESHEET_FACTS.relations.keys()
+    return Somebody(one.person, one.client, shown, _may(found, words, one.facts, budget))
 
 
-def _whoever(found: _Found, effort: Effort) -> dict[str, Ways]:
+def _whoever(found: _Found, budget: Budget) -> dict[str, Ways]:
     """Strangers to the sheet, who are nothing to it and did nothing to it."""
     facts = dict.fromkeys(TIMESHEET_FACTS.facts, False)
-    told = {word: _may(found, {word}, facts, effort) for word in found.names.whoever}
+    told = {word: _may(found, {word}, facts, budget) for word in found.names.whoever}
     return {word: may for word, may in told.items() if may}
 
 
-def _may(found: _Found, who: Iterable[str], facts: Mapping[str, bool | None], effort: Effort) -> Ways:
+def _may(found: _Found, who: Iterable[str], facts: Mapping[str, bool | None], budget: Budget) -> Ways:
     thing = (KIND, found.state)
-    told = {action: ways(found.snapshot, thing, action, who, facts, effort) for action in found.actions}
+    told = {action: ways(found.snapshot, thing, action, who, facts, budget) for action in found.actions}
     return {action: some for action, some in told.items() if some}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from service.authorization.enforcement import action_hints
+from service.authorization.enforcement import allowed_actions
 from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.judgement import NotDone
 from service.errors import Conflict, Forbidden, InsufficientScope, NotFound, TimewardenError
@@ -83,7 +83,7 @@ class Approvals:
             names = await waiting.names(listing.connection, {sheet.owner for sheet, _ in found.items})
             items = []
             for sheet, row in found.items:
-                hint = action_hints.by_what(listing.visibility, row)
+                hint = allowed_actions.by_what(listing.visibility, row)
                 items.append(Approval(sheet, row["updated_at"], names.get(sheet.owner), hint.relations, hint.rules))
             listing.returned = [str(item.sheet.id) for item in items]
             step_up = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.enforcement import action_hints
+from service.authorization.enforcement import allowed_actions
 from service.pacing import paced
 from service.timesheets import listing, store
 from service.timesheets.relations import KIND
@@ -55,7 +55,7 @@ class ShownTimesheets:
         """One sheet with its entries and actions."""
         async with self._gate.read(caller, KIND, "read", sheet_id) as reading:
             sheet = store.sheet_of_row(reading.permit, reading.found)
-            shown = Shown(sheet, action_hints.of_read(reading.permit, possible(sheet.state)))
+            shown = Shown(sheet, allowed_actions.of_read(reading.permit, possible(sheet.state)))
             reading.returned = [str(sheet_id)]
         return reading.answer(shown)
 
@@ -68,7 +68,7 @@ class ShownTimesheets:
                 listed.visibility, listed.connection, filters, after=after, limit=limit, with_relations=True
             )
             shown = [
-                Shown(sheet, action_hints.of_listed_row(listed.visibility, row, possible(sheet.state)))
+                Shown(sheet, allowed_actions.of_listed_row(listed.visibility, row, possible(sheet.state)))
                 async for sheet, row in paced(zip(page.items, page.rows, strict=True))
             ]
             listed.returned = [str(sheet.id) for sheet in page.items]

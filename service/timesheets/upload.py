@@ -97,7 +97,7 @@ class Uploads:
         """Refuse whoever could not upload anything, before a row is read. Raises InsufficientScope; Forbidden for a
         person, whatever the policy says; both recorded."""
         never = FOR_CLIENTS if caller.principal.kind is not PrincipalKind.CLIENT else None
-        await admit(self._gate, caller, KIND, "upload", by_rows=True, never=never)
+        await admit(self._gate, caller, KIND, "upload", any_row=True, never=never)
 
     async def upload(
         self,

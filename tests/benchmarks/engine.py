@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
-from service.administration.checks import policy_check
+from service.administration.checks import examination
+from service.authorization.enforcement.capabilities import list_capabilities
 from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.decision_record import Caller
 from service.authorization.enforcement.judgement import decided
-from service.authorization.enforcement.prospects import outlooks
 from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import About, Seen
 from service.authorization.enforcement.visibility import visible
@@ -58,7 +58,7 @@ def main() -> None:
         ratios = ", ".join(f"{name} {most / few:.2f}" for name, most, few in pairs)
         print(f"asked again at 10,000 rows / at 50, {shape}: {ratios}")
     started = time.perf_counter()
-    policy_check.load(policy_forge.shipped(), 1)
+    examination.load(policy_forge.shipped(), 1)
     print(f"the shipped policy, read, built, laws and cases: {(time.perf_counter() - started) * 1e3:.1f} ms")
     if engine_peers.absent():
         print(f"not here, so not measured: {', '.join(engine_peers.absent())}")
@@ -122,7 +122,7 @@ def requests(count: int, shape: str) -> tuple[float, float, float, float]:
         assert visible(snapshot, access_request, mine.principal, listed, TIMESHEET_FACTS).rules
 
     def me() -> None:
-        outlooks(snapshot, mine.principal, listed)
+        list_capabilities(snapshot, mine.principal, listed)
 
     first = [once(work) for work in (denied, condition, me)]
     again = tuple(clock(1_000, work, rounds=10) for work in (allowed, denied, condition, me))

@@ -19,9 +19,9 @@ import casbin
 from casbin.model import Model
 
 from service.authorization.engine import casbin_functions
-from service.policy import policy_model
+from service.policy import casbin_model
 from service.policy.access_request import ANY, ANYONE
-from service.policy.policy_fence import row
+from service.policy.casbin_fence import row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -56,7 +56,7 @@ def absent() -> list[str]:
 def stock(rules: Iterable[Rule]) -> casbin.Enforcer:
     """casbin as it comes, over these rows."""
     model = Model()
-    model.load_model_from_text(policy_model.MODEL)
+    model.load_model_from_text(casbin_model.MODEL)
     enforcer = casbin.Enforcer(model)
     for name, function in casbin_functions.FUNCTIONS.items():
         enforcer.add_function(name, function)
@@ -104,7 +104,7 @@ def node(rules: Iterable[Rule], access_request: AccessRequest, times: int) -> fl
     if not _has_node():
         return None
     asked = {
-        "model": policy_model.MODEL,
+        "model": casbin_model.MODEL,
         "rows": [row(rule) for rule in rules],
         "request": {
             "sub": sorted(access_request.who),

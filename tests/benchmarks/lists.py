@@ -21,7 +21,7 @@ from uuid import UUID
 import asyncpg
 
 import service.migrations
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.administration.versions.policy_bootstrap import bootstrap
 from service.database import Database
 from service.development.local_servers import LocalPostgres, run_psql_script, start_postgres
@@ -163,7 +163,7 @@ async def _database(postgres: LocalPostgres) -> str:
     database = Database(url, size=1)
     await database.open()
     async with database.transaction() as inside:
-        await bootstrap(inside, Log(database), policy_forge.shipped(), policy_check.load, now())
+        await bootstrap(inside, Log(database), policy_forge.shipped(), examination.load, now())
     await database.close()
     return url
 

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.administration.replay.batches import Versions, tally
 from service.administration.replay.decided_again import decide_again
 from service.administration.replay.recorded_request import read
@@ -55,7 +55,7 @@ DISTINCT = 10_000
 
 def main() -> None:
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
-    version = policy_check.build(policy_forge.shipped(), 1)
+    version = examination.build(policy_forge.shipped(), 1)
     made = records(version, random.Random(1))  # noqa: S311 — no secret comes of it
     bodies = [one.body for one in made]
     print(
@@ -134,7 +134,7 @@ async def whole(made: Sequence[Record], wanted: int) -> None:
         async with owner.connection() as connection:
             await open_log(connection)
         async with owner.transaction() as connection:
-            await bootstrap(connection, Log(owner), policy_forge.shipped(), policy_check.load, datetime.now(UTC))
+            await bootstrap(connection, Log(owner), policy_forge.shipped(), examination.load, datetime.now(UTC))
         await fill(owner, made, wanted)
         print(f"a job over {wanted:,} records in Postgres:")
         for processes in (1, 2):

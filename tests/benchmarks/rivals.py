@@ -22,7 +22,7 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 from litestar import Litestar, Request, get
 
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.authorization.engine.engine import Thing
 from service.log.insert import insert_records
 from service.timesheets.relations import ROW
@@ -126,7 +126,7 @@ def kept() -> Litestar:
 
 
 def naive() -> Litestar:
-    enforcer = stock_enforcer(policy_check.build(shipped(), 1).policy.rules)
+    enforcer = stock_enforcer(examination.build(shipped(), 1).policy.rules)
     key = os.environ["BENCH_KEY"]
 
     @get(PATH)

@@ -26,7 +26,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.administration.versions.policy_bootstrap import bootstrap
 from service.database import Database
 from service.development.local_servers import start_postgres
@@ -242,7 +242,7 @@ async def organisation(url: str) -> list[str]:
     async with database.connection() as connection:
         await open_log(connection)
     async with database.transaction() as connection:
-        await bootstrap(connection, Log(database), policy_forge.shipped(), policy_check.load, datetime.now(UTC))
+        await bootstrap(connection, Log(database), policy_forge.shipped(), examination.load, datetime.now(UTC))
     await database.close()
     people, team = [uuid4() for _ in range(PEOPLE)], uuid4()
     owner: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(url)

@@ -12,7 +12,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.authorization.active.policy_versions import PolicyVersions
 from service.authorization.enforcement.decision_record import Caller
 from service.authorization.enforcement.gate import Gate
@@ -165,9 +165,9 @@ def speaking(issuer: str, subject: str, client: str = "hours-app") -> Principal:
     return Principal(PrincipalKind.USER, issuer, subject, client, nothing, nothing, None, 0, 1)
 
 
-async def checked_here(text: PolicyText, number: int, beside: PolicyText | None = None) -> policy_check.PolicyReport:
+async def checked_here(text: PolicyText, number: int, beside: PolicyText | None = None) -> examination.PolicyReport:
     """The check of a policy without the process of its own, which takes longer to start than to do its work."""
-    return policy_check.report(text, number, beside)
+    return examination.report(text, number, beside)
 
 
 def at(version: int) -> Callable[[int | None], None]:
@@ -188,7 +188,7 @@ async def wired(log_database: LogDatabase) -> House:
     """The parts as the composition root wires them, under the policy that is active."""
     requests = await log_database.open("app", size=6)
     log = Log(await log_database.open("app"))
-    versions = PolicyVersions(await log_database.open("app", size=1), policy_check.build)
+    versions = PolicyVersions(await log_database.open("app", size=1), examination.build)
     await versions.start()
     gate = Gate(
         requests,

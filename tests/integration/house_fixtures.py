@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.administration.versions.policy_bootstrap import bootstrap
 from service.log.log import Log
 from tests.integration.house import House, peopled, wired
@@ -45,7 +45,7 @@ async def furnished(
         epoch = await opened(database)
         owner = await database.open("owner", size=1)
         async with owner.transaction() as connection:
-            await bootstrap(connection, Log(owner), shipped(), policy_check.load, datetime.now(UTC))
+            await bootstrap(connection, Log(owner), shipped(), examination.load, datetime.now(UTC))
         house = await peopled(await wired(database))
         # Nothing may be connected to what is copied.
         await database.stack.aclose()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.authorization.enforcement.action_hints import by_what
+from service.authorization.enforcement.allowed_actions import by_what
 from service.authorization.enforcement.decision_point import Resource, decide, evaluation_request
 from service.authorization.enforcement.visibility import visible
 from service.identity.principal import PrincipalKind

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.administration.versions.policy_bootstrap import bootstrap
 from service.audit.search import record, records
 from service.directory.erasure import ERASE_PERSON, Erased
@@ -246,7 +246,7 @@ async def test_under_a_policy_that_is_older_than_these_words_nobody_erases_or_ho
     old = replace(new, rules="\n".join([*rows, ""]), vocabulary="\n".join([*words, ""]), cases={})
     owner = await log_database.open("owner", size=1)
     async with owner.transaction() as connection:
-        await bootstrap(connection, Log(owner), old, policy_check.load, datetime.now(UTC))
+        await bootstrap(connection, Log(owner), old, examination.load, datetime.now(UTC))
     house = await peopled(await wired(log_database))
     with pytest.raises(Forbidden):
         await house.erasure.erase(house.administrator(), house.people["ana"])

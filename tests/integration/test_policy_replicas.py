@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from events.stream import open_redis
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.administration.versions.policy_administration import PolicyAdministration
 from service.api_process import policy_part
 from service.authorization.active import policy_versions, policy_watch, replicas
@@ -43,7 +43,7 @@ async def watched(
     house: House, *, interval: float, hint: PolicyHint | None = None
 ) -> AsyncIterator[tuple[PolicyVersions, PolicyWatch]]:
     """Another process's part that keeps up with the policy."""
-    versions = PolicyVersions(await house.log_database.open("app", size=1), policy_check.build)
+    versions = PolicyVersions(await house.log_database.open("app", size=1), examination.build)
     own = await house.log_database.open("app", size=1)
     watch = PolicyWatch(own, versions, listen=hint.listen if hint else None, interval=interval)
     async with watch.running():
@@ -144,7 +144,7 @@ async def test_a_replica_that_is_activated_past_while_it_starts_sees_the_new_ver
     async with house.requests.transaction() as activation:
         await policy_versions.hold(activation, exclusively=True)
         own = await house.log_database.open("app", size=1)
-        versions = PolicyVersions(await house.log_database.open("app", size=1), policy_check.build)
+        versions = PolicyVersions(await house.log_database.open("app", size=1), examination.build)
         starting = asyncio.create_task(PolicyWatch(own, versions).running().__aenter__())
         await lock_is_waited_for(house.owner)
         assert not starting.done()
@@ -156,7 +156,7 @@ async def test_a_replica_that_is_activated_past_while_it_starts_sees_the_new_ver
 async def test_a_watch_ends_wherever_its_end_finds_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """The heartbeat once missed an end that came in the same turn of the loop as a hint, on Python 3.11."""
     monkeypatch.setattr(policy_watch, "SHORTEST", 0.0)
-    versions = PolicyVersions(await house.log_database.open("app", size=1), policy_check.build)
+    versions = PolicyVersions(await house.log_database.open("app", size=1), examination.build)
     own = await house.log_database.open("app", size=1)
 
     async def always_something(heard: Callable[[], object]) -> None:
@@ -233,7 +233,7 @@ async def test_readiness_counts_what_the_policy_could_not_decide(house: House) -
 
 
 async def test_a_replica_that_cannot_learn_the_version_in_time_refuses_and_does_not_guess(house: House) -> None:
-    versions = PolicyVersions(await house.log_database.open("app", size=1), policy_check.build, timeout=0.3)
+    versions = PolicyVersions(await house.log_database.open("app", size=1), examination.build, timeout=0.3)
     await versions.start()
     number = await activated(house, with_rows())
     lock = await house.log_database.connect("owner")
@@ -263,7 +263,7 @@ async def test_what_nobody_expected_of_a_version_refuses_and_does_not_stop_the_h
     def build(text: PolicyText, number: int) -> Snapshot:
         if number > 1 and broken.is_set():
             raise KeyError("a mistake in our code")
-        return policy_check.build(text, number)
+        return examination.build(text, number)
 
     versions = PolicyVersions(await house.log_database.open("app", size=1), build)
     watch = PolicyWatch(await house.log_database.open("app", size=1), versions, interval=QUICK)
@@ -294,7 +294,7 @@ async def test_versions_that_are_only_asked_about_do_not_keep_the_active_one_wai
     def slowly(text: PolicyText, number: int) -> Snapshot:
         if number != 7:
             release.wait(60)
-        return policy_check.build(text, number)
+        return examination.build(text, number)
 
     numbers = [await proposed(house, with_rows(f"# {number}")) for number in range(2, 8)]
     assert numbers == [2, 3, 4, 5, 6, 7]

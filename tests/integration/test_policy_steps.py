@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.administration.versions.policy_administration import PolicyAdministration
 from service.authorization.active import policy_versions
 from service.authorization.active.policy_versions import PolicyVersions
@@ -112,7 +112,7 @@ async def test_what_no_rule_allows_asks_for_no_scope_and_tells_nothing_of_ids(ho
 async def test_a_process_starts_however_long_its_version_takes_to_build(house: House) -> None:
     def slowly(text: PolicyText, number: int) -> Snapshot:
         time.sleep(0.5)
-        return policy_check.load(text, number)
+        return examination.load(text, number)
 
     versions = PolicyVersions(await house.log_database.open("app", size=1), slowly, timeout=0.1)
     assert (await versions.start()).number == versions.current().number == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.administration.checks import policy_aside
+from service.administration.checks import check_worker
 from service.administration.versions import policy_comparison
 from tests.integration.api import InProcess, api
 from tests.policy_forge import shipped
@@ -17,7 +17,7 @@ from tests.policy_forge import shipped
 if TYPE_CHECKING:
     import httpx
 
-    from service.administration.checks.policy_diff import PolicyDiff
+    from service.administration.checks.diff import PolicyDiff
     from service.policy.policy_file import PolicyText
     from tests.integration.house import House
 
@@ -191,14 +191,14 @@ async def test_a_comparison_is_for_those_who_may_read_both_versions(house: House
 async def test_who_waits_too_long_for_other_comparisons_is_told_to_come_again(
     house: House, issuer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entered, release, whole = asyncio.Event(), asyncio.Event(), policy_aside.compared
+    entered, release, whole = asyncio.Event(), asyncio.Event(), check_worker.compared
 
     async def slow(before: PolicyText, after: PolicyText) -> PolicyDiff:
         entered.set()
         await release.wait()
         return await whole(before, after)
 
-    monkeypatch.setattr(policy_aside, "compared", slow)
+    monkeypatch.setattr(check_worker, "compared", slow)
     monkeypatch.setattr(policy_comparison, "LONGEST_WAIT", 0.2)
     async with api(house, issuer) as hasty:
         first = asyncio.create_task(hasty.send("GET", f"{VERSIONS}/1/diff", author(hasty)))

@@ -62,7 +62,7 @@ async def refused(house: House, caller: Caller) -> bool:
         lambda: house.timesheets.submit(caller, sheet.id, anything),
         lambda: house.timesheets.create(caller, MONDAY + timedelta(weeks=1), "UTC"),
         lambda: house.directory.add_team(caller, "mine"),
-        lambda: house.gate.prospect(caller, "policy", "propose"),
+        lambda: house.gate.would_allow(caller, "policy", "propose"),
         lambda: house.uploads.upload(
             caller, Rows.of([Row(MONDAY, "x", 1, owner=house.people["carl"], external_ref="1")])
         ),

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.administration.versions import policy_life
 from service.directory.entities import Part
 from service.directory.people import People
@@ -50,7 +50,7 @@ async def under(house: House, *edits: tuple[str, str]) -> None:
         kept = [line for line in rules.splitlines() if not line.endswith(f" {name}")]
         rules = "\n".join([*kept, row.format(when)]) + "\n"
     changed = replace(text, rules=rules, cases={})
-    policy_check.load(changed, 2)
+    examination.load(changed, 2)
     async with house.owner.transaction():
         version = await policy_life.insert(
             house.owner, changed, message="step up", author_person=None, author_client="test"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from service.administration.checks import policy_cases, policy_check
+from service.administration.checks import case_results, examination
 from service.administration.checks.case_changes import case_changes
 from service.policy.policy_file import PolicyText, parse
 from tests import policy_forge
@@ -45,50 +45,50 @@ def test_a_case_that_only_stands_elsewhere_is_the_same() -> None:
 
 def test_a_proposal_with_fewer_cases_is_warned_of_and_so_is_each_rule_that_lost_its_last_one() -> None:
     fewer = replace(SHIPPED, cases={name: text for name, text in SHIPPED.cases.items() if name != FILE})
-    found = policy_check.report(fewer, policy_check.PROPOSAL, SHIPPED)
+    found = examination.report(fewer, examination.PROPOSAL, SHIPPED)
     assert found.complaints == ()
-    messages = [warning.message for warning in found.warnings]
-    assert any("are gone, such as '" in message for message in messages)
-    assert any("'upload-contractors' lost its last case" in message for message in messages)
-    assert policy_check.report(SHIPPED, policy_check.PROPOSAL, SHIPPED).warnings == ()
-    assert policy_check.report(SHIPPED, policy_check.PROPOSAL, fewer).warnings == ()
+    messages = [one.message for one in found.warnings]
+    assert any("are gone, such as '" in one for one in messages)
+    assert any("'upload-contractors' lost its last case" in one for one in messages)
+    assert examination.report(SHIPPED, examination.PROPOSAL, SHIPPED).warnings == ()
+    assert examination.report(SHIPPED, examination.PROPOSAL, fewer).warnings == ()
 
 
 def test_cases_that_others_took_the_place_of_are_gone_all_the_same() -> None:
     first = SHIPPED.cases[FILE].split("- case: ")[1].splitlines()[0]
     other = with_cases(SHIPPED.cases[FILE].replace(f"- case: {first}\n", "- case: of another name\n"))
-    found = policy_check.report(other, policy_check.PROPOSAL, SHIPPED)
-    assert [warning.message.partition(" of the ")[0] for warning in found.warnings] == ["1"]
+    found = examination.report(other, examination.PROPOSAL, SHIPPED)
+    assert [one.message.partition(" of the ")[0] for one in found.warnings] == ["1"]
     assert f"is gone: '{first}'" in found.warnings[0].message
 
 
 def test_one_row_freezes_an_action_without_the_cases_that_say_otherwise() -> None:
     frozen = f"{SHIPPED.rules}p, deny, anyone, lock, any, timesheet, any, always, frozen\n"
     others = {name: text for name, text in SHIPPED.cases.items() if "action: lock" not in text}
-    assert policy_check.report(replace(SHIPPED, rules=frozen), policy_check.PROPOSAL, SHIPPED).complaints
-    found = policy_check.report(replace(SHIPPED, rules=frozen, cases=others), policy_check.PROPOSAL, SHIPPED)
+    assert examination.report(replace(SHIPPED, rules=frozen), examination.PROPOSAL, SHIPPED).complaints
+    found = examination.report(replace(SHIPPED, rules=frozen, cases=others), examination.PROPOSAL, SHIPPED)
     assert found.complaints == ()
     assert any("'frozen' in line" in warning.message for warning in found.warnings)
 
 
 def test_of_very_many_rules_without_a_case_one_is_named() -> None:
-    found = policy_check.report(replace(SHIPPED, cases={}), policy_check.PROPOSAL, SHIPPED)
-    assert sum("lost" in warning.message for warning in found.warnings) == 1
-    assert any("rules lost their last case, such as 'read-own'" in warning.message for warning in found.warnings)
+    found = examination.report(replace(SHIPPED, cases={}), examination.PROPOSAL, SHIPPED)
+    assert sum("lost" in one.message for one in found.warnings) == 1
+    assert any("rules lost their last case, such as 'read-own'" in one.message for one in found.warnings)
 
 
 def test_what_a_proposal_leaves_untried_is_reported() -> None:
     row = "p, allow, client:job, read, any, log, any, always, job-reads\n"
-    found = policy_check.report(replace(SHIPPED, rules=SHIPPED.rules + row), policy_check.PROPOSAL)
+    found = examination.report(replace(SHIPPED, rules=SHIPPED.rules + row), examination.PROPOSAL)
     assert (found.complaints, len(found.untried)) == ((), 1)
     assert found.untried[0].line == len(SHIPPED.rules.splitlines()) + 1
 
 
 def test_cases_that_would_look_at_very_many_rows_are_not_tried_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of cases about thousands of rows would take an hour; the first that is too much is named."""
-    monkeypatch.setattr(policy_cases, "MAX_ROW_VISITS", 300)
-    found = policy_check.examine(SHIPPED, policy_check.PROPOSAL)
-    said = [complaint for complaint in found.complaints if "were tried" in complaint.message]
+    monkeypatch.setattr(case_results, "MAX_ROW_VISITS", 300)
+    found = examination.examine(SHIPPED, examination.PROPOSAL)
+    said = [one for one in found.complaints if "were tried" in one.message]
     assert len(said) == len(found.complaints) == 1
     assert said[0].line > 0
     assert "would look at more than 300 rows" in said[0].message

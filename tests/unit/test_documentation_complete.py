@@ -16,7 +16,7 @@ import pytest
 from service import errors
 from service.administration.replay.tally import Group, ReplayOutcome
 from service.audit.export_formats import FORMATS
-from service.authorization.enforcement.prospects import Prospect
+from service.authorization.enforcement.capabilities import Availability
 from service.authorization.enforcement.token_revocation import What
 from service.directory.entities import Part
 from service.directory.import_file import TAKEN
@@ -68,7 +68,7 @@ CLOSED: Mapping[str, Iterable[object]] = {
     "SimulationBody.verdict": Effect,
     "SimulationBody.reason": Reason,
     "Me.kind": PrincipalKind,
-    "May.may": Prospect,
+    "May.may": Availability,
     "May.kind": ACTIONS,
     "May.action": frozenset().union(*ACTIONS.values()),
     "Problem.state": frozenset().union(*STATES.values()),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from service.authorization.engine import engine
 from service.authorization.engine.engine import Snapshot
 from service.authorization.engine.explanation import explain
-from service.policy import policy_model
+from service.policy import casbin_model
 from service.policy.access_request import NO_STATE, AccessRequest, Condition, Effect, Reason, Rule
 from tests import policy_forge
 
@@ -97,7 +97,7 @@ def naive(snapshot: Snapshot, request: tuple[object, ...]) -> bool:
 def stock(snapshot: Snapshot) -> casbin.Enforcer:
     """casbin as it comes, with the shipped model and all rows in one list."""
     model = Model()
-    model.load_model_from_text(policy_model.MODEL)
+    model.load_model_from_text(casbin_model.MODEL)
     enforcer = casbin.Enforcer(model)
     enforcer.add_function("answers", lambda who, word, effect: word in who or (
         effect == "deny" and word.startswith("client:") and "via" + word[6:] in who))  # fmt: skip

@@ -12,7 +12,7 @@ from casbin.model import Model
 from service.authorization.engine import engine
 from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
-from service.policy import policy_file, policy_model
+from service.policy import casbin_model, policy_file
 from service.policy.access_request import AccessRequest, Condition, Effect, Reason, Rule, Verdict
 from service.policy.policy_file import Policy
 from tests import policy_forge
@@ -30,7 +30,7 @@ def rule(**changed: object) -> Rule:
     return Rule(**{**fields, **changed})  # type: ignore[arg-type]  # some of these are wrong on purpose
 
 
-def policy(*rules: Rule, model: str = policy_model.MODEL) -> Policy:
+def policy(*rules: Rule, model: str = casbin_model.MODEL) -> Policy:
     text = policy_forge.rows(READ)
     return Policy(rules, (), policy_file.parse(text).vocabulary, model, text)
 
@@ -84,13 +84,13 @@ def test_an_empty_question_is_denied() -> None:
 def test_another_effect_is_not_built(effect: str) -> None:
     assert stock("!some(where (p.eft == deny))", PLAIN, ["allow", "a", "b"]).enforce("x", "y") is True
     with pytest.raises(PolicyRejected, match="model is fixed"):
-        Snapshot.build(policy(rule(), model=policy_model.MODEL.replace(policy_model.EFFECT, effect)), 1)
+        Snapshot.build(policy(rule(), model=casbin_model.MODEL.replace(casbin_model.EFFECT, effect)), 1)
 
 
 def test_a_matcher_that_evaluates_rule_text_is_not_built() -> None:
     broken_out = stock(ALLOW_AND_NO_DENY, "r.act == p.act && eval(p.sub)", ["allow", "False) or (True", "read"])
     assert broken_out.enforce("x", "delete") is True
-    model = policy_model.MODEL.replace("holds(r.facts, p.when, p.eft)", "eval(p.when)")
+    model = casbin_model.MODEL.replace("holds(r.facts, p.when, p.eft)", "eval(p.when)")
     with pytest.raises(PolicyRejected, match=r"eval\("):
         Snapshot.build(policy(rule(), model=model), 1)
 
@@ -200,7 +200,7 @@ def test_ten_thousand_strangers_grow_nothing() -> None:
             snapshot.access_request("timesheet", "read", "draft", [f"role:{number}"], ["read:timesheets"], {})
         )
     assert len(snapshot._remembered) == 1
-    assert set(snapshot._closure) == {"role:a"}
+    assert set(snapshot._roles._included) == {"role:a"}
     for part in snapshot._parts.values():
         assert part.enforcer.get_role_manager().all_roles == {}
 

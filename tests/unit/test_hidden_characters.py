@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.errors import Misconfigured, PolicyRejected
 from service.identity.issuers_file import read_issuers_file
 from service.places import hidden_characters
@@ -43,7 +43,7 @@ def with_comment(file: str, comment: str) -> PolicyText:
 def test_a_proposal_with_a_hidden_character_is_refused_with_its_place(file: str, character: str) -> None:
     row = "p, deny, anyone, read, any, timesheet, any, always, nobody-reads"
     with pytest.raises(PolicyRejected) as refused:
-        policy_check.load(with_comment(file, f"# ab{character}{row}"), policy_check.PROPOSAL)
+        examination.load(with_comment(file, f"# ab{character}{row}"), examination.PROPOSAL)
     (complaint,) = refused.value.complaints
     assert (complaint.line, complaint.column) == (2, 5)
     assert f"U+{ord(character):04X}" in complaint.message
@@ -64,7 +64,7 @@ def test_what_texts_are_written_with_is_not_hidden(text: str) -> None:
 
 
 def test_a_version_that_is_stored_already_is_still_read() -> None:
-    assert policy_check.build(with_comment("policy.csv", "# a\u2028b"), 7).number == 7
+    assert examination.build(with_comment("policy.csv", "# a\u2028b"), 7).number == 7
 
 
 def test_a_file_of_hidden_characters_is_not_answered_at_length() -> None:

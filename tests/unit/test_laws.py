@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.policy import laws, policy_file
@@ -31,7 +31,7 @@ NEVER_FOR = "p, deny, anyone, approve, any, timesheet, any, acted_for_owner, nev
 
 def broken(text: PolicyText) -> list[str]:
     try:
-        policy_check.load(text, 1)
+        examination.load(text, 1)
     except PolicyRejected as refused:
         return [complaint.message for complaint in refused.complaints]
     return []
@@ -74,7 +74,7 @@ def test_a_narrower_row_than_the_law_is_refused(row: str, law: str) -> None:
 
 def test_the_complaint_names_the_row_that_would_allow() -> None:
     with pytest.raises(PolicyRejected) as refused:
-        policy_check.load(policy_forge.without_rule("never-own-hours"), 1)
+        examination.load(policy_forge.without_rule("never-own-hours"), 1)
     (complaint,) = refused.value.complaints
     assert "'approve-team'" in complaint.message
     assert complaint.line > 0

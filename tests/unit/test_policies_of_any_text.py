@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.administration.checks import policy_check
-from service.administration.checks.policy_trial import trial
+from service.administration.checks import examination
+from service.administration.checks.trial import trial
 from service.errors import PolicyRejected
 from service.places import LONGEST_MESSAGE
 from tests import policy_forge
@@ -52,7 +52,7 @@ def only_refused(text: PolicyText) -> list[Complaint]:
     """What is complained of; anything but a refusal ends the test."""
     complaints: list[Complaint] = []
     try:
-        policy_check.load(text, policy_check.PROPOSAL)
+        examination.load(text, examination.PROPOSAL)
     except PolicyRejected as refused:
         complaints = list(refused.complaints)
         msgspec.json.encode(refused.extra)

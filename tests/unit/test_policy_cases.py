@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.administration.checks import policy_cases, policy_check
-from service.administration.checks.policy_trial import trial
+from service.administration.checks import case_results, examination
+from service.administration.checks.trial import trial
 from service.authorization.engine.row_conditions import listed
 from service.errors import PolicyRejected
 from service.policy import case_files, policy_file
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from service.policy.policy_file import PolicyText
 
 VOCABULARY = policy_file.parse(policy_forge.shipped()).vocabulary
-SNAPSHOT = policy_check.build(policy_forge.shipped(), 1)
+SNAPSHOT = examination.build(policy_forge.shipped(), 1)
 SHIPPED = case_files.read(policy_forge.shipped().cases, VOCABULARY).cases
 CASE = """\
 - case: an owner reads their own sheet
@@ -43,21 +43,21 @@ def complaints_of(yaml: str) -> list[Complaint]:
 
 def refused(text: policy_file.PolicyText) -> list[str]:
     with pytest.raises(PolicyRejected) as error:
-        policy_check.load(text, 1)
-    return [str(complaint) for complaint in error.value.complaints]
+        examination.load(text, 1)
+    return [str(one) for one in error.value.complaints]
 
 
 @pytest.mark.parametrize("case", SHIPPED, ids=lambda case: case.name)
 def test_the_shipped_policy_answers_as_the_case_says(case: case_files.Case) -> None:
-    assert policy_cases.run(SNAPSHOT.policy, SNAPSHOT, [case]) == []
+    assert case_results.run(SNAPSHOT.policy, SNAPSHOT, [case]) == []
 
 
 def untried(text: PolicyText) -> list[str]:
     """What the cases of a policy that is in order leave untried."""
-    found = policy_check.examine(text, policy_check.PROPOSAL)
+    found = examination.examine(text, examination.PROPOSAL)
     assert found.snapshot is not None
     assert found.complaints == ()
-    return [str(one) for one in policy_cases.untried(found.snapshot.policy, found.snapshot, found.tried)]
+    return [str(one) for one in case_results.untried(found.snapshot.policy, found.snapshot, found.tried)]
 
 
 def test_every_rule_and_every_word_is_tried_allowed_and_denied() -> None:
@@ -68,7 +68,7 @@ def test_four_eyes_are_turned_on_by_what_the_page_says_and_both_of_its_cases_are
     before = policy_forge.shipped()
     after = policy_forge.four_eyes_as_written(before)
 
-    assert policy_check.load(after, 2).number == 2
+    assert examination.load(after, 2).number == 2
     assert trial(after).good
     assert len(refused(replace(after, cases=before.cases))) == 2
 
@@ -103,7 +103,7 @@ def test_the_rule_and_the_reason_count_too(addition: str, got: str) -> None:
 
 
 def test_a_case_can_leave_rule_reason_and_list_open() -> None:
-    snapshot = policy_check.load(replace(policy_forge.shipped(), cases={"a.yaml": CASE}), 7)
+    snapshot = examination.load(replace(policy_forge.shipped(), cases={"a.yaml": CASE}), 7)
     assert (snapshot.number, snapshot.errors) == (7, 0)
 
 
@@ -113,8 +113,8 @@ def test_a_fact_that_a_case_leaves_out_is_unknown() -> None:
         {"a.yaml": case.replace("verdict: allow", "verdict: deny\n  rule: never-for-owner")}, VOCABULARY
     )
     assert cases.complaints == []
-    snapshot = policy_check.load(policy_forge.shipped(), 1)
-    assert policy_cases.run(snapshot.policy, snapshot, cases.cases) == []
+    snapshot = examination.load(policy_forge.shipped(), 1)
+    assert case_results.run(snapshot.policy, snapshot, cases.cases) == []
 
 
 def test_an_untried_rule_or_word_is_a_hint_and_no_refusal() -> None:
@@ -197,7 +197,7 @@ DENIED = """\
     ],
 )
 def test_a_case_can_say_what_was_nearest_and_what_was_missing(addition: str) -> None:
-    policy_check.load(replace(policy_forge.shipped(), cases={"a.yaml": DENIED + addition}), 1)
+    examination.load(replace(policy_forge.shipped(), cases={"a.yaml": DENIED + addition}), 1)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_what_is_allowed_is_near_to_nothing() -> None:
 
 def test_listed_is_tried_on_the_compiled_list_and_not_taken_from_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     text = replace(policy_forge.shipped(), cases={"a.yaml": CASE + "  listed: true\n"})
-    policy_check.load(text, 1)
+    examination.load(text, 1)
     monkeypatch.setattr("service.authorization.engine.row_conditions.left_of", lambda *_: None)
     (complaint,) = refused(text)
     assert complaint.endswith("wanted it listed, and it is not")

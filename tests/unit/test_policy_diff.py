@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.administration.checks import verdict_changes as changed
-from service.administration.checks.policy_diff import policy_diff
+from service.administration.checks.diff import policy_diff
 from service.administration.checks.verdict_changes import MAX_CHANGES, verdict_changes
 from service.policy import policy_file
 from tests import policy_forge

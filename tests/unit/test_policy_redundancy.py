@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.administration.checks import policy_check, policy_redundancy
+from service.administration.checks import examination, redundancy
 from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.policy import policy_file
@@ -38,16 +38,16 @@ MAY = "timesheet, approve:timesheets, always"
 
 
 def refused(*lines: str) -> list[str]:
-    return [str(complaint) for complaint in policy_redundancy.findings(policy_forge.policy(*lines)).complaints]
+    return [str(one) for one in redundancy.findings(policy_forge.policy(*lines)).complaints]
 
 
 def warned(*lines: str) -> list[str]:
-    return [str(warning) for warning in policy_redundancy.findings(policy_forge.policy(*lines)).warnings]
+    return [str(one) for one in redundancy.findings(policy_forge.policy(*lines)).warnings]
 
 
 def test_the_shipped_rules_are_neither_contradictory_nor_useless() -> None:
     policy = Snapshot.build(policy_forge.policy(*policy_forge.shipped().rules.splitlines()), 1).policy
-    found = policy_redundancy.findings(policy)
+    found = redundancy.findings(policy)
     assert (found.complaints, found.warnings) == ([], [])
 
 
@@ -87,7 +87,7 @@ def test_a_rule_that_can_never_hold_or_lead_anywhere_is_refused(row: str, becaus
     hour = "[request.facts]\nthis_hour = { max_age = 3600, yes = 'you signed in this hour', no = 'you did not' }"
     words = policy_forge.shipped().vocabulary.replace("[request.facts]", hour)
     text = replace(policy_forge.shipped(), rules=f"p, allow, anyone, read, any, me, any, always, me\n{row}\n", cases={})
-    (complaint,) = policy_redundancy.findings(policy_file.parse(replace(text, vocabulary=words))).complaints
+    (complaint,) = redundancy.findings(policy_file.parse(replace(text, vocabulary=words))).complaints
     assert str(complaint).startswith("policy.csv:2:1: This row ")
     assert because in complaint.message
 
@@ -114,7 +114,7 @@ def test_a_rule_that_may_hold_for_somebody_or_where_nothing_is_known_is_taken(ro
     hour = "[request.facts]\nthis_hour = { max_age = 3600, yes = 'you signed in this hour', no = 'you did not' }"
     words = policy_forge.shipped().vocabulary.replace("[request.facts]", hour)
     text = replace(policy_forge.shipped(), rules=f"p, {row}, row\n", vocabulary=words, cases={})
-    assert policy_redundancy.findings(policy_file.parse(text)).complaints == []
+    assert redundancy.findings(policy_file.parse(text)).complaints == []
 
 
 @pytest.mark.parametrize(
@@ -170,10 +170,10 @@ def test_a_proposal_with_a_contradiction_is_refused_and_a_stored_version_with_on
     keep = "p, allow, role:controller, read, any, log, read:audit, always, still-somebody\n"
     text = replace(text, rules=text.rules + keep + row, cases={})
     with pytest.raises(PolicyRejected) as error:
-        policy_check.load(text, policy_check.PROPOSAL)
+        examination.load(text, examination.PROPOSAL)
     (complaint,) = error.value.complaints
     assert (complaint.file, complaint.line) == ("policy.csv", len(text.rules.splitlines()))
-    assert policy_check.load(text, 7).number == policy_check.build(text, 7).number == 7
+    assert examination.load(text, 7).number == examination.build(text, 7).number == 7
 
 
 def test_a_role_that_no_row_names_is_included_for_nothing() -> None:
@@ -186,14 +186,14 @@ def test_a_role_that_no_row_names_is_included_for_nothing() -> None:
 def test_what_is_odd_without_end_is_told_a_hundred_times() -> None:
     rows = [f"p, allow, role:r{n}, read, any, log, any, mfa, r-{n}" for n in range(300)]
     messages = warned("p, allow, anyone, read, any, log, any, always, all", *rows)
-    assert len(messages) == policy_redundancy.MAX_FOUND + 1
+    assert len(messages) == redundancy.MAX_FOUND + 1
     assert "stopped here" in messages[-1]
 
 
 def test_a_freeze_by_one_deny_row_is_a_warning_for_each_row_that_it_stops() -> None:
     text = policy_forge.shipped()
     text = replace(text, rules=text.rules + "p, deny, anyone, reject, any, timesheet, any, always, freeze\n", cases={})
-    found = policy_check.report(text, policy_check.PROPOSAL)
+    found = examination.report(text, examination.PROPOSAL)
     assert found.complaints == ()
     stopped = ("'reject-team'", "'reject-as-delegate'", "'reject-as-fallback'")
     assert [name in str(one) for name, one in zip(stopped, found.warnings, strict=True)] == [True] * 3
@@ -225,11 +225,11 @@ def test_a_proposal_that_leaves_a_state_out_is_refused_and_a_stored_version_is_n
     without = replace(text, vocabulary="\n".join(lines))
 
     with pytest.raises(PolicyRejected) as refusal:
-        policy_check.load(without, policy_check.PROPOSAL)
+        examination.load(without, examination.PROPOSAL)
 
     assert [complaint.file for complaint in refusal.value.complaints] == ["vocabulary.toml"]
     assert "'policy' has no word for the state 'proposed'" in str(refusal.value.complaints[0])
-    assert policy_check.load(without, 2).number == 2
+    assert examination.load(without, 2).number == 2
 
 
 @settings(max_examples=60)
@@ -238,8 +238,8 @@ def test_without_a_rule_that_is_called_useless_no_verdict_changes(
     given_rules: list[Rule], role_links: list[tuple[str, str]], asked: list[tuple[object, ...]]
 ) -> None:
     snapshot = built(given_rules, role_links)
-    found = policy_redundancy.findings(snapshot.policy)
-    useless = {warning.line for warning in found.warnings if warning.line}
+    found = redundancy.findings(snapshot.policy)
+    useless = {one.line for one in found.warnings if one.line}
     for line in useless:
         kept = [rule for rule in snapshot.policy.rules if rule.line != line]
         without = Snapshot.build(replace(snapshot.policy, rules=tuple(kept)), 1)
@@ -256,8 +256,8 @@ def test_without_what_is_refused_no_answer_changes(
     opposite = {Effect.ALLOW: Effect.DENY, Effect.DENY: Effect.ALLOW}
     mirrored = data.draw(st.lists(st.sampled_from(given_rules), max_size=4, unique_by=id))
     snapshot = built([*given_rules, *(replace(one, effect=opposite[one.effect]) for one in mirrored)], [])
-    for complaint in policy_redundancy.findings(snapshot.policy).complaints:
-        if any(not_of_the_rule in complaint.message for not_of_the_rule in NOT_OF_THE_RULES):
+    for complaint in redundancy.findings(snapshot.policy).complaints:
+        if any(one in complaint.message for one in NOT_OF_THE_RULES):
             continue
         lines = {complaint.line, *(int(one) for one in re.findall(r"in line (\d+)", complaint.message))}
         kept = [rule for rule in snapshot.policy.rules if rule.line not in lines or rule.effect is Effect.DENY]
@@ -291,6 +291,6 @@ def test_ten_thousand_rules_of_one_action_are_each_read_a_few_times(monkeypatch:
 
     with monkeypatch.context() as patched:
         patched.setattr(Rule, "__getattribute__", read, raising=False)
-        found = policy_redundancy.findings(policy)
+        found = redundancy.findings(policy)
     assert (found.complaints, found.warnings) == ([], [])
     assert 0 < reads < 50 * len(policy.rules)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.authorization.enforcement.access import Effort, named, ways
+from service.authorization.enforcement.access import named, ways
+from service.authorization.enforcement.capabilities import list_capabilities
 from service.authorization.enforcement.decision_point import Resource
 from service.authorization.enforcement.decision_record import Caller
 from service.authorization.enforcement.judgement import decided
-from service.authorization.enforcement.prospects import outlooks
 from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import About, Seen
 from service.authorization.enforcement.visibility import visible
@@ -30,6 +30,7 @@ from service.authorization.engine.explanation import (
 from service.errors import Forbidden
 from service.identity.principal import Principal, PrincipalKind
 from service.policy.access_request import AccessRequest, Effect, Rule
+from service.policy.request_space import Budget
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests import policy_forge
 
@@ -170,13 +171,13 @@ def a_list(version: Snapshot, _: str) -> object:
 
 
 def of_me(version: Snapshot, _: str) -> object:
-    return outlooks(version, asking().principal, seen())
+    return list_capabilities(version, asking().principal, seen())
 
 
 def of_access(version: Snapshot, state: str) -> object:
     facts = {"acted_for_owner": False, "locked_by_asker": False}
     who = named(version, "timesheet", ("read",))
-    return who, ways(version, ("timesheet", state), "read", {"owner", "role:r7"}, facts, Effort())
+    return who, ways(version, ("timesheet", state), "read", {"owner", "role:r7"}, facts, Budget())
 
 
 @pytest.mark.parametrize("state", ["draft", "approved"])

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from service.administration.checks import policy_cases
+from service.administration.checks import case_results
 from service.places import Complaint
 from service.policy import case_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from service.administration.checks.policy_cases import Tried
+    from service.administration.checks.case_results import Tried
     from service.policy.case_files import Case
     from service.policy.policy_file import Policy
 
@@ -62,7 +62,7 @@ def lost(was: Sequence[Tried], after: Policy, now: Sequence[Tried]) -> list[Comp
         one_of = f"{len(gone)} of the {len(was)} cases of the version that decides"
         said = f"{one_of} are gone, such as '{gone[0]}'" if len(gone) > 1 else f"{one_of} is gone: '{gone[0]}'"
         found.append(Complaint("cases", 0, 0, said))
-    idle = policy_cases.undecided(after, now) & {name for one in was for name in one.rules}
+    idle = case_results.undecided(after, now) & {name for one in was for name in one.rules}
     rules = [rule for rule in after.rules if rule.name in idle]
     if len(rules) > MAX_NAMED:
         said = f"{len(rules)} rules lost their last case, such as '{rules[0].name}'"

@@ -1,4 +1,4 @@
-"""Questions that stand for many: cells, each one smallest question, merged into few boxes that say the same. Pure."""
+"""Merges cells, each the smallest request of its kind, into few boxes that say the same. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Cell = tuple[frozenset[str], frozenset[str], frozenset[str], tuple[tuple[str, Va
 Box = tuple[bool, frozenset[str], frozenset[str], frozenset[str], tuple[tuple[str, Values], ...]]
 
 
-def merged(cells: Iterable[Cell]) -> list[Cell]:
+def merge_cells(cells: Iterable[Cell]) -> list[Cell]:
     """Cells that differ in one dimension only become one, until none do."""
     boxes = {(who, scopes, states, _full(facts)) for who, scopes, states, facts in cells}
     names = sorted({name for box in boxes for name, _ in box[3]})
@@ -56,7 +56,7 @@ def _order(box: Cell) -> tuple[object, ...]:
     return len(who), sorted(who), sorted(scopes), sorted(states), str(facts)
 
 
-def widest(boxes: list[Box]) -> list[Box]:
+def widest_boxes(boxes: list[Box]) -> list[Box]:
     """Without those that a wider one of fewer words says already."""
     return [box for box in boxes if not any(other is not box and _within(box, other) for other in boxes[:MAX_WIDE])]
 

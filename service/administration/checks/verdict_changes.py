@@ -1,41 +1,40 @@
-"""Which verdicts differ between two policies, over everything that can be asked. Pure: owns no state.
+"""Which verdicts differ between two policies, over every possible access request. Pure: owns no state.
 
-Found by asking few questions that stand for all, as the laws are proved; bounded, and it says where the bound cut it.
+It asks few requests that stand for all, as the laws do. The search is bounded, and reports where the bound cut it off.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
-from itertools import product
 from typing import TYPE_CHECKING, Final
 
-from service.administration.checks.verdict_boxes import merged, widest
-from service.policy.access_request import ANY, ANYONE, NO_STATE, Effect
-from service.policy.matching import FORMER, holds, words_for
+from service.administration.checks.verdict_boxes import merge_cells, widest_boxes
+from service.policy.access_request import ANY, ANYONE, NO_STATE, AccessRequest, Effect
+from service.policy.matching import FORMER, ROLE, holds, words_for
+from service.policy.request_space import KNOWN_OR_NOT, Budget, RequestSpace, RoleClosure, fact_assignments, scopes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from service.administration.checks.verdict_boxes import Box, Cell, Values
     from service.policy.access_request import Rule
     from service.policy.policy_file import Policy
 
-# Rows looked at before the comparison stops, some seconds of work; facts told apart in one question; changes reported.
-MAX_LOOKS: Final = 3_000_000
-MAX_FACTS: Final = 7
+# Requests whose rules mention more facts are skipped: each fact triples the work.
+MAX_FACTS_PER_REQUEST: Final = 7
 MAX_CHANGES: Final = 500
-# Smallest differing questions kept for merging, and merged ones of a half compared with one another: memory and time
-# grow so.
+# Differing requests that are kept for merging, and merged ones that are compared with one another. They bound memory.
 MAX_CELLS: Final = 20_000
 MAX_BOXES: Final = 1_000
-KNOWN: Final[tuple[bool | None, ...]] = (True, False, None)
 
 
 @dataclass(frozen=True, slots=True)
 class VerdictChange:
-    """Who, holding these scopes, is now `allowed` (or no longer) what the action and the kind name, in any of these
-    states (NO_STATE for none) and with each fact at any of its values (None is unknown); other facts do not matter."""
+    """A caller with these who-words and scopes may now (`allowed`), or may no longer, take the action on the kind.
+
+    It holds in each of `states` (NO_STATE for none), and with each fact at any of its values (None is unknown). Other
+    facts make no difference.
+    """
 
     kind: str
     action: str
@@ -48,7 +47,7 @@ class VerdictChange:
 
 @dataclass(slots=True)
 class VerdictChanges:
-    """Every change, and in `cut_short` the (kind, action) pairs that were not compared to the end."""
+    """The changes found. `cut_short` holds each (kind, action) that was not compared to the end."""
 
     found: list[VerdictChange] = field(default_factory=list)
     cut_short: list[tuple[str, str]] = field(default_factory=list)
@@ -57,64 +56,46 @@ class VerdictChanges:
 def verdict_changes(before: Policy, after: Policy) -> VerdictChanges:
     """All changes of verdicts, merged into few.
 
-    Why a few questions stand for all. Say X allows a question and Y does not. An allow row `a` of X matches it, and
-    no deny of X. Either no allow of Y matches it, or a deny `d` of Y does. Take away every who-word and scope but
-    those that `a` asks for (and `d`): `a` and `d` still match, and no other row begins to, so X still allows it and Y
-    still does not. So it is enough to ask with the words of each allow of one side, alone and beside those of each deny
-    of the other, in every state, and with every fact that a matching row mentions true, false and unknown. Rows that
-    both sides have cannot be that `a` alone or that `d`, while roles include the same and states are the same.
+    Why few requests are enough. Say side X allows a request and side Y does not. Then an allow rule `a` of X matches
+    it, and no deny of X. Either no allow of Y matches it, or a deny `d` of Y does. Take away every who-word and scope
+    that neither `a` nor `d` asks for: `a` and `d` still match and no other rule begins to, so the verdicts still
+    differ. So the requests to ask are those of each allow of one side, alone and together with each deny of the other,
+    in every state and with every value of the facts that a matching rule mentions. Rules that both sides have need not
+    be that `a` alone or that `d`, if both sides have the same role links and states.
     """
     pairs = sorted({(rule.kind, rule.action) for rule in (*before.rules, *after.rules)})
-    sides = {pair: (_Side(before, *pair), _Side(after, *pair)) for pair in pairs}
+    roles = RoleClosure(before.role_links), RoleClosure(after.role_links)
+    sides = {pair: (_Side(before, roles[0], *pair), _Side(after, roles[1], *pair)) for pair in pairs}
     halves = [
         _Half(*pair, allowed, *((new, old) if allowed else (old, new)))
         for pair, (old, new) in sides.items()
-        if old.contents != new.contents or _sees_otherwise(old, new)
+        if old.contents != new.contents or _reads_differently(old, new)
         for allowed in (True, False)
     ]
-    looks, cells = MAX_LOOKS, MAX_CELLS
+    reads, cells = Budget(), Budget(MAX_CELLS)
     for place, half in enumerate(halves):
         left = len(halves) - place
-        budget = _Budget(looks // left, cells // left)
-        half.compare(budget)
-        looks, cells = looks - min(budget.looks, looks // left), cells - min(budget.cells, cells // left)
-    told = _shares([len(half.found) for half in halves], MAX_CHANGES)
-    short = {
+        own_reads, own_cells = reads.split(left), cells.split(left)
+        half.compare(own_reads, own_cells)
+        reads.spend(min(own_reads.spent, own_reads.limit))
+        cells.spend(min(own_cells.spent, own_cells.limit))
+    reported = _shares([len(half.found) for half in halves], MAX_CHANGES)
+    cut_short = {
         (half.kind, half.action): None
-        for half, most in zip(halves, told, strict=True)
-        if half.cut or most < len(half.found)
+        for half, count in zip(halves, reported, strict=True)
+        if half.cut or count < len(half.found)
     }
-    return VerdictChanges(
-        [one for half, most in zip(halves, told, strict=True) for one in half.found[:most]], list(short)
-    )
-
-
-@dataclass(slots=True)
-class _Budget:
-    """What was spent of what may be."""
-
-    most_looks: int
-    most_cells: int
-    looks: int = 0
-    cells: int = 0
-    cut: bool = False
-
-    def keep(self) -> bool:
-        """Count one differing question; False when there are too many."""
-        self.cells += 1
-        self.cut = self.cut or self.cells > self.most_cells
-        return not self.cut
-
-    def spend(self, looks: int) -> bool:
-        self.looks += looks
-        self.cut = self.cut or self.looks > self.most_looks
-        return not self.cut
+    found = [change for half, count in zip(halves, reported, strict=True) for change in half.found[:count]]
+    return VerdictChanges(found, list(cut_short))
 
 
 @dataclass(slots=True)
 class _Half:
-    """What one side allows and the other does not, of one kind and action. Each half has its share of what may be
-    looked at and told, so that what is gained, or the first action, never hides what is lost."""
+    """What one side allows and the other does not, for one kind and action.
+
+    Each half has its own share of the budget and of the reported changes, so that what is gained never hides what is
+    lost, and the first action never hides the next.
+    """
 
     kind: str
     action: str
@@ -124,58 +105,100 @@ class _Half:
     found: list[VerdictChange] = field(default_factory=list)
     cut: bool = False
 
-    def compare(self, budget: _Budget) -> None:
-        boxes = [(self.allowed, *box) for box in merged(_cells(self.allows, self.denies, budget))]
-        self.found = [_change(self.kind, self.action, box) for box in widest(boxes[:MAX_BOXES])]
-        self.cut = budget.cut or len(boxes) > MAX_BOXES
+    def compare(self, reads: Budget, cells: Budget) -> None:
+        merged = merge_cells(self._cells(reads, cells))
+        boxes: list[Box] = [(self.allowed, *box) for box in merged]
+        self.found = [VerdictChange(self.kind, self.action, *box) for box in widest_boxes(boxes[:MAX_BOXES])]
+        self.cut |= reads.exhausted or cells.exhausted or len(boxes) > MAX_BOXES
+
+    def _cells(self, reads: Budget, cells: Budget) -> Iterator[Cell]:
+        """Each smallest request that one side allows and the other does not."""
+        asked: set[AccessRequest] = set()
+        for request in self._requests():
+            if request in asked:
+                continue
+            asked.add(request)
+            if cells.exhausted or not reads.spend(len(self.allows.rules) + len(self.denies.rules)):
+                return
+            yield from self._differing(request, reads, cells)
+
+    def _requests(self) -> Iterator[AccessRequest]:
+        """The smallest requests that each pair of rules matches, without facts."""
+        allows, denies = self.allows, self.denies
+        states = (*sorted(allows.states | denies.states), NO_STATE)
+        differently = _reads_differently(allows, denies)
+        against = [
+            rule
+            for rule in denies.rules
+            if rule.effect is Effect.DENY and (differently or _content(rule) not in allows.contents)
+        ]
+        for rule in allows.rules:
+            if rule.effect is Effect.DENY:
+                continue
+            alone: list[Rule | None] = [None] if differently or _content(rule) not in denies.contents else []
+            for deny in (*alone, *against):
+                pair = [rule] if deny is None else [rule, deny]
+                scopes = frozenset[str]().union(*map(scopes_of, pair))
+                words = [_words_that_match(rule.who, allows, denies)]
+                if deny is not None:
+                    # A former word is in no allow, and in each deny only beside its own word: it shows no more.
+                    own = sorted(word for word in words_for(deny) if not word.startswith(FORMER))
+                    words.append([word for each in own for word in _words_that_match(each, denies, allows)])
+                base = AccessRequest(self.kind, self.action, NO_STATE, frozenset(), scopes, frozenset())
+                fitting = [state for state in states if all(not one.states or state in one.states for one in pair)]
+                # A client acts for itself or for a user, never both at once. The rules do not know that.
+                yield from RequestSpace(base, fitting, words=words)
+
+    def _differing(self, request: AccessRequest, reads: Budget, cells: Budget) -> list[Cell]:
+        """The values of facts at which the verdicts on the request differ: all of them, or none once a budget is
+        exhausted. Half of them would read as if the other facts made no difference."""
+        near, other = self.allows.near(request), self.denies.near(request)
+        names = sorted({condition.fact for rule in (*near, *other) for condition in rule.when})
+        if len(names) > MAX_FACTS_PER_REQUEST:
+            self.cut = True
+            return []
+        found: list[Cell] = []
+        for facts in fact_assignments(dict.fromkeys(names, KNOWN_OR_NOT)):
+            if not reads.spend(len(near) + len(other)):
+                return []
+            if _allows(near, facts) and not _allows(other, facts):
+                if not cells.spend():
+                    return []
+                values = tuple((name, frozenset({value})) for name, value in facts.items())
+                found.append((request.who, request.scopes, frozenset({request.state}), values))
+        return found
 
 
-def _shares(sizes: Sequence[int], most: int) -> list[int]:
-    """How many are told of each: equal shares, and what the small do not need goes to the large."""
-    told = [0] * len(sizes)
-    for count, place in enumerate(sorted(range(len(sizes)), key=lambda number: sizes[number])):
-        told[place] = min(sizes[place], (most - sum(told)) // (len(sizes) - count))
-    return told
+def _shares(sizes: Sequence[int], limit: int) -> list[int]:
+    """How many of each to report: equal shares, and what the small do not need goes to the large."""
+    shares = [0] * len(sizes)
+    for count, place in enumerate(sorted(range(len(sizes)), key=lambda place: sizes[place])):
+        shares[place] = min(sizes[place], (limit - sum(shares)) // (len(sizes) - count))
+    return shares
 
 
 class _Side:
-    """One policy's rules about a kind and action."""
+    """The rules of one policy about a kind and action."""
 
-    def __init__(self, policy: Policy, kind: str, action: str) -> None:
+    def __init__(self, policy: Policy, roles: RoleClosure, kind: str, action: str) -> None:
         self.rules = [rule for rule in policy.rules if (rule.kind, rule.action) == (kind, action)]
         self.contents = {_content(rule) for rule in self.rules}
         self.links = frozenset(policy.role_links)
         self.states = policy.vocabulary.states.get(kind, frozenset())
-        self._includes: dict[str, set[str]] = defaultdict(set)
-        for role, included in policy.role_links:
-            self._includes[role].add(included)
-        self.roles = {ANYONE, *self._includes}
+        self.roles = roles
 
-    def close(self, words: Iterable[str]) -> frozenset[str]:
-        """These words, `anyone`, and every included role."""
-        seen, waiting = {ANYONE, *words}, [*words]
-        while waiting:
-            new = self._includes.get(waiting.pop(), set()) - seen
-            seen |= new
-            waiting += new
-        return frozenset(seen)
-
-    def sees(self, state: str) -> str | None:
-        """The state as this side's vocabulary has it; None for one that it does not know, which nothing allows."""
+    def near(self, request: AccessRequest) -> list[Rule]:
+        """The rules that match the request but for their facts. A state that this side does not know matches none."""
+        state, words = request.state, self.roles.close(request.who)
         if not self.states:
-            return NO_STATE
-        return state if state == NO_STATE or state in self.states else None
-
-    def near(self, who: Iterable[str], scopes: frozenset[str], state: str) -> list[Rule]:
-        """The rules that match but for their facts."""
-        seen, words = self.sees(state), self.close(who)
-        if seen is None:
+            state = NO_STATE
+        elif state != NO_STATE and state not in self.states:
             return []
         return [
             rule
             for rule in self.rules
-            if (not rule.states or seen in rule.states)
-            and (rule.scope == ANY or rule.scope in scopes)
+            if (not rule.states or state in rule.states)
+            and (rule.scope == ANY or rule.scope in request.scopes)
             and not words.isdisjoint(words_for(rule))
         ]
 
@@ -184,99 +207,26 @@ def _content(rule: Rule) -> tuple[object, ...]:
     return (rule.effect, rule.who, rule.states, rule.scope, frozenset(rule.when))
 
 
-def _sees_otherwise(one: _Side, other: _Side) -> bool:
-    """Whether the same rows could mean something else on the other side."""
-    if one.states != other.states:
+def _reads_differently(side: _Side, other: _Side) -> bool:
+    """Whether the same rows can mean something else on the other side."""
+    if side.states != other.states:
         return True
-    return one.links != other.links and any(rule.who.startswith("role:") for rule in (*one.rules, *other.rules))
+    return side.links != other.links and any(rule.who.startswith(ROLE) for rule in (*side.rules, *other.rules))
 
 
-def _cells(allows: _Side, denies: _Side, budget: _Budget) -> Iterator[Cell]:
-    """Each smallest question that the one side allows and the other does not."""
-    every = (*sorted(allows.states | denies.states), NO_STATE)
-    otherwise = _sees_otherwise(allows, denies)
-    against = [
-        rule
-        for rule in denies.rules
-        if rule.effect is Effect.DENY and (otherwise or _content(rule) not in allows.contents)
-    ]
-    asked: set[tuple[frozenset[str], frozenset[str], str]] = set()
-    for rule in (one for one in allows.rules if one.effect is Effect.ALLOW):
-        alone: list[Rule | None] = [None] if otherwise or _content(rule) not in denies.contents else []
-        for deny in (*alone, *against):
-            for who, scopes in _askers(rule, deny, allows, denies):
-                for state in every:
-                    request = (who, scopes, state)
-                    if request in asked or not _could_stand(rule, deny, state):
-                        continue
-                    asked.add(request)
-                    if not budget.spend(len(allows.rules) + len(denies.rules)):
-                        return
-                    yield from _differing(allows, denies, request, budget)
+def _words_that_match(word: str, side: _Side, other: _Side) -> list[str | None]:
+    """The who-words with which a rule on `word` matches: also roles that include it, where the role links differ."""
+    own = None if word == ANYONE else word
+    if side.links == other.links or not word.startswith(ROLE):
+        return [own]
+    return [own, *sorted(side.roles.including(word))]
 
 
-def _could_stand(rule: Rule, deny: Rule | None, state: str) -> bool:
-    """False when the state rules the question out; a side that knows no states asks its rules without one."""
-    return all(one is None or not one.states or state in one.states for one in (rule, deny))
-
-
-def _askers(
-    rule: Rule, deny: Rule | None, allows: _Side, denies: _Side
-) -> Iterator[tuple[frozenset[str], frozenset[str]]]:
-    """The smallest askers to whom both rows apply."""
-    scopes = frozenset(one.scope for one in (rule, deny) if one is not None) - {ANY}
-    words = [_answering(rule.who, allows, denies)]
-    if deny is not None:
-        # Former words are in no allow, and in each deny beside their own word: they show no change that it does not.
-        own_words = sorted(word for word in words_for(deny) if not word.startswith(FORMER))
-        words.append([word for own in own_words for word in _answering(own, denies, allows)])
-    for chosen in product(*words):
-        who = frozenset(chosen) - {ANYONE}
-        # A client acts for itself or for a user, never both at once, but the rules do not know that.
-        yield who, scopes
-
-
-def _answering(word: str, side: _Side, other: _Side) -> list[str]:
-    """Words of an asker that make a row on `word` apply: roles that include it as well, where the sides differ."""
-    if side.links == other.links or not word.startswith("role:"):
-        return [word]
-    return [word, *sorted(role for role in side.roles if role != word and word in side.close([role]))]
-
-
-def _differing(
-    allows: _Side, denies: _Side, request: tuple[frozenset[str], frozenset[str], str], budget: _Budget
-) -> list[Cell]:
-    """What differs of this question, whole or not at all."""
-    who, scopes, state = request
-    near, other = allows.near(who, scopes, state), denies.near(who, scopes, state)
-    names = sorted({condition.fact for rule in (*near, *other) for condition in rule.when})
-    if len(names) > MAX_FACTS:
-        budget.cut = True
-        return []
-    found: list[Cell] = []
-    for values in product(KNOWN, repeat=len(names)):
-        if not budget.spend(len(near) + len(other)):
-            return []
-        facts = dict(zip(names, values, strict=True))
-        if _allowed(near, facts) and not _allowed(other, facts):
-            if not budget.keep():
-                return []
-            found.append(
-                (who, scopes, frozenset({state}), tuple((name, frozenset({value})) for name, value in facts.items()))
-            )
-    return found
-
-
-def _allowed(near: Sequence[Rule], facts: Mapping[str, bool | None]) -> bool:
-    found = False
+def _allows(near: Sequence[Rule], facts: Mapping[str, bool | None]) -> bool:
+    allowed = False
     for rule in near:
         if all(holds(rule.effect, condition, facts.get(condition.fact)) for condition in rule.when):
             if rule.effect is Effect.DENY:
                 return False
-            found = True
-    return found
-
-
-def _change(kind: str, action: str, box: Box) -> VerdictChange:
-    allowed, who, scopes, states, facts = box
-    return VerdictChange(kind, action, allowed, who, scopes, states, facts)
+            allowed = True
+    return allowed

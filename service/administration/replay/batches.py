@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from service.administration.checks import policy_check
+from service.administration.checks import examination
 from service.administration.replay.decided_again import Undecidable, decide_again
 from service.administration.replay.recorded_request import NotARequest, read
 from service.administration.replay.tally import Tally
@@ -55,7 +55,7 @@ class Versions:
             return self._built[number]
         try:
             members = msgspec.json.decode((self._directory / f"{number}.json").read_bytes())
-            snapshot = policy_check.build(PolicyText(**members), number)
+            snapshot = examination.build(PolicyText(**members), number)
         except (OSError, PolicyRejected):
             snapshot = None
         self._built[number] = snapshot

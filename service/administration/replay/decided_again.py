@@ -7,7 +7,6 @@ the same for all of them the answer is Undecidable, with its cause.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
@@ -19,9 +18,10 @@ from service.authorization.engine.row_conditions import folded
 from service.policy import known_words
 from service.policy.access_request import MAX_NAMED, NO_STATE, Reason, Verdict
 from service.policy.matching import PERSON, former_word
+from service.policy.request_space import KNOWN, KNOWN_OR_NOT, Budget, RequestSpace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Sequence
 
     from service.administration.replay.recorded_request import RecordedRequest
     from service.authorization.enforcement.decision_point import EvaluationRequest
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from service.authorization.engine.row_conditions import RowCondition
     from service.policy.access_request import AccessRequest, Rule
 
-MAX_TRIED: Final = 512
+# Each is decided by casbin unless its verdict is remembered, and a replay has many records.
+MAX_REQUESTS_PER_RECORD: Final = 512
 NOT_LOOKED: Final = "nothing was looked up, because no scope of the token could have helped"
 OTHER_ROWS: Final = "which rows there were is not in the record of a list, and other rules would show or hide them"
 STATE_NOT_RECORDED: Final = "the state was not recorded"
@@ -38,9 +39,6 @@ FORMER_IDS: Final = (
 )
 NO_KIND: Final = "this release has no resources of the kind {kind}"
 NO_VERSION: Final = "the version that made the list cannot be read by this code, so its rows cannot be compared"
-# The database tells facts of rows as true or false; of a sign-in it may stay unknown.
-OF_ROW: Final = (True, False)
-OF_SIGN_IN: Final = (True, False, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +122,19 @@ def _tried(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | Non
     """The verdict that is the same whatever the record does not hold. `bare`: nothing would have been looked up."""
     request = _asked(snapshot, recorded)
     relations, facts, states = _untold(snapshot, recorded, request, bare=bare)
-    if not (relations or facts or states):
-        return _verdict(snapshot, request, recorded, before)
+    known = access_request_of(snapshot, request)
     cause = _cause(relations, list(facts), states, looked=request.seen.looked)
     found: Verdict | None = None
-    for tries, one in enumerate(_possible(request, relations, facts, states)):
-        verdict = _verdict(snapshot, one, recorded, before)
+    budget = Budget(MAX_REQUESTS_PER_RECORD)
+    for possible in RequestSpace(known, states or None, facts, [(name, None) for name in relations]):
+        if not budget.spend():
+            return Undecidable(cause)
+        verdict = _verdict(snapshot, possible, recorded, before)
         if isinstance(verdict, Undecidable):
             return verdict
         if found is None:
             found = verdict
-        elif tries >= MAX_TRIED or (found.allowed, found.reason) != (verdict.allowed, verdict.reason):
+        elif (found.allowed, found.reason) != (verdict.allowed, verdict.reason):
             return Undecidable(cause)
         else:
             found = replace(found, rules=tuple(name for name in found.rules if name in verdict.rules))
@@ -143,28 +143,27 @@ def _tried(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | Non
 
 def _untold(
     snapshot: Snapshot, recorded: RecordedRequest, request: EvaluationRequest, *, bare: bool
-) -> tuple[list[str], dict[str, tuple[bool | None, ...]], tuple[str, ...]]:
+) -> tuple[list[str], dict[str, Sequence[bool | None]], tuple[str, ...]]:
     """Relations, facts (with what they may be) and states that rules ask for and the record does not hold."""
     kind, seen, vocabulary = request.resource.kind, request.seen, snapshot.vocabulary
     words = snapshot.words_of(kind, request.action)
     relations: list[str] = []
-    facts: dict[str, tuple[bool | None, ...]] = {}
+    facts: dict[str, Sequence[bool | None]] = {}
     if not bare:
         unknown = words.facts - request.facts.keys()
-        facts |= dict.fromkeys(sorted(unknown & vocabulary.request_facts), OF_SIGN_IN)
+        facts |= dict.fromkeys(sorted(unknown & vocabulary.request_facts), KNOWN_OR_NOT)
         # Of a list, relations and facts are asked of each row.
         if seen.about is not About.LIST:
             relations = sorted(words.who & vocabulary.relations.get(kind, frozenset()) - seen.evaluated)
-            facts |= dict.fromkeys(sorted(unknown & vocabulary.facts.get(kind, frozenset())), OF_ROW)
+            facts |= dict.fromkeys(sorted(unknown & vocabulary.facts.get(kind, frozenset())), KNOWN)
     return relations, facts, () if recorded.told_state else (NO_STATE, *sorted(vocabulary.states.get(kind, ())))
 
 
 def _verdict(
-    snapshot: Snapshot, request: EvaluationRequest, recorded: RecordedRequest, before: Snapshot | None
+    snapshot: Snapshot, access_request: AccessRequest, recorded: RecordedRequest, before: Snapshot | None
 ) -> Again:
-    access_request = access_request_of(snapshot, request)
     verdict = verdict_on(snapshot, access_request)
-    if request.seen.about is not About.LIST:
+    if recorded.request.seen.about is not About.LIST:
         return verdict
     left = folded(snapshot, access_request)
     if not (left.shown or verdict.allowed):
@@ -214,23 +213,6 @@ def _unseen(recorded: RecordedRequest) -> RecordedRequest:
     request = recorded.request
     seen = replace(request.seen, relations=frozenset(), evaluated=frozenset(), facts={})
     return replace(recorded, request=replace(request, seen=seen, facts={}), told_state=not recorded.found)
-
-
-def _possible(
-    request: EvaluationRequest,
-    relations: list[str],
-    facts: Mapping[str, tuple[bool | None, ...]],
-    states: tuple[str, ...],
-) -> Iterator[EvaluationRequest]:
-    """The request with every value of what is not known."""
-    for state in states or (request.resource.state,):
-        resource = replace(request.resource, state=state)
-        for held in product((False, True), repeat=len(relations)):
-            more = {name for name, one in zip(relations, held, strict=True) if one}
-            seen = replace(request.seen, relations=request.seen.relations | more)
-            for values in product(*facts.values()):
-                known = {**request.facts, **dict(zip(facts, values, strict=True))}
-                yield replace(request, resource=resource, seen=seen, facts=known)
 
 
 def _cause(relations: list[str], facts: list[str], states: tuple[str, ...], *, looked: bool) -> str:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import chain, product
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.engine.row_conditions import row_is
 from service.policy.access_request import NO_STATE, AccessRequest, Effect
 from service.policy.matching import former_word
+from service.policy.request_space import KNOWN_OR_NOT, Budget, RequestSpace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from service.authorization.engine.row_conditions import Folded, RowCondition
 
-# Possible rows that are looked at; where there could be more, what differs by its words counts as different.
-MAX_ROWS: Final = 20_000
 MAX_TOLD: Final = 3
 
 
@@ -38,8 +35,8 @@ def compared(before: Folded, now: Folded) -> ShownRows:
     had, has = _Left.of(before), _Left.of(now)
     if had == has:
         return ShownRows.SAME
-    rows = _possible(had, has)
-    if rows is None:
+    rows = _possible_rows(had, has)
+    if not Budget().spend(rows.size * len(had.conditions | has.conditions)):
         return ShownRows.OTHERS
     shown = {(had.shows(row), has.shows(row)) for row in rows}
     if shown <= {(True, True), (False, False)}:
@@ -66,6 +63,10 @@ class _Left:
     def of(cls, left: Folded) -> _Left:
         return cls(frozenset(one for _, one in left.shown), frozenset(one for _, one in left.hidden), left.states)
 
+    @property
+    def conditions(self) -> frozenset[RowCondition]:
+        return self.shown | self.hidden
+
     def shows(self, row: AccessRequest) -> bool:
         """As `visibility` writes it: one condition shows the row, none hides it, and its state is known."""
         if self.states and row.state not in self.states:
@@ -74,26 +75,15 @@ class _Left:
         return shown and not any(row_is(one, Effect.DENY, row) for one in self.hidden)
 
 
-def _possible(had: _Left, has: _Left) -> Iterator[AccessRequest] | None:
-    """Every row as far as the rules can tell rows apart: a relation holds, held before an erasure, or does not hold; a
-    fact is true, false or unknown. None when these are too many."""
-    left = had.shown | had.hidden | has.shown | has.hidden
-    relations = sorted({one.relation for one in left if one.relation is not None})
-    held = [(name, former_word(name), None) for name in relations]
-    facts = sorted({condition.fact for one in left for condition in one.facts})
-    states = sorted(had.states | has.states) or [NO_STATE]
-    if len(states) * 3 ** (len(relations) + len(facts)) > MAX_ROWS:
-        return None
-    return (
-        AccessRequest(
-            "",
-            "",
-            state,
-            frozenset(word for word in words if word is not None),
-            frozenset(),
-            frozenset((name, value) for name, value in zip(facts, known, strict=True) if value is not None),
-        )
-        for state in states
-        for words in product(*held)
-        for known in product((True, False, None), repeat=len(facts))
+def _possible_rows(had: _Left, has: _Left) -> RequestSpace:
+    """Every row that the rules can tell apart: a relation holds, held before an erasure, or does not hold; a fact is
+    true, false or unknown."""
+    left = had.conditions | has.conditions
+    relations = sorted({condition.relation for condition in left if condition.relation is not None})
+    facts = sorted({about.fact for condition in left for about in condition.facts})
+    return RequestSpace(
+        AccessRequest("", "", NO_STATE, frozenset(), frozenset(), frozenset()),
+        tuple(sorted(had.states | has.states)),
+        dict.fromkeys(facts, KNOWN_OR_NOT),
+        [(name, former_word(name), None) for name in relations],
     )

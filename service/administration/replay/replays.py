@@ -99,7 +99,7 @@ class Replays:
 
     async def _readable(self, caller: Caller) -> Sequence[str]:
         """The kinds whose replays the caller may read; if there are none, the one whose refusal they get."""
-        kinds = [kind for kind in (LOG, POLICY) if await self._gate.prospect(caller, kind, "read")]
+        kinds = [kind for kind in (LOG, POLICY) if await self._gate.would_allow(caller, kind, "read")]
         return kinds or [next((kind for kind in (LOG, POLICY) if self._gate.could(caller, kind, "read")), POLICY)]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
-from service.administration.checks.policy_check import PROPOSAL, PolicyReport
+from service.administration.checks.examination import PROPOSAL, PolicyReport
 from service.administration.versions import four_eyes, policy_life
 from service.administration.versions.policy_life import Activator, PolicyVersion
 from service.authorization.active import policy_versions, replicas
@@ -121,7 +121,7 @@ class PolicyAdministration:
         Raises PolicyRejected, TryLater.
         """
         report: PolicyReport | None = None
-        if await self._gate.prospect(caller, KIND, "propose"):
+        if await self._gate.would_allow(caller, KIND, "propose"):
             async with self._proposing.one():
                 report = await self._check(text, PROPOSAL, self._versions.current().policy.text)
         async with self._gate.change(caller, KIND, "propose", Target()) as change:
@@ -155,7 +155,7 @@ class PolicyAdministration:
 
         snapshot, refused = None, None
         left: dict[int, Snapshot] = {}
-        if await self._gate.prospect(caller, KIND, "activate", row_id=number):
+        if await self._gate.would_allow(caller, KIND, "activate", row_id=number):
             left = await self._left_behind(caller, number)
             try:
                 snapshot = await self._checked(number)

@@ -14,7 +14,7 @@ from service.database import Turns
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from service.administration.checks.policy_diff import PolicyDiff
+    from service.administration.checks.diff import PolicyDiff
     from service.administration.versions.policy_administration import PolicyAdministration
     from service.authorization.enforcement.decision_record import Caller
     from service.policy.policy_file import PolicyText

@@ -73,7 +73,7 @@ class Simulation:
         chosen: Snapshot | None = None
         unknown = False
         # Before any connection is held, and only for those who may: building a version takes a while.
-        if asked.version is not None and await self._gate.prospect(caller, KIND, ACTION):
+        if asked.version is not None and await self._gate.would_allow(caller, KIND, ACTION):
             try:
                 chosen = await self._versions.built(asked.version)
             except PolicyUnavailable as error:

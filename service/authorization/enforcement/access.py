@@ -7,39 +7,23 @@ as few facts about the sign-in as will do. So every way that is told has been de
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations, product
 from typing import TYPE_CHECKING, Final
 
 from service.policy import laws
 from service.policy.access_request import ANY, ANYONE, Condition, Effect
-from service.policy.matching import fact_word, matches
+from service.policy.matching import fact_word
+from service.policy.request_space import KNOWN_OR_NOT, smallest_requests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from service.authorization.engine.engine import Snapshot
     from service.policy.access_request import Rule
+    from service.policy.request_space import Budget
 
-# Rules with more facts about the sign-in are tried with these alone; what is not tried stays unknown and helps nobody.
-MAX_FACTS: Final = 5
-# Rows that are looked at for one answer, some seconds of work at the most: casbin walks the rows of an action for each
-# question that is new to it.
-MAX_VISITS: Final = 250_000
+# Of the facts about the sign-in that a rule does not ask for itself, so many are tried; the others stay unknown.
+MAX_OPEN_FACTS: Final = 5
 ROLE, PERSON, CLIENT, VIA = "role:", "person:", "client:", "via:"
-
-
-@dataclass(slots=True)
-class Effort:
-    """What one answer has cost so far. `cut_short`: it was too much, and ways after that are not told."""
-
-    visits: int = 0
-    cut_short: bool = False
-
-    def spend(self, visits: int) -> bool:
-        """Count rows that are looked at; False when they are too many."""
-        self.visits += visits
-        self.cut_short = self.cut_short or self.visits > MAX_VISITS
-        return not self.cut_short
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +53,17 @@ def ways(
     action: str,
     who: Iterable[str],
     facts: Mapping[str, bool | None],
-    effort: Effort,
+    budget: Budget,
 ) -> tuple[Way, ...]:
     """Every way in which somebody who answers to `who` may do it to a `thing` (kind, state) with these facts; fewer
-    when that was too much `effort`. It is work for a thread."""
+    when the `budget` is exhausted. It is work for a thread."""
     words, found = snapshot.close(who), list[Way]()
     rules = snapshot.index_of(thing[0], action).near(words)
-    # To pass over a row costs a tenth of deciding by it.
-    if not effort.spend(len(rules) // 10):
+    if not budget.spend(len(rules)):
         return ()
     for rule in rules:
         if rule.effect is Effect.ALLOW:
-            way = _way(snapshot, thing, rule, words, facts, effort)
+            way = _way(snapshot, thing, rule, words, facts, budget)
             if way is not None:
                 found.append(way)
     return tuple(found)
@@ -110,27 +93,19 @@ def _way(
     rule: Rule,
     who: frozenset[str],
     facts: Mapping[str, bool | None],
-    effort: Effort,
+    budget: Budget,
 ) -> Way | None:
     """The way by one rule that takes the fewest facts about the sign-in."""
-    scopes = frozenset[str]() if rule.scope == ANY else frozenset({rule.scope})
-    own = {condition.fact: not condition.negated for condition in rule.when if condition.fact not in facts}
     index = snapshot.index_of(thing[0], rule.action)
-    others, rows = index.words.facts, len(index.rules)
-    for more in _assignments(sorted(others - own.keys() - facts.keys())):
-        known = {**own, **more}
-        access_request = snapshot.access_request(*(thing[0], rule.action, thing[1]), who, scopes, {**facts, **known})
-        if not matches(rule, access_request) or not effort.spend(rows):
+    seen = {name: (value,) for name, value in facts.items() if name in index.words.facts}
+    own = {condition.fact for condition in rule.when}
+    others = sorted(index.words.facts - own - facts.keys())[:MAX_OPEN_FACTS]
+    base = snapshot.access_request(thing[0], rule.action, thing[1], who, (), {})
+    for request in smallest_requests(rule, base, [base.state], {**seen, **dict.fromkeys(others, KNOWN_OR_NOT)}):
+        if not budget.spend_on_casbin(len(index.rules)):
             return None
-        if snapshot.decide(access_request).allowed and not laws.law_forbids(access_request):
-            words = tuple(fact_word(Condition(name, negated=not value)) for name, value in sorted(known.items()))
+        if snapshot.decide(request).allowed and not laws.law_forbids(request):
+            known = sorted((name, value) for name, value in request.facts if name not in facts)
+            words = tuple(fact_word(Condition(name, negated=not value)) for name, value in known)
             return Way(rule.name, None if rule.scope == ANY else rule.scope, words)
     return None
-
-
-def _assignments(names: list[str]) -> Iterator[dict[str, bool]]:
-    """Facts known in addition, the fewest first: none, each alone as true and as false, and so on."""
-    for count in range(min(len(names), MAX_FACTS) + 1):
-        for chosen in combinations(names[:MAX_FACTS], count):
-            for values in product((True, False), repeat=count):
-                yield dict(zip(chosen, values, strict=True))

@@ -308,29 +308,25 @@ class Gate:
         """Whether decisions are about single rows of this kind, or about the kind itself."""
         return bool(self._relationships.of(kind).table)
 
-    async def prospect(self, caller: Caller, kind: str, action: str, *, row_id: int | None = None) -> bool:
-        """Whether this would be allowed now, without any row or on this one. It records nothing and permits nothing:
-        it tells whether costly preparation is worth doing, and the decision comes with `change`."""
+    async def would_allow(
+        self, caller: Caller, kind: str, action: str, *, row_id: int | None = None, any_row: bool = False
+    ) -> bool:
+        """Whether this would be allowed now: without a row, on one row, or on `any_row` that exists or could be made.
+
+        Tells whether costly preparation is worth doing. It records nothing and permits nothing: `change` decides.
+        """
 
         async def decide(snapshot: Snapshot, connection: Connection) -> bool:
-            seen = await self._see(connection, snapshot, caller, (kind, action), row_id)
-            return decided(snapshot, caller, action, resource_of(kind, seen, None), seen).allowed
-
-        async with AsyncExitStack() as stack:
-            return await self._enter(stack, self._database.connection, decide)
-
-    async def could_for_anybody(self, caller: Caller, kind: str, action: str) -> bool:
-        """Whether some row of this kind, existing or imagined, could be allowed: some rule holds for the caller, and
-        the relation that it names for somebody. As `prospect`, it decides nothing."""
-
-        async def look(snapshot: Snapshot, connection: Connection) -> bool:
-            seen = await self._see(connection, snapshot, caller, (kind, action), None, about=About.LIST)
-            access_request = decided(snapshot, caller, action, Resource(kind), seen).access_request
-            shown = visible(snapshot, access_request, caller.principal, seen, self._relationships.of(kind))
+            about = About.LIST if any_row else About.KIND
+            seen = await self._see(connection, snapshot, caller, (kind, action), row_id, about=about)
+            decision = decided(snapshot, caller, action, resource_of(kind, seen, None), seen)
+            if not any_row:
+                return decision.allowed
+            shown = visible(snapshot, decision.access_request, caller.principal, seen, self._relationships.of(kind))
             return bool(shown.rules) and await self._relationships.reach_anybody(connection, shown)
 
         async with AsyncExitStack() as stack:
-            return await self._enter(stack, self._database.connection, look)
+            return await self._enter(stack, self._database.connection, decide)
 
     async def _enter(
         self,

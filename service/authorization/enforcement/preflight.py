@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 async def admit(
-    gate: Gate, caller: Caller, kind: str, action: str, *, by_rows: bool = False, never: str | None = None
+    gate: Gate, caller: Caller, kind: str, action: str, *, any_row: bool = False, never: str | None = None
 ) -> None:
-    """Refuse whoever could not do this. `by_rows`: single rows will be decided on, so it is enough that one could be
+    """Refuse whoever could not do this. `any_row`: single rows will be decided on, so it is enough that one could be
     allowed. `never` is a law's reason why this asker may not, whatever the policy says. Raises Denied."""
     could = never is None and gate.could(caller, kind, action)
-    if could and await (gate.could_for_anybody if by_rows else gate.prospect)(caller, kind, action):
+    if could and await gate.would_allow(caller, kind, action, any_row=any_row):
         return
 
     def combine(refusals: Mapping[int, TimewardenError]) -> TimewardenError:

@@ -18,10 +18,11 @@ import structlog
 from service.authorization.engine import casbin_functions
 from service.authorization.engine.rule_index import RuleIndex, Words
 from service.errors import PolicyRejected
-from service.policy import policy_model
+from service.policy import casbin_model
 from service.policy.access_request import ANYONE, MAX_NAMED, NO_STATE, AccessRequest, Effect, Reason, Verdict
+from service.policy.casbin_fence import fence, row
 from service.policy.matching import matches
-from service.policy.policy_fence import fence, row
+from service.policy.request_space import RoleClosure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MAX_REMEMBERED = 65_536
-# Of each thing that others work out from a question: lists, refusals, outlooks.
+# Of each thing that others work out from a question: lists, refusals, capabilities.
 MAX_WORKED_OUT = 2_048
 # Versions are built in threads, and before Python 3.11.8 and 3.12.2 two that parse at once may fail (gh-106905).
 _PARSING = threading.Lock()
@@ -55,9 +56,9 @@ class Snapshot:
     """
 
     __slots__ = (
-        "_closure",
         "_parts",
         "_remembered",
+        "_roles",
         "_worked_out",
         "digest",
         "errors",
@@ -79,7 +80,7 @@ class Snapshot:
             facts=frozenset[str]().union(*(part.index.words.facts for part in parts.values())),
         )
         self._parts = parts
-        self._closure = _role_closure(policy.role_links)
+        self._roles = RoleClosure(policy.role_links)
         self._remembered: dict[AccessRequest, Verdict] = {}
         self._worked_out: dict[str, dict[Hashable, object]] = defaultdict(dict)
 
@@ -121,8 +122,7 @@ class Snapshot:
 
     def close(self, who: Iterable[str]) -> frozenset[str]:
         """These words, `anyone`, and every role that a role among them includes."""
-        given = frozenset(who)
-        return given.union({ANYONE}, *(self._closure[word] for word in given if word in self._closure))
+        return self._roles.close(who)
 
     def decide(self, request: AccessRequest) -> Verdict:
         """The verdict. Never raises: what cannot be decided is denied with `policy-error`, logged and counted."""
@@ -249,7 +249,7 @@ class _Enforcer(casbin.Enforcer):  # type: ignore[misc]  # casbin has no types
 
     @classmethod
     def of(cls, rules: Iterable[Rule]) -> _Enforcer:
-        enforcer = cls(casbin.Enforcer.new_model(text=policy_model.MODEL))
+        enforcer = cls(casbin.Enforcer.new_model(text=casbin_model.MODEL))
         for name, function in casbin_functions.FUNCTIONS.items():
             enforcer.add_function(name, function)
         # casbin's own `add_policy` compares each row with all that are there. The fence has seen that names differ.
@@ -261,14 +261,3 @@ class _Enforcer(casbin.Enforcer):  # type: ignore[misc]  # casbin has no types
             with _PARSING:
                 self.parsed = super()._get_expression(expr, functions)
         return self.parsed
-
-
-def _role_closure(links: Iterable[tuple[str, str]]) -> Mapping[str, frozenset[str]]:
-    """Each role to every role that it includes, by casbin's role manager; its own look-up would stop at ten steps."""
-    enforcer = casbin.Enforcer(casbin.Enforcer.new_model(text=policy_model.MODEL))
-    joined = list(links)
-    roles = enforcer.get_role_manager()
-    for role, included in joined:
-        roles.add_link(role, included)
-    closure = {role: frozenset(enforcer.get_implicit_roles_for_user(role)) for role, _ in joined}
-    return MappingProxyType(closure)

@@ -9,8 +9,8 @@ import msgspec
 from litestar import Response, get
 from msgspec import Meta
 
+from service.authorization.enforcement.capabilities import Availability, list_capabilities, recall_capabilities
 from service.authorization.enforcement.changes import refused_under
-from service.authorization.enforcement.prospects import Prospect, known_outlooks, outlooks
 from service.database import Turns
 from service.directory import store
 from service.identity.principal import PrincipalKind
@@ -21,8 +21,8 @@ from service.web.http.responses import Action, ClientId, PersonId, ResourceKind,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from service.authorization.enforcement.capabilities import Capability
     from service.authorization.enforcement.gate import Gate
-    from service.authorization.enforcement.prospects import Outlook
     from service.directory.entities import Team
 
 # Seconds.
@@ -43,7 +43,7 @@ class May(msgspec.Struct, rename={"as_": "as"}):
     kind: Annotated[ResourceKind, Meta(description="The kind of resource")]
     action: Annotated[Action, Meta(description="The action", examples=["approve"])]
     may: Annotated[
-        Prospect,
+        Availability,
         Meta(
             description="`always`: on every resource. `depends`: as one of `as`, in one of `states`. `needs-scope`:"
             " with one of `scopes`. `needs-sign-in`: after a stronger or fresher sign-in. `never`: not under this"
@@ -88,12 +88,12 @@ def me_route(gate: Gate) -> Any:
             if principal.person:
                 teams = await store.teams_led(reading.permit, reading.connection, principal.person)
         asked = reading.permit.snapshot, principal, reading.seen
-        may = known_outlooks(*asked)
+        may = recall_capabilities(*asked)
         if may is None:
             # When no connection is held, and beside the other requests: many rules take a while.
             with refused_under(reading.receipt):
                 async with one_at_a_time.one():
-                    may = await asyncio.to_thread(outlooks, *asked)
+                    may = await asyncio.to_thread(list_capabilities, *asked)
         roles = principal.roles | {f"role:{role}" for role in reading.seen.roles}
         me = Me(
             kind=principal.kind,
@@ -110,7 +110,5 @@ def me_route(gate: Gate) -> Any:
     return read_me
 
 
-def _may(outlook: Outlook) -> May:
-    return May(
-        outlook.kind, outlook.action, outlook.prospect, list(outlook.as_), list(outlook.states), list(outlook.scopes)
-    )
+def _may(one: Capability) -> May:
+    return May(one.kind, one.action, one.availability, list(one.as_), list(one.states), list(one.scopes))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.places import Complaint
-from service.policy import policy_model
+from service.policy import casbin_model
 from service.policy.access_request import Effect
 from service.policy.matching import fact_word, state_words
 
@@ -22,7 +22,7 @@ def fence(policy: Policy) -> list[Complaint]:
 
     The reader refuses all of it already; this holds for policies that come another way.
     """
-    complaints = policy_model.check(policy.model)
+    complaints = casbin_model.check(policy.model)
     if not policy.rules:
         complaints.append(Complaint("policy.csv", 0, 0, "The policy is empty, under which casbin may allow all"))
     names = set()

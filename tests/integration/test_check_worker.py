@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.administration.checks import policy_aside, policy_check
-from service.administration.checks.policy_diff import policy_diff
+from service.administration.checks import check_worker, examination
+from service.administration.checks.diff import policy_diff
 from service.administration.versions import policy_administration
 from service.errors import PolicyRejected, TryLater
 from service.policy.policy_file import parse
@@ -33,7 +33,7 @@ ENDLESS = "import os, pathlib, time; pathlib.Path({path!r}).write_text(str(os.ge
 
 def instead(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     """Let another program stand in for the work."""
-    monkeypatch.setattr(policy_aside, "COMMAND", (sys.executable, "-I", "-c", program))
+    monkeypatch.setattr(check_worker, "COMMAND", (sys.executable, "-I", "-c", program))
 
 
 async def started(path: Path) -> int:
@@ -60,21 +60,21 @@ async def gone(process: int) -> None:
     "text", [shipped(), with_rows(EXTRA), with_rows("p, allow, owner"), replace(shipped(), model="no model")]
 )
 async def test_it_says_of_a_policy_what_is_said_here(text: PolicyText) -> None:
-    found = await policy_aside.checked(text, policy_check.PROPOSAL, shipped())
-    assert found == policy_check.report(text, policy_check.PROPOSAL, shipped())
+    found = await check_worker.checked(text, examination.PROPOSAL, shipped())
+    assert found == examination.report(text, examination.PROPOSAL, shipped())
 
 
 async def test_it_compares_as_is_compared_here_and_tells_what_cannot_be_read() -> None:
     before, after = shipped(), with_rows(EXTRA)
-    assert await policy_aside.compared(before, after) == policy_diff(parse(before), parse(after))
+    assert await check_worker.compared(before, after) == policy_diff(parse(before), parse(after))
     with pytest.raises(PolicyRejected, match="A p row has 9 fields"):
-        await policy_aside.compared(before, with_rows("p, allow, owner"))
+        await check_worker.compared(before, with_rows("p, allow, owner"))
 
 
 async def test_it_ends_with_whoever_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     place = tmp_path / "process"
     instead(monkeypatch, ENDLESS.format(path=str(place)))
-    asked = asyncio.create_task(policy_aside.checked(shipped(), 1))
+    asked = asyncio.create_task(check_worker.checked(shipped(), 1))
     process = await started(place)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -87,33 +87,33 @@ async def test_it_ends_with_its_time_and_then_one_may_ask_again(
 ) -> None:
     place = tmp_path / "process"
     instead(monkeypatch, ENDLESS.format(path=str(place)))
-    monkeypatch.setattr(policy_aside, "LONGEST", 1)
+    monkeypatch.setattr(check_worker, "LONGEST", 1)
     with pytest.raises(TryLater, match="was not looked at to the end within 1 s"):
-        await policy_aside.checked(shipped(), 1)
+        await check_worker.checked(shipped(), 1)
 
 
 async def test_a_policy_that_makes_it_fail_is_refused_and_one_that_was_killed_may_be_sent_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     instead(monkeypatch, "import sys; sys.stdin.read(); raise MemoryError")
-    found = await policy_aside.checked(shipped(), 1)
-    assert found.complaints == (policy_aside.UNFINISHED,)
+    found = await check_worker.checked(shipped(), 1)
+    assert found.complaints == (check_worker.UNFINISHED,)
     instead(monkeypatch, "import os, sys; sys.stdin.read(); os.kill(os.getpid(), 9)")
     with pytest.raises(TryLater):
-        await policy_aside.checked(shipped(), 1)
+        await check_worker.checked(shipped(), 1)
 
 
 async def test_it_learns_no_secret_of_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIMEWARDEN_CURSOR_KEY", "a secret")
     program = "import os, sys; sys.stdin.read(); os.kill(os.getpid(), 9 * any('TIMEWARDEN' in x for x in os.environ))"
     instead(monkeypatch, f'{program}; print(\'{{"complaints": [], "warnings": [], "untried": []}}\')')
-    assert await policy_aside.checked(shipped(), 1) == policy_check.PolicyReport()
+    assert await check_worker.checked(shipped(), 1) == examination.PolicyReport()
 
 
 async def test_while_a_proposal_is_checked_others_are_answered_and_only_a_second_proposal_waits(
     house: House, issuer: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    place, real = tmp_path / "process", policy_aside.COMMAND
+    place, real = tmp_path / "process", check_worker.COMMAND
     instead(monkeypatch, ENDLESS.format(path=str(place)))
     monkeypatch.setattr(policy_administration, "LONGEST_WAIT", 0.2)
     async with api(house, issuer) as running:
@@ -122,7 +122,7 @@ async def test_while_a_proposal_is_checked_others_are_answered_and_only_a_second
         assert (await running.send("GET", "/v1/me", running.token())).status_code == 200
         late = await propose(running, with_rows())
         assert (late.status_code, late.json()["detail"]) == (503, policy_administration.BUSY)
-        monkeypatch.setattr(policy_aside, "COMMAND", real)
+        monkeypatch.setattr(check_worker, "COMMAND", real)
         wanted = {"expected_active": 1}
         again = await running.send("POST", "/v1/policies/versions/1/activate", author(running), body=wanted)
         assert (again.status_code, again.json()["detail"]) == (409, "Version 1 is active already")

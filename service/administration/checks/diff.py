@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from service.administration.checks.case_changes import CaseChange, case_changes
 from service.administration.checks.change_sentences import VALUES, sentence
 from service.administration.checks.verdict_changes import verdict_changes
-from service.policy.policy_fence import row
+from service.policy.casbin_fence import row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
-from service.administration.checks import policy_check
-from service.administration.checks.policy_diff import PolicyDiff, policy_diff
+from service.administration.checks import examination
+from service.administration.checks.diff import PolicyDiff, policy_diff
 from service.errors import PolicyRejected, TryLater
 from service.places import Complaint
 from service.policy.policy_file import PolicyText, parse
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Seconds. The work is bounded by what it looks at, well below this on a machine that is not overloaded.
 LONGEST: Final = 120
 POLITE: Final = 10
-COMMAND: Final = (sys.executable, "-m", "service.administration.checks.policy_aside")
+COMMAND: Final = (sys.executable, "-m", "service.administration.checks.check_worker")
 UNFINISHED: Final = Complaint("policy.csv", 0, 0, "The policy could not be looked at to the end: tell us what it holds")
 _log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ class Texts(msgspec.Struct):
 
 
 class Check(msgspec.Struct, tag=True):
-    """See `policy_check.report`."""
+    """See `examination.report`."""
 
     text: Texts
     number: int
@@ -73,13 +73,13 @@ class Compared(msgspec.Struct):
     complaints: tuple[Complaint, ...] = ()
 
 
-async def checked(text: PolicyText, number: int, beside: PolicyText | None = None) -> policy_check.PolicyReport:
-    """`policy_check.report`, aside. Raises TryLater when it cannot be done now, or not in time."""
+async def checked(text: PolicyText, number: int, beside: PolicyText | None = None) -> examination.PolicyReport:
+    """`examination.report`, aside. Raises TryLater when it cannot be done now, or not in time."""
     try:
         said = await _aside(Check(Texts.of(text), number, Texts.of(beside) if beside else None))
     except PolicyRejected as error:
-        return policy_check.PolicyReport(error.complaints)
-    return msgspec.json.decode(said, type=policy_check.PolicyReport)
+        return examination.PolicyReport(error.complaints)
+    return msgspec.json.decode(said, type=examination.PolicyReport)
 
 
 async def compared(before: PolicyText, after: PolicyText) -> PolicyDiff:
@@ -127,9 +127,9 @@ def _without_settings(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if not name.startswith("TIMEWARDEN_")}
 
 
-def _done(work: Check | Compare) -> policy_check.PolicyReport | Compared:
+def _done(work: Check | Compare) -> examination.PolicyReport | Compared:
     if isinstance(work, Check):
-        return policy_check.report(work.text.text(), work.number, work.beside.text() if work.beside else None)
+        return examination.report(work.text.text(), work.number, work.beside.text() if work.beside else None)
     try:
         return Compared(policy_diff(parse(work.before.text()), parse(work.after.text())))
     except PolicyRejected as error:

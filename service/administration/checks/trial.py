@@ -9,13 +9,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.administration.checks import policy_cases, policy_check
+from service.administration.checks import case_results, examination
 from service.places import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.administration.checks.policy_cases import Tried
+    from service.administration.checks.case_results import Tried
     from service.places import Complaint
     from service.policy.policy_file import PolicyText
 
@@ -51,7 +51,7 @@ class Trial:
 
 def trial(text: PolicyText) -> Trial:
     """Try a policy; never raises for what is wrong with it. What cannot be read has complaints alone."""
-    found = policy_check.examine(text, policy_check.PROPOSAL)
+    found = examination.examine(text, examination.PROPOSAL)
     complaints = bounded(found.complaints)
     if found.snapshot is None:
         return Trial(complaints)
@@ -64,7 +64,7 @@ def trial(text: PolicyText) -> Trial:
         passed=len(found.tried) - failed,
         failed=failed,
         warnings=found.warnings,
-        untried=tuple(policy_cases.untried(policy, found.snapshot, found.tried)),
+        untried=tuple(case_results.untried(policy, found.snapshot, found.tried)),
     )
 
 

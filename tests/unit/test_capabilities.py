@@ -8,8 +8,8 @@ from itertools import chain, combinations, product
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.authorization.enforcement.capabilities import Availability, Capability, list_capabilities
 from service.authorization.enforcement.decision_point import sign_in_facts, who_words
-from service.authorization.enforcement.prospects import Outlook, Prospect, outlooks
 from service.authorization.enforcement.relationships import Seen
 from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
@@ -47,9 +47,9 @@ def every_answer(policy: Snapshot, who: Principal, kind: str, action: str) -> se
     return found
 
 
-def agrees(policy: Snapshot, who: Principal, outlook: Outlook) -> bool:
-    wanted = {Prospect.ALWAYS: {True}, Prospect.DEPENDS: {True, False}}.get(outlook.prospect, {False})
-    return every_answer(policy, who, outlook.kind, outlook.action) == wanted
+def agrees(policy: Snapshot, who: Principal, one: Capability) -> bool:
+    wanted = {Availability.ALWAYS: {True}, Availability.DEPENDS: {True, False}}.get(one.availability, {False})
+    return every_answer(policy, who, one.kind, one.action) == wanted
 
 
 rows = st.builds(
@@ -72,37 +72,32 @@ askers = st.builds(
 @settings(max_examples=20)
 @given(askers)
 def test_under_the_shipped_policy_it_is_what_every_question_would_be_answered(who: Principal) -> None:
-    assert [outlook for outlook in outlooks(SHIPPED, who, SEEN) if not agrees(SHIPPED, who, outlook)] == []
+    assert [one for one in list_capabilities(SHIPPED, who, SEEN) if not agrees(SHIPPED, who, one)] == []
 
 
 @settings(max_examples=25)
 @given(st.lists(rows, min_size=1, max_size=5, unique=True), askers)
 def test_under_any_policy_it_is_what_every_question_would_be_answered(lines: list[str], who: Principal) -> None:
     policy = snapshot(*(f"{line}, rule-{number}" for number, line in enumerate(lines)))
-    assert [outlook for outlook in outlooks(policy, who, SEEN) if not agrees(policy, who, outlook)] == []
+    assert [one for one in list_capabilities(policy, who, SEEN) if not agrees(policy, who, one)] == []
 
 
 def test_what_would_help_is_named() -> None:
     policy = Snapshot.build(policy_file.parse(shipped()), 1)
     found = {
-        (outlook.kind, outlook.action): outlook
-        for outlook in outlooks(policy, asker(frozenset(), frozenset(), None), SEEN)
+        (one.kind, one.action): one for one in list_capabilities(policy, asker(frozenset(), frozenset(), None), SEEN)
     }
-    assert found["me", "read"].prospect is Prospect.ALWAYS
+    assert found["me", "read"].availability is Availability.ALWAYS
     assert found["timesheet", "approve"].scopes == ("approve:timesheets",)
-    assert found["directory", "manage"].prospect is Prospect.NEVER
+    assert found["directory", "manage"].availability is Availability.NEVER
     scopes = frozenset({"approve:timesheets"})
-    found = {
-        (outlook.kind, outlook.action): outlook for outlook in outlooks(policy, asker(scopes, frozenset(), None), SEEN)
-    }
+    found = {(one.kind, one.action): one for one in list_capabilities(policy, asker(scopes, frozenset(), None), SEEN)}
     approve = found["timesheet", "approve"]
-    assert (approve.prospect, approve.as_, approve.states) == (
-        Prospect.DEPENDS,
+    assert (approve.availability, approve.as_, approve.states) == (
+        Availability.DEPENDS,
         ("fallback", "manager"),
         ("submitted",),
     )
     strict = snapshot("p, allow, anyone, read, any, timesheet, any, mfa, with-mfa")
-    found = {
-        (outlook.kind, outlook.action): outlook for outlook in outlooks(strict, asker(scopes, frozenset(), None), SEEN)
-    }
-    assert found["timesheet", "read"].prospect is Prospect.SIGN_IN
+    found = {(one.kind, one.action): one for one in list_capabilities(strict, asker(scopes, frozenset(), None), SEEN)}
+    assert found["timesheet", "read"].availability is Availability.SIGN_IN

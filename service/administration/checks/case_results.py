@@ -12,6 +12,7 @@ from service.authorization.engine.explanation import explain, sentences_for_call
 from service.authorization.engine.row_conditions import listed
 from service.places import Complaint
 from service.policy.access_request import ANY, ANYONE, Effect, Reason
+from service.policy.request_space import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -46,11 +47,10 @@ def tried(policy: Policy, snapshot: Snapshot, cases: Iterable[Case]) -> list[Tri
     names = {rule.name for rule in policy.rules}
     found: list[Tried] = []
     asked: set[AccessRequest] = set()
-    visits = 0
+    budget = Budget(MAX_ROW_VISITS)
     for case in cases:
         request, rows = access_request_of(case, snapshot), len(snapshot.rules_of(case.kind, case.action))
-        visits += rows * _walks(case, new=request not in asked)
-        if visits > MAX_ROW_VISITS:
+        if not budget.spend(rows * _walks(case, new=request not in asked)):
             found.append(Tried(case, (), (_too_much(case, rows),)))
             break
         asked.add(request)

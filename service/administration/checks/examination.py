@@ -1,7 +1,7 @@
 """From policy texts to a snapshot that may decide: read, build, laws, cases, in this one place. Pure.
 
 Bootstrap, propose, activate and the tests all come through here. It takes some tens of milliseconds of CPU for a policy
-of ordinary size and grows with rows and cases, up to half a minute: a server has it done aside (`policy_aside`).
+of ordinary size and grows with rows and cases, up to half a minute: a server has it done aside (`check_worker`).
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from service.administration.checks import case_changes, policy_cases, policy_redundancy
+from service.administration.checks import case_changes, case_results, redundancy
 from service.authorization.engine.engine import Snapshot
 from service.errors import PolicyRejected
 from service.places import Complaint, bounded
 from service.policy import case_files, known_words, laws, policy_file, vocabulary_file
 
 if TYPE_CHECKING:
-    from service.administration.checks.policy_cases import Tried
+    from service.administration.checks.case_results import Tried
     from service.policy.access_request import AccessRequest, Verdict, Vocabulary
     from service.policy.policy_file import PolicyText
 
@@ -76,9 +76,9 @@ def examine(text: PolicyText, number: int) -> Examination:
         return snapshot.decide(replace(request, who=snapshot.close(request.who)))
 
     complaints = laws.check(policy.rules, policy.vocabulary, decide)
-    tried = policy_cases.tried(policy, snapshot, found.cases)
-    complaints += [policy_cases.complaint(one) for one in tried if one.problems]
-    odd = policy_redundancy.findings(policy)
+    tried = case_results.tried(policy, snapshot, found.cases)
+    complaints += [case_results.complaint(one) for one in tried if one.problems]
+    odd = redundancy.findings(policy)
     if number == PROPOSAL:
         complaints += odd.complaints + _left_out(policy.vocabulary)
     if snapshot.errors:
@@ -95,7 +95,7 @@ def report(text: PolicyText, number: int, beside: PolicyText | None = None) -> P
         return PolicyReport(bounded(found.complaints))
     before = None if beside is None or found.complaints else examine(beside, number)
     warnings = [*found.warnings, *(_lost(before, found) if before else ())]
-    untried = policy_cases.untried(found.snapshot.policy, found.snapshot, found.tried)
+    untried = case_results.untried(found.snapshot.policy, found.snapshot, found.tried)
     return PolicyReport(*(bounded(one) for one in (found.complaints, warnings, untried)))
 
 

@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING
 from service.places import Complaint
 from service.policy.access_request import ANY, ANYONE, Condition, Effect
 from service.policy.matching import CLIENT, VIA
-from service.policy.never_holding import why_never
+from service.policy.request_space import Budget, RoleClosure
+from service.policy.unsatisfiable import why_never
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from service.policy.access_request import Rule
     from service.policy.policy_file import Policy
 
 FILE = "policy.csv"
 MAX_FOUND = 100
-# Rows compared before the search gives up: some seconds. Only thousands of rows of many facts each come near it.
-MAX_COMPARED = 5_000_000
 When = frozenset[Condition]
 GAVE_UP = "Some rows were not compared with the others: there are too many of many facts"
 
@@ -52,8 +51,8 @@ def findings(policy: Policy) -> Findings:
     shelves: dict[tuple[str, str], _Shelf] = defaultdict(_Shelf)
     for rule in policy.rules:
         shelves[rule.kind, rule.action].add(rule)
-    reached = _Reach(policy.role_links)
-    budget = _Budget()
+    roles = RoleClosure(policy.role_links)
+    budget = Budget()
     for rule in policy.rules:
         if len(found.complaints) >= MAX_FOUND or len(found.warnings) >= MAX_FOUND:
             found.warnings.append(
@@ -64,17 +63,17 @@ def findings(policy: Policy) -> Findings:
             found.complaints.append(_at(rule, *never))
             continue
         shelf = shelves[rule.kind, rule.action]
-        if rule.effect is Effect.ALLOW and (deny := shelf.broader(rule, Effect.DENY, reached, budget)):
+        if rule.effect is Effect.ALLOW and (deny := shelf.broader(rule, Effect.DENY, roles, budget)):
             _forbidden(rule, deny, found)
-        elif other := shelf.broader(rule, rule.effect, reached, budget):
+        elif other := shelf.broader(rule, rule.effect, roles, budget):
             verb = "allows" if rule.effect is Effect.ALLOW else "denies"
             found.warnings.append(_at(rule, f"Everything that this row {verb}, {_named(other)} {verb} already"))
     named = {rule.who for rule in policy.rules}
     for role, included in policy.role_links[:MAX_FOUND]:
-        if named.isdisjoint(reached.closed(included)):
+        if named.isdisjoint(roles.close([included]) - {ANYONE}):
             said = f"The row 'g, {role}, {included}' has no effect: no row names {included} or a role that it includes"
             found.warnings.append(Complaint(FILE, 0, 0, said))
-    if budget.spent:
+    if budget.exhausted:
         found.warnings.append(Complaint(FILE, 0, 0, GAVE_UP))
     return found
 
@@ -107,46 +106,6 @@ def _at(rule: Rule, message: str, suggestion: str | None = None) -> Complaint:
     return Complaint(FILE, rule.line, 1, f"{message} (rule '{rule.name}')", suggestion)
 
 
-@dataclass(slots=True)
-class _Budget:
-    compared: int = 0
-
-    @property
-    def spent(self) -> bool:
-        return self.compared > MAX_COMPARED
-
-
-class _Reach:
-    """Who else matches whenever a word does: `anyone`, and each role that a role includes."""
-
-    def __init__(self, links: Iterable[tuple[str, str]]) -> None:
-        self._direct: dict[str, list[str]] = defaultdict(list)
-        for role, included in links:
-            self._direct[role].append(included)
-        self._known: dict[str, tuple[str, ...]] = {}
-
-    def words(self, word: str, effect: Effect) -> Iterator[str]:
-        """The words of rows of `effect` that hold whenever a row on `word` does."""
-        yield from self.closed(word)
-        # A deny on a client holds for both ways in which it acts; an allow on it does not.
-        if effect is Effect.DENY and word.startswith(VIA):
-            yield CLIENT + word.removeprefix(VIA)
-        if word != ANYONE:
-            yield ANYONE
-
-    def closed(self, word: str) -> tuple[str, ...]:
-        """The word, and every role that it includes."""
-        known = self._known.get(word)
-        if known is None:
-            seen, waiting = {word}, [word]
-            while waiting:
-                new = [one for one in self._direct.get(waiting.pop(), ()) if one not in seen]
-                seen.update(new)
-                waiting.extend(new)
-            known = self._known[word] = tuple(sorted(seen))
-        return known
-
-
 class _Shelf:
     """The rules of one kind and action, found by effect, who and scope, then by their facts."""
 
@@ -158,7 +117,7 @@ class _Shelf:
         beside = self._rules.setdefault((rule.effect, rule.who, rule.scope), {})
         beside.setdefault(frozenset(rule.when), []).append(rule)
 
-    def broader(self, rule: Rule, effect: Effect, reached: _Reach, budget: _Budget) -> Rule | None:
+    def broader(self, rule: Rule, effect: Effect, roles: RoleClosure, budget: Budget) -> Rule | None:
         """Another rule of `effect` that holds whenever `rule` does; None also when the budget is spent.
 
         Fewer facts are broader for every pair of effects: where an allow holds, its facts are known, and a deny on
@@ -166,12 +125,11 @@ class _Shelf:
         """
         when = frozenset(rule.when)
         broad: Rule | None = None
-        for who in reached.words(rule.who, effect):
+        for who in _broader_words(rule.who, effect, roles):
             for scope in {ANY, rule.scope}:
                 beside = self._rules.get((effect, who, scope), {})
                 for fewer in _fewer(when, beside):
-                    budget.compared += 1
-                    if budget.spent:
+                    if not budget.spend():
                         return None
                     for other in beside.get(fewer, ()):
                         if other is rule or not _stands_in(rule, other):
@@ -180,6 +138,13 @@ class _Shelf:
                             return other
                         broad = broad or other
         return broad
+
+
+def _broader_words(word: str, effect: Effect, roles: RoleClosure) -> list[str]:
+    """The who-words of rules of `effect` that apply whenever a rule on `word` does; `anyone` is the last."""
+    # A deny on a client applies both ways in which the client acts; an allow does not.
+    client = [CLIENT + word.removeprefix(VIA)] if effect is Effect.DENY and word.startswith(VIA) else []
+    return [*sorted(roles.close([word]) - {ANYONE}), *client, ANYONE]
 
 
 def _fewer(when: When, beside: Mapping[When, Sequence[Rule]]) -> Iterator[When]:

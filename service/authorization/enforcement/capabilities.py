@@ -1,0 +1,150 @@
+"""What a caller may do at all, for each kind and action: computed by the engine that decides, not by a second reading.
+
+Pure. More words of an caller only make more rules match, and an unknown fact matches no allow and every deny: so the
+poorest and the richest question bound all others, and each allow rule's own question shows whether it can ever help.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from service.authorization.enforcement.decision_point import sign_in_facts, who_words
+from service.policy import laws
+from service.policy.access_request import NO_STATE, Effect
+from service.policy.request_space import KNOWN, RequestSpace, scopes_of, smallest_requests
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+
+    from service.authorization.enforcement.relationships import Seen
+    from service.authorization.engine.engine import Snapshot
+    from service.identity.principal import Principal
+    from service.policy.access_request import AccessRequest
+
+
+CAPABILITIES: Final = "capabilities"
+
+
+class Availability(StrEnum):
+    """ALWAYS: whatever the resource. DEPENDS: on what one is to it, or on its state. SCOPE and SIGN_IN: not with this
+    token, but with another scope or another sign-in. NEVER: not as the policy stands."""
+
+    ALWAYS = "always"
+    DEPENDS = "depends"
+    SCOPE = "needs-scope"
+    SIGN_IN = "needs-sign-in"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """What may come of one action. `as_`: relations that help, of which the caller needs one. `states`: in which the
+    resource must be, empty for any. `scopes`: which of them would help, for SCOPE."""
+
+    kind: str
+    action: str
+    availability: Availability
+    as_: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+
+
+def list_capabilities(snapshot: Snapshot, principal: Principal, seen: Seen) -> Sequence[Capability]:
+    """One for each kind and action of the vocabulary. `seen` is what holds without any row. For thousands of rules it
+    is work for a thread; it is done once for callers who are alike to the rules."""
+    caller = _caller(snapshot, principal, seen)
+    return snapshot.remembered(CAPABILITIES, caller.key(), lambda: _all(caller))
+
+
+def recall_capabilities(snapshot: Snapshot, principal: Principal, seen: Seen) -> Sequence[Capability] | None:
+    """As `list_capabilities`, if they were worked out before."""
+    found: Sequence[Capability] | None = snapshot.recall(CAPABILITIES, _caller(snapshot, principal, seen).key())
+    return found
+
+
+def _caller(snapshot: Snapshot, principal: Principal, seen: Seen) -> _Caller:
+    """Of an caller's words and scopes, those that any rule could see."""
+    visible = snapshot.words
+    return _Caller(
+        snapshot,
+        snapshot.close(who_words(principal, seen)) & visible.who,
+        principal.scopes & visible.scopes,
+        sign_in_facts(snapshot, principal, int(seen.at.timestamp())),
+    )
+
+
+def _all(caller: _Caller) -> Sequence[Capability]:
+    actions = sorted((kind, action) for kind, found in caller.snapshot.vocabulary.actions.items() for action in found)
+    return [_capability_of(caller, kind, action) for kind, action in actions]
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """Who asks, in the engine's words; `facts` are those of the sign-in."""
+
+    snapshot: Snapshot
+    words: frozenset[str]
+    scopes: frozenset[str]
+    facts: Mapping[str, bool | None]
+
+    def key(self) -> Hashable:
+        """All that a capability depends on."""
+        return self.words, self.scopes, frozenset(self.facts.items())
+
+    def base(self, kind: str, action: str) -> AccessRequest:
+        """What the caller asks of a resource of which nothing is known."""
+        return self.snapshot.access_request(kind, action, NO_STATE, self.words, self.scopes, self.facts)
+
+    def may(self, request: AccessRequest) -> bool:
+        """Whether the policy and the laws allow the request."""
+        return self.snapshot.decide(request).allowed and not laws.law_forbids(request)
+
+
+def _capability_of(caller: _Caller, kind: str, action: str) -> Capability:
+    vocabulary = caller.snapshot.vocabulary
+    states = sorted(vocabulary.states.get(kind, ())) or [NO_STATE]
+    relations = vocabulary.relations.get(kind, frozenset())
+    poorest = caller.base(kind, action)
+    richest = replace(poorest, who=poorest.who | relations)
+    if all(caller.may(request) for base in (poorest, richest) for request in RequestSpace(base, states)):
+        return Capability(kind, action, Availability.ALWAYS)
+    ways = list(_ways(caller, kind, action, states))
+    if ways:
+        where = sorted({state for _, state in ways} - {NO_STATE})
+        return Capability(
+            kind,
+            action,
+            Availability.DEPENDS,
+            as_=tuple(sorted({who for who, _ in ways} & relations)),
+            states=() if where == states else tuple(where),
+        )
+    allowed_facts = dict.fromkeys((*vocabulary.request_facts, *vocabulary.thresholds), True)
+    fresh = _Caller(caller.snapshot, caller.words, caller.scopes, allowed_facts)
+    if any(_ways(fresh, kind, action, states)):
+        return Capability(kind, action, Availability.SIGN_IN)
+    granted = _Caller(caller.snapshot, caller.words, vocabulary.scopes, allowed_facts)
+    if not caller.snapshot.could_allow(kind, action, caller.scopes) and any(_ways(granted, kind, action, states)):
+        return Capability(kind, action, Availability.SCOPE, scopes=caller.snapshot.scopes_for(kind, action))
+    return Capability(kind, action, Availability.NEVER)
+
+
+def _ways(caller: _Caller, kind: str, action: str, states: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The who-word and a state of each allow rule by which some resource would be allowed to this caller."""
+    vocabulary, index = caller.snapshot.vocabulary, caller.snapshot.index_of(kind, action)
+    relations = vocabulary.relations.get(kind, frozenset())
+    facts: dict[str, Sequence[bool | None]] = dict.fromkeys(sorted(vocabulary.facts.get(kind, ())), KNOWN)
+    facts |= {name: (value,) for name, value in caller.facts.items()}
+    mentioned = {name: values for name, values in facts.items() if name in index.words.facts}
+    base = replace(caller.base(kind, action), facts=frozenset())
+    found: set[tuple[str, str]] = set()
+    for rule in index.near(caller.words | relations):
+        if rule.effect is Effect.DENY or not scopes_of(rule) <= caller.scopes:
+            continue
+        for state in states:
+            if (rule.who, state) not in found and any(
+                map(caller.may, smallest_requests(rule, base, [state], mentioned))
+            ):
+                found.add((rule.who, state))
+                yield rule.who, state
