@@ -51,14 +51,14 @@ def format_time(time: datetime) -> str:
 
 
 def _at(body: Mapping[str, object], path: str) -> object:
-    found: object = body
-    for name in path.split("."):
-        if found is None:
-            return None
-        if not isinstance(found, Mapping):
-            raise ValueError(f"{path}: the parent of {name} is not an object")  # noqa: TRY004 - callers catch one error
-        found = found.get(name)
-    return found
+    """The member at `path`: a name, or a name in an object."""
+    parent, dot, name = path.partition(".")
+    found = body.get(parent)
+    if not dot or found is None:
+        return found
+    if type(found) is not dict and not isinstance(found, Mapping):
+        raise ValueError(f"{path}: the parent of {name} is not an object")
+    return found.get(name)
 
 
 def _word(body: Mapping[str, object], path: str) -> str | None:

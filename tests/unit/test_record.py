@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from service.errors import LogUnavailable
 from service.log.columns import search_columns
 from service.log.insert import COLUMNS
-from service.log.record import Kind, Record, canonical_json, commitment, read_body
+from service.log.record import MAX_DEPTH, Kind, Record, canonical_json, commitment, read_body
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 ANA = UUID("018f0000-0000-7000-8000-00000000000a")
@@ -71,6 +71,26 @@ def test_any_text_is_taken_or_refused_but_never_reaches_postgres_broken(text: st
         return
     assert "\x00" not in text
     assert read_body(record.body)["reason"] == text.encode().decode() == record.columns["reason"]
+
+
+@given(st.text(), st.integers(0, 14))
+def test_a_nested_text_is_accepted_exactly_if_it_is_valid_and_not_too_deep(text: str, depth: int) -> None:
+    value: object = text
+    for level in range(depth):
+        value = [value] if level % 2 else {"a": value, "b": None}
+    try:
+        record = make(facts={text: value} if depth % 3 == 0 else value)
+    except LogUnavailable:
+        assert "\x00" in text or _has_surrogate(text) or depth >= MAX_DEPTH - 1
+        return
+    assert "\x00" not in text
+    assert not _has_surrogate(text)
+    assert depth < MAX_DEPTH
+    assert rfc8785.dumps(cast("Any", read_body(record.body))) == record.body
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def test_the_columns_are_those_that_the_insert_statement_names() -> None:
