@@ -23,7 +23,7 @@ from service.administration.versions.policy_administration import PolicyAdminist
 from service.administration.versions.policy_comparison import PolicyComparison
 from service.administration.versions.simulation import Simulation
 from service.api_process import Api
-from service.audit.published import Published
+from service.audit.published_log import PublishedLog
 from service.authorization.active.policy_hint import PolicyHint
 from service.authorization.active.policy_versions import PolicyVersions
 from service.authorization.active.policy_watch import PolicyWatch
@@ -58,12 +58,12 @@ from service.timesheets.reminders import Reminders
 from service.timesheets.reports import Reports
 from service.timesheets.shown import ShownTimesheets
 from service.timesheets.upload import Uploads
-from service.web.audit.audit_export import audit_export_routes
-from service.web.audit.audit_records import audit_record_routes
-from service.web.audit.decision_explanations import decision_explanation_route
 from service.web.audit.decisions import decision_routes
-from service.web.audit.log_proofs import log_proof_routes
-from service.web.audit.log_tiles import log_tile_routes
+from service.web.audit.explanations import decision_explanation_route
+from service.web.audit.exports import audit_export_routes
+from service.web.audit.proofs import log_proof_routes
+from service.web.audit.records import audit_record_routes
+from service.web.audit.tiles import log_tile_routes
 from service.web.directory.delegations import delegation_routes, fallback_routes
 from service.web.directory.directory import directory_routes
 from service.web.directory.directory_import import directory_import_route
@@ -128,7 +128,7 @@ class Parts:
     tokens: Tokens
     gate: Gate
     people: People
-    published: Published
+    published: PublishedLog
     relationships: Relationships
     hint: PolicyHint | None
     senders: Senders
@@ -206,7 +206,7 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
         tokens=api.tokens,
         gate=gate,
         people=People(requests, log, SubjectHashes(settings.listed("erasure_keys"))),
-        published=Published(requests, reading),
+        published=PublishedLog(requests, reading),
         relationships=relationships,
         hint=hint,
         senders=senders,

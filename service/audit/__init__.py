@@ -1,4 +1,5 @@
-"""What auditors do with the log: search, summary, export, proof. Reads only; owns no state.
+"""The use cases of auditors: search the log, count, export, prove. Reads only; owns no state.
 
-Import from outside: `search`, `summary`, `people`, `periods`, `bundle`, `export_formats`, `published` (tiles, proof).
+Import from outside: `search`, `summary`, `people`, `time_range`, `bundle`, `export_formats`, `published_log`
+(checkpoint, tiles, proofs).
 """

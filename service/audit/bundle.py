@@ -1,9 +1,10 @@
-"""The builder of audit bundles: proof of what the sealed log holds in a range of positions. Reads only; owns no state.
+"""Builds audit bundles, which prove what the sealed log holds in a range of positions. Reads only; owns no state.
 
-A bundle is JSON Lines (docs/audit-bundle.md is exact): a header `{format, from, to, checkpoint, left, right, start,
-pruned}`, then for each position `{position, sealed, uid, leaf, body, columns, texts}`. The header is known before the
-first record, so it streams in bounded memory and a broken download goes on at the next position. The builder judges
-nothing: of a damaged log it writes what is stored, and `service/standalone/verify`, which shares no code, judges.
+A bundle is JSON Lines (docs/audit-bundle.md is the specification): a header `{format, from, to, checkpoint, left,
+right, start, pruned}`, then for each position `{position, sealed, uid, leaf, body, columns, texts}`. The header is
+complete before the first record, so a bundle streams in bounded memory, and a broken download can resume at the next
+position. The builder verifies nothing. It writes a damaged log as stored; `service/standalone/verify`, which shares no
+code with it, verifies.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 FORMAT = "timewarden-bundle/1"
 ERASED = "erased"
 
-# The newest signed checkpoint, and no row beyond the log's end; the one of a size; the newest up to a size.
+# The newest signed checkpoint within the log; the one of a size; the newest up to a size.
 NEWEST = """
     SELECT size, note FROM checkpoint WHERE note IS NOT NULL AND size <= (SELECT size FROM log_head)
     ORDER BY size DESC LIMIT 1
@@ -37,12 +38,12 @@ NEWEST = """
 OF_SIZE = "SELECT size, note FROM checkpoint WHERE note IS NOT NULL AND size = $1"
 UP_TO = "SELECT size, note FROM checkpoint WHERE note IS NOT NULL AND size <= $1 ORDER BY size DESC LIMIT 1"
 
-# Whether the record of a position is gone.
-GONE = """
+# Whether a position has no record.
+IS_MISSING = """
     SELECT NOT EXISTS (SELECT FROM audit_position p JOIN audit_record r ON r.id = p.record_id WHERE p.position = $1)
 """
 
-# The newest sealed record that tells of pruning.
+# The newest sealed record of a pruning.
 PRUNED = """
     SELECT p.position, r.body FROM audit_record r JOIN audit_position p ON p.record_id = r.id
     WHERE r.kind = 'system' AND position('"event":"log.pruned"'::bytea IN r.body) > 0
@@ -53,7 +54,7 @@ PRUNED = """
 
 @dataclass(frozen=True, slots=True)
 class BundleHeader:
-    """The first line of a bundle: positions [start, end) under the checkpoint of `size`."""
+    """The header of a bundle: positions [start, end) under the checkpoint of `size`. `line` is its first line."""
 
     start: int
     end: int
@@ -61,13 +62,13 @@ class BundleHeader:
     line: bytes
 
 
-async def bundle_header(
+async def make_header(
     connection: Connection, start: int, end: int | None = None, *, seen: int | None = None
 ) -> BundleHeader:
-    """The header for the positions [start, end), to the newest signed checkpoint; `end` is its size unless given.
+    """The header for the positions [start, end) under the newest signed checkpoint; `end` is by default its size.
 
-    `seen` is the size of a checkpoint that the reader holds: the header will prove that the log extends it. Raises
-    NotSealed while nothing is signed, InvalidField for a range or size that no checkpoint covers.
+    `seen` is the size of a checkpoint that the auditor has: the header then proves that the log extends it. Raises
+    NotSealed before the first checkpoint, InvalidField for a range or size that no checkpoint covers.
     """
     newest = await connection.fetchrow(NEWEST)
     if newest is None:
@@ -78,45 +79,45 @@ async def bundle_header(
         raise InvalidField(FieldError("query.to", f"must be at most {size}, the size of the newest checkpoint"))
     if start >= end:
         raise InvalidField(FieldError("query.from", f"must be less than {end}"))
-    held = await _hashes(connection, [*_cover(0, start), *_cover(end, size)])
+    hashes = await _load_hashes(connection, [*_cover(0, start), *_cover(end, size)])
     content = {
         "format": FORMAT,
         "from": start,
         "to": end,
         "checkpoint": note,
-        "left": [held.get(place) for place in _cover(0, start)],
-        "right": [held.get(place) for place in _cover(end, size)],
-        "start": await _older(connection, start, size, seen),
-        "pruned": await _pruned(connection, start, size),
+        "left": [hashes.get(place) for place in _cover(0, start)],
+        "right": [hashes.get(place) for place in _cover(end, size)],
+        "start": await _prove_extension(connection, start, size, seen),
+        "pruned": await _prove_pruning(connection, start, size),
     }
     return BundleHeader(start, end, size, msgspec.json.encode(content) + b"\n")
 
 
 async def bundle_lines(database: Database, header: BundleHeader) -> AsyncIterator[bytes]:
-    """The whole bundle, a piece of up to 256 records at a time. Raises DatabaseUnavailable."""
+    """The bundle in chunks of up to 256 records. Raises DatabaseUnavailable."""
     yield header.line
-    async for piece in sealed_rows(database, header.start, header.end, texts=True):
-        yield b"".join(_line(row) for row in piece)
+    async for rows in sealed_rows(database, header.start, header.end, texts=True):
+        yield b"".join(_encode_row(row) for row in rows)
 
 
 def signed_size(note: str, stored: int) -> int:
-    """The size that a note says; the column beside it is only a copy, and stands in for a note that says nothing."""
+    """The size in a note. `stored`, the column beside it, is only a copy, used when the note cannot be parsed."""
     try:
         return Checkpoint.parse(Note.parse(note).text).size
     except BadNote:
         return stored
 
 
-def _line(row: SealedRow) -> bytes:
-    there = row.body is not None
+def _encode_row(row: SealedRow) -> bytes:
+    present = row.body is not None
     content = {
         "position": row.position,
         "sealed": row.sealed.hex() if row.sealed else None,
         "uid": row.uid,
         "leaf": row.leaf.hex() if row.leaf else None,
         "body": row.body,
-        "columns": row.columns if there else None,
-        "texts": _texts(row) if there else None,
+        "columns": row.columns if present else None,
+        "texts": _texts(row) if present else None,
     }
     return msgspec.json.encode(content) + b"\n"
 
@@ -125,15 +126,15 @@ def _texts(row: SealedRow) -> Mapping[str, object]:
     texts: dict[str, object] = {}
     if row.body is not None and b'"commitments"' in row.body:
         try:
-            promised = read_body(row.body).get("commitments")
+            commitments = read_body(row.body).get("commitments")
         except (ValueError, RecursionError):
-            promised = None
-        texts = dict.fromkeys(promised, ERASED) if isinstance(promised, dict) else {}
+            commitments = None
+        texts = dict.fromkeys(commitments, ERASED) if isinstance(commitments, dict) else {}
     return texts | {field: {"salt": salt.hex(), "value": value} for field, salt, value in row.texts}
 
 
-async def _older(connection: Connection, start: int, size: int, seen: int | None) -> object:
-    """An older checkpoint that this one extends: the one of size `seen`, or the newest that ends before the range."""
+async def _prove_extension(connection: Connection, start: int, size: int, seen: int | None) -> object:
+    """An older checkpoint with the proof that this one extends it: of size `seen`, or the newest before the range."""
     row = await (connection.fetchrow(UP_TO, start) if seen is None else connection.fetchrow(OF_SIZE, seen))
     if row is None and seen is not None:
         raise InvalidField(FieldError("query.seen", "must be the size of a signed checkpoint of this log"))
@@ -143,21 +144,22 @@ async def _older(connection: Connection, start: int, size: int, seen: int | None
     try:
         proof = await consistency_path(connection, old, size)
     except (ValueError, LogDamaged):
-        # No proof is the evidence here: the verifier says that the log does not extend this checkpoint.
+        # Without a proof the verifier reports that the log does not extend this checkpoint.
         proof = []
-    return {"checkpoint": row["note"], "consistency": [_base64(one) for one in proof]}
+    return {"checkpoint": row["note"], "consistency": [_base64(sibling) for sibling in proof]}
 
 
-async def _pruned(connection: Connection, start: int, size: int) -> object:
-    """Bodies are dropped from the oldest on, so a range whose first record is there has all of them."""
-    row = await connection.fetchrow(PRUNED, size) if await connection.fetchval(GONE, start) else None
+async def _prove_pruning(connection: Connection, start: int, size: int) -> object:
+    """The record of the newest pruning with its proof; None if the first record of the range was not pruned, as pruning
+    goes from the oldest record on."""
+    row = await connection.fetchrow(PRUNED, size) if await connection.fetchval(IS_MISSING, start) else None
     if row is None:
         return None
     try:
         path = await inclusion_path(connection, row["position"], size)
     except LogDamaged:
         path = []
-    inclusion = [_base64(one) for one in path]
+    inclusion = [_base64(sibling) for sibling in path]
     try:
         to = read_body(row["body"]).get("pruned_to")
     except (ValueError, RecursionError):
@@ -166,7 +168,7 @@ async def _pruned(connection: Connection, start: int, size: int) -> object:
 
 
 def _cover(start: int, end: int) -> Sequence[tuple[int, int]]:
-    """The compact range of [start, end): descend from one subtree over everything to those that lie inside."""
+    """The compact range of [start, end): the largest complete subtrees that lie inside it, from left to right."""
 
     def inside(level: int, index: int) -> Iterator[tuple[int, int]]:
         low, high = index << level, (index + 1) << level
@@ -179,7 +181,7 @@ def _cover(start: int, end: int) -> Sequence[tuple[int, int]]:
     return list(inside(end.bit_length(), 0)) if start < end else []
 
 
-async def _hashes(connection: Connection, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], str]:
+async def _load_hashes(connection: Connection, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], str]:
     return {place: _base64(subtree) for place, subtree in (await load_subtrees(connection, places)).items()}
 
 

@@ -1,7 +1,7 @@
-"""What an export is written as: JSON Lines, CSV, OCSF or Parquet. Pure: owns no state; rows in, bytes out.
+"""The formats of an export: JSON Lines, CSV, OCSF and Parquet. Pure: rows in, bytes out.
 
-JSON Lines carry the record's exact bytes, so each line can be held against its leaf hash; the other formats are views.
-A place whose record somebody removed is told of in each of them.
+JSON Lines contain the record's exact bytes, so each line can be checked against its leaf hash; the other formats are
+views. In every format a position whose record was removed has a row that says so.
 """
 
 from __future__ import annotations
@@ -27,54 +27,54 @@ if TYPE_CHECKING:
 
 
 class Writer(Protocol):
-    """Bytes of an export in their order: `start` once, `rows` for each piece, `end` once."""
+    """Writes an export: `start` once, `rows` for each batch, `end` once."""
 
     media_type: str
 
     def start(self) -> bytes: ...
-    def rows(self, piece: Sequence[SealedRow]) -> bytes: ...
+    def rows(self, rows: Sequence[SealedRow]) -> bytes: ...
     def end(self) -> bytes: ...
 
 
 class JsonLines:
-    """`{"position", "leaf", "record"}`: the record as its very bytes, whose SHA-256 behind a zero byte is the leaf.
+    """`{"position", "leaf", "record"}`: `record` is the exact bytes; the SHA-256 of a zero byte and these is the leaf.
 
-    Altered bytes that are no record of ours any more stand in base64 as `bytes` beside a null record: they could hold
-    anything, also what looks like further lines. A missing record has the leaf that was sealed."""
+    Altered bytes that are not a record any more are in `bytes`, as base64, and `record` is null: they could contain
+    anything, even line ends. A missing record has the leaf that was sealed."""
 
     media_type = "application/x-ndjson"
 
     def start(self) -> bytes:
         return b""
 
-    def rows(self, piece: Sequence[SealedRow]) -> bytes:
-        return b"".join(_json_line(row) for row in piece)
+    def rows(self, rows: Sequence[SealedRow]) -> bytes:
+        return b"".join(_encode_line(row) for row in rows)
 
     def end(self) -> bytes:
         return b""
 
 
 class Csv:
-    """RFC 4180 with the columns that the log is searched by. A byte order mark tells spreadsheets that it is UTF-8; a
-    cell that one of them would execute begins with an apostrophe."""
+    """RFC 4180 with the search columns. It begins with a byte order mark, so that spreadsheets read UTF-8. An
+    apostrophe precedes a cell that a spreadsheet would execute."""
 
-    # Litestar itself adds the charset to text.
+    # Litestar adds the charset.
     media_type = "text/csv"
 
     def start(self) -> bytes:
-        return b"\xef\xbb\xbf" + _csv([["position", "uid", "kind", *COLUMNS, "leaf"]])
+        return b"\xef\xbb\xbf" + _encode_csv([["position", "uid", "kind", *COLUMNS, "leaf"]])
 
-    def rows(self, piece: Sequence[SealedRow]) -> bytes:
-        return _csv(
+    def rows(self, rows: Sequence[SealedRow]) -> bytes:
+        return _encode_csv(
             [
                 [
                     row.position,
                     row.uid,
                     MISSING if row.missing else row.columns["kind"],
-                    *(_cell(row.columns[name]) for name in COLUMNS),
+                    *(_format_cell(row.columns[name]) for name in COLUMNS),
                     ((row.sealed if row.missing else row.leaf) or b"").hex(),
                 ]
-                for row in piece
+                for row in rows
             ]
         )
 
@@ -91,40 +91,40 @@ FILE_NAMES: Mapping[str, str] = {
 }
 
 
-def _json_line(row: SealedRow) -> bytes:
-    if row.body is not None and _is_ours(row.body):
+def _encode_line(row: SealedRow) -> bytes:
+    if row.body is not None and _is_record(row.body):
         return b'{"position":%d,"leaf":"%s","record":%s}\n' % (row.position, (row.leaf or b"").hex().encode(), row.body)
     leaf = row.sealed if row.missing else row.leaf
-    told: dict[str, object] = {"position": row.position, "leaf": leaf.hex() if leaf else None, "record": None}
+    members: dict[str, object] = {"position": row.position, "leaf": leaf.hex() if leaf else None, "record": None}
     if row.body is None:
-        told["missing"] = True
+        members["missing"] = True
     else:
-        told["bytes"] = base64.b64encode(row.body).decode()
-    return msgspec.json.encode(told) + b"\n"
+        members["bytes"] = base64.b64encode(row.body).decode()
+    return msgspec.json.encode(members) + b"\n"
 
 
-def _is_ours(body: bytes) -> bool:
-    """Whether these are canonical bytes of one object, so that nothing can stand in them but a record."""
+def _is_record(body: bytes) -> bool:
+    """Whether these are the canonical bytes of a JSON object, which cannot contain a line end."""
     try:
         return canonical_json(read_body(body)) == body
     except (ValueError, RecursionError, OverflowError, TypeError):
         return False
 
 
-def _cell(value: object) -> object:
+def _format_cell(value: object) -> object:
     if value is None or isinstance(value, bool | int):
         return "" if value is None else str(value).lower()
     if isinstance(value, list):
-        return _line(harmless(" ".join(str(one) for one in value)))
-    return _line(harmless(str(value)))
+        return _join_lines(harmless(" ".join(str(item) for item in value)))
+    return _join_lines(harmless(str(value)))
 
 
-def _line(text: str) -> str:
-    """In one line, so that an export that broke off can be cut behind a whole record."""
+def _join_lines(text: str) -> str:
+    """The text on one line, so that a broken download can be cut after a complete record."""
     return " ".join(text.splitlines())
 
 
-def _csv(rows: Sequence[Sequence[object]]) -> bytes:
+def _encode_csv(rows: Sequence[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerows(rows)
     return text.getvalue().encode()

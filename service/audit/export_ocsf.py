@@ -1,7 +1,7 @@
 """Records as OCSF events: class API Activity (6003) of version 1.7.0, which is pinned. Pure: owns no state.
 
-OCSF has no class for decisions: the verdict goes into `action_id` and `authorizations`, what has no place into
-`unmapped`. Only what a record holds is told, so there are ids and no names.
+OCSF has no class for authorization decisions: outcome and rules go into `action_id` and `authorizations`, members
+without a counterpart into `unmapped`. An event holds what its record holds, so ids and no names.
 """
 
 from __future__ import annotations
@@ -33,36 +33,36 @@ SUCCESS, FAILURE = 1, 2
 INFORMATIONAL, LOW = 1, 2
 USER, SYSTEM = 1, 3
 METHODS = frozenset({"OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"})
-OURSELVES = "timewarden"
-GONE = "The record of this position is missing; a proof bundle shows what was sealed"
+PRODUCT = "timewarden"
+MISSING_RECORD = "The record of this position is missing; a proof bundle shows what was sealed"
 
 
 class Ocsf:
-    """JSON Lines, an event each."""
+    """JSON Lines, one event a line."""
 
     media_type = "application/x-ndjson"
 
     def start(self) -> bytes:
         return b""
 
-    def rows(self, piece: Sequence[SealedRow]) -> bytes:
-        return b"".join(_line(row) for row in piece)
+    def rows(self, rows: Sequence[SealedRow]) -> bytes:
+        return b"".join(_encode_line(row) for row in rows)
 
     def end(self) -> bytes:
         return b""
 
 
-def _line(row: SealedRow) -> bytes:
+def _encode_line(row: SealedRow) -> bytes:
     if row.missing:
-        return msgspec.json.encode(_told(row, GONE, MISSING)) + b"\n"
+        return msgspec.json.encode(_placeholder(row, MISSING_RECORD, MISSING)) + b"\n"
     try:
         return msgspec.json.encode(event(row)) + b"\n"
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError):
-        # What is left to tell of a record whose bytes were altered so that they cannot be read.
-        return msgspec.json.encode(_told(row, DAMAGED["damaged"], str(row.columns["kind"]))) + b"\n"
+        # The record's bytes were altered and cannot be read.
+        return msgspec.json.encode(_placeholder(row, DAMAGED["damaged"], str(row.columns["kind"]))) + b"\n"
 
 
-def _told(row: SealedRow, message: str, kind: str) -> dict[str, Any]:
+def _placeholder(row: SealedRow, message: str, kind: str) -> dict[str, Any]:
     decided = str(row.columns["decided_at"])
     time = decided if TIME_PATTERN.fullmatch(decided) else format_time(EPOCH)
     uid = row.uid or str(UUID(int=0))
@@ -71,14 +71,14 @@ def _told(row: SealedRow, message: str, kind: str) -> dict[str, Any]:
 
 
 def event(row: SealedRow) -> dict[str, Any]:
-    """One record as an OCSF event. The row has a body."""
+    """A record as an OCSF event. The row must have a body."""
     body: dict[str, Any] = read_body(row.body or b"{}")
-    action, client = body.get("action"), _in(body, "principal", "client")
+    action, client = body.get("action"), _member(body, "principal", "client")
     activity = OTHER if action is None else ACTIVITIES.get(action, UPDATE)
-    # A list reads, whatever the rules that decided are about.
-    activity = READ if _in(body, "asked", "about") == "list" else activity
+    # A list is a read, whatever action its rules are for.
+    activity = READ if _member(body, "asked", "about") == "list" else activity
     denied = body.get("outcome") == "deny"
-    request = _in(body, "request", "id")
+    request = _member(body, "request", "id")
     found = {
         "activity_id": activity,
         "category_uid": CATEGORY,
@@ -91,29 +91,29 @@ def event(row: SealedRow) -> dict[str, Any]:
         "status_code": body.get("reason"),
         "status_detail": body.get("not_applied_because"),
         "action_id": DENIED if denied else ALLOWED if "outcome" in body or "change" in body else UNKNOWN,
-        "actor": _actor(_in(body, "principal", "person"), client),
-        "api": _without_nothing(
+        "actor": _actor(_member(body, "principal", "person"), client),
+        "api": _drop_none(
             {
                 "operation": action or body.get("event") or body["kind"],
                 "request": {"uid": request} if request else None,
-                "service": {"name": OURSELVES, "version": VERSION},
+                "service": {"name": PRODUCT, "version": VERSION},
             }
         ),
-        "http_request": {"http_method": method} if (method := _in(body, "request", "method")) in METHODS else None,
-        "src_endpoint": {"svc_name": client or OURSELVES},
+        "http_request": {"http_method": method} if (method := _member(body, "request", "method")) in METHODS else None,
+        "src_endpoint": {"svc_name": client or PRODUCT},
         "resources": _resources(body),
         "authorizations": _authorizations(body),
         "metadata": _metadata(row, body),
-        "unmapped": {"kind": body["kind"], "leaf": (row.leaf or b"").hex(), "route": _in(body, "request", "route")},
+        "unmapped": {"kind": body["kind"], "leaf": (row.leaf or b"").hex(), "route": _member(body, "request", "route")},
     }
-    return _without_nothing(found)
+    return _drop_none(found)
 
 
 def _actor(person: str | None, client: str | None) -> dict[str, Any]:
     if person is None and client is None:
-        return {"app_name": OURSELVES}
+        return {"app_name": PRODUCT}
     user = {"uid": person or client, "type_id": USER if person else SYSTEM}
-    return _without_nothing({"user": user, "app_uid": client})
+    return _drop_none({"user": user, "app_uid": client})
 
 
 def _resources(body: dict[str, Any]) -> list[dict[str, Any]]:
@@ -126,23 +126,22 @@ def _resources(body: dict[str, Any]) -> list[dict[str, Any]]:
         "owner": {"uid": owner} if owner else None,
         "version": None if version is None else str(version),
     }
-    return [*([_without_nothing(first)] if resource else []), *({"uid": one} for one in listed)]
+    return [*([_drop_none(first)] if resource else []), *({"uid": uid} for uid in listed)]
 
 
 def _authorizations(body: dict[str, Any]) -> list[dict[str, Any]] | None:
     if "outcome" not in body:
         return None
-    version = _in(body, "policy", "version")
+    version = _member(body, "policy", "version")
     shared = {"type": "casbin", "version": None if version is None else str(version)}
     rules = body.get("rules") or [None]
     return [
-        {"decision": body["outcome"], "policy": _without_nothing({"name": rule, "uid": rule, **shared})}
-        for rule in rules
+        {"decision": body["outcome"], "policy": _drop_none({"name": rule, "uid": rule, **shared})} for rule in rules
     ]
 
 
 def _metadata(row: SealedRow, body: dict[str, Any]) -> dict[str, Any]:
-    return _without_nothing(
+    return _drop_none(
         {
             "version": OCSF_VERSION,
             "profiles": ["security_control", "datetime"],
@@ -152,15 +151,15 @@ def _metadata(row: SealedRow, body: dict[str, Any]) -> dict[str, Any]:
             "original_event_uid": body["uid"],
             "correlation_uid": body.get("decision"),
             "sequence": row.position,
-            "event_code": _in(body, "change", "type") or body.get("event"),
+            "event_code": _member(body, "change", "type") or body.get("event"),
         }
     )
 
 
-def _in(body: dict[str, Any], name: str, member: str) -> Any:
+def _member(body: dict[str, Any], name: str, member: str) -> Any:
     found = body.get(name)
     return found.get(member) if isinstance(found, dict) else None
 
 
-def _without_nothing(found: dict[str, Any]) -> dict[str, Any]:
+def _drop_none(found: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}

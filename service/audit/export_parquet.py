@@ -1,6 +1,6 @@
-"""Records as Parquet, a row group at a time. pyarrow is an extra (`timewarden[export]`) and loaded when it is needed.
+"""Records as Parquet, one row group at a time, which bounds memory. Owns no state.
 
-Owns no state. Memory is bounded by a row group.
+pyarrow is an extra (`timewarden[export]`) and imported on first use.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
     from service.audit.sealed_rows import SealedRow
 
-# A row group is written when it has so many rows, or so many bytes of bodies. It is written in one go: one of 16,384
-# rows held every other request up for 0.2 s.
-MAX_ROWS = 2_048
-MAX_BYTES = 4 << 20
+# The size of a row group, in rows and in bytes of bodies. Writing one blocks the event loop: 16,384 rows took 0.2 s.
+MAX_ROWS_PER_GROUP = 2_048
+MAX_BYTES_PER_GROUP = 4 << 20
 
 TYPES = {"decided_at": "time", "applied": "flag", "policy_version": "number", "rules": "words", "returned": "words"}
 FIRST = ("position", "uid", "kind")
@@ -31,7 +30,7 @@ LAST = ("leaf", "body")
 
 
 class Parquet:
-    """One file; the footer comes last, so a broken download is begun again, or split by positions."""
+    """One file. The footer comes last, so a broken download must start again, or be split by positions."""
 
     media_type = "application/vnd.apache.parquet"
 
@@ -41,7 +40,7 @@ class Parquet:
             import pyarrow as pa  # noqa: PLC0415 - an extra
             import pyarrow.parquet as pq  # noqa: PLC0415 - an extra
         except ImportError:
-            message = "cannot be parquet here: this server lacks the extra timewarden[export]"
+            message = "cannot be parquet: this server was installed without timewarden[export]"
             raise InvalidField(FieldError("query.format", message)) from None
         self._arrow: Any = pa
         self._sink = io.BytesIO()
@@ -60,19 +59,19 @@ class Parquet:
         self._bytes = 0
 
     def start(self) -> bytes:
-        return self._taken()
+        return self._take_written()
 
-    def rows(self, piece: Sequence[SealedRow]) -> bytes:
-        self._waiting += piece
-        self._bytes += sum(len(row.body or b"") for row in piece)
-        if len(self._waiting) >= MAX_ROWS or self._bytes >= MAX_BYTES:
+    def rows(self, rows: Sequence[SealedRow]) -> bytes:
+        self._waiting += rows
+        self._bytes += sum(len(row.body or b"") for row in rows)
+        if len(self._waiting) >= MAX_ROWS_PER_GROUP or self._bytes >= MAX_BYTES_PER_GROUP:
             self._write()
-        return self._taken()
+        return self._take_written()
 
     def end(self) -> bytes:
         self._write()
         self._writer.close()
-        return self._taken()
+        return self._take_written()
 
     def _write(self) -> None:
         if self._waiting:
@@ -80,8 +79,9 @@ class Parquet:
             self._writer.write_table(self._arrow.Table.from_pylist(rows, schema=self._schema))
         self._waiting, self._bytes = [], 0
 
-    def _taken(self) -> bytes:
-        """What was written since, emptied out: the library counts its own position."""
+    def _take_written(self) -> bytes:
+        """Take the bytes written since the last call. pyarrow keeps its own file position, so the buffer can be
+        emptied."""
         data = self._sink.getvalue()
         self._sink.seek(0)
         self._sink.truncate()
@@ -93,12 +93,12 @@ def _row(row: SealedRow) -> dict[str, object]:
     if row.missing:
         return {"position": row.position, **columns, "kind": MISSING, "leaf": row.sealed}
     decided = str(columns["decided_at"])
-    # A time that is none, or that Parquet cannot hold, is left out.
+    # A time that is not valid, or that Parquet cannot hold, becomes null.
     columns["decided_at"] = datetime.fromisoformat(decided) if TIME_PATTERN.fullmatch(decided) else None
     return {"position": row.position, "uid": row.uid, **columns, "leaf": row.leaf, "body": row.body}
 
 
 def _plain(value: object) -> object:
     if isinstance(value, list):
-        return [str(one) for one in value]
+        return [str(item) for item in value]
     return value if value is None or isinstance(value, bool | int) else str(value)

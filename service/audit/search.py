@@ -1,7 +1,7 @@
-"""Search in the log. Reads only; owns no state.
+"""Search the log. Reads only; owns no state.
 
-The filters use the search copies; what is shown comes from the record's own bytes. Pages go by (decided_at, id), which
-also holds for records that are not sealed yet. A time is read as text: whatever somebody wrote there breaks no page.
+Filters use the search columns; results come from the record's bytes. Pages are ordered by (decided_at, id), which also
+works for records that are not sealed yet. Times are read as text, so that an altered one does not break a page.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Place = tuple[str | None, int]
 
-COPIED = "r.id, r.uid, r.kind, r.at, r.decided_at, r.leaf, r.body"
+SELECTED = "r.id, r.uid, r.kind, r.at, r.decided_at, r.leaf, r.body"
 SHOWN = f"""
     SELECT r.id, r.uid, r.kind, {time_text("r.at")} AS at, r.decided_at::text AS moment,
            {epoch_seconds("r.decided_at")} AS seconds, r.leaf, r.body, p.position
@@ -38,10 +38,10 @@ TEXTS = "SELECT record_uid, field, value FROM audit_text WHERE record_uid = ANY(
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
-    """A record as the log holds it. `position` is None until it is sealed; `at` is when Postgres took it, which nothing
-    proves; `place` is where it stands among the others, the time as Postgres writes it and the id, and `order` the same
-    for comparing; `leaf` is hex; `texts` is filled where it is said."""
+class LoggedRecord:
+    """A record of the log. `position` is None until it is sealed. `at` is when Postgres stored it, which is not proved.
+    `place` is its place in the order of pages: the time as text, and the id; `order` is the same as a sort key. `leaf`
+    is hex. `texts` is empty until `add_texts` or `load_record` fills it."""
 
     id: int
     uid: UUID
@@ -55,7 +55,7 @@ class Logged:
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
-async def records(
+async def search_records(
     connection: Connection,
     filters: RecordFilters,
     *,
@@ -63,54 +63,55 @@ async def records(
     behind: Place | None = None,
     limit: int = 50,
     oldest_first: bool = False,
-) -> list[Logged]:
-    """Records of any of `kinds` (all when empty), newest first. Raises QueryTooBroad."""
-    since, until = (one.isoformat() if one else None for one in (filters.since, filters.until))
+) -> list[LoggedRecord]:
+    """One page of records of any of `kinds` (all if empty), newest first, after the place `behind`. Raises
+    QueryTooBroad."""
+    since, until = (time.isoformat() if time else None for time in (filters.since, filters.until))
     if behind is not None and behind[0] is not None:
         since, until = (behind[0], until) if oldest_first else (since, behind[0])
-    found: list[Logged] = []
+    found: list[LoggedRecord] = []
     async with custom_plans(connection):
         for window in await find_windows(connection, since, until, oldest_first=oldest_first):
-            statement, values = page(filters, kinds, behind, limit, oldest_first=oldest_first, window=window)
-            found += [_logged(row) for row in await connection.fetch(statement, *values)]
-            found = sorted(found, key=lambda one: one.order, reverse=not oldest_first)[:limit]
-            if _whole(found, limit, window, oldest_first=oldest_first):
+            statement, values = page_statement(filters, kinds, behind, limit, oldest_first=oldest_first, window=window)
+            found += [_build_record(row) for row in await connection.fetch(statement, *values)]
+            found = sorted(found, key=lambda record: record.order, reverse=not oldest_first)[:limit]
+            if _is_complete(found, limit, window, oldest_first=oldest_first):
                 break
     return found
 
 
-async def with_texts(connection: Connection, found: Sequence[Logged]) -> list[Logged]:
-    """The same records with those of their texts that are not erased."""
+async def add_texts(connection: Connection, found: Sequence[LoggedRecord]) -> list[LoggedRecord]:
+    """The same records with their texts that are not erased."""
     texts: dict[UUID, dict[str, str]] = {}
-    for row in await connection.fetch(TEXTS, [one.uid for one in found]):
+    for row in await connection.fetch(TEXTS, [record.uid for record in found]):
         texts.setdefault(row["record_uid"], {})[row["field"]] = row["value"]
-    return [replace(one, texts=texts.get(one.uid, {})) for one in found]
+    return [replace(record, texts=texts.get(record.uid, {})) for record in found]
 
 
-async def decision(connection: Connection, uid: UUID) -> Logged | None:
-    """One decision by its id, with its texts; None when there is none."""
-    found = await record(connection, uid)
+async def load_decision(connection: Connection, uid: UUID) -> LoggedRecord | None:
+    """A decision by its id, with its texts; None if there is none."""
+    found = await load_record(connection, uid)
     return found if found and found.kind in DECISIONS else None
 
 
-async def record(connection: Connection, uid: UUID) -> Logged | None:
-    """One record by its uid, with its texts."""
-    # The one of that uid that was sealed first: a uid is unique by its generator, and nobody can add one before it.
+async def load_record(connection: Connection, uid: UUID) -> LoggedRecord | None:
+    """A record by its uid, with its texts; None if there is none."""
+    # If a record was forged with the same uid, the one that was sealed first is the genuine one.
     row = await connection.fetchrow(
         f"{SHOWN} FROM audit_record r {PLACED} WHERE r.uid = $1 ORDER BY p.position, r.id LIMIT 1",
         uid,
     )
-    return None if row is None else (await with_texts(connection, [_logged(row)]))[0]
+    return None if row is None else (await add_texts(connection, [_build_record(row)]))[0]
 
 
 async def pruned_position(connection: Connection, uid: UUID) -> int | None:
-    """Where a record stood whose body retention has dropped; None when no such record was dropped."""
+    """The position of a pruned record; None if no record with this uid was pruned."""
     # By the index on uid.
     found: int | None = await connection.fetchval("SELECT position FROM audit_pruned WHERE uid = $1 LIMIT 1", uid)
     return found
 
 
-def page(
+def page_statement(
     filters: RecordFilters,
     kinds: Sequence[Kind],
     behind: Place | None,
@@ -119,22 +120,22 @@ def page(
     oldest_first: bool = False,
     window: Window = EVERYTHING,
 ) -> tuple[str, list[object]]:
-    """The statement of one page within a window, and its parameters."""
+    """The SQL of a page within a window, and its parameters."""
     query = RecordQuery(filters, kinds, window)
-    way = "ASC" if oldest_first else "DESC"
-    bound = f"ORDER BY r.decided_at {way}, r.id {way} LIMIT {query.add_parameter(limit)}"
-    # One page of each alternative, each by its own index, and the first of all of them.
+    direction = "ASC" if oldest_first else "DESC"
+    bound = f"ORDER BY r.decided_at {direction}, r.id {direction} LIMIT {query.add_parameter(limit)}"
+    # A page of each alternative, each by its own index; the page is the first rows of all of them.
     pages = " UNION ALL ".join(
-        f"(SELECT {COPIED} FROM audit_record r {query.where([*terms, *further])} {bound})"
+        f"(SELECT {SELECTED} FROM audit_record r {query.where([*terms, *further])} {bound})"
         for terms in query.alternatives
-        for further in _further(query, behind, oldest_first=oldest_first)
+        for further in _after_place(query, behind, oldest_first=oldest_first)
     )
-    # What is shown of one page, and where each record is sealed.
+    # Only for the rows of the page, read the remaining columns and the position.
     return f"{SHOWN} FROM (SELECT * FROM ({pages}) AS r {bound}) AS r {PLACED} {bound}", query.values
 
 
-def _further(query: RecordQuery, behind: Place | None, *, oldest_first: bool) -> list[list[str]]:
-    """What stands behind a place, as alternatives. Records whose time somebody took away are the latest of all."""
+def _after_place(query: RecordQuery, behind: Place | None, *, oldest_first: bool) -> list[list[str]]:
+    """The conditions for records after a place, as alternatives. Records whose time was removed sort as the newest."""
     if behind is None:
         return [[]]
     time, number = behind[0], query.add_parameter(behind[1])
@@ -147,8 +148,8 @@ def _further(query: RecordQuery, behind: Place | None, *, oldest_first: bool) ->
     return [[f"(r.decided_at, r.id) < ({moment}, {number})"]]
 
 
-def _whole(found: Sequence[Logged], limit: int, window: Window, *, oldest_first: bool) -> bool:
-    """Whether nothing behind this window can stand before the end of the page."""
+def _is_complete(found: Sequence[LoggedRecord], limit: int, window: Window, *, oldest_first: bool) -> bool:
+    """Whether no later window can hold a record that belongs on this page."""
     if window.beyond is None:
         return True
     if len(found) < limit:
@@ -157,8 +158,8 @@ def _whole(found: Sequence[Logged], limit: int, window: Window, *, oldest_first:
     return end < window.beyond if oldest_first else end >= window.beyond
 
 
-def _logged(row: asyncpg.Record) -> Logged:
-    return Logged(
+def _build_record(row: asyncpg.Record) -> LoggedRecord:
+    return LoggedRecord(
         id=row["id"],
         uid=row["uid"],
         kind=row["kind"],

@@ -142,7 +142,7 @@ async def test_the_page_leads_from_an_answer_to_the_proof_of_its_record(
     assert (code, "is there already" in told) == (2, True), told
     environment["RECORD"] = "018f0000-0000-7000-8000-00000000000a"
     code, told = await run(lines.splitlines()[0])
-    assert (code, "There is no such record" in told) == (2, True), told
+    assert (code, "No such record" in told) == (2, True), told
 
 
 async def test_a_record_that_is_not_sealed_yet_is_told_and_not_waited_for_without_end(

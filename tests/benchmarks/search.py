@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 import service.migrations
-from service.audit.search import records
+from service.audit.search import search_records
 from service.development.local_servers import run_psql_script, start_postgres
 from service.migrations.run import migrate
 from tests.generated_log import PEOPLE, generate
 from tests.integration.log_database import PASSWORDS
-from tests.log_questions import JUNE, questions
+from tests.log_queries import JUNE, questions
 
 if TYPE_CHECKING:
     from service.audit.search import Place
@@ -94,7 +94,7 @@ async def timed(connection: asyncpg.Connection[asyncpg.Record], place: int, *, d
         asked = questions(chance.randrange(PEOPLE))[place]
         somewhere: Place = ((JUNE - (JUNE - JUNE.replace(month=1)) * chance.random()).isoformat(), 0)
         started = time.perf_counter()
-        await records(connection, asked.filters, kinds=asked.kinds, behind=somewhere if deep else None, limit=50)
+        await search_records(connection, asked.filters, kinds=asked.kinds, behind=somewhere if deep else None, limit=50)
         taken.append((time.perf_counter() - started) * 1e3)
     cut = quantiles(taken, n=100)
     return cut[49], cut[98]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from service.audit.bundle import bundle_header, bundle_lines
+from service.audit.bundle import bundle_lines, make_header
 from service.log import checkpoint as notes
 from service.log.checkpoint import Signer
 from service.log.record import Kind, Record
@@ -59,7 +59,7 @@ class Stored:
 
     async def bundle(self, start: int = 0, end: int | None = None, seen: int | None = None) -> bytes:
         async with self.app.connection() as connection:
-            header = await bundle_header(connection, start, end, seen=seen)
+            header = await make_header(connection, start, end, seen=seen)
         return b"".join([piece async for piece in bundle_lines(self.app, header)])
 
     async def judged(

@@ -215,7 +215,7 @@ async def test_a_bundle_is_intact_under_the_public_key(house: House, running: In
     assert (header["from"], 0 < header["to"] < size) == (0, True)
     assert timed.headers["Audit-Positions"] == f"0-{header['to']}"
     told = await fetched(running, "/v1/audit/bundle?since=2999-01-01T00:00:00Z", 422)
-    assert "query.since: bounds a period of which nothing is signed" in told.json()["detail"]
+    assert "query.since: bounds a period without signed records" in told.json()["detail"]
     # Taken up at position 200: the first header and its lines, then the lines of the second.
     rest = await fetched(running, "/v1/audit/bundle?from=200&to=300")
     joined = part.content.splitlines(keepends=True)[:191] + rest.content.splitlines(keepends=True)[1:]

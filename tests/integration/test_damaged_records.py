@@ -13,10 +13,10 @@ import msgspec
 import pytest
 
 from service.audit import people, search
-from service.audit.bundle import bundle_header, bundle_lines
+from service.audit.bundle import bundle_lines, make_header
 from service.audit.export_formats import FORMATS
 from service.audit.sealed_rows import sealed_rows
-from service.audit.summary import summary
+from service.audit.summary import summarize_decisions
 from service.errors import LogDamaged
 from service.log.anchor import Anchor
 from service.log.feed import ChangeFeed
@@ -25,7 +25,7 @@ from service.log.record_query import RecordFilters
 from service.log.sealing import Sealer
 from service.log.signing import CheckpointSigner
 from service.standalone.verify.findings import TAMPERED
-from service.web.audit.log_shapes import record_page
+from service.web.audit.shapes import record_page
 from tests.bundle_forge import SIGNER, judged
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 from tests.integration.log_trees import as_superuser
@@ -93,10 +93,10 @@ async def test_spoilt_records_hide_no_others_and_the_verifier_names_them(
         behind: search.Place | None = None
         while True:
             async with app.connection() as connection:
-                some = await search.records(
+                some = await search.search_records(
                     connection, RecordFilters(), behind=behind, limit=3, oldest_first=oldest_first
                 )
-                names = await people.names(connection, some)
+                names = await people.load_names(connection, some)
             assert msgspec.json.encode(record_page(some, names, None, texts=True))
             if not some:
                 break
@@ -105,8 +105,8 @@ async def test_spoilt_records_hide_no_others_and_the_verifier_names_them(
         assert {one.uid for one in made} <= set(found)
         assert len(found) == len(made) + 1
     async with app.connection() as connection:
-        assert (await summary(connection, RecordFilters(since=EARLIER, until=LATER))).total
-        header = await bundle_header(connection, 0)
+        assert (await summarize_decisions(connection, RecordFilters(since=EARLIER, until=LATER))).total
+        header = await make_header(connection, 0)
     rows = [row async for piece in sealed_rows(app, 0, header.end) for row in piece]
     validator = jsonschema_rs.validator_for(json.loads(OCSF.read_text(encoding="utf-8")))
     events = [json.loads(line) for line in FORMATS["ocsf"]().rows(rows).splitlines()]

@@ -78,8 +78,11 @@ async def test_a_delegate_approves_for_the_manager_and_the_log_names_both(house:
     )
     assert decision == str(house.people["mia"])
     async with house.requests.connection() as connection:
-        found = await search.records(connection, record_query.RecordFilters(on_behalf_of=(house.people["mia"],)))
-        assert await search.records(connection, record_query.RecordFilters(on_behalf_of=(house.people["carl"],))) == []
+        found = await search.search_records(connection, record_query.RecordFilters(on_behalf_of=(house.people["mia"],)))
+        assert (
+            await search.search_records(connection, record_query.RecordFilters(on_behalf_of=(house.people["carl"],)))
+            == []
+        )
     assert sorted(one.kind for one in found) == ["change", "decision"]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from service.administration.checks import examination
 from service.administration.versions.policy_bootstrap import bootstrap
-from service.audit.search import record, records
+from service.audit.search import load_record, search_records
 from service.directory.erasure import ERASE_PERSON, Erased
 from service.directory.legal_holds import LegalHolds
 from service.errors import Conflict, Forbidden, InvalidField, NotFound
@@ -122,8 +122,8 @@ async def test_texts_of_others_still_open_their_commitments(house: House) -> Non
     sheet = await with_texts(house, "ben")
     await house.erasure.erase(house.administrator(), house.people["ana"])
     async with house.requests.connection() as connection:
-        found = await records(connection, RecordFilters(history=str(sheet), action="reject"))
-        shown = await record(connection, found[0].uid)
+        found = await search_records(connection, RecordFilters(history=str(sheet), action="reject"))
+        shown = await load_record(connection, found[0].uid)
     assert shown is not None
     salt = await house.owner.fetchval("SELECT salt FROM audit_text WHERE record_uid = $1", shown.uid)
     assert shown.body["commitments"] == {"reason": commitment(salt, shown.texts["reason"]).hex()}

@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 
 from service.audit import known_values
-from service.audit.search import page, records
+from service.audit.search import page_statement, search_records
 from service.log.keeper_status import BEHIND
 from tests.generated_log import generate
 from tests.integration.log_database import copied
-from tests.log_questions import Asked, questions
+from tests.log_queries import Asked, questions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,9 +39,9 @@ async def year(
 async def test_a_question_reads_an_index_and_few_pages(year: str, asked: Asked) -> None:
     connection = await asyncpg.connect(year)
     try:
-        first = await records(connection, asked.filters, kinds=asked.kinds, limit=50)
+        first = await search_records(connection, asked.filters, kinds=asked.kinds, limit=50)
         for behind in [None, *([first[-1].place] if len(first) == 50 else [])]:
-            statement, values = page(asked.filters, asked.kinds, behind, 50)
+            statement, values = page_statement(asked.filters, asked.kinds, behind, 50)
             plan = json.loads(
                 await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *values)
             )

@@ -54,17 +54,17 @@ NOBODY = "018f0000-0000-7000-8000-00000000000a"
 @pytest.mark.parametrize(
     ("query", "field", "hint"),
     [
-        ("email=evee@example.com", "query.email", "is nobody's address; did you mean 'eve@example.com'?"),
-        ("email=zz@far.example", "query.email", "is nobody's address; "),
-        (f"person={NOBODY}", "query.person", "is nobody's id, neither in the directory nor in a record"),
-        (f"owner={NOBODY}", "query.owner", "is nobody's id, neither in the directory nor in a record"),
-        (f"on_behalf_of={NOBODY}", "query.on_behalf_of", "is nobody's id, neither in the directory nor in a record"),
-        ("person=eve@example.com", "query.person", "must be a UUID; an e-mail address goes with email"),
-        ("issuer={issuer}&subject=auth0|evee", "query.subject", "is nobody's, of the issuer {issuer}; "),
-        ("issuer={issuer}x&subject=auth0|eve", "query.issuer", "is no issuer of tokens; did you mean '{issuer}'?"),
-        ("rule=aprove-team", "query.rule", "is no rule of any version; did you mean 'approve-team'?"),
-        ("client=hours-ap", "query.client", "is no client of any record; did you mean 'hours-app'?"),
-        ("policy_version=7", "query.policy_version", "is no version; the newest is 1"),
+        ("email=evee@example.com", "query.email", "is not a person's address; did you mean 'eve@example.com'?"),
+        ("email=zz@far.example", "query.email", "is not a person's address; "),
+        (f"person={NOBODY}", "query.person", "is not a person's id in the directory or in a record"),
+        (f"owner={NOBODY}", "query.owner", "is not a person's id in the directory or in a record"),
+        (f"on_behalf_of={NOBODY}", "query.on_behalf_of", "is not a person's id in the directory or in a record"),
+        ("person=eve@example.com", "query.person", "must be a UUID; use email for an e-mail address"),
+        ("issuer={issuer}&subject=auth0|evee", "query.subject", "is not a person's subject at the issuer {issuer}; "),
+        ("issuer={issuer}x&subject=auth0|eve", "query.issuer", "is not a known issuer; did you mean '{issuer}'?"),
+        ("rule=aprove-team", "query.rule", "is not a rule of any version; did you mean 'approve-team'?"),
+        ("client=hours-ap", "query.client", "is not a client of any record; did you mean 'hours-app'?"),
+        ("policy_version=7", "query.policy_version", "is not a version; the newest is 1"),
     ],
 )
 async def test_a_filter_that_names_nobody_and_nothing_is_told_instead_of_finding_nothing(
@@ -138,11 +138,11 @@ async def test_the_question_stands_in_the_record_of_its_search_and_typed_words_b
 @pytest.mark.parametrize(
     ("query", "field", "hint"),
     [
-        ("action=aprove", "query.action", "is no action; did you mean 'approve'?"),
-        ("resource_kind=timesheets", "query.resource_kind", "is no kind; did you mean 'timesheet'?"),
-        ("reason=norule", "query.reason", "is no reason; did you mean 'no-rule'?"),
+        ("action=aprove", "query.action", "is not an action; did you mean 'approve'?"),
+        ("resource_kind=timesheets", "query.resource_kind", "is not a resource kind; did you mean 'timesheet'?"),
+        ("reason=norule", "query.reason", "is not a reason; did you mean 'no-rule'?"),
         ("kind=changes", "query.kind", "must be one of decision, change, policy, directory, access, system"),
-        ("action=xyzzy", "query.action", "is no action"),
+        ("action=xyzzy", "query.action", "is not an action"),
     ],
 )
 async def test_a_misspelt_word_is_told_instead_of_finding_nothing(
@@ -182,7 +182,7 @@ async def test_a_story_that_no_record_tells_is_not_told_as_an_empty_one(house: H
     sheet = (await house.timesheets.create(house.caller("ana"), MONDAY, "UTC")).value.id
     assert len(await ids(running, f"/v1/timesheets/{sheet}/history?kind=change")) == 1
     problem = await asked(running, f"/v1/timesheets/{NOBODY}/history", 404)
-    assert problem["detail"].startswith("No record tells of such a timesheet")
+    assert problem["detail"].startswith("No record of this timesheet")
     # Once somebody has asked for it, there is that to tell, and no change of it.
     with pytest.raises(NotFound):
         await house.timesheets.read(house.caller("ana"), UUID(NOBODY))

@@ -9,11 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from service.audit.published import proof
-from service.audit.search import decision as one_decision
-from service.audit.search import record as one_record
-from service.audit.search import records
-from service.audit.summary import summary
+from service.audit.published_log import inclusion_proof
+from service.audit.search import load_decision, load_record, search_records
+from service.audit.summary import summarize_decisions
 from service.log.anchor import Anchor
 from service.log.log import Log
 from service.log.record import Kind, Record
@@ -85,7 +83,7 @@ async def test_each_filter_finds_its_decision_and_not_the_others(
     other = decision(principal={"person": BEN, "client": "web"}, reason="rule", request={"id": "request-2"})
     await Log(app).append([other, wanted, decision()])
     async with app.connection() as connection:
-        assert [record.uid for record in await records(connection, filters, kinds=DECISIONS)] == [wanted.uid]
+        assert [record.uid for record in await search_records(connection, filters, kinds=DECISIONS)] == [wanted.uid]
 
 
 async def test_a_list_is_found_by_what_it_returned(log_database: LogDatabase) -> None:
@@ -95,9 +93,16 @@ async def test_a_list_is_found_by_what_it_returned(log_database: LogDatabase) ->
     await Log(app).append([listing, direct, changed, decision(returned=[uuid4()])])
     about = RecordFilters(resource=str(SHEET))
     async with app.connection() as connection:
-        assert [record.uid for record in await records(connection, about)] == [changed.uid, listing.uid, direct.uid]
-        assert [record.uid for record in await records(connection, about, kinds=DECISIONS)] == [listing.uid, direct.uid]
-        assert await records(connection, RecordFilters(resource="not-a-uuid"), kinds=DECISIONS) == []
+        assert [record.uid for record in await search_records(connection, about)] == [
+            changed.uid,
+            listing.uid,
+            direct.uid,
+        ]
+        assert [record.uid for record in await search_records(connection, about, kinds=DECISIONS)] == [
+            listing.uid,
+            direct.uid,
+        ]
+        assert await search_records(connection, RecordFilters(resource="not-a-uuid"), kinds=DECISIONS) == []
 
 
 @pytest.mark.parametrize("oldest_first", [False, True])
@@ -113,7 +118,9 @@ async def test_pages_walk_all_records_once_while_new_ones_arrive(
     seen: list[UUID] = []
     behind = None
     until = RecordFilters(until=MARCH + timedelta(hours=1))
-    while found := await records(auditor, until, kinds=DECISIONS, behind=behind, limit=5, oldest_first=oldest_first):
+    while found := await search_records(
+        auditor, until, kinds=DECISIONS, behind=behind, limit=5, oldest_first=oldest_first
+    ):
         seen += [one.uid for one in found]
         behind = found[-1].place
         await log.append([decision()])
@@ -124,7 +131,7 @@ async def test_nobody_known_finds_nothing(log_database: LogDatabase) -> None:
     app = await log_database.open("app")
     await Log(app).append([full(), decision()])
     async with app.connection() as connection:
-        assert await records(connection, RecordFilters(persons=()), kinds=DECISIONS) == []
+        assert await search_records(connection, RecordFilters(persons=()), kinds=DECISIONS) == []
 
 
 async def test_changes_after_an_approval_are_told_from_those_before_it(log_database: LogDatabase) -> None:
@@ -139,7 +146,7 @@ async def test_changes_after_an_approval_are_told_from_those_before_it(log_datab
     ]
     await Log(app).append(made)
     async with app.connection() as connection:
-        found = await records(connection, RecordFilters(after_approval=True))
+        found = await search_records(connection, RecordFilters(after_approval=True))
     assert [one.uid for one in found] == [made[4].uid, made[3].uid]
 
 
@@ -149,9 +156,9 @@ async def test_counts_by_facet_agree_with_the_pages(log_database: LogDatabase) -
     for day in week:
         await Log(app).append([full(decided_at=day), decision(decided_at=day, reason="allowed"), change()])
     async with app.connection() as connection:
-        counted = await summary(connection, RecordFilters(since=week[0], until=week[3]))
-        found = await records(connection, RecordFilters(since=week[0], until=week[3]), kinds=DECISIONS)
-        denied = await summary(connection, RecordFilters(rule="never-own-hours", persons=(ANA,)))
+        counted = await summarize_decisions(connection, RecordFilters(since=week[0], until=week[3]))
+        found = await search_records(connection, RecordFilters(since=week[0], until=week[3]), kinds=DECISIONS)
+        denied = await summarize_decisions(connection, RecordFilters(rule="never-own-hours", persons=(ANA,)))
     assert counted.total == len(found) == 6
     assert counted.facets == {
         "day": {"2026-03-02": 2, "2026-03-03": 2, "2026-03-04": 2},
@@ -169,18 +176,18 @@ async def test_one_decision_shows_its_body_texts_leaf_and_place(log_database: Lo
     other = change()
     await Log(app).append([record, other])
     auditor = await log_database.connect("auditor")
-    unsealed = await one_decision(auditor, record.uid)
+    unsealed = await load_decision(auditor, record.uid)
     assert unsealed is not None
     assert unsealed.position is None
     await Sealer(keeper).seal()
-    found = await one_decision(auditor, record.uid)
+    found = await load_decision(auditor, record.uid)
     assert found is not None
     assert (found.position, found.leaf, found.kind) == (1, record.leaf.hex(), "decision")
     assert found.body == json.loads(record.body)
     assert found.texts == {"reason": "hours are missing"}
-    assert await one_decision(auditor, other.uid) is None
-    assert await one_record(auditor, other.uid) is not None
-    assert await one_decision(auditor, uuid4()) is None
+    assert await load_decision(auditor, other.uid) is None
+    assert await load_record(auditor, other.uid) is not None
+    assert await load_decision(auditor, uuid4()) is None
 
 
 async def test_a_record_that_was_given_the_id_of_another_is_not_shown_or_proved_in_its_place(
@@ -202,8 +209,8 @@ async def test_a_record_that_was_given_the_id_of_another_is_not_shown_or_proved_
             await seal_all(keeper)
         await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
         async with app.connection() as connection:
-            found = await one_record(connection, genuine.uid)
-            told = await proof(connection, genuine.uid)
+            found = await load_record(connection, genuine.uid)
+            told = await inclusion_proof(connection, genuine.uid)
         assert found is not None
         assert (found.leaf, found.position) == (genuine.leaf.hex(), 1)
         assert told.splitlines()[1] == "index 1"
@@ -216,4 +223,4 @@ async def test_reads_of_the_log_are_decisions_too(log_database: LogDatabase) -> 
     access = Record.make(Kind.ACCESS, {"decided_at": MARCH, "outcome": "allow"})
     await Log(app).append([access])
     auditor = await log_database.connect("auditor")
-    assert [record.uid for record in await records(auditor, RecordFilters(), kinds=DECISIONS)] == [access.uid]
+    assert [record.uid for record in await search_records(auditor, RecordFilters(), kinds=DECISIONS)] == [access.uid]

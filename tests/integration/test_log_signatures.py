@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from service.audit import published
+from service.audit import published_log
 from service.errors import LogDamaged, Misconfigured
 from service.log import checkpoint as notes
 from service.log.anchor import Anchor
@@ -109,12 +109,12 @@ async def test_a_checkpoint_beyond_the_end_of_the_log_is_served_to_nobody_and_st
     row = f"VALUES ({10**15}, decode(repeat('00', 32), 'hex'), '{forged}')"
     await as_superuser(log_database, f"INSERT INTO checkpoint (size, root, note) {row}")
     async with app.connection() as connection:
-        assert (await published.newest(connection)).size == 1
+        assert (await published_log.newest_checkpoint(connection)).size == 1
     await Log(app).append([decision()])
     await seal_all(keeper)
     assert await CheckpointSigner(keeper, [SIGNER], anchor).sign() is not None
     async with app.connection() as connection:
-        assert (await published.newest(connection)).size == 2
+        assert (await published_log.newest_checkpoint(connection)).size == 2
 
 
 class Witnessed:

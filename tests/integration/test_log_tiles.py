@@ -159,13 +159,13 @@ async def test_a_proof_file_proves_the_record_of_an_answer(
 async def test_the_log_of_today_extends_every_earlier_one(
     served: InProcess, house: House, keeper: Database, tmp_path: Path
 ) -> None:
-    from service.audit import published
+    from service.audit import published_log
 
     seen = []
     for count in (1, 20, 300, 7):
         await grow(house, keeper, tmp_path, count)
         async with keeper.connection() as connection:
-            seen.append(await published.newest(connection))
+            seen.append(await published_log.newest_checkpoint(connection))
     token = auditor(served)
     for old in seen:
         for new in seen:

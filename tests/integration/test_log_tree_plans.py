@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from uuid_utils.compat import uuid7
 
-from service.audit import published
+from service.audit import published_log
 from service.log import signing, tree
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ async def test_no_question_of_the_tree_reads_a_table_from_its_beginning(
         (tree.TILES, [[0, 1, 2], [156, 0, 0]]),
         (tree.TILES, [[0, 0, 1], [100, 156, 0]]),
         (signing.HEAD, []),
-        (published.NEWEST, []),
-        (published.HASHES, [0, 156, 8192]),
-        (published.BODIES, [39_000, 39_256]),
-        (published.PLACE, [uuid7()]),
+        (published_log.NEWEST, []),
+        (published_log.HASHES, [0, 156, 8192]),
+        (published_log.BODIES, [39_000, 39_256]),
+        (published_log.POSITION, [uuid7()]),
     ]
     for statement, values in asked:
         plan = "\n".join(row[0] for row in await long_log.fetch(f"EXPLAIN {statement}", *values))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.audit.search import page, records
-from service.audit.summary import summary
+from service.audit.search import page_statement, search_records
+from service.audit.summary import summarize_decisions
 from service.log.log import Log
 from service.log.partitions import add_partition
 from service.log.record_query import RecordFilters
@@ -55,7 +55,7 @@ async def paged(
 ) -> list[UUID]:
     seen: list[UUID] = []
     behind = None
-    while found := await records(connection, filters, behind=behind, limit=size, oldest_first=oldest_first):
+    while found := await search_records(connection, filters, behind=behind, limit=size, oldest_first=oldest_first):
         seen += [one.uid for one in found]
         behind = found[-1].place
     return seen
@@ -92,7 +92,7 @@ async def test_only_partitions_of_the_time_that_is_asked_for_are_looked_at(log_d
     opened, *closed = await find_windows(auditor, since.isoformat(), until.isoformat())
     assert opened.upper is None
     assert 1 <= len(closed) <= 2
-    statement, values = page(RecordFilters(since=since, until=until), (), None, 50, window=closed[0])
+    statement, values = page_statement(RecordFilters(since=since, until=until), (), None, 50, window=closed[0])
     plan = "\n".join(row[0] for row in await auditor.fetch(f"EXPLAIN {statement}", *values))
     assert plan.count("audit_record_y2026") == plan.count("audit_record_y2026m02") > 0
 
@@ -101,5 +101,5 @@ async def test_counts_over_partitions_are_those_of_one_table(log_database: LogDa
     made = await half_a_year(log_database)
     auditor = await log_database.connect("auditor")
     since, until = JANUARY + timedelta(days=66), JANUARY + timedelta(days=130)
-    counted = await summary(auditor, RecordFilters(since=since, until=until))
+    counted = await summarize_decisions(auditor, RecordFilters(since=since, until=until))
     assert counted.total == len([one for one in made if since <= moment(one) < until])

@@ -25,7 +25,7 @@ from service.log.record import read_body
 from service.log.record_query import RecordFilters
 from service.timesheets import listing
 from service.timesheets.access import TimesheetAccess
-from service.web.audit.log_questions import LogQuery
+from service.web.audit.log_query import LogQuery
 from tests.integration.house import MONDAY, at, speaking
 from tests.integration.test_erasure import auditor, returned
 from tests.integration.test_organisation import changes
@@ -305,8 +305,8 @@ async def test_an_auditor_who_asks_about_a_person_is_told_of_every_account(house
     night, ana = await signed_in(house, "ana-at-night"), house.people["ana"]
     await house.directory.amend_person(house.administrator(), ana, {"display_name": "Ana", "email": "ana@example.com"})
     await merge(house, "ana-at-night", "ana")
-    assert set(await auditing.addressed(house.owner, "ANA@example.com")) == {night, ana}
-    assert set(await auditing.linked(house.owner, ISSUER, "ana-at-night")) == {night, ana}
-    assert set(await auditing.all_ids(house.owner, night)) == {night, ana}
-    asked = await LogQuery(RecordFilters(), person=night, owner=night).resolved(house.owner)
+    assert set(await auditing.find_by_email(house.owner, "ANA@example.com")) == {night, ana}
+    assert set(await auditing.find_by_subject(house.owner, ISSUER, "ana-at-night")) == {night, ana}
+    assert set(await auditing.load_ids(house.owner, night)) == {night, ana}
+    asked = await LogQuery(RecordFilters(), person=night, owner=night).resolve(house.owner)
     assert (set(asked.persons or ()), set(asked.owners or ())) == ({night, ana}, {night, ana})

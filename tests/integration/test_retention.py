@@ -10,8 +10,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from service.audit import published
-from service.audit.search import pruned_position, records
+from service.audit import published_log
+from service.audit.search import pruned_position, search_records
 from service.commands.audit_retention import days_of
 from service.errors import LogDamaged
 from service.log.anchor import Anchor
@@ -63,7 +63,7 @@ async def test_a_cut_moves_no_record_and_new_ones_go_to_the_new_partition(log_da
     await Log(app).append([decision()])
     assert await owner.fetchval("SELECT count(*) FROM audit_record_y2026m12") == 1
     async with app.connection() as connection:
-        found = await records(connection, RecordFilters(), limit=50)
+        found = await search_records(connection, RecordFilters(), limit=50)
     assert {one.uid for one in found} >= {one.uid for one in made}
     assert len(found) == len(made) + 2
 
@@ -82,7 +82,7 @@ async def test_the_newest_partition_has_no_end_and_a_full_one_of_an_older_releas
     assert [one.upper for one in found[:-1]] == [one.lower for one in found[1:]]
     assert found[-1].upper == 2**63 - 1
     async with app.connection() as connection:
-        shown = await records(connection, RecordFilters(until=datetime.now(UTC) + SOON), limit=50)
+        shown = await search_records(connection, RecordFilters(until=datetime.now(UTC) + SOON), limit=50)
     assert {one.uid for one in shown} >= {one.uid for one in made}
     for table in ("audit_record_from4", "audit_record_rest"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
@@ -118,8 +118,8 @@ async def test_old_bodies_go_and_their_hashes_stay(log_database: LogDatabase) ->
     async with app.connection() as connection:
         assert await pruned_position(connection, made[0].uid) == 1
         assert await pruned_position(connection, made[3].uid) is None
-        left = await records(connection, RecordFilters(), kinds=DECISIONS)
-        whole = await records(connection, RecordFilters(resource=str(SHEET)))
+        left = await search_records(connection, RecordFilters(), kinds=DECISIONS)
+        whole = await search_records(connection, RecordFilters(resource=str(SHEET)))
     assert [one.uid for one in left] == [made[5].uid, made[3].uid]
     assert [one.uid for one in whole] == [made[4].uid]
 
@@ -133,7 +133,7 @@ async def test_who_kept_a_record_can_still_prove_that_it_was_in_the_log(
     signed = await CheckpointSigner(keeper, [signer], Anchor(tmp_path / "anchor")).sign()
     assert signed is not None
     await prune(owner, datetime.now(UTC) + SOON, "1d")
-    _, index, *lines = (await published.proof(owner, made[0].uid)).partition("\n\n")[0].split("\n")
+    _, index, *lines = (await published_log.inclusion_proof(owner, made[0].uid)).partition("\n\n")[0].split("\n")
     assert index == "index 1"
     path = [base64.b64decode(line) for line in lines]
     assert inclusion_holds(made[0].leaf, 1, signed.size, path, signed.root)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.errors import TryLater
-from service.web.audit.audit_export import MAX_STREAMS, Streams
+from service.web.audit.exports import MAX_STREAMS, Streams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ async def pieces(*, broken: bool = False) -> AsyncIterator[bytes]:
 
 
 def stream(streams: Streams, *, broken: bool = False) -> AsyncIterator[bytes]:
-    with streams.place() as keep:
+    with streams.reserve() as keep:
         return keep(pieces(broken=broken))
 
 
@@ -30,9 +30,9 @@ def all_free(streams: Streams) -> bool:
     """Whether just all places are free: they can be taken, and then no more."""
     with ExitStack() as taken:
         for _ in range(MAX_STREAMS):
-            taken.enter_context(streams.place())
+            taken.enter_context(streams.reserve())
         with pytest.raises(TryLater):
-            taken.enter_context(streams.place())
+            taken.enter_context(streams.reserve())
     return True
 
 
@@ -49,7 +49,7 @@ async def test_no_more_streams_begin_than_there_are_places() -> None:
 
 async def test_a_place_comes_back_however_its_stream_ends() -> None:
     streams = Streams()
-    with pytest.raises(ValueError, match="refused"), streams.place():
+    with pytest.raises(ValueError, match="refused"), streams.reserve():
         raise ValueError("refused before there was a stream")
     assert all_free(streams)
 

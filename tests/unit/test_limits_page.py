@@ -59,7 +59,7 @@ BOUNDS = {
     "check of a proposal": "service.administration.checks.check_worker:LONGEST",
     "scopes, roles or facts of a simulation": "service.administration.versions.simulated:MAX_WORDS",
     "unfinished replays of each kind": "service.administration.replay.jobs:MAX_OPEN_JOBS_PER_KIND",
-    "exports at once, per process": "service.web.audit.audit_export:MAX_STREAMS",
+    "exports at once, per process": "service.web.audit.exports:MAX_STREAMS",
 }
 # Bounds that raise a refusal and stand elsewhere, with the reason.
 ELSEWHERE = {

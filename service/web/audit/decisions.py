@@ -1,4 +1,4 @@
-"""GET /v1/decisions: auditors search and count decisions. Reading them is decided and recorded like everything else.
+"""GET /v1/decisions: auditors search and count decisions. Each access is itself authorized and recorded.
 
 Owns no state.
 """
@@ -14,21 +14,20 @@ from litestar.di import Provide
 from litestar.params import FromPath  # noqa: TC002 — Litestar reads handler signatures
 
 from service.audit import people, search
-from service.audit.summary import Summary, summary
+from service.audit.summary import Summary, summarize_decisions
 from service.errors import InvalidField, NotFound
 from service.log.record_query import DECISIONS
 from service.places import FieldError
-from service.web.audit.log_pages import PageRequest, answer_search
-from service.web.audit.log_questions import TAG, AskedOfLog, read_question
-from service.web.audit.log_reading import read_log
-from service.web.audit.log_shapes import RecordBody, RecordPage, SummaryBody, record_body, summary_body
+from service.web.audit.log_query import TAG, LogQueryDependency, read_query
+from service.web.audit.log_reading import PageRequest, answer_search, read_log
+from service.web.audit.shapes import RecordBody, RecordPage, SummaryBody, record_body, summary_body
 from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_uuid, shift_time
 from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
-    from service.audit.search import Logged
+    from service.audit.search import LoggedRecord
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection
     from service.log.record_query import RecordFilters
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
 
 LISTING = "decisions"
 SCOPE = "read:audit"
-LONGEST_SUMMARY = timedelta(days=92)
-USUAL_SUMMARY = timedelta(days=30)
+MAX_SUMMARY = timedelta(days=92)
+DEFAULT_SUMMARY = timedelta(days=30)
 
 
 def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
@@ -45,34 +44,34 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
 
     @get(
         "/v1/decisions",
-        dependencies={"asked": Provide(read_question)},
+        dependencies={"log_query": Provide(read_query)},
         **operation("Search decisions", scope=SCOPE, problems=COMMON, tag=TAG),
     )
     async def list_decisions(
         caller: CurrentCaller,
-        asked: AskedOfLog,
+        log_query: LogQueryDependency,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[RecordPage]:
-        wanted = PageRequest(cursors, LISTING, asked.bound(), cursor, limit)
-        return await answer_search(gate, caller, asked, wanted, DECISIONS)
+        page = PageRequest(cursors, LISTING, log_query.cursor_key(), cursor, limit)
+        return await answer_search(gate, caller, log_query, page, DECISIONS)
 
     @get(
         "/v1/decisions/summary",
-        dependencies={"asked": Provide(read_question)},
+        dependencies={"log_query": Provide(read_query)},
         **operation(
             "Count decisions by day, action, outcome, applied and reason", scope=SCOPE, problems=COMMON, tag=TAG
         ),
     )
-    async def count_decisions(caller: CurrentCaller, asked: AskedOfLog) -> Response[SummaryBody]:
-        filters = _bounded(asked.filters)
+    async def count_decisions(caller: CurrentCaller, log_query: LogQueryDependency) -> Response[SummaryBody]:
+        filters = _with_period(log_query.filters)
 
         async def load(connection: Connection) -> tuple[Summary, list[str]]:
-            resolved = replace(await asked.resolved(connection), since=filters.since, until=filters.until)
-            return await summary(connection, resolved), [str(person) for person in resolved.persons or ()]
+            resolved = replace(await log_query.resolve(connection), since=filters.since, until=filters.until)
+            return await summarize_decisions(connection, resolved), [str(person) for person in resolved.persons or ()]
 
-        answer = await read_log(gate, caller, load, put=replace(asked, filters=filters).put(kinds=DECISIONS))
-        times = (str(one and one.isoformat()) for one in (filters.since, filters.until))
+        answer = await read_log(gate, caller, load, put=replace(log_query, filters=filters).put(kinds=DECISIONS))
+        times = (str(time and time.isoformat()) for time in (filters.since, filters.until))
         return make_response(summary_body(answer.value, *times), answer.receipt)
 
     @get(
@@ -82,11 +81,11 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
     async def read_decision(caller: CurrentCaller, decision_id: FromPath[str]) -> Response[RecordBody]:
         uid = parse_uuid(decision_id, "path.decision_id")
 
-        async def load(connection: Connection) -> tuple[tuple[Logged, dict[str, str]], list[str]]:
-            found = await search.decision(connection, uid)
+        async def load(connection: Connection) -> tuple[tuple[LoggedRecord, dict[str, str]], list[str]]:
+            found = await search.load_decision(connection, uid)
             if found is None:
-                raise NotFound("There is no such decision")
-            return (found, await people.names(connection, [found])), [str(uid)]
+                raise NotFound("No such decision")
+            return (found, await people.load_names(connection, [found])), [str(uid)]
 
         answer = await read_log(gate, caller, load)
         return make_response(record_body(*answer.value, texts=True), answer.receipt)
@@ -94,12 +93,12 @@ def decision_routes(gate: Gate, cursors: Cursors) -> list[Any]:
     return [list_decisions, count_decisions, read_decision]
 
 
-def _bounded(asked: RecordFilters) -> RecordFilters:
-    """The same for a time that can be counted. Raises InvalidField."""
-    until = asked.until or datetime.now(UTC)
-    since = asked.since or shift_time(until, -USUAL_SUMMARY)
+def _with_period(filters: RecordFilters) -> RecordFilters:
+    """The filters with a period of at most MAX_SUMMARY, by default the last DEFAULT_SUMMARY. Raises InvalidField."""
+    until = filters.until or datetime.now(UTC)
+    since = filters.since or shift_time(until, -DEFAULT_SUMMARY)
     if since >= until:
-        raise InvalidField(FieldError("query.since", "must be in the past, or say until too"))
-    if until - since > LONGEST_SUMMARY:
-        raise InvalidField(FieldError("query.since", f"must lie at most {LONGEST_SUMMARY.days} days before until"))
-    return replace(asked, since=since, until=until)
+        raise InvalidField(FieldError("query.since", "must be in the past unless until is given"))
+    if until - since > MAX_SUMMARY:
+        raise InvalidField(FieldError("query.since", f"must be at most {MAX_SUMMARY.days} days before until"))
+    return replace(filters, since=since, until=until)

@@ -1,21 +1,32 @@
-"""Reading the log: decided, and recorded as ACCESS with the ids that were given out, even if these are none.
+"""Access to the log: authorized, and recorded as ACCESS with the ids that were returned, even if there are none.
 
-Owns no state.
+Owns no state. `read_log` serves every route; `answer_search` serves one page of a search.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from service.audit import people, search
 from service.authorization.enforcement.changes import Answer, refused_under
 from service.errors import InvalidField, NotFound, NotSealed, QueryTooBroad
+from service.web.audit.shapes import record_page
+from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from litestar import Response
+
+    from service.audit.search import LoggedRecord, Place
     from service.authorization.enforcement.decision_record import Caller, Positions, Put
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection
+    from service.log.record import Kind
+    from service.web.audit.log_query import LogQuery
+    from service.web.audit.shapes import RecordPage
+    from service.web.http.paging import Cursors
 
 T = TypeVar("T")
 
@@ -27,9 +38,12 @@ async def read_log(
     *,
     put: Put | None = None,
 ) -> Answer[T]:
-    """What `load` returns, a value and the ids in it, once that is on record, with the question as it was `put`. It may
-    raise NotFound, NotSealed, QueryTooBroad and InvalidField, which are recorded as an access that gave nothing out.
-    Raises Denied, TryLater."""
+    """Return the value of `load` once the access is recorded with the ids that `load` returns, and with the query
+    `put`.
+
+    If `load` raises NotFound, NotSealed, QueryTooBroad or InvalidField, an access that returned nothing is recorded
+    before the error is raised. Raises Denied, TryLater.
+    """
     value: T | NotFound | NotSealed | QueryTooBroad | InvalidField
     async with gate.read(caller, "log", "read", put=put) as reading:
         try:
@@ -40,3 +54,51 @@ async def read_log(
         with refused_under(reading.receipt):
             raise value
     return reading.answer(value)
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """A page of a listing. `key` is the filters that its cursors are valid for."""
+
+    cursors: Cursors
+    listing: str
+    key: Mapping[str, object]
+    cursor: str | None
+    limit: int
+
+    def place(self) -> Place | None:
+        """The place after which the page begins. Raises InvalidField."""
+        after = self.cursors.read(self.listing, self.key, self.cursor)
+        return (after[0], int(after[1])) if after else None
+
+    def next_cursor(self, found: Sequence[LoggedRecord]) -> str | None:
+        """The cursor of the next page, if `found` holds a record more than this page."""
+        if len(found) <= self.limit:
+            return None
+        return self.cursors.make(self.listing, self.key, found[self.limit - 1].place)
+
+
+async def answer_search(
+    gate: Gate,
+    caller: Caller,
+    query: LogQuery,
+    page: PageRequest,
+    kinds: Sequence[Kind],
+    *,
+    after_approval: bool = False,
+) -> Response[RecordPage]:
+    """A page of records of these kinds, newest first. The record of this access names them, and the people searched
+    for."""
+    behind = page.place()
+
+    async def load(connection: Connection) -> tuple[tuple[list[LoggedRecord], dict[str, str]], list[str]]:
+        filters = replace(await query.resolve(connection), after_approval=after_approval)
+        found = await search.search_records(connection, filters, kinds=kinds, behind=behind, limit=page.limit + 1)
+        shown = found[: page.limit]
+        ids = [str(record.uid) for record in shown] + [str(person) for person in filters.persons or ()]
+        return (found, await people.load_names(connection, shown)), ids
+
+    put = query.put(kinds=kinds, after_approval=after_approval)
+    answer = await read_log(gate, caller, load, put=put)
+    found, names = answer.value
+    return make_response(record_page(found[: page.limit], names, page.next_cursor(found)), answer.receipt)

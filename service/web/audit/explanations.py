@@ -1,4 +1,4 @@
-"""GET /v1/decisions/{id}/explanation: why a recorded decision is what it is, under the version that made it."""
+"""GET /v1/decisions/{id}/explanation: explains a recorded decision under the policy version that made it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class ExplainedRow(msgspec.Struct):
-    """A rule as it stands in the version's policy.csv."""
+    """A rule of the version's policy.csv."""
 
     rule: Annotated[RuleName, Meta(examples=["never-own-hours"])]
     effect: Annotated[Effect, Meta(description="Whether it allows or denies", examples=["deny"])]
@@ -56,41 +56,44 @@ class ExplainedCondition(MissingCondition):
     sentence: Annotated[
         str,
         Meta(
-            description='What was missing, in words that speak of the caller; of your own decisions they say "you"',
+            description='What was missing, as a sentence about the caller; for your own decisions it says "you"',
             examples=["the caller was not manager of the timesheet"],
         ),
     ]
 
 
 class ExplainedMiss(ExplainedRow):
-    """A rule that would have allowed but for what is missing."""
+    """A rule that would have allowed if the missing conditions had held."""
 
     missing: Annotated[list[ExplainedCondition], Meta(description="The conditions that did not hold")]
 
 
 class ExplanationBody(msgspec.Struct):
-    """Why a decision is what it is."""
+    """The explanation of a decision."""
 
     decision: DecisionId
     policy_version: Annotated[int, Meta(description="The policy version that decided", ge=1, examples=[1])]
-    outcome: Annotated[Effect, Meta(description="What was decided", examples=["deny"])]
-    reason: Annotated[Reason, Meta(description="Why, as a word", examples=["deny-rule"])]
+    outcome: Annotated[Effect, Meta(description="The outcome", examples=["deny"])]
+    reason: Annotated[Reason, Meta(description="The reason, as a word", examples=["deny-rule"])]
     because: Annotated[
         str,
-        Meta(description="Why, as a sentence", examples=["A rule of the policy denied this, whatever others allowed"]),
+        Meta(
+            description="The reason, as a sentence",
+            examples=["A rule of the policy denied this, whatever others allowed"],
+        ),
     ]
     rules: Annotated[
-        list[ExplainedRow], Meta(description="The rules that allowed or denied; of a list, those that could show rows")
+        list[ExplainedRow], Meta(description="The rules that allowed or denied; for a list, those that can allow rows")
     ]
     near_misses: Annotated[
         list[ExplainedMiss],
-        Meta(description="Of a denial without a rule: rules that would have allowed, nearest first", examples=[[]]),
+        Meta(description="For a denial without a rule: rules that would have allowed, nearest first", examples=[[]]),
     ]
-    scopes: Annotated[list[str], Meta(description="Scopes of which one would help", examples=[[]])]
+    scopes: Annotated[list[str], Meta(description="Scopes, one of which the token needs", examples=[[]])]
 
 
 def decision_explanation_route(gate: Gate, version: Callable[[int], Awaitable[Snapshot]]) -> Any:
-    """The handler, bound to the log; `version` gives the policy version of a number."""
+    """The handler; `version` loads the policy version of a number."""
 
     @get(
         "/v1/decisions/{decision_id:str}/explanation",
@@ -99,13 +102,13 @@ def decision_explanation_route(gate: Gate, version: Callable[[int], Awaitable[Sn
     async def explain_decision(caller: CurrentCaller, decision_id: FromPath[str]) -> Response[ExplanationBody]:
         uid = parse_uuid(decision_id, "path.decision_id")
         async with gate.read(caller, "log", "read") as reading:
-            recorded, reading.returned = await _recorded(reading.connection, uid)
+            recorded, reading.returned = await _load_request(reading.connection, uid)
         with refused_under(reading.receipt):
             if recorded is None:
-                raise NotFound("There is no such decision")
-            # Only now, when no connection is held: the version may have to be loaded.
+                raise NotFound("No such decision")
+            # Outside the transaction, as the version may have to be loaded.
             snapshot = await version(recorded.version)
-        # Beside the other requests: each rule is looked at.
+        # In a thread, as every rule is evaluated.
         own = _is_own(recorded.request.principal, caller.principal, reading.seen.ids)
         why = await asyncio.to_thread(explained, snapshot, recorded, to_caller=own)
         return make_response(_body(recorded, why), reading.receipt)
@@ -113,8 +116,8 @@ def decision_explanation_route(gate: Gate, version: Callable[[int], Awaitable[Sn
     return explain_decision
 
 
-async def _recorded(connection: Connection, uid: UUID) -> Found:
-    found = await search.decision(connection, uid)
+async def _load_request(connection: Connection, uid: UUID) -> Found:
+    found = await search.load_decision(connection, uid)
     if found is None:
         return None, []
     try:
@@ -124,7 +127,7 @@ async def _recorded(connection: Connection, uid: UUID) -> Found:
 
 
 def _is_own(caller: Principal, reader: Principal, ids: frozenset[UUID]) -> bool:
-    """Whether who reads was the caller: the same person, by any of their `ids`, or the same client for itself."""
+    """Whether the reader was the caller: the same person, by any of their `ids`, or the same client."""
     if caller.person is not None:
         return caller.person in {reader.person, *ids}
     return reader.person is None and caller.client == reader.client
@@ -139,7 +142,7 @@ def _body(recorded: RecordedRequest, why: RecordedExplanation) -> ExplanationBod
         reason=verdict.reason,
         because=why.because,
         rules=[_row(row) for row in why.rows],
-        near_misses=[_miss(one) for one in why.near],
+        near_misses=[_near_miss(row) for row in why.near],
         scopes=list(why.scopes),
     )
 
@@ -148,7 +151,7 @@ def _row(row: RuleRow) -> ExplainedRow:
     return ExplainedRow(row.rule, Effect(row.effect), row.line, row.text)
 
 
-def _miss(near_row: NearRow) -> ExplainedMiss:
+def _near_miss(near_row: NearRow) -> ExplainedMiss:
     row = near_row.row
     missing = [ExplainedCondition(lack.condition, lack.wanted, lack.sentence) for lack in near_row.missing]
     return ExplainedMiss(row.rule, Effect(row.effect), row.line, row.text, missing)

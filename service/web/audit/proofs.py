@@ -1,6 +1,6 @@
 """Proofs for auditors: that a record is in the log (a C2SP tlog-proof file), and that the log only grew.
 
-Owns no state. Asking for a proof is reading the log: decided, and recorded.
+Owns no state. Fetching a proof is an access to the log, so it is authorized and recorded.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from litestar import MediaType, Response, get
 from litestar.params import FromPath, Parameter, QueryParameter
 from msgspec import Meta
 
-from service.audit import published
+from service.audit import published_log
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.audit.log_reading import read_log
-from service.web.audit.log_shapes import CHECKPOINT, HASH
+from service.web.audit.shapes import CHECKPOINT, HASH
 from service.web.http.operations import ROW, operation
 from service.web.http.parameters import CurrentCaller, parse_uuid
 from service.web.http.responses import make_response
 
 if TYPE_CHECKING:
-    from service.audit.published import Consistency
+    from service.audit.published_log import ConsistencyProof
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection
 
 TAG: Final = "Proofs"
-LARGEST: Final = 2**53 - 1
+MAX_SIZE: Final = 2**53 - 1
 
 
 class ConsistencyBody(msgspec.Struct):
-    """Proves that a log of `from` records is the beginning of a log of `to` records (RFC 9162 section 2.1.4.2)."""
+    """Proves that the log of `from` records is a prefix of the log of `to` records (RFC 9162 section 2.1.4.2)."""
 
     to: Annotated[int, Meta(description="The size of the later log, in records", ge=1, examples=[1024])]
     hashes: Annotated[
@@ -45,7 +45,7 @@ class ConsistencyBody(msgspec.Struct):
     checkpoint: Annotated[
         str,
         Meta(
-            description="The checkpoint that was signed for `to`, or the newest where none was",
+            description="The checkpoint of size `to`, or the newest if none was signed for that size",
             examples=[CHECKPOINT],
         ),
     ]
@@ -55,7 +55,7 @@ class ConsistencyBody(msgspec.Struct):
 
 
 def log_proof_routes(gate: Gate) -> list[Any]:
-    """The handlers, bound to the log."""
+    """The handlers."""
 
     @get(
         "/v1/audit/records/{record_id:str}/proof",
@@ -73,7 +73,7 @@ def log_proof_routes(gate: Gate) -> list[Any]:
         uid = parse_uuid(record_id, "path.record_id")
 
         async def load(connection: Connection) -> tuple[str, list[str]]:
-            return await published.proof(connection, uid), [str(uid)]
+            return await published_log.inclusion_proof(connection, uid), [str(uid)]
 
         answer = await read_log(gate, caller, load)
         headers = {
@@ -89,20 +89,23 @@ def log_proof_routes(gate: Gate) -> list[Any]:
     )
     async def read_consistency(
         caller: CurrentCaller,
-        old: Annotated[int, QueryParameter(name="from", ge=1, le=LARGEST, description="The size of the earlier log")],
+        old: Annotated[int, QueryParameter(name="from", ge=1, le=MAX_SIZE, description="The size of the earlier log")],
         to: Annotated[
-            int | None, Parameter(ge=1, le=LARGEST, description="The size of the later log; left out: the newest")
+            int | None,
+            Parameter(
+                ge=1, le=MAX_SIZE, description="The size of the later log; by default that of the newest checkpoint"
+            ),
         ] = None,
     ) -> Response[ConsistencyBody]:
         if to is not None and old > to:
             raise InvalidField(FieldError("query.from", "must not be greater than to"))
 
-        async def load(connection: Connection) -> tuple[Consistency, list[str]]:
-            return await published.consistency(connection, old, to), []
+        async def load(connection: Connection) -> tuple[ConsistencyProof, list[str]]:
+            return await published_log.consistency_proof(connection, old, to), []
 
         answer = await read_log(gate, caller, load)
-        found = answer.value
-        hashes = [base64.b64encode(one).decode() for one in found.hashes]
-        return make_response(ConsistencyBody(found.size, hashes, found.checkpoint, old=found.old), answer.receipt)
+        proof = answer.value
+        hashes = [base64.b64encode(sibling).decode() for sibling in proof.hashes]
+        return make_response(ConsistencyBody(proof.size, hashes, proof.checkpoint, old=proof.old), answer.receipt)
 
     return [read_proof, read_consistency]

@@ -1,4 +1,4 @@
-"""How records of the log look in answers. Pure: owns no state."""
+"""The response bodies of the log's routes. Pure: owns no state."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from service.web.http.responses import EXAMPLE_DECISION, EXAMPLE_ID, EXAMPLE_PER
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from service.audit.search import Logged
+    from service.audit.search import LoggedRecord
     from service.audit.summary import Summary
 
-# A checkpoint and hashes as they look, for the OpenAPI document.
+# Examples for the OpenAPI document.
 HASH: Final = "mVgDLHXeFRSp8KJCnzbHiSIeRpy8wKCyIVVwmQf1IbA="
 CHECKPOINT: Final = (
     f"timesheets.example.com/audit/2026a\n157\n{HASH}\n\n\u2014 timesheets.example.com/audit/2026a"
@@ -40,101 +40,99 @@ class RecordBody(msgspec.Struct):
 
     id: Annotated[Id, Meta(description="The record's id", examples=[EXAMPLE_DECISION])]
     kind: Annotated[
-        str, Meta(description="What it tells of", examples=["decision"], extra_json_schema={"enum": list(Kind)})
+        str, Meta(description="The kind of the record", examples=["decision"], extra_json_schema={"enum": list(Kind)})
     ]
     at: Annotated[
         TimeText,
         Meta(
-            description="When Postgres took it. Nothing proves it; `decided_at` in the record is proved",
+            description="When Postgres stored it. Not proved; `decided_at` in the record is",
             examples=["2026-11-30T09:00:00.125000Z"],
         ),
     ]
     position: Annotated[
-        int | None, Meta(description="Its place in the sealed log; null until it is sealed", examples=[7])
+        int | None, Meta(description="Its position in the sealed log; null until it is sealed", examples=[7])
     ]
-    leaf: Annotated[Hex, Meta(description="The leaf hash that was answered")]
+    leaf: Annotated[Hex, Meta(description="The leaf hash, as returned with the decision")]
     record: Annotated[
         dict[str, Any],
         Meta(
-            description="What was sealed: who asked for what, everything that was known, the outcome and its rules; or"
-            " what changed, before and after",
+            description="The sealed record: the request, the facts, the outcome and its rules; or a change with the"
+            " state before and after",
             examples=[EXAMPLE],
         ),
     ]
     names: Annotated[
         dict[str, str],
         Meta(
-            description="What its people are called now, by their ids. Nothing proves these",
+            description="The current names of its people, by id. Not proved",
             examples=[{EXAMPLE_PERSON: "Ana Lima"}],
         ),
     ]
     texts: Annotated[
         dict[str, str] | None,
         Meta(
-            description="The free texts that the record commits to; null in a page that leaves them out",
+            description="The free texts that the record commits to; null in lists",
             examples=[None],
         ),
     ] = None
     erased: Annotated[
         list[str] | None,
-        Meta(
-            description="The names of those texts that are erased; null in a page that leaves them out", examples=[None]
-        ),
+        Meta(description="The names of texts that were erased; null in lists", examples=[None]),
     ] = None
 
 
 class RecordPage(msgspec.Struct):
-    """Records, newest first unless the oldest were asked for."""
+    """A page of records, newest first unless `order` says otherwise."""
 
     items: Annotated[list[RecordBody], Meta(description="The records of this page")]
     next_cursor: NextCursor
 
 
 class SummaryBody(msgspec.Struct):
-    """How many decisions there were."""
+    """Counts of decisions."""
 
     since: Annotated[TimeText, Meta(description="Decided at this time or later")]
     until: Annotated[TimeText, Meta(description="Decided before this time", examples=["2026-11-24T09:00:00Z"])]
-    total: Annotated[int, Meta(description="How many in all", ge=0, examples=[7])]
+    total: Annotated[int, Meta(description="The total", ge=0, examples=[7])]
     day: Annotated[dict[str, int], Meta(description="By UTC date", examples=[{"2026-11-23": 7}])]
     action: Annotated[dict[str, int], Meta(description="By action", examples=[{"approve": 7}])]
     outcome: Annotated[dict[str, int], Meta(description="By outcome", examples=[{"deny": 7}])]
     applied: Annotated[
         dict[str, int],
         Meta(
-            description="By whether the change took place, `true` or `false`; reads and lists count under neither",
+            description="By whether the change was applied, `true` or `false`; reads and lists count under neither",
             examples=[{"false": 7}],
         ),
     ]
     reason: Annotated[dict[str, int], Meta(description="By reason", examples=[{"deny-rule": 7}])]
 
 
-def record_body(logged: Logged, names: Mapping[str, str], *, texts: bool) -> RecordBody:
-    """A record as it is answered, with its texts or without."""
+def record_body(record: LoggedRecord, names: Mapping[str, str], *, texts: bool) -> RecordBody:
+    """The response body of a record, with or without its texts."""
     body = RecordBody(
-        str(logged.uid), logged.kind, logged.at, logged.position, logged.leaf, logged.body, _mentioned(logged, names)
+        str(record.uid), record.kind, record.at, record.position, record.leaf, record.body, _names_in(record, names)
     )
     if texts:
-        committed = logged.body.get("commitments")
-        body.texts = dict(logged.texts)
-        body.erased = sorted(set(committed) - set(logged.texts)) if isinstance(committed, dict) else []
+        committed = record.body.get("commitments")
+        body.texts = dict(record.texts)
+        body.erased = sorted(set(committed) - set(record.texts)) if isinstance(committed, dict) else []
     return body
 
 
 def record_page(
-    found: Sequence[Logged], names: Mapping[str, str], following: str | None, *, texts: bool = False
+    records: Sequence[LoggedRecord], names: Mapping[str, str], next_cursor: str | None, *, texts: bool = False
 ) -> RecordPage:
-    """A page of records."""
-    return RecordPage([record_body(one, names, texts=texts) for one in found], following)
+    """The response body of a page of records."""
+    return RecordPage([record_body(record, names, texts=texts) for record in records], next_cursor)
 
 
-def summary_body(counted: Summary, since: str, until: str) -> SummaryBody:
-    """Counts as they are answered."""
-    return SummaryBody(since=since, until=until, total=counted.total, **counted.facets)
+def summary_body(summary: Summary, since: str, until: str) -> SummaryBody:
+    """The response body of a summary."""
+    return SummaryBody(since=since, until=until, total=summary.total, **summary.facets)
 
 
-def _mentioned(logged: Logged, names: Mapping[str, str]) -> dict[str, str]:
-    """Of the page's names those in this record."""
-    parts = (logged.body.get("principal"), logged.body.get("resource"))
+def _names_in(record: LoggedRecord, names: Mapping[str, str]) -> dict[str, str]:
+    """Those of the page's names that are in this record."""
+    parts = (record.body.get("principal"), record.body.get("resource"))
     ids = {value for part in parts if isinstance(part, dict) for value in part.values() if isinstance(value, str)}
     return {person: name for person, name in names.items() if person in ids}

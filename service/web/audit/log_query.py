@@ -1,0 +1,220 @@
+"""The filters that all searches of the log share: parsed from the query string, with people resolved at each search.
+
+Owns no state. A token's subject or an e-mail address only serves to find the person's id and is not recorded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+from litestar.di import NamedDependency
+from litestar.params import Parameter, SkipValidation
+
+from service.audit import known_values, people
+from service.authorization.enforcement.decision_record import Put
+from service.errors import InvalidField
+from service.log.record_query import RecordFilters
+from service.places import FieldError
+from service.policy.access_request import Effect, Reason
+from service.policy.known_words import RECORDED_ACTIONS
+from service.policy.vocabulary_file import nearest
+from service.web.http.parameters import is_uuid, parse_optional_text, parse_optional_time, parse_optional_uuid
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from uuid import UUID
+
+    from service.database import Connection
+    from service.log.record import Kind
+
+TAG = "Decision log"
+Since = Annotated[
+    str | None,
+    Parameter(max_length=255, description="Decided at this time or later", schema_extra={"format": "date-time"}),
+]
+Until = Annotated[
+    str | None, Parameter(max_length=255, description="Decided before this time", schema_extra={"format": "date-time"})
+]
+Version = Annotated[int | None, Parameter(ge=1, le=2_147_483_647, description="The policy version that decided")]
+
+
+# The hint when no person is found.
+ERASURE_HINT = "after an erasure, only the person's id finds what they did"
+# Filters that accept any text.
+FREE_TEXT_FILTERS = ("client", "resource", "rule", "request_id")
+# Every action that a record can have.
+ALL_ACTIONS = frozenset(action for actions in RECORDED_ACTIONS.values() for action in actions)
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """A query as the auditor wrote it: `filters` without people; the caller, given as `person`, `link` (issuer and
+    subject) or `email`; the owner of the resource; and the delegator."""
+
+    filters: RecordFilters
+    person: UUID | None = None
+    link: tuple[str, str] | None = None
+    email: str | None = None
+    owner: UUID | None = None
+    on_behalf_of: UUID | None = None
+
+    async def resolve(self, connection: Connection) -> RecordFilters:
+        """The filters with the ids of the people. Raises InvalidField for a person, client, rule or version that is not
+        known. Callers are authorized before, so this reveals nothing to strangers."""
+        persons = await self._resolve_caller(connection)
+        owners = await _load_ids(connection, self.owner, "query.owner")
+        on_behalf_of = await _load_ids(connection, self.on_behalf_of, "query.on_behalf_of")
+        await _refuse_unknown(connection, self.filters)
+        return replace(self.filters, persons=persons, owners=owners, on_behalf_of=on_behalf_of)
+
+    async def _resolve_caller(self, connection: Connection) -> tuple[UUID, ...] | None:
+        if self.link is not None:
+            found = await people.find_by_subject(connection, *self.link)
+            if not found:
+                issuer = self.link[0]
+                _refuse_unlisted(
+                    issuer, "query.issuer", "a known issuer", await known_values.suggest_issuers(connection, issuer)
+                )
+                raise InvalidField(
+                    FieldError("query.subject", f"is not a person's subject at the issuer {issuer}; {ERASURE_HINT}")
+                )
+            return found
+        if self.email is not None:
+            found = await people.find_by_email(connection, self.email)
+            if not found:
+                hint = nearest(self.email, await known_values.suggest_addresses(connection, self.email)) or ERASURE_HINT
+                raise InvalidField(FieldError("query.email", f"is not a person's address; {hint}"))
+            return found
+        return await _load_ids(connection, self.person, "query.person")
+
+    def put(self, *, kinds: Sequence[Kind], after_approval: bool = False) -> Put:
+        """The query as the record of this access holds it: ids, fixed words, numbers and times. Free text is only
+        committed to. An address or a subject is left out."""
+        filters = {name: value for name, value in asdict(self.filters).items() if value not in {None, False}}
+        texts = {
+            name: filters.pop(name) for name in FREE_TEXT_FILTERS if name in filters and not is_uuid(filters[name])
+        }
+        people_by_role = {"person": self.person, "owner": self.owner, "on_behalf_of": self.on_behalf_of}
+        who: dict[str, object] = {name: uid for name, uid in people_by_role.items() if uid is not None}
+        if self.link is not None or self.email is not None:
+            who["person_by"] = "subject" if self.link is not None else "email"
+        more = {"kinds": [kind.value for kind in kinds]} if kinds else {}
+        return Put({**filters, **who, **more, **({"after_approval": True} if after_approval else {})}, texts)
+
+    def cursor_key(self, **more: object) -> dict[str, object]:
+        """The filters that a cursor is valid for."""
+        return {"query": self, **{name: value for name, value in more.items() if value is not None}}
+
+
+# The dependency that handlers take as `log_query`.
+LogQueryDependency = NamedDependency[SkipValidation[LogQuery]]
+
+
+def _text(description: str, max_length: int = 255, **schema: object) -> Any:
+    return Parameter(max_length=max_length, description=description, schema_extra=schema or None)
+
+
+async def read_query(
+    person: Annotated[str | None, _text("The id of the person who called", format="uuid")] = None,
+    issuer: Annotated[str | None, _text("The `iss` of the caller's token; needs `subject`")] = None,
+    subject: Annotated[str | None, _text("The `sub` of the caller's token; needs `issuer`")] = None,
+    email: Annotated[str | None, _text("The e-mail address of the person who called", 320)] = None,
+    client: Annotated[str | None, _text("The client of the call")] = None,
+    action: Annotated[str | None, _text("The requested action", enum=sorted(ALL_ACTIONS))] = None,
+    resource: Annotated[str | None, _text("The id of the resource")] = None,
+    resource_kind: Annotated[str | None, _text("The kind of the resource", enum=sorted(RECORDED_ACTIONS))] = None,
+    owner: Annotated[str | None, _text("The id of the resource's owner", format="uuid")] = None,
+    outcome: Annotated[str | None, _text("The outcome", enum=list(Effect))] = None,
+    applied: Annotated[bool | None, Parameter(description="Whether the change was applied")] = None,
+    reason: Annotated[str | None, _text("The reason of the decision", enum=list(Reason))] = None,
+    rule: Annotated[str | None, _text("A rule that decided")] = None,
+    on_behalf_of: Annotated[str | None, _text("Done in the place of the person with this id", format="uuid")] = None,
+    policy_version: Version = None,
+    request_id: Annotated[str | None, _text("The `X-Request-Id` of the request")] = None,
+    since: Since = None,
+    until: Until = None,
+) -> LogQuery:
+    """Parse the query string: the dependency `log_query` of every search. Raises InvalidField."""
+    if outcome not in {None, "allow", "deny"}:
+        raise InvalidField(FieldError("query.outcome", "must be allow or deny"))
+    _refuse_unlisted(action, "query.action", "an action", ALL_ACTIONS)
+    _refuse_unlisted(resource_kind, "query.resource_kind", "a resource kind", RECORDED_ACTIONS.keys())
+    _refuse_unlisted(reason, "query.reason", "a reason", set(Reason))
+    filters = RecordFilters(
+        client=parse_optional_text(client, "query.client"),
+        action=parse_optional_text(action, "query.action"),
+        resource=parse_optional_text(resource, "query.resource"),
+        resource_kind=parse_optional_text(resource_kind, "query.resource_kind"),
+        outcome=outcome,
+        applied=applied,
+        reason=parse_optional_text(reason, "query.reason"),
+        rule=parse_optional_text(rule, "query.rule"),
+        policy_version=policy_version,
+        request_id=parse_optional_text(request_id, "query.request_id"),
+        since=parse_optional_time(since, "query.since"),
+        until=parse_optional_time(until, "query.until"),
+    )
+    if filters.since and filters.until and filters.since >= filters.until:
+        raise InvalidField(FieldError("query.until", "must be later than since"))
+    return replace(
+        _query_about(filters, person, (issuer, subject), email),
+        owner=parse_optional_uuid(owner, "query.owner"),
+        on_behalf_of=parse_optional_uuid(on_behalf_of, "query.on_behalf_of"),
+    )
+
+
+async def _load_ids(connection: Connection, person: UUID | None, field: str) -> tuple[UUID, ...] | None:
+    """All ids of a person. Raises InvalidField for an id that neither the directory nor a record has."""
+    if person is None:
+        return None
+    if not await known_values.is_person(connection, person):
+        raise InvalidField(FieldError(field, "is not a person's id in the directory or in a record"))
+    return await people.load_ids(connection, person)
+
+
+async def _refuse_unknown(connection: Connection, filters: RecordFilters) -> None:
+    """Raise InvalidField for a client, a rule or a policy version that never existed."""
+    if filters.client is not None:
+        clients = await known_values.suggest_clients(connection, filters.client)
+        _refuse_unlisted(
+            None if clients is None else filters.client, "query.client", "a client of any record", clients or ()
+        )
+    if filters.rule is not None:
+        rules = await known_values.suggest_rules(connection, filters.rule)
+        _refuse_unlisted(None if rules is None else filters.rule, "query.rule", "a rule of any version", rules or ())
+    if filters.policy_version is not None:
+        newest = await known_values.newest_if_unknown(connection, filters.policy_version)
+        if newest is not None:
+            raise InvalidField(FieldError("query.policy_version", f"is not a version; the newest is {newest}"))
+
+
+def _refuse_unlisted(word: str | None, field: str, what: str, known: Collection[str]) -> None:
+    """Raise InvalidField for a value that no record has: a misspelt one would find nothing, as if nothing had
+    happened."""
+    if word is not None and word not in known:
+        hint = nearest(word, known)
+        raise InvalidField(FieldError(field, f"is not {what}" + (f"; {hint}" if hint else "")))
+
+
+def _query_about(
+    filters: RecordFilters, person: str | None, link: tuple[str | None, str | None], email: str | None
+) -> LogQuery:
+    """The query with its caller, which may be given in one way only."""
+    issuer, subject = link
+    if (issuer is None) != (subject is None):
+        missing = "issuer" if issuer is None else "subject"
+        raise InvalidField(FieldError(f"query.{missing}", "is needed: issuer and subject go together"))
+    ways = [name for name, given in (("person", person), ("subject", subject), ("email", email)) if given is not None]
+    if len(ways) > 1:
+        raise InvalidField(
+            FieldError(f"query.{ways[1]}", f"cannot be combined with {ways[0]}: give the person in one way")
+        )
+    if issuer is not None and subject is not None:
+        names = (parse_optional_text(issuer, "query.issuer"), parse_optional_text(subject, "query.subject"))
+        return LogQuery(filters, link=(str(names[0]), str(names[1])))
+    if person is not None and "@" in person:
+        raise InvalidField(FieldError("query.person", "must be a UUID; use email for an e-mail address"))
+    return LogQuery(
+        filters, parse_optional_uuid(person, "query.person"), email=parse_optional_text(email, "query.email")
+    )
