@@ -56,7 +56,6 @@ from service.timesheets.approvals import Approvals
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.reminders import Reminders
 from service.timesheets.reports import Reports
-from service.timesheets.shown import ShownTimesheets
 from service.timesheets.upload import Uploads
 from service.web.audit.decisions import decision_routes
 from service.web.audit.explanations import decision_explanation_route
@@ -235,7 +234,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
     return Litestar(
         route_handlers=[
             me_route(gate),
-            *timesheet_reading_routes(timesheets, ShownTimesheets(gate), cursors),
+            *timesheet_reading_routes(timesheets, cursors),
             *timesheet_routes(timesheets),
             *approval_routes(Approvals(gate), cursors, problems.challenge),
             *report_routes(Reports(gate)),

@@ -1,10 +1,11 @@
-"""SQL of who could do something to one timesheet: candidates, and what each is to it. Postgres owns the rows.
+"""SQL of candidates for access to a timesheet, with their relations and facts. Postgres owns the rows.
 
-Relations and facts are the very expressions that single decisions read, with the candidate in the place of the asker.
+Relations and facts use the same expressions as decisions, with the candidate in place of the caller.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.permit import Permit
     from service.database import Connection
 
+_CANDIDATE = {"person": "candidate.person", "client": "candidate.client", "app": "candidate.client"}
 _WORDS = {**TIMESHEET_FACTS.relations, **TIMESHEET_FACTS.facts}
 _COLUMNS = ", ".join(
-    f"({sql.replace(':person', 'one.person').replace(':client', 'one.client').replace(':app', 'one.client')})"
-    f" AS word_{name}"
+    f"({re.sub(':(person|client|app)', lambda found: _CANDIDATE[found[1]], sql)}) AS word_{name}"
     for name, sql in _WORDS.items()
 )
-# The teams that the owner of sheet $1 belongs to, and those above.
+# The teams of the owner of sheet $1, and the teams above them.
 _OWNER = survivor("r.owner_id")
 _ABOVE = f"""
     SELECT above.ancestor_id AS team_id FROM timesheet AS r
@@ -36,9 +37,9 @@ _ABOVE = f"""
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A person or a client for itself, with their directory roles, relations and facts, and all ids of the person, also
-    the `former_ids`, from before an erasure; `key` orders candidates. A relation that holds through one of these is
-    told by its former word. Which app a person would use is not known."""
+    """A person, or a client that acts for itself, with directory roles, relations, facts, all ids of the person, and
+    their `former_ids` from before an erasure; `key` orders candidates. A relation that holds through a former id has
+    its former word. The app that a person would use is not known."""
 
     key: str
     person: UUID | None
@@ -53,13 +54,13 @@ class Candidate:
 async def candidates(
     permit: Permit, connection: Connection, sheet_id: UUID, named: Named, *, after: str, limit: int
 ) -> list[Candidate]:
-    """The owner, leads of their teams and above, their delegates, fallback approvers, importers, holders of roles and
-    whoever else rules name, from behind the key `after`."""
+    """The owner, leads of their teams and above, their delegates, fallback approvers, importers, holders of roles, and
+    the people and clients that rules name, in order of `key`, after the key `after`."""
     permit.covers(KIND, "read")
-    # Candidates by the indexes on teams, grants and roles, and what each of a page is to the one sheet.
+    # Candidates by the indexes on teams, grants and roles; relations and facts for those of the page only.
     rows = await connection.fetch(
         f"""
-        WITH above AS MATERIALIZED ({_ABOVE}), one AS (
+        WITH above AS MATERIALIZED ({_ABOVE}), candidates AS (
             SELECT found.person, found.client, coalesce('person:' || found.person, 'client:' || found.client) AS key
             FROM (SELECT {_OWNER} AS person, NULL::text AS client FROM timesheet AS r WHERE r.id = $1
                   UNION SELECT over.person_id, NULL FROM above
@@ -74,10 +75,13 @@ async def candidates(
                   UNION SELECT has.person_id, NULL FROM person_role AS has WHERE has.role = ANY($2) AND {now("has")}
                   UNION SELECT {survivor("person.id")}, NULL FROM person WHERE person.id = ANY($3::text[]::uuid[])
                   UNION SELECT NULL, client FROM unnest($4::text[]) AS client) AS found)
-        SELECT one.*, {_COLUMNS}, {ids("one.person")} AS ids, {former_ids("one.person")} AS former_ids,
-               ARRAY(SELECT has.role FROM person_role AS has WHERE has.person_id = one.person AND {now("has")}) AS roles
-        FROM (SELECT * FROM one WHERE one.key > $5 ORDER BY one.key LIMIT $6) AS one JOIN timesheet AS r ON r.id = $1
-        ORDER BY one.key
+        SELECT candidate.*, {_COLUMNS}, {ids("candidate.person")} AS ids,
+               {former_ids("candidate.person")} AS former_ids,
+               ARRAY(SELECT has.role FROM person_role AS has
+                     WHERE has.person_id = candidate.person AND {now("has")}) AS roles
+        FROM (SELECT * FROM candidates WHERE key > $5 ORDER BY key LIMIT $6) AS candidate
+        JOIN timesheet AS r ON r.id = $1
+        ORDER BY candidate.key
         """,
         sheet_id,
         list(named.roles),
@@ -94,7 +98,7 @@ async def candidates(
             frozenset(row["roles"]),
             words_of(TIMESHEET_FACTS.relations, row, "word"),
             {name: row[f"word_{name}"] for name in TIMESHEET_FACTS.facts},
-            frozenset(one for one in row["ids"] if one is not None),
+            frozenset(person for person in row["ids"] if person is not None),
             frozenset(row["former_ids"]),
         )
         for row in rows

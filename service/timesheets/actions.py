@@ -1,7 +1,7 @@
-"""What people and clients do with timesheets: one use case for each action, all through the gate.
+"""The use cases of a single timesheet, one for each action, all through the gate. Owns no state.
 
-Owns no state. Whoever asks is told by `Ask`; the owner of a new sheet is that person, never somebody from a body.
-`expect` judges the version that the caller has seen (If-Match) and raises PreconditionRequired or PreconditionFailed.
+The owner of a new sheet is the caller, never a person named in the body. `expect` checks the version that the caller
+has read (If-Match); it raises PreconditionRequired or PreconditionFailed.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 from uuid_utils.compat import uuid7
 
+from service.authorization.enforcement import allowed_actions
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.relationships import asker
 from service.errors import Conflict
 from service.identity.refusals import refusal
+from service.pacing import paced
 from service.timesheets import listing, store, timesheet
-from service.timesheets.approvers import need_approver
-from service.timesheets.changed import changed, facts_of, resource_of
-from service.timesheets.entry import Entry, check_amendment, check_hours, check_reason, check_week, wrong
+from service.timesheets.approvers import require_approver
+from service.timesheets.change_record import facts_of, record_change, resource_of
+from service.timesheets.entry import Entry, check_amendment, check_hours, check_reason, check_week, invalid_field
 from service.timesheets.relations import KIND
-from service.timesheets.timesheet import By, Timesheet
+from service.timesheets.timesheet import Actor, Timesheet, actions_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from service.timesheets.entry import Amendment, Hours
     from service.timesheets.listing import Filters, Page, Place
 
-    Move = Callable[[Timesheet, By], Timesheet]
+    Step = Callable[[Timesheet, Actor], Timesheet]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +47,30 @@ class Edited:
     entry: Entry
 
 
+@dataclass(frozen=True, slots=True)
+class SheetWithActions:
+    """A sheet, and the actions that both its state and the policy allowed the caller when it was read."""
+
+    sheet: Timesheet
+    actions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PageWithActions:
+    """Sheets, newest period first; `after` is the keyset of the next page, None on the last page."""
+
+    items: tuple[SheetWithActions, ...]
+    after: Place | None
+
+
 class Timesheets:
-    """Every method raises Denied, TryLater and what it names; a change also NotApplied."""
+    """Every method raises Denied, TryLater and the errors that it names; a change also NotApplied."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
     async def create(self, caller: Caller, period_start: date, time_zone: str) -> Answer[Timesheet]:
-        """Open the asker's own sheet for the week from `period_start`. Raises InvalidField, Conflict."""
+        """Create the caller's own sheet for the week from `period_start`. Raises InvalidField, Conflict."""
         check_week(period_start, time_zone)
         owner, _ = asker(caller.principal)
 
@@ -60,7 +78,7 @@ class Timesheets:
         async with self._gate.change(caller, KIND, "create", target) as change:
             if change.row is not None:
                 raise Conflict(
-                    "There is already a timesheet for this person and week", extra={"timesheet": str(change.row["id"])}
+                    "This person already has a timesheet for this week", extra={"timesheet": str(change.row["id"])}
                 )
             if owner is None:
                 raise Conflict("A client that acts for itself has no hours of its own")
@@ -68,7 +86,7 @@ class Timesheets:
                 id=uuid7(), owner=owner, period_start=period_start, time_zone=time_zone, editors=frozenset({owner})
             )
             sheet = await store.create(change.permit, change.connection, sheet)
-            # An erasure of the owner has the new row wait for it, and has looked for sheets before.
+            # The insert may have waited for an erasure of the owner, which looked for sheets before this one existed.
             if await store.is_revoked(change.connection, caller.principal):
                 raise refusal("revoked")
             change.record("timesheet.created", resource_of(sheet), before={}, after=facts_of(sheet))
@@ -87,113 +105,151 @@ class Timesheets:
         with refused_under(answer.receipt):
             return _edited(answer, entry_id)
 
+    async def read_with_actions(self, caller: Caller, sheet_id: UUID) -> Answer[SheetWithActions]:
+        """As `read`, with the allowed actions."""
+        async with self._gate.read(caller, KIND, "read", sheet_id) as reading:
+            sheet = store.sheet_of_row(reading.permit, reading.found)
+            actions = allowed_actions.of_read(reading.permit, actions_from(sheet.state))
+            reading.returned = [str(sheet_id)]
+        return reading.answer(SheetWithActions(sheet, actions))
+
     async def list(
         self, caller: Caller, filters: Filters, *, after: Place | None = None, limit: int = 50
     ) -> Answer[Page]:
-        """A page of what single reads would show to the asker; newest period first."""
+        """A page of the sheets that the caller may read, newest period first."""
         async with self._gate.list(caller, KIND, "read") as listed:
             page = await listing.page(listed.visibility, listed.connection, filters, after=after, limit=limit)
             listed.returned = [str(sheet.id) for sheet in page.items]
         return listed.answer(page)
 
+    async def list_with_actions(
+        self, caller: Caller, filters: Filters, *, after: Place | None = None, limit: int = 50
+    ) -> Answer[PageWithActions]:
+        """As `list`, each sheet with the allowed actions. The statement that reads the rows also reads relations."""
+        async with self._gate.list(caller, KIND, "read") as listed:
+            page = await listing.page(
+                listed.visibility, listed.connection, filters, after=after, limit=limit, with_relations=True
+            )
+            items = [
+                SheetWithActions(
+                    sheet, allowed_actions.of_listed_row(listed.visibility, row, actions_from(sheet.state))
+                )
+                async for sheet, row in paced(zip(page.items, page.rows, strict=True))
+            ]
+            listed.returned = [str(sheet.id) for sheet in page.items]
+        return listed.answer(PageWithActions(tuple(items), page.after))
+
     async def add_entry(self, caller: Caller, sheet_id: UUID, expect: Expect, hours: Hours) -> Answer[Edited]:
-        """Raises InvalidField, also for a day out of the period or with more than 1,440 minutes, and for a project that
-        is not known or takes no more hours."""
+        """Add an entry. Raises InvalidField, also for a day outside the week, a day with more than 1,440 minutes, and a
+        project that does not exist or accepts no more hours; TimesheetFull."""
         check_hours(hours)
         entry = Entry.of(hours, uuid7())
-        answer = await self._edit(caller, sheet_id, expect, lambda sheet, by: timesheet.add(sheet, entry, by))
+        answer = await self._edit(
+            caller, sheet_id, expect, lambda sheet, actor: timesheet.add_entry(sheet, entry, actor)
+        )
         return _edited(answer, entry.id)
 
     async def replace_entry(
         self, caller: Caller, sheet_id: UUID, expect: Expect, entry_id: UUID, hours: Hours
     ) -> Answer[Edited]:
-        """As `add_entry`, in place of an entry. Raises NotFound when the sheet has no such entry."""
+        """Replace an entry. Raises as `add_entry`, and NotFound if the sheet has no such entry."""
         check_hours(hours)
         answer = await self._edit(
-            caller, sheet_id, expect, lambda sheet, by: timesheet.replace_entry(sheet, entry_id, hours, by)
+            caller, sheet_id, expect, lambda sheet, actor: timesheet.replace_entry(sheet, entry_id, hours, actor)
         )
         return _edited(answer, entry_id)
 
     async def amend_entry(
         self, caller: Caller, sheet_id: UUID, expect: Expect, entry_id: UUID, amendment: Amendment
     ) -> Answer[Edited]:
-        """As `replace_entry`, of some fields; of none, nothing is changed."""
+        """Change some fields of an entry; without a field, change nothing. Raises as `replace_entry`."""
         check_amendment(amendment)
         answer = await self._edit(
-            caller, sheet_id, expect, lambda sheet, by: timesheet.amend_entry(sheet, entry_id, amendment, by)
+            caller, sheet_id, expect, lambda sheet, actor: timesheet.amend_entry(sheet, entry_id, amendment, actor)
         )
         return _edited(answer, entry_id)
 
     async def remove_entry(self, caller: Caller, sheet_id: UUID, expect: Expect, entry_id: UUID) -> Answer[Timesheet]:
-        """Raises NotFound when the sheet has no such entry."""
-        return await self._edit(caller, sheet_id, expect, lambda sheet, by: timesheet.remove(sheet, entry_id, by))
+        """Remove an entry. Raises NotFound if the sheet has no such entry."""
+        return await self._edit(
+            caller, sheet_id, expect, lambda sheet, actor: timesheet.remove_entry(sheet, entry_id, actor)
+        )
 
     async def delete(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[None]:
-        """Remove a sheet with its entries."""
-        async with self._gate.change(caller, KIND, "delete", _known(sheet_id), expect=expect) as change:
+        """Delete a sheet with its entries."""
+        async with self._gate.change(caller, KIND, "delete", _existing(sheet_id), expect=expect) as change:
             sheet = store.sheet_of_row(change.permit, change.found)
-            timesheet.delete(sheet)
+            timesheet.check_deletable(sheet)
             await store.delete(change.permit, change.connection, sheet)
             change.record("timesheet.deleted", resource_of(sheet), before=facts_of(sheet), after={})
         return change.answer(None)
 
     async def submit(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
-        """Raises Conflict for a sheet without entries, NoApprover where nobody could approve it."""
-        return await self._move(caller, "submit", sheet_id, expect, timesheet.submit)
+        """Submit a sheet. Raises Conflict for a sheet without entries, NoApprover if nobody could approve it."""
+        return await self._transition(caller, "submit", sheet_id, expect, timesheet.submit)
 
     async def withdraw(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
-        """Take a submitted sheet back to draft."""
-        return await self._move(caller, "withdraw", sheet_id, expect, lambda sheet, _: timesheet.withdraw(sheet))
+        """Make a submitted sheet a draft again."""
+        return await self._transition(caller, "withdraw", sheet_id, expect, lambda sheet, _: timesheet.withdraw(sheet))
 
     async def approve(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[Timesheet]:
-        """Nobody approves what is theirs or what they entered or submitted, whatever the policy says: Forbidden."""
-        return await self._move(caller, "approve", sheet_id, expect, timesheet.approve)
+        """Approve a sheet. Raises Forbidden, whatever the policy says, for the owner and for people who entered hours
+        or submitted the sheet."""
+        return await self._transition(caller, "approve", sheet_id, expect, timesheet.approve)
 
     async def reject(self, caller: Caller, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
-        """Raises InvalidField for a reason that is empty or longer than 1,000 characters."""
+        """Reject a submitted sheet. Raises InvalidField for a reason that is empty or longer than 1,000 characters."""
         check_reason(reason)
-        return await self._move(caller, "reject", sheet_id, expect, lambda sheet, _: timesheet.reject(sheet, reason))
+        return await self._transition(
+            caller, "reject", sheet_id, expect, lambda sheet, _: timesheet.reject(sheet, reason)
+        )
 
     async def reopen(self, caller: Caller, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
-        """Take an approval back: the sheet is a draft again. Raises InvalidField as `reject`."""
+        """Make an approved sheet a draft again. Raises InvalidField as `reject`."""
         check_reason(reason)
-        return await self._move(caller, "reopen", sheet_id, expect, lambda sheet, _: timesheet.reopen(sheet, reason))
+        return await self._transition(
+            caller, "reopen", sheet_id, expect, lambda sheet, _: timesheet.reopen(sheet, reason)
+        )
 
     async def lock(self, caller: Caller, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
         """Lock an approved sheet for payroll. Raises InvalidField as `reject`."""
         check_reason(reason)
-        return await self._move(caller, "lock", sheet_id, expect, lambda sheet, by: timesheet.lock(sheet, reason, by))
-
-    async def unlock(self, caller: Caller, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
-        """The sheet is approved again. Raises InvalidField as `reject`; whoever locked it does not unlock it, whatever
-        the policy says: Forbidden."""
-        check_reason(reason)
-        return await self._move(
-            caller, "unlock", sheet_id, expect, lambda sheet, by: timesheet.unlock(sheet, reason, by)
+        return await self._transition(
+            caller, "lock", sheet_id, expect, lambda sheet, actor: timesheet.lock(sheet, reason, actor)
         )
 
-    async def _edit(self, caller: Caller, sheet_id: UUID, expect: Expect, move: Move) -> Answer[Timesheet]:
-        return await self._change(caller, ("edit", "timesheet.edited"), sheet_id, expect, move)
+    async def unlock(self, caller: Caller, sheet_id: UUID, expect: Expect, reason: str) -> Answer[Timesheet]:
+        """Unlock a sheet; it is approved again. Raises InvalidField as `reject`, and Forbidden, whatever the policy
+        says, for who locked it."""
+        check_reason(reason)
+        return await self._transition(
+            caller, "unlock", sheet_id, expect, lambda sheet, actor: timesheet.unlock(sheet, reason, actor)
+        )
 
-    async def _move(self, caller: Caller, action: str, sheet_id: UUID, expect: Expect, move: Move) -> Answer[Timesheet]:
-        return await self._change(caller, (action, EVENTS[action]), sheet_id, expect, move)
+    async def _edit(self, caller: Caller, sheet_id: UUID, expect: Expect, step: Step) -> Answer[Timesheet]:
+        return await self._change(caller, ("edit", "timesheet.edited"), sheet_id, expect, step)
+
+    async def _transition(
+        self, caller: Caller, action: str, sheet_id: UUID, expect: Expect, step: Step
+    ) -> Answer[Timesheet]:
+        return await self._change(caller, (action, EVENTS[action]), sheet_id, expect, step)
 
     async def _change(
-        self, caller: Caller, names: tuple[str, str], sheet_id: UUID, expect: Expect, move: Move
+        self, caller: Caller, names: tuple[str, str], sheet_id: UUID, expect: Expect, step: Step
     ) -> Answer[Timesheet]:
         action, event = names
-        async with self._gate.change(caller, KIND, action, _known(sheet_id), expect=expect) as change:
+        async with self._gate.change(caller, KIND, action, _existing(sheet_id), expect=expect) as change:
             before = store.sheet_of_row(change.permit, change.found)
-            after = move(before, by(change))
+            after = step(before, actor_of(change))
             if after is not before:
-                if entered := timesheet.projects_entered(before, after):
-                    closed = await store.closed_projects(change.permit, change.connection, entered)
+                if entered := timesheet.projects_with_new_entries(before, after):
+                    closed = await store.find_closed_projects(change.permit, change.connection, entered)
                     if closed:
-                        raise wrong("project", next(iter(closed.values())))
+                        raise invalid_field("project", next(iter(closed.values())))
                 if action == "submit":
-                    await need_approver(change.permit, change.connection, after)
+                    await require_approver(change.permit, change.connection, after)
                 after = await store.save(change.permit, change.connection, before, after)
-                changed(change, event, before, after)
+                record_change(change, event, before, after)
         return change.answer(after)
 
 
@@ -208,12 +264,12 @@ EVENTS = {
 }
 
 
-def by(change: Change) -> By:
-    """Who acts: the person, under every id by which laws know them, or the client that acts for itself."""
-    return By(*asker(change.caller.principal), change.seen.same_human, change.caller.principal.client)
+def actor_of(change: Change) -> Actor:
+    """Who makes the change: the person, with every id of theirs, or the client that acts for itself."""
+    return Actor(*asker(change.caller.principal), change.seen.same_human, change.caller.principal.client)
 
 
-def _known(sheet_id: UUID) -> Target:
+def _existing(sheet_id: UUID) -> Target:
     return Target(str(sheet_id), store.lock(sheet_id), must_exist=True)
 
 

@@ -1,8 +1,8 @@
-"""What waits for whom, and many sheets approved or sent back with one request. Owns no state.
+"""The inbox of pending approvals, and batches that approve, reject, lock or unlock many sheets. Owns no state.
 
-A list of approvals is compiled from the rules for `approve`, so it holds what single approvals would be allowed; its
-record says that it was a list. In a batch every sheet has its own version, its own decision and its own change record;
-sheets are locked in the order in which an upload locks them, so that no two requests block each other.
+The inbox is compiled from the rules for `approve`: it holds the sheets that the caller may approve one by one. Its
+record says that it was a list. In a batch every sheet has its own version, decision and change record; sheets are
+locked in the same order as by uploads, so that two requests cannot deadlock.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from service.authorization.enforcement.judgement import NotDone
 from service.errors import Conflict, Forbidden, InsufficientScope, NotFound, TimewardenError
 from service.fields import Fields
 from service.policy.known_words import LIST_APPROVALS
-from service.timesheets import store, timesheet, waiting
-from service.timesheets.actions import EVENTS, by
-from service.timesheets.changed import changed
+from service.timesheets import approvals_store, store, timesheet
+from service.timesheets.actions import EVENTS, actor_of
+from service.timesheets.change_record import record_change
 from service.timesheets.entry import check_reason
 from service.timesheets.relations import KIND
 
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.judgement import Expect
     from service.errors import StepUpNeeded
-    from service.timesheets.timesheet import By, Timesheet
-    from service.timesheets.waiting import Place
+    from service.timesheets.approvals_store import Place
+    from service.timesheets.timesheet import Actor, Timesheet
 
-    Move = Callable[[Timesheet, By], Timesheet]
+    Step = Callable[[Timesheet, Actor], Timesheet]
 
 MAX_ITEMS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A sheet that waits for the asker since a moment, what its owner is called, and the relations and rules by which
-    it waits."""
+    """A sheet that the caller may approve, the time of its submission, the name of its owner, and the relations and
+    rules that allow the approval."""
 
     sheet: Timesheet
     since: datetime
@@ -54,8 +54,8 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalPage:
-    """Approvals, longest waiting first; `after` is the place to go on from, None on the last page. `step_up` asks for
-    the sign-in after which more would wait here."""
+    """Pending approvals, oldest first; `after` is the keyset of the next page, None on the last page. `step_up` is the
+    sign-in that would show more of them."""
 
     items: tuple[Approval, ...]
     after: Place | None
@@ -64,23 +64,27 @@ class ApprovalPage:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One sheet of a batch: `expect` judges the version that the caller has seen."""
+    """One sheet of a batch; `expect` checks the version that the caller has read."""
 
     sheet: UUID
     expect: Expect
 
 
 class Approvals:
-    """Every method raises Denied, TryLater and what it names."""
+    """Every method raises Denied, TryLater and the errors that it names."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def waiting(self, caller: Caller, *, after: Place | None = None, limit: int = 50) -> Answer[ApprovalPage]:
-        """A page of the sheets that the asker could approve now, or with another sign-in."""
+    async def list_pending(
+        self, caller: Caller, *, after: Place | None = None, limit: int = 50
+    ) -> Answer[ApprovalPage]:
+        """A page of the sheets that the caller may approve now, and the sign-in that would show more."""
         async with self._gate.list(replace(caller, recorded_as=LIST_APPROVALS), KIND, "approve") as listing:
-            found = await waiting.page(listing.visibility, listing.connection, after=after, limit=limit)
-            names = await waiting.names(listing.connection, {sheet.owner for sheet, _ in found.items})
+            found = await approvals_store.list_pending(listing.visibility, listing.connection, after=after, limit=limit)
+            names = await approvals_store.load_owner_names(
+                listing.connection, {sheet.owner for sheet, _ in found.items}
+            )
             items = []
             for sheet, row in found.items:
                 hint = allowed_actions.by_what(listing.visibility, row)
@@ -88,53 +92,57 @@ class Approvals:
             listing.returned = [str(item.sheet.id) for item in items]
             step_up = None
             if (stronger := listing.after_step_up()) is not None:
-                then, challenge = stronger
-                would = (await waiting.page(then, listing.connection, after=after, limit=limit)).items
-                if not {sheet.id for sheet, _ in would} <= {item.sheet.id for item in items}:
+                visibility, challenge = stronger
+                more = await approvals_store.list_pending(visibility, listing.connection, after=after, limit=limit)
+                if not {sheet.id for sheet, _ in more.items} <= {item.sheet.id for item in items}:
                     step_up = challenge
         return listing.answer(ApprovalPage(tuple(items), found.after, step_up))
 
     async def approve_all(self, caller: Caller, items: Sequence[Item]) -> AnswerToAll[Sequence[Timesheet]]:
-        """Approve every sheet or none; sheets come in the order of the items. Raises InvalidField; Forbidden or
-        Conflict, whose extra `items` tells each refused one."""
-        return await self._all(caller, "approve", items, timesheet.approve)
+        """Approve every sheet or none; returns the sheets in the order of the items. Raises InvalidField; Forbidden or
+        Conflict, whose extra `items` lists each refused item."""
+        return await self._change_all(caller, "approve", items, timesheet.approve)
 
     async def reject_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
-        """As `approve_all`, sent back with one reason."""
+        """Reject every sheet or none, with one reason. Raises as `approve_all`."""
         check_reason(reason)
-        return await self._all(caller, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
+        return await self._change_all(caller, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
 
     async def lock_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
-        """As `approve_all`, locked for payroll with one reason."""
+        """Lock every sheet for payroll or none, with one reason. Raises as `approve_all`."""
         check_reason(reason)
-        return await self._all(caller, "lock", items, lambda sheet, by: timesheet.lock(sheet, reason, by))
+        return await self._change_all(caller, "lock", items, lambda sheet, actor: timesheet.lock(sheet, reason, actor))
 
     async def unlock_all(self, caller: Caller, items: Sequence[Item], reason: str) -> AnswerToAll[Sequence[Timesheet]]:
-        """As `lock_all`, unlocked by somebody else than who locked them."""
+        """Unlock every sheet or none, with one reason. Raises as `approve_all`."""
         check_reason(reason)
-        return await self._all(caller, "unlock", items, lambda sheet, by: timesheet.unlock(sheet, reason, by))
+        return await self._change_all(
+            caller, "unlock", items, lambda sheet, actor: timesheet.unlock(sheet, reason, actor)
+        )
 
     async def approve_each(self, caller: Caller, items: Sequence[Item]) -> Sequence[Outcome[Timesheet]]:
-        """Approve what can be approved; every item has its own outcome. Raises InvalidField, InsufficientScope."""
-        return await self._each(caller, "approve", items, timesheet.approve)
+        """Approve each sheet by itself; every item has its own outcome. Raises InvalidField, InsufficientScope."""
+        return await self._change_each(caller, "approve", items, timesheet.approve)
 
     async def reject_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
-        """As `approve_each`, sent back with one reason."""
+        """Reject each sheet by itself, with one reason. Raises as `approve_each`."""
         check_reason(reason)
-        return await self._each(caller, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
+        return await self._change_each(caller, "reject", items, lambda sheet, _: timesheet.reject(sheet, reason))
 
     async def lock_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
-        """As `approve_each`, locked for payroll with one reason."""
+        """Lock each sheet for payroll by itself, with one reason. Raises as `approve_each`."""
         check_reason(reason)
-        return await self._each(caller, "lock", items, lambda sheet, by: timesheet.lock(sheet, reason, by))
+        return await self._change_each(caller, "lock", items, lambda sheet, actor: timesheet.lock(sheet, reason, actor))
 
     async def unlock_each(self, caller: Caller, items: Sequence[Item], reason: str) -> Sequence[Outcome[Timesheet]]:
-        """As `lock_each`, unlocked by somebody else than who locked them."""
+        """Unlock each sheet by itself, with one reason. Raises as `approve_each`."""
         check_reason(reason)
-        return await self._each(caller, "unlock", items, lambda sheet, by: timesheet.unlock(sheet, reason, by))
+        return await self._change_each(
+            caller, "unlock", items, lambda sheet, actor: timesheet.unlock(sheet, reason, actor)
+        )
 
-    async def _all(
-        self, caller: Caller, action: str, items: Sequence[Item], move: Move
+    async def _change_all(
+        self, caller: Caller, action: str, items: Sequence[Item], step: Step
     ) -> AnswerToAll[Sequence[Timesheet]]:
         def combine(refusals: Mapping[int, TimewardenError]) -> TimewardenError:
             return _refusal(items, refusals)
@@ -143,31 +151,31 @@ class Approvals:
         async with self._gate.change_all(caller, KIND, action, _targets(items), combine=combine) as changes:
             for place, change in enumerate(changes):
                 try:
-                    sheets.append(await _moved(change, action, move))
+                    sheets.append(await _change_sheet(change, action, step))
                 except TimewardenError as error:
                     refused = change.permit.decision if isinstance(error, Forbidden) else None
                     raise NotDone(_refusal(items, {place: error}), refused) from error
         return changes.answer(sheets)
 
-    async def _each(
-        self, caller: Caller, action: str, items: Sequence[Item], move: Move
+    async def _change_each(
+        self, caller: Caller, action: str, items: Sequence[Item], step: Step
     ) -> Sequence[Outcome[Timesheet]]:
         async with self._gate.change_each(caller, KIND, action, _targets(items)) as each:
             async for change in each:
                 async with each.savepoint(change):
-                    change.value = await _moved(change, action, move)
+                    change.value = await _change_sheet(change, action, step)
         return each.outcomes()
 
 
-async def _moved(change: Change, action: str, move: Move) -> Timesheet:
+async def _change_sheet(change: Change, action: str, step: Step) -> Timesheet:
     before = store.sheet_of_row(change.permit, change.found)
-    after = await store.save(change.permit, change.connection, before, move(before, by(change)))
-    changed(change, EVENTS[action], before, after)
+    after = await store.save(change.permit, change.connection, before, step(before, actor_of(change)))
+    record_change(change, EVENTS[action], before, after)
     return after
 
 
 def _targets(items: Sequence[Item]) -> list[Target]:
-    """One for each item. The first locks all of them in one order; the others find theirs locked."""
+    """One for each item. The first locks all sheets in one order; the others find theirs locked."""
     fields = Fields()
     first: dict[UUID, int] = {}
     if not 1 <= len(items) <= MAX_ITEMS:
@@ -175,7 +183,7 @@ def _targets(items: Sequence[Item]) -> list[Target]:
     for index, item in enumerate(items):
         twin = first.setdefault(item.sheet, index)
         if twin != index:
-            fields.wrong(f"items[{index}].id", f"is that of items[{twin}]")
+            fields.wrong(f"items[{index}].id", f"is the same as that of items[{twin}]")
     fields.refuse()
     locks = [store.lock_many(list(first), items[0].sheet), *(store.lock(item.sheet) for item in items[1:])]
     return [
@@ -185,16 +193,16 @@ def _targets(items: Sequence[Item]) -> list[Target]:
 
 
 def _refusal(items: Sequence[Item], refused: Mapping[int, TimewardenError]) -> TimewardenError:
-    """One error for all refused items, each told as it would have been told alone."""
-    scope = next((one for one in refused.values() if isinstance(one, InsufficientScope)), None)
+    """One error for all refused items; each item has the problem of a request for it alone."""
+    scope = next((error for error in refused.values() if isinstance(error, InsufficientScope)), None)
     if scope is not None:
         return scope
-    told = [
+    problems: list[dict[str, object]] = [
         {"item": index, "id": str(items[index].sheet), "problem": error.slug, "detail": error.public}
         for index, error in sorted(refused.items())
     ]
-    sentences = [f"items[{one['item']}]: {one['detail']}" for one in told]
+    sentences = [f"items[{problem['item']}]: {problem['detail']}" for problem in problems]
     denied = any(isinstance(error, Forbidden | NotFound) for error in refused.values())
     error = Forbidden(sentences) if denied else Conflict(sentences[0])
-    error.extra["items"] = told
+    error.extra["items"] = problems
     return error

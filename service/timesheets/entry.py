@@ -1,6 +1,6 @@
-"""Hours, entries, and the grammar of what people write into them. Pure: owns no state.
+"""Hours and entries of a timesheet, and the checks of their fields. Pure: owns no state.
 
-Minutes are integers: hours with decimals cannot be added up without rounding somebody's time away.
+Minutes are integers: a sum of decimal hours would need rounding.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 MAX_MINUTES = 1440
-LONGEST_NOTE = 500
-LONGEST_REASON = 1000
-LONGEST_REFERENCE = 100
+MAX_NOTE_LENGTH = 500
+MAX_REASON_LENGTH = 1000
+MAX_REFERENCE_LENGTH = 100
 WEEK = timedelta(days=7)
 FIRST_WEEK, LAST_WEEK = date(2000, 1, 3), date(2099, 12, 28)
-# Names in time zone databases that mean no place: whatever this machine is set to, and that nobody has set it.
+# Names in time zone databases that are no places: the zone of this machine, and the placeholder for an unset zone.
 NO_PLACES = frozenset({"localtime", "Factory"})
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """What somebody says about a day: 1 to 1440 `minutes` on `project` (a code), with a note if they like."""
+    """Work on one day: 1 to 1440 `minutes` on `project` (a code), with an optional note."""
 
     day: date
     project: str
@@ -42,7 +42,7 @@ class Hours:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry(Hours):
-    """Hours in a sheet. `external_ref` is an importing job's own name for them, `uploader` that client."""
+    """Hours in a timesheet. `external_ref` is the importing client's own key for them, `uploader` that client."""
 
     id: UUID
     external_ref: str | None = None
@@ -63,7 +63,7 @@ class Entry(Hours):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amendment:
-    """Other values for some fields of hours; None leaves a field as it is. `no_note` takes the note away."""
+    """New values for some fields of hours; None keeps a field. `no_note` removes the note."""
 
     day: date | None = None
     project: str | None = None
@@ -82,19 +82,19 @@ class Amendment:
 
 
 def check_amendment(amendment: Amendment) -> None:
-    """As `check_hours`, of what an amendment sets."""
+    """Raise InvalidField naming every wrong field that the amendment sets."""
     check_hours(amendment.of(Hours(FIRST_WEEK, "any", 1)))
 
 
 def check_hours(hours: Hours) -> None:
-    """Raise InvalidField naming every wrong field. Whether the day fits a sheet is the sheet's to judge."""
+    """Raise InvalidField naming every wrong field. The timesheet checks whether the day lies in its week."""
     fields = Fields()
-    judge_hours(hours, fields)
+    validate_hours(hours, fields)
     fields.refuse()
 
 
-def judge_hours(hours: Hours, fields: Fields, prefix: str = "") -> None:
-    """Put every wrong field of `hours` into `fields`, its name behind `prefix`."""
+def validate_hours(hours: Hours, fields: Fields, prefix: str = "") -> None:
+    """Add every wrong field of `hours` to `fields`, with `prefix` before its name."""
     if not FIRST_WEEK <= hours.day < LAST_WEEK + WEEK:
         fields.wrong(f"{prefix}day", f"must be between {FIRST_WEEK} and {LAST_WEEK + WEEK - timedelta(days=1)}")
     if not PROJECT.fullmatch(hours.project):
@@ -104,37 +104,37 @@ def judge_hours(hours: Hours, fields: Fields, prefix: str = "") -> None:
     if isinstance(hours.minutes, bool) or not 1 <= hours.minutes <= MAX_MINUTES:
         fields.wrong(f"{prefix}minutes", f"must be a whole number from 1 to {MAX_MINUTES}")
     if hours.note is not None:
-        fields.text(f"{prefix}note", hours.note, LONGEST_NOTE)
+        fields.text(f"{prefix}note", hours.note, MAX_NOTE_LENGTH)
 
 
 def check_reason(reason: str) -> None:
-    """Raise InvalidField unless this can stand as the reason of a step that needs one."""
+    """Raise InvalidField unless `reason` is a valid text of 1 to 1,000 characters."""
     fields = Fields()
-    fields.text("reason", reason, LONGEST_REASON)
+    fields.text("reason", reason, MAX_REASON_LENGTH)
     fields.refuse()
 
 
 def check_week(period_start: date, time_zone: str) -> None:
-    """Raise InvalidField unless a sheet can begin on this day, in a zone that the IANA database names."""
+    """Raise InvalidField unless `period_start` is a Monday in range and `time_zone` is an IANA time zone."""
     fields = Fields()
     if period_start.weekday() != 0 or not FIRST_WEEK <= period_start <= LAST_WEEK:
         fields.wrong("period_start", f"must be a Monday between {FIRST_WEEK} and {LAST_WEEK}")
-    judge_zone(time_zone, fields, "time_zone")
+    validate_time_zone(time_zone, fields, "time_zone")
     fields.refuse()
 
 
-def judge_zone(time_zone: str, fields: Fields, name: str) -> None:
-    """Put a complaint into `fields` unless `time_zone` is a name of the IANA database."""
+def validate_time_zone(time_zone: str, fields: Fields, name: str) -> None:
+    """Add an error named `name` to `fields` unless `time_zone` is an IANA time zone."""
     if time_zone not in _zones():
         fields.wrong(name, "must be an IANA time zone, such as Europe/Berlin or UTC")
 
 
 def week_of(day: date) -> date:
-    """The Monday of the week that `day` lies in."""
+    """The Monday of the week of `day`."""
     return day - timedelta(days=day.weekday())
 
 
-def wrong(name: str, message: str) -> InvalidField:
+def invalid_field(name: str, message: str) -> InvalidField:
     """The error for one wrong field."""
     return InvalidField(FieldError(name, message))
 

@@ -1,7 +1,7 @@
-"""SQL of lists of timesheets: a page costs what a page costs, whoever asks and however many sheets there are.
+"""SQL of lists of timesheets. The cost of a page does not grow with the number of sheets. Postgres owns the rows.
 
-Postgres owns the rows. Every path asks each row the one condition of a Visibility; they differ only in which rows they
-look at, and in which order (docs/decisions/0009).
+Three query plans test rows against the condition of a Visibility; they differ only in which rows they read, and in
+which order (docs/decisions/0009).
 """
 
 from __future__ import annotations
@@ -25,15 +25,14 @@ if TYPE_CHECKING:
     from service.timesheets.timesheet import State, Timesheet
 
 Place = tuple[date, UUID]
-# So many owners are asked one by one for their newest sheet; where there are more, the newest sheets of all are asked
-# first, so many of them, whether they may be seen.
+# Up to FEW visible owners, the plan reads the newest sheet of each. With more, it first tests the WINDOW newest sheets.
 FEW, WINDOW = 500, 4_000
 _NEWEST = "ORDER BY r.period_start DESC, r.id DESC"
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which sheets a list is narrowed to; `since` and `until` are days, and a sheet counts that has any day between."""
+    """Filters of a list. A sheet matches `since` and `until` if any day of its week lies between them, inclusive."""
 
     owner: UUID | None = None
     state: State | None = None
@@ -43,8 +42,8 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Sheets, newest period first. `after` is the place to go on from, None on the last page. `rows` are the rows of
-    `items` with what the asker is to each, if that was asked for."""
+    """Sheets, newest period first. `after` is the keyset of the next page, None on the last page. `rows` are the rows
+    of `items` with the caller's relations, if requested."""
 
     items: tuple[Timesheet, ...]
     after: Place | None
@@ -60,44 +59,45 @@ async def page(
     limit: int,
     with_relations: bool = False,
 ) -> Page:
-    """At most `limit` of the visible sheets, from behind the place `after`."""
+    """At most `limit` visible sheets that follow `after`."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
     listing = _Listing(visibility, filters, after, limit + 1, with_relations=with_relations)
     found = await listing.rows(connection)
-    # A page may hold a hundred thousand entries.
+    # A page may hold 100,000 entries.
     items = tuple([sheet_of(row) async for row in paced(found[:limit])])
     following = (items[-1].period_start, items[-1].id) if len(found) > limit else None
     return Page(items, following, tuple(found[:limit]) if with_relations else ())
 
 
 class _Listing:
-    """The statements for one page of `most` rows; their parameters are the asker's, `most`, and the filters'."""
+    """The statements for one page of `most` rows. Their parameters are the caller's, `most`, and those of the
+    filters."""
 
     def __init__(
         self, visibility: Visibility, filters: Filters, after: Place | None, most: int, *, with_relations: bool
     ) -> None:
         self.visibility, self.owner, self.most = visibility, filters.owner, most
         self.parameters: list[object] = [*visibility.parameters, most]
-        asked = {
+        templates = {
             "r.state = {}::text": filters.state,
             "r.period_start >= {}::date - 6": filters.since,
             "r.period_start <= {}::date": filters.until,
             "(r.period_start, r.id) < ({}::date, {}::uuid)": after,
         }
-        conditions = [self._numbered(template, wanted) for template, wanted in asked.items() if wanted is not None]
-        self.asked = " AND ".join(conditions) or "true"
+        conditions = [self._bind(template, value) for template, value in templates.items() if value is not None]
+        self.filters = " AND ".join(conditions) or "true"
         self.columns = f"{ROW}, {columns(visibility.facts)}" if with_relations else ROW
 
     async def rows(self, connection: Connection) -> list[asyncpg.Record]:
-        """The page's rows, by the way that looks at the fewest."""
+        """The rows of the page, by the plan that reads the fewest."""
         reach = self.visibility.reach
         if self.owner is not None:
-            # Every id that the owner has.
+            # Every id of the owner.
             return await self._of_owners(connection, await connection.fetchval(f"SELECT {ids('$1::uuid')}", self.owner))
         if reach is None:
             return await self._newest(connection)
-        # Whose sheets can be seen at all, unless they are many.
+        # The owners whose sheets may be visible, unless they are many.
         few = await connection.fetch(f"{reach} LIMIT {FEW + 1}", *self.visibility.parameters)
         if len(few) <= FEW:
             return await self._of_owners(connection, [row["owner_id"] for row in few])
@@ -105,10 +105,10 @@ class _Listing:
         return found if len(found) == self.most else await self._of_owners(connection, None)
 
     async def _newest(self, connection: Connection, within: int | None = None) -> list[asyncpg.Record]:
-        """Sheets in their order, each asked whether it may be seen, until the page is full."""
-        looked_at = f"(SELECT r.* FROM timesheet AS r WHERE {self.asked} {_NEWEST} LIMIT {within})"
-        source = f"{looked_at} AS r WHERE" if within else f"timesheet AS r WHERE {self.asked} AND"
-        # Visible sheets in keyset order, one more than asked so as to know whether there are more; their entries alone.
+        """Read sheets in order and test each, until the page is full; `within`: of so many sheets at most."""
+        looked_at = f"(SELECT r.* FROM timesheet AS r WHERE {self.filters} {_NEWEST} LIMIT {within})"
+        source = f"{looked_at} AS r WHERE" if within else f"timesheet AS r WHERE {self.filters} AND"
+        # Visible sheets in keyset order; entries are read for the sheets of the page only.
         return await connection.fetch(
             f"SELECT {self.columns} FROM (SELECT r.* FROM {source} {self.visibility.condition} {_NEWEST} LIMIT $3) AS r"
             f" {_NEWEST}",
@@ -116,19 +116,20 @@ class _Listing:
         )
 
     async def _of_owners(self, connection: Connection, owners: list[UUID] | None) -> list[asyncpg.Record]:
-        """Sheets of these owners, or of all that the visibility reaches. A page's sheets belong to those owners whose
-        newest sheets are the newest, and none is older than the oldest of these."""
-        condition = f"{self.asked} AND {self.visibility.condition}"
+        """Read sheets of these owners, or of all owners that the visibility reaches. The sheets of a page belong to the
+        owners with the newest sheets, and none is older than the oldest of those."""
+        condition = f"{self.filters} AND {self.visibility.condition}"
         given = [] if owners is None else [owners]
         source = f"unnest(${len(self.parameters) + 1}::uuid[])" if given else f"({self.visibility.reach})"
-        # Each owner's newest visible sheet by timesheet_owner_period, then the sheets of the owners whose are newest.
+        # The newest visible sheet of each owner by timesheet_owner_period, then the sheets of the owners with the
+        # newest.
         return await connection.fetch(
             f"""
             WITH newest AS MATERIALIZED (
-                SELECT one.owner_id, r.period_start, r.id
-                FROM (SELECT DISTINCT owner_id FROM {source} AS given (owner_id)) AS one CROSS JOIN LATERAL (
+                SELECT reached.owner_id, r.period_start, r.id
+                FROM (SELECT DISTINCT owner_id FROM {source} AS given (owner_id)) AS reached CROSS JOIN LATERAL (
                     SELECT r.period_start, r.id FROM timesheet AS r
-                    WHERE r.owner_id = one.owner_id AND {condition} {_NEWEST} LIMIT 1) AS r
+                    WHERE r.owner_id = reached.owner_id AND {condition} {_NEWEST} LIMIT 1) AS r
                 {_NEWEST} LIMIT $3)
             SELECT {self.columns} FROM (
                 SELECT r.* FROM newest CROSS JOIN LATERAL (
@@ -143,8 +144,9 @@ class _Listing:
             *given,
         )
 
-    def _numbered(self, template: str, wanted: object) -> str:
-        values = wanted if isinstance(wanted, tuple) else (wanted,)
+    def _bind(self, template: str, value: object) -> str:
+        """Fill the template with the numbers of new parameters."""
+        values = value if isinstance(value, tuple) else (value,)
         first = len(self.parameters) + 1
         self.parameters += values
         return template.format(*(f"${first + place}" for place in range(len(values))))

@@ -1,11 +1,11 @@
-"""What a person or client is to a timesheet, in SQL. Pure: rows are read by `relationships` (one) and `listing` (many).
+"""Relations and facts of a timesheet as SQL expressions. Pure: `relationships` and `listing` read the rows.
 
-Each expression is true or false, also when :person or :client is NULL. It is NULL only for what the asker is or did
-under an id from before an erasure: that fulfils every deny and no allow (docs/decisions/0025).
+Each expression is true or false, also when :person or :client is NULL. It is NULL only if it holds through an id of the
+caller from before an erasure: then it matches every deny rule and no allow rule (docs/decisions/0025).
 
-An expression is asked of one row and starts from the row's owner, whose memberships and the teams above them are few,
-however many people somebody leads; OFFSET 0 keeps Postgres from computing the whole set instead. `REACHES` says whose
-rows a relation can hold for at all, so that a list need not ask all rows: it narrows the search and decides nothing
+An expression is evaluated for one row and starts from the row's owner, who has few memberships and few teams above
+them, however many people a manager leads; OFFSET 0 keeps Postgres from computing the whole set instead. `REACHES` gives
+the owners for whom a relation can hold at all. Lists use it to read fewer rows; it decides nothing
 (docs/decisions/0009).
 """
 
@@ -16,7 +16,7 @@ from service.authorization.enforcement.relationships import KindFacts
 
 KIND = "timesheet"
 
-# Everything of a sheet, its entries in order as JSON.
+# All columns of a sheet, with its entries in order as JSON.
 ROW = """
     r.id, r.owner_id, r.period_start, r.time_zone, r.state, r.version, r.editors, r.uploaders, r.reason,
     r.locked_by, r.locked_by_client, r.created_at, r.updated_at,
@@ -27,7 +27,7 @@ ROW = """
      FROM entry AS e WHERE e.timesheet_id = r.id) AS entries
 """
 
-# The draft that $3 would own.
+# The draft that $3 would own, for a decision before the row exists.
 IMAGINED = """
     SELECT NULL::uuid AS id, $3::uuid AS owner_id, 'draft'::text AS state, '{}'::uuid[] AS editors,
            '{}'::text[] AS uploaders, NULL::uuid AS locked_by, NULL::text AS locked_by_client
@@ -35,19 +35,19 @@ IMAGINED = """
 
 
 def now(alias: str) -> str:
-    """The validity [valid_from, valid_to) holds at this moment."""
+    """Condition: [valid_from, valid_to) holds now."""
     return f"{alias}.valid_from <= statement_timestamp() AND statement_timestamp() < {alias}.valid_to"
 
 
-# Whoever belongs to a team now, as a member or as its lead, with the teams that it lies in: itself and those above.
+# People who are members or leads of a team now, with that team and the teams above it.
 _BELONGING = f"""
     membership AS belongs JOIN team_path AS above ON above.descendant_id = belongs.team_id AND {now("belongs")}
 """
 
-# The owner of the row and the asker, by the ids that stay of them: the directory speaks of nobody who was merged.
+# Owner and caller by their canonical ids: the directory holds nothing under the id of a merged person.
 _OWNER, _ASKER = survivor("r.owner_id"), survivor(":person")
 
-# Ids of the asker from before an erasure: mostly none, looked up once a statement.
+# Ids of the caller from before an erasure: mostly none, looked up once a statement.
 _FORMER = former_ids(":person")
 
 OWNER = f"((:person IS NOT NULL AND {_OWNER} = {_ASKER}) OR {unknown_if(f'r.owner_id = ANY ({_FORMER})')})"
@@ -83,13 +83,13 @@ ON_BEHALF_OF = f"""
                 ORDER BY delegation.valid_from, delegation.id LIMIT 1) END)
 """
 
-# Somebody else leads a team of the owner's, or one above it.
+# The owner has a manager: another person leads one of their teams, or a team above.
 LED = f"""
     EXISTS (SELECT FROM {_BELONGING}
             JOIN membership AS over ON over.team_id = above.ancestor_id AND over.part = 'lead' AND {now("over")}
             WHERE belongs.person_id = {_OWNER} AND over.person_id <> belongs.person_id OFFSET 0)
 """
-# A fallback approver `named` is there for the owner: for a team that they belong to, one above it, or for all.
+# A fallback approver `named` covers the owner: by one of their teams, by a team above, or everywhere.
 _NAMED_FOR_OWNER = f"""
     {now("named")} AND named.person_id <> {_OWNER}
     AND (named.team_id IS NULL OR EXISTS (
@@ -99,29 +99,31 @@ FALLBACK = f"""
     (EXISTS (SELECT FROM fallback_approver AS named WHERE named.person_id = {_ASKER} AND {_NAMED_FOR_OWNER} OFFSET 0)
      AND NOT {LED})
 """
-# Whether there is anybody at all who could be this to the owner, and did not write in the sheet: $2 holds who did.
-_WROTE = f"(SELECT {survivor('wrote.id')} FROM unnest($2::uuid[]) AS wrote (id) UNION ALL {returned('$2::uuid[]')})"
+# Whether anybody has this relation to the owner and is not among the editors of the sheet ($2).
+_EDITORS = f"(SELECT {survivor('editor.id')} FROM unnest($2::uuid[]) AS editor (id) UNION ALL {returned('$2::uuid[]')})"
 _LEADS = f"""
     FROM {_BELONGING}
     JOIN membership AS over ON over.team_id = above.ancestor_id AND over.part = 'lead' AND {now("over")}
         AND over.person_id <> belongs.person_id
 """
 HAS_APPROVER = {
-    "manager": f"EXISTS (SELECT {_LEADS} WHERE belongs.person_id = {_OWNER} AND over.person_id NOT IN {_WROTE})",
+    "manager": f"EXISTS (SELECT {_LEADS} WHERE belongs.person_id = {_OWNER} AND over.person_id NOT IN {_EDITORS})",
     "delegate": f"""
         EXISTS (SELECT {_LEADS} JOIN delegation ON delegation.delegator_id = over.person_id AND {now("delegation")}
                 WHERE belongs.person_id = {_OWNER} AND delegation.delegate_id <> {_OWNER}
-                    AND delegation.delegate_id NOT IN {_WROTE})
+                    AND delegation.delegate_id NOT IN {_EDITORS})
     """,
     "fallback": f"""
         (NOT {LED} AND EXISTS (SELECT FROM fallback_approver AS named WHERE {_NAMED_FOR_OWNER}
-                               AND named.person_id NOT IN {_WROTE}))
+                               AND named.person_id NOT IN {_EDITORS}))
     """,
 }
 
-# Whom the directory names for the approval of the row, who did not write in it: those who lead its owner and those who
-# stand in for them, or whoever is named where nobody leads.
-_WROTE_IN_IT = f"(SELECT {survivor('wrote.id')} FROM unnest(r.editors) AS wrote (id) UNION ALL {returned('r.editors')})"
+# The people who may approve the row by the directory and are not among its editors: managers of the owner, their
+# delegates, and fallback approvers if the owner has no manager.
+_ROW_EDITORS = (
+    f"(SELECT {survivor('editor.id')} FROM unnest(r.editors) AS editor (id) UNION ALL {returned('r.editors')})"
+)
 APPROVERS = f"""
     ARRAY(SELECT found.id FROM (
               SELECT over.person_id AS id {_LEADS} WHERE belongs.person_id = {_OWNER}
@@ -129,10 +131,10 @@ APPROVERS = f"""
               JOIN delegation ON delegation.delegator_id = over.person_id AND {now("delegation")}
               WHERE belongs.person_id = {_OWNER}
               UNION SELECT named.person_id FROM fallback_approver AS named WHERE {_NAMED_FOR_OWNER} AND NOT {LED}
-          ) AS found WHERE found.id <> {_OWNER} AND found.id NOT IN {_WROTE_IN_IT} ORDER BY found.id)
+          ) AS found WHERE found.id <> {_OWNER} AND found.id NOT IN {_ROW_EDITORS} ORDER BY found.id)
 """
 
-# The client was given a team that the owner belongs to, or one above it.
+# The client has a grant for one of the owner's teams, or a team above.
 IMPORTER = f"""
     EXISTS (SELECT FROM {_BELONGING}
             JOIN importer_grant AS over ON over.team_id = above.ancestor_id AND over.client_id = :client
@@ -140,7 +142,7 @@ IMPORTER = f"""
             WHERE belongs.person_id = {_OWNER} OFFSET 0)
 """
 
-# Everybody in the teams of a lead or of a client's grants, and in those below: found from above, for lists.
+# People in the teams of a lead or of a client's grants, and in the teams below: from the top down, for lists.
 _BELOW = f"""
     JOIN team_path AS below ON below.ancestor_id = over.team_id
     JOIN membership AS belongs ON belongs.team_id = below.descendant_id AND {now("belongs")}
@@ -148,7 +150,7 @@ _BELOW = f"""
 
 
 def _and_merged(reach: str) -> str:
-    """Those whom a relation can hold for, under every id that they have."""
+    """The owners of `reach` under every id that they have."""
     others = f"SELECT merged.person_id FROM merged_person AS merged WHERE merged.into_id IN ({reach})"
     return f"{reach} UNION ALL {others}"
 
@@ -165,7 +167,7 @@ REACHES = {
             JOIN membership AS over ON over.person_id = delegation.delegator_id AND over.part = 'lead' AND {now("over")}
             WHERE delegation.delegate_id = {_ASKER} AND {now("delegation")} OFFSET 0) AS over {_BELOW}
     """),
-    # Whom nobody else leads, if the person is named for anybody; among them whoever was merged, who belongs to no team.
+    # If the person is a fallback approver: owners without a manager. Merged people are among them, without a team.
     "fallback": f"""
         SELECT person.id AS owner_id FROM person
         WHERE EXISTS (SELECT FROM fallback_approver AS named WHERE named.person_id = {_ASKER} AND {now("named")})
@@ -179,15 +181,15 @@ REACHES = {
     """),
 }
 
-# It is not the person's own, and they ever wrote in it or handed it in; or the client that acts, for itself or for the
-# person, ever did so for itself.
+# The sheet is not the caller's own, and the person ever entered hours or submitted it, or the acting client ever did so
+# for itself.
 ACTED_FOR_OWNER = f"""
     ({_OWNER} IS DISTINCT FROM {_ASKER}
      AND ((:person IS NOT NULL AND r.editors && {ids(":person")}) OR r.uploaders @> ARRAY[:app]
           OR {unknown_if(f"r.editors && {_FORMER}")}))
 """
 
-# The person locked it for payroll, or the client did so for itself.
+# The person locked the sheet for payroll, or the client did so for itself.
 LOCKED_BY_ASKER = f"""
     ((:person IS NOT NULL AND {survivor("r.locked_by")} IS NOT DISTINCT FROM {_ASKER})
      OR (:client IS NOT NULL AND r.locked_by_client IS NOT DISTINCT FROM :client)

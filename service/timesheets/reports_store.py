@@ -1,6 +1,6 @@
-"""SQL of reports: the minutes of the sheets that the asker may read, added up. Postgres owns the rows.
+"""SQL of reports: sums of minutes of the sheets that the caller may read. Postgres owns the rows.
 
-First the visible sheets, by the one condition of a Visibility; then their totals, in the same snapshot.
+First come the visible sheets, by the condition of a Visibility, then their totals, in the same snapshot.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.timesheets.timesheet import State
 
-By = Literal["person", "project", "team", "week"]
+GroupBy = Literal["person", "project", "team", "week"]
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The days from `since` to `until`, both of them in it; and which sheets count, if not those of everybody and in
-    any state."""
+    """The days of a report, from `since` to `until`, inclusive, and its filters."""
 
     since: date
     until: date
@@ -36,8 +35,8 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The minutes under one key: a person's or team's id, a project's code, a week's Monday; or None for those who are
-    in no team. `name` is a team's. `sheets`: how many have minutes there, or could have."""
+    """The minutes of one key: a person's or team's id, a project's code, a week's Monday, or None for people without a
+    team. Only a team has a `name`. `sheets` is the number of sheets of the key, also without minutes."""
 
     key: str | None
     name: str | None
@@ -45,25 +44,25 @@ class Total:
     sheets: int
 
 
-# Owners by the id that stays of them.
+# Owners by their canonical id.
 _OWNERS: Final = "LEFT JOIN merged_person AS merged ON merged.person_id = r.owner_id"
-# A person's teams on a day are those of which they were a member at its noon, by the sheet's clock; on days before they
-# were known as a member of any, those that they came to first.
+# A person's teams on a day are those of which they were a member at noon, in the sheet's time zone. Before their first
+# membership, they count in the teams of that membership.
 _TEAMS: Final = f"""
     {_OWNERS}
-    LEFT JOIN (SELECT one.id AS person_id, m.team_id AS id, team.name, m.valid_to,
-                      CASE WHEN m.valid_from = min(m.valid_from) OVER (PARTITION BY one.id) THEN '-infinity'
+    LEFT JOIN (SELECT canonical.id AS person_id, m.team_id AS id, team.name, m.valid_to,
+                      CASE WHEN m.valid_from = min(m.valid_from) OVER (PARTITION BY canonical.id) THEN '-infinity'
                            ELSE m.valid_from END AS since
                FROM membership AS m JOIN team ON team.id = m.team_id
-               LEFT JOIN merged_person AS went ON went.person_id = m.person_id
-               CROSS JOIN LATERAL (SELECT coalesce(went.into_id, m.person_id) AS id) AS one
+               LEFT JOIN merged_person AS into_other ON into_other.person_id = m.person_id
+               CROSS JOIN LATERAL (SELECT coalesce(into_other.into_id, m.person_id) AS id) AS canonical
                WHERE m.part = 'member' AND m.valid_from < m.valid_to) AS t
     ON t.person_id = coalesce(merged.into_id, r.owner_id)
         AND t.since <= (coalesce(e.day, r.period_start) + time '12:00') AT TIME ZONE r.time_zone
         AND (coalesce(e.day, r.period_start) + time '12:00') AT TIME ZONE r.time_zone < t.valid_to
 """
-# Key, name, and what has to be joined to tell them.
-_GROUPS: Final[Mapping[By, tuple[str, str, str]]] = {
+# The expressions of key and name, and the joins that they need.
+_GROUPS: Final[Mapping[GroupBy, tuple[str, str, str]]] = {
     "person": ("coalesce(merged.into_id, r.owner_id)::text", "NULL::text", _OWNERS),
     "project": ("e.project", "NULL::text", ""),
     "week": ("r.period_start::text", "NULL::text", ""),
@@ -71,8 +70,8 @@ _GROUPS: Final[Mapping[By, tuple[str, str, str]]] = {
 }
 
 
-async def visible_sheets(visibility: Visibility, connection: Connection, span: Span, most: int) -> list[UUID]:
-    """At most `most` of the sheets that may be read and have a day in the span, in the order of their ids."""
+async def find_visible_sheets(visibility: Visibility, connection: Connection, span: Span, most: int) -> list[UUID]:
+    """At most `most` visible sheets with a day in the span, by id."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
     conditions = (
@@ -83,10 +82,10 @@ async def visible_sheets(visibility: Visibility, connection: Connection, span: S
     source = f"timesheet AS r WHERE {conditions}"
     if visibility.reach is not None:
         source = f"""
-            (SELECT DISTINCT owner_id FROM ({visibility.reach}) AS given) AS one CROSS JOIN LATERAL (
-                SELECT r.id FROM timesheet AS r WHERE r.owner_id = one.owner_id AND {conditions}) AS r
+            (SELECT DISTINCT owner_id FROM ({visibility.reach}) AS given) AS reached CROSS JOIN LATERAL (
+                SELECT r.id FROM timesheet AS r WHERE r.owner_id = reached.owner_id AND {conditions}) AS r
         """
-    # By timesheet_owner_period of whoever can be seen at all, or by timesheet_period.
+    # GroupBy timesheet_owner_period of whoever can be seen at all, or by timesheet_period.
     found = await connection.fetch(
         f"SELECT r.id FROM {source} LIMIT $3",
         *visibility.parameters,
@@ -99,10 +98,10 @@ async def visible_sheets(visibility: Visibility, connection: Connection, span: S
     return sorted(row["id"] for row in found)
 
 
-async def totals(connection: Connection, sheets: Sequence[UUID], span: Span, by: By) -> tuple[Total, ...]:
-    """The minutes of the span's days in these sheets, which were found visible in the same transaction."""
+async def sum_by_key(connection: Connection, sheets: Sequence[UUID], span: Span, by: GroupBy) -> tuple[Total, ...]:
+    """The minutes in the span of these sheets, which were found visible in the same transaction, by key."""
     key, name, joined = _GROUPS[by]
-    # A sheet without entries has no project; everything else it has. Whoever is a member twice counts once.
+    # A sheet without entries counts by every key but the project. A person who is a member twice counts once.
     rows = await connection.fetch(
         f"""
         SELECT key, name, coalesce(sum(minutes), 0)::bigint AS minutes, count(DISTINCT sheet) AS sheets FROM (
@@ -120,9 +119,9 @@ async def totals(connection: Connection, sheets: Sequence[UUID], span: Span, by:
     return tuple(Total(row["key"], row["name"], row["minutes"], row["sheets"]) for row in rows)
 
 
-async def minutes(connection: Connection, sheets: Sequence[UUID], span: Span) -> int:
-    """All of them: not the sum of teams, of which somebody may be in two."""
-    # The span's days alone.
+async def sum_minutes(connection: Connection, sheets: Sequence[UUID], span: Span) -> int:
+    """The sum over all sheets. Totals by team may add up to more, because a person may be in two teams."""
+    # Entries on the days of the span.
     found: int = await connection.fetchval(
         "SELECT coalesce(sum(minutes), 0)::bigint FROM entry"
         " WHERE timesheet_id = ANY($1::uuid[]) AND day BETWEEN $2::date AND $3::date",

@@ -1,7 +1,7 @@
-"""SQL of timesheets and entries. Postgres owns them; the database's constraints are the last word.
+"""SQL of timesheets and entries. Postgres owns them, and its constraints have the last word.
 
-Every function takes a Permit, which enforcement alone can make, except the locks, which tell nothing. Lists are in
-`listing`.
+Every function but the locks, which return no data, takes a Permit, which only the gate can make. `listing` has the SQL
+of lists.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from service.errors import Conflict
 from service.identity import revocation
 from service.timesheets.entry import Entry
 from service.timesheets.relations import KIND
-from service.timesheets.timesheet import TRANSITIONS, By, State, Timesheet
+from service.timesheets.timesheet import TRANSITIONS, Actor, State, Timesheet
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
@@ -34,15 +34,15 @@ _TIMED: Final = "created_at, updated_at, submitted_at, decided_at, decided_by, d
 
 
 def _of_decision(column: str, value: str) -> str:
-    """What a step from `state` to $3 makes of a column about the last approval or rejection."""
+    """The assignment to a column about the last approval or rejection, for a transition from `state` to $3."""
     return (
         f"{column} = CASE WHEN state = 'submitted' AND $3 IN ('approved', 'rejected') THEN {value}"
         f" WHEN $3 IN ('draft', 'submitted') THEN NULL ELSE {column} END"
     )
 
 
-# When a sheet was handed in last; when, and by whom ($10, $11), it was approved or rejected. A draft has none of it.
-_STEPS: Final = f"""
+# Time of the last submission; time and actor ($10, $11) of the last approval or rejection. A draft has none of them.
+_TRANSITION: Final = f"""
     submitted_at = CASE $3 WHEN state THEN submitted_at WHEN 'submitted' THEN moment WHEN 'draft' THEN NULL
                            ELSE submitted_at END,
     {_of_decision("decided_at", "moment")}, {_of_decision("decided_by", "$10::uuid")},
@@ -51,39 +51,39 @@ _STEPS: Final = f"""
 
 
 def lock(sheet_id: UUID) -> Callable[[Connection], Awaitable[UUID | None]]:
-    """For a Target: locks a sheet until the transaction ends."""
+    """A lock for a Target: locks one sheet until the transaction ends."""
 
-    async def locking(connection: Connection) -> UUID | None:
-        # The sheet's id, once nobody else is changing it.
+    async def take(connection: Connection) -> UUID | None:
+        # By its primary key; waits for a transaction that is changing the sheet.
         found: UUID | None = await connection.fetchval("SELECT id FROM timesheet WHERE id = $1 FOR UPDATE", sheet_id)
         return found
 
-    return locking
+    return take
 
 
 def lock_many(sheet_ids: Sequence[UUID], first: UUID) -> Callable[[Connection], Awaitable[UUID | None]]:
-    """For the first of several Targets: locks all of their sheets, in the order in which uploads lock them, so that
-    nobody waits for whoever waits for them; gives the id of its own."""
+    """A lock for the first of several Targets: locks all of their sheets in the order in which uploads lock them, so
+    that two requests cannot deadlock. Returns `first` if that sheet exists."""
 
-    async def locking(connection: Connection) -> UUID | None:
-        # Owner and week of a sheet never change, so the order is the same for everybody.
+    async def take(connection: Connection) -> UUID | None:
+        # Owner and week of a sheet never change, so every request has the same order.
         found = await connection.fetch(
             "SELECT id FROM timesheet WHERE id = ANY($1::uuid[]) ORDER BY owner_id, period_start FOR UPDATE", sheet_ids
         )
         return first if any(row["id"] == first for row in found) else None
 
-    return locking
+    return take
 
 
 def lock_week(owner: UUID, period_start: date) -> Callable[[Connection], Awaitable[UUID | None]]:
-    """For a Target: locks a person's week, whether or not it has a sheet yet, so that two makers go one by one."""
+    """A lock for a Target: locks a person's week, also before it has a sheet, so that only one request creates one."""
 
-    async def locking(connection: Connection) -> UUID | None:
-        # Two weeks with the same hash only wait for one another.
+    async def take(connection: Connection) -> UUID | None:
+        # Two weeks with the same hash wait for each other, and nothing worse.
         await connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{KIND} {owner} {period_start}"
         )
-        # The week's sheet, if it has one, under whichever id of theirs.
+        # The week's sheet, if there is one, under any id of the owner.
         found: UUID | None = await connection.fetchval(
             f"SELECT id FROM timesheet WHERE owner_id = ANY({ids('$1::uuid')}) AND period_start = $2"
             " ORDER BY id LIMIT 1 FOR UPDATE",
@@ -92,12 +92,13 @@ def lock_week(owner: UUID, period_start: date) -> Callable[[Connection], Awaitab
         )
         return found
 
-    return locking
+    return take
 
 
 async def is_revoked(connection: Connection, principal: Principal) -> bool:
-    """Whether the asker's token was revoked, as by an erasure for which a statement before this one waited."""
-    # The deny list, as every decision asks it.
+    """Whether the caller's token was revoked, for example by an erasure that committed while this transaction
+    waited."""
+    # The same condition as in every decision.
     found: bool | None = await connection.fetchval(
         f"SELECT {revocation.revoked(people=ids('$6::uuid'), first=1)}",
         *revocation.parameters(principal),
@@ -107,13 +108,13 @@ async def is_revoked(connection: Connection, principal: Principal) -> bool:
 
 
 def sheet_of_row(permit: Permit, row: asyncpg.Record) -> Timesheet:
-    """The sheet in a row that was seen for this permit."""
+    """The sheet in a row that was read for this permit."""
     permit.covers(KIND, "read", *TRANSITIONS)
     return sheet_of(row)
 
 
 async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Timesheet:
-    """Store a new sheet with its entries. Raises Conflict when the owner has one for that week, or does not exist."""
+    """Store a new sheet with its entries. Raises Conflict if the owner has one for that week or does not exist."""
     permit.covers(KIND, "create", "upload")
     if permit.decision.request.resource.owner != sheet.owner:
         raise PermissionError("the permit is for another owner")
@@ -135,11 +136,11 @@ async def create(permit: Permit, connection: Connection, sheet: Timesheet) -> Ti
             sheet.reason,
         )
         await _write_entries(connection, sheet, sheet.entries)
-    return _timed(sheet, row)
+    return _with_times(sheet, row)
 
 
 async def create_all(made: Sequence[tuple[Permit, Timesheet]], connection: Connection) -> None:
-    """Store new drafts with their entries, all written by the same hands, at once. Raises Conflict as `create`."""
+    """Store new drafts with their entries, all with the same editors, at once. Raises Conflict as `create`."""
     for permit, sheet in made:
         permit.covers(KIND, "upload")
         if permit.decision.request.resource.owner != sheet.owner or sheet.editors != made[0][1].editors:
@@ -153,38 +154,38 @@ async def create_all(made: Sequence[tuple[Permit, Timesheet]], connection: Conne
             " (id, owner_id, period_start, period_end, time_zone, state, version, editors, uploaders)"
             " SELECT id, owner_id, period_start, period_start + 6, time_zone, 'draft', version, $6, $7"
             " FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::text[], $5::integer[])"
-            " AS one (id, owner_id, period_start, time_zone, version))"
+            " AS new (id, owner_id, period_start, time_zone, version))"
             " INSERT INTO entry (id, timesheet_id, day, project, minutes, note, external_ref, uploader)"
             " SELECT * FROM unnest($8::uuid[], $9::uuid[], $10::date[], $11::text[], $12::integer[], $13::text[],"
             " $14::text[], $15::text[])",
-            [one.id for one in sheets],
-            [one.owner for one in sheets],
-            [one.period_start for one in sheets],
-            [one.time_zone for one in sheets],
-            [one.version for one in sheets],
+            [sheet.id for sheet in sheets],
+            [sheet.owner for sheet in sheets],
+            [sheet.period_start for sheet in sheets],
+            [sheet.time_zone for sheet in sheets],
+            [sheet.version for sheet in sheets],
             sorted(sheets[0].editors),
             sorted(sheets[0].uploaders),
-            [one.id for _, one in entries],
+            [entry.id for _, entry in entries],
             [sheet_id for sheet_id, _ in entries],
-            [one.day for _, one in entries],
-            [one.project for _, one in entries],
-            [one.minutes for _, one in entries],
-            [one.note for _, one in entries],
-            [one.external_ref for _, one in entries],
-            [one.uploader for _, one in entries],
+            [entry.day for _, entry in entries],
+            [entry.project for _, entry in entries],
+            [entry.minutes for _, entry in entries],
+            [entry.note for _, entry in entries],
+            [entry.external_ref for _, entry in entries],
+            [entry.uploader for _, entry in entries],
         )
 
 
 async def save(permit: Permit, connection: Connection, before: Timesheet, after: Timesheet) -> Timesheet:
-    """Store what changed between two versions of a sheet. Raises Conflict when the stored one is not `before`."""
-    _mine(permit, after)
+    """Store what changed between two versions of a sheet. Raises Conflict if the stored version is not `before`."""
+    _check_permit(permit, after)
     known = {entry.id: entry for entry in before.entries}
     kept = {entry.id for entry in after.entries}
     with _constraints():
-        # Each change is made from the version that was locked, and from no other.
+        # Only the version that was locked is updated.
         row = await connection.fetchrow(
             "UPDATE timesheet SET state = $3, version = $4, editors = $5, uploaders = $6,"
-            f" reason = $7, locked_by = $8, locked_by_client = $9, updated_at = moment, {_STEPS}"
+            f" reason = $7, locked_by = $8, locked_by_client = $9, updated_at = moment, {_TRANSITION}"
             f" FROM clock_timestamp() AS moment WHERE id = $1 AND version = $2 RETURNING {_TIMED}",
             after.id,
             before.version,
@@ -197,38 +198,38 @@ async def save(permit: Permit, connection: Connection, before: Timesheet, after:
             after.locked_by and after.locked_by.client,
             *asker(permit.decision.request.principal),
         )
-        if gone := [one for one in known if one not in kept]:
-            # Entries that are there no longer.
-            await connection.execute("DELETE FROM entry WHERE timesheet_id = $1 AND id = ANY($2)", after.id, gone)
+        if removed := [entry_id for entry_id in known if entry_id not in kept]:
+            # Entries that were removed.
+            await connection.execute("DELETE FROM entry WHERE timesheet_id = $1 AND id = ANY($2)", after.id, removed)
         await _write_entries(connection, after, [entry for entry in after.entries if known.get(entry.id) != entry])
-    return _timed(after, row)
+    return _with_times(after, row)
 
 
-async def closed_projects(permit: Permit, connection: Connection, codes: Collection[str]) -> dict[str, str]:
-    """Those of the projects `codes` that take no hours, each with the sentence that says why."""
+async def find_closed_projects(permit: Permit, connection: Connection, codes: Collection[str]) -> dict[str, str]:
+    """The projects among `codes` that accept no hours, each with the reason as an error message."""
     permit.covers(KIND, "edit", "upload")
     if not codes:
         return {}
-    # What is known of these projects, and of those that are spelled the same but for capitals, by the index on that.
+    # These projects, and those that differ only in case, by the index on the lower-case code.
     rows = await connection.fetch(
         "SELECT code, active FROM project WHERE lower(code) = ANY($1)", [code.lower() for code in codes]
     )
     known: dict[str, bool] = {row["code"]: row["active"] for row in rows}
-    meant = {row["code"].lower(): row["code"] for row in rows}
+    suggestions = {row["code"].lower(): row["code"] for row in rows}
 
-    def why(code: str) -> str:
+    def reason(code: str) -> str:
         if code in known:
-            return "is the code of a project that takes no more hours"
-        alike = meant.get(code.lower())
-        return "is not the code of a project" + (f"; {alike} is" if alike is not None else "")
+            return "is the code of a project that accepts no more hours"
+        suggestion = suggestions.get(code.lower())
+        return "is not the code of a project" + (f"; {suggestion} is" if suggestion is not None else "")
 
-    return {code: why(code) for code in codes if not known.get(code)}
+    return {code: reason(code) for code in codes if not known.get(code)}
 
 
 async def delete(permit: Permit, connection: Connection, sheet: Timesheet) -> None:
-    """Remove a sheet with its entries; the log keeps what it was."""
-    _mine(permit, sheet)
-    # Entries go with their sheet.
+    """Delete a sheet with its entries."""
+    _check_permit(permit, sheet)
+    # The foreign key deletes its entries.
     await connection.execute("DELETE FROM timesheet WHERE id = $1 AND version = $2", sheet.id, sheet.version)
 
 
@@ -259,34 +260,34 @@ async def _write_entries(connection: Connection, sheet: Timesheet, entries: list
 
 @contextmanager
 def _constraints() -> Iterator[None]:
-    """What the database refuses is a contradiction to what is there, not a fault of the service."""
+    """Turn violations of constraints into Conflict."""
     try:
         yield
     except asyncpg.UniqueViolationError as error:
-        sentence = "There is already a timesheet for this person and week"
+        sentence = "This person already has a timesheet for this week"
         if error.constraint_name != "timesheet_owner_id_period_start_key":
-            sentence = "There is already an entry with this day, project and external reference"
+            sentence = "This timesheet already has an entry with this day, project and external reference"
         raise Conflict(sentence, cause=error.constraint_name) from error
     except asyncpg.ForeignKeyViolationError as error:
         raise Conflict("There is no such person", cause=error.constraint_name) from error
 
 
-def _mine(permit: Permit, sheet: Timesheet) -> None:
+def _check_permit(permit: Permit, sheet: Timesheet) -> None:
     permit.covers(KIND, *TRANSITIONS)
     if permit.decision.request.resource.id != str(sheet.id):
         raise PermissionError("the permit is for another timesheet")
 
 
-def _timed(sheet: Timesheet, row: asyncpg.Record | None) -> Timesheet:
+def _with_times(sheet: Timesheet, row: asyncpg.Record | None) -> Timesheet:
     if row is None:
         raise Conflict(cause="the locked version is not the stored one")
-    return replace(sheet, **_steps(row))
+    return replace(sheet, **_read_times(row))
 
 
-def _steps(row: asyncpg.Record) -> dict[str, Any]:
+def _read_times(row: asyncpg.Record) -> dict[str, Any]:
     decider = (row["decided_by"], row["decided_by_client"])
-    told: dict[str, Any] = {name: row[name] for name in ("created_at", "updated_at", "submitted_at", "decided_at")}
-    return {**told, "decided_by": By(*decider) if any(decider) else None}
+    times: dict[str, Any] = {name: row[name] for name in ("created_at", "updated_at", "submitted_at", "decided_at")}
+    return {**times, "decided_by": Actor(*decider) if any(decider) else None}
 
 
 def sheet_of(row: asyncpg.Record) -> Timesheet:
@@ -301,18 +302,18 @@ def sheet_of(row: asyncpg.Record) -> Timesheet:
         editors=frozenset(row["editors"]),
         uploaders=frozenset(row["uploaders"]),
         reason=row["reason"],
-        locked_by=By(*locker) if any(locker := (row["locked_by"], row["locked_by_client"])) else None,
-        **_steps(row),
+        locked_by=Actor(*locker) if any(locker := (row["locked_by"], row["locked_by_client"])) else None,
+        **_read_times(row),
         entries=tuple(
             Entry(
-                date.fromisoformat(one["day"]),
-                one["project"],
-                one["minutes"],
-                one["note"],
-                id=UUID(one["id"]),
-                external_ref=one["external_ref"],
-                uploader=one["uploader"],
+                date.fromisoformat(entry["day"]),
+                entry["project"],
+                entry["minutes"],
+                entry["note"],
+                id=UUID(entry["id"]),
+                external_ref=entry["external_ref"],
+                uploader=entry["uploader"],
             )
-            for one in json.loads(row["entries"])
+            for entry in json.loads(row["entries"])
         ),
     )

@@ -1,7 +1,7 @@
-"""The life of a timesheet: which state follows which, and what may be written when. Pure: owns no state.
+"""The state machine of a timesheet: transitions between states, and edits of entries. Pure: owns no state.
 
-A sheet that was handed in is frozen, so that the approver approves what they saw. Every change makes a new Timesheet
-whose version is one more.
+A submitted timesheet cannot be edited, so the approver decides on what they have read. Every change returns a new
+Timesheet whose version is one higher.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from service.errors import Conflict, Forbidden, NotFound, TimesheetFull, WrongState
-from service.timesheets.entry import MAX_MINUTES, WEEK, Amendment, Entry, check_hours, check_reason, wrong
+from service.timesheets.entry import MAX_MINUTES, WEEK, Amendment, Entry, check_hours, check_reason, invalid_field
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from service.timesheets.entry import Hours
 
 MAX_ENTRIES = 500
-FULL = f"A timesheet holds at most {MAX_ENTRIES} entries; put hours of one project and day together"
+FULL = f"A timesheet holds at most {MAX_ENTRIES} entries; combine hours of one day and project"
 
 
 class State(StrEnum):
-    """Where a sheet stands between its owner and whoever approves it."""
+    """The state of a timesheet."""
 
     DRAFT = "draft"
     SUBMITTED = "submitted"
@@ -39,14 +39,14 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """An action: the states that it starts from, and the one that it leads to; None when it leaves the state alone."""
+    """An action: the states that it starts from, and the state that it leads to, or None if it keeps the state."""
 
     starts: frozenset[State]
     leads_to: State | None = None
 
 
 _OPEN = frozenset({State.DRAFT, State.REJECTED})
-_WAITING = frozenset({State.SUBMITTED})
+_SUBMITTED = frozenset({State.SUBMITTED})
 _APPROVED = frozenset({State.APPROVED})
 
 TRANSITIONS: Mapping[str, Transition] = MappingProxyType(
@@ -55,23 +55,22 @@ TRANSITIONS: Mapping[str, Transition] = MappingProxyType(
         "upload": Transition(_OPEN),
         "delete": Transition(_OPEN),
         "submit": Transition(_OPEN, State.SUBMITTED),
-        "withdraw": Transition(_WAITING, State.DRAFT),
-        "approve": Transition(_WAITING, State.APPROVED),
-        "reject": Transition(_WAITING, State.REJECTED),
+        "withdraw": Transition(_SUBMITTED, State.DRAFT),
+        "approve": Transition(_SUBMITTED, State.APPROVED),
+        "reject": Transition(_SUBMITTED, State.REJECTED),
         "reopen": Transition(_APPROVED, State.DRAFT),
         "lock": Transition(_APPROVED, State.LOCKED),
         "unlock": Transition(frozenset({State.LOCKED}), State.APPROVED),
     }
 )
 
-
 NOT_STORED = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class By:
-    """Who does it: a person, or a client that acts for itself. `ids` are all by which the person is known to the laws:
-    of others who were merged into them, and from before an erasure. `app` is the client through which a person acts."""
+class Actor:
+    """Who acts: a person, or a client that acts for itself. `ids` are the other ids of the person: of people who were
+    merged into them, and from before an erasure. `app` is the client through which the person acts."""
 
     person: UUID | None = None
     client: str | None = None
@@ -79,23 +78,23 @@ class By:
     app: str | None = field(default=None, compare=False)
 
     def is_any_of(self, people: Iterable[UUID]) -> bool:
-        """Whether the person is one of these, under whatever id."""
+        """Whether any id of the person is among `people`."""
         return self.person is not None and not {self.person, *self.ids}.isdisjoint(people)
 
     def acts_through(self, clients: Collection[str]) -> bool:
-        """Whether one of these clients acts, for itself or for a person."""
+        """Whether one of `clients` acts, for itself or for a person."""
         return self.client in clients or self.app in clients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timesheet:
-    """One person's week, Monday to Sunday, as local dates in `time_zone` (IANA), which is the sheet's and no viewer's.
+    """One person's week, Monday to Sunday, as local dates in the sheet's own `time_zone` (IANA).
 
-    `editors` are all the people who ever wrote in it or handed it in, `uploaders` all the clients that did so for
-    themselves; both only grow. `reason` is why it was rejected, reopened, locked or unlocked, if that was the last
-    step; `locked_by` is who locked it, for as long as it is locked. `submitted_at` and `decided_at` are of the last
-    time that it was handed in, and approved or rejected, `decided_by` is who did that; a draft has none of them. The
-    database sets the times, in UTC, and who decided.
+    `editors` are all people who ever entered hours or submitted the sheet, `uploaders` all clients that did so for
+    themselves; both only grow. `reason` belongs to the last transition, if that was reject, reopen, lock or unlock.
+    `locked_by` is set while the sheet is locked. `submitted_at` is the time of the last submission, `decided_at` and
+    `decided_by` those of the last approval or rejection; a draft has none of them. The database sets the times, in UTC,
+    and `decided_by`.
     """
 
     id: UUID
@@ -107,12 +106,12 @@ class Timesheet:
     editors: frozenset[UUID] = frozenset()
     uploaders: frozenset[str] = frozenset()
     reason: str | None = None
-    locked_by: By | None = None
+    locked_by: Actor | None = None
     created_at: datetime = NOT_STORED
     updated_at: datetime = NOT_STORED
     submitted_at: datetime | None = None
     decided_at: datetime | None = None
-    decided_by: By | None = None
+    decided_by: Actor | None = None
     entries: tuple[Entry, ...] = ()
 
     @property
@@ -121,19 +120,24 @@ class Timesheet:
 
     @property
     def minutes(self) -> int:
-        """The minutes of the whole week."""
+        """The sum of all entries."""
         return sum(entry.minutes for entry in self.entries)
 
     def entry(self, entry_id: UUID) -> Entry:
-        """One of its entries. Raises NotFound."""
+        """The entry with this id. Raises NotFound."""
         found = next((entry for entry in self.entries if entry.id == entry_id), None)
         if found is None:
-            raise NotFound("There is no such entry in this timesheet")
+            raise NotFound("This timesheet has no such entry")
         return found
 
 
-def ready(sheet: Timesheet, action: str) -> Timesheet:
-    """The same sheet, if its state allows the action. Raises WrongState."""
+def actions_from(state: str) -> tuple[str, ...]:
+    """Every action that this state allows, whoever the caller is. `create` is not among them."""
+    return ("read", *(action for action, transition in TRANSITIONS.items() if state in transition.starts))
+
+
+def require_state(sheet: Timesheet, action: str) -> Timesheet:
+    """Return the sheet if its state allows `action`. Raises WrongState."""
     starts = TRANSITIONS[action].starts
     if sheet.state not in starts:
         wanted = " or ".join(sorted(starts))
@@ -144,55 +148,55 @@ def ready(sheet: Timesheet, action: str) -> Timesheet:
     return sheet
 
 
-def add(sheet: Timesheet, entry: Entry, by: By) -> Timesheet:
-    """With one more entry. Raises WrongState, InvalidField, Conflict."""
-    return with_entries(ready(sheet, "edit"), (*sheet.entries, _fitting(sheet, entry)), by)
+def add_entry(sheet: Timesheet, entry: Entry, actor: Actor) -> Timesheet:
+    """Add an entry. Raises WrongState, InvalidField, TimesheetFull."""
+    return with_entries(require_state(sheet, "edit"), (*sheet.entries, _check_entry(sheet, entry)), actor)
 
 
-def replace_entry(sheet: Timesheet, entry_id: UUID, hours: Hours, by: By) -> Timesheet:
-    """With other hours in one entry. Raises WrongState, NotFound, InvalidField."""
-    old = ready(sheet, "edit").entry(entry_id)
-    new = _fitting(sheet, Entry.of(hours, old.id, external_ref=old.external_ref, uploader=old.uploader))
-    return with_entries(sheet, tuple(new if entry is old else entry for entry in sheet.entries), by)
+def replace_entry(sheet: Timesheet, entry_id: UUID, hours: Hours, actor: Actor) -> Timesheet:
+    """Replace the hours of an entry. Raises WrongState, NotFound, InvalidField."""
+    old = require_state(sheet, "edit").entry(entry_id)
+    new = _check_entry(sheet, Entry.of(hours, old.id, external_ref=old.external_ref, uploader=old.uploader))
+    return with_entries(sheet, tuple(new if entry is old else entry for entry in sheet.entries), actor)
 
 
-def amend_entry(sheet: Timesheet, entry_id: UUID, amendment: Amendment, by: By) -> Timesheet:
-    """With other values in some fields of one entry, or, where none is named, as it is. Raises as `replace_entry`."""
-    old = ready(sheet, "edit").entry(entry_id)
-    return sheet if amendment == Amendment() else replace_entry(sheet, entry_id, amendment.of(old), by)
+def amend_entry(sheet: Timesheet, entry_id: UUID, amendment: Amendment, actor: Actor) -> Timesheet:
+    """Change some fields of an entry; an empty amendment changes nothing. Raises as `replace_entry`."""
+    old = require_state(sheet, "edit").entry(entry_id)
+    return sheet if amendment == Amendment() else replace_entry(sheet, entry_id, amendment.of(old), actor)
 
 
-def remove(sheet: Timesheet, entry_id: UUID, by: By) -> Timesheet:
-    """Without one entry. Raises WrongState, NotFound."""
-    gone = ready(sheet, "edit").entry(entry_id)
-    return with_entries(sheet, tuple(entry for entry in sheet.entries if entry is not gone), by)
+def remove_entry(sheet: Timesheet, entry_id: UUID, actor: Actor) -> Timesheet:
+    """Remove an entry. Raises WrongState, NotFound."""
+    removed = require_state(sheet, "edit").entry(entry_id)
+    return with_entries(sheet, tuple(entry for entry in sheet.entries if entry is not removed), actor)
 
 
-def with_entries(sheet: Timesheet, entries: tuple[Entry, ...], by: By) -> Timesheet:
-    """The next version with these entries, all of which fit the period. Raises InvalidField, Conflict."""
-    if full := overfull(entries):
-        raise wrong("minutes", full[1])
+def with_entries(sheet: Timesheet, entries: tuple[Entry, ...], actor: Actor) -> Timesheet:
+    """The next version with these entries, all of which lie in the week. Raises InvalidField, TimesheetFull."""
+    if full := find_overfull_day(entries):
+        raise invalid_field("minutes", full[1])
     if len(entries) > MAX_ENTRIES:
         raise TimesheetFull(FULL)
     ordered = tuple(sorted(entries, key=lambda entry: (entry.day, entry.id)))
-    return replace(_written(sheet, by), version=sheet.version + 1, entries=ordered)
+    return replace(_add_writer(sheet, actor), version=sheet.version + 1, entries=ordered)
 
 
-def projects_entered(before: Timesheet, after: Timesheet) -> frozenset[str]:
-    """The projects on which something was entered between two versions. What stood there already may stay on a project
-    that has been closed since."""
+def projects_with_new_entries(before: Timesheet, after: Timesheet) -> frozenset[str]:
+    """The projects of entries that are new or moved to another project in `after`. Older entries may stay on a project
+    that has been closed."""
     known = {entry.id: entry.project for entry in before.entries}
     return frozenset(entry.project for entry in after.entries if known.get(entry.id) != entry.project)
 
 
-def overfull(entries: tuple[Entry, ...]) -> tuple[date, str] | None:
-    """The first day with more minutes than a day has, and the sentence that says so."""
+def find_overfull_day(entries: tuple[Entry, ...]) -> tuple[date, str] | None:
+    """The first day with more than 1,440 minutes, with an error sentence; None if there is none."""
     totals: Counter[date] = Counter()
     for entry in entries:
         totals[entry.day] += entry.minutes
     return next(
         (
-            (day, f"{day} would have {minutes} minutes, and a day has {MAX_MINUTES}")
+            (day, f"{day} would have {minutes} minutes; a day has {MAX_MINUTES}")
             for day, minutes in sorted(totals.items())
             if minutes > MAX_MINUTES
         ),
@@ -200,76 +204,76 @@ def overfull(entries: tuple[Entry, ...]) -> tuple[date, str] | None:
     )
 
 
-def delete(sheet: Timesheet) -> None:
-    """Judge whether the sheet may go. Raises WrongState."""
-    ready(sheet, "delete")
+def check_deletable(sheet: Timesheet) -> None:
+    """Raise WrongState unless the state allows to delete the sheet."""
+    require_state(sheet, "delete")
 
 
-def submit(sheet: Timesheet, by: By) -> Timesheet:
-    """Hand it in. Raises WrongState, and Conflict for a sheet without entries."""
-    if not ready(sheet, "submit").entries:
+def submit(sheet: Timesheet, actor: Actor) -> Timesheet:
+    """Submit the sheet. Raises WrongState, and Conflict for a sheet without entries."""
+    if not require_state(sheet, "submit").entries:
         raise Conflict("A timesheet without entries cannot be submitted")
-    return _written(_moved(sheet, "submit"), by)
+    return _add_writer(_transition(sheet, "submit"), actor)
 
 
 def withdraw(sheet: Timesheet) -> Timesheet:
-    """Take it back before it was judged. Raises WrongState."""
-    return _moved(sheet, "withdraw")
+    """Make a submitted sheet a draft again. Raises WrongState."""
+    return _transition(sheet, "withdraw")
 
 
-def approve(sheet: Timesheet, by: By) -> Timesheet:
-    """Accept it. Raises WrongState, and Forbidden for whoever owns it or ever edited, submitted or uploaded it, and for
-    a person who acts through the client that uploaded it, whatever any policy says."""
-    if by.is_any_of({sheet.owner, *sheet.editors}) or by.acts_through(sheet.uploaders) or by == By():
+def approve(sheet: Timesheet, actor: Actor) -> Timesheet:
+    """Approve the sheet. Raises WrongState. Whatever the policy says, raises Forbidden for the owner, for people who
+    ever entered hours or submitted the sheet, and for people who act through a client that uploaded hours into it."""
+    if actor.is_any_of({sheet.owner, *sheet.editors}) or actor.acts_through(sheet.uploaders) or actor == Actor():
         raise Forbidden(["nobody approves hours that are their own, or that they entered or submitted"])
-    return _moved(sheet, "approve")
+    return _transition(sheet, "approve")
 
 
 def reject(sheet: Timesheet, reason: str) -> Timesheet:
-    """Send it back. Raises WrongState, InvalidField."""
+    """Reject the sheet. Raises WrongState, InvalidField."""
     check_reason(reason)
-    return _moved(sheet, "reject", reason)
+    return _transition(sheet, "reject", reason)
 
 
 def reopen(sheet: Timesheet, reason: str) -> Timesheet:
-    """Take an approval back. Raises WrongState, InvalidField."""
+    """Make an approved sheet a draft again. Raises WrongState, InvalidField."""
     check_reason(reason)
-    return _moved(sheet, "reopen", reason)
+    return _transition(sheet, "reopen", reason)
 
 
-def lock(sheet: Timesheet, reason: str, by: By) -> Timesheet:
-    """Hand it to payroll: nothing changes it until it is unlocked. Raises WrongState, InvalidField."""
+def lock(sheet: Timesheet, reason: str, actor: Actor) -> Timesheet:
+    """Lock the sheet for payroll: only unlock may follow. Raises WrongState, InvalidField."""
     check_reason(reason)
-    return replace(_moved(sheet, "lock", reason), locked_by=by)
+    return replace(_transition(sheet, "lock", reason), locked_by=actor)
 
 
-def unlock(sheet: Timesheet, reason: str, by: By) -> Timesheet:
-    """Take it back from payroll. Raises WrongState, InvalidField, and Forbidden for whoever locked it, whatever any
-    policy says."""
+def unlock(sheet: Timesheet, reason: str, actor: Actor) -> Timesheet:
+    """Unlock the sheet. Raises WrongState, InvalidField. Whatever the policy says, raises Forbidden for who locked
+    it."""
     check_reason(reason)
-    unlocked = replace(_moved(sheet, "unlock", reason), locked_by=None)
+    unlocked = replace(_transition(sheet, "unlock", reason), locked_by=None)
     locker = sheet.locked_by
-    if locker is None or by in {locker, By()} or (locker.person and by.is_any_of({locker.person})):
+    if locker is None or actor in {locker, Actor()} or (locker.person and actor.is_any_of({locker.person})):
         raise Forbidden(["nobody unlocks what they locked themselves"])
     return unlocked
 
 
-def _written(sheet: Timesheet, by: By) -> Timesheet:
-    """The sheet, with whoever wrote in it or handed it in remembered for good."""
+def _add_writer(sheet: Timesheet, actor: Actor) -> Timesheet:
+    """Remember who entered hours or submitted the sheet, for good."""
     return replace(
         sheet,
-        editors=sheet.editors | ({by.person} if by.person else set()),
-        uploaders=sheet.uploaders | ({by.client} if by.client else set()),
+        editors=sheet.editors | ({actor.person} if actor.person else set()),
+        uploaders=sheet.uploaders | ({actor.client} if actor.client else set()),
     )
 
 
-def _moved(sheet: Timesheet, action: str, reason: str | None = None) -> Timesheet:
+def _transition(sheet: Timesheet, action: str, reason: str | None = None) -> Timesheet:
     state = TRANSITIONS[action].leads_to or sheet.state
-    return replace(ready(sheet, action), state=state, version=sheet.version + 1, reason=reason)
+    return replace(require_state(sheet, action), state=state, version=sheet.version + 1, reason=reason)
 
 
-def _fitting(sheet: Timesheet, entry: Entry) -> Entry:
+def _check_entry(sheet: Timesheet, entry: Entry) -> Entry:
     check_hours(entry)
     if not sheet.period_start <= entry.day < sheet.period_start + WEEK:
-        raise wrong("day", f"must lie in the timesheet's week, {sheet.period_start} to {sheet.period_end}")
+        raise invalid_field("day", f"must lie in the timesheet's week, {sheet.period_start} to {sheet.period_end}")
     return entry

@@ -1,8 +1,8 @@
-"""Import of hours by a client that acts for itself, all rows together or each good one. Owns no state.
+"""Import of hours by a client that acts for itself: all rows or none, or each valid row. Owns no state.
 
-A row is known by (owner, day, project, external_ref), so a job that runs twice changes nothing. One decision is made
-for each sheet that the rows touch. Together, all sheets change in one transaction, locked in the order of owner and
-week; per row, each sheet in one of its own, so that a file that was cut off is simply sent again.
+The key of a row is (owner, day, project, external_ref), so sending rows again changes nothing. Each sheet that the rows
+touch has its own decision. With `together`, all sheets change in one transaction, locked in the order of owner and
+week. With `per-row`, batches of sheets change in transactions of their own; if a file is cut off, send it again.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from service.errors import (
 from service.identity.principal import PrincipalKind
 from service.pacing import finish, paced, slices
 from service.timesheets import store
-from service.timesheets.changed import changed
-from service.timesheets.entry import wrong
+from service.timesheets.change_record import record_change
+from service.timesheets.entry import invalid_field
 from service.timesheets.relations import KIND
-from service.timesheets.timesheet import By, Timesheet
+from service.timesheets.timesheet import Actor, Timesheet
 from service.timesheets.upload_merge import MergedWeek, merge
 from service.timesheets.upload_results import Results
 from service.timesheets.upload_rows import MAX_ROWS, Fault, Faults
@@ -48,37 +48,37 @@ if TYPE_CHECKING:
     from service.log.log import Receipt
     from service.timesheets.upload_rows import Rows, Week
 
-# A transaction holds locks, and keeps new policy versions waiting: what goes together is bounded.
+# One transaction holds locks and delays the activation of policy versions, so its size is bounded.
 MAX_TOGETHER = 10_000
 MAX_SHEETS_TOGETHER = 2_000
-# Transactions that one upload per row has at once, and the sheets in each.
-AT_ONCE = 3
-SHEETS_AT_ONCE = 50
-# Entries of new sheets in one statement, so that none takes long.
-MAX_ENTRIES_WRITTEN = 1_000
+# With `per-row`: concurrent transactions of one upload, and sheets in each.
+CONCURRENT_BATCHES = 3
+SHEETS_PER_BATCH = 50
+# Entries of new sheets that one statement inserts, so that no statement takes long.
+MAX_ENTRIES_PER_STATEMENT = 1_000
 DEFAULT_ZONE = "UTC"
-FOR_CLIENTS = "hours are uploaded by clients that act for themselves, and not for a person"
-NOT_FOR_YOU = "you may not upload for this person and week: no grant covers them, or their timesheet is closed"
+CLIENTS_ONLY = "only a client that acts for itself, not for a person, may upload hours"
+NOT_ALLOWED = "you may not upload for this person and week: no grant covers them, or their timesheet is closed"
 
 
 class UploadMode(StrEnum):
-    """TOGETHER: all rows or none. PER_ROW: each good row, and a report of the others."""
+    """TOGETHER: all rows or none. PER_ROW: each valid row; the others are reported."""
 
     TOGETHER = "together"
     PER_ROW = "per-row"
 
 
 class DryRun(NotApplied):
-    """Ends a transaction in which everything would have worked. Never leaves: it is recorded, and then answered."""
+    """Rolls back a transaction that would have succeeded. It is recorded, and never reaches the caller."""
 
     slug = DRY_RUN
 
 
 @dataclass(slots=True)
 class UploadResult:
-    """What became of each row, and the receipts of the decisions, one for each sheet, in the order in which they were
-    made. `refused` is the receipt of the first one that refused a sheet; `together`: without one sheet the others are
-    of no use."""
+    """The result of each row, and the receipts of the decisions, one for each sheet, in the order of the decisions.
+    `refused` is the receipt of the first decision that refused a sheet. `together`: one refused sheet refuses all.
+    `wanted` returns whether the caller still waits for the answer."""
 
     results: Results
     together: bool = False
@@ -88,15 +88,15 @@ class UploadResult:
 
 
 class Uploads:
-    """The use case of importing jobs."""
+    """The use case."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def admit(self, caller: Caller) -> None:
-        """Refuse whoever could not upload anything, before a row is read. Raises InsufficientScope; Forbidden for a
-        person, whatever the policy says; both recorded."""
-        never = FOR_CLIENTS if caller.principal.kind is not PrincipalKind.CLIENT else None
+    async def preflight(self, caller: Caller) -> None:
+        """Refuse callers who could not upload any row, before rows are read. Raises InsufficientScope, and Forbidden
+        for a person, whatever the policy says; both are recorded."""
+        never = CLIENTS_ONLY if caller.principal.kind is not PrincipalKind.CLIENT else None
         await admit(self._gate, caller, KIND, "upload", any_row=True, never=never)
 
     async def upload(
@@ -108,23 +108,23 @@ class Uploads:
         dry_run: bool = False,
         wanted: Callable[[], bool] = lambda: True,
     ) -> tuple[UploadResult, Receipt]:
-        """Import the rows, or, in a dry run, say what would become of them. The receipt is of the first decision. Per
-        row it stops between sheets when the answer is no longer `wanted`. A dry run of all rows together tries each
-        sheet by itself, so that it tells of every row that would be refused.
+        """Import the rows, or, in a dry run, return what an import would do. The receipt is of the first decision. With
+        `per-row`, the import stops between sheets once the answer is not `wanted` any more. A dry run with `together`
+        tries each sheet by itself, so that it reports every row that would be refused.
 
-        Raises InvalidField with paths such as `rows[3].minutes`; Forbidden or WrongState, whose extra `rows` tells
-        the refused rows; InsufficientScope; Conflict; TryLater. Per row it only raises when no row could be tried.
+        Raises InvalidField with paths such as `rows[3].minutes`; Forbidden or WrongState, whose extra `rows` lists the
+        refused rows; InsufficientScope; Conflict; TryLater. With `per-row` it raises only if no row could be tried.
         """
         together = mode is UploadMode.TOGETHER
-        await _compare(rows, together=together)
+        await _check_rows(rows, together=together)
         if together and rows.faults and not dry_run:
             raise rows.refusal(rows.faults)
         uploaded = UploadResult(Results(rows, dry_run=dry_run), together, wanted=wanted)
-        by = By(*asker(caller.principal))
+        actor = Actor(*asker(caller.principal))
         if together and not dry_run:
-            await self._together(caller, rows, by, uploaded)
+            await self._upload_together(caller, rows, actor, uploaded)
         else:
-            await self._per_row(caller, rows, by, uploaded, dry_run=dry_run)
+            await self._upload_per_row(caller, rows, actor, uploaded, dry_run=dry_run)
         if not uploaded.receipts:
             raise rows.refusal(rows.faults)
         if together and uploaded.results.faults:
@@ -132,7 +132,7 @@ class Uploads:
                 raise rows.refusal(uploaded.results.faults)
         return uploaded, uploaded.receipts[0]
 
-    async def _together(self, caller: Caller, rows: Rows, by: By, uploaded: UploadResult) -> None:
+    async def _upload_together(self, caller: Caller, rows: Rows, actor: Actor, uploaded: UploadResult) -> None:
         order = sorted(rows.weeks)
         locks = WeekLocks(order)
 
@@ -144,38 +144,43 @@ class Uploads:
             closed: dict[str, str] = {}
             found: list[tuple[Change, MergedWeek]] = []
             async for change, week in paced(zip(changes, order, strict=True)):
-                merged = await _merge(change, rows, week, by, closed)
+                merged = await _merge(change, rows, week, actor, closed)
                 uploaded.results.put(merged)
                 found.append((change, merged))
             if uploaded.results.faults:
                 raise rows.refusal(uploaded.results.faults)
-            async for some in paced(_in_statements(found)):
-                await _write(some)
+            async for sheets in paced(_statements(found)):
+                await _write(sheets)
         uploaded.receipts = [change.receipt for change in changes]
 
-    async def _per_row(self, caller: Caller, rows: Rows, by: By, uploaded: UploadResult, *, dry_run: bool) -> None:
-        waiting = _batches(week for week, found in rows.weeks.items() if any(one not in rows.faults for one in found))
-        # The first alone: what stops it whatever its sheets are, stops the upload before anything was done.
-        for batch in islice(waiting, 1):
-            await self._batch(caller, rows, batch, by, uploaded, dry_run=dry_run)
+    async def _upload_per_row(
+        self, caller: Caller, rows: Rows, actor: Actor, uploaded: UploadResult, *, dry_run: bool
+    ) -> None:
+        batches = _batches(
+            week for week, indexes in rows.weeks.items() if any(index not in rows.faults for index in indexes)
+        )
+        # The first batch runs alone: an error that would stop every batch stops the upload before anything is done.
+        for batch in islice(batches, 1):
+            await self._upload_batch(caller, rows, batch, actor, uploaded, dry_run=dry_run)
 
-        async def some() -> None:
-            for batch in waiting:
+        async def work() -> None:
+            for batch in batches:
                 if not uploaded.wanted():
                     return
-                await self._batch(caller, rows, batch, by, uploaded, dry_run=dry_run)
+                await self._upload_batch(caller, rows, batch, actor, uploaded, dry_run=dry_run)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(AT_ONCE):
-                    group.create_task(some())
+                for _ in range(CONCURRENT_BATCHES):
+                    group.create_task(work())
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
-    async def _batch(
-        self, caller: Caller, rows: Rows, batch: Sequence[Week], by: By, uploaded: UploadResult, *, dry_run: bool
+    async def _upload_batch(
+        self, caller: Caller, rows: Rows, batch: Sequence[Week], actor: Actor, uploaded: UploadResult, *, dry_run: bool
     ) -> None:
-        """Some sheets in one transaction, each for itself; what refuses one becomes the fault of its rows."""
+        """Change some sheets in one transaction, each in a savepoint; the refusal of a sheet is the fault of its
+        rows."""
         locks = WeekLocks(batch)
         found: dict[Week, MergedWeek] = {}
         closed: dict[str, str] = {}
@@ -187,8 +192,8 @@ class Uploads:
                     await slices().rest()
                     async with each.savepoint(change):
                         week = week_of[change.target]
-                        found[week] = await _merge(change, rows, week, by, closed)
-                        _refuse_if_all_wrong(rows, found[week])
+                        found[week] = await _merge(change, rows, week, actor, closed)
+                        _refuse_if_all_invalid(rows, found[week])
                         if dry_run:
                             raise DryRun
                         await _write([(change, found[week])])
@@ -199,19 +204,21 @@ class Uploads:
                 uploaded.results.refuse(rows.weeks[week], _fault(error))
             return
         for week, outcome in zip(batch, each.outcomes(), strict=True):
-            _note(uploaded, rows, week, outcome, found.get(week))
+            _store_outcome(uploaded, rows, week, outcome, found.get(week))
 
 
-def _refuse_if_all_wrong(rows: Rows, merged: MergedWeek) -> None:
-    """Raises InvalidField when no row of the sheet can go in."""
+def _refuse_if_all_invalid(rows: Rows, merged: MergedWeek) -> None:
+    """Raise InvalidField if no row of the sheet is valid."""
     if merged.faults and not merged.outcomes:
         faults = Faults()
         faults.update(merged.faults)
         raise rows.refusal(faults)
 
 
-def _note(uploaded: UploadResult, rows: Rows, week: Week, outcome: Outcome[None], merged: MergedWeek | None) -> None:
-    """What became of one sheet of a batch."""
+def _store_outcome(
+    uploaded: UploadResult, rows: Rows, week: Week, outcome: Outcome[None], merged: MergedWeek | None
+) -> None:
+    """Store the outcome of one sheet of a batch."""
     uploaded.receipts.append(outcome.receipt)
     refused = outcome.error
     if merged and (refused is None or isinstance(refused, DryRun) or not merged.outcomes):
@@ -223,39 +230,41 @@ def _note(uploaded: UploadResult, rows: Rows, week: Week, outcome: Outcome[None]
 
 
 def _batches(weeks: Iterable[Week]) -> Iterator[Sequence[Week]]:
-    """Some weeks for each transaction, sorted as they are locked."""
-    left = iter(weeks)
-    while batch := sorted(islice(left, SHEETS_AT_ONCE)):
+    """The weeks of each transaction, in the order in which they are locked."""
+    remaining = iter(weeks)
+    while batch := sorted(islice(remaining, SHEETS_PER_BATCH)):
         yield batch
 
 
-def _in_statements(found: Sequence[tuple[Change, MergedWeek]]) -> Iterator[Sequence[tuple[Change, MergedWeek]]]:
-    """The sheets that are written with one statement each time."""
-    some: list[tuple[Change, MergedWeek]] = []
+def _statements(found: Sequence[tuple[Change, MergedWeek]]) -> Iterator[Sequence[tuple[Change, MergedWeek]]]:
+    """The sheets of each INSERT statement."""
+    sheets: list[tuple[Change, MergedWeek]] = []
     for changed_sheet in found:
-        some.append(changed_sheet)
-        if sum(len(merged.outcomes) for _, merged in some) >= MAX_ENTRIES_WRITTEN:
-            yield some
-            some = []
-    yield some
+        sheets.append(changed_sheet)
+        if sum(len(merged.outcomes) for _, merged in sheets) >= MAX_ENTRIES_PER_STATEMENT:
+            yield sheets
+            sheets = []
+    yield sheets
 
 
-async def _compare(rows: Rows, *, together: bool) -> None:
-    """Judge the rows among themselves. Raises InvalidField if they are too many to go together, or none."""
+async def _check_rows(rows: Rows, *, together: bool) -> None:
+    """Find conflicts between rows. Raises InvalidField if there are no rows, or too many for one transaction."""
     if len(rows) == 0:
-        raise wrong("rows", "are none: send at least one")
+        raise invalid_field("rows", "must not be empty")
     if together and len(rows) > MAX_TOGETHER:
-        says = f"are {len(rows)}; at most {MAX_TOGETHER} go in together, and {MAX_ROWS} with mode=per-row"
-        raise wrong("rows", says)
+        message = f"are {len(rows)}; mode=together takes at most {MAX_TOGETHER}, mode=per-row {MAX_ROWS}"
+        raise invalid_field("rows", message)
     await finish(step for week in rows.weeks for step in rows.compare(week))
     if together and len(rows.weeks) > MAX_SHEETS_TOGETHER:
-        most = f"at most {MAX_SHEETS_TOGETHER} go in together, more with mode=per-row"
-        raise wrong("rows", f"touch {len(rows.weeks)} weeks of people; {most}")
+        message = (
+            f"touch {len(rows.weeks)} timesheets; mode=together takes at most {MAX_SHEETS_TOGETHER}, mode=per-row more"
+        )
+        raise invalid_field("rows", message)
 
 
-async def _merge(change: Change, rows: Rows, week: Week, by: By, closed: dict[str, str]) -> MergedWeek:
-    """The rows of one week, and its sheet, which begins here if there is none. `closed` is what is known of projects in
-    this transaction: why they take no hours, or nothing."""
+async def _merge(change: Change, rows: Rows, week: Week, actor: Actor, closed: dict[str, str]) -> MergedWeek:
+    """Merge the rows of one week into its sheet, or into a new one. `closed` caches, for this transaction, why a
+    project accepts no hours; an empty text means that it accepts them."""
     numbered = [row async for row in paced(rows.of_week(week))]
     if change.row is None:
         zone = next((row.time_zone for _, row in numbered if row.time_zone), DEFAULT_ZONE)
@@ -264,13 +273,13 @@ async def _merge(change: Change, rows: Rows, week: Week, by: By, closed: dict[st
         before = store.sheet_of_row(change.permit, change.row)
     if unknown := {row.project for _, row in numbered} - closed.keys():
         closed |= dict.fromkeys(unknown, "")
-        closed |= await store.closed_projects(change.permit, change.connection, unknown)
+        closed |= await store.find_closed_projects(change.permit, change.connection, unknown)
     await slices().rest()
-    return merge(before, numbered, closed, by)
+    return merge(before, numbered, closed, actor)
 
 
 async def _write(found: Sequence[tuple[Change, MergedWeek]]) -> None:
-    """Store what the rows changed, new sheets in one statement, and have it recorded."""
+    """Store and record the changes; new sheets are inserted with one statement."""
     changing = [(change, merged) for change, merged in found if merged.steps]
     new = [(change.permit, merged.steps[-1]) for change, merged in changing if not merged.before.version]
     if new:
@@ -280,12 +289,12 @@ async def _write(found: Sequence[tuple[Change, MergedWeek]]) -> None:
             await store.save(change.permit, change.connection, merged.before, merged.steps[-1])
         before = merged.before
         async for after in paced(merged.steps):
-            changed(change, "timesheet.uploaded", before, after)
+            record_change(change, "timesheet.uploaded", before, after)
             before = after
 
 
 def _refusal(rows: Rows, refused: Sequence[tuple[Week, TimewardenError]]) -> TimewardenError:
-    """One error for all refused rows, which is the same for a sheet that the client may not know of as for none."""
+    """One error for all refused rows. It does not tell whether a sheet that the client may not see exists."""
     for _, error in refused:
         if isinstance(error, InsufficientScope):
             return error
@@ -296,7 +305,7 @@ def _refusal(rows: Rows, refused: Sequence[tuple[Week, TimewardenError]]) -> Tim
 
 
 def _fault(error: TimewardenError) -> Fault:
-    """Why a whole sheet was refused, as each of its rows is told."""
+    """The fault that each row of a refused sheet gets."""
     if isinstance(error, Denied):
-        return Fault(Forbidden.slug, NOT_FOR_YOU)
+        return Fault(Forbidden.slug, NOT_ALLOWED)
     return Fault(error.slug, error.public)

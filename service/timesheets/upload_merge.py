@@ -1,8 +1,7 @@
-"""Rows of one week into the sheet of that week: what is new, what differs, what stands there already. Pure.
+"""Merges the rows of one week into its sheet: each row is created, updated or unchanged. Pure.
 
-A closed sheet takes nothing, but a row that stands in it as it is was delivered before and is no fault
-(docs/decisions/0014). A change of many entries has several steps, each a version of its own, so that each fits into a
-record of the log.
+A closed sheet accepts no change, but a row that is already in it unchanged is no fault (docs/decisions/0014). A change
+of many entries has several steps, each a version of its own, so that each fits into a record of the log.
 """
 
 from __future__ import annotations
@@ -14,27 +13,27 @@ from uuid_utils.compat import uuid7
 
 from service.errors import TimesheetFull, WrongState
 from service.timesheets.entry import Entry
-from service.timesheets.timesheet import FULL, MAX_ENTRIES, overfull, ready, with_entries
+from service.timesheets.timesheet import FULL, MAX_ENTRIES, find_overfull_day, require_state, with_entries
 from service.timesheets.upload_rows import WRONG, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
-    from service.timesheets.timesheet import By, Timesheet
+    from service.timesheets.timesheet import Actor, Timesheet
     from service.timesheets.upload_rows import Row
 
     Numbered = Sequence[tuple[int, Row]]
     Key = tuple[object, ...]
 
 Outcome = Literal["created", "updated", "unchanged"]
-ENTRIES_IN_A_RECORD: Final = 100
+MAX_ENTRIES_PER_RECORD: Final = 100
 
 
 @dataclass(slots=True)
 class MergedWeek:
-    """What becomes of the rows, and of the sheet: the versions from `before` on, the last of which is to be stored.
-    Without a step nothing changes. `known`: entries that an upload wrote, by their natural key."""
+    """The outcomes and faults of the rows, and the `steps`: versions that follow `before`, of which the last is stored.
+    Without steps nothing changes. `known` has the entries of earlier uploads by their natural key."""
 
     before: Timesheet
     known: Mapping[Key, Entry] = field(default_factory=dict)
@@ -43,37 +42,36 @@ class MergedWeek:
     steps: list[Timesheet] = field(default_factory=list)
 
 
-def merge(before: Timesheet, rows: Numbered, closed: Mapping[str, str], by: By) -> MergedWeek:
-    """Merge rows that are good by themselves; `closed` says of projects why they take no hours, if they do not. A row
-    that does not fit is a fault, and the others are merged without it."""
+def merge(before: Timesheet, rows: Numbered, closed: Mapping[str, str], actor: Actor) -> MergedWeek:
+    """Merge rows that are valid by themselves. `closed` maps projects that accept no hours to the reason. A row that
+    does not fit is a fault, and the others are merged without it."""
     merged = MergedWeek(before, {_key(entry): entry for entry in before.entries if entry.external_ref is not None})
-    left = [row for row in rows if not _misplaced(merged, row, closed)]
-    # Every round that does not fit takes rows away: those of a day that is too long, or beyond what a sheet holds.
-    while not _fits(merged, left, by):
-        left = [one for one in left if one[0] not in merged.faults]
+    remaining = [row for row in rows if not _find_faults(merged, row, closed)]
+    # Every round that does not fit removes rows: those of a day with too many minutes, or beyond the last free entry.
+    while not _merge_all(merged, remaining, actor):
+        remaining = [row for row in remaining if row[0] not in merged.faults]
     return merged
 
 
-def _misplaced(merged: MergedWeek, numbered: tuple[int, Row], closed: Mapping[str, str]) -> bool:
-    """Whether a row has no place in this sheet, whatever the other rows are."""
+def _find_faults(merged: MergedWeek, numbered: tuple[int, Row], closed: Mapping[str, str]) -> bool:
+    """Add the faults of one row in this sheet, whatever the other rows are; return whether there are any."""
     index, row = numbered
     before = merged.before
     old = merged.known.get(_key(row))
-    zone = before.version and row.time_zone not in {None, before.time_zone}
-    if zone:
-        _blame(merged, [index], WRONG, f"the week's timesheet is in {before.time_zone}", "time_zone")
+    if before.version and row.time_zone not in {None, before.time_zone}:
+        _blame(merged, [index], WRONG, f"differs from that of the timesheet, {before.time_zone}", "time_zone")
     if old is None and closed.get(row.project):
         _blame(merged, [index], WRONG, closed[row.project], "project")
-    if old is None or not _same(old, row):
+    if old is None or not _is_unchanged(old, row):
         try:
-            ready(before, "upload")
+            require_state(before, "upload")
         except WrongState as error:
             _blame(merged, [index], error.slug, error.public)
     return index in merged.faults
 
 
-def _fits(merged: MergedWeek, rows: Numbered, by: By) -> bool:
-    """Put the rows in; False, with new faults, if the sheet does not hold them."""
+def _merge_all(merged: MergedWeek, rows: Numbered, actor: Actor) -> bool:
+    """Merge the rows; return False, with new faults, if they do not fit into the sheet."""
     before = merged.before
     entries = {entry.id: entry for entry in before.entries}
     merged.outcomes = {}
@@ -81,14 +79,14 @@ def _fits(merged: MergedWeek, rows: Numbered, by: By) -> bool:
     for index, row in rows:
         old = merged.known.get(_key(row))
         entry_id = uuid7() if old is None else old.id
-        same = old is not None and _same(old, row)
+        same = old is not None and _is_unchanged(old, row)
         merged.outcomes[index] = ("unchanged" if same else "created" if old is None else "updated", entry_id)
         if not same:
-            entries[entry_id] = Entry.of(row, entry_id, external_ref=row.external_ref, uploader=by.client)
+            entries[entry_id] = Entry.of(row, entry_id, external_ref=row.external_ref, uploader=actor.client)
             changed[entry_id] = index
     if not changed:
         return True
-    if full := overfull(tuple(entries.values())):
+    if full := find_overfull_day(tuple(entries.values())):
         day = [index for entry_id, index in changed.items() if entries[entry_id].day == full[0]]
         _blame(merged, day, WRONG, full[1], "minutes")
         return False
@@ -97,28 +95,30 @@ def _fits(merged: MergedWeek, rows: Numbered, by: By) -> bool:
         beyond = created[MAX_ENTRIES - len(before.entries) :]
         _blame(merged, beyond, TimesheetFull.slug, FULL)
         return False
-    merged.steps = _steps(before, entries, list(changed), by)
+    merged.steps = _steps(before, entries, list(changed), actor)
     return True
 
 
-def _steps(before: Timesheet, entries: Mapping[UUID, Entry], changed: Sequence[UUID], by: By) -> list[Timesheet]:
-    last = with_entries(ready(before, "upload"), tuple(entries.values()), by)
+def _steps(before: Timesheet, entries: Mapping[UUID, Entry], changed: Sequence[UUID], actor: Actor) -> list[Timesheet]:
+    last = with_entries(require_state(before, "upload"), tuple(entries.values()), actor)
     old = {entry.id: entry for entry in before.entries}
     found: list[Timesheet] = []
-    for done in range(ENTRIES_IN_A_RECORD, len(changed) + ENTRIES_IN_A_RECORD, ENTRIES_IN_A_RECORD):
-        waiting = set(changed[done:])
+    for done in range(MAX_ENTRIES_PER_RECORD, len(changed) + MAX_ENTRIES_PER_RECORD, MAX_ENTRIES_PER_RECORD):
+        pending = set(changed[done:])
         version = before.version + 1 + len(found)
-        found.append(replace(last, version=version, entries=_so_far(last.entries, old, waiting)))
+        found.append(replace(last, version=version, entries=_entries_so_far(last.entries, old, pending)))
     return found
 
 
-def _so_far(entries: Iterable[Entry], old: Mapping[UUID, Entry], waiting: Collection[UUID]) -> tuple[Entry, ...]:
-    """The entries when those that wait were not yet written."""
-    now = ((old.get(entry.id) if entry.id in waiting else entry) for entry in entries)
-    return tuple(one for one in now if one is not None)
+def _entries_so_far(
+    entries: Iterable[Entry], old: Mapping[UUID, Entry], pending: Collection[UUID]
+) -> tuple[Entry, ...]:
+    """The entries before the pending ones are written."""
+    written = ((old.get(entry.id) if entry.id in pending else entry) for entry in entries)
+    return tuple(entry for entry in written if entry is not None)
 
 
-def _same(entry: Entry, row: Row) -> bool:
+def _is_unchanged(entry: Entry, row: Row) -> bool:
     return (entry.minutes, entry.note) == (row.minutes, row.note)
 
 

@@ -1,4 +1,4 @@
-"""What became of the rows of an upload, held as bytes and told row by row. Owns it for one request."""
+"""The results of the rows of an upload, packed as bytes. Owns them for one request."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ OUTCOMES: Final = ("refused", "created", "updated", "unchanged")
 
 
 class RowResult(NamedTuple):
-    """What became of the row with this index (from 0), which stands in this line of the file: `created`, `updated` or
-    `unchanged`, with its sheet and entry, or `refused`, with its faults. In a dry run, what would have become of it;
-    what would have been made has no id."""
+    """The result of a row: its index from 0, its line in the file if there is a file, and its outcome. A row that was
+    `created`, `updated` or `unchanged` has a sheet and an entry, a `refused` one has faults. In a dry run, a sheet or
+    entry that would be created has no id."""
 
     row: int
     line: int | None
@@ -29,7 +29,7 @@ class RowResult(NamedTuple):
 
 
 class Results:
-    """Of each row of `rows`; until something is put, it is refused."""
+    """The results of all rows; a row without a result is refused."""
 
     def __init__(self, rows: Rows, *, dry_run: bool = False) -> None:
         self._rows = rows
@@ -41,7 +41,7 @@ class Results:
         self.faults = rows.faults.copy()
 
     def put(self, merged: MergedWeek) -> None:
-        """What became of the rows of one sheet."""
+        """Store the results of the rows of one sheet."""
         self._sheets.append(None if self._dry_run and not merged.before.version else merged.before.id)
         for index, (outcome, entry) in merged.outcomes.items():
             self._codes[index] = OUTCOMES.index(outcome)
@@ -50,7 +50,7 @@ class Results:
         self.faults.update(merged.faults)
 
     def refuse(self, indexes: Sequence[int], fault: Fault) -> None:
-        """These rows were refused for one reason."""
+        """Refuse these rows for the same reason."""
         for index in indexes:
             if index not in self._rows.faults:
                 self._codes[index] = 0
@@ -60,7 +60,7 @@ class Results:
         return len(self._codes)
 
     def __iter__(self) -> Iterator[RowResult]:
-        """In the order of the rows, without the refused ones whose faults were only counted."""
+        """Results in the order of the rows. Refused rows whose faults were only counted are left out."""
         for index, code in enumerate(self._codes):
             line = self._rows.line(index)
             if code == 0:
@@ -68,9 +68,9 @@ class Results:
                     yield RowResult(index, line, OUTCOMES[0], faults=faults)
             else:
                 entry = UUID(bytes=bytes(self._entries[16 * index : 16 * index + 16]))
-                imagined = self._dry_run and OUTCOMES[code] == "created"
+                hypothetical = self._dry_run and OUTCOMES[code] == "created"
                 sheet = self._sheets[self._places[index]]
-                yield RowResult(index, line, OUTCOMES[code], sheet, None if imagined else entry)
+                yield RowResult(index, line, OUTCOMES[code], sheet, None if hypothetical else entry)
 
     def counts(self) -> dict[str, int]:
         """How many rows had each outcome."""

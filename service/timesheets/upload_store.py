@@ -1,4 +1,4 @@
-"""SQL of uploads: the weeks of many people, locked in one order. Postgres holds the locks, which tell nothing."""
+"""SQL of uploads: locks the weeks of many people in one order. Postgres holds the locks, which return no data."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ if TYPE_CHECKING:
     from service.database import Connection
     from service.timesheets.upload_rows import Week
 
-# The sheets of weeks, in the order of the weeks.
+# The sheets of the given weeks, in that order.
 LOCK_SHEETS = """
     SELECT r.owner_id, r.period_start, r.id
-    FROM unnest($1::uuid[], $2::date[]) WITH ORDINALITY AS one (owner_id, period_start, place)
-    JOIN timesheet AS r USING (owner_id, period_start) ORDER BY one.place FOR UPDATE OF r
+    FROM unnest($1::uuid[], $2::date[]) WITH ORDINALITY AS week (owner_id, period_start, place)
+    JOIN timesheet AS r USING (owner_id, period_start) ORDER BY week.place FOR UPDATE OF r
 """
 
 
 class WeekLocks:
-    """For Targets: `weeks`, sorted, are all locked when the first of them is asked for, which is how `lock_week` locks
-    one. Every upload locks in this order, so two of them cannot block each other."""
+    """Locks for Targets. The lock of the first of the sorted `weeks` locks all of them, each as `lock_week` does. Every
+    upload locks in this order, so two of them cannot deadlock."""
 
     def __init__(self, weeks: Sequence[Week]) -> None:
         self._weeks = weeks
         self._sheets: dict[Week, UUID] = {}
 
     def of(self, place: int) -> Callable[[Connection], Awaitable[UUID | None]]:
-        """The lock of one of them: its sheet's id, or None."""
+        """The lock of one week; it returns the id of its sheet, or None."""
 
-        async def locking(connection: Connection) -> UUID | None:
+        async def take(connection: Connection) -> UUID | None:
             if place == 0:
                 self._sheets = await self._lock_all(connection)
             return self._sheets.get(self._weeks[place])
 
-        return locking
+        return take
 
     async def _lock_all(self, connection: Connection) -> dict[Week, UUID]:
-        # Weeks with or without a sheet, one after the other; two with the same hash only wait for one another.
+        # Weeks with or without a sheet, one after the other; two with the same hash wait for each other.
         await connection.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(key, 0))"
-            " FROM (SELECT key FROM unnest($1::text[]) WITH ORDINALITY AS one (key, place) ORDER BY place OFFSET 0)"
+            " FROM (SELECT key FROM unnest($1::text[]) WITH ORDINALITY AS week (key, place) ORDER BY place OFFSET 0)"
             " AS ordered",
             [f"{KIND} {owner} {period_start}" for owner, period_start in self._weeks],
         )
-        # As far as there are any.
+        # The sheets of these weeks that exist.
         rows = await connection.fetch(
             LOCK_SHEETS,
             [owner for owner, _ in self._weeks],

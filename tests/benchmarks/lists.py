@@ -28,7 +28,7 @@ from service.development.local_servers import LocalPostgres, run_psql_script, st
 from service.log.epochs import open_log
 from service.log.log import Log
 from service.migrations.run import migrate
-from service.timesheets import listing, reports_store, waiting
+from service.timesheets import approvals_store, listing, reports_store
 from service.timesheets.listing import Filters
 from service.timesheets.relations import ROW
 from service.timesheets.reports import MAX_SHEETS
@@ -100,7 +100,7 @@ async def _work(connection: Connection, crowd: Crowd) -> None:
         approves = await sight(connection, asker, *APPROVER, action="approve")
         reads = await sight(connection, asker, OWNER, MANAGER, AUDITOR)
         waiting_took = await _clock(
-            lambda v=approves: waiting.page(v, connection, after=None, limit=PAGE)  # type: ignore[misc]  # bound now
+            lambda v=approves: approvals_store.list_pending(v, connection, after=None, limit=PAGE)  # type: ignore[misc]  # bound now
         )
         report_took = await _clock(lambda v=reads: _report(connection, v))  # type: ignore[misc]  # bound now
         sheets = await _report(connection, reads)
@@ -112,9 +112,9 @@ async def _work(connection: Connection, crowd: Crowd) -> None:
 
 async def _report(connection: Connection, visibility: Visibility) -> int:
     span = Span(*WEEK)
-    found = await reports_store.visible_sheets(visibility, connection, span, MAX_SHEETS + 1)
-    await reports_store.totals(connection, found, span, "person")
-    await reports_store.minutes(connection, found, span)
+    found = await reports_store.find_visible_sheets(visibility, connection, span, MAX_SHEETS + 1)
+    await reports_store.sum_by_key(connection, found, span, "person")
+    await reports_store.sum_minutes(connection, found, span)
     return len(found)
 
 

@@ -27,7 +27,7 @@ from service.authorization.engine.engine import Thing
 from service.log.insert import insert_records
 from service.timesheets.relations import ROW
 from service.timesheets.store import sheet_of
-from service.web.timesheets.timesheet_shapes import SheetBody, body_of
+from service.web.timesheets.timesheet_shapes import SheetBody, sheet_body
 from tests.benchmarks.engine_peers import stock as stock_enforcer
 from tests.integration.api import AUDIENCE
 from tests.integration.log_database import decision
@@ -64,7 +64,7 @@ async def sheet_by_key(sheet: str) -> SheetBody:
     # One sheet with its entries, by its key.
     row = await pool.fetchrow(f"SELECT {ROW} FROM timesheet AS r WHERE r.id = $1", UUID(sheet))
     assert row is not None
-    return body_of(sheet_of(row))
+    return sheet_body(sheet_of(row))
 
 
 def bare() -> Litestar:
@@ -100,7 +100,7 @@ def kept() -> Litestar:
             " r.id DESC LIMIT 50) AS r ORDER BY r.period_start DESC, r.id DESC",
             UUID(owner),
         )
-        return [body_of(sheet_of(row)) for row in rows]
+        return [sheet_body(sheet_of(row)) for row in rows]
 
     @get("/list")
     async def list_all() -> list[SheetBody]:
@@ -109,7 +109,7 @@ def kept() -> Litestar:
             f"SELECT {ROW} FROM (SELECT r.* FROM timesheet AS r ORDER BY r.period_start DESC, r.id DESC LIMIT 50) AS r"
             " ORDER BY r.period_start DESC, r.id DESC"
         )
-        return [body_of(sheet_of(row)) for row in rows]
+        return [sheet_body(sheet_of(row)) for row in rows]
 
     @get("/log")
     async def list_log() -> list[dict[str, Any]]:

@@ -33,7 +33,6 @@ from service.timesheets.access import TimesheetAccess
 from service.timesheets.approvals import Approvals
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
-from service.timesheets.shown import ShownTimesheets
 from service.timesheets.timesheet import State
 from tests.integration.house import ALL_SCOPES, HASHES, MONDAY, anything, at, speaking
 from tests.integration.test_erasure import auditor, returned
@@ -209,11 +208,11 @@ async def test_nobody_approves_their_own_hours_after_an_erasure_as_their_own_lea
 
 async def test_neither_lists_nor_hints_nor_who_can_tell_otherwise(house: House, waiting: UUID) -> None:
     caller = house.caller("ana-again")
-    assert (await Approvals(house.gate).waiting(caller)).value.items == ()
-    shown = (await ShownTimesheets(house.gate).read(caller, waiting)).value
+    assert (await Approvals(house.gate).list_pending(caller)).value.items == ()
+    shown = (await house.timesheets.read_with_actions(caller, waiting)).value
     assert "approve" not in shown.actions
     assert "reject" in shown.actions
-    found = (await TimesheetAccess(house.gate).of(caller, waiting)).value.somebody
+    found = (await TimesheetAccess(house.gate).of(caller, waiting)).value.grantees
     may = {one.person: one.may for one in found}
     assert "approve" not in may[house.people["ana-again"]]
     assert "approve" in may[house.people["mia"]]
@@ -323,7 +322,7 @@ async def test_a_rule_that_denies_to_a_person_denies_to_them_after_an_erasure_an
     assert told["principal"]["former"] == {"named": [str(house.people["max"])], "others": 0}  # type: ignore[index]
     recorded = recorded_request.read(body)
     assert decide_again(house.versions.current(), recorded) == recorded.verdict
-    assert (await Approvals(house.gate).waiting(house.caller(name))).value.items == ()
+    assert (await Approvals(house.gate).list_pending(house.caller(name))).value.items == ()
 
 
 async def test_a_record_names_no_former_id_that_no_rule_asked_for_and_does_not_guess_for_a_rule_that_does(

@@ -15,7 +15,7 @@ from service.authorization.enforcement.allowed_actions import by_what
 from service.authorization.enforcement.decision_point import Resource, decide, evaluation_request
 from service.authorization.enforcement.visibility import visible
 from service.identity.principal import PrincipalKind
-from service.timesheets import waiting
+from service.timesheets import approvals_store
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests.integration.house import principal
 from tests.integration.random_organisation import settle
@@ -99,10 +99,10 @@ async def test_what_waits_is_what_a_single_approval_would_be_allowed(
         found: list[tuple[datetime, UUID]] = []
         after = None
         with pytest.MonkeyPatch.context() as small:
-            small.setattr(waiting, "FEW", bound[0])
-            small.setattr(waiting, "WINDOW", bound[1])
+            small.setattr(approvals_store, "FEW", bound[0])
+            small.setattr(approvals_store, "WINDOW", bound[1])
             while True:
-                page = await waiting.page(shown, world.connection, after=after, limit=4)
+                page = await approvals_store.list_pending(shown, world.connection, after=after, limit=4)
                 for one, row in page.items:
                     found.append((one.updated_at, one.id))
                     assert by_what(shown, row).rules, "in the list, and by no rule"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from service.timesheets import reports_store, waiting
+from service.timesheets import approvals_store, reports_store
 from service.timesheets.reports_store import Span
 from tests.benchmarks.crowd import APPROVER, AUDITOR, MANAGER, OWNER, gather, sight
 from tests.integration.test_list_plans import PAGE, Explaining
@@ -23,12 +23,12 @@ async def test_a_page_of_approvals_looks_at_what_waits_and_a_report_at_its_days(
     for who, asker in (await crowd.cast(house.owner)).items():
         approves = await sight(house.owner, asker, *APPROVER, action="approve")
         page = Explaining(house.owner)
-        found = await waiting.page(approves, page, after=None, limit=PAGE)  # type: ignore[arg-type]  # it only fetches
+        found = await approvals_store.list_pending(approves, page, after=None, limit=PAGE)  # type: ignore[arg-type]  # it only fetches
         assert "Seq Scan" not in page.scans, who
         assert page.rows <= 2 * PEOPLE + 2 * PAGE, (who, page.rows)
         assert len(found.items) == {"the lead of all": PAGE, "the lead of a team": 9}.get(who, len(found.items))
         reads = await sight(house.owner, asker, OWNER, MANAGER, AUDITOR)
         report, week = Explaining(house.owner), Span(date(2026, 11, 23), date(2026, 11, 29))
-        await reports_store.visible_sheets(reads, report, week, 10_001)  # type: ignore[arg-type]  # it only fetches
+        await reports_store.find_visible_sheets(reads, report, week, 10_001)  # type: ignore[arg-type]  # it only fetches
         assert "Seq Scan" not in report.scans, who
         assert report.rows <= 2 * PEOPLE, (who, report.rows)

@@ -98,7 +98,7 @@ async def test_a_person_is_told_that_uploads_are_for_clients_before_anything_is_
         exchange = sending(running, "/v1/uploads", kind, of(b"nonsense"), scope="batch:upload")
         await exchange.run()
         assert (exchange.status, exchange.taken_before) == (403, 0)
-        assert "clients that act for themselves" in exchange.json()["reasons"][0]
+        assert "client that acts for itself" in exchange.json()["reasons"][0]
     assert await house.count("audit_record WHERE action = 'upload' AND outcome = 'deny' AND NOT applied") == 2
 
 

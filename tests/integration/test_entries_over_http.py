@@ -181,7 +181,7 @@ async def test_hours_that_stand_on_a_closed_project_stay_and_new_ones_are_refuse
     refused = await sheet.send("POST", "/entries", {**ENTRY, "day": "2026-03-03"}, 2)
     assert refused.status_code == 422
     assert refused.json()["fields"] == [
-        {"field": "project", "message": "is the code of a project that takes no more hours"}
+        {"field": "project", "message": "is the code of a project that accepts no more hours"}
     ]
     corrected = await sheet.patch({"minutes": 30, "day": "2026-03-04"})
     assert corrected.status_code == 200, corrected.text

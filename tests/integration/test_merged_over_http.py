@@ -11,7 +11,7 @@ from service.administration.versions import policy_life
 from service.directory.entities import Part
 from service.errors import Denied, Forbidden
 from service.timesheets import timesheet
-from service.timesheets.timesheet import By, State, Timesheet
+from service.timesheets.timesheet import Actor, State, Timesheet
 from tests.integration.four_eyes import ENTRY, PAYROLL, Site
 from tests.integration.house import MONDAY, at
 from tests.policy_forge import shipped
@@ -85,7 +85,7 @@ async def test_a_request_that_was_let_in_before_a_merge_is_decided_after_it(site
     with pytest.raises(Forbidden):
         timesheet.approve(
             Timesheet(id=gone, owner=gone, period_start=MONDAY, time_zone="UTC", state=State.SUBMITTED),
-            By(site.house.people["carl"], None, frozenset({gone, site.house.people["carl"]})),
+            Actor(site.house.people["carl"], None, frozenset({gone, site.house.people["carl"]})),
         )
 
 

@@ -259,7 +259,7 @@ async def test_who_may_do_what_names_the_one_who_stays_for_a_rule_on_the_other(h
     number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     assert await policy_life.move_head(house.owner, number, expected=1)
     sheet = await house.submitted("ana")
-    found = (await TimesheetAccess(house.gate).of(house.caller("ana"), sheet.id)).value.somebody
+    found = (await TimesheetAccess(house.gate).of(house.caller("ana"), sheet.id)).value.grantees
     assert night not in {one.person for one in found}
     carl = next(one for one in found if one.person == house.people["carl"])
     assert [way.rule for way in carl.may["read"]] == ["read-as-carl"]

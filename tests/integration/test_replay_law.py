@@ -129,7 +129,9 @@ def asker(house: House, chance: random.Random) -> Caller:
 def looking(house: House, caller: Caller, sheets: list[UUID], chance: random.Random) -> Awaitable[object]:
     """Something that changes nothing."""
     if chance.random() < 0.3:
-        return house.timesheets.list(caller, Filters()) if chance.random() < 0.5 else house.approvals.waiting(caller)
+        return (
+            house.timesheets.list(caller, Filters()) if chance.random() < 0.5 else house.approvals.list_pending(caller)
+        )
     return house.timesheets.read(caller, chance.choice([*sheets, house.people["ana"]]))
 
 

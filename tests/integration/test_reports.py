@@ -113,11 +113,11 @@ async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
         access_request = decide(rules, next(iter(world.organisation.sheets)), request).access_request
         shown = visible(rules, access_request, asker, ambient, TIMESHEET_FACTS)
         span = Span(SINCE, UNTIL, state, whose)
-        found = await reports_store.visible_sheets(shown, world.connection, span, 1000)
+        found = await reports_store.find_visible_sheets(shown, world.connection, span, 1000)
         assert set(found) == readable
-        assert await reports_store.minutes(world.connection, found, span) == by["person"].total()
+        assert await reports_store.sum_minutes(world.connection, found, span) == by["person"].total()
         for name, expected in by.items():
-            totals = await reports_store.totals(world.connection, found, span, name)  # type: ignore[arg-type]  # its keys
+            totals = await reports_store.sum_by_key(world.connection, found, span, name)  # type: ignore[arg-type]  # its keys
             assert {total.key: total.minutes for total in totals if total.minutes} == dict(expected)
 
 

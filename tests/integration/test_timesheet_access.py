@@ -180,22 +180,22 @@ async def test_who_waits_too_long_for_others_who_ask_is_told_to_come_again(
     house: House, running: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sheet, entered, release = (await house.submitted("ana")).id, threading.Event(), threading.Event()
-    whole = timesheets_access._told
+    whole = timesheets_access._compute_access
 
     def slow(*given: Any, **named: Any) -> Any:
         entered.set()
         release.wait(30)
         return whole(*given, **named)
 
-    monkeypatch.setattr(timesheets_access, "_told", slow)
-    monkeypatch.setattr(timesheets_access, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(timesheets_access, "_compute_access", slow)
+    monkeypatch.setattr(timesheets_access, "MAX_WAIT_SECONDS", 0.2)
     async with api(house, running.issuer) as hasty:
         first = asyncio.create_task(access(hasty, sheet))
         assert await asyncio.to_thread(entered.wait, 30)
         late = await hasty.send("GET", f"/v1/timesheets/{sheet}/access", hasty.token(sub="ana"))
         release.set()
         assert late.status_code == 503, late.text
-        assert late.json()["detail"].startswith("Others are asking who may do what")
+        assert late.json()["detail"].startswith("Other requests for the access to a timesheet are running")
         assert late.headers["Retry-After"]
         assert late.json()["decision_id"]
         assert (await first)["timesheet"] == str(sheet)

@@ -25,7 +25,7 @@ from service.log.record import read_body
 from service.policy import laws, policy_file
 from service.timesheets.entry import Hours
 from service.timesheets.listing import Filters
-from service.timesheets.timesheet import By, State
+from service.timesheets.timesheet import Actor, State
 from tests.integration.house import ALL_SCOPES, EIGHT_HOURS, MONDAY, House, anything, at
 from tests.policy_forge import rows
 
@@ -115,16 +115,16 @@ async def test_a_sheet_says_when_it_was_handed_in_and_who_decided(house: House) 
     sheet = await house.submitted("ana")
     assert (sheet.submitted_at, sheet.decided_at, sheet.decided_by) == (sheet.updated_at, None, None)
     rejected = (await house.timesheets.reject(mia, sheet.id, at(sheet.version), "Friday is missing")).value
-    assert (rejected.submitted_at, rejected.decided_by) == (sheet.submitted_at, By(people["mia"]))
+    assert (rejected.submitted_at, rejected.decided_by) == (sheet.submitted_at, Actor(people["mia"]))
     assert rejected.decided_at == rejected.updated_at
     more = (await house.timesheets.add_entry(ana, sheet.id, anything, EIGHT_HOURS)).value.sheet
-    assert (more.decided_at, more.decided_by) == (rejected.decided_at, By(people["mia"]))
+    assert (more.decided_at, more.decided_by) == (rejected.decided_at, Actor(people["mia"]))
     again = (await house.timesheets.submit(ana, sheet.id, anything)).value
     assert again.submitted_at is not None
     assert sheet.submitted_at is not None
     assert (again.submitted_at > sheet.submitted_at, again.decided_at, again.decided_by) == (True, None, None)
     approved = (await house.timesheets.approve(house.caller("dora"), sheet.id, at(again.version))).value
-    assert (approved.submitted_at, approved.decided_by) == (again.submitted_at, By(people["dora"]))
+    assert (approved.submitted_at, approved.decided_by) == (again.submitted_at, Actor(people["dora"]))
     assert (await house.timesheets.read(ana, sheet.id)).value == approved
     draft = (await house.timesheets.reopen(mia, sheet.id, at(approved.version), "a mistake")).value
     assert (draft.submitted_at, draft.decided_at, draft.decided_by) == (None, None, None)

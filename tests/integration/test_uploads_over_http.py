@@ -229,7 +229,7 @@ async def test_more_rows_than_go_together_are_counted_and_shown_the_other_way(jo
     file = "\n" + "{}\n" * 10_001
     answer = await job.send(file)
     assert answer.json()["fields"] == [
-        {"field": "rows", "message": "are 10001; at most 10000 go in together, and 200000 with mode=per-row"}
+        {"field": "rows", "message": "are 10001; mode=together takes at most 10000, mode=per-row 200000"}
     ]
 
 
@@ -252,7 +252,7 @@ async def test_a_json_body_is_judged_row_by_row_like_a_file(job: Job) -> None:
         ("{}", [("rows", "is missing")]),
         ('{"rows": []}', [("rows", "must be a list of 1 to 100 items")]),
         ('{"rows": 7, "x": 1}', [("rows", "must be a list of 1 to 100 items"), ("x", "is not a field of this body")]),
-        ('{"rows": [1], "rows": [2]}', [("rows", "stands twice in one object")]),
+        ('{"rows": [1], "rows": [2]}', [("rows", "appears twice in one object")]),
         ("[]", [("body", "must be an object")]),
         ("", [("body", "is missing")]),
     ],
@@ -277,13 +277,13 @@ async def test_a_day_that_becomes_too_long_names_its_rows(job: Job) -> None:
 @pytest.mark.parametrize(
     ("content", "kind", "field"),
     [
-        (table().replace(",", ";"), CSV, "head"),
-        ("day,project,minutes,external_ref\n", CSV, "head.owner"),
+        (table().replace(",", ";"), CSV, "header"),
+        ("day,project,minutes,external_ref\n", CSV, "header.owner"),
         (table().encode("utf-16"), CSV, "line 1"),
         (table().encode() + b"\xfc", CSV, "line 2"),
         (table().encode("utf-16"), f"{CSV}; charset=utf-8", "line 1"),
         ("", CSV, "body"),
-        ("\n", CSV, "head"),
+        ("\n", CSV, "header"),
         (table(), CSV, "rows"),
         ("", NDJSON, "body"),
         ("\n\n", NDJSON, "rows"),
@@ -329,9 +329,7 @@ async def test_a_person_uploads_no_file_whatever_their_scopes(job: Job, issuer: 
         scoped = job.running.token(sub="carl", client_id="payroll-import", scope="batch:upload")
         answer = await job.send(file, query=f"?mode={mode}", token=scoped)
         assert (answer.status_code, answer.json()["type"]) == (403, "urn:timewarden:problem:forbidden")
-        assert answer.json()["reasons"] == [
-            "hours are uploaded by clients that act for themselves, and not for a person"
-        ]
+        assert answer.json()["reasons"] == ["only a client that acts for itself, not for a person, may upload hours"]
         unscoped = job.running.token(sub="carl", scope="create:timesheets")
         answer = await job.send(file, query=f"?mode={mode}", token=unscoped)
         assert answer.json()["type"] == "urn:timewarden:problem:insufficient-scope"

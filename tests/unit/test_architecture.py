@@ -55,7 +55,7 @@ SQL_PLACES = (
     "service/timesheets/access_store.py",
     "service/timesheets/listing.py",
     "service/timesheets/reports_store.py",
-    "service/timesheets/waiting.py",
+    "service/timesheets/approvals_store.py",
     "service/timesheets/relations.py",
     "service/directory/store.py",
     "service/directory/people_store.py",

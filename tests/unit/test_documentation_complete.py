@@ -26,7 +26,7 @@ from service.identity.principal import PrincipalKind
 from service.log.record import Kind
 from service.policy.access_request import Dimension, Effect, Reason
 from service.policy.known_words import ACTIONS, STATES
-from service.timesheets.reports_store import By
+from service.timesheets.reports_store import GroupBy
 from service.timesheets.timesheet import State
 from service.timesheets.upload_results import OUTCOMES
 from service.web.http import problems
@@ -51,7 +51,7 @@ CLOSED: Mapping[str, Iterable[object]] = {
     "ItemResult.state": State,
     "AccessBody.state": State,
     "SheetBody.actions": ACTIONS["timesheet"],
-    "HoursReport.by": get_args(By),
+    "HoursReport.by": get_args(GroupBy),
     "Uploaded.rows.outcome": OUTCOMES,
     "RowProblem.problem": SLUGS,
     "RefusedRow.problem": SLUGS,

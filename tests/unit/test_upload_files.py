@@ -15,15 +15,14 @@ from hypothesis import strategies as st
 from service.errors import InvalidField, MalformedRequest
 from service.timesheets.upload_rows import MAX_FAULTS_TOLD, Fault, Faults, Rows
 from service.web.uploads.uploads_csv import CsvReader
-from service.web.uploads.uploads_json import rows_of_json
-from service.web.uploads.uploads_lines import LONGEST_LINE, MAX_LINES_PER_FILE
-from service.web.uploads.uploads_ndjson import NdjsonReader
+from service.web.uploads.uploads_json import NdjsonReader, rows_of_json
+from service.web.uploads.uploads_lines import MAX_LINE_BYTES, MAX_LINES_PER_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 OWNER = "0198c0de-0000-7000-8000-000000000001"
-HEAD = "owner,day,project,minutes,external_ref,note\n"
+HEADER = "owner,day,project,minutes,external_ref,note\n"
 GOOD = f"{OWNER},2026-03-02,apollo,60,job-1,\n"
 
 
@@ -68,8 +67,8 @@ def refused(file: bytes | str) -> list[tuple[str, str]]:
 
 
 def test_a_csv_row_is_the_row_that_its_json_is() -> None:
-    assert csv(HEAD, GOOD).row(0) == ndjson(line()).row(0)
-    with_note = csv(HEAD, f'{OWNER},2026-03-02,apollo,60,job-1,"night, ""late"""\n').row(0)
+    assert csv(HEADER, GOOD).row(0) == ndjson(line()).row(0)
+    with_note = csv(HEADER, f'{OWNER},2026-03-02,apollo,60,job-1,"night, ""late"""\n').row(0)
     assert with_note == ndjson(line(note='night, "late"')).row(0)
     assert with_note.owner == UUID(OWNER)
 
@@ -80,57 +79,57 @@ def test_columns_may_stand_in_any_order_and_a_byte_order_mark_before_them() -> N
 
 
 def test_a_row_without_an_end_is_a_row_and_empty_lines_are_none() -> None:
-    assert len(csv(HEAD, "\n", GOOD, "\n\n", GOOD.strip())) == 2
+    assert len(csv(HEADER, "\n", GOOD, "\n\n", GOOD.strip())) == 2
     assert len(ndjson("\n" + line() + "\n \n" + line().strip())) == 2
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
 def test_other_separators_than_commas_are_named(separator: str) -> None:
-    ((where, why),) = refused(HEAD.replace(",", separator))
-    assert (where, "commas" in why) == ("head", True)
+    ((where, why),) = refused(HEADER.replace(",", separator))
+    assert (where, "commas" in why) == ("header", True)
 
 
-def test_semicolons_under_a_good_head_are_named_with_their_line() -> None:
-    rows = csv(HEAD, GOOD.replace(",", ";"))
+def test_semicolons_under_a_good_header_are_named_with_their_line() -> None:
+    rows = csv(HEADER, GOOD.replace(",", ";"))
     assert wrong(rows) == [(2, None)]
     assert "commas" in rows.faults[0][0].reason
 
 
 @pytest.mark.parametrize(
-    ("head", "fields"),
+    ("header", "fields"),
     [
-        ("owner,day,project,minutes\n", ["head.external_ref"]),
-        ("owner,day,project,minutes,external_ref,colour\n", ["head.colour"]),
-        ("owner,day,project,minutes,external_ref,day\n", ["head.day"]),
-        ("Owner,day,project,minutes,external_ref\n", ["head.owner", "head.Owner"]),
-        ("", ["head"]),
+        ("owner,day,project,minutes\n", ["header.external_ref"]),
+        ("owner,day,project,minutes,external_ref,colour\n", ["header.colour"]),
+        ("owner,day,project,minutes,external_ref,day\n", ["header.day"]),
+        ("Owner,day,project,minutes,external_ref\n", ["header.owner", "header.Owner"]),
+        ("", ["header"]),
         ('owner,"day\n', ["line 1"]),
     ],
 )
-def test_a_wrong_head_names_its_columns(head: str, fields: list[str]) -> None:
-    assert [where for where, _ in refused(head)] == fields
+def test_a_wrong_header_names_its_columns(header: str, fields: list[str]) -> None:
+    assert [where for where, _ in refused(header)] == fields
 
 
 @pytest.mark.parametrize(
     ("file", "where"),
     [
-        ((HEAD + GOOD).encode() + GOOD.replace("apollo", "Büro").encode("latin-1"), "line 3"),
-        ((HEAD + GOOD).encode("utf-16"), "line 1"),
-        ((HEAD + GOOD).encode("utf-16-le"), "line 1"),
-        ((HEAD + GOOD).encode("utf-16-be"), "line 1"),
-        ((HEAD + GOOD).replace("\n", "\r"), "head"),
-        (HEAD + GOOD + "x" * (LONGEST_LINE + 1), "line 3"),
-        (HEAD + GOOD + f'{OWNER},2026-03-02,apollo,60,job-2,"open\n' + GOOD, "line 3"),
-        (HEAD + GOOD + '"' + "open\n" * LONGEST_LINE, "line 3"),
+        ((HEADER + GOOD).encode() + GOOD.replace("apollo", "Büro").encode("latin-1"), "line 3"),
+        ((HEADER + GOOD).encode("utf-16"), "line 1"),
+        ((HEADER + GOOD).encode("utf-16-le"), "line 1"),
+        ((HEADER + GOOD).encode("utf-16-be"), "line 1"),
+        ((HEADER + GOOD).replace("\n", "\r"), "header"),
+        (HEADER + GOOD + "x" * (MAX_LINE_BYTES + 1), "line 3"),
+        (HEADER + GOOD + f'{OWNER},2026-03-02,apollo,60,job-2,"open\n' + GOOD, "line 3"),
+        (HEADER + GOOD + '"' + "open\n" * MAX_LINE_BYTES, "line 3"),
     ],
 )
 def test_what_makes_a_file_unreadable_is_named_with_its_line(file: bytes | str, where: str) -> None:
-    assert [one for one, _ in refused(file)] == [where]
+    assert [where for where, _ in refused(file)] == [where]
 
 
 def test_a_quote_that_stays_open_over_empty_lines_ends_the_file_where_a_row_would_be_too_long() -> None:
-    ((where, why),) = refused(HEAD + GOOD + '"' + "\n" * (LONGEST_LINE + 1))
-    assert (where, why) == ("line 3", f"begins a row of more than {LONGEST_LINE} characters")
+    ((where, why),) = refused(HEADER + GOOD + '"' + "\n" * (MAX_LINE_BYTES + 1))
+    assert (where, why) == ("line 3", f"begins a row of more than {MAX_LINE_BYTES} characters")
 
 
 @pytest.mark.parametrize("reader", [ndjson, csv])
@@ -139,7 +138,7 @@ def test_a_file_of_empty_lines_without_end_is_refused(reader: Callable[[str], Ro
         reader("\n" * (MAX_LINES_PER_FILE + 1))
 
 
-@pytest.mark.parametrize(("reader", "text"), [(ndjson, "{}\n" * 300), (csv, HEAD + ",,,,,\n" * 300)])
+@pytest.mark.parametrize(("reader", "text"), [(ndjson, "{}\n" * 300), (csv, HEADER + ",,,,,\n" * 300)])
 def test_after_a_hundred_faults_wrong_rows_are_counted_alone_and_good_ones_taken(
     reader: Callable[[str], Rows], text: str
 ) -> None:
@@ -161,8 +160,8 @@ def test_the_faults_that_are_told_are_those_of_the_first_rows_in_whatever_order_
 @pytest.mark.parametrize("cell", ["=1+1", "+49", "-x", "@SUM(A1)", '"\tx"'])
 @pytest.mark.parametrize("column", ["owner", "day", "project", "external_ref", "note"])
 def test_a_cell_that_is_a_formula_is_refused_by_row_and_field(cell: str, column: str) -> None:
-    cells = dict(zip(HEAD.strip().split(","), GOOD.strip().split(","), strict=True)) | {column: cell}
-    rows = csv(HEAD, GOOD, ",".join(cells.values()) + "\n")
+    cells = dict(zip(HEADER.strip().split(","), GOOD.strip().split(","), strict=True)) | {column: cell}
+    rows = csv(HEADER, GOOD, ",".join(cells.values()) + "\n")
     assert wrong(rows) == [(3, column)]
     assert "formula" in rows.faults[1][0].reason
 
@@ -170,28 +169,32 @@ def test_a_cell_that_is_a_formula_is_refused_by_row_and_field(cell: str, column:
 @pytest.mark.parametrize("minutes", ["-60", "+60", "7.5", "7,5", "", "0", "1441", "1e3", "99999", "sixty", "٣"])
 def test_minutes_are_whole_and_in_a_day(minutes: str) -> None:
     cell = f'"{minutes}"' if "," in minutes else minutes
-    rows = csv(HEAD, GOOD.replace("60", cell))
+    rows = csv(HEADER, GOOD.replace("60", cell))
     assert wrong(rows) == [(2, "minutes")]
     assert "whole number from 1 to 1440" in rows.faults[0][0].reason
 
 
 @pytest.mark.parametrize("day", ["2026-02-30", "02.03.2026", "20260302", "2026-03-02T00:00", "", "1999-12-31"])
 def test_days_are_dates(day: str) -> None:
-    assert wrong(csv(HEAD, GOOD.replace("2026-03-02", day))) == [(2, "day")]
+    assert wrong(csv(HEADER, GOOD.replace("2026-03-02", day))) == [(2, "day")]
     assert wrong(ndjson(line(day=day))) == [(1, "day")]
 
 
 def test_every_wrong_cell_of_a_row_is_named() -> None:
     everything = [(2, name) for name in ("owner", "day", "minutes", "project", "external_ref")]
-    assert wrong(csv(HEAD, "carl,today,a b,x,,\n")) == everything
+    assert wrong(csv(HEADER, "carl,today,a b,x,,\n")) == everything
     both = line(owner="carl", day="today", minutes="x", project="a b", external_ref="", time_zone="Mars/Olympus")
     assert sorted(wrong(ndjson("\n" + both))) == sorted([*everything, (2, "time_zone")])
-    assert wrong(csv(HEAD, f"=1,2026-03-02,a b,60,job-1,{'x' * 501}\n")) == [(2, "owner"), (2, "project"), (2, "note")]
-    assert wrong(csv(HEAD, f"{OWNER},2026-03-02,a b,0,,\n")) == [(2, "project"), (2, "minutes"), (2, "external_ref")]
+    assert wrong(csv(HEADER, f"=1,2026-03-02,a b,60,job-1,{'x' * 501}\n")) == [
+        (2, "owner"),
+        (2, "project"),
+        (2, "note"),
+    ]
+    assert wrong(csv(HEADER, f"{OWNER},2026-03-02,a b,0,,\n")) == [(2, "project"), (2, "minutes"), (2, "external_ref")]
 
 
 def test_quoted_newlines_are_text_and_lines_are_counted_on() -> None:
-    rows = csv(HEAD, f'{OWNER},2026-03-02,apollo,60,job-1,"two\nlines"\n', GOOD.replace("60", "0"))
+    rows = csv(HEADER, f'{OWNER},2026-03-02,apollo,60,job-1,"two\nlines"\n', GOOD.replace("60", "0"))
     # A note has no control characters, so the row is wrong; what follows is read all the same.
     assert wrong(rows) == [(2, "note"), (4, "minutes")]
 
@@ -227,7 +230,7 @@ def test_a_line_of_another_encoding_is_named() -> None:
 
 def test_a_line_of_json_that_never_ends_is_refused_before_it_is_held() -> None:
     reader = NdjsonReader(Rows(lined=True))
-    for _ in range(LONGEST_LINE // 1024):
+    for _ in range(MAX_LINE_BYTES // 1024):
         read(reader.feed(b"x" * 1024))
     with pytest.raises(InvalidField, match="line 1: is longer"):
         read(reader.feed(b"x" * 1024))
@@ -238,7 +241,7 @@ def test_a_line_of_json_that_never_ends_is_refused_before_it_is_held() -> None:
 def test_how_a_file_is_cut_into_pieces_changes_nothing(seed: int, size: int) -> None:
     chance = random.Random(seed)  # noqa: S311 — no secret comes of it
     notes = chance.choices(["", "ü", '"a, ""b"""', "x" * 30], k=8)
-    text = HEAD + "".join(f"{OWNER},2026-03-0{n + 1},apollo,6{n},job-{n},{note}\r\n" for n, note in enumerate(notes))
+    text = HEADER + "".join(f"{OWNER},2026-03-0{n + 1},apollo,6{n},job-{n},{note}\r\n" for n, note in enumerate(notes))
     data = b"\xef\xbb\xbf" + text.encode()
     whole = csv(data)
     cut = csv(*(data[start : start + size] for start in range(0, len(data), size)))
@@ -250,7 +253,7 @@ def test_how_a_file_is_cut_into_pieces_changes_nothing(seed: int, size: int) -> 
 @settings(max_examples=150)
 def test_no_bytes_break_a_reader(data: bytes) -> None:
     for kind in (CsvReader, NdjsonReader):
-        for pieces in ([data], [HEAD.encode() + data], [HEAD.encode(), data]):
+        for pieces in ([data], [HEADER.encode() + data], [HEADER.encode(), data]):
             reader = kind(Rows(lined=True))
             with suppress(InvalidField):
                 for piece in pieces:

@@ -1,4 +1,4 @@
-"""What waits for whoever asks, and many weeks approved or sent back with one request."""
+"""Routes of pending approvals, and of batches that approve, reject, lock or unlock many timesheets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from service.web.http.preconditions import parse_if_match
 from service.web.http.problem_documents import ProblemType
 from service.web.http.problems import TYPE_PREFIX, status_of
 from service.web.http.responses import DecisionId, Hex, NextCursor, RuleName, SheetId, Time, make_response
-from service.web.timesheets.timesheet_shapes import SheetBody, body_of
+from service.web.timesheets.timesheet_shapes import SheetBody, sheet_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -42,39 +42,40 @@ TAG = "Approvals"
 
 
 class ApprovalBody(msgspec.Struct):
-    """A week that waits for you."""
+    """A timesheet that you may approve."""
 
-    timesheet: Annotated[SheetBody, Meta(description="The week")]
+    timesheet: Annotated[SheetBody, Meta(description="The timesheet")]
     waiting_since: Annotated[Time, Meta(description="When it was submitted", examples=["2026-11-30T09:00:00.125000Z"])]
-    owner_name: Annotated[
-        str | None, Meta(description="What its owner is called; null: nobody said", examples=["Ana Lima"])
-    ]
+    owner_name: Annotated[str | None, Meta(description="The name of its owner; null: unknown", examples=["Ana Lima"])]
     by: Annotated[
         list[str],
-        Meta(description="As what you may approve it, such as `manager` or `delegate`", examples=[["manager"]]),
+        Meta(
+            description="Your relations that allow the approval, such as `manager` or `delegate`",
+            examples=[["manager"]],
+        ),
     ] = msgspec.field(name="as")
-    rules: Annotated[list[RuleName], Meta(description="The rules that let you")] = []
+    rules: Annotated[list[RuleName], Meta(description="The rules that allow the approval")] = []
 
 
 class SignIn(msgspec.Struct):
-    """What a sign-in must be (RFC 9470)."""
+    """A required sign-in (RFC 9470)."""
 
-    acr_values: Annotated[str | None, Meta(description="The strength that is needed; null: any", examples=["mfa"])]
-    max_age: Annotated[int | None, Meta(description="How old it may be, in seconds; null: any age", examples=[900])]
+    acr_values: Annotated[str | None, Meta(description="The required strength; null: any", examples=["mfa"])]
+    max_age: Annotated[int | None, Meta(description="The maximum age in seconds; null: any age", examples=[900])]
 
 
 class ApprovalsPage(msgspec.Struct):
-    """Weeks that wait for you, longest first."""
+    """Pending approvals, oldest first."""
 
-    items: Annotated[list[ApprovalBody], Meta(description="The weeks of this page")]
+    items: Annotated[list[ApprovalBody], Meta(description="The pending approvals of this page")]
     next_cursor: NextCursor
     step_up: Annotated[
-        SignIn | None, Meta(description="After such a sign-in more weeks would wait here; null: there are no more")
+        SignIn | None, Meta(description="The sign-in that would show more pending approvals; null: there are no more")
     ]
 
 
 class BatchItem(msgspec.Struct, forbid_unknown_fields=True):
-    """A week, and the version of it that you have seen."""
+    """A timesheet, and the version that you have read."""
 
     id: Annotated[
         str,
@@ -82,26 +83,26 @@ class BatchItem(msgspec.Struct, forbid_unknown_fields=True):
     ]
     version: Annotated[
         int,
-        Meta(description="Its version that you have seen: what its ETag says", ge=1, le=2_147_483_647, examples=[3]),
+        Meta(description="The version that you have read, as in its ETag", ge=1, le=2_147_483_647, examples=[3]),
     ]
 
 
-Items = Annotated[list[BatchItem], Meta(description="The weeks", min_length=1, max_length=MAX_ITEMS)]
+Items = Annotated[list[BatchItem], Meta(description="The timesheets", min_length=1, max_length=MAX_ITEMS)]
 Mode = Annotated[
     Literal["all-or-nothing", "per-item"],
-    Meta(description="Whether one that is refused keeps the others from changing"),
+    Meta(description="Whether one refused item keeps the others from changing"),
 ]
 
 
 class BatchApproval(msgspec.Struct, forbid_unknown_fields=True):
-    """Weeks to approve with one request."""
+    """Timesheets to approve with one request."""
 
     items: Items
     mode: Mode = "all-or-nothing"
 
 
 class BatchRejection(msgspec.Struct, forbid_unknown_fields=True):
-    """Weeks to reject with one request."""
+    """Timesheets to reject with one request."""
 
     items: Items
     reason: Annotated[
@@ -112,7 +113,7 @@ class BatchRejection(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class BatchStep(msgspec.Struct, forbid_unknown_fields=True):
-    """Weeks to lock for payroll, or to unlock, with one request."""
+    """Timesheets to lock for payroll, or to unlock, with one request."""
 
     items: Items
     reason: Annotated[
@@ -123,7 +124,7 @@ class BatchStep(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ItemProblem(msgspec.Struct):
-    """Why an item was refused: what the problem document of a request for it alone would have said."""
+    """Why an item was refused, as in the problem document of a request for this item alone."""
 
     type: ProblemType
     title: Annotated[str, Meta(description="The kind of problem in a sentence", examples=[NotFound.summary])]
@@ -132,30 +133,28 @@ class ItemProblem(msgspec.Struct):
 
 
 class ItemResult(msgspec.Struct):
-    """What became of an item."""
+    """The result of one item."""
 
     id: SheetId
-    status: Annotated[
-        int, Meta(description="The status that a request for this item alone would have got", examples=[200])
-    ]
+    status: Annotated[int, Meta(description="The status of a request for this item alone", examples=[200])]
     version: Annotated[int | None, Meta(description="The new version; null if nothing changed", examples=[4])]
     state: Annotated[State | None, Meta(description="The new state; null if nothing changed", examples=["approved"])]
     decision_id: Annotated[DecisionId, Meta(description="The decision about this item")]
     decision_leaf: Annotated[Hex, Meta(description="The leaf hash of the decision's record")]
-    problem: Annotated[ItemProblem | None, Meta(description="Why it was refused; null if it was not", examples=[None])]
+    problem: Annotated[ItemProblem | None, Meta(description="Why it was refused; null: it was not", examples=[None])]
 
 
 class BatchResult(msgspec.Struct):
-    """What became of a batch."""
+    """The result of a batch."""
 
     changed: Annotated[int, Meta(description="How many items changed", ge=0, examples=[1])]
-    items: Annotated[list[ItemResult], Meta(description="What became of each, in the order of the request")]
+    items: Annotated[list[ItemResult], Meta(description="The result of each item, in the order of the request")]
 
 
 def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge) -> list[Any]:
-    """The handlers, bound to their use cases. `challenge` writes a WWW-Authenticate header."""
+    """The handlers, bound to the use cases. `challenge` writes a WWW-Authenticate header."""
 
-    @get("/v1/approvals", **operation("List what waits for you", scope=SCOPE, problems=COMMON, tag=TAG))
+    @get("/v1/approvals", **operation("List pending approvals", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_approvals(
         request: Request[Any, Any, Any],
         caller: CurrentCaller,
@@ -164,21 +163,29 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
     ) -> Response[ApprovalsPage]:
         place = cursors.read(LISTING, {}, cursor)
         after = (datetime.fromisoformat(place[0]), UUID(place[1])) if place else None
-        answer = await approvals.waiting(caller, after=after, limit=limit)
+        answer = await approvals.list_pending(caller, after=after, limit=limit)
         items = [
-            ApprovalBody(body_of(one.sheet), one.since, one.owner_name, list(one.relations), list(one.rules))
-            async for one in paced(answer.value.items)
+            ApprovalBody(
+                sheet_body(approval.sheet),
+                approval.since,
+                approval.owner_name,
+                list(approval.relations),
+                list(approval.rules),
+            )
+            async for approval in paced(answer.value.items)
         ]
         following = answer.value.after
         more = cursors.make(LISTING, {}, [following[0].isoformat(), str(following[1])]) if following else None
         step_up = answer.value.step_up
         if step_up is None:
             return make_response(ApprovalsPage(items, more, None), answer.receipt)
-        # RFC 9110 section 11.6.1: other credentials would affect the answer. The challenge fills in `acr_values`.
+        # RFC 9110 section 11.6.1: other credentials might change the answer. The challenge fills in `acr_values`.
         header = challenge(request, step_up) or ""
-        shown = make_response(ApprovalsPage(items, more, SignIn(step_up.acr_values, step_up.max_age)), answer.receipt)
-        shown.headers["WWW-Authenticate"] = header
-        return shown
+        response = make_response(
+            ApprovalsPage(items, more, SignIn(step_up.acr_values, step_up.max_age)), answer.receipt
+        )
+        response.headers["WWW-Authenticate"] = header
+        return response
 
     return [list_approvals, *_batches(approvals)]
 
@@ -186,19 +193,19 @@ def approval_routes(approvals: Approvals, cursors: Cursors, challenge: Challenge
 def _batches(approvals: Approvals) -> list[Any]:
     batch: dict[str, Any] = {"scope": SCOPE, "problems": (*COMMON, *BODY, 409), "tag": TAG}
 
-    @post("/v1/timesheets/batch-approve", status_code=200, **operation("Approve many weeks", **batch))
+    @post("/v1/timesheets/batch-approve", status_code=200, **operation("Approve many timesheets", **batch))
     async def approve_timesheets(caller: CurrentCaller, data: JSONBody[BatchApproval]) -> Response[BatchResult]:
         return await _decide_batch(caller, data, approvals.approve_all, approvals.approve_each)
 
-    @post("/v1/timesheets/batch-reject", status_code=200, **operation("Send many weeks back", **batch))
+    @post("/v1/timesheets/batch-reject", status_code=200, **operation("Reject many timesheets", **batch))
     async def reject_timesheets(caller: CurrentCaller, data: JSONBody[BatchRejection]) -> Response[BatchResult]:
         return await _decide_batch(caller, data, approvals.reject_all, approvals.reject_each, data.reason)
 
-    @post("/v1/timesheets/batch-lock", status_code=200, **operation("Lock many weeks for payroll", **batch))
+    @post("/v1/timesheets/batch-lock", status_code=200, **operation("Lock many timesheets for payroll", **batch))
     async def lock_timesheets(caller: CurrentCaller, data: JSONBody[BatchStep]) -> Response[BatchResult]:
         return await _decide_batch(caller, data, approvals.lock_all, approvals.lock_each, data.reason)
 
-    @post("/v1/timesheets/batch-unlock", status_code=200, **operation("Unlock many weeks", **batch))
+    @post("/v1/timesheets/batch-unlock", status_code=200, **operation("Unlock many timesheets", **batch))
     async def unlock_timesheets(caller: CurrentCaller, data: JSONBody[BatchStep]) -> Response[BatchResult]:
         return await _decide_batch(caller, data, approvals.unlock_all, approvals.unlock_each, data.reason)
 
@@ -212,21 +219,21 @@ async def _decide_batch(
     each: Callable[..., Awaitable[Sequence[Outcome[Timesheet]]]],
     *reason: str,
 ) -> Response[BatchResult]:
-    """What becomes of the items by the step that the mode asks for."""
+    """Run the batch in the mode of the request."""
     items = _items(data.items)
     if data.mode == "per-item":
-        return _each(items, await each(caller, items, *reason))
-    return _all(await together(caller, items, *reason))
+        return _respond_each(items, await each(caller, items, *reason))
+    return _respond_all(await together(caller, items, *reason))
 
 
-def _items(given: Sequence[BatchItem]) -> list[Item]:
+def _items(items: Sequence[BatchItem]) -> list[Item]:
     return [
-        Item(parse_uuid(one.id, f"items[{index}].id"), parse_if_match([f'"{one.version}"']))
-        for index, one in enumerate(given)
+        Item(parse_uuid(item.id, f"items[{index}].id"), parse_if_match([f'"{item.version}"']))
+        for index, item in enumerate(items)
     ]
 
 
-def _all(answer: AnswerToAll[Sequence[Timesheet]]) -> Response[BatchResult]:
+def _respond_all(answer: AnswerToAll[Sequence[Timesheet]]) -> Response[BatchResult]:
     items = [
         ItemResult(str(sheet.id), 200, sheet.version, sheet.state, str(receipt.uid), receipt.leaf, None)
         for sheet, receipt in zip(answer.value, answer.receipts, strict=True)
@@ -234,7 +241,7 @@ def _all(answer: AnswerToAll[Sequence[Timesheet]]) -> Response[BatchResult]:
     return make_response(BatchResult(len(items), items), answer.receipts[0])
 
 
-def _each(items: Sequence[Item], outcomes: Sequence[Outcome[Timesheet]]) -> Response[BatchResult]:
+def _respond_each(items: Sequence[Item], outcomes: Sequence[Outcome[Timesheet]]) -> Response[BatchResult]:
     results = [_result(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
     return make_response(BatchResult(sum(result.problem is None for result in results), results), outcomes[0].receipt)
 
@@ -242,8 +249,8 @@ def _each(items: Sequence[Item], outcomes: Sequence[Outcome[Timesheet]]) -> Resp
 def _result(item: Item, outcome: Outcome[Timesheet]) -> ItemResult:
     decision, sheet, error = (str(outcome.receipt.uid), outcome.receipt.leaf), outcome.value, outcome.error
     if error is not None or sheet is None:
-        told = _problem(outcome)
-        return ItemResult(str(item.sheet), told.status, None, None, *decision, told)
+        problem = _problem(outcome)
+        return ItemResult(str(item.sheet), problem.status, None, None, *decision, problem)
     return ItemResult(str(item.sheet), 200, sheet.version, sheet.state, *decision, None)
 
 

@@ -1,4 +1,4 @@
-"""POST /v1/approvals/reminders: what a nightly job asks for, so that whoever must approve hears of what waits."""
+"""POST /v1/approvals/reminders: a nightly job requests reminders of pending approvals."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from service.timesheets.reminders import Reminders
 
 
-class Waited(msgspec.Struct, forbid_unknown_fields=True):
-    """Which weeks to remind of."""
+class ReminderRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Which pending timesheets to remind of."""
 
     waiting_days: Annotated[
         int,
         Meta(
-            description="Days for which a week must have waited since it was submitted",
+            description="Remind of timesheets that were submitted more than so many days ago",
             ge=0,
             le=MAX_DAYS,
             examples=[3],
@@ -33,12 +33,10 @@ class Waited(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RemindedBody(msgspec.Struct):
-    """The events that were published. A week is reminded of once a day at the most."""
+    """The published reminders: at most one a day for each timesheet."""
 
-    reminded: Annotated[
-        int, Meta(description="Of how many weeks an event `timesheet.reminded` is published", ge=0, examples=[12])
-    ]
-    more: Annotated[bool, Meta(description="Whether more weeks wait: ask again for the rest", examples=[False])]
+    reminded: Annotated[int, Meta(description="The number of `timesheet.reminded` events", ge=0, examples=[12])]
+    more: Annotated[bool, Meta(description="Whether there are more: send the request again", examples=[False])]
 
 
 def reminder_route(reminders: Reminders) -> Any:
@@ -49,7 +47,7 @@ def reminder_route(reminders: Reminders) -> Any:
         status_code=200,
         **operation("Remind approvers", scope="manage:directory", problems=(*COMMON, *BODY, 409), tag="Approvals"),
     )
-    async def remind_approvers(caller: CurrentCaller, data: JSONBody[Waited]) -> Response[RemindedBody]:
+    async def remind_approvers(caller: CurrentCaller, data: JSONBody[ReminderRequest]) -> Response[RemindedBody]:
         answer = await reminders.remind(caller, data.waiting_days)
         return make_response(RemindedBody(answer.value.sheets, answer.value.more), answer.receipt)
 

@@ -1,4 +1,4 @@
-"""GET /v1/reports/hours: totals in minutes, as JSON or as CSV that no spreadsheet takes for formulas."""
+"""GET /v1/reports/hours: totals in minutes, as JSON or CSV. A spreadsheet runs no cell of the CSV as a formula."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from litestar.params import Parameter, QueryParameter
 from msgspec import Meta
 
 from service.csv_cells import harmless
-from service.timesheets.reports_store import By, Span
+from service.timesheets.reports_store import GroupBy, Span
 from service.timesheets.timesheet import State  # noqa: TC001 — Litestar reads handler signatures
 from service.web.http.operations import COMMON, operation
 from service.web.http.parameters import CurrentCaller, parse_optional_uuid
@@ -29,7 +29,7 @@ _QUALITY: Final = re.compile(r"q=([01](?:\.[0-9]{0,3})?)")
 
 
 class TotalBody(msgspec.Struct):
-    """The minutes under one key. Hours of a person in two teams count in both."""
+    """The minutes of one key. Hours of a person in two teams count in both."""
 
     key: Annotated[
         str | None,
@@ -40,20 +40,20 @@ class TotalBody(msgspec.Struct):
     ]
     name: Annotated[
         str | None,
-        Meta(description="What the person or team is called; null: it is neither, or nobody said", examples=[None]),
+        Meta(description="The name of the team; null: the key is no team", examples=[None]),
     ]
-    minutes: Annotated[int, Meta(description="The sum", ge=0, examples=[930])]
-    sheets: Annotated[int, Meta(description="Of how many timesheets", ge=0, examples=[2])]
+    minutes: Annotated[int, Meta(description="The sum of the minutes", ge=0, examples=[930])]
+    sheets: Annotated[int, Meta(description="The number of timesheets", ge=0, examples=[2])]
 
 
 class HoursReport(msgspec.Struct):
-    """Totals of the timesheets that you may read."""
+    """Totals over the timesheets that you may read."""
 
-    by: Annotated[By, Meta(description="What the totals are of", examples=["project"])]
+    by: Annotated[GroupBy, Meta(description="How the totals are grouped", examples=["project"])]
     since: Annotated[date, Meta(description="The first day", examples=["2026-11-23"])]
     until: Annotated[date, Meta(description="The last day", examples=["2026-11-29"])]
-    minutes: Annotated[int, Meta(description="The sum of the whole, every entry counted once", ge=0, examples=[930])]
-    sheets: Annotated[int, Meta(description="Of how many timesheets", ge=0, examples=[2])]
+    minutes: Annotated[int, Meta(description="The sum of all entries, each counted once", ge=0, examples=[930])]
+    sheets: Annotated[int, Meta(description="The number of timesheets", ge=0, examples=[2])]
     items: Annotated[list[TotalBody], Meta(description="The totals by key")]
 
 
@@ -63,7 +63,7 @@ def report_routes(reports: Reports) -> list[Any]:
     @get(
         "/v1/reports/hours",
         **operation(
-            "Add hours up",
+            "Sum up hours",
             scope="read:timesheets",
             problems=COMMON,
             tag="Reports",
@@ -74,14 +74,16 @@ def report_routes(reports: Reports) -> list[Any]:
     async def report_hours(
         caller: CurrentCaller,
         request: Request[Any, Any, Any],
-        by: Annotated[By, Parameter(description="What the totals are of")],
+        by: Annotated[GroupBy, Parameter(description="How to group the totals")],
         since: Annotated[date, Parameter(description="The first day")],
-        until: Annotated[date, Parameter(description="The last day, less than 366 days later")],
-        sheet_state: Annotated[State | None, QueryParameter(name="state", description="Only in this state")] = None,
-        owner: Annotated[str | None, Parameter(max_length=64, description="Only this person's")] = None,
+        until: Annotated[date, Parameter(description="The last day, less than 366 days after the first")],
+        sheet_state: Annotated[
+            State | None, QueryParameter(name="state", description="Only timesheets in this state")
+        ] = None,
+        owner: Annotated[str | None, Parameter(max_length=64, description="Only timesheets of this person")] = None,
         form: Annotated[
             Literal["json", "csv"] | None,
-            QueryParameter(name="format", description="`csv` answers with text/csv, as does `Accept: text/csv`"),
+            QueryParameter(name="format", description="`csv` returns text/csv, as does `Accept: text/csv`"),
         ] = None,
     ) -> Response[HoursReport]:
         span = Span(since, until, sheet_state, parse_optional_uuid(owner, "query.owner"))
@@ -89,7 +91,7 @@ def report_routes(reports: Reports) -> list[Any]:
         report = answer.value
         wanted = CSV if form is None and _prefers_csv(request.headers.get("accept", "")) else form
         if wanted in {CSV, "csv"}:
-            text: Response[Any] = make_response(_csv(by, report), answer.receipt)
+            text: Response[Any] = make_response(_format_csv(by, report), answer.receipt)
             text.media_type = CSV
             text.headers["Content-Disposition"] = f'attachment; filename="hours-by-{by}-{since}-{until}.csv"'
             return text
@@ -100,29 +102,29 @@ def report_routes(reports: Reports) -> list[Any]:
 
 
 def _prefers_csv(accept: str) -> bool:
-    """Whether an Accept header (RFC 9110 section 12.5.1) wants CSV more than JSON, or names it where it does not name
-    JSON."""
+    """Whether an Accept header (RFC 9110 section 12.5.1) prefers CSV to JSON; of equal weights, a type that it names
+    wins over a range."""
     weights: dict[str, float] = {}
     for one in accept.lower().split(","):
         kind, *parameters = (part.strip() for part in one.split(";"))
         quality = next((found[1] for part in parameters if (found := _QUALITY.fullmatch(part))), "1")
         weights[kind] = float(quality)
 
-    def wish(kind: str) -> tuple[float, bool]:
+    def preference(kind: str) -> tuple[float, bool]:
         ranges = (kind, f"{kind.partition('/')[0]}/*", "*/*")
         weight = next((weights[one] for one in ranges if one in weights), 0.0)
         return weight, kind in weights and weight > 0
 
-    return wish(CSV) > wish("application/json")
+    return preference(CSV) > preference("application/json")
 
 
-def _csv(by: By, report: Report) -> str:
-    """RFC 4180, with a line of names first."""
+def _format_csv(by: GroupBy, report: Report) -> str:
+    """CSV (RFC 4180) with a header line."""
     text = io.StringIO()
     writer = csv.writer(text)
-    named = by == "team"
-    writer.writerow([by, *(["name"] if named else []), "minutes", "sheets"])
+    has_name = by == "team"
+    writer.writerow([by, *(["name"] if has_name else []), "minutes", "sheets"])
     for total in report.totals:
-        cells = [total.key or "", *([total.name or ""] if named else [])]
+        cells = [total.key or "", *([total.name or ""] if has_name else [])]
         writer.writerow([*map(harmless, cells), total.minutes, total.sheets])
     return text.getvalue()

@@ -1,4 +1,4 @@
-"""GET /v1/timesheets/{id}/access: who may do what to this sheet, by which rule, and what it takes."""
+"""GET /v1/timesheets/{id}/access: who may do what to a timesheet, by which rule, scope and sign-in."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ WAY: Final = {"rule": "approve-team", "scope": "approve:timesheets", "sign_in": 
 
 
 class WayBody(msgspec.Struct):
-    """One way in which an action is allowed."""
+    """One rule that allows an action, and what it requires."""
 
     rule: Annotated[RuleName, Meta(description="The rule that allows it")]
     scope: Annotated[
         str | None,
-        Meta(description="The scope that the token must hold; null: any token", examples=["approve:timesheets"]),
+        Meta(description="The scope that the token must have; null: none", examples=["approve:timesheets"]),
     ]
     sign_in: Annotated[
         list[str],
-        Meta(description="What must be known of the sign-in: facts such as `mfa`, or `not mfa`", examples=[[]]),
+        Meta(description="Required facts about the sign-in, such as `mfa`, or `not mfa`", examples=[[]]),
     ]
 
 
-class SomebodyBody(msgspec.Struct):
+class GranteeBody(msgspec.Struct):
     """A person, or a client that acts for itself, and what they may do to the timesheet."""
 
     person: Annotated[PersonId | None, Meta(description="The person's id; null for a client", examples=[MANAGER])]
     client: Annotated[str | None, Meta(description="The client's id; null for a person", examples=[None])]
-    relations: Annotated[list[str], Meta(description="What they are to the timesheet", examples=[["manager"]])]
+    relations: Annotated[list[str], Meta(description="Their relations to the timesheet", examples=[["manager"]])]
     may: Annotated[
         dict[str, list[WayBody]],
         Meta(
-            description="Each action that they may do in its present state, with the ways",
+            description="Each action that they may take in its present state, with the rules that allow it",
             examples=[{"approve": [WAY]}],
         ),
     ]
@@ -60,24 +60,24 @@ class AccessBody(msgspec.Struct):
     """Who may do what to a timesheet in its present state."""
 
     timesheet: SheetId
-    state: Annotated[State, Meta(description="The state that the answer is about", examples=["submitted"])]
-    version: Annotated[int, Meta(description="The policy version that was asked", ge=1, examples=[1])]
+    state: Annotated[State, Meta(description="The present state of the timesheet", examples=["submitted"])]
+    version: Annotated[int, Meta(description="The active policy version", ge=1, examples=[1])]
     items: Annotated[
-        list[SomebodyBody],
-        Meta(description="Those who may do something; a page may hold fewer than `limit` of them"),
+        list[GranteeBody],
+        Meta(description="The people and clients who may do anything; a page may hold fewer than `limit`"),
     ]
     whoever: Annotated[
         dict[str, dict[str, list[WayBody]]],
         Meta(
-            description="The same for any token that brings a word which a rule names, such as `role:auditor`; on the"
-            " first page",
+            description="The actions of any token with a word that a rule names, such as `role:auditor`; on the first"
+            " page",
             examples=[
                 {"role:auditor": {"read": [{"rule": "read-auditor", "scope": "read:timesheets", "sign_in": []}]}}
             ],
         ),
     ]
     cut_short: Annotated[
-        bool, Meta(description="Whether ways are left out because the policy has so many rules", examples=[False])
+        bool, Meta(description="Whether rules are missing because the policy has too many", examples=[False])
     ]
     next_cursor: NextCursor
 
@@ -87,7 +87,7 @@ def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
 
     @get(
         "/v1/timesheets/{timesheet_id:str}/access",
-        **operation("Who may do what to a timesheet", scope="read:timesheets", problems=ROW, tag="Timesheets"),
+        **operation("List who may do what to a timesheet", scope="read:timesheets", problems=ROW, tag="Timesheets"),
     )
     async def read_timesheet_access(
         caller: CurrentCaller,
@@ -105,8 +105,13 @@ def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
             state=State(found.state),
             version=found.version,
             items=[
-                SomebodyBody(str(one.person) if one.person else None, one.client, sorted(one.relations), _may(one.may))
-                for one in found.somebody
+                GranteeBody(
+                    str(grantee.person) if grantee.person else None,
+                    grantee.client,
+                    sorted(grantee.relations),
+                    _may(grantee.may),
+                )
+                for grantee in found.grantees
             ],
             whoever={word: _may(may) for word, may in found.whoever.items()},
             cut_short=found.cut_short,
@@ -118,4 +123,4 @@ def timesheet_access_route(access: TimesheetAccess, cursors: Cursors) -> Any:
 
 
 def _may(may: Mapping[str, tuple[Way, ...]]) -> dict[str, list[WayBody]]:
-    return {action: [WayBody(one.rule, one.scope, list(one.sign_in)) for one in some] for action, some in may.items()}
+    return {action: [WayBody(way.rule, way.scope, list(way.sign_in)) for way in ways] for action, ways in may.items()}

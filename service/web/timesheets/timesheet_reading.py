@@ -1,4 +1,4 @@
-"""GET /v1/timesheets: one sheet or a list, and with `include=actions` what the token may do to each."""
+"""Routes that read timesheets and entries; `include=actions` adds the allowed actions."""
 
 from __future__ import annotations
 
@@ -18,31 +18,33 @@ from service.web.http.operations import COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import CurrentCaller, Cursor, Limit, SheetId, parse_optional_uuid, parse_uuid
 from service.web.http.responses import make_response
-from service.web.timesheets.timesheet_shapes import EntryBody, SheetBody, SheetPage, body_of, entry_body
+from service.web.timesheets.timesheet_shapes import EntryBody, SheetBody, SheetPage, entry_body, sheet_body
 
 if TYPE_CHECKING:
     from service.timesheets.actions import Timesheets
-    from service.timesheets.shown import ShownTimesheets
     from service.web.http.paging import Cursors
 
 PATH = "/v1/timesheets"
 LISTING = "timesheets"
 TAG = "Timesheets"
 Include = Annotated[
-    Literal["actions"] | None, Parameter(description="With what this token may do to each sheet now, for buttons")
+    Literal["actions"] | None,
+    Parameter(description="Adds the actions that this token may take on each sheet now, for buttons"),
 ]
 
 
-def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimesheets, cursors: Cursors) -> list[Any]:
-    """The handlers, bound to their use cases."""
+def timesheet_reading_routes(timesheets: Timesheets, cursors: Cursors) -> list[Any]:
+    """The handlers, bound to the use cases."""
 
     @get(PATH, **operation("List timesheets", scope="read:timesheets", problems=COMMON, tag=TAG))
     async def list_timesheets(
         caller: CurrentCaller,
-        owner: Annotated[str | None, Parameter(max_length=64, description="Only this person's")] = None,
-        sheet_state: Annotated[State | None, QueryParameter(name="state", description="Only in this state")] = None,
-        since: Annotated[date | None, Parameter(description="Only weeks with a day on or after this")] = None,
-        until: Annotated[date | None, Parameter(description="Only weeks with a day on or before this")] = None,
+        owner: Annotated[str | None, Parameter(max_length=64, description="Only sheets of this person")] = None,
+        sheet_state: Annotated[
+            State | None, QueryParameter(name="state", description="Only sheets in this state")
+        ] = None,
+        since: Annotated[date | None, Parameter(description="Only weeks with a day on or after this day")] = None,
+        until: Annotated[date | None, Parameter(description="Only weeks with a day on or before this day")] = None,
         include: Include = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
@@ -55,11 +57,11 @@ def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimeshee
         after = (date.fromisoformat(place[0]), UUID(place[1])) if place else None
         if include is None:
             plain = await timesheets.list(caller, filters, after=after, limit=limit)
-            items = [body_of(sheet) async for sheet in paced(plain.value.items)]
+            items = [sheet_body(sheet) async for sheet in paced(plain.value.items)]
             following, receipt = plain.value.after, plain.receipt
         else:
-            shown = await with_actions.list(caller, filters, after=after, limit=limit)
-            items = [body_of(one.sheet, one.actions) async for one in paced(shown.value.items)]
+            shown = await timesheets.list_with_actions(caller, filters, after=after, limit=limit)
+            items = [sheet_body(item.sheet, item.actions) async for item in paced(shown.value.items)]
             following, receipt = shown.value.after, shown.receipt
         more = cursors.make(LISTING, bound, [str(following[0]), str(following[1])]) if following else None
         return make_response(SheetPage(items, more), receipt)
@@ -74,10 +76,10 @@ def timesheet_reading_routes(timesheets: Timesheets, with_actions: ShownTimeshee
         sheet_id = parse_uuid(timesheet_id, "path.timesheet_id")
         if include is None:
             plain = await timesheets.read(caller, sheet_id)
-            return make_response(body_of(plain.value), plain.receipt, version=plain.value.version)
-        shown = await with_actions.read(caller, sheet_id)
+            return make_response(sheet_body(plain.value), plain.receipt, version=plain.value.version)
+        shown = await timesheets.read_with_actions(caller, sheet_id)
         sheet = shown.value.sheet
-        return make_response(body_of(sheet, shown.value.actions), shown.receipt, version=sheet.version)
+        return make_response(sheet_body(sheet, shown.value.actions), shown.receipt, version=sheet.version)
 
     @get(
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}",

@@ -1,4 +1,4 @@
-"""What timesheets look like in answers, wherever they are answered. Pure: owns no state."""
+"""JSON shapes of timesheets and entries in responses. Pure: owns no state."""
 
 from __future__ import annotations
 
@@ -28,12 +28,10 @@ class EntryBody(msgspec.Struct):
     day: Annotated[date, Meta(description="The calendar day in the sheet's time zone", examples=["2026-11-23"])]
     project: Annotated[str, Meta(description="The project's code", examples=["ATLAS"])]
     minutes: Annotated[int, Meta(description="Whole minutes of the day", ge=1, le=1440, examples=[450])]
-    note: Annotated[
-        str | None, Meta(description="A free text about the hours; null: there is none", examples=["Design"])
-    ]
+    note: Annotated[str | None, Meta(description="A note on the hours; null: none", examples=["Design"])]
     external_ref: Annotated[
         str | None,
-        Meta(description="The importing client's own name for it; null: written by a person", examples=[None]),
+        Meta(description="The importing client's own key for the entry; null: entered by a person", examples=[None]),
     ]
 
 
@@ -45,32 +43,32 @@ class SheetBody(msgspec.Struct):
     period_start: Annotated[date, Meta(description="The first day, a Monday", examples=["2026-11-23"])]
     period_end: Annotated[date, Meta(description="The last day, a Sunday", examples=["2026-11-29"])]
     time_zone: Annotated[str, Meta(description="The IANA time zone of the days", examples=["Europe/Berlin"])]
-    state: Annotated[State, Meta(description="Where the week stands", examples=["submitted"])]
-    version: Annotated[int, Meta(description="Grows with every change; the ETag says it too", ge=1, examples=[3])]
+    state: Annotated[State, Meta(description="The state of the timesheet", examples=["submitted"])]
+    version: Annotated[int, Meta(description="Grows with every change; also in the ETag", ge=1, examples=[3])]
     minutes: Annotated[int, Meta(description="The sum of all entries", ge=0, examples=[450])]
     reason: Annotated[
         str | None,
         Meta(
-            description="Why it was rejected, reopened, locked or unlocked; null: that was not the last step",
+            description="The reason of the last step, if that was reject, reopen, lock or unlock; null otherwise",
             examples=[None],
         ),
     ]
-    created_at: Annotated[Time, Meta(description="When the week was opened", examples=["2026-11-23T09:00:00.250000Z"])]
-    updated_at: Annotated[Time, Meta(description="When it was changed last", examples=[CHANGED])]
+    created_at: Annotated[Time, Meta(description="When it was created", examples=["2026-11-23T09:00:00.250000Z"])]
+    updated_at: Annotated[Time, Meta(description="When it was last changed", examples=[CHANGED])]
     submitted_at: Annotated[
-        Time | None, Meta(description="When it was submitted last; null in a draft", examples=[CHANGED])
+        Time | None, Meta(description="When it was last submitted; null in a draft", examples=[CHANGED])
     ]
     decided_at: Annotated[
-        Time | None, Meta(description="When it was approved or rejected; null: it is not", examples=[None])
+        Time | None, Meta(description="When it was last approved or rejected; null: it is not decided", examples=[None])
     ]
     decided_by: Annotated[
         str | None,
-        Meta(description="Who did that, a person's or a client's id; null: nobody", examples=[None]),
+        Meta(description="The id of the person or client who decided; null: it is not decided", examples=[None]),
     ]
     entries: Annotated[list[EntryBody], Meta(description="The entries, by day")]
     actions: Annotated[
         list[Annotated[str, Meta(extra_json_schema={"enum": sorted(ACTIONS["timesheet"])})]] | msgspec.UnsetType,
-        Meta(description="With `include=actions` alone: what this token may do to the sheet now"),
+        Meta(description="Only with `include=actions`: the actions that this token may take now"),
     ] = msgspec.UNSET
 
 
@@ -81,8 +79,8 @@ class SheetPage(msgspec.Struct):
     next_cursor: NextCursor
 
 
-def body_of(sheet: Timesheet, actions: Sequence[str] | None = None) -> SheetBody:
-    """A sheet as it is answered."""
+def sheet_body(sheet: Timesheet, actions: Sequence[str] | None = None) -> SheetBody:
+    """The JSON of a timesheet."""
     return SheetBody(
         id=str(sheet.id),
         owner=str(sheet.owner),
@@ -104,5 +102,5 @@ def body_of(sheet: Timesheet, actions: Sequence[str] | None = None) -> SheetBody
 
 
 def entry_body(entry: Entry) -> EntryBody:
-    """An entry as it is answered."""
+    """The JSON of an entry."""
     return EntryBody(str(entry.id), entry.day, entry.project, entry.minutes, entry.note, entry.external_ref)

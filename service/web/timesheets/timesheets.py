@@ -1,4 +1,4 @@
-"""/v1/timesheets: weekly sheets and their entries, changed from draft to approved. Each handler calls one use case."""
+"""Routes that change timesheets and entries. Each handler calls one use case."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.web.http.operations import BODY, CHANGE, COMMON, operation
 from service.web.http.parameters import CurrentCaller, SheetId, parse_uuid
 from service.web.http.preconditions import MERGE_PATCH, read_if_match
 from service.web.http.responses import make_response
-from service.web.timesheets.timesheet_shapes import SheetBody, body_of
+from service.web.timesheets.timesheet_shapes import SheetBody, sheet_body
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,7 +35,7 @@ Note = Annotated[str, Meta(max_length=500)]
 
 
 class NewSheet(msgspec.Struct, forbid_unknown_fields=True):
-    """A week to open. The owner is the person of the token."""
+    """A timesheet to create. The owner is the person of the token."""
 
     period_start: Annotated[Day, Meta(description="The first day of the week, a Monday")]
     time_zone: Annotated[
@@ -49,24 +49,24 @@ class EntryFields(msgspec.Struct, forbid_unknown_fields=True):
     day: Day
     project: ProjectCode
     minutes: Annotated[int, Meta(description="Whole minutes", ge=1, le=1440, examples=[450])]
-    note: Annotated[Note | None, Meta(description="A free text about the hours")] = None
+    note: Annotated[Note | None, Meta(description="A note on the hours")] = None
 
 
 class EntryPatch(msgspec.Struct, forbid_unknown_fields=True):
-    """A JSON Merge Patch (RFC 7396) of an entry: a field that is left out stays as it is."""
+    """A JSON Merge Patch (RFC 7396) of an entry: a missing field keeps its value."""
 
     day: Day | msgspec.UnsetType = msgspec.UNSET
     project: ProjectCode | msgspec.UnsetType = msgspec.UNSET
     minutes: Annotated[int, Meta(description="Whole minutes", ge=1, le=1440, examples=[390])] | msgspec.UnsetType = (
         msgspec.UNSET
     )
-    note: Annotated[
-        Note | msgspec.UnsetType | None, Meta(description="A free text about the hours; null removes it")
-    ] = msgspec.UNSET
+    note: Annotated[Note | msgspec.UnsetType | None, Meta(description="A note on the hours; null removes it")] = (
+        msgspec.UNSET
+    )
 
 
 class ReasonBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Why a step is taken."""
+    """The reason of a step."""
 
     reason: Annotated[
         str,
@@ -75,31 +75,36 @@ class ReasonBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def timesheet_routes(timesheets: Timesheets) -> list[Any]:
-    """The handlers, bound to their use cases."""
+    """The handlers, bound to the use cases."""
     return [
-        *_weeks(timesheets),
+        *_sheets(timesheets),
         *_entries(timesheets),
         *_transitions(timesheets),
     ]
 
 
-def _weeks(timesheets: Timesheets) -> list[Any]:
+def _sheets(timesheets: Timesheets) -> list[Any]:
     @post(
         PATH,
         **operation(
-            "Open a week", scope="create:timesheets", problems=(*COMMON, *BODY, 409), tag=TAG, etag=True, location=True
+            "Create a timesheet",
+            scope="create:timesheets",
+            problems=(*COMMON, *BODY, 409),
+            tag=TAG,
+            etag=True,
+            location=True,
         ),
     )
     async def create_timesheet(caller: CurrentCaller, data: JSONBody[NewSheet]) -> Response[SheetBody]:
         answer = await timesheets.create(caller, data.period_start, data.time_zone)
         location = f"{PATH}/{answer.value.id}"
         return make_response(
-            body_of(answer.value), answer.receipt, status=201, version=answer.value.version, location=location
+            sheet_body(answer.value), answer.receipt, status=201, version=answer.value.version, location=location
         )
 
     @delete(
         PATH + "/{timesheet_id:str}",
-        **operation("Delete a draft", scope="delete:timesheets", problems=CHANGE, tag=TAG, conditional=True),
+        **operation("Delete a timesheet", scope="delete:timesheets", problems=CHANGE, tag=TAG, conditional=True),
     )
     async def delete_timesheet(
         caller: CurrentCaller, timesheet_id: SheetId, request: Request[Any, Any, Any]
@@ -125,7 +130,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         answer = await timesheets.add_entry(caller, _id(timesheet_id), read_if_match(request), _hours(data))
         sheet = answer.value.sheet
         location = f"{PATH}/{sheet.id}/entries/{answer.value.entry.id}"
-        return make_response(body_of(sheet), answer.receipt, status=201, version=sheet.version, location=location)
+        return make_response(sheet_body(sheet), answer.receipt, status=201, version=sheet.version, location=location)
 
     @put(PATH + "/{timesheet_id:str}/entries/{entry_id:str}", **operation("Replace an entry", **changes))
     async def replace_entry(
@@ -138,7 +143,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         entry = parse_uuid(entry_id, "path.entry_id")
         answer = await timesheets.replace_entry(caller, _id(timesheet_id), read_if_match(request), entry, _hours(data))
         sheet = answer.value.sheet
-        return make_response(body_of(sheet), answer.receipt, version=sheet.version)
+        return make_response(sheet_body(sheet), answer.receipt, version=sheet.version)
 
     @patch(
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}",
@@ -157,7 +162,7 @@ def _entries(timesheets: Timesheets) -> list[Any]:
             caller, _id(timesheet_id), read_if_match(request), entry, _amendment(data)
         )
         sheet = answer.value.sheet
-        return make_response(body_of(sheet), answer.receipt, version=sheet.version)
+        return make_response(sheet_body(sheet), answer.receipt, version=sheet.version)
 
     @delete(
         PATH + "/{timesheet_id:str}/entries/{entry_id:str}", status_code=200, **operation("Remove an entry", **changes)
@@ -166,13 +171,13 @@ def _entries(timesheets: Timesheets) -> list[Any]:
         caller: CurrentCaller, timesheet_id: SheetId, entry_id: FromPath[str], request: Request[Any, Any, Any]
     ) -> Response[SheetBody]:
         entry = parse_uuid(entry_id, "path.entry_id")
-        return _sheet(await timesheets.remove_entry(caller, _id(timesheet_id), read_if_match(request), entry))
+        return _respond(await timesheets.remove_entry(caller, _id(timesheet_id), read_if_match(request), entry))
 
     return [add_entry, replace_entry, amend_entry, remove_entry]
 
 
 def _transitions(timesheets: Timesheets) -> list[Any]:
-    def plain(action: str, summary: str, scope: str, move: Move) -> Any:
+    def without_reason(action: str, summary: str, scope: str, use_case: UseCase) -> Any:
         @post(
             f"{PATH}/{{timesheet_id:str}}/{action}",
             status_code=200,
@@ -185,11 +190,11 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
             caller: CurrentCaller, timesheet_id: SheetId, request: Request[Any, Any, Any]
         ) -> Response[SheetBody]:
             expect = read_if_match(request, exact_version=action == "approve")
-            return _sheet(await move(caller, _id(timesheet_id), expect))
+            return _respond(await use_case(caller, _id(timesheet_id), expect))
 
         return transition
 
-    def reasoned(action: str, summary: str, move: ReasonedMove) -> Any:
+    def with_reason(action: str, summary: str, use_case: UseCaseWithReason) -> Any:
         @post(
             f"{PATH}/{{timesheet_id:str}}/{action}",
             status_code=200,
@@ -206,26 +211,26 @@ def _transitions(timesheets: Timesheets) -> list[Any]:
         async def transition(
             caller: CurrentCaller, timesheet_id: SheetId, data: JSONBody[ReasonBody], request: Request[Any, Any, Any]
         ) -> Response[SheetBody]:
-            return _sheet(
-                await move(caller, _id(timesheet_id), read_if_match(request, exact_version=True), data.reason)
+            return _respond(
+                await use_case(caller, _id(timesheet_id), read_if_match(request, exact_version=True), data.reason)
             )
 
         return transition
 
     return [
-        plain("submit", "Hand a week in", "create:timesheets", timesheets.submit),
-        plain("withdraw", "Take a submitted week back", "create:timesheets", timesheets.withdraw),
-        plain("approve", "Approve a week", "approve:timesheets", timesheets.approve),
-        reasoned("reject", "Send back", timesheets.reject),
-        reasoned("reopen", "Take an approval back", timesheets.reopen),
-        reasoned("lock", "Lock an approved week for payroll", timesheets.lock),
-        reasoned("unlock", "Unlock a week that somebody else locked", timesheets.unlock),
+        without_reason("submit", "Submit a timesheet", "create:timesheets", timesheets.submit),
+        without_reason("withdraw", "Withdraw a submitted timesheet", "create:timesheets", timesheets.withdraw),
+        without_reason("approve", "Approve a timesheet", "approve:timesheets", timesheets.approve),
+        with_reason("reject", "Reject a timesheet", timesheets.reject),
+        with_reason("reopen", "Reopen an approved timesheet", timesheets.reopen),
+        with_reason("lock", "Lock an approved timesheet for payroll", timesheets.lock),
+        with_reason("unlock", "Unlock a timesheet that another person locked", timesheets.unlock),
     ]
 
 
 if TYPE_CHECKING:
-    Move = Callable[[CurrentCaller, UUID, Expect], Awaitable[Answer[Timesheet]]]
-    ReasonedMove = Callable[[CurrentCaller, UUID, Expect, str], Awaitable[Answer[Timesheet]]]
+    UseCase = Callable[[CurrentCaller, UUID, Expect], Awaitable[Answer[Timesheet]]]
+    UseCaseWithReason = Callable[[CurrentCaller, UUID, Expect, str], Awaitable[Answer[Timesheet]]]
 
 
 def _id(text: str) -> UUID:
@@ -238,17 +243,17 @@ def _hours(data: EntryFields) -> Hours:
 
 def _amendment(data: EntryPatch) -> Amendment:
     return Amendment(
-        day=_set(data.day),
-        project=_set(data.project),
-        minutes=_set(data.minutes),
-        note=_set(data.note),
+        day=_value_or_none(data.day),
+        project=_value_or_none(data.project),
+        minutes=_value_or_none(data.minutes),
+        note=_value_or_none(data.note),
         no_note=data.note is None,
     )
 
 
-def _set(value: T | msgspec.UnsetType) -> T | None:
+def _value_or_none(value: T | msgspec.UnsetType) -> T | None:
     return None if value is msgspec.UNSET else value
 
 
-def _sheet(answer: Answer[Timesheet]) -> Response[SheetBody]:
-    return make_response(body_of(answer.value), answer.receipt, version=answer.value.version)
+def _respond(answer: Answer[Timesheet]) -> Response[SheetBody]:
+    return make_response(sheet_body(answer.value), answer.receipt, version=answer.value.version)

@@ -1,6 +1,6 @@
-"""Turns of clients that have files read: some at once for all, fewer for each, so that no client holds them all.
+"""Limits how many files are read at once: in all, and fewer for each client, so that no client takes all turns.
 
-Owns who has a turn; it is gone with the process.
+Owns the turns of this process.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ from service.database import Turns
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-AT_ONCE: Final = 4
-AT_ONCE_EACH: Final = 2
-# Seconds that a file waits for its turn.
-WAITING: Final = 30.0
-FULL: Final = "Too many files are read at once; send this one again in a moment"
-FULL_FOR_ONE: Final = "This client has several files read already; send this one again when one of them is answered"
+MAX_FILES: Final = 4
+MAX_FILES_PER_CLIENT: Final = 2
+MAX_WAIT_SECONDS: Final = 30.0
+FULL: Final = "Too many files are being read; send this one again in a moment"
+FULL_FOR_ONE: Final = "Other files of this client are being read; send this one again after one of them has finished"
 
 
 class UploadTurns:
-    """`size` files at once, `each` of one client."""
+    """At most `size` files at once, and `each` of one client."""
 
-    def __init__(self, size: int = AT_ONCE, *, each: int = AT_ONCE_EACH, timeout: float = WAITING) -> None:
+    def __init__(
+        self, size: int = MAX_FILES, *, each: int = MAX_FILES_PER_CLIENT, timeout: float = MAX_WAIT_SECONDS
+    ) -> None:
         self._each, self._timeout = each, timeout
         self._all = Turns(size, timeout=timeout, full=FULL)
-        # Somebody's turns are forgotten when nobody has or awaits one.
+        # The turns of a client are dropped once no request holds or awaits one.
         self._own: WeakValueDictionary[str, Turns] = WeakValueDictionary()
 
     @asynccontextmanager
     async def one(self, client: str) -> AsyncIterator[None]:
-        """Inside this block the client holds a turn. Raises TryLater when none came in time."""
+        """Hold a turn of this client inside the block. Raises TryLater if none is free in time."""
         own = self._own.get(client) or Turns(self._each, timeout=self._timeout, full=FULL_FOR_ONE)
         self._own[client] = own
         async with own.one(), self._all.one():

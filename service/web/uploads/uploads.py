@@ -1,6 +1,6 @@
-"""POST /v1/uploads: a machine client imports hours, as JSON, NDJSON or CSV. Owns the bound on files read at once.
+"""POST /v1/uploads: a machine client imports hours as JSON, NDJSON or CSV. Owns the limit of files read at once.
 
-A file is read as it arrives and becomes packed rows, never a document; other requests go on meanwhile (`pacing`).
+A file is parsed into packed rows as it arrives, in slices, so that other requests go on (`pacing`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from service.web.http.parameters import CurrentCaller  # noqa: TC001 — Litesta
 from service.web.http.responses import make_response
 from service.web.uploads.upload_turns import UploadTurns
 from service.web.uploads.uploads_csv import CsvReader
-from service.web.uploads.uploads_json import rows_of_json
-from service.web.uploads.uploads_ndjson import NdjsonReader
+from service.web.uploads.uploads_json import NdjsonReader, rows_of_json
 from service.web.uploads.uploads_shapes import Counts, Upload, Uploaded, outcome_of
 
 if TYPE_CHECKING:
@@ -47,12 +46,11 @@ READERS: Final[Mapping[str, type[NdjsonReader | CsvReader]]] = {
     "application/x-ndjson": NdjsonReader,
     "text/csv": CsvReader,
 }
-# Seconds that a file may take to arrive.
-ARRIVING: Final = 120.0
-NO: Final = frozenset({"0", "false"})
-# Bytes that are cut into lines, and rows that are answered, with one step.
-PIECE: Final = 16_384
-ROWS_A_PIECE: Final = 500
+MAX_ARRIVAL_SECONDS: Final = 120
+FALSE: Final = frozenset({"0", "false"})
+# Bytes parsed, and rows written, in one step.
+BYTES_PER_STEP: Final = 16_384
+ROWS_PER_CHUNK: Final = 500
 EXAMPLES: Final = {
     "application/x-ndjson": '{"owner":"0198c0de-0000-7000-8000-000000000001","day":"2026-11-23","project":"ATLAS",'
     '"minutes":480,"external_ref":"job-7/row-12"}\n',
@@ -62,7 +60,7 @@ EXAMPLES: Final = {
 
 
 class UploadRequest(DeferredBodyRequest):
-    """A request with rows: of a file, or of a JSON body."""
+    """A request whose body is a file or JSON."""
 
     @property
     def kind(self) -> str:
@@ -71,7 +69,7 @@ class UploadRequest(DeferredBodyRequest):
 
 
 def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: int) -> list[Any]:
-    """The handler, bound to its use case. The bounds are of JSON bodies and of files."""
+    """The handler, bound to its use case, with the limits of JSON bodies and of files."""
     turns = UploadTurns()
 
     @post(
@@ -79,7 +77,7 @@ def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: in
         status_code=200,
         request_class=UploadRequest,
         request_max_body_size=max_upload_bytes,
-        opt={"media_types": (JSON, *READERS), "unread": Upload([]), "keyed": _keyed(max_body_bytes)},
+        opt={"media_types": (JSON, *READERS), "unread": Upload([]), "keyed": _limit_keyed_body(max_body_bytes)},
         **operation(
             "Upload hours", scope="batch:upload", problems=(*COMMON, *BODY, 409), tag="Uploads", bodies=EXAMPLES
         ),
@@ -87,56 +85,62 @@ def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: in
     async def upload_hours(
         request: UploadRequest,
         caller: CurrentCaller,
-        data: JSONBody[Upload],  # noqa: ARG001 — for the document; what was sent is read below
+        data: JSONBody[Upload],  # noqa: ARG001 — for the document; the body is read below
         mode: Annotated[
             UploadMode,
-            QueryParameter(description="`together`, also if left out: all rows or none; `per-row`: each good row"),
+            QueryParameter(description="`together` (the default): all rows or none; `per-row`: each valid row"),
         ] = UploadMode.TOGETHER,
-        dry_run: Annotated[bool, QueryParameter(description="Say what would happen, and change nothing")] = False,  # noqa: FBT002 — a query parameter
+        dry_run: Annotated[bool, QueryParameter(description="Change nothing, return what would happen")] = False,  # noqa: FBT002 — a query parameter
     ) -> Response[Uploaded]:
-        await uploads.admit(caller)
+        await uploads.preflight(caller)
         if request.kind == JSON:
             rows = await rows_of_json(
                 await request.read_whole(
-                    max_body_bytes, "A JSON body may have {most} bytes at the most; send more as application/x-ndjson"
+                    max_body_bytes,
+                    "A JSON body may have at most {most} bytes; send larger uploads as application/x-ndjson",
                 )
             )
-            return await uploaded(request, caller, rows, mode, dry_run=dry_run)
-        async with turns.one(_whose(caller)):
-            return await uploaded(request, caller, await _rows_of_file(request), mode, dry_run=dry_run)
+            return await run_upload(request, caller, rows, mode, dry_run=dry_run)
+        async with turns.one(_client_key(caller)):
+            return await run_upload(request, caller, await _read_file(request), mode, dry_run=dry_run)
 
-    async def uploaded(
+    async def run_upload(
         request: UploadRequest, caller: Caller, rows: Rows, mode: UploadMode, *, dry_run: bool
     ) -> Response[Uploaded]:
-        async with _watched(request) as wanted:
-            return _answer(
+        async with _watch_disconnect(request) as wanted:
+            return _respond(
                 *await uploads.upload(caller, rows, mode=mode, dry_run=dry_run, wanted=wanted), dry_run=dry_run
             )
 
     return [upload_hours]
 
 
-def _whose(caller: Caller) -> str:
-    """For whom turns are counted."""
+def _client_key(caller: Caller) -> str:
+    """The key by which turns are counted."""
     return json.dumps([caller.principal.issuer, caller.principal.client])
 
 
-def _keyed(most: int) -> Callable[[HTTPScope], int]:
-    """How many bytes an upload with an Idempotency-Key may have: its answer, which is kept, grows with it. Raises
-    InvalidField for those that take none: their answer tells of changes that were committed one by one, or of none."""
+def _limit_keyed_body(most: int) -> Callable[[HTTPScope], int]:
+    """The maximum size of an upload with an Idempotency-Key, since its response is stored and grows with it. The
+    function raises InvalidField for uploads that accept no key: with per-row, changes commit one by one, and a dry run
+    makes none."""
 
-    def judged(scope: HTTPScope) -> int:
+    def limit(scope: HTTPScope) -> int:
         asked = dict(parse_qsl(scope["query_string"].decode("latin-1")))
-        if asked.get("mode", UploadMode.TOGETHER) != UploadMode.TOGETHER or asked.get("dry_run", "0").lower() not in NO:
-            raise InvalidField(FieldError(FIELD, "is taken with mode=together alone, and not with a dry run"))
+        if (
+            asked.get("mode", UploadMode.TOGETHER) != UploadMode.TOGETHER
+            or asked.get("dry_run", "0").lower() not in FALSE
+        ):
+            raise InvalidField(FieldError(FIELD, "is accepted only with mode=together, and not in a dry run"))
         return most
 
-    return judged
+    return limit
 
 
 @asynccontextmanager
-async def _watched(request: UploadRequest) -> AsyncIterator[Callable[[], bool]]:
-    """Whether the caller still waits for the answer. The body has been read, so what comes next is that they left."""
+async def _watch_disconnect(request: UploadRequest) -> AsyncIterator[Callable[[], bool]]:
+    """Yields a function that returns whether the caller is still connected. The body has been read, so the next message
+    can only be a disconnect."""
     leaving = asyncio.ensure_future(request.receive())
     try:
         yield lambda: not leaving.done()
@@ -146,49 +150,49 @@ async def _watched(request: UploadRequest) -> AsyncIterator[Callable[[], bool]]:
             await leaving
 
 
-async def _rows_of_file(request: UploadRequest) -> Rows:
+async def _read_file(request: UploadRequest) -> Rows:
     rows, empty = Rows(lined=True), True
     reader = READERS[request.kind](rows)
     try:
-        async with asyncio.timeout(ARRIVING):
+        async with asyncio.timeout(MAX_ARRIVAL_SECONDS):
             async for chunk in request.stream():
                 empty = empty and not chunk
-                for start in range(0, len(chunk), PIECE):
-                    await finish(reader.feed(chunk[start : start + PIECE]))
+                for start in range(0, len(chunk), BYTES_PER_STEP):
+                    await finish(reader.feed(chunk[start : start + BYTES_PER_STEP]))
     except TimeoutError:
-        raise BodyTooSlow(f"The file did not arrive within {ARRIVING:.0f} s") from None
+        raise BodyTooSlow(f"The file did not arrive within {MAX_ARRIVAL_SECONDS} s") from None
     if empty:
         raise InvalidField(EMPTY_FILE)
     await finish(reader.end())
     return rows
 
 
-def _answer(uploaded: upload.UploadResult, receipt: Receipt, *, dry_run: bool) -> Response[Uploaded]:
-    """A few rows at once; many as they are written down, since together they may be larger than the file."""
+def _respond(uploaded: upload.UploadResult, receipt: Receipt, *, dry_run: bool) -> Response[Uploaded]:
+    """Few rows are returned as one body, many as a stream, since they may be larger than the file."""
     counts, receipts = Counts(**uploaded.results.counts()), uploaded.receipts
-    if len(uploaded.results) <= ROWS_A_PIECE:
-        ids, leaves = [str(one.uid) for one in receipts], [one.leaf for one in receipts]
+    if len(uploaded.results) <= ROWS_PER_CHUNK:
+        ids, leaves = [str(each.uid) for each in receipts], [each.leaf for each in receipts]
         return make_response(Uploaded(dry_run, counts, ids, leaves, list(map(outcome_of, uploaded.results))), receipt)
-    # Each list of the answer in turn, in the order of the members of Uploaded.
+    # The lists of the response, in the order of the fields of Uploaded.
     lists: list[tuple[str, Iterable[object]]] = [
-        ("decisions", (one.uid for one in receipts)),
-        ("leaves", (one.leaf for one in receipts)),
+        ("decisions", (each.uid for each in receipts)),
+        ("leaves", (each.leaf for each in receipts)),
         ("rows", map(outcome_of, uploaded.results)),
     ]
 
-    async def written() -> AsyncIterator[bytes]:
-        waiting = bytearray(msgspec.json.encode({"dry_run": dry_run, "counts": counts}).removesuffix(b"}"))
+    async def write() -> AsyncIterator[bytes]:
+        buffer = bytearray(msgspec.json.encode({"dry_run": dry_run, "counts": counts}).removesuffix(b"}"))
         for name, items in lists:
-            waiting += f',"{name}":['.encode()
-            between = b""
+            buffer += f',"{name}":['.encode()
+            separator = b""
             async for place, item in paced(enumerate(items, 1)):
-                waiting += between + msgspec.json.encode(item)
-                between = b","
-                if place % ROWS_A_PIECE == 0:
-                    yield bytes(waiting)
-                    waiting.clear()
-            waiting += b"]"
-        yield bytes(waiting) + b"}"
+                buffer += separator + msgspec.json.encode(item)
+                separator = b","
+                if place % ROWS_PER_CHUNK == 0:
+                    yield bytes(buffer)
+                    buffer.clear()
+            buffer += b"]"
+        yield bytes(buffer) + b"}"
 
     headers = make_response(None, receipt).headers
-    return cast("Response[Uploaded]", Stream(written(), media_type=JSON, headers=headers))
+    return cast("Response[Uploaded]", Stream(write(), media_type=JSON, headers=headers))

@@ -1,4 +1,4 @@
-"""The bytes of an uploaded file as they arrive, cut into lines. Owns the unfinished line, which is bounded."""
+"""Cuts the bytes of an uploaded file into lines as they arrive. Owns the unfinished line, which is bounded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from service.timesheets.upload_rows import MAX_ROWS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LONGEST_LINE: Final = 16_384
-# Empty lines are skipped, and would otherwise cost time without end.
+MAX_LINE_BYTES: Final = 16_384
+# Empty lines are skipped, and must not cost unbounded time.
 MAX_LINES_PER_FILE: Final = 2 * MAX_ROWS
 _BOM: Final = b"\xef\xbb\xbf"
 _OTHER_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -25,8 +25,8 @@ class Line(NamedTuple):
     text: bytes
 
 
-def fault_of_file(name: str, message: str) -> InvalidField:
-    """The error for a file that cannot be read any further."""
+def file_error(name: str, message: str) -> InvalidField:
+    """The error for a file whose rest cannot be read."""
     return InvalidField(FieldError(name, message))
 
 
@@ -42,11 +42,11 @@ class Lines:
         *ended, self._rest = (self._rest + chunk).split(b"\n")
         for text in ended:
             yield self._line(text)
-        if len(self._rest) > LONGEST_LINE:
+        if len(self._rest) > MAX_LINE_BYTES:
             self._line(self._rest)
 
     def end(self) -> Iterator[Line]:
-        """The last line, if nothing ended it."""
+        """The last line, if it has no line end."""
         if self._rest:
             yield self._line(self._rest)
         self._rest = b""
@@ -54,15 +54,13 @@ class Lines:
     def _line(self, text: bytes) -> Line:
         self._number += 1
         if self._number > MAX_LINES_PER_FILE:
-            raise fault_of_file("rows", f"stand in more than {MAX_LINES_PER_FILE} lines; send them as several files")
+            raise file_error("rows", f"have more than {MAX_LINES_PER_FILE} lines; split the file")
         if self._number == 1:
             if text.startswith(_OTHER_BOMS):
-                raise fault_of_file("line 1", "is UTF-16; save the file as UTF-8")
+                raise file_error("line 1", "is UTF-16; save the file as UTF-8")
             text = text.removeprefix(_BOM)
             if b"\x00" in text:
-                raise fault_of_file(
-                    "line 1", "holds NUL bytes, as in UTF-16 or a workbook; save the file as text in UTF-8"
-                )
-        if len(text) > LONGEST_LINE:
-            raise fault_of_file(f"line {self._number}", f"is longer than {LONGEST_LINE} bytes")
+                raise file_error("line 1", "has NUL bytes, as in UTF-16 or a workbook; save the file as text in UTF-8")
+        if len(text) > MAX_LINE_BYTES:
+            raise file_error(f"line {self._number}", f"is longer than {MAX_LINE_BYTES} bytes")
         return Line(self._number, text.removesuffix(b"\r"))

@@ -1,4 +1,4 @@
-"""Shapes of uploads: a row as JSON, and what became of it. Pure."""
+"""JSON shapes of uploads: rows and their results. Pure."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from service.web.http.responses import EXAMPLE_ID, DecisionId, Hex, Id, SheetId
 if TYPE_CHECKING:
     from service.timesheets.upload_results import RowResult
 
-# In a JSON body, which is read as a whole; files take more.
+# A JSON body is read as a whole, so it takes fewer rows than a file.
 MAX_ROWS_OF_JSON = 100
 
 
 class UploadRow(msgspec.Struct, forbid_unknown_fields=True):
-    """A day's minutes. Sent again with the same owner, day, project and external_ref it changes nothing."""
+    """The minutes of a person on one day and project. Sent again with the same owner, day, project and external_ref, it
+    changes nothing."""
 
     owner: Annotated[
         str,
@@ -32,12 +33,12 @@ class UploadRow(msgspec.Struct, forbid_unknown_fields=True):
     project: Annotated[str, Meta(description="The project's code", max_length=40, examples=["ATLAS"])]
     minutes: Annotated[int, Meta(description="Whole minutes", ge=1, le=1440, examples=[480])]
     external_ref: Annotated[
-        str, Meta(description="Your own name for the row", min_length=1, max_length=100, examples=["job-7/row-12"])
+        str, Meta(description="Your own key for the row", min_length=1, max_length=100, examples=["job-7/row-12"])
     ]
-    note: Annotated[Annotated[str, Meta(max_length=500)] | None, Meta(description="A free text about the hours")] = None
+    note: Annotated[Annotated[str, Meta(max_length=500)] | None, Meta(description="A note on the hours")] = None
     time_zone: Annotated[
         Annotated[str, Meta(max_length=64)] | None,
-        Meta(description="The IANA time zone of a timesheet that has to be made; left out: UTC"),
+        Meta(description="The IANA time zone of a timesheet that has to be created; default: UTC"),
     ] = None
 
 
@@ -54,52 +55,52 @@ class RowProblem(msgspec.Struct):
     reason: Annotated[
         str, Meta(description="The problem in a sentence", examples=["must be a whole number from 1 to 1440"])
     ]
-    field: Annotated[str | msgspec.UnsetType, Meta(description="The field that is to blame", examples=["minutes"])] = (
+    field: Annotated[str | msgspec.UnsetType, Meta(description="The field at fault", examples=["minutes"])] = (
         msgspec.UNSET
     )
 
 
 class RowOutcome(msgspec.Struct):
-    """What became of a row. In a dry run, what would be made has no id."""
+    """The result of a row. In a dry run, a timesheet or entry that would be created has no id."""
 
-    row: Annotated[int, Meta(description="Its place among the rows, from 0", ge=0, examples=[0])]
+    row: Annotated[int, Meta(description="The index of the row, from 0", ge=0, examples=[0])]
     outcome: Annotated[
-        str, Meta(description="What became of it", examples=["created"], extra_json_schema={"enum": list(OUTCOMES)})
+        str, Meta(description="The result", examples=["created"], extra_json_schema={"enum": list(OUTCOMES)})
     ]
-    line: Annotated[int | msgspec.UnsetType, Meta(description="The line of the file where it begins", examples=[2])] = (
-        msgspec.UNSET
-    )
-    timesheet: Annotated[SheetId | msgspec.UnsetType, Meta(description="The timesheet that it is in")] = msgspec.UNSET
+    line: Annotated[
+        int | msgspec.UnsetType, Meta(description="The line of the file where the row begins", examples=[2])
+    ] = msgspec.UNSET
+    timesheet: Annotated[SheetId | msgspec.UnsetType, Meta(description="The timesheet of the entry")] = msgspec.UNSET
     entry: Annotated[
         Id | msgspec.UnsetType,
-        Meta(description="The entry that it is now", examples=["0198c0de-4f2a-7000-8000-00000000002b"]),
+        Meta(description="The entry of the row", examples=["0198c0de-4f2a-7000-8000-00000000002b"]),
     ] = msgspec.UNSET
     problems: Annotated[
-        list[RowProblem] | msgspec.UnsetType, Meta(description="Why it was refused; left out if it was not")
+        list[RowProblem] | msgspec.UnsetType, Meta(description="Why it was refused; missing if it was not")
     ] = msgspec.UNSET
 
 
 class Counts(msgspec.Struct):
-    """How many rows had each outcome."""
+    """The number of rows with each outcome."""
 
-    created: Annotated[int, Meta(description="Rows that made an entry", ge=0, examples=[1])]
+    created: Annotated[int, Meta(description="Rows that created an entry", ge=0, examples=[1])]
     updated: Annotated[int, Meta(description="Rows that changed an entry", ge=0, examples=[0])]
-    unchanged: Annotated[int, Meta(description="Rows that were there already", ge=0, examples=[0])]
+    unchanged: Annotated[int, Meta(description="Rows that changed nothing", ge=0, examples=[0])]
     refused: Annotated[int, Meta(description="Rows that were refused", ge=0, examples=[1])]
 
 
 class Uploaded(msgspec.Struct):
-    """What became of an upload; of a dry run, what the same upload would do now."""
+    """The result of an upload; of a dry run, what the same upload would do now."""
 
-    dry_run: Annotated[bool, Meta(description="Whether nothing was changed", examples=[False])]
-    counts: Annotated[Counts, Meta(description="How many rows had each outcome; it counts every row")]
-    decisions: Annotated[list[DecisionId], Meta(description="One decision for each timesheet that was touched")]
+    dry_run: Annotated[bool, Meta(description="Whether this was a dry run, which changes nothing", examples=[False])]
+    counts: Annotated[Counts, Meta(description="The number of rows with each outcome")]
+    decisions: Annotated[list[DecisionId], Meta(description="One decision for each timesheet of the rows")]
     leaves: Annotated[list[Hex], Meta(description="The leaf hash of each decision, in the same order")]
     rows: Annotated[
         list[RowOutcome],
         Meta(
-            description="The outcome of every row that was not refused, and of the first refused ones, until their"
-            " problems are 100: a row that is not listed was refused",
+            description="The results of all rows that were not refused, and of the first refused rows, until they have"
+            " 100 problems: a row that is not listed was refused",
             examples=[
                 [
                     {"row": 0, "line": 2, "outcome": "created", "timesheet": EXAMPLE_ID, "entry": EXAMPLE_ID},
@@ -118,7 +119,7 @@ class Uploaded(msgspec.Struct):
 
 
 def row_of(upload_row: UploadRow) -> Row:
-    """The row as the use case takes it. Raises InvalidField for an owner that is no id."""
+    """The row for the use case. Raises InvalidField for an owner that is no UUID."""
     return Row(
         owner=parse_uuid(upload_row.owner, "owner"),
         day=upload_row.day,
@@ -131,7 +132,7 @@ def row_of(upload_row: UploadRow) -> Row:
 
 
 def outcome_of(result: RowResult) -> RowOutcome:
-    """A row's result as it is answered."""
+    """The JSON of a result."""
     return RowOutcome(
         result.row,
         result.outcome,

@@ -1,6 +1,6 @@
-"""What the log is told of a changed sheet: states, versions and the entries that differ. Pure: owns no state.
+"""The log record of a change of a timesheet: state, version and the entries that differ. Pure: owns no state.
 
-Notes and reasons are people's words, so a record only commits to them; they are handed on beside it as texts.
+Notes and reasons are personal texts: the record holds a commitment, and the texts are stored beside it.
 """
 
 from __future__ import annotations
@@ -18,47 +18,47 @@ if TYPE_CHECKING:
     from service.timesheets.timesheet import Timesheet
 
 
-def changed(change: Change, event: str, before: Timesheet, after: Timesheet) -> None:
-    """Have the way from `before`, which has version 0 if it never was, to `after` recorded as `event`."""
+def record_change(change: Change, event: str, before: Timesheet, after: Timesheet) -> None:
+    """Record the change from `before` to `after` as `event`. A `before` with version 0 means that the sheet is new."""
     old = {entry.id: entry for entry in before.entries}
     new = {entry.id: entry for entry in after.entries}
-    gone = [entry for entry in before.entries if new.get(entry.id) != entry]
-    came = [entry for entry in after.entries if old.get(entry.id) != entry]
+    removed = [entry for entry in before.entries if new.get(entry.id) != entry]
+    added = [entry for entry in after.entries if old.get(entry.id) != entry]
     texts = {} if after.reason is None or after.reason == before.reason else {"reason": after.reason}
-    texts |= notes_of(came)
+    texts |= notes_of(added)
     change.record(
         event,
         resource_of(after),
-        before=facts_of(before, gone) if before.version else {},
-        after=facts_of(after, came),
+        before=facts_of(before, removed) if before.version else {},
+        after=facts_of(after, added),
         texts=texts,
     )
 
 
 def resource_of(sheet: Timesheet) -> Resource:
-    """The sheet as decisions and records name it."""
+    """The sheet as the resource of a decision or a record."""
     return Resource(KIND, str(sheet.id), sheet.owner, sheet.state, sheet.version)
 
 
 def facts_of(sheet: Timesheet, entries: Iterable[Entry] = ()) -> dict[str, object]:
-    """State and version, whose week it is, and these of its entries."""
+    """State, version, week and minutes of the sheet, and the given entries."""
     facts: dict[str, object] = {
         "state": str(sheet.state),
         "version": sheet.version,
         "period_start": sheet.period_start.isoformat(),
         "minutes": sheet.minutes,
     }
-    if listed := [_entry(entry) for entry in entries]:
-        facts["entries"] = listed
+    if described := [_describe(entry) for entry in entries]:
+        facts["entries"] = described
     return facts
 
 
 def notes_of(entries: Iterable[Entry]) -> Mapping[str, str]:
-    """The notes of entries, each under a name of its own."""
+    """The notes of entries, each as the text `note.ENTRY_ID`."""
     return {f"note.{entry.id}": entry.note for entry in entries if entry.note is not None}
 
 
-def _entry(entry: Entry) -> dict[str, object]:
+def _describe(entry: Entry) -> dict[str, object]:
     return {
         "id": str(entry.id),
         "day": entry.day.isoformat(),
