@@ -72,7 +72,6 @@ ELSEWHERE = {
     "service.identity.jwk_set:MAX_KEYS": "what an issuer may publish",
     "service.identity.strict_json:_MAX_OPENED": "part of a token",
     "service.identity.token_header:MAX_KID": "part of a token",
-    "service.log.checkpoint:MAX_SIGNATURES": "of the log's own files",
     "service.administration.checks.case_changes:MAX_NAMED": "ends a list of names",
     "service.administration.checks.redundancy:MAX_FOUND": "ends a list of hints",
     "service.directory.erasure:MAX_NAMED": "ends a list of timesheets",
@@ -81,6 +80,8 @@ ELSEWHERE = {
     "service.web.http.parameters:MAX_INTEGER": "the largest integer of a column",
 }
 BOUND = re.compile(r"_?MAX_[A-Z_]+")
+# Bounds of files, commands and local servers: no caller meets them.
+NOT_SERVED = ("service.commands.", "service.development.", "service.log.", "service.standalone.")
 
 
 def value_of(place: str) -> float:
@@ -104,7 +105,7 @@ def bounds_that_refuse() -> Iterator[str]:
     """`module:constant` of each bound that a condition of a refusal, a refusal or a parameter's schema names."""
     for path in sorted((ROOT / "service").rglob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        if module.startswith("service.development"):
+        if module.startswith(NOT_SERVED):
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         imported = {
