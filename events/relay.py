@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from redis.exceptions import RedisError
@@ -97,10 +96,13 @@ class Relay:
         # The last published change, read from the log; None when the stream is empty.
         self._last: PublishedChange | None = None
 
-    async def run(self, stop: asyncio.Event, interval: float = 0.1) -> None:
-        """Publish every `interval` seconds until `stop` is set; after an error wait longer."""
+    async def run(self, stop: asyncio.Event, interval: float = 0.1, sealed: asyncio.Event | None = None) -> None:
+        """Publish until `stop` is set: every `interval` seconds, and as soon as `sealed` is set; after an error wait
+        longer."""
         pause, up_to_date = interval, time.monotonic()
+        sealed = sealed or asyncio.Event()
         while not stop.is_set():
+            sealed.clear()
             try:
                 published = await self.step()
             except DivergedError as error:
@@ -119,9 +121,7 @@ class Relay:
                 where = "nothing" if self._last is None else f"up to position {self._last.position}"
                 behind = f"; not up to date for {now - up_to_date:.0f} s" if now - up_to_date > self._max_lag else ""
                 await self._report(not behind, f"published {where}{behind}")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await stop.wait()
+            await _wait(pause, stop, *([sealed] if pause <= interval else []))
 
     async def step(self) -> int:
         """Publish the next batch. Returns how many events were added; 0 also when another relay was faster.
@@ -188,6 +188,16 @@ class Relay:
             " is the wrong one. Nothing is published. Connect or restore the right Postgres; or, if this log is right,"
             " rename the stream (RENAME) and inform its consumers: the relay then fills it again."
         )
+
+
+async def _wait(seconds: float, *events: asyncio.Event) -> None:
+    """Wait for up to `seconds`, until an event is set."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
 
 
 def _position(stream_id: bytes) -> int:

@@ -65,12 +65,13 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             log_errors=(TimewardenError,),
         )
         signing = CheckpointSigner(database, signers, Anchor(Path(settings.log_anchor_file)))
+        sealed = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(Sealer(database).run(stop, settings.seal_interval))
+            group.create_task(Sealer(database, sealed=sealed).run(stop, settings.seal_interval))
             group.create_task(signing.run(stop, settings.checkpoint_interval))
             group.create_task(Heartbeat(database, settings.heartbeat_after).run(stop))
             group.create_task(Forgetting(database, erased_store.FORGET).run(stop))
-            group.create_task(relay.run(stop, settings.seal_interval))
+            group.create_task(relay.run(stop, settings.seal_interval, sealed))
             group.create_task(ReplayWorker(replays, processes=settings.replay_processes).run(stop))
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from service.database import Connection, Database
 
 SMALLEST = 50
+# How often an idle sealer looks for new records between its steps.
+LOOK_SECONDS = 0.01
 FIRST_SCAN_SECONDS, MAX_SCAN_SECONDS = 5.0, 600.0
 
 # Lock the row of log_head, waiting for another sealer. A sealed record must be flushed, so this transaction does not
@@ -37,6 +39,9 @@ LOCK_HEAD = """
                WHEN 'off' THEN 'on' WHEN 'local' THEN 'on' ELSE current_setting('synchronous_commit') END, true)
     FROM log_head FOR UPDATE
 """
+
+# The newest record. A record with a smaller id may still commit: the next step finds it, changed or not.
+NEWEST = "SELECT max(id) FROM audit_record"
 
 # A scan of many unsealed records takes long, however few of them are claimed.
 SET_TIMEOUT = "SELECT set_config('statement_timeout', $1, true)"
@@ -94,10 +99,20 @@ class _Claim:
 
 
 class Sealer:
-    """Seals in steps of at most `batch` records. `database` is the keeper's."""
+    """Seals in steps of at most `batch` records. `database` is the keeper's. A step that sealed records sets
+    `sealed`."""
 
-    def __init__(self, database: Database, *, batch: int = 20_000, longest_pause: float = 5.0) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        batch: int = 20_000,
+        longest_pause: float = 5.0,
+        sealed: asyncio.Event | None = None,
+    ) -> None:
         self._database = database
+        self._sealed = sealed or asyncio.Event()
+        self._newest: int | None = None
         self._batch = batch
         self._longest_pause = longest_pause
         self._status = KeeperStatus(database, "sealer")
@@ -120,9 +135,9 @@ class Sealer:
             raise LogDamaged(f"The stored log is damaged: Postgres refuses the next step ({error})") from error
 
     async def run(self, stop: asyncio.Event, interval: float = 0.1) -> None:
-        """Seal every `interval` seconds until `stop` is set. While the database does not answer, wait longer, take
-        smaller steps and allow longer scans: there may be very large records, or very many after a day without a
-        sealer."""
+        """Seal until `stop` is set: every `interval` seconds, and as soon as there is a new record. While the database
+        does not answer, wait longer, take smaller steps and allow longer scans: there may be very large records, or
+        very many after a day without a sealer."""
         pause, most = interval, self._batch
         self._status.within = MAX_LAG_SECONDS + 2 * interval
         while not stop.is_set():
@@ -139,10 +154,30 @@ class Sealer:
                 pause = interval if sealed < most else 0.0
                 most = min(most * 2, self._batch)
                 self._scan_seconds = self._scan_seconds if sealed else None
+                if sealed:
+                    self._sealed.set()
                 await self._status.report(ready=True, detail=self._doing)
+                pause = await self._wait_for_records(stop, pause)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await stop.wait()
+
+    async def _wait_for_records(self, stop: asyncio.Event, seconds: float) -> float:
+        """Wait until there is a new record or `stop` is set, for up to `seconds`. Returns how long is left to wait: a
+        look costs one statement and no lock, a step several and a commit."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while (left := end - loop.time()) > LOOK_SECONDS and not stop.is_set():
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                async with self._database.connection() as connection:
+                    newest = await connection.fetchval(NEWEST)
+            except TryLater:
+                return left
+            if newest != self._newest:
+                self._newest = newest
+                return 0.0
+        return max(0.0, left)
 
     async def _step(self, connection: Connection, most: int) -> int:
         head = await connection.fetchrow(LOCK_HEAD)

@@ -19,7 +19,7 @@ from service.log.record import read_body
 from service.log.sealing import Sealer
 from tests.integration.log_database import SHEET, LogDatabase, change, decision
 from tests.integration.log_trees import as_superuser
-from tests.until import until
+from tests.until import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -200,6 +200,20 @@ async def test_the_sealer_says_how_it_is(log_database: LogDatabase) -> None:
     stop.set()
     await running
     assert status == {"sealer": (True, "sealing"), "relay": (False, "Redis is away")}
+
+
+async def test_a_new_record_is_sealed_long_before_the_next_interval(log_database: LogDatabase) -> None:
+    app, keeper = await log_database.open("app"), await log_database.open("keeper")
+    stop, sealed = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(Sealer(keeper, sealed=sealed).run(stop, 3_600))
+    log = Log(app)
+    for _ in range(3):
+        await log.append([decision()])
+        await asyncio.wait_for(sealed.wait(), PATIENCE_SECONDS)
+        sealed.clear()
+    stop.set()
+    await running
+    assert await assert_whole(log_database) == 3
 
 
 @pytest.mark.parametrize(

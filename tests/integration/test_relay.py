@@ -80,6 +80,18 @@ async def test_two_relays_at_once_publish_nothing_twice(event_stream: EventStrea
     await event_stream.assert_published()
 
 
+async def test_a_sealed_change_is_published_long_before_the_next_interval(event_stream: EventStream) -> None:
+    stop, sealed = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(event_stream.relay().run(stop, 3_600, sealed))
+    for count in range(1, 4):
+        await event_stream.change(1)
+        sealed.set()
+        await until(lambda: published(event_stream, count))  # noqa: B023 - awaited within the loop
+    stop.set()
+    await running
+    await event_stream.assert_published()
+
+
 async def test_a_flushed_redis_is_filled_again_from_the_log_also_in_mid_run(event_stream: EventStream) -> None:
     relay = event_stream.relay()
     await event_stream.change(5)
