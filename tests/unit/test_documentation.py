@@ -20,6 +20,7 @@ from service.identity import issuers_file
 from service.identity.issuer import Introspection, Issuer
 from service.policy.access_request import Reason
 from service.settings import Settings, variable
+from service.standalone.verify.records import COLUMNS
 from service.variables import OF_COMMANDS
 from service.web.http.problems import status_of
 from tests.openapi_document import document
@@ -114,6 +115,10 @@ def test_every_problem_is_on_the_page_of_errors_with_its_status() -> None:
     alone = {slug: status for slug, status in wanted.items() if slug not in FAMILIES | {"misconfigured"}}
     assert told == alone
     assert all(f"`{slug}`" in PAGES["errors.md"] for slug in wanted)
+
+
+def test_every_column_of_a_bundle_is_on_its_page() -> None:
+    assert [name for name in COLUMNS if f"`{name}`" not in PAGES["audit-bundle.md"]] == []
 
 
 def test_every_event_is_on_the_page_of_events() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,8 @@ BOUNDS = {
     "URL of a request": "service.web.http.requests:MAX_URL_BYTES",
     "access token": "service.identity.token_format:MAX_TOKEN_BYTES",
     "DPoP proof": "service.identity.dpop:MAX_PROOF_BYTES",
-    "waiting requests, per process: reads, and as many changes": "service.web.http.admission_queue:MAX_WAITING",
-    "arriving bodies, per process; half of them from one address": "service.web.http.admission:MAX_BODIES_ARRIVING",
+    "waiting requests, per process": "service.web.http.admission_queue:MAX_WAITING",
+    "arriving bodies, per process (half from one address)": "service.web.http.admission:MAX_BODIES_ARRIVING",
     "items of a page": "service.web.http.paging:MOST",
     "entries of a timesheet": "service.timesheets.timesheet:MAX_ENTRIES",
     "minutes of a day": "service.timesheets.entry:MAX_MINUTES",
@@ -60,7 +61,9 @@ BOUNDS = {
     "check of a proposal": "service.administration.checks.check_worker:LONGEST",
     "scopes, roles or facts of a simulation": "service.administration.versions.simulated:MAX_WORDS",
     "unfinished replays of each kind": "service.administration.replay.jobs:MAX_OPEN_JOBS_PER_KIND",
+    "period of a summary": "service.web.audit.decisions:MAX_SUMMARY",
     "exports at once, per process": "service.web.audit.exports:MAX_STREAMS",
+    "duration of an export": "service.web.audit.exports:MAX_STREAM_SECONDS",
 }
 # Bounds that raise a refusal and stand elsewhere, with the reason.
 ELSEWHERE = {
@@ -77,6 +80,8 @@ ELSEWHERE = {
     "service.directory.erasure:MAX_NAMED": "ends a list of timesheets",
     "service.policy.case_files:MAX_COMPLAINTS": "ends a list of complaints",
     "service.policy.rule_rows:MAX_COMPLAINTS": "ends a list of complaints",
+    "service.web.audit.exports:MAX_POSITION": "the largest integer that JSON keeps exact",
+    "service.web.audit.proofs:MAX_SIZE": "the largest integer that JSON keeps exact",
     "service.web.http.parameters:MAX_INTEGER": "the largest integer of a column",
 }
 BOUND = re.compile(r"_?MAX_[A-Z_]+")
@@ -84,9 +89,10 @@ BOUND = re.compile(r"_?MAX_[A-Z_]+")
 NOT_SERVED = ("service.commands.", "service.development.", "service.log.", "service.standalone.")
 
 
-def value_of(place: str) -> float:
+def value_of(place: str) -> int:
     module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+    value = getattr(importlib.import_module(module), name)
+    return value.days if isinstance(value, timedelta) else int(value)
 
 
 def names_in(nodes: Iterable[ast.AST]) -> set[str]:
