@@ -21,7 +21,7 @@ from tests.documented_answers import check_answer
 from tests.token_forge import good_jwks, header, signed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from litestar import Litestar
 
@@ -118,6 +118,20 @@ class InProcess:
 @asynccontextmanager
 async def api(house: House, issuer: str, **settings: Any) -> AsyncIterator[InProcess]:
     """Start the API over the house's database; it is stopped afterwards."""
+    with _application(_settings(house, issuer, settings)) as frame:
+        async with _alive(frame):
+            yield InProcess(frame, issuer)
+
+
+@asynccontextmanager
+async def unshared_api(house: House, issuer: str) -> AsyncIterator[InProcess]:
+    """As `api`, for a test that replaced what routes are made of, such as a constant."""
+    frame = build(_settings(house, issuer, {}))
+    async with _alive(frame):
+        yield InProcess(frame, issuer)
+
+
+def _settings(house: House, issuer: str, changes: Mapping[str, Any]) -> Settings:
     wanted: dict[str, Any] = {
         "environment": "development",
         "database_url": house.log_database.url("app"),
@@ -127,11 +141,9 @@ async def api(house: House, issuer: str, **settings: Any) -> AsyncIterator[InPro
         "public_url": "https://timewarden.example",
         "cursor_key": "0" * 32,
         "erasure_keys": "1" * 32,
-        **settings,
+        **changes,
     }
-    with _application(Settings(**wanted)) as frame:
-        async with _alive(frame):
-            yield InProcess(frame, issuer)
+    return Settings(**wanted)
 
 
 class _Current:

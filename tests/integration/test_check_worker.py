@@ -16,7 +16,7 @@ from service.administration.checks.diff import policy_diff
 from service.administration.versions import policy_administration
 from service.errors import PolicyRejected, TryLater
 from service.policy.policy_file import parse
-from tests.integration.api import api
+from tests.integration.api import unshared_api
 from tests.integration.test_policy_tools import EXTRA, author, propose, with_rows
 from tests.policy_forge import shipped
 from tests.until import until
@@ -116,7 +116,7 @@ async def test_while_a_proposal_is_checked_others_are_answered_and_only_a_second
     place, real = tmp_path / "process", check_worker.COMMAND
     instead(monkeypatch, ENDLESS.format(path=str(place)))
     monkeypatch.setattr(policy_administration, "LONGEST_WAIT", 0.2)
-    async with api(house, issuer) as running:
+    async with unshared_api(house, issuer) as running:
         first = asyncio.create_task(propose(running, with_rows(EXTRA)))
         process = await started(place)
         assert (await running.send("GET", "/v1/me", running.token())).status_code == 200

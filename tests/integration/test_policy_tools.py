@@ -11,7 +11,7 @@ import pytest
 
 from service.administration.checks import check_worker
 from service.administration.versions import policy_comparison
-from tests.integration.api import InProcess, api
+from tests.integration.api import InProcess, unshared_api
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ async def test_who_waits_too_long_for_other_comparisons_is_told_to_come_again(
 
     monkeypatch.setattr(check_worker, "compared", slow)
     monkeypatch.setattr(policy_comparison, "LONGEST_WAIT", 0.2)
-    async with api(house, issuer) as hasty:
+    async with unshared_api(house, issuer) as hasty:
         first = asyncio.create_task(hasty.send("GET", f"{VERSIONS}/1/diff", author(hasty)))
         await entered.wait()
         late = await hasty.send("GET", f"{VERSIONS}/1/diff", author(hasty))

@@ -15,7 +15,7 @@ from service.administration.versions import policy_life
 from service.authorization.enforcement.access import Way, ways
 from service.policy.request_space import Budget
 from service.timesheets import access as timesheets_access
-from tests.integration.api import REQUESTS, InProcess, api
+from tests.integration.api import REQUESTS, InProcess, unshared_api
 from tests.policy_forge import shipped, snapshot
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ async def test_who_waits_too_long_for_others_who_ask_is_told_to_come_again(
 
     monkeypatch.setattr(timesheets_access, "_compute_access", slow)
     monkeypatch.setattr(timesheets_access, "MAX_WAIT_SECONDS", 0.2)
-    async with api(house, running.issuer) as hasty:
+    async with unshared_api(house, running.issuer) as hasty:
         first = asyncio.create_task(access(hasty, sheet))
         assert await asyncio.to_thread(entered.wait, 30)
         late = await hasty.send("GET", f"/v1/timesheets/{sheet}/access", hasty.token(sub="ana"))
