@@ -4,10 +4,10 @@ PYTHON = .venv/bin/python
 ARGS =
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check golden bench soak interop pgbouncer lock clean environment
+.PHONY: help run demo test test-long check golden bench soak interop pgbouncer lock clean environment
 
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^##: / { printf "  %s\n", substr($$0, 5) } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } /^##: / { printf "  %s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 ##@ Run
 run: environment ## everything on this machine, until Ctrl-C: servers, sign-in, API, keeper
@@ -19,6 +19,9 @@ demo: environment ## play the whole story over HTTP and print it
 ##@ Test
 test: check ## check, then every test, three files at a time (ARGS="-k approve" narrows them)
 	@$(PYTHON) -m pytest -n 3 --dist loadfile $(ARGS)
+
+test-long: environment ## the laws with ten times the examples, then soak, interop and pgbouncer, all in short (20 minutes)
+	@sh .ci/long
 
 check: environment ## format, lint, types, floors, commit messages
 	@$(PYTHON) -m ruff format --check .

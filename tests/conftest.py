@@ -19,13 +19,15 @@ import hypothesis
 import pytest
 
 from service.development.local_servers import LocalPostgres, LocalRedis, start_postgres, start_redis
+from tests.example_count import LONG, TIMES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-# A property holds however busy the machine is.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# A law holds however busy the machine is. The numbers of examples of both tiers are in example_count.py.
+hypothesis.settings.register_profile("usual", deadline=None)
+hypothesis.settings.register_profile(LONG, deadline=None, max_examples=100 * TIMES)
+hypothesis.settings.load_profile("usual")
 
 REDIS_DATABASES = 64
 MEMORY, ROOM = Path("/dev/shm"), 4 << 30

@@ -25,6 +25,7 @@ from service.web.http.authentication import PUBLIC_ROUTES
 from service.web.openapi.shapes import resolve
 from tests.acceptance.caller import draft, submitted
 from tests.documented_answers import unlike
+from tests.example_count import example_count
 from tests.openapi_document import document
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from tests.acceptance.caller import Callers
     from tests.acceptance.running_service import RunningService
+
+pytestmark = pytest.mark.hypothesis
 
 DOCUMENT = document()
 
@@ -66,7 +69,7 @@ OPERATIONS = [
     if method in METHODS and not path.startswith(NOT_DESCRIBED)
 ]
 DECIDED = [one for one in OPERATIONS if str(one.values[1]).startswith("/v1/") and one.values[1] not in PUBLIC_ROUTES]
-EXAMPLES, FEW = 6, 1
+EXAMPLES, FEW = example_count(6, uncut=10), example_count(1, uncut=2)
 BAD_TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbmEifQ."
 UNAUTHENTICATED = {400, 401, 404, 405, 413, 415, 431}
 

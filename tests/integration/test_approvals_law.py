@@ -17,6 +17,7 @@ from service.authorization.enforcement.visibility import visible
 from service.identity.principal import PrincipalKind
 from service.timesheets import approvals_store
 from service.timesheets.relations import TIMESHEET_FACTS
+from tests.example_count import example_count
 from tests.integration.house import principal
 from tests.integration.random_organisation import settle
 from tests.integration.test_list_law import RELATIONSHIPS, SCOPE, WHEN, WHO, World, askers, bounds
@@ -76,7 +77,7 @@ def policy(world: World, drawn: list[Row]) -> Snapshot:
     return snapshot(*(f"{line}, rule-{place}" for place, line in enumerate(dict.fromkeys([*LAW, *named]))))
 
 
-@settings(max_examples=30, suppress_health_check=list(HealthCheck))
+@settings(max_examples=example_count(30, uncut=40), suppress_health_check=list(HealthCheck))
 @given(drawn=policies, who=st.lists(askers, min_size=4, max_size=4, unique_by=lambda one: one[0]), bound=bounds)
 async def test_what_waits_is_what_a_single_approval_would_be_allowed(
     world: World,

@@ -23,6 +23,7 @@ from service.timesheets import listing
 from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import State
+from tests.example_count import example_count
 from tests.integration.house import principal
 from tests.integration.random_organisation import CLIENTS, Organisation, settle
 from tests.policy_forge import snapshot
@@ -182,7 +183,7 @@ async def listed(
             return found
 
 
-@settings(max_examples=35, suppress_health_check=list(HealthCheck))
+@settings(max_examples=example_count(35, uncut=50), suppress_health_check=list(HealthCheck))
 @given(
     drawn=policies,
     who=st.lists(askers, min_size=4, max_size=4, unique_by=lambda one: one[0]),

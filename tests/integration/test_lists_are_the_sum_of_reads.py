@@ -15,6 +15,7 @@ from service.authorization.engine.engine import Snapshot
 from service.errors import Denied, Unauthenticated
 from service.policy import policy_file
 from service.timesheets.listing import Filters
+from tests.example_count import example_count
 from tests.integration.house import MONDAY, House
 from tests.policy_forge import rows
 
@@ -99,7 +100,7 @@ async def read_one_by_one(house: House, caller: Caller, sheets: list[UUID]) -> s
     return allowed
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=example_count(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=READ_ROWS)
 async def test_a_list_holds_what_reads_allow_under_any_policy(
     house: House, sheets: list[UUID], drawn: list[tuple[str, str, str, str, str]]

@@ -21,6 +21,7 @@ from service.errors import TimewardenError
 from service.policy import policy_file
 from service.timesheets.listing import Filters
 from service.timesheets.upload_rows import Row, Rows
+from tests.example_count import example_count
 from tests.integration.house import EIGHT_HOURS, MONDAY, House, anything
 from tests.policy_forge import rows
 
@@ -184,7 +185,7 @@ async def last(house: House) -> int:
     return found
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=example_count(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=ROWS, seed=st.integers(0, 2**32))
 async def test_the_version_that_decided_decides_every_record_alike(
     house: House, sheets: list[UUID], drawn: list[tuple[str, str, str, str, str, str]], seed: int
@@ -201,7 +202,7 @@ async def test_the_version_that_decided_decides_every_record_alike(
         assert decide_again(version, one, version) == one.verdict
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=example_count(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(drawn=ROWS, redrawn=ROWS, seed=st.integers(0, 2**32))
 async def test_under_a_draft_replay_says_what_the_service_says_once_it_decides(
     house: House,

@@ -26,6 +26,7 @@ from service.timesheets.listing import Filters
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.reports_store import Span
 from service.timesheets.timesheet import State
+from tests.example_count import example_count
 from tests.integration.api import InProcess, api
 from tests.integration.house import MONDAY, principal, speaking
 from tests.integration.random_organisation import settle
@@ -72,7 +73,7 @@ def belonged(world: World, memberships: list[Any], entry: Any) -> set[Any]:
     }
 
 
-@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@settings(max_examples=example_count(25), suppress_health_check=list(HealthCheck))
 @given(
     drawn=policies,
     who=st.lists(askers, min_size=3, max_size=3, unique_by=lambda one: one[0]),

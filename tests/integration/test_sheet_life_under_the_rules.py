@@ -19,6 +19,7 @@ from service.errors import Denied, NoApprover, NotFound, PreconditionFailed, Tim
 from service.timesheets.entry import Amendment, Hours
 from service.timesheets.timesheet import TRANSITIONS, State
 from service.timesheets.upload_rows import Row, Rows
+from tests.example_count import example_count
 from tests.integration.house import ALL_SCOPES, MONDAY, House, at
 from tests.policy_forge import shipped
 
@@ -242,7 +243,7 @@ async def test_every_sequence_keeps_four_eyes_and_the_log_tells_the_same_story(h
     Life.house, Life.loop = house, asyncio.get_running_loop()
     # A sequence that fails is told as it was found: to look for a shorter one would take minutes.
     few = settings(
-        max_examples=30,
+        max_examples=example_count(30),
         stateful_step_count=20,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),

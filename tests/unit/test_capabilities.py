@@ -15,6 +15,7 @@ from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import laws, policy_file
 from service.policy.access_request import NO_STATE
+from tests.example_count import example_count
 from tests.policy_forge import shipped, snapshot
 
 SCOPES = ("read:timesheets", "create:timesheets", "approve:timesheets", "manage:directory", "manage:tokens")
@@ -69,13 +70,13 @@ askers = st.builds(
 )
 
 
-@settings(max_examples=20)
+@settings(max_examples=example_count(20, uncut=60))
 @given(askers)
 def test_under_the_shipped_policy_it_is_what_every_question_would_be_answered(who: Principal) -> None:
     assert [one for one in list_capabilities(SHIPPED, who, SEEN) if not agrees(SHIPPED, who, one)] == []
 
 
-@settings(max_examples=25)
+@settings(max_examples=example_count(25, uncut=60))
 @given(st.lists(rows, min_size=1, max_size=5, unique=True), askers)
 def test_under_any_policy_it_is_what_every_question_would_be_answered(lines: list[str], who: Principal) -> None:
     policy = snapshot(*(f"{line}, rule-{number}" for number, line in enumerate(lines)))

@@ -39,6 +39,7 @@ from service.policy import policy_file
 from service.policy.access_request import Reason, Verdict
 from service.policy.known_words import LIST_APPROVALS
 from service.timesheets.relations import TIMESHEET_FACTS
+from tests.example_count import example_count
 from tests.policy_forge import shipped, snapshot
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def worlds(draw: st.DrawFn) -> World:
     )
 
 
-@settings(max_examples=100)
+@settings(max_examples=example_count(100))
 @given(version=policies(), world=worlds())
 def test_the_version_that_decided_gives_the_same_verdict_reason_and_rules(version: Snapshot, world: World) -> None:
     recorded = read(world.record(version))
@@ -206,7 +207,7 @@ def test_the_version_that_decided_gives_the_same_verdict_reason_and_rules(versio
     assert decide_again(Snapshot.build(version.policy, 2), recorded, version) == world.decide(version).verdict
 
 
-@settings(max_examples=100)
+@settings(max_examples=example_count(100, uncut=150))
 @given(version=policies(), draft=policies(), world=worlds())
 def test_under_a_draft_replay_says_what_the_engine_would_have_said_or_that_it_cannot_tell(
     version: Snapshot, draft: Snapshot, world: World
@@ -234,7 +235,7 @@ def test_under_a_draft_replay_says_what_the_engine_would_have_said_or_that_it_ca
         assert set(again.rules) <= set(live.rules)
 
 
-@settings(max_examples=100)
+@settings(max_examples=example_count(100, uncut=150))
 @given(version=policies(), draft=policies(), world=worlds())
 def test_a_list_is_the_same_under_a_draft_only_when_every_row_is_read_alike(
     version: Snapshot, draft: Snapshot, world: World
@@ -305,7 +306,7 @@ OF_OLD: Final = {
 }
 
 
-@settings(max_examples=60)
+@settings(max_examples=example_count(60))
 @given(version=policies(), world=worlds().filter(lambda one: (one.about, one.action) in OF_OLD))
 def test_records_of_the_first_release_are_decided_again_alike(version: Snapshot, world: World) -> None:
     again = decide_again(version, read(before(replace(world, recorded_as=None).record(version))), version)

@@ -15,6 +15,7 @@ from service.identity.dpop import Proofs
 from service.identity.nonces import Nonces
 from service.identity.presented import Presented
 from tests.dpop_forge import proof_claims, proof_key
+from tests.example_count import example_count
 
 URL = "https://api.example/v1/timesheets"
 TOKEN = b"an.access.token"
@@ -65,7 +66,7 @@ async def test_a_proof_cut_short_or_prolonged_anywhere_is_refused(alg: str) -> N
                     await check(alg, changed)
 
 
-@settings(max_examples=150)
+@settings(max_examples=example_count(150, uncut=300))
 @given(st.lists(st.binary(max_size=200), max_size=3))
 @example([b"." * 8192])
 @example([b"\xff.\xff.\xff"])
@@ -74,7 +75,7 @@ async def test_whatever_stands_in_the_headers_is_refused_in_an_orderly_way(heade
         await check("ES256", *headers)
 
 
-@settings(max_examples=150)
+@settings(max_examples=example_count(150, uncut=300))
 @given(st.sampled_from(["jti", "htm", "htu", "iat", "ath", "nonce", "exp", "nbf", "other"]), json_values)
 async def test_a_claim_of_any_json_value_is_taken_or_refused_in_an_orderly_way(name: str, value: object) -> None:
     key = KEYS["ES256"]
@@ -82,7 +83,7 @@ async def test_a_claim_of_any_json_value_is_taken_or_refused_in_an_orderly_way(n
         await check("ES256", key.sign(key.header(), proof_claims("GET", URL, TOKEN, **{name: value})))
 
 
-@settings(max_examples=150)
+@settings(max_examples=example_count(150, uncut=300))
 @given(
     st.sampled_from(["alg", "typ", "jwk", "kid", "crit", "other"]),
     json_values | st.dictionaries(st.sampled_from(["kty", "crv", "x", "y", "n", "e", "d", "alg", "use"]), json_values),
@@ -93,7 +94,7 @@ async def test_a_header_member_of_any_json_value_is_taken_or_refused_in_an_order
         await check("ES256", key.sign(key.header(**{name: value}), proof_claims("GET", URL, TOKEN)))
 
 
-@settings(max_examples=150)
+@settings(max_examples=example_count(150, uncut=300))
 @given(st.sampled_from(sorted(KEYS)), st.sampled_from(["kty", "crv", "x", "y", "n", "e", "kid", "use"]), json_values)
 async def test_a_key_with_a_member_of_any_json_value_is_taken_or_refused_in_an_orderly_way(
     alg: str, name: str, value: object

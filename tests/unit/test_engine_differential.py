@@ -15,6 +15,7 @@ from service.authorization.engine.explanation import explain
 from service.policy import casbin_model
 from service.policy.access_request import NO_STATE, AccessRequest, Condition, Effect, Reason, Rule
 from tests import policy_forge
+from tests.example_count import example_count
 
 # `log.read` is an action with the same name on another kind, which has no states.
 ACTIONS = ["read", "edit", "approve", "log.read"]
@@ -130,7 +131,7 @@ def access_request(snapshot: Snapshot, request: tuple[object, ...]) -> AccessReq
     return snapshot.access_request(*asked_about(request), who, scopes, facts)  # type: ignore[arg-type]  # as above
 
 
-@settings(max_examples=100)
+@settings(max_examples=example_count(100, uncut=150))
 @given(given_rules=policies, role_links=links, asked=st.lists(requests, min_size=5, max_size=15))
 def test_the_engine_answers_as_a_naive_reading_and_as_stock_casbin(
     given_rules: list[Rule], role_links: list[tuple[str, str]], asked: list[tuple[object, ...]]
@@ -153,7 +154,7 @@ def test_the_engine_answers_as_a_naive_reading_and_as_stock_casbin(
     assert snapshot.errors == 0
 
 
-@settings(max_examples=100)
+@settings(max_examples=example_count(100, uncut=150))
 @given(
     given_rules=policies,
     role_links=links,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE
 from tests.bundle_forge import STRANGER, b64, forged, judged, signed
+from tests.example_count import example_count
 from tests.unit.test_verifier import LOG
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ BUNDLE = forged(LOG, 3, 20, 22, 2).content
 LEAVES = [one.leaf for one in LOG]
 
 
-@settings(max_examples=400)
+@settings(max_examples=example_count(400))
 @given(st.integers(0, len(BUNDLE) - 1), st.integers(1, 255))
 def test_no_byte_of_a_bundle_can_be_another(place: int, change: int) -> None:
     other = BUNDLE[:place] + bytes([BUNDLE[place] ^ change]) + BUNDLE[place + 1 :]
@@ -31,7 +32,7 @@ def test_no_byte_of_a_bundle_can_be_another(place: int, change: int) -> None:
     assert report.verdict != INTACT or unknown, other[place - 20 : place + 20]
 
 
-@settings(max_examples=100)
+@settings(max_examples=example_count(100))
 @given(st.integers(0, len(BUNDLE) - 1))
 def test_a_bundle_that_was_cut_is_never_intact(length: int) -> None:
     assert judged(BUNDLE[:length]).verdict in {INCOMPLETE, TAMPERED, UNTRUSTED}

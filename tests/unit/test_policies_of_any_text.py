@@ -15,6 +15,7 @@ from service.administration.checks.trial import trial
 from service.errors import PolicyRejected
 from service.places import LONGEST_MESSAGE
 from tests import policy_forge
+from tests.example_count import example_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +74,7 @@ def swapped(name: str) -> Callable[[str], PolicyText]:
     return with_text
 
 
-@settings(max_examples=150)
+@settings(max_examples=example_count(150, uncut=300))
 @given(made | within(SHIPPED.vocabulary))
 @example("a = " + "1" * 5000)
 @example("[kinds.me]\nname = 0x" + "f" * 5000)
@@ -82,7 +83,7 @@ def test_any_vocabulary_is_taken_or_refused(text: str) -> None:
     only_refused(swapped("vocabulary")(text))
 
 
-@settings(max_examples=150)
+@settings(max_examples=example_count(150, uncut=300))
 @given(made | within(CASE) | within(SHIPPED.cases["import.yaml"]))
 @example('- case: "\\UFFFFFFFF"\n')
 @example('- case: "\\U00110000"\n')
@@ -93,19 +94,19 @@ def test_any_cases_are_taken_or_refused(text: str) -> None:
     only_refused(swapped("cases")(text))
 
 
-@settings(max_examples=200)
+@settings(max_examples=example_count(200))
 @given(made | within(SHIPPED.rules))
 def test_any_rows_are_taken_or_refused(text: str) -> None:
     only_refused(swapped("rules")(text))
 
 
-@settings(max_examples=100)
+@settings(max_examples=example_count(100))
 @given(made | within(SHIPPED.model))
 def test_any_model_but_ours_is_refused(text: str) -> None:
     only_refused(swapped("model")(text))
 
 
-@settings(max_examples=50)
+@settings(max_examples=example_count(50))
 @given(st.dictionaries(anything, made, max_size=3))
 def test_any_names_of_case_files_are_taken_or_refused(cases: dict[str, str]) -> None:
     only_refused(replace(SHORT, cases=cases))

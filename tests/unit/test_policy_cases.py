@@ -16,6 +16,7 @@ from service.errors import PolicyRejected
 from service.policy import case_files, policy_file
 from service.policy.access_request import Reason
 from tests import policy_forge
+from tests.example_count import example_count
 from tests.unit.test_engine_differential import access_request, built, policies, requests
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def test_listed_is_tried_on_the_compiled_list_and_not_taken_from_the_verdict(mon
     assert complaint.endswith("wanted it listed, and it is not")
 
 
-@settings(max_examples=100)
+@settings(max_examples=example_count(100, uncut=150))
 @given(given_rules=policies, asked=st.lists(requests, min_size=10, max_size=20))
 def test_a_row_is_listed_exactly_when_a_single_read_of_it_is_allowed(
     given_rules: list[Rule], asked: list[tuple[object, ...]]

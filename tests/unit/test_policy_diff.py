@@ -15,6 +15,7 @@ from service.administration.checks.diff import policy_diff
 from service.administration.checks.verdict_changes import MAX_CHANGES, verdict_changes
 from service.policy import policy_file
 from tests import policy_forge
+from tests.example_count import example_count
 from tests.unit.test_engine_differential import access_request, built, links, policies, requests
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def examples(change: VerdictChange) -> list[Request]:
     ]
 
 
-@settings(max_examples=80)
+@settings(max_examples=example_count(80, uncut=120))
 @given(
     one=sheet_policies,
     kept=sheet_policies,

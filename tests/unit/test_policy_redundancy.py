@@ -30,6 +30,7 @@ from service.policy.laws import law_forbids
 from service.timesheets.relations import TIMESHEET_FACTS
 from service.timesheets.timesheet import TRANSITIONS
 from tests import policy_forge
+from tests.example_count import example_count
 from tests.unit.test_engine_differential import access_request, built, links, policies, requests
 
 # What a rule allows all the same, if it is asked of what there cannot be, or of what goes no further.
@@ -232,7 +233,7 @@ def test_a_proposal_that_leaves_a_state_out_is_refused_and_a_stored_version_is_n
     assert examination.load(without, 2).number == 2
 
 
-@settings(max_examples=60)
+@settings(max_examples=example_count(60))
 @given(given_rules=policies, role_links=links, asked=st.lists(requests, min_size=10, max_size=25))
 def test_without_a_rule_that_is_called_useless_no_verdict_changes(
     given_rules: list[Rule], role_links: list[tuple[str, str]], asked: list[tuple[object, ...]]
@@ -248,7 +249,7 @@ def test_without_a_rule_that_is_called_useless_no_verdict_changes(
             assert without.decide(access_request(without, request)).allowed is before.allowed, str(line)
 
 
-@settings(max_examples=60)
+@settings(max_examples=example_count(60))
 @given(given_rules=policies, asked=st.lists(requests, min_size=10, max_size=20), data=st.data())
 def test_without_what_is_refused_no_answer_changes(
     given_rules: list[Rule], asked: list[tuple[object, ...]], data: st.DataObject

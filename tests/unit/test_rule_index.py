@@ -33,6 +33,7 @@ from service.policy.access_request import AccessRequest, Effect, Rule
 from service.policy.request_space import Budget
 from service.timesheets.relations import TIMESHEET_FACTS
 from tests import policy_forge
+from tests.example_count import example_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +70,7 @@ questions = st.builds(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=example_count(300))
 @given(st.lists(rows, min_size=1, max_size=40, unique=True), questions)
 def test_a_caller_is_told_what_looking_at_every_row_would_tell(lines: list[str], access_request: AccessRequest) -> None:
     version = policy_forge.snapshot(*(f"{line}, rule-{number}" for number, line in enumerate(lines)))

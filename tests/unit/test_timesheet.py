@@ -16,6 +16,7 @@ from service.errors import Conflict, Forbidden, InvalidField, NotFound, Timeshee
 from service.timesheets import timesheet
 from service.timesheets.entry import LAST_WEEK, Entry, Hours, check_hours, check_reason, check_week, week_of
 from service.timesheets.timesheet import MAX_ENTRIES, TRANSITIONS, Actor, State, Timesheet
+from tests.example_count import example_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +147,7 @@ class Life(RuleBasedStateMachine):
         assert all(MONDAY <= one.day <= self.sheet.period_end and one.minutes > 0 for one in self.sheet.entries)
 
 
-Life.TestCase.settings = settings(max_examples=150, stateful_step_count=30)
+Life.TestCase.settings = settings(max_examples=example_count(150), stateful_step_count=30)
 TestLife = Life.TestCase
 
 

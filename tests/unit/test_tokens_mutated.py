@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from service.errors import InvalidToken, MalformedCredentials, MissingToken
 from service.identity.presented import Presented
+from tests.example_count import example_count
 from tests.token_forge import (
     bearer,
     claims,
@@ -64,7 +65,7 @@ async def test_a_token_cut_short_or_prolonged_anywhere_is_refused(token: bytes) 
                     await tokens.verify(bearer(changed))
 
 
-@settings(max_examples=300)
+@settings(max_examples=example_count(300))
 @given(st.sampled_from(sorted(GOOD)), st.data())
 async def test_a_token_changed_in_several_places_is_refused(name: str, data: st.DataObject) -> None:
     token = bytearray(GOOD[name])
@@ -76,7 +77,7 @@ async def test_a_token_changed_in_several_places_is_refused(name: str, data: st.
             await verifier(EVERY).verify(bearer(bytes(token)))
 
 
-@settings(max_examples=300)
+@settings(max_examples=example_count(300))
 @given(st.lists(st.binary(max_size=80), max_size=3))
 @example([b"Bearer \xff"])
 async def test_whatever_stands_in_the_headers_is_refused_in_an_orderly_way(headers: list[bytes]) -> None:
@@ -84,13 +85,13 @@ async def test_whatever_stands_in_the_headers_is_refused_in_an_orderly_way(heade
         await verifier().verify(Presented(tuple(headers)))
 
 
-@settings(max_examples=300)
+@settings(max_examples=example_count(300))
 @given(st.sampled_from(sorted(claims())), json_values)
 async def test_a_claim_of_any_json_value_is_taken_or_refused_in_an_orderly_way(name: str, value: object) -> None:
     await taken_or_refused(signed(header(), claims(**{name: value})))
 
 
-@settings(max_examples=200)
+@settings(max_examples=example_count(200))
 @given(st.sampled_from(["alg", "typ", "kid", "crit", "cty", "x5t", "other"]), json_values)
 async def test_a_header_member_of_any_json_value_is_taken_or_refused_in_an_orderly_way(
     name: str, value: object

@@ -12,6 +12,7 @@ from service.log import checkpoint, merkle, tiles
 from service.log.checkpoint import BadNote, Checkpoint, Note, Signer, Verifier
 from service.log.tiles import Tile
 from tests.conformance.rfc9162_verifier import consistency_holds, inclusion_holds
+from tests.example_count import example_count
 
 MOST = 130
 LEAVES = [merkle.leaf_hash(bytes([n])) for n in range(MOST)]
@@ -44,7 +45,7 @@ def test_every_consistency_path_verifies_up_to_130_leaves() -> None:
             assert merkle.verify_consistency(old, ROOTS[old], size, ROOTS[size], path)
 
 
-@settings(max_examples=50)
+@settings(max_examples=example_count(50))
 @given(some.data())
 def test_no_other_leaf_place_or_root_verifies(data: some.DataObject) -> None:
     size = data.draw(some.integers(2, MOST))
@@ -102,7 +103,7 @@ def test_there_is_one_spelling_of_a_tile(path: str) -> None:
     assert tiles.parse_path(path) is None
 
 
-@settings(max_examples=25)
+@settings(max_examples=example_count(25))
 @given(some.integers(0, 600), some.integers(0, 70_000), some.integers(0, 3), some.integers(0, 300))
 def test_a_tile_is_covered_exactly_when_the_tree_has_its_last_item(
     size: int, more: int, level: int, index: int
@@ -112,7 +113,7 @@ def test_a_tile_is_covered_exactly_when_the_tree_has_its_last_item(
     assert width == tiles.WIDTH or not tiles.is_covered(Tile(level, index, width + 1), size + more)
 
 
-@settings(max_examples=25)
+@settings(max_examples=example_count(25))
 @given(some.lists(some.integers(0, 700), min_size=1, max_size=5))
 def test_tiles_grown_in_any_steps_hold_every_subtree(steps: list[int]) -> None:
     leaves = [merkle.leaf_hash(n.to_bytes(4, "big")) for n in range(sum(steps))]
@@ -141,7 +142,7 @@ def test_an_entry_bundle_has_lengths_of_two_bytes() -> None:
         tiles.encode_bundle([b"x" * 65_536])
 
 
-@settings(max_examples=20)
+@settings(max_examples=example_count(20))
 @given(SEEDS, SEEDS)
 def test_a_note_of_two_keys_is_taken_by_whoever_knows_either(old: bytes, new: bytes) -> None:
     signers = [Signer(CHECKPOINT.origin, seed) for seed in (old, new)]

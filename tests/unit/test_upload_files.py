@@ -17,6 +17,7 @@ from service.timesheets.upload_rows import MAX_FAULTS_TOLD, Fault, Faults, Rows
 from service.web.uploads.uploads_csv import CsvReader
 from service.web.uploads.uploads_json import NdjsonReader, rows_of_json
 from service.web.uploads.uploads_lines import MAX_LINE_BYTES, MAX_LINES_PER_FILE
+from tests.example_count import example_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -237,7 +238,7 @@ def test_a_line_of_json_that_never_ends_is_refused_before_it_is_held() -> None:
 
 
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 40))
-@settings(max_examples=40)
+@settings(max_examples=example_count(40))
 def test_how_a_file_is_cut_into_pieces_changes_nothing(seed: int, size: int) -> None:
     chance = random.Random(seed)  # noqa: S311 — no secret comes of it
     notes = chance.choices(["", "ü", '"a, ""b"""', "x" * 30], k=8)
@@ -250,7 +251,7 @@ def test_how_a_file_is_cut_into_pieces_changes_nothing(seed: int, size: int) -> 
 
 
 @given(data=st.binary(max_size=300))
-@settings(max_examples=150)
+@settings(max_examples=example_count(150))
 def test_no_bytes_break_a_reader(data: bytes) -> None:
     for kind in (CsvReader, NdjsonReader):
         for pieces in ([data], [HEADER.encode() + data], [HEADER.encode(), data]):

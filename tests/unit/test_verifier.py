@@ -20,6 +20,7 @@ from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNT
 from service.standalone.verify.notes import read_checkpoint, read_keys
 from service.standalone.verify.tree import Fold, consistent, included, subtrees
 from tests.bundle_forge import ORIGIN, SIGNER, STRANGER, VKEY, forged, hash_at, judged, signed
+from tests.example_count import example_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +49,7 @@ def record(number: int = 0, texts: Mapping[str, str] | None = None, *, at: datet
 LOG = [record(number, {"note": f"text {number}"} if number % 3 == 0 else None) for number in range(23)]
 
 
-@settings(max_examples=60)
+@settings(max_examples=example_count(60))
 @given(st.data())
 def test_every_proof_that_the_recursion_makes_is_taken_and_no_other(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, len(LEAVES)))
@@ -69,7 +70,7 @@ def test_every_proof_that_the_recursion_makes_is_taken_and_no_other(data: st.Dat
     assert not consistent(old, bytes(32), size, root, proof)
 
 
-@settings(max_examples=60)
+@settings(max_examples=example_count(60))
 @given(st.integers(0, 129), st.integers(0, 130))
 def test_ranges_of_subtrees_fold_to_the_root(start: int, size: int) -> None:
     start, tree, at = min(start, size), Fold(), hash_at(LEAVES)
@@ -108,7 +109,7 @@ def test_a_checkpoint_is_trusted_by_the_key_of_its_log_alone() -> None:
         assert caught.value.verdict == UNTRUSTED
 
 
-@settings(max_examples=300)
+@settings(max_examples=example_count(300))
 @given(st.data())
 def test_a_checkpoint_with_any_other_byte_is_refused(data: st.DataObject) -> None:
     note = signed(LEAVES)
@@ -118,7 +119,7 @@ def test_a_checkpoint_with_any_other_byte_is_refused(data: st.DataObject) -> Non
         read_checkpoint(note[:place] + letter + note[place + 1 :], read_keys([VKEY]))
 
 
-@settings(max_examples=60)
+@settings(max_examples=example_count(60))
 @given(st.data())
 def test_every_range_of_a_log_is_intact_and_counts_its_texts(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, len(LOG)))
