@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Target
-from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.judgement import decided
+from service.authorization.enforcement.decision_point import Resource, decide
 from service.authorization.enforcement.relationships import KindFacts
 from service.directory import delegation_store
 from service.directory.delegation_store import KIND
@@ -27,10 +26,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Answer, Caller, Permit
     from service.authorization.enforcement.gate import Gate
-    from service.authorization.enforcement.permit import Permit
     from service.database import Connection
 
 DELEGATION_FACTS = KindFacts(
@@ -91,7 +88,7 @@ class Delegations:
             self._gate,
             caller,
             KIND,
-            lambda seen, connection: delegation_store.page(seen, connection, now=now, after=after, limit=limit),
+            lambda lookup, connection: delegation_store.page(lookup, connection, now=now, after=after, limit=limit),
             limit,
             lambda delegation: str(delegation.id),
         )
@@ -99,8 +96,8 @@ class Delegations:
 
 def _may_read_directory(caller: Caller, permit: Permit) -> bool:
     """Decide with the policy version and the facts that allowed the grant."""
-    seen = permit.decision.request.seen
-    return decided(permit.snapshot, caller, "read", Resource(DIRECTORY), seen).allowed
+    lookup = permit.decision.request.lookup
+    return decide(permit.snapshot, caller.principal, "read", Resource(DIRECTORY), lookup).allowed
 
 
 def _facts(delegation: Delegation) -> dict[str, object]:

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.enforcement.changes import Change
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller, Change
     from service.authorization.enforcement.gate import Gate
     from service.identity.subject_hashes import SubjectHashes
 
@@ -131,7 +130,7 @@ class Erasure:
         with refused_under(reading.receipt):
             if row is None:
                 raise NotFound("There is no such person")
-            if not reading.seen.same_human.isdisjoint(row["ids"]):
+            if not reading.lookup.same_human.isdisjoint(row["ids"]):
                 raise Forbidden([OWN])
         names = ("links", "texts", "notes", "sheets", "hold")
         return reading.answer(Erased(**{name: row[name] for name in names}, waiting=tuple(row["waiting"])))
@@ -147,7 +146,7 @@ class Erasure:
             known = await change.connection.fetchrow(KNOWN, person)
             if known is None:
                 raise NotFound("There is no such person")
-            if not change.seen.same_human.isdisjoint(known["ids"]):
+            if not change.lookup.same_human.isdisjoint(known["ids"]):
                 raise Forbidden([OWN])
             if known["hold"] is not None:
                 raise Conflict("A legal hold keeps this person's data", extra={"hold": str(known["hold"])})

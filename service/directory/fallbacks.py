@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Answer, Caller, Permit
     from service.authorization.enforcement.gate import Gate
-    from service.authorization.enforcement.permit import Permit
     from service.database import Connection
 
 ALWAYS = Validity()

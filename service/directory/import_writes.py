@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.changes import Permit
     from service.database import Connection
     from service.directory.entities import Link, Membership, Person, Team
     from service.identity.subject_hashes import SubjectHashes

@@ -19,10 +19,8 @@ from service.pacing import paced
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Answer, Caller, Permit
     from service.authorization.enforcement.gate import Gate
-    from service.authorization.enforcement.permit import Permit
     from service.database import Connection
     from service.directory.entities import Membership
     from service.directory.import_file import ImportRow

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.enforcement.changes import Answer, Change
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Answer, Caller, Change
     from service.authorization.enforcement.gate import Gate
 
 KIND, HOLD = "log", "hold"
@@ -88,7 +87,7 @@ class LegalHolds:
                 hold,
                 caller.principal.person,
                 caller.principal.client,
-                list(change.seen.same_human),
+                list(change.lookup.same_human),
             )
             if theirs:
                 raise Forbidden(["whoever set a hold does not lift it: somebody else has to"])

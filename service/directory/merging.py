@@ -16,10 +16,8 @@ from service.places import FieldError
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Answer, Caller, Permit
     from service.authorization.enforcement.gate import Gate
-    from service.authorization.enforcement.permit import Permit
     from service.database import Connection
     from service.directory.entities import Person
 

@@ -11,8 +11,7 @@ from service.directory.store import MANAGE, constraints
 from service.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.judgement import Expect
-    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.changes import Expect, Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 

@@ -12,11 +12,8 @@ from service.directory.recorded_change import Listed, Told, listing, manage, sin
 from service.directory.store import anything
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Answer, Caller, Expect, Permit
     from service.authorization.enforcement.gate import Gate
-    from service.authorization.enforcement.judgement import Expect
-    from service.authorization.enforcement.permit import Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
 

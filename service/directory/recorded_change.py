@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from uuid import UUID
 
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller, Permit
     from service.authorization.enforcement.gate import Gate
-    from service.authorization.enforcement.permit import Permit
     from service.authorization.enforcement.visibility import Visibility
     from service.database import Connection
     from service.directory.entities import Validity

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.engine.engine import Snapshot
     from service.timesheets.access_store import Candidate

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.authorization.enforcement.access import Named
-    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.changes import Permit
     from service.database import Connection
 
 _CANDIDATE = {"person": "candidate.person", "client": "candidate.client", "app": "candidate.client"}

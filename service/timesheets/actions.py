@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     from datetime import date
     from uuid import UUID
 
-    from service.authorization.enforcement.changes import Change
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller, Change, Expect
     from service.authorization.enforcement.gate import Gate
-    from service.authorization.enforcement.judgement import Expect
     from service.timesheets.entry import Amendment, Hours
     from service.timesheets.listing import Filters, Page, Place
 
@@ -177,7 +175,7 @@ class Timesheets:
 
     async def delete(self, caller: Caller, sheet_id: UUID, expect: Expect) -> Answer[None]:
         """Delete a sheet with its entries."""
-        async with self._gate.change(caller, KIND, "delete", _existing(sheet_id), expect=expect) as change:
+        async with self._gate.change(caller, KIND, "delete", _existing(sheet_id, expect)) as change:
             sheet = store.sheet_of_row(change.permit, change.found)
             timesheet.check_deletable(sheet)
             await store.delete(change.permit, change.connection, sheet)
@@ -238,7 +236,7 @@ class Timesheets:
         self, caller: Caller, names: tuple[str, str], sheet_id: UUID, expect: Expect, step: Step
     ) -> Answer[Timesheet]:
         action, event = names
-        async with self._gate.change(caller, KIND, action, _existing(sheet_id), expect=expect) as change:
+        async with self._gate.change(caller, KIND, action, _existing(sheet_id, expect)) as change:
             before = store.sheet_of_row(change.permit, change.found)
             after = step(before, actor_of(change))
             if after is not before:
@@ -266,11 +264,11 @@ EVENTS = {
 
 def actor_of(change: Change) -> Actor:
     """Who makes the change: the person, with every id of theirs, or the client that acts for itself."""
-    return Actor(*asker(change.caller.principal), change.seen.same_human, change.caller.principal.client)
+    return Actor(*asker(change.caller.principal), change.lookup.same_human, change.caller.principal.client)
 
 
-def _existing(sheet_id: UUID) -> Target:
-    return Target(str(sheet_id), store.lock(sheet_id), must_exist=True)
+def _existing(sheet_id: UUID, expect: Expect) -> Target:
+    return Target(str(sheet_id), store.lock(sheet_id), must_exist=True, expect=expect)
 
 
 def _edited(answer: Answer[Timesheet], entry_id: UUID) -> Answer[Edited]:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from service.authorization.enforcement import allowed_actions
-from service.authorization.enforcement.changes import Target
-from service.authorization.enforcement.judgement import NotDone
+from service.authorization.enforcement.changes import AbortChange, Target
 from service.errors import Conflict, Forbidden, InsufficientScope, NotFound, TimewardenError
 from service.fields import Fields
 from service.policy.known_words import LIST_APPROVALS
@@ -27,10 +26,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from service.authorization.enforcement.changes import Answer, AnswerToAll, Change, Outcome
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Answer, AnswerToAll, Caller, Change, Expect, Outcome
     from service.authorization.enforcement.gate import Gate
-    from service.authorization.enforcement.judgement import Expect
     from service.errors import StepUpNeeded
     from service.timesheets.approvals_store import Place
     from service.timesheets.timesheet import Actor, Timesheet
@@ -154,7 +151,7 @@ class Approvals:
                     sheets.append(await _change_sheet(change, action, step))
                 except TimewardenError as error:
                     refused = change.permit.decision if isinstance(error, Forbidden) else None
-                    raise NotDone(_refusal(items, {place: error}), refused) from error
+                    raise AbortChange(_refusal(items, {place: error}), refused) from error
         return changes.answer(sheets)
 
     async def _change_each(

@@ -9,7 +9,7 @@ from service.errors import NoApprover
 from service.timesheets.relations import HAS_APPROVER, KIND, LED
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.changes import Permit
     from service.database import Connection
     from service.timesheets.timesheet import Timesheet
 

@@ -15,8 +15,7 @@ from service.places import FieldError
 from service.timesheets import approvals_store
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Answer, Caller
     from service.authorization.enforcement.gate import Gate
 
 MAX_DAYS: Final = 366

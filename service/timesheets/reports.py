@@ -15,8 +15,7 @@ from service.timesheets import reports_store
 from service.timesheets.relations import KIND
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Answer, Caller
     from service.authorization.enforcement.gate import Gate
     from service.timesheets.reports_store import GroupBy, Span, Total
 

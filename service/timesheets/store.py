@@ -26,7 +26,7 @@ from service.timesheets.timesheet import TRANSITIONS, Actor, State, Timesheet
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
-    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.changes import Permit
     from service.database import Connection
     from service.identity.principal import Principal
 

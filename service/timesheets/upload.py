@@ -42,8 +42,7 @@ from service.timesheets.upload_store import WeekLocks
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from service.authorization.enforcement.changes import Change, Outcome
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller, Change, Outcome
     from service.authorization.enforcement.gate import Gate
     from service.log.log import Receipt
     from service.timesheets.upload_rows import Rows, Week

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from uuid_utils.compat import uuid7
-
-from service.authorization.enforcement.decision_point import Resource, decide, evaluation_request
+from service.authorization.enforcement.decision_point import Resource, evaluate
 from service.authorization.enforcement.relationships import Relationships
 from service.authorization.enforcement.visibility import visible
 from service.identity.principal import Principal, PrincipalKind
@@ -106,10 +104,9 @@ async def sight(
 ) -> Visibility:
     """What the asker can see under these rules, or do to it, as enforcement compiles it."""
     snapshot = policy_forge.snapshot(*rules)
-    seen = await RELATIONSHIPS.ambient(connection, asker)
-    request = evaluation_request(snapshot, asker, action, Resource("timesheet"), seen)
-    access_request = decide(snapshot, uuid7(), request).access_request
-    return visible(snapshot, access_request, asker, seen, TIMESHEET_FACTS)
+    lookup = await RELATIONSHIPS.ambient(connection, asker)
+    access_request = evaluate(snapshot, asker, action, Resource("timesheet"), lookup).access_request
+    return visible(snapshot, access_request, asker, lookup, TIMESHEET_FACTS)
 
 
 async def _person(connection: asyncpg.Connection[asyncpg.Record], number: int) -> UUID:

@@ -19,11 +19,10 @@ from uuid import uuid4
 
 from service.administration.checks import examination
 from service.authorization.enforcement.capabilities import list_capabilities
-from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.decision_record import Caller
-from service.authorization.enforcement.judgement import decided
+from service.authorization.enforcement.changes import Caller
+from service.authorization.enforcement.decision_point import Resource, decide
 from service.authorization.enforcement.refusal import refusal_of
-from service.authorization.enforcement.relationships import About, Seen
+from service.authorization.enforcement.relationships import About, FactLookup
 from service.authorization.enforcement.visibility import visible
 from service.authorization.engine.engine import Snapshot, Thing
 from service.authorization.engine.explanation import explain
@@ -104,21 +103,21 @@ def requests(count: int, shape: str) -> tuple[float, float, float, float]:
     snapshot = Snapshot.build(policy_forge.policy(*rows(count, shape)), 1)
     mine, stranger = asking(f"role:r{(count - 1) // 10 * 10}"), asking("role:none")
     row = cast("asyncpg.Record", {"id": uuid4()})
-    seen = Seen(
+    lookup = FactLookup(
         1, 1, datetime.now(UTC), frozenset(), row=row, about=About.ROW, evaluated=frozenset(TIMESHEET_FACTS.relations),
         facts={"acted_for_owner": False, "locked_by_asker": False},
     )  # fmt: skip
-    listed = replace(seen, row=None, facts={}, evaluated=frozenset(), about=About.LIST)
+    listed = replace(lookup, row=None, facts={}, evaluated=frozenset(), about=About.LIST)
     sheet = Resource("timesheet", "1", None, "draft", 1)
 
     def allowed() -> None:
-        assert decided(snapshot, mine, "read", sheet, seen).allowed
+        assert decide(snapshot, mine.principal, "read", sheet, lookup).allowed
 
     def denied() -> None:
-        refusal_of(snapshot, decided(snapshot, stranger, "read", sheet, seen), None)
+        refusal_of(snapshot, decide(snapshot, stranger.principal, "read", sheet, lookup), None)
 
     def condition() -> None:
-        access_request = decided(snapshot, mine, "read", Resource("timesheet"), listed).access_request
+        access_request = decide(snapshot, mine.principal, "read", Resource("timesheet"), listed).access_request
         assert visible(snapshot, access_request, mine.principal, listed, TIMESHEET_FACTS).rules
 
     def me() -> None:

@@ -25,10 +25,10 @@ from service.administration.replay.decided_again import decide_again
 from service.administration.replay.recorded_request import read
 from service.administration.replay.worker import ReplayWorker
 from service.administration.versions.policy_bootstrap import bootstrap
-from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.decision_record import Caller, of_decision
-from service.authorization.enforcement.judgement import decided, sighted
-from service.authorization.enforcement.relationships import About, Seen
+from service.authorization.enforcement.changes import Caller
+from service.authorization.enforcement.decision_point import Resource, decide
+from service.authorization.enforcement.decision_record import of_decision
+from service.authorization.enforcement.relationships import About, FactLookup
 from service.database import Database
 from service.development.local_servers import start_postgres
 from service.development.stores import prepare
@@ -104,19 +104,25 @@ def _record(version: Snapshot, draw: random.Random) -> Record:
         person=person,
     )
     may_look = version.could_allow("timesheet", action, scopes)
-    seen = Seen(1, 1, datetime.now(UTC), frozenset({"planner"}))
+    lookup = FactLookup(1, 1, datetime.now(UTC), frozenset({"planner"}))
     state = draw.choice(STATES)
     if may_look:
         row = {"id": sheet, "owner_id": owner, "state": state, "version": 3}
         held = frozenset(name for name in TIMESHEET_FACTS.relations if draw.random() < 0.4)
         evaluated = frozenset(TIMESHEET_FACTS.relations)
-        seen = replace(
-            seen, row=cast("asyncpg.Record", row), relations=held, facts={"acted_for_owner": False}, evaluated=evaluated
+        lookup = replace(
+            lookup,
+            row=cast("asyncpg.Record", row),
+            relations=held,
+            facts={"acted_for_owner": False},
+            evaluated=evaluated,
         )
-    seen = sighted(seen, TIMESHEET_FACTS, About.ROW, looked=may_look)
+    lookup = lookup.complete(TIMESHEET_FACTS, About.ROW, looked=may_look)
     resource = Resource("timesheet", str(sheet), *((owner, state, 3) if may_look else ()))
     caller = Caller(principal, str(uuid7()), "GET", "/v1/timesheets/{timesheet_id}")
-    return of_decision(caller, decided(version, caller, action, resource, seen), applied=None, returned=[str(sheet)])
+    return of_decision(
+        caller, decide(version, principal, action, resource, lookup), applied=None, returned=[str(sheet)]
+    )
 
 
 async def whole(made: Sequence[Record], wanted: int) -> None:

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from service.administration.checks import examination
 from service.authorization.active.policy_versions import PolicyVersions
-from service.authorization.enforcement.decision_record import Caller
+from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.gate import Gate
 from service.authorization.enforcement.policy_relations import POLICY_FACTS
 from service.authorization.enforcement.relationships import Relationships

@@ -11,7 +11,7 @@ from service.timesheets.listing import Filters
 from tests.integration.house import MONDAY, anything, at
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from tests.integration.house import House
 
 COLUMNS = (

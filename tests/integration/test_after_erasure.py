@@ -39,7 +39,7 @@ from tests.integration.test_erasure import auditor, returned
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from service.authorization.engine.engine import Snapshot
     from service.identity.principal import Principal
     from service.timesheets.timesheet import Timesheet
@@ -371,7 +371,7 @@ async def test_a_simulation_does_not_tell_who_came_back(house: House, waiting: U
         scopes = frozenset({"read:audit", "read:policies"})
         author = house.caller("audrey", scopes=scopes, roles=frozenset({"role:auditor", "role:policy-admin"}))
         simulated = await simulation.run(author, asked)
-        assert simulated.value.decision.request.seen.relations == {"manager"}
+        assert simulated.value.decision.request.lookup.relations == {"manager"}
         body = await house.owner.fetchval("SELECT body FROM audit_record WHERE uid = $1", simulated.receipt.uid)
         assert b"former" not in body
 

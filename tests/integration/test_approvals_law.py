@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.authorization.enforcement.allowed_actions import by_what
-from service.authorization.enforcement.decision_point import Resource, decide, evaluation_request
+from service.authorization.enforcement.decision_point import Resource, evaluate
 from service.authorization.enforcement.visibility import visible
 from service.identity.principal import PrincipalKind
 from service.timesheets import approvals_store
@@ -91,11 +91,9 @@ async def test_what_waits_is_what_a_single_approval_would_be_allowed(
         allowed = set()
         for sheet, (owner, state, _) in world.organisation.sheets.items():
             resource = Resource("timesheet", str(sheet), owner, state, 1)
-            request = evaluation_request(rules, asker, "approve", resource, one_by_one[sheet])
-            if state == "submitted" and decide(rules, sheet, request).allowed:
+            if state == "submitted" and evaluate(rules, asker, "approve", resource, one_by_one[sheet]).allowed:
                 allowed.add(sheet)
-        empty = evaluation_request(rules, asker, "approve", Resource("timesheet"), ambient)
-        access_request = decide(rules, next(iter(world.organisation.sheets)), empty).access_request
+        access_request = evaluate(rules, asker, "approve", Resource("timesheet"), ambient).access_request
         shown = visible(rules, access_request, asker, ambient, TIMESHEET_FACTS)
         found: list[tuple[datetime, UUID]] = []
         after = None

@@ -22,7 +22,7 @@ from service.timesheets.timesheet import State
 from tests.integration.house import EIGHT_HOURS, MONDAY, anything, at
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from service.directory.entities import Delegation
     from service.timesheets.timesheet import Timesheet
     from tests.integration.house import House

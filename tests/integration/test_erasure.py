@@ -28,7 +28,7 @@ from tests.policy_forge import shipped
 from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from tests.integration.house import House
     from tests.integration.log_database import LogDatabase
 

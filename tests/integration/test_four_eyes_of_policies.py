@@ -21,7 +21,7 @@ from tests.integration.house import checked_here, principal
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from service.authorization.engine.engine import Snapshot
     from service.policy.policy_file import PolicyText
     from tests.integration.house import House

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.authorization.enforcement.decision_point import Resource, decide, evaluation_request
-from service.authorization.enforcement.relationships import Relationships, Seen
+from service.authorization.enforcement.decision_point import Resource, evaluate
+from service.authorization.enforcement.relationships import FactLookup, Relationships
 from service.authorization.enforcement.visibility import visible
 from service.identity.principal import Principal, PrincipalKind
 from service.timesheets import listing
@@ -101,18 +101,18 @@ class World:
 
     organisation: Organisation
     connection: asyncpg.Connection[asyncpg.Record]
-    seen: dict[tuple[UUID | None, str], tuple[Seen, dict[UUID, Seen]]]
+    lookup: dict[tuple[UUID | None, str], tuple[FactLookup, dict[UUID, FactLookup]]]
 
-    async def look(self, asker: Principal) -> tuple[Seen, dict[UUID, Seen]]:
+    async def look(self, asker: Principal) -> tuple[FactLookup, dict[UUID, FactLookup]]:
         key = (asker.person, asker.client)
-        if key not in self.seen:
+        if key not in self.lookup:
             ambient = await RELATIONSHIPS.ambient(self.connection, asker)
             one_by_one = {
                 sheet: await RELATIONSHIPS.of_row(self.connection, asker, "timesheet", sheet)
                 for sheet in self.organisation.sheets
             }
-            self.seen[key] = (ambient, one_by_one)
-        return self.seen[key]
+            self.lookup[key] = (ambient, one_by_one)
+        return self.lookup[key]
 
     def asker(self, drawn: tuple[int, frozenset[str], frozenset[str], frozenset[str] | None, int | None]) -> Principal:
         number, scopes, roles, methods, age = drawn
@@ -122,7 +122,11 @@ class World:
         else:
             made = principal(PrincipalKind.CLIENT, CLIENTS[number - len(people)], scopes, roles, None)
         since = (
-            None if age is None else int(next(iter(self.seen.values()))[0].at.timestamp()) - age if self.seen else None
+            None
+            if age is None
+            else int(next(iter(self.lookup.values()))[0].at.timestamp()) - age
+            if self.lookup
+            else None
         )
         return replace(made, methods=methods, authenticated_at=since)
 
@@ -149,29 +153,30 @@ def policy(world: World, drawn: list[Row]) -> Snapshot:
     return snapshot(*(f"{line}, rule-{place}" for place, line in enumerate(named)))
 
 
-def allowed(world: World, rules: Snapshot, asker: Principal, seen: dict[UUID, Seen], wanted: Filters) -> set[UUID]:
+def allowed(
+    world: World, rules: Snapshot, asker: Principal, lookup: dict[UUID, FactLookup], wanted: Filters
+) -> set[UUID]:
     """What single reads allow, of the sheets that the filters want."""
     found = set()
     for sheet, (owner, state, start) in world.organisation.sheets.items():
-        request = evaluation_request(
-            rules, asker, "read", Resource("timesheet", str(sheet), owner, state, 1), seen[sheet]
-        )
+        resource = Resource("timesheet", str(sheet), owner, state, 1)
         fits = wanted.state in {None, state}
         fits &= wanted.owner is None or world.organisation.same(wanted.owner, owner)
         fits &= wanted.since is None or start + timedelta(days=6) >= wanted.since
-        if fits and (wanted.until is None or start <= wanted.until) and decide(rules, sheet, request).allowed:
+        if (
+            fits
+            and (wanted.until is None or start <= wanted.until)
+            and evaluate(rules, asker, "read", resource, lookup[sheet]).allowed
+        ):
             found.add(sheet)
     return found
 
 
 async def listed(
-    world: World, rules: Snapshot, asker: Principal, ambient: Seen, wanted: Filters
+    world: World, rules: Snapshot, asker: Principal, ambient: FactLookup, wanted: Filters
 ) -> list[tuple[date, UUID]]:
     """All pages of the list, four sheets a page."""
-    request = evaluation_request(rules, asker, "read", Resource("timesheet"), ambient)
-    access_request = decide(
-        rules, request.principal.person or next(iter(world.organisation.sheets)), request
-    ).access_request
+    access_request = evaluate(rules, asker, "read", Resource("timesheet"), ambient).access_request
     shown = visible(rules, access_request, asker, ambient, TIMESHEET_FACTS)
     found: list[tuple[date, UUID]] = []
     after = None

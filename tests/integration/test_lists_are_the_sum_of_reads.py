@@ -22,7 +22,7 @@ from tests.policy_forge import rows
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 

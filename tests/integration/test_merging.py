@@ -122,16 +122,16 @@ async def test_a_merge_is_a_new_version_of_everybody_who_is_told_otherwise_from_
         await signed_in(house, name)
     await house.directory.amend_person(admin, house.people["three"], {"display_name": "Three"})
 
-    async def seen() -> list[tuple[UUID | None, int]]:
+    async def lookup() -> list[tuple[UUID | None, int]]:
         found = [(await house.directory.person(admin, house.people[one])).value for one in ("one", "two", "three")]
         return [(one.merged_into, one.version) for one in found]
 
     three = house.people["three"]
-    assert await seen() == [(None, 1), (None, 1), (None, 2)]
+    assert await lookup() == [(None, 1), (None, 1), (None, 2)]
     assert (await merge(house, "one", "two")).version == 1
-    assert await seen() == [(house.people["two"], 2), (None, 1), (None, 2)]
+    assert await lookup() == [(house.people["two"], 2), (None, 1), (None, 2)]
     assert (await merge(house, "two", "three")).version == 2
-    assert await seen() == [(three, 3), (three, 2), (None, 2)]
+    assert await lookup() == [(three, 3), (three, 2), (None, 2)]
     await house.directory.amend_person(admin, house.people["ana"], {"email": "ana@example.com"})
     stays = await merge(house, "ana", "three")
     assert (stays.email, stays.version) == ("ana@example.com", 3)
@@ -248,7 +248,7 @@ async def test_the_record_of_a_decision_tells_every_id_of_the_asker_and_is_decid
     assert told["principal"]["also"] == [str(night)]  # type: ignore[index]  # it is an object
     assert told["rules"] == ["never-mia"]
     again = recorded_request.read(body).request
-    assert f"person:{night}" in who_words(again.principal, again.seen)
+    assert f"person:{night}" in who_words(again.principal, again.lookup)
 
 
 async def test_who_may_do_what_names_the_one_who_stays_for_a_rule_on_the_other(house: House) -> None:
@@ -269,11 +269,11 @@ async def test_who_may_do_what_names_the_one_who_stays_for_a_rule_on_the_other(h
 async def test_whoever_proposed_a_version_with_one_account_is_its_proposer_with_the_other(house: House) -> None:
     night = await signed_in(house, "ana-at-night")
     made = await policy_life.insert(house.owner, shipped(), message="m", author_person=night, author_client="c")
-    seen = Relationships([POLICY_FACTS])
+    lookup = Relationships([POLICY_FACTS])
     principal = house.caller("ana").principal
-    assert (await seen.of_row(house.owner, principal, "policy", made.number)).relations == set()
+    assert (await lookup.of_row(house.owner, principal, "policy", made.number)).relations == set()
     await merge(house, "ana-at-night", "ana")
-    assert (await seen.of_row(house.owner, principal, "policy", made.number)).relations == {"proposer"}
+    assert (await lookup.of_row(house.owner, principal, "policy", made.number)).relations == {"proposer"}
 
 
 async def test_erasing_a_person_erases_every_account_of_theirs_unless_a_hold_keeps_one(house: House) -> None:

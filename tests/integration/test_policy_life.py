@@ -22,8 +22,7 @@ from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
     from service.administration.versions.policy_life import PolicyVersion
-    from service.authorization.enforcement.changes import Change
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller, Change
     from service.authorization.engine.engine import Snapshot
     from service.development.local_servers import LocalPostgres
     from service.policy.policy_file import PolicyText

@@ -18,7 +18,7 @@ from tests.integration.house import MONDAY, anything, checked_here
 from tests.policy_forge import shipped, without_rule
 
 if TYPE_CHECKING:
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from service.authorization.engine.engine import Snapshot
     from service.policy.policy_file import PolicyText
     from tests.integration.house import House

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 
@@ -226,7 +226,7 @@ async def test_under_a_draft_replay_says_what_the_service_says_once_it_decides(
             assert again.cause.startswith(OTHER_ROWS)
         elif isinstance(again, Undecidable):
             assert again.cause == NOT_LOOKED
-            assert not was.request.seen.looked
+            assert not was.request.lookup.looked
         elif was.listed and not again.allowed and live.verdict.allowed:
             # Whatever it returned, nothing of it would be shown.
             assert was_returned

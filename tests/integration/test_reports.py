@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.authorization.enforcement import gate
-from service.authorization.enforcement.decision_point import Resource, decide, evaluation_request
+from service.authorization.enforcement.decision_point import Resource, evaluate
 from service.authorization.enforcement.visibility import visible
 from service.directory.entities import Part
 from service.directory.people import People
@@ -110,8 +110,7 @@ async def test_the_totals_of_a_report_are_the_sum_of_what_single_reads_allow(
                 by["week"][str(entry["period_start"])] += entry["minutes"]
                 for team in belonged(world, memberships, entry) or {None}:
                     by["team"][team and str(team)] += entry["minutes"]
-        request = evaluation_request(rules, asker, "read", Resource("timesheet"), ambient)
-        access_request = decide(rules, next(iter(world.organisation.sheets)), request).access_request
+        access_request = evaluate(rules, asker, "read", Resource("timesheet"), ambient).access_request
         shown = visible(rules, access_request, asker, ambient, TIMESHEET_FACTS)
         span = Span(SINCE, UNTIL, state, whose)
         found = await reports_store.find_visible_sheets(shown, world.connection, span, 1000)

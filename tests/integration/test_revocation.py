@@ -20,7 +20,7 @@ from tests.integration.house import MONDAY, House, anything, wired
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from datetime import date
 
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from service.timesheets.timesheet import Timesheet
 
 pytest_plugins = ["tests.integration.log_fixtures", "tests.integration.house_fixtures"]

@@ -120,7 +120,7 @@ def test_settings_are_read_by_the_composition_root_and_the_command_line_alone() 
 
 def test_permits_are_made_by_enforcement_alone() -> None:
     makers = [
-        name for name, path in NAMES.items() if "service.authorization.enforcement.permit.grant" in imported(path)
+        name for name, path in NAMES.items() if "service.authorization.enforcement.changes.grant" in imported(path)
     ]
     assert makers == ["service/authorization/enforcement/gate.py"]
 

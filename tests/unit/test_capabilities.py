@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.authorization.enforcement.capabilities import Availability, Capability, list_capabilities
 from service.authorization.enforcement.decision_point import sign_in_facts, who_words
-from service.authorization.enforcement.relationships import Seen
+from service.authorization.enforcement.relationships import FactLookup
 from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import laws, policy_file
@@ -20,7 +20,7 @@ from tests.policy_forge import shipped, snapshot
 
 SCOPES = ("read:timesheets", "create:timesheets", "approve:timesheets", "manage:directory", "manage:tokens")
 ROLES = ("role:manager", "role:administrator", "role:auditor")
-SEEN = Seen(1, 1, datetime(2026, 11, 23, tzinfo=UTC), frozenset())
+SEEN = FactLookup(1, 1, datetime(2026, 11, 23, tzinfo=UTC), frozenset())
 SHIPPED = Snapshot.build(policy_file.parse(shipped()), 1)
 NOW = int(SEEN.at.timestamp())
 

@@ -27,10 +27,10 @@ from service.administration.replay.decided_again import (
 from service.administration.replay.recorded_request import NotARequest, read
 from service.audit.export_ocsf import READ, UPDATE, event
 from service.audit.sealed_rows import SealedRow
-from service.authorization.enforcement.decision_point import BY_LAW, Decision, Resource
-from service.authorization.enforcement.decision_record import Caller, of_decision
-from service.authorization.enforcement.judgement import NO_ROW, decided, judged, sighted
-from service.authorization.enforcement.relationships import About, Seen
+from service.authorization.enforcement.changes import Caller
+from service.authorization.enforcement.decision_point import BY_LAW, NO_ROW, Decision, Resource, decide
+from service.authorization.enforcement.decision_record import of_decision
+from service.authorization.enforcement.relationships import About, FactLookup
 from service.authorization.enforcement.visibility import visible
 from service.authorization.engine.engine import Snapshot
 from service.identity.principal import Principal, PrincipalKind
@@ -141,36 +141,33 @@ class World:
 
     def decide(self, version: Snapshot) -> Decision:
         """As `enforcement` does, with the same functions, but for the statement that reads."""
-        caller = Caller(self.principal, "request", "POST", "/v1/test")
         asked = ("timesheet", self.action)
         may_look = version.could_allow(*asked, self.principal.scopes)
-        seen = Seen(1, 1, NOW, self.roles, former_ids=self.former if self.principal.person else frozenset())
+        lookup = FactLookup(1, 1, NOW, self.roles, former_ids=self.former if self.principal.person else frozenset())
         row = {"id": ANA, "owner_id": ANA, "state": self.state, "version": 3}
         there = may_look and self.exists and self.about in {About.ROW, About.NEW}
         if there or (may_look and self.about is About.NEW):
-            seen = replace(
-                seen,
+            lookup = replace(
+                lookup,
                 row=cast("asyncpg.Record", row) if there else None,
                 relations=self.relations,
                 facts={"acted_for_owner": self.acted},
                 evaluated=frozenset(TIMESHEET_FACTS.relations),
             )
         looked = may_look or self.about in {About.KIND, About.LIST}
-        seen = sighted(seen, TIMESHEET_FACTS, self.about, looked=looked)
+        lookup = lookup.complete(TIMESHEET_FACTS, self.about, looked=looked)
         if there:
             resource = Resource("timesheet", str(ANA), ANA, self.state, 3)
         elif self.about is About.NEW:
             resource = Resource("timesheet", None, ANA, "draft")
         else:
             resource = Resource("timesheet", str(ANA) if self.about is About.ROW else None)
-        decision = decided(version, caller, self.action, resource, seen)
+        decision = decide(version, self.principal, self.action, resource, lookup)
         if self.about is About.LIST and decision.verdict.reason is not Reason.INSUFFICIENT_SCOPE:
-            shown = visible(version, decision.access_request, self.principal, seen, TIMESHEET_FACTS)
+            shown = visible(version, decision.access_request, self.principal, lookup, TIMESHEET_FACTS)
             if shown.rules or decision.allowed:
                 decision = replace(decision, verdict=Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown.rules))
-            return decision
-        refused = judged(version, decision, missing=self.about is About.ROW and not there)
-        return refused.decision if refused else decision
+        return decision
 
     def record(self, version: Snapshot) -> bytes:
         caller = Caller(self.principal, "request", "POST", "/v1/test", recorded_as=self.recorded_as)

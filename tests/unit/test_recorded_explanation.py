@@ -9,11 +9,11 @@ from uuid import UUID
 
 from service.administration.replay.recorded_explanation import BECAUSE, LAWS, LISTED, explained
 from service.administration.replay.recorded_request import read
-from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.decision_record import Caller, of_decision
-from service.authorization.enforcement.judgement import decided, judged, sighted
+from service.authorization.enforcement.changes import Caller
+from service.authorization.enforcement.decision_point import Resource, decide
+from service.authorization.enforcement.decision_record import of_decision
 from service.authorization.enforcement.refusal import refusal_of
-from service.authorization.enforcement.relationships import About, Seen
+from service.authorization.enforcement.relationships import About, FactLookup
 from service.errors import Forbidden
 from service.identity.principal import Principal, PrincipalKind
 from service.policy.access_request import Reason, Verdict
@@ -40,23 +40,21 @@ def asked(version: Snapshot, *scopes: str, state: str = "draft", found: bool = T
     """ana, who leads the owner, approves a sheet."""
     nobody: frozenset[str] = frozenset()
     principal = Principal(PrincipalKind.USER, "i", "s", "app", frozenset(scopes), nobody, None, 0, 1, person=ANA)
-    seen = Seen(1, 1, NOW, nobody)
+    lookup = FactLookup(1, 1, NOW, nobody)
     may_look = version.could_allow("timesheet", "approve", scopes)
     if may_look and found:
         row = {"id": ANA, "owner_id": BEN, "state": state, "version": 3}
         facts = {"acted_for_owner": False}
-        seen = replace(
-            seen,
+        lookup = replace(
+            lookup,
             row=cast("asyncpg.Record", row),
             relations=frozenset({"manager"}),
             facts=facts,
             evaluated=frozenset({"manager"}),
         )
-    seen = sighted(seen, TIMESHEET_FACTS, About.ROW, looked=may_look)
-    resource = Resource("timesheet", str(ANA), BEN, state, 3) if seen.row else Resource("timesheet", str(ANA))
-    decision = decided(version, Caller(principal, "r", "POST", "/v1/test"), "approve", resource, seen)
-    refused = judged(version, decision, missing=seen.row is None)
-    return refused.decision if refused else decision
+    lookup = lookup.complete(TIMESHEET_FACTS, About.ROW, looked=may_look)
+    resource = Resource("timesheet", str(ANA), BEN, state, 3) if lookup.row else Resource("timesheet", str(ANA))
+    return decide(version, principal, "approve", resource, lookup)
 
 
 def why(version: Snapshot, decision: Decision) -> RecordedExplanation:
@@ -143,9 +141,9 @@ def test_an_unknown_thing_and_a_law_have_sentences_of_their_own() -> None:
 def test_a_list_names_the_rows_that_could_show_something() -> None:
     version = snapshot(READ, TEAM)
     decision = asked(version, "approve:timesheets", state="submitted")
-    seen = replace(decision.request.seen, about=About.LIST, row=None)
+    lookup = replace(decision.request.lookup, about=About.LIST, row=None)
     verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=("approve-team",))
-    listed = replace(decision, request=replace(decision.request, seen=seen), verdict=verdict)
+    listed = replace(decision, request=replace(decision.request, lookup=lookup), verdict=verdict)
 
     assert why(version, listed).because == LISTED
     assert [row.rule for row in why(version, listed).rows] == ["approve-team"]
@@ -154,7 +152,7 @@ def test_a_list_names_the_rows_that_could_show_something() -> None:
 def test_a_list_that_was_refused_misses_nothing_that_is_asked_of_each_row() -> None:
     version = snapshot(STRONG)
     decision = asked(version, "approve:timesheets")
-    seen = replace(decision.request.seen, about=About.LIST, row=None)
-    listed = replace(decision, request=replace(decision.request, seen=seen))
+    lookup = replace(decision.request.lookup, about=About.LIST, row=None)
+    listed = replace(decision, request=replace(decision.request, lookup=lookup))
 
     assert [lack.wanted for lack in why(version, listed).near[0].missing] == ["role:lead", "mfa"]

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from service.authorization.enforcement.access import named, ways
 from service.authorization.enforcement.capabilities import list_capabilities
-from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.decision_record import Caller
-from service.authorization.enforcement.judgement import decided
+from service.authorization.enforcement.changes import Caller
+from service.authorization.enforcement.decision_point import Resource, decide
 from service.authorization.enforcement.refusal import refusal_of
-from service.authorization.enforcement.relationships import About, Seen
+from service.authorization.enforcement.relationships import About, FactLookup
 from service.authorization.enforcement.visibility import visible
 from service.authorization.engine import engine
 from service.authorization.engine.explanation import (
@@ -90,7 +89,7 @@ def test_the_nearest_of_thousands_of_others_is_found_wherever_it_stands() -> Non
     lines = [f"p, allow, role:r{n}, read, approved, timesheet, approve:timesheets, mfa, far-{n}" for n in range(3_000)]
     version = policy_forge.snapshot(*lines, "p, allow, role:x, read, draft, timesheet, read:timesheets, always, close")
     access_request = version.access_request("timesheet", "read", "draft", ["role:y"], ["read:timesheets"], {})
-    error = refusal_of(version, decided(version, asking(), "read", Resource("timesheet"), seen()), None)
+    error = refusal_of(version, decide(version, asking().principal, "read", Resource("timesheet"), lookup()), None)
     assert nearest(
         explain_nearest(version.index_of("timesheet", "read"), access_request), access_request, version.vocabulary
     )[0].rule == ("close")
@@ -105,8 +104,10 @@ def asking() -> Caller:
     return Caller(principal, "r", "GET", "/v1/test")
 
 
-def seen(about: About = About.KIND) -> Seen:
-    return Seen(1, 1, datetime(2026, 11, 23, tzinfo=UTC), frozenset(), about=about, evaluated=frozenset({"owner"}))
+def lookup(about: About = About.KIND) -> FactLookup:
+    return FactLookup(
+        1, 1, datetime(2026, 11, 23, tzinfo=UTC), frozenset(), about=about, evaluated=frozenset({"owner"})
+    )
 
 
 def many(count: int, who: str = "role:r{}") -> Snapshot:
@@ -157,22 +158,22 @@ def rows_looked_at(monkeypatch: pytest.MonkeyPatch, version: Snapshot, work: Cal
 
 def about_a_row(version: Snapshot, state: str) -> object:
     row = cast("asyncpg.Record", {"id": UUID(int=1)})
-    found = Seen(
+    found = FactLookup(
         1, 1, datetime(2026, 11, 23, tzinfo=UTC), frozenset(), row=row, about=About.ROW,
         facts={"acted_for_owner": False, "locked_by_asker": False}, evaluated=frozenset({"owner"}),
         on_behalf_of=UUID(int=9),
     )  # fmt: skip
-    decision = decided(version, asking(), "read", Resource("timesheet", "1", None, state, 1), found)
+    decision = decide(version, asking().principal, "read", Resource("timesheet", "1", None, state, 1), found)
     return decision.allowed or refusal_of(version, decision, None)
 
 
 def a_list(version: Snapshot, _: str) -> object:
-    decision = decided(version, asking(), "read", Resource("timesheet"), seen(About.LIST))
-    return visible(version, decision.access_request, asking().principal, seen(About.LIST), TIMESHEET_FACTS).condition
+    decision = decide(version, asking().principal, "read", Resource("timesheet"), lookup(About.LIST))
+    return visible(version, decision.access_request, asking().principal, lookup(About.LIST), TIMESHEET_FACTS).condition
 
 
 def of_me(version: Snapshot, _: str) -> object:
-    return list_capabilities(version, asking().principal, seen())
+    return list_capabilities(version, asking().principal, lookup())
 
 
 def of_access(version: Snapshot, state: str) -> object:

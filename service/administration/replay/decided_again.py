@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
 from service.administration.replay.list_comparison import ShownRows, compared, differing
-from service.authorization.enforcement.decision_point import BY_LAW, access_request_of, sign_in_facts, verdict_on
-from service.authorization.enforcement.judgement import NO_ROW, NO_SCOPE
+from service.authorization.enforcement.decision_point import (
+    BY_LAW,
+    NO_ROW,
+    NO_SCOPE,
+    access_request_of,
+    apply_rules_and_laws,
+    sign_in_facts,
+)
 from service.authorization.enforcement.relationships import About
 from service.authorization.engine.row_conditions import folded
 from service.policy import known_words
@@ -85,34 +91,34 @@ def _as_anybody_before(snapshot: Snapshot, recorded: RecordedRequest, then: Snap
     prefix = former_word(PERSON)
     named = frozenset(UUID(word.removeprefix(prefix)) for word in words if word.startswith(prefix))
     told = then.words_of(request.resource.kind, request.action) if then else None
-    relations = {former_word(name) for name in request.seen.evaluated - request.seen.relations}
-    seen = replace(
-        request.seen,
-        former_ids=request.seen.former_ids | named,
-        relations=request.seen.relations | (relations - told.who if told else relations),
+    relations = {former_word(name) for name in request.lookup.evaluated - request.lookup.relations}
+    lookup = replace(
+        request.lookup,
+        former_ids=request.lookup.former_ids | named,
+        relations=request.lookup.relations | (relations - told.who if told else relations),
     )
     of_row = snapshot.vocabulary.facts.get(request.resource.kind, frozenset())
     untold = of_row - told.facts if told else of_row
     facts = {name: None if value is False and name in untold else value for name, value in request.facts.items()}
-    return replace(recorded, request=replace(request, seen=seen, facts=facts))
+    return replace(recorded, request=replace(request, lookup=lookup, facts=facts))
 
 
 def _decided(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | None) -> Again:
-    request, seen = recorded.request, recorded.request.seen
+    request, lookup = recorded.request, recorded.request.lookup
     kind, action = request.resource.kind, request.action
     if kind not in known_words.ACTIONS:
         return Undecidable(NO_KIND.format(kind=kind))
     may_look = snapshot.could_allow(kind, action, request.principal.scopes)
     if not may_look and snapshot.scopes_for(kind, action):
         return NO_SCOPE
-    if seen.about is About.ROW:
-        if not may_look or (seen.looked and not recorded.found):
+    if lookup.about is About.ROW:
+        if not may_look or (lookup.looked and not recorded.found):
             return NO_ROW
-        if not seen.looked:
+        if not lookup.looked:
             return Undecidable(NOT_LOOKED)
-    if seen.about is About.NEW and not may_look:
+    if lookup.about is About.NEW and not may_look:
         recorded = _unseen(recorded)
-    elif seen.about is About.NEW and not seen.looked:
+    elif lookup.about is About.NEW and not lookup.looked:
         # There may have been such a row already, in any state.
         recorded = replace(recorded, told_state=False)
     return _tried(snapshot, recorded, before, bare=not may_look)
@@ -123,7 +129,7 @@ def _tried(snapshot: Snapshot, recorded: RecordedRequest, before: Snapshot | Non
     request = _asked(snapshot, recorded)
     relations, facts, states = _untold(snapshot, recorded, request, bare=bare)
     known = access_request_of(snapshot, request)
-    cause = _cause(relations, list(facts), states, looked=request.seen.looked)
+    cause = _cause(relations, list(facts), states, looked=request.lookup.looked)
     found: Verdict | None = None
     budget = Budget(MAX_REQUESTS_PER_RECORD)
     for possible in RequestSpace(known, states or None, facts, [(name, None) for name in relations]):
@@ -145,7 +151,7 @@ def _untold(
     snapshot: Snapshot, recorded: RecordedRequest, request: EvaluationRequest, *, bare: bool
 ) -> tuple[list[str], dict[str, Sequence[bool | None]], tuple[str, ...]]:
     """Relations, facts (with what they may be) and states that rules ask for and the record does not hold."""
-    kind, seen, vocabulary = request.resource.kind, request.seen, snapshot.vocabulary
+    kind, lookup, vocabulary = request.resource.kind, request.lookup, snapshot.vocabulary
     words = snapshot.words_of(kind, request.action)
     relations: list[str] = []
     facts: dict[str, Sequence[bool | None]] = {}
@@ -153,8 +159,8 @@ def _untold(
         unknown = words.facts - request.facts.keys()
         facts |= dict.fromkeys(sorted(unknown & vocabulary.request_facts), KNOWN_OR_NOT)
         # Of a list, relations and facts are asked of each row.
-        if seen.about is not About.LIST:
-            relations = sorted(words.who & vocabulary.relations.get(kind, frozenset()) - seen.evaluated)
+        if lookup.about is not About.LIST:
+            relations = sorted(words.who & vocabulary.relations.get(kind, frozenset()) - lookup.evaluated)
             facts |= dict.fromkeys(sorted(unknown & vocabulary.facts.get(kind, frozenset())), KNOWN)
     return relations, facts, () if recorded.told_state else (NO_STATE, *sorted(vocabulary.states.get(kind, ())))
 
@@ -162,8 +168,8 @@ def _untold(
 def _verdict(
     snapshot: Snapshot, access_request: AccessRequest, recorded: RecordedRequest, before: Snapshot | None
 ) -> Again:
-    verdict = verdict_on(snapshot, access_request)
-    if recorded.request.seen.about is not About.LIST:
+    verdict = apply_rules_and_laws(snapshot, access_request)
+    if recorded.request.lookup.about is not About.LIST:
         return verdict
     left = folded(snapshot, access_request)
     if not (left.shown or verdict.allowed):
@@ -211,8 +217,8 @@ def _asked(snapshot: Snapshot, recorded: RecordedRequest) -> EvaluationRequest:
 def _unseen(recorded: RecordedRequest) -> RecordedRequest:
     """A new row's request as it is when no scope can help: nothing is looked up, and the row counts as not there."""
     request = recorded.request
-    seen = replace(request.seen, relations=frozenset(), evaluated=frozenset(), facts={})
-    return replace(recorded, request=replace(request, seen=seen, facts={}), told_state=not recorded.found)
+    lookup = replace(request.lookup, relations=frozenset(), evaluated=frozenset(), facts={})
+    return replace(recorded, request=replace(request, lookup=lookup, facts={}), told_state=not recorded.found)
 
 
 def _cause(relations: list[str], facts: list[str], states: tuple[str, ...], *, looked: bool) -> str:

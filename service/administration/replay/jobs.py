@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.enforcement.permit import Permit
+    from service.authorization.enforcement.changes import Permit
     from service.database import Connection
 
 # The resource kind that a replay is decided on, and the action on it that starts and cancels one: the policy for a

@@ -70,7 +70,7 @@ class RecordedExplanation:
 def explained(snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: bool = False) -> RecordedExplanation:
     """The why of a decision under the version that made it, said `to_caller` or to somebody else about the caller."""
     request, verdict = recorded.request, recorded.verdict
-    kind, action, about = request.resource.kind, request.action, request.seen.about
+    kind, action, about = request.resource.kind, request.action, request.lookup.about
     rules = {rule.name: rule for rule in snapshot.rules_of(kind, action)}
     rows = tuple(_row(snapshot, rules[name]) for name in verdict.rules if name in rules)
     because = LISTED if verdict.allowed and about is About.LIST else BECAUSE[verdict.reason]
@@ -81,7 +81,7 @@ def explained(snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: bool 
     access_request = access_request_of_record(snapshot, recorded)
     why = explain(rules.values(), access_request)
     found = nearest(why, access_request, snapshot.vocabulary, of_others=True, to_caller=to_caller)
-    if not request.seen.looked:
+    if not request.lookup.looked:
         found = _only(found, lambda one: one.condition == "scope")
     elif about is About.LIST:
         relations = snapshot.vocabulary.relations.get(kind, frozenset())

@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 from service.authorization.enforcement.decision_point import EvaluationRequest, Resource
-from service.authorization.enforcement.relationships import About, Seen
+from service.authorization.enforcement.relationships import About, FactLookup
 from service.errors import BadInput
 from service.identity.principal import Principal, PrincipalKind
 from service.policy.access_request import NO_STATE, Reason, Verdict
@@ -54,7 +54,7 @@ class RecordedRequest:
     @property
     def listed(self) -> bool:
         """Whether it was a list that somebody got: its rows were not decided one by one."""
-        return self.verdict.allowed and self.request.seen.about is About.LIST
+        return self.verdict.allowed and self.request.lookup.about is About.LIST
 
     @property
     def subject(self) -> str:
@@ -151,7 +151,7 @@ def _request(one: _Recorded) -> RecordedRequest:
         methods=None if who.methods is None else frozenset(who.methods),
         person=None if who.person is None else UUID(who.person),
     )
-    seen = Seen(
+    lookup = FactLookup(
         one.policy.version,
         0,
         _EPOCH,
@@ -168,7 +168,7 @@ def _request(one: _Recorded) -> RecordedRequest:
     owner = None if thing.owner is None else UUID(thing.owner)
     resource = Resource(thing.kind, thing.id, owner, thing.state or NO_STATE, thing.version)
     decided = asked.action or one.action
-    request = EvaluationRequest(principal=principal, action=decided, resource=resource, seen=seen, facts=facts)
+    request = EvaluationRequest(principal=principal, action=decided, resource=resource, lookup=lookup, facts=facts)
     told = one.asked is not None or thing.state is not None or thing.id is None
     version, age, returned = one.policy.version, who.auth_age, bool(one.returned)
     return RecordedRequest(

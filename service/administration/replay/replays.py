@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from service.administration.replay.jobs import Job
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.gate import Gate
     from service.database import Database
     from service.log.log import Receipt
@@ -100,7 +100,7 @@ class Replays:
     async def _readable(self, caller: Caller) -> Sequence[str]:
         """The kinds whose replays the caller may read; if there are none, the one whose refusal they get."""
         kinds = [kind for kind in (LOG, POLICY) if await self._gate.would_allow(caller, kind, "read")]
-        return kinds or [next((kind for kind in (LOG, POLICY) if self._gate.could(caller, kind, "read")), POLICY)]
+        return kinds or [next((kind for kind in (LOG, POLICY) if self._gate.could_allow(caller, kind, "read")), POLICY)]
 
 
 def _resource(job: Job) -> Resource:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from service.authorization.enforcement.changes import Target
 from service.authorization.enforcement.kept_answers import all_visible
 from service.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.kept_answers import AnsweredChange
     from service.log.log import Receipt
@@ -34,7 +35,7 @@ class AnswersAgain:
         case, as an upload tells nothing else. The record says `read` all the same, because nothing is done again. What
         is gone is decided as something new of the same owner.
         """
-        reads = about.action != "upload" and self._gate.could(caller, about.kind, "read")
+        reads = about.action != "upload" and self._gate.could_allow(caller, about.kind, "read")
         caller = replace(caller, again=about.decision, recorded_as=None if reads else "read")
         action, states = ("read", ()) if reads else (about.action, about.states)
         if not self._gate.has_rows(about.kind):
@@ -44,9 +45,10 @@ class AnswersAgain:
         if len(about.resources) > 1:
             return await self._of_many(caller, about, action, states)
         was = states[0] if states else None
-        async with self._gate.read(
-            caller, about.kind, action, about.resources[0], absent_owner=about.owner, state=was
-        ) as reading:
+        target = Target(
+            str(about.resources[0]), row_id=about.resources[0], must_exist=True, owner=about.owner, state=was
+        )
+        async with self._gate.read(caller, about.kind, action, target) as reading:
             reading.returned = [] if reading.row is None else [str(reading.row["id"])]
         return reading.receipt
 

@@ -35,7 +35,7 @@ def refusal(numbers: Sequence[int]) -> Forbidden:
 
 def _denies(version: Snapshot, asked: EvaluationRequest) -> bool:
     access_request = access_request_of(
-        version, evaluation_request(version, asked.principal, asked.action, asked.resource, asked.seen)
+        version, evaluation_request(version, asked.principal, asked.action, asked.resource, asked.lookup)
     )
     return any(
         rule.effect is Effect.DENY and rule.who == PROPOSER and matches(rule, access_request)

@@ -9,15 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from uuid_utils.compat import uuid7
-
 from service.administration.checks.examination import PROPOSAL, PolicyReport
 from service.administration.versions import four_eyes, policy_life
 from service.administration.versions.policy_life import Activator, PolicyVersion
 from service.authorization.active import policy_versions, replicas
-from service.authorization.enforcement.changes import Answer, Change, Target
-from service.authorization.enforcement.decision_point import Resource, decide, evaluation_request
-from service.authorization.enforcement.judgement import NotDone
+from service.authorization.enforcement.changes import AbortChange, Answer, Change, Target
+from service.authorization.enforcement.decision_point import Resource, evaluate
 from service.authorization.enforcement.policy_relations import KIND, RETIRED
 from service.authorization.enforcement.preflight import admit
 from service.database import Turns
@@ -30,7 +27,7 @@ if TYPE_CHECKING:
 
     from service.authorization.active.policy_versions import PolicyVersions
     from service.authorization.active.replicas import Replica
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection
@@ -165,8 +162,8 @@ class PolicyAdministration:
         target = Target(str(number), found, must_exist=True)
         async with self._gate.change(caller, KIND, "activate", target, exclusively=snapshot is not None) as change:
             await _keep_four_eyes(change, number, left)
-            if change.seen.version != expected:
-                raise StaleExpectation(f"Version {change.seen.version} is active, not {expected}")
+            if change.lookup.version != expected:
+                raise StaleExpectation(f"Version {change.lookup.version} is active, not {expected}")
             if refused is not None:
                 raise refused
             if snapshot is None:
@@ -213,7 +210,7 @@ async def _insert(change: Change, text: PolicyText, message: str) -> PolicyVersi
 
 async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVersion:
     """Let the snapshot's version decide from the commit on, under the policy's lock, and have that recorded."""
-    number, expected, principal = snapshot.number, change.seen.version, change.caller.principal
+    number, expected, principal = snapshot.number, change.lookup.version, change.caller.principal
     if back:
         before = await policy_life.way_back(change.connection)
         if before is None:
@@ -238,15 +235,15 @@ async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVer
 
 
 async def _keep_four_eyes(change: Change, number: int, left: Mapping[int, Snapshot]) -> None:
-    """Raise NotDone with Forbidden if a version that was left, and whose place no newer one took, denies this to the
-    proposer. Raises StaleExpectation when another version was left since `left` was read."""
+    """Raise AbortChange with Forbidden if a version that was left, and that no newer one replaced, denies this to the
+    proposer. Raises StaleExpectation if another version was left since `left` was read."""
     numbers = await policy_life.left_behind(change.connection, number, change.caller.principal)
     if not left.keys() >= set(numbers):
         raise StaleExpectation
     forbidding = four_eyes.still_forbidding([left[one] for one in numbers], change.decision.request)
     if forbidding:
         noted = {**change.decision.noted, "four_eyes_of": forbidding}
-        raise NotDone(four_eyes.refusal(forbidding), replace(change.decision, noted=noted))
+        raise AbortChange(four_eyes.refusal(forbidding), replace(change.decision, noted=noted))
 
 
 def _keep_a_way_back(change: Change, snapshot: Snapshot) -> None:
@@ -257,7 +254,7 @@ def _keep_a_way_back(change: Change, snapshot: Snapshot) -> None:
     Under four eyes that is exact, and nobody is kept from going back by having proposed this version and the one
     before: the first version came from files, so nobody proposed it, and everybody who passes here could go back to it.
     """
-    unrelated = replace(change.seen, row=None, relations=frozenset())
-    again = evaluation_request(snapshot, change.caller.principal, "activate", Resource(KIND, state=RETIRED), unrelated)
-    if not decide(snapshot, uuid7(), again).allowed:
+    unrelated = replace(change.lookup, row=None, relations=frozenset())
+    retired = Resource(KIND, state=RETIRED)
+    if not evaluate(snapshot, change.caller.principal, "activate", retired, unrelated).allowed:
         raise PolicyRejected([LOCKED_OUT])

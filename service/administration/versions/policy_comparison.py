@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from service.administration.checks.diff import PolicyDiff
     from service.administration.versions.policy_administration import PolicyAdministration
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from service.policy.policy_file import PolicyText
 
     Compare = Callable[[PolicyText, PolicyText], Awaitable[PolicyDiff]]

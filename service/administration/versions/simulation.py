@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from service.administration.versions.simulated import SimulatedRequest, Wrong, assumptions, principal_of, wrong_words
-from service.authorization.enforcement.changes import Answer, refused_under
-from service.authorization.enforcement.decision_point import Decision, Resource
-from service.authorization.enforcement.decision_record import Caller
-from service.authorization.enforcement.judgement import decided, resource_of
+from service.authorization.enforcement.changes import Answer, Caller, refused_under
+from service.authorization.enforcement.decision_point import Decision, Resource, decide, resource_of
 from service.authorization.enforcement.relationships import without_former
 from service.authorization.engine.explanation import explain, sentences_for_caller
 from service.errors import InvalidField, NotFound, PolicyUnavailable
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
     from service.authorization.active.policy_versions import PolicyVersions
     from service.authorization.enforcement.gate import Gate
-    from service.authorization.enforcement.relationships import Relationships, Seen
+    from service.authorization.enforcement.relationships import FactLookup, Relationships
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection
     from service.policy.access_request import Explanation
@@ -87,7 +85,9 @@ class Simulation:
             try:
                 if unknown:
                     raise Wrong(FieldError("version", "there is no such policy version"))
-                decision = await self._decided(caller, asked, under, permit.snapshot, reading.seen, reading.connection)
+                decision = await self._decided(
+                    caller, asked, under, permit.snapshot, reading.lookup, reading.connection
+                )
             except Wrong as wrong:
                 decision = InvalidField(*wrong.fields)
             else:
@@ -105,18 +105,18 @@ class Simulation:
         asked: SimulatedRequest,
         under: Snapshot,
         active: Snapshot,
-        seen: Seen,
+        lookup: FactLookup,
         connection: Connection,
     ) -> Decision:
         if fields := wrong_words(asked, under.vocabulary):
             raise Wrong(*fields)
-        await self._check_person(caller, asked, active, seen, connection)
-        principal = principal_of(asked.subject, int(seen.at.timestamp()))
+        await self._check_person(caller, asked, active, lookup, connection)
+        principal = principal_of(asked.subject, int(lookup.at.timestamp()))
         kind = asked.resource.kind
         if asked.resource.id is None:
             words = self._relationships.of(kind)
             known = replace(
-                seen,
+                lookup,
                 roles=frozenset(),
                 row=None,
                 relations=asked.resource.relations,
@@ -127,27 +127,26 @@ class Simulation:
             )
             resource = Resource(kind, state=asked.resource.state)
         else:
-            await self._may_know(caller, active, kind, asked.resource.id, seen, connection)
+            await self._may_know(caller, active, kind, asked.resource.id, lookup, connection)
             known = without_former(await self._relationships.of_row(connection, principal, kind, asked.resource.id))
             resource = resource_of(kind, known, str(asked.resource.id))
-        as_if = Caller(principal, caller.request_id, caller.method, caller.route)
-        return decided(under, as_if, asked.action, resource, known)
+        return decide(under, principal, asked.action, resource, known)
 
     async def _check_person(
-        self, caller: Caller, asked: SimulatedRequest, active: Snapshot, seen: Seen, connection: Connection
+        self, caller: Caller, asked: SimulatedRequest, active: Snapshot, lookup: FactLookup, connection: Connection
     ) -> None:
         """Raise Wrong for an unknown person, to a caller who may read the directory or the log, which tell as much. For
         anybody else an unknown person is one without relations: the answer must not tell which ids exist."""
         person = asked.subject.person
         if person is None or not any(
-            decided(active, caller, "read", Resource(kind), seen).allowed for kind in ("directory", "log")
+            decide(active, caller.principal, "read", Resource(kind), lookup).allowed for kind in ("directory", "log")
         ):
             return
         if not await self._known_person(connection, person):
             raise Wrong(FieldError("subject.person", "there is no such person"))
 
     async def _may_know(
-        self, caller: Caller, active: Snapshot, kind: str, row_id: UUID, seen: Seen, connection: Connection
+        self, caller: Caller, active: Snapshot, kind: str, row_id: UUID, lookup: FactLookup, connection: Connection
     ) -> None:
         """Raise Wrong unless the asker may read the thing or the log, which tells as much: an unknown one alike."""
         if not self._relationships.of(kind).imagined:
@@ -155,8 +154,8 @@ class Simulation:
         theirs = await self._relationships.of_row(connection, caller.principal, kind, row_id)
         if theirs.row is None:
             raise Wrong(HIDDEN)
-        may_read = decided(active, caller, "read", resource_of(kind, theirs, str(row_id)), theirs).allowed
-        if not (may_read or decided(active, caller, "read", Resource("log"), seen).allowed):
+        may_read = decide(active, caller.principal, "read", resource_of(kind, theirs, str(row_id)), theirs).allowed
+        if not (may_read or decide(active, caller.principal, "read", Resource("log"), lookup).allowed):
             raise Wrong(HIDDEN)
 
 
@@ -182,7 +181,7 @@ def _noted(asked: SimulatedRequest, decision: Decision) -> dict[str, object]:
         },
         "action": asked.action,
         "resource": {"kind": resource.kind, "id": resource.id, "state": resource.state or None},
-        "relations": sorted(decision.request.seen.relations),
+        "relations": sorted(decision.request.lookup.relations),
         "facts": dict(decision.request.facts),
         "outcome": "allow" if decision.allowed else "deny",
         "reason": str(verdict.reason),

@@ -97,11 +97,11 @@ def _way(
 ) -> Way | None:
     """The way by one rule that takes the fewest facts about the sign-in."""
     index = snapshot.index_of(thing[0], rule.action)
-    seen = {name: (value,) for name, value in facts.items() if name in index.words.facts}
+    lookup = {name: (value,) for name, value in facts.items() if name in index.words.facts}
     own = {condition.fact for condition in rule.when}
     others = sorted(index.words.facts - own - facts.keys())[:MAX_OPEN_FACTS]
     base = snapshot.access_request(thing[0], rule.action, thing[1], who, (), {})
-    for request in smallest_requests(rule, base, [base.state], {**seen, **dict.fromkeys(others, KNOWN_OR_NOT)}):
+    for request in smallest_requests(rule, base, [base.state], {**lookup, **dict.fromkeys(others, KNOWN_OR_NOT)}):
         if not budget.spend_on_casbin(len(index.rules)):
             return None
         if snapshot.decide(request).allowed and not laws.law_forbids(request):

@@ -9,10 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from uuid_utils.compat import uuid7
-
-from service.authorization.enforcement.decision_point import decide, evaluation_request
-from service.authorization.enforcement.judgement import resource_of
+from service.authorization.enforcement.decision_point import evaluate, resource_of
 from service.authorization.enforcement.relationships import of_listed
 
 if TYPE_CHECKING:
@@ -20,8 +17,8 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from service.authorization.enforcement.permit import Permit
-    from service.authorization.enforcement.relationships import Seen
+    from service.authorization.enforcement.changes import Permit
+    from service.authorization.enforcement.relationships import FactLookup
     from service.authorization.enforcement.visibility import Visibility
     from service.authorization.engine.engine import Snapshot
     from service.identity.principal import Principal
@@ -30,13 +27,13 @@ if TYPE_CHECKING:
 def of_read(permit: Permit, actions: Iterable[str]) -> tuple[str, ...]:
     """Those of `actions` that whoever was permitted to read the row may do to it, in their order."""
     asked = permit.decision.request
-    return _allowed(permit.snapshot, asked.principal, asked.resource.kind, asked.seen, actions)
+    return _allowed(permit.snapshot, asked.principal, asked.resource.kind, asked.lookup, actions)
 
 
 def of_listed_row(visibility: Visibility, row: asyncpg.Record, actions: Iterable[str]) -> tuple[str, ...]:
     """The same for a row of a list that was read with its relations, in the snapshot that the list was seen in."""
-    seen = of_listed(visibility.seen, row, visibility.facts)
-    return _allowed(visibility.snapshot, visibility.principal, visibility.kind, seen, actions)
+    lookup = of_listed(visibility.lookup, row, visibility.facts)
+    return _allowed(visibility.snapshot, visibility.principal, visibility.kind, lookup, actions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +46,19 @@ class Ground:
 
 def by_what(visibility: Visibility, row: asyncpg.Record) -> Ground:
     """Why a row is in a list that was read with its relations: asked of the engine, as a single request would be."""
-    seen = of_listed(visibility.seen, row, visibility.facts)
-    resource = resource_of(visibility.kind, seen, None)
-    request = evaluation_request(visibility.snapshot, visibility.principal, visibility.action, resource, seen)
-    names = decide(visibility.snapshot, uuid7(), request).verdict.rules
+    lookup = of_listed(visibility.lookup, row, visibility.facts)
+    resource = resource_of(visibility.kind, lookup, None)
+    names = evaluate(visibility.snapshot, visibility.principal, visibility.action, resource, lookup).verdict.rules
     rules = visibility.snapshot.index_of(visibility.kind, visibility.action).named(names)
     return Ground(tuple(dict.fromkeys(rule.who for rule in rules)), names)
 
 
 def _allowed(
-    snapshot: Snapshot, principal: Principal, kind: str, seen: Seen, actions: Iterable[str]
+    snapshot: Snapshot, principal: Principal, kind: str, lookup: FactLookup, actions: Iterable[str]
 ) -> tuple[str, ...]:
-    resource, known = resource_of(kind, seen, None), snapshot.vocabulary.actions.get(kind, frozenset())
-    uid = uuid7()
+    resource, known = resource_of(kind, lookup, None), snapshot.vocabulary.actions.get(kind, frozenset())
     return tuple(
         action
         for action in actions
-        if action in known
-        and decide(snapshot, uid, evaluation_request(snapshot, principal, action, resource, seen)).allowed
+        if action in known and evaluate(snapshot, principal, action, resource, lookup).allowed
     )

@@ -18,7 +18,7 @@ from service.policy.request_space import KNOWN, RequestSpace, scopes_of, smalles
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from service.authorization.enforcement.relationships import Seen
+    from service.authorization.enforcement.relationships import FactLookup
     from service.authorization.engine.engine import Snapshot
     from service.identity.principal import Principal
     from service.policy.access_request import AccessRequest
@@ -51,27 +51,27 @@ class Capability:
     scopes: tuple[str, ...] = ()
 
 
-def list_capabilities(snapshot: Snapshot, principal: Principal, seen: Seen) -> Sequence[Capability]:
+def list_capabilities(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> Sequence[Capability]:
     """One for each kind and action of the vocabulary. `seen` is what holds without any row. For thousands of rules it
     is work for a thread; it is done once for callers who are alike to the rules."""
-    caller = _caller(snapshot, principal, seen)
+    caller = _caller(snapshot, principal, lookup)
     return snapshot.remembered(CAPABILITIES, caller.key(), lambda: _all(caller))
 
 
-def recall_capabilities(snapshot: Snapshot, principal: Principal, seen: Seen) -> Sequence[Capability] | None:
+def recall_capabilities(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> Sequence[Capability] | None:
     """As `list_capabilities`, if they were worked out before."""
-    found: Sequence[Capability] | None = snapshot.recall(CAPABILITIES, _caller(snapshot, principal, seen).key())
+    found: Sequence[Capability] | None = snapshot.recall(CAPABILITIES, _caller(snapshot, principal, lookup).key())
     return found
 
 
-def _caller(snapshot: Snapshot, principal: Principal, seen: Seen) -> _Caller:
+def _caller(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> _Caller:
     """Of an caller's words and scopes, those that any rule could see."""
     visible = snapshot.words
     return _Caller(
         snapshot,
-        snapshot.close(who_words(principal, seen)) & visible.who,
+        snapshot.close(who_words(principal, lookup)) & visible.who,
         principal.scopes & visible.scopes,
-        sign_in_facts(snapshot, principal, int(seen.at.timestamp())),
+        sign_in_facts(snapshot, principal, int(lookup.at.timestamp())),
     )
 
 

@@ -1,41 +1,127 @@
-"""What passes between the gate and a use case: targets, the read, list or change under way, and answers.
+"""What passes between the gate and a use case: the caller and the target in, a permit and the answer out.
 
-Owns no state beyond one request. Nothing here is durable before the gate has settled it with a receipt of the log.
+Owns no state beyond one request. An answer has a receipt of the log, and only the gate gives receipts, once the record
+of the decision is durable.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from service.authorization.enforcement.decision_point import BY_LAW
-from service.authorization.enforcement.decision_record import Caller, of_change
+from service.authorization.enforcement.decision_record import of_change
 from service.errors import BadInput, Denied, Forbidden, NotApplied, NotFound, TimewardenError
 from service.log.record import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     import asyncpg
 
     from service.authorization.enforcement.decision_point import Decision, Resource
     from service.authorization.enforcement.decision_record import Positions
-    from service.authorization.enforcement.permit import Permit
-    from service.authorization.enforcement.relationships import Seen
+    from service.authorization.enforcement.kept_answers import Once
+    from service.authorization.enforcement.relationships import FactLookup
     from service.authorization.enforcement.visibility import Visibility
+    from service.authorization.engine.engine import Snapshot
     from service.database import Connection
     from service.errors import StepUpNeeded
+    from service.identity.principal import Principal
     from service.log.log import Receipt
     from service.log.record import Record
 
 T = TypeVar("T")
+# Checks the version of a row against the one that the caller has read (If-Match). Raises NotApplied.
+Expect: TypeAlias = Callable[[int | None], None]
+_KEY: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and by which request: `request_id`, `method` and the route's template (never the path).
+
+    `trace` is the caller's W3C trace context. `once` is given if the request has an idempotency key; `again` is the
+    decision whose stored response is asked for. `recorded_as` is the record's action where the rules for another action
+    decide: viewing pending approvals is decided by the rules for `approve` and approves nothing. With `dry_run` a
+    change is decided and rolled back, and its record says that it was not applied.
+    """
+
+    principal: Principal
+    request_id: str
+    method: str
+    route: str
+    trace: str | None = None
+    once: Once | None = None
+    again: UUID | None = None
+    recorded_as: str | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request is about. By default it is the kind as a whole; `id` is then only how the caller named it.
+
+    `row_id` names one row; `lock` locks it first and returns its id, or None if it is missing. A target that
+    `must_exist` is about an existing row. With an `owner`, a missing row is decided as a new one of that owner.
+    `expect` checks the version that the caller has read. `state` decides as of another state than the row's, for
+    replays of stored responses.
+    """
+
+    id: str | None = None
+    lock: Callable[[Connection], Awaitable[UUID | int | None]] | None = None
+    owner: UUID | None = None
+    must_exist: bool = False
+    expect: Expect | None = None
+    row_id: UUID | int | None = None
+    state: str | None = None
+
+
+class Permit:
+    """Proof of an allowed decision. Stores ask for one, so a forgotten check is a type error. Only the gate makes them.
+
+    `snapshot` is the policy version that decided."""
+
+    __slots__ = ("decision", "snapshot")
+
+    def __init__(self, decision: Decision, snapshot: Snapshot, key: object) -> None:
+        if key is not _KEY or not decision.allowed:
+            raise PermissionError("a Permit is made by the gate, for an allowed decision")
+        self.decision, self.snapshot = decision, snapshot
+
+    def note(self, **members: object) -> None:
+        """Add members to the decision's record: ids, words and numbers only, never free text."""
+        self.decision = replace(self.decision, noted={**self.decision.noted, **members})
+
+    def covers(self, kind: str, *actions: str) -> None:
+        """Raise PermissionError unless this permit is for one of these actions on that kind: a programming error."""
+        request = self.decision.request
+        if request.resource.kind != kind or request.action not in actions:
+            raise PermissionError(
+                f"a permit to {request.action} {request.resource.kind} was shown for {kind} {actions}"
+            )
+
+
+def grant(decision: Decision, snapshot: Snapshot) -> Permit:
+    """Make a permit. Called by the gate alone."""
+    return Permit(decision, snapshot, _KEY)
+
+
+class AbortChange(Exception):
+    """Rolls a change back, so that its refusal is recorded when no lock is held. `error` is what the caller gets.
+    `decision` is the one that a law overrules, if any."""
+
+    def __init__(self, error: TimewardenError, decision: Decision | None = None) -> None:
+        super().__init__(str(error))
+        self.error, self.decision = error, decision
 
 
 @contextmanager
 def refused_under(receipt: Receipt) -> Iterator[None]:
-    """What is refused inside, after the decision was recorded, names that decision to the caller."""
+    """An error raised inside names the recorded decision to the caller."""
     try:
         yield
     except TimewardenError as error:
@@ -45,7 +131,7 @@ def refused_under(receipt: Receipt) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
-    """What may leave: the value, and the receipt of the decision that let it."""
+    """A value for the caller, and the receipt of the decision that allows it."""
 
     value: T
     receipt: Receipt
@@ -61,8 +147,7 @@ class AnswerToAll(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[T]):
-    """What became of one of several targets that are changed one by one: the value, or the error that kept it from
-    changing; and the receipt of its decision."""
+    """The result for one of several targets that are changed one by one: its value, or the error; and its receipt."""
 
     receipt: Receipt
     value: T | None = None
@@ -71,15 +156,14 @@ class Outcome(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A decision that does not lead to what was asked, and the error that the caller gets once it is recorded."""
+    """A decision that allows nothing, and the error that the caller gets once it is recorded."""
 
     decision: Decision
     error: TimewardenError
 
 
-class Decided:
-    """Something allowed. It has a receipt once its block was left, and answers are made from that receipt: so no answer
-    can leave before its decision is recorded."""
+class Allowed:
+    """An allowed request. It has a receipt only after its block, so no answer leaves before its decision is durable."""
 
     _receipt: Receipt | None = None
 
@@ -99,19 +183,25 @@ class Decided:
         return Answer(value, self.receipt)
 
 
-class DecidedOnFacts(Decided):
-    """Something allowed by facts that were read with its row, if it is about one."""
+class AllowedOnFacts(Allowed):
+    """A request that looked-up facts allow."""
 
     def __init__(self, permit: Permit, connection: Connection) -> None:
         self.permit, self.connection = permit, connection
 
     @property
-    def seen(self) -> Seen:
-        return self.permit.decision.request.seen
+    def decision(self) -> Decision:
+        return self.permit.decision
+
+    @property
+    def lookup(self) -> FactLookup:
+        """The facts that the decision rests on."""
+        return self.decision.request.lookup
 
     @property
     def row(self) -> asyncpg.Record | None:
-        return self.seen.row
+        """The row that the request is about; None if it is about none, or about a new one."""
+        return self.lookup.row
 
     @property
     def found(self) -> asyncpg.Record:
@@ -121,16 +211,16 @@ class DecidedOnFacts(Decided):
         return self.row
 
 
-class Reading(DecidedOnFacts):
-    """An allowed read. The record says that `returned` was given out: ids, or log positions."""
+class Reading(AllowedOnFacts):
+    """An allowed read. Its record holds what it `returned`: ids, or positions of the log."""
 
     def __init__(self, permit: Permit, connection: Connection) -> None:
         super().__init__(permit, connection)
         self.returned: Sequence[str] | Positions = ()
 
 
-class Listing(Decided):
-    """An allowed listing: `visibility` is the rules as SQL. The record says that the `returned` ids were given out."""
+class Listing(Allowed):
+    """An allowed listing. `visibility` is the rules as a SQL condition. Its record holds the ids that it `returned`."""
 
     def __init__(
         self,
@@ -149,31 +239,13 @@ class Listing(Decided):
         return self._see_after_step_up()
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a change is about.
+class Change(AllowedOnFacts):
+    """An allowed change of `target`, inside its transaction; `row` is locked. `value` is its result, for changes with
+    an outcome each."""
 
-    `lock` locks the row and returns its id, or None when there is none. Without a row, the change is about one that
-    `owner` would own. With neither, it is about the kind itself, or, if it `must_exist`, about something unknown; `id`
-    is then what the caller called it. `expect` judges the version that the caller has seen of this target.
-    """
-
-    id: str | None = None
-    lock: Callable[[Connection], Awaitable[UUID | int | None]] | None = None
-    owner: UUID | None = None
-    must_exist: bool = False
-    expect: Callable[[int | None], None] | None = None
-
-
-class Change(DecidedOnFacts):
-    """An allowed change of `target` inside its transaction: `row` as locked, `seen` as read after the lock. `value` is
-    what becomes of it, for changes with an outcome each."""
-
-    def __init__(
-        self, caller: Caller, target: Target, decision: Decision, permit: Permit, connection: Connection
-    ) -> None:
+    def __init__(self, caller: Caller, target: Target, permit: Permit, connection: Connection) -> None:
         super().__init__(permit, connection)
-        self.caller, self.target, self.decision = caller, target, decision
+        self.caller, self.target = caller, target
         self.records: list[Record] = []
         self.value: Any = None
 
@@ -187,8 +259,8 @@ class Change(DecidedOnFacts):
         texts: Mapping[str, str] | None = None,
         kind: Kind = Kind.CHANGE,
     ) -> None:
-        """Have a change recorded with its decision when the transaction commits. `event` is the change's type, such as
-        `timesheet.approved`; `texts` are free texts, which the record only commits to."""
+        """Record a change, with its decision, when the transaction commits. `event` is its type, such as
+        `timesheet.approved`. `texts` are free texts, which the record only commits to."""
         self.records.append(
             of_change(
                 self.caller,
@@ -203,7 +275,7 @@ class Change(DecidedOnFacts):
         )
 
 
-class Changes(tuple["Change", ...]):
+class Changes(tuple[Change, ...]):
     """Allowed changes of one transaction, in the order of their targets."""
 
     __slots__ = ()
@@ -219,8 +291,8 @@ class Changes(tuple["Change", ...]):
 
 
 class Each:
-    """Changes of one transaction, each with an outcome of its own. Iterating decides on one target after the other and
-    yields the change of each that is allowed."""
+    """Changes of one transaction, each with an outcome of its own. Iterating decides on the targets one by one and
+    yields the allowed changes."""
 
     def __init__(
         self,
@@ -252,21 +324,21 @@ class Each:
             async with change.connection.transaction():
                 yield
         except (NotApplied, Denied, BadInput) as stopped:
-            # A law in code refused what every rule allowed: the record must say what the caller is told.
+            # A law in code refused what the rules allowed: the record gives that reason.
             decision = replace(change.decision, verdict=BY_LAW) if isinstance(stopped, Forbidden) else change.decision
             self.decisions.append((decision, None, stopped))
             return
         self.records += change.records
-        self.decisions.append((change.permit.decision, change.value, None))
+        self.decisions.append((change.decision, change.value, None))
 
     def settle(self, receipts: Sequence[Receipt]) -> None:
         """Take the receipts of the durable records. Called by the gate alone."""
         self._receipts = receipts
 
     def outcomes(self) -> list[Outcome[Any]]:
-        """What became of each target, in their order. Raises RuntimeError inside the block."""
+        """The outcome of each target, in their order. Raises RuntimeError inside the block."""
         if not self._receipts:
-            raise RuntimeError("an outcome was told before its decision was recorded")
+            raise RuntimeError("an outcome was asked for before its decision was recorded")
         return [
             Outcome(receipt, value, error)
             for receipt, (_, value, error) in zip(self._receipts, self.decisions, strict=False)

@@ -1,33 +1,38 @@
-"""Decisions (PDP): a principal, an action, a resource and the facts seen become a Decision. Pure: owns no state.
+"""From a principal, an action, a resource and the looked-up facts to a Decision. Pure: owns no state.
 
-The snapshot's rules decide; the laws in code are a second lock behind them. Whatever cannot be told stays unknown, and
-unknown never helps the asker.
+The rules of the policy version decide; laws in code can still deny what the rules allow. A fact that cannot be told is
+unknown, and an unknown fact never helps the caller.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from uuid_utils.compat import uuid7
+
+from service.authorization.enforcement.relationships import About
 from service.identity.principal import Principal, PrincipalKind
 from service.policy import laws
 from service.policy.access_request import NO_STATE, AccessRequest, Reason, Verdict
+from service.policy.known_words import DELEGATE
 from service.policy.matching import PERSON, former_word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from service.authorization.enforcement.relationships import Seen
+    from service.authorization.enforcement.relationships import FactLookup
     from service.authorization.engine.engine import Snapshot
 
-
 BY_LAW = Verdict(allowed=False, reason=Reason.LAW)
+NO_SCOPE = Verdict(allowed=False, reason=Reason.INSUFFICIENT_SCOPE)
+NO_ROW = Verdict(allowed=False, reason=Reason.UNKNOWN_RESOURCE)
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What is asked about. `id` is a UUID as text, or another opaque name for kinds that have no rows."""
+    """What a decision is about. `id` is a UUID as text, or another opaque name for kinds without rows."""
 
     kind: str
     id: str | None = None
@@ -38,19 +43,19 @@ class Resource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRequest:
-    """Who wants to do what to which resource, with everything that was seen at that moment."""
+    """Who wants to do what to which resource. `facts` are those of the row and those of the sign-in, by name."""
 
     principal: Principal
     action: str
     resource: Resource
-    seen: Seen
+    lookup: FactLookup
     facts: Mapping[str, bool | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The verdict on an AccessRequest under one policy version. `uid` names it in the log and in the answer; `noted` is
-    what its record holds beside."""
+    """The verdict on a request under one policy version. `uid` names the decision in the log and in the answer; `noted`
+    are further members of its record. `asked_facts` are the facts that any rule for the action asks for."""
 
     uid: UUID
     request: EvaluationRequest
@@ -66,57 +71,83 @@ class Decision:
         return self.verdict.allowed
 
 
-def evaluation_request(
-    snapshot: Snapshot, principal: Principal, action: str, resource: Resource, seen: Seen
-) -> EvaluationRequest:
-    """Put together what is asked and what is known: facts of the row beside facts of the sign-in."""
-    facts: dict[str, bool | None] = dict(seen.facts)
-    facts.update(sign_in_facts(snapshot, principal, int(seen.at.timestamp())))
-    return EvaluationRequest(principal=principal, action=action, resource=resource, seen=seen, facts=facts)
+def decide(snapshot: Snapshot, principal: Principal, action: str, resource: Resource, lookup: FactLookup) -> Decision:
+    """The decision on a request of a caller. Never raises: whatever goes wrong inside is a denial.
+
+    If only another scope could help, the reason is INSUFFICIENT_SCOPE, whatever else is missing. If the row that the
+    request names is missing, the reason is UNKNOWN_RESOURCE.
+    """
+    decision = evaluate(snapshot, principal, action, resource, lookup)
+    scope_fits = snapshot.could_allow(resource.kind, action, principal.scopes)
+    # Where no scope helps, a challenge for one would send the caller round in circles.
+    if not (decision.allowed or scope_fits) and snapshot.scopes_for(resource.kind, action):
+        return replace(decision, verdict=NO_SCOPE)
+    if lookup.about is About.ROW and lookup.row is None:
+        return replace(decision, verdict=NO_ROW)
+    if delegator := _delegator(snapshot, decision):
+        return replace(decision, noted={"on_behalf_of": str(delegator)})
+    return decision
 
 
-def decide(snapshot: Snapshot, uid: UUID, request: EvaluationRequest) -> Decision:
-    """Decide under `snapshot`. Never raises: whatever goes wrong inside is a denial."""
+def evaluate(snapshot: Snapshot, principal: Principal, action: str, resource: Resource, lookup: FactLookup) -> Decision:
+    """What rules and laws say, with their own reason. Never raises."""
+    request = evaluation_request(snapshot, principal, action, resource, lookup)
     access_request = access_request_of(snapshot, request)
-    verdict = verdict_on(snapshot, access_request)
     return Decision(
-        uid=uid,
+        uid=uuid7(),
         request=request,
         access_request=access_request,
-        verdict=verdict,
+        verdict=apply_rules_and_laws(snapshot, access_request),
         version=snapshot.number,
         digest=snapshot.digest,
-        asked_facts=snapshot.words_of(request.resource.kind, request.action).facts,
+        asked_facts=snapshot.words_of(resource.kind, action).facts,
     )
 
 
-def verdict_on(snapshot: Snapshot, access_request: AccessRequest) -> Verdict:
-    """What the rules say, and behind them the laws."""
+def apply_rules_and_laws(snapshot: Snapshot, access_request: AccessRequest) -> Verdict:
+    """The verdict of the rules, unless a law forbids what they allow."""
     verdict = snapshot.decide(access_request)
     return BY_LAW if verdict.allowed and laws.law_forbids(access_request) else verdict
 
 
+def evaluation_request(
+    snapshot: Snapshot, principal: Principal, action: str, resource: Resource, lookup: FactLookup
+) -> EvaluationRequest:
+    """Put the facts of the row and those of the sign-in together."""
+    facts: dict[str, bool | None] = dict(lookup.facts)
+    facts.update(sign_in_facts(snapshot, principal, int(lookup.at.timestamp())))
+    return EvaluationRequest(principal=principal, action=action, resource=resource, lookup=lookup, facts=facts)
+
+
+def resource_of(kind: str, lookup: FactLookup, name: str | None) -> Resource:
+    """The resource as its row describes it; without a row, as the caller named it."""
+    row = lookup.row
+    if row is None:
+        return Resource(kind, name)
+    return Resource(kind, str(row["id"]), row["owner_id"], row["state"], row["version"])
+
+
 def access_request_of(snapshot: Snapshot, request: EvaluationRequest, action: str | None = None) -> AccessRequest:
-    """The verdict key of a request, or of the same request with another action."""
+    """What the rules can see of a request, or of the same request with another action."""
     principal = request.principal
     return snapshot.access_request(
         request.resource.kind,
         action or request.action,
         request.resource.state,
-        who_words(principal, request.seen),
+        who_words(principal, request.lookup),
         principal.scopes,
         request.facts,
     )
 
 
-def who_words(principal: Principal, seen: Seen) -> frozenset[str]:
-    """Every word that the asker answers to."""
-    words = {"anyone", *seen.relations, *principal.roles, *(f"role:{role}" for role in seen.roles)}
+def who_words(principal: Principal, lookup: FactLookup) -> frozenset[str]:
+    """Every who-word that describes the caller."""
+    words = {"anyone", *lookup.relations, *principal.roles, *(f"role:{role}" for role in lookup.roles)}
     if principal.kind is PrincipalKind.USER:
         words.add(f"via:{principal.client}")
         if principal.person is not None:
-            words |= {f"{PERSON}{one}" for one in {principal.person, *seen.ids}}
-            words |= {former_word(f"{PERSON}{one}") for one in seen.former_ids}
+            words |= {f"{PERSON}{person}" for person in {principal.person, *lookup.ids}}
+            words |= {former_word(f"{PERSON}{person}") for person in lookup.former_ids}
     else:
         words.add(f"client:{principal.client}")
     return frozenset(words)
@@ -134,3 +165,12 @@ def sign_in_facts(snapshot: Snapshot, principal: Principal, now: int) -> dict[st
 def sign_in_age(principal: Principal, now: int) -> int | None:
     """Seconds since the person signed in, or None when the token does not say."""
     return None if principal.authenticated_at is None else max(0, now - principal.authenticated_at)
+
+
+def _delegator(snapshot: Snapshot, decision: Decision) -> UUID | None:
+    """The delegator for whom the caller acts: None unless every rule that allowed it is one for delegates."""
+    request = decision.request
+    if not (decision.allowed and request.lookup.on_behalf_of):
+        return None
+    rules = snapshot.index_of(request.resource.kind, request.action).named(decision.verdict.rules)
+    return request.lookup.on_behalf_of if {rule.who for rule in rules} == {DELEGATE} else None

@@ -16,35 +16,13 @@ from service.policy.matching import PERSON, former_word
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
-    from uuid import UUID
 
+    from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.decision_point import Decision, Resource
-    from service.authorization.enforcement.kept_answers import Once
-    from service.authorization.enforcement.relationships import Seen
+    from service.authorization.enforcement.relationships import FactLookup
 
 # Why a dry run was allowed and not applied.
 DRY_RUN = "dry-run"
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls, and by which request: `request_id`, `method` and the route's template (never the path).
-
-    `trace` is the caller's W3C trace context. `once` is given if the request has an idempotency key; `again` is the
-    decision whose stored response is asked for. `recorded_as` is the record's action where the rules for another action
-    decide: viewing pending approvals is decided by the rules for `approve` and approves nothing. With `dry_run` a
-    change is decided and rolled back, and its record says that it was not applied.
-    """
-
-    principal: Principal
-    request_id: str
-    method: str
-    route: str
-    trace: str | None = None
-    once: Once | None = None
-    again: UUID | None = None
-    recorded_as: str | None = None
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +61,13 @@ def of_decision(
     if caller.dry_run:
         applied, because = False, DRY_RUN
     request = decision.request
-    seen = request.seen
+    lookup = request.lookup
     reads_log = request.resource.kind == "log" and request.action == "read"
     return Record.make(
         Kind.ACCESS if reads_log else Kind.DECISION,
         {
             **decision.noted,
-            "decided_at": seen.at,
+            "decided_at": lookup.at,
             "outcome": "allow" if decision.allowed else "deny",
             "reason": str(decision.verdict.reason),
             "rules": list(decision.verdict.rules),
@@ -98,17 +76,17 @@ def of_decision(
             "action": caller.recorded_as or request.action,
             "resource": _resource(request.resource),
             "asked": {
-                "about": str(seen.about),
-                "looked": seen.looked,
-                "found": seen.row is not None,
+                "about": str(lookup.about),
+                "looked": lookup.looked,
+                "found": lookup.row is not None,
                 # Replay decides this action again, not the one that the record is called by.
                 **({"action": request.action} if caller.recorded_as else {}),
             },
-            "principal": _whole_principal(caller.principal, seen, decision.access_request.who),
-            "relations": {name: _holds(name, seen, decision.access_request.who) for name in sorted(seen.evaluated)},
+            "principal": _whole_principal(caller.principal, lookup, decision.access_request.who),
+            "relations": {name: _holds(name, lookup, decision.access_request.who) for name in sorted(lookup.evaluated)},
             "facts": _facts(decision),
             "policy": {"version": decision.version, "digest": decision.digest},
-            "directory_revision": seen.directory_revision,
+            "directory_revision": lookup.directory_revision,
             "request": _request(caller),
             **_returned(returned),
             **({} if put is None else {"question": dict(put.told)}),
@@ -137,7 +115,7 @@ def of_change(
         kind,
         {
             **on_behalf_of,
-            "decided_at": decision.request.seen.at,
+            "decided_at": decision.request.lookup.at,
             "decision": str(decision.uid),
             "action": decision.request.action,
             "resource": _resource(resource),
@@ -179,44 +157,44 @@ def _principal(principal: Principal) -> dict[str, object]:
     return {"kind": str(principal.kind), "person": person, "client": principal.client}
 
 
-def _holds(relation: str, seen: Seen, words: frozenset[str]) -> bool | None:
+def _holds(relation: str, lookup: FactLookup, words: frozenset[str]) -> bool | None:
     """Whether it holds; None where only an id from before an erasure makes it hold, which counts for denies alone.
     Where no rule that was asked denies by it, that is not told: the record stays, and would say for good who came
     back."""
-    if relation in seen.relations:
+    if relation in lookup.relations:
         return True
-    return None if former_word(relation) in seen.relations & words else False
+    return None if former_word(relation) in lookup.relations & words else False
 
 
 def _facts(decision: Decision) -> dict[str, bool | None]:
     """The facts as decided on. One of the row that is unknown because of an id from before an erasure is told only
     where a rule asked for it."""
-    request, seen = decision.request, decision.request.seen
-    if not seen.former_ids or seen.row is None:
+    request, lookup = decision.request, decision.request.lookup
+    if not lookup.former_ids or lookup.row is None:
         return dict(request.facts)
     return {
-        name: False if value is None and name in seen.facts and name not in decision.asked_facts else value
+        name: False if value is None and name in lookup.facts and name not in decision.asked_facts else value
         for name, value in request.facts.items()
     }
 
 
-def _whole_principal(principal: Principal, seen: Seen, words: frozenset[str]) -> dict[str, object]:
+def _whole_principal(principal: Principal, lookup: FactLookup, words: frozenset[str]) -> dict[str, object]:
     """`also` only where the person has other ids as well; `former` only where they have some from before an erasure.
 
     A record stays for good, and what links a person to who they were before an erasure does not. So only those of the
     former ids are `named` that a rule which was asked denies something to; of the rest there is only the number."""
-    others = sorted(str(one) for one in seen.ids if one != principal.person)
-    named = sorted(str(one) for one in seen.former_ids if former_word(f"{PERSON}{one}") in words)
-    former = {"named": named, "others": len(seen.former_ids) - len(named)}
+    others = sorted(str(one) for one in lookup.ids if one != principal.person)
+    named = sorted(str(one) for one in lookup.former_ids if former_word(f"{PERSON}{one}") in words)
+    former = {"named": named, "others": len(lookup.former_ids) - len(named)}
     return {
         **_principal(principal),
         **({"also": others} if others else {}),
-        **({"former": former} if seen.former_ids else {}),
+        **({"former": former} if lookup.former_ids else {}),
         "issuer": principal.issuer_name,
         "scopes": sorted(principal.scopes),
-        "roles": sorted(principal.roles | {f"role:{role}" for role in seen.roles}),
+        "roles": sorted(principal.roles | {f"role:{role}" for role in lookup.roles}),
         "token": principal.token_id,
-        "auth_age": sign_in_age(principal, int(seen.at.timestamp())),
+        "auth_age": sign_in_age(principal, int(lookup.at.timestamp())),
         "methods": None if principal.methods is None else sorted(principal.methods),
         "acr": principal.acr,
     }

@@ -1,8 +1,11 @@
-"""The gate, the policy enforcement point (PEP): no read, list or change without a recorded decision.
+"""The gate, the policy enforcement point (PEP): every read, list and change of the service passes through it.
 
-It owns no state. A change, its decision and its records commit in one transaction. Reads and refusals are recorded in
-a commit of their own before the caller hears of them, after every lock and connection was given back. Only the gate
-makes permits and visibilities, and an answer can only be made once its block was left, when the record is durable.
+A use case writes `async with gate.change(caller, "timesheet", "approve", target) as change:`. Entering the block locks
+the row, looks up the facts and decides; a refusal is recorded and raised, and the block does not run. Leaving the block
+records the decision and commits. Only then can the answer be made, so no answer leaves without its record.
+
+A change, its decision and its records commit in one transaction. Reads and refusals are recorded in a commit of their
+own, after all locks and connections were given back. The gate owns no state.
 """
 
 from __future__ import annotations
@@ -16,26 +19,19 @@ from uuid_utils.compat import uuid7
 from service.authorization.active import policy_versions
 from service.authorization.enforcement.after_sign_in import after_sign_in
 from service.authorization.enforcement.changes import (
+    AbortChange,
     Change,
     Changes,
     Each,
     Listing,
     Reading,
     Refused,
+    Target,
+    grant,
     refused_under,
 )
-from service.authorization.enforcement.decision_point import BY_LAW, Resource
+from service.authorization.enforcement.decision_point import BY_LAW, Resource, decide, resource_of
 from service.authorization.enforcement.decision_record import of_decision
-from service.authorization.enforcement.judgement import (
-    Behind,
-    NotDone,
-    about_of,
-    decided,
-    judged,
-    resource_of,
-    sighted,
-)
-from service.authorization.enforcement.permit import grant
 from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import About
 from service.authorization.enforcement.visibility import visible
@@ -54,17 +50,16 @@ from service.pacing import paced
 from service.policy.access_request import Reason, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableSequence, Sequence
     from contextlib import AbstractAsyncContextManager
     from typing import NoReturn
     from uuid import UUID
 
     from service.authorization.active.policy_versions import PolicyVersions
-    from service.authorization.enforcement.changes import Target
+    from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.decision_point import Decision
-    from service.authorization.enforcement.decision_record import Caller, Put
-    from service.authorization.enforcement.judgement import Expect
-    from service.authorization.enforcement.relationships import Relationships, Seen
+    from service.authorization.enforcement.decision_record import Put
+    from service.authorization.enforcement.relationships import FactLookup, Relationships
     from service.authorization.enforcement.visibility import Visibility
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection, Database, Turns
@@ -73,16 +68,23 @@ if TYPE_CHECKING:
     from service.log.record import Record
 
 T = TypeVar("T")
-# How many times a request starts over because another version was activated meanwhile.
+# How often a request starts over because another policy version was activated meanwhile.
 MAX_ATTEMPTS = 5
-# How many ids of what was returned stand in one record.
 MAX_RETURNED_IDS_PER_RECORD = 1_000
 MAX_DECISIONS_PER_COMMIT = 200
 
 
+class _Behind(Exception):
+    """Another policy version is active than the one that this process decides by."""
+
+    def __init__(self, active: int) -> None:
+        super().__init__(active)
+        self.active = active
+
+
 class Gate:
-    """Every use case goes through `read`, `list`, `change`, `change_all` or `change_each`. `turns` bounds how many
-    changes hold a connection: those that wait for a lock leave some for reads."""
+    """Use cases call `read`, `list`, `change`, `change_all` and `change_each`. `turns` limits how many changes hold a
+    connection, so that changes which wait for a lock leave connections for reads."""
 
     def __init__(
         self, database: Database, log: Log, policies: PolicyVersions, relationships: Relationships, *, turns: Turns
@@ -99,98 +101,79 @@ class Gate:
         caller: Caller,
         kind: str,
         action: str,
-        row_id: UUID | int | None = None,
+        target: Target | UUID | int | None = None,
         *,
-        absent_owner: UUID | None = None,
-        state: str | None = None,
         put: Put | None = None,
     ) -> AsyncIterator[Reading]:
-        """Decide on a read of a row, or of the kind itself, and record it when the block is left.
+        """Decide on a read of one row, given by its id, or of the kind as a whole. Recorded when the block is left.
 
-        Inside, `reading` has the permit, what was seen and the connection; `reading.returned` is what the record says
-        was given out. Without the row the request is decided as if `absent_owner` owned a new one. `state` decides as
-        of another state than the row's. `put` is the query of a search of the log. Raises Denied.
+        In the block, `reading.row` is the row and `reading.connection` may read more. The record says that
+        `reading.returned` was given out, and `put` is the query of a search of the log. Raises Denied.
         """
+        row = target if isinstance(target, Target) else _row(target)
 
-        async def decide(snapshot: Snapshot, connection: Connection) -> Reading | Refused:
-            about = About.KIND if row_id is None else About.ROW
-            seen = await self._see(connection, snapshot, caller, (kind, action), row_id, about=about)
-            if seen.row is None and absent_owner is not None:
-                about = About.NEW
-                seen = await self._see(
-                    connection, snapshot, caller, (kind, action), None, owner=absent_owner, about=about
-                )
-            resource = resource_of(kind, seen, str(row_id) if row_id else None)
-            if about is About.NEW:
-                resource = self._imagined(resource, absent_owner)
-            if state is not None:
-                resource = replace(resource, state=state)
-            decision = decided(snapshot, caller, action, resource, seen)
-            refused = judged(snapshot, decision, missing=about is About.ROW and seen.row is None)
-            return refused or Reading(grant(decision, snapshot), connection)
+        async def decide_read(snapshot: Snapshot, connection: Connection) -> Reading | Refused:
+            decision = await self._decide(connection, snapshot, caller, kind, action, row)
+            if decision.allowed:
+                return Reading(grant(decision, snapshot), connection)
+            return Refused(decision, refusal_of(snapshot, decision))
 
         async with AsyncExitStack() as stack:
-            reading = await self._enter(stack, self._database.connection, decide)
+            reading = await self._enter(stack, self._database.connection, decide_read)
             if isinstance(reading, Reading):
                 yield reading
         if isinstance(reading, Refused):
             await self._refuse(caller, [reading.decision], reading.error, applied=None)
-        record = of_decision(caller, reading.permit.decision, applied=None, returned=reading.returned, put=put)
-        reading.settle((await self._log.append([record]))[0])
+        record = of_decision(caller, reading.decision, applied=None, returned=reading.returned, put=put)
+        [receipt] = await self._log.append([record])
+        reading.settle(receipt)
 
     @asynccontextmanager
     async def list(self, caller: Caller, kind: str, action: str) -> AsyncIterator[Listing]:
-        """Decide on a listing of what single reads would allow, and record it when the block is left.
+        """Decide on a listing: it shows the rows that single reads would show. Recorded when the block is left.
 
-        Inside, `listing.visibility` is the rules as a SQL condition; roles, policy and rows are seen as of one moment.
-        `listing.returned` is the ids of the page. Raises Denied when no rule could show any row.
+        In the block, `listing.visibility` is the rules as a SQL condition; the policy, the caller's roles and the rows
+        are read in one snapshot of the database. The record says that the ids `listing.returned` were given out. Raises
+        Denied if no rule could show any row.
         """
 
-        async def decide(snapshot: Snapshot, connection: Connection) -> Listing | Refused:
-            seen = await self._see(connection, snapshot, caller, (kind, action), None, about=About.LIST)
-            decision = decided(snapshot, caller, action, Resource(kind), seen)
+        async def decide_list(snapshot: Snapshot, connection: Connection) -> Listing | Refused:
+            lookup = await self._look_up(connection, snapshot, caller, kind, action, About.LIST)
+            decision = decide(snapshot, caller.principal, action, Resource(kind), lookup)
             if decision.verdict.reason is Reason.INSUFFICIENT_SCOPE:
-                return Refused(decision, refusal_of(snapshot, decision, None))
+                return Refused(decision, refusal_of(snapshot, decision))
             facts = self._relationships.of(kind)
-            shown = visible(snapshot, decision.access_request, caller.principal, seen, facts)
-            if not shown.rules and not decision.allowed:
-                relations = frozenset(facts.relations)
-                return Refused(decision, refusal_of(snapshot, decision, None, listed=relations))
+            visibility = visible(snapshot, decision.access_request, caller.principal, lookup, facts)
+            if not visibility.rules and not decision.allowed:
+                return Refused(decision, refusal_of(snapshot, decision, listed=frozenset(facts.relations)))
 
             def see_after_step_up() -> tuple[Visibility, StepUpNeeded] | None:
                 then = after_sign_in(snapshot, decision.access_request)
-                return then and (visible(snapshot, then[0], caller.principal, seen, facts), then[1])
+                return then and (visible(snapshot, then[0], caller.principal, lookup, facts), then[1])
 
-            verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=shown.rules)
-            return Listing(replace(decision, verdict=verdict), shown, connection, see_after_step_up)
+            verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=visibility.rules)
+            return Listing(replace(decision, verdict=verdict), visibility, connection, see_after_step_up)
 
         async with AsyncExitStack() as stack:
-            listing = await self._enter(stack, lambda: self._database.transaction(snapshot=True), decide)
+            listing = await self._enter(stack, lambda: self._database.transaction(snapshot=True), decide_list)
             if isinstance(listing, Listing):
                 yield listing
         if isinstance(listing, Refused):
             await self._refuse(caller, [listing.decision], listing.error, applied=None)
-        listing.settle((await self._log.append(_records_of_list(caller, listing)))[0])
+        receipts = await self._log.append(_records_of_list(caller, listing))
+        listing.settle(receipts[0])
 
     @asynccontextmanager
     async def change(
-        self,
-        caller: Caller,
-        kind: str,
-        action: str,
-        target: Target,
-        *,
-        expect: Expect | None = None,
-        exclusively: bool = False,
+        self, caller: Caller, kind: str, action: str, target: Target, *, exclusively: bool = False
     ) -> AsyncIterator[Change]:
-        """Lock, read facts and decide on the way in; record and commit on the way out, in one transaction.
+        """Decide on a change of one target. The block changes it; leaving the block records and commits.
 
-        `expect` checks the version that the caller has seen and raises NotApplied. `exclusively` keeps every other
-        change out meanwhile (activation of a policy). The block may raise NotApplied, PolicyRejected or
-        StaleExpectation, and Denied or BadInput for what only the row can tell: the decision is then recorded as not
-        applied. Raises these, and Denied and TryLater.
+        `exclusively` keeps every other change out meanwhile, for the activation of a policy. The block may raise
+        NotApplied, PolicyRejected and StaleExpectation, and Denied or BadInput for what only the row can tell; the
+        decision is then recorded as not applied. Raises these, and Denied and TryLater.
         """
-        async with self.change_all(caller, kind, action, [target], expect=expect, exclusively=exclusively) as changes:
+        async with self.change_all(caller, kind, action, [target], exclusively=exclusively) as changes:
             yield changes[0]
 
     @asynccontextmanager
@@ -201,56 +184,45 @@ class Gate:
         action: str,
         targets: Sequence[Target],
         *,
-        expect: Expect | None = None,
         exclusively: bool = False,
         combine: Callable[[Mapping[int, TimewardenError]], TimewardenError] | None = None,
     ) -> AsyncIterator[Changes]:
-        """As `change`, for several targets: a decision each, locked in the given order, all or nothing.
+        """As `change`, for several targets: all or nothing. They are locked in the given order, with a decision each.
 
-        `combine` makes the error from the refusals by index; without it the first is raised. The block may also raise
-        NotDone, with the decision that a law in code overruled.
+        `combine` makes one error of the refusals, which it gets by the index of their target; without it the first is
+        raised. The block may also raise AbortChange.
         """
         decisions: list[Decision] = []
         error: TimewardenError
+
+        async def decide_all(snapshot: Snapshot, connection: Connection) -> Changes:
+            await policy_versions.hold(connection, exclusively=exclusively)
+            # A process that was behind starts over.
+            decisions.clear()
+            refusals = await self._decide_all(connection, snapshot, caller, kind, action, targets, decisions)
+            if refusals:
+                raise AbortChange(combine(refusals) if combine else next(iter(refusals.values())))
+            return Changes(
+                Change(caller, target, grant(decision, snapshot), connection)
+                for target, decision in zip(targets, decisions, strict=True)
+            )
+
         try:
             async with AsyncExitStack() as stack:
-
-                async def decide(snapshot: Snapshot, connection: Connection) -> Changes:
-                    await policy_versions.hold(connection, exclusively=exclusively)
-                    decisions.clear()
-                    refusals: dict[int, TimewardenError] = {}
-                    for index, target in enumerate(targets):
-                        decision, refused = await self._decide_on(
-                            connection, snapshot, caller, (kind, action), target, expect
-                        )
-                        decisions.append(decision)
-                        if refused is not None:
-                            refusals[index] = refused
-                        # The same holds for every other target, and a stranger's one request is one record.
-                        if not snapshot.could_allow(kind, action, caller.principal.scopes):
-                            break
-                    if refusals:
-                        raise NotDone(combine(refusals) if combine else next(iter(refusals.values())))
-                    return Changes(
-                        Change(caller, target, decision, grant(decision, snapshot), connection)
-                        for target, decision in zip(targets, decisions, strict=True)
-                    )
-
-                changes = await self._enter(stack, lambda: self._transaction(caller), decide)
+                changes = await self._enter(stack, lambda: self._transaction(caller), decide_all)
                 yield changes
-                told = [of_decision(caller, change.permit.decision, applied=True) async for change in paced(changes)]
-                records = [record for change in changes for record in change.records]
-                receipts = await self._append(caller, decisions, told, records, changes[0].connection)
-        except NotDone as stopped:
-            error, by_law = stopped.error, stopped.decision
-            decisions = [
-                replace(by_law, verdict=BY_LAW) if by_law is not None and decision.uid == by_law.uid else decision
-                for decision in decisions
-            ]
+                decided = [of_decision(caller, change.decision, applied=True) async for change in paced(changes)]
+                changed = [record for change in changes for record in change.records]
+                receipts = await self._append(caller, decisions, decided, changed, changes[0].connection)
+        except AbortChange as aborted:
+            error = aborted.error
+            if overruled := aborted.decision:
+                by_law = replace(overruled, verdict=BY_LAW)
+                decisions = [by_law if decision.uid == overruled.uid else decision for decision in decisions]
         except (NotApplied, Denied, BadInput, PolicyRejected, StaleExpectation) as not_applied:
             error = not_applied
             if isinstance(error, Forbidden):
-                # A law in code refused what every rule allowed: the record must say what the caller is told.
+                # A law in code refused what the rules allowed: the records give that reason.
                 decisions = [replace(decision, verdict=BY_LAW) for decision in decisions]
         else:
             changes.settle(receipts)
@@ -261,72 +233,72 @@ class Gate:
     async def change_each(
         self, caller: Caller, kind: str, action: str, targets: Sequence[Target]
     ) -> AsyncIterator[Each]:
-        """As `change`, for several targets in one transaction, each with an outcome of its own: a refused one keeps
-        none of the others. Iterate over the result: it yields the change of each target that is allowed, one after the
-        other; `async with each.savepoint(change)` keeps what fails inside to that target. Raises InsufficientScope and
-        TryLater."""
+        """As `change`, for several targets in one transaction, where a refused target keeps none of the others.
+
+        Iterating over `each` decides on one target after the other and yields the allowed changes. An error inside
+        `async with each.savepoint(change)` undoes that change alone. Raises InsufficientScope and TryLater.
+        """
+
+        async def begin(snapshot: Snapshot, connection: Connection) -> Each:
+            await policy_versions.hold(connection, exclusively=False)
+
+            async def decide_one(target: Target) -> Change | Refused:
+                decision, refused = await self._decide_change(connection, snapshot, caller, kind, action, target)
+                if isinstance(refused, InsufficientScope):
+                    # All targets are refused for the same reason, so one record is enough.
+                    raise AbortChange(refused, decision)
+                if refused is not None:
+                    return Refused(decision, refused)
+                return Change(caller, target, grant(decision, snapshot), connection)
+
+            # The first is decided while entering: a process that is behind starts over before the block runs.
+            return Each(connection, targets, await decide_one(targets[0]), decide_one)
+
         try:
             async with AsyncExitStack() as stack:
-
-                async def begin(snapshot: Snapshot, connection: Connection) -> Each:
-                    await policy_versions.hold(connection, exclusively=False)
-
-                    async def decide(target: Target) -> Change | Refused:
-                        decision, error = await self._decide_on(
-                            connection, snapshot, caller, (kind, action), target, None
-                        )
-                        if isinstance(error, InsufficientScope):
-                            # The same holds for every other target, and a stranger's one request is one record.
-                            raise NotDone(error, decision)
-                        if error is not None:
-                            return Refused(decision, error)
-                        return Change(caller, target, decision, grant(decision, snapshot), connection)
-
-                    # The first is decided while entering: a replica that is behind starts over before the block runs.
-                    return Each(connection, targets, await decide(targets[0]), decide)
-
                 each = await self._enter(stack, lambda: self._transaction(caller), begin)
                 yield each
-                told = [
+                decisions = [decision for decision, _, _ in each.decisions]
+                decided = [
                     of_decision(caller, decision, applied=error is None, because=error.slug if error else None)
                     async for decision, _, error in paced(each.decisions)
                 ]
-                decisions = [decision for decision, _, _ in each.decisions]
-                receipts = await self._append(caller, decisions, told, each.records, each.connection)
-        except NotDone as stopped:
-            refused = stopped
+                receipts = await self._append(caller, decisions, decided, each.records, each.connection)
+        except AbortChange as abort:
+            aborted = abort
         else:
             each.settle(receipts)
             return
-        await self._refuse(caller, [refused.decision] if refused.decision else [], refused.error, applied=False)
+        await self._refuse(caller, [aborted.decision] if aborted.decision else [], aborted.error, applied=False)
 
-    def could(self, caller: Caller, kind: str, action: str) -> bool:
-        """Whether the caller's scopes could satisfy any rule for this action, as far as this process knows now."""
+    def could_allow(self, caller: Caller, kind: str, action: str) -> bool:
+        """Whether the caller's scopes satisfy any rule for this action, under the version that this process knows."""
         return self._policies.current().could_allow(kind, action, caller.principal.scopes)
 
     def has_rows(self, kind: str) -> bool:
-        """Whether decisions are about single rows of this kind, or about the kind itself."""
+        """Whether decisions on this kind are about single rows."""
         return bool(self._relationships.of(kind).table)
 
     async def would_allow(
         self, caller: Caller, kind: str, action: str, *, row_id: int | None = None, any_row: bool = False
     ) -> bool:
-        """Whether this would be allowed now: without a row, on one row, or on `any_row` that exists or could be made.
+        """Whether a request would be allowed now: about the kind, about one row, or about `any_row`, existing or new.
 
-        Tells whether costly preparation is worth doing. It records nothing and permits nothing: `change` decides.
+        Nothing is recorded or permitted: the answer says whether costly preparation is worth it.
         """
 
-        async def decide(snapshot: Snapshot, connection: Connection) -> bool:
+        async def look(snapshot: Snapshot, connection: Connection) -> bool:
             about = About.LIST if any_row else About.KIND
-            seen = await self._see(connection, snapshot, caller, (kind, action), row_id, about=about)
-            decision = decided(snapshot, caller, action, resource_of(kind, seen, None), seen)
+            lookup = await self._look_up(connection, snapshot, caller, kind, action, about, row_id=row_id)
+            decision = decide(snapshot, caller.principal, action, resource_of(kind, lookup, None), lookup)
             if not any_row:
                 return decision.allowed
-            shown = visible(snapshot, decision.access_request, caller.principal, seen, self._relationships.of(kind))
-            return bool(shown.rules) and await self._relationships.reach_anybody(connection, shown)
+            facts = self._relationships.of(kind)
+            visibility = visible(snapshot, decision.access_request, caller.principal, lookup, facts)
+            return bool(visibility.rules) and await self._relationships.reach_anybody(connection, visibility)
 
         async with AsyncExitStack() as stack:
-            return await self._enter(stack, self._database.connection, decide)
+            return await self._enter(stack, self._database.connection, look)
 
     async def _enter(
         self,
@@ -334,23 +306,22 @@ class Gate:
         connect: Callable[[], AbstractAsyncContextManager[Connection]],
         decide: Callable[[Snapshot, Connection], Awaitable[T]],
     ) -> T:
-        """Open a connection or transaction, which `stack` then closes, and decide in it under the active version. A
-        process whose version is behind the one that the facts name rolls back, loads that version and starts over.
-        Raises PolicyUnavailable."""
+        """Open a connection or transaction, which `stack` closes, and decide in it under the active policy version. If
+        the facts name another active version, close it, load that version and start over. Raises PolicyUnavailable."""
         snapshot = self._policies.current()
         for _ in range(MAX_ATTEMPTS):
             try:
                 async with AsyncExitStack() as attempt:
-                    decided_in_it = await decide(snapshot, await attempt.enter_async_context(connect()))
+                    result = await decide(snapshot, await attempt.enter_async_context(connect()))
                     stack.push_async_exit(attempt.pop_all())
-                    return decided_in_it
-            except Behind as behind:
-                snapshot = await self._policies.at(behind.version)
+                    return result
+            except _Behind as behind:
+                snapshot = await self._policies.at(behind.active)
         raise PolicyUnavailable(cause="the active version changed with every attempt")
 
     @asynccontextmanager
     async def _transaction(self, caller: Caller) -> AsyncIterator[Connection]:
-        """A change's transaction. One with an idempotency key stays open until its response is stored in it."""
+        """A change's transaction. With an idempotency key it stays open until its response is stored in it."""
         if caller.once is not None:
             async with caller.once.held(self._turns, self._database) as connection:
                 yield connection
@@ -358,93 +329,117 @@ class Gate:
         async with self._turns.one(), self._database.transaction() as connection:
             yield connection
 
-    async def _decide_on(
+    async def _decide_all(
         self,
         connection: Connection,
         snapshot: Snapshot,
         caller: Caller,
-        asked: tuple[str, str],
-        target: Target,
-        expect: Expect | None,
+        kind: str,
+        action: str,
+        targets: Sequence[Target],
+        decisions: MutableSequence[Decision],
+    ) -> Mapping[int, TimewardenError]:
+        """Append a decision on each target to `decisions`, and return the errors by the index of their target."""
+        refusals: dict[int, TimewardenError] = {}
+        for index, target in enumerate(targets):
+            decision, refused = await self._decide_change(connection, snapshot, caller, kind, action, target)
+            decisions.append(decision)
+            if refused is not None:
+                refusals[index] = refused
+            if not snapshot.could_allow(kind, action, caller.principal.scopes):
+                # All targets are refused for the same reason, so one record is enough.
+                break
+        return refusals
+
+    async def _decide_change(
+        self, connection: Connection, snapshot: Snapshot, caller: Caller, kind: str, action: str, target: Target
     ) -> tuple[Decision, TimewardenError | None]:
-        """First the row's lock, then, in a later statement, the facts: they may have changed while the lock waited.
-        A target's own `expect` goes before the one that is for all."""
-        expect = target.expect or expect
-        row_id: UUID | int | None = None
-        if target.lock is not None and snapshot.could_allow(*asked, caller.principal.scopes):
-            row_id = await target.lock(connection)
-        seen = await self._see(connection, snapshot, caller, asked, row_id, owner=target.owner, about=about_of(target))
-        resource = resource_of(asked[0], seen, target.id)
-        if seen.row is None and target.owner is not None:
-            resource = self._imagined(resource, target.owner)
-        decision = decided(snapshot, caller, asked[1], resource, seen)
-        refused = judged(snapshot, decision, missing=target.must_exist and seen.row is None, expect=expect)
-        if refused is not None:
-            return refused.decision, refused.error
-        if expect is not None:
+        """The decision on one target, and the error if it is refused or has another version than the caller expects."""
+        decision = await self._decide(connection, snapshot, caller, kind, action, target)
+        if not decision.allowed:
+            return decision, refusal_of(snapshot, decision, target.expect)
+        if target.expect is not None:
             try:
-                expect(resource.version)
+                target.expect(decision.request.resource.version)
             except NotApplied as error:
                 return decision, error
         return decision, None
 
-    def _imagined(self, resource: Resource, owner: UUID | None) -> Resource:
-        """The resource as `owner` would start a new one."""
-        return replace(resource, owner=owner, state=self._relationships.of(resource.kind).imagined_state)
+    async def _decide(
+        self, connection: Connection, snapshot: Snapshot, caller: Caller, kind: str, action: str, target: Target
+    ) -> Decision:
+        """Lock the target if it has a lock, then look up its facts in a later statement and decide: the facts may have
+        changed while the lock was waited for."""
+        row_id = target.row_id
+        if target.lock is not None and snapshot.could_allow(kind, action, caller.principal.scopes):
+            row_id = await target.lock(connection)
+        about = About.ROW if target.must_exist else About.KIND if target.owner is None else About.NEW
+        lookup = await self._look_up(
+            connection, snapshot, caller, kind, action, about, row_id=row_id, owner=target.owner
+        )
+        resource = resource_of(kind, lookup, target.id)
+        if lookup.row is None and target.owner is not None:
+            # The row is missing: decide as its owner would start it.
+            lookup = replace(lookup, about=About.NEW)
+            imagined_state = self._relationships.of(kind).imagined_state
+            resource = replace(resource, owner=target.owner, state=imagined_state)
+        if target.state is not None:
+            resource = replace(resource, state=target.state)
+        return decide(snapshot, caller.principal, action, resource, lookup)
 
-    async def _see(
+    async def _look_up(
         self,
         connection: Connection,
         snapshot: Snapshot,
         caller: Caller,
-        asked: tuple[str, str],
-        row_id: UUID | int | None,
+        kind: str,
+        action: str,
+        about: About,
         *,
+        row_id: UUID | int | None = None,
         owner: UUID | None = None,
-        about: About = About.KIND,
-    ) -> Seen:
-        """The facts of a row, of an imagined one, or of none. Without a fitting scope nothing is looked up, so that the
-        refusal is the same for known and unknown ids. Raises InvalidToken for a revoked token: then there is no caller,
-        so there is nothing to decide. Raises Behind where another version is active than `snapshot`."""
-        may_look = snapshot.could_allow(*asked, caller.principal.scopes)
-        if may_look and row_id is not None and self._relationships.of(asked[0]).table:
-            seen = await self._relationships.of_row(connection, caller.principal, asked[0], row_id)
-        elif may_look and owner is not None:
-            seen = await self._relationships.of_imagined(connection, caller.principal, asked[0], owner)
-        else:
-            seen = await self._relationships.ambient(connection, caller.principal)
-        if seen.revoked:
+    ) -> FactLookup:
+        """The facts of a row; if it is missing, of a new row of `owner`; or of none.
+
+        Without a fitting scope no row is read, so the refusal is the same for known and unknown ids. Raises
+        InvalidToken for a revoked token: there is no caller, so there is nothing to decide. Raises _Behind if another
+        version than `snapshot` is active.
+        """
+        facts, principal = self._relationships.of(kind), caller.principal
+        may_look = snapshot.could_allow(kind, action, principal.scopes)
+        lookup: FactLookup | None = None
+        if may_look and row_id is not None and facts.table:
+            lookup = await self._relationships.of_row(connection, principal, kind, row_id)
+        if may_look and owner is not None and (lookup is None or lookup.row is None):
+            lookup = await self._relationships.of_imagined(connection, principal, kind, owner)
+        if lookup is None:
+            lookup = await self._relationships.ambient(connection, principal)
+        if lookup.revoked:
             raise refusal("revoked")
-        if seen.version != snapshot.number:
-            raise Behind(seen.version)
-        facts = self._relationships.of(asked[0])
-        return sighted(seen, facts, about, looked=may_look or about in {About.KIND, About.LIST})
+        if lookup.version != snapshot.number:
+            raise _Behind(lookup.version)
+        return lookup.complete(facts, about, looked=may_look or about in {About.KIND, About.LIST})
 
     async def _append(
         self,
         caller: Caller,
         decisions: Sequence[Decision],
-        told: Sequence[Record],
-        changes: Sequence[Record],
+        decided: Sequence[Record],
+        changed: Sequence[Record],
         connection: Connection,
     ) -> Sequence[Receipt]:
-        """Append the records of the decisions, then those of what was changed."""
+        """Append the records of the decisions, then those of the changes, in the change's transaction."""
         if caller.once is not None:
-            caller.once.tells_of(decisions, told, changes)
-        return await self._log.append([*told, *changes], connection)
+            caller.once.tells_of(decisions, decided, changed)
+        return await self._log.append([*decided, *changed], connection)
 
     async def _refuse(
-        self,
-        caller: Caller,
-        decisions: Sequence[Decision],
-        error: TimewardenError,
-        *,
-        applied: bool | None,
+        self, caller: Caller, decisions: Sequence[Decision], error: TimewardenError, *, applied: bool | None
     ) -> NoReturn:
-        """Record decisions that led to nothing, in commits of their own, then raise, naming the first that denied."""
+        """Record the decisions of a request that led to nothing, then raise `error`. It names the first denial."""
         if decisions:
             receipts: list[Receipt] = []
-            # Others wait for the log while it commits, so very many decisions are no single commit.
+            # Other requests wait for the log while it commits, so very many decisions take several commits.
             for start in range(0, len(decisions), MAX_DECISIONS_PER_COMMIT):
                 records = [
                     of_decision(caller, decision, applied=applied, because=error.slug)
@@ -458,8 +453,13 @@ class Gate:
         raise error
 
 
+def _row(row_id: UUID | int | None) -> Target:
+    return Target() if row_id is None else Target(str(row_id), row_id=row_id, must_exist=True)
+
+
 def _records_of_list(caller: Caller, listing: Listing) -> list[Record]:
-    """The record of a list; where one cannot hold all ids, others follow that name the first."""
+    """The record of a listing. Ids beyond the first MAX_RETURNED_IDS_PER_RECORD stand in further records, which name
+    the first."""
     ids, decision = listing.returned, listing.decision
     records = [of_decision(caller, decision, applied=None, returned=ids[:MAX_RETURNED_IDS_PER_RECORD])]
     for start in range(MAX_RETURNED_IDS_PER_RECORD, len(ids), MAX_RETURNED_IDS_PER_RECORD):

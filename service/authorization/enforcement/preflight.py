@@ -14,7 +14,7 @@ from service.errors import Forbidden
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.gate import Gate
     from service.errors import TimewardenError
 
@@ -24,7 +24,7 @@ async def admit(
 ) -> None:
     """Refuse whoever could not do this. `any_row`: single rows will be decided on, so it is enough that one could be
     allowed. `never` is a law's reason why this asker may not, whatever the policy says. Raises Denied."""
-    could = never is None and gate.could(caller, kind, action)
+    could = never is None and gate.could_allow(caller, kind, action)
     if could and await gate.would_allow(caller, kind, action, any_row=any_row):
         return
 

@@ -14,9 +14,9 @@ from service.errors import Forbidden, InsufficientScope, NotApplied, NotFound, S
 from service.policy.access_request import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from collections.abc import Set as AbstractSet
 
+    from service.authorization.enforcement.changes import Expect
     from service.authorization.enforcement.decision_point import Decision, Resource
     from service.authorization.engine.engine import Snapshot
     from service.policy.access_request import AccessRequest, Explanation
@@ -36,7 +36,7 @@ class _Grounds:
 def refusal_of(
     snapshot: Snapshot,
     decision: Decision,
-    expect: Callable[[int | None], None] | None,
+    expect: Expect | None = None,
     *,
     listed: frozenset[str] = frozenset(),
 ) -> TimewardenError:
@@ -52,7 +52,7 @@ def refusal_of(
     if not _may_know(snapshot, decision, grounds.sign_in):
         return NotFound()
     # That a thing is in the wrong state to be read tells of it to somebody who may not read it.
-    hidden = request.action == "read" and request.seen.row is not None
+    hidden = request.action == "read" and request.lookup.row is not None
     if grounds.states is not None and not hidden:
         return _wrong_state(snapshot, resource, grounds.states, expect)
     if grounds.sign_in:
@@ -67,7 +67,7 @@ def refusal_of(
 def _may_know(snapshot: Snapshot, decision: Decision, wanted: frozenset[str]) -> bool:
     """True when the resource is no row, or is one that the caller may read, or might with another sign-in."""
     request = decision.request
-    if request.seen.row is None:
+    if request.lookup.row is None:
         return True
     if request.action == "read":
         return bool(wanted)
@@ -137,9 +137,7 @@ def _wanted_by_denies(explanation: Explanation, words: AbstractSet[str]) -> froz
     return frozenset(found)
 
 
-def _wrong_state(
-    snapshot: Snapshot, resource: Resource, wanted: str, expect: Callable[[int | None], None] | None
-) -> TimewardenError:
+def _wrong_state(snapshot: Snapshot, resource: Resource, wanted: str, expect: Expect | None) -> TimewardenError:
     if expect is not None:
         try:
             expect(resource.version)

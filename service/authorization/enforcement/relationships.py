@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 # The directory's roles that hold now, every id that the asker has, those from before an erasure, the policy that is
 # active now, the moment itself, and whether the token was revoked. The token's own parameters start at $4.
 AMBIENT = f"""
-    head.active AS seen_version,
-    directory.revision AS seen_revision,
-    statement_timestamp() AS seen_at,
+    head.active AS lookup_version,
+    directory.revision AS lookup_revision,
+    statement_timestamp() AS lookup_at,
     ARRAY(SELECT role FROM person_role
           WHERE person_id = {one_person.survivor("$1::uuid")}
-              AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to) AS seen_roles,
-    {one_person.ids("$1::uuid")} AS seen_ids,
-    {one_person.former_ids("$1::uuid")} AS seen_former_ids,
-    {revocation.revoked(people=one_person.ids("$1::uuid"), first=4)} AS seen_revoked
+              AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to) AS lookup_roles,
+    {one_person.ids("$1::uuid")} AS lookup_ids,
+    {one_person.former_ids("$1::uuid")} AS lookup_former_ids,
+    {revocation.revoked(people=one_person.ids("$1::uuid"), first=4)} AS lookup_revoked
 """
 # The client that acts for itself, NULL for a person.
 _ITSELF = f"(CASE WHEN starts_with($2::text, '{CLIENT}') THEN substr($2::text, {len(CLIENT) + 1}) END)"
@@ -80,7 +80,7 @@ class About(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FactLookup:
     """What one statement saw: the active version, the directory's revision, the asker's directory roles, the moment,
     the row if there is one, the relations that hold, the row's facts, which relations were looked at at all, whether
     the asker's token was revoked, what was asked `about`, with whether it was `looked` at (without a fitting scope
@@ -102,6 +102,15 @@ class Seen:
     on_behalf_of: UUID | None = None
     ids: frozenset[UUID] = frozenset()
     former_ids: frozenset[UUID] = frozenset()
+
+    def complete(self, facts: KindFacts, about: About, *, looked: bool) -> FactLookup:
+        """The lookup with what a record needs for its request to be evaluated again. If a row was looked up and is
+        missing, no relation holds and every fact is unknown."""
+        lookup = self
+        if looked and not self.evaluated:
+            unknown = dict.fromkeys(facts.facts)
+            lookup = replace(self, evaluated=frozenset(facts.relations), facts={**unknown, **self.facts})
+        return replace(lookup, about=about, looked=looked)
 
     @property
     def same_human(self) -> frozenset[UUID]:
@@ -139,7 +148,7 @@ class Relationships:
         """The facts declared for a kind; a kind without rows has none."""
         return self._kinds.setdefault(kind, KindFacts(kind))
 
-    async def ambient(self, connection: Connection, principal: Principal) -> Seen:
+    async def ambient(self, connection: Connection, principal: Principal) -> FactLookup:
         """What holds without any row. Raises PolicyUnavailable when no policy was ever activated."""
         person, client = fact_parameters(principal)
         # The active version, the directory's revision, the asker's roles, and whether the token was revoked.
@@ -152,22 +161,22 @@ class Relationships:
         )
         return _seen(row, KindFacts(""), present=False)
 
-    async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID | int) -> Seen:
+    async def of_row(self, connection: Connection, principal: Principal, kind: str, row_id: UUID | int) -> FactLookup:
         """What holds about one existing row; `row` is None when there is no such row."""
         facts = self.of(kind)
         person, client = fact_parameters(principal)
         # The row, what the asker is to it, and the ambient facts, as of one moment.
         row = await connection.fetchrow(
-            f"SELECT {AMBIENT}, {facts.row}, {columns(facts)}, r.id IS NOT NULL AS seen_row FROM {AMBIENT_FROM}"
+            f"SELECT {AMBIENT}, {facts.row}, {columns(facts)}, r.id IS NOT NULL AS lookup_row FROM {AMBIENT_FROM}"
             f" LEFT JOIN {facts.table} AS r ON r.id = $3 WHERE $2::text IS NULL OR true",
             person,
             client,
             row_id,
             *revocation.parameters(principal),
         )
-        return _seen(row, facts, present=bool(row and row["seen_row"]))
+        return _seen(row, facts, present=bool(row and row["lookup_row"]))
 
-    async def of_imagined(self, connection: Connection, principal: Principal, kind: str, owner: UUID) -> Seen:
+    async def of_imagined(self, connection: Connection, principal: Principal, kind: str, owner: UUID) -> FactLookup:
         """What would hold about a row that `owner` would own and that does not exist yet; `row` is None."""
         facts = self.of(kind)
         person, client = fact_parameters(principal)
@@ -180,8 +189,8 @@ class Relationships:
             owner,
             *revocation.parameters(principal),
         )
-        seen = _seen(row, facts, present=True)
-        return replace(seen, row=None)
+        lookup = _seen(row, facts, present=True)
+        return replace(lookup, row=None)
 
     async def reach_anybody(self, connection: Connection, visibility: Visibility) -> bool:
         """Whether there is anybody whose rows the rules could show to the asker."""
@@ -203,7 +212,7 @@ def columns(facts: KindFacts) -> str:
     return ", ".join(f"({bound(sql)}) AS {name}" for name, sql in named) or "true AS no_words"
 
 
-def of_listed(ambient: Seen, row: asyncpg.Record, facts: KindFacts) -> Seen:
+def of_listed(ambient: FactLookup, row: asyncpg.Record, facts: KindFacts) -> FactLookup:
     """What was seen of one row of a list that was read with `columns`, in the snapshot that `ambient` was seen in."""
     relations = words_of(facts.relations, row, "relation")
     values = {name: row[f"fact_{name}"] for name in facts.facts}
@@ -224,29 +233,29 @@ def words_of(relations: Iterable[str], row: asyncpg.Record, prefix: str) -> froz
     return frozenset(name if value else former_word(name) for name, value in values.items() if value is not False)
 
 
-def without_former(seen: Seen) -> Seen:
+def without_former(lookup: FactLookup) -> FactLookup:
     """What was seen, as if nobody had been erased: a simulation must not tell who somebody was before."""
     return replace(
-        seen,
-        relations=frozenset(word for word in seen.relations if not word.startswith(FORMER)),
+        lookup,
+        relations=frozenset(word for word in lookup.relations if not word.startswith(FORMER)),
         # Facts of a row are unknown only where they hold through a former id.
-        facts={name: bool(value) for name, value in seen.facts.items()} if seen.row is not None else seen.facts,
+        facts={name: bool(value) for name, value in lookup.facts.items()} if lookup.row is not None else lookup.facts,
         former_ids=frozenset(),
     )
 
 
-def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> Seen:
+def _seen(row: asyncpg.Record | None, facts: KindFacts, *, present: bool) -> FactLookup:
     if row is None:
         raise PolicyUnavailable(
             "No policy was ever activated: run `timewarden policy bootstrap`", cause="no policy_head"
         )
-    ambient = Seen(
-        row["seen_version"],
-        row["seen_revision"],
-        row["seen_at"],
-        frozenset(row["seen_roles"]),
-        revoked=row["seen_revoked"] is not False,
-        ids=frozenset(one for one in row["seen_ids"] if one is not None),
-        former_ids=frozenset(row["seen_former_ids"]),
+    ambient = FactLookup(
+        row["lookup_version"],
+        row["lookup_revision"],
+        row["lookup_at"],
+        frozenset(row["lookup_roles"]),
+        revoked=row["lookup_revoked"] is not False,
+        ids=frozenset(one for one in row["lookup_ids"] if one is not None),
+        former_ids=frozenset(row["lookup_former_ids"]),
     )
     return of_listed(ambient, row, facts) if present else ambient

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
-    from service.authorization.enforcement.relationships import KindFacts, Seen
+    from service.authorization.enforcement.relationships import FactLookup, KindFacts
     from service.authorization.engine.engine import Snapshot
     from service.authorization.engine.row_conditions import Folded, RowCondition
     from service.identity.principal import Principal
@@ -38,35 +38,35 @@ class Visibility:
         "condition",
         "facts",
         "kind",
+        "lookup",
         "parameters",
         "principal",
         "reach",
         "rules",
-        "seen",
         "snapshot",
     )
 
     def __init__(
         self,
-        asked: tuple[Snapshot, AccessRequest, Principal, Seen, KindFacts],
+        asked: tuple[Snapshot, AccessRequest, Principal, FactLookup, KindFacts],
         compiled: tuple[str, str | None, tuple[str, ...]],
         key: object,
     ) -> None:
         if key is not _KEY:
             raise PermissionError("a Visibility is compiled from rules")
-        self.snapshot, access_request, self.principal, self.seen, self.facts = asked
+        self.snapshot, access_request, self.principal, self.lookup, self.facts = asked
         self.kind, self.action = access_request.kind, access_request.action
         self.condition, self.reach, self.rules = compiled
         self.parameters: tuple[UUID | None, str] = fact_parameters(self.principal)
 
 
 def visible(
-    snapshot: Snapshot, access_request: AccessRequest, principal: Principal, seen: Seen, facts: KindFacts
+    snapshot: Snapshot, access_request: AccessRequest, principal: Principal, lookup: FactLookup, facts: KindFacts
 ) -> Visibility:
     """Compile the rules for a question that `principal` asked without a row, when `seen` held."""
     left = folded(snapshot, access_request)
     compiled = snapshot.remembered("condition", (access_request, facts), lambda: _compiled(left, access_request, facts))
-    return Visibility((snapshot, access_request, principal, seen, facts), compiled, _KEY)
+    return Visibility((snapshot, access_request, principal, lookup, facts), compiled, _KEY)
 
 
 def _compiled(left: Folded, access_request: AccessRequest, facts: KindFacts) -> tuple[str, str | None, tuple[str, ...]]:

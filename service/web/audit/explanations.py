@@ -109,7 +109,7 @@ def decision_explanation_route(gate: Gate, version: Callable[[int], Awaitable[Sn
             # Outside the transaction, as the version may have to be loaded.
             snapshot = await version(recorded.version)
         # In a thread, as every rule is evaluated.
-        own = _is_own(recorded.request.principal, caller.principal, reading.seen.ids)
+        own = _is_own(recorded.request.principal, caller.principal, reading.lookup.ids)
         why = await asyncio.to_thread(explained, snapshot, recorded, to_caller=own)
         return make_response(_body(recorded, why), reading.receipt)
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from litestar import Response
 
     from service.audit.search import LoggedRecord, Place
-    from service.authorization.enforcement.decision_record import Caller, Positions, Put
+    from service.authorization.enforcement.changes import Caller
+    from service.authorization.enforcement.decision_record import Positions, Put
     from service.authorization.enforcement.gate import Gate
     from service.database import Connection
     from service.log.record import Kind

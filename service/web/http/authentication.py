@@ -13,7 +13,7 @@ from urllib.parse import quote
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 
-from service.authorization.enforcement.decision_record import Caller
+from service.authorization.enforcement.changes import Caller
 from service.errors import MalformedCredentials
 from service.identity.presented import Presented
 from service.identity.principal import PrincipalKind

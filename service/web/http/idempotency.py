@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, HTTPRequestEvent, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
     from service.administration.versions.answers_again import AnswersAgain
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.kept_answers import Kept, KeptAnswers
     from service.log.log import Receipt
     from service.web.http.problems import Problems

@@ -10,7 +10,7 @@ from uuid import UUID
 from litestar.di import NamedDependency
 from litestar.params import Parameter, PathParameter, SkipValidation
 
-from service.authorization.enforcement.decision_record import Caller
+from service.authorization.enforcement.changes import Caller
 from service.errors import InvalidField
 from service.places import FieldError
 from service.web.http.paging import LONGEST, MOST

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from limits import RateLimitItem
     from litestar.types import ASGIApp, Receive, Scope, Send
 
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
 
 log = structlog.get_logger("rate_limits")
 WINDOW: Final = 60

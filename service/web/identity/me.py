@@ -87,14 +87,14 @@ def me_route(gate: Gate) -> Any:
             teams: Sequence[Team] = []
             if principal.person:
                 teams = await store.teams_led(reading.permit, reading.connection, principal.person)
-        asked = reading.permit.snapshot, principal, reading.seen
+        asked = reading.permit.snapshot, principal, reading.lookup
         may = recall_capabilities(*asked)
         if may is None:
             # When no connection is held, and beside the other requests: many rules take a while.
             with refused_under(reading.receipt):
                 async with one_at_a_time.one():
                     may = await asyncio.to_thread(list_capabilities, *asked)
-        roles = principal.roles | {f"role:{role}" for role in reading.seen.roles}
+        roles = principal.roles | {f"role:{role}" for role in reading.lookup.roles}
         me = Me(
             kind=principal.kind,
             person=str(principal.person) if principal.person else None,
@@ -103,7 +103,7 @@ def me_route(gate: Gate) -> Any:
             roles=sorted(role.removeprefix("role:") for role in roles),
             teams_led=[LedTeam(str(team.id), team.name) for team in teams],
             may=[_may(one) for one in may],
-            policy_version=reading.seen.version,
+            policy_version=reading.lookup.version,
         )
         return make_response(me, reading.receipt)
 

@@ -185,7 +185,7 @@ def _body(simulated: Simulated) -> SimulationBody:
         version=decision.version,
         digest=decision.digest,
         state=decision.request.resource.state or None,
-        relations=sorted(decision.request.seen.relations),
+        relations=sorted(decision.request.lookup.relations),
         facts=dict(decision.request.facts),
         assumed=list(simulated.assumed),
     )

@@ -28,8 +28,7 @@ from service.web.timesheets.timesheet_shapes import SheetBody, sheet_body
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from service.authorization.enforcement.changes import AnswerToAll
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import AnswerToAll, Caller
     from service.errors import StepUpNeeded
     from service.timesheets.timesheet import Timesheet
     from service.web.http.paging import Cursors

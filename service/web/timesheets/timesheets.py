@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
-    from service.authorization.enforcement.changes import Answer
-    from service.authorization.enforcement.judgement import Expect
+    from service.authorization.enforcement.changes import Answer, Expect
     from service.timesheets.actions import Timesheets
 
 T = TypeVar("T")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from litestar.types import HTTPScope
 
-    from service.authorization.enforcement.decision_record import Caller
+    from service.authorization.enforcement.changes import Caller
     from service.log.log import Receipt
     from service.timesheets import upload
     from service.timesheets.upload import Uploads
