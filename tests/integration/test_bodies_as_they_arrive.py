@@ -143,11 +143,11 @@ async def test_a_file_is_read_in_pieces_and_none_is_kept(house: House, running: 
 async def test_a_body_that_stops_is_not_waited_for(
     running: InProcess, monkeypatch: pytest.MonkeyPatch, path: str, kind: str, more: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(incoming_body, "PATIENCE", 0.05)
+    monkeypatch.setattr(incoming_body, "MAX_SECONDS_BEHIND", 0.05)
     claims = importer() if path == "/v1/uploads" else {}
     exchange = sending(running, path, kind, stalling(b'{"', asyncio.Event()), **claims)
     exchange.headers = {**exchange.headers, **more}
-    monkeypatch.setattr(incoming_body, "LONGEST_THROWN_AWAY", 0.05)
+    monkeypatch.setattr(incoming_body, "MAX_DISCARD_SECONDS", 0.05)
     await exchange.run()
     assert (exchange.status, exchange.json()["type"]) == (408, "urn:timewarden:problem:body-too-slow")
 
@@ -155,8 +155,8 @@ async def test_a_body_that_stops_is_not_waited_for(
 async def test_a_body_that_trickles_is_cut_off_though_it_never_stops(
     running: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(incoming_body, "PATIENCE", 0.2)
-    monkeypatch.setattr(incoming_body, "LONGEST_THROWN_AWAY", 0.05)
+    monkeypatch.setattr(incoming_body, "MAX_SECONDS_BEHIND", 0.2)
+    monkeypatch.setattr(incoming_body, "MAX_DISCARD_SECONDS", 0.05)
 
     async def drops() -> AsyncIterator[bytes]:
         while True:
@@ -230,4 +230,4 @@ async def test_a_caller_that_leaves_within_its_body_is_no_failure_of_ours(runnin
 def test_who_waits_for_a_go_ahead_has_nothing_that_could_be_thrown_away() -> None:
     request: Any = {"headers": [(b"content-length", b"5"), (b"expect", b"100-continue")]}
     body = incoming_body.IncomingBody(request, lambda: asyncio.Event().wait())  # type: ignore[arg-type,return-value]
-    asyncio.run(body.finish())
+    asyncio.run(body.discard_rest())

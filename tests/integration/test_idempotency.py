@@ -425,7 +425,7 @@ async def test_an_upload_whose_sender_left_is_answered_whole_when_they_come_back
 async def test_a_file_whose_answer_would_be_too_large_to_be_kept_takes_no_key(house: House, running: InProcess) -> None:
     answer = await sent(running, NDJSON, file_of(house, NDJSON, 2000))
     assert (answer.status_code, answer.json()["type"]) == (413, "urn:timewarden:problem:body-too-large")
-    assert answer.json()["detail"].startswith("With an Idempotency-Key the body may have 262144 bytes")
+    assert answer.json()["detail"].startswith("With an Idempotency-Key the body must not exceed 262144 bytes")
     assert await house.count("entry") == 0
     refused = await sent(running, CSV, file_of(house, CSV), query="?mode=per-row")
     assert (refused.status_code, refused.json()["fields"][0]["field"]) == (422, "header.Idempotency-Key")

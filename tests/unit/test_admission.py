@@ -1,4 +1,4 @@
-"""Refusing a flood: everybody is told, and work goes on between refusals."""
+"""Refusing a flood: every caller is answered, and other work continues between refusals."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from service.slots import slot_free
 from service.web.http.admission import (
-    CHANGES_PER_CONNECTION,
     MAX_BODIES_ARRIVING,
-    REFUSALS_A_TURN,
-    TURNS_OF_REFUSALS,
+    MAX_CHANGES_PER_CONNECTION,
+    MAX_REFUSALS_PER_TURN,
+    TURNS_PER_EXTRA_REFUSAL,
     Admission,
 )
 
@@ -21,7 +21,7 @@ FLOOD = 1_000
 
 
 class Endless:
-    """What is served, if the database never answers."""
+    """An application whose database never answers."""
 
     always: tuple[tuple[bytes, bytes], ...] = ((b"cache-control", b"no-store"),)
 
@@ -29,28 +29,28 @@ class Endless:
         await asyncio.Event().wait()
 
 
-async def test_a_flood_is_refused_whole_yet_never_fills_a_turn_of_the_event_loop() -> None:
+async def test_a_flood_is_refused_without_filling_a_turn_of_the_event_loop() -> None:
     frame = cast("RequestFrame", Endless())
-    admission = Admission(frame, wait=0.001, connections=1, address_of=lambda _: "a")
+    admission = Admission(frame, max_wait=0.001, connections=1, address_of=lambda _: "a")
     scope: Any = {"type": "http", "path": "/v1/me", "method": "POST", "headers": [], "client": None}
-    told: list[int] = []
+    statuses: list[int] = []
 
     async def send(message: Any) -> None:
         if message["type"] == "http.response.start":
-            told.append(message["status"])
+            statuses.append(message["status"])
 
     async def receive() -> Any:
         raise AssertionError("there is no body")
 
-    tasks = [asyncio.ensure_future(admission(scope, receive, send)) for _ in range(CHANGES_PER_CONNECTION + FLOOD)]
+    tasks = [asyncio.ensure_future(admission(scope, receive, send)) for _ in range(MAX_CHANGES_PER_CONNECTION + FLOOD)]
     in_turns: list[int] = []
     async with asyncio.timeout(20):
-        while len(told) < FLOOD:
-            before = len(told)
+        while len(statuses) < FLOOD:
+            before = len(statuses)
             await asyncio.sleep(0)
-            in_turns.append(len(told) - before)
-    assert set(told) == {503}
-    assert max(in_turns) <= REFUSALS_A_TURN + FLOOD // TURNS_OF_REFUSALS
+            in_turns.append(len(statuses) - before)
+    assert set(statuses) == {503}
+    assert max(in_turns) <= MAX_REFUSALS_PER_TURN + FLOOD // TURNS_PER_EXTRA_REFUSAL
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
@@ -58,16 +58,19 @@ async def test_a_flood_is_refused_whole_yet_never_fills_a_turn_of_the_event_loop
 
 
 class Trickle(Endless):
-    """What is served, if callers send their bodies without end."""
+    """An application whose callers never finish sending their bodies."""
 
     async def __call__(self, *_: object) -> None:
         async with slot_free():
             await asyncio.Event().wait()
 
 
-async def test_slow_bodies_of_one_address_leave_room_for_those_of_others() -> None:
+async def test_slow_bodies_from_one_address_leave_room_for_other_addresses() -> None:
     admission = Admission(
-        cast("RequestFrame", Trickle()), wait=60, connections=1, address_of=lambda scope: cast("Any", scope)["client"]
+        cast("RequestFrame", Trickle()),
+        max_wait=60,
+        connections=1,
+        address_of=lambda scope: cast("Any", scope)["client"],
     )
     refused: list[str] = []
 
@@ -88,7 +91,7 @@ async def test_slow_bodies_of_one_address_leave_room_for_those_of_others() -> No
         tasks += [asyncio.ensure_future(change(address)) for _ in range(MAX_BODIES_ARRIVING)]
         for _ in range(MAX_BODIES_ARRIVING):
             await asyncio.sleep(0)
-    # The first takes half, the second half of what is left.
+    # The first address takes half, the second half of the rest.
     assert refused.count("a") == MAX_BODIES_ARRIVING // 2
     assert refused.count("b") == MAX_BODIES_ARRIVING * 3 // 4
     refused.clear()
@@ -99,5 +102,5 @@ async def test_slow_bodies_of_one_address_leave_room_for_those_of_others() -> No
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-    # Whoever has gone leaves nothing behind.
-    assert [(room.lent, room.working) for room in (admission._reads, admission._changes)] == [(0, 0)] * 2
+    # A cancelled request leaves nothing behind.
+    assert [(queue.lent, queue.working) for queue in (admission._reads, admission._changes)] == [(0, 0)] * 2

@@ -23,7 +23,7 @@ ALLOWED = {
     "authlib": ["service/development/authorization_server/"],
     "litestar": ["service/web/", "service/app.py", "service/development/authorization_server/"],
     "limits": ["service/web/http/rate_limits.py"],
-    "redis": ["events/", "service/identity/replay.py", "service/authorization/active/policy_hint.py"],
+    "redis": ["events/", "service/identity/used_proofs.py", "service/authorization/active/policy_hint.py"],
     "alembic": ["service/migrations/"],
     "sqlalchemy": ["service/migrations/"],
     "granian": ["service/listening.py"],

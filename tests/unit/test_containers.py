@@ -261,11 +261,11 @@ import service, service.app
 from pathlib import Path
 from service.policy.policy_file import PolicyText
 from service.settings import Settings
-from service.web.openapi.document import document_of
+from service.web.openapi.document import build_document
 assert Path(service.__file__).is_relative_to(Path.cwd()), service.__file__
 settings = Settings(issuer='https://issuer.example', audience='https://api.example', cursor_key='0' * 32)
 app = service.app.build(settings).frame.app
-print(len(document_of(app)['paths']), len(PolicyText.read(Path('policies')).rules))
+print(len(build_document(app)['paths']), len(PolicyText.read(Path('policies')).rules))
 """
     done = run_in(image, f"exec({code!r})")
     assert done.returncode == 0, done.stderr

@@ -26,13 +26,13 @@ from service.web.http.problem_documents import kinds_by_status
 from service.web.http.problems import PROBLEM_JSON, status_of
 from service.web.http.requests import RequestFrame
 from service.web.identity.metadata import metadata_routes
-from service.web.openapi.document import document_of, operations
+from service.web.openapi.document import build_document, operations
 from service.web.openapi.documentation import (
     content_security_policy,
     documentation_routes,
     openapi_config,
 )
-from service.web.openapi.documentation_page import page, quoted
+from service.web.openapi.documentation_page import render_page, shell_quote
 from service.web.openapi.shapes import Shapes, resolve
 from tests.openapi_document import app, document
 
@@ -77,7 +77,7 @@ def whole() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def shown(whole: dict[str, Any]) -> Links:
-    return Links(page(whole, STYLE))
+    return Links(render_page(whole, STYLE))
 
 
 def decided(whole: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
@@ -134,7 +134,7 @@ def test_every_decided_operation_names_a_known_scope_or_takes_any_token(whole: d
             assert list(needs) == [SECURITY_SCHEME], path
             assert set(needs[SECURITY_SCHEME]) <= set(SCOPES), path
             assert all(f"`{scope}`" in words for scope in needs[SECURITY_SCHEME])
-            assert needs[SECURITY_SCHEME] or "Any valid token" in words
+            assert needs[SECURITY_SCHEME] or "any valid token" in words
 
 
 def test_every_decided_operation_tells_of_refusals_and_outages(whole: dict[str, Any]) -> None:
@@ -214,7 +214,7 @@ def test_the_document_has_the_version_of_the_project() -> None:
 
 
 def test_every_operation_is_on_the_page_with_its_scope(whole: dict[str, Any], shown: Links) -> None:
-    text = page(whole, STYLE)
+    text = render_page(whole, STYLE)
     for method, path, one in operations(whole):
         assert one["operationId"] in shown.ids
         article = text.split(f"<article id='{one['operationId']}'>", 1)[1].split("</article>", 1)[0]
@@ -227,7 +227,7 @@ def test_every_operation_is_on_the_page_with_its_scope(whole: dict[str, Any], sh
 
 
 def test_every_operation_has_a_command_that_a_shell_reads_as_it_is_meant(whole: dict[str, Any]) -> None:
-    text = page(whole, STYLE)
+    text = render_page(whole, STYLE)
     for method, path, one in operations(whole):
         article = text.split(f"<article id='{one['operationId']}'>", 1)[1].split("</article>", 1)[0]
         command = unescape(article.split("<pre class=command>", 1)[1].split("</pre>", 1)[0])
@@ -251,7 +251,7 @@ def test_every_operation_has_a_command_that_a_shell_reads_as_it_is_meant(whole: 
 
 
 def test_files_stand_on_the_page_as_they_are_and_choices_are_told(whole: dict[str, Any]) -> None:
-    article = page(whole, STYLE).split("<article id='upload_hours'>", 1)[1].split("</article>", 1)[0]
+    article = render_page(whole, STYLE).split("<article id='upload_hours'>", 1)[1].split("</article>", 1)[0]
     assert "<pre>owner,day,project,minutes,external_ref\n" in article
     assert "<code>together</code> or <code>per-row</code>" in article
     assert "boolean, default <code>false</code>" in article
@@ -259,7 +259,7 @@ def test_files_stand_on_the_page_as_they_are_and_choices_are_told(whole: dict[st
 
 def test_a_command_says_a_text_with_quotes_as_it_is() -> None:
     for text in ("it's", "'", '"$(rm -rf)` \\n', "a\nb"):
-        assert shlex.split(f"echo {quoted(text)}") == ["echo", text]
+        assert shlex.split(f"echo {shell_quote(text)}") == ["echo", text]
 
 
 def test_the_page_loads_nothing_and_every_link_on_it_leads_somewhere(shown: Links) -> None:
@@ -283,7 +283,7 @@ def test_whatever_stands_in_a_document_is_text_on_the_page() -> None:
     config = openapi_config("", HOSTILE)
     config.title, config.summary, config.description = HOSTILE, HOSTILE, HOSTILE
     hostile = Litestar([odd], openapi_config=config, plugins=[Shapes()])
-    shown = Links(page(document_of(hostile), STYLE))
+    shown = Links(render_page(build_document(hostile), STYLE))
     assert "script" not in shown.tags
     assert "b" not in shown.tags
     assert HOSTILE in "".join(shown.words)
@@ -309,7 +309,7 @@ async def test_document_and_page_are_served_to_anybody_with_a_policy_that_allows
     assert page_answer.headers["content-type"] == "text/html; charset=utf-8"
     assert page_answer.headers["content-security-policy"] == content_security_policy(STYLE)
     assert page_answer.headers["x-content-type-options"] == "nosniff"
-    assert page_answer.text == page(whole, STYLE)
+    assert page_answer.text == render_page(whole, STYLE)
     assert f"<style>{STYLE}</style>" in page_answer.text
     assert root_answer.url.path == "/docs"
     assert root_answer.is_success

@@ -1,4 +1,4 @@
-"""A revocation's moment: what has no result when its offset is changed is a wrong field, not a fault of ours."""
+"""`issued_before` of a revocation: a time that cannot be converted to UTC is an invalid field, no internal error."""
 
 from __future__ import annotations
 

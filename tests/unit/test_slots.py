@@ -1,4 +1,4 @@
-"""Who waits for others holds no slot: a file's turn, an issuer's word on a token, an issuer's keys."""
+"""A request holds no slot while it waits for the turn of a file, for introspection or for an issuer's keys."""
 
 from __future__ import annotations
 
@@ -23,107 +23,110 @@ if TYPE_CHECKING:
 
 
 class Silent:
-    """An issuer that says nothing for a while."""
+    """An issuer that answers only after `answers` is set."""
 
     def __init__(self) -> None:
-        self.speaks = asyncio.Event()
+        self.answers = asyncio.Event()
 
-    async def ask(self, _token: bytes, /) -> dict[str, Any]:
-        await self.speaks.wait()
+    async def introspect(self, _token: bytes, /) -> dict[str, Any]:
+        await self.answers.wait()
         return {"active": False}
 
     async def fetch(self) -> FetchedKeys:
-        await self.speaks.wait()
+        await self.answers.wait()
         return FetchedKeys(good_jwks())
 
     async def close(self) -> None:
         """Nothing is open."""
 
 
-def worked_on(room: AdmissionQueue, work: Callable[[], Awaitable[object]]) -> asyncio.Task[object]:
-    """A request that holds a slot and does this."""
-    assert room.enter()
+def start_request(queue: AdmissionQueue, work: Callable[[], Awaitable[object]]) -> asyncio.Task[object]:
+    """Start a request that holds a slot and does `work`."""
+    assert queue.try_acquire()
 
     async def request() -> object:
-        HELD.set(_RequestSlot(room))
+        HELD.set(_RequestSlot(queue))
         return await work()
 
     return asyncio.create_task(request())
 
 
-async def until_lent(room: AdmissionQueue, count: int) -> None:
+async def wait_until_lent(queue: AdmissionQueue, count: int) -> None:
     async with asyncio.timeout(5):
-        while room.lent < count:  # noqa: ASYNC110 — for tasks of any kind
+        while queue.lent < count:  # noqa: ASYNC110 — for tasks of any kind
             await asyncio.sleep(0)
 
 
-async def test_who_waits_for_the_issuer_s_word_or_keys_holds_no_slot() -> None:
-    room, silent = AdmissionQueue(2, 1.0), Silent()
+async def test_a_request_that_waits_for_an_issuer_holds_no_slot() -> None:
+    queue, silent = AdmissionQueue(2, 1.0), Silent()
     asked = issuer(introspection=Introspection("https://issuer.example/introspect", "us", client_secret="secret"))
     opaque, keys = OpaqueTokens(asked, silent), KeySet(asked, silent)
-    tasks = [worked_on(room, lambda: opaque.judge(b"opaque")), worked_on(room, lambda: keys.find("unknown", "RS256"))]
-    await until_lent(room, 2)
-    assert room.working == 0
-    silent.speaks.set()
+    tasks = [
+        start_request(queue, lambda: opaque.introspect(b"opaque")),
+        start_request(queue, lambda: keys.find("unknown", "RS256")),
+    ]
+    await wait_until_lent(queue, 2)
+    assert queue.working == 0
+    silent.answers.set()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [InvalidToken, InvalidToken]
-    assert (room.working, room.lent) == (2, 0)
+    assert (queue.working, queue.lent) == (2, 0)
     await opaque.close()
     await keys.close()
 
 
-async def test_who_waits_for_the_turn_of_a_file_holds_no_slot() -> None:
-    room, turns, end = AdmissionQueue(2, 1.0), UploadTurns(1, each=1, timeout=5), asyncio.Event()
+async def test_a_request_that_waits_for_the_turn_of_a_file_holds_no_slot() -> None:
+    queue, turns, end = AdmissionQueue(2, 1.0), UploadTurns(1, each=1, timeout=5), asyncio.Event()
 
     async def upload() -> None:
         async with turns.one("client"):
             await end.wait()
 
-    tasks = [worked_on(room, upload) for _ in range(2)]
-    await until_lent(room, 1)
-    assert room.working == 1
+    tasks = [start_request(queue, upload) for _ in range(2)]
+    await wait_until_lent(queue, 1)
+    assert queue.working == 1
     end.set()
     await asyncio.gather(*tasks)
-    assert (room.working, room.lent) == (2, 0)
+    assert (queue.working, queue.lent) == (2, 0)
 
 
-async def test_who_comes_back_waits_for_a_slot_and_gets_it_before_newcomers() -> None:
-    room, arrived, order = AdmissionQueue(1, 1.0), asyncio.Event(), []
+async def test_a_returning_request_gets_a_slot_before_new_requests() -> None:
+    queue, arrived, order = AdmissionQueue(1, 1.0), asyncio.Event(), []
 
     async def slow() -> None:
         async with slot_free():
             await arrived.wait()
         order.append("came back")
 
-    task = worked_on(room, slow)
-    await until_lent(room, 1)
-    assert room.enter()
+    task = start_request(queue, slow)
+    await wait_until_lent(queue, 1)
+    assert queue.try_acquire()
     newcomer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    room.wait("a", newcomer)
+    queue.wait("a", newcomer)
     arrived.set()
     await asyncio.sleep(0)
     assert order == []
-    room.leave()
+    queue.release()
     await task
-    assert (order, newcomer.done(), room.working) == (["came back"], False, 1)
+    assert (order, newcomer.done(), queue.working) == (["came back"], False, 1)
 
 
-async def test_what_comes_within_its_grace_keeps_its_slot() -> None:
-    room = AdmissionQueue(1, 1.0)
+async def test_a_wait_within_the_grace_keeps_the_slot() -> None:
+    queue = AdmissionQueue(1, 1.0)
 
     async def quick() -> None:
         async with slot_free(after=60):
             await asyncio.sleep(0)
-            assert room.working == 1
+            assert queue.working == 1
 
-    await worked_on(room, quick)
-    assert (room.working, room.lent) == (1, 0)
+    await start_request(queue, quick)
+    assert (queue.working, queue.lent) == (1, 0)
 
 
-async def test_a_request_that_is_cancelled_while_it_waits_for_others_leaves_nothing_behind() -> None:
-    room = AdmissionQueue(1, 1.0)
-    assert room.enter()
-    slot = _RequestSlot(room)
+async def test_a_request_that_is_cancelled_while_its_slot_is_lent_leaves_nothing_behind() -> None:
+    queue = AdmissionQueue(1, 1.0)
+    assert queue.try_acquire()
+    slot = _RequestSlot(queue)
 
     async def request() -> None:
         HELD.set(slot)
@@ -134,11 +137,11 @@ async def test_a_request_that_is_cancelled_while_it_waits_for_others_leaves_noth
             slot.end()
 
     task = asyncio.create_task(request())
-    await until_lent(room, 1)
+    await wait_until_lent(queue, 1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (room.working, room.lent) == (0, 0)
+    assert (queue.working, queue.lent) == (0, 0)
 
 
 async def test_outside_any_request_there_is_nothing_to_lend() -> None:

@@ -1,4 +1,4 @@
-"""Turns: so many at once, the others wait for a bounded time."""
+"""Turns: a bounded number of holders at once; the others wait for a bounded time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.web.http.admission import _RequestSlot
 from service.web.http.admission_queue import AdmissionQueue
 
 
-async def test_no_more_than_so_many_are_inside_at_once() -> None:
+async def test_at_most_the_given_number_is_inside_at_once() -> None:
     turns, inside, most = Turns(2, timeout=3, full="busy"), 0, 0
 
     async def work() -> None:
@@ -28,7 +28,7 @@ async def test_no_more_than_so_many_are_inside_at_once() -> None:
     assert (most, inside) == (2, 0)
 
 
-async def test_whoever_waits_too_long_is_told_to_come_again() -> None:
+async def test_a_caller_who_waits_too_long_is_told_to_try_later() -> None:
     turns = Turns(1, timeout=0.01, full="busy")
     async with turns.one():
         with pytest.raises(TryLater, match="busy"):
@@ -36,7 +36,7 @@ async def test_whoever_waits_too_long_is_told_to_come_again() -> None:
                 raise AssertionError("there was no turn")
 
 
-async def test_a_turn_is_given_back_when_the_work_fails() -> None:
+async def test_a_turn_is_released_when_the_work_fails() -> None:
     turns = Turns(1, timeout=0.01, full="busy")
     with pytest.raises(ValueError, match="broken"):
         async with turns.one():
@@ -45,41 +45,41 @@ async def test_a_turn_is_given_back_when_the_work_fails() -> None:
         pass
 
 
-async def test_who_waits_for_a_turn_holds_no_slot_unless_those_that_wait_must_count() -> None:
+async def test_a_request_that_waits_for_a_turn_holds_no_slot_unless_it_keeps_it() -> None:
     for keeps_slot in (False, True):
-        room, end = AdmissionQueue(2, 1.0), asyncio.Event()
+        queue, end = AdmissionQueue(2, 1.0), asyncio.Event()
         turns = Turns(1, timeout=5, full="busy", keeps_slot=keeps_slot)
 
-        async def work(room: AdmissionQueue = room, turns: Turns = turns, end: asyncio.Event = end) -> None:
-            assert room.enter()
-            HELD.set(_RequestSlot(room))
+        async def work(queue: AdmissionQueue = queue, turns: Turns = turns, end: asyncio.Event = end) -> None:
+            assert queue.try_acquire()
+            HELD.set(_RequestSlot(queue))
             async with turns.one():
                 await end.wait()
 
         tasks = [asyncio.create_task(work()) for _ in range(2)]
         for _ in range(5):
             await asyncio.sleep(0)
-        assert room.working == (2 if keeps_slot else 1)
+        assert queue.working == (2 if keeps_slot else 1)
         end.set()
         await asyncio.gather(*tasks)
-        assert room.working == 2
+        assert queue.working == 2
 
 
-async def test_a_turn_is_given_back_by_whoever_ends_while_they_wait_for_their_slot() -> None:
-    room = AdmissionQueue(1, 1.0)
+async def test_a_turn_is_released_by_a_request_that_is_cancelled_while_it_waits_for_its_slot() -> None:
+    queue = AdmissionQueue(1, 1.0)
     turns = Turns(1, timeout=5, full="busy")
 
     async def work() -> None:
-        assert room.enter()
-        HELD.set(_RequestSlot(room))
+        assert queue.try_acquire()
+        HELD.set(_RequestSlot(queue))
         async with turns.one():
             raise AssertionError("there was no slot")
 
     async with turns.one():
         task = asyncio.create_task(work())
         await asyncio.sleep(0)
-        # Somebody else is worked on while the task waits for its turn.
-        assert (room.lent, room.enter()) == (1, True)
+        # Another request is worked on while the task waits for its turn.
+        assert (queue.lent, queue.try_acquire()) == (1, True)
     for _ in range(5):
         await asyncio.sleep(0)
     # It has its turn now, and waits for a slot.

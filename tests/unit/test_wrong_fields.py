@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from service.errors import InvalidField, MalformedRequest
 from service.web.http.bodies import read_body
-from service.web.http.wrong_fields import MAX_TOLD
+from service.web.http.wrong_fields import MAX_WRONG_FIELDS
 
 
 class Colour(Enum):
@@ -47,7 +47,7 @@ GOOD: dict[str, Any] = {"minutes": 60, "day": "2026-11-23", "part": "lead"}
 def told(raw: bytes, shape: Any = Outer) -> list[tuple[str, str]]:
     with pytest.raises(InvalidField) as error:
         read_body(raw, shape)
-    return [(field.field, field.message) for field in error.value.fields]
+    return [(one.field, one.message) for one in error.value.fields]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_what_is_no_object_is_the_body_itself(raw: bytes) -> None:
 
 def test_more_complaints_than_anybody_reads_are_not_made() -> None:
     raw = msgspec.json.encode(GOOD | {f"x{number}": 1 for number in range(1000)})
-    assert len(told(raw)) == MAX_TOLD
+    assert len(told(raw)) == MAX_WRONG_FIELDS
 
 
 @pytest.mark.parametrize("raw", [b'{"minutes": "x", "day":', b'{"minutes":"x","note":"\xff"}', b'{"x":' + b"[" * 9999])
@@ -114,7 +114,7 @@ def test_whatever_does_not_fit_is_told_of_the_field_in_which_it_stands(value: ob
         try:
             read_body(raw, Outer)
         except InvalidField as error:
-            wrong = tuple(field.field for field in error.fields)
+            wrong = tuple(one.field for one in error.fields)
         assert wrong
         assert all(one.startswith(name) for one in wrong)
 

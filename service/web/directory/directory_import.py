@@ -69,7 +69,7 @@ def directory_import_route(imports: DirectoryImports, *, max_body_bytes: int) ->
         dry_run: Annotated[bool, QueryParameter(description="Say what would happen, and change nothing")] = False,  # noqa: FBT002 — a query parameter
     ) -> Response[Imported]:
         await imports.admit(caller)
-        data = await request.read_whole(MAX_BYTES, none=EMPTY_FILE)
+        data = await request.read_whole(MAX_BYTES, if_empty=EMPTY_FILE)
         answer = await imports.load(caller, data, dry_run=dry_run)
         rows = [ImportedRow(one.row, one.line, one.record, one.outcome) for one in answer.value]
         counts = {word: sum(one.outcome == word for one in rows) for word in ("created", "updated", "unchanged")}

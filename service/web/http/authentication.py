@@ -1,6 +1,6 @@
-"""Who asks: from the Authorization headers to an Ask in the request's state, before any body is read.
+"""Authentication: verifies the token and puts the caller into the request's state, before the body is read.
 
-An ASGI middleware on every route but the public ones, which are listed here and nowhere else. Owns no state.
+An ASGI middleware for every route except the public ones, which only this module lists. Owns no state.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from litestar.middleware import ASGIMiddleware
 
 from service.authorization.enforcement.changes import Caller
 from service.errors import MalformedCredentials
-from service.identity.presented import Presented
+from service.identity.credentials import RequestCredentials
 from service.identity.principal import PrincipalKind
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from service.identity.principal import Principal
     from service.identity.tokens import Tokens
 
-# Routes that answer without a decision (design, promise 1): health, well-known metadata, the OpenAPI document and page,
-# and of the log the checkpoint and its hash tiles.
+# Routes that answer without a decision: health, well-known metadata, the OpenAPI document and page, and the log's
+# checkpoint and hash tiles.
 PUBLIC_ROUTES: Final = frozenset(
     {
         "/",
@@ -43,15 +43,15 @@ PUBLIC_ROUTES: Final = frozenset(
         "/v1/log/tile/{level}/{index}",
     }
 )
-# The metadata of a resource whose identifier has a path stands behind that path too (RFC 9728 section 3.1).
+# If the resource identifier has a path, its metadata is served under that path too (RFC 9728 section 3.1).
 _METADATA: Final = "/.well-known/oauth-protected-resource/"
 
 
 class Authentication(ASGIMiddleware):
-    """`tokens` verifies; `person_for` gives the person behind a principal, made on first valid use.
+    """`tokens` verifies tokens. `person_for` returns the person of a principal, and adds one on first valid use.
 
-    `public_url`: the base that callers use, from configuration. `certificates`: takes the client certificate that a
-    trusted proxy passed on; None when no proxy does.
+    `public_url`: the configured base URL that callers use. `certificates`: reads the client certificate that a trusted
+    proxy passes on; None without such a proxy.
     """
 
     scopes = (ScopeType.HTTP,)
@@ -71,13 +71,13 @@ class Authentication(ASGIMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         template = scope.get("path_template", "")
-        # OPTIONS tells which methods a path has, which the OpenAPI document tells anybody.
+        # OPTIONS lists the methods of a path, which the public OpenAPI document lists too.
         is_public = template in PUBLIC_ROUTES or template.startswith(_METADATA)
         if scope["state"]["method"] != "OPTIONS" and not is_public:
-            if _names_a_token(scope["query_string"]):
-                # RFC 9700 section 4.3.2: a token in a URL ends in logs and histories.
+            if _has_access_token(scope["query_string"]):
+                # RFC 9700 section 4.3.2: URLs end up in logs and browser histories.
                 raise MalformedCredentials("Send the token in the Authorization header, never in the URL")
-            principal = await self._tokens.verify(self._presented(scope))
+            principal = await self._tokens.verify(self._read_credentials(scope))
             if principal.kind is PrincipalKind.USER:
                 person = await self._person_for(principal)
                 principal = replace(principal, person=person)
@@ -85,22 +85,22 @@ class Authentication(ASGIMiddleware):
             state["caller"] = Caller(principal, state["request_id"], state["method"], template, state["trace"])
         await next_app(scope, receive, send)
 
-    def _presented(self, scope: Scope) -> Presented:
+    def _read_credentials(self, scope: Scope) -> RequestCredentials:
         path = scope.get("raw_path") or quote(scope["path"]).encode()
-        return Presented(
+        return RequestCredentials(
             authorization=tuple(value for name, value in scope["headers"] if name == b"authorization"),
             dpop=tuple(value for name, value in scope["headers"] if name == b"dpop"),
             method=scope["state"]["method"],
             url=self._public_url + path.partition(b"?")[0].decode("latin-1"),
             client_certificate=self._certificate(scope),
-            asking=scope["state"].get("asking", nullcontext),
+            charge=scope["state"].get("charge_introspection", nullcontext),
         )
 
     def _certificate(self, scope: Scope) -> bytes | None:
         if self._certificates is None:
             return None
         peer = scope["client"]
-        return self._certificates.of(peer[0] if peer else None, scope["headers"])
+        return self._certificates.read(peer[0] if peer else None, scope["headers"])
 
 
 async def provide_caller(request: Request[Any, Any, Any]) -> Caller:
@@ -109,5 +109,5 @@ async def provide_caller(request: Request[Any, Any, Any]) -> Caller:
     return caller
 
 
-def _names_a_token(query: bytes) -> bool:
+def _has_access_token(query: bytes) -> bool:
     return any(part.split(b"=", 1)[0] == b"access_token" for part in query.split(b"&"))

@@ -1,7 +1,7 @@
-"""Request bodies: strict JSON straight into the shape that a route takes, every complaint with the field's path.
+"""Request bodies: decodes JSON strictly into the type that a route takes, and names every wrong field by its path.
 
-Pure: owns no state. Litestar by itself turns "60" into 60 and takes the last of two members with one name; a body that
-two readers can understand differently is refused here instead (RFC 8259 section 4 leaves it open).
+Pure: owns no state. Litestar alone turns "60" into 60 and keeps the last of two members with the same name. A body that
+two readers could understand differently is refused here (RFC 8259 section 4 leaves it open).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from litestar.types import Empty
 
 from service.errors import BodyTooLarge, InvalidField, MalformedRequest
 from service.places import FieldError
-from service.web.http.wrong_fields import wrong_fields
+from service.web.http.wrong_fields import find_wrong_fields
 
 MISSING: Final = FieldError("body", "is missing")
-UNEXPLAINED: Final = FieldError("body", "has another shape than it must have")
-TOO_DEEP: Final = "The body is nested too deeply to be read"
+WRONG_SHAPE: Final = FieldError("body", "does not have the required structure")
+TOO_DEEP: Final = "The body is nested too deeply"
 EMPTY_FILE: Final = FieldError("body", "is an empty file")
-_LONGEST: Final = 200
+_MAX_QUOTED_CHARS: Final = 200
 
 
 class JsonRequest(Request[Any, Any, Any]):
     """A request whose body is read strictly; Litestar calls `body` and `json` to fill a handler's `data`."""
 
     async def body(self) -> bytes:
-        """All of it. Raises InvalidField if there has to be one and is none."""
+        """The whole body. Raises InvalidField if the route needs one and there is none."""
         raw = await super().body()
         field = self.route_handler.parsed_data_field
         if not raw and field is not None and field.default is Empty:
@@ -37,7 +37,7 @@ class JsonRequest(Request[Any, Any, Any]):
         return raw
 
     async def json(self) -> Any:
-        """The body in the shape of the handler's `data`. Raises MalformedRequest and InvalidField."""
+        """The body as the type of the handler's `data`. Raises MalformedRequest and InvalidField."""
         field = self.route_handler.parsed_data_field
         return read_body(await self.body(), Any if field is None else field.annotation)
 
@@ -47,34 +47,36 @@ class DeferredBodyRequest(JsonRequest):
     to send one. Until then `data` is the value of `unread` in the route's `opt`."""
 
     async def body(self) -> bytes:
-        """Something, since Litestar only asks whether there is a body."""
+        """A stand-in: Litestar only checks that there is a body."""
         return b" "
 
     async def json(self) -> Any:
-        """What stands for a body that nobody has read yet."""
+        """The stand-in for a body that is not read yet."""
         return self.route_handler.opt["unread"]
 
     async def read_whole(
         self,
-        most: int,
-        says: str = "The request body may have {most} bytes at the most",
-        none: FieldError = MISSING,
+        max_bytes: int,
+        too_large: str = "The request body must not exceed {max_bytes} bytes",
+        if_empty: FieldError = MISSING,
     ) -> bytes:
-        """The body. Raises BodyTooLarge, which `says` so, and InvalidField with `none` if there is none."""
+        """The body. Raises BodyTooLarge with the sentence `too_large`, and InvalidField with `if_empty`."""
         raw = bytearray()
         async for part in self.stream():
             raw += part
-            if len(raw) > most:
-                raise BodyTooLarge(says.format(most=most))
+            if len(raw) > max_bytes:
+                raise BodyTooLarge(too_large.format(max_bytes=max_bytes))
         if not raw:
-            raise InvalidField(none)
+            raise InvalidField(if_empty)
         return bytes(raw)
 
 
 def read_body(raw: bytes, shape: Any, *, distinct: bool = True, explained: bool = True) -> Any:
-    """JSON bytes as an instance of `shape`. Raises MalformedRequest for what is no JSON, InvalidField for what does not
-    fit, with paths such as `items[3].version` if it is to be `explained`, and, if they must be `distinct`, for a member
-    that stands twice."""
+    """Decode JSON into an instance of `shape`.
+
+    Raises MalformedRequest if it is not JSON, and InvalidField if it does not fit: with paths such as
+    `items[3].version` if `explained`, and for a member name that occurs twice if `distinct`.
+    """
     if raw.startswith(BOM_UTF8):
         raise MalformedRequest("The body begins with a byte order mark; JSON has none (RFC 8259 section 8.1)")
     try:
@@ -84,30 +86,30 @@ def read_body(raw: bytes, shape: Any, *, distinct: bool = True, explained: bool 
     except RecursionError:
         raise MalformedRequest(TOO_DEEP) from None
     except msgspec.DecodeError as error:
-        raise MalformedRequest(f"The body is not JSON that can be read: {str(error)[:_LONGEST]}") from None
-    except _Twice as twice:
-        raise InvalidField(FieldError(twice.name[:_LONGEST], "stands twice in one object")) from None
+        raise MalformedRequest(f"The body is not valid JSON: {str(error)[:_MAX_QUOTED_CHARS]}") from None
+    except _DuplicateMember as duplicate:
+        raise InvalidField(FieldError(duplicate.name[:_MAX_QUOTED_CHARS], "appears twice in one object")) from None
 
 
 def _read(raw: bytes, shape: Any, *, distinct: bool, explained: bool) -> Any:
     try:
         read = msgspec.json.decode(raw, type=shape)
     except msgspec.ValidationError:
-        raise InvalidField(*(wrong_fields(raw, shape) if explained else [UNEXPLAINED])) from None
+        raise InvalidField(*(find_wrong_fields(raw, shape) if explained else [WRONG_SHAPE])) from None
     if distinct:
-        json.loads(raw, object_pairs_hook=_members)
+        json.loads(raw, object_pairs_hook=_check_members)
     return read
 
 
-class _Twice(Exception):
+class _DuplicateMember(Exception):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
 
 
-def _members(pairs: list[tuple[str, Any]]) -> None:
+def _check_members(pairs: list[tuple[str, Any]]) -> None:
     names: set[str] = set()
     for name, _ in pairs:
         if name in names:
-            raise _Twice(name)
+            raise _DuplicateMember(name)
         names.add(name)

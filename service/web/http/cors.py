@@ -1,4 +1,4 @@
-"""Cross-origin requests of browser apps (CORS): the configured origins alone, without cookies. Pure: owns no state."""
+"""Cross-origin requests of browser apps (CORS): only the configured origins, without cookies. Pure: owns no state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from litestar.config.cors import CORSConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SENT = [
+ALLOWED_HEADERS = [
     "Authorization",
     "DPoP",
     "Content-Type",
@@ -19,7 +19,7 @@ SENT = [
     "X-Request-Id",
     "traceparent",
 ]
-READ = [
+EXPOSED_HEADERS = [
     "WWW-Authenticate",
     "DPoP-Nonce",
     "ETag",
@@ -38,13 +38,14 @@ READ = [
 ]
 
 
-def cross_origin(origins: Sequence[str]) -> CORSConfig | None:
-    """Apps of these origins may call, and may read what they need (RFC 9449 section 7.1 and ours); None for none."""
+def make_cors_config(origins: Sequence[str]) -> CORSConfig | None:
+    """The CORS rules for browser apps of these origins; None without origins. Exposes the headers that they need (RFC
+    9449 section 7.1, and our own)."""
     if not origins:
         return None
     return CORSConfig(
         allow_origins=list(origins),
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-        allow_headers=[*SENT],
-        expose_headers=READ,
+        allow_headers=[*ALLOWED_HEADERS],
+        expose_headers=EXPOSED_HEADERS,
     )

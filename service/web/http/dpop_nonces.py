@@ -1,6 +1,6 @@
-"""Offers a server nonce on every answer to a request that speaks of DPoP (RFC 9449 section 8.2). Owns no state.
+"""Sends a server nonce with every answer to a request that uses DPoP (RFC 9449 section 8.2). Owns no state.
 
-Nonces are new once a minute and live for five, so a client that keeps the newest one is never sent back for another.
+A nonce is new every minute and valid for five, so a client that keeps the newest one is never refused for its nonce.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 NONCE: Final = "DPoP-Nonce"
 
 
-def offering(nonces: Nonces) -> Callable[[Message, Scope], Awaitable[None]]:
-    """A `before_send` hook: refusals and answers alike."""
+def nonce_hook(nonces: Nonces) -> Callable[[Message, Scope], Awaitable[None]]:
+    """A `before_send` hook, for refusals too."""
 
-    async def offer(message: Message, scope: Scope) -> None:
-        if message["type"] == "http.response.start" and any(_speaks_of_dpop(*header) for header in scope["headers"]):
+    async def add_nonce(message: Message, scope: Scope) -> None:
+        if message["type"] == "http.response.start" and any(_is_dpop(*header) for header in scope["headers"]):
             MutableScopeHeaders.from_message(message)[NONCE] = nonces.current()
 
-    return offer
+    return add_nonce
 
 
-def _speaks_of_dpop(name: bytes, value: bytes) -> bool:
+def _is_dpop(name: bytes, value: bytes) -> bool:
     return name == b"dpop" or (name == b"authorization" and value.lstrip(b" \t")[:5].lower() == b"dpop ")

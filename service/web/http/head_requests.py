@@ -1,4 +1,4 @@
-"""HEAD: the answer of a GET without its body. Owns, for one request, whether the head has been sent."""
+"""HEAD: answers like GET, without the body. Owns, for one request, whether the head has been sent."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ if TYPE_CHECKING:
 
 
 class HeadOnly:
-    """Stands between the application and the server. Once the head is out, what is still written goes nowhere, and
-    whoever writes it is told that nobody listens: an export would go on for long."""
+    """Stands between the application and the server. After the head is sent, the body is discarded and the application
+    gets a disconnect, because an export would otherwise run for long."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self._asked = False
+        self._received = False
         self._sent = asyncio.Event()
 
     async def receive(self) -> Any:
-        """The request, which has no body that matters; then, that the caller has left."""
-        if not self._asked:
-            self._asked = True
+        """The request, whose body does not matter; then a disconnect."""
+        if not self._received:
+            self._received = True
             return await self._receive()
         await self._sent.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Send the head, and that nothing follows."""
+        """Send the head and an empty body."""
         if message["type"] == "http.response.start":
             await self._send(message)
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})

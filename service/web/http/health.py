@@ -1,7 +1,7 @@
 """Health: `live` says that the process answers, `ready` that it can decide and record. Public, without a decision.
 
-On the management address the supervisor of all API processes answers, and no client traffic reaches it; on the port of
-the API whichever process takes the request answers for itself. Owns no state.
+On the management address, which no client traffic reaches, the supervisor answers for all API processes. On the port of
+the API the process that gets the request answers for itself. Owns no state.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Live(msgspec.Struct):
 class HealthPart(msgspec.Struct):
     """One part of readiness."""
 
-    name: Annotated[str, Meta(description="What it is", examples=["database"])]
-    ready: Annotated[bool, Meta(description="Whether it can do its work", examples=[True])]
-    needed: Annotated[bool, Meta(description="Whether this replica is ready only if it is", examples=[True])]
-    detail: Annotated[str, Meta(description="How it is, in words", examples=["answers"])]
+    name: Annotated[str, Meta(description="The part", examples=["database"])]
+    ready: Annotated[bool, Meta(description="Whether it works", examples=[True])]
+    needed: Annotated[bool, Meta(description="Whether the replica needs it to be ready", examples=[True])]
+    detail: Annotated[str, Meta(description="Its state in words", examples=["answers"])]
 
 
 class Ready(msgspec.Struct):
@@ -41,40 +41,40 @@ class Ready(msgspec.Struct):
     policy_version: Annotated[
         int | None, Meta(description="The policy version that decides here; null: none could be loaded", examples=[7])
     ]
-    parts: Annotated[list[HealthPart], Meta(description="The parts, one by one")]
+    parts: Annotated[list[HealthPart], Meta(description="The parts")]
 
 
 ServiceStatus: TypeAlias = Literal["ready", "not ready", "stopping"]
 
 
 class WorkerState(msgspec.Struct):
-    """One API process, as it said itself a moment ago."""
+    """One API process, as it reported itself a moment ago."""
 
     worker: Annotated[int, Meta(description="Its number, from 1", examples=[1])]
-    pid: Annotated[int | None, Meta(description="Its process; null: it is not running", examples=[4711])]
+    pid: Annotated[int | None, Meta(description="Its process id; null: it is not running", examples=[4711])]
     ready: Annotated[bool, Meta(description="Whether it can decide and record", examples=[True])]
-    detail: Annotated[str, Meta(description="How it is, in words", examples=["ready"])]
-    restarts: Annotated[int, Meta(description="How often it was started again", ge=0, examples=[0])]
+    detail: Annotated[str, Meta(description="Its state in words", examples=["ready"])]
+    restarts: Annotated[int, Meta(description="How often it was restarted", ge=0, examples=[0])]
     policy_version: Annotated[
-        int | None, Meta(description="The policy version that decides there; null: it did not say", examples=[7])
+        int | None, Meta(description="The policy version that decides there; null: not reported", examples=[7])
     ]
-    parts: Annotated[list[HealthPart], Meta(description="The parts, one by one, as it said")]
+    parts: Annotated[list[HealthPart], Meta(description="The parts, as it reported them")]
 
 
 class ServiceReady(msgspec.Struct):
     """Whether at least one API process can decide and record now."""
 
-    status: Annotated[ServiceStatus, Meta(description="`ready` if one API process is", examples=["ready"])]
+    status: Annotated[ServiceStatus, Meta(description="`ready` if at least one API process is", examples=["ready"])]
     instance: Annotated[str, Meta(description="TIMEWARDEN_INSTANCE", examples=["hours-1"])]
-    workers: Annotated[list[WorkerState], Meta(description="The API processes, one by one")]
+    workers: Annotated[list[WorkerState], Meta(description="The API processes")]
 
 
 def health_routes(look: Callable[[], Awaitable[Ready]]) -> list[Any]:
-    """The two handlers; `look` asks every part, within its bounds."""
-    readiness = public_operation("Can this replica decide and record", tag="Health")
+    """The two handlers. `look` checks every part, in bounded time."""
+    readiness = public_operation("Check whether this replica can decide and record", tag="Health")
     readiness["responses"][503] = ResponseSpec(Ready, generate_examples=False, description="Not now; the parts say why")
 
-    @get("/health/live", **public_operation("Does the process answer", tag="Health"))
+    @get("/health/live", **public_operation("Check whether the process answers", tag="Health"))
     async def live() -> Live:
         return Live()
 

@@ -1,7 +1,7 @@
-"""The body of one request as it arrives: no slower than SLOWEST, and what nobody reads is thrown away.
+"""The body of a request while it arrives: no slower than MIN_BYTES_PER_SECOND. Unread bytes are discarded.
 
-Owns, for each request, the seconds that its sender may still be behind. Whoever trickles holds memory, and of uploads
-a turn that others wait for; a stall of some seconds is pardoned, because phones lose their network.
+Owns, for each request, how many seconds its sender may still fall behind. A slow sender holds memory, and in uploads a
+turn that others wait for. A stall of a few seconds is allowed, because phones lose their network.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from litestar.types import Receive, Scope
 
-# Bytes a second, and the seconds by which a sender may be behind that at any moment.
-SLOWEST: Final = 8_192
-PATIENCE: Final = 10.0
-# Seconds that the first part may take before its request counts as one that waits for its sender.
-GRACE: Final = 0.01
-# Bytes and seconds of a body that nobody reads.
-MAX_THROWN_AWAY: Final = 33_554_432
-LONGEST_THROWN_AWAY: Final = 5.0
+MIN_BYTES_PER_SECOND: Final = 8_192
+# How far a sender may be behind that speed at any moment.
+MAX_SECONDS_BEHIND: Final = 10.0
+# How long the first part may take before the request lends its slot.
+GRACE_SECONDS: Final = 0.01
+# How much of a body is discarded when no handler reads it.
+MAX_DISCARDED_BYTES: Final = 33_554_432
+MAX_DISCARD_SECONDS: Final = 5.0
 
 
 def announces_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -35,48 +35,50 @@ def announces_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 class IncomingBody:
-    """What an application receives of a request. Only the time in which it waits for the sender counts."""
+    """Wraps `receive` of one request. Only time spent waiting for the sender counts against its speed."""
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         headers = scope["headers"]
-        # Whoever waits for a go-ahead has not begun to send (RFC 9110 section 10.1.1).
+        # A client that sent `Expect: 100-continue` has not begun to send (RFC 9110 section 10.1.1).
         self._begun = not any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
         self._announced = announces_body(headers)
         self._ended = False
         self._receive = receive
-        self._patience = PATIENCE
-        self._grace = GRACE
+        self._patience = MAX_SECONDS_BEHIND
+        self._grace = GRACE_SECONDS
 
     async def receive(self) -> Any:
-        """The next part; behind the last one, word that the caller has left. Raises BodyTooSlow, and MalformedRequest
-        for a caller who leaves before."""
+        """The next part; after the last one, the disconnect message. Raises BodyTooSlow, and MalformedRequest if the
+        caller disconnects before the end."""
         self._begun = True
         if self._ended or not self._announced:
             return await self._next()
-        # Most bodies come with their request; only the first part is waited for with the slot in hand.
+        # Most bodies arrive with their request, so the slot is kept for a moment while waiting for the first part.
         grace, self._grace = self._grace, 0.0
         async with slot_free(after=grace):
-            asked = time.monotonic()
+            started = time.monotonic()
             try:
                 async with asyncio.timeout(self._patience):
                     message = await self._next()
             except TimeoutError:
-                raise BodyTooSlow(f"The body stopped arriving; send at least {SLOWEST} bytes a second") from None
-            waited = time.monotonic() - asked
+                raise BodyTooSlow(
+                    f"The body stopped arriving; send at least {MIN_BYTES_PER_SECOND} bytes a second"
+                ) from None
+            waited = time.monotonic() - started
         if message["type"] != "http.request":
             raise MalformedRequest("The request ended before its body did")
-        earned = len(message.get("body", b"")) / SLOWEST
-        self._patience = min(PATIENCE, max(0.0, self._patience - waited) + earned)
+        earned = len(message.get("body", b"")) / MIN_BYTES_PER_SECOND
+        self._patience = min(MAX_SECONDS_BEHIND, max(0.0, self._patience - waited) + earned)
         return message
 
-    async def finish(self) -> None:
-        """Throw away what still comes, as far as the bounds allow. A refusal is often sent before the body has arrived;
-        to close the connection then would destroy the answer on its way (RFC 9112 section 9.6)."""
-        thrown = 0
+    async def discard_rest(self) -> None:
+        """Read and discard the rest of the body, within the bounds. A refusal is often sent before the body has
+        arrived, and closing the connection then could destroy the answer on its way (RFC 9112 section 9.6)."""
+        discarded = 0
         with suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST_THROWN_AWAY):
-                while self._announced and self._begun and not self._ended and thrown < MAX_THROWN_AWAY:
-                    thrown += len((await self._next()).get("body", b""))
+            async with asyncio.timeout(MAX_DISCARD_SECONDS):
+                while self._announced and self._begun and not self._ended and discarded < MAX_DISCARDED_BYTES:
+                    discarded += len((await self._next()).get("body", b""))
 
     async def _next(self) -> Any:
         message = await self._receive()

@@ -1,7 +1,7 @@
-"""What route authors say of an operation for the OpenAPI document: its scope, its problems, its conditions. Pure.
+"""Describes an operation for the OpenAPI document: its scope, its problems, its conditions. Pure.
 
-Litestar builds every operation and hands it to the class that the handler names; ours completes what it cannot know.
-Examples are not said here but for files: they stand at the fields of the shapes.
+Litestar builds every operation and passes it to the class that the handler names. Our class adds what Litestar cannot
+know. Only files have their examples here; other examples stand at the fields of the body types.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from litestar.openapi import spec
 
-from service.web.http.preconditions import IF_MATCH, IF_SEEN
+from service.web.http.preconditions import IF_MATCH, IF_MATCH_EXACT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    # An example by its media type.
+    # An example for each media type.
     Files = Mapping[str, str]
 
 SECURITY_SCHEME: Final = "oauth"
@@ -30,7 +30,7 @@ BODY: Final = (408, 413, 415)
 CHANGE: Final = (*ROW, 409, 412, 428)
 BINARY: Final = frozenset({"application/octet-stream", "application/vnd.apache.parquet"})
 NO_FILES: Final[Files] = MappingProxyType({})
-# Every scope and what it lets a token do; the policy's vocabulary says the same, and a test holds the two together.
+# Every scope and what it allows. A test compares this with the policy's vocabulary.
 SCOPES: Final = {
     "read:timesheets": "read timesheets",
     "create:timesheets": "write, submit and withdraw timesheets",
@@ -68,16 +68,16 @@ def operation(
     example. `more`: further headers of a success.
     """
     scopes = (scope,) if isinstance(scope, str) else scope or ()
-    needs = f"Needs the scope {' or '.join(f'`{each}`' for each in scopes)}." if scopes else "Any valid token will do."
-    given = [IF_SEEN if exact_version else IF_MATCH] if conditional else []
-    named = (*((ETAG,) if conditional or etag else ()), *((LOCATION,) if location else ()), *DECISION, *more)
+    needs = f"Needs the scope {' or '.join(f'`{name}`' for name in scopes)}." if scopes else "Needs any valid token."
+    parameters = [IF_MATCH_EXACT if exact_version else IF_MATCH] if conditional else []
+    headers = (*((ETAG,) if conditional or etag else ()), *((LOCATION,) if location else ()), *DECISION, *more)
     return {
         "summary": summary,
-        "description": f"{summary}. {needs} What the policy allows beyond that, the decision log explains.",
+        "description": f"{summary}. {needs} The policy decides each request; the decision log explains the decision.",
         "tags": [tag],
         "responses": {},
-        "security": [{SECURITY_SCHEME: [each]} for each in scopes] or [{SECURITY_SCHEME: []}],
-        "operation_class": _completed(problems, named, files, bodies, given),
+        "security": [{SECURITY_SCHEME: [name]} for name in scopes] or [{SECURITY_SCHEME: []}],
+        "operation_class": _make_operation_class(problems, headers, files, bodies, parameters),
     }
 
 
@@ -85,27 +85,36 @@ def public_operation(
     summary: str, *, tag: str, problems: Iterable[int] = (), files: Files = NO_FILES
 ) -> dict[str, Any]:
     """Keyword arguments for a handler that answers without a token and without a decision."""
-    said = {"summary": summary, "description": f"{summary}. Public: needs no token.", "tags": [tag], "responses": {}}
-    return {**said, "operation_class": _completed((422, 431, *problems), (), files, NO_FILES, [])}
+    return {
+        "summary": summary,
+        "description": f"{summary}. Public: needs no token.",
+        "tags": [tag],
+        "responses": {},
+        "operation_class": _make_operation_class((422, 431, *problems), (), files, NO_FILES, []),
+    }
 
 
-def _completed(
-    problems: Iterable[int], names: Sequence[str], files: Files, bodies: Files, given: Sequence[spec.Parameter]
+def _make_operation_class(
+    problems: Iterable[int],
+    headers: Sequence[str],
+    files: Files,
+    bodies: Files,
+    parameters: Sequence[spec.Parameter],
 ) -> type[spec.Operation]:
-    """The class of an operation that takes the parameters `given` too, whose successes have the headers `names`."""
+    """The class of an operation with further `parameters`, whose successful answers have these headers."""
 
     @dataclass
     class Completed(spec.Operation):
         def __post_init__(self) -> None:
-            self.parameters = [*(self.parameters or []), *given] or None
+            self.parameters = [*(self.parameters or []), *parameters] or None
             if isinstance(self.request_body, spec.RequestBody):
-                self.request_body.content |= _files(bodies)
+                self.request_body.content |= _describe_files(bodies)
             answers = self.responses or {}
-            # Litestar's own 400 is not what we answer with.
+            # We do not use Litestar's own 400.
             answers.pop("400", None)
             for code, answer in answers.items():
                 if isinstance(answer, spec.OpenAPIResponse):
-                    _complete(answer, int(code), names, files)
+                    _complete_answer(answer, int(code), headers, files)
             for status in map(str, sorted(problems)):
                 answers.setdefault(status, spec.Reference(ref=f"#/components/responses/Problem{status}"))
             self.responses = answers
@@ -113,20 +122,20 @@ def _completed(
     return Completed
 
 
-def _complete(answer: spec.OpenAPIResponse, status: int, names: Sequence[str], files: Files) -> None:
-    """What goes with an answer that is not a problem: nothing is in a 204, so it has no version either."""
+def _complete_answer(answer: spec.OpenAPIResponse, status: int, names: Sequence[str], files: Files) -> None:
+    """Add headers and files to a successful answer. A 204 has no content, so it has no version either."""
     if answer.description == HTTPStatus(status).description:
         answer.description = HTTPStatus(status).phrase
     if status == HTTPStatus.NO_CONTENT:
         answer.content = None
         names = [name for name in names if name != ETAG]
     if files:
-        answer.content = {**(answer.content or {}), **_files(files)}
+        answer.content = {**(answer.content or {}), **_describe_files(files)}
     named = {name: spec.Reference(ref=f"#/components/headers/{name}") for name in (*names, REQUEST)}
     answer.headers = {**(answer.headers or {}), **named}
 
 
-def _files(examples: Files) -> dict[str, spec.OpenAPIMediaType]:
+def _describe_files(examples: Files) -> dict[str, spec.OpenAPIMediaType]:
     text, octets = (
         spec.Schema(type=spec.OpenAPIType.STRING, format=form) for form in (None, spec.OpenAPIFormat.BINARY)
     )

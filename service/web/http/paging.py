@@ -1,6 +1,6 @@
-"""Pages: signed keyset cursors, so that a page costs the same wherever it is and a cursor cannot be forged or reused.
+"""Pages: signed keyset cursors. Every page costs the same, and a cursor cannot be forged or used for another listing.
 
-Pure: owns only the key it was given; the same key on every replica. A cursor binds the listing and its filters.
+Pure: owns only the key that it was given, the same on every replica. A cursor is bound to its listing and filters.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from service.places import FieldError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-LONGEST = 600
-DEFAULT_LIMIT, MOST = 50, 200
-# What a page tells the request's frame, which makes a link of it and sends that instead.
+MAX_CURSOR_CHARS = 600
+DEFAULT_LIMIT, MAX_LIMIT = 50, 200
+# An internal header: `RequestFrame` replaces it by a Link header.
 NEXT_CURSOR = "Next-Cursor"
 
 
 def next_link(path: str, query: bytes, cursor: str) -> str:
-    """The Link header (RFC 8288) to the page behind `cursor`: the same path and parameters."""
-    kept = [one for one in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if one[0] != "cursor"]
+    """The Link header (RFC 8288) to the page at `cursor`, with the same path and parameters."""
+    kept = [pair for pair in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if pair[0] != "cursor"]
     return f'<{quote(path)}?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'
 
 
@@ -37,17 +37,17 @@ class Cursors:
         self._key = key.encode()
 
     def make(self, listing: str, filters: Mapping[str, object], after: Sequence[str | int | None]) -> str:
-        """A cursor that continues `listing` with these filters behind the row whose sort key is `after`."""
+        """A cursor that continues `listing` with these filters after the row with the sort key `after`."""
         payload = json.dumps(list(after), separators=(",", ":")).encode()
         return base64.urlsafe_b64encode(self._tag(listing, filters, payload) + payload).rstrip(b"=").decode()
 
     def read(self, listing: str, filters: Mapping[str, object], cursor: str | None) -> list[Any] | None:
-        """The sort key in a cursor; None without one. Raises InvalidField for one that we did not make for this listing
-        and these filters."""
+        """The sort key in a cursor; None without a cursor. Raises InvalidField for a cursor that was not made for this
+        listing and these filters."""
         if cursor is None:
             return None
-        wrong = InvalidField(FieldError("query.cursor", "is not a cursor of this listing with these filters"))
-        if len(cursor) > LONGEST or not cursor.isascii():
+        wrong = InvalidField(FieldError("query.cursor", "is not a cursor of this list with these filters"))
+        if len(cursor) > MAX_CURSOR_CHARS or not cursor.isascii():
             raise wrong
         try:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)

@@ -1,4 +1,4 @@
-"""Small shapes that requests share: who asks, ids in paths, times and texts in queries. Pure: owns no state."""
+"""Parameters that routes share: the caller, ids in paths, times and texts in queries. Pure: owns no state."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from litestar.params import Parameter, PathParameter, SkipValidation
 from service.authorization.enforcement.changes import Caller
 from service.errors import InvalidField
 from service.places import FieldError
-from service.web.http.paging import LONGEST, MOST
+from service.web.http.paging import MAX_CURSOR_CHARS, MAX_LIMIT
 
 MAX_INTEGER = 2_147_483_647
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 
 # The caller, as `authentication` identified them; handlers name this parameter `caller`.
 CurrentCaller = NamedDependency[SkipValidation[Caller]]
-# Of lists, whose pages hold DEFAULT_LIMIT items if nothing else is said.
-Cursor = Annotated[str | None, Parameter(max_length=LONGEST, description="`next_cursor` of the page before")]
-Limit = Annotated[int, Parameter(ge=1, le=MOST, description="How many items a page may hold")]
+# Of lists. The default of `limit` is DEFAULT_LIMIT.
+Cursor = Annotated[str | None, Parameter(max_length=MAX_CURSOR_CHARS, description="`next_cursor` of the page before")]
+Limit = Annotated[int, Parameter(ge=1, le=MAX_LIMIT, description="How many items a page may hold")]
 SheetId = Annotated[str, PathParameter(description="The timesheet's id", max_length=64)]
 # Of a policy version.
 Number = Annotated[
@@ -31,7 +31,7 @@ Number = Annotated[
 
 
 def parse_uuid(text: str, field: str) -> UUID:
-    """A UUID in its usual spelling. Raises InvalidField that names `field`."""
+    """Parse a UUID in its usual spelling. Raises InvalidField that names `field`."""
     try:
         found = UUID(text)
     except ValueError:
@@ -42,7 +42,7 @@ def parse_uuid(text: str, field: str) -> UUID:
 
 
 def is_uuid(text: str) -> bool:
-    """Whether a text is nothing but an id."""
+    """Whether a text is a UUID in its usual spelling."""
     try:
         return str(UUID(text)) == text.lower()
     except ValueError:
@@ -50,23 +50,24 @@ def is_uuid(text: str) -> bool:
 
 
 def parse_number(text: str, field: str) -> int:
-    """A number from 1 that Postgres can hold. Raises InvalidField that names `field`."""
+    """Parse a number from 1 to MAX_INTEGER, the largest that Postgres can hold. Raises InvalidField that names
+    `field`."""
     if not _NUMBER.fullmatch(text) or int(text) > MAX_INTEGER:
         raise InvalidField(FieldError(field, "must be a number, 1 or more"))
     return int(text)
 
 
 def parse_optional_uuid(text: str | None, field: str) -> UUID | None:
-    """As `parse_uuid`, where the parameter may be left out."""
+    """Like `parse_uuid`, for an optional parameter."""
     return None if text is None else parse_uuid(text, field)
 
 
 def parse_optional_time(text: str | None, field: str) -> datetime | None:
-    """An RFC 3339 time with its offset. Raises InvalidField that names `field`."""
+    """Parse an RFC 3339 time with its offset. Raises InvalidField that names `field`."""
     if text is None:
         return None
     try:
-        # A `+` in a query string that nobody escaped arrives as a space.
+        # An unescaped `+` in a query string arrives as a space.
         found = datetime.fromisoformat(text.replace(" ", "+")).astimezone(UTC)
     except (ValueError, OverflowError):
         found = None
@@ -76,7 +77,7 @@ def parse_optional_time(text: str | None, field: str) -> datetime | None:
 
 
 def shift_time(time: datetime, by: timedelta) -> datetime:
-    """The time so much later, or the last or first one that there is."""
+    """Add `by` to a time; beyond the range of datetime, its first or last time."""
     try:
         return time + by
     except OverflowError:
@@ -84,16 +85,16 @@ def shift_time(time: datetime, by: timedelta) -> datetime:
 
 
 def parse_text(text: str, field: str) -> str:
-    """Text that can be stored and compared: no NUL, no lone surrogate. Raises InvalidField that names `field`."""
+    """Check that text can be stored and compared: no NUL, no lone surrogate. Raises InvalidField that names `field`."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise InvalidField(FieldError(field, "holds characters that are not text")) from None
+        raise InvalidField(FieldError(field, "must be valid Unicode text")) from None
     if "\x00" in text:
-        raise InvalidField(FieldError(field, "holds a NUL character"))
+        raise InvalidField(FieldError(field, "must not contain a NUL character"))
     return text
 
 
 def parse_optional_text(text: str | None, field: str) -> str | None:
-    """As `parse_text`, where the parameter may be left out."""
+    """Like `parse_text`, for an optional parameter."""
     return None if text is None else parse_text(text, field)

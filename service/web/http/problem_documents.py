@@ -1,6 +1,6 @@
-"""Problem documents (RFC 9457) as the OpenAPI document describes them: the shape, and the types of every status.
+"""Problem documents (RFC 9457) for the OpenAPI document: their type, and which kinds belong to each status.
 
-Pure: owns no state. Slugs and sentences come from the error tree, so what is written is what is answered.
+Pure: owns no state. Slugs and sentences come from the error tree, so the document and the answers agree.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from service.web.http.responses import DecisionId, Id, PersonId, ResourceState, 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# Answered before anything is decided.
+# Answered without a decision.
 UNDECIDED: Final = frozenset({400, 401, 408, 413, 415, 429, 431})
-# Statuses that no operation answers with: a method that a path does not take, and what nobody foresaw.
+# Statuses that no operation lists: a wrong method, and an unexpected error.
 ELSEWHERE: Final = frozenset({405, 500})
-# Answered by their members alone, or never.
+# Only their subclasses are answered, or none.
 FAMILIES: Final = (errors.BadInput, errors.Unauthenticated, errors.Denied, errors.NotApplied, errors.Misconfigured)
-# Members that a kind of problem has beside those of every one; what they look like is said at the shape.
+# Members that a kind of problem has beside the common ones; `Problem` describes them.
 MEMBERS: Final[Mapping[type[errors.TimewardenError], tuple[str, ...]]] = {
     errors.InsufficientScope: ("required_scope",),
     errors.Forbidden: ("reasons", "near_misses"),
@@ -40,7 +40,7 @@ MEMBERS: Final[Mapping[type[errors.TimewardenError], tuple[str, ...]]] = {
 def walk_problem_kinds(
     root: type[errors.TimewardenError] = errors.TimewardenError,
 ) -> Iterator[type[errors.TimewardenError]]:
-    """Every kind of problem that can be answered, each slug once, in the order of the tree."""
+    """Yield every kind of problem that can be answered, each slug once, in the order of the tree."""
     if root.__module__.startswith((errors.__name__, problems.__name__)):
         if root not in FAMILIES and "slug" in vars(root):
             yield root
@@ -49,7 +49,7 @@ def walk_problem_kinds(
 
 
 def kinds_by_status() -> dict[int, list[type[errors.TimewardenError]]]:
-    """The kinds that operations answer with, by their statuses."""
+    """The kinds of problems that operations answer with, by status."""
     found: dict[int, list[type[errors.TimewardenError]]] = {}
     for kind in walk_problem_kinds():
         if status_of(kind) not in ELSEWHERE and kind.__module__ != problems.__name__:
@@ -60,7 +60,7 @@ def kinds_by_status() -> dict[int, list[type[errors.TimewardenError]]]:
 SLUGS: Final = sorted(kind.slug for kind in walk_problem_kinds())
 _SLUG: Final = {"enum": SLUGS}
 _TYPE: Final = {"enum": [TYPE_PREFIX + slug for slug in SLUGS]}
-_LEADS_NOT: Final = "you do not lead this person's team"
+_NOT_LEAD: Final = "you do not lead this person's team"
 
 ProblemSlug = Annotated[
     str, Meta(description="The slug of the problem", examples=[errors.InvalidField.slug], extra_json_schema=_SLUG)
@@ -76,18 +76,18 @@ class WrongField(msgspec.Struct):
     """A field that is wrong."""
 
     field: Annotated[str, Meta(description="A path such as `rows[3].minutes` or `query.cursor`", examples=["minutes"])]
-    message: Annotated[str, Meta(description="What it must be", examples=["must be a whole number from 1 to 1440"])]
+    message: Annotated[str, Meta(description="What is wrong", examples=["must be a whole number from 1 to 1440"])]
 
 
 class PolicyComplaint(msgspec.Struct):
-    """One reason why a policy is refused, or a warning, with its place."""
+    """One reason why a policy is refused, or a warning, and where."""
 
     file: Annotated[str, Meta(description="The name of the file", examples=["policy.csv"])]
     line: Annotated[int, Meta(description="The line, from 1; 0: the whole file", examples=[12])]
     column: Annotated[int, Meta(description="The column, from 1; 0: the whole line", examples=[1])]
     message: Annotated[str, Meta(description="What is wrong", examples=["read:timesheet is no scope"])]
     suggestion: Annotated[
-        str | None, Meta(description="What may be meant; null: nothing is near", examples=["read:log"])
+        str | None, Meta(description="A likely correction; null if there is none", examples=["read:log"])
     ]
 
 
@@ -95,12 +95,12 @@ class MissingCondition(msgspec.Struct):
     """A condition of a rule that did not hold."""
 
     condition: Annotated[Dimension, Meta(description="What kind of condition it is", examples=["who"])]
-    wanted: Annotated[str, Meta(description="The row's word for it", examples=["manager"])]
-    sentence: Annotated[str, Meta(description="What is missing, in words", examples=[_LEADS_NOT])]
+    wanted: Annotated[str, Meta(description="The rule's word for it", examples=["manager"])]
+    sentence: Annotated[str, Meta(description="What is missing, in words", examples=[_NOT_LEAD])]
 
 
 class NearMiss(msgspec.Struct):
-    """A rule that would have allowed this but for what is missing."""
+    """A rule that would have allowed the request, but for the missing conditions."""
 
     rule: RuleName
     missing: Annotated[list[MissingCondition], Meta(description="The conditions that did not hold")]
@@ -112,8 +112,8 @@ class RefusedRow(msgspec.Struct):
     row: Place
     problem: Annotated[ProblemSlug, Meta(examples=[errors.TimesheetFull.slug])]
     reason: Annotated[Sentence, Meta(examples=[errors.TimesheetFull.summary])]
-    line: Annotated[int | UnsetType, Meta(description="Its line, if there is a file", examples=[502])] = UNSET
-    field: Annotated[str | UnsetType, Meta(description="The field, if one is to blame", examples=["project"])] = UNSET
+    line: Annotated[int | UnsetType, Meta(description="Its line in the file, if any", examples=[502])] = UNSET
+    field: Annotated[str | UnsetType, Meta(description="The wrong field, if any", examples=["project"])] = UNSET
 
 
 class RefusedItem(msgspec.Struct):
@@ -126,7 +126,7 @@ class RefusedItem(msgspec.Struct):
 
 
 class Problem(msgspec.Struct):
-    """An RFC 9457 problem document. Members that are not required stand only where they help."""
+    """An RFC 9457 problem document. Optional members are present only where they help."""
 
     type: ProblemType
     title: Annotated[str, Meta(description="The kind of problem in a sentence", examples=[errors.NotFound.summary])]
@@ -135,22 +135,22 @@ class Problem(msgspec.Struct):
     request_id: Annotated[str | UnsetType, Meta(description="Names the request in our logs")] = UNSET
     decision_id: Annotated[DecisionId | UnsetType, Meta(description="The decision that was recorded")] = UNSET
     required_scope: Annotated[
-        list[str] | UnsetType, Meta(description="Scopes of which one would help", examples=[["approve:timesheets"]])
+        list[str] | UnsetType, Meta(description="One of these scopes is needed", examples=[["approve:timesheets"]])
     ] = UNSET
-    reasons: Annotated[list[str] | UnsetType, Meta(description="Why, nearest first", examples=[[_LEADS_NOT]])] = UNSET
-    rules: Annotated[list[RuleName] | UnsetType, Meta(description="The rules that deny")] = UNSET
-    near_misses: Annotated[list[NearMiss] | UnsetType, Meta(description="Rules that almost allow this")] = UNSET
+    reasons: Annotated[list[str] | UnsetType, Meta(description="Why, nearest first", examples=[[_NOT_LEAD]])] = UNSET
+    rules: Annotated[list[RuleName] | UnsetType, Meta(description="The rules that denied it")] = UNSET
+    near_misses: Annotated[list[NearMiss] | UnsetType, Meta(description="Rules that almost allowed it")] = UNSET
     fields: Annotated[list[WrongField] | UnsetType, Meta(description="The fields that are wrong")] = UNSET
     complaints: Annotated[list[PolicyComplaint] | UnsetType, Meta(description="Why a policy is refused")] = UNSET
     rows: Annotated[list[RefusedRow] | UnsetType, Meta(description="The first 100 faults of refused rows")] = UNSET
-    refused: Annotated[int | UnsetType, Meta(description="How many rows are refused in all", examples=[1])] = UNSET
+    refused: Annotated[int | UnsetType, Meta(description="How many rows are refused in total", examples=[1])] = UNSET
     items: Annotated[list[RefusedItem] | UnsetType, Meta(description="The items that are refused")] = UNSET
     state: Annotated[ResourceState | UnsetType, Meta(description="The resource's state", examples=["draft"])] = UNSET
     wanted: Annotated[str | UnsetType, Meta(description="The states that are needed", examples=["submitted"])] = UNSET
-    timesheet: Annotated[SheetId | UnsetType, Meta(description="The timesheet that is in the way")] = UNSET
+    timesheet: Annotated[SheetId | UnsetType, Meta(description="The timesheet that this conflicts with")] = UNSET
     timesheets: Annotated[
-        list[SheetId] | UnsetType, Meta(description="Timesheets that are in the way, the first of them")
+        list[SheetId] | UnsetType, Meta(description="The first timesheets that this conflicts with")
     ] = UNSET
-    person: Annotated[PersonId | UnsetType, Meta(description="The person who is in the way")] = UNSET
-    hold: Annotated[Id | UnsetType, Meta(description="The legal hold that is in the way")] = UNSET
-    held: Annotated[Id | UnsetType, Meta(description="What is there already and in the way")] = UNSET
+    person: Annotated[PersonId | UnsetType, Meta(description="The person that this conflicts with")] = UNSET
+    hold: Annotated[Id | UnsetType, Meta(description="The legal hold that forbids this")] = UNSET
+    held: Annotated[Id | UnsetType, Meta(description="The existing item that this conflicts with")] = UNSET

@@ -1,6 +1,7 @@
-"""Errors become RFC 9457 problem documents: the one table from the error tree to HTTP. Pure: owns no state.
+"""Turns errors into RFC 9457 problem documents: the one table from the error tree to HTTP. Pure: owns no state.
 
-The answer holds the public sentence, the slug and what helps to mend the request; causes and traces go to the log only.
+The answer holds the public sentence, the slug and what helps to correct the request. Causes and traces go only to the
+log.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from litestar.exceptions import (
 )
 
 from service import errors
-from service.identity.challenges import challenge
+from service.identity.challenges import build_challenge
 from service.places import FieldError
-from service.web.http.wrong_fields import OR_NULL, wanted
+from service.web.http.wrong_fields import OR_NULL, describe_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,22 +35,22 @@ if TYPE_CHECKING:
 
 PROBLEM_JSON: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:timewarden:problem:"
-# How Litestar says that a parameter which has to be there is not.
+# Litestar's message for a missing parameter.
 _MISSING: Final = re.compile(r"Missing required (query|header) parameter '([^']{1,64})'")
 log = structlog.get_logger("problems")
 
 
 class _NoSuchRoute(errors.NotFound):
     slug = "no-such-route"
-    summary = "There is nothing at this path; the routes are listed in /openapi.json"
+    summary = "No such route; /openapi.json lists the routes"
 
 
 class _MethodNotAllowed(errors.BadInput):
     slug = "method-not-allowed"
-    summary = "This path does not take that method"
+    summary = "This path does not support that method"
 
     def __init__(self, allow: str) -> None:
-        super().__init__(f"{self.summary}; it takes {allow}" if allow else self.summary)
+        super().__init__(f"{self.summary}; use {allow}" if allow else self.summary)
         self.allow = allow
 
 
@@ -80,13 +81,13 @@ STATUS: Final[Mapping[type[errors.TimewardenError], int]] = {
 
 def status_of(kind: type[errors.TimewardenError]) -> int:
     """The HTTP status of an error class: that of its nearest ancestor in the table."""
-    return next(STATUS[one] for one in kind.__mro__ if one in STATUS)
+    return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
 
 
 class Problems:
-    """Exception handlers for an app. `resource_metadata` is the URL that challenges name, or None; `dpop_algorithms`
-    are offered for proofs, and with `dpop_required` nothing but DPoP is; `step_up_acr` is what challenges for a
-    stronger sign-in ask for."""
+    """The exception handlers of an app. For WWW-Authenticate challenges: `resource_metadata` is their URL, if any;
+    `dpop_algorithms` are the accepted algorithms of proofs; `dpop_required` leaves out Bearer; `step_up_acr` is the
+    level that a stronger sign-in must have."""
 
     def __init__(
         self,
@@ -98,15 +99,18 @@ class Problems:
     ) -> None:
         self._step_up_acr = step_up_acr
         self._challenge = partial(
-            challenge, resource_metadata=resource_metadata, dpop_algorithms=dpop_algorithms, dpop_required=dpop_required
+            build_challenge,
+            resource_metadata=resource_metadata,
+            dpop_algorithms=dpop_algorithms,
+            dpop_required=dpop_required,
         )
 
     def handlers(self) -> ExceptionHandlersMap:
-        """What Litestar wants: exception class to handler."""
+        """Litestar's map from exception class to handler."""
         return {
             errors.TimewardenError: self.answer,
-            HTTPException: lambda request, error: self.answer(request, of_framework(request, error)),
-            Exception: self.unexpected,
+            HTTPException: lambda request, error: self.answer(request, from_framework(request, error)),
+            Exception: self.answer_unexpected,
         }
 
     def answer(self, request: Request[Any, Any, Any], error: errors.TimewardenError) -> Response[dict[str, object]]:
@@ -136,39 +140,39 @@ class Problems:
         return Response(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)
 
     def challenge(self, request: Request[Any, Any, Any], error: errors.TimewardenError) -> str | None:
-        """The WWW-Authenticate value of an error, also beside an answer that another sign-in would make longer."""
+        """The WWW-Authenticate value of an error. Lists use it too, when another sign-in would show more items."""
         if isinstance(error, errors.StepUpNeeded) and error.stronger:
             error.acr_values = self._step_up_acr or None
         return self._challenge(error, scheme=_scheme(request))
 
-    def unexpected(self, request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
-        """What nobody foresaw: told without detail, logged with its trace."""
+    def answer_unexpected(self, request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, object]]:
+        """Answer an unexpected error without detail, and log it with its trace."""
         log.error("unexpected error", exc_info=error)
-        return self.answer(request, errors.TimewardenError("Something went wrong on our side; the request id finds it"))
+        return self.answer(request, errors.TimewardenError("Internal error; quote the request id when you report it"))
 
 
 def _scheme(request: Request[Any, Any, Any]) -> str:
-    """The scheme that the caller used, in which the challenge is written."""
+    """The scheme that the caller used; the challenge uses the same."""
     return request.headers.get("Authorization", "").strip().partition(" ")[0].lower()
 
 
-def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> errors.TimewardenError:
-    """Litestar's own exceptions as errors of our tree."""
+def from_framework(request: Request[Any, Any, Any], error: HTTPException) -> errors.TimewardenError:
+    """Convert an exception of Litestar into an error of our tree."""
     if isinstance(error, ValidationException):
-        return _invalid(request, error)
+        return _from_validation(request, error)
     if isinstance(error, NotFoundException):
         return _NoSuchRoute()
     if isinstance(error, MethodNotAllowedException):
-        return _MethodNotAllowed(", ".join(_methods_of(request)))
+        return _MethodNotAllowed(", ".join(_find_methods(request)))
     if error.status_code == 413:  # noqa: PLR2004
         return errors.BodyTooLarge()
     if isinstance(error, ClientException):
-        return errors.MalformedRequest(_sentence(str(error.detail)))
+        return errors.MalformedRequest(_clean_message(str(error.detail)))
     return errors.TimewardenError(cause=type(error).__name__)
 
 
-def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
-    """The methods that the path takes (RFC 9110 section 10.2.1), asked of the router, which does not tell them."""
+def _find_methods(request: Request[Any, Any, Any]) -> list[str]:
+    """The methods of the path (RFC 9110 section 10.2.1). The router has no list of them, so each one is tried."""
     found = []
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
         with suppress(HTTPException):
@@ -177,45 +181,42 @@ def _methods_of(request: Request[Any, Any, Any]) -> list[str]:
     return ["GET", "HEAD", *found[1:]] if found[:1] == ["GET"] else found
 
 
-def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> errors.TimewardenError:
+def _from_validation(request: Request[Any, Any, Any], error: ValidationException) -> errors.TimewardenError:
     found = []
-    called = {"data": "body", **_names_of_parameters(request)}
-    for one in error.extra if isinstance(error.extra, list) else []:
-        if isinstance(one, dict):
-            where = str(one.get("source", "")).removeprefix("ParamType.").lower()
-            name = str(one.get("key", "")) or "body"
-            name = called.get(name, name)
+    names = {"data": "body", **_parameter_names(request)}
+    for detail in error.extra if isinstance(error.extra, list) else []:
+        if isinstance(detail, dict):
+            where = str(detail.get("source", "")).removeprefix("ParamType.").lower()
+            key = str(detail.get("key", ""))
+            name = names.get(key or "body", key or "body")
             path = name if where in {"", "body"} else f"{where}.{name}"
-            says = _wanted(request, str(one.get("key", ""))) or _sentence(str(one.get("message", "is not valid")))
-            found.append(FieldError(path, says))
+            message = _describe_parameter(request, key) or _clean_message(str(detail.get("message", "is not valid")))
+            found.append(FieldError(path, message))
     if not found and (missing := _MISSING.match(str(error.detail))):
         found.append(FieldError(f"{missing[1]}.{missing[2]}", "is missing"))
     if not found:
-        return errors.MalformedRequest(_sentence(str(error.detail)))
+        return errors.MalformedRequest(_clean_message(str(error.detail)))
     return errors.InvalidField(*found)
 
 
-def _wanted(request: Request[Any, Any, Any], name: str) -> str | None:
-    """What a parameter of the handler, or of what fills its dependencies, must be."""
+def _describe_parameter(request: Request[Any, Any, Any], name: str) -> str | None:
+    """What a parameter of the handler or of its dependencies must be; None if there is no such parameter."""
     route = request.route_handler
-    models = [
-        route.signature_model,
-        *(dependency.signature_model for dependency in route.resolve_dependencies().values()),
-    ]
+    models = [route.signature_model, *(provide.signature_model for provide in route.resolve_dependencies().values())]
     for field in (field for model in models for field in msgspec.structs.fields(model)):
         if field.name == name:
-            # Nothing in a URL is null.
-            return f"must be {wanted(field.type).removesuffix(OR_NULL)}"
+            # A URL has no null.
+            return f"must be {describe_type(field.type).removesuffix(OR_NULL)}"
     return None
 
 
-def _names_of_parameters(request: Request[Any, Any, Any]) -> dict[str, str]:
-    """How callers spell the parameters that a handler's signature spells otherwise."""
+def _parameter_names(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """The public names of parameters that have another name in the handler's signature."""
     signature = request.route_handler.parsed_fn_signature.parameters
-    spelled = ((name, getattr(field.kwarg_definition, "name", None)) for name, field in signature.items())
-    return {name: spelling for name, spelling in spelled if spelling}
+    names = ((name, getattr(field.kwarg_definition, "name", None)) for name, field in signature.items())
+    return {name: public for name, public in names if public}
 
 
-def _sentence(text: str) -> str:
-    """A framework's message without the caller's own bytes in excess, and without line breaks."""
+def _clean_message(text: str) -> str:
+    """The framework's message, shortened and without line breaks; it may quote the caller's bytes."""
     return " ".join(text.split())[:300]

@@ -1,8 +1,7 @@
-"""Rate limits: per person and client for those with a token, per address for everybody else. 429 beyond them.
+"""Rate limits: per person and client with a valid token, per address otherwise. 429 beyond them.
 
-Counters live in Redis, changed atomically there, so that workers and replicas share them; while Redis does not answer,
-each process counts for itself, in a bounded number of counters. They are worth nothing beyond their minute, so nothing
-here is durable.
+Counters live in Redis, which changes them atomically, so workers and replicas share them. While Redis does not answer,
+each process counts for itself, in a bounded number of counters. A counter matters for a minute, so nothing is durable.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 
-from service.errors import MalformedCredentials, NonceWanted, TooManyRequests, Unauthenticated
+from service.errors import MalformedCredentials, NonceRequired, TooManyRequests, Unauthenticated
 from service.identity.trusted_proxies import TrustedProxies
 
 if TYPE_CHECKING:
@@ -37,24 +36,23 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Caller
 
 log = structlog.get_logger("rate_limits")
-WINDOW: Final = 60
-# While Redis does not answer it is asked again after so many seconds, and is given so long to answer.
-PAUSE: Final = 5.0
-PATIENCE: Final = 0.5
+WINDOW_SECONDS: Final = 60
+# When Redis does not answer within the timeout, it is tried again after the pause.
+RETRY_PAUSE_SECONDS: Final = 5.0
+REDIS_TIMEOUT_SECONDS: Final = 0.5
 PREFIX: Final = "timewarden:limits"
-# Of one process, about 5 MB: whose counter was used least goes first, and begins anew.
+# About 5 MB in a process. The least recently used counter is dropped first, and starts at zero.
 MAX_LOCAL_COUNTERS: Final = 20_000
-# Who asks these must get an answer whatever others do.
+# Health checks must be answered under any load.
 UNLIMITED: Final = frozenset({"/health/live", "/health/ready"})
-# Whoever verifies the log reads a tile for every 256 records, and most of them once: they have a counter of their own,
-# with room for so many times as much.
+# A verifier of the log reads one tile for every 256 records, so tiles have a counter of their own with a higher limit.
 TILES: Final = "/v1/log/tile/{level}/{index}"
-TILES_WEIGH: Final = 20
+TILE_LIMIT_FACTOR: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Whether a request is within its limit, how much is left, and after how many seconds there is more."""
+    """Whether a request is within its limit, how many requests remain, and in how many seconds the window resets."""
 
     allowed: bool
     remaining: int
@@ -62,10 +60,10 @@ class Allowance:
 
 
 class Counters:
-    """The shared counters. Without a `redis_url` each process counts for itself."""
+    """Counters that processes share in Redis. Without a `redis_url` each process counts for itself."""
 
     def __init__(self, redis_url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._own = LocalCounters(clock)
+        self._local = LocalCounters(clock)
         self._storage: RedisStorage | None = None
         self._failures: tuple[type[Exception], ...] = (OSError, TimeoutError)
         self._clock = clock
@@ -75,18 +73,18 @@ class Counters:
                 f"async+{redis_url}",
                 implementation="redispy",
                 key_prefix=PREFIX,
-                socket_timeout=PATIENCE,
-                socket_connect_timeout=PATIENCE,
+                socket_timeout=REDIS_TIMEOUT_SECONDS,
+                socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
             )
             self._shared = SlidingWindowCounterRateLimiter(self._storage)
             failures = self._storage.base_exceptions
             self._failures += failures if isinstance(failures, tuple) else (failures,)
 
     async def spend(self, limit: RateLimitItem, key: str, cost: int = 1) -> Allowance:
-        """Count one request that weighs `cost`; a negative cost gives back. Never fails: without Redis the process's
-        own counters answer."""
+        """Count a request of weight `cost`; a negative cost is a refund. Never fails: without Redis the counters of the
+        process are used."""
         if self._storage is None or (self._down_until is not None and self._clock() < self._down_until):
-            return self._own.spend(limit, key, cost)
+            return self._local.spend(limit, key, cost)
         try:
             spent = await _spend(self._shared, limit, key, cost)
         except self._failures as error:
@@ -94,52 +92,52 @@ class Counters:
                 log.warning(
                     "rate limits hold for each process alone: Redis does not answer", error=type(error).__name__
                 )
-            self._down_until = self._clock() + PAUSE
-            return self._own.spend(limit, key, cost)
+            self._down_until = self._clock() + RETRY_PAUSE_SECONDS
+            return self._local.spend(limit, key, cost)
         if self._down_until is not None:
             self._down_until = None
             log.info("rate limits are shared again")
         return spent
 
     async def close(self) -> None:
-        """Give Redis's connections back."""
+        """Close the connections to Redis."""
         if self._storage is not None:
             await cast("Any", self._storage.bridge).storage.aclose()
 
 
 class LocalCounters:
-    """The counters of one process, in memory: the sliding window that Redis counts too. At most MAX_LOCAL_COUNTERS."""
+    """Counters of one process, in memory, with the same sliding window as in Redis. At most MAX_LOCAL_COUNTERS."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # The number of the minute, what was spent in it, and what in the minute before it.
-        self._held: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
+        # The number of the minute, what was spent in it, and what was spent in the minute before.
+        self._counters: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
 
     def spend(self, limit: RateLimitItem, key: str, cost: int) -> Allowance:
-        """Count `cost` if it is within the limit; a negative cost gives back."""
-        minute, into = divmod(self._clock(), WINDOW)
-        counted, current, previous = self._held.pop(key, (int(minute), 0, 0))
+        """Count `cost` if it is within the limit; a negative cost is a refund."""
+        minute, into = divmod(self._clock(), WINDOW_SECONDS)
+        counted, current, previous = self._counters.pop(key, (int(minute), 0, 0))
         if counted != minute:
             current, previous = 0, current if counted == minute - 1 else 0
-        used = int(previous * (WINDOW - into) / WINDOW) + current
+        used = int(previous * (WINDOW_SECONDS - into) / WINDOW_SECONDS) + current
         allowed = used + cost <= limit.amount
         spent = max(-current, cost) if allowed else 0
-        self._held[key] = (int(minute), current + spent, previous)
-        while len(self._held) > MAX_LOCAL_COUNTERS:
-            self._held.popitem(last=False)
-        return Allowance(allowed, max(0, limit.amount - used - spent), math.ceil(WINDOW - into))
+        self._counters[key] = (int(minute), current + spent, previous)
+        while len(self._counters) > MAX_LOCAL_COUNTERS:
+            self._counters.popitem(last=False)
+        return Allowance(allowed, max(0, limit.amount - used - spent), math.ceil(WINDOW_SECONDS - into))
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._counters)
 
 
 class AddressLimits(ASGIMiddleware):
-    """Counts requests without a valid token by address: `rate` a minute (0: any number), one whose credentials are
-    refused weighing `weight`. It stands outside Authentication. Valid tokens never suffer from their neighbours.
+    """Limits requests without a valid token to `rate` a minute for each address (0: no limit). It stands outside
+    Authentication, so requests with valid tokens never suffer from other callers at their address.
 
-    A token that only its issuer can judge weighs as much before the issuer is asked, and gets it back when it is good:
-    an address beyond its limit, or an issuer that fails, does not make us ask on. Tokens whose answer is remembered,
-    and those that were good before, are not counted.
+    A request with refused credentials counts as `weight` requests. A token that needs introspection is charged `weight`
+    before its issuer is asked, and refunded if it is valid, so that an address beyond its limit cannot cause
+    introspections. Tokens with a cached answer are not charged.
     """
 
     scopes = (ScopeType.HTTP,)
@@ -149,7 +147,7 @@ class AddressLimits(ASGIMiddleware):
     ) -> None:
         self._counters = counters
         self._limit = RateLimitItemPerMinute(rate) if rate else None
-        self._tiles = RateLimitItemPerMinute(max(rate, 1) * TILES_WEIGH)
+        self._tiles = RateLimitItemPerMinute(max(rate, 1) * TILE_LIMIT_FACTOR)
         self._weight = min(weight, rate)
         self._public = public
         self._address_of = Addresses(proxies)
@@ -160,37 +158,37 @@ class AddressLimits(ASGIMiddleware):
             await next_app(scope, receive, send)
             return
         if template == TILES:
-            key = _key("tiles", self._address_of(scope))
-            _told(scope, "tiles", self._tiles, await self._counters.spend(self._tiles, key))
+            key = _counter_key("tiles", self._address_of(scope))
+            _apply_limit(scope, "tiles", self._tiles, await self._counters.spend(self._tiles, key))
             await next_app(scope, receive, send)
             return
-        key = _key("address", self._address_of(scope))
+        key = _counter_key("address", self._address_of(scope))
         presented = any(name == b"authorization" for name, _ in scope["headers"])
         if template in self._public or scope["state"]["method"] == "OPTIONS" or not presented:
-            _told(scope, "address", self._limit, await self._counters.spend(self._limit, key))
+            _apply_limit(scope, "address", self._limit, await self._counters.spend(self._limit, key))
             await next_app(scope, receive, send)
             return
         state: dict[str, Any] = scope["state"]
-        state["asking"] = lambda: self._asking(scope, key)
+        state["charge_introspection"] = lambda: self._charge_introspection(scope, key)
         try:
             await next_app(scope, receive, send)
         except (Unauthenticated, MalformedCredentials) as error:
             if state.get("counted"):
                 raise
-            # What the handler refuses was answered further inside; here arrive only credentials that do not hold. To
-            # ask for a nonce is no failure (RFC 9449 section 8).
-            weight = 1 if isinstance(error, NonceWanted) else self._weight
-            _told(scope, "address", self._limit, await self._counters.spend(self._limit, key, weight))
+            # Other refusals are answered further inside, so only invalid credentials arrive here. A required nonce is
+            # no failure (RFC 9449 section 8).
+            weight = 1 if isinstance(error, NonceRequired) else self._weight
+            _apply_limit(scope, "address", self._limit, await self._counters.spend(self._limit, key, weight))
             raise
 
     @asynccontextmanager
-    async def _asking(self, scope: Scope, key: str) -> AsyncIterator[None]:
-        """Around a question to an issuer. Raises TooManyRequests."""
+    async def _charge_introspection(self, scope: Scope, key: str) -> AsyncIterator[None]:
+        """Charge the address for one introspection, and refund it if the block succeeds. Raises TooManyRequests."""
         if self._limit is None:
             yield
             return
         state: dict[str, Any] = scope["state"]
-        _told(scope, "address", self._limit, await self._counters.spend(self._limit, key, self._weight))
+        _apply_limit(scope, "address", self._limit, await self._counters.spend(self._limit, key, self._weight))
         state["counted"] = True
         yield
         await self._counters.spend(self._limit, key, -self._weight)
@@ -198,7 +196,7 @@ class AddressLimits(ASGIMiddleware):
 
 
 class ClientLimits(ASGIMiddleware):
-    """Counts requests with a valid token by person and client: `rate` a minute (0: any number). It stands inside
+    """Limits requests with a valid token to `rate` a minute for each person and client (0: no limit). It stands inside
     Authentication."""
 
     scopes = (ScopeType.HTTP,)
@@ -211,48 +209,48 @@ class ClientLimits(ASGIMiddleware):
         state: dict[str, Any] = scope["state"]
         caller: Caller | None = state.get("caller")
         if self._limit is not None and caller is not None:
-            one = caller.principal
-            key = _key("client", one.issuer, one.client, str(one.person or ""))
-            _told(scope, "client", self._limit, await self._counters.spend(self._limit, key))
+            principal = caller.principal
+            key = _counter_key("client", principal.issuer, principal.client, str(principal.person or ""))
+            _apply_limit(scope, "client", self._limit, await self._counters.spend(self._limit, key))
         await next_app(scope, receive, send)
 
 
 class Addresses:
-    """The address that a request came from. `proxies`: addresses and networks whose X-Forwarded-For is believed.
+    """Finds the address that a request came from. `proxies`: addresses and networks whose X-Forwarded-For is trusted.
 
-    Raises Misconfigured for what is neither.
+    Raises Misconfigured if one of them is neither.
     """
 
     def __init__(self, proxies: Sequence[str]) -> None:
         self._proxies = TrustedProxies(proxies)
 
     def __call__(self, scope: Scope) -> str:
-        """The peer; behind trusted proxies, the last address that none of them has. IPv6 by its /64, which one
-        subscriber holds whole."""
+        """The peer's address; behind trusted proxies, the last forwarded address that is not a proxy. IPv6 addresses
+        count by their /64 network, because one subscriber has all of it."""
         client = scope.get("client")
         found = client[0] if client else ""
         if found in self._proxies:
-            for one in reversed(_forwarded(scope)):
-                found = one
-                if one not in self._proxies:
+            for address in reversed(_forwarded_addresses(scope)):
+                found = address
+                if address not in self._proxies:
                     break
-        return _network(found)
+        return _subscriber_network(found)
 
 
-def _forwarded(scope: Scope) -> list[str]:
+def _forwarded_addresses(scope: Scope) -> list[str]:
     values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return [_without_port(part.strip()) for part in ",".join(values).split(",") if part.strip()]
+    return [_strip_port(part.strip()) for part in ",".join(values).split(",") if part.strip()]
 
 
-def _without_port(address: str) -> str:
-    """Some proxies (Azure's among them) add the port: 203.0.113.9:4711, [2001:db8::1]:4711."""
+def _strip_port(address: str) -> str:
+    """Remove the port that some proxies add, such as Azure's: 203.0.113.9:4711, [2001:db8::1]:4711."""
     if address.startswith("["):
         return address[1:].partition("]")[0]
     return address.partition(":")[0] if address.count(":") == 1 else address
 
 
 @lru_cache(maxsize=4_096)
-def _network(address: str) -> str:
+def _subscriber_network(address: str) -> str:
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -263,25 +261,25 @@ def _network(address: str) -> str:
     return str(parsed)
 
 
-def _key(*parts: str) -> str:
-    """A name for a counter that says nothing of whom it counts."""
+def _counter_key(*parts: str) -> str:
+    """A name for a counter that does not reveal whom it counts."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 async def _spend(limiter: SlidingWindowCounterRateLimiter, limit: RateLimitItem, key: str, cost: int) -> Allowance:
     allowed = await limiter.hit(limit, key, cost=cost)
     stats = await limiter.get_window_stats(limit, key)
-    reset = min(max(math.ceil(stats.reset_time - time.time()), 0), WINDOW)
+    reset = min(max(math.ceil(stats.reset_time - time.time()), 0), WINDOW_SECONDS)
     return Allowance(allowed, stats.remaining, reset)
 
 
-def _told(scope: Scope, name: str, limit: RateLimitItem, spent: Allowance) -> None:
-    """Have the answer carry what is left (draft-ietf-httpapi-ratelimit-headers). Raises TooManyRequests."""
+def _apply_limit(scope: Scope, name: str, limit: RateLimitItem, spent: Allowance) -> None:
+    """Add the rate limit headers to the answer (draft-ietf-httpapi-ratelimit-headers). Raises TooManyRequests."""
     state: dict[str, Any] = scope["state"]
     state["answer_headers"] = {
-        "RateLimit-Policy": f'"{name}";q={limit.amount};w={WINDOW}',
+        "RateLimit-Policy": f'"{name}";q={limit.amount};w={WINDOW_SECONDS}',
         "RateLimit": f'"{name}";r={spent.remaining};t={spent.reset}',
     }
     if not spent.allowed:
-        # Within a window that slides, room comes back a little after the window's end.
+        # In a sliding window there is room again a little after the window's end.
         raise TooManyRequests(max(1, spent.reset + 1))

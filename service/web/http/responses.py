@@ -1,7 +1,7 @@
-"""Answers: a body, the headers that prove its decision, and the types that the fields of bodies share.
+"""Responses: a body, the headers that prove its decision, and the field types that bodies share.
 
-Pure: owns no state. What a field means and an example of it stand beside it, as `msgspec.Meta`; the OpenAPI document is
-made of them.
+Pure: owns no state. Each field has its description and example beside it, as `msgspec.Meta`; the OpenAPI document is
+generated from them.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ Hex = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", examples=[EXAMPLE_DIGEST])]
 ClientId = Annotated[str, Meta(description="An OAuth client's id", examples=["hours-app"])]
 RuleName = Annotated[str, Meta(description="The name of a rule of the policy", examples=["approve-team"])]
 Time = Annotated[datetime, Meta(examples=["2026-11-23T09:00:00Z"])]
-# A time that is written down already.
+# A time that is formatted already.
 TimeText = Annotated[str, Meta(examples=["2026-11-23T09:00:00Z"], extra_json_schema={"format": "date-time"})]
-# Words that the code has for the policy's kinds, actions and states, whatever a policy makes of them.
+# The resource kinds, actions and states that the code knows; a policy may use fewer.
 ResourceKind = Annotated[str, Meta(examples=["timesheet"], extra_json_schema={"enum": sorted(ACTIONS)})]
 Action = Annotated[str, Meta(extra_json_schema={"enum": sorted(frozenset().union(*ACTIONS.values()))})]
 RecordedAction = Annotated[str, Meta(extra_json_schema={"enum": sorted(frozenset().union(*RECORDED_ACTIONS.values()))})]
@@ -57,8 +57,8 @@ def make_response(
     version: int | None = None,
     location: str | None = None,
 ) -> Response[T]:
-    """A response with Decision-Id and Decision-Leaf, and where they apply ETag, Location and, for a body with a
-    `next_cursor`, the link to the next page, which the request's frame completes with the filters."""
+    """A response with Decision-Id and Decision-Leaf, with ETag and Location if they are given. For a body with a
+    `next_cursor`, `RequestFrame` adds the link to the next page."""
     headers = {"Decision-Id": str(receipt.uid), "Decision-Leaf": receipt.leaf}
     if version is not None:
         headers["ETag"] = etag(version)

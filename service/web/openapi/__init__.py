@@ -1,1 +1,1 @@
-"""The OpenAPI document and its page, made from the routes. Owns no state. Imported by the composition root alone."""
+"""The OpenAPI document and its page, generated from the routes. Owns no state. Only the composition root imports it."""

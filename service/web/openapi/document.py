@@ -1,14 +1,14 @@
-"""The OpenAPI document of an app: what Litestar makes of its routes, the shapes, and what all routes share.
+"""The OpenAPI document of an app: Litestar's description of the routes, the schemas, and what all routes share.
 
-Pure: owns no state. Problem answers come from the error tree; idempotency keys, If-None-Match and links to next pages
-are put to the operations that have them.
+Pure: owns no state. Problem answers come from the error tree. Idempotency-Key, If-None-Match and Link are added to the
+operations that support them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from service.web.http.idempotency import CHANGING, LONGEST, WITHOUT
+from service.web.http.idempotency import CHANGE_METHODS, MAX_KEY_CHARS, PREFIXES_WITHOUT_KEY
 from service.web.http.operations import DECISION as DECIDED
 from service.web.http.problem_documents import MEMBERS, UNDECIDED, Problem, kinds_by_status
 from service.web.http.problems import PROBLEM_JSON, TYPE_PREFIX
@@ -22,52 +22,55 @@ if TYPE_CHECKING:
 
     from service.errors import TimewardenError
 
-# Headers of problem answers, beside those of every one.
-MORE: Final = {
+# Headers of problem answers, beside those of every problem.
+PROBLEM_HEADERS: Final = {
     401: ("WWW-Authenticate", "DPoP-Nonce"),
     403: ("WWW-Authenticate",),
     429: ("RateLimit", "RateLimit-Policy", "Retry-After"),
     503: ("Retry-After",),
 }
-KEY: Final = {
+IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "Your own name for this change, the same when you send it again: it is made once, and its answer is"
-    " given again for 24 hours, with `Idempotent-Replayed`",
-    "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST + 2, "examples": ['"8e03978e-40d5-43dd"']},
+    "description": "Your own name for this change. Send the same one when you repeat the request: the change is made"
+    " once, and for 24 hours you get its stored answer, with `Idempotent-Replayed`",
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS + 2, "examples": ['"8e03978e-40d5-43dd"']},
 }
-KNOWN: Final = {
+IF_NONE_MATCH: Final = {
     "name": "If-None-Match",
     "in": "header",
-    "description": "The ETag of the version that you have: if it is the present one, the answer is 304 and has no body",
+    "description": "The ETag of the version that you have. If it is the current one, the answer is 304 without a body",
     "schema": {"type": "string", "maxLength": 512, "examples": ['"7"']},
 }
-# Where not every request takes a key.
-ONLY: Final = {
-    "/v1/uploads": "; here with `mode=together` alone, not in a dry run, and with a body no larger than others may be",
-    "/v1/directory/import": "; here with a file that is no larger than other bodies may be",
+# Routes that accept a key with some requests only.
+KEY_RESTRICTIONS: Final = {
+    "/v1/uploads": ". Only with `mode=together`, not in a dry run, and with a body of the usual maximum size",
+    "/v1/directory/import": ". Only with a file of the usual maximum size of bodies",
 }
 
-# What every header says, and an example of it.
+# Each header's description and example.
 HEADERS: Final[Mapping[str, tuple[str, str]]] = {
     "Decision-Id": ("The recorded decision; `/v1/decisions/{decision_id}` explains it", EXAMPLE_DECISION),
     "Decision-Leaf": ("The hash of the sealed record. Keep it to prove an omission from the log", EXAMPLE_DIGEST),
-    "Audit-Positions": ("From which position of the log on, and up to which, which is not in it", "7-157"),
+    "Audit-Positions": ("The first log position in the file, and the one after the last", "7-157"),
     "Content-Disposition": ("The name of the file", 'attachment; filename="hours-by-team-2026-11-01-2026-11-30.csv"'),
     "DPoP-Nonce": ("A nonce for the next proof (RFC 9449 section 8.2)", "AAAAAAHJw4A2m1Ggq0m3nq7p1s5eQ3rT"),
     "ETag": ("The version of the resource; send it back in If-Match to change it", '"7"'),
-    "Idempotent-Replayed": ("This is the answer to the same request, sent before with this Idempotency-Key", "true"),
-    "Link": ("The next page (RFC 8288); none on the last", '</v1/timesheets?state=draft&cursor=bGlzdA>; rel="next"'),
+    "Idempotent-Replayed": ("This is the stored answer to an earlier request with this Idempotency-Key", "true"),
+    "Link": (
+        "The next page (RFC 8288); absent on the last page",
+        '</v1/timesheets?state=draft&cursor=bGlzdA>; rel="next"',
+    ),
     "Location": ("Where the new resource is", f"/v1/timesheets/{EXAMPLE_ID}"),
-    "RateLimit": ("Requests that are left, and seconds until there are more", '"client";r=1199;t=60'),
+    "RateLimit": ("Remaining requests, and seconds until the window resets", '"client";r=1199;t=60'),
     "RateLimit-Policy": ("The limit: requests in a window of seconds", '"client";q=1200;w=60'),
     "Retry-After": ("Seconds after which the same request may succeed", "2"),
-    "WWW-Authenticate": ("What was wrong with the token, or what is needed (RFC 6750)", 'Bearer realm="timewarden"'),
-    "X-Request-Id": ("Names this request in our logs; your own, if you sent a UUID", EXAMPLE_ID),
+    "WWW-Authenticate": ("What is wrong with the token, or what is needed (RFC 6750)", 'Bearer realm="timewarden"'),
+    "X-Request-Id": ("The id of this request in our logs; yours if you sent a UUID", EXAMPLE_ID),
 }
 
 
-def document_of(app: Litestar) -> dict[str, Any]:
+def build_document(app: Litestar) -> dict[str, Any]:
     """The OpenAPI 3.1 document of an app, as it is served."""
     document: dict[str, Any] = app.openapi_schema.to_schema()
     parts = document["components"]
@@ -77,19 +80,19 @@ def document_of(app: Litestar) -> dict[str, Any]:
         f"Problem{status}": _problem(status, kinds, parts["schemas"]) for status, kinds in kinds_by_status().items()
     }
     parts["headers"] = {
-        name: {"description": says, "schema": {"type": "string"}, "examples": {"example": {"value": example}}}
-        for name, (says, example) in HEADERS.items()
+        name: {"description": description, "schema": {"type": "string"}, "examples": {"example": {"value": example}}}
+        for name, (description, example) in HEADERS.items()
     }
     for method, path, operation in operations(document):
         if "parameters" in operation:
-            operation["parameters"] = [_tidy_parameter(each, enums) for each in operation["parameters"]]
+            operation["parameters"] = [_tidy_parameter(parameter, enums) for parameter in operation["parameters"]]
         if path.startswith("/v1/"):
-            _complete(parts["schemas"], path, method.upper(), operation)
+            _complete_operation(parts["schemas"], path, method.upper(), operation)
     return document
 
 
 def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Every operation with its method and path, in the document's order."""
+    """Yield every operation with its method and path, in the document's order."""
     for path, item in document["paths"].items():
         for method in ("get", "post", "put", "patch", "delete"):
             if method in item:
@@ -97,48 +100,50 @@ def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str
 
 
 def _tidy_parameter(parameter: dict[str, Any], enums: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameter with an enum in its place. One that may be left out is not one that may be null: a URL has no null.
+    """The parameter with its enum inlined and without null: an optional parameter is left out, and a URL has no null.
     Ids in paths are UUIDs."""
     schema = {name: value for name, value in parameter["schema"].items() if name != "description"}
     for kind in (*schema.pop("allOf", ()), *schema.pop("oneOf", ())):
         schema = schema if kind.get("type") == "null" else {**kind, **schema}
     if (reference := schema.pop("$ref", None)) is not None:
         schema |= {name: enums[reference][name] for name in ("type", "enum", "default") if name in enums[reference]}
-    said = {name: value for name, value in parameter.items() if value is not False}
+    members = {name: value for name, value in parameter.items() if value is not False}
     if parameter["in"] == "path" and parameter["name"].endswith("_id"):
         noun = parameter["name"].removesuffix("_id")
-        said, schema = {"description": f"The {noun}'s id", **said}, {**schema, "format": "uuid"}
-    return {**said, "schema": schema}
+        members, schema = {"description": f"The {noun}'s id", **members}, {**schema, "format": "uuid"}
+    return {**members, "schema": schema}
 
 
-def _complete(schemas: Mapping[str, Any], path: str, method: str, operation: dict[str, Any]) -> None:
-    """What the frame of every request adds to an operation."""
+def _complete_operation(schemas: Mapping[str, Any], path: str, method: str, operation: dict[str, Any]) -> None:
+    """Add the parameters, answers and headers that the shared code of all routes handles."""
     answers = operation["responses"]
     added = []
     if method == "GET" and "ETag" in answers["200"].get("headers", {}):
-        added.append(KNOWN)
+        added.append(IF_NONE_MATCH)
         headers = {name: header for name, header in answers["200"]["headers"].items() if name != "Link"}
-        answers["304"] = {"description": "Not Modified: you have what there is", "headers": headers}
-    if keyed := method in CHANGING and not path.startswith(WITHOUT):
-        added.append({**KEY, "description": f"{KEY['description']}{ONLY.get(path, '')}"})
+        answers["304"] = {"description": "Not Modified: you have the current version", "headers": headers}
+    if keyed := method in CHANGE_METHODS and not path.startswith(PREFIXES_WITHOUT_KEY):
+        added.append(
+            {**IDEMPOTENCY_KEY, "description": f"{IDEMPOTENCY_KEY['description']}{KEY_RESTRICTIONS.get(path, '')}"}
+        )
         answers.setdefault("409", {"$ref": "#/components/responses/Problem409"})
     if added:
         operation["parameters"] = [*operation.get("parameters", []), *added]
     for status, answer in answers.items():
         contents = answer.get("content", {}).values()
-        paged = any("next_cursor" in resolve(schemas, each["schema"]).get("properties", {}) for each in contents)
-        for name, wanted in (("Idempotent-Replayed", keyed), ("Link", paged)):
-            if wanted and status.startswith("2"):
+        paged = any("next_cursor" in resolve(schemas, content["schema"]).get("properties", {}) for content in contents)
+        for name, applies in (("Idempotent-Replayed", keyed), ("Link", paged)):
+            if applies and status.startswith("2"):
                 answer.setdefault("headers", {})[name] = {"$ref": f"#/components/headers/{name}"}
 
 
 def _problem(status: int, kinds: Iterable[type[TimewardenError]], schemas: Mapping[str, Any]) -> dict[str, Any]:
     """The problem answers with a status, each kind with an example."""
-    names, examples = ["X-Request-Id", *(() if status in UNDECIDED else DECIDED), *MORE.get(status, ())], {}
+    names, examples = ["X-Request-Id", *(() if status in UNDECIDED else DECIDED), *PROBLEM_HEADERS.get(status, ())], {}
     for kind in kinds:
-        said = {"title": kind.summary, "status": status, "detail": kind.summary}
+        common = {"title": kind.summary, "status": status, "detail": kind.summary}
         more = {name: make_example(schemas, schemas["Problem"]["properties"][name]) for name in MEMBERS.get(kind, ())}
-        examples[kind.slug] = {"summary": kind.summary, "value": {"type": TYPE_PREFIX + kind.slug, **said, **more}}
+        examples[kind.slug] = {"summary": kind.summary, "value": {"type": TYPE_PREFIX + kind.slug, **common, **more}}
     exact = {"status": {"const": status}, "type": {"enum": [TYPE_PREFIX + slug for slug in examples]}}
     schema = {"allOf": [{"$ref": f"{PREFIX}Problem"}, {"type": "object", "properties": exact}]}
     return {

@@ -1,7 +1,7 @@
-"""The documentation page: an OpenAPI document as one HTML text, without scripts and without any other file. Pure.
+"""The documentation page: renders an OpenAPI document as one HTML text, without scripts or other files. Pure.
 
-Everything from the document is escaped on its way in; words between backticks become code. What only the reader knows
-is a variable of the shell in the commands: `$TOKEN`, and ids such as `$TIMESHEET_ID`.
+All text from the document is escaped, and words between backticks become code. In the commands, values that only the
+reader knows are shell variables: `$TOKEN`, and ids such as `$TIMESHEET_ID`.
 """
 
 from __future__ import annotations
@@ -20,22 +20,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 BOUNDS: Final = ("minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "pattern", "default")
-# Values of parameters that a request must have, by their types.
-OF_TYPE: Final[Mapping[str, str]] = {"date": "2026-11-23", "integer": "1"}
+# Example values of required parameters, by type.
+EXAMPLE_VALUES: Final[Mapping[str, str]] = {"date": "2026-11-23", "integer": "1"}
 
 
-def page(document: Mapping[str, Any], style: str) -> str:
-    """The page of a document; `style` stands in it, so that its content policy may name its hash."""
+def render_page(document: Mapping[str, Any], style: str) -> str:
+    """The page of a document. `style` is inlined, so that the content security policy can name its hash."""
     info, parts = document["info"], document["components"]
     (scheme,) = parts["securitySchemes"].values()
-    scopes = {name: says for flow in scheme["flows"].values() for name, says in flow["scopes"].items()}
+    scopes = {name: meaning for flow in scheme["flows"].values() for name, meaning in flow["scopes"].items()}
     groups = [
-        (tag, [each for each in operations(document) if tag["name"] in each[2]["tags"]]) for tag in document["tags"]
+        (tag, [found for found in operations(document) if tag["name"] in found[2]["tags"]]) for tag in document["tags"]
     ]
     headers = [
-        [f"<code id='header-{escape(name)}'>{escape(name)}</code>", _inline(said["description"]), _code(each["value"])]
-        for name, said in parts["headers"].items()
-        for each in said["examples"].values()
+        [
+            f"<code id='header-{escape(name)}'>{escape(name)}</code>",
+            _inline(header["description"]),
+            _code(example["value"]),
+        ]
+        for name, header in parts["headers"].items()
+        for example in header["examples"].values()
     ]
     return Template(read_static("documentation.html")).substitute(
         {name: escape(info.get(name, "")) for name in ("title", "version", "summary")},
@@ -44,40 +48,42 @@ def page(document: Mapping[str, Any], style: str) -> str:
         license=escape(info["license"]["name"]),
         contents="".join(_contents(tag["name"], found) for tag, found in groups if found),
         tokens=_prose(scheme["description"])
-        + _table(["Scope", "lets a token"], [[_code(name), escape(says)] for name, says in scopes.items()]),
+        + _table(["Scope", "Allows a token to"], [[_code(name), escape(meaning)] for name, meaning in scopes.items()]),
         groups="".join(
             f"<section><h2>{escape(tag['name'])}</h2>{_prose(tag['description'])}"
-            f"{''.join(_operation(document, *each) for each in found)}</section>"
+            f"{''.join(_operation(document, *operation) for operation in found)}</section>"
             for tag, found in groups
             if found
         ),
         shapes="".join(_shape(name, schema) for name, schema in parts["schemas"].items()),
-        headers=_table(["Header", "What it says", "Example"], headers),
+        headers=_table(["Header", "Meaning", "Example"], headers),
         problems="".join(_problem(name.removeprefix("Problem"), answer) for name, answer in parts["responses"].items()),
     )
 
 
 def curl(document: Mapping[str, Any], method: str, path: str, operation: Mapping[str, Any]) -> str:
-    """The command of an operation, over several lines if it is long, with its first example as the body."""
+    """A curl command for an operation, with its first example as the body. Each option has a line of its own."""
     kind, example = next(iter(_bodies(document, operation)), (None, None))
-    given = operation.get("parameters", ())
+    parameters = operation.get("parameters", ())
     query = "&".join(
-        f"{each['name']}={_value(each['schema'])}" for each in given if each["in"] == "query" and each.get("required")
+        f"{parameter['name']}={_value(parameter['schema'])}"
+        for parameter in parameters
+        if parameter["in"] == "query" and parameter.get("required")
     )
     places = re.sub(r"\{(\w+)\}", lambda found: f"${found[1].upper()}", path)
     verb = "" if method == "get" or (method == "post" and kind is not None) else f"-X {method.upper()} "
     base = document["servers"][0]["url"].rstrip("/") or "$API"
     parts = [f'curl -s {verb}"{base}{places}{"?" if query else ""}{query}"']
     parts += ['-H "Authorization: Bearer $TOKEN"'] if operation.get("security") else []
-    parts += ["""-H 'If-Match: "7"'"""] if any(each["name"] == "If-Match" for each in given) else []
+    parts += ["""-H 'If-Match: "7"'"""] if any(parameter["name"] == "If-Match" for parameter in parameters) else []
     if kind is not None:
         text = example if isinstance(example, str) else json.dumps(example, ensure_ascii=False)
-        parts += [f"-H {quoted(f'Content-Type: {kind}')}", f"--data-binary {quoted(text)}"]
+        parts += [f"-H {shell_quote(f'Content-Type: {kind}')}", f"--data-binary {shell_quote(text)}"]
     return " \\\n  ".join(parts)
 
 
-def quoted(text: str) -> str:
-    """A text as one word of the shell, as it is."""
+def shell_quote(text: str) -> str:
+    """Quote a text as one word of the shell."""
     return "'" + text.replace("'", "'\\''") + "'"
 
 
@@ -87,21 +93,21 @@ def describe(schema: Mapping[str, Any]) -> str:
         case {"$ref": str(reference)}:
             return _link("shape", reference.removeprefix(PREFIX))
         case {"anyOf": list(alternatives)}:
-            said = " or ".join(map(describe, alternatives))
-        case {"enum": list(words)}:
-            said = " or ".join(_code(str(word)) for word in words)
+            words = " or ".join(map(describe, alternatives))
+        case {"enum": list(values)}:
+            words = " or ".join(_code(str(value)) for value in values)
         case {"items": dict(items)}:
-            said = f"list of {describe(items)}"
+            words = f"list of {describe(items)}"
         case {"additionalProperties": dict(values)}:
-            said = f"object of {describe(values)}"
+            words = f"object of {describe(values)}"
         case _:
-            said = escape(f"{schema['type']} ({schema['format']})" if "format" in schema else schema["type"])
-    bounds = [f"{name} {_code(_plain(schema[name]))}" for name in BOUNDS if name in schema]
-    return ", ".join([said, *bounds])
+            words = escape(f"{schema['type']} ({schema['format']})" if "format" in schema else schema["type"])
+    bounds = [f"{name} {_code(_format_bound(schema[name]))}" for name in BOUNDS if name in schema]
+    return ", ".join([words, *bounds])
 
 
 def read_static(name: str) -> str:
-    """A text that stands beside the code."""
+    """Read a text file of the `static` folder."""
     return resources.files(__package__).joinpath(f"static/{name}").read_text("utf-8")
 
 
@@ -121,20 +127,20 @@ def _operation(document: Mapping[str, Any], method: str, path: str, operation: M
     needs = needs or ("any valid token" if granted else "public")
     rows = [
         [
-            _code(each["name"]),
-            f"{each['in']}{'' if each.get('required') else ', optional'}",
-            describe(each["schema"]),
-            _inline(each["description"]),
+            _code(parameter["name"]),
+            f"{parameter['in']}{'' if parameter.get('required') else ', optional'}",
+            describe(parameter["schema"]),
+            _inline(parameter["description"]),
         ]
-        for each in operation.get("parameters", ())
+        for parameter in operation.get("parameters", ())
     ]
-    files = [f"<pre>{escape(said)}</pre>" for _, said in _bodies(document, operation) if isinstance(said, str)]
+    files = [f"<pre>{escape(body)}</pre>" for _, body in _bodies(document, operation) if isinstance(body, str)]
     return _article(
         name,
         f"{_method(method)} {_code(path)} <a class=here href='#{name}'>#</a>",
         f"<p>{_inline(operation['description'])}</p><p><span class=scope>{needs}</span></p>",
         f"<pre class=command>{escape(curl(document, method, path, operation))}</pre>",
-        f"<h4>Parameters</h4>{_table(['Name', 'Where', 'What', ''], rows)}" if rows else "",
+        f"<h4>Parameters</h4>{_table(['Name', 'In', 'Type', 'Description'], rows)}" if rows else "",
         *([f"<h4>Body: {_kinds(operation['requestBody'])}</h4>", *files] if "requestBody" in operation else []),
         *(_success(status, answer) for status, answer in answers.items() if "$ref" not in answer),
         "<h4>Problems</h4>",
@@ -143,46 +149,53 @@ def _operation(document: Mapping[str, Any], method: str, path: str, operation: M
 
 
 def _success(status: str, answer: Mapping[str, Any]) -> str:
-    files = [each for content in answer.get("content", {}).values() for each in content.get("examples", {}).values()]
+    contents = answer.get("content", {}).values()
+    examples = [example for content in contents for example in content.get("examples", {}).values()]
     headers = ", ".join(_link("header", name) for name in answer.get("headers", {}))
-    says = f"<h4>{escape(status)}: {_inline(answer['description'])}</h4>"
-    says += f"<p>{_kinds(answer) or 'no body'} · headers {headers}</p>"
-    return says + "".join(f"<pre class=answer>{escape(each['value'])}</pre>" for each in files)
+    head = f"<h4>{escape(status)}: {_inline(answer['description'])}</h4>"
+    summary = f"<p>{_kinds(answer) or 'no body'} · headers {headers}</p>"
+    return head + summary + "".join(f"<pre class=answer>{escape(example['value'])}</pre>" for example in examples)
 
 
 def _shape(name: str, schema: Mapping[str, Any]) -> str:
     rows = [
-        [_code(field), "" if field in schema["required"] else "optional", describe(said), _inline(said["description"])]
-        for field, said in schema["properties"].items()
+        [_code(name), "" if name in schema["required"] else "optional", describe(field), _inline(field["description"])]
+        for name, field in schema["properties"].items()
     ]
-    parts = [_prose(schema["description"]), _table(["Field", "", "What", ""], rows)]
+    parts = [_prose(schema["description"]), _table(["Field", "", "Type", "Description"], rows)]
     return _article(f"shape-{escape(name)}", escape(name), *parts, *map(_json, schema.get("examples", ())))
 
 
 def _problem(status: str, answer: Mapping[str, Any]) -> str:
-    headers = ", ".join(_link("header", each) for each in answer["headers"])
-    found = [each for content in answer["content"].values() for each in content["examples"].values()]
-    examples = (f"<p>{escape(each['summary'])}</p>{_json(each['value'])}" for each in found)
+    headers = ", ".join(_link("header", name) for name in answer["headers"])
+    examples = [
+        f"<p>{escape(example['summary'])}</p>{_json(example['value'])}"
+        for content in answer["content"].values()
+        for example in content["examples"].values()
+    ]
     return _article(f"problem-{escape(status)}", escape(status), f"<p class=soft>Headers: {headers}</p>", *examples)
 
 
 def _bodies(document: Mapping[str, Any], operation: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Each media type of a body, with its first example."""
-    shapes = document["components"]["schemas"]
-    contents = operation.get("requestBody", {}).get("content", {}).items()
-    said = [
-        (kind, each, [example["value"] for example in each.get("examples", {}).values()]) for kind, each in contents
-    ]
-    return [(kind, (found or resolve(shapes, each["schema"])["examples"])[0]) for kind, each, found in said]
+    schemas = document["components"]["schemas"]
+    bodies = []
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        examples = [example["value"] for example in content.get("examples", {}).values()]
+        bodies.append((kind, (examples or resolve(schemas, content["schema"])["examples"])[0]))
+    return bodies
 
 
-def _kinds(said: Mapping[str, Any]) -> str:
-    kinds = said.get("content", {}).items()
-    return " or ".join(f"{describe(each['schema'])} <span class=soft>{escape(kind)}</span>" for kind, each in kinds)
+def _kinds(body: Mapping[str, Any]) -> str:
+    """The type of a body in each of its media types."""
+    contents = body.get("content", {}).items()
+    return " or ".join(
+        f"{describe(content['schema'])} <span class=soft>{escape(kind)}</span>" for kind, content in contents
+    )
 
 
 def _value(schema: Mapping[str, Any]) -> str:
-    return str((schema.get("enum") or [OF_TYPE.get(schema.get("format") or schema["type"], "...")])[0])
+    return str((schema.get("enum") or [EXAMPLE_VALUES.get(schema.get("format") or schema["type"], "...")])[0])
 
 
 def _table(heads: list[str], rows: Iterable[list[str]]) -> str:
@@ -207,7 +220,7 @@ def _prose(text: str) -> str:
 
 
 def _inline(text: str) -> str:
-    """A sentence, escaped, its backticks as code."""
+    """Escape a sentence and turn its backticks into code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
@@ -215,8 +228,8 @@ def _method(method: str) -> str:
     return f"<span class='method {method}'>{method.upper()}</span>"
 
 
-def _plain(bound: object) -> str:
-    """A bound or default as people write it: Litestar makes floats of integers."""
+def _format_bound(bound: object) -> str:
+    """Format a bound or a default. Litestar turns integers into floats, so whole floats lose their `.0`."""
     whole = int(bound) if isinstance(bound, float) and bound.is_integer() else bound
     return whole if isinstance(whole, str) else json.dumps(whole)
 

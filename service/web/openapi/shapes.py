@@ -1,7 +1,7 @@
-"""The schemas of our Structs, as msgspec makes them: described, closed where unknown fields are refused, with examples.
+"""The schemas of our Structs, as msgspec makes them, with descriptions and examples.
 
-Pure: owns no state. What a field means and an example of it stand at the field (`msgspec.Meta`); the example of a shape
-is put together from those of its fields.
+Pure: owns no state. Each field has its description and example in its `msgspec.Meta`; the example of a Struct is built
+from those of its fields.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NONE: Final = object()
 
 
 class Shapes(OpenAPISchemaPlugin):
-    """Litestar refers to a Struct by its name; `found` are those that it met, whose schemas `describe_shapes` makes."""
+    """Makes Litestar refer to each Struct by name. `found` collects them; `describe_shapes` makes their schemas."""
 
     def __init__(self) -> None:
         self.found: set[type[msgspec.Struct]] = set()
@@ -33,14 +33,14 @@ class Shapes(OpenAPISchemaPlugin):
         return not field_definition.is_union and field_definition.is_subclass_of(msgspec.Struct)
 
     def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: Any) -> Schema:
-        """An empty schema by its name, for Litestar to refer to."""
+        """An empty schema with the Struct's name, for Litestar to refer to."""
         self.found.add(field_definition.type_)
         empty: Schema = schema_creator.create_component_schema(field_definition, required=[], property_fields={})
         return empty
 
 
 def describe_shapes(shapes: Iterable[type[msgspec.Struct]]) -> dict[str, Any]:
-    """The schemas of these Structs and of those inside them, by their names. Enums stand where they are used."""
+    """The schemas of these Structs and of those inside them, by name. Enums are inlined."""
     schemas: dict[str, Any] = {}
     for shape in shapes:
         _, found = msgspec.json.schema_components([shape], ref_template=PREFIX + "{name}")
@@ -53,13 +53,13 @@ def describe_shapes(shapes: Iterable[type[msgspec.Struct]]) -> dict[str, Any]:
 
 
 def resolve(schemas: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema itself, or the shape that it refers to, or narrows."""
+    """The schema itself, or the schema of the Struct that it refers to or narrows."""
     (schema, *_) = schema.get("allOf", [schema])
     return schemas[schema["$ref"].removeprefix(PREFIX)] if "$ref" in schema else schema
 
 
 def make_example(schemas: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
-    """An example of a schema, or NONE. Of an answer it has the members that are always there."""
+    """An example of a schema, or NONE. The example of an answer has only the members that are always present."""
     if "examples" in schema or "enum" in schema:
         return (schema.get("examples") or schema["enum"])[0]
     if "anyOf" in schema:
@@ -78,7 +78,7 @@ def make_example(schemas: Mapping[str, Any], schema: Mapping[str, Any]) -> Any:
 
 
 def _tidy_shape(schema: dict[str, Any], enums: Mapping[str, list[str]]) -> dict[str, Any]:
-    """The schema of a Struct. An answer holds every field that is never unset, whether it has a default or not."""
+    """The schema of a Struct. In an answer, every field that is never unset is required, even with a default."""
     properties = {name: _tidy_field(field, enums) for name, field in schema["properties"].items()}
     closed, needed = "additionalProperties" in schema, schema["required"]
     if not closed:
@@ -86,27 +86,27 @@ def _tidy_shape(schema: dict[str, Any], enums: Mapping[str, list[str]]) -> dict[
     for field in properties.values():
         if not closed or field.get("default") is None:
             field.pop("default", None)
-    said = " ".join(inspect.cleandoc(schema.get("description", "")).split())
-    return {**schema, "description": said, "properties": properties, "required": needed}
+    description = " ".join(inspect.cleandoc(schema.get("description", "")).split())
+    return {**schema, "description": description, "properties": properties, "required": needed}
 
 
 def _tidy_field(schema: Mapping[str, Any], enums: Mapping[str, list[str]]) -> dict[str, Any]:
-    """The schema of a field, an enum in its place; what a field that may be null says is said once, beside the null."""
+    """The schema of a field, with enums inlined. A nullable field has its description and examples beside `anyOf`."""
     found = {name: value for name, value in schema.items() if name not in {"$ref", "anyOf", "items"}}
     match schema:
         case {"$ref": str(reference)}:
             found |= {"type": "string", "enum": enums[reference]} if reference in enums else {"$ref": reference}
         case {"anyOf": list(alternatives)}:
-            inner = [_tidy_field(each, enums) for each in alternatives]
+            inner = [_tidy_field(alternative, enums) for alternative in alternatives]
             found = {
-                **{key: each.pop(key) for each in inner for key in ("examples", "description") if key in each},
+                **{key: field.pop(key) for field in inner for key in ("examples", "description") if key in field},
                 **found,
             }
             found["anyOf"] = inner
         case {"items": dict(items)}:
             found["items"] = _tidy_field(items, enums)
         case {"items": items}:
-            found |= {"items": items, "prefixItems": [_tidy_field(each, enums) for each in schema["prefixItems"]]}
+            found |= {"items": items, "prefixItems": [_tidy_field(item, enums) for item in schema["prefixItems"]]}
         case {"additionalProperties": dict(values)}:
             found["additionalProperties"] = _tidy_field(values, enums)
         case {"enum": _}:

@@ -97,7 +97,7 @@ def upload_routes(uploads: Uploads, *, max_body_bytes: int, max_upload_bytes: in
             rows = await rows_of_json(
                 await request.read_whole(
                     max_body_bytes,
-                    "A JSON body may have at most {most} bytes; send larger uploads as application/x-ndjson",
+                    "A JSON body may have at most {max_bytes} bytes; send larger uploads as application/x-ndjson",
                 )
             )
             return await run_upload(request, caller, rows, mode, dry_run=dry_run)
