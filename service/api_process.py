@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from service.authorization.active.policy_watch import PolicyWatch
     from service.database import Database
     from service.identity.keys import KeyState
-    from service.identity.replay import Replay
     from service.identity.tokens import Tokens
+    from service.identity.used_proofs import UsedProofs
     from service.log.log import Log
     from service.web.http.rate_limits import Counters
 
@@ -68,7 +68,7 @@ class Api:
     hint: PolicyHint | None
     tokens: Tokens
     counters: Counters
-    replay: Replay | None
+    replay: UsedProofs | None
 
     channel: int | None = None
     progress: Progress = field(default_factory=Progress)

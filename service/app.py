@@ -45,7 +45,7 @@ from service.directory.people_store import is_known
 from service.directory.projects import Projects
 from service.identity.issuer import Issuer
 from service.identity.issuers_file import read_issuers_file
-from service.identity.sender import senders_of
+from service.identity.sender import build_senders
 from service.identity.subject_hashes import SubjectHashes
 from service.identity.tokens import Tokens
 from service.log.log import Log
@@ -72,8 +72,8 @@ from service.web.directory.projects import project_routes
 from service.web.http.admission import Admission
 from service.web.http.authentication import PUBLIC_ROUTES, Authentication, provide_caller
 from service.web.http.bodies import JsonRequest
-from service.web.http.cors import cross_origin
-from service.web.http.dpop_nonces import offering
+from service.web.http.cors import make_cors_config
+from service.web.http.dpop_nonces import nonce_hook
 from service.web.http.health import health_routes
 from service.web.http.idempotency import Idempotency
 from service.web.http.paging import Cursors
@@ -150,7 +150,7 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
             name=name,
         )
 
-    senders = senders_of(
+    senders = build_senders(
         redis_url=settings.redis_url,
         public_url=settings.public_url,
         secret=settings.cursor_key,
@@ -173,7 +173,7 @@ def wire(settings: Settings, *, channel: int | None = None) -> Parts:
         policies=policies,
         watch=PolicyWatch(health, policies, listen=hint.listen if hint else None),
         hint=hint,
-        replay=senders.replay,
+        replay=senders.used_proofs,
         counters=Counters(settings.redis_url),
         tokens=Tokens(issuers_of(settings), sender=senders.check),
         channel=channel,
@@ -295,8 +295,8 @@ def route(settings: Settings, parts: Parts) -> Litestar:
         request_class=JsonRequest,
         before_request=refuse_unknown_parameters,
         exception_handlers=problems.handlers(),
-        before_send=[offering(senders.nonces)] if senders.algorithms else [],
-        cors_config=cross_origin(settings.listed("cors_origins")),
+        before_send=[nonce_hook(senders.nonces)] if senders.algorithms else [],
+        cors_config=make_cors_config(settings.listed("cors_origins")),
         openapi_config=openapi_config(settings.public_url, issuers[0].issuer),
         plugins=[Shapes()],
         request_max_body_size=settings.max_body_bytes,
@@ -309,7 +309,7 @@ def admit(settings: Settings, app: Litestar) -> Admission:
     """The ASGI application: the routes behind the bounds on requests and on how many are in progress."""
     return Admission(
         RequestFrame(app, https=settings.public_url.startswith("https://")),
-        wait=settings.admission_timeout,
+        max_wait=settings.admission_timeout,
         connections=settings.database_pool,
         address_of=Addresses(settings.listed("trusted_proxies")),
         cors=app.cors_config,
@@ -342,4 +342,4 @@ def _hint(settings: Settings) -> PolicyHint | None:
 
 
 def _metadata_url(settings: Settings, resource: str) -> str | None:
-    return settings.public_url.rstrip("/") + metadata.path_of(resource) if settings.public_url else None
+    return settings.public_url.rstrip("/") + metadata.metadata_path(resource) if settings.public_url else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.app import build
 from service.settings import Settings
-from service.web.openapi.document import document_of
+from service.web.openapi.document import build_document
 
 if TYPE_CHECKING:
     from litestar import Litestar
@@ -33,4 +33,4 @@ def document() -> dict[str, Any]:
 
 @cache
 def _made() -> dict[str, Any]:
-    return document_of(app())
+    return build_document(app())

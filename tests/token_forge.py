@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from service.identity.credentials import RequestCredentials
 from service.identity.issuer import Issuer
 from service.identity.key_source import FetchedKeys, KeysNotFetched
 from service.identity.keys import KeyTiming
-from service.identity.presented import Presented
 from service.identity.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -170,6 +170,6 @@ def verifier(*issuers: Issuer, body: bytes | None = None, **options: Any) -> Tok
     return Tokens(issuers or (issuer(),), source=lambda _: held, **given)
 
 
-def bearer(token: bytes | str) -> Presented:
+def bearer(token: bytes | str) -> RequestCredentials:
     """A request with this token."""
-    return Presented((b"Bearer " + (token if isinstance(token, bytes) else token.encode()),))
+    return RequestCredentials((b"Bearer " + (token if isinstance(token, bytes) else token.encode()),))

@@ -88,7 +88,7 @@ def _issuers() -> list[Issuer]:
 
 def _text(told: TokenExplanation) -> str:
     marks = {"passed": "ok      ", "failed": "REFUSED ", "unknown": "UNKNOWN "}
-    lines = [f"{marks[check.outcome]}{check.name:<14}{check.told}" for check in told.checks]
+    lines = [f"{marks[check.outcome]}{check.name:<14}{check.detail}" for check in told.checks]
     lines.append(f"\n{told.verdict}" + (f": {told.cause}" if told.cause else ""))
     if told.verdict == "accepted":
         lines += [

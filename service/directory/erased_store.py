@@ -53,7 +53,7 @@ async def recognise(connection: Connection, links: Sequence[tuple[UUID, Link]], 
         raise ErasureKeyMissing(cause=f"keys of erasures are missing: {row and ', '.join(row['lacking'])}")
     if not row["known"]:
         return
-    found = [(person, one) for person, link in links for one in hashes.all_of(link.issuer, link.subject)]
+    found = [(person, one) for person, link in links for one in hashes.compute(link.issuer, link.subject)]
     await connection.execute(
         RECOGNISE,
         [person for person, _ in found],

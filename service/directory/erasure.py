@@ -178,7 +178,7 @@ class Erasure:
             person,
             [link["issuer"] for link in links],
             [link["subject"] for link in links],
-            [memory.hashes.all_of(link["issuer"], link["subject"])[0] for link in links],
+            [memory.hashes.compute(link["issuer"], link["subject"])[0] for link in links],
             memory.hashes.names[0],
             memory.days,
             ahead,

@@ -46,12 +46,12 @@ async def asking_person(
     """The person for whom this token speaks, and whether it was revoked, by an erasure of its subject too."""
     # One link by its primary key, if there is one, and what the deny list and erasures say of the token.
     row = await connection.fetchrow(
-        f"SELECT link.person_id, {revocation.revoked(people=ids('link.person_id'), first=1)}"
+        f"SELECT link.person_id, {revocation.revocation_condition(people=ids('link.person_id'), first=1)}"
         " OR EXISTS (SELECT FROM erased_subject AS gone WHERE gone.hash = ANY ($6::bytea[])"
         "            AND gone.revoked_before > $5) AS revoked"
         " FROM (SELECT) AS one LEFT JOIN person_link AS link ON link.issuer = $1 AND link.subject = $3",
         *revocation.parameters(principal),
-        hashes.all_of(principal.issuer, principal.subject),
+        hashes.compute(principal.issuer, principal.subject),
     )
     # One row always; anything but a clear no is a yes.
     return (row["person_id"], row["revoked"] is not False) if row else (None, True)

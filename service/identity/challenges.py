@@ -10,7 +10,7 @@ from service.errors import (
     InvalidProof,
     InvalidToken,
     MalformedCredentials,
-    NonceWanted,
+    NonceRequired,
     StepUpNeeded,
     TimewardenError,
     Unauthenticated,
@@ -24,16 +24,16 @@ REALM = "timewarden"
 _CODES: Mapping[type[TimewardenError], str] = {
     MalformedCredentials: "invalid_request",
     InvalidToken: "invalid_token",
-    NonceWanted: "use_dpop_nonce",
+    NonceRequired: "use_dpop_nonce",
     InvalidProof: "invalid_dpop_proof",
     StepUpNeeded: "insufficient_user_authentication",
     InsufficientScope: "insufficient_scope",
 }
-# RFC 6750 section 3: what a description or a scope may hold; it leaves nothing to escape inside quotes.
+# Characters that RFC 6750 section 3 forbids in a description or a scope; the others need no escape inside quotes.
 _UNSAFE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 
 
-def challenge(
+def build_challenge(
     error: TimewardenError,
     *,
     realm: str = REALM,
@@ -42,28 +42,28 @@ def challenge(
     dpop_required: bool = False,
     scheme: str = BEARER,
 ) -> str | None:
-    """The header's value for `error`; None for errors that no credentials would mend.
+    """The header's value for `error`; None for errors that other credentials would not correct.
 
-    `resource_metadata` is the URL of our protected-resource metadata. `dpop_algorithms`: those of proofs, empty when
-    DPoP is not offered; `dpop_required`: nothing else is. `scheme`: the request's, in lower case; what was wrong is
-    said in that scheme. A missing token gets no error code (RFC 6750 section 3.1, RFC 9449 section 7.2).
+    `resource_metadata` is the URL of our protected-resource metadata. `dpop_algorithms`: those of proofs, empty if DPoP
+    is not offered; `dpop_required`: only DPoP is. `scheme`: the request's, in lower case; the challenge uses the same.
+    A missing token gets no error code (RFC 6750 section 3.1, RFC 9449 section 7.2).
     """
-    told = _told(error)
-    if told is None:
+    details = _describe_error(error)
+    if details is None:
         return None
     first, last = ("realm", realm), ("resource_metadata", resource_metadata)
     algorithms = ("algs", " ".join(dpop_algorithms))
     if dpop_algorithms and (scheme == DPOP or dpop_required or isinstance(error, InvalidProof)):
-        return _written("DPoP", [first, *told, algorithms, last])
-    bearer = _written("Bearer", [first, *told, last])
+        return _format("DPoP", [first, *details, algorithms, last])
+    bearer = _format("Bearer", [first, *details, last])
     if dpop_algorithms and isinstance(error, Unauthenticated):
-        return f"{bearer}, {_written('DPoP', [algorithms])}"
+        return f"{bearer}, {_format('DPoP', [algorithms])}"
     return bearer
 
 
-def _told(error: TimewardenError) -> list[tuple[str, str | None]] | None:
-    """What the challenge says of the error; None when there is to be no challenge."""
-    code = next((_CODES[one] for one in type(error).__mro__ if one in _CODES), None)
+def _describe_error(error: TimewardenError) -> list[tuple[str, str | None]] | None:
+    """The parameters of the challenge for the error; None if it gets no challenge."""
+    code = next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), None)
     if code is None:
         return [] if isinstance(error, Unauthenticated) else None
     more: list[tuple[str, str | None]] = []
@@ -75,6 +75,6 @@ def _told(error: TimewardenError) -> list[tuple[str, str | None]] | None:
     return [("error", code), ("error_description", error.public), *more]
 
 
-def _written(scheme: str, parameters: Iterable[tuple[str, str | None]]) -> str:
+def _format(scheme: str, parameters: Iterable[tuple[str, str | None]]) -> str:
     shown = (f'{name}="{_UNSAFE.sub("", value)}"' for name, value in parameters if value is not None)
     return f"{scheme} " + ", ".join(shown)

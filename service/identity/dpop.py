@@ -1,6 +1,6 @@
-"""DPoP proofs: that the sender holds the key to which a token is bound (RFC 9449 section 4.3, rule by rule).
+"""DPoP proofs: checks that the sender holds the key to which a token is bound (RFC 9449 section 4.3).
 
-Owns no state: used proofs are remembered by `replay`, nonces carry their own time. Nothing of a proof is ever logged.
+Owns no state: `used_proofs` stores used proofs, and nonces carry their own time. Nothing of a proof is ever logged.
 """
 
 from __future__ import annotations
@@ -11,48 +11,46 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from service.errors import InvalidToken, Misconfigured, NonceWanted
-from service.identity.claims import numeric_date
+from service.errors import InvalidToken, Misconfigured, NonceRequired
+from service.identity.claims import parse_numeric_date
 from service.identity.issuer import KEY_TYPES
-from service.identity.jwk_set import read_jwk_set
-from service.identity.jwk_thumbprint import digest64, thumbprint
-from service.identity.proof_refusals import proof_refusal
-from service.identity.refusals import refusal
-from service.identity.target import target
-from service.identity.token_format import read_token
+from service.identity.jwk_set import digest64, read_jwk_set, thumbprint
+from service.identity.jws import read_token
+from service.identity.refusals import proof_refusal, refusal
+from service.identity.urls import normalize_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from jwt import PyJWK
 
+    from service.identity.credentials import RequestCredentials
     from service.identity.nonces import Nonces
-    from service.identity.presented import Presented
-    from service.identity.replay import FirstUse
+    from service.identity.used_proofs import AddProof
 
 TYPE = "dpop+jwt"
-WINDOW = 60.0
+WINDOW_SECONDS = 60.0
 MAX_PROOF_BYTES = 8192
-MAX_PROOF_ID = 256
-# Replicas whose clocks are this many seconds apart still remember a proof for as long as any of them would take it.
-CLOCK_MARGIN = 60.0
-_NEVER = ("crit", "b64", "zip", "jku", "x5u", "x5c")
+MAX_PROOF_ID_CHARS = 256
+# If the clocks of replicas differ by up to this, a proof is still stored for as long as any of them would accept it.
+CLOCK_MARGIN_SECONDS = 60.0
+_FORBIDDEN_HEADERS = ("crit", "b64", "zip", "jku", "x5u", "x5c")
 
 
 class Proofs:
-    """Checks proofs. `algorithms`: allow-list of asymmetric ones. `nonce_required`: a proof without a nonce of ours is
-    sent back for one; otherwise its own time must be within WINDOW seconds. `clock` gives Unix seconds."""
+    """Checks proofs. `algorithms`: the accepted ones. `nonce_required`: a proof without one of our nonces is refused
+    with a nonce; otherwise its own time must be within WINDOW_SECONDS. `clock` returns Unix seconds."""
 
     def __init__(
         self,
-        first_use: FirstUse,
+        add_proof: AddProof,
         nonces: Nonces,
         *,
         algorithms: Collection[str],
         nonce_required: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._first_use = first_use
+        self._add_proof = add_proof
         self._nonces = nonces
         self._algorithms = frozenset(algorithms)
         if not self._algorithms or not self._algorithms <= KEY_TYPES.keys():
@@ -60,37 +58,37 @@ class Proofs:
         self._nonce_required = nonce_required
         self._clock = clock
 
-    async def check(self, presented: Presented, token: bytes, key_thumbprint: str) -> None:
-        """That this request comes with a fresh proof for it and for `token`, made with the key of this thumbprint.
+    async def check(self, credentials: RequestCredentials, token: bytes, key_thumbprint: str) -> None:
+        """Check that the request has a fresh proof for itself and for `token`, made with the key of this thumbprint.
 
-        Raises InvalidProof, NonceWanted, InvalidToken when the proof is good but for another key or token, and
-        ReplayUnavailable when nobody can say whether the proof was used before.
+        Raises InvalidProof, NonceRequired, InvalidToken if the proof is for another key or token, and
+        ReplayStoreUnavailable if it is unknown whether the proof was used before.
         """
-        if len(presented.dpop) != 1:
+        if len(credentials.dpop) != 1:
             raise proof_refusal("headers")
-        proof = presented.dpop[0].strip(b" \t")
+        proof = credentials.dpop[0].strip(b" \t")
         header, claims = _read(proof)
         alg, jwk = self._check_header(header)
-        key = _key(jwk, alg)
-        # Before the signature: a stranger's key, chosen to be slow, is not worth an effort.
-        if not hmac.compare_digest(_thumbprint(jwk).encode(), key_thumbprint.encode()):
+        key = _read_key(jwk, alg)
+        # Before the signature check, so that an attacker's key that is slow to use costs nothing.
+        if not hmac.compare_digest(_compute_thumbprint(jwk).encode(), key_thumbprint.encode()):
             raise refusal("other-key")
         _check_signature(proof, key)
-        _check_request(claims, presented)
-        proof_id = _proof_id(claims)
+        _check_request(claims, credentials)
+        proof_id = _read_proof_id(claims)
         for_token = claims.get("ath")
         if not isinstance(for_token, str):
             raise proof_refusal("token-hash")
         if not hmac.compare_digest(for_token.encode(), digest64(token).encode()):
             raise refusal("other-token")
         left = self._check_fresh(claims)
-        if not await self._first_use(key_thumbprint, proof_id, left + CLOCK_MARGIN):
+        if not await self._add_proof(key_thumbprint, proof_id, left + CLOCK_MARGIN_SECONDS):
             raise proof_refusal("replayed")
 
     def _check_header(self, header: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         if header.get("typ") != TYPE:
             raise proof_refusal("type")
-        if any(name in header for name in _NEVER):
+        if any(name in header for name in _FORBIDDEN_HEADERS):
             raise proof_refusal("extensions")
         alg, jwk = header.get("alg"), header.get("jwk")
         if not isinstance(alg, str) or alg not in self._algorithms:
@@ -100,12 +98,12 @@ class Proofs:
         return alg, jwk
 
     def _check_fresh(self, claims: Mapping[str, Any]) -> float:
-        """For how many more seconds the proof would be taken. A nonce tells its age by our own clock, so the proof's
-        own time need not be right then (RFC 9449 section 11.1)."""
+        """For how many more seconds the proof would be accepted. With a nonce, our own clock tells its age, so the
+        proof's time need not be right (RFC 9449 section 11.1)."""
         now = self._clock()
-        made = _time(claims, "iat")
-        if ("exp" in claims and _time(claims, "exp") <= now) or (
-            "nbf" in claims and _time(claims, "nbf") > now + WINDOW
+        issued_at = _read_time(claims, "iat")
+        if ("exp" in claims and _read_time(claims, "exp") <= now) or (
+            "nbf" in claims and _read_time(claims, "nbf") > now + WINDOW_SECONDS
         ):
             raise proof_refusal("time")
         if "nonce" in claims or self._nonce_required:
@@ -114,11 +112,11 @@ class Proofs:
                 raise proof_refusal("nonce")
             left = self._nonces.remaining(nonce)
             if left is None:
-                raise NonceWanted
+                raise NonceRequired
             return left
-        if abs(now - made) > WINDOW:
+        if abs(now - issued_at) > WINDOW_SECONDS:
             raise proof_refusal("time")
-        return made + WINDOW - now
+        return issued_at + WINDOW_SECONDS - now
 
 
 def _read(proof: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -131,8 +129,8 @@ def _read(proof: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     return read.unverified_header, read.unverified_claims
 
 
-def _key(jwk: Mapping[str, Any], alg: str) -> PyJWK:
-    """The proof's own key, under the rules for issuers' keys: public, for signatures, of a fitting kind and length."""
+def _read_key(jwk: Mapping[str, Any], alg: str) -> PyJWK:
+    """The proof's own key, under the rules for issuers' keys: public, for signatures, of a suitable kind and length."""
     try:
         (key,) = read_jwk_set(json.dumps({"keys": [jwk]}).encode(), [alg]).keys
     except ValueError as error:
@@ -140,7 +138,7 @@ def _key(jwk: Mapping[str, Any], alg: str) -> PyJWK:
     return key.by_algorithm[alg]
 
 
-def _thumbprint(jwk: Mapping[str, Any]) -> str:
+def _compute_thumbprint(jwk: Mapping[str, Any]) -> str:
     try:
         return thumbprint(jwk)
     except ValueError as error:
@@ -149,30 +147,30 @@ def _thumbprint(jwk: Mapping[str, Any]) -> str:
 
 def _check_signature(proof: bytes, key: PyJWK) -> None:
     signed, _, signature = proof.rpartition(b".")
-    # Without doubt canonical base64url: `read_token` took it.
+    # `read_token` has checked that this is canonical base64url.
     if not key.Algorithm.verify(signed, key.key, base64.urlsafe_b64decode(signature + b"==")):
         raise proof_refusal("signature")
 
 
-def _check_request(claims: Mapping[str, Any], presented: Presented) -> None:
-    if claims.get("htm") != presented.method:
+def _check_request(claims: Mapping[str, Any], credentials: RequestCredentials) -> None:
+    if claims.get("htm") != credentials.method:
         raise proof_refusal("method")
     named = claims.get("htu")
     try:
-        if not isinstance(named, str) or target(named) != target(presented.url):
+        if not isinstance(named, str) or normalize_url(named) != normalize_url(credentials.url):
             raise proof_refusal("target")
     except ValueError as error:
         raise proof_refusal("target") from error
 
 
-def _proof_id(claims: Mapping[str, Any]) -> str:
+def _read_proof_id(claims: Mapping[str, Any]) -> str:
     given = claims.get("jti")
-    if not isinstance(given, str) or not 0 < len(given) <= MAX_PROOF_ID:
+    if not isinstance(given, str) or not 0 < len(given) <= MAX_PROOF_ID_CHARS:
         raise proof_refusal("proof-id")
     return given
 
 
-def _time(claims: Mapping[str, Any], name: str) -> float:
-    if (value := numeric_date(claims.get(name))) is None:
+def _read_time(claims: Mapping[str, Any], name: str) -> float:
+    if (value := parse_numeric_date(claims.get(name))) is None:
         raise proof_refusal("time")
     return value

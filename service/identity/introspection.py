@@ -1,48 +1,87 @@
-"""Asks an issuer what a token is (RFC 7662), and believes only what the issuer itself said (RFC 9701 if configured).
+"""Introspection: asks an issuer about a token (RFC 7662), and accepts only signed answers if so configured (RFC 9701).
 
-Owns its connections; nothing is remembered here. The token goes to the configured address alone, over TLS.
+Owns its connections and caches nothing. The token is sent only to the configured address, over TLS. This service
+authenticates by a secret (RFC 6749 section 2.3.1, client_secret_basic) or by a JWT that it signs (RFC 7523 section 2.2,
+private_key_jwt).
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote_plus
 
 import structlog
+from jwt.exceptions import PyJWTError
+from uuid_utils.compat import uuid7
 
 from service.errors import IntrospectionUnavailable, InvalidToken, KeysUnavailable, Misconfigured
-from service.identity.client_authentication import authentication
-from service.identity.outbound import Outbound, Unanswered
-from service.identity.signatures import check_signature
+from service.identity.jws import JWS, check_extensions, check_signature, read_algorithm, read_key_id, read_token
+from service.identity.outbound import NoAnswer, Outbound
 from service.identity.strict_json import read_object
-from service.identity.token_format import read_token
-from service.identity.token_header import algorithm, check_extensions, key_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from service.identity.issuer import Issuer
+    from service.identity.issuer import Introspection, Issuer
     from service.identity.keys import KeySet
+
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_ASSERTION_SECONDS = 60
+
+
+def authenticate(ours: Introspection, audience: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The headers and form fields that authenticate one request. `audience`: the issuer, the only audience of an
+    assertion.
+
+    Raises Misconfigured if the private key cannot sign.
+    """
+    if ours.client_secret is not None:
+        # RFC 6749 appendix B: both parts are form-encoded before they are joined.
+        pair = f"{quote_plus(ours.client_id)}:{quote_plus(ours.client_secret)}"
+        return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}, {}
+    return {}, {"client_assertion_type": ASSERTION_TYPE, "client_assertion": _sign_assertion(ours, audience)}
+
+
+def _sign_assertion(ours: Introspection, audience: str) -> str:
+    now = int(time.time())
+    claims = {
+        "iss": ours.client_id,
+        "sub": ours.client_id,
+        "aud": audience,
+        "jti": str(uuid7()),
+        "iat": now,
+        "exp": now + _ASSERTION_SECONDS,
+    }
+    header = {"kid": ours.private_key_id} if ours.private_key_id else None
+    try:
+        return JWS.encode(json.dumps(claims).encode(), ours.private_key or "", ours.private_key_algorithm, header)
+    except (PyJWTError, ValueError, TypeError) as error:
+        raise Misconfigured("The private key for introspection cannot sign with its algorithm") from error
+
 
 SIGNED_TYPE = "token-introspection+jwt"
 _MAX_ANSWER_BYTES = 64 * 1024
-# How old a signed answer may be, in seconds: it is made for the request that it answers.
-_MAX_AGE = 60
+# A signed answer is made for one request, so it must be recent.
+_MAX_ANSWER_AGE_SECONDS = 60
 _log = structlog.get_logger(__name__)
 
 
 class Introspector(Protocol):
-    """Where an issuer's word about a token comes from."""
+    """The source of introspection answers."""
 
-    async def ask(self, token: bytes, /) -> Mapping[str, Any]:
+    async def introspect(self, token: bytes, /) -> Mapping[str, Any]:
         """The members of the answer (RFC 7662 section 2.2). Raises IntrospectionUnavailable."""
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
 
 
 class HttpIntrospector:
-    """The real one. `keys` are the issuer's, for signed answers; `clock` gives Unix seconds."""
+    """Introspection over HTTP. `keys` are the issuer's, for signed answers; `clock` returns Unix seconds."""
 
     def __init__(
         self,
@@ -59,20 +98,20 @@ class HttpIntrospector:
         self._keys = keys
         self._clock = clock
         self._outbound = outbound or Outbound(max_bytes=_MAX_ANSWER_BYTES)
-        authentication(self._ours, issuer.issuer)  # a key that cannot sign is found at start
+        authenticate(self._ours, issuer.issuer)  # fail at the start if the key cannot sign
 
-    async def ask(self, token: bytes) -> Mapping[str, Any]:
-        """One question, one answer. An answer that is not beyond doubt leaves the token unjudged."""
-        headers, form = authentication(self._ours, self._issuer.issuer)
+    async def introspect(self, token: bytes) -> Mapping[str, Any]:
+        """Ask the issuer once. Raises IntrospectionUnavailable also if the answer is not valid."""
+        headers, form = authenticate(self._ours, self._issuer.issuer)
         headers["Accept"] = f"application/{SIGNED_TYPE}" if self._ours.signed else "application/json"
-        question = {"token": token.decode("ascii"), "token_type_hint": "access_token", **form}
+        request = {"token": token.decode("ascii"), "token_type_hint": "access_token", **form}
         try:
-            answer = await self._outbound.ask("POST", self._ours.url, headers, question)
+            answer = await self._outbound.send("POST", self._ours.url, headers, request)
             media_type = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
             if self._ours.signed or media_type == f"application/{SIGNED_TYPE}":
-                return await self._signed(answer.body.strip(), media_type)
+                return await self._read_signed(answer.body.strip(), media_type)
             return read_object(answer.body)
-        except Unanswered as error:
+        except NoAnswer as error:
             raise self._unavailable(error.failure) from error
         except (ValueError, InvalidToken) as error:
             cause = error.cause if isinstance(error, InvalidToken) else "not-json"
@@ -84,30 +123,34 @@ class HttpIntrospector:
         """Close the connections."""
         await self._outbound.close()
 
-    async def _signed(self, body: bytes, media_type: str) -> Mapping[str, Any]:
-        """The claim `token_introspection` of an answer signed by this issuer, for us, just now (RFC 9701 section 5)."""
+    async def _read_signed(self, body: bytes, media_type: str) -> Mapping[str, Any]:
+        """The claim `token_introspection` of a recent answer that this issuer signed for us (RFC 9701 section 5)."""
         if media_type != f"application/{SIGNED_TYPE}":
-            raise Unanswered("answer-not-signed")
+            raise NoAnswer("answer-not-signed")
         answer = read_token(body)
         header = answer.unverified_header
         check_extensions(header)
         if str(header.get("typ", "")).lower().removeprefix("application/") != SIGNED_TYPE:
-            raise Unanswered("answer-of-another-type")
-        alg = algorithm(header, self._issuer)
-        check_signature(body, await self._keys.find(key_id(header), alg), alg)
+            raise NoAnswer("answer-of-another-type")
+        alg = read_algorithm(header, self._issuer)
+        check_signature(body, await self._keys.find(read_key_id(header), alg), alg)
         claims = answer.unverified_claims  # verified from here on
         audience = claims.get("aud")
-        made = claims.get("iat")
+        issued_at = claims.get("iat")
         if claims.get("iss") != self._issuer.issuer:
-            raise Unanswered("answer-of-another-issuer")
+            raise NoAnswer("answer-of-another-issuer")
         if self._ours.client_id not in (audience if isinstance(audience, list) else [audience]):
-            raise Unanswered("answer-for-another-client")
-        if isinstance(made, bool) or not isinstance(made, (int, float)) or abs(self._clock() - made) > _MAX_AGE:
-            raise Unanswered("answer-of-another-time")
-        told = claims.get("token_introspection")
-        if not isinstance(told, dict):
-            raise Unanswered("answer-without-content")
-        return told
+            raise NoAnswer("answer-for-another-client")
+        if (
+            isinstance(issued_at, bool)
+            or not isinstance(issued_at, (int, float))
+            or abs(self._clock() - issued_at) > _MAX_ANSWER_AGE_SECONDS
+        ):
+            raise NoAnswer("answer-of-another-time")
+        introspection = claims.get("token_introspection")
+        if not isinstance(introspection, dict):
+            raise NoAnswer("answer-without-content")
+        return introspection
 
     def _unavailable(self, failure: str) -> IntrospectionUnavailable:
         _log.warning("token_not_introspected", issuer=self._issuer.name, failure=failure)

@@ -1,6 +1,6 @@
-"""An Issuer: one authorization server whose access tokens are taken, and the rules for its tokens. Pure: owns no state.
+"""An Issuer: one authorization server whose access tokens are accepted, and the rules for its tokens. Pure.
 
-Several issuers live side by side, each with its own rules and keys; nothing is shared between them.
+Several issuers can be configured, each with its own rules and keys; they share nothing.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ KEY_TYPES = {
     "Ed25519": ("OKP", "Ed25519"),
     "EdDSA": ("OKP", "Ed25519"),
 }
-"""Signature algorithm to the `kty` and `crv` that it needs (RFC 7518 section 3.1, 8037, 9864): asymmetric ones only."""
+"""The `kty` and `crv` of each signature algorithm (RFC 7518 section 3.1, 8037, 9864). Only asymmetric algorithms."""
 
 ClaimPath = str | tuple[str, ...]
 """A claim's name, or the names of the objects that lead to it."""
 
-# No hyphen and no colon: what follows the prefix begins at the first of them, so no two prefixes overlap.
+# No hyphen and no colon: one of them ends the prefix, so no two prefixes overlap.
 _PREFIX = re.compile(r"[a-z][a-z0-9]{0,19}")
 _OUR_ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
 class Introspection:
-    """How an issuer is asked about opaque tokens (RFC 7662). Raises Misconfigured when a value is unsafe.
+    """Introspection of an issuer's opaque tokens (RFC 7662). Raises Misconfigured if a value is unsafe.
 
-    `client_id` is ours at the issuer, with `client_secret` (client_secret_basic) or `private_key`, a PEM
-    (private_key_jwt, RFC 7523), named by `private_key_id` and signing with `private_key_algorithm`. `signed`: only
-    answers that are JWTs (RFC 9701) count. `audience_optional`: an answer without `aud` is about a token for us.
-    `subject_optional`: one without `sub`, and without `username`, is about a client's own token.
-    `positive_seconds`, `negative_seconds`: how long answers are believed at most.
+    `client_id` is our id at the issuer, with `client_secret` (client_secret_basic) or `private_key`, a PEM
+    (private_key_jwt, RFC 7523) with the id `private_key_id`, which signs with `private_key_algorithm`. `signed`: only
+    answers that are JWTs (RFC 9701) are accepted. `audience_optional`: an answer without `aud` is for us.
+    `subject_optional`: an answer without `sub` and `username` is for a client's own token. `positive_seconds` and
+    `negative_seconds`: how long answers are cached at most.
     """
 
     url: str
@@ -75,26 +75,26 @@ class Introspection:
         if self.private_key_algorithm not in KEY_TYPES:
             raise Misconfigured(f"Introspection may sign only with these algorithms: {', '.join(KEY_TYPES)}")
         if not 0 <= self.positive_seconds <= 300 or not 0 <= self.negative_seconds <= 60:  # noqa: PLR2004
-            raise Misconfigured("Introspection answers may be believed for 300 seconds, denials for 60, at most")
+            raise Misconfigured("Introspection answers may be cached for at most 300 seconds, denials for at most 60")
 
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """One authorization server. Raises Misconfigured when a value is unsafe.
+    """One authorization server. Raises Misconfigured if a value is unsafe.
 
-    `name`: our short word for it, in logs and readiness. `issuer`: the exact `iss`. `audience`: what `aud` must hold.
-    `jwks_url`: where the keys are; None: read from `discovery_url`, or from the well-known places of RFC 8414 and
-    OpenID Connect. `algorithms`: allow-list. `accepted_types`: `typ` headers, compared without case and without
-    `application/`; add `JWT` for issuers that do not follow RFC 9068, and the empty string for those that send none.
-    `prefix`: stands before this issuer's clients (`prefix:client`) and roles (`prefix-role`), so that they are never
-    another issuer's. `max_lifetime`, `leeway`: seconds.
+    `name`: our short name for it, in logs and readiness. `issuer`: the exact `iss`. `audience`: the value that `aud`
+    must contain. `jwks_url`: where the keys are; if None, discovered at `discovery_url` or at the well-known places of
+    RFC 8414 and OpenID Connect. `algorithms`: the accepted ones. `accepted_types`: `typ` headers, compared without case
+    and without `application/`; add `JWT` for issuers that do not follow RFC 9068, and the empty string for those that
+    send none. `prefix`: is put before this issuer's clients (`prefix:client`) and roles (`prefix-role`), so that they
+    never equal another issuer's. `max_lifetime`, `leeway`: seconds.
 
-    Where things stand in its tokens: `scope_claim`, a string of scopes divided by spaces (any claim but `scope` may be
-    a list too); `scope_prefix`, which a scope must have and loses; `permissions_claim`, a list that must hold scopes as
-    well; `machine_scope_claim`, a list of scopes in the tokens of clients for themselves; `roles_claim`; `groups_claim`
-    with `groups`, from a group to roles of ours; `client_claims`, which must agree; `subject_claim` and
-    `token_id_claim`. `clients_as_audience`: clients whose tokens need no `aud`. `machine`: how a client acting for
-    itself is known, besides `machine_claim`, a claim with its value.
+    The claims of its tokens: `scope_claim`, a string of scopes separated by spaces (any claim but `scope` may also be a
+    list); `scope_prefix`, which every scope must have and which is removed; `permissions_claim`, a list that must have
+    the scopes too; `machine_scope_claim`, a list of scopes in clients' own tokens; `roles_claim`; `groups_claim` with
+    `groups`, from a group to our roles; `client_claims`, which must agree; `subject_claim` and `token_id_claim`.
+    `clients_as_audience`: clients whose tokens need no `aud`. `machine`: the rule that recognizes a client's own token,
+    besides `machine_claim`, a claim with its value.
     """
 
     name: str
@@ -126,20 +126,18 @@ class Issuer:
     def __post_init__(self) -> None:
         for label, value in (("name", self.name), ("issuer", self.issuer), ("audience", self.audience)):
             if not value or value != value.strip():
-                raise Misconfigured(f"The issuer's {label} is empty or has spaces around it")
+                raise Misconfigured(f"The issuer's {label} must not be empty or have spaces around it")
         for label, url in (("issuer", self.issuer), ("jwks_url", self.jwks_url), ("discovery_url", self.discovery_url)):
             if url is not None and not is_safe_url(url):
                 raise Misconfigured(f"{label} of issuer {self.name} must be an https URL, or http on loopback")
         if not self.algorithms or not self.algorithms <= KEY_TYPES.keys():
             raise Misconfigured(f"Issuer {self.name} may use only these algorithms: {', '.join(KEY_TYPES)}")
         if not self.accepted_types:
-            raise Misconfigured(f"Issuer {self.name} accepts no token type at all")
+            raise Misconfigured(f"Issuer {self.name} must accept at least one token type")
         if not 0 <= self.leeway <= MAX_LEEWAY_SECONDS or self.max_lifetime <= 0:
-            raise Misconfigured(f"Issuer {self.name} needs a leeway of 0 to 60 seconds and a positive longest lifetime")
+            raise Misconfigured(f"Issuer {self.name} needs a leeway of 0 to 60 seconds and a positive max_lifetime")
         self._check_words()
-        object.__setattr__(
-            self, "accepted_types", frozenset(short_type(accepted_type) for accepted_type in self.accepted_types)
-        )
+        object.__setattr__(self, "accepted_types", frozenset(shorten_type(typ) for typ in self.accepted_types))
 
     def _check_words(self) -> None:
         if self.prefix and not _PREFIX.fullmatch(self.prefix):
@@ -151,12 +149,12 @@ class Issuer:
         wrong = [role for roles in self.groups.values() for role in roles if not _OUR_ROLE.fullmatch(role)]
         if wrong:
             raise Misconfigured(
-                f"groups of issuer {self.name} may give roles of lower-case letters, digits and hyphens"
+                f"groups of issuer {self.name} must map to roles of lower-case letters, digits and hyphens"
             )
 
 
-def short_type(typ: str) -> str:
-    """A `typ` as it is compared: lower case, without the optional `application/` (RFC 7515 section 4.1.9)."""
+def shorten_type(typ: str) -> str:
+    """A `typ` in lower case and without the optional `application/` (RFC 7515 section 4.1.9)."""
     lowered = typ.lower()
     rest = lowered.removeprefix("application/")
     return lowered if "/" in rest else rest

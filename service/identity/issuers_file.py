@@ -1,6 +1,6 @@
-"""Reads a TOML file of issuers: strict, every complaint with its line, so that no misspelt key is silently a default.
+"""Reads a TOML file of issuers strictly: a misspelt key is a complaint with its line, and never silently ignored.
 
-Pure but for reading the file and the secrets that it names; nothing is kept.
+Reads the file and the secrets that it names; owns no state.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from service.places import Complaint, hidden_characters
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)$")
-_MAX_BYTES = 256 * 1024
-# Key of the file to the kind of its value, and the field of Issuer or Introspection that it fills.
+_TOML_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)$")
+_MAX_FILE_BYTES = 256 * 1024
+# For each key of the file: the kind of its value, and the field of Issuer or Introspection.
 _ISSUER = {
     "name": ("text", "name"),
     "issuer": ("url", "issuer"),
@@ -60,7 +60,7 @@ _INTROSPECTION = {
     "positive_seconds": ("number", "positive_seconds"),
     "negative_seconds": ("number", "negative_seconds"),
 }
-_WANTED = {
+_KINDS = {
     "text": "a string",
     "url": "an https URL, or in development http on loopback",
     "set": "a list of strings",
@@ -75,15 +75,15 @@ _WANTED = {
 
 
 def read_issuers_file(path: Path, *, https: bool = True) -> list[Issuer]:
-    """The issuers of the file; with `https`, plain http is refused even on loopback.
+    """Read the issuers of the file. With `https`, plain http is refused even on loopback.
 
     Raises Misconfigured with every complaint: file, line, what is wrong, a suggestion.
     """
     reader = _Reader(path, https=https)
     issuers = reader.read()
     if reader.complaints:
-        told = "\n  ".join(str(complaint) for complaint in reader.complaints)
-        raise Misconfigured(f"The issuers file cannot be used:\n  {told}")
+        complaints = "\n  ".join(map(str, reader.complaints))
+        raise Misconfigured(f"The issuers file is not valid:\n  {complaints}")
     return issuers
 
 
@@ -97,98 +97,100 @@ class _Reader:
     def read(self) -> list[Issuer]:
         try:
             data = self.path.read_bytes()
-            text = data.decode("utf-8") if len(data) <= _MAX_BYTES else ""
+            text = data.decode("utf-8") if len(data) <= _MAX_FILE_BYTES else ""
             document = tomllib.loads(text)
         except (OSError, UnicodeDecodeError) as error:
-            self._complain(0, f"This cannot be read: {type(error).__name__}")
+            self._complain(0, f"The file cannot be read: {type(error).__name__}")
             return []
         except (tomllib.TOMLDecodeError, RecursionError) as error:
-            place = _PLACE.search(str(error))
-            self._complain(int(place[1]) if place else 0, f"This is not TOML: {_PLACE.sub('', str(error)).strip()}")
+            place = _TOML_PLACE.search(str(error))
+            self._complain(
+                int(place[1]) if place else 0, f"This is not TOML: {_TOML_PLACE.sub('', str(error)).strip()}"
+            )
             return []
         self.complaints += hidden_characters(self.path.name, text)
-        # As TOML counts lines.
+        # TOML counts only these line ends.
         self.lines = text.split("\n")
         tables = document.get("issuer")
         for key in document.keys() - {"issuer"}:
-            self._complain(self._line_of(key, 0), f"'{key}' is not known here", "only [[issuer]] tables stand here")
-        if not isinstance(tables, list) or not tables or not all(isinstance(one, dict) for one in tables):
-            self._complain(0, "This needs an [[issuer]] table for each authorization server")
+            self._complain(self._line_of(key, 0), f"Unknown key '{key}'", "only [[issuer]] tables are allowed here")
+        if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
+            self._complain(0, "The file needs an [[issuer]] table for each authorization server")
             return []
         starts = [number for number, line in enumerate(self.lines, 1) if re.match(r"\s*\[\[\s*issuer\s*\]\]", line)]
         starts += [0] * (len(tables) - len(starts))
-        found = (self._issuer(table, line) for table, line in zip(tables, starts, strict=False))
-        return [one for one in found if one is not None]
+        found = (self._read_issuer(table, line) for table, line in zip(tables, starts, strict=False))
+        return [issuer for issuer in found if issuer is not None]
 
-    def _issuer(self, table: dict[str, Any], line: int) -> Issuer | None:
+    def _read_issuer(self, table: dict[str, Any], line: int) -> Issuer | None:
         before = len(self.complaints)
         given = dict(table)
         profile = given.pop("profile", None)
         inner = given.pop("introspection", None)
         if profile is not None and (not isinstance(profile, str) or profile not in PROFILES):
-            self._complain(
-                self._line_of("profile", line), "There is no such profile", f"there are {', '.join(PROFILES)}"
-            )
+            self._complain(self._line_of("profile", line), "Unknown profile", f"the profiles are {', '.join(PROFILES)}")
             profile = None
-        values = self._values({**PROFILES.get(profile or "", {}), **given}, _ISSUER, line)
+        values = self._read_values({**PROFILES.get(profile or "", {}), **given}, _ISSUER, line)
         for name in ("name", "issuer", "audience"):
             if name not in given:
                 self._complain(line, f"This [[issuer]] has no {name}")
         if inner is not None:
-            values["introspection"] = self._introspection(inner, self._line_of("[issuer.introspection]", line))
+            values["introspection"] = self._read_introspection(inner, self._line_of("[issuer.introspection]", line))
         if len(self.complaints) > before:
             return None
-        made: Issuer | None = self._made(Issuer, values, line)
-        return made
+        issuer: Issuer | None = self._build(Issuer, values, line)
+        return issuer
 
-    def _introspection(self, table: object, line: int) -> Introspection | None:
+    def _read_introspection(self, table: object, line: int) -> Introspection | None:
         if not isinstance(table, dict):
             self._complain(line, "introspection must be a table")
             return None
         before = len(self.complaints)
-        values = self._values(table, _INTROSPECTION, line)
+        values = self._read_values(table, _INTROSPECTION, line)
         for name in ("url", "client_id"):
             if name not in table:
                 self._complain(line, f"This [issuer.introspection] has no {name}")
-        made: Introspection | None = None if len(self.complaints) > before else self._made(Introspection, values, line)
-        return made
+        if len(self.complaints) > before:
+            return None
+        introspection: Introspection | None = self._build(Introspection, values, line)
+        return introspection
 
-    def _made(self, kind: type, values: dict[str, Any], line: int) -> Any:
+    def _build(self, kind: type, values: dict[str, Any], line: int) -> Any:
         try:
             return kind(**values)
         except Misconfigured as error:
             self._complain(line, error.public)
             return None
 
-    def _values(self, table: dict[str, Any], known: dict[str, tuple[str, str]], line: int) -> dict[str, Any]:
+    def _read_values(self, table: dict[str, Any], known: dict[str, tuple[str, str]], line: int) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for key, value in table.items():
             place = self._line_of(key, line)
             if key not in known:
                 near = get_close_matches(key, known, n=1)
-                self._complain(place, f"'{key}' is not known here", f"did you mean '{near[0]}'?" if near else None)
+                self._complain(place, f"Unknown key '{key}'", f"did you mean '{near[0]}'?" if near else None)
                 continue
             kind, name = known[key]
             try:
-                values[name] = self._value(kind, value)
+                values[name] = self._read_value(kind, value)
             except (ValueError, OSError):
-                self._complain(place, f"{key} must be {_WANTED[kind]}")
+                self._complain(place, f"{key} must be {_KINDS[kind]}")
         return values
 
-    def _value(self, kind: str, value: Any) -> Any:  # noqa: PLR0911 — a table
-        """The value as the field wants it. Raises ValueError or OSError."""
+    def _read_value(self, kind: str, value: Any) -> Any:  # noqa: PLR0911 — a table
+        """The value in the field's type. Raises ValueError or OSError."""
         match kind, value:
             case ("url", str()) if value.startswith("https://" if self.https else "http"):
                 return value
             case ("text" | "path", str()) if value:
                 return value
-            case ("set", list()) if _strings(value):
+            case ("set", list()) if _are_strings(value):
                 return frozenset(value)
-            case ("words" | "path", list()) if value and _strings(value) and all(value):
+            case ("words" | "path", list()) if value and _are_strings(value) and all(value):
                 return tuple(value)
             case ("pair", [str(), str()]) if all(value):
                 return tuple(value)
-            case ("groups", dict()) if all(isinstance(one, list) and _strings(one) for one in value.values()):
+            case ("groups", dict()) if all(isinstance(roles, list) and _are_strings(roles) for roles in value.values()):
                 return {group: tuple(roles) for group, roles in value.items()}
             case ("number", int()) if not isinstance(value, bool):
                 return value
@@ -200,7 +202,7 @@ class _Reader:
                 raise ValueError(kind)
 
     def _line_of(self, key: str, after: int) -> int:
-        """The first line at or after `after` that begins with the key; `after` itself where a profile set it."""
+        """The first line at or after `after` that begins with the key; `after` if a profile set the key."""
         for number, text in enumerate(self.lines[max(after - 1, 0) :], max(after, 1)):
             if number > after and re.match(r"\s*\[\[", text):
                 break
@@ -212,5 +214,5 @@ class _Reader:
         self.complaints.append(Complaint(self.path.name, line, 1 if line else 0, message, suggestion))
 
 
-def _strings(values: list[Any]) -> bool:
+def _are_strings(values: list[Any]) -> bool:
     return all(isinstance(value, str) for value in values)

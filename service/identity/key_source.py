@@ -1,4 +1,4 @@
-"""Fetches an issuer's JWK Set over HTTP, within hard limits. Owns no state but its connections.
+"""Fetches an issuer's JWK Set over HTTP, within hard limits. Owns only its connections.
 
 The address comes from configuration or from the issuer's own metadata, never from a token.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from service.identity.issuer import is_safe_url
-from service.identity.outbound import MAX_BYTES, Outbound, Unanswered
+from service.identity.outbound import MAX_BYTES, NoAnswer, Outbound
 from service.identity.strict_json import read_object
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_AGE = 300.0
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age\s*=\s*\"?([0-9]{1,10})\"?\s*(?:,|$)", re.IGNORECASE)
-_NOT_STORED = re.compile(r"(?:^|[\s,])no-(?:store|cache)\s*(?:,|$)", re.IGNORECASE)
+_NO_CACHING = re.compile(r"(?:^|[\s,])no-(?:store|cache)\s*(?:,|$)", re.IGNORECASE)
 
 
 class KeysNotFetched(Exception):
@@ -36,7 +36,7 @@ class KeysNotFetched(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FetchedKeys:
-    """The bytes of a JWK Set, and how many seconds its server lets them be kept."""
+    """The bytes of a JWK Set, and for how many seconds its server allows caching."""
 
     body: bytes
     max_age: float = DEFAULT_MAX_AGE
@@ -49,11 +49,11 @@ class KeySource(Protocol):
         """Fetch once. Raises KeysNotFetched."""
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
 
 
 class HttpKeySource:
-    """The real source. `timeout`: seconds that one document may take in all; `max_bytes`: its largest size."""
+    """The source over HTTP. `timeout`: seconds for one document in total; `max_bytes`: its maximum size."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class HttpKeySource:
         self._outbound = Outbound(connect=connect, timeout=timeout, max_bytes=max_bytes)
 
     async def fetch(self) -> FetchedKeys:
-        """The issuer's JWK Set; its address is looked up anew each time unless it is configured."""
+        """The issuer's JWK Set. Its address is discovered each time unless it is configured."""
         return await self._get(self._issuer.jwks_url or await self._discover())
 
     async def close(self) -> None:
@@ -91,7 +91,7 @@ class HttpKeySource:
             metadata = read_object(body)
         except ValueError as error:
             raise KeysNotFetched("metadata-not-json") from error
-        # RFC 8414 section 3.3: identical, or a server could speak for another issuer.
+        # RFC 8414 section 3.3: it must be identical, or a server could impersonate another issuer.
         if metadata.get("issuer") != self._issuer.issuer:
             raise KeysNotFetched("metadata-of-another-issuer")
         url = metadata.get("jwks_uri")
@@ -101,14 +101,14 @@ class HttpKeySource:
 
     async def _get(self, url: str) -> FetchedKeys:
         try:
-            answer = await self._outbound.ask("GET", url, {"Accept": "application/jwk-set+json, application/json"})
-        except Unanswered as error:
+            answer = await self._outbound.send("GET", url, {"Accept": "application/jwk-set+json, application/json"})
+        except NoAnswer as error:
             raise KeysNotFetched(error.failure) from error
-        return FetchedKeys(answer.body, _max_age(answer.headers.get("cache-control", "")))
+        return FetchedKeys(answer.body, _parse_max_age(answer.headers.get("cache-control", "")))
 
 
 def metadata_urls(issuer: Issuer) -> tuple[str, ...]:
-    """Where the issuer's metadata may be: as configured, or RFC 8414 (path inserted), then OpenID Connect."""
+    """The possible URLs of the issuer's metadata: as configured, or RFC 8414 (path inserted), then OpenID Connect."""
     if issuer.discovery_url is not None:
         return (issuer.discovery_url,)
     parts = urlsplit(issuer.issuer)
@@ -120,8 +120,8 @@ def metadata_urls(issuer: Issuer) -> tuple[str, ...]:
     )
 
 
-def _max_age(cache_control: str) -> float:
-    if _NOT_STORED.search(cache_control):
+def _parse_max_age(cache_control: str) -> float:
+    if _NO_CACHING.search(cache_control):
         return 0.0
     found = _MAX_AGE.search(cache_control)
     return float(found[1]) if found else DEFAULT_MAX_AGE

@@ -1,6 +1,6 @@
-"""One issuer's verification keys: cached, kept fresh in the background, and kept through outages up to a limit.
+"""One issuer's verification keys: cached, refreshed in the background, and kept during outages up to a limit.
 
-KeySet owns the cached set and its refresh; all in memory, nothing durable. One instance a process and issuer.
+KeySet owns the cached set and its refresh, in memory. Each process has one for each issuer.
 """
 
 from __future__ import annotations
@@ -33,31 +33,30 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class KeyTiming:
-    """Seconds. `cool_down`: in which one more refresh for unknown key ids is allowed, beyond `burst` of them;
-    `spacing`: at least so long between any two of these; `absent_for`: how long a key id that was looked for in vain
-    starts no refresh; `shortest`, `longest`: bounds of what the server's max-age may say; `stale_limit`:
-    how long after the last good answer keys are used while refreshing fails; `first_retry`, `longest_retry`: on
-    failure; `refresh_at_share`: the part of the keys' life after which they are fetched anew.
+    """Seconds. Unknown key ids cause refreshes: `burst` at once, then one per `cool_down`, at least `spacing` apart. A
+    key id that the issuer does not have causes none for `absent_for`. `min_age` and `max_age` bound the server's
+    max-age. `stale_limit`: how long after the last good answer keys are used while refreshing fails. `first_retry` and
+    `max_retry`: the pause after a failure. `refresh_at_share`: the share of the keys' life after which they are
+    fetched again.
     """
 
     cool_down: float = 30.0
     burst: int = 5
     spacing: float = 1.0
     absent_for: float = 60.0
-    shortest: float = 60.0
-    longest: float = 86_400.0
+    min_age: float = 60.0
+    max_age: float = 86_400.0
     stale_limit: float = 86_400.0
     first_retry: float = 1.0
-    longest_retry: float = 60.0
+    max_retry: float = 60.0
     refresh_at_share: float = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """For readiness. `ready`: tokens of this issuer can be judged. `age`: seconds since the last good
-    answer; `last_failure`: slug of the newest attempt if it failed; the counts are since start. `refused`: published
-    keys that are not used, each with its reason. `opaque`: the issuer is asked about opaque tokens, so that it works
-    without keys too.
+    """For readiness. `ready`: tokens of this issuer can be verified. `age`: seconds since the last good answer.
+    `last_failure`: slug of the last attempt if it failed. The counts are since the start. `refused`: published keys
+    that are not used, each with its reason. `opaque`: the issuer has introspection, so it works without keys too.
     """
 
     issuer: str
@@ -102,12 +101,12 @@ class KeySet:
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Fetch once and keep fresh from now on. An issuer that is down does not stop the start: see `state`."""
+        """Fetch the keys and keep them fresh. An issuer that is down does not fail the start; see `state`."""
         await self._refresh()
         self._keeper = asyncio.create_task(self._keep_fresh(), name=f"keys of {self._issuer.name}")
 
     async def close(self) -> None:
-        """Stop refreshing and let go of connections."""
+        """Stop refreshing and close connections."""
         for task in (self._keeper, self._flight):
             if task is not None:
                 task.cancel()
@@ -116,19 +115,19 @@ class KeySet:
         self._keeper = self._flight = None
         await self._source.close()
 
-    async def find(self, kid: str | None, algorithm: str, asker: str = "") -> VerificationKey:
-        """The one key that may have made a signature of this algorithm. `asker`: the client that the token claims.
+    async def find(self, kid: str | None, algorithm: str, client: str = "") -> VerificationKey:
+        """The one key that may have made a signature of this algorithm. `client`: the one that the token claims.
 
-        Raises InvalidToken when the issuer publishes none, a weak one, or several that cannot be told apart without a
-        `kid`; and KeysUnavailable when no keys are held that are young enough to judge by, or when the key is not among
-        them and the issuer's present keys cannot be fetched.
+        Raises InvalidToken if the issuer publishes no such key, a weak one, or several and there is no `kid`. Raises
+        KeysUnavailable if the cached keys are too old, or if the key is unknown and the issuer's keys cannot be
+        fetched.
         """
         found = (await self._current()).candidates(kid, algorithm)
         if not found:
             self._unknown_kids += 1
-            looked = await self._look_again((kid, algorithm), asker)
+            refreshed = await self._refresh_for((kid, algorithm), client)
             found = (await self._current()).candidates(kid, algorithm)
-            if looked and not found:
+            if refreshed and not found:
                 self._budget.remember_absent((kid, algorithm))
         if not found:
             raise self._not_found(kid, algorithm)
@@ -136,20 +135,20 @@ class KeySet:
             raise refusal("ambiguous-key")
         return found[0]
 
-    def holds(self, digest: bytes) -> bool:
-        """Whether the key with this digest is still published: what it once signed stands only as long as it is."""
-        return self._keys is not None and self._young_enough() and digest in self._keys.digests
+    def has_key(self, digest: bytes) -> bool:
+        """Whether the key with this digest is still published; tokens that it signed are valid only while it is."""
+        return self._keys is not None and self._is_fresh() and digest in self._keys.digests
 
-    def vouch(self, client: str) -> None:
-        """A token of this client was verified: it keeps a refresh of its own, whatever others use up."""
-        self._budget.vouch(client)
+    def note_verified(self, client: str) -> None:
+        """A token of this client was verified, so the client gets a refresh budget of its own."""
+        self._budget.note_verified(client)
 
     def state(self) -> KeyState:
-        """What readiness wants to know."""
+        """The state for readiness."""
         held = self._keys
         return KeyState(
             issuer=self._issuer.name,
-            ready=held is not None and self._young_enough(),
+            ready=held is not None and self._is_fresh(),
             keys=len(held.keys) if held else 0,
             age=self._clock() - self._fetched_at if held else None,
             last_failure=self._last_failure,
@@ -160,8 +159,8 @@ class KeySet:
         )
 
     def _not_found(self, kid: str | None, algorithm: str) -> InvalidToken | KeysUnavailable:
-        """Refused if the issuer has said that there is no such key, or that there is one that is weak. While it does
-        not say, the key may be new, and the token is not judged."""
+        """InvalidToken if the issuer has no such key or a weak one. KeysUnavailable while the issuer does not answer,
+        because the key may be new."""
         refused = self._keys.refused_for(kid) if self._keys else None
         if refused is not None:
             return refusal(f"key-{refused.why}")
@@ -170,27 +169,27 @@ class KeySet:
         return refusal("unknown-key")
 
     async def _current(self) -> JwkSet:
-        if self._keys is None or not self._young_enough():
-            waited = self._last_attempt is None or self._clock() - self._last_attempt >= self._timing.first_retry
-            if waited or self._flight is not None:
+        if self._keys is None or not self._is_fresh():
+            may_retry = self._last_attempt is None or self._clock() - self._last_attempt >= self._timing.first_retry
+            if may_retry or self._flight is not None:
                 await self._refresh()
-        if self._keys is None or not self._young_enough():
+        if self._keys is None or not self._is_fresh():
             raise KeysUnavailable(cause=f"no usable keys of issuer {self._issuer.name}: {self._last_failure}")
         return self._keys
 
-    async def _look_again(self, wanted: tuple[str | None, str], asker: str) -> bool:
-        """Refresh for a key that is not there: joining a refresh under way, else within the budget for it. Whether the
-        issuer has answered."""
+    async def _refresh_for(self, key: tuple[str | None, str], client: str) -> bool:
+        """Refresh for an unknown key: join a running refresh, or start one if the budget allows. Returns whether the
+        issuer answered."""
         if self._flight is not None:
             await self._refresh()
-        elif self._budget.take(wanted, asker):
+        elif self._budget.take(key, client):
             since = self._clock() - (self._last_attempt or 0.0)
             await self._refresh(after=max(0.0, self._timing.spacing - since))
         else:
             return False
         return self._last_failure is None
 
-    def _young_enough(self) -> bool:
+    def _is_fresh(self) -> bool:
         return self._clock() - self._fetched_at <= self._timing.stale_limit
 
     async def _keep_fresh(self) -> None:
@@ -202,7 +201,7 @@ class KeySet:
                 await self._refresh()
 
     async def _refresh(self, after: float = 0.0) -> None:
-        """One attempt, shared by all who want one now; a caller that goes away does not stop it for the others."""
+        """Make one attempt, shared by all current callers. A caller that is cancelled does not cancel it."""
         if self._flight is None:
             self._flight = asyncio.create_task(self._attempt(after))
         async with slot_free():
@@ -215,37 +214,37 @@ class KeySet:
             fetched = await self._source.fetch()
             keys = read_jwk_set(fetched.body, self._issuer.algorithms)
         except KeysNotFetched as error:
-            self._failed(error.failure)
+            self._note_failure(error.failure)
         except ValueError:
-            self._failed("not-a-jwk-set")
-        except Exception as error:  # noqa: BLE001 — whatever fails here, good keys are kept and the next try is planned
-            self._failed(f"unexpected-{type(error).__name__}")
+            self._note_failure("not-a-jwk-set")
+        except Exception as error:  # noqa: BLE001 — after any failure the good keys are kept and a retry is planned
+            self._note_failure(f"unexpected-{type(error).__name__}")
         else:
-            self._tell_refused(keys.refused)
+            self._log_refused(keys.refused)
             if keys.keys:
                 self._replace(keys, fetched.max_age)
             else:
-                self._failed("no-usable-keys")
+                self._note_failure("no-usable-keys")
         finally:
             self._flight = None
 
-    def _tell_refused(self, refused: tuple[RefusedKey, ...]) -> None:
-        """Log each key that was not refused in the answer before."""
+    def _log_refused(self, refused: tuple[RefusedKey, ...]) -> None:
+        """Log each refused key that the answer before did not have."""
         for key in refused:
             if key not in self._refused:
                 _log.warning("key_refused", issuer=self._issuer.name, key=str(key))
         self._refused = refused
 
     def _replace(self, keys: JwkSet, max_age: float) -> None:
-        """A good answer replaces all: a key that vanished from it is dropped."""
-        life = min(max(max_age, self._timing.shortest), self._timing.longest)
+        """Replace all keys, so that a key that is not published any more is dropped."""
+        life = min(max(max_age, self._timing.min_age), self._timing.max_age)
         self._keys, self._fetched_at, self._last_failure = keys, self._clock(), None
         self._refresh_at = self._fetched_at + life * self._timing.refresh_at_share
         self._retry = self._timing.first_retry
 
-    def _failed(self, failure: str) -> None:
+    def _note_failure(self, failure: str) -> None:
         self._failures += 1
         self._last_failure = failure
         self._refresh_at = max(self._refresh_at, self._clock() + self._retry)
-        self._retry = min(self._retry * 2, self._timing.longest_retry)
+        self._retry = min(self._retry * 2, self._timing.max_retry)
         _log.warning("keys_not_fetched", issuer=self._issuer.name, failure=failure, failures=self._failures)

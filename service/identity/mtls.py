@@ -1,7 +1,7 @@
-"""Client certificates that a trusted proxy passes on, and tokens that are bound to one (RFC 8705 section 3, RFC 9440).
+"""Client certificates that a trusted proxy passes on, for tokens that are bound to one (RFC 8705 section 3, RFC 9440).
 
-TLS ends at the proxy, which has seen that the client holds the key. Only the proxy's word counts: the same header from
-anybody else is left aside. Owns a count of those, for one log line a minute.
+TLS ends at the proxy, which has verified that the client holds the key. The header counts only from a trusted proxy and
+is ignored from any other peer. Owns a count of ignored headers, for one log line a minute.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _log = structlog.get_logger(__name__)
-_SECONDS_BETWEEN_LINES = 60.0
+_LOG_SECONDS = 60.0
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 _BYTES = re.compile(rb":([A-Za-z0-9+/]+=*):")
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)\s*-----END CERTIFICATE-----\s*")
 
 
 class ClientCertificates:
-    """`header`: in which the proxies pass the certificate. `proxies`: their addresses or networks, such as 10.0.0.0/8.
+    """`header`: the one in which proxies pass the certificate. `proxies`: their addresses or networks, such as
+    10.0.0.0/8.
 
-    Raises Misconfigured for a header without proxies, and for what is no header name or no network.
+    Raises Misconfigured for a header without proxies, an invalid header name or an invalid network.
     """
 
     def __init__(self, header: str, proxies: Sequence[str]) -> None:
@@ -40,13 +41,13 @@ class ClientCertificates:
         self._proxies = TrustedProxies(proxies)
         self._header = header.lower().encode()
         self._ignored = 0
-        self._told_at = -_SECONDS_BETWEEN_LINES
+        self._logged_at = -_LOG_SECONDS
 
-    def of(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-        """The DER certificate of a request from `peer`, None when there is none to trust.
+    def read(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+        """The DER certificate of a request from `peer`; None without a trusted one.
 
-        Raises MalformedCredentials when a trusted proxy passed two headers, or what is no certificate: then it let
-        something through that did not come from itself.
+        Raises MalformedCredentials if a trusted proxy passed two headers or an invalid certificate: it then passed on
+        a header that it did not set.
         """
         given = [value.strip() for name, value in headers if name == self._header]
         if not given:
@@ -55,18 +56,18 @@ class ClientCertificates:
             self._ignore()
             return None
         if len(given) > 1:
-            raise MalformedCredentials("There are two client certificates in this request", cause="certificate-twice")
-        return _certificate(given[0]) if given[0] else None
+            raise MalformedCredentials("The request has two client certificates", cause="certificate-twice")
+        return _parse_certificate(given[0]) if given[0] else None
 
     def _ignore(self) -> None:
         self._ignored += 1
-        if time.monotonic() - self._told_at >= _SECONDS_BETWEEN_LINES:
-            self._told_at = time.monotonic()
+        if time.monotonic() - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = time.monotonic()
             _log.warning("client_certificate_of_untrusted_peer_ignored", since_start=self._ignored)
 
 
-def _certificate(value: bytes) -> bytes:
-    """DER of `:base64:` (RFC 9440) or of PEM with URL escapes, as nginx's $ssl_client_escaped_cert writes it."""
+def _parse_certificate(value: bytes) -> bytes:
+    """The DER of `:base64:` (RFC 9440), or of PEM with URL escapes as in nginx's $ssl_client_escaped_cert."""
     found = _BYTES.fullmatch(value) or _PEM.fullmatch(unquote_to_bytes(value))
     try:
         if found is None:
@@ -74,5 +75,5 @@ def _certificate(value: bytes) -> bytes:
         der = base64.b64decode(b"".join(found[1].split()), validate=True)
         load_der_x509_certificate(der)
     except ValueError as error:
-        raise MalformedCredentials("The client certificate is not readable", cause="certificate-unreadable") from error
+        raise MalformedCredentials("The client certificate is not valid", cause="certificate-unreadable") from error
     return der

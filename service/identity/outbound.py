@@ -1,6 +1,6 @@
-"""One bounded HTTP exchange with an authorization server: time, size, no redirects, no compression. Owns its client.
+"""Bounded HTTP requests to an authorization server: limited time and size, no redirects, no compression.
 
-Every address comes from configuration or from the issuer's own metadata, never from a token.
+Owns its HTTP client. Every address comes from configuration or from the issuer's own metadata, never from a token.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 MAX_BYTES = 256 * 1024
 
 
-class Unanswered(Exception):
-    """No usable answer came; `failure` is a slug for logs and readiness."""
+class NoAnswer(Exception):
+    """There was no usable answer; `failure` is a slug for logs and readiness."""
 
     def __init__(self, failure: str) -> None:
         super().__init__(failure)
@@ -37,7 +37,7 @@ class OutboundAnswer:
 
 
 class Outbound:
-    """Asks. `timeout`: seconds that one exchange may take in all; `max_bytes`: the largest body that is read."""
+    """Sends requests. `timeout`: seconds for one exchange in total; `max_bytes`: the maximum size of an answer."""
 
     def __init__(
         self,
@@ -51,17 +51,17 @@ class Outbound:
         self._max_bytes = max_bytes
         self._client: httpx.AsyncClient | None = None
 
-    async def ask(
+    async def send(
         self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None
     ) -> OutboundAnswer:
-        """The answer to one request. Raises Unanswered for anything but a whole, small answer with status 200."""
+        """Send one request. Raises NoAnswer for anything but a complete answer with status 200 within the limits."""
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._exchange(method, url, {**headers, "Accept-Encoding": "identity"}, form)
         except (TimeoutError, httpx.TimeoutException) as error:
-            raise Unanswered("timeout") from error
+            raise NoAnswer("timeout") from error
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise Unanswered("unreachable") from error
+            raise NoAnswer("unreachable") from error
 
     async def close(self) -> None:
         """Close the connections."""
@@ -75,21 +75,21 @@ class Outbound:
         data = dict(form) if form is not None else None
         async with self._http(url).stream(method, url, headers=headers, data=data, follow_redirects=False) as answer:
             if answer.is_redirect:
-                raise Unanswered("redirected")
+                raise NoAnswer("redirected")
             if answer.status_code != httpx.codes.OK:
-                raise Unanswered(f"status-{answer.status_code}")
+                raise NoAnswer(f"status-{answer.status_code}")
             if answer.headers.get("content-encoding", "identity") != "identity":
-                raise Unanswered("compressed")
+                raise NoAnswer("compressed")
             body = bytearray()
             async for part in answer.aiter_raw():
                 body += part
                 if len(body) > self._max_bytes:
-                    raise Unanswered("too-large")
+                    raise NoAnswer("too-large")
             return OutboundAnswer(bytes(body), {name.lower(): value for name, value in answer.headers.items()})
 
     def _http(self, url: str) -> httpx.AsyncClient:
         if self._client is None:
-            # Proxies of the environment are for the world outside, never for loopback.
+            # The environment's proxies are not used for loopback.
             outside = not is_loopback(urlsplit(url).hostname or "")
             self._client = (
                 self._connect() if self._connect else httpx.AsyncClient(trust_env=outside, timeout=self._timeout)

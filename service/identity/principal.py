@@ -1,6 +1,6 @@
-"""The Principal: who asks, with acting client, scopes, roles and authentication facts. Pure: owns no state.
+"""The Principal: the authenticated caller, with client, scopes, roles and facts of the sign-in. Pure: owns no state.
 
-Made by `tokens` from a verified token; `person` is filled in by the directory, which alone links tokens to people.
+`tokens` makes it from a verified token. The directory sets `person`, because only it links tokens to people.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class PrincipalKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks.
+    """The authenticated caller.
 
-    `issuer` and `subject` identify within the token world and never reach the log or a log line; `client` is the acting
-    client's id; `roles` are words `role:X`; times are Unix seconds; `authenticated_at` is `auth_time`, None when the
-    token does not say; `methods` is `amr`, None when the token does not say.
+    `issuer` and `subject` identify the caller in tokens, and never reach the decision log or a log line. `client` is
+    the acting client's id. `roles` are words `role:X`. Times are Unix seconds. `authenticated_at` is `auth_time` and
+    `methods` is `amr`; each is None if the token does not have it.
     """
 
     kind: PrincipalKind

@@ -1,6 +1,6 @@
-"""What the well-known authorization servers write into their access tokens, as defaults for an issuers file. Pure.
+"""Profiles of well-known authorization servers: their tokens' claims, as defaults for an issuers file. Pure.
 
-Keys and values as in the file; docs/issuers.md shows each with what has to be set at the provider.
+Keys and values are those of the file. docs/issuers.md shows each profile with the settings at the provider.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How often unknown key ids may make us fetch an issuer's keys: seldom, and no client at the cost of others.
+"""Limits how often unknown key ids cause a fetch of an issuer's keys, without letting one client starve the others.
 
-Whoever sends tokens can name any key id and any client. So a key id that was looked for in vain starts nothing for a
-while; there is a small common budget, which a flood uses up; and each client whose tokens were verified before has one
-refresh in each cool-down that nobody else can take, unless by naming that very client. In memory, bounded.
+A sender of tokens can name any key id and any client. So a key id that the issuer does not have causes no fetch for a
+while. A small common budget serves everybody, and a flood may use it up. Each client whose tokens were verified before
+has one refresh per cool-down of its own, which only senders that name this client can use. In memory, bounded.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-MAX_ABSENT = 1000
+MAX_ABSENT_KEYS = 1000
 MAX_CLIENTS = 1000
 
 
 class RefreshBudget:
-    """The budget of one issuer. `cool_down`: seconds in which the common budget, `burst` at most, grows by one."""
+    """The budget of one issuer. The common budget is at most `burst` and grows by one per `cool_down` seconds."""
 
     def __init__(
         self, cool_down: float, *, burst: int, absent_for: float, clock: Callable[[], float] = time.monotonic
@@ -31,36 +31,37 @@ class RefreshBudget:
         self._left = float(burst)
         self._counted_at = clock()
         self._absent: OrderedDict[Hashable, float] = OrderedDict()
-        self._own: OrderedDict[str, float] = OrderedDict()
+        self._clients: OrderedDict[str, float] = OrderedDict()
 
-    def take(self, wanted: Hashable, client: str) -> bool:
-        """Whether a refresh may be made now to look for `wanted`; it then counts. `client` is whom the token claims."""
+    def take(self, key: Hashable, client: str) -> bool:
+        """Whether a refresh may be made now to find `key`; it then counts. `client` is the one that the token
+        claims."""
         now = self._clock()
-        if self.is_absent(wanted):
+        if self.is_absent(key):
             return False
         if self._take_common(now):
             return True
-        if client not in self._own or now < self._own[client]:
+        if client not in self._clients or now < self._clients[client]:
             return False
-        self._own[client] = now + self._cool_down
+        self._clients[client] = now + self._cool_down
         return True
 
-    def remember_absent(self, wanted: Hashable) -> None:
-        """A fresh answer of the issuer did not hold what was wanted: looking again is of no use for a while."""
-        _bounded(self._absent, MAX_ABSENT)
-        self._absent[wanted] = self._clock() + self._absent_for
+    def remember_absent(self, key: Hashable) -> None:
+        """The issuer does not have this key: cause no refresh for it for a while."""
+        _drop_oldest(self._absent, MAX_ABSENT_KEYS)
+        self._absent[key] = self._clock() + self._absent_for
 
-    def is_absent(self, wanted: Hashable) -> bool:
-        """Whether a recent answer of the issuer is known not to have held it."""
-        return self._clock() < self._absent.get(wanted, float("-inf"))
+    def is_absent(self, key: Hashable) -> bool:
+        """Whether a recent answer of the issuer did not have this key."""
+        return self._clock() < self._absent.get(key, float("-inf"))
 
-    def vouch(self, client: str) -> None:
-        """A token of this client was verified just now."""
-        if client in self._own:
-            self._own.move_to_end(client)
+    def note_verified(self, client: str) -> None:
+        """A token of this client was verified."""
+        if client in self._clients:
+            self._clients.move_to_end(client)
             return
-        _bounded(self._own, MAX_CLIENTS)
-        self._own[client] = self._clock()
+        _drop_oldest(self._clients, MAX_CLIENTS)
+        self._clients[client] = self._clock()
 
     def _take_common(self, now: float) -> bool:
         grown = (now - self._counted_at) / self._cool_down if self._cool_down else self._burst
@@ -72,6 +73,6 @@ class RefreshBudget:
         return True
 
 
-def _bounded(held: OrderedDict[str, float] | OrderedDict[Hashable, float], most: int) -> None:
-    while len(held) >= most:
-        held.popitem(last=False)
+def _drop_oldest(entries: OrderedDict[str, float] | OrderedDict[Hashable, float], max_entries: int) -> None:
+    while len(entries) >= max_entries:
+        entries.popitem(last=False)

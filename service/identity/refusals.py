@@ -1,62 +1,85 @@
-"""Why a token is refused: one table from private cause to public sentence. Pure: owns no state.
+"""Why a token or a DPoP proof is refused: tables from private cause to public sentence. Pure: owns no state.
 
-The sentences never hold token content, nor quotes, backslashes or control characters, so they fit a challenge.
+No sentence holds token content, quotes, backslashes or control characters, so every one fits a challenge.
 """
 
 from __future__ import annotations
 
-from service.errors import InvalidToken
+from service.errors import InvalidProof, InvalidToken
 
 SENTENCES = {
     "too-large": "The access token is too large",
     "format": "The access token is not a JWT in its compact form",
-    "encoding": "The access token is not encoded as a JWT must be",
-    "json": "The access token does not hold the JSON that a JWT must hold",
+    "encoding": "The access token is not encoded as a JWT",
+    "json": "The access token does not contain valid JSON",
     "header": "The header of the access token is not valid",
-    "critical": "The access token asks for extensions that this API does not know",
-    "embedded-key": "The access token brings its own key, which is never used",
-    "type": "This is not an access token of a type that this API takes",
-    "other-use": "This token was made for another use than calling this API",
-    "algorithm": "The access token is not signed with an algorithm that this API takes from its issuer",
+    "critical": "The access token needs extensions that this API does not support",
+    "embedded-key": "The access token contains its own key, which is never used",
+    "type": "This is not an access token of a type that this API accepts",
+    "other-use": "This token is not an access token for this API",
+    "algorithm": "The access token is not signed with an algorithm that this API accepts from its issuer",
     "issuer": "The access token is not from an issuer that this API trusts",
     "unknown-key": "The access token is signed with a key that its issuer does not publish",
     "key-modulus-length": "The access token is signed with an RSA key that is not 2048 to 8192 bits long",
     "key-exponent": "The access token is signed with an RSA key whose public exponent is unsafe",
     "key-small-factor": "The access token is signed with an RSA key whose modulus has a small factor",
-    "key-roca": "The access token is signed with an RSA key that anybody can factor (ROCA, CVE-2017-15361)",
+    "key-roca": "The access token is signed with an RSA key that can be factored (ROCA, CVE-2017-15361)",
     "key-close-primes": "The access token is signed with an RSA key whose primes are too close",
-    "key-small-order": "The access token is signed with an Ed25519 key under which anybody can sign",
-    "key-unreadable": "The access token is signed with a key that its issuer does not publish properly",
+    "key-small-order": "The access token is signed with an Ed25519 key of small order, with which anybody can sign",
+    "key-unreadable": "The access token is signed with a key that its issuer published in an invalid form",
     "key-private": "The access token is signed with a key that its issuer published with its private part",
-    "ambiguous-key": "The access token does not say which of its issuer's keys signed it",
+    "ambiguous-key": "The access token does not name the key that signed it, and its issuer has several",
     "signature": "The signature of the access token is not valid",
-    "expiry": "The access token does not say properly when it expires",
+    "expiry": "The expiry time of the access token is missing or not valid",
     "expired": "The access token has expired",
     "revoked": "The access token was revoked",
     "lifetime": "The access token is valid for longer than this API allows",
     "not-yet": "The access token is not valid yet",
-    "issued-at": "The access token does not say properly when it was issued",
+    "issued-at": "The issue time of the access token is missing or not valid",
     "audience": "The access token is not meant for this API",
-    "subject": "The access token does not name its subject properly",
-    "client": "The access token does not name its client properly",
-    "token-id": "The access token has no proper identifier",
+    "subject": "The subject of the access token is missing or not valid",
+    "client": "The client of the access token is missing or not valid",
+    "token-id": "The identifier of the access token is missing or not valid",
     "scope": "The scopes of the access token are not valid",
     "roles": "The roles of the access token are not valid",
-    "groups": "The access token does not hold all of the caller's groups",
+    "groups": "The access token does not contain all of the caller's groups",
     "inactive": "The issuer of the access token says that it is not active",
-    "kind": "The access token does not tell whether a person or a client calls",
-    "sender-constrained": "The access token is bound to a key whose possession this API cannot check",
+    "kind": "The access token does not say whether it belongs to a person or to a client",
+    "sender-constrained": "The access token is bound to a key in a way that this API cannot check",
     "bound-as-bearer": "The access token is bound to a key: send it as DPoP, with a proof for each request",
     "unbound-as-dpop": "The access token is not bound to a key by DPoP: send it as Bearer",
-    "dpop-required": "This API takes only access tokens that are bound to a key by DPoP",
+    "dpop-required": "This API accepts only access tokens that are bound to a key by DPoP",
     "other-key": "The DPoP proof was made with another key than the one that the access token is bound to",
     "other-token": "The DPoP proof was made for another access token",
-    "no-certificate": "The access token is bound to a client certificate, and none came with the request",
+    "no-certificate": "The access token is bound to a client certificate, and the request has none",
     "other-certificate": "The access token is bound to another client certificate",
-    "authentication": "The access token does not describe the sign-in properly",
+    "authentication": "The details of the sign-in in the access token are not valid",
 }
 
 
 def refusal(cause: str) -> InvalidToken:
-    """The error for one cause of the table."""
+    """The error for a refused token."""
     return InvalidToken(SENTENCES[cause], cause=cause)
+
+
+PROOF_SENTENCES = {
+    "headers": "Send exactly one DPoP header with one proof",
+    "format": "The DPoP proof is not a valid JWT",
+    "type": "The DPoP proof is not of the type dpop+jwt",
+    "extensions": "The DPoP proof uses extensions or key references that this API does not support",
+    "algorithm": "The DPoP proof is not signed with an algorithm that this API accepts",
+    "key": "The DPoP proof does not contain a suitable public key",
+    "signature": "The signature of the DPoP proof is not valid",
+    "method": "The DPoP proof was made for another method",
+    "target": "The DPoP proof was made for another URL",
+    "proof-id": "The identifier of the DPoP proof is missing or not valid",
+    "time": "The DPoP proof is too old or from the future: make a new one, or use the nonce of this answer",
+    "token-hash": "The DPoP proof does not name the access token that it is for",
+    "nonce": "The nonce of the DPoP proof is not a string",
+    "replayed": "The DPoP proof was used before: make a new one for each request",
+}
+
+
+def proof_refusal(cause: str) -> InvalidProof:
+    """The error for a refused DPoP proof."""
+    return InvalidProof(PROOF_SENTENCES[cause], cause=f"proof-{cause}")

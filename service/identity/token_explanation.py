@@ -1,6 +1,6 @@
-"""Why a token is taken or refused, check by check, without a word of its content. Pure: owns no state.
+"""Explains why a token is accepted or refused, check by check, without showing its content. Pure: owns no state.
 
-The checks are the verifier's own: it tells each one's name before it makes it, so that nothing is judged twice here.
+The checks are the verifier's own: it names each check before it makes it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.errors import InvalidToken, TryLater
-from service.identity.token_format import MAX_TOKEN_BYTES
+from service.identity.jws import MAX_TOKEN_BYTES
 
 if TYPE_CHECKING:
     from service.identity.tokens import Tokens
@@ -20,38 +20,38 @@ CHECKS = {
     "introspection": "its issuer says that it is active (an opaque token)",
     "shape": f"three parts of base64url, at most {MAX_TOKEN_BYTES} bytes, strict JSON",
     "header": "no extensions, no embedded keys, a proper key id",
-    "issuer": "from an issuer that is configured, to the letter",
+    "issuer": "from a configured issuer",
     "type": "of a type that its issuer may use",
     "algorithm": "signed with an algorithm that its issuer may use",
-    "key": "signed with a key that its issuer publishes, fit for the algorithm",
-    "signature": "the signature is right",
-    "time": "expires properly, not yet expired, issued and valid already",
-    "client": "names its client in one way",
+    "key": "signed with a published key of its issuer that fits the algorithm",
+    "signature": "the signature is valid",
+    "time": "the expiry is valid, not expired, issued and valid already",
+    "client": "names exactly one client",
     "audience": "meant for this API",
     "use": "an access token, not an ID, refresh or logout token",
-    "subject": "names its subject properly",
-    "kind": "tells a person from a client acting for itself",
-    "scopes": "scopes can be read",
-    "roles": "roles and groups can be read",
-    "token-id": "its identifier is proper",
-    "sign-in": "describes the sign-in properly, or not at all",
-    "sender": "says properly which key its sender must hold, if any",
+    "subject": "the subject is valid",
+    "kind": "belongs clearly to a person or to a client",
+    "scopes": "the scopes are valid",
+    "roles": "the roles and groups are valid",
+    "token-id": "the token identifier is valid",
+    "sign-in": "the details of the sign-in are valid or absent",
+    "sender": "the key that the sender must hold is valid or absent",
 }
-BOUND = {"jkt": "a DPoP proof with each request", "x5t#S256": "the client certificate that it is bound to"}
+NEEDS = {"jkt": "a DPoP proof with each request", "x5t#S256": "the client certificate that it is bound to"}
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCheck:
-    """One check: `outcome` is `passed`, `failed` or `unknown` (the issuer cannot be asked); `told` is a sentence."""
+    """One check. `outcome` is `passed`, `failed` or `unknown` (the issuer does not answer); `detail` is a sentence."""
 
     name: str
     outcome: str
-    told: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class TokenExplanation:
-    """`verdict`: `accepted`, `refused` or `not judged`; `cause`: a slug. The rest is known of accepted tokens alone."""
+    """`verdict`: `accepted`, `refused` or `not checked`. `cause`: a slug. Accepted tokens have the other fields."""
 
     verdict: str
     checks: tuple[TokenCheck, ...]
@@ -66,35 +66,36 @@ class TokenExplanation:
 
 
 async def explain(tokens: Tokens, token: bytes, now: float | None = None) -> TokenExplanation:
-    """Judge the token and tell of each check. Revocation and the sender's proof belong to requests: see `needs`."""
-    met: list[str] = []
+    """Verify the token and report each check. Revocation and the sender's proof need a request; see `needs`."""
+    steps: list[str] = []
     try:
-        verified = await tokens.judge(token, met.append)
+        verified = await tokens.verify_token(token, steps.append)
     except InvalidToken as error:
-        return TokenExplanation("refused", _checks(met, "failed", error.public), error.cause)
+        return TokenExplanation("refused", _list_checks(steps, "failed", error.public), error.cause)
     except TryLater as error:
-        return TokenExplanation("not judged", _checks(met, "unknown", f"{error.public} ({error.cause})"), error.slug)
-    return _accepted(verified, _checks(met), time.time() if now is None else now)
+        checks = _list_checks(steps, "unknown", f"{error.public} ({error.cause})")
+        return TokenExplanation("not checked", checks, error.slug)
+    return _explain_accepted(verified, _list_checks(steps), time.time() if now is None else now)
 
 
-def _accepted(verified: VerifiedToken, checks: tuple[TokenCheck, ...], now: float) -> TokenExplanation:
-    asker = verified.principal
+def _explain_accepted(verified: VerifiedToken, checks: tuple[TokenCheck, ...], now: float) -> TokenExplanation:
+    principal = verified.principal
     return TokenExplanation(
         "accepted",
         checks,
-        issuer=asker.issuer_name,
-        kind=str(asker.kind),
-        client=asker.client,
-        scopes=tuple(sorted(asker.scopes)),
-        roles=tuple(sorted(role.removeprefix("role:") for role in asker.roles)),
-        expires_in=int(asker.expires_at - now),
-        needs=tuple(BOUND.get(name, "proof of a kind that this API does not know") for name in sorted(verified.cnf)),
+        issuer=principal.issuer_name,
+        kind=str(principal.kind),
+        client=principal.client,
+        scopes=tuple(sorted(principal.scopes)),
+        roles=tuple(sorted(role.removeprefix("role:") for role in principal.roles)),
+        expires_in=int(principal.expires_at - now),
+        needs=tuple(NEEDS.get(name, "a kind of proof that this API does not support") for name in sorted(verified.cnf)),
     )
 
 
-def _checks(met: list[str], last: str = "passed", told: str | None = None) -> tuple[TokenCheck, ...]:
-    """All that were met passed, but perhaps the last one."""
-    checks = [TokenCheck(name, "passed", CHECKS[name]) for name in met]
-    if checks and told is not None:
-        checks[-1] = TokenCheck(met[-1], last, told)
+def _list_checks(steps: list[str], outcome: str = "passed", detail: str | None = None) -> tuple[TokenCheck, ...]:
+    """The checks that were made; `outcome` and `detail` are those of the last one."""
+    checks = [TokenCheck(name, "passed", CHECKS[name]) for name in steps]
+    if checks and detail is not None:
+        checks[-1] = TokenCheck(steps[-1], outcome, detail)
     return tuple(checks)

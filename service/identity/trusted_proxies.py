@@ -1,4 +1,4 @@
-"""The proxies whose headers are believed, by address or network. Pure: owns no state."""
+"""The proxies whose headers are trusted, by address or network. Pure: owns no state."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 class TrustedProxies:
-    """`proxies`: addresses or networks, such as 10.0.0.0/8. Raises Misconfigured for what is neither."""
+    """`proxies`: addresses or networks, such as 10.0.0.0/8. Raises Misconfigured if one of them is neither."""
 
     def __init__(self, proxies: Sequence[str]) -> None:
         try:
             self._networks = tuple(ip_network(proxy) for proxy in proxies)
         except ValueError as error:
-            raise Misconfigured("A trusted proxy is an address or a network, such as 10.0.0.0/8") from error
+            raise Misconfigured("A trusted proxy must be an address or a network, such as 10.0.0.0/8") from error
 
     def __contains__(self, address: str | None) -> bool:
-        """Whether this is a proxy's address; one that a dual-stack listener shows as IPv6 counts as what it is."""
+        """Whether this is a proxy's address. An IPv4 address that a listener shows as IPv6 counts as IPv4."""
         if not self._networks:
             return False
         try:

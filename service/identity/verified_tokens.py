@@ -1,7 +1,7 @@
-"""Remembers tokens that were verified, by SHA-256, until they expire. In memory, bounded, least used goes first.
+"""Caches verified tokens by SHA-256 until they expire. In memory, bounded; the least recently used is dropped first.
 
-What may change during a token's life (the issuer's keys, revocation, possession of a bound key) is not remembered: the
-verifier asks anew at every use.
+What can change during a token's life (the issuer's keys, revocation, possession of a bound key) is not cached: the
+verifier checks it at every use.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedToken:
-    """What verification found, believed until `until` (Unix seconds). `key_digest` names the key that signed, None when
-    the issuer itself said so; `cnf` holds the keys that the sender must have."""
+    """The result of a verification, valid until `until` (Unix seconds). `key_digest` is that of the signing key, None
+    for an introspected token. `cnf` names the keys that the sender must hold."""
 
     principal: Principal
     until: float
@@ -27,30 +27,30 @@ class VerifiedToken:
     cnf: Mapping[str, object] = field(default_factory=dict)
 
 
-class VerifiedTokens:
+class TokenCache:
     """At most `size` verified tokens of one process."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._held: OrderedDict[bytes, VerifiedToken] = OrderedDict()
+        self._tokens: OrderedDict[bytes, VerifiedToken] = OrderedDict()
 
     def get(self, digest: bytes, now: float) -> VerifiedToken | None:
-        """The token with this SHA-256, unless it is unknown or has expired."""
-        found = self._held.get(digest)
+        """The token with this SHA-256; None if it is unknown or has expired."""
+        found = self._tokens.get(digest)
         if found is None:
             return None
         if found.until <= now:
-            del self._held[digest]
+            del self._tokens[digest]
             return None
-        self._held.move_to_end(digest)
+        self._tokens.move_to_end(digest)
         return found
 
     def put(self, digest: bytes, token: VerifiedToken) -> None:
-        """Remember a token."""
-        self._held[digest] = token
-        self._held.move_to_end(digest)
-        while len(self._held) > self._size:
-            self._held.popitem(last=False)
+        """Store a token."""
+        self._tokens[digest] = token
+        self._tokens.move_to_end(digest)
+        while len(self._tokens) > self._size:
+            self._tokens.popitem(last=False)
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._tokens)

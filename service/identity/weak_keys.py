@@ -1,10 +1,10 @@
-"""What can be told of a public key by itself, in under a millisecond: whether it is known to be weak. Pure.
+"""Finds public keys that are known to be weak, in under a millisecond. Pure.
 
 RSA: NIST SP 800-89 section 5.3.3 (length, exponent, small factors), the fingerprint of ROCA (CVE-2017-15361, Nemec et
 al., "The Return of Coppersmith's Attack", section 5) and primes so close that Fermat's method finds them at once
-(CVE-2022-26320). Ed25519: points of small order, under which anybody can sign. Points of other curves are checked where
-they are read. What a key does not show is not looked for: a modulus that is prime, a factor shared with another key, a
-poor random source, or primes that are near but not this near.
+(CVE-2022-26320). Ed25519: points of small order, with which anybody can sign. Points of other curves are checked when
+they are read. Not detected: a prime modulus, a factor shared with another key, a poor random source, and primes that
+are close but not close enough for Fermat's method.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ MAX_ROCA_PRIME: Final = 167
 FERMAT_ROUNDS: Final = 20
 
 
-def weakness(key: PublicKeyTypes) -> str | None:
-    """Why the key is refused, as a slug; None when nothing is known against it."""
+def find_weakness(key: PublicKeyTypes) -> str | None:
+    """The weakness of the key as a slug; None if none is known."""
     if isinstance(key, RSAPublicKey):
         numbers = key.public_numbers()
-        return _weakness_of_rsa(numbers.n, numbers.e)
+        return _find_rsa_weakness(numbers.n, numbers.e)
     if isinstance(key, Ed25519PublicKey) and _y_coordinate(key) in _SMALL_ORDER:
         return "small-order"
     return None
 
 
-def _weakness_of_rsa(modulus: int, exponent: int) -> str | None:
+def _find_rsa_weakness(modulus: int, exponent: int) -> str | None:
     if not MIN_RSA_BITS <= modulus.bit_length() <= MAX_RSA_BITS:
         return "modulus-length"
     if exponent < MIN_EXPONENT or exponent.bit_length() > MAX_EXPONENT_BITS or exponent % 2 == 0:
@@ -50,7 +50,7 @@ def _weakness_of_rsa(modulus: int, exponent: int) -> str | None:
 
 
 def _has_close_factors(modulus: int) -> bool:
-    """Fermat's method: modulus = a * a - b * b, begun at the least possible a. Finds squares of a prime too."""
+    """Fermat's method: modulus = a * a - b * b, starting at the smallest a. Finds squares of a prime too."""
     a = math.isqrt(modulus - 1) + 1
     for step in range(FERMAT_ROUNDS):
         square = (a + step) ** 2 - modulus
@@ -60,22 +60,22 @@ def _has_close_factors(modulus: int) -> bool:
 
 
 def _y_coordinate(key: Ed25519PublicKey) -> int:
-    """Of the point (RFC 8032 section 5.1.2), reduced, since a decoder may take a value beyond the field's prime."""
+    """The point's y (RFC 8032 section 5.1.2), reduced, since a decoder may accept a value beyond the field's prime."""
     return (int.from_bytes(key.public_bytes_raw(), "little") & (2**255 - 1)) % _FIELD
 
 
-def _primes(most: int) -> list[int]:
-    return [number for number in range(2, most + 1) if all(number % prime for prime in range(2, number))]
+def _primes(maximum: int) -> list[int]:
+    return [number for number in range(2, maximum + 1) if all(number % prime for prime in range(2, number))]
 
 
 _SMALL_PRIMES_PRODUCT: Final = math.prod(_primes(MAX_SMALL_FACTOR))
 # ROCA's primes are k * M + (65537 ** a mod M) for a product M of small primes, so modulo each of these primes the
-# modulus is a power of 65537. Of other moduli one in 2 ** 27.8 is so by chance.
+# modulus is a power of 65537. One in 2 ** 27.8 other moduli is so by chance.
 _POWERS: Final = {
     prime: [residue in {pow(65537, power, prime) for power in range(prime)} for residue in range(prime)]
     for prime in _primes(MAX_ROCA_PRIME)[1:]
 }
 _FIELD: Final = 2**255 - 19
-# The y of the eight points whose order divides 8: of order 1, 2, 4, and the two values of order 8.
+# The y of the points whose order divides 8: of order 1, 2, 4, and the two values of order 8.
 _ORDER_8: Final = 2707385501144840649318225287225658788936804267575313519463743609750303402022
 _SMALL_ORDER: Final = frozenset({1, _FIELD - 1, 0, _ORDER_8, _FIELD - _ORDER_8})

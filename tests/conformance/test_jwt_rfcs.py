@@ -18,11 +18,10 @@ from service.errors import (
     StepUpNeeded,
     TimewardenError,
 )
-from service.identity.challenges import challenge
+from service.identity.challenges import build_challenge
 from service.identity.jwk_set import read_jwk_set
+from service.identity.jws import check_signature, read_token
 from service.identity.principal import PrincipalKind
-from service.identity.signatures import check_signature
-from service.identity.token_format import read_token
 from tests.token_forge import bearer, claims, header, issuer, jwk, jwks, rsa_key, signed, verifier
 
 RFC7515_PAYLOAD = b"eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
@@ -187,16 +186,16 @@ CHALLENGES: dict[str, tuple[TimewardenError, str | None]] = {
 
 @pytest.mark.parametrize(("error", "value"), CHALLENGES.values(), ids=CHALLENGES)
 def test_each_error_has_the_challenge_that_the_rfcs_give_it(error: TimewardenError, value: str | None) -> None:
-    assert challenge(error, realm="example") == value
+    assert build_challenge(error, realm="example") == value
 
 
 def test_the_challenge_names_the_metadata_of_rfc_9728() -> None:
-    value = challenge(MissingToken(), realm="example", resource_metadata=METADATA)
+    value = build_challenge(MissingToken(), realm="example", resource_metadata=METADATA)
     assert value == f'Bearer realm="example", resource_metadata="{METADATA}"'
 
 
 def test_nothing_breaks_out_of_a_quoted_value() -> None:
-    value = challenge(InvalidToken('a"b\\c\r\nSet-Cookie: d\x00\u20ac'), realm='x"y', resource_metadata='z"')
+    value = build_challenge(InvalidToken('a"b\\c\r\nSet-Cookie: d\x00\u20ac'), realm='x"y', resource_metadata='z"')
     assert value == (
         'Bearer realm="xy", error="invalid_token", error_description="abcSet-Cookie: d", resource_metadata="z"'
     )

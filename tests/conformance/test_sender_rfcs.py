@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.errors import InsufficientScope, InvalidProof, InvalidToken, MissingToken, NonceWanted
-from service.identity.challenges import challenge
+from service.errors import InsufficientScope, InvalidProof, InvalidToken, MissingToken, NonceRequired
+from service.identity.challenges import build_challenge
+from service.identity.credentials import RequestCredentials
 from service.identity.dpop import Proofs
-from service.identity.jwk_thumbprint import digest64, thumbprint
+from service.identity.jwk_set import digest64, thumbprint
 from service.identity.mtls import ClientCertificates
 from service.identity.nonces import Nonces
-from service.identity.presented import Presented
 
 if TYPE_CHECKING:
     from service.errors import TimewardenError
@@ -89,11 +89,11 @@ def test_the_hash_of_the_access_token_is_that_of_rfc_9449_section_7_1() -> None:
 
 
 async def test_the_proof_of_rfc_9449_figure_12_is_taken_for_its_request_alone() -> None:
-    request = Presented((), (RFC9449_PROOF,), "GET", RFC9449_URL)
+    request = RequestCredentials((), (RFC9449_PROOF,), "GET", RFC9449_URL)
     await proofs().check(request, RFC9449_TOKEN, RFC9449_JKT)
     for method, url in (("POST", RFC9449_URL), ("GET", RFC9449_URL + "/other"), ("GET", "https://other.example/")):
         with pytest.raises(InvalidProof):
-            await proofs().check(Presented((), (RFC9449_PROOF,), method, url), RFC9449_TOKEN, RFC9449_JKT)
+            await proofs().check(RequestCredentials((), (RFC9449_PROOF,), method, url), RFC9449_TOKEN, RFC9449_JKT)
     with pytest.raises(InvalidToken):
         await proofs().check(request, b"another", RFC9449_JKT)
     with pytest.raises(InvalidToken):
@@ -103,14 +103,14 @@ async def test_the_proof_of_rfc_9449_figure_12_is_taken_for_its_request_alone() 
 
 
 async def test_the_proof_for_the_token_endpoint_is_none_for_a_resource() -> None:
-    request = Presented((), (RFC9449_TOKEN_PROOF,), "POST", "https://server.example.com/token")
-    with pytest.raises(InvalidProof, match="which access token"):
+    request = RequestCredentials((), (RFC9449_TOKEN_PROOF,), "POST", "https://server.example.com/token")
+    with pytest.raises(InvalidProof, match="does not name the access token"):
         await proofs().check(request, RFC9449_TOKEN, RFC9449_JKT)
 
 
 def test_the_certificate_of_rfc_8705_appendix_a_has_the_thumbprint_of_its_token() -> None:
     passed = [(b"client-cert", f":{RFC8705_CERTIFICATE}:".encode())]
-    der = ClientCertificates("Client-Cert", ["127.0.0.1"]).of("127.0.0.1", passed)
+    der = ClientCertificates("Client-Cert", ["127.0.0.1"]).read("127.0.0.1", passed)
     assert der == base64.b64decode(RFC8705_CERTIFICATE)
     assert digest64(der) == "A4DtL2JmUMhAsvJj5tKyn64SqzmuXbMrJa0n761y5v0"
 
@@ -140,7 +140,7 @@ CHALLENGES: dict[str, tuple[TimewardenError, dict[str, Any], str]] = {
         'DPoP realm="example", error="invalid_dpop_proof", error_description="No", algs="ES256 PS256"',
     ),
     "a nonce is wanted (section 9)": (
-        NonceWanted("Resource server requires nonce in DPoP proof"),
+        NonceRequired("Resource server requires nonce in DPoP proof"),
         {"scheme": "dpop"},
         (
             'DPoP realm="example", error="use_dpop_nonce",'
@@ -175,4 +175,4 @@ CHALLENGES: dict[str, tuple[TimewardenError, dict[str, Any], str]] = {
 def test_each_challenge_is_in_the_scheme_of_the_request_and_offers_dpop(
     error: TimewardenError, options: dict[str, Any], value: str
 ) -> None:
-    assert challenge(error, **{**DPOP, **options}) == value
+    assert build_challenge(error, **{**DPOP, **options}) == value

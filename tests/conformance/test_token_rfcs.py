@@ -7,7 +7,7 @@ import pytest
 from service.errors import InvalidToken
 from service.identity.issuer import Introspection
 from service.identity.jwk_set import read_jwk_set
-from service.identity.signatures import check_signature
+from service.identity.jws import check_signature
 from tests.token_forge import bearer, claims, ed_key, header, issuer, jwk, jwks, signed, verifier
 
 RFC8037_KEY = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
@@ -58,10 +58,10 @@ async def test_the_name_of_rfc_9864_is_taken_and_a_key_that_names_an_algorithm_s
 
 
 async def test_the_active_example_of_rfc_7662_is_taken_within_its_time_and_the_inactive_one_is_not() -> None:
-    class Desk:
+    class FakeIntrospector:
         answer: dict[str, object] = RFC7662_ACTIVE
 
-        async def ask(self, token: bytes, /) -> dict[str, object]:
+        async def introspect(self, token: bytes, /) -> dict[str, object]:
             assert token == b"2YotnFZFEjr1zCsicMWpAA"
             return self.answer
 
@@ -73,7 +73,7 @@ async def test_the_active_example_of_rfc_7662_is_taken_within_its_time_and_the_i
         audience="https://protected.example.net/resource",
         introspection=Introspection("https://server.example.com/introspect", "s6BhdRkqt3", client_secret="gX1fBat3bV"),
     )
-    desk = Desk()
+    desk = FakeIntrospector()
     tokens = verifier(theirs, introspector=lambda _issuer, _keys: desk, clock=lambda: 1419350300.0)
     asker = await tokens.verify(bearer("2YotnFZFEjr1zCsicMWpAA"))
     assert (asker.subject, asker.client) == ("Z5O3upPC88QrAjx00dis", "l238j323ds-23ij4")

@@ -13,10 +13,10 @@ import pytest
 
 from service.authorization.enforcement.token_revocation import RevocationRequest, Revocations, What
 from service.errors import InvalidProof, InvalidToken
-from service.identity import proof_refusals, refusals
-from service.identity.jwk_thumbprint import digest64
-from service.identity.presented import Presented
-from service.identity.sender import senders_of
+from service.identity import refusals
+from service.identity.credentials import RequestCredentials
+from service.identity.jwk_set import digest64
+from service.identity.sender import build_senders
 from service.timesheets.listing import Filters
 from tests.dpop_forge import proof_key
 from tests.integration.site import ok, site
@@ -157,7 +157,7 @@ DECIDED = {"revoked"}
 
 async def answer(sent: Sent, redis_url: str) -> None:
     """What the verifier says at last, wired as the service wires it, but for the keys, which are held in memory."""
-    senders = senders_of(
+    senders = build_senders(
         redis_url=redis_url,
         public_url="https://api.example",
         secret="s" * 32,
@@ -177,12 +177,12 @@ async def answer(sent: Sent, redis_url: str) -> None:
             await tokens.verify(request(sent))
         finally:
             await tokens.close()
-            assert senders.replay is not None
-            await senders.replay.close()
+            assert senders.used_proofs is not None
+            await senders.used_proofs.close()
 
 
-def request(sent: Sent) -> Presented:
-    return Presented((sent.scheme + b" " + sent.token,), sent.proofs(), "GET", URL, sent.certificate)
+def request(sent: Sent) -> RequestCredentials:
+    return RequestCredentials((sent.scheme + b" " + sent.token,), sent.proofs(), "GET", URL, sent.certificate)
 
 
 @pytest.mark.parametrize("cause", sorted(refusals.SENTENCES.keys() - DECIDED))
@@ -192,11 +192,11 @@ async def test_each_refusal_of_a_token_is_raised(cause: str, redis_url: str) -> 
     assert (caught.value.cause, caught.value.public) == (cause, refusals.SENTENCES[cause])
 
 
-@pytest.mark.parametrize("cause", sorted(proof_refusals.SENTENCES))
+@pytest.mark.parametrize("cause", sorted(refusals.PROOF_SENTENCES))
 async def test_each_refusal_of_a_proof_is_raised(cause: str, redis_url: str) -> None:
     with pytest.raises(InvalidProof) as caught:
         await answer(PROOFS[cause], redis_url)
-    assert (caught.value.cause, caught.value.public) == (f"proof-{cause}", proof_refusals.SENTENCES[cause])
+    assert (caught.value.cause, caught.value.public) == (f"proof-{cause}", refusals.PROOF_SENTENCES[cause])
 
 
 @pytest.mark.parametrize("cause", sorted(DECIDED))
@@ -219,4 +219,4 @@ async def test_what_is_right_in_every_case_is_taken(redis_url: str) -> None:
 
 def test_no_case_is_for_a_cause_that_is_gone() -> None:
     assert TOKENS.keys() | DECIDED == refusals.SENTENCES.keys()
-    assert PROOFS.keys() == proof_refusals.SENTENCES.keys()
+    assert PROOFS.keys() == refusals.PROOF_SENTENCES.keys()

@@ -55,7 +55,7 @@ async def failure(answer: bytes, rules: Introspection = SECRET) -> str:
     """Why nothing is believed of this answer."""
     async with desk(answer, rules) as (here, asking):
         with pytest.raises(IntrospectionUnavailable) as caught:
-            await asking.ask(b"opaque")
+            await asking.introspect(b"opaque")
         assert {question.path for question in here.questions} <= {PATH, "/jwks"}
     return str(caught.value.cause).removeprefix("introspection at issuer example: ")
 
@@ -66,7 +66,7 @@ def told(**members: Any) -> bytes:
 
 async def test_the_question_is_a_form_and_the_secret_is_encoded_as_rfc_6749_asks() -> None:
     async with desk(told(active=True)) as (here, asking):
-        assert await asking.ask(b"2YotnFZFEjr1zCsicMWpAA") == {"active": True}
+        assert await asking.introspect(b"2YotnFZFEjr1zCsicMWpAA") == {"active": True}
     (asked,) = here.questions
     assert (asked.method, asked.path) == ("POST", PATH)
     assert asked.headers["host"] == here.origin.removeprefix("http://")
@@ -80,7 +80,7 @@ async def test_a_private_key_proves_us_to_the_issuer_alone_and_once() -> None:
     rules = Introspection(SECRET.url, "us", private_key=pem, private_key_id="k", private_key_algorithm="PS256")
     async with desk(told(active=False), rules) as (here, asking):
         for _ in range(2):
-            await asking.ask(b"opaque")
+            await asking.introspect(b"opaque")
     seen = []
     for asked in here.questions:
         form = QueryParams(asked.body.decode())
@@ -130,7 +130,7 @@ async def test_an_issuer_that_is_silent_is_given_up_in_time() -> None:
         mine = issuer(introspection=replace(SECRET, url=here.origin + PATH), jwks_url=f"{here.origin}/jwks")
         asking = HttpIntrospector(mine, KeySet(mine, HttpKeySource(mine)), outbound=Outbound(timeout=0.1))
         with pytest.raises(IntrospectionUnavailable) as caught:
-            await asking.ask(b"opaque")
+            await asking.introspect(b"opaque")
         assert str(caught.value.cause).endswith("timeout")
         await asking.close()
 
@@ -143,7 +143,7 @@ def answer_jwt(key: Any = None, typ: str = "token-introspection+jwt", **changes:
 
 async def test_a_signed_answer_is_verified_and_its_content_taken() -> None:
     async with desk(ok(answer_jwt(), f"Content-Type: {TYPE}"), SIGNED) as (here, asking):
-        assert await asking.ask(b"opaque") == {"active": True}
+        assert await asking.introspect(b"opaque") == {"active": True}
     assert here.questions[0].headers["accept"] == TYPE
     assert here.asked == [PATH, "/jwks"]
 

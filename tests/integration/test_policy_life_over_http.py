@@ -152,6 +152,6 @@ async def test_a_whole_policy_of_the_size_that_the_document_promises_is_taken(ru
     assert await propose(running, paula, padded) == 2
 
     longer = await running.send("POST", VERSIONS, paula, body={**proposal(text), "message": "m" * 2_000_000})
-    assert (longer.status_code, longer.json()["detail"]) == (413, "The request body may have 2000000 bytes at the most")
+    assert (longer.status_code, longer.json()["detail"]) == (413, "The request body must not exceed 2000000 bytes")
     other = await running.send("POST", f"{VERSIONS}/1/activate", paula, body={"expected_active": 1, "x": "m" * 262_144})
-    assert (other.status_code, other.json()["detail"]) == (413, "The request body may have 262144 bytes at the most")
+    assert (other.status_code, other.json()["detail"]) == (413, "The request body must not exceed 262144 bytes")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.development.local_servers import start_redis
-from service.identity.jwk_thumbprint import digest64
+from service.identity.jwk_set import digest64
 from tests.conformance.test_sender_rfcs import RFC8705_CERTIFICATE
 from tests.dpop_forge import proof_key
 from tests.integration.api import InProcess, api

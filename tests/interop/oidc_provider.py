@@ -22,14 +22,14 @@ from service.development.authorization_server.forms import read_page
 from service.development.authorization_server.proof_keys import ProofKey
 from service.development.local_servers import free_port
 from service.errors import InvalidProof, InvalidToken
+from service.identity.credentials import RequestCredentials
 from service.identity.dpop import Proofs
 from service.identity.issuer import Introspection, Issuer
 from service.identity.nonces import Nonces
-from service.identity.presented import Presented
 from service.identity.principal import PrincipalKind
-from service.identity.replay import Replay
 from service.identity.sender import SenderConstraint
 from service.identity.tokens import Tokens
+from service.identity.used_proofs import UsedProofs
 from tests.integration.authorization_server.browser import AUDIENCE
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ async def issuer() -> AsyncIterator[str]:
 @asynccontextmanager
 async def verifier(url: str, redis_url: str, **changes: Any) -> AsyncIterator[Tokens]:
     """Our verifier, as it would be configured for the provider."""
-    replay = Replay(open_redis(redis_url, timeout=1.0))
-    proofs = Proofs(replay.first_use, Nonces("s" * 32), algorithms=["ES256"])
+    replay = UsedProofs(open_redis(redis_url, timeout=1.0))
+    proofs = Proofs(replay.add, Nonces("s" * 32), algorithms=["ES256"])
     settings: dict[str, Any] = {"audience": AUDIENCE, "algorithms": frozenset(ALGORITHMS), **changes}
     tokens = Tokens([Issuer("interop", url, **settings)], sender=SenderConstraint(proofs))
     await tokens.start()
@@ -96,12 +96,12 @@ async def machine_token(url: str, name: str, key: ProofKey | None = None) -> str
     return token
 
 
-def bearer(token: str) -> Presented:
-    return Presented((f"Bearer {token}".encode(),))
+def bearer(token: str) -> RequestCredentials:
+    return RequestCredentials((f"Bearer {token}".encode(),))
 
 
-def bound(token: str, *proofs: str) -> Presented:
-    return Presented((f"DPoP {token}".encode(),), tuple(proof.encode() for proof in proofs), "GET", API)
+def bound(token: str, *proofs: str) -> RequestCredentials:
+    return RequestCredentials((f"DPoP {token}".encode(),), tuple(proof.encode() for proof in proofs), "GET", API)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -42,7 +42,7 @@ def certificates(*proxies: str) -> ClientCertificates:
 
 def passed(*values: bytes, peer: str | None = PROXY) -> bytes | None:
     headers = [(b"host", b"api.example"), *((b"client-cert", value) for value in values)]
-    return certificates().of(peer, headers)
+    return certificates().read(peer, headers)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_without_the_header_or_with_an_empty_one_there_is_no_certificate() -> No
 
 
 def test_another_header_is_not_the_configured_one() -> None:
-    assert certificates().of(PROXY, [(b"x-client-cert", ESCAPED), (b"client_cert", ESCAPED)]) is None
+    assert certificates().read(PROXY, [(b"x-client-cert", ESCAPED), (b"client_cert", ESCAPED)]) is None
 
 
 @pytest.mark.parametrize("second", [ESCAPED, b""])
@@ -99,7 +99,7 @@ BAD = {
 
 @pytest.mark.parametrize("value", BAD.values(), ids=BAD)
 def test_what_is_no_certificate_is_refused(value: bytes) -> None:
-    with pytest.raises(MalformedCredentials, match="not readable"):
+    with pytest.raises(MalformedCredentials, match="is not valid"):
         passed(value)
 
 
@@ -116,7 +116,7 @@ def test_what_strangers_send_is_counted_and_told_once_a_minute_without_its_conte
     held = certificates()
     with structlog.testing.capture_logs() as lines:
         for _ in range(50):
-            held.of(STRANGER, [(b"client-cert", ESCAPED)])
+            held.read(STRANGER, [(b"client-cert", ESCAPED)])
     (line,) = lines
     assert line["event"] == "client_certificate_of_untrusted_peer_ignored"
     assert ESCAPED.decode() not in str(line)

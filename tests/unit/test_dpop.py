@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from service.errors import InvalidProof, InvalidToken, Misconfigured, NonceWanted, Unauthenticated
+from service.errors import InvalidProof, InvalidToken, Misconfigured, NonceRequired, Unauthenticated
+from service.identity.credentials import RequestCredentials
 from service.identity.dpop import Proofs
-from service.identity.nonces import LIFE, STEP, Nonces
-from service.identity.presented import Presented
-from service.identity.proof_refusals import SENTENCES
+from service.identity.nonces import LIFETIME_SECONDS, STEP_SECONDS, Nonces
+from service.identity.refusals import SENTENCES
 from tests.dpop_forge import ProofKey, private_jwk, proof_claims, proof_key, public_jwk
 from tests.token_forge import ABSENT, encoded
 
@@ -41,8 +41,8 @@ def proofs(uses: Remembered | None = None, **options: Any) -> Proofs:
     return Proofs((uses or Remembered()).first_use, Nonces(SECRET), **{"algorithms": ALGORITHMS, **options})
 
 
-def request(*headers: bytes, method: str = "GET", url: str = URL) -> Presented:
-    return Presented((b"DPoP " + TOKEN,), headers, method, url)
+def request(*headers: bytes, method: str = "GET", url: str = URL) -> RequestCredentials:
+    return RequestCredentials((b"DPoP " + TOKEN,), headers, method, url)
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -236,7 +236,7 @@ async def test_a_proof_is_good_for_a_minute_around_its_time(age: int) -> None:
 @pytest.mark.parametrize("age", [61, -61, 3600])
 async def test_a_proof_is_not_good_for_longer(age: int) -> None:
     now = time.time()
-    with pytest.raises(InvalidProof, match="just now"):
+    with pytest.raises(InvalidProof, match="too old or from the future"):
         await check(made(iat=now - age), clock=lambda: now)
 
 
@@ -262,16 +262,16 @@ async def test_a_nonce_of_ours_stands_for_the_clients_clock() -> None:
     uses = Remembered()
     await check(made(iat=1_000_000_000, nonce=Nonces(SECRET).current()), uses)
     (seconds,) = uses.seen.values()
-    assert seconds >= LIFE - STEP
+    assert seconds >= LIFETIME_SECONDS - STEP_SECONDS
 
 
 @pytest.mark.parametrize("nonce", ["", "x", "A" * 32, Nonces("t" * 32).current(), "\u00e9" * 32, "=" * 32])
 async def test_a_nonce_that_is_not_ours_is_sent_back_for_one(nonce: str) -> None:
-    await cause_of(made(nonce=nonce), kind=NonceWanted)
+    await cause_of(made(nonce=nonce), kind=NonceRequired)
 
 
 async def test_where_a_nonce_is_required_a_proof_without_one_is_sent_back() -> None:
-    with pytest.raises(NonceWanted):
+    with pytest.raises(NonceRequired):
         await check(made(), nonce_required=True)
     await check(made(nonce=Nonces(SECRET).current()), nonce_required=True)
 
@@ -279,16 +279,28 @@ async def test_where_a_nonce_is_required_a_proof_without_one_is_sent_back() -> N
 def test_a_nonce_lives_for_five_minutes_on_every_replica_and_then_no_more() -> None:
     start = 1_800_000_000.0
     nonce = Nonces(SECRET, clock=lambda: start).current()
-    ages = (-STEP, 0, 1, STEP, LIFE - STEP, LIFE - 1, LIFE, LIFE + STEP, 10 * LIFE)
+    ages = (
+        -STEP_SECONDS,
+        0,
+        1,
+        STEP_SECONDS,
+        LIFETIME_SECONDS - STEP_SECONDS,
+        LIFETIME_SECONDS - 1,
+        LIFETIME_SECONDS,
+        LIFETIME_SECONDS + STEP_SECONDS,
+        10 * LIFETIME_SECONDS,
+    )
     lives = [Nonces(SECRET, clock=lambda age=age: start + age).remaining(nonce) for age in ages]  # type: ignore[misc]  # mypy cannot infer the default
     assert [left is not None for left in lives] == [True, True, True, True, True, True, False, False, False]
-    assert Nonces(SECRET, clock=lambda: start - STEP - 1).remaining(nonce) is None, "from a future that no clock is in"
+    assert Nonces(SECRET, clock=lambda: start - STEP_SECONDS - 1).remaining(nonce) is None, (
+        "from a future that no clock is in"
+    )
 
 
 def test_a_nonce_is_new_every_minute_and_tells_nothing_but_the_time() -> None:
     start = 1_800_000_000
     seen = {Nonces(SECRET, clock=lambda at=at: float(start + at)).current() for at in range(0, 600, 10)}  # type: ignore[misc]  # as above
-    assert len(seen) == 600 // STEP
+    assert len(seen) == 600 // STEP_SECONDS
     assert all(one.isascii() and len(one) == 32 and SECRET not in one for one in seen)
 
 

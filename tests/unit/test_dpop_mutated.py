@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.errors import InvalidProof, InvalidToken, NonceWanted
+from service.errors import InvalidProof, InvalidToken, NonceRequired
+from service.identity.credentials import RequestCredentials
 from service.identity.dpop import Proofs
 from service.identity.nonces import Nonces
-from service.identity.presented import Presented
 from tests.dpop_forge import proof_claims, proof_key
 from tests.example_count import example_count
 
@@ -24,7 +24,7 @@ KEYS = {alg: proof_key(alg) for alg in ("ES256", "PS256", "Ed25519")}
 GOOD = {alg: key.proof("GET", URL, TOKEN) for alg, key in KEYS.items()}
 # A long run must not make the proofs above grow old.
 MADE = time.time()
-REFUSALS = (InvalidProof, InvalidToken, NonceWanted)
+REFUSALS = (InvalidProof, InvalidToken, NonceRequired)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -40,7 +40,7 @@ async def check(alg: str, *headers: bytes) -> None:
         return True
 
     proofs = Proofs(first, Nonces("s" * 32), algorithms=tuple(KEYS), clock=lambda: MADE)
-    await proofs.check(Presented((), headers, "GET", URL), TOKEN, KEYS[alg].thumbprint)
+    await proofs.check(RequestCredentials((), headers, "GET", URL), TOKEN, KEYS[alg].thumbprint)
 
 
 @pytest.mark.parametrize("alg", GOOD)

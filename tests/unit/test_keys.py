@@ -1,4 +1,4 @@
-"""The key set of an issuer: kept fresh, kept through outages up to a limit, rotated at once, asked for rarely."""
+"""The key set of an issuer: kept fresh, kept during outages up to a limit, rotated at once, fetched rarely."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Seconds that pass when told to."""
+    """A clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -40,7 +40,7 @@ class Clock:
 
 
 def second_jwks() -> bytes:
-    """The issuer's set after a rotation: the first keys are gone."""
+    """The issuer's set after a rotation, without the first keys."""
     return jwks(jwk(rsa_key("second"), "rsa-2"))
 
 
@@ -72,7 +72,7 @@ async def test_a_hundred_requests_at_once_cause_one_fetch() -> None:
     assert len({key.digest for key in found}) == 1
 
 
-async def test_a_caller_that_goes_away_does_not_stop_the_fetch_for_the_others() -> None:
+async def test_a_cancelled_caller_does_not_cancel_the_fetch_for_others() -> None:
     source, go = HeldKeys(good_jwks()), asyncio.Event()
     source.wait = go.wait
     keys = key_set(source, Clock())
@@ -133,21 +133,21 @@ async def test_a_key_id_looked_for_while_the_issuer_was_down_is_looked_for_again
 
 
 @pytest.mark.parametrize("answer", [None, b"<html>", b'{"keys":[]}'], ids=["down", "no key set", "empty"])
-async def test_while_the_key_set_cannot_be_fetched_a_token_with_an_unknown_key_is_not_judged(
+async def test_a_token_with_an_unknown_key_is_not_refused_while_the_keys_cannot_be_fetched(
     answer: bytes | None,
 ) -> None:
     source, clock = HeldKeys(good_jwks()), Clock()
     keys = key_set(source, clock, burst=1)
     await keys.find("rsa-1", "RS256")
     source.body = answer
-    # The second is beyond the budget for looking, and judged no better.
+    # The second key is beyond the refresh budget, and not refused either.
     for kid in ("rsa-2", "rsa-3"):
         with pytest.raises(KeysUnavailable):
             await keys.find(kid, "RS256")
     assert (await keys.find("rsa-1", "RS256")).kid == "rsa-1"
 
 
-async def test_a_key_that_the_issuer_just_said_not_to_have_is_refused_though_it_went_down_since() -> None:
+async def test_a_key_that_the_issuer_just_did_not_have_is_refused_even_while_it_is_down() -> None:
     source, clock = HeldKeys(good_jwks()), Clock()
     keys = key_set(source, clock)
     with pytest.raises(InvalidToken):
@@ -206,13 +206,13 @@ async def test_a_failed_or_empty_refresh_keeps_the_good_keys(answer: bytes | Non
     assert keys.state().failures == 1
 
 
-async def test_a_set_of_over_a_hundred_keys_is_not_taken() -> None:
+async def test_a_set_of_more_than_a_hundred_keys_is_refused() -> None:
     source = HeldKeys(jwks(*[jwk(rsa_key(), f"rsa-{number}") for number in range(101)]))
     with pytest.raises(KeysUnavailable):
         await key_set(source, Clock()).find("rsa-1", "RS256")
 
 
-async def test_keys_that_we_do_not_understand_do_not_spoil_the_others() -> None:
+async def test_keys_that_we_do_not_understand_do_not_affect_the_others() -> None:
     odd: list[dict[str, Any]] = [{"kty": "OKP", "crv": "X25519", "x": "AA"}, {"kty": "future"}, {"kty": ["RSA"]}]
     source = HeldKeys(jwks(*odd, jwk(rsa_key(), "rsa-1")))
     assert (await key_set(source, Clock()).find("rsa-1", "RS256")).kid == "rsa-1"
@@ -224,12 +224,12 @@ async def test_a_key_that_vanished_from_a_good_answer_is_dropped() -> None:
     old = await keys.find("rsa-1", "RS256")
     source.body = second_jwks()
     await refresh(keys)
-    assert not keys.holds(old.digest)
+    assert not keys.has_key(old.digest)
     with pytest.raises(InvalidToken):
         await keys.find("rsa-1", "RS256")
 
 
-async def test_a_remembered_token_falls_with_its_key() -> None:
+async def test_a_cached_token_is_refused_when_its_key_is_gone() -> None:
     source = HeldKeys(good_jwks())
     tokens = Tokens([issuer()], source=lambda _: source)
     token = good_token()
@@ -250,7 +250,7 @@ async def test_a_key_replaced_under_the_same_id_no_longer_verifies() -> None:
     assert (await keys.find("rsa-1", "RS256")).digest != old.digest
 
 
-async def test_good_keys_outlive_an_outage_for_a_day_and_then_tokens_cannot_be_judged() -> None:
+async def test_good_keys_are_used_for_a_day_of_outage_and_then_tokens_cannot_be_checked() -> None:
     source, clock = HeldKeys(good_jwks()), Clock()
     keys = key_set(source, clock)
     held = await keys.find("rsa-1", "RS256")
@@ -259,7 +259,7 @@ async def test_good_keys_outlive_an_outage_for_a_day_and_then_tokens_cannot_be_j
     await keys.find("rsa-1", "RS256")
     clock.now += 500
     assert not keys.state().ready
-    assert not keys.holds(held.digest)
+    assert not keys.has_key(held.digest)
     with pytest.raises(KeysUnavailable):
         await keys.find("rsa-1", "RS256")
     source.body = good_jwks()
@@ -279,22 +279,22 @@ async def test_an_issuer_that_was_never_reached_gives_unavailable_and_is_not_ask
     assert keys.state().last_failure == "unreachable"
 
 
-async def test_a_start_while_the_issuer_is_down_is_made_good_in_the_background() -> None:
+async def test_keys_of_an_issuer_that_is_down_at_the_start_are_fetched_in_the_background() -> None:
     source = HeldKeys(None)
     keys = KeySet(issuer(), source, timing=KeyTiming(first_retry=0.01))
     await keys.start()
     assert not keys.state().ready
     source.body = good_jwks()
-    await comes_true(lambda: keys.state().ready)
+    await wait_until_true(lambda: keys.state().ready)
     await keys.close()
 
 
-async def test_keys_are_fetched_anew_before_they_expire_without_any_request() -> None:
+async def test_keys_are_refreshed_before_they_expire_without_any_request() -> None:
     source = HeldKeys(good_jwks(), max_age=0.05)
-    keys = KeySet(issuer(), source, timing=KeyTiming(shortest=0.05))
+    keys = KeySet(issuer(), source, timing=KeyTiming(min_age=0.05))
     await keys.start()
     source.body = second_jwks()
-    await comes_true(lambda: source.asked >= 3)
+    await wait_until_true(lambda: source.asked >= 3)
     await keys.close()
     asked = source.asked
     assert (await keys.find("rsa-2", "RS256")).kid == "rsa-2"
@@ -302,7 +302,7 @@ async def test_keys_are_fetched_anew_before_they_expire_without_any_request() ->
     assert source.asked == asked
 
 
-async def test_an_unforeseen_failure_of_the_source_does_not_end_the_refreshing() -> None:
+async def test_an_unexpected_error_of_the_source_does_not_end_the_refreshing() -> None:
     source = HeldKeys(good_jwks())
 
     async def break_down() -> None:
@@ -313,7 +313,7 @@ async def test_an_unforeseen_failure_of_the_source_does_not_end_the_refreshing()
     await keys.start()
     assert keys.state().last_failure == "unexpected-RuntimeError"
     source.wait = None
-    await comes_true(lambda: keys.state().ready)
+    await wait_until_true(lambda: keys.state().ready)
     await keys.close()
 
 
@@ -337,7 +337,7 @@ async def test_closing_during_a_fetch_ends_it() -> None:
         await waiting
 
 
-def test_metadata_is_looked_for_where_both_standards_put_it() -> None:
+def test_metadata_is_discovered_where_both_standards_put_it() -> None:
     assert metadata_urls(issuer(issuer="https://a.example/tenant/", jwks_url=None)) == (
         "https://a.example/.well-known/oauth-authorization-server/tenant",
         "https://a.example/tenant/.well-known/openid-configuration",
@@ -349,7 +349,7 @@ def test_metadata_is_looked_for_where_both_standards_put_it() -> None:
     assert metadata_urls(issuer(discovery_url="https://b.example/meta")) == ("https://b.example/meta",)
 
 
-async def comes_true(condition: Callable[[], bool]) -> None:
+async def wait_until_true(condition: Callable[[], bool]) -> None:
     for _ in range(500):
         if condition():
             return
@@ -361,7 +361,7 @@ async def test_a_client_that_floods_unknown_key_ids_cannot_keep_others_from_a_ro
     source, clock = HeldKeys(good_jwks()), Clock()
     keys = key_set(source, clock)
     await keys.find("rsa-1", "RS256")
-    keys.vouch("hours-app")
+    keys.note_verified("hours-app")
     for number in range(500):
         with pytest.raises(InvalidToken):
             await keys.find(f"made-up-{number}", "RS256", "noisy")

@@ -35,7 +35,7 @@ class Says:
     def __init__(self, **changed: Any) -> None:
         self.answer = {**ANSWER, **changed}
 
-    async def ask(self, _token: bytes, /) -> Mapping[str, Any]:
+    async def introspect(self, _token: bytes, /) -> Mapping[str, Any]:
         return self.answer
 
     async def close(self) -> None:
@@ -48,7 +48,7 @@ def opaque(says: Says, *, subject_optional: bool) -> OpaqueTokens:
 
 
 async def test_a_token_that_names_nobody_is_its_clients_own_where_the_issuer_leaves_the_subject_out() -> None:
-    asker = (await opaque(Says(), subject_optional=True).judge(b"token")).principal
+    asker = (await opaque(Says(), subject_optional=True).introspect(b"token")).principal
     assert (asker.kind, asker.client, asker.subject) == (PrincipalKind.CLIENT, "payroll-import", "payroll-import")
 
 
@@ -66,10 +66,10 @@ async def test_otherwise_a_token_that_names_nobody_is_refused(
     changed: dict[str, Any], *, subject_optional: bool
 ) -> None:
     with pytest.raises(InvalidToken) as refused:
-        await opaque(Says(**changed), subject_optional=subject_optional).judge(b"token")
+        await opaque(Says(**changed), subject_optional=subject_optional).introspect(b"token")
     assert refused.value.cause == "subject"
 
 
 async def test_a_named_subject_is_a_person_all_the_same() -> None:
-    asker = (await opaque(Says(sub="ana"), subject_optional=True).judge(b"token")).principal
+    asker = (await opaque(Says(sub="ana"), subject_optional=True).introspect(b"token")).principal
     assert (asker.kind, asker.subject) == (PrincipalKind.USER, "ana")

@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import IntrospectionUnavailable, InvalidToken
 from service.identity.issuer import Introspection
-from service.identity.opaque_tokens import MAX_DENIED, MAX_UNDER_WAY
+from service.identity.opaque_tokens import MAX_DENIED_TOKENS, MAX_INTROSPECTIONS
 from service.identity.principal import PrincipalKind
 from tests.token_forge import (
     ABSENT,
@@ -43,7 +43,7 @@ class Desk:
         self.answer, self.asked, self.closed = answer, 0, False
         self.gate: asyncio.Event | None = None
 
-    async def ask(self, token: bytes, /) -> Mapping[str, Any]:
+    async def introspect(self, token: bytes, /) -> Mapping[str, Any]:
         assert token
         self.asked += 1
         if self.gate is not None:
@@ -166,10 +166,10 @@ async def test_a_denial_is_remembered_briefly_and_boundedly() -> None:
     desk.answer = active()
     await tokens.verify(bearer("opaque"))
     desk.answer = {"active": False}
-    for number in range(MAX_DENIED + 50):
+    for number in range(MAX_DENIED_TOKENS + 50):
         with pytest.raises(InvalidToken):
             await tokens.verify(bearer(f"guess-{number}"))
-    assert len(tokens._opaque._denied) == MAX_DENIED
+    assert len(tokens._opaque._denied) == MAX_DENIED_TOKENS
 
 
 async def test_an_issuer_that_cannot_be_asked_leaves_the_token_unjudged_and_nothing_remembered() -> None:
@@ -213,10 +213,10 @@ async def test_a_flood_of_unknown_tokens_leaves_questions_about_tokens_that_were
     desk.gate = asyncio.Event()
     flood = [asyncio.create_task(tokens.verify(bearer(f"made-up-{number}"))) for number in range(150)]
     await asyncio.sleep(0.01)
-    assert desk.asked == 1 + MAX_UNDER_WAY
+    assert desk.asked == 1 + MAX_INTROSPECTIONS
     again = asyncio.create_task(tokens.verify(bearer("opaque")))
     await asyncio.sleep(0.01)
-    assert desk.asked == 2 + MAX_UNDER_WAY
+    assert desk.asked == 2 + MAX_INTROSPECTIONS
     desk.gate.set()
     assert (await again).client == "web-app"
     await asyncio.gather(*flood, return_exceptions=True)

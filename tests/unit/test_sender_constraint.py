@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from service.errors import InvalidProof, InvalidToken, Misconfigured, ReplayUnavailable
+from service.errors import InvalidProof, InvalidToken, Misconfigured, ReplayStoreUnavailable
+from service.identity.credentials import RequestCredentials
 from service.identity.dpop import Proofs
-from service.identity.jwk_thumbprint import digest64
+from service.identity.jwk_set import digest64
 from service.identity.nonces import Nonces
-from service.identity.presented import Presented
-from service.identity.sender import SenderConstraint, senders_of
+from service.identity.sender import SenderConstraint, build_senders
 from tests.dpop_forge import proof_key
 from tests.token_forge import good_token, verifier
 
@@ -32,9 +32,11 @@ def constraint(*, dpop: bool = True, **options: Any) -> SenderConstraint:
     return SenderConstraint(proofs, **{"certificates": True, **options})
 
 
-def presented(*, proof: bool = True, certificate: bytes | None = CERTIFICATE, token: bytes = TOKEN) -> Presented:
+def presented(
+    *, proof: bool = True, certificate: bytes | None = CERTIFICATE, token: bytes = TOKEN
+) -> RequestCredentials:
     proofs = (KEY.proof("GET", URL, token),) if proof else ()
-    return Presented((), proofs, "GET", URL, certificate)
+    return RequestCredentials((), proofs, "GET", URL, certificate)
 
 
 GOOD: dict[str, tuple[str, dict[str, object]]] = {
@@ -122,21 +124,21 @@ async def test_where_dpop_is_required_no_other_token_is_taken(cnf: dict[str, obj
 async def test_possession_is_asked_for_at_every_use_of_a_remembered_token() -> None:
     token = good_token(cnf=BY_KEY)
     tokens = verifier(sender=constraint())
-    good = Presented((b"DPoP " + token,), (KEY.proof("GET", URL, token),), "GET", URL)
+    good = RequestCredentials((b"DPoP " + token,), (KEY.proof("GET", URL, token),), "GET", URL)
     await tokens.verify(good)
     await tokens.verify(good)
     with pytest.raises(InvalidProof):
-        await tokens.verify(Presented((b"DPoP " + token,), (), "GET", URL))
+        await tokens.verify(RequestCredentials((b"DPoP " + token,), (), "GET", URL))
     with pytest.raises(InvalidToken):
-        await tokens.verify(Presented((b"Bearer " + token,), good.dpop, "GET", URL))
+        await tokens.verify(RequestCredentials((b"Bearer " + token,), good.dpop, "GET", URL))
 
 
 async def test_a_store_that_cannot_answer_is_no_verdict_on_the_token_and_hits_only_those_who_need_it() -> None:
     async def down(_key: str, _proof_id: str, _seconds: float) -> bool:
-        raise ReplayUnavailable
+        raise ReplayStoreUnavailable
 
     check = SenderConstraint(Proofs(down, Nonces("s" * 32), algorithms=["ES256"]), certificates=True)
-    with pytest.raises(ReplayUnavailable):
+    with pytest.raises(ReplayStoreUnavailable):
         await check("dpop", TOKEN, BY_KEY, presented())
     await check("bearer", TOKEN, {}, presented())
     await check("bearer", TOKEN, BY_CERTIFICATE, presented())
@@ -158,11 +160,11 @@ CONFIGURED: dict[str, Any] = {
 
 @pytest.mark.parametrize("without", ["redis_url", "public_url", "algorithms"])
 def test_dpop_is_offered_only_where_proofs_can_be_judged(without: str) -> None:
-    assert senders_of(**CONFIGURED).algorithms == ("ES256",)
+    assert build_senders(**CONFIGURED).algorithms == ("ES256",)
     changed = {**CONFIGURED, without: type(CONFIGURED[without])()}
-    assert senders_of(**changed).algorithms == ()
+    assert build_senders(**changed).algorithms == ()
 
 
 def test_a_certificate_header_without_proxies_stops_the_start() -> None:
     with pytest.raises(Misconfigured):
-        senders_of(**{**CONFIGURED, "trusted_proxies": ()})
+        build_senders(**{**CONFIGURED, "trusted_proxies": ()})

@@ -1,4 +1,4 @@
-"""`token explain`: every refusal is told at the check that it belongs to, and nothing of the token is."""
+"""`token explain`: every refusal is reported at its check, and no content of the token is shown."""
 
 from __future__ import annotations
 
@@ -36,36 +36,49 @@ REFUSED: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_a_refusal_is_told_at_its_check_and_all_before_it_passed(name: str) -> None:
+async def test_a_refusal_is_reported_at_its_check_and_all_earlier_checks_passed(name: str) -> None:
     token, cause = REFUSED[name]
-    told = await explain(verifier(), token, NOW)
-    assert (told.verdict, told.cause) == ("refused", cause)
-    assert (told.checks[-1].name, told.checks[-1].outcome, told.checks[-1].told) == (name, "failed", SENTENCES[cause])
-    assert {check.outcome for check in told.checks[:-1]} <= {"passed"}
+    explanation = await explain(verifier(), token, NOW)
+    assert (explanation.verdict, explanation.cause) == ("refused", cause)
+    assert (explanation.checks[-1].name, explanation.checks[-1].outcome, explanation.checks[-1].detail) == (
+        name,
+        "failed",
+        SENTENCES[cause],
+    )
+    assert {check.outcome for check in explanation.checks[:-1]} <= {"passed"}
 
 
-async def test_an_accepted_token_passed_every_check_and_its_grants_are_told() -> None:
-    told = await explain(verifier(), good_token(roles=["lead"], cnf={"jkt": "secret-thumbprint"}), NOW)
-    assert told.verdict == "accepted"
-    assert [check.name for check in told.checks] == [name for name in CHECKS if name != "introspection"]
-    assert (told.kind, told.client, told.roles, told.expires_in) == ("user", "web-app", ("lead",), 3600)
-    assert told.needs == ("a DPoP proof with each request",)
+async def test_an_accepted_token_passed_every_check_and_its_grants_are_shown() -> None:
+    explanation = await explain(verifier(), good_token(roles=["lead"], cnf={"jkt": "secret-thumbprint"}), NOW)
+    assert explanation.verdict == "accepted"
+    assert [check.name for check in explanation.checks] == [name for name in CHECKS if name != "introspection"]
+    assert (explanation.kind, explanation.client, explanation.roles, explanation.expires_in) == (
+        "user",
+        "web-app",
+        ("lead",),
+        3600,
+    )
+    assert explanation.needs == ("a DPoP proof with each request",)
 
 
-async def test_a_token_that_cannot_be_judged_is_not_called_bad() -> None:
-    told = await explain(verifier(body=b"{}"), good_token(), NOW)
-    assert (told.verdict, told.checks[-1].name, told.checks[-1].outcome) == ("not judged", "key", "unknown")
+async def test_a_token_that_cannot_be_checked_is_not_refused() -> None:
+    explanation = await explain(verifier(body=b"{}"), good_token(), NOW)
+    assert (explanation.verdict, explanation.checks[-1].name, explanation.checks[-1].outcome) == (
+        "not checked",
+        "key",
+        "unknown",
+    )
 
 
 @pytest.mark.parametrize("changes", [{}, {"exp": NOW - 1}, {"sub": "secret\x00"}])
-async def test_nothing_of_the_token_itself_is_told(changes: dict[str, Any]) -> None:
+async def test_no_content_of_the_token_is_shown(changes: dict[str, Any]) -> None:
     token = good_token(**{"sub": "secret-person", "jti": "secret-id", **changes})
     shown = json.dumps(asdict(await explain(verifier(), token, NOW)))
     assert "secret" not in shown
     assert not any(part in shown for part in token.decode().split("."))
 
 
-def test_the_command_reads_standard_input_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_reads_only_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIMEWARDEN_ISSUER", issuer().issuer)
     monkeypatch.setenv("TIMEWARDEN_AUDIENCE", issuer().audience)
     run = CliRunner().invoke

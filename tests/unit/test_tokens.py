@@ -1,4 +1,4 @@
-"""A good token gives its Principal; every token that the field knows to be bad is refused, each with its cause."""
+"""A good token yields its Principal. Every known kind of bad token is refused, each with its cause."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.token_forge import (
 
 
 async def refused(token: bytes, tokens: Tokens | None = None) -> str:
-    """The cause of the refusal; fails when the token is accepted or when the answer would tell of its content."""
+    """The cause of the refusal. Fails if the token is accepted, or if the error shows its content."""
     with pytest.raises(InvalidToken) as caught:
         await (tokens or verifier()).verify(bearer(token))
     assert caught.value.public in SENTENCES.values()
@@ -46,40 +46,40 @@ async def refused(token: bytes, tokens: Tokens | None = None) -> str:
 
 @pytest.mark.parametrize("token", [good_token, good_ec_token], ids=["RS256", "ES256"])
 async def test_a_good_token_gives_its_principal(token: Any) -> None:
-    asker = await verifier().verify(
+    caller = await verifier().verify(
         bearer(token(roles=["payroll", "Team:Lead"], auth_time=NOW - 60, amr=["pwd", "otp"], acr="loa2"))
     )
-    assert asker.kind is PrincipalKind.USER
-    assert (asker.issuer, asker.issuer_name, asker.subject) == (ISSUER, "example", "auth0|ana")
-    assert (asker.client, asker.token_id, asker.acr) == ("web-app", "token-1", "loa2")
-    assert asker.scopes == {"read:timesheets", "create:timesheets"}
-    assert asker.roles == {"role:payroll", "role:Team:Lead"}
-    assert asker.methods == frozenset({"pwd", "otp"})
-    assert asker.authenticated_at == NOW - 60
-    assert asker.person is None
+    assert caller.kind is PrincipalKind.USER
+    assert (caller.issuer, caller.issuer_name, caller.subject) == (ISSUER, "example", "auth0|ana")
+    assert (caller.client, caller.token_id, caller.acr) == ("web-app", "token-1", "loa2")
+    assert caller.scopes == {"read:timesheets", "create:timesheets"}
+    assert caller.roles == {"role:payroll", "role:Team:Lead"}
+    assert caller.methods == frozenset({"pwd", "otp"})
+    assert caller.authenticated_at == NOW - 60
+    assert caller.person is None
 
 
-async def test_a_token_that_says_nothing_of_scopes_roles_or_sign_in_gives_none_of_them() -> None:
-    asker = await verifier().verify(bearer(good_token(scope=ABSENT)))
-    assert (asker.scopes, asker.roles) == (frozenset(), frozenset())
-    assert (asker.methods, asker.acr, asker.authenticated_at) == (None, None, None)
+async def test_a_token_without_scopes_roles_and_sign_in_grants_none_of_them() -> None:
+    caller = await verifier().verify(bearer(good_token(scope=ABSENT)))
+    assert (caller.scopes, caller.roles) == (frozenset(), frozenset())
+    assert (caller.methods, caller.acr, caller.authenticated_at) == (None, None, None)
 
 
 @pytest.mark.parametrize("typ", ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"])
-async def test_the_type_of_rfc_9068_is_taken_in_every_spelling(typ: str) -> None:
+async def test_the_type_of_rfc_9068_is_accepted_in_every_spelling(typ: str) -> None:
     await verifier().verify(bearer(signed(header(typ=typ), claims())))
 
 
 @pytest.mark.parametrize("audience", [AUDIENCE, [AUDIENCE], ["https://other.example", AUDIENCE]])
-async def test_an_audience_that_contains_ours_is_taken(audience: Any) -> None:
+async def test_an_audience_that_contains_ours_is_accepted(audience: Any) -> None:
     await verifier().verify(bearer(good_token(aud=audience)))
 
 
-async def test_roles_may_stand_in_a_claim_named_by_a_url() -> None:
+async def test_roles_may_be_in_a_claim_named_by_a_url() -> None:
     claim = "https://timewarden.example/roles"
     tokens = verifier(issuer(roles_claim=claim))
-    asker = await tokens.verify(bearer(good_token(**{claim: ["auditor"], "roles": ["ignored"]})))
-    assert asker.roles == {"role:auditor"}
+    caller = await tokens.verify(bearer(good_token(**{claim: ["auditor"], "roles": ["ignored"]})))
+    assert caller.roles == {"role:auditor"}
 
 
 async def test_ps256_works_with_a_key_that_names_no_algorithm_where_the_issuer_allows_it() -> None:
@@ -88,7 +88,7 @@ async def test_ps256_works_with_a_key_that_names_no_algorithm_where_the_issuer_a
     assert await refused(token) == "algorithm"
 
 
-async def test_a_token_without_kid_is_taken_only_if_one_key_could_have_signed_it() -> None:
+async def test_a_token_without_kid_is_accepted_only_if_one_key_could_have_signed_it() -> None:
     token = signed(header(kid=ABSENT), claims())
     await verifier().verify(bearer(token))
     two = jwks(jwk(rsa_key(), "rsa-1"), jwk(rsa_key("second"), "rsa-2"))
@@ -106,19 +106,19 @@ async def test_each_issuer_has_its_own_keys_audience_and_rules() -> None:
     tokens = verifier(issuer(), other)
     await tokens.verify(bearer(good_token()))
     theirs = claims(iss="https://other.example", aud="other")
-    asker = await tokens.verify(bearer(signed(header(typ="JWT"), theirs)))
-    assert asker.issuer_name == "other"
+    caller = await tokens.verify(bearer(signed(header(typ="JWT"), theirs)))
+    assert caller.issuer_name == "other"
     assert await refused(signed(header(), theirs), tokens) == "type"
     assert await refused(good_token(aud="other"), tokens) == "audience"
 
 
 def raw(text: str) -> bytes:
-    """A token whose claims are exactly this text, well signed."""
+    """A token with exactly this text as its claims, correctly signed."""
     return signed(header(), text.encode())
 
 
 def with_claims(extra: str) -> str:
-    """The good claims as JSON, with more members written at the end as given."""
+    """The good claims as JSON, with these members appended."""
     return json.dumps(claims())[:-1] + "," + extra + "}"
 
 
@@ -126,7 +126,7 @@ ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
 def with_stray_bits() -> bytes:
-    """The good token with a second spelling of its signature: unused trailing bits set."""
+    """The good token with a non-canonical signature: unused trailing bits are set."""
     token = good_token()
     last = ALPHABET.index(token[-1:])
     return token[:-1] + ALPHABET[last + 1 : last + 2]
@@ -174,7 +174,7 @@ SHAPES: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize(("token", "cause"), SHAPES.values(), ids=SHAPES)
-async def test_what_is_not_strictly_a_jwt_is_refused(token: bytes, cause: str) -> None:
+async def test_anything_but_a_strict_jwt_is_refused(token: bytes, cause: str) -> None:
     assert await refused(token) == cause
 
 
@@ -212,11 +212,11 @@ HEADERS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "cause"), HEADERS.values(), ids=HEADERS)
-async def test_a_header_that_is_not_exactly_right_is_refused(changes: dict[str, Any], cause: str) -> None:
+async def test_a_wrong_header_is_refused(changes: dict[str, Any], cause: str) -> None:
     assert await refused(signed(header(**changes), claims())) == cause
 
 
-async def test_a_signature_by_anybody_else_is_refused() -> None:
+async def test_a_signature_by_another_key_is_refused() -> None:
     assert await refused(signed(header(), claims(), rsa_key("attacker"))) == "signature"
     assert await refused(signed(header(alg="ES256", kid="ec-1"), claims(), ec_key("attacker"))) == "signature"
 
@@ -269,7 +269,7 @@ REFUSED_KEYS = {
 
 
 @pytest.mark.parametrize("name", KEYS)
-async def test_a_key_that_is_not_fit_for_the_signature_is_not_used(name: str) -> None:
+async def test_an_unsuitable_key_is_not_used(name: str) -> None:
     signer = rsa_key("short", 1024) if name == "of 1024 bits" else rsa_key()
     tokens = verifier(body=jwks(KEYS[name], jwk(rsa_key("second"), "rsa-2")))
     assert await refused(signed(header(), claims(), signer), tokens) == REFUSED_KEYS.get(name, "unknown-key")
@@ -358,9 +358,7 @@ CLAIMS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("changes", "cause"), CLAIMS.values(), ids=CLAIMS)
-async def test_claims_that_do_not_say_clearly_who_asks_here_and_now_are_refused(
-    changes: dict[str, Any], cause: str
-) -> None:
+async def test_missing_wrong_or_ambiguous_claims_are_refused(changes: dict[str, Any], cause: str) -> None:
     assert await refused(good_token(**changes)) == cause
 
 
@@ -384,7 +382,9 @@ KINDS: dict[str, tuple[dict[str, Any], PrincipalKind]] = {
 
 
 @pytest.mark.parametrize(("changes", "kind"), KINDS.values(), ids=KINDS)
-async def test_a_client_acting_for_itself_is_told_from_a_person(changes: dict[str, Any], kind: PrincipalKind) -> None:
+async def test_a_client_acting_for_itself_is_distinguished_from_a_person(
+    changes: dict[str, Any], kind: PrincipalKind
+) -> None:
     assert (await verifier().verify(bearer(good_token(**changes)))).kind is kind
 
 
@@ -402,25 +402,25 @@ OTHER_USES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changes", OTHER_USES.values(), ids=OTHER_USES)
-async def test_where_the_type_jwt_is_allowed_other_kinds_of_token_are_still_refused(changes: dict[str, Any]) -> None:
+async def test_other_kinds_of_token_are_refused_even_if_the_type_jwt_is_allowed(changes: dict[str, Any]) -> None:
     tokens = verifier(issuer(accepted_types=frozenset({"at+jwt", "JWT"})))
     assert await refused(signed(header(typ="JWT"), claims(**changes)), tokens) == "other-use"
 
 
-async def test_where_the_type_jwt_is_allowed_azp_names_the_client_and_jti_may_be_absent() -> None:
+async def test_with_the_type_jwt_azp_may_name_the_client_and_jti_may_be_absent() -> None:
     tokens = verifier(issuer(accepted_types=frozenset({"JWT"})))
     token = signed(header(typ="JWT"), claims(client_id=ABSENT, azp="spa", jti=ABSENT))
-    asker = await tokens.verify(bearer(token))
-    assert (asker.client, asker.token_id) == ("spa", None)
+    caller = await tokens.verify(bearer(token))
+    assert (caller.client, caller.token_id) == ("spa", None)
     assert await refused(signed(header(typ=ABSENT), claims()), tokens) == "type"
 
 
-async def test_where_no_type_is_allowed_a_token_without_one_is_taken() -> None:
+async def test_a_token_without_type_is_accepted_if_the_issuer_allows_it() -> None:
     tokens = verifier(issuer(accepted_types=frozenset({""})))
     await tokens.verify(bearer(signed(header(typ=ABSENT), claims())))
 
 
-async def test_a_remembered_token_still_expires() -> None:
+async def test_a_cached_token_still_expires() -> None:
     clock = [float(NOW)]
     tokens = verifier(clock=lambda: clock[0])
     token = good_token(exp=NOW + 100)
@@ -430,17 +430,17 @@ async def test_a_remembered_token_still_expires() -> None:
     assert await refused(token, tokens) == "expired"
 
 
-async def test_at_most_so_many_tokens_are_remembered() -> None:
-    tokens = verifier(remembered=2)
-    one, two, three = (good_token(jti=name) for name in ("one", "two", "three"))
-    first = await tokens.verify(bearer(one))
-    for token in (two, three):
+async def test_at_most_max_cached_tokens_are_cached() -> None:
+    tokens = verifier(max_cached=2)
+    oldest, *newer = (good_token(jti=name) for name in ("first", "second", "third"))
+    first = await tokens.verify(bearer(oldest))
+    for token in newer:
         await tokens.verify(bearer(token))
-    assert await tokens.verify(bearer(one)) is not first
-    assert len(tokens._verified) == 2
+    assert await tokens.verify(bearer(oldest)) is not first
+    assert len(tokens._cache) == 2
 
 
-async def test_nothing_of_a_refused_token_stands_in_the_error() -> None:
+async def test_the_error_shows_no_content_of_a_refused_token() -> None:
     token = good_token(sub="secret-person\x00", jti="secret-id", scope="secret:scope")
     with pytest.raises(InvalidToken) as caught:
         await verifier().verify(bearer(token))
@@ -470,7 +470,7 @@ def test_an_unsafe_issuer_cannot_be_configured(changes: dict[str, Any]) -> None:
         issuer(**changes)
 
 
-def test_an_issuer_cannot_be_named_twice_nor_none_at_all() -> None:
+def test_an_issuer_is_configured_once_and_at_least_one_is() -> None:
     with pytest.raises(Misconfigured):
         verifier(issuer(), issuer(name="again", prefix="again"))
     with pytest.raises(Misconfigured):

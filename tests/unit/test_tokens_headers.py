@@ -1,12 +1,11 @@
-"""Where the token stands: exactly one Authorization header, the scheme Bearer, one token (RFC 6750 section 2.1)."""
+"""The Authorization header: exactly one, with the scheme Bearer and one token (RFC 6750 section 2.1)."""
 
 from __future__ import annotations
 
 import pytest
 
 from service.errors import InvalidToken, MalformedCredentials, MissingToken, TimewardenError
-from service.identity.credentials import credentials
-from service.identity.presented import Presented
+from service.identity.credentials import RequestCredentials, parse_authorization
 from tests.token_forge import good_token, verifier
 
 HEADERS: dict[str, tuple[list[bytes], type[TimewardenError]]] = {
@@ -38,7 +37,7 @@ async def test_anything_but_one_bearer_token_is_refused_with_the_right_error(
     headers: list[bytes], error: type[TimewardenError]
 ) -> None:
     with pytest.raises(error) as caught:
-        await verifier().verify(Presented(tuple(headers)))
+        await verifier().verify(RequestCredentials(tuple(headers)))
     assert type(caught.value) is error
 
 
@@ -53,5 +52,5 @@ async def test_anything_but_one_bearer_token_is_refused_with_the_right_error(
         (b"dpop a.b.c", "dpop"),
     ],
 )
-def test_the_scheme_is_taken_in_any_case_and_spacing_that_http_allows(header: bytes, scheme: str) -> None:
-    assert credentials([header]) == (scheme, b"a.b.c")
+def test_the_scheme_is_accepted_in_any_case_and_spacing_that_http_allows(header: bytes, scheme: str) -> None:
+    assert parse_authorization([header]) == (scheme, b"a.b.c")

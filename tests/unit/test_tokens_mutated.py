@@ -1,4 +1,4 @@
-"""Laws of the verifier: a token changed in any position is refused, and no input whatever makes it do anything else."""
+"""Laws of the verifier: a token that is changed anywhere is refused, and no input causes any other error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidToken, MalformedCredentials, MissingToken
-from service.identity.presented import Presented
+from service.identity.credentials import RequestCredentials
 from tests.example_count import example_count
 from tests.token_forge import (
     bearer,
@@ -80,28 +80,30 @@ async def test_a_token_changed_in_several_places_is_refused(name: str, data: st.
 @settings(max_examples=example_count(300))
 @given(st.lists(st.binary(max_size=80), max_size=3))
 @example([b"Bearer \xff"])
-async def test_whatever_stands_in_the_headers_is_refused_in_an_orderly_way(headers: list[bytes]) -> None:
+async def test_arbitrary_headers_are_refused_without_another_error(headers: list[bytes]) -> None:
     with pytest.raises(REFUSALS):
-        await verifier().verify(Presented(tuple(headers)))
+        await verifier().verify(RequestCredentials(tuple(headers)))
 
 
 @settings(max_examples=example_count(300))
 @given(st.sampled_from(sorted(claims())), json_values)
-async def test_a_claim_of_any_json_value_is_taken_or_refused_in_an_orderly_way(name: str, value: object) -> None:
-    await taken_or_refused(signed(header(), claims(**{name: value})))
+async def test_a_claim_with_any_json_value_is_accepted_or_refused_without_another_error(
+    name: str, value: object
+) -> None:
+    await verify_or_refuse(signed(header(), claims(**{name: value})))
 
 
 @settings(max_examples=example_count(200))
 @given(st.sampled_from(["alg", "typ", "kid", "crit", "cty", "x5t", "other"]), json_values)
-async def test_a_header_member_of_any_json_value_is_taken_or_refused_in_an_orderly_way(
+async def test_a_header_member_with_any_json_value_is_accepted_or_refused_without_another_error(
     name: str, value: object
 ) -> None:
-    await taken_or_refused(signed(header(**{name: value}), claims(), rsa_key()))
+    await verify_or_refuse(signed(header(**{name: value}), claims(), rsa_key()))
 
 
-async def taken_or_refused(token: bytes) -> None:
+async def verify_or_refuse(token: bytes) -> None:
     """Any other error than a refusal fails the test."""
     with contextlib.suppress(InvalidToken):
-        asker = await verifier().verify(bearer(token))
-        assert asker.subject
-        assert isinstance(asker.expires_at, int)
+        caller = await verifier().verify(bearer(token))
+        assert caller.subject
+        assert isinstance(caller.expires_at, int)

@@ -1,4 +1,4 @@
-"""Published keys that are known to be weak are refused by name, and the other keys of their set go on being used."""
+"""Published keys that are known to be weak are refused by name; the other keys of their set are still used."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_weak_key_is_refused_by_name_and_the_others_of_its_set_are_used(weak: 
     assert f"key-{why}" in SENTENCES
 
 
-def test_keys_that_are_not_for_signatures_are_left_out_without_a_word() -> None:
+def test_keys_that_are_not_for_signatures_are_skipped_silently() -> None:
     others = [
         {"kty": "oct", "k": "AAAA", "kid": "a"},
         {**rsa_jwk(ROCA_MODULUS), "use": "enc"},
@@ -124,7 +124,7 @@ def test_keys_that_are_not_for_signatures_are_left_out_without_a_word() -> None:
     assert read_jwk_set(jwks(*others), ALL).refused == ()
 
 
-def test_ordinary_keys_are_not_taken_for_weak_ones() -> None:
+def test_ordinary_keys_are_not_refused_as_weak() -> None:
     keys = [jwk(rsa_key(f"ordinary {index}"), str(index)) for index in range(10)]
     found = read_jwk_set(jwks(*keys, jwk(ec_key(), "ec"), jwk(ed_key(), "ed")), ALL)
     assert (len(found.keys), found.refused) == (12, ())
@@ -147,9 +147,9 @@ async def test_a_token_that_names_a_weak_key_is_refused_with_the_reason_and_log_
 
 async def test_an_explained_token_says_that_its_key_is_weak() -> None:
     tokens = verifier(body=jwks(rsa_jwk(ROCA_MODULUS, kid="card"), jwk(rsa_key(), "rsa-1")))
-    told = await explain(tokens, signed(header(kid="card"), claims()))
-    assert (told.verdict, told.cause, told.checks[-1].name) == ("refused", "key-roca", "key")
-    assert "ROCA" in told.checks[-1].told
+    explanation = await explain(tokens, signed(header(kid="card"), claims()))
+    assert (explanation.verdict, explanation.cause, explanation.checks[-1].name) == ("refused", "key-roca", "key")
+    assert "ROCA" in explanation.checks[-1].detail
     assert (await explain(tokens, good_token())).verdict == "accepted"
 
 

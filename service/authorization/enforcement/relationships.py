@@ -37,7 +37,7 @@ AMBIENT = f"""
               AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to) AS lookup_roles,
     {one_person.ids("$1::uuid")} AS lookup_ids,
     {one_person.former_ids("$1::uuid")} AS lookup_former_ids,
-    {revocation.revoked(people=one_person.ids("$1::uuid"), first=4)} AS lookup_revoked
+    {revocation.revocation_condition(people=one_person.ids("$1::uuid"), first=4)} AS lookup_revoked
 """
 # The client that acts for itself, NULL for a person.
 _ITSELF = f"(CASE WHEN starts_with($2::text, '{CLIENT}') THEN substr($2::text, {len(CLIENT) + 1}) END)"

@@ -157,7 +157,7 @@ def _texts(texts: Object, commitments: Object, report: Report) -> Iterator[str]:
 
 def _unique(pairs: list[tuple[str, Any]]) -> Object:
     found = dict(pairs)
-    need(len(found) == len(pairs), "a name occurs twice in one object")
+    need(len(found) == len(pairs), "a name appears twice in one object")
     return found
 
 

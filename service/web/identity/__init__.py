@@ -1,1 +1,1 @@
-"""Routes about the caller and tokens: who am I, revocations, protected-resource metadata."""
+"""Routes about the caller and tokens: `/v1/me`, revocations, protected-resource metadata. Owns no state."""

@@ -1,4 +1,4 @@
-"""GET /v1/me: who the token says you are, as the policy sees you, which teams you lead, and what this token may do."""
+"""GET /v1/me: the caller's identity, roles and teams, and what the token may do under the active policy."""
 
 from __future__ import annotations
 
@@ -25,16 +25,15 @@ if TYPE_CHECKING:
     from service.authorization.enforcement.gate import Gate
     from service.directory.entities import Team
 
-# Seconds.
-LONGEST_WAIT: Final = 10.0
-BUSY: Final = "What others may do is being worked out, and that takes a while; ask again in a moment"
+MAX_WAIT_SECONDS: Final = 10.0
+BUSY: Final = "Many requests for capabilities are being computed; try again in a moment"
 
 
 class LedTeam(msgspec.Struct):
-    """A team that you lead, and with it all teams below."""
+    """A team that you lead, including all teams below it."""
 
     id: TeamId
-    name: Annotated[str, Meta(description="What it is called", examples=["Atlas"])]
+    name: Annotated[str, Meta(description="The team's name", examples=["Atlas"])]
 
 
 class May(msgspec.Struct, rename={"as_": "as"}):
@@ -45,42 +44,42 @@ class May(msgspec.Struct, rename={"as_": "as"}):
     may: Annotated[
         Availability,
         Meta(
-            description="`always`: on every resource. `depends`: as one of `as`, in one of `states`. `needs-scope`:"
-            " with one of `scopes`. `needs-sign-in`: after a stronger or fresher sign-in. `never`: not under this"
-            " policy",
+            description="`always`: on every resource. `depends`: with one of the relations `as`, in one of `states`."
+            " `needs-scope`: with one of `scopes`. `needs-sign-in`: after a stronger or more recent sign-in. `never`:"
+            " not under this policy",
             examples=["depends"],
         ),
     ]
     as_: Annotated[
-        list[str], Meta(description="Relations of which you need one; none: you need none", examples=[["manager"]])
+        list[str], Meta(description="You need one of these relations; empty: none is needed", examples=[["manager"]])
     ]
     states: Annotated[
         list[ResourceState],
-        Meta(description="States in which the resource must be; none: any", examples=[["submitted"]]),
+        Meta(description="The resource must be in one of these states; empty: in any", examples=[["submitted"]]),
     ]
-    scopes: Annotated[list[str], Meta(description="Scopes of which one would help", examples=[[]])]
+    scopes: Annotated[list[str], Meta(description="You need one of these scopes", examples=[[]])]
 
 
 class Me(msgspec.Struct):
     """The principal of the token, and what the token may do under the active policy version."""
 
     kind: Annotated[
-        PrincipalKind, Meta(description="A `user` through a client, or a `client` for itself", examples=["user"])
+        PrincipalKind, Meta(description="A `user` who acts through a client, or a `client` itself", examples=["user"])
     ]
     person: Annotated[PersonId | None, Meta(description="The id of the person; null for a client")]
     client: Annotated[ClientId, Meta(description="The id of the OAuth client that acts")]
     scopes: Annotated[list[str], Meta(description="The scopes that were granted", examples=[["approve:timesheets"]])]
-    roles: Annotated[list[str], Meta(description="Roles by the token and by the directory", examples=[["manager"]])]
+    roles: Annotated[list[str], Meta(description="Roles from the token and the directory", examples=[["manager"]])]
     teams_led: Annotated[list[LedTeam], Meta(description="The teams that the person leads")]
-    may: Annotated[list[May], Meta(description="What the token may do, action by action")]
-    policy_version: Annotated[int, Meta(description="The policy version that says so", ge=1, examples=[7])]
+    may: Annotated[list[May], Meta(description="What the token may do, for each action")]
+    policy_version: Annotated[int, Meta(description="The active policy version", ge=1, examples=[7])]
 
 
 def me_route(gate: Gate) -> Any:
-    """The handler, bound to its use case."""
-    one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
+    """The handler, bound to the gate."""
+    turns = Turns(1, timeout=MAX_WAIT_SECONDS, full=BUSY)
 
-    @get("/v1/me", **operation("Who am I", scope=None, tag="Me"))
+    @get("/v1/me", **operation("Read your identity and capabilities", scope=None, tag="Me"))
     async def read_me(caller: CurrentCaller) -> Response[Me]:
         principal = caller.principal
         async with gate.read(caller, "me", "read") as reading:
@@ -90,9 +89,9 @@ def me_route(gate: Gate) -> Any:
         asked = reading.permit.snapshot, principal, reading.lookup
         may = recall_capabilities(*asked)
         if may is None:
-            # When no connection is held, and beside the other requests: many rules take a while.
+            # In a thread and without a database connection, because a large policy takes a while.
             with refused_under(reading.receipt):
-                async with one_at_a_time.one():
+                async with turns.one():
                     may = await asyncio.to_thread(list_capabilities, *asked)
         roles = principal.roles | {f"role:{role}" for role in reading.lookup.roles}
         me = Me(

@@ -1,4 +1,4 @@
-"""RFC 9728 protected-resource metadata, built from configuration and never from the Host header. Public."""
+"""Protected-resource metadata (RFC 9728), built from configuration and never from the Host header. Public."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ PATH = "/.well-known/oauth-protected-resource"
 
 
 class ResourceMetadata(msgspec.Struct):
-    """What a client needs to get a token for this API (RFC 9728 section 2). What is not offered is left out."""
+    """What a client needs to get a token for this API (RFC 9728 section 2). Members of unused features are left out."""
 
     resource: Annotated[
         str, Meta(description="The audience that tokens must carry", examples=["https://api.acme.com/timesheets"])
     ]
     authorization_servers: Annotated[
-        list[str], Meta(description="The issuers whose tokens are taken", examples=[["https://acme.eu.auth0.com/"]])
+        list[str], Meta(description="The issuers whose tokens are accepted", examples=[["https://acme.eu.auth0.com/"]])
     ]
     scopes_supported: Annotated[
         list[Annotated[str, Meta(extra_json_schema={"enum": list(SCOPES)})]],
@@ -33,10 +33,10 @@ class ResourceMetadata(msgspec.Struct):
     bearer_methods_supported: Annotated[
         list[Literal["header"]], Meta(description="How a token is sent", examples=[["header"]])
     ]
-    resource_name: Annotated[str, Meta(description="What people call the API", examples=["Timewarden"])]
+    resource_name: Annotated[str, Meta(description="The name of the API", examples=["Timewarden"])]
     dpop_signing_alg_values_supported: Annotated[
         list[str] | msgspec.UnsetType,
-        Meta(description="JWS algorithms that DPoP proofs may have (RFC 9449)", examples=[["ES256"]]),
+        Meta(description="The accepted JWS algorithms of DPoP proofs (RFC 9449)", examples=[["ES256"]]),
     ] = msgspec.UNSET
     dpop_bound_access_tokens_required: Annotated[
         bool | msgspec.UnsetType, Meta(description="Whether every token must be bound to a DPoP key", examples=[True])
@@ -47,8 +47,8 @@ class ResourceMetadata(msgspec.Struct):
     ] = msgspec.UNSET
 
 
-def path_of(resource: str) -> str:
-    """Where the metadata of a resource is: with the path of an https resource behind it (RFC 9728 section 3.1)."""
+def metadata_path(resource: str) -> str:
+    """The path of a resource's metadata. The resource's own path is appended (RFC 9728 section 3.1)."""
     parts = urlsplit(resource)
     return PATH + parts.path.rstrip("/") if parts.scheme in {"https", "http"} else PATH
 
@@ -61,8 +61,8 @@ def metadata_routes(
     dpop_required: bool = False,
     certificate_bound: bool = False,
 ) -> list[Any]:
-    """The handlers. `resource` is the audience that tokens must carry; the rest says how tokens may or must be bound to
-    a key (RFC 9449) or to a client certificate (RFC 8705)."""
+    """The handlers. `resource` is the audience that tokens must carry. The keyword arguments say how tokens may or must
+    be bound to a key (RFC 9449) or to a client certificate (RFC 8705)."""
     document = ResourceMetadata(
         resource,
         issuers,
@@ -74,12 +74,12 @@ def metadata_routes(
         certificate_bound or msgspec.UNSET,
     )
 
-    @get(PATH, **public_operation("Protected-resource metadata (RFC 9728)", tag="Metadata"))
+    @get(PATH, **public_operation("Read the protected-resource metadata (RFC 9728)", tag="Metadata"))
     async def resource_metadata() -> ResourceMetadata:
         return document
 
-    @get(path_of(resource), include_in_schema=False)
+    @get(metadata_path(resource), include_in_schema=False)
     async def metadata_of_path() -> ResourceMetadata:
         return document
 
-    return [resource_metadata] if path_of(resource) == PATH else [resource_metadata, metadata_of_path]
+    return [resource_metadata] if metadata_path(resource) == PATH else [resource_metadata, metadata_of_path]

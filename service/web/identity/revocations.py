@@ -1,4 +1,4 @@
-"""Revoking tokens before they expire, and the list of what was revoked, for those who manage tokens."""
+"""Routes that revoke tokens before they expire, and list revocations. They need the scope `manage:tokens`."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class NewRevocation(msgspec.Struct, forbid_unknown_fields=True):
     subject: Annotated[Word | None, Meta(description="The `sub` of tokens; needs `issuer`")] = None
     client: Annotated[
         Annotated[str, Meta(min_length=1, max_length=LONGEST_CLIENT)] | None,
-        Meta(description="Every token that was issued to this client, whoever used it"),
+        Meta(description="Every token that was issued to this client, for any user"),
     ] = None
     issuer: Annotated[
-        Word | None, Meta(description="The exact `iss`; for a client it may be left out, which means every issuer")
+        Word | None, Meta(description="The exact `iss`. For a client it is optional; without it, every issuer")
     ] = None
     issued_before: Annotated[
         Annotated[datetime, Meta(tz=True)] | None,
         Meta(
-            description="Tokens that were issued before this time; left out, every token that is valid now: it is then"
-            " a little later than now, as far as an issuer's clock may be ahead"
+            description="Tokens that were issued before this time. Without it, every token that is valid now: the time"
+            " is then slightly later than now, because an issuer's clock may be ahead"
         ),
     ] = None
 
@@ -56,18 +56,18 @@ class RevocationBody(msgspec.Struct):
     """An entry of the deny list."""
 
     id: Annotated[Id, Meta(description="The revocation's id")]
-    what: Annotated[What, Meta(description="What was named. A subject itself is never shown", examples=["person"])]
+    what: Annotated[What, Meta(description="What was revoked. A subject itself is never shown", examples=["person"])]
     issuer: Annotated[str | None, Meta(description="The `iss` of the tokens; null: every issuer", examples=[None])]
     token_id: Annotated[
-        str | None, Meta(description="The `jti` of a single token; null: of more than one", examples=[None])
+        str | None, Meta(description="The `jti` of a single token; null: more than one token", examples=[None])
     ]
-    person: Annotated[PersonId | None, Meta(description="Whose tokens they are; null: that is not known")]
+    person: Annotated[PersonId | None, Meta(description="The person whose tokens they are; null: not known")]
     client: Annotated[str | None, Meta(description="The client that they were issued to; null: any", examples=[None])]
     issued_before: Annotated[Time | None, Meta(description="Tokens issued before this time; null for a single token")]
     expires_at: Annotated[
         Time,
         Meta(
-            description="From then on no such token can be valid, and the entry may go",
+            description="When all these tokens have expired and the entry can be deleted",
             examples=["2026-12-01T09:00:30Z"],
         ),
     ]
@@ -86,7 +86,7 @@ def revocation_routes(revocations: Revocations, cursors: Cursors) -> list[Any]:
 
     @post("/v1/revocations", **operation("Revoke tokens", scope=SCOPE, problems=(*COMMON, *BODY), tag=TAG))
     async def revoke_tokens(caller: CurrentCaller, data: JSONBody[NewRevocation]) -> Response[RevocationBody]:
-        answer = await revocations.revoke(caller, _wanted(data))
+        answer = await revocations.revoke(caller, _parse_request(data))
         return make_response(_body(answer.value), answer.receipt, status=201)
 
     @get("/v1/revocations", **operation("List revocations", scope=SCOPE, problems=COMMON, tag=TAG))
@@ -98,14 +98,14 @@ def revocation_routes(revocations: Revocations, cursors: Cursors) -> list[Any]:
         after = answer.value.after
         following = cursors.make(LISTING, {}, [str(after)]) if after else None
         return make_response(
-            RevocationPageBody([_body(item) for item in answer.value.items], following), answer.receipt
+            RevocationPageBody([_body(revocation) for revocation in answer.value.items], following), answer.receipt
         )
 
     return [revoke_tokens, list_revocations]
 
 
-def _wanted(data: NewRevocation) -> RevocationRequest:
-    """The one thing that the body names. Raises InvalidField."""
+def _parse_request(data: NewRevocation) -> RevocationRequest:
+    """Parse the body. Raises InvalidField unless it names exactly one thing to revoke."""
     fields = {What.TOKEN: data.token_id, What.PERSON: data.person, What.SUBJECT: data.subject, What.CLIENT: data.client}
     named = {what: value for what, value in fields.items() if value is not None}
     if len(named) != 1:
@@ -114,7 +114,7 @@ def _wanted(data: NewRevocation) -> RevocationRequest:
     if what is What.PERSON:
         value = str(parse_uuid(value, "person"))
         if data.issuer is not None:
-            raise InvalidField(FieldError("issuer", "does not go with a person, who may have several"))
+            raise InvalidField(FieldError("issuer", "must not be given with a person, who may have several issuers"))
     else:
         parse_text(value, "token_id" if what is What.TOKEN else str(what))
     if data.issuer is not None:

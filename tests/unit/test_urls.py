@@ -1,4 +1,4 @@
-"""Two spellings of one URL are the same target, and two targets never are (RFC 3986 sections 6.2.2 and 6.2.3)."""
+"""Two spellings of one URL have the same normal form, and two URLs never do (RFC 3986 sections 6.2.2 and 6.2.3)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.identity.target import target
+from service.identity.urls import normalize_url
 
 SAME = {
     "scheme and host in capitals": ("HTTPS://API.Example/a", "https://api.example/a"),
@@ -43,26 +43,26 @@ NONE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("one", "two"), SAME.values(), ids=SAME)
-def test_spellings_of_one_target_are_the_same(one: str, two: str) -> None:
-    assert target(one) == target(two) == two
+@pytest.mark.parametrize(("spelling", "normal"), SAME.values(), ids=SAME)
+def test_spellings_of_one_url_have_the_same_normal_form(spelling: str, normal: str) -> None:
+    assert normalize_url(spelling) == normalize_url(normal) == normal
 
 
-@pytest.mark.parametrize(("one", "two"), OTHER.values(), ids=OTHER)
-def test_other_targets_stay_others(one: str, two: str) -> None:
-    assert target(one) != target(two)
+@pytest.mark.parametrize(("first", "second"), OTHER.values(), ids=OTHER)
+def test_different_urls_have_different_normal_forms(first: str, second: str) -> None:
+    assert normalize_url(first) != normalize_url(second)
 
 
 @pytest.mark.parametrize("url", NONE)
-def test_what_is_no_url_of_http_with_a_host_alone_is_refused(url: str) -> None:
+def test_anything_but_an_http_url_with_only_a_host_is_refused(url: str) -> None:
     with pytest.raises(ValueError):
-        target(url)
+        normalize_url(url)
 
 
 @given(st.text(max_size=40) | st.text(alphabet="https://[]%2e.:@?#a1\\", max_size=40).map("https://".__add__))
-def test_any_text_has_one_spelling_or_none(url: str) -> None:
+def test_the_normal_form_of_any_text_is_stable(url: str) -> None:
     with contextlib.suppress(ValueError):
-        found = target(url)
-        assert target(found) == found
+        found = normalize_url(url)
+        assert normalize_url(found) == found
         assert "?" not in found
         assert "#" not in found

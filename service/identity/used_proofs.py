@@ -1,0 +1,54 @@
+"""Stores used DPoP proofs in Redis, shared by all replicas, so that a proof can be used only once.
+
+Redis owns the state: digests that expire by themselves, nothing durable. Without Redis no proof can be checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Protocol
+
+from redis.exceptions import RedisError
+
+from service.errors import ReplayStoreUnavailable
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+
+MAX_STORED_SECONDS = 900
+
+
+class AddProof(Protocol):
+    """Stores a proof and returns whether it is new. Called once a request, after all other checks."""
+
+    async def __call__(self, key: str, proof_id: str, seconds: float, /) -> bool: ...
+
+
+class UsedProofs:
+    """`redis`: a client without automatic retries, because a repeated command would look like a replayed proof.
+
+    `timeout`: seconds for an answer. `prefix`: that of the keys in Redis.
+    """
+
+    def __init__(self, redis: Redis, *, timeout: float = 1.0, prefix: str = "timewarden:proof:") -> None:
+        self._redis = redis
+        self._timeout = timeout
+        self._prefix = prefix
+
+    async def add(self, key: str, proof_id: str, seconds: float) -> bool:
+        """Store the proof with this id and key (a thumbprint) for `seconds`. Returns whether it is new. Raises
+        ReplayStoreUnavailable if Redis does not answer.
+        """
+        digest = hashlib.sha256(f"{key}\0{proof_id}".encode()).hexdigest()
+        kept_for = min(max(int(seconds) + 1, 1), MAX_STORED_SECONDS)
+        try:
+            async with asyncio.timeout(self._timeout):
+                return bool(await self._redis.set(self._prefix + digest, b"", nx=True, ex=kept_for))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise ReplayStoreUnavailable(cause=f"replay store: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
