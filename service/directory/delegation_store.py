@@ -68,7 +68,7 @@ async def end(
     return _delegation(before), _delegation(after)
 
 
-async def page(
+async def list_delegations(
     visibility: Visibility, connection: Connection, *, now: bool, after: UUID | None, limit: int
 ) -> list[Delegation]:
     """Visible delegations after the id `after`, oldest first; `limit` + 1 rows if there are more."""

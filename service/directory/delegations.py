@@ -17,7 +17,7 @@ from service.authorization.enforcement.relationships import KindFacts
 from service.directory import delegation_store
 from service.directory.delegation_store import KIND
 from service.directory.entities import Delegation, Validity, check_delegation, check_grant
-from service.directory.recorded_change import Listed, Told, listing, manage, times
+from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
 from service.directory.store import KIND as DIRECTORY
 from service.errors import InvalidField
 from service.places import FieldError
@@ -56,11 +56,11 @@ class Delegations:
         check_grant(validity)
         asked = Delegation(uuid7(), delegator, delegate, validity)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Delegation, list[Told]]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Delegation, list[DirectoryChange]]:
             if not _may_read_directory(caller, permit):
                 raise InvalidField(FieldError("delegate", HIDDEN))
             made = await delegation_store.grant(permit, connection, asked)
-            return made, [Told(str(made.id), "delegation.granted", _facts(made))]
+            return made, [DirectoryChange(str(made.id), "delegation.granted", _facts(made))]
 
         target = Target(owner=delegator)
         return await manage(self._gate, caller, asked.id, work, asked=(KIND, "grant"), target=target)
@@ -70,9 +70,9 @@ class Delegations:
         Conflict if it has ended already."""
         check_grant(Validity(None, at))
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Delegation, list[Told]]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Delegation, list[DirectoryChange]]:
             before, after = await delegation_store.end(permit, connection, delegation, at)
-            return after, [Told(str(after.id), "delegation.ended", _facts(after), before=_facts(before))]
+            return after, [DirectoryChange(str(after.id), "delegation.ended", _facts(after), before=_facts(before))]
 
         async def lock(connection: Connection) -> UUID | None:
             return await delegation_store.lock(connection, delegation)
@@ -82,13 +82,15 @@ class Delegations:
 
     async def list(
         self, caller: Caller, *, after: UUID | None = None, limit: int = 50, now: bool = False
-    ) -> Answer[Listed[Delegation]]:
+    ) -> Answer[DirectoryPage[Delegation]]:
         """Delegations that the caller may see, oldest first, ended ones too; with `now`, only those in force."""
         return await listing(
             self._gate,
             caller,
             KIND,
-            lambda lookup, connection: delegation_store.page(lookup, connection, now=now, after=after, limit=limit),
+            lambda lookup, connection: delegation_store.list_delegations(
+                lookup, connection, now=now, after=after, limit=limit
+            ),
             limit,
             lambda delegation: str(delegation.id),
         )

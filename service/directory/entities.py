@@ -1,4 +1,4 @@
-"""What the directory holds, and the grammar of what may be written into it. Pure: owns no state."""
+"""The model of the directory, and the checks of its fields. Pure: owns no state."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from service.fields import Fields
 if TYPE_CHECKING:
     from uuid import UUID
 
-LONGEST_NAME = 200
-LONGEST_TEAM_NAME = 120
-LONGEST_ADDRESS = 320
-# 255, behind the longest prefix of an issuer and a colon.
-LONGEST_CLIENT = 276
-LONGEST_LINK = 255
+MAX_NAME_LENGTH = 200
+MAX_TEAM_NAME_LENGTH = 120
+MAX_EMAIL_LENGTH = 320
+# 255 characters after the longest prefix of an issuer and a colon.
+MAX_CLIENT_LENGTH = 276
+MAX_LINK_LENGTH = 255
 MAX_LINKS = 10
-# Within these every time can be written in UTC, whatever its offset; the ends themselves stand for infinity in drivers.
+# Any time between these can be written in UTC, whatever its offset. Drivers use the limits themselves for infinity.
 EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -28,7 +28,7 @@ ROLE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class Part(StrEnum):
-    """What somebody is in a team."""
+    """The part of a person in a team."""
 
     MEMBER = "member"
     LEAD = "lead"
@@ -36,7 +36,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Tokens that speak for a person: those with this issuer (`iss`) and subject (`sub`)."""
+    """Links the tokens with this issuer (`iss`) and subject (`sub`) to a person."""
 
     issuer: str
     subject: str
@@ -44,8 +44,8 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A human. Somebody who was made on first use of a token has neither name nor e-mail address until described.
-    `merged_into`: the person that they turned out to be. `version` is how often this was changed, and one."""
+    """A human. A person who was created by the first use of a token has no name and no e-mail address yet.
+    `merged_into` is the canonical id of a merged person. `version` starts at 1 and grows with every change."""
 
     id: UUID
     display_name: str | None = None
@@ -56,7 +56,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Team:
-    """A team; `parent` is the team above, None at the top. `version` as a person's."""
+    """A team; `parent` is the team above, None at the top. `version` grows with every change."""
 
     id: UUID
     name: str
@@ -66,7 +66,7 @@ class Team:
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """Half-open in time: from `valid_from`, up to and without `valid_to`. None means: from now on, and without end."""
+    """The time from `valid_from`, inclusive, to `valid_to`, exclusive. None means from now on, or without end."""
 
     valid_from: datetime | None = None
     valid_to: datetime | None = None
@@ -85,7 +85,7 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class ImporterGrant:
-    """A client that may upload hours for the people of a team and of the teams below it."""
+    """Lets a client upload hours for the people of a team and of the teams below it."""
 
     id: UUID
     client: str
@@ -105,7 +105,8 @@ class Delegation:
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """Who approves for those whom nobody leads, in a team and below, or, without a team, everywhere."""
+    """A fallback approver: approves for people who have no manager, in a team and below, or, without a team,
+    everywhere."""
 
     id: UUID
     person: UUID
@@ -115,7 +116,7 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class GivenRole:
-    """A role that the directory gives, beside those in tokens; without the prefix `role:`."""
+    """A role from the directory, in addition to those in tokens; without the prefix `role:`."""
 
     person: UUID
     role: str
@@ -124,7 +125,8 @@ class GivenRole:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """`code` is the word that entries use; one that is not `active` takes no new hours. `version` as a person's."""
+    """A project; entries use its `code`. A project that is not `active` accepts no new hours. `version` grows with
+    every change."""
 
     code: str
     name: str
@@ -136,25 +138,25 @@ def check_person(display_name: str | None, email: str | None, links: tuple[Link,
     """Raise InvalidField naming every wrong field."""
     fields = Fields()
     if display_name is not None:
-        fields.text("display_name", display_name, LONGEST_NAME)
+        fields.text("display_name", display_name, MAX_NAME_LENGTH)
     if email is not None:
-        fields.text("email", email, LONGEST_ADDRESS)
+        fields.text("email", email, MAX_EMAIL_LENGTH)
         if not ADDRESS.fullmatch(email):
             fields.wrong("email", "must be an e-mail address")
     if len(links) > MAX_LINKS:
         fields.wrong("links", f"must be at most {MAX_LINKS}")
     for place, link in enumerate(links):
-        fields.text(f"links[{place}].issuer", link.issuer, LONGEST_LINK)
-        fields.text(f"links[{place}].subject", link.subject, LONGEST_LINK)
+        fields.text(f"links[{place}].issuer", link.issuer, MAX_LINK_LENGTH)
+        fields.text(f"links[{place}].subject", link.subject, MAX_LINK_LENGTH)
         if link in links[:place]:
-            fields.wrong(f"links[{place}]", "stands there twice")
+            fields.wrong(f"links[{place}]", "appears twice")
     fields.refuse()
 
 
 def check_team(name: str) -> None:
     """Raise InvalidField unless a team can have this name."""
     fields = Fields()
-    fields.text("name", name, LONGEST_TEAM_NAME)
+    fields.text("name", name, MAX_TEAM_NAME_LENGTH)
     fields.refuse()
 
 
@@ -163,7 +165,7 @@ def check_project(project: Project) -> None:
     fields = Fields()
     if not PROJECT.fullmatch(project.code):
         fields.wrong("code", "must be 1 to 40 of A-Z a-z 0-9 . _ -, the first a letter or digit")
-    fields.text("name", project.name, LONGEST_NAME)
+    fields.text("name", project.name, MAX_NAME_LENGTH)
     fields.refuse()
 
 
@@ -176,10 +178,10 @@ def check_delegation(delegator: UUID, delegate: UUID) -> None:
 
 
 def check_grant(validity: Validity, *, client: str | None = None, role: str | None = None) -> None:
-    """Raise InvalidField unless something can be given for this time, to this client or as this role."""
+    """Raise InvalidField for an invalid validity, client or role of a grant."""
     fields = Fields()
     if client is not None:
-        fields.text("client", client, LONGEST_CLIENT)
+        fields.text("client", client, MAX_CLIENT_LENGTH)
     if role is not None and not ROLE.fullmatch(role):
         fields.wrong("role", "must be 1 to 63 of the characters a-z 0-9 -, the first a letter or digit")
     for name, time in (("valid_from", validity.valid_from), ("valid_to", validity.valid_to)):

@@ -1,9 +1,9 @@
-"""Erasing a person: links, name, address, open sheets, the texts about them with their salts, and kept answers.
-Postgres does most of it in one function.
+"""Erases a person: links, name, address, open sheets, the texts about them with their salts, and stored responses. One
+SQL function does most of it.
 
-Records stay as they are and so do all proofs; what they committed to can be shown to nobody any more. Whoever was
-erased and signs in again is a new person, whom laws, denials and revocations still recognise by a keyed hash of issuer
-and subject (docs/decisions/0025). With a person go those who were merged into them: they are one.
+Records and proofs stay as they are; the texts that records committed to cannot be shown any more. An erased person who
+signs in again is a new person, whom laws, deny rules and revocations still recognise by a keyed hash of issuer and
+subject (docs/decisions/0025). People who were merged into the person are erased with them.
 """
 
 from __future__ import annotations
@@ -33,22 +33,21 @@ if TYPE_CHECKING:
     from service.identity.subject_hashes import SubjectHashes
 
 ERASE = "erase"
-# Waiting sheets that a refusal names.
+# Submitted sheets that a refusal names.
 MAX_NAMED: Final = 20
 
-# Their sheets, as uploads lock them: whoever writes in one now has finished, so that no note comes after this, and
-# nobody waits for whoever waits for them.
+# Lock their sheets in the order of uploads, so that two requests cannot deadlock. No note can be written after this.
 SHEETS = """
     SELECT FROM timesheet WHERE owner_id = ANY (ids_of_person($1)) ORDER BY owner_id, period_start FOR UPDATE
 """
 
-# The person with every id, and the hold that keeps them; their row is kept from changing meanwhile.
+# All ids of the person, and a legal hold on them; the row is locked.
 KNOWN = "SELECT ids_of_person(id) AS ids, hold_on_person(id) AS hold FROM person WHERE id = $1 FOR UPDATE"
 
-# Tokens that speak for them.
+# Their links.
 LINKS = "SELECT issuer, subject FROM person_link WHERE person_id = ANY ($1::uuid[])"
 
-# Their sheets that are not final: who could go on with them will be gone.
+# Their sheets that are not final: nobody could submit or decide them any more.
 OPEN = """
     SELECT r.id, r.owner_id, r.state, r.version, r.period_start,
            (SELECT coalesce(sum(e.minutes), 0) FROM entry AS e WHERE e.timesheet_id = r.id) AS minutes,
@@ -62,15 +61,14 @@ ERASE_PERSON = """
         $1, $2, $3, $4, $5, make_interval(days => $6), clock_timestamp() + $7::interval, $8::interval)
 """
 
-# As when somebody revokes a person's tokens: requests that are under way as them are refused with their next facts.
+# Revoke all tokens of the person: requests under way are refused when they next read facts.
 REVOKE = """
     INSERT INTO revocation (id, what, value, issued_before, expires_at, by_person, by_client)
     SELECT id, 'person', value, $3, $3::timestamptz + $4::interval, $5, $6
-    FROM unnest($1::uuid[], $2::text[]) AS one (id, value)
+    FROM unnest($1::uuid[], $2::text[]) AS revoked (id, value)
 """
 
-# What would go, of every id that they have: links, texts beside the log, notes on the hours that are there, open
-# sheets; and what forbids it.
+# What an erasure would delete, under every id of theirs, and what forbids it.
 COUNT = """
     SELECT (SELECT count(*) FROM person_link WHERE person_id = ANY (theirs.ids)) AS links,
            (SELECT count(*) FROM audit_text WHERE record_uid IN (SELECT records_about($1))) AS texts,
@@ -79,34 +77,33 @@ COUNT = """
            (SELECT count(*) FROM timesheet
             WHERE owner_id = ANY (theirs.ids) AND state IN ('draft', 'rejected')) AS sheets,
            ARRAY(SELECT id FROM timesheet WHERE owner_id = ANY (theirs.ids) AND state = 'submitted'
-                 ORDER BY period_start) AS waiting,
+                 ORDER BY period_start) AS pending,
            theirs.ids, hold_on_person($1) AS hold
     FROM person CROSS JOIN LATERAL (SELECT ids_of_person(id) AS ids) AS theirs WHERE id = $1
 """
 
-
-OWN = "nobody erases themselves: another administrator has to"
-NO_KEY = "Without an erasure key nobody can be erased safely: the operator sets TIMEWARDEN_ERASURE_KEYS"
-WAITING = "Timesheets of this person wait for approval: have them approved or rejected first"
+OWN = "nobody erases themselves: another administrator has to do it"
+NO_KEY = "There is no erasure key: the operator has to set TIMEWARDEN_ERASURE_KEYS"
+PENDING = "This person has submitted timesheets: have them approved or rejected first"
 
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """How many went, or would: links, texts beside the log, notes of entries, and open `sheets`, drafts and rejected
-    ones. What forbids it: a legal `hold`, and submitted sheets that are `waiting`."""
+    """The numbers of deleted links, texts beside the log, notes of entries, and `sheets` (drafts and rejected ones). A
+    preview also names what forbids the erasure: a legal `hold`, and `pending` sheets."""
 
     links: int
     texts: int
     notes: int
     sheets: int = 0
     hold: UUID | None = None
-    waiting: tuple[UUID, ...] = ()
+    pending: tuple[UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What an erasure leaves: `hashes` of subjects, for `days`. `lifetime`: seconds after its issue from which no token
-    is valid any more. `ahead`: seconds that the time of issue of a valid token may lie ahead."""
+    """How erased people are recognised: by `hashes` of subjects, for `days`. `lifetime` is the maximum age of a valid
+    token in seconds; `ahead` is how many seconds its time of issue may lie in the future."""
 
     hashes: SubjectHashes
     days: int
@@ -115,14 +112,14 @@ class Memory:
 
 
 class Erasure:
-    """Both raise Denied, Forbidden for oneself, NotFound and TryLater."""
+    """Both methods raise Denied, Forbidden for oneself, NotFound and TryLater."""
 
     def __init__(self, gate: Gate, memory: Memory) -> None:
         self._gate = gate
         self._memory = memory
 
     async def preview(self, caller: Caller, person: UUID) -> Answer[Erased]:
-        """What `erase` would do now."""
+        """Return what `erase` would do now."""
         async with self._gate.read(replace(caller, dry_run=True), KIND, ERASE) as reading:
             reading.permit.covers(KIND, ERASE)
             row = await reading.connection.fetchrow(COUNT, person)
@@ -133,12 +130,12 @@ class Erasure:
             if not reading.lookup.same_human.isdisjoint(row["ids"]):
                 raise Forbidden([OWN])
         names = ("links", "texts", "notes", "sheets", "hold")
-        return reading.answer(Erased(**{name: row[name] for name in names}, waiting=tuple(row["waiting"])))
+        return reading.answer(Erased(**{name: row[name] for name in names}, pending=tuple(row["pending"])))
 
     async def erase(self, caller: Caller, person: UUID) -> Answer[Erased]:
-        """Erase, for good. Drafts and rejected sheets, which only their owner could hand in, are deleted. Raises
-        Conflict: its extra `hold` names the legal hold that forbids it, `timesheets` those that wait for approval;
-        without either there is no erasure key."""
+        """Erase a person for good, with their drafts and rejected sheets, which only they could submit. Raises
+        Conflict, whose extra names the legal `hold` or the submitted `timesheets` that forbid it; without an extra, the
+        erasure key is missing."""
         async with self._gate.change(caller, KIND, ERASE, Target(str(person))) as change:
             change.permit.covers(KIND, ERASE)
             await store.advance(change.connection)
@@ -150,8 +147,7 @@ class Erasure:
                 raise Forbidden([OWN])
             if known["hold"] is not None:
                 raise Conflict("A legal hold keeps this person's data", extra={"hold": str(known["hold"])})
-            # Answers that are kept for a day repeat notes and reasons. Those about a sheet are found by it, while it is
-            # there.
+            # Stored responses repeat notes and reasons. Those about a sheet can only be found before it is deleted.
             await forget_person(change.connection, person)
             sheets, notes = await _close_sheets(change, known["ids"])
             row = await self._erase(change, person, known["ids"])
@@ -167,7 +163,7 @@ class Erasure:
         return change.answer(erased)
 
     async def _erase(self, change: Change, person: UUID, ids: Sequence[UUID]) -> asyncpg.Record:
-        """All that goes, in one function that looks for holds once more; and every token of before is revoked."""
+        """Call the function that erases, which checks holds once more, and revoke every token of the person."""
         memory, connection = self._memory, change.connection
         if not memory.hashes.names:
             raise Conflict(NO_KEY)
@@ -186,24 +182,24 @@ class Erasure:
         )
         if row is None:
             raise DatabaseUnavailable(cause="a function returned no row")
-        principal, texts = change.caller.principal, [str(one) for one in ids]
+        principal, values = change.caller.principal, [str(each) for each in ids]
         by = principal.person, principal.client
-        await connection.execute(REVOKE, [uuid7() for _ in ids], texts, row["issued_before"], lifetime, *by)
+        await connection.execute(REVOKE, [uuid7() for _ in ids], values, row["issued_before"], lifetime, *by)
         return row
 
 
 async def _close_sheets(change: Change, ids: Sequence[UUID]) -> tuple[int, int]:
-    """Delete drafts and rejected sheets, each on record: how many, and how many notes went with them. Raises Conflict
-    while one waits for approval."""
+    """Delete and record drafts and rejected sheets; returns the number of sheets and of their notes. Raises Conflict if
+    a sheet is submitted."""
     rows = await change.connection.fetch(OPEN, ids)
-    if waiting := [str(row["id"]) for row in rows if row["state"] == "submitted"]:
-        raise Conflict(WAITING, extra={"timesheets": waiting[:MAX_NAMED]})
-    # Entries go with their sheet.
+    if pending := [str(row["id"]) for row in rows if row["state"] == "submitted"]:
+        raise Conflict(PENDING, extra={"timesheets": pending[:MAX_NAMED]})
+    # The foreign key deletes their entries.
     await change.connection.execute("DELETE FROM timesheet WHERE id = ANY ($1::uuid[])", [row["id"] for row in rows])
     for row in rows:
         sheet = Resource("timesheet", str(row["id"]), row["owner_id"], row["state"], row["version"])
-        told = {"state": row["state"], "version": row["version"], "minutes": row["minutes"]}
+        facts = {"state": row["state"], "version": row["version"], "minutes": row["minutes"]}
         change.record(
-            "timesheet.deleted", sheet, before={**told, "period_start": row["period_start"].isoformat()}, after={}
+            "timesheet.deleted", sheet, before={**facts, "period_start": row["period_start"].isoformat()}, after={}
         )
     return len(rows), sum(row["notes"] for row in rows)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from service.directory import store
 from service.directory.entities import Fallback, Validity
-from service.directory.store import KIND, MANAGE, begin, page
+from service.directory.store import KIND, MANAGE, begin, load_page
 from service.errors import Conflict
 
 if TYPE_CHECKING:
@@ -23,25 +23,29 @@ COLUMNS: Final = "id, person_id, team_id, valid_from, nullif(valid_to, 'infinity
 
 
 async def name(permit: Permit, connection: Connection, fallback: Fallback) -> Fallback:
-    """Raises InvalidField for unknown ids, Conflict for an overlap."""
+    """Insert a fallback approver. Raises InvalidField for unknown ids, Conflict for an overlap."""
     permit.covers(KIND, MANAGE)
     what = {"person_id": fallback.person, "team_id": fallback.team}
     row = await begin(connection, "fallback_approver", {"id": fallback.id}, what, fallback.validity, COLUMNS)
     if row is None:
-        raise Conflict("This person is named for that already at some of that time")
+        raise Conflict("This person is already a fallback approver there at some of that time")
     return _fallback(row)
 
 
 async def end(permit: Permit, connection: Connection, fallback: UUID, at: datetime | None) -> tuple[Fallback, Fallback]:
-    """The row as it was and as it is. Raises as `store.end`."""
+    """End a fallback approver; returns the row before and after. Raises as `store.end`."""
     permit.covers(KIND, MANAGE)
     before, after = await store.end(connection, "fallback_approver", fallback, at, COLUMNS)
     return _fallback(before), _fallback(after)
 
 
-async def fallbacks(visibility: Visibility, connection: Connection, after: UUID | None, limit: int) -> list[Fallback]:
-    """Oldest first, ended ones too."""
-    return [_fallback(row) for row in await page(visibility, connection, "fallback_approver", COLUMNS, after, limit)]
+async def list_fallbacks(
+    visibility: Visibility, connection: Connection, after: UUID | None, limit: int
+) -> list[Fallback]:
+    """Visible fallback approvers, oldest first, ended ones too."""
+    return [
+        _fallback(row) for row in await load_page(visibility, connection, "fallback_approver", COLUMNS, after, limit)
+    ]
 
 
 def _fallback(row: asyncpg.Record) -> Fallback:

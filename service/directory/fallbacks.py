@@ -1,4 +1,4 @@
-"""Fallback approvers: who approves for those whom nobody leads. Each change through the gate. Owns no state."""
+"""Fallback approvers, who approve for people who have no manager. All through the gate. Owns no state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 
 from service.directory import fallback_store
 from service.directory.entities import Fallback, Validity, check_grant
-from service.directory.recorded_change import Listed, Told, listing, manage, times
+from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, times
 from service.directory.store import KIND
 
 if TYPE_CHECKING:
@@ -31,37 +31,38 @@ class Fallbacks:
     async def name(
         self, caller: Caller, person: UUID, team: UUID | None = None, validity: Validity = ALWAYS
     ) -> Answer[Fallback]:
-        """Name a person for a team and those below it, or, without a team, for the whole organisation. Raises Conflict
-        when they are named for it already at some of that time."""
+        """Make a person a fallback approver for a team and the teams below it, or, without a team, for everybody.
+        Raises Conflict if they are one at any time in `validity`."""
         check_grant(validity)
         asked = Fallback(uuid7(), person, team, validity)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Fallback, list[Told]]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Fallback, list[DirectoryChange]]:
             made = await fallback_store.name(permit, connection, asked)
-            return made, [Told(str(made.id), "fallback.named", _facts(made))]
+            return made, [DirectoryChange(str(made.id), "fallback.named", _facts(made))]
 
         return await manage(self._gate, caller, asked.id, work)
 
     async def end(self, caller: Caller, fallback: UUID, at: datetime | None = None) -> Answer[Fallback]:
-        """End this now, or at a later moment; what has not begun never begins. Raises NotFound, and Conflict when it
-        is over already."""
+        """End a fallback approver now, or at a later time. Raises NotFound, and Conflict if it has already ended."""
         check_grant(Validity(None, at))
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Fallback, list[Told]]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Fallback, list[DirectoryChange]]:
             before, after = await fallback_store.end(permit, connection, fallback, at)
-            return after, [Told(str(after.id), "fallback.ended", _facts(after), before=_facts(before))]
+            return after, [DirectoryChange(str(after.id), "fallback.ended", _facts(after), before=_facts(before))]
 
         return await manage(self._gate, caller, fallback, work)
 
-    async def list(self, caller: Caller, *, after: UUID | None = None, limit: int = 50) -> Answer[Listed[Fallback]]:
-        """All, ended ones too, oldest first."""
+    async def list(
+        self, caller: Caller, *, after: UUID | None = None, limit: int = 50
+    ) -> Answer[DirectoryPage[Fallback]]:
+        """Fallback approvers, oldest first, ended ones too."""
         return await listing(
             self._gate,
             caller,
             KIND,
-            lambda seen, connection: fallback_store.fallbacks(seen, connection, after, limit),
+            lambda seen, connection: fallback_store.list_fallbacks(seen, connection, after, limit),
             limit,
-            lambda one: str(one.id),
+            lambda fallback: str(fallback.id),
         )
 
 

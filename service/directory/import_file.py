@@ -1,11 +1,11 @@
-"""The organisation as a CSV file: bytes to rows, every complaint with its row and field. Pure: owns no state.
+"""Parses the CSV file of an import of the organisation; every error names its row and field. Pure: owns no state.
 
     record,email,name,issuer,subject,team,parent,valid_from,valid_to
     person,ana@example.com,Ana Lima,https://issuer.example/,auth0|5f7c,,,,
     team,,,,,Atlas,Example Ltd,,
     lead,ana@example.com,,,,Atlas,,2026-11-23T00:00:00Z,
 
-The header names the columns, in any order; those that no row needs may be left out.
+The header names the columns, in any order; columns that no row needs may be missing.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAX_ROWS: Final = 5_000
-MAX_TOLD: Final = 100
+MAX_ERRORS_LISTED: Final = 100
 MAX_CHARACTERS_PER_LINE: Final = 16_384
 COLUMNS: Final = ("record", "email", "name", "issuer", "subject", "team", "parent", "valid_from", "valid_to")
-# What each record needs, and what it may have.
-NEEDED: Final = {"person": ("email",), "team": ("team",), "member": ("email", "team"), "lead": ("email", "team")}
-TAKEN: Final = {
+# The required and the allowed columns of each record.
+REQUIRED: Final = {"person": ("email",), "team": ("team",), "member": ("email", "team"), "lead": ("email", "team")}
+ALLOWED: Final = {
     "person": ("email", "name", "issuer", "subject"),
     "team": ("team", "parent"),
     "member": ("email", "team", "valid_from", "valid_to"),
@@ -41,7 +41,7 @@ TAKEN: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ImportRow:
-    """A row: its index among the rows, its line in the file, and its cells without blanks around them."""
+    """A row: its index from 0, its line in the file, and its stripped cells."""
 
     index: int
     line: int
@@ -53,58 +53,58 @@ class ImportRow:
 
     @property
     def email(self) -> str:
-        """The natural key of a person."""
+        """The natural key of a person: the e-mail address in lower case."""
         return self["email"].lower()
 
     @property
     def link(self) -> Link | None:
-        """Tokens that speak for the person."""
+        """The link of the person, if there is one."""
         return Link(self["issuer"], self["subject"]) if self["issuer"] else None
 
     @property
     def validity(self) -> Validity:
-        """From when to when; read only of rows that were found right."""
-        moments = (datetime.fromisoformat(one) if one else None for one in (self["valid_from"], self["valid_to"]))
+        """The validity of a row without errors."""
+        moments = (datetime.fromisoformat(text) if text else None for text in (self["valid_from"], self["valid_to"]))
         return Validity(*moments)
 
 
 @dataclass(slots=True)
-class Wrongs:
-    """What is wrong with rows, told together: the first MAX_TOLD of them, and how many there are (`count`)."""
+class RowErrors:
+    """The errors of rows: the first MAX_ERRORS_LISTED, and the number of all (`count`)."""
 
     count: int = 0
     found: list[FieldError] = field(default_factory=list)
 
     def at(self, row: ImportRow, column: str, message: str) -> None:
-        """A cell is wrong."""
+        """Add an error about a cell."""
         self.count += 1
-        if self.count <= MAX_TOLD:
+        if self.count <= MAX_ERRORS_LISTED:
             self.found.append(FieldError(f"rows[{row.index}].{column}", f"{message} (line {row.line})"))
 
     def refuse(self) -> None:
-        """Raise InvalidField with the first of them, if there are any."""
+        """Raise InvalidField with the listed errors, if there are any."""
         if self.found:
             more = self.count - len(self.found)
             raise InvalidField(*self.found, *([FieldError("rows", f"and {more} more")] if more else []))
 
 
 async def read_rows(raw: bytes) -> list[ImportRow]:
-    """The rows of a file. Raises InvalidField for what is no such CSV, and for every cell that is wrong by itself."""
-    rows, wrongs = [], Wrongs()
-    async for row in paced(_rows(_text(raw))):
+    """The rows of a file. Raises InvalidField for a file that is not such a CSV, and for every invalid cell."""
+    rows, errors = [], RowErrors()
+    async for row in paced(_parse_rows(_decode(raw))):
         if row is None:
             continue
         rows.append(row)
         if len(rows) > MAX_ROWS:
             raise InvalidField(FieldError("rows", f"must be 1 to {MAX_ROWS}"))
-        _check(row, wrongs)
-    wrongs.refuse()
+        _check(row, errors)
+    errors.refuse()
     if not rows:
         raise InvalidField(FieldError("rows", f"must be 1 to {MAX_ROWS}"))
     return rows
 
 
-def _text(raw: bytes) -> str:
+def _decode(raw: bytes) -> str:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -112,13 +112,13 @@ def _text(raw: bytes) -> str:
         raise InvalidField(FieldError("body", f"is not UTF-8 in line {line}: save the file as UTF-8")) from None
     if "\x00" in text:
         raise InvalidField(
-            FieldError("body", f"holds a NUL character in line {text[: text.index(chr(0))].count(chr(10)) + 1}")
+            FieldError("body", f"has a NUL character in line {text[: text.index(chr(0))].count(chr(10)) + 1}")
         )
     return text
 
 
-def _rows(text: str) -> Iterator[ImportRow | None]:
-    """The rows, and None for each empty line, so that a step is never long."""
+def _parse_rows(text: str) -> Iterator[ImportRow | None]:
+    """The rows, and None for each empty line, so that no step takes long."""
     reader = csv.reader(_lines(text), strict=True)
     try:
         header = [cell.strip() for cell in next(reader, [])]
@@ -129,13 +129,13 @@ def _rows(text: str) -> Iterator[ImportRow | None]:
                 yield None
                 continue
             if len(cells) != len(header):
-                message = f"has {len(cells)} fields, the header {len(header)} (line {reader.line_num})"
+                message = f"has {len(cells)} fields, but the header has {len(header)} (line {reader.line_num})"
                 raise InvalidField(FieldError(f"rows[{index}]", message))
             found = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
             yield ImportRow(index, reader.line_num, found.pop("record"), found)
             index += 1
     except csv.Error as error:
-        raise InvalidField(FieldError("body", f"is no CSV in line {reader.line_num}: {error}")) from None
+        raise InvalidField(FieldError("body", f"is not CSV in line {reader.line_num}: {error}")) from None
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -148,63 +148,63 @@ def _lines(text: str) -> Iterator[str]:
 
 def _check_header(header: list[str]) -> None:
     if len(header) == 1 and ";" in header[0]:
-        raise InvalidField(FieldError("header", "has semicolons between its fields: separate them by commas"))
+        raise InvalidField(FieldError("header", "separates its fields by semicolons: separate them by commas"))
     if "record" not in header:
-        raise InvalidField(FieldError("header", f"needs the column record; there are {', '.join(COLUMNS)}"))
+        raise InvalidField(FieldError("header", f"has no column record; the columns are {', '.join(COLUMNS)}"))
     for place, name in enumerate(header):
         if name not in COLUMNS:
             raise InvalidField(
-                FieldError("header", f"has an unknown column {name[:40]!r}; there are {', '.join(COLUMNS)}")
+                FieldError("header", f"has an unknown column {name[:40]!r}; the columns are {', '.join(COLUMNS)}")
             )
         if name in header[:place]:
             raise InvalidField(FieldError("header", f"has the column {name} twice"))
 
 
-def _check(row: ImportRow, wrongs: Wrongs) -> None:
-    if row.record not in TAKEN:
-        wrongs.at(row, "record", f"must be {', '.join(TAKEN)}")
+def _check(row: ImportRow, errors: RowErrors) -> None:
+    if row.record not in ALLOWED:
+        errors.at(row, "record", f"must be {', '.join(ALLOWED)}")
         return
     for column, cell in row.cells.items():
         if is_formula(cell):
-            wrongs.at(row, column, "begins like a formula of a spreadsheet")
-        elif cell and column not in TAKEN[row.record]:
-            wrongs.at(row, column, f"is not for a {row.record}")
-    for column in NEEDED[row.record]:
+            errors.at(row, column, "begins like a formula, which a spreadsheet would run")
+        elif cell and column not in ALLOWED[row.record]:
+            errors.at(row, column, f"is not allowed for a {row.record}")
+    for column in REQUIRED[row.record]:
         if not row[column]:
-            wrongs.at(row, column, f"is needed for a {row.record}")
-    _check_record(row, wrongs)
+            errors.at(row, column, f"is required for a {row.record}")
+    _check_record(row, errors)
 
 
-def _check_record(row: ImportRow, wrongs: Wrongs) -> None:
+def _check_record(row: ImportRow, errors: RowErrors) -> None:
     if row.record == "person":
         if bool(row["issuer"]) != bool(row["subject"]):
-            wrongs.at(row, "subject" if row["issuer"] else "issuer", "is needed: issuer and subject go together")
+            errors.at(row, "subject" if row["issuer"] else "issuer", "is required: issuer and subject go together")
         links = (row.link,) if row.link and row["subject"] else ()
         names = {"display_name": "name", "links[0].issuer": "issuer", "links[0].subject": "subject"}
-        _told(row, wrongs, names, lambda: check_person(row["name"] or None, row["email"] or None, links))
+        _check_columns(row, errors, names, lambda: check_person(row["name"] or None, row["email"] or None, links))
     elif row.record == "team" and row["team"]:
-        _told(row, wrongs, {"name": "team"}, lambda: check_team(row["team"]))
-    elif row.record in {"member", "lead"} and _times(row, wrongs):
-        _told(row, wrongs, {}, lambda: check_grant(row.validity))
+        _check_columns(row, errors, {"name": "team"}, lambda: check_team(row["team"]))
+    elif row.record in {"member", "lead"} and _check_times(row, errors):
+        _check_columns(row, errors, {}, lambda: check_grant(row.validity))
 
 
-def _times(row: ImportRow, wrongs: Wrongs) -> bool:
-    """Whether both times can be read."""
-    before = wrongs.count
+def _check_times(row: ImportRow, errors: RowErrors) -> bool:
+    """Add errors for times that cannot be parsed; return whether there are none."""
+    before = errors.count
     for column in ("valid_from", "valid_to"):
         try:
-            right = not row[column] or ("T" in row[column] and datetime.fromisoformat(row[column]).tzinfo is not None)
+            valid = not row[column] or ("T" in row[column] and datetime.fromisoformat(row[column]).tzinfo is not None)
         except ValueError:
-            right = False
-        if not right:
-            wrongs.at(row, column, "must be an RFC 3339 time with an offset, such as 2026-11-23T09:00:00Z")
-    return wrongs.count == before
+            valid = False
+        if not valid:
+            errors.at(row, column, "must be an RFC 3339 time with an offset, such as 2026-11-23T09:00:00Z")
+    return errors.count == before
 
 
-def _told(row: ImportRow, wrongs: Wrongs, names: dict[str, str], check: Callable[[], None]) -> None:
-    """Say of the row's columns what `check` says of its fields."""
+def _check_columns(row: ImportRow, errors: RowErrors, names: dict[str, str], check: Callable[[], None]) -> None:
+    """Run `check` and add its errors, with the names of the columns."""
     try:
         check()
     except InvalidField as error:
-        for one in error.fields:
-            wrongs.at(row, names.get(one.field, one.field), one.message)
+        for wrong in error.fields:
+            errors.at(row, names.get(wrong.field, wrong.field), wrong.message)

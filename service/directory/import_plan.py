@@ -1,7 +1,7 @@
-"""What an import changes: rows against what the directory holds. Pure, so that a dry run and the real one are the same.
+"""Compares the rows of an import with the directory, and plans the changes. Pure, so a dry run plans the same changes.
 
-Natural keys: a person's e-mail address (without regard to case), a team's name, and person, team and part of a
-membership that overlaps the row's time. Whatever is there as the row says is left alone.
+Natural keys are the e-mail address of a person (whatever its case), the name of a team, and person, team and part of a
+membership that overlaps the validity of the row. A row that the directory already matches changes nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from uuid_utils.compat import uuid7
 
 from service.directory.entities import Membership, Part, Person, Team, Validity
-from service.directory.import_file import Wrongs
+from service.directory.import_file import RowErrors
 from service.pacing import paced
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ UNCHANGED: Final = "unchanged"
 
 @dataclass(slots=True)
 class Known:
-    """What the directory holds of what the rows speak of; planning adds what it makes. `people` by e-mail address in
-    lower case, `teams` by name, `links` of the rows with whom they speak for."""
+    """The part of the directory that the rows name; planning adds what it creates. `people` are by e-mail address in
+    lower case, `teams` by name, `links` map links of the rows to people."""
 
     now: datetime
     people: dict[str, list[Person]]
@@ -43,7 +43,7 @@ class Known:
 
 @dataclass(slots=True)
 class Plan:
-    """Changes in the order in which they can be made, and the outcome of each row."""
+    """Changes in the order in which they are made, and the outcome of each row."""
 
     new_people: list[tuple[Person, Link | None]] = field(default_factory=list)
     described: list[tuple[Person, Person]] = field(default_factory=list)
@@ -56,28 +56,28 @@ class Plan:
 
 
 async def plan(rows: Sequence[ImportRow], known: Known) -> Plan:
-    """What to change. Raises InvalidField naming every row and field that does not fit what is there or in the file."""
-    made, wrongs = Plan(), Wrongs()
+    """Plan the changes. Raises InvalidField naming every row and field that contradicts the directory or the file."""
+    planned, errors = Plan(), RowErrors()
     lines: dict[tuple[str, ...], int] = {}
     async for row in paced(rows):
         key = _key(row)
         if key in lines:
             column = {"person": "email", "team": "team"}.get(row.record, "record")
-            wrongs.at(row, column, f"stands there twice: the first time in line {lines[key]}")
+            errors.at(row, column, f"is repeated: it is first in line {lines[key]}")
         lines.setdefault(key, row.line)
         if row.record == "person" and row.link is not None:
             login = ("login", row.link.issuer, row.link.subject)
             if login in lines:
-                wrongs.at(row, "subject", f"is the login of the person in line {lines[login]}, and nobody else's")
+                errors.at(row, "subject", f"is already the login of the person in line {lines[login]}")
             lines.setdefault(login, row.line)
-    async for row in paced(one for one in rows if one.record == "person"):
-        _person(row, known, made, wrongs)
-    await _teams([one for one in rows if one.record == "team"], known, made, wrongs)
-    wrongs.refuse()
-    async for row in paced(one for one in rows if one.record in {"member", "lead"}):
-        _membership(row, known, made, wrongs)
-    wrongs.refuse()
-    return made
+    async for row in paced(row for row in rows if row.record == "person"):
+        _plan_person(row, known, planned, errors)
+    await _plan_teams([row for row in rows if row.record == "team"], known, planned, errors)
+    errors.refuse()
+    async for row in paced(row for row in rows if row.record in {"member", "lead"}):
+        _plan_membership(row, known, planned, errors)
+    errors.refuse()
+    return planned
 
 
 def _key(row: ImportRow) -> tuple[str, ...]:
@@ -86,69 +86,70 @@ def _key(row: ImportRow) -> tuple[str, ...]:
     return ("team", row["team"]) if row.record == "team" else (row.record, row.email, row["team"], row["valid_from"])
 
 
-def _person(row: ImportRow, known: Known, made: Plan, wrongs: Wrongs) -> None:
+def _plan_person(row: ImportRow, known: Known, planned: Plan, errors: RowErrors) -> None:
     there = known.people.get(row.email, [])
-    speaks_for = known.links.get(row.link) if row.link else None
+    linked = known.links.get(row.link) if row.link else None
     if len(there) > 1:
-        wrongs.at(row, "email", "is that of several people here")
+        errors.at(row, "email", "belongs to several people")
         return
     if not there:
-        if speaks_for is not None:
-            wrongs.at(row, "subject", f"speaks for a person without this e-mail address already: {speaks_for}")
+        if linked is not None:
+            errors.at(row, "subject", f"is linked to a person without this e-mail address: {linked}")
             return
         person = Person(uuid7(), row["name"] or None, row["email"])
-        made.new_people.append((person, row.link))
+        planned.new_people.append((person, row.link))
         known.people[row.email] = [person]
-        made.outcomes[row.index] = CREATED
+        planned.outcomes[row.index] = CREATED
         return
     person = there[0]
-    if speaks_for not in {None, person.id}:
-        wrongs.at(row, "subject", "speaks for somebody else already")
+    if linked not in {None, person.id}:
+        errors.at(row, "subject", "is linked to another person")
         return
-    made.outcomes[row.index] = UNCHANGED
+    planned.outcomes[row.index] = UNCHANGED
     if row["name"] and row["name"] != person.display_name:
-        made.described.append((person, replace(person, display_name=row["name"])))
-        made.outcomes[row.index] = UPDATED
-    if row.link and speaks_for is None:
-        made.linked.append((person, row.link))
-        made.outcomes[row.index] = UPDATED
+        planned.described.append((person, replace(person, display_name=row["name"])))
+        planned.outcomes[row.index] = UPDATED
+    if row.link and linked is None:
+        planned.linked.append((person, row.link))
+        planned.outcomes[row.index] = UPDATED
 
 
-async def _teams(rows: Sequence[ImportRow], known: Known, made: Plan, wrongs: Wrongs) -> None:
-    """Teams from above to below, so that no step on the way makes a cycle."""
+async def _plan_teams(rows: Sequence[ImportRow], known: Known, planned: Plan, errors: RowErrors) -> None:
+    """Plan teams from the top down, so that no intermediate step makes a cycle."""
     names = {team.id: team.name for team in known.teams.values()}
     parents = {team.name: names[team.parent] if team.parent else "" for team in known.teams.values()}
-    told = {row["team"]: row for row in rows}
-    parents |= {name: row["parent"] for name, row in told.items()}
+    by_name = {row["team"]: row for row in rows}
+    parents |= {name: row["parent"] for name, row in by_name.items()}
     depths: dict[str, int] = {}
     known_depths: dict[str, int | None] = {"": -1}
-    async for name, row in paced(told.items()):
+    async for name, row in paced(by_name.items()):
         if row["parent"] and row["parent"] not in parents:
-            wrongs.at(row, "parent", "is no team, neither here nor in the file")
+            errors.at(row, "parent", "names no team of the directory or the file")
             continue
         depth = _depth(name, parents, known_depths)
         if depth is None:
-            wrongs.at(row, "parent", "makes a cycle: a team would lie below itself")
+            errors.at(row, "parent", "makes a cycle in the team tree")
         else:
             depths[name] = depth
-    if len(depths) < len(told):
+    if len(depths) < len(by_name):
         return
     async for name in paced(sorted(depths, key=depths.__getitem__)):
-        row, there = told[name], known.teams.get(name)
+        row, there = by_name[name], known.teams.get(name)
         above = known.teams[row["parent"]].id if row["parent"] else None
         if there is None:
             team = Team(uuid7(), name, above)
-            made.new_teams.append(team)
+            planned.new_teams.append(team)
         else:
             team = replace(there, parent=above)
             if team != there:
-                made.moved_teams.append((there, team))
+                planned.moved_teams.append((there, team))
         known.teams[name] = team
-        made.outcomes[row.index] = CREATED if there is None else UNCHANGED if team == there else UPDATED
+        planned.outcomes[row.index] = CREATED if there is None else UNCHANGED if team == there else UPDATED
 
 
 def _depth(name: str, parents: dict[str, str], known: dict[str, int | None]) -> int | None:
-    """How many teams lie above; None in a cycle and below one. `known` remembers this of every team on the way."""
+    """The number of teams above a team; None for a team in or below a cycle. `known` caches it for every team on the
+    way."""
     way: dict[str, None] = {}
     while name not in known and name not in way:
         way[name] = None
@@ -160,51 +161,51 @@ def _depth(name: str, parents: dict[str, str], known: dict[str, int | None]) -> 
     return known[next(iter(way), name)]
 
 
-def _membership(row: ImportRow, known: Known, made: Plan, wrongs: Wrongs) -> None:
+def _plan_membership(row: ImportRow, known: Known, planned: Plan, errors: RowErrors) -> None:
     people, team = known.people.get(row.email, []), known.teams.get(row["team"])
     if len(people) != 1:
-        wrongs.at(
-            row, "email", "is that of several people here" if people else "is nobody's, neither here nor in the file"
+        errors.at(
+            row, "email", "belongs to several people" if people else "belongs to no person of the directory or the file"
         )
     if team is None:
-        wrongs.at(row, "team", "is no team, neither here nor in the file")
+        errors.at(row, "team", "names no team of the directory or the file")
     if len(people) != 1 or team is None:
         return
     part, asked = Part(row.record), row.validity
     there = known.memberships.setdefault((people[0].id, team.id, part), [])
-    if asked.valid_from is None and asked.valid_to and any(one.validity.valid_to == asked.valid_to for one in there):
-        made.outcomes[row.index] = UNCHANGED
+    if asked.valid_from is None and asked.valid_to and any(held.validity.valid_to == asked.valid_to for held in there):
+        planned.outcomes[row.index] = UNCHANGED
         return
     since = asked.valid_from or known.now
     if asked.valid_to is not None and asked.valid_to <= since:
-        wrongs.at(row, "valid_to", "must be after valid_from, or to come where there is none")
+        errors.at(row, "valid_to", "must be after valid_from, or in the future if there is none")
         return
-    over = [one for one in there if _overlap(one, since, asked.valid_to)]
-    if not over:
-        one = Membership(uuid7(), people[0].id, team.id, part, Validity(since, asked.valid_to))
-        made.new_memberships.append(one)
-        there.append(one)
-        made.outcomes[row.index] = CREATED
+    overlapping = [held for held in there if _overlaps(held, since, asked.valid_to)]
+    if not overlapping:
+        membership = Membership(uuid7(), people[0].id, team.id, part, Validity(since, asked.valid_to))
+        planned.new_memberships.append(membership)
+        there.append(membership)
+        planned.outcomes[row.index] = CREATED
         return
-    one = over[0]
-    if len(over) > 1 or (asked.valid_from is not None and one.validity.valid_from != asked.valid_from):
-        wrongs.at(row, "valid_from", f"they have that part already since {one.validity.valid_from}")
-    elif one.validity.valid_to == asked.valid_to:
-        made.outcomes[row.index] = UNCHANGED
+    held = overlapping[0]
+    if len(overlapping) > 1 or (asked.valid_from is not None and held.validity.valid_from != asked.valid_from):
+        errors.at(row, "valid_from", f"the person has had that part since {held.validity.valid_from}")
+    elif held.validity.valid_to == asked.valid_to:
+        planned.outcomes[row.index] = UNCHANGED
     elif (
         asked.valid_to is None
         or asked.valid_to < known.now
-        or (one.validity.valid_to is not None and asked.valid_to > one.validity.valid_to)
+        or (held.validity.valid_to is not None and asked.valid_to > held.validity.valid_to)
     ):
-        ends = one.validity.valid_to or "without end"
-        wrongs.at(
-            row, "valid_to", f"they have that part until {ends}; an end is moved nearer only, and not into the past"
+        end = held.validity.valid_to or "without end"
+        errors.at(
+            row, "valid_to", f"the person has that part until {end}; an end can only become earlier, and not past"
         )
     else:
-        made.ended.append((one, asked.valid_to))
-        made.outcomes[row.index] = UPDATED
+        planned.ended.append((held, asked.valid_to))
+        planned.outcomes[row.index] = UPDATED
 
 
-def _overlap(membership: Membership, since: datetime, until: datetime | None) -> bool:
+def _overlaps(membership: Membership, since: datetime, until: datetime | None) -> bool:
     begin, end = membership.validity.valid_from, membership.validity.valid_to
     return (end is None or since < end) and (until is None or begin is None or begin < until)

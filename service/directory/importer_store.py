@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from service.directory.entities import ImporterGrant, Validity
-from service.directory.store import KIND, MANAGE, begin, end, page
+from service.directory.store import KIND, MANAGE, begin, end, load_page
 from service.errors import Conflict
 
 if TYPE_CHECKING:
@@ -22,29 +22,29 @@ COLUMNS: Final = "id, client_id, team_id, valid_from, nullif(valid_to, 'infinity
 
 
 async def grant_importer(permit: Permit, connection: Connection, importer_grant: ImporterGrant) -> ImporterGrant:
-    """Raises InvalidField for an unknown team, Conflict when the client has that team at some of that time."""
+    """Insert a grant. Raises InvalidField for an unknown team, Conflict for an overlap."""
     permit.covers(KIND, MANAGE)
     what = {"client_id": importer_grant.client, "team_id": importer_grant.team}
     row = await begin(connection, "importer_grant", {"id": importer_grant.id}, what, importer_grant.validity, COLUMNS)
     if row is None:
-        raise Conflict("This client may import for that team already at some of that time")
+        raise Conflict("This client may already import for that team at some of that time")
     return _grant(row)
 
 
 async def end_importer_grant(
     permit: Permit, connection: Connection, grant: UUID, at: datetime | None
 ) -> tuple[ImporterGrant, ImporterGrant]:
-    """The grant as it was and as it is. Raises as `store.end`."""
+    """End a grant; returns it before and after. Raises as `store.end`."""
     permit.covers(KIND, MANAGE)
     before, after = await end(connection, "importer_grant", grant, at, COLUMNS)
     return _grant(before), _grant(after)
 
 
-async def importer_grants(
+async def list_importer_grants(
     visibility: Visibility, connection: Connection, after: UUID | str | None, limit: int
 ) -> list[ImporterGrant]:
-    """Oldest first, ended ones too."""
-    return [_grant(row) for row in await page(visibility, connection, "importer_grant", COLUMNS, after, limit)]
+    """Visible grants, oldest first, ended ones too."""
+    return [_grant(row) for row in await load_page(visibility, connection, "importer_grant", COLUMNS, after, limit)]
 
 
 def _grant(row: asyncpg.Record) -> ImporterGrant:

@@ -1,5 +1,7 @@
-"""The import of an organisation from a file: all of it or nothing, and nothing twice. Through the gate. Owns whose
-turn it is; what changes is recorded row by row, as if somebody had done it by hand."""
+"""Imports an organisation from a file: all of it or nothing, through the gate. Owns the turns of imports.
+
+Importing a file again changes nothing. Every change is recorded as if an administrator had made it by hand.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from service.authorization.enforcement.preflight import admit
 from service.database import Turns
-from service.directory import import_store, import_writes, team_store
+from service.directory import import_store, team_store
 from service.directory.import_file import read_rows
 from service.directory.import_plan import plan
-from service.directory.recorded_change import Told, manage, times
+from service.directory.recorded_change import DirectoryChange, manage, times
 from service.directory.store import KIND, MANAGE
 from service.identity.subject_hashes import NO_KEYS
 from service.pacing import paced
@@ -27,14 +29,13 @@ if TYPE_CHECKING:
     from service.directory.import_plan import Outcome, Plan
     from service.identity.subject_hashes import SubjectHashes
 
-# Seconds that an import waits for its turn.
-LONGEST_WAIT = 8.0
-BUSY = "Another import is under way; send this one again in a moment"
+MAX_WAIT_SECONDS = 8.0
+BUSY = "Another import is running; send this one again in a moment"
 
 
 @dataclass(frozen=True, slots=True)
 class ImportRowOutcome:
-    """What becomes of a row: `created`, `updated` or `unchanged`."""
+    """The outcome of a row: `created`, `updated` or `unchanged`."""
 
     row: int
     line: int
@@ -43,85 +44,98 @@ class ImportRowOutcome:
 
 
 class DirectoryImports:
-    """Raises Denied and TryLater, and InvalidField that names every wrong row and field."""
+    """The use case. Raises Denied, TryLater, and InvalidField that names every wrong row and field."""
 
     def __init__(self, gate: Gate, hashes: SubjectHashes = NO_KEYS) -> None:
         self._gate, self._hashes = gate, hashes
-        # Each keeps other changes of the directory waiting for a moment, and several in a row would for too long.
-        self._one_at_a_time = Turns(1, timeout=LONGEST_WAIT, full=BUSY)
+        # An import delays other changes of the directory, and several in a row would for too long.
+        self._one_at_a_time = Turns(1, timeout=MAX_WAIT_SECONDS, full=BUSY)
 
-    async def admit(self, caller: Caller) -> None:
-        """Refuse whoever could not import anything, before a file is read. Raises Denied."""
+    async def preflight(self, caller: Caller) -> None:
+        """Refuse callers who could not import anything, before the file is read. Raises Denied."""
         await admit(self._gate, caller, KIND, MANAGE)
 
     async def load(self, caller: Caller, raw: bytes, *, dry_run: bool = False) -> Answer[Sequence[ImportRowOutcome]]:
-        """Bring people, teams, memberships and leads in from a CSV file. A dry run changes nothing and says what would
-        be changed now."""
+        """Import people, teams, memberships and leads from a CSV file. A dry run changes nothing and returns what an
+        import would change."""
         rows = await read_rows(raw)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Sequence[ImportRowOutcome], list[Told]]:
-            found = await plan(rows, await import_store.known(permit, connection, rows))
-            return _outcomes(rows, found), await _carried_out(permit, connection, found, self._hashes)
+        async def work(
+            permit: Permit, connection: Connection
+        ) -> tuple[Sequence[ImportRowOutcome], list[DirectoryChange]]:
+            planned = await plan(rows, await import_store.load_known(permit, connection, rows))
+            return _outcomes(rows, planned), await _carry_out(permit, connection, planned, self._hashes)
 
         async with self._one_at_a_time.one():
             if dry_run:
                 async with self._gate.read(replace(caller, dry_run=True), KIND, MANAGE) as reading:
-                    found = await plan(rows, await import_store.known(reading.permit, reading.connection, rows))
-                return reading.answer(_outcomes(rows, found))
+                    planned = await plan(rows, await import_store.load_known(reading.permit, reading.connection, rows))
+                return reading.answer(_outcomes(rows, planned))
             return await manage(self._gate, caller, "import", work)
 
 
-def _outcomes(rows: Sequence[ImportRow], found: Plan) -> list[ImportRowOutcome]:
-    return [ImportRowOutcome(row.index, row.line, row.record, found.outcomes[row.index]) for row in rows]
+def _outcomes(rows: Sequence[ImportRow], planned: Plan) -> list[ImportRowOutcome]:
+    return [ImportRowOutcome(row.index, row.line, row.record, planned.outcomes[row.index]) for row in rows]
 
 
-async def _carried_out(permit: Permit, connection: Connection, found: Plan, hashes: SubjectHashes) -> list[Told]:
-    """Make every change, those of a kind in one statement, and tell of each."""
-    told = [*await _of_people(permit, connection, found, hashes), *await _of_teams(permit, connection, found)]
-    await import_writes.add_memberships(permit, connection, found.new_memberships)
-    await import_writes.end_memberships(permit, connection, found.ended)
-    told += [
-        Told(str(new_membership.id), "membership.created", _membership(new_membership))
-        for new_membership in found.new_memberships
+async def _carry_out(
+    permit: Permit, connection: Connection, planned: Plan, hashes: SubjectHashes
+) -> list[DirectoryChange]:
+    """Make every change, one statement for each kind, and return them for the log."""
+    changes = [
+        *await _write_people(permit, connection, planned, hashes),
+        *await _write_teams(permit, connection, planned),
     ]
-    for one, at in found.ended:
-        ended = replace(one, validity=replace(one.validity, valid_to=at))
-        told.append(Told(str(one.id), "membership.ended", _membership(ended), before=_membership(one)))
-    return told
+    await import_store.add_memberships(permit, connection, planned.new_memberships)
+    await import_store.end_memberships(permit, connection, planned.ended)
+    changes += [
+        DirectoryChange(str(new_membership.id), "membership.created", _membership(new_membership))
+        for new_membership in planned.new_memberships
+    ]
+    for membership, at in planned.ended:
+        ended = replace(membership, validity=replace(membership.validity, valid_to=at))
+        changes.append(
+            DirectoryChange(str(membership.id), "membership.ended", _membership(ended), before=_membership(membership))
+        )
+    return changes
 
 
-async def _of_people(permit: Permit, connection: Connection, found: Plan, hashes: SubjectHashes) -> list[Told]:
-    links = [(person.id, link) for person, link in found.new_people if link]
-    links += [(person.id, link) for person, link in found.linked]
-    await import_writes.add_people(permit, connection, [person for person, _ in found.new_people])
-    await import_writes.add_links(permit, connection, links, hashes)
-    await import_writes.describe_people(permit, connection, [person for _, person in found.described])
-    told = []
-    async for person, link in paced(found.new_people):
+async def _write_people(
+    permit: Permit, connection: Connection, planned: Plan, hashes: SubjectHashes
+) -> list[DirectoryChange]:
+    links = [(person.id, link) for person, link in planned.new_people if link]
+    links += [(person.id, link) for person, link in planned.linked]
+    await import_store.add_people(permit, connection, [person for person, _ in planned.new_people])
+    await import_store.add_links(permit, connection, links, hashes)
+    await import_store.describe_people(permit, connection, [person for _, person in planned.described])
+    changes = []
+    async for person, link in paced(planned.new_people):
         texts = {"email": person.email or ""} | ({"display_name": person.display_name} if person.display_name else {})
-        told.append(Told(str(person.id), "person.created", {"links": 1 if link else 0}, texts))
-    async for before, person in paced(found.described):
+        changes.append(DirectoryChange(str(person.id), "person.created", {"links": 1 if link else 0}, texts))
+    async for before, person in paced(planned.described):
         texts = {"display_name": person.display_name or "", "email": person.email or ""}
         if before.display_name:
             texts["display_name_before"] = before.display_name
-        told.append(Told(str(person.id), "person.described", {}, texts))
-    told += [Told(str(person.id), "person.linked", {"links": 1}) for person, _ in found.linked]
-    return told
+        changes.append(DirectoryChange(str(person.id), "person.described", {}, texts))
+    changes += [DirectoryChange(str(person.id), "person.linked", {"links": 1}) for person, _ in planned.linked]
+    return changes
 
 
-async def _of_teams(permit: Permit, connection: Connection, found: Plan) -> list[Told]:
-    """Those that move go one by one, since each changes what lies below others."""
-    await import_writes.add_teams(permit, connection, found.new_teams)
-    told = [
-        Told(str(new_team.id), "team.created", {"parent": new_team.parent}, {"name": new_team.name})
-        for new_team in found.new_teams
+async def _write_teams(permit: Permit, connection: Connection, planned: Plan) -> list[DirectoryChange]:
+    """Add teams, and move others one by one, since each move changes the paths of other teams."""
+    await import_store.add_teams(permit, connection, planned.new_teams)
+    changes = [
+        DirectoryChange(str(new_team.id), "team.created", {"parent": new_team.parent}, {"name": new_team.name})
+        for new_team in planned.new_teams
     ]
-    for was, team in found.moved_teams:
+    for before, team in planned.moved_teams:
         await team_store.replace_team(permit, connection, team)
-        told.append(
-            Told(str(team.id), "team.changed", {"parent": team.parent}, {"name": team.name}, {"parent": was.parent})
+        changes.append(
+            DirectoryChange(
+                str(team.id), "team.changed", {"parent": team.parent}, {"name": team.name}, {"parent": before.parent}
+            )
         )
-    return told
+    return changes
 
 
 def _membership(membership: Membership) -> dict[str, object]:

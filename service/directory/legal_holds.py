@@ -1,6 +1,6 @@
-"""Legal holds: while one stands, what it is about is neither erased nor pruned. Postgres owns them (`legal_hold`).
+"""Legal holds: what is on hold is neither erased nor pruned. Postgres owns them (`legal_hold`).
 
-Setting and lifting are decided by the policy and recorded; the reason is a text beside the record.
+The policy decides who sets and lifts a hold, and both are recorded; the reason is a text beside the record.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 
 KIND, HOLD = "log", "hold"
 WHAT = ("all", "person", "resource")
-LONGEST_REASON = 1000
+MAX_REASON_LENGTH = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class LegalHold:
-    """A hold on everything, on a person or on one resource; `about` is its id. It stands while `until` is None."""
+    """A hold on everything, on a person or on one resource with the id `about`. It is in force while `until` is
+    None."""
 
     id: UUID
     what: str
@@ -52,11 +53,11 @@ class LegalHolds:
         self._gate = gate
 
     async def set(self, caller: Caller, what: str, about: UUID | None, reason: str) -> Answer[LegalHold]:
-        """Let nothing of this be erased or pruned from now on. Raises InvalidField."""
+        """Set a hold. Raises InvalidField."""
         _check(what, about, reason)
         async with self._gate.change(caller, KIND, HOLD, Target()) as change:
             change.permit.covers(KIND, HOLD)
-            # Erasure and retention take the same lock: they see a hold that is being set, or it waits for them.
+            # Erasure and retention take the same lock, so they see this hold, or it waits for them.
             await change.connection.execute(HOLDS_LOCK)
             # A new hold.
             row = await change.connection.fetchrow(
@@ -76,11 +77,11 @@ class LegalHolds:
         return change.answer(made)
 
     async def lift(self, caller: Caller, hold: UUID) -> Answer[LegalHold]:
-        """End a hold. Raises NotFound when there is none that stands, Forbidden for whoever set it."""
+        """Lift a hold. Raises NotFound if no such hold is in force, Forbidden for the person or client who set it."""
         async with self._gate.change(caller, KIND, HOLD, Target(str(hold))) as change:
             change.permit.covers(KIND, HOLD)
-            # Whether the asker set it, under any id of theirs, also one from before an erasure.
-            theirs = await change.connection.fetchval(
+            # Whether the caller set it, under any id, also one from before an erasure.
+            own = await change.connection.fetchval(
                 "SELECT CASE WHEN by_person IS NULL THEN $2::uuid IS NULL AND by_client = $3"
                 " ELSE by_person = ANY ($4::uuid[]) END"
                 " FROM legal_hold WHERE id = $1 AND until IS NULL FOR UPDATE",
@@ -89,20 +90,20 @@ class LegalHolds:
                 caller.principal.client,
                 list(change.lookup.same_human),
             )
-            if theirs:
-                raise Forbidden(["whoever set a hold does not lift it: somebody else has to"])
-            # From now on it stands no longer.
+            if own:
+                raise Forbidden(["nobody lifts a hold that they set: another person has to do it"])
+            # End the hold.
             row = await change.connection.fetchrow(
                 "UPDATE legal_hold SET until = clock_timestamp() WHERE id = $1 AND until IS NULL RETURNING *", hold
             )
             if row is None:
-                raise NotFound("There is no such hold that stands")
+                raise NotFound("There is no such hold in force")
             lifted = _hold(row)
             _record(change, lifted, "log.hold-lifted", {})
         return change.answer(lifted)
 
     async def list(self, caller: Caller) -> Answer[Sequence[LegalHold]]:
-        """Every hold, newest first, the latest 200."""
+        """The latest 200 holds, newest first."""
         async with self._gate.list(caller, KIND, "read") as listing:
             # Visible holds; ids grow with time.
             rows = await listing.connection.fetch(
@@ -117,9 +118,9 @@ def _check(what: str, about: UUID | None, reason: str) -> None:
     if what not in WHAT:
         raise InvalidField(FieldError("what", f"must be one of {', '.join(WHAT)}"))
     if (what == "all") != (about is None):
-        raise InvalidField(FieldError("about", "is left out for all, and is an id for a person or a resource"))
-    if not 1 <= len(reason) <= LONGEST_REASON:
-        raise InvalidField(FieldError("reason", f"must have 1 to {LONGEST_REASON} characters"))
+        raise InvalidField(FieldError("about", "must be missing for all, and an id for a person or a resource"))
+    if not 1 <= len(reason) <= MAX_REASON_LENGTH:
+        raise InvalidField(FieldError("reason", f"must have 1 to {MAX_REASON_LENGTH} characters"))
     if not legible(reason):
         raise InvalidField(FieldError("reason", "must have a character that can be seen"))
 

@@ -1,5 +1,5 @@
-"""SQL of memberships. Postgres owns them; they are ended, never deleted, and never overlap for one person, team and
-part: every change of the directory holds one row (store.advance), so whoever looked for an overlap may rely on it."""
+"""SQL of memberships. Postgres owns them; they are ended, never deleted. Those of one person, team and part never
+overlap: changes of the directory are serialised (store.advance)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ COLUMNS: Final = "id, person_id, team_id, part, valid_from, nullif(valid_to, 'in
 
 
 @dataclass(frozen=True, slots=True)
-class OfWhom:
-    """Which memberships: of a person, of a team, holding at a moment. None asks nothing."""
+class MembershipFilter:
+    """Which memberships: of a person, of a team, valid at a time. None does not filter."""
 
     person: UUID | None = None
     team: UUID | None = None
@@ -33,28 +33,28 @@ class OfWhom:
 
 
 async def add_membership(permit: Permit, connection: Connection, membership: Membership) -> Membership:
-    """Raises InvalidField for unknown ids, Conflict when the person has that part in the team at some of that time."""
+    """Insert a membership. Raises InvalidField for unknown ids, Conflict for an overlap."""
     permit.covers(KIND, MANAGE)
     what = {"person_id": membership.person, "team_id": membership.team, "part": membership.part}
     row = await begin(connection, "membership", {"id": membership.id}, what, membership.validity, COLUMNS)
     if row is None:
-        raise Conflict("This person has that part in this team already at some of that time")
+        raise Conflict("This person already has that part in this team at some of that time")
     return _membership(row)
 
 
 async def end_membership(
     permit: Permit, connection: Connection, membership: UUID, at: datetime | None
 ) -> tuple[Membership, Membership]:
-    """The membership as it was and as it is. Raises as `store.end`."""
+    """End a membership; returns it before and after. Raises as `store.end`."""
     permit.covers(KIND, MANAGE)
     before, after = await end(connection, "membership", membership, at, COLUMNS)
     return _membership(before), _membership(after)
 
 
-async def memberships(
-    visibility: Visibility, connection: Connection, of: OfWhom, after: UUID | str | None, limit: int
+async def list_memberships(
+    visibility: Visibility, connection: Connection, of: MembershipFilter, after: UUID | str | None, limit: int
 ) -> list[Membership]:
-    """Oldest first, ended ones too, from behind `after`; one more than `limit` tells that there are more."""
+    """Visible memberships after the id `after`, oldest first; `limit` + 1 rows if there are more."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
     # Visible memberships in keyset order.

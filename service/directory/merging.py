@@ -1,7 +1,7 @@
-"""Merging: two people turned out to be one. Through the gate. Owns no state; `merging_store` writes it.
+"""Merges two people who are the same human, through the gate. Owns no state; `merging_store` has the SQL.
 
-From then on every law holds for both of their ids (docs/decisions/0018): what one of them wrote, the other does not
-approve. Tokens of either speak for the one who stays, who has what both had in the directory. There is no way back.
+Every law holds for both ids from then on (docs/decisions/0018): hours that one of them entered, the other cannot
+approve. Tokens of both belong to the canonical id, which gets the grants of both. A merge cannot be undone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.directory import merging_store
-from service.directory.recorded_change import Told, manage
+from service.directory.recorded_change import DirectoryChange, manage
 from service.errors import InvalidField
 from service.places import FieldError
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 
 class Merging:
-    """The use case; raises Denied and TryLater too."""
+    """The use case; it also raises Denied and TryLater."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
     async def merge(self, caller: Caller, person: UUID, into: UUID) -> Answer[Person]:
-        """Merge a person into another, who is returned as they are then. Raises NotFound, InvalidField for an unknown
-        `into`, Conflict for whoever was merged already, and for what both have in part for the same time."""
+        """Merge a person into another, and return the latter. Raises NotFound, InvalidField for an unknown `into`,
+        Conflict for a merged person, and for equal grants of both that overlap in part."""
         if person == into:
-            raise InvalidField(FieldError("into", "is this very person"))
+            raise InvalidField(FieldError("into", "must be another person"))
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Person, list[Told]]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Person, list[DirectoryChange]]:
             merged = await merging_store.merge(permit, connection, person, into)
-            told = {"into": into, "links": merged.links}
-            first = Told(str(person), "person.merged", told, merged.texts)
-            return merged.stays, [first, *merged.moved]
+            facts = {"into": into, "links": merged.links}
+            first = DirectoryChange(str(person), "person.merged", facts, merged.texts)
+            return merged.person, [first, *merged.changes]
 
         return await manage(self._gate, caller, person, work)

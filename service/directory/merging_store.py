@@ -1,5 +1,5 @@
-"""SQL of a merge. Postgres owns it; every change of the directory holds one row (store.advance), so nobody is given
-anything meanwhile."""
+"""SQL of a merge. Postgres owns the rows; changes of the directory are serialised (store.advance), so no grant begins
+or ends meanwhile."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from uuid_utils.compat import uuid7
 
 from service.directory import delegation_store, erased_store
 from service.directory.entities import Person, Validity
-from service.directory.people_store import unmerged
-from service.directory.recorded_change import Told, times
+from service.directory.people_store import load_unmerged_person
+from service.directory.recorded_change import DirectoryChange, times
 from service.directory.store import KIND, MANAGE, PEOPLE, VALID, begin, end
 from service.errors import Conflict, InvalidField, NotFound
 from service.places import FieldError
@@ -27,21 +27,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """What people hold for a time: its table, what a row says, and what the log is told when one begins and ends."""
+class _GrantTable:
+    """A table of grants that name people: the columns that identify a grant, and the events of its beginning and
+    end."""
 
     table: str
-    says: tuple[str, ...]
+    columns: tuple[str, ...]
     begun: str
     ended: str
     kind: str = KIND
 
 
-HELD: Final = (
-    _Held("membership", ("person_id", "team_id", "part"), "membership.created", "membership.ended"),
-    _Held("person_role", ("person_id", "role"), "role.given", "role.taken"),
-    _Held("fallback_approver", ("person_id", "team_id"), "fallback.named", "fallback.ended"),
-    _Held(
+GRANT_TABLES: Final = (
+    _GrantTable("membership", ("person_id", "team_id", "part"), "membership.created", "membership.ended"),
+    _GrantTable("person_role", ("person_id", "role"), "role.given", "role.taken"),
+    _GrantTable("fallback_approver", ("person_id", "team_id"), "fallback.named", "fallback.ended"),
+    _GrantTable(
         "delegation", ("delegator_id", "delegate_id"), "delegation.granted", "delegation.ended", delegation_store.KIND
     ),
 )
@@ -50,35 +51,35 @@ NAMES: Final = {**PEOPLE, "team_id": "team"}
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Who stays; how many links moved, what the other was called, and what the log is told of what moved with them."""
+    """The remaining person, the number of links that moved, the texts of the other, and the changes of grants."""
 
-    stays: Person
+    person: Person
     links: int
     texts: Mapping[str, str]
-    moved: Sequence[Told]
+    changes: Sequence[DirectoryChange]
 
 
 async def merge(permit: Permit, connection: Connection, person: UUID, into: UUID) -> Merged:
     """Raises as `Merging.merge`."""
     permit.covers(KIND, MANAGE)
-    gone = await unmerged(connection, person)
+    merged = await load_unmerged_person(connection, person)
     try:
-        stays = await unmerged(connection, into)
+        remaining = await load_unmerged_person(connection, into)
     except NotFound as error:
-        raise InvalidField(FieldError("into", "is no person")) from error
-    # Whoever was merged into this person is the other one too.
+        raise InvalidField(FieldError("into", "does not exist")) from error
+    # People who were merged into this person get the new canonical id.
     await connection.execute("UPDATE merged_person SET into_id = $2 WHERE into_id = $1", person, into)
-    # From now on they are one.
+    # From now on `into` is the canonical id.
     await connection.execute("INSERT INTO merged_person (person_id, into_id) VALUES ($1, $2)", person, into)
-    # Their tokens speak for the one who stays.
+    # Links of tokens move to the canonical id.
     links = await connection.fetch(
         "UPDATE person_link SET person_id = $2 WHERE person_id = $1 RETURNING person_id", person, into
     )
-    await erased_store.take_over(connection, person, into)
-    moved = [told for held in HELD for told in await _move(connection, held, person, into)]
-    stays = Person(into, stays.display_name or gone.display_name, stays.email or gone.email)
-    # What is known of one is known of both, and stands in one place. Whoever means another now has a new version, also
-    # without a name: that is what a version tells of.
+    await erased_store.copy_former_ids(connection, person, into)
+    changes = [change for grant_table in GRANT_TABLES for change in await _move(connection, grant_table, person, into)]
+    remaining = Person(into, remaining.display_name or merged.display_name, remaining.email or merged.email)
+    # Name and address are stored under the canonical id only. Every merged person gets a new version, since their
+    # canonical id changed.
     await connection.execute(
         "UPDATE person SET display_name = NULL, email = NULL, version = version + 1"
         " WHERE id IN (SELECT person_id FROM merged_person WHERE into_id = $1)",
@@ -87,47 +88,48 @@ async def merge(permit: Permit, connection: Connection, person: UUID, into: UUID
     version = await connection.fetchval(
         "UPDATE person SET display_name = $2, email = $3 WHERE id = $1 RETURNING version",
         into,
-        stays.display_name,
-        stays.email,
+        remaining.display_name,
+        remaining.email,
     )
-    texts = {"display_name": gone.display_name, "email": gone.email}
+    texts = {"display_name": merged.display_name, "email": merged.email}
     known = {name: text for name, text in texts.items() if text is not None}
-    return Merged(replace(stays, version=version), len(links), known, moved)
+    return Merged(replace(remaining, version=version), len(links), known, changes)
 
 
-async def _move(connection: Connection, held: _Held, person: UUID, into: UUID) -> list[Told]:
-    """End what the one holds or would hold, and begin the same for the other, unless they hold it as long anyway."""
-    told: list[Told] = []
-    theirs = [name for name in held.says if name in PEOPLE]
-    # What has not ended, of which there is little, by the indexes on people.
+async def _move(connection: Connection, grants: _GrantTable, person: UUID, into: UUID) -> list[DirectoryChange]:
+    """End present and future grants of `person`, and begin the same for `into`, unless `into` has them for that
+    time."""
+    changes: list[DirectoryChange] = []
+    people = [name for name in grants.columns if name in PEOPLE]
+    # Grants that have not ended, which are few, by the indexes on people.
     rows = await connection.fetch(
-        f"SELECT id, {', '.join(held.says)}, {VALID} FROM {held.table}"
-        f" WHERE ({' OR '.join(f'{name} = $1' for name in theirs)}) AND valid_from < valid_to"
+        f"SELECT id, {', '.join(grants.columns)}, {VALID} FROM {grants.table}"
+        f" WHERE ({' OR '.join(f'{name} = $1' for name in people)}) AND valid_from < valid_to"
         " AND statement_timestamp() < valid_to ORDER BY valid_from",
         person,
     )
     for row in rows:
-        was, now = await end(connection, held.table, row["id"], None, VALID)
-        told.append(_told(held, held.ended, row, row["id"], now, before=was))
-        what = {name: into if row[name] == person else row[name] for name in held.says}
-        if len({what[name] for name in theirs}) < len(theirs):
+        was, now = await end(connection, grants.table, row["id"], None, VALID)
+        changes.append(_change(grants, grants.ended, row, row["id"], now, before=was))
+        what = {name: into if row[name] == person else row[name] for name in grants.columns}
+        if len({what[name] for name in people}) < len(people):
             # Nobody delegates to themselves.
             continue
-        key = {} if held.table == "person_role" else {"id": uuid7()}
+        key = {} if grants.table == "person_role" else {"id": uuid7()}
         validity = Validity(now["valid_to"], was["valid_to"])
-        made = await begin(connection, held.table, key, what, validity, f"id, {VALID}")
+        made = await begin(connection, grants.table, key, what, validity, f"id, {VALID}")
         if made is not None:
-            told.append(_told(held, held.begun, what, made["id"], made))
-        elif not await _covered(connection, held.table, what, validity):
+            changes.append(_change(grants, grants.begun, what, made["id"], made))
+        elif not await _is_covered(connection, grants.table, what, validity):
             raise Conflict(
-                "Both hold the same for times that overlap in part: end one of the two first",
+                "Both people have this grant for times that overlap in part: end one of the two first",
                 extra={"held": str(row["id"])},
             )
-    return told
+    return changes
 
 
-async def _covered(connection: Connection, table: str, what: Mapping[str, object], validity: Validity) -> bool:
-    """Whether a row of the same holds for all of this time."""
+async def _is_covered(connection: Connection, table: str, what: Mapping[str, object], validity: Validity) -> bool:
+    """Whether one row with the same `what` is valid for all of this time."""
     same = [f"{name} IS NOT DISTINCT FROM ${place}" for place, name in enumerate(what, start=3)]
     # One row that begins no later and ends no sooner.
     found: bool = await connection.fetchval(
@@ -140,19 +142,19 @@ async def _covered(connection: Connection, table: str, what: Mapping[str, object
     return found
 
 
-def _told(
-    held: _Held,
+def _change(
+    grants: _GrantTable,
     event: str,
     what: Mapping[str, object] | asyncpg.Record,
     row_id: UUID,
     now: asyncpg.Record,
     *,
     before: asyncpg.Record | None = None,
-) -> Told:
+) -> DirectoryChange:
     def facts(row: asyncpg.Record) -> dict[str, object]:
-        said = {NAMES.get(name, name): what[name] for name in held.says}
-        return said | times(Validity(row["valid_from"], row["valid_to"]))
+        named = {NAMES.get(name, name): what[name] for name in grants.columns}
+        return named | times(Validity(row["valid_from"], row["valid_to"]))
 
-    subject = what["person_id"] if held.table == "person_role" else row_id
+    subject = what["person_id"] if grants.table == "person_role" else row_id
     was = facts(before) if before is not None else {}
-    return Told(str(subject), event, facts(now), before=was, kind=held.kind)
+    return DirectoryChange(str(subject), event, facts(now), before=was, kind=grants.kind)

@@ -1,6 +1,6 @@
-"""From tokens to people: the person for whom an issuer's subject speaks, made on first valid use.
+"""Finds the person of a token by its issuer and subject, and creates the person on first use.
 
-Postgres owns people and links. No decision stands behind the first use, only a verified token; the record says so.
+Postgres owns people and links. The first use needs no decision, only a verified token; the record says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class People:
-    """`database` is that of the requests; `hashes` recognises whoever was erased."""
+    """`database` is the pool of the requests; `hashes` recognises erased people."""
 
     def __init__(self, database: Database, log: Log, hashes: SubjectHashes = NO_KEYS) -> None:
         self._database = database
@@ -35,24 +35,23 @@ class People:
         self._hashes = hashes
 
     async def person_for(self, principal: Principal) -> UUID:
-        """The person behind a token that was verified.
+        """The person of a verified token.
 
-        A new person has no name, team or role. Two first uses at once make one person. Raises TryLater, and
-        InvalidToken for a revoked token: it is refused before its request is read, and makes nobody known. Every
-        decision asks again, with its other facts. Whoever was erased is a new person, of whom laws and denials know who
-        they were; where that cannot be told, for want of a key, ErasureKeyMissing is raised.
+        A new person has no name, team or role. Two concurrent first uses create one person. An erased person who signs
+        in again is a new person, whom laws and deny rules still recognise. Raises TryLater; InvalidToken for a revoked
+        token, which every decision checks again; and ErasureKeyMissing if a key to recognise erased people is missing.
         """
         async with self._database.connection() as connection:
-            known, revoked = await people_store.asking_person(connection, principal, self._hashes)
+            known, revoked = await people_store.person_of_token(connection, principal, self._hashes)
         if revoked:
             raise refusal("revoked")
-        return known or await self._make(Link(principal.issuer, principal.subject), principal.client)
+        return known or await self._create(Link(principal.issuer, principal.subject), principal.client)
 
-    async def _make(self, link: Link, client: str) -> UUID:
+    async def _create(self, link: Link, client: str) -> UUID:
         async with self._database.transaction() as connection:
             moment = await store.advance(connection)
-            # Another request may have made the person while this one waited for the revision.
-            known = await people_store.linked_person(connection, link)
+            # Another request may have created the person while this one waited for the revision.
+            known = await people_store.find_linked_person(connection, link)
             if known is not None:
                 return known
             person = Person(uuid7())

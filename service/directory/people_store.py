@@ -1,4 +1,4 @@
-"""SQL of people and of the tokens that speak for them. Postgres owns both; a merge alone gives a link to another."""
+"""SQL of people and their links to tokens. Postgres owns both; only a merge moves a link to another person."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from service.authorization.enforcement.one_person import ids
 from service.directory import erased_store
 from service.directory.entities import Person
-from service.directory.store import KIND, MANAGE, PERSON, one, page
+from service.directory.store import KIND, MANAGE, PERSON, load_page, load_row
 from service.errors import Conflict, NotFound
 from service.identity import revocation
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from service.identity.subject_hashes import SubjectHashes
 
 
-async def linked_person(connection: Connection, link: Link) -> UUID | None:
-    """The person for whom such tokens speak."""
+async def find_linked_person(connection: Connection, link: Link) -> UUID | None:
+    """The person with this link."""
     # One link by its primary key.
     found: UUID | None = await connection.fetchval(
         "SELECT person_id FROM person_link WHERE issuer = $1 AND subject = $2", link.issuer, link.subject
@@ -34,31 +34,31 @@ async def linked_person(connection: Connection, link: Link) -> UUID | None:
 
 
 async def is_known(connection: Connection, person: UUID) -> bool:
-    """Whether there is such a person; nothing else of them."""
+    """Whether a person with this id exists."""
     # One person by the primary key.
     found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM person WHERE id = $1)", person)
     return found
 
 
-async def asking_person(
+async def person_of_token(
     connection: Connection, principal: Principal, hashes: SubjectHashes
 ) -> tuple[UUID | None, bool]:
-    """The person for whom this token speaks, and whether it was revoked, by an erasure of its subject too."""
-    # One link by its primary key, if there is one, and what the deny list and erasures say of the token.
+    """The person of this token, and whether the token was revoked, also by an erasure of its subject."""
+    # One link by its primary key, if there is one, with the deny list and erasures.
     row = await connection.fetchrow(
         f"SELECT link.person_id, {revocation.revocation_condition(people=ids('link.person_id'), first=1)}"
-        " OR EXISTS (SELECT FROM erased_subject AS gone WHERE gone.hash = ANY ($6::bytea[])"
-        "            AND gone.revoked_before > $5) AS revoked"
-        " FROM (SELECT) AS one LEFT JOIN person_link AS link ON link.issuer = $1 AND link.subject = $3",
+        " OR EXISTS (SELECT FROM erased_subject AS erased WHERE erased.hash = ANY ($6::bytea[])"
+        "            AND erased.revoked_before > $5) AS revoked"
+        " FROM (SELECT) AS always LEFT JOIN person_link AS link ON link.issuer = $1 AND link.subject = $3",
         *revocation.parameters(principal),
         hashes.compute(principal.issuer, principal.subject),
     )
-    # One row always; anything but a clear no is a yes.
+    # There is always one row; NULL counts as revoked.
     return (row["person_id"], row["revoked"] is not False) if row else (None, True)
 
 
 async def insert_person(connection: Connection, person: Person, links: Sequence[Link], hashes: SubjectHashes) -> None:
-    """Store a person with their links. Called with a Permit by `add_person`, and on first use by `people` alone. Raises
+    """Insert a person with links. Without a permit, only `people` may call it, on first use of a token. Raises
     ErasureKeyMissing."""
     # A new person.
     await connection.execute(
@@ -70,8 +70,8 @@ async def insert_person(connection: Connection, person: Person, links: Sequence[
 async def add_person(
     permit: Permit, connection: Connection, person: Person, links: Sequence[Link], hashes: SubjectHashes
 ) -> None:
-    """Raises Conflict, whose extra `person` names whom a link or the e-mail address belongs to already, and
-    ErasureKeyMissing."""
+    """Insert a person. Raises ErasureKeyMissing, and Conflict, whose extra `person` has one of the links or the e-mail
+    address."""
     permit.covers(KIND, MANAGE)
     await _refuse_address(connection, person)
     await _refuse_taken(connection, links)
@@ -81,18 +81,18 @@ async def add_person(
 async def link_person(
     permit: Permit, connection: Connection, person_id: UUID, links: Sequence[Link], hashes: SubjectHashes
 ) -> Person:
-    """Let more tokens speak for a person. Raises NotFound, and Conflict as `add_person`."""
+    """Link more tokens to a person. Raises NotFound, and Conflict as `add_person`."""
     permit.covers(KIND, MANAGE)
-    person = await unmerged(connection, person_id)
+    person = await load_unmerged_person(connection, person_id)
     await _refuse_taken(connection, links)
     await _insert_links(connection, person_id, links, hashes)
     return person
 
 
-async def unmerged(connection: Connection, person_id: UUID) -> Person:
-    """A person who can still be changed. Raises NotFound, and Conflict for one who was merged into another: its extra
-    `person` says into whom."""
-    # The person; their row is kept from vanishing meanwhile.
+async def load_unmerged_person(connection: Connection, person_id: UUID) -> Person:
+    """A person who is not merged. Raises NotFound, and Conflict for a merged person, whose extra `person` is the
+    canonical id."""
+    # The person; the lock keeps an erasure out meanwhile.
     row = await connection.fetchrow(f"SELECT {PERSON} FROM person AS r WHERE r.id = $1 FOR KEY SHARE", person_id)
     if row is None:
         raise NotFound("There is no such person")
@@ -103,12 +103,12 @@ async def unmerged(connection: Connection, person_id: UUID) -> Person:
 
 async def _refuse_taken(connection: Connection, links: Sequence[Link]) -> None:
     for link in links:
-        if (known := await linked_person(connection, link)) is not None:
-            raise Conflict("These tokens speak for somebody already", extra={"person": str(known)})
+        if (known := await find_linked_person(connection, link)) is not None:
+            raise Conflict("These tokens are already linked to a person", extra={"person": str(known)})
 
 
 async def _insert_links(connection: Connection, person_id: UUID, links: Sequence[Link], hashes: SubjectHashes) -> None:
-    # Tokens that speak for a person.
+    # Links of the person.
     await connection.executemany(
         "INSERT INTO person_link (issuer, subject, person_id) VALUES ($1, $2, $3)",
         [(link.issuer, link.subject, person_id) for link in links],
@@ -119,51 +119,51 @@ async def _insert_links(connection: Connection, person_id: UUID, links: Sequence
 async def amend_person(
     permit: Permit, connection: Connection, person_id: UUID, changes: Mapping[str, str | None], expect: Expect
 ) -> tuple[Person, Person]:
-    """Give a person another name or e-mail address: as they were and as they are. Raises as `unmerged`, and Conflict
-    for an address that somebody else has."""
+    """Change the name or e-mail address of a person; returns the person before and after. Raises as
+    `load_unmerged_person`, and Conflict for an address of another person."""
     permit.covers(KIND, MANAGE)
-    was = await unmerged(connection, person_id)
-    expect(was.version)
-    wanted = Person(was.id, changes.get("display_name", was.display_name), changes.get("email", was.email))
-    if wanted == was:
-        return was, was
-    await _refuse_address(connection, wanted)
-    # What a person is called.
+    before = await load_unmerged_person(connection, person_id)
+    expect(before.version)
+    name, email = changes.get("display_name", before.display_name), changes.get("email", before.email)
+    after = Person(before.id, name, email)
+    if after == before:
+        return before, before
+    await _refuse_address(connection, after)
+    # Name and address.
     version = await connection.fetchval(
         "UPDATE person SET display_name = $2, email = $3 WHERE id = $1 RETURNING version",
-        wanted.id,
-        wanted.display_name,
-        wanted.email,
+        after.id,
+        after.display_name,
+        after.email,
     )
-    return was, replace(wanted, version=version)
+    return before, replace(after, version=version)
 
 
 async def _refuse_address(connection: Connection, person: Person) -> None:
-    """Raise Conflict when somebody else has the e-mail address, however it is spelled in capitals; its extra `person`
-    names them."""
+    """Raise Conflict if another person has the e-mail address, whatever its case; its extra `person` is that person."""
     # By the index on lower(email).
     known = await connection.fetchval(
         "SELECT id FROM person WHERE lower(email) = lower($1) AND id <> $2 LIMIT 1", person.email, person.id
     )
     if known is not None:
-        raise Conflict("Somebody has this e-mail address already", extra={"person": str(known)})
+        raise Conflict("Another person already has this e-mail address", extra={"person": str(known)})
 
 
-async def people(
+async def list_people(
     visibility: Visibility, connection: Connection, email: str | None, after: UUID | str | None, limit: int
 ) -> list[Person]:
-    """Oldest first, from behind `after`, all or those with this address; one more than `limit` tells that there are
+    """Visible people after the id `after`, oldest first: all, or those with this address; `limit` + 1 if there are
     more."""
     if email is None:
-        rows = await page(visibility, connection, "person", PERSON, after, limit)
+        rows = await load_page(visibility, connection, "person", PERSON, after, limit)
     else:
         # By the index on lower(email).
-        addressed = "(SELECT * FROM person WHERE lower(email) = lower($5))"
-        rows = await page(visibility, connection, addressed, PERSON, after, limit, email)
+        with_address = "(SELECT * FROM person WHERE lower(email) = lower($5))"
+        rows = await load_page(visibility, connection, with_address, PERSON, after, limit, email)
     return [Person(**dict(row)) for row in rows]
 
 
-async def person(visibility: Visibility, connection: Connection, person_id: UUID) -> Person | None:
-    """One person, if they may be seen."""
-    row = await one(visibility, connection, "person", PERSON, person_id)
+async def load_person(visibility: Visibility, connection: Connection, person_id: UUID) -> Person | None:
+    """One person, if they are visible."""
+    row = await load_row(visibility, connection, "person", PERSON, person_id)
     return Person(**dict(row)) if row is not None else None

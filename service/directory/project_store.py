@@ -1,4 +1,4 @@
-"""SQL of projects. Postgres owns them; they are switched off, never deleted."""
+"""SQL of projects. Postgres owns them; they are closed, never deleted."""
 
 from __future__ import annotations
 
@@ -19,39 +19,42 @@ KIND: Final = "project"
 COLUMNS: Final = "code, name, active, version"
 
 
-async def add(permit: Permit, connection: Connection, one: Project) -> None:
-    """Raises Conflict for a code that is taken, also in other capitals."""
+async def add(permit: Permit, connection: Connection, project: Project) -> None:
+    """Insert a project. Raises Conflict for a code that is taken, whatever its case."""
     permit.covers(store.KIND, MANAGE)
     # By the index on lower(code).
-    if await connection.fetchval("SELECT true FROM project WHERE lower(code) = lower($1) LIMIT 1", one.code):
-        raise Conflict("There is a project of that code already, perhaps in other capitals")
+    if await connection.fetchval("SELECT true FROM project WHERE lower(code) = lower($1) LIMIT 1", project.code):
+        raise Conflict("That code is already taken, perhaps in another case")
     with constraints():
         # A new project.
         await connection.execute(
-            "INSERT INTO project (code, name, active) VALUES ($1, $2, $3)", one.code, one.name, one.active
+            "INSERT INTO project (code, name, active) VALUES ($1, $2, $3)", project.code, project.name, project.active
         )
 
 
 async def replace(
-    permit: Permit, connection: Connection, one: Project, expect: Expect = store.anything
+    permit: Permit, connection: Connection, project: Project, expect: Expect = store.any_version
 ) -> tuple[Project, Project]:
-    """The project as it was and as it is. Raises NotFound."""
+    """Change the name of a project, close or reopen it; returns it before and after. Raises NotFound."""
     permit.covers(store.KIND, MANAGE)
-    # One project by its code; changes of the directory go one by one, so it stays as it is read.
-    row = await connection.fetchrow(f"SELECT {COLUMNS} FROM project WHERE code = $1", one.code)
+    # One project by its code; changes of the directory are serialised, so it cannot change meanwhile.
+    row = await connection.fetchrow(f"SELECT {COLUMNS} FROM project WHERE code = $1", project.code)
     if row is None:
         raise NotFound("There is no such project")
-    was = Project(**dict(row))
-    expect(was.version)
-    # What it is called, and whether it takes hours.
+    before = Project(**dict(row))
+    expect(before.version)
+    # Its name, and whether it is active.
     version = await connection.fetchval(
-        "UPDATE project SET name = $2, active = $3 WHERE code = $1 RETURNING version", one.code, one.name, one.active
+        "UPDATE project SET name = $2, active = $3 WHERE code = $1 RETURNING version",
+        project.code,
+        project.name,
+        project.active,
     )
-    return was, dataclasses.replace(one, version=version)
+    return before, dataclasses.replace(project, version=version)
 
 
-async def project(visibility: Visibility, connection: Connection, code: str) -> Project | None:
-    """One project by its code, if it may be seen."""
+async def load_project(visibility: Visibility, connection: Connection, code: str) -> Project | None:
+    """One project by its code, if it is visible."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
     # One row by its primary key.
@@ -63,10 +66,10 @@ async def project(visibility: Visibility, connection: Connection, code: str) -> 
     return Project(**dict(row)) if row is not None else None
 
 
-async def page(
+async def list_projects(
     visibility: Visibility, connection: Connection, *, active: bool | None, after: str | None, limit: int
 ) -> list[Project]:
-    """By code, from behind `after`; one more than `limit` tells that there are more."""
+    """Visible projects after the code `after`, by code; `limit` + 1 rows if there are more."""
     if (visibility.kind, visibility.action) != (KIND, "read"):
         raise PermissionError("the visibility is of something else")
     # Visible projects in keyset order.

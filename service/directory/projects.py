@@ -1,5 +1,5 @@
-"""Projects: what hours are spent on. A small list of codes that administrators keep, each change through the gate.
-Owns no state."""
+"""Projects, on which hours are spent: a list of codes that administrators maintain. All through the gate. Owns no
+state."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from service.directory import project_store
 from service.directory.entities import Project, check_project
 from service.directory.project_store import KIND
-from service.directory.recorded_change import Listed, Told, listing, manage, single
-from service.directory.store import anything
+from service.directory.recorded_change import DirectoryChange, DirectoryPage, listing, manage, single
+from service.directory.store import any_version
 
 if TYPE_CHECKING:
     from service.authorization.enforcement.changes import Answer, Caller, Expect, Permit
@@ -25,48 +25,47 @@ class Projects:
         self._gate = gate
 
     async def add(self, caller: Caller, project: Project) -> Answer[Project]:
-        """Make a project. Raises Conflict for a code that is taken."""
+        """Create a project. Raises Conflict for a code that is taken."""
         check_project(project)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Project, list[Told]]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Project, list[DirectoryChange]]:
             await project_store.add(permit, connection, project)
-            return project, [Told(project.code, "project.created", _facts(project), {"name": project.name})]
+            return project, [DirectoryChange(project.code, "project.created", _facts(project), {"name": project.name})]
 
         return await manage(self._gate, caller, project.code, work)
 
-    async def replace(self, caller: Caller, project: Project, expect: Expect = anything) -> Answer[Project]:
-        """Call a project something else, end it, or take it up again. Raises NotFound, and NotApplied when it is not
-        as the caller has seen it."""
+    async def replace(self, caller: Caller, project: Project, expect: Expect = any_version) -> Answer[Project]:
+        """Rename, close or reopen a project. Raises NotFound, and NotApplied if `expect` refuses the stored version."""
         check_project(project)
 
-        async def work(permit: Permit, connection: Connection) -> tuple[Project, list[Told]]:
+        async def work(permit: Permit, connection: Connection) -> tuple[Project, list[DirectoryChange]]:
             before, after = await project_store.replace(permit, connection, project, expect)
-            told = Told(project.code, "project.changed", _facts(project), {"name": project.name}, _facts(before))
-            return after, [told]
+            texts = {"name": project.name}
+            return after, [DirectoryChange(project.code, "project.changed", _facts(project), texts, _facts(before))]
 
         return await manage(self._gate, caller, project.code, work)
 
-    async def one(self, caller: Caller, code: str) -> Answer[Project]:
+    async def read(self, caller: Caller, code: str) -> Answer[Project]:
         """A project by its code. Raises NotFound."""
 
         async def load(visibility: Visibility, connection: Connection) -> Project | None:
-            return await project_store.project(visibility, connection, code)
+            return await project_store.load_project(visibility, connection, code)
 
         return await single(self._gate, caller, KIND, load)
 
     async def list(
         self, caller: Caller, *, active: bool | None = None, after: str | None = None, limit: int = 50
-    ) -> Answer[Listed[Project]]:
-        """Projects by code, all or those that are (not) active."""
+    ) -> Answer[DirectoryPage[Project]]:
+        """Projects by code: all, or only active or closed ones."""
         return await listing(
             self._gate,
             caller,
             KIND,
-            lambda visibility, connection: project_store.page(
+            lambda visibility, connection: project_store.list_projects(
                 visibility, connection, active=active, after=after, limit=limit
             ),
             limit,
-            lambda one: one.code,
+            lambda project: project.code,
             returned=False,
         )
 

@@ -1,7 +1,7 @@
-"""One way to change the directory and one to list it: decided, in turn, and recorded. Owns no state.
+"""How every use case of the directory changes, lists and reads it: decided by the gate and recorded. Owns no state.
 
-Every change counts up the directory's revision, whose row lets changes go one by one until they commit, and relations
-see it from the next decision on. Names and addresses never stand in a record's bytes: they go beside it as texts.
+Every change increments the directory's revision, whose row lock serialises changes until they commit. Decisions see the
+change from then on. Names and addresses are texts beside a record, never part of its bytes.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Listed(Generic[T]):
-    """A page; `after` is the key to go on behind, None on the last page."""
+class DirectoryPage(Generic[T]):
+    """A page; `after` is the key of the next page, None on the last page."""
 
     items: Sequence[T]
     after: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What the log is told of a change: the id of what changed, the kind of change, ids and times before and after,
-    texts; and of which `kind` it is, where that is another than was asked of."""
+class DirectoryChange:
+    """A change for the log: the id of its subject, `what` changed, ids and times before and after, and texts. `kind` is
+    the subject's kind of resource, if the decision was about another kind."""
 
     subject: str
     what: str
@@ -55,23 +55,23 @@ async def manage(
     gate: Gate,
     caller: Caller,
     subject: UUID | str,
-    work: Callable[[Permit, Connection], Awaitable[tuple[T, Sequence[Told]]]],
+    work: Callable[[Permit, Connection], Awaitable[tuple[T, Sequence[DirectoryChange]]]],
     *,
     asked: tuple[str, str] = (KIND, MANAGE),
     target: Target | None = None,
 ) -> Answer[T]:
-    """Change something of the directory with whoever may do what is `asked`. Raises what `work` raises, and Denied and
-    TryLater."""
+    """Decide `asked` (kind, action), run `work` in the transaction, and record the changes that it returns. Raises what
+    `work` raises, Denied and TryLater."""
     async with gate.change(caller, *asked, target or Target(str(subject))) as change:
         await store.advance(change.connection)
-        value, told = await work(change.permit, change.connection)
-        async for one in paced(told):
+        value, changes = await work(change.permit, change.connection)
+        async for entry in paced(changes):
             change.record(
                 "directory.changed",
-                Resource(one.kind or asked[0], one.subject),
-                before=one.before,
-                after={"what": one.what, **one.after},
-                texts=one.texts,
+                Resource(entry.kind or asked[0], entry.subject),
+                before=entry.before,
+                after={"what": entry.what, **entry.after},
+                texts=entry.texts,
                 kind=Kind.DIRECTORY,
             )
     return change.answer(value)
@@ -86,15 +86,15 @@ async def listing(
     key: Callable[[T], str],
     *,
     returned: bool = True,
-) -> Answer[Listed[T]]:
-    """A page of what `load` finds: one more than `limit` tells that there are more. Keys that are ids are `returned`
-    in the record."""
+) -> Answer[DirectoryPage[T]]:
+    """A page of what `load` returns, which is one item more than `limit` if there are more. If `returned`, the record
+    names the keys."""
     async with gate.list(caller, kind, "read") as listed:
         found = await load(listed.visibility, listed.connection)
         items = found[:limit]
         keys = [key(item) for item in items]
         listed.returned = keys if returned else []
-    return listed.answer(Listed(items, keys[-1] if len(found) > limit else None))
+    return listed.answer(DirectoryPage(items, keys[-1] if len(found) > limit else None))
 
 
 async def single(
@@ -104,7 +104,7 @@ async def single(
     load: Callable[[Visibility, Connection], Awaitable[T | None]],
     returned: UUID | None = None,
 ) -> Answer[T]:
-    """What `load` finds, if a list would show it; an id that is `returned` stands in the record. Raises NotFound."""
+    """What `load` returns, if the caller may see it; the record names the id `returned`. Raises NotFound."""
     async with gate.list(caller, kind, "read") as listed:
         found = await load(listed.visibility, listed.connection)
         listed.returned = [str(returned)] if found is not None and returned is not None else []
@@ -115,5 +115,5 @@ async def single(
 
 
 def times(validity: Validity) -> dict[str, Any]:
-    """A validity as members of a record."""
+    """A validity for a record."""
     return {"valid_from": validity.valid_from, "valid_to": validity.valid_to}

@@ -21,7 +21,7 @@ from service.authorization.enforcement.policy_relations import POLICY_FACTS
 from service.authorization.enforcement.relationships import Relationships
 from service.directory import erased_store
 from service.directory.entities import Link, Part
-from service.directory.erasure import NO_KEY, OWN, WAITING, Erasure, Memory
+from service.directory.erasure import NO_KEY, OWN, PENDING, Erasure, Memory
 from service.directory.legal_holds import LegalHolds
 from service.directory.merging import Merging
 from service.directory.people import People
@@ -127,10 +127,10 @@ async def test_nobody_erases_themselves_under_another_account_of_theirs(house: H
 async def test_an_erasure_waits_for_sheets_that_wait_for_approval(house: House) -> None:
     sheet = await house.submitted("ana")
     preview = (await house.erasure.preview(house.administrator(), house.people["ana"])).value
-    assert preview.waiting == (sheet.id,)
+    assert preview.pending == (sheet.id,)
     with pytest.raises(Conflict) as refused:
         await erased(house, "ana")
-    assert (refused.value.public, refused.value.extra) == (WAITING, {"timesheets": [str(sheet.id)]})
+    assert (refused.value.public, refused.value.extra) == (PENDING, {"timesheets": [str(sheet.id)]})
     assert await house.count("person_link WHERE subject = 'ana'") == 1
     await house.timesheets.reject(house.caller("mia"), sheet.id, anything, "a mistake")
     await erased(house, "ana")
@@ -583,7 +583,7 @@ async def test_a_hundred_thousand_erased_people_are_not_looked_through(house: Ho
         ("SELECT former_ids_of_person($1)", (ana,)),
         ("SELECT FROM erased_subject WHERE hash = ANY ($1::bytea[])", ([b"0" * 32, b"1" * 32],)),
         (erased_store.RECOGNISE, ([ana], [b"0" * 32])),
-        (erased_store.TAKE_OVER, (ana, house.people["ben"])),
+        (erased_store.COPY, (ana, house.people["ben"])),
         (erased_store.FORGET[0], ()),
         (erased_store.FORGET[1], ()),
     ):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from service.directory.entities import Part, Validity
-from service.directory.membership_store import OfWhom
+from service.directory.membership_store import MembershipFilter
 from service.errors import Conflict, NotFound
 from tests.integration.test_organisation import changes
 
@@ -147,11 +147,11 @@ async def test_a_membership_that_was_called_off_is_nowhere_at_no_moment(house: H
     ).value
     await house.directory.end_membership(admin, planned.id)
     for moment in (later - timedelta(microseconds=1), later, later + timedelta(microseconds=1)):
-        found = (await house.directory.memberships(admin, OfWhom(person=ana, as_of=moment))).value.items
+        found = (await house.directory.memberships(admin, MembershipFilter(person=ana, as_of=moment))).value.items
         assert [one.team for one in found] == [house.teams["east"]]
     # Ended ones are listed too, when no moment is asked for.
     assert planned.id in [
-        item.id for item in (await house.directory.memberships(admin, OfWhom(person=ana))).value.items
+        item.id for item in (await house.directory.memberships(admin, MembershipFilter(person=ana))).value.items
     ]
 
 

@@ -93,7 +93,7 @@ async def test_what_is_not_there_is_not_found_and_that_is_recorded(admin: Admini
     assert (await admin.send("PATCH", f"/v1/people/{nobody}", {"display_name": "x"}, "*")).status_code == 404
 
 
-async def test_an_address_is_one_persons_in_whatever_capitals_and_finds_them(admin: Administrator) -> None:
+async def test_an_address_is_one_persons_whatever_its_case_and_finds_them(admin: Administrator) -> None:
     eve = (await admin.made("/v1/people", {"email": "Eve@Example.com"})).json()
     other = await admin.made("/v1/people", {"email": "other@example.com"})
     again = await admin.send("POST", "/v1/people", {"email": "eve@example.COM"})
@@ -132,10 +132,10 @@ async def test_nobody_of_that_id_is_not_found_whatever_is_asked_of_them(admin: A
         assert (answer.status_code, answer.json()["type"]) == (404, "urn:timewarden:problem:not-found"), answer.url
 
 
-async def test_codes_of_projects_that_differ_in_capitals_alone_are_not_two(admin: Administrator) -> None:
+async def test_codes_of_projects_that_differ_only_in_case_conflict(admin: Administrator) -> None:
     await admin.made("/v1/projects", {"code": "Orion", "name": "Orion"})
     again = await admin.send("POST", "/v1/projects", {"code": "ORION", "name": "Orion"})
-    assert (again.status_code, "capitals" in again.json()["detail"]) == (409, True)
+    assert (again.status_code, "another case" in again.json()["detail"]) == (409, True)
     await admin.house.projects.replace(admin.house.administrator(), Project("Orion", "Orion, still"))
     sheet = await admin.made("/v1/timesheets", {"period_start": "2026-03-02"})
     path, entry = f"{sheet.headers['Location']}/entries", {"day": "2026-03-02", "minutes": 60}

@@ -17,7 +17,7 @@ from service.authorization.enforcement.policy_relations import POLICY_FACTS
 from service.authorization.enforcement.relationships import Relationships
 from service.directory.entities import Link, Part, Person, Validity
 from service.directory.legal_holds import LegalHolds
-from service.directory.membership_store import OfWhom
+from service.directory.membership_store import MembershipFilter
 from service.directory.merging import Merging
 from service.directory.people import People
 from service.errors import Conflict, Denied, InvalidField, InvalidToken, NotFound
@@ -81,7 +81,7 @@ async def test_what_both_had_in_the_directory_the_one_has_who_stays(house: House
         ("delegation", "delegator_id"), ("delegation", "delegate_id"),
     ):  # fmt: skip
         assert await held(house, table, column, night) == []
-    found = (await house.directory.memberships(admin, OfWhom(person=mia))).value.items
+    found = (await house.directory.memberships(admin, MembershipFilter(person=mia))).value.items
     assert {(one.team, one.part, one.validity.valid_to) for one in found} == {
         (teams["east"], Part.LEAD, None), (teams["west"], Part.LEAD, None), (teams["west"], Part.MEMBER, later + DAY)
     }  # fmt: skip

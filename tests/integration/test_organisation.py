@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.directory.entities import Part, Validity
-from service.directory.membership_store import OfWhom
+from service.directory.membership_store import MembershipFilter
 from service.errors import Conflict, Denied, InvalidField, NotFound
 from service.timesheets.timesheet import State
 from tests.integration.house import at
@@ -167,14 +167,14 @@ async def test_the_history_says_who_was_where(house: House) -> None:
     ana = house.people["ana"]
 
     async def where(moment: datetime) -> list[UUID]:
-        found = await house.directory.memberships(admin, OfWhom(person=ana, as_of=moment))
+        found = await house.directory.memberships(admin, MembershipFilter(person=ana, as_of=moment))
         return [item.team for item in found.value.items]
 
     assert await where(before) == [house.teams["east"]]
     assert await where(datetime.now(UTC)) == [house.teams["west"]]
     assert await where(planned) == [house.teams["east"]]
-    assert len((await house.directory.memberships(admin, OfWhom(person=ana))).value.items) == 3
-    assert len((await house.directory.memberships(admin, OfWhom(team=house.teams["west"]))).value.items) == 3
+    assert len((await house.directory.memberships(admin, MembershipFilter(person=ana))).value.items) == 3
+    assert len((await house.directory.memberships(admin, MembershipFilter(team=house.teams["west"]))).value.items) == 3
 
 
 async def test_one_that_has_not_begun_can_be_called_off(house: House) -> None:

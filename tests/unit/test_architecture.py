@@ -65,7 +65,6 @@ SQL_PLACES = (
     "service/directory/project_store.py",
     "service/directory/delegation_store.py",
     "service/directory/import_store.py",
-    "service/directory/import_writes.py",
     "service/directory/merging_store.py",
     "service/directory/team_store.py",
     "service/migrations/",

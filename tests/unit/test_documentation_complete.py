@@ -19,7 +19,7 @@ from service.audit.export_formats import FORMATS
 from service.authorization.enforcement.capabilities import Availability
 from service.authorization.enforcement.token_revocation import What
 from service.directory.entities import Part
-from service.directory.import_file import TAKEN
+from service.directory.import_file import ALLOWED
 from service.directory.import_plan import Outcome as ImportOutcome
 from service.directory.legal_holds import WHAT
 from service.identity.principal import PrincipalKind
@@ -77,7 +77,7 @@ CLOSED: Mapping[str, Iterable[object]] = {
     "RecordBody.kind": Kind,
     "MembershipBody.part": Part,
     "NewMembership.part": Part,
-    "ImportedRow.record": TAKEN,
+    "ImportedRow.record": ALLOWED,
     "ImportedRow.outcome": get_args(ImportOutcome),
     "HoldBody.what": WHAT,
     "NewHold.what": WHAT,

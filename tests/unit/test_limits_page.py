@@ -77,6 +77,8 @@ ELSEWHERE = {
     "service.identity.token_header:MAX_KID": "part of a token",
     "service.administration.checks.case_changes:MAX_NAMED": "ends a list of names",
     "service.administration.checks.redundancy:MAX_FOUND": "ends a list of hints",
+    "service.directory.entities:MAX_CLIENT_LENGTH": "a field of a request",
+    "service.directory.legal_holds:MAX_REASON_LENGTH": "a field of a request",
     "service.directory.erasure:MAX_NAMED": "ends a list of timesheets",
     "service.policy.case_files:MAX_COMPLAINTS": "ends a list of complaints",
     "service.policy.rule_rows:MAX_COMPLAINTS": "ends a list of complaints",

@@ -13,8 +13,8 @@ from msgspec import Meta
 from service.directory.entities import Validity
 from service.errors import InvalidField
 from service.places import FieldError
-from service.web.directory.directory_pages import page_of
-from service.web.directory.directory_shapes import AT_ONCE, EndOf, From, Id, To, ValidFrom, ValidTo, times_of
+from service.web.directory.directory_pages import load_page
+from service.web.directory.directory_shapes import NOW, EndTime, From, Id, To, ValidFrom, ValidTo, times_of
 from service.web.http.operations import BODY, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import CurrentCaller, Cursor, Limit, parse_optional_uuid, parse_uuid
@@ -102,7 +102,7 @@ def delegation_routes(delegations: Delegations, cursors: Cursors) -> list[Any]:
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[DelegationPage]:
         load = partial(delegations.list, now=now)
-        answer, following = await page_of(load, cursors, "delegations", caller, cursor, limit, {"now": now})
+        answer, following = await load_page(load, cursors, "delegations", caller, cursor, limit, {"now": now})
         return make_response(
             DelegationPage([_delegation(delegation) for delegation in answer.value.items], following), answer.receipt
         )
@@ -122,7 +122,7 @@ def delegation_routes(delegations: Delegations, cursors: Cursors) -> list[Any]:
         **operation("Revoke a delegation", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def end_delegation(
-        caller: CurrentCaller, delegation_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
+        caller: CurrentCaller, delegation_id: FromPath[str], data: JSONBody[EndTime] = NOW
     ) -> Response[DelegationBody]:
         answer = await delegations.end(caller, parse_uuid(delegation_id, "path.delegation_id"), data.at)
         return make_response(_delegation(answer.value), answer.receipt)
@@ -137,7 +137,7 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
     async def list_fallbacks(
         caller: CurrentCaller, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
     ) -> Response[FallbackPage]:
-        answer, following = await page_of(fallbacks.list, cursors, "fallback-approvers", caller, cursor, limit)
+        answer, following = await load_page(fallbacks.list, cursors, "fallback-approvers", caller, cursor, limit)
         return make_response(
             FallbackPage([_fallback(fallback) for fallback in answer.value.items], following), answer.receipt
         )
@@ -158,7 +158,7 @@ def fallback_routes(fallbacks: Fallbacks, cursors: Cursors) -> list[Any]:
         **operation("End a fallback approver", scope=KEEPING, problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def end_fallback(
-        caller: CurrentCaller, fallback_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
+        caller: CurrentCaller, fallback_id: FromPath[str], data: JSONBody[EndTime] = NOW
     ) -> Response[FallbackBody]:
         answer = await fallbacks.end(caller, parse_uuid(fallback_id, "path.fallback_id"), data.at)
         return make_response(_fallback(answer.value), answer.receipt)

@@ -1,4 +1,4 @@
-"""Teams, memberships and importer grants, for those who manage the directory."""
+"""Routes of teams, memberships and importer grants, for administrators of the directory."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from litestar import Request, Response, get, post, put
 from litestar.params import FromPath, JSONBody, Parameter
 
 from service.directory.entities import Part, Validity
-from service.directory.membership_store import OfWhom
-from service.web.directory.directory_pages import page_of
+from service.directory.membership_store import MembershipFilter
+from service.web.directory.directory_pages import load_page
 from service.web.directory.directory_shapes import (
-    AT_ONCE,
-    EndOf,
+    NOW,
+    EndTime,
     GrantBody,
     GrantPage,
     MembershipBody,
@@ -23,8 +23,8 @@ from service.web.directory.directory_shapes import (
     NewMembership,
     NewTeam,
     TeamBody,
+    TeamChange,
     TeamPage,
-    TeamPlace,
     times_of,
 )
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
@@ -64,27 +64,27 @@ def _teams(directory: Directory, cursors: Cursors) -> list[Any]:
     async def list_teams(
         caller: CurrentCaller, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
     ) -> Response[TeamPage]:
-        answer, following = await page_of(directory.teams, cursors, "teams", caller, cursor, limit)
+        answer, following = await load_page(directory.teams, cursors, "teams", caller, cursor, limit)
         return make_response(TeamPage([_team(item) for item in answer.value.items], following), answer.receipt)
 
     @post("/v1/teams", **operation("Add a team", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True))
     async def add_team(caller: CurrentCaller, data: JSONBody[NewTeam]) -> Response[TeamBody]:
         answer = await directory.add_team(caller, data.name, parse_optional_uuid(data.parent, "parent"))
-        return _shown(answer, status=201)
+        return _respond(answer, status=201)
 
     @get("/v1/teams/{team_id:str}", **operation("Read a team", scope=SCOPE, problems=ROW, tag=TAG, etag=True))
     async def read_team(caller: CurrentCaller, team_id: FromPath[str]) -> Response[TeamBody]:
-        return _shown(await directory.team(caller, parse_uuid(team_id, "path.team_id")))
+        return _respond(await directory.team(caller, parse_uuid(team_id, "path.team_id")))
 
     @put(
         "/v1/teams/{team_id:str}",
         **operation("Rename or move a team", scope=SCOPE, problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
     )
     async def replace_team(
-        caller: CurrentCaller, team_id: FromPath[str], data: JSONBody[TeamPlace], request: Request[Any, Any, Any]
+        caller: CurrentCaller, team_id: FromPath[str], data: JSONBody[TeamChange], request: Request[Any, Any, Any]
     ) -> Response[TeamBody]:
         team, parent = parse_uuid(team_id, "path.team_id"), parse_optional_uuid(data.parent, "parent")
-        return _shown(await directory.replace_team(caller, team, data.name, parent, read_if_match(request)))
+        return _respond(await directory.replace_team(caller, team, data.name, parent, read_if_match(request)))
 
     return [list_teams, add_team, read_team, replace_team]
 
@@ -94,10 +94,15 @@ def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
     async def list_grants(
         caller: CurrentCaller, cursor: Cursor = None, limit: Limit = DEFAULT_LIMIT
     ) -> Response[GrantPage]:
-        answer, following = await page_of(directory.importer_grants, cursors, "importer-grants", caller, cursor, limit)
+        answer, following = await load_page(
+            directory.importer_grants, cursors, "importer-grants", caller, cursor, limit
+        )
         return make_response(GrantPage([_grant(item) for item in answer.value.items], following), answer.receipt)
 
-    @post("/v1/importer-grants", **operation("Let a client import", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG))
+    @post(
+        "/v1/importer-grants",
+        **operation("Grant a client the import of hours", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
+    )
     async def grant_importer(caller: CurrentCaller, data: JSONBody[NewGrant]) -> Response[GrantBody]:
         validity = Validity(data.valid_from, data.valid_to)
         answer = await directory.grant_importer(caller, data.client, parse_uuid(data.team, "team"), validity)
@@ -109,7 +114,7 @@ def _importers(directory: Directory, cursors: Cursors) -> list[Any]:
         **operation("End an importer grant", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def end_grant(
-        caller: CurrentCaller, grant_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
+        caller: CurrentCaller, grant_id: FromPath[str], data: JSONBody[EndTime] = NOW
     ) -> Response[GrantBody]:
         answer = await directory.end_importer_grant(caller, parse_uuid(grant_id, "path.grant_id"), data.at)
         return make_response(_grant(answer.value), answer.receipt)
@@ -121,17 +126,21 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/memberships", **operation("List memberships", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_memberships(
         caller: CurrentCaller,
-        person: Annotated[str | None, Parameter(max_length=64, description="Of this person")] = None,
-        team: Annotated[str | None, Parameter(max_length=64, description="In this team")] = None,
-        as_of: Annotated[str | None, Parameter(max_length=40, description="Only those that hold at this time")] = None,
+        person: Annotated[str | None, Parameter(max_length=64, description="Only memberships of this person")] = None,
+        team: Annotated[str | None, Parameter(max_length=64, description="Only memberships in this team")] = None,
+        as_of: Annotated[
+            str | None, Parameter(max_length=40, description="Only memberships that are valid at this time")
+        ] = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[MembershipPage]:
-        moment = parse_optional_time(as_of, "query.as_of")
-        of = OfWhom(parse_optional_uuid(person, "query.person"), parse_optional_uuid(team, "query.team"), moment)
-        wanted = {"person": person, "team": team, "as_of": as_of}
+        time = parse_optional_time(as_of, "query.as_of")
+        of = MembershipFilter(
+            parse_optional_uuid(person, "query.person"), parse_optional_uuid(team, "query.team"), time
+        )
+        filters = {"person": person, "team": team, "as_of": as_of}
         load = partial(directory.memberships, of=of)
-        answer, following = await page_of(load, cursors, "memberships", caller, cursor, limit, wanted)
+        answer, following = await load_page(load, cursors, "memberships", caller, cursor, limit, filters)
         return make_response(
             MembershipPage([_membership(item) for item in answer.value.items], following), answer.receipt
         )
@@ -149,7 +158,7 @@ def _memberships(directory: Directory, cursors: Cursors) -> list[Any]:
         **operation("End a membership", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def end_membership(
-        caller: CurrentCaller, membership_id: FromPath[str], data: JSONBody[EndOf] = AT_ONCE
+        caller: CurrentCaller, membership_id: FromPath[str], data: JSONBody[EndTime] = NOW
     ) -> Response[MembershipBody]:
         answer = await directory.end_membership(caller, parse_uuid(membership_id, "path.membership_id"), data.at)
         return make_response(_membership(answer.value), answer.receipt)
@@ -174,7 +183,7 @@ def _team(team: Team) -> TeamBody:
     return TeamBody(str(team.id), team.name, str(team.parent) if team.parent else None)
 
 
-def _shown(answer: Answer[Team], status: int = 200) -> Response[TeamBody]:
+def _respond(answer: Answer[Team], status: int = 200) -> Response[TeamBody]:
     return make_response(_team(answer.value), answer.receipt, status=status, version=answer.value.version)
 
 

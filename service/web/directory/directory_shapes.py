@@ -1,4 +1,4 @@
-"""The shapes of the directory's requests and answers. Pure: owns no state."""
+"""JSON shapes of requests and responses of the directory. Pure: owns no state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from service.directory.entities import LONGEST_CLIENT, Part
+from service.directory.entities import MAX_CLIENT_LENGTH, Part
 from service.web.http.responses import ClientId, NextCursor, PersonId, TeamId, Time
 from service.web.http.responses import Id as AnyId
 
@@ -20,48 +20,49 @@ Email = Annotated[str, Meta(max_length=320, examples=["ana@example.com"])]
 Id = Annotated[str, Meta(max_length=64, examples=["0198c0de-0000-7000-8000-000000000001"])]
 Until = Annotated[datetime, Meta(tz=True, examples=["2027-11-23T09:00:00Z"])]
 Moment = Annotated[datetime, Meta(tz=True, examples=["2026-11-23T09:00:00Z"])]
-TeamName = Annotated[str, Meta(description="What it is called", min_length=1, max_length=120, examples=["Atlas"])]
-# Validity is half-open in time.
-From = Annotated[Moment | None, Meta(description="From when on; left out: from now on")]
-To = Annotated[Until | None, Meta(description="Up to this moment, and without it; left out: no end is known")]
-ValidFrom = Annotated[Time, Meta(description="From when on")]
+TeamName = Annotated[str, Meta(description="The name of the team", min_length=1, max_length=120, examples=["Atlas"])]
+From = Annotated[Moment | None, Meta(description="The beginning, inclusive; default: now")]
+To = Annotated[Until | None, Meta(description="The end, exclusive; default: no end")]
+ValidFrom = Annotated[Time, Meta(description="The beginning, inclusive")]
 ValidTo = Annotated[
     Time | None,
-    Meta(description="Up to this moment, and without it; null: no end is known", examples=["2027-01-01T00:00:00Z"]),
+    Meta(description="The end, exclusive; null: no end", examples=["2027-01-01T00:00:00Z"]),
 ]
 
 
 class LinkBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Tokens that speak for a person."""
+    """Links tokens to a person."""
 
-    issuer: Annotated[str, Meta(description="Their `iss`", max_length=255, examples=["https://acme.eu.auth0.com/"])]
+    issuer: Annotated[
+        str, Meta(description="The `iss` of the tokens", max_length=255, examples=["https://acme.eu.auth0.com/"])
+    ]
     subject: Annotated[
-        str, Meta(description="Their `sub`", max_length=255, examples=["auth0|5f7c8ec7c33c6c004bbafe82"])
+        str, Meta(description="The `sub` of the tokens", max_length=255, examples=["auth0|5f7c8ec7c33c6c004bbafe82"])
     ]
 
 
 class NewPerson(msgspec.Struct, forbid_unknown_fields=True):
-    """A person to know beforehand; others are made on first valid use of their token."""
+    """A person to add. Others are added when they first use a valid token."""
 
-    display_name: Annotated[Name | None, Meta(description="What they are called")] = None
+    display_name: Annotated[Name | None, Meta(description="Their name")] = None
     email: Annotated[Email | None, Meta(description="Their e-mail address")] = None
-    links: Annotated[list[LinkBody], Meta(description="Tokens that speak for them", max_length=10)] = msgspec.field(
+    links: Annotated[list[LinkBody], Meta(description="Links to their tokens", max_length=10)] = msgspec.field(
         default_factory=list
     )
 
 
 class NewLinks(msgspec.Struct, forbid_unknown_fields=True):
-    """More tokens that speak for a person: a second account, or another issuer."""
+    """Links of more tokens to a person: a second account, or another issuer."""
 
-    links: Annotated[list[LinkBody], Meta(description="The tokens", min_length=1, max_length=10)]
+    links: Annotated[list[LinkBody], Meta(description="The links", min_length=1, max_length=10)]
 
 
 class PersonPatch(msgspec.Struct, forbid_unknown_fields=True):
-    """A JSON Merge Patch (RFC 7396) of a person: a field that is left out stays as it is."""
+    """A JSON Merge Patch (RFC 7396) of a person: a missing field keeps its value."""
 
-    display_name: Annotated[
-        Name | msgspec.UnsetType | None, Meta(description="What they are called; null removes it")
-    ] = msgspec.UNSET
+    display_name: Annotated[Name | msgspec.UnsetType | None, Meta(description="Their name; null removes it")] = (
+        msgspec.UNSET
+    )
     email: Annotated[Email | msgspec.UnsetType | None, Meta(description="Their e-mail address; null removes it")] = (
         msgspec.UNSET
     )
@@ -71,36 +72,34 @@ class PersonBody(msgspec.Struct):
     """A person."""
 
     id: PersonId
-    display_name: Annotated[
-        str | None, Meta(description="What they are called; null: nobody said", examples=["Ana Lima"])
-    ]
-    email: Annotated[
-        str | None, Meta(description="Their e-mail address; null: nobody said", examples=["ana@example.com"])
-    ]
+    display_name: Annotated[str | None, Meta(description="Their name; null: unknown", examples=["Ana Lima"])]
+    email: Annotated[str | None, Meta(description="Their e-mail address; null: unknown", examples=["ana@example.com"])]
     merged_into: Annotated[
         PersonId | None,
-        Meta(description="The person that they turned out to be, who has all that was theirs; null: nobody"),
+        Meta(description="The person into whom they were merged; null: not merged"),
     ]
 
 
-class Merger(msgspec.Struct, forbid_unknown_fields=True):
-    """Two people who are one."""
+class MergeTarget(msgspec.Struct, forbid_unknown_fields=True):
+    """The person to merge into."""
 
-    into: Annotated[Id, Meta(description="The id of the person that this one turned out to be")]
+    into: Annotated[Id, Meta(description="The id of the other person, which remains")]
 
 
 class NewTeam(msgspec.Struct, forbid_unknown_fields=True):
-    """A team to make."""
+    """A team to add."""
 
     name: TeamName
-    parent: Annotated[Id | None, Meta(description="The id of the team above it; left out: it is at the top")] = None
+    parent: Annotated[Id | None, Meta(description="The id of the team above it; default: none, it is at the top")] = (
+        None
+    )
 
 
 class TeamBody(msgspec.Struct):
-    """A team in the tree."""
+    """A team."""
 
     id: TeamId
-    name: Annotated[str, Meta(description="What it is called", examples=["Atlas"])]
+    name: Annotated[str, Meta(description="The name of the team", examples=["Atlas"])]
     parent: Annotated[
         TeamId | None,
         Meta(
@@ -110,29 +109,29 @@ class TeamBody(msgspec.Struct):
     ]
 
 
-class TeamPlace(msgspec.Struct, forbid_unknown_fields=True):
-    """What a team is called, and where it is. All below it moves with it."""
+class TeamChange(msgspec.Struct, forbid_unknown_fields=True):
+    """The name of a team, and its place in the tree. The teams below it move with it."""
 
     name: TeamName
     parent: Annotated[Id | None, Meta(description="The id of the team above it; null: it is at the top")]
 
 
-class EndOf(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """When to end it."""
+class EndTime(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The time of the end."""
 
-    at: Annotated[Until | None, Meta(description="The moment; left out: now")] = None
+    at: Annotated[Until | None, Meta(description="The time; default: now")] = None
 
 
-# What no body at all stands for.
-AT_ONCE = EndOf()
+# The default without a body.
+NOW = EndTime()
 
 
 class MembershipMove(msgspec.Struct, forbid_unknown_fields=True):
-    """Where a membership goes on."""
+    """Another team or part for a membership."""
 
     team: Annotated[Id, Meta(description="The id of the team")]
-    part: Annotated[Literal["member", "lead"] | None, Meta(description="With this part; left out: the same")] = None
-    at: Annotated[Until | None, Meta(description="From when on; left out: from now on")] = None
+    part: Annotated[Literal["member", "lead"] | None, Meta(description="The new part; default: the same")] = None
+    at: Annotated[Until | None, Meta(description="The time of the move; default: now")] = None
 
 
 class NewMembership(msgspec.Struct, forbid_unknown_fields=True):
@@ -140,7 +139,7 @@ class NewMembership(msgspec.Struct, forbid_unknown_fields=True):
 
     person: Annotated[Id, Meta(description="The person's id")]
     team: Annotated[Id, Meta(description="The team's id")]
-    part: Annotated[Literal["member", "lead"], Meta(description="Whether they lead the team")]
+    part: Annotated[Literal["member", "lead"], Meta(description="Member or lead of the team")]
     valid_from: From = None
     valid_to: To = None
 
@@ -151,7 +150,7 @@ class MembershipBody(msgspec.Struct):
     id: Annotated[AnyId, Meta(description="The membership's id")]
     person: PersonId
     team: TeamId
-    part: Annotated[Part, Meta(description="Whether they lead the team", examples=["member"])]
+    part: Annotated[Part, Meta(description="Member or lead of the team", examples=["member"])]
     valid_from: ValidFrom
     valid_to: ValidTo
 
@@ -161,7 +160,9 @@ class NewGrant(msgspec.Struct, forbid_unknown_fields=True):
 
     client: Annotated[
         str,
-        Meta(description="The OAuth client's id", min_length=1, max_length=LONGEST_CLIENT, examples=["payroll-import"]),
+        Meta(
+            description="The OAuth client's id", min_length=1, max_length=MAX_CLIENT_LENGTH, examples=["payroll-import"]
+        ),
     ]
     team: Annotated[Id, Meta(description="The team's id")]
     valid_from: From = None
@@ -186,7 +187,7 @@ class GrantPage(msgspec.Struct):
 
 
 class NewRole(msgspec.Struct, forbid_unknown_fields=True):
-    """A role for a person, beside those in their tokens."""
+    """A role for a person, in addition to those in their tokens."""
 
     role: Annotated[str, Meta(description="The role's name", max_length=63, examples=["auditor"])]
     valid_from: From = None
@@ -194,7 +195,7 @@ class NewRole(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RoleBody(msgspec.Struct):
-    """A role that the directory gives."""
+    """A role from the directory."""
 
     person: PersonId
     role: Annotated[str, Meta(description="The role's name", examples=["auditor"])]
@@ -203,7 +204,7 @@ class RoleBody(msgspec.Struct):
 
 
 class Roles(msgspec.Struct):
-    """All roles that the directory gives to one person, gave or will give."""
+    """All past, present and future roles of a person from the directory."""
 
     items: Annotated[list[RoleBody], Meta(description="The roles")]
 
@@ -230,7 +231,8 @@ class MembershipPage(msgspec.Struct):
 
 
 def times_of(validity: Validity) -> tuple[datetime, datetime | None]:
-    """When something stored begins and ends. Raises ValueError without a beginning, which only a request may lack."""
+    """The beginning and end of a stored validity. Raises ValueError without a beginning, which only a request may
+    lack."""
     if validity.valid_from is None:
-        raise ValueError("what is stored has a beginning")
+        raise ValueError("a stored validity has a beginning")
     return validity.valid_from, validity.valid_to

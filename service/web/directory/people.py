@@ -1,4 +1,4 @@
-"""People and their roles, for those who manage the directory."""
+"""Routes of people and their roles, for administrators of the directory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from litestar import Request, Response, delete, get, patch, post
 from litestar.params import BodyKwarg, FromPath, JSONBody, PathParameter, QueryParameter
 
 from service.directory.entities import Link, Validity
-from service.web.directory.directory_pages import page_of
+from service.web.directory.directory_pages import load_page
 from service.web.directory.directory_shapes import (
-    Merger,
+    MergeTarget,
     NewLinks,
     NewPerson,
     NewRole,
@@ -42,35 +42,37 @@ PERSON = "path.person_id"
 
 
 def people_routes(directory: Directory, merging: Merging, cursors: Cursors) -> list[Any]:
-    """The handlers, bound to their use cases."""
-    return [*_read(directory, cursors), *_write(directory, merging), *_roles(directory)]
+    """The handlers, bound to the use cases."""
+    return [*_reading(directory, cursors), *_writing(directory, merging), *_roles(directory)]
 
 
-def _read(directory: Directory, cursors: Cursors) -> list[Any]:
+def _reading(directory: Directory, cursors: Cursors) -> list[Any]:
     @get("/v1/people", **operation("List people", scope=SCOPE, problems=COMMON, tag=TAG))
     async def list_people(
         caller: CurrentCaller,
-        email: Annotated[str | None, QueryParameter(description="Only whoever has it", max_length=320)] = None,
+        email: Annotated[
+            str | None, QueryParameter(description="Only people with this address", max_length=320)
+        ] = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[PersonPage]:
         address = parse_optional_text(email, "query.email")
         load = partial(directory.people, email=address)
-        answer, following = await page_of(load, cursors, "people", caller, cursor, limit, {"email": address})
+        answer, following = await load_page(load, cursors, "people", caller, cursor, limit, {"email": address})
         return make_response(PersonPage([_person(item) for item in answer.value.items], following), answer.receipt)
 
     @get("/v1/people/{person_id:str}", **operation("Read a person", scope=SCOPE, problems=ROW, tag=TAG, etag=True))
     async def read_person(caller: CurrentCaller, person_id: FromPath[str]) -> Response[PersonBody]:
-        return _shown(await directory.person(caller, parse_uuid(person_id, PERSON)))
+        return _respond(await directory.person(caller, parse_uuid(person_id, PERSON)))
 
     return [list_people, read_person]
 
 
-def _write(directory: Directory, merging: Merging) -> list[Any]:
+def _writing(directory: Directory, merging: Merging) -> list[Any]:
     @post("/v1/people", **operation("Add a person", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
     async def add_person(caller: CurrentCaller, data: JSONBody[NewPerson]) -> Response[PersonBody]:
         links = [Link(link.issuer, link.subject) for link in data.links]
-        return _shown(await directory.add_person(caller, data.display_name, data.email, links), status=201)
+        return _respond(await directory.add_person(caller, data.display_name, data.email, links), status=201)
 
     @patch(
         "/v1/people/{person_id:str}",
@@ -87,7 +89,7 @@ def _write(directory: Directory, merging: Merging) -> list[Any]:
     ) -> Response[PersonBody]:
         given = {"display_name": data.display_name, "email": data.email}
         changes = {name: value for name, value in given.items() if not isinstance(value, msgspec.UnsetType)}
-        return _shown(
+        return _respond(
             await directory.amend_person(caller, parse_uuid(person_id, PERSON), changes, read_if_match(request))
         )
 
@@ -99,7 +101,7 @@ def _write(directory: Directory, merging: Merging) -> list[Any]:
         caller: CurrentCaller, person_id: FromPath[str], data: JSONBody[NewLinks]
     ) -> Response[PersonBody]:
         links = [Link(link.issuer, link.subject) for link in data.links]
-        return _shown(await directory.link_person(caller, parse_uuid(person_id, PERSON), links), status=201)
+        return _respond(await directory.link_person(caller, parse_uuid(person_id, PERSON), links), status=201)
 
     @post(
         "/v1/people/{person_id:str}/merge",
@@ -107,9 +109,9 @@ def _write(directory: Directory, merging: Merging) -> list[Any]:
         **operation("Merge a person into another", scope=SCOPE, problems=(*ROW, *BODY, 409), tag=TAG, etag=True),
     )
     async def merge_person(
-        caller: CurrentCaller, person_id: FromPath[str], data: JSONBody[Merger]
+        caller: CurrentCaller, person_id: FromPath[str], data: JSONBody[MergeTarget]
     ) -> Response[PersonBody]:
-        return _shown(await merging.merge(caller, parse_uuid(person_id, PERSON), parse_uuid(data.into, "into")))
+        return _respond(await merging.merge(caller, parse_uuid(person_id, PERSON), parse_uuid(data.into, "into")))
 
     return [add_person, amend_person, link_person, merge_person]
 
@@ -118,7 +120,7 @@ def _roles(directory: Directory) -> list[Any]:
     @get("/v1/people/{person_id:str}/roles", **operation("List a person's roles", scope=SCOPE, problems=ROW, tag=TAG))
     async def list_roles(caller: CurrentCaller, person_id: FromPath[str]) -> Response[Roles]:
         answer = await directory.roles(caller, parse_uuid(person_id, PERSON))
-        return make_response(Roles([_role(one) for one in answer.value]), answer.receipt)
+        return make_response(Roles([_role(role) for role in answer.value]), answer.receipt)
 
     @post(
         "/v1/people/{person_id:str}/roles",
@@ -132,7 +134,7 @@ def _roles(directory: Directory) -> list[Any]:
     @delete(
         "/v1/people/{person_id:str}/roles/{role:str}",
         status_code=200,
-        **operation("Take a role back", scope=SCOPE, problems=ROW, tag=TAG),
+        **operation("End a role", scope=SCOPE, problems=ROW, tag=TAG),
     )
     async def take_role(
         caller: CurrentCaller,
@@ -145,7 +147,7 @@ def _roles(directory: Directory) -> list[Any]:
     return [list_roles, give_role, take_role]
 
 
-def _shown(answer: Answer[Person], status: int = 200) -> Response[PersonBody]:
+def _respond(answer: Answer[Person], status: int = 200) -> Response[PersonBody]:
     return make_response(_person(answer.value), answer.receipt, status=status, version=answer.value.version)
 
 

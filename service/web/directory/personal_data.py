@@ -1,4 +1,4 @@
-"""Erasing a person, and the legal holds that forbid it. Owns no state."""
+"""Routes that erase people, and routes of legal holds. Owns no state."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 TAG, HOLDS = "Directory", "Legal holds"
 
 
-class ErasureWish(msgspec.Struct, forbid_unknown_fields=True):
-    """How to erase."""
+class ErasureRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """An erasure, or a dry run of one."""
 
-    dry_run: Annotated[bool, Meta(description="Only say what would be erased", examples=[True])] = False
+    dry_run: Annotated[bool, Meta(description="Change nothing, return what would be erased", examples=[True])] = False
 
 
 class ErasureBody(msgspec.Struct):
-    """What was erased, or with `dry_run` what would be, and what would forbid it."""
+    """What was erased. In a dry run, what would be, and what forbids it."""
 
     person: PersonId
-    dry_run: Annotated[bool, Meta(description="Whether nothing was changed", examples=[False])]
+    dry_run: Annotated[bool, Meta(description="Whether this was a dry run, which changes nothing", examples=[False])]
     links: Annotated[int, Meta(description="Links to tokens", ge=0, examples=[1])]
     texts: Annotated[int, Meta(description="Texts beside the log", ge=0, examples=[4])]
     notes: Annotated[int, Meta(description="Notes on hours", ge=0, examples=[2])]
     sheets: Annotated[int, Meta(description="Timesheets that are drafts or rejected", ge=0, examples=[1])]
-    hold: Annotated[Id | None, Meta(description="The legal hold that would forbid it; null: none", examples=[None])]
+    hold: Annotated[Id | None, Meta(description="The legal hold that forbids it; null: none", examples=[None])]
     waiting: Annotated[
         list[SheetId],
-        Meta(description="Timesheets that wait for approval, which would forbid it too", examples=[[]]),
+        Meta(description="Submitted timesheets, which forbid it too", examples=[[]]),
     ]
 
 
@@ -49,18 +49,18 @@ class NewHold(msgspec.Struct, forbid_unknown_fields=True):
     what: Annotated[
         str,
         Meta(
-            description="On everything, on a person or on one resource",
+            description="Whether everything, a person or one resource is on hold",
             max_length=20,
             examples=["person"],
             extra_json_schema={"enum": list(WHAT)},
         ),
     ]
     reason: Annotated[
-        str, Meta(description="Why", min_length=1, max_length=1000, examples=["Labour court, case 12/26"])
+        str, Meta(description="The reason", min_length=1, max_length=1000, examples=["Labour court, case 12/26"])
     ]
     about: Annotated[
         Annotated[str, Meta(max_length=64)] | None,
-        Meta(description="The id of the person or resource; left out for `all`", examples=[EXAMPLE_PERSON]),
+        Meta(description="The id of the person or resource; not for `all`", examples=[EXAMPLE_PERSON]),
     ] = None
 
 
@@ -71,7 +71,7 @@ class HoldBody(msgspec.Struct):
     what: Annotated[
         str,
         Meta(
-            description="On everything, on a person or on one resource",
+            description="Whether everything, a person or one resource is on hold",
             examples=["person"],
             extra_json_schema={"enum": list(WHAT)},
         ),
@@ -79,10 +79,10 @@ class HoldBody(msgspec.Struct):
     about: Annotated[
         Id | None, Meta(description="The id of the person or resource; null for `all`", examples=[EXAMPLE_PERSON])
     ]
-    reason: Annotated[str, Meta(description="Why", examples=["Labour court, case 12/26"])]
+    reason: Annotated[str, Meta(description="The reason", examples=["Labour court, case 12/26"])]
     since: Annotated[Time, Meta(description="When it was set")]
     until: Annotated[
-        Time | None, Meta(description="When it was lifted; null: it stands", examples=["2027-01-01T00:00:00Z"])
+        Time | None, Meta(description="When it was lifted; null: it is in force", examples=["2027-01-01T00:00:00Z"])
     ]
 
 
@@ -101,21 +101,21 @@ def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:
         **operation("Erase a person", scope="manage:directory", problems=(*ROW, *BODY, 409), tag=TAG),
     )
     async def erase_person(
-        caller: CurrentCaller, person_id: FromPath[str], data: JSONBody[ErasureWish]
+        caller: CurrentCaller, person_id: FromPath[str], data: JSONBody[ErasureRequest]
     ) -> Response[ErasureBody]:
         person = parse_uuid(person_id, "path.person_id")
         answer = await (erasure.preview if data.dry_run else erasure.erase)(caller, person)
-        went = answer.value
-        hold = str(went.hold) if went.hold else None
+        erased = answer.value
+        hold = str(erased.hold) if erased.hold else None
         body = ErasureBody(
             str(person),
             data.dry_run,
-            went.links,
-            went.texts,
-            went.notes,
-            went.sheets,
+            erased.links,
+            erased.texts,
+            erased.notes,
+            erased.sheets,
             hold,
-            [str(one) for one in went.waiting],
+            [str(sheet) for sheet in erased.pending],
         )
         return make_response(body, answer.receipt)
 
@@ -137,7 +137,7 @@ def personal_data_routes(erasure: Erasure, holds: LegalHolds) -> list[Any]:
     @get("/v1/audit/holds", **operation("List legal holds", scope="read:audit", problems=COMMON, tag=HOLDS))
     async def list_holds(caller: CurrentCaller) -> Response[HoldList]:
         answer = await holds.list(caller)
-        return make_response(HoldList([_hold(one) for one in answer.value]), answer.receipt)
+        return make_response(HoldList([_hold(hold) for hold in answer.value]), answer.receipt)
 
     return [erase_person, set_hold, lift_hold, list_holds]
 

@@ -1,4 +1,4 @@
-"""Projects: everybody who writes hours sees them; those who manage the directory keep them."""
+"""Routes of projects: callers who enter hours read them, administrators of the directory change them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msgspec import Meta
 from service.directory.entities import PROJECT, Project
 from service.errors import InvalidField
 from service.places import FieldError
-from service.web.directory.directory_pages import page_of
+from service.web.directory.directory_pages import load_page
 from service.web.http.operations import BODY, CHANGE, COMMON, ROW, operation
 from service.web.http.paging import DEFAULT_LIMIT
 from service.web.http.parameters import CurrentCaller, Cursor, Limit  # noqa: TC001 — Litestar reads handler signatures
@@ -31,33 +31,36 @@ CodeInPath = Annotated[
     str, PathParameter(description="The project's code", schema_extra={"pattern": f"^{PROJECT.pattern}$"})
 ]
 ProjectName = Annotated[
-    str, Meta(description="What it is called", min_length=1, max_length=200, examples=["Atlas, second phase"])
+    str, Meta(description="The name of the project", min_length=1, max_length=200, examples=["Atlas, second phase"])
 ]
 
 
 class NewProject(msgspec.Struct, forbid_unknown_fields=True):
-    """A project to make."""
+    """A project to add."""
 
     code: Annotated[
-        str, Meta(description="The word that entries use; it stays", min_length=1, max_length=40, examples=["ATLAS"])
+        str,
+        Meta(
+            description="The code that entries use; it cannot change", min_length=1, max_length=40, examples=["ATLAS"]
+        ),
     ]
     name: ProjectName
-    active: Annotated[bool, Meta(description="Whether it takes new hours")] = True
+    active: Annotated[bool, Meta(description="Whether it accepts new hours")] = True
 
 
-class ProjectState(msgspec.Struct, forbid_unknown_fields=True):
-    """What a project is called, and whether it takes new hours."""
+class ProjectChange(msgspec.Struct, forbid_unknown_fields=True):
+    """The name of a project, and whether it accepts new hours."""
 
     name: ProjectName
-    active: Annotated[bool, Meta(description="Whether it takes new hours", examples=[False])]
+    active: Annotated[bool, Meta(description="Whether it accepts new hours", examples=[False])]
 
 
 class ProjectBody(msgspec.Struct):
     """A project."""
 
-    code: Annotated[str, Meta(description="The word that entries use", examples=["ATLAS"])]
-    name: Annotated[str, Meta(description="What it is called", examples=["Atlas, second phase"])]
-    active: Annotated[bool, Meta(description="Whether it takes new hours", examples=[True])]
+    code: Annotated[str, Meta(description="The code that entries use", examples=["ATLAS"])]
+    name: Annotated[str, Meta(description="The name of the project", examples=["Atlas, second phase"])]
+    active: Annotated[bool, Meta(description="Whether it accepts new hours", examples=[True])]
 
 
 class ProjectPage(msgspec.Struct):
@@ -73,46 +76,50 @@ def project_routes(projects: Projects, cursors: Cursors) -> list[Any]:
     @get("/v1/projects", **operation("List projects", scope="create:timesheets", problems=COMMON, tag=TAG))
     async def list_projects(
         caller: CurrentCaller,
-        active: Annotated[bool | None, QueryParameter(description="Only those that take hours, or do not")] = None,
+        active: Annotated[
+            bool | None, QueryParameter(description="Only projects that accept hours (true), or do not (false)")
+        ] = None,
         cursor: Cursor = None,
         limit: Limit = DEFAULT_LIMIT,
     ) -> Response[ProjectPage]:
         load = partial(projects.list, active=active)
-        answer, following = await page_of(load, cursors, "projects", caller, cursor, limit, {"active": active}, key=str)
+        answer, following = await load_page(
+            load, cursors, "projects", caller, cursor, limit, {"active": active}, key=str
+        )
         return make_response(ProjectPage([_body(item) for item in answer.value.items], following), answer.receipt)
 
     @post("/v1/projects", **operation("Add a project", scope=SCOPE, problems=(*COMMON, *BODY, 409), tag=TAG, etag=True))
     async def add_project(caller: CurrentCaller, data: JSONBody[NewProject]) -> Response[ProjectBody]:
-        return _shown(await projects.add(caller, Project(data.code, data.name, data.active)), status=201)
+        return _respond(await projects.add(caller, Project(data.code, data.name, data.active)), status=201)
 
     @get(
         "/v1/projects/{code:str}",
         **operation("Read a project", scope="create:timesheets", problems=ROW, tag=TAG, etag=True),
     )
     async def read_project(caller: CurrentCaller, code: CodeInPath) -> Response[ProjectBody]:
-        return _shown(await projects.one(caller, _code(code)))
+        return _respond(await projects.read(caller, _parse_code(code)))
 
     @put(
         "/v1/projects/{code:str}",
         **operation("Change a project", scope=SCOPE, problems=(*CHANGE, *BODY), tag=TAG, conditional=True),
     )
     async def replace_project(
-        caller: CurrentCaller, code: CodeInPath, data: JSONBody[ProjectState], request: Request[Any, Any, Any]
+        caller: CurrentCaller, code: CodeInPath, data: JSONBody[ProjectChange], request: Request[Any, Any, Any]
     ) -> Response[ProjectBody]:
-        return _shown(
-            await projects.replace(caller, Project(_code(code), data.name, data.active), read_if_match(request))
+        return _respond(
+            await projects.replace(caller, Project(_parse_code(code), data.name, data.active), read_if_match(request))
         )
 
     return [list_projects, add_project, read_project, replace_project]
 
 
-def _code(text: str) -> str:
+def _parse_code(text: str) -> str:
     if not PROJECT.fullmatch(text):
         raise InvalidField(FieldError("path.code", "is not the code of a project"))
     return text
 
 
-def _shown(answer: Answer[Project], status: int = 200) -> Response[ProjectBody]:
+def _respond(answer: Answer[Project], status: int = 200) -> Response[ProjectBody]:
     return make_response(_body(answer.value), answer.receipt, status=status, version=answer.value.version)
 
 

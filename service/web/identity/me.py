@@ -85,7 +85,7 @@ def me_route(gate: Gate) -> Any:
         async with gate.read(caller, "me", "read") as reading:
             teams: Sequence[Team] = []
             if principal.person:
-                teams = await store.teams_led(reading.permit, reading.connection, principal.person)
+                teams = await store.list_led_teams(reading.permit, reading.connection, principal.person)
         asked = reading.permit.snapshot, principal, reading.lookup
         may = recall_capabilities(*asked)
         if may is None:

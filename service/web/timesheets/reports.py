@@ -105,14 +105,14 @@ def _prefers_csv(accept: str) -> bool:
     """Whether an Accept header (RFC 9110 section 12.5.1) prefers CSV to JSON; of equal weights, a type that it names
     wins over a range."""
     weights: dict[str, float] = {}
-    for one in accept.lower().split(","):
-        kind, *parameters = (part.strip() for part in one.split(";"))
+    for choice in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in choice.split(";"))
         quality = next((found[1] for part in parameters if (found := _QUALITY.fullmatch(part))), "1")
         weights[kind] = float(quality)
 
     def preference(kind: str) -> tuple[float, bool]:
         ranges = (kind, f"{kind.partition('/')[0]}/*", "*/*")
-        weight = next((weights[one] for one in ranges if one in weights), 0.0)
+        weight = next((weights[accepted] for accepted in ranges if accepted in weights), 0.0)
         return weight, kind in weights and weight > 0
 
     return preference(CSV) > preference("application/json")
