@@ -16,6 +16,8 @@ import rich_click as click
 from events.envelope import TYPES
 from service import errors
 from service.__main__ import timewarden
+from service.audit.export_formats import FORMATS
+from service.commands.audit_export import export
 from service.identity import issuers_file
 from service.identity.issuer import Introspection, Issuer
 from service.policy.access_request import Reason
@@ -143,6 +145,30 @@ def test_every_make_target_is_in_the_readme() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"^([a-z]+):.*##", makefile, re.MULTILINE)
     assert [target for target in targets if f"`{target}`" not in README] == []
+
+
+def test_every_export_format_is_offered_by_the_command_and_on_the_page_of_the_log() -> None:
+    section = PAGES["log.md"].split("## Export formats")[1].split("\n## ")[0]
+    assert {row[0].strip("`") for row in rows(section) if row[0].startswith("`")} == set(FORMATS)
+    option = next(option for option in export.params if "--format" in option.opts)
+    assert isinstance(option.type, click.Choice)
+    assert set(option.type.choices) == set(FORMATS)
+
+
+def test_every_path_of_the_recipes_exists() -> None:
+    page = PAGES["contributing.md"]
+    paths = re.findall(r"`((?:service|events|policies|tests)/[^`]*)`", page)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    recipes = page.split("\n## ")[1:]
+    assert len(recipes) == 5
+    assert all("tests/" in recipe.split("Done when these pass")[1] for recipe in recipes)
+
+
+def test_every_constant_of_the_recipes_stands_in_a_file_that_its_step_names() -> None:
+    for step in re.split(r"\n\d\. ", PAGES["contributing.md"]):
+        files = [ROOT / path for path in re.findall(r"`((?:service|events)/[^`]*\.py)`", step)]
+        text = "".join(file.read_text(encoding="utf-8") for file in files)
+        assert [name for name in re.findall(r"`([A-Z][A-Z_]+)`", step) if name not in text] == []
 
 
 def test_every_reason_of_a_decision_is_on_the_page_of_the_log() -> None:
