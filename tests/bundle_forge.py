@@ -11,11 +11,11 @@ from uuid import UUID
 
 from service.log import checkpoint as notes
 from service.log import merkle
-from service.standalone.verify.ages import age
 from service.standalone.verify.bundle import Bundle
 from service.standalone.verify.findings import Fault, Report
 from service.standalone.verify.notes import read_checkpoint, read_keys
-from service.standalone.verify.seen import State
+from service.standalone.verify.state import State
+from service.standalone.verify.times import parse_age
 from service.standalone.verify.tree import subtrees
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from service.log.record import Record
-    from service.standalone.verify.bundle import Sought
+    from service.standalone.verify.bundle import SoughtAnswer
 
 ORIGIN = "timesheets.example/audit/2026"
 SIGNER = notes.Signer(ORIGIN, bytes(range(32)))
@@ -117,7 +117,7 @@ def judged(
     content: bytes,
     *,
     seen: str | None = None,
-    sought: Sought | None = None,
+    sought: SoughtAnswer | None = None,
     key: str | Sequence[str] = VKEY,
     retention: str | None = None,
     state: State | None = None,
@@ -129,10 +129,12 @@ def judged(
     try:
         if seen:
             state.checkpoint = read_checkpoint(seen, keys)
-        bundle = Bundle(io.BytesIO(content), keys, report, state=state, retention=age(retention) if retention else None)
+        bundle = Bundle(
+            io.BytesIO(content), keys, report, state=state, retention=parse_age(retention) if retention else None
+        )
         bundle.check(sought)
         if bundle.newest and not report.verdict:
-            state.mark(bundle.end, bundle.newest)
+            state.add_mark(bundle.end, bundle.newest)
     except Fault as fault:
-        report.find(fault)
+        report.add(fault)
     return report

@@ -1,1 +1,1 @@
-"""Modules that run alone: each may be copied into another project, and imports nothing of this one."""
+"""Standalone modules: each can be copied into another project and imports nothing of this one."""

@@ -1,6 +1,6 @@
-"""What the client asks of the organisation: people, roles, teams, delegates, projects. Part of `client`.
+"""The directory part of the client: people, roles, teams, delegates, projects. Part of `client`.
 
-Owns no state. People, teams and projects are changed as they were read, one by one: a method sends their version in
+Owns no state. A method that changes a person, team or project takes it as it was read and sends its version in
 If-Match.
 """
 
@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from .client_sending import MERGE_PATCH, Sending, read
-from .client_shapes import Answered, Versioned
+from .client_shapes import ApiResult, VersionedResult
+from .client_transport import MERGE_PATCH, Transport, decode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 PEOPLE, TEAMS, PROJECTS, DELEGATIONS = "/v1/people", "/v1/teams", "/v1/projects", "/v1/delegations"
 
 
-class Person(Versioned):
-    """A person of the directory. `merged_into`: the one that they turned out to be, who has everything of theirs."""
+class Person(VersionedResult):
+    """A person of the directory. `merged_into` is the id of the person they were merged into."""
 
     id: str
     display_name: str | None
@@ -30,8 +30,8 @@ class Person(Versioned):
     merged_into: str | None = None
 
 
-class Role(Answered):
-    """A role that the directory gives a person, half-open in time."""
+class Role(ApiResult):
+    """A role of a person in the directory, from `valid_from` up to, not including, `valid_to`."""
 
     person: str
     role: str
@@ -39,16 +39,16 @@ class Role(Answered):
     valid_to: datetime | None
 
 
-class Team(Versioned):
-    """A team in the tree."""
+class Team(VersionedResult):
+    """A team in the team tree."""
 
     id: str
     name: str
     parent: str | None
 
 
-class Membership(Answered):
-    """A person's part in a team, half-open in time."""
+class Membership(ApiResult):
+    """A person's part in a team, from `valid_from` up to, not including, `valid_to`."""
 
     id: str
     person: str
@@ -58,7 +58,7 @@ class Membership(Answered):
     valid_to: datetime | None
 
 
-class Delegation(Answered):
+class Delegation(ApiResult):
     """`delegate` may approve in place of `delegator`, from `valid_from` up to, not including, `valid_to`."""
 
     id: str
@@ -68,23 +68,23 @@ class Delegation(Answered):
     valid_to: datetime | None
 
 
-class Project(Versioned):
-    """A project; `code` is the word that entries use."""
+class Project(VersionedResult):
+    """A project; entries refer to its `code`."""
 
     code: str
     name: str
     active: bool
 
 
-class _Roles(Answered):
+class _Roles(ApiResult):
     items: list[Role]
 
 
-class Organisation(Sending):
-    """What an app or a job asks the directory, and changes there."""
+class DirectoryApi(Transport):
+    """The methods for people, roles, teams, delegations and projects."""
 
     def people(self, *, email: str | None = None) -> AsyncIterator[Person]:
-        """Everybody in the directory, or whoever has this e-mail address."""
+        """All people in the directory, or those with this e-mail address."""
         return self.pages(Person, PEOPLE, email=email)
 
     async def person(self, person_id: str) -> Person:
@@ -92,27 +92,27 @@ class Organisation(Sending):
         return await self.call(Person, "GET", f"{PEOPLE}/{person_id}")
 
     async def amend_person(self, person: Person, **fields: str | None) -> Person:
-        """Change some fields of a person as they were read: `email="..."`, or `display_name=None` to take it away."""
+        """Change fields of a person: `email="..."`, or `display_name=None` to remove it."""
         file = (MERGE_PATCH, msgspec.json.encode(fields))
-        return read(Person, await self.send("PATCH", f"{PEOPLE}/{person.id}", file=file, version=person.version))
+        return decode(Person, await self.send("PATCH", f"{PEOPLE}/{person.id}", file=file, version=person.version))
 
     async def merge_people(self, person_id: str, *, into: str) -> Person:
-        """Two people turned out to be one, for good: the one who stays, and has what both had."""
+        """Merge a person into another for good. Returns the remaining person, who has everything of both."""
         return await self.call(Person, "POST", f"{PEOPLE}/{person_id}/merge", body={"into": into})
 
     async def roles(self, person_id: str) -> list[Role]:
-        """All roles that the directory gives a person, gave or will give."""
+        """All roles of a person in the directory: past, present and future."""
         found = await self.call(_Roles, "GET", f"{PEOPLE}/{person_id}/roles")
         for item in found.items:
             item.receipt = found.receipt
         return found.items
 
     async def give_role(self, person_id: str, role: str, **times: datetime | None) -> Role:
-        """Give a person a role, beside those in their tokens. `times`: `valid_from` and `valid_to`."""
+        """Give a person a role, in addition to those in their tokens. `times`: `valid_from` and `valid_to`."""
         return await self.call(Role, "POST", f"{PEOPLE}/{person_id}/roles", body={"role": role, **times})
 
     async def take_role(self, person_id: str, role: str) -> Role:
-        """Take a role of the directory back, from now on."""
+        """Revoke a role of the directory, from now on."""
         return await self.call(Role, "DELETE", f"{PEOPLE}/{person_id}/roles/{quote(role, safe='')}")
 
     def teams(self) -> AsyncIterator[Team]:
@@ -124,12 +124,12 @@ class Organisation(Sending):
         return await self.call(Team, "GET", f"{TEAMS}/{team_id}")
 
     async def replace_team(self, team: Team, *, name: str, parent: str | None) -> Team:
-        """Give a team as it was read a name, and a place in the tree with all below it; no parent is the top."""
+        """Rename a team or move it, with all teams below it, in the tree. Without a parent it is at the top."""
         body = {"name": name, "parent": parent}
         return await self.call(Team, "PUT", f"{TEAMS}/{team.id}", body=body, version=team.version)
 
     def memberships(self) -> AsyncIterator[Membership]:
-        """Who belongs to and leads which team, and did."""
+        """All memberships and leads of teams, past ones too."""
         return self.pages(Membership, "/v1/memberships")
 
     def delegations(self) -> AsyncIterator[Delegation]:
@@ -154,6 +154,6 @@ class Organisation(Sending):
         return await self.call(Project, "GET", f"{PROJECTS}/{quote(code, safe='')}")
 
     async def replace_project(self, project: Project, *, name: str, active: bool) -> Project:
-        """Call a project as it was read something else, end it, or take it up again."""
+        """Rename a project, or change whether it is active."""
         path, body = f"{PROJECTS}/{quote(project.code, safe='')}", {"name": name, "active": active}
         return await self.call(Project, "PUT", path, body=body, version=project.version)

@@ -1,6 +1,6 @@
-"""What Timewarden refuses, as errors, a class for each kind of status. Part of `client`, which offers all of it. Pure.
+"""The errors of the client, one class for each kind of status. Part of `client`, which re-exports all of it. Pure.
 
-Whatever stood between may have answered, so that nothing in a document is believed to have its usual shape.
+A proxy may have answered instead of Timewarden, so every member of the document is checked.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ PROBLEM = "urn:timewarden:problem:"
 
 
 class Problem(Exception):
-    """An answer that is none, from its problem document (RFC 9457): `slug` names the kind, `fields` holds (field, what
-    is wanted), `members` everything that was said. docs/errors.md has every slug."""
+    """An error response, from its problem document (RFC 9457). `slug` names the kind (docs/errors.md lists all),
+    `fields` are pairs (field, message), `members` is the whole document."""
 
     def __init__(self, receipt: Receipt, members: Mapping[str, Any], challenge: str = "") -> None:
         self.receipt, self.members, self.challenge = receipt, members, challenge
@@ -27,38 +27,40 @@ class Problem(Exception):
         self.reasons = _texts(members.get("reasons"))
         self.rules = _texts(members.get("rules"))
         self.required_scope = _texts(members.get("required_scope"))
-        told = [one for one in _list(members.get("fields")) if isinstance(one, dict)]
-        self.fields = [(str(one["field"]), str(one["message"])) for one in told if {"field", "message"} <= one.keys()]
+        fields = [item for item in _list(members.get("fields")) if isinstance(item, dict)]
+        self.fields = [
+            (str(item["field"]), str(item["message"])) for item in fields if {"field", "message"} <= item.keys()
+        ]
         super().__init__(f"{receipt.status} {self.slug}: {self.detail}")
 
 
 class Unauthenticated(Problem):
-    """401: the token is not accepted, and no other could be had. With the slug `step-up-needed` the person has to sign
-    in again, no longer ago than `max_age` seconds or in one of the ways `acr_values` (RFC 9470)."""
+    """401: the token was not accepted, and there is no other. With the slug `step-up-needed` the person must sign in
+    again: at most `max_age` seconds ago, or in one of the ways `acr_values` (RFC 9470)."""
 
     @property
     def max_age(self) -> int | None:
-        """Seconds, if a recent sign-in is wanted."""
+        """Seconds, if a recent sign-in is required."""
         found = re.search(r'\bmax_age="?([0-9]{1,9})\b', self.challenge)
         return int(found[1]) if found else None
 
     @property
     def acr_values(self) -> list[str]:
-        """The ways of signing in that would do, if a stronger one is wanted."""
+        """The accepted ways of signing in, if a stronger one is required."""
         found = re.search(r'\bacr_values="([^"]*)"', self.challenge)
         return found[1].split() if found else []
 
 
 class Denied(Problem):
-    """403: `reasons` says why, `rules` by which rule, `required_scope` what the token lacks."""
+    """403: `reasons` says why, `rules` which rules denied, `required_scope` which scope is missing."""
 
 
 class NotFound(Problem):
-    """404: there is no such thing, or it is not for you to know."""
+    """404: it does not exist, or the caller may not see it."""
 
 
 class Conflict(Problem):
-    """409: not in this state, or somebody was faster."""
+    """409: not possible in this state, or another change came first."""
 
 
 class Stale(Problem):
@@ -66,7 +68,7 @@ class Stale(Problem):
 
 
 class Invalid(Problem):
-    """422: `fields` names what is wrong."""
+    """422: `fields` names the invalid fields."""
 
 
 class Busy(Problem):

@@ -1,4 +1,4 @@
-"""What Timewarden answers, as types: shapes and receipts. Part of `client`, which offers all of it. Pure."""
+"""The types of responses: shapes and receipts. Part of `client`, which re-exports all of it. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import msgspec
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What proves an answer: the id of its recorded decision and the hash of that record. Keep them, and the log cannot
-    leave the decision out unnoticed. Both are None where nothing was decided."""
+    """The receipt of a response: the id of its recorded decision and the leaf hash of that record. With them an auditor
+    can find out whether the log left the decision out. Both are None if nothing was decided."""
 
     status: int
     decision: str | None = None
@@ -18,15 +18,15 @@ class Receipt(msgspec.Struct, frozen=True):
     request_id: str | None = None
 
 
-class Answered(msgspec.Struct, kw_only=True):
-    """Whatever is answered, with its receipt; items of a page have the page's. Members that are new are ignored."""
+class ApiResult(msgspec.Struct, kw_only=True):
+    """A decoded response with its receipt; items of a page have that of the page. Unknown members are ignored."""
 
     receipt: Receipt = msgspec.field(default=Receipt(0), name="-")
 
 
-class Versioned(Answered, kw_only=True):
-    """Something whose version is its ETag: changes are made to the `version` that was read. Items of a list have none:
-    read the one that is to be changed."""
+class VersionedResult(ApiResult, kw_only=True):
+    """A result with its `version`, from the ETag, which a change sends. Items of a list have none: read the item before
+    changing it."""
 
     version: int | None = None
 
@@ -42,9 +42,9 @@ class Entry(msgspec.Struct):
     external_ref: str | None = None
 
 
-class Timesheet(Answered):
-    """A person's week as it was read. Changes are made to this `version` and no other: If-Match is sent from it.
-    `submitted_at` and `decided_at`: when it was last handed in, and approved or rejected; `decided_by`: by whom."""
+class Timesheet(ApiResult):
+    """A person's week as it was read. A change sends its `version` in If-Match. `submitted_at`: when it was last
+    submitted. `decided_at` and `decided_by`: when it was last approved or rejected, and by whom."""
 
     id: str
     owner: str
@@ -64,8 +64,8 @@ class Timesheet(Answered):
     actions: list[str] | None = None
 
 
-class Me(Answered):
-    """Who the token says one is. `may` holds, for each kind and action, whether this token could."""
+class Me(ApiResult):
+    """The caller. `may` says, for each kind and action, whether this token could."""
 
     kind: str
     person: str | None
@@ -78,7 +78,8 @@ class Me(Answered):
 
 
 class UploadRow(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A day's minutes of somebody; (owner, day, project, external_ref) names it, so that sending it twice is once."""
+    """A row: minutes of a person on a day. (owner, day, project, external_ref) identifies it; repeating it is
+    harmless."""
 
     owner: str
     day: date
@@ -90,7 +91,7 @@ class UploadRow(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class RowProblem(msgspec.Struct):
-    """Why a row was refused: the slug of the problem, a sentence, and the field if one is to blame."""
+    """Why a row was refused: the slug of the problem, a sentence, and the invalid field, if any."""
 
     problem: str
     reason: str
@@ -98,7 +99,7 @@ class RowProblem(msgspec.Struct):
 
 
 class RowOutcome(msgspec.Struct):
-    """What became of a row: `created`, `updated`, `unchanged` or `refused`. `line` is where it begins in a file."""
+    """The outcome of a row: `created`, `updated`, `unchanged` or `refused`. `line` is its first line in the file."""
 
     row: int
     outcome: str
@@ -108,8 +109,8 @@ class RowOutcome(msgspec.Struct):
     problems: list[RowProblem] = msgspec.field(default_factory=list)
 
 
-class Uploaded(Answered, kw_only=True):
-    """Every row's outcome, how many had which, and a decision for each sheet with the leaf hash of its record."""
+class Uploaded(ApiResult, kw_only=True):
+    """The outcome of each row, counts by outcome, and a decision for each sheet with the leaf hash of its record."""
 
     rows: list[RowOutcome]
     decisions: list[str]
@@ -118,7 +119,7 @@ class Uploaded(Answered, kw_only=True):
     counts: dict[str, int] = msgspec.field(default_factory=dict)
 
 
-class Waiting(Answered, kw_only=True):
+class PendingApproval(ApiResult, kw_only=True):
     """A sheet that the caller may approve, its owner's name, and by which relations, such as `delegate`."""
 
     timesheet: Timesheet
@@ -129,7 +130,7 @@ class Waiting(Answered, kw_only=True):
 
 
 class ItemResult(msgspec.Struct):
-    """What became of a sheet in a batch. `problem` has the type, title, status and detail of what refused it."""
+    """The outcome for a sheet in a batch. `problem` has type, title, status and detail of a refusal."""
 
     id: str
     status: int
@@ -140,22 +141,22 @@ class ItemResult(msgspec.Struct):
     problem: dict[str, Any] | None
 
 
-class Batch(Answered):
-    """How many sheets changed, and what became of each."""
+class Batch(ApiResult):
+    """How many sheets changed, and the outcome for each."""
 
     changed: int
     items: list[ItemResult]
 
 
-class Reminded(Answered):
-    """Of how many weeks an event was published; with `more`, ask again for the rest."""
+class Reminded(ApiResult):
+    """For how many sheets an event was published; if `more`, call again for the rest."""
 
     reminded: int
     more: bool
 
 
 class Total(msgspec.Struct):
-    """Minutes of one person, project, team or week, by its `key`, and in how many sheets. `name` is a team's."""
+    """Minutes of a person, project, team or week (`key`), and in how many sheets. `name` is the name of a team."""
 
     key: str | None
     name: str | None
@@ -163,7 +164,7 @@ class Total(msgspec.Struct):
     sheets: int
 
 
-class HoursReport(Answered):
+class HoursReport(ApiResult):
     """Totals of the days from `since` to `until`; `minutes` and `sheets` of the whole, each counted once."""
 
     by: str
@@ -174,37 +175,38 @@ class HoursReport(Answered):
     items: list[Total]
 
 
-class Way(msgspec.Struct):
-    """By which `rule`, with which `scope` (None: any token), and what must be known of the sign-in."""
+class AllowingRule(msgspec.Struct):
+    """A `rule` that allows, the `scope` it needs (None: any token), and its conditions on the sign-in."""
 
     rule: str
     scope: str | None
     sign_in: list[str]
 
 
-class Somebody(msgspec.Struct):
-    """A person, or a client for itself, what they are to a sheet, and for each action the ways in which they may."""
+class AccessHolder(msgspec.Struct):
+    """A person, or a client acting for itself, their relations to a sheet, and for each action the rules that allow
+    it."""
 
     person: str | None
     client: str | None
     relations: list[str]
-    may: dict[str, list[Way]]
+    may: dict[str, list[AllowingRule]]
 
 
-class Access(Answered, kw_only=True):
-    """Who may do what to a sheet in its `state`, under the policy `version`; `whoever` brings a word that a rule names,
-    such as `role:auditor`. `cut_short`: there are more ways than were told."""
+class Access(ApiResult, kw_only=True):
+    """Who may do what with a sheet in its `state`, under the policy `version`. `whoever` is by a word that a token may
+    have, such as `role:auditor`. If `cut_short`, there are more rules than are listed."""
 
     timesheet: str
     state: str
     version: int
-    items: list[Somebody]
-    whoever: dict[str, dict[str, list[Way]]]
+    items: list[AccessHolder]
+    whoever: dict[str, dict[str, list[AllowingRule]]]
     cut_short: bool
     next_cursor: str | None = None
 
 
-class Decision(Answered):
+class Decision(ApiResult):
     """A recorded decision; `record` is what was sealed, `position` its place in the log, None until sealed."""
 
     id: str
@@ -215,7 +217,7 @@ class Decision(Answered):
     record: dict[str, Any]
 
 
-class PolicyVersion(Answered, kw_only=True):
+class PolicyVersion(ApiResult, kw_only=True):
     """A policy version; `state` is proposed, active or retired. `warnings` come with a proposal."""
 
     number: int
@@ -229,7 +231,7 @@ class PolicyVersion(Answered, kw_only=True):
 
 
 class PolicyTexts(PolicyVersion, kw_only=True):
-    """A version with the texts of its files; `cases` is file name to text."""
+    """A version with its files; `cases` maps file names to texts."""
 
     model: str
     rules: str
@@ -237,7 +239,7 @@ class PolicyTexts(PolicyVersion, kw_only=True):
     cases: dict[str, str]
 
 
-class Replay(Answered, kw_only=True):
+class Replay(ApiResult, kw_only=True):
     """Recorded requests evaluated again under a version; without one, each under the version that decided it. `state`
     is queued, running, done, failed or cancelled; `progress` goes from 0 to 1. `result` is None in a list."""
 
@@ -252,8 +254,8 @@ class Replay(Answered, kw_only=True):
     result: dict[str, Any] | None = None
 
 
-class Explanation(Answered):
-    """Why a decision is what it is: the rules that decided, or those that would have allowed and what each missed."""
+class Explanation(ApiResult):
+    """The explanation of a decision: the rules that decided, or near misses with their missing conditions."""
 
     decision: str
     policy_version: int

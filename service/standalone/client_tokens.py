@@ -1,6 +1,6 @@
-"""Where the client gets access tokens: the OAuth grants that need no browser. Part of `client`, which offers all of it.
+"""Access tokens for the client, by OAuth grants that need no browser. Part of `client`, which re-exports all of it.
 
-Owns one access token for as long as the process lives, and, where the server changes it, the newest refresh token.
+Owns the current access token and, if the server rotates it, the newest refresh token, in memory.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-EARLY = 30.0
-# A lifetime beyond a century is none.
-FOREVER = 3.2e9
+RENEW_EARLY_SECONDS = 30.0
+# Longer lifetimes, beyond a century, are ignored.
+MAX_LIFETIME_SECONDS = 3.2e9
 
 
 class Tokens(Protocol):
-    """Gives access tokens. `refused` is one that was just answered with 401: another, if there is one."""
+    """A source of access tokens. `refused` is a token that just got a 401; return another one, if possible."""
 
     async def __call__(self, refused: str | None = None) -> str: ...
 
 
 class TokenRefused(Exception):
-    """The authorization server gave no token; `error` is its word (RFC 6749 section 5.2)."""
+    """The authorization server refused a token; `error` is its error code (RFC 6749 section 5.2)."""
 
     def __init__(self, error: str, description: str) -> None:
         self.error = error
@@ -36,9 +36,9 @@ class TokenRefused(Exception):
 
 
 class OAuthTokens:
-    """Tokens of a token endpoint, asked for when one is needed, shared by all tasks, and renewed `EARLY` seconds before
-    they end. `keep` is told every new refresh token, for an app that wants to find it after a restart; until it returns
-    nothing is sent. Make one with `client_credentials` or `refreshing`."""
+    """Tokens from a token endpoint, fetched when needed, shared by all tasks, and renewed RENEW_EARLY_SECONDS before
+    they expire. `keep` is called with every new refresh token before it is used, so that an app can store it. Create
+    one with `client_credentials` or `refreshing`."""
 
     def __init__(
         self,
@@ -48,14 +48,14 @@ class OAuthTokens:
         keep: Callable[[str], None] | None = None,
         http: httpx.AsyncClient | None = None,
     ) -> None:
-        self._endpoint, self._form, self._auth, self._keep = secure(endpoint), form, auth, keep
+        self._endpoint, self._form, self._auth, self._keep = require_secure(endpoint), form, auth, keep
         self._http = http
         self._token, self._until = "", 0.0
-        self._one = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def __call__(self, refused: str | None = None) -> str:
-        """A token. Raises TokenRefused; httpx.HTTPError when the server does not answer."""
-        async with self._one:
+        """A valid token. Raises TokenRefused; httpx.HTTPError when the server does not answer."""
+        async with self._lock:
             if not self._token or self._token == refused or time.monotonic() >= self._until:
                 await self._renew()
             return self._token
@@ -73,7 +73,7 @@ class OAuthTokens:
             raise TokenRefused(str(given.get("error", answer.status_code)), str(given.get("error_description", "")))
         lasts = _lifetime(given.get("expires_in"))
         # Without a lifetime (RFC 6749 recommends one) a token is used until it is refused.
-        self._until = float("inf") if lasts is None else asked + max(lasts - EARLY, lasts / 2)
+        self._until = float("inf") if lasts is None else asked + max(lasts - RENEW_EARLY_SECONDS, lasts / 2)
         self._token = token
         new = given.get("refresh_token")
         if isinstance(new, str) and new:
@@ -95,8 +95,8 @@ def client_credentials(
     audience: str | None = None,
     http: httpx.AsyncClient | None = None,
 ) -> OAuthTokens:
-    """A machine's own tokens (RFC 6749 section 4.4). No scopes means all it may have; Auth0 wants the `audience`."""
-    form = {"grant_type": "client_credentials"} | _given(scope=" ".join(scopes), audience=audience)
+    """Tokens of a machine (RFC 6749 section 4.4). No scopes means all that it may have; Auth0 needs the `audience`."""
+    form = {"grant_type": "client_credentials"} | _without_none(scope=" ".join(scopes), audience=audience)
     return OAuthTokens(endpoint, form, _basic(client, secret), http=http)
 
 
@@ -109,23 +109,23 @@ def refreshing(
     keep: Callable[[str], None] | None = None,
     http: httpx.AsyncClient | None = None,
 ) -> OAuthTokens:
-    """A person's tokens, from the refresh token that their sign-in gave the app (RFC 6749 section 6)."""
+    """Tokens of a person, by the refresh token that the app got at sign-in (RFC 6749 section 6)."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     if secret is None:
         return OAuthTokens(endpoint, form | {"client_id": client}, None, keep, http)
     return OAuthTokens(endpoint, form, _basic(client, secret), keep, http)
 
 
-def secure(url: str) -> str:
-    """The URL, if secrets may be sent there: https, or this machine. Raises ValueError."""
+def require_secure(url: str) -> str:
+    """Return the URL if secrets may be sent there: https, or this machine. Raises ValueError."""
     parsed = httpx.URL(url)
     if parsed.scheme != "https" and not (parsed.scheme == "http" and parsed.host in LOOPBACK):
-        raise ValueError(f"tokens are sent over https alone, not to {parsed.scheme}://{parsed.host}")
+        raise ValueError(f"tokens are sent over https only, not to {parsed.scheme}://{parsed.host}")
     return url
 
 
 def _document(answer: httpx.Response) -> dict[str, Any]:
-    """What was answered, if it is a JSON object."""
+    """The JSON object in a response; empty without one."""
     try:
         found = answer.json()
     except (ValueError, RecursionError):
@@ -133,13 +133,13 @@ def _document(answer: httpx.Response) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _lifetime(said: object) -> float | None:
-    """Seconds: a number, or, as some servers write it, a text of digits."""
-    if isinstance(said, str) and said.isascii() and said.isdigit():
-        said = float(said)
-    if isinstance(said, bool) or not isinstance(said, int | float):
+def _lifetime(value: object) -> float | None:
+    """The lifetime in seconds: a number or, as some servers send, a string of digits; None if invalid."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(said) if 0 < said < FOREVER else None
+    return float(value) if 0 < value < MAX_LIFETIME_SECONDS else None
 
 
 def _basic(client: str, secret: str) -> httpx.BasicAuth:
@@ -147,5 +147,5 @@ def _basic(client: str, secret: str) -> httpx.BasicAuth:
     return httpx.BasicAuth(quote_plus(client), quote_plus(secret))
 
 
-def _given(**values: str | None) -> dict[str, str]:
+def _without_none(**values: str | None) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}

@@ -97,7 +97,7 @@ async def test_an_auditor_checks_the_log_alone(service: RunningService, callers:
     assert again["checked"]["extends"] >= first["checkpoint"]["size"]
 
     invented = await _answer(service, uid, "00" * 32, "--bundle", str(bundle), "--key", vkey, code=1)
-    assert "another hash than the answer carried" in invented["findings"][0]["what"]
+    assert "its hash is not the one in the answer" in invented["findings"][0]["what"]
     old = "0198c0de-0000-7000-8000-000000000000"
     (tmp_path / "token").write_text(token)
     with_token = ("--live", log, "--token-file", str(tmp_path / "token"), "--key", vkey)

@@ -97,7 +97,7 @@ async def test_columns_that_no_longer_say_what_the_bytes_say(stored: Stored) -> 
         )
     report = await stored.judged()
     # The text beside the record whose uid is another now is not found any more; that is told too.
-    told = [finding for finding in report.findings if "without an erasure" not in finding["what"]]
+    told = [finding for finding in report.findings if "no erasure is recorded" not in finding["what"]]
     assert len(told) == len(columns) == len(COLUMNS) + 1
     for position, column in columns.items():
         assert_named(report, "uid: " if column == "uid" else f"column {column}: ", position)
@@ -108,16 +108,16 @@ async def test_another_leaf_hash_beside_the_record(stored: Stored) -> None:
         "ALTER TABLE audit_record ALTER COLUMN leaf DROP EXPRESSION",
         f"UPDATE audit_record SET leaf = sha256('other') WHERE id = {RECORD}",
     )
-    assert_named(await stored.judged(), "leaf: the copy of the leaf hash is not that of the bytes")
+    assert_named(await stored.judged(), "leaf: the leaf column is not the hash of the bytes")
 
 
 async def test_another_text_and_another_salt(stored: Stored) -> None:
     uid = f"(SELECT uid FROM audit_record WHERE id = {RECORD})"
     await stored.alter(f"UPDATE audit_text SET value = 'another' WHERE record_uid = {uid}")
-    assert_named(await stored.judged(), "text note: it is not the text")
+    assert_named(await stored.judged(), "text note: not the text")
     salted = "value = 'text 7', salt = substr(sha256('x'), 1, 16)"
     await stored.alter(f"UPDATE audit_text SET {salted} WHERE record_uid = {uid}")
-    assert_named(await stored.judged(), "text note: it is not the text")
+    assert_named(await stored.judged(), "text note: not the text")
 
 
 async def test_a_text_that_was_never_said(stored: Stored) -> None:
@@ -146,7 +146,7 @@ async def test_a_removed_record_whose_place_the_next_ones_took(stored: Stored) -
     )
     report = await stored.judged()
     assert_named(report, BODY)
-    assert_named(report, f"the record of this position stands at {VICTIM + 1}", VICTIM + 2)
+    assert_named(report, f"the record of this position is at {VICTIM + 1}", VICTIM + 2)
 
 
 async def test_two_records_that_changed_places(stored: Stored) -> None:
@@ -156,8 +156,8 @@ async def test_two_records_that_changed_places(stored: Stored) -> None:
         f"INSERT INTO audit_position SELECT {VICTIM} + 400 - position, record_id FROM pair",
     )
     report = await stored.judged()
-    assert_named(report, "the record of this position stands at 400")
-    assert_named(report, f"the record of this position stands at {VICTIM}", 400)
+    assert_named(report, "the record of this position is at 400")
+    assert_named(report, f"the record of this position is at {VICTIM}", 400)
 
 
 async def test_a_record_that_stands_twice(stored: Stored) -> None:
@@ -177,7 +177,7 @@ async def test_an_inserted_record(stored: Stored) -> None:
         f"INSERT INTO audit_position SELECT {VICTIM}, max(id) FROM audit_record",
     )
     report = await stored.judged()
-    assert_named(report, f"the record of this position stands at {VICTIM + 1}")
+    assert_named(report, f"the record of this position is at {VICTIM + 1}")
 
 
 async def test_a_flipped_byte_of_a_tile(stored: Stored) -> None:
@@ -198,7 +198,7 @@ async def test_a_flipped_byte_of_a_tile_further_up(stored: Stored) -> None:
 async def test_a_lost_tile(stored: Stored, level: int, start: int) -> None:
     await stored.alter(f"DELETE FROM tile WHERE level = {level} AND index = 0")
     named = {
-        0: "the log lost the hash that it sealed here",
+        0: "the log lost the hash that was sealed here",
         1: "the log lost the hash of its subtree at level 8, index 0",
     }
     assert_named(await stored.judged(start), named[level], 0 if level == 0 else None)

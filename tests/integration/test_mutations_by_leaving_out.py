@@ -34,7 +34,7 @@ pytest_plugins = [
 async def test_a_text_that_somebody_deleted_without_a_word(stored: Stored) -> None:
     await stored.alter(f"DELETE FROM audit_text WHERE record_uid = (SELECT uid FROM audit_record WHERE id = {RECORD})")
     report = await stored.judged()
-    assert_named(report, "texts: 1 are gone without an erasure on record", verdict=INCOMPLETE)
+    assert_named(report, "texts: 1 are missing and no erasure is recorded", verdict=INCOMPLETE)
     assert report.checked["erased"] == 1
 
 
@@ -57,8 +57,8 @@ async def test_pruned_bodies_are_counted_and_a_removed_one_is_not_taken_for_prun
     assert (report.verdict, report.findings) == (INTACT, [])
     assert (report.checked["pruned"], report.checked["records"]) == (WHOLE, WHOLE + 6)
     assert (await stored.judged(WHOLE, seen=FIRST)).verdict == INTACT
-    assert_named(await stored.judged(), "hold this against the policy that you know", WHOLE + 5, INCOMPLETE)
-    assert_named(await stored.judged(retention="36mo"), "by the policy that you know", WHOLE + 5)
+    assert_named(await stored.judged(), "give the retention policy", WHOLE + 5, INCOMPLETE)
+    assert_named(await stored.judged(retention="36mo"), "by the policy that you gave", WHOLE + 5)
     await stored.alter(
         f"DELETE FROM audit_record WHERE id = (SELECT record_id FROM audit_position WHERE position = {WHOLE + 1})"
     )
@@ -71,9 +71,9 @@ async def test_pruned_bodies_are_counted_and_a_removed_one_is_not_taken_for_prun
 
 LIES = [
     # It names a policy that fits what was deleted, and not the one that the auditor knows.
-    (timedelta(days=8), "1d", "by the policy that you know"),
+    (timedelta(days=8), "1d", "by the policy that you gave"),
     # It says that only old ones went; those that are left are too young to be the next.
-    (timedelta(days=1200), "36mo", "the first record that is left is"),
+    (timedelta(days=1200), "36mo", "the first that is left is"),
 ]
 
 
@@ -119,4 +119,4 @@ async def test_texts_that_were_erased_by_the_rules_are_accounted_for(house: Hous
     await stored.alter("DELETE FROM audit_text WHERE value = 'seen elsewhere'")
     report = judged(await stored.bundle(), key=VKEY)
     assert report.verdict == INCOMPLETE
-    assert "texts: 1 are gone without an erasure on record" in report.findings[0]["what"]
+    assert "texts: 1 are missing and no erasure is recorded" in report.findings[0]["what"]

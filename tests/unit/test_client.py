@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.standalone import client_sending, client_tokens
+from service.standalone import client_tokens, client_transport
 from service.standalone.client import (
     Busy,
     Conflict,
@@ -32,7 +32,7 @@ from service.standalone.client import (
     refreshing,
 )
 
-STANDALONE = Path(client_sending.__file__).parent
+STANDALONE = Path(client_transport.__file__).parent
 URL = "https://api.example"
 TOKENS = "https://sign-in.example/oauth/token"
 MADE: dict[str, Any] = {
@@ -94,7 +94,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(seconds: float) -> None:
         found.append(seconds)
 
-    monkeypatch.setattr("service.standalone.client_sending.asyncio.sleep", sleep)
+    monkeypatch.setattr("service.standalone.client_transport.asyncio.sleep", sleep)
     return found
 
 
@@ -269,7 +269,7 @@ async def test_a_token_is_shared_until_shortly_before_it_ends(monkeypatch: pytes
     tokens = client_credentials(TOKENS, "job", "s:/ecret", ["batch:upload"], http=server.http)
 
     assert set(await asyncio.gather(*(tokens() for _ in range(5)))) == {"a"}
-    now[0] += 3600 - client_tokens.EARLY - 1
+    now[0] += 3600 - client_tokens.RENEW_EARLY_SECONDS - 1
     assert await tokens() == "a"
     now[0] += 1
     assert await tokens() == "b"
@@ -504,9 +504,9 @@ async def test_a_sign_in_that_fails_is_told_without_any_secret(answer: httpx.Res
 
 @pytest.mark.parametrize("url", ["http://api.example", "ftp://api.example", "http://127.0.0.1.example", "api.example"])
 def test_tokens_are_sent_over_https_alone_or_to_this_machine(url: str) -> None:
-    with pytest.raises(ValueError, match="https alone"):
+    with pytest.raises(ValueError, match="https only"):
         Timewarden(url, "t")
-    with pytest.raises(ValueError, match="https alone"):
+    with pytest.raises(ValueError, match="https only"):
         client_credentials(url, "job", "s")
 
 

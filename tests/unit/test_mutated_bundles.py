@@ -126,23 +126,23 @@ def a_text_less(bundle: Forged) -> None:
 
 
 MUTATIONS: list[tuple[Callable[[Forged], None], str, int | None]] = [
-    (swapped, "position 5 stands where 4 should", 4),
+    (swapped, "position 5 instead of 4", 4),
     (swapped_and_numbered, "root: ", None),
-    (swapped_records, "the record of this position stands at 5", 4),
-    (dropped, "position 5 stands where 4 should", 4),
+    (swapped_records, "the record of this position is at 5", 4),
+    (dropped, "position 5 instead of 4", 4),
     (dropped_and_numbered, "header: ", None),
-    (doubled, "position 4 stands where 5 should", 5),
+    (doubled, "position 4 instead of 5", 5),
     (inserted, "header: ", None),
-    (extended, "something follows the last record", None),
+    (extended, "there is data after the last record", None),
     (without_body, "the record was removed", 4),
-    (said_of_nothing, "something is said of a record that is not here", 4),
-    (another_zero, "its position is no integer", 0),
-    (without_hash, "the log lost the hash that it sealed here", 4),
+    (said_of_nothing, "a record without a body has other members", 4),
+    (another_zero, "its position is not an integer", 0),
+    (without_hash, "the log lost the hash that was sealed here", 4),
     (another_body, "body: the bytes do not have the hash that was sealed here", 4),
     (another_sealed, "the records are those that were signed; the log's stored hashes were altered", None),
-    (another_leaf, "leaf: the copy of the leaf hash is not that of the bytes", 4),
-    (another_text, "text note: it is not the text that the bytes commit to", 3),
-    (another_salt, "text note: it is not the text that the bytes commit to", 3),
+    (another_leaf, "leaf: the leaf column is not the hash of the bytes", 4),
+    (another_text, "text note: not the text that the bytes commit to", 3),
+    (another_salt, "text note: not the text that the bytes commit to", 3),
     (a_text_more, "text note: the bytes commit to no such text", 4),
     (a_text_less, "text note: missing", 3),
 ]
@@ -216,7 +216,7 @@ def test_of_very_many_findings_a_hundred_are_shown_and_all_are_counted() -> None
     for line in bundle.lines:
         line["leaf"] = None
     report = judged(bundle.content)
-    assert (len(report.findings), report.unsaid) == (100, 50)
+    assert (len(report.findings), report.omitted) == (100, 50)
 
 
 def test_a_line_without_end_is_not_read_into_memory() -> None:

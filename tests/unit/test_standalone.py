@@ -35,4 +35,4 @@ def test_what_stands_alone_imports_nothing_of_the_service(path: Path) -> None:
 
 
 def test_there_is_a_client_to_be_judged() -> None:
-    assert {".client_sending", ".client_tokens", ".client_shapes"} <= imported(FOLDER / "client.py")
+    assert {".client_transport", ".client_tokens", ".client_shapes"} <= imported(FOLDER / "client.py")

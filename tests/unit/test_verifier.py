@@ -15,10 +15,10 @@ from service.log import merkle
 from service.log.insert import COLUMNS
 from service.log.record import Kind, Record
 from service.standalone.verify import records as verified
-from service.standalone.verify.bundle import Sought
+from service.standalone.verify.bundle import SoughtAnswer
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, Fault
 from service.standalone.verify.notes import read_checkpoint, read_keys
-from service.standalone.verify.tree import Fold, consistent, included, subtrees
+from service.standalone.verify.tree import Fold, subtrees, verify_consistency, verify_inclusion
 from tests.bundle_forge import ORIGIN, SIGNER, STRANGER, VKEY, forged, hash_at, judged, signed
 from tests.example_count import example_count
 
@@ -57,17 +57,17 @@ def test_every_proof_that_the_recursion_makes_is_taken_and_no_other(data: st.Dat
     old = data.draw(st.integers(1, size))
     at, root = hash_at(LEAVES[:size]), merkle.root_hash(LEAVES[:size])
     path = merkle.inclusion_path(index, size, at)
-    assert included(LEAVES[index], index, size, path, root)
+    assert verify_inclusion(LEAVES[index], index, size, path, root)
     proof = merkle.consistency_path(old, size, at)
-    assert consistent(old, merkle.root_hash(LEAVES[:old]), size, root, proof)
+    assert verify_consistency(old, merkle.root_hash(LEAVES[:old]), size, root, proof)
     for wrong in (path[:-1], [*path, root], [bytes(32), *path[1:]]):
-        assert wrong == path or not included(LEAVES[index], index, size, wrong, root)
+        assert wrong == path or not verify_inclusion(LEAVES[index], index, size, wrong, root)
     for wrong in (proof[:-1], [*proof, root], [bytes(32), *proof[1:]]):
-        assert wrong == proof or not consistent(old, merkle.root_hash(LEAVES[:old]), size, root, wrong)
+        assert wrong == proof or not verify_consistency(old, merkle.root_hash(LEAVES[:old]), size, root, wrong)
     other = (index + 1) % size
-    assert other == index or not included(LEAVES[index], other, size, path, root)
-    assert not included(LEAVES[index], size, size, path, root)
-    assert not consistent(old, bytes(32), size, root, proof)
+    assert other == index or not verify_inclusion(LEAVES[index], other, size, path, root)
+    assert not verify_inclusion(LEAVES[index], size, size, path, root)
+    assert not verify_consistency(old, bytes(32), size, root, proof)
 
 
 @settings(max_examples=example_count(60))
@@ -165,10 +165,10 @@ def test_what_was_seen_before_is_held_against_the_bundle() -> None:
 
 def test_an_answers_record_is_found_by_its_leaf_and_its_absence_told() -> None:
     bundle = forged(LOG).content
-    there, gone = Sought(LOG[4].uid, LOG[4].leaf), Sought(uuid4(), merkle.leaf_hash(b"answered"))
+    there, gone = SoughtAnswer(LOG[4].uid, LOG[4].leaf), SoughtAnswer(uuid4(), merkle.leaf_hash(b"answered"))
     assert judged(bundle, sought=there).verdict == INTACT
     assert there.position == 4
     judged(bundle, sought=gone)
     assert gone.position is None
-    other = Sought(LOG[4].uid, merkle.leaf_hash(b"answered"))
+    other = SoughtAnswer(LOG[4].uid, merkle.leaf_hash(b"answered"))
     assert (judged(bundle, sought=other).verdict, other.contradicted) == (TAMPERED, True)

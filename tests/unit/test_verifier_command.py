@@ -11,7 +11,7 @@ import pytest
 
 from service.log import checkpoint as notes
 from service.log import merkle
-from service.standalone.verify.bundle import LONGEST_LINE
+from service.standalone.verify.bundle import MAX_LINE_BYTES
 from service.standalone.verify.command import main
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED, UNTRUSTED, USAGE, WORDS
 from tests.bundle_forge import ORIGIN, SIGNER, STRANGER, VKEY, b64, forged, hash_at, judged, signed, uid_at
@@ -68,7 +68,10 @@ def test_a_proof_of_another_size_than_the_one_seen_says_that_it_shows_nothing_of
 ) -> None:
     for leaves in (LEAVES, FORK):
         assert run(*proved(tmp_path, leaves, 7), "--state", str(state)) == INCOMPLETE
-        assert "`timewarden audit consistency --from 5 --to 23` fetches does" in capsys.readouterr().out
+        assert (
+            "use --consistency with the output of `timewarden audit consistency --from 5 --to 23`"
+            in capsys.readouterr().out
+        )
         assert state.read_text() == signed(LEAVES, 5)
 
 
@@ -127,7 +130,7 @@ def test_an_intact_bundle_says_of_which_time_it_is_and_what_it_cannot_show(
     assert said["checked"]["last_decided"] == "2026-10-01T01:00:00.000000Z"
     # Records of another time may have moved the edge of a period: the silence before them gives them away.
     assert said["notes"] == ["position 1: nothing was recorded for 214.0 days before it, not even a heartbeat"]
-    assert any("may add records" in one for one in said["not_shown"])
+    assert any("can add records" in one for one in said["not_shown"])
 
 
 @pytest.mark.parametrize(
@@ -154,7 +157,7 @@ def saved_otherwise(body: bytes) -> dict[str, bytes]:
         "without its byte order mark, as UTF-8 ": ("\ufeff" + body.decode()).encode("utf-16-le"),
         "without the white space around it": b"  " + body + b"\n\n",
         "once its JSON is written in the canonical form (RFC 8785)": json.dumps(said, indent=2).encode(),
-        "when it is taken out of the answer that is in the file": json.dumps({"id": "x", "record": said}).encode(),
+        "when it is extracted from the response in the file": json.dumps({"id": "x", "record": said}).encode(),
     }
 
 
@@ -183,12 +186,12 @@ def test_a_file_that_holds_no_record_or_that_of_another_proof_is_told(
     named.write_bytes((tmp_path / "proof").read_bytes())
     uid = json.loads(LOG[8].body)["uid"]
     for body, verdict, words in (
-        (b"", USAGE, "is empty, and holds no record"),
-        (b"%PDF-1.7", USAGE, "is no record"),
-        (b"{}", USAGE, "is no record"),
-        (LOG[7].body[:-9], TAMPERED, "altered, or cut off"),
+        (b"", USAGE, "is empty"),
+        (b"%PDF-1.7", USAGE, "is not a record"),
+        (b"{}", USAGE, "is not a record"),
+        (LOG[7].body[:-9], TAMPERED, "altered or truncated"),
         (LOG[8].body, USAGE, f"is the record {uid}, and"),
-        (LOG[7].body.replace(b":", b": ", 1).replace(b"allow", b"deny"), TAMPERED, "was altered, or is another one"),
+        (LOG[7].body.replace(b":", b": ", 1).replace(b"allow", b"deny"), TAMPERED, "was altered or is another record"),
     ):
         (tmp_path / "record").write_bytes(body)
         capsys.readouterr()
@@ -203,7 +206,7 @@ def test_a_proof_that_was_saved_otherwise_is_a_wrong_file(tmp_path: Path, capsys
     for other in (text.replace(b"\n", b"\r\n"), b"\xef\xbb\xbf" + text):
         (tmp_path / "proof").write_bytes(other)
         assert run(*proof) == USAGE
-        assert "was saved with other line ends or a byte order mark" in capsys.readouterr().out
+        assert "was saved with different line ends or a byte order mark" in capsys.readouterr().out
 
 
 def test_a_proof_that_was_cut_or_damaged_is_no_forgery(tmp_path: Path) -> None:
@@ -217,7 +220,7 @@ def test_a_proof_that_was_cut_or_damaged_is_no_forgery(tmp_path: Path) -> None:
 def test_files_of_another_kind_are_a_wrong_call(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "some").write_text("position,uid\n1,2\n")
     assert run("bundle", str(tmp_path / "some")) == USAGE
-    assert "this is no proof bundle" in capsys.readouterr().out
+    assert "not a proof bundle" in capsys.readouterr().out
     (tmp_path / "bundle").write_bytes(forged(LOG).content)
     for content in ("", "{}", "position", signed(LEAVES)[:40]):
         (tmp_path / "some").write_text(content)
@@ -237,7 +240,7 @@ def test_a_state_file_in_another_key_says_so(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "seen").write_text(signed(LEAVES, 5, STRANGER))
     (tmp_path / "bundle").write_bytes(forged(LOG).content)
     assert run("bundle", str(tmp_path / "bundle"), "--state", str(tmp_path / "seen")) == UNTRUSTED
-    assert "give the key that you trusted then as well" in capsys.readouterr().out
+    assert "also give the key that you trusted then" in capsys.readouterr().out
 
 
 def test_what_an_intact_verdict_claims_and_what_it_does_not_is_said(
@@ -246,12 +249,12 @@ def test_what_an_intact_verdict_claims_and_what_it_does_not_is_said(
     (tmp_path / "bundle").write_bytes(forged(LOG, 2, 20).content)
     assert run("bundle", str(tmp_path / "bundle")) == INTACT
     said = capsys.readouterr().out
-    assert "shown: positions 2 to 19 of timesheets.example/audit/2026 hold what was sealed there and signed" in said
-    assert "not shown: what stands outside these positions: the log has 23" in said
+    assert "shown: positions 2 to 19 of timesheets.example/audit/2026 hold what was sealed and signed" in said
+    assert "not shown: the records outside these positions: the log has 23" in said
     assert "not shown: whether this is the log that others see" in said
     assert run("bundle", str(tmp_path / "bundle"), "--state", str(state), "--json") == INTACT
     report = json.loads(capsys.readouterr().out)
-    assert "the log goes on from the 5 records that you saw before" in report["shown"]
+    assert "the log extends the 5 records that you saw before" in report["shown"]
     assert not any("others see" in one for one in report["not_shown"])
     bundle = forged(LOG, 2, 20)
     bundle.lines[3]["leaf"] = None
@@ -265,9 +268,9 @@ def test_what_an_intact_verdict_claims_and_what_it_does_not_is_said(
     [
         (11, 0, TAMPERED, "was left out of the log"),
         (-600, 0, TAMPERED, "was left out of the log"),
-        (-600, 3, INCOMPLETE, "before this bundle, or behind it"),
-        (21, 0, INCOMPLETE, "make a bundle that goes on beyond the answer"),
-        (600, 3, INCOMPLETE, "make a bundle that goes on beyond the answer"),
+        (-600, 3, INCOMPLETE, "it belongs before or after it"),
+        (21, 0, INCOMPLETE, "fetch a bundle that ends after the answer"),
+        (600, 3, INCOMPLETE, "fetch a bundle that ends after the answer"),
     ],
 )
 def test_an_answer_that_is_not_in_a_bundle_was_left_out_only_if_it_belongs_there(
@@ -307,7 +310,7 @@ def test_what_is_quoted_from_a_bundle_moves_no_terminal(tmp_path: Path, capsys: 
 
 def test_a_line_longer_than_any_record_is_no_early_end() -> None:
     bundle = forged(LOG)
-    bundle.lines[2]["uid"] = "x" * LONGEST_LINE
+    bundle.lines[2]["uid"] = "x" * MAX_LINE_BYTES
     assert judged(bundle.content).verdict == TAMPERED
 
 

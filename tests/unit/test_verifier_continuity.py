@@ -47,15 +47,15 @@ def test_a_log_in_a_new_epoch_goes_on_from_what_was_seen_and_kept(seen: int) -> 
     report = judged(went_on(start=KEPT, seen=seen).content, seen=signed(LEAVES, seen), key=BOTH)
     assert (report.verdict, report.findings) == (INTACT, [])
     (note,) = report.notes
-    assert f"the log goes on as {AFTER.name}; of {ORIGIN}, whose last checkpoint has the size 23, 10 records" in note
+    assert f"the log continues as {AFTER.name}; of {ORIGIN}, whose last checkpoint has the size 23, 10 records" in note
     assert "13 are lost (signed by the old key)" in note
 
 
 def test_who_trusts_the_new_key_alone_is_told_that_the_old_one_was_not_checked() -> None:
     report = judged(went_on(start=KEPT, seen=5).content, key=AFTER.verifier.vkey)
     assert report.verdict == INTACT
-    assert any("give the older key as well" in note for note in report.notes)
-    assert any("give the old key as well" in note for note in report.notes)
+    assert any("also give the older key" in note for note in report.notes)
+    assert any("also give the old key" in note for note in report.notes)
     assert judged(went_on().content, key=VKEY).verdict == UNTRUSTED
 
 
@@ -76,10 +76,10 @@ def test_kept_records_that_are_others_are_a_fork(start: int) -> None:
 LIES: list[tuple[dict[str, Any], int, str]] = [
     ({"kept": KEPT + 1}, TAMPERED, "cannot have kept so many"),
     ({"size": 12}, TAMPERED, "the old key has signed another checkpoint"),
-    ({"root": bytes(32).hex(), "note": None}, TAMPERED, "with another root or behind its last one"),
-    ({"size": 12, "root": bytes(32).hex(), "note": None}, TAMPERED, "with another root or behind its last one"),
-    ({"origin": ORIGIN}, TAMPERED, "under the same name"),
-    ({"origin": "timesheets.example/audit/third"}, INCOMPLETE, "goes on as timesheets.example/audit/third, and this"),
+    ({"root": bytes(32).hex(), "note": None}, TAMPERED, "with another root, or beyond its last size"),
+    ({"size": 12, "root": bytes(32).hex(), "note": None}, TAMPERED, "with another root, or beyond its last size"),
+    ({"origin": ORIGIN}, TAMPERED, "has the same name"),
+    ({"origin": "timesheets.example/audit/third"}, INCOMPLETE, "continues as timesheets.example/audit/third, but this"),
 ]
 
 

@@ -18,7 +18,7 @@ from service.log import merkle
 from service.log.record import Kind, Record, canonical_json
 from service.standalone.verify.findings import INCOMPLETE, INTACT, TAMPERED
 from service.standalone.verify.notes import read_keys
-from service.standalone.verify.seen import State
+from service.standalone.verify.state import State
 from tests.bundle_forge import VKEY, Forged, forged, hash_at, judged
 from tests.unit.test_verifier import LOG, SHEET, record
 
@@ -66,29 +66,32 @@ def test_what_the_policy_lets_go_is_told_and_intact() -> None:
     assert (report.verdict, report.findings) == (INTACT, [])
     assert (report.checked["pruned"], report.checked["records"]) == (10, len(DAYS) + 2)
     (note,) = report.notes
-    assert "the last 10 of the first 10 records were dropped, as older than 80d" in note
+    assert "the last 10 of the first 10 records were pruned, as older than 80d" in note
 
 
 def test_nobody_is_told_intact_who_does_not_know_the_policy() -> None:
     report = judged(pruned(told()).content)
     assert (report.verdict, "--retention" in report.findings[0]["what"]) == (INCOMPLETE, True)
-    assert "as old as your law wants" in report.unshown[0]
+    assert "the age that your law requires" in report.unshown[0]
 
 
 LIES: list[tuple[dict[str, Any], str]] = [
     # By the policy that the auditor knows, 80 days, these were too young.
-    ({"older_than": START + 40 * DAY}, "by its own policy only what is 80.0 days old may go; here went what is 52.0"),
-    ({"older_than": START + 40 * DAY, "retention": "30d"}, "by the policy that you know only what is 80.0 days old"),
+    ({"older_than": START + 40 * DAY}, "by its own policy records are kept for 80.0 days; here records 52.0"),
+    (
+        {"older_than": START + 40 * DAY, "retention": "30d"},
+        "by the policy that you gave records are kept for 80.0 days",
+    ),
     # It says that only old ones went, and what is left begins much later.
-    ({"older_than": START - 60 * DAY, "retention": "80d"}, "the first record that is left is 70.0 days younger"),
+    ({"older_than": START - 60 * DAY, "retention": "80d"}, "the first that is left is 70.0 days younger"),
     # Dated so that the young ones would be old.
     ({"decided_at": datetime(2999, 1, 1, tzinfo=UTC)}, "decided in the future"),
-    ({"decided_at": LATER + 60 * DAY}, "the one beside it"),
-    ({"decided_at": LATER - 10 * DAY}, "the one beside it"),
-    ({"records": 11}, "the record tells that 11 of 10 records went"),
-    ({"records": 0}, "the record tells that 0 of 10 records went"),
-    ({"retention": "for ever"}, "names no policy"),
-    ({"pruned_to": 9}, "the record tells of another pruning"),
+    ({"decided_at": LATER + 60 * DAY}, "the record next to it"),
+    ({"decided_at": LATER - 10 * DAY}, "the record next to it"),
+    ({"records": 11}, "the record says that 11 of 10 records were pruned"),
+    ({"records": 0}, "the record says that 0 of 10 records were pruned"),
+    ({"retention": "for ever"}, "has no valid policy"),
+    ({"pruned_to": 9}, "the record is of another pruning"),
     ({"event": "log.opened"}, "pruned names another event"),
     ({"older_than": "yesterday"}, "malformed"),
 ]
@@ -106,12 +109,12 @@ def test_young_records_cannot_pass_for_old_ones_by_the_say_so_of_the_log() -> No
     lie = told(pruned_to=90, records=90)
     bundle = pruned(lie, to=90)
     report = judged(bundle.content, retention="80d")
-    assert (report.verdict, "what lay between is missing" in report.findings[0]["what"]) == (TAMPERED, True)
+    assert (report.verdict, "those between were removed" in report.findings[0]["what"]) == (TAMPERED, True)
 
 
 def test_a_silence_of_some_days_behind_what_is_pruned_is_not_called_intact() -> None:
     report = judged(pruned(told(older_than=START + 2 * DAY)).content, retention="80d")
-    assert (report.verdict, "unless nothing ran then" in report.findings[0]["what"]) == (INCOMPLETE, True)
+    assert (report.verdict, "unless the service was not running" in report.findings[0]["what"]) == (INCOMPLETE, True)
 
 
 def test_who_saw_young_records_is_not_told_that_they_were_old() -> None:
@@ -122,9 +125,9 @@ def test_who_saw_young_records_is_not_told_that_they_were_old() -> None:
     lie = told(pruned_to=len(DAYS), records=len(DAYS), older_than=START - 300 * DAY, retention="365d", decided_at=LATER)
     bundle = pruned(lie, [*DAYS, *made_up], to=len(DAYS))
     assert judged(bundle.content, retention="365d").verdict == INTACT
-    state.mark(len(DAYS) - 1, LATER - DAY)
+    state.add_mark(len(DAYS) - 1, LATER - DAY)
     report = judged(bundle.content, retention="365d", state=state)
-    assert (report.verdict, "you have seen" in report.findings[0]["what"]) == (TAMPERED, True)
+    assert (report.verdict, "by your state file" in report.findings[0]["what"]) == (TAMPERED, True)
 
 
 def test_a_removed_body_is_tampering_unless_the_log_says_that_it_was_pruned() -> None:
@@ -146,7 +149,7 @@ def test_a_record_of_pruning_speaks_of_nothing_that_was_written_after_it() -> No
     beyond = len(DAYS) + 1
     bundle = pruned(told(pruned_to=beyond, records=beyond), to=beyond, gone=0)
     report = judged(bundle.content, retention="80d")
-    assert (report.verdict, "came later" in report.findings[0]["what"]) == (TAMPERED, True)
+    assert (report.verdict, "or later ones" in report.findings[0]["what"]) == (TAMPERED, True)
 
 
 def test_a_record_of_pruning_that_is_not_in_the_log_says_nothing() -> None:
@@ -158,7 +161,7 @@ def test_a_record_of_pruning_that_is_not_in_the_log_says_nothing() -> None:
 
 def test_a_bundle_of_pruned_records_alone_cannot_show_how_old_they_were() -> None:
     report = judged(pruned(told(), end=10).content, retention="80d")
-    assert (report.verdict, "fetch one that goes on beyond" in report.findings[0]["what"]) == (INCOMPLETE, True)
+    assert (report.verdict, "fetch one that goes beyond" in report.findings[0]["what"]) == (INCOMPLETE, True)
 
 
 def erasure(person: UUID, texts: int) -> Record:
@@ -179,7 +182,7 @@ def without_texts(bundle: Forged, *positions: int) -> Forged:
 def test_an_erased_text_is_counted_and_proves_nothing_wrong() -> None:
     report = judged(without_texts(forged([*LOG, erasure(SHEET, 2)]), 0, 3).content)
     assert (report.verdict, report.findings, report.checked["erased"]) == (INTACT, [], 2)
-    assert report.notes[-1] == "texts are gone because of the erasures at position 23: do you know of them?"
+    assert report.notes[-1] == "texts are missing because of the erasures at position 23: check that you know of these"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +193,7 @@ def test_an_erased_text_is_counted_and_proves_nothing_wrong() -> None:
 def test_a_text_that_went_without_an_erasure_on_record_is_told(told_of: list[Record]) -> None:
     report = judged(without_texts(forged([*LOG, *told_of]), 0, 3).content)
     assert report.verdict == INCOMPLETE
-    assert "gone without an erasure on record" in report.findings[0]["what"]
+    assert "missing and no erasure is recorded" in report.findings[0]["what"]
     assert report.findings[0]["position"] == 0
 
 
@@ -229,7 +232,7 @@ def test_people_who_turned_out_to_be_one_are_erased_together() -> None:
 def test_an_erasure_may_lie_behind_the_end_of_a_bundle() -> None:
     report = judged(without_texts(forged([*LOG, erasure(SHEET, 2)], 0, len(LOG)), 0, 3).content)
     assert (report.verdict, report.findings) == (INTACT, [])
-    assert "it may lie behind it" in report.notes[0]
+    assert "it may be recorded after it" in report.notes[0]
 
 
 def test_a_record_that_says_no_time_is_none_of_ours() -> None:
@@ -240,7 +243,7 @@ def test_a_record_that_says_no_time_is_none_of_ours() -> None:
     report = judged(forged([*DAYS[:4], timeless, *DAYS[5:]]).content)
     (finding,) = report.findings
     assert (finding["verdict"], finding["position"]) == ("tampered", 4)
-    assert finding["what"].startswith("it does not say when it was decided")
+    assert finding["what"].startswith("it has no decided_at")
 
 
 def test_a_record_that_was_written_late_is_told() -> None:

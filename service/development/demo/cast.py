@@ -13,7 +13,7 @@ from service.development.authorization_server import sign_in, token_endpoint
 from service.development.demo.transcript import Exchange
 from service.development.people import CLIENTS, PEOPLE
 from service.errors import TimewardenError
-from service.standalone.client import Answered, Problem, Timewarden, client_credentials
+from service.standalone.client import ApiResult, Problem, Timewarden, client_credentials
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LONGEST_BODY = 300
 LINE = 74
-A = TypeVar("A", bound=Answered)
+A = TypeVar("A", bound=ApiResult)
 
 
 class NotAsTold(TimewardenError):
@@ -89,7 +89,7 @@ class Actor:
             self._show(answer, [tell(found)] if tell else [])
         return found
 
-    async def is_refused(self, status: int, asked: Awaitable[Answered]) -> Problem:
+    async def is_refused(self, status: int, asked: Awaitable[ApiResult]) -> Problem:
         """Await a call of the client, which must be answered with this status."""
         found, answer = await self._answered(asked)
         if not isinstance(found, Problem) or found.receipt.status != status:

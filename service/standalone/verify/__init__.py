@@ -1,9 +1,9 @@
-"""timewarden-verify: is the audit log intact? Imports nothing of the service and nothing but `cryptography`.
+"""timewarden-verify: checks whether the audit log is intact. Its only dependency is `cryptography`.
 
-It trusts the keys that it is given and nothing else, needs no database, and shares no code with what it judges: the
-service generates trees by recursion, this package folds and verifies them iteratively. It runs alone: as a copy of this
-folder (`python -m verify`), or as the one file that `timewarden audit verifier` writes. Python 3.11 or newer.
+It trusts only the keys that it is given, needs no database, and shares no code with the service: the service generates
+trees by recursion, this package folds and verifies them iteratively. It runs as a copy of this folder (`python -m
+verify`), or as the single file that `timewarden audit verifier` writes. Python 3.11 or newer.
 """
 
-# The project's; `timewarden-verify --version` says it.
+# The version of the project, shown by `timewarden-verify --version`.
 VERSION = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m verify`, where only this folder was copied."""
+"""`python -m verify`, for a copy of this folder."""
 
 from .command import main
 

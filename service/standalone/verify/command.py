@@ -1,4 +1,4 @@
-"""The command line: what to check, which keys to trust, what was seen before. Durable: --state FILE (`seen`)."""
+"""The command line of timewarden-verify. Durable: --state FILE (`state`)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NoReturn, cast
 from uuid import UUID
 
 from . import VERSION
-from .ages import age
 from .checks import check_answer, check_bundle, check_consistency, check_live, check_proof
 from .findings import INTACT, MALFORMED, USAGE, WORDS, Fault, Report
 from .notes import read_keys
-from .seen import State
-from .telling import INTERRUPTED, tell
+from .output import INTERRUPTED, print_report
+from .state import State
+from .times import parse_age
 from .tree import HASH_SIZE
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ CODES = "exit codes: " + ", ".join(f"{code} {word}" for code, word in enumerate(
 
 
 class Arguments(argparse.ArgumentParser):
-    """Ends with our own code for a wrong call."""
+    """A parser that exits with the code USAGE."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -43,65 +43,72 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         state = State(given.state, keys)
         checkpoint = cast("Checkpoint", given.check(given, keys, state, report))
         if report.verdict == INTACT:
-            state.keep(checkpoint, grown=given.check is not check_proof)
+            state.save(checkpoint, grown=given.check is not check_proof)
     except (Fault, *MALFORMED) as fault:
-        report.find(fault)
+        report.add(fault)
     except OSError as error:
-        report.find(Fault(str(error), USAGE))
+        report.add(Fault(str(error), USAGE))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    tell(report, checkpoint, as_json=given.json)
+    print_report(report, checkpoint, as_json=given.json)
     sys.exit(report.verdict)
 
 
 def _parser() -> Arguments:
-    parser = Arguments(prog="timewarden-verify", description="Is the audit log intact?", epilog=CODES)
+    parser = Arguments(prog="timewarden-verify", description="Check whether the audit log is intact.", epilog=CODES)
     parser.add_argument("--version", action="version", version=f"timewarden-verify {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, check: Callable[..., Checkpoint]) -> Arguments:
         sentence = (check.__doc__ or "").partition(": ")[2]
-        # `@FILE` stands for arguments in a file, one a line.
+        # `@FILE` reads arguments from a file, one a line.
         found = commands.add_parser(name, help=sentence, epilog=CODES, fromfile_prefix_chars="@")
-        found.add_argument("--key", action="append", required=True, metavar="VKEY", help="a key of the log; repeatable")
-        found.add_argument("--state", type=Path, metavar="FILE", help="what was seen before; read, then replaced")
-        found.add_argument("--json", action="store_true", help="for machines")
+        found.add_argument(
+            "--key", action="append", required=True, metavar="VKEY", help="a trusted key of the log; repeatable"
+        )
+        found.add_argument(
+            "--state", type=Path, metavar="FILE", help="the state of earlier checks; read, then replaced"
+        )
+        found.add_argument("--json", action="store_true", help="print JSON")
         found.set_defaults(check=check)
         return found
 
     bundle = command("bundle", check_bundle)
-    bundle.add_argument("path", type=Path, help="a bundle, .gz or not; - for standard input")
+    bundle.add_argument("path", type=Path, help="a bundle, which may be gzipped; - for standard input")
     proof = command("proof", check_proof)
     proof.add_argument("path", type=Path, metavar="FILE", help="a .tlog-proof file")
-    proof.add_argument("--record", type=Path, required=True, metavar="FILE", help="the record's exact bytes")
+    proof.add_argument("--record", type=Path, required=True, metavar="FILE", help="the exact bytes of the record")
     proof.add_argument(
-        "--consistency", type=Path, metavar="FILE", help="the proof between the size of --state and that of the proof"
+        "--consistency",
+        type=Path,
+        metavar="FILE",
+        help="a consistency proof between the sizes of --state and of the proof",
     )
     consistency = command("consistency", check_consistency)
-    consistency.add_argument("path", type=Path, metavar="FILE", help="what /v1/audit/consistency answered")
+    consistency.add_argument("path", type=Path, metavar="FILE", help="a response of /v1/audit/consistency")
     consistency.add_argument("--old", type=Path, metavar="FILE", help="the older checkpoint; default: that of --state")
     live = command("live", check_live)
-    live.add_argument("url", help="of the log: what stands before /checkpoint")
+    live.add_argument("url", help="the URL of the log, without /checkpoint")
     answer = command("answer", check_answer)
     answer.add_argument("--decision-id", type=UUID, required=True, metavar="UUID", help="the answer's Decision-Id")
     answer.add_argument("--leaf", type=_leaf, required=True, metavar="HEX", help="the answer's Decision-Leaf")
     where = answer.add_mutually_exclusive_group(required=True)
-    where.add_argument("--bundle", type=Path, metavar="PATH", help="look in a bundle")
-    where.add_argument("--live", metavar="URL", help="look through the log that is served")
-    for one in (bundle, answer):
-        one.add_argument(
-            "--retention", type=_age, metavar="AGE", help="how old records must be to be dropped, say 36mo, by your law"
+    where.add_argument("--bundle", type=Path, metavar="PATH", help="search a bundle")
+    where.add_argument("--live", metavar="URL", help="search the served log")
+    for subcommand in (bundle, answer):
+        subcommand.add_argument(
+            "--retention", type=_age, metavar="AGE", help="the age, such as 36mo, at which your policy allows pruning"
         )
-    for one in (live, answer):
-        one.add_argument(
-            "--token-file", type=Path, metavar="FILE", help="an auditor's token, to read the newest record's time"
+    for subcommand in (live, answer):
+        subcommand.add_argument(
+            "--token-file", type=Path, metavar="FILE", help="an auditor's token, to read the time of the newest record"
         )
     return parser
 
 
 def _age(text: str) -> timedelta:
     try:
-        return age(text)
+        return parse_age(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -112,5 +119,5 @@ def _leaf(text: str) -> bytes:
     except ValueError:
         leaf = b""
     if len(leaf) != HASH_SIZE:
-        raise argparse.ArgumentTypeError(f"{text!r} is no Decision-Leaf, which is {2 * HASH_SIZE} hex digits")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a Decision-Leaf of {2 * HASH_SIZE} hex digits")
     return leaf

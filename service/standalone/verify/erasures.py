@@ -1,8 +1,8 @@
-"""Texts that are gone, held against the erasures that the log has on record. Pure.
+"""Compares missing texts with the erasures that are recorded in the log. Pure.
 
-A text is erased with the person whom its record is about: whose hours they are, or whose place in the directory. The
-record of an erasure says how many texts went with that person, and stands behind the records that had them. People who
-turned out to be one are erased together; a record says that too.
+A text is erased with the person whom its record is about: the owner of the hours, or the person in the directory. The
+record of an erasure says how many texts were erased, and follows the records that had them. Merged people are erased
+together; the merge is recorded too.
 """
 
 from __future__ import annotations
@@ -19,80 +19,83 @@ MAX_NAMED = 10
 
 
 class Erasures:
-    """Counts while a bundle is read, by the person who might have been erased."""
+    """Counts missing texts by person while a bundle is read."""
 
     def __init__(self) -> None:
-        # How many texts are gone without an erasure so far, and the first position of such.
-        self._open: dict[str, tuple[int, int]] = {}
-        # Who was merged into whom.
+        # By person: how many texts are missing without an erasure so far, and the first position.
+        self._unexplained: dict[str, tuple[int, int]] = {}
+        # Merged people: id to the id that they were merged into.
         self._into: dict[str, str] = {}
-        # What erasures told of and no text above them accounts for.
-        self._left = 0
-        # Where the erasures stand that account for texts that are gone.
+        # How many texts the erasures name beyond those that were missing before them.
+        self._surplus = 0
+        # The positions of erasures that explain missing texts.
         self._erased_at: list[int] = []
 
-    def gone(self, position: int, record: Object, texts: int) -> None:
-        """So many texts of this record are not there any more."""
-        owner = None if record.get("kind") == "directory" else _at(record, "resource", "owner")
-        person = str(owner or _at(record, "resource", "id"))
-        count, first = self._open.get(person, (0, position))
-        self._open[person] = (count + texts, first)
+    def count(self, position: int, record: Object, texts: int) -> None:
+        """Count the missing texts of a record."""
+        owner = None if record.get("kind") == "directory" else _member(record, "resource", "owner")
+        person = str(owner or _member(record, "resource", "id"))
+        count, first = self._unexplained.get(person, (0, position))
+        self._unexplained[person] = (count + texts, first)
 
-    def look(self, position: int, record: Object) -> None:
-        """Look at a record: an erasure accounts for texts that are gone above it, a merger says who is one person."""
-        after = _at(record, "change", "to")
+    def observe(self, position: int, record: Object) -> None:
+        """Take note of erasures, which explain missing texts before them, and of merges."""
+        after = _member(record, "change", "to")
         if record.get("kind") != "directory" or not isinstance(after, dict):
             return
-        person = str(_at(record, "resource", "id"))
+        person = str(_member(record, "resource", "id"))
         if after.get("what") == "person.merged":
             self._into[person] = str(after.get("into"))
         elif after.get("what") == "person.erased":
             texts = after.get("texts")
             self._account(position, person, texts if type(texts) is int and texts > 0 else 0)
 
-    def judge(self, report: Report, *, from_the_start: bool, to_the_end: bool) -> None:
-        """Tell of texts without an erasure; one behind the end of a bundle cannot be seen, nor a merger before it.
-        Whoever may write to the database may write of an erasure too: so those that excuse anything are named."""
+    def conclude(self, report: Report, *, from_the_start: bool, to_the_end: bool) -> None:
+        """Report missing texts without an erasure. An erasure after the bundle, or a merge before it, is not visible.
+        As a forger of records could add an erasure, those that explain missing texts are named in a note."""
         if self._erased_at:
-            places = ", ".join(str(one) for one in self._erased_at[:MAX_NAMED])
+            places = ", ".join(str(position) for position in self._erased_at[:MAX_NAMED])
             more = f" and {len(self._erased_at) - MAX_NAMED:,} more" if len(self._erased_at) > MAX_NAMED else ""
-            report.note(f"texts are gone because of the erasures at position {places}{more}: do you know of them?")
-        if not self._open:
+            report.note(
+                f"texts are missing because of the erasures at position {places}{more}: check that you know of these"
+            )
+        if not self._unexplained:
             return
-        count, first = (sum(one for one, _ in self._open.values()), min(one for _, one in self._open.values()))
+        count = sum(texts for texts, _ in self._unexplained.values())
+        first = min(position for _, position in self._unexplained.values())
         if not to_the_end:
-            what = f"of the erased texts, {count:,} have no erasure on record in this bundle; it may lie behind it"
+            what = f"{count:,} erased texts have no erasure in this bundle; it may be recorded after it"
             report.note(what)
-        elif not from_the_start and count <= self._left:
+        elif not from_the_start and count <= self._surplus:
             what = (
-                "are gone that only an erasure of somebody else accounts for: the two may have been merged before this"
+                "are explained only by the erasure of another person: the two may have been merged before this bundle"
             )
             report.note(f"texts: {count:,} {what}")
         else:
-            what = f"texts: {count:,} are gone without an erasure on record, so whoever deleted them did not tell"
-            report.find(Fault(what, INCOMPLETE), position=first)
+            what = f"texts: {count:,} are missing and no erasure is recorded: they were deleted without a record"
+            report.add(Fault(what, INCOMPLETE), position=first)
 
     def _account(self, position: int, person: str, texts: int) -> None:
-        stays, told = self._who(person), texts
-        for one, (count, first) in list(self._open.items()):
-            if self._who(one) == stays:
-                taken = min(count, texts)
-                texts -= taken
-                self._open[one] = (count - taken, first)
-                if taken == count:
-                    del self._open[one]
-        self._left += texts
-        if texts < told:
+        canonical, named = self._canonical_id(person), texts
+        for other, (count, first) in list(self._unexplained.items()):
+            if self._canonical_id(other) == canonical:
+                explained = min(count, texts)
+                texts -= explained
+                self._unexplained[other] = (count - explained, first)
+                if explained == count:
+                    del self._unexplained[other]
+        self._surplus += texts
+        if texts < named:
             self._erased_at.append(position)
 
-    def _who(self, person: str) -> str:
-        """Whoever they turned out to be."""
-        met = {person}
-        while (person := self._into.get(person, person)) not in met:
-            met.add(person)
+    def _canonical_id(self, person: str) -> str:
+        """The id of the person into whom they were merged, or their own."""
+        visited = {person}
+        while (person := self._into.get(person, person)) not in visited:
+            visited.add(person)
         return person
 
 
-def _at(record: Object, outer: str, inner: str) -> Any:
+def _member(record: Object, outer: str, inner: str) -> Any:
     found = record.get(outer)
     return found.get(inner) if isinstance(found, dict) else None

@@ -1,4 +1,4 @@
-"""What a log serves, over one kept connection, with patience where a server asks for it. Owns that connection."""
+"""Fetches a served log over one kept connection and waits when the server asks for it. Owns that connection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from .findings import INCOMPLETE, USAGE, Fault, Report, need
+from .findings import INCOMPLETE, USAGE, Fault, Report, require
 
 if TYPE_CHECKING:
     from email.message import Message
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 TIMEOUT = 30.0
 LARGEST_ANSWER = 17 << 20
 OK, NOT_FOUND, TOO_MANY, NOT_NOW = 200, 404, 429, 503
-# How long one answer is waited for, when the server says when to come again.
-PATIENCE = 180.0
+# How long to retry one request, while the server sends Retry-After.
+MAX_WAIT = 180.0
 SHORTEST_PAUSE = 0.05
 QUOTED = 80
 
 
 class Answer(NamedTuple):
-    """What came: the status, and the bytes."""
+    """A response: its status and its bytes."""
 
     status: int
     data: bytes
 
 
 class Fetcher:
-    """Everything below `url`. Raises Fault: usage for a URL that is none, incomplete when nobody answers."""
+    """Fetches paths below `url`. Raises Fault: usage for an invalid URL, incomplete when the server does not answer."""
 
     def __init__(self, url: str, report: Report) -> None:
         try:
@@ -39,7 +39,7 @@ class Fetcher:
             self._host, self._port = parts.hostname or "", parts.port
         except ValueError:
             parts, self._host = urlsplit(""), ""
-        need(parts.scheme in {"http", "https"} and self._host, f"this is not an http or https URL: {url}", USAGE)
+        require(parts.scheme in {"http", "https"} and self._host, f"not an http or https URL: {url}", USAGE)
         self.url = url.rstrip("/")
         self._scheme, self._path = parts.scheme, parts.path.rstrip("/")
         self._report = report
@@ -47,38 +47,38 @@ class Fetcher:
         self._prefix = ""
 
     def get(self, path: str, *, token: str = "") -> Answer:
-        """What is served there. What is refused for a while is asked again, for as long as `PATIENCE`."""
+        """GET a path. Responses 429 and 503 with Retry-After are retried for up to MAX_WAIT seconds."""
         waited = 0.0
         while True:
-            answer, headers = self._asked(path, token)
+            answer, headers = self._request(path, token)
             if answer.status not in {TOO_MANY, NOT_NOW}:
                 return answer
-            pause = _pause(headers.get("Retry-After"))
-            if pause is None or waited + pause > PATIENCE:
+            pause = _parse_retry_after(headers.get("Retry-After"))
+            if pause is None or waited + pause > MAX_WAIT:
                 return answer
-            self._report.sign(f"{self.url}/{path} answers {answer.status}: asking again in {pause:.0f} s")
+            self._report.say(f"{self.url}/{path} answers {answer.status}: retrying in {pause:.0f} s")
             time.sleep(pause)
             waited += pause
 
     def refusal(self, path: str, answer: Answer) -> Fault:
-        """What to say of an answer that is of no use."""
-        return Fault(f"{self.url}/{path} answers {answer.status}: {quoted(answer.data)}", INCOMPLETE)
+        """The fault for a response with an unexpected status."""
+        return Fault(f"{self.url}/{path} answers {answer.status}: {quote(answer.data)}", INCOMPLETE)
 
-    def _asked(self, path: str, token: str) -> tuple[Answer, Message]:
-        """One exchange; a kept connection that the server has closed meanwhile is opened anew."""
+    def _request(self, path: str, token: str) -> tuple[Answer, Message]:
+        """One request and response; a kept connection that the server has closed is reopened."""
         kept = self._connection is not None
         try:
             try:
-                return self._exchanged(path, token)
+                return self._exchange(path, token)
             except (http.client.HTTPException, ConnectionError):
                 if not kept:
                     raise
-                return self._exchanged(path, token)
+                return self._exchange(path, token)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Fault(f"{self.url}/{path} does not answer: {type(error).__name__}: {error}", INCOMPLETE) from None
 
-    def _exchanged(self, path: str, token: str) -> tuple[Answer, Message]:
-        connection = self._connection = self._connection or self._connected()
+    def _exchange(self, path: str, token: str) -> tuple[Answer, Message]:
+        connection = self._connection = self._connection or self._connect()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             connection.request("GET", f"{self._prefix}{self._path}/{path}", headers=headers)
@@ -89,11 +89,11 @@ class Fetcher:
             raise
         if len(data) > LARGEST_ANSWER or answer.will_close:
             self._close()
-        need(len(data) <= LARGEST_ANSWER, f"{self.url}/{path} answers more than {LARGEST_ANSWER} bytes", INCOMPLETE)
+        require(len(data) <= LARGEST_ANSWER, f"{self.url}/{path} answers more than {LARGEST_ANSWER} bytes", INCOMPLETE)
         return Answer(answer.status, data), answer.headers
 
-    def _connected(self) -> http.client.HTTPConnection:
-        """Straight to the host, or through the proxy that the environment names."""
+    def _connect(self) -> http.client.HTTPConnection:
+        """Connect to the host, or to the proxy that the environment names."""
         kind = http.client.HTTPSConnection if self._scheme == "https" else http.client.HTTPConnection
         proxy = None if urllib.request.proxy_bypass(self._host) else urllib.request.getproxies().get(self._scheme)
         if not proxy:
@@ -112,13 +112,13 @@ class Fetcher:
             self._connection = None
 
 
-def quoted(data: bytes) -> str:
-    """The beginning of what came, for people."""
+def quote(data: bytes) -> str:
+    """The beginning of a response, for people."""
     return repr(data[:QUOTED].decode(errors="replace")) if data else "nothing"
 
 
-def _pause(said: str | None) -> float | None:
-    """The seconds that a Retry-After means; None for none."""
+def _parse_retry_after(said: str | None) -> float | None:
+    """The seconds of a Retry-After header; None without a valid one."""
     if said is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a check may say: verdicts, a Fault that names what does not hold, and the Report that collects them."""
+"""The result of a check: verdicts, a Fault for each finding, and the Report that collects them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 INTACT, TAMPERED, INCOMPLETE, UNTRUSTED, USAGE = range(5)
 WORDS = ("intact", "tampered", "incomplete", "untrusted", "usage")
-# What Python raises when a value is not of the shape that a format promises.
+# The errors that Python raises when a value does not have the expected format.
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
 
 MAX_FINDINGS = 100
-SECONDS_BETWEEN_SIGNS = 2.0
+SECONDS_BETWEEN_MESSAGES = 2.0
 
 
 class Fault(Exception):
-    """Something does not hold, or cannot be shown. `where` names the place: position, uid."""
+    """A finding: something is wrong, or cannot be shown. `where` says where: position, uid."""
 
     def __init__(self, what: str, verdict: int = TAMPERED, **where: object) -> None:
         super().__init__(what)
@@ -25,42 +25,43 @@ class Fault(Exception):
         self.where = where
 
 
-def need(holds: object, what: str, verdict: int = TAMPERED) -> None:
-    """Raise a Fault unless it `holds`."""
+def require(holds: object, what: str, verdict: int = TAMPERED) -> None:
+    """Raise a Fault unless `holds` is true."""
     if not holds:
         raise Fault(what, verdict)
 
 
 class Report:
-    """The verdict so far, the findings behind it, and counts of what was looked at."""
+    """The verdict so far, the findings, and counts of what was checked."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.verdict = INTACT
         self.findings: list[dict[str, Any]] = []
-        self.unsaid = 0
-        # Worth reading, and nothing wrong.
+        self.omitted = 0
+        # What a reader should know but does not change the verdict.
         self.notes: list[str] = []
         self.checked: dict[str, Any] = {}
-        # What an intact verdict claims, and what it does not, each in words.
+        # Sentences: what an intact verdict shows, and what it does not show.
         self.shown: list[str] = []
         self.unshown: list[str] = []
         self._quiet = quiet
-        self._signed = time.monotonic()
+        self._last_said = time.monotonic()
 
-    def find(self, fault: Exception, **where: object) -> None:
-        """Keep a finding. Tampered outweighs incomplete; of many findings the first hundred are kept, all counted."""
+    def add(self, fault: Exception, **where: object) -> None:
+        """Add a finding. Tampered outweighs incomplete. The first hundred findings are kept, the others only
+        counted."""
         verdict, what = TAMPERED, f"malformed: {type(fault).__name__}: {fault}"
         if isinstance(fault, Fault):
             verdict, what, where = fault.verdict, str(fault), {**where, **fault.where}
         self.verdict = min(self.verdict, verdict) if self.verdict else verdict
         if len(self.findings) == MAX_FINDINGS:
-            self.unsaid += 1
+            self.omitted += 1
         else:
             named = {name: value for name, value in where.items() if value is not None}
             self.findings.append({"verdict": WORDS[verdict], **named, "what": what})
 
     def note(self, what: str) -> None:
-        """Keep what a reader should know and no verdict depends on; a hundred at most."""
+        """Add a note for the reader, which does not change the verdict; at most a hundred are kept."""
         if len(self.notes) < MAX_FINDINGS:
             self.notes.append(what)
 
@@ -68,13 +69,13 @@ class Report:
         self.checked[name] = self.checked.get(name, 0) + number
 
     def progress(self, done: int, total: int, what: str) -> None:
-        """A sign of life on standard error every two seconds."""
-        if time.monotonic() - self._signed > SECONDS_BETWEEN_SIGNS:
-            self.sign(f"{done:,} of {total:,} {what}")
+        """Print progress on standard error every two seconds."""
+        if time.monotonic() - self._last_said > SECONDS_BETWEEN_MESSAGES:
+            self.say(f"{done:,} of {total:,} {what}")
 
-    def sign(self, what: str) -> None:
-        """Say on standard error what goes on, unless only a machine reads."""
-        self._signed = time.monotonic()
+    def say(self, what: str) -> None:
+        """Print a message on standard error, unless the output is for machines."""
+        self._last_said = time.monotonic()
         if not self._quiet:
             with suppress(OSError):
                 print(what, file=sys.stderr, flush=True)

@@ -1,23 +1,23 @@
-"""The log as it is served today: checkpoint and hash tiles by the C2SP paths, without a token. Owns no state."""
+"""A served log: checkpoint and hash tiles at their C2SP paths, without a token. Owns no state."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from .fetching import NOT_FOUND, OK, Fetcher, quoted
-from .findings import INCOMPLETE, Fault, Report, need
+from .fetching import NOT_FOUND, OK, Fetcher, quote
+from .findings import INCOMPLETE, Fault, Report, require
 from .notes import Checkpoint, Keys, read_checkpoint
 from .tree import HASH_SIZE, Fold, leaf_hash, subtrees
 
 # Hashes in a full tile, and tree levels in one.
 WIDTH = 256
 HEIGHT = 8
-# Each record of an entry bundle stands behind its length in so many bytes.
+# How many bytes the length before each record of an entry bundle has.
 LENGTH = 2
 
 
 class LiveLog:
-    """A log at `url`, which ends before `/checkpoint`. Raises Fault."""
+    """A log at `url`, which ends before `/checkpoint`. Methods raise Fault."""
 
     def __init__(self, url: str, keys: Keys, report: Report) -> None:
         self._fetcher = Fetcher(url, report)
@@ -27,34 +27,34 @@ class LiveLog:
             raise Fault(f"{fault}; is this the URL of a log, which ends before /checkpoint?", INCOMPLETE)
         note = answer.data.decode(errors="replace")
         signed = "\n\n" in note and "\u2014" in note
-        need(signed, f"{self._fetcher.url}/checkpoint is no checkpoint, but {quoted(answer.data)}", INCOMPLETE)
+        require(signed, f"{self._fetcher.url}/checkpoint is not a checkpoint, but {quote(answer.data)}", INCOMPLETE)
         self.checkpoint = read_checkpoint(note, keys)
         self._report = report
         self._tile = lru_cache(maxsize=512)(self._read_tile)
 
-    def extends(self, *seen: Checkpoint | None) -> None:
-        """Judge whether today's log begins with those that were `seen`, and whether its hashes lead to its root."""
+    def check_extends(self, *seen: Checkpoint | None) -> None:
+        """Check that the served log extends the checkpoints `seen` before, and that its hashes lead to its root."""
         now, tree, at = self.checkpoint, Fold(), 0
-        for one in sorted((one for one in seen if one), key=lambda one: one.size):
-            if one.origin != now.origin:
-                what = f"this is {now.origin}, and {one.origin} was seen before: a bundle shows whether it goes on"
+        for old in sorted((old for old in seen if old), key=lambda old: old.size):
+            if old.origin != now.origin:
+                what = f"this is {now.origin}, and {old.origin} was seen before: a bundle shows whether it goes on"
                 raise Fault(what, INCOMPLETE)
-            if now.size < one.size:
-                raise Fault(f"rolled back: the log has {now.size} records, {one.size} were signed and seen before")
-            for level, index in subtrees(at, one.size):
+            if now.size < old.size:
+                raise Fault(f"rolled back: the log has {now.size} records, {old.size} were signed and seen before")
+            for level, index in subtrees(at, old.size):
                 tree.push(level, self._subtree(level, index))
-            at = one.size
-            if tree.root() != one.root:
+            at = old.size
+            if tree.root() != old.root:
                 what = f"fork: the first {at} records are not those that were signed and seen before"
-                self._report.find(Fault(what))
+                self._report.add(Fault(what))
         for level, index in subtrees(at, now.size):
             tree.push(level, self._subtree(level, index))
-        self._judge_root(tree)
+        self._check_root(tree)
         self._report.count("size", now.size)
 
-    def find(self, leaf: bytes) -> int | None:
-        """The position of a leaf hash, or None when no sealed record has it. Reads from the newest on until it
-        is there, and holds what was read to the signed root."""
+    def find_leaf(self, leaf: bytes) -> int | None:
+        """The position of a leaf hash, or None if no sealed record has it. Reads tiles from the newest on, and checks
+        the tiles that it read against the signed root."""
         size = self.checkpoint.size
         pieces: list[list[tuple[int, bytes]]] = []
         for tile in reversed(range(-(-size // WIDTH))):
@@ -63,20 +63,20 @@ class LiveLog:
             self._report.count("leaves", len(hashes))
             self._report.progress(self._report.checked["leaves"], size, "leaves")
             if leaf in hashes:
-                self._judge_leaves(tile * WIDTH, hashes)
+                self._check_leaves(tile * WIDTH, hashes)
                 return tile * WIDTH + hashes.index(leaf)
-            for one in hashes:
-                tree.push(0, one)
-            pieces.append([(0, one) for one in hashes] if len(hashes) < WIDTH else [(HEIGHT, tree.root())])
+            for value in hashes:
+                tree.push(0, value)
+            pieces.append([(0, value) for value in hashes] if len(hashes) < WIDTH else [(HEIGHT, tree.root())])
         whole = Fold()
         for piece in reversed(pieces):
             for level, value in piece:
                 whole.push(level, value)
-        self._judge_root(whole)
+        self._check_root(whole)
         return None
 
-    def newest(self, token: str) -> bytes:
-        """The bytes of the newest record that the checkpoint covers; reading it needs a token of an auditor."""
+    def read_newest(self, token: str) -> bytes:
+        """The bytes of the newest record that the checkpoint covers; needs an auditor's token."""
         last = self.checkpoint.size - 1
         path = f"tile/entries/{_name(last // WIDTH, last % WIDTH + 1)}"
         answer = self._fetcher.get(path, token=token)
@@ -87,27 +87,27 @@ class LiveLog:
             end = LENGTH + int.from_bytes(rest[:LENGTH], "big")
             entry, rest = rest[LENGTH:end], rest[end:]
         leaf = self._read_tile(0, last // WIDTH)[-HASH_SIZE:]
-        need(leaf_hash(entry) == leaf, "the newest record that is served does not have the hash that was sealed")
+        require(leaf_hash(entry) == leaf, "the newest record that is served does not have the hash that was sealed")
         return entry
 
-    def _judge_root(self, tree: Fold) -> None:
+    def _check_root(self, tree: Fold) -> None:
         if tree.root() != self.checkpoint.root:
             what = f"the hash tiles do not lead to the root that was signed for size {self.checkpoint.size}"
-            self._report.find(Fault(what))
+            self._report.add(Fault(what))
 
-    def _judge_leaves(self, start: int, hashes: list[bytes]) -> None:
-        """Whether these leaves, from `start` on, lead to the root together with the subtrees beside them."""
+    def _check_leaves(self, start: int, hashes: list[bytes]) -> None:
+        """Check that these leaves, from position `start` on, and the subtrees beside them lead to the root."""
         tree = Fold()
         for level, index in subtrees(0, start):
             tree.push(level, self._subtree(level, index))
-        for one in hashes:
-            tree.push(0, one)
+        for value in hashes:
+            tree.push(0, value)
         for level, index in subtrees(start + len(hashes), self.checkpoint.size):
             tree.push(level, self._subtree(level, index))
-        self._judge_root(tree)
+        self._check_root(tree)
 
     def _subtree(self, level: int, index: int) -> bytes:
-        """The hash of a complete subtree; between the levels of the tiles it is folded from one tile's items."""
+        """The hash of a complete subtree, folded from the items of one tile."""
         within = level % HEIGHT
         first, tree = index << within, Fold()
         tile = self._tile(level // HEIGHT, first // WIDTH)
@@ -116,22 +116,23 @@ class LiveLog:
         return tree.root()
 
     def _read_tile(self, level: int, index: int) -> bytes:
-        """A tile, cut to what the checkpoint covers: a partial one may have been replaced by the full one since."""
+        """The part of a tile that the checkpoint covers. The full tile may have replaced a partial one meanwhile."""
         width = min(WIDTH, (self.checkpoint.size >> (HEIGHT * level)) - index * WIDTH)
         path = f"tile/{level}/{_name(index, width)}"
         answer = self._fetcher.get(path)
         if answer.status == NOT_FOUND and width < WIDTH:
             answer = self._fetcher.get(f"tile/{level}/{_name(index)}")
-        need(answer.status != NOT_FOUND, f"the hash tile {path} of the signed tree is not served")
+        require(answer.status != NOT_FOUND, f"the hash tile {path} of the signed tree is not served")
         if answer.status != OK:
             raise self._fetcher.refusal(path, answer)
         hashes = answer.data[: width * HASH_SIZE]
-        need(len(hashes) == width * HASH_SIZE, f"the hash tile {path} is shorter than the signed tree")
+        require(len(hashes) == width * HASH_SIZE, f"the hash tile {path} is shorter than the signed tree")
         return hashes
 
 
 def _name(index: int, width: int = WIDTH) -> str:
-    """Groups of three digits, all but the last marked: 1234067 is x001/x234/067. A partial tile says its width."""
+    """Groups of three digits, all but the last prefixed by x: 1234067 is x001/x234/067. A partial tile has its
+    width."""
     groups = [f"{index % 1000:03}"]
     while index := index // 1000:
         groups.insert(0, f"x{index % 1000:03}")

@@ -1,7 +1,7 @@
-"""Why the bytes in a file are not what a proof is about: saved otherwise, another record, no record, or altered. Pure.
+"""Explains why a file does not match its proof: saved differently, another record, not a record, or altered. Pure.
 
-Only a hash that fits says that a file holds the record in another form, and that is a wrong file and never an intact
-one. Whatever fits in no form counts as altered.
+A file counts as saved differently only if some original form of it has the sealed hash; that is a usage error, not an
+intact record. A file without such a form counts as altered.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def explain_mismatch(data: bytes, record: Path, proof: Path, sealed: Callable[[bytes], bool]) -> Fault:
-    """The finding about `data`, read from the file `record`, which is not what `proof` is about. `sealed` says whether
-    bytes are."""
+    """The finding for `data`, read from the file `record`, which does not match `proof`. `sealed` tells whether bytes
+    match."""
     for how, body in _other_forms(data):
         if sealed(body):
             return Fault(f"the record verifies {how}; {record} does not hold its exact bytes: {SAVE_AGAIN}", USAGE)
-    text = _decoded(data)
+    text = _to_utf8(data)
     if not text.lstrip().startswith(b"{"):
-        return Fault(f"{record} is no record: {SAVE_AGAIN}", USAGE)
+        return Fault(f"{record} is not a record: {SAVE_AGAIN}", USAGE)
     try:
         said = read_object(text)
         uid = (said["record"] if isinstance(said.get("record"), dict) else said).get("uid")
     except (Fault, *MALFORMED):
-        return Fault(f"{record} is not what was sealed at this position: the record was altered, or cut off")
+        return Fault(f"{record} is not what was sealed at this position: the record was altered or truncated")
     if uid is None:
-        return Fault(f"{record} is no record, which would name its uid: {SAVE_AGAIN}", USAGE)
+        return Fault(f"{record} is not a record, as it has no uid: {SAVE_AGAIN}", USAGE)
     named = _uid_of(proof)
     if named is not None and named != uid:
-        whose = f"{record} is the record {str(uid)[:LONGEST_UID]}, and {proof} by its name the proof of {named}"
-        return Fault(f"{whose}: give the two of one record", USAGE)
-    return Fault(f"{record} is not what was sealed at this position: the record was altered, or is another one")
+        whose = f"{record} is the record {str(uid)[:LONGEST_UID]}, and {proof} is named as the proof of {named}"
+        return Fault(f"{whose}: give the record and its own proof", USAGE)
+    return Fault(f"{record} is not what was sealed at this position: the record was altered or is another record")
 
 
 def _other_forms(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """What people's programs make of a file, undone, each with what to say when the hash of that fits."""
-    text = _decoded(data)
+    """Undo what programs do to a saved file. Yields each form with the words for the case that its hash matches."""
+    text = _to_utf8(data)
     if text != data:
         yield "without its byte order mark, as UTF-8", text
     for line_end in (b"\n", b"\r\n"):
@@ -57,22 +57,22 @@ def _other_forms(data: bytes) -> Iterator[tuple[str, bytes]]:
     try:
         said = read_object(text)
         yield "once its JSON is written in the canonical form (RFC 8785)", canonical(said).encode()
-        # What the API answers about a record, and a line of an export, hold it as a member.
+        # A response of the API and a line of an export contain the record as a member.
         if isinstance(said.get("record"), dict):
-            yield "when it is taken out of the answer that is in the file", canonical(said["record"]).encode()
+            yield "when it is extracted from the response in the file", canonical(said["record"]).encode()
     except (Fault, *MALFORMED):
         return
 
 
-def _decoded(data: bytes) -> bytes:
-    """In UTF-8 without a byte order mark, which some programs write before it, or before UTF-16."""
+def _to_utf8(data: bytes) -> bytes:
+    """Convert UTF-16 to UTF-8 and drop a byte order mark."""
     if data.startswith(UTF_16):
         data = data.decode("utf-16", "replace").encode("utf-8", "replace")
     return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _uid_of(proof: Path) -> str | None:
-    """The record that a proof is called after, as the API and `timewarden audit proof` call it."""
+    """The uid in the file name of a proof, as the API and `timewarden audit proof` name it; None without one."""
     try:
         return str(UUID(proof.name.partition(".")[0]))
     except ValueError:

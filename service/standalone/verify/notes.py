@@ -1,4 +1,4 @@
-"""C2SP signed notes and checkpoints: read strictly, trusted by key. Pure."""
+"""C2SP signed notes and checkpoints: parses them strictly and verifies signatures. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from .findings import MALFORMED, UNTRUSTED, USAGE, Fault, need
+from .findings import MALFORMED, UNTRUSTED, USAGE, Fault, require
 from .tree import HASH_SIZE
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ EM_DASH = "\u2014"
 
 
 class Checkpoint(NamedTuple):
-    """What a trusted key has signed: the first `size` records of the log `origin` have this root."""
+    """A checkpoint: the first `size` records of the log `origin` have the tree root `root`."""
 
     origin: str
     size: int
@@ -35,66 +35,67 @@ class Checkpoint(NamedTuple):
     note: str
 
 
-def decoded(text: str) -> bytes:
-    """Base64 (standard, padded) in its one spelling."""
+def decode_base64(text: str) -> bytes:
+    """Decode canonical base64 (standard alphabet, padded). Raises ValueError and Fault."""
     data = base64.b64decode(text, validate=True)
-    need(base64.b64encode(data).decode() == text, "base64 in another spelling than the usual")
+    require(base64.b64encode(data).decode() == text, "base64 that is not canonical")
     return data
 
 
 def read_keys(vkeys: Iterable[str]) -> Keys:
-    """C2SP vkeys: `<name>+<id>+<base64 of type and key>`. Raises Fault (usage)."""
+    """Parse C2SP vkeys: `<name>+<id>+<base64 of type and key>`. Raises Fault (usage)."""
     keys: Keys = {}
     for vkey in vkeys:
         try:
             name, key_id, encoded = vkey.strip().split("+", 2)
-            key = decoded(encoded)
+            key = decode_base64(encoded)
         except (Fault, *MALFORMED):
             raise Fault(f"this is not a vkey: {vkey}", USAGE) from None
         known = hashlib.sha256(f"{name}\n".encode() + key).digest()[:KEY_ID]
-        need(name and known.hex() == key_id, f"the vkey's id is not that of its name and key: {vkey}", USAGE)
-        need(len(key) == HASH_SIZE + 1 and key[0] == ED25519, f"this is not an Ed25519 vkey: {vkey}", USAGE)
+        require(name and known.hex() == key_id, f"the vkey's id does not match its name and key: {vkey}", USAGE)
+        require(len(key) == HASH_SIZE + 1 and key[0] == ED25519, f"this is not an Ed25519 vkey: {vkey}", USAGE)
         keys[name, known] = key[1:]
     return keys
 
 
 def read_checkpoint(note: str, keys: Keys, what: str = "checkpoint") -> Checkpoint:
-    """A signed checkpoint. A key that is not known is ignored; a known one that did not sign this text is a Fault.
+    """Parse and verify a signed checkpoint. Signatures of unknown keys are ignored.
 
-    Raises Fault: untrusted when no known key of the log's own name has signed, tampered for anything malformed.
+    Raises Fault: untrusted when no known key of the log's name has signed; tampered for a wrong signature of a known
+    key and for malformed input.
     """
-    text, signatures = _parted(note, what)
-    signers = {name for name in (_signer(line, text, keys, what) for line in signatures) if name}
+    text, signatures = _split_note(note, what)
+    signers = {name for name in (_verify_line(line, text, keys, what) for line in signatures) if name}
     origin = text.partition("\n")[0]
-    need(origin in signers, f"{what}: no key that you trust has signed for the log {origin}", UNTRUSTED)
-    return _read(text, note, what)
+    require(origin in signers, f"{what}: no key that you trust has signed for the log {origin}", UNTRUSTED)
+    return _parse_checkpoint(text, note, what)
 
 
 def claimed_checkpoint(note: str, what: str = "checkpoint") -> Checkpoint:
-    """What a note says, whoever signed it. Raises Fault (tampered) for anything malformed."""
-    text, _ = _parted(note, what)
-    return _read(text, note, what)
+    """Parse a checkpoint without verifying signatures. Raises Fault (tampered) for malformed input."""
+    text, _ = _split_note(note, what)
+    return _parse_checkpoint(text, note, what)
 
 
-def _parted(note: str, what: str) -> tuple[str, list[str]]:
-    """The text of a note, and its signature lines."""
-    clean = all(one == "\n" or unicodedata.category(one) != "Cc" for one in note[:LARGEST_NOTE])
+def _split_note(note: str, what: str) -> tuple[str, list[str]]:
+    """Split a note into its text and its signature lines."""
+    clean = all(character == "\n" or unicodedata.category(character) != "Cc" for character in note[:LARGEST_NOTE])
     text, blank, lines = note.rpartition("\n\n")
     said, signatures = text.split("\n"), lines.split("\n")
     shaped = blank and len(said) >= len(("origin", "size", "root")) and all(said) and signatures.pop() == ""
-    need(clean and shaped and len(note) <= LARGEST_NOTE, f"{what}: this is not a signed note")
-    need(len(signatures) <= MAX_SIGNATURES, f"{what}: more than {MAX_SIGNATURES} signatures")
+    require(clean and shaped and len(note) <= LARGEST_NOTE, f"{what}: this is not a signed note")
+    require(len(signatures) <= MAX_SIGNATURES, f"{what}: more than {MAX_SIGNATURES} signatures")
     return f"{text}\n", signatures
 
 
-def _signer(line: str, text: str, keys: Keys, what: str) -> str | None:
-    """The name of the known key that signed, or None for a key that is not known."""
+def _verify_line(line: str, text: str, keys: Keys, what: str) -> str | None:
+    """Verify a signature line. Returns the name of the key, or None for an unknown key."""
     try:
         dash, name, encoded = line.split(" ")
-        signature = decoded(encoded)
+        signature = decode_base64(encoded)
     except (Fault, *MALFORMED):
-        raise Fault(f"{what}: a line under it is not a signature") from None
-    need(dash == EM_DASH and name and len(signature) > KEY_ID, f"{what}: a line under it is not a signature")
+        raise Fault(f"{what}: malformed signature line") from None
+    require(dash == EM_DASH and name and len(signature) > KEY_ID, f"{what}: malformed signature line")
     public = keys.get((name, signature[:KEY_ID]))
     if public is None:
         return None
@@ -105,11 +106,11 @@ def _signer(line: str, text: str, keys: Keys, what: str) -> str | None:
     return name
 
 
-def _read(text: str, note: str, what: str) -> Checkpoint:
+def _parse_checkpoint(text: str, note: str, what: str) -> Checkpoint:
     said = text.split("\n")
     try:
-        size, root = int(said[1]), decoded(said[2])
+        size, root = int(said[1]), decode_base64(said[2])
     except (Fault, *MALFORMED):
-        raise Fault(f"{what}: it has no size or no root") from None
-    need(str(size) == said[1] and size >= 0 and len(root) == HASH_SIZE, f"{what}: it has no size or no root")
+        raise Fault(f"{what}: no valid size or root") from None
+    require(str(size) == said[1] and size >= 0 and len(root) == HASH_SIZE, f"{what}: no valid size or root")
     return Checkpoint(said[0], size, root, note)

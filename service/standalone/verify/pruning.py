@@ -1,8 +1,7 @@
-"""Bodies that are gone, held against what the log says of pruning, against the policy, and against what was seen.
+"""Compares missing bodies with the recorded pruning, the retention policy and the state of earlier checks.
 
-A log that tells of its own pruning can lie: whoever may insert a record can insert this one. So it is held against the
-records that are left, which begin where the pruned ones ended, and nobody is told "intact" who does not know the
-policy.
+The record of a pruning can be forged by anybody who can insert records. So it is compared with the records that are
+left, which begin where the pruned ones ended, and the verdict is intact only if the auditor gives the policy.
 """
 
 from __future__ import annotations
@@ -10,25 +9,25 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from .ages import LONG, SILENCE, age, days, moment, written
-from .findings import INCOMPLETE, Fault, Report, need
-from .notes import decoded
+from .findings import INCOMPLETE, Fault, Report, require
+from .notes import decode_base64
 from .records import read_object
-from .tree import included, leaf_hash
+from .times import LONG, SILENCE, format_days, format_time, parse_age, parse_time
+from .tree import leaf_hash, verify_inclusion
 
 if TYPE_CHECKING:
     from .notes import Checkpoint
     from .records import Object
-    from .seen import State
+    from .state import State
 
 MEMBERS = {"to", "position", "body", "inclusion"}
-# The clocks of log and auditor.
+# How far the clocks of log and auditor may differ.
 AHEAD = timedelta(days=1)
 
 
-class Told(NamedTuple):
-    """What a sealed record, at `position` and decided `at`, says: below `to` were only records older than `older_than`,
-    as the policy `retention` wants it, and so many `records` went then."""
+class PruningRecord(NamedTuple):
+    """The record of a pruning, at `position` and decided `at`: it pruned `records`, all below the position `to`, that
+    were older than `older_than` by the policy `retention`."""
 
     to: int
     position: int
@@ -39,123 +38,133 @@ class Told(NamedTuple):
 
 
 class Pruning:
-    """What is pruned in a bundle, while it is read. `retention` is the policy as the auditor knows it."""
+    """Checks the pruned records of a bundle while it is read. `retention` is the policy that the auditor gave."""
 
-    def __init__(self, told: Told | None, report: Report, *, state: State | None, retention: timedelta | None) -> None:
-        self.below = told.to if told else 0
-        self._told = told
+    def __init__(
+        self, pruning: PruningRecord | None, report: Report, *, state: State | None, retention: timedelta | None
+    ) -> None:
+        self.below = pruning.to if pruning else 0
+        self._pruning = pruning
         self._report = report
         self._state = state
         self._retention = retention
-        self._gone = 0
+        self._count = 0
         self._latest: datetime | None = None
 
-    def gone(self) -> None:
-        """Count a position whose body is pruned."""
-        self._gone += 1
+    def count(self) -> None:
+        """Count a position whose body was pruned."""
+        self._count += 1
         self._report.count("pruned")
 
-    def left(self, position: int, record: Object) -> None:
-        """Look at a record behind the pruned ones: it may not begin long after they end, and those around the record
-        that tells of it were written when that was."""
-        if self._told is None or not self._gone:
+    def observe(self, position: int, record: Object) -> None:
+        """Check a record after the pruned ones: the first must not be much younger than these, and the neighbours of
+        the record of the pruning must have been decided at its time."""
+        if self._pruning is None or not self._count:
             return
         try:
-            decided = moment(record["decided_at"])
+            decided = parse_time(record["decided_at"])
         except (KeyError, TypeError, ValueError):
             return
-        at, beside = self._told.at, position - self._told.position
+        at, beside = self._pruning.at, position - self._pruning.position
         if (beside == -1 and decided > at + AHEAD) or (beside == 1 and decided < at - AHEAD):
-            what = f"pruned: the record that tells of it says {written(at)}, the one beside it {written(decided)}"
-            self._report.find(Fault(what), position=self._told.position)
+            what = (
+                f"pruned: the pruning was recorded at {format_time(at)}, but the record next to it at"
+                f" {format_time(decided)}"
+            )
+            self._report.add(Fault(what), position=self._pruning.position)
         first = self._latest is None
-        before = self._told.older_than if self._latest is None else self._latest
+        before = self._pruning.older_than if self._latest is None else self._latest
         self._latest = max(before, decided)
         gap = decided - before
         if first and gap > SILENCE:
             what = (
-                f"pruned: only what is older than {written(before)} may be gone, but the first record that is left is"
-                f" {days(gap)} younger: what lay between is missing, unless nothing ran then"
+                f"pruned: only records older than {format_time(before)} may be missing, but the first that is left is"
+                f" {format_days(gap)} younger: those between were removed, unless the service was not running"
             )
-            self._report.find(Fault(what) if gap > LONG else Fault(what, INCOMPLETE), position=position)
+            self._report.add(Fault(what) if gap > LONG else Fault(what, INCOMPLETE), position=position)
         elif gap > LONG:
-            what = f"behind pruned records: nothing was recorded for {days(gap)}, not even a heartbeat"
-            self._report.find(Fault(what, INCOMPLETE), position=position)
+            what = f"after the pruned records: nothing was recorded for {format_days(gap)}, not even a heartbeat"
+            self._report.add(Fault(what, INCOMPLETE), position=position)
 
-    def judge(self) -> None:
-        """Once everything was read."""
-        told = self._told
-        if told is None or not self._gone:
+    def conclude(self) -> None:
+        """Check the pruning as a whole, once every record was read."""
+        pruning = self._pruning
+        if pruning is None or not self._count:
             return
         self._report.checked |= {
-            "pruned_below": told.to,
-            "told_at": told.position,
-            "pruned_on": written(told.at),
-            "older_than": written(told.older_than),
-            "retention": told.retention,
+            "pruned_below": pruning.to,
+            "recorded_at": pruning.position,
+            "pruned_on": format_time(pruning.at),
+            "older_than": format_time(pruning.older_than),
+            "retention": pruning.retention,
         }
         self._report.note(
-            f"position {told.position} tells that on {written(told.at)} the last {told.records:,} of the first"
-            f" {told.to:,} records were dropped, as older than {told.retention}"
+            f"position {pruning.position}: on {format_time(pruning.at)} the last {pruning.records:,} of the first"
+            f" {pruning.to:,} records were pruned, as older than {pruning.retention}"
         )
         try:
-            own = age(told.retention)
+            own = parse_age(pruning.retention)
         except ValueError as error:
-            self._find(f"pruned: the record that tells of it names no policy: {error}")
+            self._add(f"pruned: the record of the pruning has no valid policy: {error}")
             return
-        if told.at > datetime.now(UTC) + AHEAD:
-            self._find(f"pruned: the record that tells of it was decided in the future, {written(told.at)}")
-        for policy, whose in ((own, "its own policy"), (self._retention, "the policy that you know")):
-            if policy is not None and told.older_than > told.at - policy:
-                young = days(told.at - told.older_than)
-                self._find(f"pruned: by {whose} only what is {days(policy)} old may go; here went what is {young} old")
-        self._judge_seen(told, own if self._retention is None else self._retention)
+        if pruning.at > datetime.now(UTC) + AHEAD:
+            self._add(f"pruned: the record of the pruning was decided in the future, {format_time(pruning.at)}")
+        for policy, whose in ((own, "its own policy"), (self._retention, "the policy that you gave")):
+            if policy is not None and pruning.older_than > pruning.at - policy:
+                young = format_days(pruning.at - pruning.older_than)
+                self._add(
+                    f"pruned: by {whose} records are kept for {format_days(policy)}; here records {young} old were"
+                    " pruned"
+                )
+        self._check_state(pruning, own if self._retention is None else self._retention)
         if self._retention is None:
-            what = (
-                "pruned: whoever may write to the log may also write that it was pruned: hold this against the policy"
-                " that you know, say with --retention 36mo"
-            )
-            self._find(what, INCOMPLETE)
+            what = "pruned: the record of a pruning can be forged: give the retention policy, such as --retention 36mo"
+            self._add(what, INCOMPLETE)
             self._report.unshown.append(
-                "that what is pruned was as old as your law wants: --retention says how old that is"
+                "that pruned records had reached the age that your law requires: give it with --retention"
             )
         if self._latest is None:
-            what = f"pruned: no record that is left is in this bundle: fetch one that goes on beyond position {told.to}"
-            self._find(what, INCOMPLETE)
+            what = f"pruned: every record of this bundle was pruned: fetch one that goes beyond position {pruning.to}"
+            self._add(what, INCOMPLETE)
 
-    def _judge_seen(self, told: Told, policy: timedelta) -> None:
-        mark = self._state.youngest(told.to) if self._state else None
-        if mark and told.at - mark.moment < policy:
-            self._find(
-                f"pruned: you have seen that everything behind position {mark.position} is younger than"
-                f" {written(mark.moment)}; so what was pruned was {days(told.at - mark.moment)} old, not {days(policy)}"
+    def _check_state(self, pruning: PruningRecord, policy: timedelta) -> None:
+        mark = self._state.latest_mark_below(pruning.to) if self._state else None
+        if mark and pruning.at - mark.moment < policy:
+            self._add(
+                f"pruned: by your state file, records from position {mark.position} on are younger than"
+                f" {format_time(mark.moment)}; so pruned records were {format_days(pruning.at - mark.moment)} old,"
+                f" not {format_days(policy)}"
             )
 
-    def _find(self, what: str, verdict: int | None = None) -> None:
-        told = cast("Told", self._told)
-        self._report.find(Fault(what) if verdict is None else Fault(what, verdict), position=told.position)
+    def _add(self, what: str, verdict: int | None = None) -> None:
+        pruning = cast("PruningRecord", self._pruning)
+        self._report.add(Fault(what) if verdict is None else Fault(what, verdict), position=pruning.position)
 
 
-def read_pruned(said: Object | None, checkpoint: Checkpoint, report: Report) -> Told | None:
-    """What the header's `pruned` says, if a record of the log says so. Raises Fault and what MALFORMED lists."""
+def read_pruned(said: Object | None, checkpoint: Checkpoint, report: Report) -> PruningRecord | None:
+    """Read `pruned` in the header; None unless its record is in the log. Raises Fault and the errors in MALFORMED."""
     if said is None:
         return None
-    need(said.keys() == MEMBERS, "header: pruned has other members than it should")
-    body, path = decoded(said["body"]), [decoded(one) for one in said["inclusion"]]
-    record, to, position = read_object(body), _whole(said["to"]), _whole(said["position"])
-    if not included(leaf_hash(body), position, checkpoint.size, path, checkpoint.root):
-        report.find(Fault("header: the record that tells of pruning is not in the log"))
+    require(said.keys() == MEMBERS, "header: pruned has unexpected members")
+    body, path = decode_base64(said["body"]), [decode_base64(sibling) for sibling in said["inclusion"]]
+    record, to, position = read_object(body), _require_integer(said["to"]), _require_integer(said["position"])
+    if not verify_inclusion(leaf_hash(body), position, checkpoint.size, path, checkpoint.root):
+        report.add(Fault("header: the record of the pruning is not in the log"))
         return None
-    need(record.get("kind") == "system" and record.get("event") == "log.pruned", "header: pruned names another event")
-    need(record.get("pruned_to") == to, "header: the record tells of another pruning")
-    # What comes behind the record was written later, so it was not pruned then.
-    need(to <= position, "header: the record tells of pruning itself or what came later")
+    require(
+        record.get("kind") == "system" and record.get("event") == "log.pruned", "header: pruned names another event"
+    )
+    require(record.get("pruned_to") == to, "header: the record is of another pruning")
+    # Records after this one were written later, so they were not pruned then.
+    require(to <= position, "header: the pruning includes its own record or later ones")
     policy: Any = record.get("retention")
-    records = _whole(record["records"])
-    need(0 < records <= to, f"header: the record tells that {records} of {to} records went")
-    return Told(to, position, records, moment(record["decided_at"]), moment(record["older_than"]), str(policy))
+    records = _require_integer(record["records"])
+    require(0 < records <= to, f"header: the record says that {records} of {to} records were pruned")
+    return PruningRecord(
+        to, position, records, parse_time(record["decided_at"]), parse_time(record["older_than"]), str(policy)
+    )
 
 
-def _whole(number: object) -> int:
-    need(type(number) is int, f"{number!r} is not an integer")
+def _require_integer(number: object) -> int:
+    require(type(number) is int, f"{number!r} is not an integer")
     return cast("int", number)

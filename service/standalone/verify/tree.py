@@ -1,6 +1,6 @@
-"""The Merkle tree of RFC 9162 §2.1 as a verifier sees it: folded from the left, and proofs checked. Pure.
+"""The Merkle tree of RFC 9162 §2.1 for a verifier: folds leaves from the left and verifies proofs. Pure.
 
-Iterative throughout (§2.1.3.2, §2.1.4.2); nothing here can generate a proof.
+The algorithms are iterative (§2.1.3.2, §2.1.4.2) and cannot generate proofs.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ HASH_SIZE = 32
 
 
 def leaf_hash(data: bytes) -> bytes:
-    """RFC 9162 §2.1.1."""
+    """The hash of a leaf (RFC 9162 §2.1.1)."""
     return hashlib.sha256(b"\x00" + data).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """RFC 9162 §2.1.1."""
+    """The hash of an inner node (RFC 9162 §2.1.1)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 class Fold:
-    """The tree over everything that was pushed so far, kept as a stack of complete subtrees with their levels."""
+    """The tree over all leaves pushed so far, as a stack of complete subtrees with their levels."""
 
     def __init__(self) -> None:
         self._stack: list[tuple[int, bytes]] = []
 
     def push(self, level: int, value: bytes) -> None:
-        """Add the next subtree of 2^level leaves; what lies left of it is a multiple of that."""
+        """Add the next subtree of 2^level leaves. The number of leaves before it must be a multiple of that."""
         while self._stack and self._stack[-1][0] == level:
             level, value = level + 1, node_hash(self._stack.pop()[1], value)
         self._stack.append((level, value))
 
     def root(self) -> bytes:
-        """The root of all that was pushed: the subtrees joined from the right."""
+        """The root: the subtree hashes combined from right to left."""
         if not self._stack:
             return hashlib.sha256(b"").digest()
         value = self._stack[-1][1]
@@ -56,8 +56,8 @@ def subtrees(start: int, end: int) -> Iterator[tuple[int, int]]:
         start += 1 << level
 
 
-def included(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
-    """RFC 9162 §2.1.3.2: whether the path leads from this leaf to this root."""
+def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
+    """Whether the path leads from this leaf to this root (RFC 9162 §2.1.3.2)."""
     if not 0 <= index < size:
         return False
     fn, sn, r = index, size - 1, leaf
@@ -74,11 +74,11 @@ def included(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: by
     return sn == 0 and r == root
 
 
-def consistent(old: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]) -> bool:
-    """RFC 9162 §2.1.4.2: whether the tree of `size` leaves begins with that of `old` leaves."""
+def verify_consistency(old: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]) -> bool:
+    """Whether the proof shows that the tree of `old` leaves is a prefix of the tree of `size` (RFC 9162 §2.1.4.2)."""
     if not 0 < old < size:
         return 0 < old == size and old_root == root and not proof
-    # A power of two: its root is itself a node of the larger tree and is not sent.
+    # If `old` is a power of two, its root is a node of the larger tree and is not part of the proof.
     path = list(proof) if old & (old - 1) else [old_root, *proof]
     if not path:
         return False

@@ -1,4 +1,5 @@
-"""How the client sends: tokens, If-Match, idempotency keys, attempts, pages. Part of `client`, which offers all of it.
+"""The HTTP part of the client: tokens, If-Match, idempotency keys, retries, pages. Part of `client`, which re-exports
+it.
 
 Owns the HTTP connections; nothing is durable.
 """
@@ -15,8 +16,8 @@ import httpx
 import msgspec
 
 from .client_problems import KINDS, Problem
-from .client_shapes import Answered, Receipt, Versioned
-from .client_tokens import Tokens, secure
+from .client_shapes import ApiResult, Receipt, VersionedResult
+from .client_tokens import Tokens, require_secure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -24,22 +25,22 @@ if TYPE_CHECKING:
     from typing import Self
 
 BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
-# What stands between says so when it got no answer in time: the request may have arrived.
+# A proxy got no answer in time: the request may have arrived.
 UNKNOWN = (httpx.codes.BAD_GATEWAY, httpx.codes.GATEWAY_TIMEOUT)
-# The first attempt of a request whose connection broke may still be at work.
-UNDER_WAY = "idempotency-key-in-use"
+# The first attempt, whose connection broke, may still be running.
+IN_PROGRESS = "idempotency-key-in-use"
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-# An upload without a key may be sent again, as its rows are known; but not while the first may still be at work.
+# An upload without a key may be repeated, as its rows are recognised, but not while the first may still be running.
 BROKEN = (*NOT_SENT, httpx.NetworkError, httpx.RemoteProtocolError)
 WITHOUT_KEY, UPLOADS = ("/v1/policies", "/v1/audit"), "/v1/uploads"
-# Seconds. A large file is answered when its last row is decided.
+# Seconds. The response to a large file comes after its last row is decided.
 TIMEOUT, UPLOAD_TIMEOUT = httpx.Timeout(10), httpx.Timeout(10, write=120, read=600)
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
 ACCEPT = "application/json, application/problem+json"
 MOST = 200
 FIRST_WAIT, LONGEST_WAIT = 0.1, 30.0
 
-A = TypeVar("A", bound=Answered)
+A = TypeVar("A", bound=ApiResult)
 
 
 class _Page(msgspec.Struct):
@@ -47,15 +48,15 @@ class _Page(msgspec.Struct):
     next_cursor: str | None = None
 
 
-class Sending:
-    """The API at `url`. `token` is an access token, or whatever gives one: `client_credentials`, `refreshing`, or a
-    function of one's own (see Tokens). `on_answer` is shown every answer, those that are tried again too.
+class Transport:
+    """The API at `url`. `token` is an access token, or a source of tokens: `client_credentials`, `refreshing`, or your
+    own function (see Tokens). `on_answer` is called with every response, also those that are retried.
 
-    Every method raises a Problem for an answer that is none, and httpx.TransportError when none comes. Before that it
-    sends again: after 429, 502, 503, 504 and broken connections, up to `attempts` times, as soon as Retry-After allows;
-    after a token that is not accepted, once, with another. A change is sent again under the same Idempotency-Key;
-    changes of the policy take none, and are not sent again when they may have arrived. Uploads are waited for longer,
-    and those without a key are not sent again when no answer came in time: the service may still be at work.
+    Every method raises a Problem for an error response, and httpx.TransportError without a response. Before that it
+    retries: after 429, 502, 503, 504 and broken connections, up to `attempts` times, as soon as Retry-After allows;
+    once with another token after a token was refused. A change is repeated with the same Idempotency-Key. Changes of
+    the policy have none and are not repeated if they may have arrived. Uploads have a longer timeout; one without a key
+    is not repeated after a timeout, as the service may still be working on it.
     """
 
     def __init__(
@@ -67,7 +68,12 @@ class Sending:
         attempts: int = 4,
         on_answer: Callable[[httpx.Response], None] | None = None,
     ) -> None:
-        self._url, self._token, self._attempts, self._on_answer = secure(url).rstrip("/"), token, attempts, on_answer
+        self._url, self._token, self._attempts, self._on_answer = (
+            require_secure(url).rstrip("/"),
+            token,
+            attempts,
+            on_answer,
+        )
         self._http, self._borrowed = http or httpx.AsyncClient(timeout=TIMEOUT), http is not None
 
     async def __aenter__(self) -> Self:
@@ -90,12 +96,12 @@ class Sending:
         version: int | None = None,
         key: str | None = None,
     ) -> A:
-        """Any route, for those that have no method here: the answer as `shape`."""
+        """Call any route, for those without a method here; returns the response as `shape`."""
         answer = await self.send(method, path, body=body, query=query, version=version, key=key)
-        return read(shape, answer)
+        return decode(shape, answer)
 
     async def pages(self, shape: type[A], path: str, **query: Any) -> AsyncIterator[A]:
-        """Every item of any list, asking for the next page when it is wanted."""
+        """Every item of a list; pages are fetched as needed."""
         query["limit"] = MOST
         while True:
             answer = await self.send("GET", path, query=query)
@@ -119,9 +125,9 @@ class Sending:
         version: int | None = None,
         key: str | None = None,
     ) -> httpx.Response:
-        """As `call`, without reading the answer. `file` is a body that is written already, behind its media type."""
+        """Like `call`, but returns the raw response. `file` is a media type and an encoded body."""
         kind, content = file or (None if body is None else JSON, None if body is None else msgspec.json.encode(body))
-        asked = {name: _written(value) for name, value in (query or {}).items() if value is not None}
+        asked = {name: _format(value) for name, value in (query or {}).items() if value is not None}
         upload = path == UPLOADS
         kept = not upload or (file is None and asked.keys().isdisjoint(("mode", "dry_run")))
         keyed = key is not None or (method != "GET" and not path.startswith(WITHOUT_KEY) and kept)
@@ -143,10 +149,10 @@ class Sending:
             request.headers["Authorization"] = f"Bearer {token}"
             wait = min(FIRST_WAIT * 2**attempt, LONGEST_WAIT) * random.random()  # noqa: S311 — spreads callers out
             try:
-                # Nowhere else: the token is for this API alone.
+                # No redirects: the token is for this API only.
                 answer = await self._http.send(request, follow_redirects=False)
             except httpx.TransportError as error:
-                # What has no key and may have arrived must not be done twice.
+                # A request without a key that may have arrived must not be repeated.
                 if attempt >= self._attempts or not (repeatable or isinstance(error, passing)):
                     raise
             else:
@@ -158,8 +164,8 @@ class Sending:
                 if problem.slug == "invalid-token" and refused is None and not isinstance(self._token, str):
                     refused = token
                     continue
-                wait += _seconds(answer)
-                later = answer.status_code in (BUSY + UNKNOWN if repeatable else BUSY) or problem.slug == UNDER_WAY
+                wait += _retry_after(answer)
+                later = answer.status_code in (BUSY + UNKNOWN if repeatable else BUSY) or problem.slug == IN_PROGRESS
                 if not later or attempt >= self._attempts or wait > LONGEST_WAIT:
                     raise problem
             attempt += 1
@@ -169,23 +175,23 @@ class Sending:
         return self._token if isinstance(self._token, str) else await self._token(refused)
 
 
-def read(shape: type[A], answer: httpx.Response) -> A:
-    """An answer as a shape, with its receipt. Raises msgspec.ValidationError for one that does not fit."""
+def decode(shape: type[A], answer: httpx.Response) -> A:
+    """Decode a response as a shape, with its receipt. Raises msgspec.ValidationError if it does not fit."""
     found = msgspec.json.decode(answer.content, type=shape)
     found.receipt = receipt_of(answer)
-    if isinstance(found, Versioned):
+    if isinstance(found, VersionedResult):
         found.version = _version(answer)
     return found
 
 
 def receipt_of(answer: httpx.Response) -> Receipt:
-    """The proof that came with an answer."""
+    """The receipt of a response."""
     names = ("Decision-Id", "Decision-Leaf", "X-Request-Id")
     return Receipt(answer.status_code, *(answer.headers.get(name) for name in names))
 
 
 def problem_of(answer: httpx.Response) -> Problem:
-    """The typed error of an answer that is no success, whatever answered."""
+    """The typed error of an error response, from Timewarden or a proxy."""
     try:
         members = answer.json()
     except (ValueError, RecursionError):
@@ -196,19 +202,19 @@ def problem_of(answer: httpx.Response) -> Problem:
 
 
 def _version(answer: httpx.Response) -> int | None:
-    """The version that the ETag tells, which a proxy that compresses makes weak; None without one."""
-    told = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
-    return int(told) if told.isascii() and told.isdigit() else None
+    """The version in the ETag, which a compressing proxy may have made weak; None without one."""
+    tag = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
+    return int(tag) if tag.isascii() and tag.isdigit() else None
 
 
-def _seconds(answer: httpx.Response) -> float:
-    """Retry-After in seconds; a date, which we never send, counts as none."""
-    said = answer.headers.get("Retry-After", "")
-    return float(said) if said.isascii() and said.isdigit() else 0.0
+def _retry_after(answer: httpx.Response) -> float:
+    """Retry-After in seconds; 0 for a date, which Timewarden never sends."""
+    value = answer.headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else 0.0
 
 
-def _written(value: object) -> str:
-    """A value as it stands in a query."""
+def _format(value: object) -> str:
+    """A value in a query string."""
     if isinstance(value, bool):
         return str(value).lower()
     return value.isoformat() if isinstance(value, date) else str(value)
