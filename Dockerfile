@@ -1,5 +1,5 @@
-# One image for `serve`, `keep`, `migrate` and `policy bootstrap`. Nothing of service/development is in it (.dockerignore),
-# and nothing is installed but what requirements.lock names by hash.
+# One image for `serve`, `keep`, `migrate` and `policy bootstrap`. It installs only what requirements.lock pins by hash, and
+# contains nothing of service/development (.dockerignore).
 
 FROM python:3.13-slim-trixie AS libraries
 COPY requirements.lock ./
@@ -15,7 +15,7 @@ FROM python:3.13-slim-trixie
 LABEL org.opencontainers.image.title="timewarden" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin timewarden
-# The keeper's key and anchor; a volume that is mounted here gets its owner.
+# For the keeper's key and anchor. A volume mounted here inherits the owner.
 RUN install --directory --owner=timewarden --group=timewarden --mode=0700 /var/lib/timewarden
 COPY --from=libraries /opt/timewarden /opt/timewarden
 WORKDIR /app
@@ -23,7 +23,7 @@ COPY LICENSE ./
 COPY events/ events/
 COPY policies/ policies/
 COPY service/ service/
-# The file system may be read-only, so what Python would cache is made now.
+# Compile now, because the file system may be read-only at run time.
 RUN /opt/timewarden/bin/python -m compileall -q service events
 ENV PATH=/opt/timewarden/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONPATH=/app \
@@ -35,8 +35,8 @@ ENV PATH=/opt/timewarden/bin:/usr/local/bin:/usr/bin:/bin \
     TIMEWARDEN_POLICIES_DIRECTORY=/app/policies
 USER 10001:10001
 EXPOSE 8080
-# 8081 tells health to the engine and to probes of an orchestrator. Do not publish it.
-# What `timewarden health` asks, without loading the service for it every few seconds.
+# Health is on 8081, for the container engine and probes. Do not publish it.
+# The same check as `timewarden health`, without loading the service every ten seconds.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
   CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['TIMEWARDEN_MANAGEMENT_ADDRESS'].rpartition(':')[2] + '/health/ready', timeout=4)"]
 CMD ["timewarden", "serve"]
