@@ -55,7 +55,9 @@ def servers_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 
 @pytest.fixture(scope="session")
 def postgres(servers_directory: Path) -> Iterator[LocalPostgres]:
-    with start_postgres(servers_directory, preferred_port=0, durable=False) as server:
+    # A password is hashed 4,096 times by default, by every connection of every test.
+    quick = {"scram_iterations": "1"}
+    with start_postgres(servers_directory, preferred_port=0, durable=False, settings=quick) as server:
         yield server
 
 

@@ -18,9 +18,12 @@ PATIENCE_SECONDS = 180.0
 
 async def until(what: Callable[[], Awaitable[T]], seconds: float = PATIENCE_SECONDS) -> T:
     """What it gives once it gives something true."""
+    pause = 0.01
     async with asyncio.timeout(seconds):
-        while not (found := await what()):  # noqa: ASYNC110 — nobody sets an asyncio.Event for what others do
-            await asyncio.sleep(0.01)
+        while not (found := await what()):
+            await asyncio.sleep(pause)
+            # A process that starts takes seconds, and asking it all the time would slow it down.
+            pause = min(pause * 1.2, 0.2)
     return found
 
 

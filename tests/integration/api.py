@@ -164,18 +164,20 @@ class _Current:
 
 # Routes that no test uses now, by their settings. To make them takes ten times the CPU of what else a test needs.
 _routes: dict[str, list[tuple[Litestar, dict[str, _Current]]]] = {}
-SHARED = ("api", "requests", "policies", "counters", "tokens", "gate", "people", "published", "relationships")
+SHARED = ("api", "requests", "policies", "counters", "tokens", "gate", "people", "published", "relationships", "hint")
 
 
 @contextmanager
 def _application(settings: Settings) -> Iterator[Admission]:
     """The API with parts of its own, over the routes of an earlier test with the same settings, if there are any."""
-    if settings.redis_url or settings.issuers_file:
+    if settings.issuers_file:
         yield build(settings)
         return
     parts = wire(settings)
-    free = _routes.setdefault(settings.model_dump_json(exclude={"database_url"}), [])
-    app, current = free.pop() if free else (None, {name: _Current() for name in SHARED})
+    kind = settings.model_copy(update={"database_url": "", "redis_url": "a Redis" if settings.redis_url else ""})
+    free = _routes.setdefault(kind.model_dump_json(), [])
+    made = {name for name in SHARED if getattr(parts, name) is not None}
+    app, current = free.pop() if free else (None, {name: _Current() for name in made})
     for name, stand_in in current.items():
         stand_in.part = getattr(parts, name)
     if app is None:
