@@ -26,9 +26,9 @@ from service.web.http.health import HealthPart, Ready
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from service.authorization.active.policy_hint import PolicyHint
-    from service.authorization.active.policy_versions import PolicyVersions
-    from service.authorization.active.policy_watch import PolicyWatch
+    from service.authorization.active.hint import PolicyHint
+    from service.authorization.active.versions import PolicyVersions
+    from service.authorization.active.watch import PolicyWatch
     from service.database import Database
     from service.identity.keys import KeyState
     from service.identity.tokens import Tokens

@@ -18,19 +18,19 @@ from events.stream import open_redis
 from service import settings as configuration
 from service.administration.checks import check_worker, examination
 from service.administration.replay.replays import Replays
-from service.administration.versions.answers_again import AnswersAgain
-from service.administration.versions.policy_administration import PolicyAdministration
-from service.administration.versions.policy_comparison import PolicyComparison
+from service.administration.versions.administration import PolicyAdministration
+from service.administration.versions.comparison import PolicyComparison
 from service.administration.versions.simulation import Simulation
 from service.api_process import Api
 from service.audit.published_log import PublishedLog
-from service.authorization.active.policy_hint import PolicyHint
-from service.authorization.active.policy_versions import PolicyVersions
-from service.authorization.active.policy_watch import PolicyWatch
+from service.authorization.active.hint import PolicyHint
+from service.authorization.active.versions import PolicyVersions
+from service.authorization.active.watch import PolicyWatch
 from service.authorization.enforcement.gate import Gate
-from service.authorization.enforcement.kept_answers import KeptAnswers
+from service.authorization.enforcement.idempotent_replay import IdempotentReplay
 from service.authorization.enforcement.policy_relations import POLICY_FACTS
 from service.authorization.enforcement.relationships import Relationships
+from service.authorization.enforcement.stored_responses import StoredResponses
 from service.authorization.enforcement.token_revocation import Revocations
 from service.database import Database, Turns
 from service.directory.actions import Directory
@@ -85,10 +85,10 @@ from service.web.identity.me import me_route
 from service.web.identity.revocations import revocation_routes
 from service.web.openapi.documentation import documentation_routes, openapi_config
 from service.web.openapi.shapes import Shapes
-from service.web.policy.policies import policy_routes
-from service.web.policy.policy_diff import policy_diff_routes
+from service.web.policy.diff import policy_diff_routes
 from service.web.policy.replays import replay_routes
 from service.web.policy.simulation import simulation_route
+from service.web.policy.versions import policy_routes
 from service.web.timesheets.approvals import approval_routes
 from service.web.timesheets.reminders import reminder_route
 from service.web.timesheets.reports import report_routes
@@ -218,7 +218,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
     gate, policies, hint, senders = parts.gate, parts.policies, parts.hint, parts.senders
     cursors = Cursors(settings.cursor_key)
     timesheets = Timesheets(gate)
-    policy_administration = PolicyAdministration(
+    administration = PolicyAdministration(
         gate, policies, check_worker.checked, tell=hint.tell if hint else lambda _number: None
     )
     longest_lifetime = max(issuer.max_lifetime + issuer.leeway for issuer in issuers)
@@ -250,8 +250,8 @@ def route(settings: Settings, parts: Parts) -> Litestar:
             *audit_export_routes(gate, parts.requests),
             decision_explanation_route(gate, policies.built),
             simulation_route(Simulation(gate, policies, parts.relationships, is_known)),
-            *policy_routes(policy_administration, cursors),
-            *policy_diff_routes(PolicyComparison(policy_administration, check_worker.compared)),
+            *policy_routes(administration, cursors),
+            *policy_diff_routes(PolicyComparison(administration, check_worker.compared)),
             *replay_routes(Replays(gate, parts.requests), cursors),
             *directory_routes(Directory(gate, hashes), cursors),
             *people_routes(Directory(gate, hashes), Merging(gate), cursors),
@@ -290,7 +290,7 @@ def route(settings: Settings, parts: Parts) -> Litestar:
                 certificates=senders.certificates,
             ),
             ClientLimits(parts.counters, settings.client_rate),
-            Idempotency(KeptAnswers(parts.requests), AnswersAgain(gate), problems),
+            Idempotency(StoredResponses(parts.requests), IdempotentReplay(gate), problems),
         ],
         request_class=JsonRequest,
         before_request=refuse_unknown_parameters,

@@ -16,7 +16,7 @@ import structlog
 from events.relay import Relay
 from events.stream import open_redis, stream_name
 from service.administration.replay.worker import ReplayWorker
-from service.authorization.enforcement.kept_answers import Forgetting
+from service.authorization.enforcement.stored_responses import ResponseSweeper
 from service.database import Database
 from service.directory import erased_store
 from service.errors import DatabaseUnavailable, TimewardenError
@@ -70,7 +70,7 @@ async def keep(settings: Settings, stop: asyncio.Event) -> None:
             group.create_task(Sealer(database, sealed=sealed).run(stop, settings.seal_interval))
             group.create_task(signing.run(stop, settings.checkpoint_interval))
             group.create_task(Heartbeat(database, settings.heartbeat_after).run(stop))
-            group.create_task(Forgetting(database, erased_store.FORGET).run(stop))
+            group.create_task(ResponseSweeper(database, erased_store.FORGET).run(stop))
             group.create_task(relay.run(stop, settings.seal_interval, sealed))
             group.create_task(ReplayWorker(replays, processes=settings.replay_processes).run(stop))
 

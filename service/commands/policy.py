@@ -13,7 +13,7 @@ from rich.console import Console
 
 from service import settings as configuration
 from service.administration.checks import examination
-from service.administration.versions.policy_bootstrap import bootstrap as make_first
+from service.administration.versions.bootstrap import bootstrap as make_first
 from service.commands.api_client import active_number, connect
 from service.commands.database import owner_database
 from service.commands.doors import Door, as_json, as_person, directory

@@ -15,7 +15,7 @@ import structlog
 from service import app
 from service import settings as configuration
 from service.administration.checks import examination
-from service.authorization.active import policy_versions
+from service.authorization.active.versions import load_texts
 from service.commands.policy_files import differ, other_files
 from service.database import Database
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
@@ -90,7 +90,7 @@ async def look_at_database(settings: configuration.Settings) -> None:
             active = await connection.fetchval("SELECT active FROM policy_head")
             if active is None:
                 raise PolicyUnavailable("No policy was ever activated: run `timewarden policy bootstrap`")
-            text = await policy_versions.text_of(connection, active)
+            text = await load_texts(connection, active)
     finally:
         await database.close()
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.enforcement.one_person import former_ids, survivor, unknown_if
+from service.authorization.enforcement.merged_people import former_ids, survivor, unknown_if
 from service.directory import store
 from service.directory.entities import Delegation, Validity
 from service.directory.store import begin

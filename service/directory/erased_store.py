@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.enforcement.one_person import ids
+from service.authorization.enforcement.merged_people import ids
 from service.errors import ErasureKeyMissing
 
 if TYPE_CHECKING:

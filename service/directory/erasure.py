@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.decision_point import Resource
-from service.authorization.enforcement.kept_answers import forget_person
+from service.authorization.enforcement.stored_responses import forget_person
 from service.directory import store
 from service.directory.store import KIND
 from service.errors import Conflict, DatabaseUnavailable, Forbidden, NotFound

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from service.authorization.enforcement.one_person import ids
+from service.authorization.enforcement.merged_people import ids
 from service.directory import erased_store
 from service.directory.entities import Person
 from service.directory.store import KIND, MANAGE, PERSON, load_page, load_row

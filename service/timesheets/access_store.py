@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.enforcement.one_person import former_ids, ids, survivor
+from service.authorization.enforcement.merged_people import former_ids, ids, survivor
 from service.authorization.enforcement.relationships import words_of
 from service.timesheets.relations import KIND, TIMESHEET_FACTS, now
 

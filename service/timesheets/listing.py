@@ -11,7 +11,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from service.authorization.enforcement.one_person import ids
+from service.authorization.enforcement.merged_people import ids
 from service.authorization.enforcement.relationships import columns
 from service.pacing import paced
 from service.timesheets.relations import KIND, ROW

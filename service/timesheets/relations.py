@@ -11,7 +11,7 @@ the owners for whom a relation can hold at all. Lists use it to read fewer rows;
 
 from __future__ import annotations
 
-from service.authorization.enforcement.one_person import former_ids, ids, returned, survivor, unknown_if
+from service.authorization.enforcement.merged_people import former_ids, ids, returned, survivor, unknown_if
 from service.authorization.enforcement.relationships import KindFacts
 
 KIND = "timesheet"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from service.authorization.enforcement.one_person import ids
+from service.authorization.enforcement.merged_people import ids
 from service.timesheets.relations import KIND
 
 if TYPE_CHECKING:

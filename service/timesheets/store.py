@@ -15,7 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
-from service.authorization.enforcement.one_person import ids
+from service.authorization.enforcement.merged_people import ids
 from service.authorization.enforcement.relationships import asker
 from service.errors import Conflict
 from service.identity import revocation

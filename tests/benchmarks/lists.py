@@ -22,7 +22,7 @@ import asyncpg
 
 import service.migrations
 from service.administration.checks import examination
-from service.administration.versions.policy_bootstrap import bootstrap
+from service.administration.versions.bootstrap import bootstrap
 from service.database import Database
 from service.development.local_servers import LocalPostgres, run_psql_script, start_postgres
 from service.log.epochs import open_log

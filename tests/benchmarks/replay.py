@@ -21,10 +21,10 @@ from uuid_utils.compat import uuid7
 
 from service.administration.checks import examination
 from service.administration.replay.batches import Versions, tally
-from service.administration.replay.decided_again import decide_again
 from service.administration.replay.recorded_request import read
+from service.administration.replay.reevaluation import decide_again
 from service.administration.replay.worker import ReplayWorker
-from service.administration.versions.policy_bootstrap import bootstrap
+from service.administration.versions.bootstrap import bootstrap
 from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.decision_point import Resource, decide
 from service.authorization.enforcement.decision_record import of_decision

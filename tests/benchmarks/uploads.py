@@ -27,7 +27,7 @@ import asyncpg
 import httpx
 
 from service.administration.checks import examination
-from service.administration.versions.policy_bootstrap import bootstrap
+from service.administration.versions.bootstrap import bootstrap
 from service.database import Database
 from service.development.local_servers import start_postgres
 from service.development.processes import spawn, wait_until

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.administration.versions import policy_life
+from service.administration.versions import version_store
 from tests.integration.api import api
 from tests.integration.four_eyes import MORE, Site
 from tests.policy_forge import shipped
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 async def site(house: House, issuer: str, linked: None) -> AsyncIterator[Site]:
     text = replace(shipped(), rules=shipped().rules + MORE, cases={})
-    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await policy_life.move_head(house.owner, number, expected=1)
+    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    assert await version_store.move_head(house.owner, number, expected=1)
     async with api(house, issuer) as running:
         yield Site(running, house)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from service.administration.checks import examination
-from service.authorization.active.policy_versions import PolicyVersions
+from service.authorization.active.versions import PolicyVersions
 from service.authorization.enforcement.changes import Caller
 from service.authorization.enforcement.gate import Gate
 from service.authorization.enforcement.policy_relations import POLICY_FACTS

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.administration.checks import examination
-from service.administration.versions.policy_bootstrap import bootstrap
+from service.administration.versions.bootstrap import bootstrap
 from service.log.log import Log
 from tests.integration.house import House, peopled, wired
 from tests.integration.log_database import copied, opened

@@ -12,13 +12,13 @@ from uuid import UUID
 import pytest
 
 from service.administration.replay import recorded_request
-from service.administration.replay.decided_again import FORMER_IDS, Undecidable, decide_again
-from service.administration.versions import policy_life
-from service.administration.versions.simulated import SimulatedRequest, SimulatedResource, Subject
+from service.administration.replay.reevaluation import FORMER_IDS, Undecidable, decide_again
+from service.administration.versions import version_store
+from service.administration.versions.simulated_request import SimulatedRequest, SimulatedResource, Subject
 from service.administration.versions.simulation import Simulation
-from service.authorization.enforcement.kept_answers import Forgetting
 from service.authorization.enforcement.policy_relations import POLICY_FACTS
 from service.authorization.enforcement.relationships import Relationships
+from service.authorization.enforcement.stored_responses import ResponseSweeper
 from service.directory import erased_store
 from service.directory.entities import Link, Part
 from service.directory.erasure import NO_KEY, OWN, PENDING, Erasure, Memory
@@ -81,9 +81,9 @@ async def activate(house: House, *rows: str, without: str = "no such row") -> No
     """Let the shipped policy decide with these rows more, and without one of its own."""
     kept = [line for line in shipped().rules.splitlines() if not line.endswith(f" {without}")]
     text = replace(shipped(), rules="\n".join([*kept, *rows, ""]), cases={})
-    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
     active = await house.owner.fetchval("SELECT active FROM policy_head")
-    assert await policy_life.move_head(house.owner, number, expected=active)
+    assert await version_store.move_head(house.owner, number, expected=active)
 
 
 async def record_of(house: House, refused: pytest.ExceptionInfo[Denied]) -> bytes:
@@ -291,7 +291,7 @@ async def test_whoever_set_a_hold_does_not_lift_it_after_an_erasure(house: House
 
 
 async def test_four_eyes_recognise_a_proposer_after_an_erasure(house: House) -> None:
-    made = await policy_life.insert(
+    made = await version_store.insert(
         house.owner, shipped(), message="m", author_person=house.people["ana"], author_client="c"
     )
     await erased(house, "ana")
@@ -300,10 +300,10 @@ async def test_four_eyes_recognise_a_proposer_after_an_erasure(house: House) -> 
     assert seen.relations == {"former:proposer"}
     await activate(house, "p, deny, proposer, activate, any, policy, any, always, four-eyes")
     await house.owner.execute("UPDATE policy_head SET active = 1")
-    await policy_life.move_head(house.owner, 3, expected=1)
-    await policy_life.move_head(house.owner, 1, expected=3)
-    assert await policy_life.left_behind(house.owner, made.number, principal) == [3]
-    assert await policy_life.left_behind(house.owner, made.number, house.caller("ben").principal) == []
+    await version_store.move_head(house.owner, 3, expected=1)
+    await version_store.move_head(house.owner, 1, expected=3)
+    assert await version_store.left_behind(house.owner, made.number, principal) == [3]
+    assert await version_store.left_behind(house.owner, made.number, house.caller("ben").principal) == []
 
 
 async def test_a_rule_that_denies_to_a_person_denies_to_them_after_an_erasure_and_is_decided_again_alike(
@@ -485,14 +485,14 @@ async def test_when_its_time_is_over_an_erasure_is_forgotten_and_the_keeper_remo
     await house.owner.execute("UPDATE former_person SET until = now() - interval '1 second'")
     await house.owner.execute("UPDATE erased_subject SET until = now() - interval '1 second'")
     assert await formers(house, name) == set()
-    await Forgetting(await house.log_database.open("keeper", size=1), erased_store.FORGET).forget()
+    await ResponseSweeper(await house.log_database.open("keeper", size=1), erased_store.FORGET).forget()
     assert await house.count("former_person") == await house.count("erased_subject") == 0
 
 
 async def test_the_keeper_removes_nothing_before_its_time(house: House) -> None:
     await erased(house, "ana")
     await come_back(house, "ana")
-    await Forgetting(await house.log_database.open("keeper", size=1), erased_store.FORGET).forget()
+    await ResponseSweeper(await house.log_database.open("keeper", size=1), erased_store.FORGET).forget()
     assert await house.count("former_person") == await house.count("erased_subject") == 1
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from service.administration.versions import policy_life
+from service.administration.versions import version_store
 from tests.integration.api import REQUESTS
 from tests.integration.house import MONDAY, House
 from tests.policy_forge import shipped
@@ -97,8 +97,8 @@ async def test_no_button_is_shown_that_the_sheets_state_would_answer_with_409(
     text = shipped()
     more = text.rules + "p, allow, owner, submit, any, timesheet, create:timesheets, always, submit-whenever\n"
     new = replace(text, rules=more, cases={})
-    number = (await policy_life.insert(house.owner, new, message="m", author_person=None, author_client="c")).number
-    assert await policy_life.move_head(house.owner, number, expected=1)
+    number = (await version_store.insert(house.owner, new, message="m", author_person=None, author_client="c")).number
+    assert await version_store.move_head(house.owner, number, expected=1)
     token, approved = running.token(sub="ana", scope=ALL), sheets[2]
 
     shown = (await running.send("GET", f"/v1/timesheets/{approved}?include=actions", token)).json()

@@ -13,7 +13,7 @@ import pytest
 
 from service.administration.checks import check_worker, examination
 from service.administration.checks.diff import policy_diff
-from service.administration.versions import policy_administration
+from service.administration.versions import administration
 from service.errors import PolicyRejected, TryLater
 from service.policy.policy_file import parse
 from tests.integration.api import unshared_api
@@ -115,13 +115,13 @@ async def test_while_a_proposal_is_checked_others_are_answered_and_only_a_second
 ) -> None:
     place, real = tmp_path / "process", check_worker.COMMAND
     instead(monkeypatch, ENDLESS.format(path=str(place)))
-    monkeypatch.setattr(policy_administration, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(administration, "LONGEST_WAIT", 0.2)
     async with unshared_api(house, issuer) as running:
         first = asyncio.create_task(propose(running, with_rows(EXTRA)))
         process = await started(place)
         assert (await running.send("GET", "/v1/me", running.token())).status_code == 200
         late = await propose(running, with_rows())
-        assert (late.status_code, late.json()["detail"]) == (503, policy_administration.BUSY)
+        assert (late.status_code, late.json()["detail"]) == (503, administration.BUSY)
         monkeypatch.setattr(check_worker, "COMMAND", real)
         wanted = {"expected_active": 1}
         again = await running.send("POST", "/v1/policies/versions/1/activate", author(running), body=wanted)

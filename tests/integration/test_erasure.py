@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from service.administration.checks import examination
-from service.administration.versions.policy_bootstrap import bootstrap
+from service.administration.versions.bootstrap import bootstrap
 from service.audit.search import load_record, search_records
 from service.directory.erasure import ERASE_PERSON, Erased
 from service.directory.legal_holds import LegalHolds

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.administration.replay.decided_again import decide_again
 from service.administration.replay.recorded_explanation import explained
 from service.administration.replay.recorded_request import read
-from service.administration.versions.policy_administration import PolicyAdministration
+from service.administration.replay.reevaluation import decide_again
+from service.administration.versions.administration import PolicyAdministration
 from service.errors import Forbidden, StaleExpectation
 from service.identity.principal import PrincipalKind
 from tests.integration.house import checked_here, principal

@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from service.administration.versions import policy_life
+from service.administration.versions import version_store
 from tests.integration.four_eyes import ENTRY, PAYROLL, Site
 from tests.policy_forge import shipped
 
@@ -214,8 +214,8 @@ async def test_whoever_locked_does_not_unlock_though_no_row_forbids_it(site: Sit
     kept = [line for line in shipped().rules.splitlines() if not line.endswith(" never-unlock-own-lock")]
     text = replace(shipped(), rules="\n".join(kept) + "\n", cases={})
     owner = site.house.owner
-    number = (await policy_life.insert(owner, text, message="m", author_person=None, author_client="c")).number
-    assert await policy_life.move_head(owner, number, expected=number - 1)
+    number = (await version_store.insert(owner, text, message="m", author_person=None, author_client="c")).number
+    assert await version_store.move_head(owner, number, expected=number - 1)
     path, why = await site.drafted("carl"), {"reason": "why"}
     version = await site.handed_in("carl", path)
     assert (await site.send("max", "POST", f"{path}/approve", None, version)).status_code == 200

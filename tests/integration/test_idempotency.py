@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.authorization.enforcement.kept_answers import Forgetting
+from service.authorization.enforcement.stored_responses import ResponseSweeper
 from service.directory.entities import Part
 from service.directory.people import People
 from service.log.record import read_body
@@ -467,5 +467,5 @@ async def test_the_keeper_forgets_what_is_too_old_without_any_further_key(house:
     for number in range(3):
         await opened(running, "open-1", claims={"sub": f"auth0|{number}"})
     await house.owner.execute("UPDATE kept_answer SET at = at - interval '25 hours' WHERE ctid <> '(0,1)'")
-    await Forgetting(await house.log_database.open("keeper")).forget()
+    await ResponseSweeper(await house.log_database.open("keeper")).forget()
     assert await house.count("kept_answer") == 1

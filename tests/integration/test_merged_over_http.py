@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from service.administration.versions import policy_life
+from service.administration.versions import version_store
 from service.directory.entities import Part
 from service.errors import Denied, Forbidden
 from service.timesheets import timesheet
@@ -100,8 +100,8 @@ async def test_who_locked_a_sheet_with_one_account_does_not_unlock_it_with_anoth
     refused = await site.send("ana", "POST", f"{path}/unlock", why, version + 2, **PAYROLL)
     assert (refused.status_code, "you locked this timesheet yourself" in refused.text) == (403, True)
     owner = site.house.owner
-    number = (await policy_life.insert(owner, without, message="m", author_person=None, author_client="c")).number
-    assert await policy_life.move_head(owner, number, expected=number - 1)
+    number = (await version_store.insert(owner, without, message="m", author_person=None, author_client="c")).number
+    assert await version_store.move_head(owner, number, expected=number - 1)
     for name in ("ana", "pat-at-night"):
         assert (await site.send(name, "POST", f"{path}/unlock", why, version + 2, **PAYROLL)).status_code == 403
     assert (await site.send("ben", "POST", f"{path}/unlock", why, version + 2, **PAYROLL)).status_code == 200

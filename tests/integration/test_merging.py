@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.administration.replay import recorded_request
-from service.administration.versions import policy_life
+from service.administration.versions import version_store
 from service.audit import people as auditing
 from service.authorization.enforcement.decision_point import who_words
 from service.authorization.enforcement.policy_relations import POLICY_FACTS
@@ -236,8 +236,8 @@ async def test_the_record_of_a_decision_tells_every_id_of_the_asker_and_is_decid
     await merge(house, "mia-at-night", "mia")
     rule = f"p, deny, person:{night}, approve, any, timesheet, any, always, never-mia"
     text = replace(shipped(), rules=shipped().rules + rule + "\n", cases={})
-    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await policy_life.move_head(house.owner, number, expected=1)
+    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    assert await version_store.move_head(house.owner, number, expected=1)
     sheet = await house.submitted("ana")
     with pytest.raises(Denied) as refused:
         await house.timesheets.approve(house.caller("mia"), sheet.id, at(sheet.version))
@@ -256,8 +256,8 @@ async def test_who_may_do_what_names_the_one_who_stays_for_a_rule_on_the_other(h
     await merge(house, "carl-at-night", "carl")
     rule = f"p, allow, person:{night}, read, any, timesheet, read:timesheets, always, read-as-carl"
     text = replace(shipped(), rules=shipped().rules + rule + "\n", cases={})
-    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await policy_life.move_head(house.owner, number, expected=1)
+    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    assert await version_store.move_head(house.owner, number, expected=1)
     sheet = await house.submitted("ana")
     found = (await TimesheetAccess(house.gate).of(house.caller("ana"), sheet.id)).value.grantees
     assert night not in {one.person for one in found}
@@ -268,7 +268,7 @@ async def test_who_may_do_what_names_the_one_who_stays_for_a_rule_on_the_other(h
 
 async def test_whoever_proposed_a_version_with_one_account_is_its_proposer_with_the_other(house: House) -> None:
     night = await signed_in(house, "ana-at-night")
-    made = await policy_life.insert(house.owner, shipped(), message="m", author_person=night, author_client="c")
+    made = await version_store.insert(house.owner, shipped(), message="m", author_person=night, author_client="c")
     lookup = Relationships([POLICY_FACTS])
     principal = house.caller("ana").principal
     assert (await lookup.of_row(house.owner, principal, "policy", made.number)).relations == set()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.administration.versions import policy_life
+from service.administration.versions import version_store
 from service.errors import NotFound
 from service.policy import policy_file
 from service.timesheets.listing import Filters
@@ -35,8 +35,8 @@ def older() -> PolicyText:
 async def step_back(house: House) -> House:
     """The older version decides from now on."""
     text = older()
-    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await policy_life.move_head(house.owner, number, expected=1)
+    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    assert await version_store.move_head(house.owner, number, expected=1)
     return house
 
 
@@ -87,6 +87,6 @@ async def test_what_was_locked_before_a_step_back_is_hidden_alone_as_in_lists_un
     ):
         with pytest.raises(NotFound):
             await attempt
-    assert await policy_life.move_head(house.owner, 1, expected=2)
+    assert await version_store.move_head(house.owner, 1, expected=2)
     assert (await house.timesheets.list(mia, Filters())).value.items[0].state == "locked"
     assert (await house.timesheets.read(ana, sheet.id)).value.version == 5

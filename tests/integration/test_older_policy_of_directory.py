@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from service.administration.versions import policy_life
+from service.administration.versions import version_store
 from service.directory.entities import Project
 from service.errors import Denied, Forbidden
 from service.policy import policy_file
@@ -35,8 +35,8 @@ def older() -> PolicyText:
 @pytest.fixture
 async def behind(house: House) -> House:
     text = older()
-    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await policy_life.move_head(house.owner, number, expected=1)
+    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    assert await version_store.move_head(house.owner, number, expected=1)
     return house
 
 

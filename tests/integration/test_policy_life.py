@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from service.administration.versions import policy_administration, policy_life
-from service.administration.versions.policy_administration import PolicyAdministration
-from service.authorization.active import policy_versions
+from service.administration.versions import administration, version_store
+from service.administration.versions.administration import PolicyAdministration
+from service.authorization.active.versions import hold_active_version
 from service.errors import Conflict, Forbidden, PolicyRejected, StaleExpectation, TimewardenError, WrongState
 from service.identity.principal import PrincipalKind
 from service.migrations import migrate
@@ -21,7 +21,7 @@ from tests.policy_forge import shipped
 from tests.until import lock_is_waited_for
 
 if TYPE_CHECKING:
-    from service.administration.versions.policy_life import PolicyVersion
+    from service.administration.versions.version_store import PolicyVersion
     from service.authorization.enforcement.changes import Caller, Change
     from service.authorization.engine.engine import Snapshot
     from service.development.local_servers import LocalPostgres
@@ -82,7 +82,7 @@ async def test_a_version_is_built_before_it_decides_and_not_again_afterwards(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = await proposed(house, with_rows("p, allow, anyone, read, any, timesheet, any, mfa, more"))
-    moved, build, built = policy_administration._moved, house.versions._build, list[int]()
+    moved, build, built = administration._moved, house.versions._build, list[int]()
 
     def noted(text: PolicyText, again: int) -> Snapshot:
         built.append(again)
@@ -95,7 +95,7 @@ async def test_a_version_is_built_before_it_decides_and_not_again_afterwards(
         assert await house.versions.built(number) is snapshot
         return await moved(change, snapshot, back=back)
 
-    monkeypatch.setattr(policy_administration, "_moved", at_once)
+    monkeypatch.setattr(administration, "_moved", at_once)
     await steps(house).activate(author(house), number, expected=1)
 
     assert house.versions.current().number == number
@@ -303,14 +303,14 @@ async def test_a_database_that_had_no_history_gets_it_from_its_log(
         await owner.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
     await migrate(url)
     assert [tuple(row) for row in await owner.fetch(history)] == [tuple(one) for one in wanted]
-    assert await policy_life.way_back(owner) == 3
+    assert await version_store.way_back(owner) == 3
     await owner.close()
 
 
 async def test_an_activation_waits_for_the_changes_that_are_under_way(house: House) -> None:
     number = await proposed(house, with_rows())
     async with house.requests.transaction() as somebodys_change:
-        await policy_versions.hold(somebodys_change)
+        await hold_active_version(somebodys_change)
         activation = asyncio.create_task(steps(house).activate(author(house), number, expected=1))
         await lock_is_waited_for(house.owner)
         assert not activation.done()
@@ -321,8 +321,8 @@ async def test_an_activation_waits_for_the_changes_that_are_under_way(house: Hou
 async def test_a_change_waits_for_the_activation_that_is_under_way_and_is_decided_by_it(house: House) -> None:
     number = await proposed(house, with_rows())
     async with house.requests.transaction() as activation:
-        await policy_versions.hold(activation, exclusively=True)
-        assert await policy_life.move_head(activation, number, expected=1)
+        await hold_active_version(activation, exclusively=True)
+        assert await version_store.move_head(activation, number, expected=1)
         change = asyncio.create_task(house.timesheets.create(house.caller("ana"), MONDAY, "UTC"))
         await lock_is_waited_for(house.owner)
         assert not change.done()

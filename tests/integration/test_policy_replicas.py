@@ -13,12 +13,12 @@ import pytest
 
 from events.stream import open_redis
 from service.administration.checks import examination
-from service.administration.versions.policy_administration import PolicyAdministration
+from service.administration.versions.administration import PolicyAdministration
 from service.api_process import policy_part
-from service.authorization.active import policy_versions, policy_watch, replicas
-from service.authorization.active.policy_hint import PolicyHint
-from service.authorization.active.policy_versions import PolicyVersions
-from service.authorization.active.policy_watch import PolicyWatch
+from service.authorization.active import replicas, watch
+from service.authorization.active.hint import PolicyHint
+from service.authorization.active.versions import PolicyVersions, hold_active_version
+from service.authorization.active.watch import PolicyWatch
 from service.errors import Misconfigured, PolicyRejected, PolicyUnavailable
 from service.policy.access_request import AccessRequest
 from tests.integration.api import InProcess, api
@@ -142,7 +142,7 @@ async def test_a_replica_that_is_activated_past_while_it_starts_sees_the_new_ver
     """It registers under the policy's lock, before it loads: so it waits for an activation that is under way."""
     number = await proposed(house, with_rows())
     async with house.requests.transaction() as activation:
-        await policy_versions.hold(activation, exclusively=True)
+        await hold_active_version(activation, exclusively=True)
         own = await house.log_database.open("app", size=1)
         versions = PolicyVersions(await house.log_database.open("app", size=1), examination.build)
         starting = asyncio.create_task(PolicyWatch(own, versions).running().__aenter__())
@@ -155,7 +155,7 @@ async def test_a_replica_that_is_activated_past_while_it_starts_sees_the_new_ver
 
 async def test_a_watch_ends_wherever_its_end_finds_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """The heartbeat once missed an end that came in the same turn of the loop as a hint, on Python 3.11."""
-    monkeypatch.setattr(policy_watch, "SHORTEST", 0.0)
+    monkeypatch.setattr(watch, "SHORTEST", 0.0)
     versions = PolicyVersions(await house.log_database.open("app", size=1), examination.build)
     own = await house.log_database.open("app", size=1)
 

@@ -10,9 +10,8 @@ from uuid import uuid4
 import pytest
 
 from service.administration.checks import examination
-from service.administration.versions.policy_administration import PolicyAdministration
-from service.authorization.active import policy_versions
-from service.authorization.active.policy_versions import PolicyVersions
+from service.administration.versions.administration import PolicyAdministration
+from service.authorization.active.versions import PolicyVersions, hold_active_version
 from service.errors import Forbidden, InsufficientScope, NotFound, PolicyRejected, StaleExpectation, TimewardenError
 from tests.integration.house import MONDAY, anything, checked_here
 from tests.policy_forge import shipped, without_rule
@@ -74,7 +73,7 @@ async def test_the_largest_number_is_a_version_that_does_not_exist(house: House)
 
 async def test_who_may_not_activate_waits_for_no_change_and_keeps_none_waiting(house: House) -> None:
     async with house.requests.transaction() as somebodys_change:
-        await policy_versions.hold(somebodys_change)
+        await hold_active_version(somebodys_change)
         with pytest.raises(InsufficientScope):
             # The lock stays until afterwards, so whoever waited for it would be told something else.
             await administration(house).activate(house.caller("ana"), 1, expected=1)

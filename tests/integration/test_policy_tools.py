@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.administration.checks import check_worker
-from service.administration.versions import policy_comparison
+from service.administration.versions import comparison
 from tests.integration.api import InProcess, unshared_api
 from tests.policy_forge import shipped
 
@@ -199,7 +199,7 @@ async def test_who_waits_too_long_for_other_comparisons_is_told_to_come_again(
         return await whole(before, after)
 
     monkeypatch.setattr(check_worker, "compared", slow)
-    monkeypatch.setattr(policy_comparison, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(comparison, "LONGEST_WAIT", 0.2)
     async with unshared_api(house, issuer) as hasty:
         first = asyncio.create_task(hasty.send("GET", f"{VERSIONS}/1/diff", author(hasty)))
         await entered.wait()

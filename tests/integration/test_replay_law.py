@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.administration.replay.decided_again import NOT_LOOKED, OTHER_ROWS, Undecidable, decide_again
 from service.administration.replay.recorded_request import RecordedRequest, read
+from service.administration.replay.reevaluation import NOT_LOOKED, OTHER_ROWS, Undecidable, decide_again
 from service.authorization.engine.engine import Snapshot
 from service.errors import TimewardenError
 from service.policy import policy_file

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from service.administration.versions import policy_life
+from service.administration.versions import version_store
 from service.errors import Denied, NoApprover, NotFound, PreconditionFailed, TimewardenError, WrongState
 from service.timesheets.entry import Amendment, Hours
 from service.timesheets.timesheet import TRANSITIONS, State
@@ -238,8 +238,8 @@ class Life(RuleBasedStateMachine):
 
 async def test_every_sequence_keeps_four_eyes_and_the_log_tells_the_same_story(house: House) -> None:
     text = replace(shipped(), rules=shipped().rules + ON_BEHALF_OF_ANYONE, cases={})
-    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await policy_life.move_head(house.owner, number, expected=1)
+    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    assert await version_store.move_head(house.owner, number, expected=1)
     Life.house, Life.loop = house, asyncio.get_running_loop()
     # A sequence that fails is told as it was found: to look for a shorter one would take minutes.
     few = settings(

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from service.administration.replay import recorded_request
-from service.administration.versions import policy_life
+from service.administration.versions import version_store
 from tests.policy_forge import shipped
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ async def test_of_many_near_misses_the_nearest_are_told_and_how_many_more_there_
     text = shipped()
     more = "".join(f"p, allow, role:r{n}, approve, submitted, timesheet, any, always, r-{n}\n" for n in range(60))
     many = replace(text, rules=text.rules + more)
-    made = await policy_life.insert(house.owner, many, message="many", author_person=None, author_client="c")
+    made = await version_store.insert(house.owner, many, message="many", author_person=None, author_client="c")
     draft = {**SUBMITTED, "state": "draft"}
     asks: dict[str, Any] = {"subject": MANAGER, "action": "approve", "resource": draft}
     found = (await simulate(running, author(running), **asks, version=made.number)).json()
@@ -255,8 +255,8 @@ async def test_under_an_active_version_that_is_older_than_the_word_it_is_refused
     rules = "\n".join(line for line in text.rules.splitlines() if "simulate" not in line)
     vocabulary = "\n".join(line for line in text.vocabulary.splitlines() if not line.startswith("simulate ="))
     old = replace(text, rules=rules + "\n", vocabulary=vocabulary + "\n", cases={})
-    made = await policy_life.insert(house.owner, old, message="old", author_person=None, author_client="c")
-    assert await policy_life.move_head(house.owner, made.number, expected=1)
+    made = await version_store.insert(house.owner, old, message="old", author_person=None, author_client="c")
+    assert await version_store.move_head(house.owner, made.number, expected=1)
     answer = await simulate(running, author(running), subject=MANAGER, action="approve", resource=SUBMITTED)
     assert answer.status_code == 403
     assert (await record(house, answer))["policy"]["version"] == made.number

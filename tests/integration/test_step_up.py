@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from service.administration.checks import examination
-from service.administration.versions import policy_life
+from service.administration.versions import version_store
 from service.directory.entities import Part
 from service.directory.people import People
 from tests.integration.api import InProcess, api
@@ -52,10 +52,10 @@ async def under(house: House, *edits: tuple[str, str]) -> None:
     changed = replace(text, rules=rules, cases={})
     examination.load(changed, 2)
     async with house.owner.transaction():
-        version = await policy_life.insert(
+        version = await version_store.insert(
             house.owner, changed, message="step up", author_person=None, author_client="test"
         )
-        assert await policy_life.move_head(house.owner, version.number, expected=1)
+        assert await version_store.move_head(house.owner, version.number, expected=1)
 
 
 async def attempt(running: InProcess, house: House, action: str = "approve", **claims: Any) -> httpx.Response:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from service.administration.versions import policy_life
+from service.administration.versions import version_store
 from service.authorization.enforcement.access import Way, ways
 from service.policy.request_space import Budget
 from service.timesheets import access as timesheets_access
@@ -110,8 +110,8 @@ async def test_holders_of_a_role_that_a_rule_names_are_told_by_person_and_whoeve
 ) -> None:
     more = "p, allow, role:clerk, read, any, timesheet, read:timesheets, mfa, clerks\ng, role:chief, role:clerk\n"
     text = replace(shipped(), rules=shipped().rules + more, cases={})
-    number = (await policy_life.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
-    assert await policy_life.move_head(house.owner, number, expected=1)
+    number = (await version_store.insert(house.owner, text, message="m", author_person=None, author_client="c")).number
+    assert await version_store.move_head(house.owner, number, expected=1)
     holds = "INSERT INTO person_role VALUES ($1, $2, now() - interval '2 days', $3)"
     yesterday, ever = datetime.now(UTC) - timedelta(days=1), datetime.max.replace(tzinfo=UTC)
     for name, role, until in (("ben", "chief", ever), ("max", "clerk", yesterday), ("adam", "janitor", ever)):
@@ -152,8 +152,8 @@ async def test_a_policy_of_very_many_rules_holds_up_nobody_else_and_says_that_it
     text = shipped()
     more = "".join(f"p, allow, role:r{n}, read, any, timesheet, any, always, r-{n}\n" for n in range(1_500))
     new = replace(text, rules=text.rules + more, cases={})
-    number = (await policy_life.insert(house.owner, new, message="m", author_person=None, author_client="c")).number
-    assert await policy_life.move_head(house.owner, number, expected=1)
+    number = (await version_store.insert(house.owner, new, message="m", author_person=None, author_client="c")).number
+    assert await version_store.move_head(house.owner, number, expected=1)
     sheet = (await house.submitted("ana")).id
     breaths, done = 0, False
 

@@ -1,4 +1,4 @@
-"""Recorded requests, evaluated again: under the version they name, or under a draft. Jobs and counts are in Postgres.
+"""Replays: recorded requests evaluated again, under one version or the versions that decided. Jobs are in Postgres.
 
-Import from outside: `policy_replays` (jobs), `recorded_request` and `recorded_explanation` (one record).
+Import from outside: `replays` (the jobs), `recorded_request` and `recorded_explanation` (one record).
 """

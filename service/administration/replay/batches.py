@@ -16,8 +16,8 @@ import msgspec
 import structlog
 
 from service.administration.checks import examination
-from service.administration.replay.decided_again import Undecidable, decide_again
 from service.administration.replay.recorded_request import NotARequest, read
+from service.administration.replay.reevaluation import Undecidable, decide_again
 from service.administration.replay.tally import Tally
 from service.errors import PolicyRejected
 from service.parent import end_with_parent

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from service.administration.replay.decided_again import access_request_of_record
+from service.administration.replay.reevaluation import access_request_of_record
 from service.authorization.enforcement.relationships import About
 from service.authorization.engine.explanation import Lack, Near, explain, nearest
 from service.policy.access_request import Reason

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from service.administration.replay import jobs
 from service.administration.replay.jobs import LOG, POLICY, START
-from service.administration.versions import policy_life
+from service.administration.versions import version_store
 from service.authorization.enforcement.changes import Answer, Target, refused_under
 from service.authorization.enforcement.decision_point import Resource
 from service.errors import NotFound
@@ -45,7 +45,7 @@ class Replays:
         """Queue a replay. Raises Denied, NotFound for an unknown version, Conflict when too many are waiting."""
         kind, target = LOG, Target()
         if version is not None:
-            find = partial(policy_life.existing, number=version)
+            find = partial(version_store.existing, number=version)
             kind, target = POLICY, Target(str(version), find, must_exist=True)
         async with self._gate.change(caller, kind, START[kind], target) as change:
             by = caller.principal

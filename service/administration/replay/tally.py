@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
-from service.administration.replay.decided_again import Undecidable
+from service.administration.replay.reevaluation import Undecidable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from service.administration.replay.decided_again import Again
     from service.administration.replay.recorded_request import RecordedRequest
+    from service.administration.replay.reevaluation import Again
     from service.policy.access_request import Verdict
 
 MAX_WORDS: Final = 200

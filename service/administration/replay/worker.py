@@ -22,7 +22,7 @@ from uuid_utils.compat import uuid7
 
 from service.administration.replay import jobs
 from service.administration.replay.batches import Versions, begin, tally_here
-from service.authorization.active.policy_versions import text_of
+from service.authorization.active.versions import load_texts
 from service.errors import NotFound, TryLater
 from service.log import recorded_decisions
 
@@ -199,7 +199,7 @@ class _Texts:
     async def lay(self, number: int) -> None:
         """Raises NotFound."""
         async with self._database.connection() as connection:
-            self._versions.put(number, await text_of(connection, number))
+            self._versions.put(number, await load_texts(connection, number))
         self._laid.add(number)
 
     async def lay_all(self, numbers: Sequence[int]) -> None:

@@ -1,7 +1,7 @@
 """Four eyes are not lifted by going back: what a version that was left still says of whoever proposed another. Pure.
 
 A person could otherwise leave the version that forbids them to activate their own, for any older one, and activate it
-then (docs/decisions/0017). `policy_life.left_behind` tells which versions these are.
+then (docs/decisions/0017). `version_store.left_behind` tells which versions these are.
 """
 
 from __future__ import annotations

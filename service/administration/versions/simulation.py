@@ -11,7 +11,13 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from service.administration.versions.simulated import SimulatedRequest, Wrong, assumptions, principal_of, wrong_words
+from service.administration.versions.simulated_request import (
+    SimulatedRequest,
+    Wrong,
+    assumptions,
+    principal_of,
+    wrong_words,
+)
 from service.authorization.enforcement.changes import Answer, Caller, refused_under
 from service.authorization.enforcement.decision_point import Decision, Resource, decide, resource_of
 from service.authorization.enforcement.relationships import without_former
@@ -23,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
-    from service.authorization.active.policy_versions import PolicyVersions
+    from service.authorization.active.versions import PolicyVersions
     from service.authorization.enforcement.gate import Gate
     from service.authorization.enforcement.relationships import FactLookup, Relationships
     from service.authorization.engine.engine import Snapshot

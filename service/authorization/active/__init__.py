@@ -1,4 +1,4 @@
-"""Which policy version decides in this process. Owns the process's policy snapshot; versions are durable in Postgres.
+"""Which policy version decides in this process. Owns the process's snapshots of versions; versions are in Postgres.
 
-Import from outside: `policy_versions`; the composition root imports the rest.
+Import from outside: `versions`; the composition root imports the rest.
 """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from service.authorization.active import policy_versions
+from service.authorization.active.versions import hold_active_version
 from service.errors import Misconfigured, PolicyRejected
 from service.places import Complaint
 from service.policy import known_words
@@ -67,7 +67,7 @@ async def register(connection: Connection, replica: UUID) -> None:
     """Be known from now on, before any policy is loaded: an activation either sees these words, or is over when the
     policy is loaded. Raises Misconfigured when the database's schema is older than this code."""
     async with connection.transaction():
-        await policy_versions.hold(connection)
+        await hold_active_version(connection)
         try:
             # Processes that died long ago.
             await connection.execute(

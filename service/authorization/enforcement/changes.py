@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.decision_point import Decision, Resource
     from service.authorization.enforcement.decision_record import Positions
-    from service.authorization.enforcement.kept_answers import Once
     from service.authorization.enforcement.relationships import FactLookup
+    from service.authorization.enforcement.stored_responses import Once
     from service.authorization.enforcement.visibility import Visibility
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection

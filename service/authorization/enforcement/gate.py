@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from uuid_utils.compat import uuid7
 
-from service.authorization.active import policy_versions
-from service.authorization.enforcement.after_sign_in import after_sign_in
+from service.authorization.active.versions import hold_active_version
 from service.authorization.enforcement.changes import (
     AbortChange,
     Change,
@@ -34,6 +33,7 @@ from service.authorization.enforcement.decision_point import BY_LAW, Resource, d
 from service.authorization.enforcement.decision_record import of_decision
 from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import About
+from service.authorization.enforcement.step_up import after_step_up
 from service.authorization.enforcement.visibility import visible
 from service.errors import (
     BadInput,
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
     from uuid import UUID
 
-    from service.authorization.active.policy_versions import PolicyVersions
+    from service.authorization.active.versions import PolicyVersions
     from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.decision_point import Decision
     from service.authorization.enforcement.decision_record import Put
@@ -148,7 +148,7 @@ class Gate:
                 return Refused(decision, refusal_of(snapshot, decision, listed=frozenset(facts.relations)))
 
             def see_after_step_up() -> tuple[Visibility, StepUpNeeded] | None:
-                then = after_sign_in(snapshot, decision.access_request)
+                then = after_step_up(snapshot, decision.access_request)
                 return then and (visible(snapshot, then[0], caller.principal, lookup, facts), then[1])
 
             verdict = Verdict(allowed=True, reason=Reason.ALLOWED, rules=visibility.rules)
@@ -196,7 +196,7 @@ class Gate:
         error: TimewardenError
 
         async def decide_all(snapshot: Snapshot, connection: Connection) -> Changes:
-            await policy_versions.hold(connection, exclusively=exclusively)
+            await hold_active_version(connection, exclusively=exclusively)
             # A process that was behind starts over.
             decisions.clear()
             refusals = await self._decide_all(connection, snapshot, caller, kind, action, targets, decisions)
@@ -240,7 +240,7 @@ class Gate:
         """
 
         async def begin(snapshot: Snapshot, connection: Connection) -> Each:
-            await policy_versions.hold(connection, exclusively=False)
+            await hold_active_version(connection, exclusively=False)
 
             async def decide_one(target: Target) -> Change | Refused:
                 decision, refused = await self._decide_change(connection, snapshot, caller, kind, action, target)

@@ -6,7 +6,7 @@ state is no column: it follows from the head and from the history of activations
 
 from __future__ import annotations
 
-from service.authorization.enforcement import one_person
+from service.authorization.enforcement import merged_people
 from service.authorization.enforcement.relationships import KindFacts
 
 KIND = "policy"
@@ -31,9 +31,9 @@ ROW = "r.id, NULL::uuid AS owner_id, r.state, NULL::integer AS version"
 # before an erasure: that fulfils denies and no allow.
 PROPOSER = f"""
     ((:person IS NOT NULL
-      AND {one_person.survivor("r.author_person")} IS NOT DISTINCT FROM {one_person.survivor(":person")})
+      AND {merged_people.survivor("r.author_person")} IS NOT DISTINCT FROM {merged_people.survivor(":person")})
      OR (:client IS NOT NULL AND r.author_person IS NULL AND r.author_client IS NOT DISTINCT FROM :client)
-     OR {one_person.unknown_if(f"r.author_person = ANY ({one_person.former_ids(':person')})")})
+     OR {merged_people.unknown_if(f"r.author_person = ANY ({merged_people.former_ids(':person')})")})
 """
 
 POLICY_FACTS = KindFacts(kind=KIND, row=ROW, table=VERSIONS, relations={"proposer": PROPOSER})

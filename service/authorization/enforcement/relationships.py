@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from service.authorization.enforcement import one_person
+from service.authorization.enforcement import merged_people
 from service.errors import PolicyUnavailable
 from service.identity import revocation
 from service.identity.principal import Principal, PrincipalKind
@@ -33,11 +33,11 @@ AMBIENT = f"""
     directory.revision AS lookup_revision,
     statement_timestamp() AS lookup_at,
     ARRAY(SELECT role FROM person_role
-          WHERE person_id = {one_person.survivor("$1::uuid")}
+          WHERE person_id = {merged_people.survivor("$1::uuid")}
               AND valid_from <= statement_timestamp() AND statement_timestamp() < valid_to) AS lookup_roles,
-    {one_person.ids("$1::uuid")} AS lookup_ids,
-    {one_person.former_ids("$1::uuid")} AS lookup_former_ids,
-    {revocation.revocation_condition(people=one_person.ids("$1::uuid"), first=4)} AS lookup_revoked
+    {merged_people.ids("$1::uuid")} AS lookup_ids,
+    {merged_people.former_ids("$1::uuid")} AS lookup_former_ids,
+    {revocation.revocation_condition(people=merged_people.ids("$1::uuid"), first=4)} AS lookup_revoked
 """
 # The client that acts for itself, NULL for a person.
 _ITSELF = f"(CASE WHEN starts_with($2::text, '{CLIENT}') THEN substr($2::text, {len(CLIENT) + 1}) END)"

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from litestar.types import ASGIApp, HTTPRequestEvent, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
-    from service.administration.versions.answers_again import AnswersAgain
     from service.authorization.enforcement.changes import Caller
-    from service.authorization.enforcement.kept_answers import Kept, KeptAnswers
+    from service.authorization.enforcement.idempotent_replay import IdempotentReplay
+    from service.authorization.enforcement.stored_responses import StoredResponse, StoredResponses
     from service.log.log import Receipt
     from service.web.http.problems import Problems
 
@@ -52,7 +52,7 @@ class Idempotency(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, kept: KeptAnswers, again: AnswersAgain, problems: Problems) -> None:
+    def __init__(self, kept: StoredResponses, again: IdempotentReplay, problems: Problems) -> None:
         self._kept = kept
         self._again = again
         self._problems = problems
@@ -77,7 +77,7 @@ class Idempotency(ASGIMiddleware):
             return
         if kept.fingerprint != fingerprint:
             raise KeyReused(FieldError(FIELD, "was used for another request"), public=KeyReused.summary)
-        await _send_stored(send, kept, await self._again.permitted(caller, kept.about))
+        await _send_stored(send, kept, await self._again.decide(caller, kept.about))
 
     async def _handle_first(
         self,
@@ -194,7 +194,7 @@ def _parse_response(messages: Sequence[Message]) -> tuple[int, dict[str, str], b
     return status, headers, body
 
 
-async def _send_stored(send: Send, kept: Kept, receipt: Receipt) -> None:
+async def _send_stored(send: Send, kept: StoredResponse, receipt: Receipt) -> None:
     """Send the stored response, with the decision that allows it now."""
     headers = {
         **kept.headers,

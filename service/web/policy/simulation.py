@@ -9,7 +9,13 @@ from litestar import Response, post
 from litestar.params import JSONBody  # noqa: TC002 — Litestar reads handler signatures
 from msgspec import Meta
 
-from service.administration.versions.simulated import MAX_WORDS, OLDEST, SimulatedRequest, SimulatedResource, Subject
+from service.administration.versions.simulated_request import (
+    MAX_WORDS,
+    OLDEST,
+    SimulatedRequest,
+    SimulatedResource,
+    Subject,
+)
 from service.policy.access_request import Dimension, Effect, Reason
 from service.web.http.operations import BODY, COMMON, operation
 from service.web.http.parameters import CurrentCaller, parse_optional_uuid

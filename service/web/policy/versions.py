@@ -21,8 +21,8 @@ from service.web.http.problem_documents import PolicyComplaint
 from service.web.http.responses import ClientId, Hex, Id, NextCursor, PersonId, TimeText, make_response
 
 if TYPE_CHECKING:
-    from service.administration.versions.policy_administration import PolicyAdministration, Proposed, VersionWithTexts
-    from service.administration.versions.policy_life import PolicyVersion
+    from service.administration.versions.administration import PolicyAdministration, Proposed, VersionWithTexts
+    from service.administration.versions.version_store import PolicyVersion
     from service.web.http.paging import Cursors
 
 LISTING = "policy versions"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from uuid import UUID
 
-    from service.authorization.active.policy_versions import PolicyVersions
+    from service.authorization.active.versions import PolicyVersions
     from service.database import Database
 
     Listen = Callable[[Callable[[], object]], Awaitable[object]]

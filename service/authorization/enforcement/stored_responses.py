@@ -74,7 +74,7 @@ class AnsweredChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredResponse:
     """A kept answer. `fingerprint` is the SHA-256 of the request that it answered."""
 
     fingerprint: bytes
@@ -185,7 +185,7 @@ class _Abandoned(Exception):
     """Makes a transaction roll back."""
 
 
-class KeptAnswers:
+class StoredResponses:
     """Finds answers by name: the hash of who asks, with which key, for which path."""
 
     def __init__(self, database: Database) -> None:
@@ -195,13 +195,13 @@ class KeptAnswers:
         """For a request whose answer is to be kept under this name."""
         return Once(name, fingerprint)
 
-    async def find(self, name: bytes) -> Kept | None:
+    async def find(self, name: bytes) -> StoredResponse | None:
         """The answer that is kept under this name, if it is younger than 24 hours."""
         async with self._database.connection() as connection:
             return await _find(connection, name)
 
 
-class Forgetting:
+class ResponseSweeper:
     """The keeper's part: answers that are too old go, whether or not anybody sends keys, and what `more` statements
     delete. Any number may run."""
 
@@ -235,7 +235,7 @@ async def forget_person(connection: Connection, person: UUID) -> int:
     return int((await connection.execute(FORGET_PERSON, person)).removeprefix("DELETE "))
 
 
-async def _find(connection: Connection, name: bytes) -> Kept | None:
+async def _find(connection: Connection, name: bytes) -> StoredResponse | None:
     # What is older may still be there, and counts as forgotten.
     row = await connection.fetchrow(
         f"SELECT {_COLUMNS} FROM kept_answer WHERE name = $1 AND at >= clock_timestamp() - {KEPT_FOR}", name
@@ -245,7 +245,7 @@ async def _find(connection: Connection, name: bytes) -> Kept | None:
     changed = tuple(row["resources"]), tuple(row["states"])
     about = AnsweredChange(row["kind"], row["action"], *changed, row["owner_id"], row["decision_uid"])
     headers = dict(header.split(": ", 1) for header in row["headers"])
-    return Kept(row["fingerprint"], about, row["status"], headers, row["body"])
+    return StoredResponse(row["fingerprint"], about, row["status"], headers, row["body"])
 
 
 async def all_visible(

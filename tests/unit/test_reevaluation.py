@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from uuid_utils.compat import uuid7
 
-from service.administration.replay.decided_again import (
+from service.administration.replay.recorded_request import NotARequest, read
+from service.administration.replay.reevaluation import (
     FORMER_IDS,
     NO_KIND,
     NO_VERSION,
@@ -24,7 +25,6 @@ from service.administration.replay.decided_again import (
     Undecidable,
     decide_again,
 )
-from service.administration.replay.recorded_request import NotARequest, read
 from service.audit.export_ocsf import READ, UPDATE, event
 from service.audit.sealed_rows import SealedRow
 from service.authorization.enforcement.changes import Caller

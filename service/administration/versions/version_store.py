@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from service.authorization.active.policy_versions import PROPOSAL_LOCK
+from service.authorization.active.versions import PROPOSAL_LOCK
 from service.authorization.enforcement.policy_relations import ACTIVE, PROPOSED, PROPOSER, VERSIONS
 from service.authorization.enforcement.relationships import bound, fact_parameters
 from service.errors import NotFound, PolicyUnavailable

@@ -119,7 +119,7 @@ class PolicyVersions:
         try:
             async with nullcontext() if active else self._only_asked_about:
                 async with self.connection() as connection:
-                    text = await text_of(connection, number)
+                    text = await load_texts(connection, number)
                 loop = asyncio.get_running_loop()
                 snapshot = await loop.run_in_executor(self._threads, self._build, text, number)
         except (TryLater, NotFound, PolicyRejected) as error:
@@ -143,7 +143,7 @@ def _unavailable(number: int, why: str) -> PolicyUnavailable:
     return PolicyUnavailable(sentence, cause=f"version {number}: {why}")
 
 
-async def hold(connection: Connection, *, exclusively: bool = False) -> None:
+async def hold_active_version(connection: Connection, *, exclusively: bool = False) -> None:
     """Keep the active version from changing until this transaction ends, or, exclusively, keep everybody else from
     committing under it. Waits no longer than the connection's lock time-out."""
     name = "pg_advisory_xact_lock" if exclusively else "pg_advisory_xact_lock_shared"
@@ -151,7 +151,7 @@ async def hold(connection: Connection, *, exclusively: bool = False) -> None:
     await connection.execute(f"SELECT {name}($1)", POLICY_LOCK)
 
 
-async def text_of(connection: Connection, number: int) -> PolicyText:
+async def load_texts(connection: Connection, number: int) -> PolicyText:
     """The four texts of a version. Raises NotFound."""
     # One version with its texts.
     row = await connection.fetchrow(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from service.administration.checks.diff import PolicyDiff
-    from service.administration.versions.policy_administration import PolicyAdministration
+    from service.administration.versions.administration import PolicyAdministration
     from service.authorization.enforcement.changes import Caller
     from service.policy.policy_file import PolicyText
 

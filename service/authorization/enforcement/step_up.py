@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from service.policy.access_request import AccessRequest
 
 
-def after_sign_in(snapshot: Snapshot, access_request: AccessRequest) -> tuple[AccessRequest, StepUpNeeded] | None:
+def after_step_up(snapshot: Snapshot, access_request: AccessRequest) -> tuple[AccessRequest, StepUpNeeded] | None:
     """The question as it would be after the best sign-in that its rules ask for, and the challenge for that; None when
     no rule asks for anything that the sign-in lacks."""
     thresholds = snapshot.vocabulary.thresholds

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.administration.versions import policy_life
+from service.administration.versions import version_store
 from service.authorization.enforcement.policy_relations import KIND
 from service.errors import Conflict
 from service.log.record import Kind, Record
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from service.administration.versions.policy_life import PolicyVersion
+    from service.administration.versions.version_store import PolicyVersion
     from service.authorization.engine.engine import Snapshot
     from service.database import Connection
     from service.log.log import Log
@@ -30,13 +30,13 @@ async def bootstrap(
 
     Raises Conflict when there is a version already: from then on the API is the only way. Raises PolicyRejected.
     """
-    if await policy_life.existing(connection, 1):
+    if await version_store.existing(connection, 1):
         raise Conflict("There is a policy already; propose a new version through the API")
     snapshot = check(text, 1)
-    version = await policy_life.insert(
+    version = await version_store.insert(
         connection, text, message="First version, from files", author_person=None, author_client="system"
     )
-    await policy_life.found_head(connection, version.number)
+    await version_store.found_head(connection, version.number)
     body = {
         "decided_at": at,
         "event": "policy.bootstrapped",

@@ -15,7 +15,7 @@ from service.web.http.parameters import MAX_INTEGER, CurrentCaller, Number, pars
 from service.web.http.responses import Action, ResourceKind, make_response
 
 if TYPE_CHECKING:
-    from service.administration.versions.policy_comparison import PolicyComparison
+    from service.administration.versions.comparison import PolicyComparison
 
 TAG = "Policy"
 Change = Annotated[Literal["added", "removed", "changed"], Meta(description="What became of it", examples=["added"])]

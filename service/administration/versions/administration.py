@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from service.administration.checks.examination import PROPOSAL, PolicyReport
-from service.administration.versions import four_eyes, policy_life
-from service.administration.versions.policy_life import Activator, PolicyVersion
-from service.authorization.active import policy_versions, replicas
+from service.administration.versions import four_eyes, version_store
+from service.administration.versions.version_store import Activator, PolicyVersion
+from service.authorization.active import replicas
+from service.authorization.active.versions import load_texts
 from service.authorization.enforcement.changes import AbortChange, Answer, Change, Target
 from service.authorization.enforcement.decision_point import Resource, evaluate
 from service.authorization.enforcement.policy_relations import KIND, RETIRED
@@ -25,8 +26,8 @@ from service.places import Complaint
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from service.authorization.active.policy_versions import PolicyVersions
     from service.authorization.active.replicas import Replica
+    from service.authorization.active.versions import PolicyVersions
     from service.authorization.enforcement.changes import Caller
     from service.authorization.enforcement.gate import Gate
     from service.authorization.engine.engine import Snapshot
@@ -82,14 +83,14 @@ class PolicyAdministration:
     async def list(self, caller: Caller, *, before: int | None, limit: int) -> Answer[Sequence[PolicyVersion]]:
         """Versions, newest first: those that the asker may read."""
         async with self._gate.list(caller, KIND, "read") as listing:
-            versions = await policy_life.listed(listing.visibility, listing.connection, before=before, limit=limit)
+            versions = await version_store.listed(listing.visibility, listing.connection, before=before, limit=limit)
         return listing.answer(versions)
 
     async def read(self, caller: Caller, number: int) -> Answer[VersionWithTexts]:
         """One version with its texts. Raises NotFound."""
         async with self._gate.read(caller, KIND, "read", number) as reading:
-            version = await policy_life.version_of(reading.connection, number)
-            text = await policy_versions.text_of(reading.connection, number)
+            version = await version_store.version_of(reading.connection, number)
+            text = await load_texts(reading.connection, number)
         return reading.answer(VersionWithTexts(version, text))
 
     async def active(self, caller: Caller) -> Answer[VersionWithTexts]:
@@ -127,7 +128,7 @@ class PolicyAdministration:
             # Who may propose is told what is wrong, and it is on record that they were allowed to ask.
             if report.complaints:
                 raise PolicyRejected(report.complaints)
-            waiting = await policy_life.waiting(change.connection, text)
+            waiting = await version_store.waiting(change.connection, text)
             version = waiting or await _insert(change, text, message)
         return change.answer(Proposed(version, report, anew=waiting is None))
 
@@ -142,13 +143,13 @@ class PolicyAdministration:
     async def roll_back(self, caller: Caller, *, expected: int) -> Answer[PolicyVersion]:
         """As `activate`, for the version that was active before `expected`. Raises Conflict when there was none."""
         async with self._versions.connection() as connection:
-            number = await policy_life.way_back(connection)
+            number = await version_store.way_back(connection)
         # With nothing to go back to, the decision is about the version that decides.
         return await self._switch(caller, number or self._versions.current().number, expected=expected, back=True)
 
     async def _switch(self, caller: Caller, number: int, *, expected: int, back: bool) -> Answer[PolicyVersion]:
         async def found(connection: Connection) -> int | None:
-            return await policy_life.existing(connection, number)
+            return await version_store.existing(connection, number)
 
         snapshot, refused = None, None
         left: dict[int, Snapshot] = {}
@@ -176,7 +177,7 @@ class PolicyAdministration:
     async def _checked(self, number: int) -> Snapshot:
         """Check a stored version again: the code's laws may be newer than the proposal."""
         async with self._versions.connection() as connection:
-            text = await policy_versions.text_of(connection, number)
+            text = await load_texts(connection, number)
         async with self._activating.one():
             report = await self._check(text, number, None)
         if report.complaints:
@@ -187,14 +188,14 @@ class PolicyAdministration:
     async def _left_behind(self, caller: Caller, number: int) -> dict[int, Snapshot]:
         """The versions that still have a say when the asker activates what they proposed; mostly none."""
         async with self._versions.connection() as connection:
-            numbers = await policy_life.left_behind(connection, number, caller.principal)
+            numbers = await version_store.left_behind(connection, number, caller.principal)
         return {one: await self._versions.built(one) for one in numbers}
 
 
 async def _insert(change: Change, text: PolicyText, message: str) -> PolicyVersion:
     """Store the text as the newest version and have that recorded."""
     author = change.caller.principal
-    version = await policy_life.insert(
+    version = await version_store.insert(
         change.connection, text, message=message, author_person=author.person, author_client=author.client
     )
     change.record(
@@ -212,7 +213,7 @@ async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVer
     """Let the snapshot's version decide from the commit on, under the policy's lock, and have that recorded."""
     number, expected, principal = snapshot.number, change.lookup.version, change.caller.principal
     if back:
-        before = await policy_life.way_back(change.connection)
+        before = await version_store.way_back(change.connection)
         if before is None:
             raise Conflict("No version was active before")
         if before != number:
@@ -222,7 +223,7 @@ async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVer
     await replicas.check_words(change.connection, snapshot.vocabulary)
     _keep_a_way_back(change, snapshot)
     by = Activator(principal.person, principal.client, change.decision.uid)
-    if not await policy_life.move_head(change.connection, number, expected=expected, by=by, back=back):
+    if not await version_store.move_head(change.connection, number, expected=expected, by=by, back=back):
         raise StaleExpectation
     change.record(
         "policy.activated",
@@ -231,13 +232,13 @@ async def _moved(change: Change, snapshot: Snapshot, *, back: bool) -> PolicyVer
         after={"active": number, "digest": snapshot.digest},
         kind=Kind.POLICY,
     )
-    return await policy_life.version_of(change.connection, number)
+    return await version_store.version_of(change.connection, number)
 
 
 async def _keep_four_eyes(change: Change, number: int, left: Mapping[int, Snapshot]) -> None:
     """Raise AbortChange with Forbidden if a version that was left, and that no newer one replaced, denies this to the
     proposer. Raises StaleExpectation if another version was left since `left` was read."""
-    numbers = await policy_life.left_behind(change.connection, number, change.caller.principal)
+    numbers = await version_store.left_behind(change.connection, number, change.caller.principal)
     if not left.keys() >= set(numbers):
         raise StaleExpectation
     forbidding = four_eyes.still_forbidding([left[one] for one in numbers], change.decision.request)
