@@ -1,17 +1,18 @@
-"""Makes access tokens, good and bad, with real keys, and the key sets for them. Shared by the tests of identity.
+"""Makes access tokens, good and bad, with real keys, and the key sets for them.
 
-What no library would sign (repeated members, other encodings, odd headers) is put together here byte by byte.
+Tokens that no library would sign (repeated members, other encodings, odd headers) are built byte by byte.
 """
 
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
@@ -135,6 +136,86 @@ def good_token(**changes: Any) -> bytes:
 def good_ec_token(**changes: Any) -> bytes:
     """An ES256 token with these claims."""
     return signed(header(alg="ES256", kid="ec-1"), claims(**changes), ec_key())
+
+
+Members = dict[str, Any]
+
+# Each fault of the claims, as a change of good ones; ABSENT removes a claim.
+CLAIM_FAULTS: Mapping[str, Callable[[Members], Members]] = {
+    "no-issuer": lambda _: {"iss": ABSENT},
+    "other-issuer": lambda good: {"iss": f"{good['iss']}/"},
+    "no-audience": lambda _: {"aud": ABSENT},
+    "other-audience": lambda good: {"aud": f"{good['aud']}/"},
+    "no-expiry": lambda _: {"exp": ABSENT},
+    "expiry-as-text": lambda good: {"exp": str(good["exp"])},
+    "endless": lambda _: {"exp": 1e30},
+    "not-yet": lambda good: {"nbf": good["iat"] + 3600},
+    "from-the-future": lambda good: {"iat": good["iat"] + 1800, "exp": good["iat"] + 3600},
+    "no-subject": lambda _: {"sub": ABSENT},
+    "numeric-subject": lambda _: {"sub": 7},
+    "nul-in-subject": lambda good: {"sub": f"{good['sub']}\x00"},
+    "no-client": lambda _: {"client_id": ABSENT},
+    "no-id": lambda _: {"jti": ABSENT},
+    "id-token": lambda good: {"nonce": "n", "aud": good["client_id"]},
+    "bound-to-a-key": lambda _: {"cnf": {"jkt": "0" * 43}},
+    "bound-to-an-unknown-kind": lambda _: {"cnf": {"no-such-binding": "x"}},
+}
+
+
+def change_signature(head: Members, body: Members, key: rsa.RSAPrivateKey) -> bytes:
+    start, _, last = signed(head, body, key).rpartition(b".")
+    raw = base64.urlsafe_b64decode(last + b"==")
+    return start + b"." + encoded(bytes([raw[0] ^ 1]) + raw[1:])
+
+
+def change_claims(head: Members, body: Members, key: rsa.RSAPrivateKey) -> bytes:
+    first, _, last = signed(head, body, key).split(b".")
+    return b".".join((first, encoded(json.dumps({**body, "sub": "dev|adam"}).encode()), last))
+
+
+def remove_signature(head: Members, body: Members, key: rsa.RSAPrivateKey) -> bytes:
+    return signed({**head, "alg": "none"}, body, key).rpartition(b".")[0] + b"."
+
+
+def use_public_key_as_secret(head: Members, body: Members, key: rsa.RSAPrivateKey) -> bytes:
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    secret = key.public_key().public_bytes(serialization.Encoding.PEM, form)
+    start = b".".join(encoded(json.dumps(part).encode()) for part in ({**head, "alg": "HS256"}, body))
+    return start + b"." + encoded(hmac.digest(secret, start, "sha256"))
+
+
+def embed_key(head: Members, body: Members, _: rsa.RSAPrivateKey) -> bytes:
+    return signed({**head, "jwk": jwk(rsa_key("attacker"), None)}, body, rsa_key("attacker"))
+
+
+def add_extension(head: Members, body: Members, key: rsa.RSAPrivateKey) -> bytes:
+    return signed({**head, "crit": ["no-such-extension"], "no-such-extension": True}, body, key)
+
+
+def repeat_claim(head: Members, body: Members, key: rsa.RSAPrivateKey) -> bytes:
+    return signed(head, json.dumps(body).encode()[:-1] + b',"sub":"dev|adam"}', key)
+
+
+TOKEN_FAULTS: Mapping[str, Callable[[Members, Members, rsa.RSAPrivateKey], bytes]] = {
+    "changed-signature": change_signature,
+    "changed-claims": change_claims,
+    "unsigned": remove_signature,
+    "public-key-as-secret": use_public_key_as_secret,
+    "unknown-key": lambda head, body, _: signed({**head, "kid": "no-such-key"}, body, rsa_key("attacker")),
+    "foreign-key": lambda head, body, _: signed(head, body, rsa_key("attacker")),
+    "embedded-key": embed_key,
+    "critical": add_extension,
+    "repeated-claim": repeat_claim,
+}
+FAULTS = (*TOKEN_FAULTS, *CLAIM_FAULTS)
+
+
+def forge(fault: str, head: Members, body: Members, key: rsa.RSAPrivateKey) -> bytes:
+    """A token with one fault of FAULTS. `head` and `body` are those of a good RS256 token that `key` signs."""
+    if fault in TOKEN_FAULTS:
+        return TOKEN_FAULTS[fault](head, body, key)
+    changed = {**body, **CLAIM_FAULTS[fault](body)}
+    return signed(head, {name: value for name, value in changed.items() if value is not ABSENT}, key)
 
 
 class HeldKeys:

@@ -20,7 +20,7 @@ def panel(api: str, issuer: str, state: Path, version: int, *, differs: bool) ->
     console = Console(highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("API", api, f"documentation: {api}/docs")
-    table.add_row("sign-in", issuer, f"passwords are LOGIN-demo; tokens to try: {issuer}/demo")
+    table.add_row("sign-in", issuer, f"passwords are LOGIN-demo; tokens and keys: {issuer}/demo")
     files = "policies/ differs: timewarden policy diff --as paula" if differs else "the same as policies/"
     table.add_row("policy", f"version {version} decides", files)
     table.add_row("data, logs", str(state), "")

@@ -1,20 +1,25 @@
-"""Every kind of token that the development authorization server gives is taken by the running service, and every forged
-one is refused: over HTTP, with the configuration of `timewarden up`.
+"""The running service accepts every kind of token of the development authorization server and refuses every forged one.
+
+Over HTTP, with the configuration of `timewarden up`.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
+from joserfc.jwk import RSAKey
 
 from service.development.authorization_server import sign_in
-from service.development.authorization_server.forging import FAULTS
 from service.development.authorization_server.proof_keys import ProofKey
+from service.development.authorization_server.signing_keys import load_or_make
 from service.development.people import PEOPLE
+from tests.token_forge import FAULTS, claims, forge
 
 if TYPE_CHECKING:
+    import httpx
+
     from tests.acceptance.running_service import RunningService
 
 CLIENT = "timesheets-cli"
@@ -83,10 +88,20 @@ async def test_an_opaque_token_that_its_issuer_revoked_is_refused(
 async def test_a_forged_token_is_refused_and_the_answer_does_not_repeat_it(
     service: RunningService, http: httpx.AsyncClient, fault: str
 ) -> None:
-    wish = {"client_id": CLIENT, "who": "ana", "scope": "read:timesheets", "fault": fault}
-    async with httpx.AsyncClient(base_url=service.addresses.issuer, trust_env=False) as forger:
-        forged = await forger.post("/demo/forge", data=wish, headers={"Accept": "application/json"})
-    token = forged.json()["access_token"]
+    key = load_or_make(service.state / "authorization-server").signing_key("RS256")
+    assert isinstance(key, RSAKey)
+    assert key.private_key is not None
+    now = int(time.time())
+    good = claims(
+        iss=service.addresses.issuer,
+        aud=service.addresses.audience,
+        sub="dev|ana",
+        client_id=CLIENT,
+        iat=now,
+        exp=now + 3600,
+        scope="read:timesheets",
+    )
+    token = forge(fault, {"alg": "RS256", "typ": "at+jwt", "kid": key.kid}, good, key.private_key).decode()
     answer = await me(http, token)
     assert answer.status_code == 401
     assert 'error="invalid_token"' in answer.headers["www-authenticate"]

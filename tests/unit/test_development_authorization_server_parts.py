@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from service.development.authorization_server import second_factor
 from service.development.authorization_server.application import loopback_address
 from service.development.authorization_server.clients import find
-from service.development.authorization_server.demo_pages import demo_page, forged_token, read_token
+from service.development.authorization_server.demo import demo_page, describe_token
 from service.development.authorization_server.expiring import ExpiringStore
 from service.development.authorization_server.forms import read_page
 from service.development.authorization_server.pages import (
@@ -182,8 +182,8 @@ def test_hostile_text_is_escaped_on_every_page() -> None:
         ),
         second_factor_page(PEOPLE["ana"], HOSTILE, HOSTILE, HOSTILE, problem=HOSTILE),
         user_code_page(HOSTILE, problem=HOSTILE),
-        demo_page([(HOSTILE, HOSTILE, HOSTILE)], HOSTILE, content=forged_token(HOSTILE), problem=HOSTILE),
-        demo_page([], HOSTILE, content=read_token(HOSTILE, HOSTILE, HOSTILE)),
+        demo_page([(HOSTILE, HOSTILE, HOSTILE)], HOSTILE, problem=HOSTILE),
+        demo_page([], HOSTILE, content=describe_token(HOSTILE, HOSTILE, HOSTILE)),
     )
     for page in pages:
         assert "<script" not in page

@@ -52,7 +52,6 @@ def create(issuer: str, audience: str, key_directory: Path) -> Litestar:
             status_endpoints.introspect,
             status_endpoints.revoke,
             demo.show_demo,
-            demo.forge,
             demo.read,
             demo.change_keys,
             metadata.discovery,
