@@ -59,8 +59,8 @@ class Forged:
     @property
     def content(self) -> bytes:
         return b"".join(
-            json.dumps(one, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-            for one in [self.header, *self.lines]
+            json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+            for line in [self.header, *self.lines]
         )
 
 
@@ -71,7 +71,7 @@ def forged(
     leaves = [record.leaf for record in records][:size]
     end = len(leaves) if end is None else end
     at = hash_at(leaves)
-    proof = [b64(one) for one in merkle.consistency_path(old, len(leaves), at)] if old else []
+    proof = [b64(value) for value in merkle.consistency_path(old, len(leaves), at)] if old else []
     header = {
         "format": "timewarden-bundle/1",
         "from": start,
@@ -82,7 +82,7 @@ def forged(
         "start": {"checkpoint": signed(leaves, old), "consistency": proof} if old else None,
         "pruned": None,
     }
-    return Forged(leaves, header, [line(one, start + place) for place, one in enumerate(records[start:end])])
+    return Forged(leaves, header, [line(record, start + place) for place, record in enumerate(records[start:end])])
 
 
 def line(record: Record, position: int) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def line(record: Record, position: int) -> dict[str, Any]:
 def plain(value: Any) -> Any:
     """As the body writes it."""
     if isinstance(value, list):
-        return [plain(one) for one in value]
+        return [plain(item) for item in value]
     if hasattr(value, "strftime"):
         return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return value if value is None or isinstance(value, str | bool | int) else str(value)

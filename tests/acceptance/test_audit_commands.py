@@ -73,7 +73,7 @@ async def test_every_question_on_the_page_is_answered(callers: Callers, line: st
 async def test_a_story_is_told_in_order_as_a_table_and_as_lines(callers: Callers) -> None:
     sheet, _ = await story(callers)
     lines = (await command(callers, "audrey", "audit", "history", sheet, "--json")).output.splitlines()
-    assert [json.loads(one)["kind"] for one in lines] == ["decision", "change"]
+    assert [json.loads(line)["kind"] for line in lines] == ["decision", "change"]
     table = await command(callers, "audrey", "audit", "history", sheet)
     assert "create" in table.output
 
@@ -91,11 +91,11 @@ async def test_all_pages_are_every_record_once(callers: Callers) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [
-        ("--rule", "aprove-team", "query.rule: is no rule of any version; did you mean 'approve-team'?"),
-        ("--client", "timesheets-cl", "query.client: is no client of any record; did you mean"),
-        ("--email", "nobody@audited.example", "query.email: is nobody's address"),
-        ("--person", "018f0000-0000-7000-8000-00000000000a", "query.person: is nobody's id"),
-        ("--policy-version", "999", "query.policy_version: is no version; the newest is"),
+        ("--rule", "aprove-team", "query.rule: is not a rule of any version; did you mean 'approve-team'?"),
+        ("--client", "timesheets-cl", "query.client: is not a client of any record; did you mean"),
+        ("--email", "nobody@audited.example", "query.email: is not a person's address"),
+        ("--person", "018f0000-0000-7000-8000-00000000000a", "query.person: is not a person's id"),
+        ("--policy-version", "999", "query.policy_version: is not a version; the newest is"),
     ],
 )
 async def test_a_misspelt_filter_is_an_error_and_no_empty_page(

@@ -119,7 +119,7 @@ async def test_a_proof_shows_where_a_record_is(service: RunningService, callers:
     proof = await audrey.get(path)
     lines = tmp_path / "records.jsonl"
     await program(service, "timewarden", "audit", "export", "--output", str(lines), token=str(audrey.token))
-    (line,) = (one for one in lines.read_bytes().splitlines() if f'"uid":"{uid}"'.encode() in one)
+    (line,) = (line for line in lines.read_bytes().splitlines() if f'"uid":"{uid}"'.encode() in line)
     (tmp_path / "record").write_bytes(line.partition(b'"record":')[2][:-1])
     (tmp_path / "other").write_bytes(line.partition(b'"record":')[2])
     (tmp_path / "proof").write_bytes(proof.content)

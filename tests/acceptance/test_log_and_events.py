@@ -41,7 +41,7 @@ async def events_of(service: RunningService, subject: str, count: int) -> list[d
     """The events about one subject in the order of the stream, once there are so many."""
     about: list[dict[str, Any]] = []
     for _ in range(100):
-        about = [one for one in await published(service.addresses) if one["subject"] == subject]
+        about = [item for item in await published(service.addresses) if item["subject"] == subject]
         if len(about) >= count:
             return about
         await asyncio.sleep(0.05)
@@ -61,20 +61,20 @@ async def test_decisions_are_found_by_each_filter(callers: Callers) -> None:
 
     span = {"since": since.isoformat(), "until": until.isoformat()}
     about = await found(audrey, resource=sheet)
-    ids = [one["id"] for one in about]
+    ids = [item["id"] for item in about]
     # Newest first; the list that returned the sheet is among them.
-    assert ids[:4] == [one.headers["Decision-Id"] for one in (approved, listed, refused, handed)]
+    assert ids[:4] == [answer.headers["Decision-Id"] for answer in (approved, listed, refused, handed)]
     assert sheet in about[1]["record"]["returned"]
     by_person = await found(audrey, person=mias, **span)
-    assert {one["id"] for one in by_person} == {listed.headers["Decision-Id"], approved.headers["Decision-Id"]}
+    assert {item["id"] for item in by_person} == {listed.headers["Decision-Id"], approved.headers["Decision-Id"]}
     denied = await found(audrey, outcome="deny", person=anas, **span)
-    assert [one["id"] for one in denied] == [refused.headers["Decision-Id"]]
-    assert [one["id"] for one in await found(audrey, action="approve", outcome="allow", **span)] == [
+    assert [item["id"] for item in denied] == [refused.headers["Decision-Id"]]
+    assert [record["id"] for record in await found(audrey, action="approve", outcome="allow", **span)] == [
         approved.headers["Decision-Id"]
     ]
-    assert {one["record"]["action"] for one in await found(audrey, action="submit")} == {"submit"}
-    assert approved.headers["Decision-Id"] in {one["id"] for one in await found(audrey, rule="approve-team")}
-    assert {one["record"]["principal"]["client"] for one in await found(audrey, client="timesheets-cli")} == {
+    assert {record["record"]["action"] for record in await found(audrey, action="submit")} == {"submit"}
+    assert approved.headers["Decision-Id"] in {record["id"] for record in await found(audrey, rule="approve-team")}
+    assert {record["record"]["principal"]["client"] for record in await found(audrey, client="timesheets-cli")} == {
         "timesheets-cli"
     }
     assert await found(audrey, since=until.isoformat(), person=anas) == []
@@ -96,7 +96,7 @@ async def test_pages_of_the_log_are_complete(callers: Callers) -> None:
             break
         cursor = {"cursor": page["next_cursor"]}
     # Asking for one's own id is a decision too, and came first each time; what was sent before stays in order.
-    assert [one for one in ids if one in sent] == sent[::-1]
+    assert [item for item in ids if item in sent] == sent[::-1]
     assert len(ids) == len(set(ids))
 
 
@@ -139,9 +139,9 @@ async def test_a_decision_is_sealed_within_a_second_and_keeps_its_leaf(callers: 
 
     await asyncio.sleep(1)
     logged = [await audrey.decision(answer) for answer in answers]
-    positions = [one["position"] for one in logged]
+    positions = [item["position"] for item in logged]
     assert positions == sorted(set(positions))
-    assert [one["leaf"] for one in logged] == [answer.headers["Decision-Leaf"] for answer in answers]
+    assert [item["leaf"] for item in logged] == [answer.headers["Decision-Leaf"] for answer in answers]
 
 
 async def test_the_events_of_a_story_come_in_order(callers: Callers, service: RunningService) -> None:
@@ -157,7 +157,7 @@ async def test_the_events_of_a_story_come_in_order(callers: Callers, service: Ru
     assert (await ana.delete(path, if_match='"7"')).status_code == 204
 
     told = await events_of(service, sheet, 8)
-    assert [one["type"].removeprefix(f"{PREFIX}timesheet.") for one in told] == [
+    assert [event["type"].removeprefix(f"{PREFIX}timesheet.") for event in told] == [
         "created",
         "edited",
         "submitted",
@@ -167,10 +167,10 @@ async def test_the_events_of_a_story_come_in_order(callers: Callers, service: Ru
         "reopened",
         "deleted",
     ]
-    positions = [one["at"] for one in told]
+    positions = [event["at"] for event in told]
     assert positions == sorted(set(positions))
-    assert [int(one["sequence"]) for one in told] == positions
-    assert len({one["id"] for one in told}) == len(told)
+    assert [int(event["sequence"]) for event in told] == positions
+    assert len({event["id"] for event in told}) == len(told)
 
 
 async def test_events_of_the_policy_and_the_directory_are_published(callers: Callers, service: RunningService) -> None:
@@ -192,7 +192,7 @@ async def test_records_and_events_hold_ids_and_never_what_people_wrote(
     await events_of(service, sheet, 4)
 
     stream = json.dumps(await published(service.addresses), ensure_ascii=False)
-    records = json.dumps([one["record"] for one in await found(audrey)], ensure_ascii=False)
+    records = json.dumps([record["record"] for record in await found(audrey)], ensure_ascii=False)
     private = (*PRIVATE, *(person.subject for person in PEOPLE.values()), *(person.name for person in PEOPLE.values()))
     for text in private:
         assert text not in stream, text

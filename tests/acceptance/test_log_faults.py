@@ -107,12 +107,12 @@ async def test_on_a_full_disk_nothing_is_answered_and_all_goes_on_when_there_is_
                 told.hear(await http.put(f"{path}/entries/{entry}", json=body, headers={"If-Match": "*"}))
                 for _ in range(5)
             ]
-        for one in (*answers[-5:], *(change for change in changes if change.status_code != 200)):
-            assert one.status_code == 503
-            assert one.json()["type"].startswith("urn:timewarden:problem:")
+        for answer in (*answers[-5:], *(change for change in changes if change.status_code != 200)):
+            assert answer.status_code == 503
+            assert answer.json()["type"].startswith("urn:timewarden:problem:")
         await traffic.estate.ready()
         after = (await http.get(path)).json()
-        assert after["version"] == before["version"] + sum(one.status_code == 200 for one in changes)
+        assert after["version"] == before["version"] + sum(item.status_code == 200 for item in changes)
         again = await http.put(f"{path}/entries/{entry}", json=body, headers={"If-Match": "*"})
         assert again.status_code == httpx.codes.OK
     await verdict(traffic)

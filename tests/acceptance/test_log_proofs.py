@@ -38,7 +38,7 @@ async def test_an_answer_is_proved_to_be_in_a_log_that_only_grows(service: Runni
     _, index, *hashes = head.split("\n")
     size, root = read_note(note, vkey)
     leaf = bytes.fromhex(mine.headers["Decision-Leaf"])
-    path = [base64.b64decode(one) for one in hashes]
+    path = [base64.b64decode(value) for value in hashes]
     assert inclusion_holds(leaf, int(index.removeprefix("index ")), size, path, root)
     grown = (await when_sealed(audrey, f"/v1/audit/consistency?from={old_size}&to={size}")).json()
-    assert consistency_holds(old_size, old_root, size, root, [base64.b64decode(one) for one in grown["hashes"]])
+    assert consistency_holds(old_size, old_root, size, root, [base64.b64decode(value) for value in grown["hashes"]])

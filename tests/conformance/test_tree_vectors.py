@@ -23,7 +23,7 @@ ROOTS = [
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
-LEAVES = [merkle.leaf_hash(bytes.fromhex(one)) for one in INPUTS]
+LEAVES = [merkle.leaf_hash(bytes.fromhex(item)) for item in INPUTS]
 
 # C2SP signed-note.md, and the examples of Go's sumdb/note.
 NOTES = [

@@ -46,7 +46,7 @@ class EventStream:
         # What was restored has its tree caught up first.
         while await sealer.seal():
             pass
-        return [one.uid for one in records]
+        return [record.uid for record in records]
 
     def relay(self, *, redis: Any = None, read_changes: Any = None, read_change: Any = None, **settings: Any) -> Relay:
         return Relay(
@@ -63,14 +63,14 @@ class EventStream:
         self.reports.append((ready, detail))
 
     async def held(self) -> list[UUID]:
-        return [one.uid for one in await read(self.redis, self.stream, count=10_000)]
+        return [item.uid for item in await read(self.redis, self.stream, count=10_000)]
 
     async def assert_published(self) -> None:
         """The stream holds every sealed change once, in log order, under its position's id."""
         sealed = await ChangeFeed(self.keeper).read_changes(-1, 10_000)
         assert await read(self.redis, self.stream, count=10_000) == list(sealed)
         ids = [entry_id for entry_id, _ in await entries(self.redis, self.stream)]
-        assert ids == [id_of(one.position).encode() for one in sealed]
+        assert ids == [id_of(change.position).encode() for change in sealed]
 
     async def restore_postgres(self, size: int) -> None:
         """As if Postgres had been restored from a backup taken when the log was `size` long."""

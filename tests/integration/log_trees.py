@@ -66,8 +66,8 @@ async def assert_consistent(log_database: LogDatabase, keeper: Database) -> int:
     """Every checkpoint has the root of its prefix, and extends the one before; returns how many there are."""
     held, signed = await leaves(log_database), await checkpoints(log_database)
     async with keeper.connection() as connection:
-        for one in signed:
-            assert one.root == merkle.root_hash(held[: one.size])
+        for checkpoint in signed:
+            assert checkpoint.root == merkle.root_hash(held[: checkpoint.size])
         for old, new in pairwise(signed):
             path = await consistency_path(connection, old.size, new.size)
             assert consistency_holds(old.size, old.root, new.size, new.root, path)

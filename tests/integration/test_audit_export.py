@@ -243,7 +243,7 @@ async def test_a_bundle_is_intact_under_the_public_key(house: House, running: In
 )
 async def test_a_range_that_cannot_be_is_explained(running: InProcess, query: str, field: str) -> None:
     answer = await fetched(running, f"/v1/audit/{query}", 422)
-    assert [one["field"] for one in answer.json()["fields"]] == [field]
+    assert [item["field"] for item in answer.json()["fields"]] == [field]
 
 
 async def test_whoever_may_not_read_the_log_exports_nothing(running: InProcess) -> None:

@@ -85,9 +85,11 @@ async def test_spoilt_records_hide_no_others_and_the_verifier_names_them(
     await Log(app).append(made)
     await Sealer(keeper).seal()
     assert await CheckpointSigner(keeper, [SIGNER], Anchor(tmp_path / "anchor")).sign()
-    await as_superuser(log_database, *(f"ALTER TABLE audit_record ALTER {one} DROP NOT NULL" for one in NEVER_NULL))
-    for one, what in zip(made[::2], SPOILT, strict=True):
-        await spoil(log_database, one.uid, what)
+    await as_superuser(
+        log_database, *(f"ALTER TABLE audit_record ALTER {column} DROP NOT NULL" for column in NEVER_NULL)
+    )
+    for record, what in zip(made[::2], SPOILT, strict=True):
+        await spoil(log_database, record.uid, what)
     for oldest_first in (False, True):
         found: list[UUID] = []
         behind: search.Place | None = None
@@ -100,9 +102,9 @@ async def test_spoilt_records_hide_no_others_and_the_verifier_names_them(
             assert msgspec.json.encode(record_page(some, names, None, texts=True))
             if not some:
                 break
-            found += [one.uid for one in some]
+            found += [record.uid for record in some]
             behind = some[-1].place
-        assert {one.uid for one in made} <= set(found)
+        assert {record.uid for record in made} <= set(found)
         assert len(found) == len(made) + 1
     async with app.connection() as connection:
         assert (await summarize_decisions(connection, RecordFilters(since=EARLIER, until=LATER))).total
@@ -110,11 +112,11 @@ async def test_spoilt_records_hide_no_others_and_the_verifier_names_them(
     rows = [row async for piece in sealed_rows(app, 0, header.end) for row in piece]
     validator = jsonschema_rs.validator_for(json.loads(OCSF.read_text(encoding="utf-8")))
     events = [json.loads(line) for line in FORMATS["ocsf"]().rows(rows).splitlines()]
-    assert [one["metadata"]["sequence"] for one in events] == list(range(header.end))
+    assert [event["metadata"]["sequence"] for event in events] == list(range(header.end))
     for event in events:
         validator.validate(event)
     lines = FORMATS["jsonl"]().rows(rows).splitlines()
-    assert [json.loads(one)["position"] for one in lines] == list(range(header.end))
+    assert [json.loads(line)["position"] for line in lines] == list(range(header.end))
     assert FORMATS["csv"]().rows(rows).count(b"\n") == header.end
     assert FORMATS["parquet"]().rows(rows) + b"PAR1"
     content = b"".join([piece async for piece in bundle_lines(app, header)])

@@ -84,14 +84,14 @@ async def watched(log_database: LogDatabase) -> Watched:
 async def appended(log: Log, records: Sequence[Record]) -> list[str]:
     """What each record's own append came to: `kept`, or the cause of its refusal."""
 
-    async def one(record: Record) -> str:
+    async def append(record: Record) -> str:
         try:
             await log.append([record])
         except LogUnavailable as error:
             return str(error.cause)
         return "kept"
 
-    return list(await asyncio.gather(*(one(record) for record in records)))
+    return list(await asyncio.gather(*(append(record) for record in records)))
 
 
 def bad() -> Record:
@@ -199,7 +199,9 @@ async def test_bad_records_among_many_fail_alone(watched: Watched, make: Callabl
         records[place] = make()
     outcomes = await appended(watched.log, records)
     assert [place for place, told in enumerate(outcomes) if told != "kept"] == [0, 3, count - 1]
-    assert await watched.written() == [one.uid for one, told in zip(records, outcomes, strict=True) if told == "kept"]
+    assert await watched.written() == [
+        record.uid for record, told in zip(records, outcomes, strict=True) if told == "kept"
+    ]
 
 
 async def test_a_bad_record_takes_with_it_the_others_of_its_own_append_and_no_others(watched: Watched) -> None:
@@ -230,7 +232,7 @@ async def test_a_connection_killed_during_the_flush_fails_those_in_it_and_nobody
     later = asyncio.create_task(watched.log.append([decision()]))
     await (await watched.superuser()).execute("SELECT pg_terminate_backend($1)", pid)
     lost = await asyncio.gather(*first, return_exceptions=True)
-    assert [type(one) for one in lost] == [LogUnavailable] * 3
+    assert [type(error) for error in lost] == [LogUnavailable] * 3
     state = watched.log.state()
     assert state.failing is not None
     assert state.age < 5
@@ -313,7 +315,7 @@ async def test_a_flush_that_takes_too_long_is_given_up_in_time(watched: Watched)
     # The lock is not given back before, so only giving up ends this.
     async with asyncio.timeout(PATIENCE_SECONDS):
         told = await appended(log, [decision() for _ in range(3)])
-    assert all(one != "kept" for one in told)
+    assert all(outcome != "kept" for outcome in told)
     await lock.rollback()
     await asyncio.sleep(0.2)
     assert await watched.written() == []
@@ -338,8 +340,8 @@ async def test_a_waiter_that_leaves_stops_no_flush(watched: Watched) -> None:
 
 async def test_records_of_one_append_stay_together_and_in_order_among_many(watched: Watched) -> None:
     groups = [[decision() for _ in range(size % 5 + 1)] for size in range(60)]
-    await asyncio.gather(*(watched.log.append(one) for one in groups))
-    assert await watched.written() == [one.uid for group in groups for one in group]
+    await asyncio.gather(*(watched.log.append(group) for group in groups))
+    assert await watched.written() == [record.uid for group in groups for record in group]
 
 
 async def test_an_append_larger_than_a_batch_is_one_commit(watched: Watched) -> None:

@@ -59,7 +59,7 @@ async def test_what_is_written_is_sealed_signed_anchored_and_told_of(
     signed = Checkpoint.parse(notes.verify(note, [signer.verifier]).text)
     anchored = (tmp_path / "anchor").read_text().splitlines()[-1].split(" ")
     assert (signed.origin, signed.size, anchored[1:3]) == (ORIGIN, 2, [ORIGIN, "2"])
-    assert {one.part: one.ready for one in await read_status(auditor)} == {
+    assert {status.part: status.ready for status in await read_status(auditor)} == {
         "sealer": True,
         "signer": True,
         "relay": True,

@@ -76,7 +76,7 @@ async def health(environment: dict[str, str], *options: str) -> tuple[int, str]:
 async def status_of(log_database: LogDatabase, part: str) -> PartStatus | None:
     auditor = await log_database.connect("auditor")
     try:
-        return next((one for one in await read_status(auditor) if one.part == part), None)
+        return next((status for status in await read_status(auditor) if status.part == part), None)
     finally:
         await auditor.close()
 
@@ -145,7 +145,7 @@ async def test_a_volume_that_hangs_stops_the_signing_and_nothing_else(
         code, told = await health(environment, "--here")
         assert code == 1
         assert f"process {process.pid} on {socket.gethostname()}: its signer is not ready" in told
-        assert {one: (await status_of(log_database, one)).ready for one in ("sealer", "relay")} == {  # type: ignore[union-attr]
+        assert {part: (await status_of(log_database, part)).ready for part in ("sealer", "relay")} == {  # type: ignore[union-attr]
             "sealer": True,
             "relay": True,
         }

@@ -82,12 +82,12 @@ async def test_a_line_of_the_anchor_that_was_never_flushed_counts_for_nothing(
 def test_a_full_anchor_starts_anew_with_its_last_line(tmp_path: Path) -> None:
     anchor = Anchor(tmp_path / "anchor", max_bytes=1000)
     for size in range(1, 40):
-        one = Checkpoint(ORIGIN, size, merkle.EMPTY)
-        anchor.append(one)
-        assert anchor.last() == one
+        checkpoint = Checkpoint(ORIGIN, size, merkle.EMPTY)
+        anchor.append(checkpoint)
+        assert anchor.last() == checkpoint
     # Nothing is ever lost: each file begins with the line that the one before ended with.
-    files = sorted((path for path in tmp_path.glob("anchor.*[0-9]")), key=lambda one: int(one.suffix[1:]))
-    kept = [line.split()[2] for one in [*files, tmp_path / "anchor"] for line in one.read_text().splitlines()]
+    files = sorted((path for path in tmp_path.glob("anchor.*[0-9]")), key=lambda path: int(path.suffix[1:]))
+    kept = [line.split()[2] for path in [*files, tmp_path / "anchor"] for line in path.read_text().splitlines()]
     assert (tmp_path / "anchor").stat().st_size < 1200
     assert list(dict.fromkeys(kept)) == [str(size) for size in range(1, 40)]
     assert len(files) > 2
@@ -112,10 +112,10 @@ def test_an_anchor_is_only_appended_to(tmp_path: Path, monkeypatch: pytest.Monke
     for size in range(1, 40):
         with (tmp_path / "anchor").open("ab") as file:
             file.write(b"2026-11-24T02:00:00Z torn" if size % 3 == 0 else b"")
-        one = Checkpoint(ORIGIN, size, merkle.EMPTY)
+        checkpoint = Checkpoint(ORIGIN, size, merkle.EMPTY)
         for _ in range(2):
-            anchor.append(one)
-        assert anchor.last() == one
+            anchor.append(checkpoint)
+        assert anchor.last() == checkpoint
     lines = (tmp_path / "anchor").read_text().splitlines()
     assert [line.split()[2] for line in lines if not line.endswith("!")] == [str(size) for size in range(1, 40)]
     assert sum(line.endswith("torn!") for line in lines) == 13
@@ -124,8 +124,8 @@ def test_an_anchor_is_only_appended_to(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_void_lines_hide_no_anchored_checkpoint(tmp_path: Path) -> None:
     """A full disk may cut off many before one fits."""
-    anchor, one = Anchor(tmp_path / "anchor"), Checkpoint(ORIGIN, 7, merkle.EMPTY)
-    anchor.append(one)
+    anchor, checkpoint = Anchor(tmp_path / "anchor"), Checkpoint(ORIGIN, 7, merkle.EMPTY)
+    anchor.append(checkpoint)
     with (tmp_path / "anchor").open("ab") as file:
         file.write(b"2026-11-24T02:00:00Z tim!\n" * 20_000)
-    assert anchor.last() == one
+    assert anchor.last() == checkpoint

@@ -35,7 +35,7 @@ async def year(
         yield database.url("app")
 
 
-@pytest.mark.parametrize("asked", questions(), ids=lambda one: one.words)
+@pytest.mark.parametrize("asked", questions(), ids=lambda query: query.words)
 async def test_a_question_reads_an_index_and_few_pages(year: str, asked: Asked) -> None:
     connection = await asyncpg.connect(year)
     try:
@@ -46,8 +46,8 @@ async def test_a_question_reads_an_index_and_few_pages(year: str, asked: Asked) 
                 await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", *values)
             )
             text = json.dumps(plan)
-            used = {one for one in re.findall(r'"Index Name": "(\w+)"', text) if "rest" not in one}
-            assert [one for one in used if one.endswith(asked.indexes)], used
+            used = {index for index in re.findall(r'"Index Name": "(\w+)"', text) if "rest" not in index}
+            assert [index for index in used if index.endswith(asked.indexes)], used
             assert not [node for node in nodes(plan[0]["Plan"]) if sequential(node)], text
             assert blocks(plan[0]["Plan"]) < asked.blocks
     finally:
@@ -92,7 +92,7 @@ async def test_whether_somebody_or_something_is_known_is_told_by_a_few_entries_o
 
 
 def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
-    return [plan, *(found for one in plan.get("Plans", []) for found in nodes(one))]
+    return [plan, *(found for child in plan.get("Plans", []) for found in nodes(child))]
 
 
 def sequential(node: dict[str, Any]) -> bool:

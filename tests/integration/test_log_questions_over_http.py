@@ -76,7 +76,7 @@ async def test_a_filter_that_names_nobody_and_nothing_is_told_instead_of_finding
     query, hint = query.format(issuer=running.issuer), hint.format(issuer=running.issuer)
     for path in ("decisions", "audit/records", "decisions/summary"):
         problem = await asked(running, f"/v1/{path}?{quote(query, safe='=&')}", 422)
-        assert [one["field"] for one in problem["fields"]] == [field]
+        assert [item["field"] for item in problem["fields"]] == [field]
         assert problem["fields"][0]["message"].startswith(hint)
         # Who may not read the log is not told who is known.
         stranger = running.token(sub="auth0|eve", scope="read:audit")
@@ -161,7 +161,7 @@ async def test_the_story_of_a_sheet_outlives_the_sheet(house: House, running: In
     await house.timesheets.delete(ana, sheet, at(4))
     path = f"/v1/timesheets/{sheet}/history"
     story = (await asked(running, path))["items"]
-    changes = [one for one in story if one["kind"] == "change"]
+    changes = [record for record in story if record["kind"] == "change"]
     actions = [change["record"]["action"] for change in changes]
     assert actions == ["create", "edit", "submit", "reject", "delete"]
     assert len(story) == 10
@@ -171,11 +171,11 @@ async def test_the_story_of_a_sheet_outlives_the_sheet(house: House, running: In
         "submitted",
     )
     backwards = await ids(running, f"{path}?order=newest")
-    assert backwards == [one["id"] for one in reversed(story)]
+    assert backwards == [record["id"] for record in reversed(story)]
     only = (await asked(running, f"{path}?kind=change&limit=2"))["items"]
-    assert [one["id"] for one in only] == [change["id"] for change in changes[:2]]
+    assert [record["id"] for record in only] == [change["id"] for change in changes[:2]]
     seen = (await asked(running, f"/v1/audit/records?resource={sheet}&kind=access"))["items"]
-    assert [one["record"]["request"]["route"] for one in seen] == ["/v1/timesheets/{timesheet_id}/history"] * 3
+    assert [item["record"]["request"]["route"] for item in seen] == ["/v1/timesheets/{timesheet_id}/history"] * 3
 
 
 async def test_a_story_that_no_record_tells_is_not_told_as_an_empty_one(house: House, running: InProcess) -> None:
@@ -231,7 +231,7 @@ async def test_pages_go_on_where_the_last_one_ended(house: House, running: InPro
 async def test_a_question_that_cannot_be_put_is_told_which_field(running: InProcess, query: str, field: str) -> None:
     problem = await asked(running, f"/v1/{query}", 422)
     assert problem["type"] == "urn:timewarden:problem:invalid-field"
-    assert [one["field"] for one in problem["fields"]] == [field]
+    assert [item["field"] for item in problem["fields"]] == [field]
 
 
 async def test_a_cursor_belongs_to_its_question(running: InProcess) -> None:

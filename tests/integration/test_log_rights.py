@@ -120,6 +120,9 @@ async def test_functions_with_the_owners_rights_look_into_nobodys_temporary_sche
     owner = await log_database.connect("owner")
     # Functions of ours that run as their owner, and where they look names up.
     rows = await owner.fetch("SELECT proname, proconfig FROM pg_proc WHERE prosecdef")
-    paths = {row["proname"]: [one for one in row["proconfig"] or [] if one.startswith("search_path=")] for row in rows}
+    paths = {
+        row["proname"]: [setting for setting in row["proconfig"] or [] if setting.startswith("search_path=")]
+        for row in rows
+    }
     assert paths.keys() == {"write_heartbeat", "erase_person"}
     assert all(len(found) == 1 and found[0].endswith(", pg_temp") for found in paths.values())

@@ -159,7 +159,7 @@ async def test_the_feed_knows_the_change_before_even_across_many_decisions(log_d
     assert (third.position, third.previous) == (25, 22)
     assert (await feed.read_change(22), await feed.read_change(23), await feed.read_change(99)) == (second, None, None)
     assert (await feed.head()).size == 26
-    assert [one.position for one in await feed.read_changes(-1, 2)] == [1, 22]
+    assert [change.position for change in await feed.read_changes(-1, 2)] == [1, 22]
 
 
 async def test_a_backlog_that_takes_longer_to_look_at_than_a_statement_may_is_sealed_without_help(
@@ -193,7 +193,7 @@ async def test_the_sealer_says_how_it_is(log_database: LogDatabase) -> None:
 
     async def both_said() -> dict[str, tuple[bool, str]] | None:
         async with app.connection() as connection:
-            said = {one.part: (one.ready, one.detail) for one in await read_status(connection)}
+            said = {status.part: (status.ready, status.detail) for status in await read_status(connection)}
         return said if len(said) > 1 else None
 
     status = await until(both_said)
@@ -265,7 +265,7 @@ async def write(app: Database, log: Log, sheets: list[UUID], seed: int, rounds: 
     acknowledged = []
     for _ in range(rounds):
         if chance.random() < 0.4:
-            acknowledged += [one.uid for one in await log.append([decision()])]
+            acknowledged += [item.uid for item in await log.append([decision()])]
             continue
         receipts = []
         try:
@@ -293,10 +293,10 @@ async def count(connection: Connection, sheet: UUID) -> tuple[UUID, int]:
 async def versions(database: Database, sheet: UUID) -> list[int]:
     """The versions of a sheet in the order of the sealed log."""
     found: list[int] = []
-    for one in await ChangeFeed(database).read_changes(-1, 10_000):
-        resource = one.data["resource"]
+    for published in await ChangeFeed(database).read_changes(-1, 10_000):
+        resource = published.data["resource"]
         assert isinstance(resource, dict)
-        if one.subject == str(sheet):
+        if published.subject == str(sheet):
             found.append(resource["version"])
     return found
 

@@ -121,10 +121,10 @@ async def test_pages_walk_all_records_once_while_new_ones_arrive(
     while found := await search_records(
         auditor, until, kinds=DECISIONS, behind=behind, limit=5, oldest_first=oldest_first
     ):
-        seen += [one.uid for one in found]
+        seen += [record.uid for record in found]
         behind = found[-1].place
         await log.append([decision()])
-    assert seen == [one.uid for one in (made if oldest_first else reversed(made))]
+    assert seen == [record.uid for record in (made if oldest_first else reversed(made))]
 
 
 async def test_nobody_known_finds_nothing(log_database: LogDatabase) -> None:
@@ -147,7 +147,7 @@ async def test_changes_after_an_approval_are_told_from_those_before_it(log_datab
     await Log(app).append(made)
     async with app.connection() as connection:
         found = await search_records(connection, RecordFilters(after_approval=True))
-    assert [one.uid for one in found] == [made[4].uid, made[3].uid]
+    assert [record.uid for record in found] == [made[4].uid, made[3].uid]
 
 
 async def test_counts_by_facet_agree_with_the_pages(log_database: LogDatabase) -> None:

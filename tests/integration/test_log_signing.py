@@ -106,9 +106,9 @@ async def put_back(log_database: LogDatabase, size: int) -> None:
     """As a backup of an earlier moment would: everything beyond `size` is gone."""
     held = (await leaves(log_database))[:size]
     edge = merkle.Edge()
-    for one in held:
-        edge.append(one)
-    hashes = ", ".join(f"'\\x{one.hex()}'" for one in edge.hashes)
+    for leaf in held:
+        edge.append(leaf)
+    hashes = ", ".join(f"'\\x{value.hex()}'" for value in edge.hashes)
     await as_superuser(
         log_database,
         f"DELETE FROM audit_record WHERE id IN (SELECT record_id FROM audit_position WHERE position >= {size})",

@@ -150,7 +150,7 @@ async def test_a_proof_file_proves_the_record_of_an_answer(
     version, index, *hashes = head.split("\n")
     size, root = read_note(note, VKEY)
     assert (version, index[:6]) == ("c2sp.org/tlog-proof@v1", "index ")
-    path = [base64.b64decode(one) for one in hashes]
+    path = [base64.b64decode(value) for value in hashes]
     leaf = bytes.fromhex(answer.headers["Decision-Leaf"])
     assert inclusion_holds(leaf, int(index[6:]), size, path, root)
     assert not inclusion_holds(hashlib.sha256(leaf).digest(), int(index[6:]), size, path, root)
@@ -171,7 +171,7 @@ async def test_the_log_of_today_extends_every_earlier_one(
         for new in seen:
             if old.size <= new.size:
                 answer = await served.send("GET", f"/v1/audit/consistency?from={old.size}&to={new.size}", token)
-                path = [base64.b64decode(one) for one in answer.json()["hashes"]]
+                path = [base64.b64decode(value) for value in answer.json()["hashes"]]
                 assert consistency_holds(old.size, old.root, new.size, new.root, path)
                 # An older checkpoint that was signed can be had with it.
                 assert read_note(answer.json()["checkpoint"], VKEY) == (new.size, new.root)

@@ -55,7 +55,7 @@ async def test_no_question_of_the_tree_reads_a_table_from_its_beginning(
     ]
     for statement, values in asked:
         plan = "\n".join(row[0] for row in await long_log.fetch(f"EXPLAIN {statement}", *values))
-        assert not [one for one in LARGE if f"Seq Scan on {one} " in f"{plan} "], f"{statement}\n{plan}"
+        assert not [table for table in LARGE if f"Seq Scan on {table} " in f"{plan} "], f"{statement}\n{plan}"
     # A heartbeat looks at the newest record alone, inside its function.
     before = await long_log.fetchval(
         "SELECT sum(seq_tup_read) FROM pg_stat_xact_user_tables WHERE relname = $1", LARGE[0]

@@ -56,7 +56,7 @@ async def paged(
     seen: list[UUID] = []
     behind = None
     while found := await search_records(connection, filters, behind=behind, limit=size, oldest_first=oldest_first):
-        seen += [one.uid for one in found]
+        seen += [record.uid for record in found]
         behind = found[-1].place
     return seen
 
@@ -76,9 +76,9 @@ async def test_pages_over_partitions_are_those_of_one_table(
         since, until = filters.since or JANUARY - timedelta(days=30), filters.until or JANUARY + timedelta(days=300)
         # Records of one moment go by their ids, which follow the order of appending.
         wanted = [
-            one.uid
-            for _, one in sorted(enumerate(made), key=lambda pair: (moment(pair[1]), pair[0]))
-            if since <= moment(one) < until and filters.action in {None, one.columns["action"]}
+            record.uid
+            for _, record in sorted(enumerate(made), key=lambda pair: (moment(pair[1]), pair[0]))
+            if since <= moment(record) < until and filters.action in {None, record.columns["action"]}
         ]
         found = await paged(auditor, filters, size=size, oldest_first=oldest_first)
         assert found == (wanted if oldest_first else wanted[::-1])
@@ -102,4 +102,4 @@ async def test_counts_over_partitions_are_those_of_one_table(log_database: LogDa
     auditor = await log_database.connect("auditor")
     since, until = JANUARY + timedelta(days=66), JANUARY + timedelta(days=130)
     counted = await summarize_decisions(auditor, RecordFilters(since=since, until=until))
-    assert counted.total == len([one for one in made if since <= moment(one) < until])
+    assert counted.total == len([record for record in made if since <= moment(record) < until])

@@ -66,7 +66,7 @@ async def test_reading_goes_on_behind_a_position(event_stream: EventStream) -> N
     await publish_all(event_stream.relay())
     first = await read(event_stream.redis, event_stream.stream, count=2)
     rest = await read(event_stream.redis, event_stream.stream, after=first[-1].position)
-    assert [one.uid for one in first + rest] == made
+    assert [change.uid for change in first + rest] == made
 
 
 async def test_two_relays_at_once_publish_nothing_twice(event_stream: EventStream) -> None:
@@ -149,9 +149,9 @@ async def test_an_older_postgres_stops_the_relay_which_says_what_to_do(
     await event_stream.restore_postgres(4)
     if grown_again:
         await event_stream.change(4)
-    for one in (relay, event_stream.relay(compare_every=0)):
+    for each in (relay, event_stream.relay(compare_every=0)):
         with contextlib.suppress(DivergedError):
-            await one.step()
+            await each.step()
     stop = asyncio.Event()
     running = asyncio.create_task(event_stream.relay().run(stop, 0.001))
     await until(lambda: reported(event_stream))
@@ -209,7 +209,7 @@ async def test_dying_at_any_point_between_two_steps_loses_and_repeats_nothing(ev
         try:
             await publish_all(dying)
         except DiedError:
-            sealed = [one.uid for one in await ChangeFeed(event_stream.keeper).read_changes(-1, 100)]
+            sealed = [change.uid for change in await ChangeFeed(event_stream.keeper).read_changes(-1, 100)]
             held = await event_stream.held()
             assert held == sealed[: len(held)]
             await event_stream.change(1)

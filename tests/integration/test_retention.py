@@ -64,7 +64,7 @@ async def test_a_cut_moves_no_record_and_new_ones_go_to_the_new_partition(log_da
     assert await owner.fetchval("SELECT count(*) FROM audit_record_y2026m12") == 1
     async with app.connection() as connection:
         found = await search_records(connection, RecordFilters(), limit=50)
-    assert {one.uid for one in found} >= {one.uid for one in made}
+    assert {record.uid for record in found} >= {record.uid for record in made}
     assert len(found) == len(made) + 2
 
 
@@ -78,12 +78,12 @@ async def test_the_newest_partition_has_no_end_and_a_full_one_of_an_older_releas
     made = await two_months(log_database, app)
     assert await owner.fetchval("SELECT count(*) FROM audit_record_rest") == 0
     found = await list_partitions(owner)
-    assert [one.name for one in found] == ["audit_record_0", "audit_record_from4", "audit_record_y2026m11"]
-    assert [one.upper for one in found[:-1]] == [one.lower for one in found[1:]]
+    assert [partition.name for partition in found] == ["audit_record_0", "audit_record_from4", "audit_record_y2026m11"]
+    assert [partition.upper for partition in found[:-1]] == [partition.lower for partition in found[1:]]
     assert found[-1].upper == 2**63 - 1
     async with app.connection() as connection:
         shown = await search_records(connection, RecordFilters(until=datetime.now(UTC) + SOON), limit=50)
-    assert {one.uid for one in shown} >= {one.uid for one in made}
+    assert {record.uid for record in shown} >= {record.uid for record in made}
     for table in ("audit_record_from4", "audit_record_rest"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await owner.execute(f"TRUNCATE {table}")
@@ -111,7 +111,7 @@ async def test_old_bodies_go_and_their_hashes_stay(log_database: LogDatabase) ->
     assert await prune(owner, datetime.now(UTC) + SOON, "1d") == dry
     kept = await owner.fetch("SELECT position, uid, leaf FROM audit_pruned ORDER BY position")
     assert [(row["position"], row["uid"], row["leaf"]) for row in kept][1:] == [
-        (place + 1, one.uid, one.leaf) for place, one in enumerate(made[:3])
+        (place + 1, record.uid, record.leaf) for place, record in enumerate(made[:3])
     ]
     assert await owner.fetch("SELECT * FROM tile") == tiles
     assert await owner.fetchval("SELECT count(*) FROM audit_text") == 0
@@ -120,8 +120,8 @@ async def test_old_bodies_go_and_their_hashes_stay(log_database: LogDatabase) ->
         assert await pruned_position(connection, made[3].uid) is None
         left = await search_records(connection, RecordFilters(), kinds=DECISIONS)
         whole = await search_records(connection, RecordFilters(resource=str(SHEET)))
-    assert [one.uid for one in left] == [made[5].uid, made[3].uid]
-    assert [one.uid for one in whole] == [made[4].uid]
+    assert [record.uid for record in left] == [made[5].uid, made[3].uid]
+    assert [record.uid for record in whole] == [made[4].uid]
 
 
 async def test_who_kept_a_record_can_still_prove_that_it_was_in_the_log(
@@ -168,7 +168,7 @@ async def test_events_go_on_behind_one_whose_record_was_dropped(log_database: Lo
     after = await ChangeFeed(keeper).read_change(3)
     assert after is not None
     assert after.same_record == before.same_record == (3, made[2].uid, made[2].leaf.hex())
-    assert [(one.position, one.previous) for one in await ChangeFeed(keeper).read_changes(3, 10)] == [(5, 3)]
+    assert [(change.position, change.previous) for change in await ChangeFeed(keeper).read_changes(3, 10)] == [(5, 3)]
 
 
 async def test_the_log_says_which_positions_went_and_under_which_policy(log_database: LogDatabase) -> None:

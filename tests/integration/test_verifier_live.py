@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from service.log.record import Record
 
 OLD = "0198c0de-0000-7000-8000-000000000000"
-LEAVES = [*(one.leaf for one in LOG), *(merkle.leaf_hash(str(number).encode()) for number in range(700))]
+LEAVES = [*(record.leaf for record in LOG), *(merkle.leaf_hash(str(number).encode()) for number in range(700))]
 
 
 class Served:
@@ -40,11 +40,11 @@ class Served:
 
     def records(self, records: Sequence[Record]) -> None:
         """Serve the log of these records, and for auditors the records of its last tile."""
-        self.log([one.leaf for one in records])
+        self.log([record.leaf for record in records])
         last = (len(records) - 1) // 256
         tile = tiles.Tile(0, last, len(records) - last * 256)
         path = tile.path.removeprefix("0/")
-        self.paths[f"/tile/entries/{path}"] = tiles.encode_bundle(one.body for one in records[last * 256 :])
+        self.paths[f"/tile/entries/{path}"] = tiles.encode_bundle(record.body for record in records[last * 256 :])
 
     def log(self, leaves: Sequence[bytes], note: str | None = None) -> None:
         """Serve this log as C2SP tiles."""
@@ -153,7 +153,7 @@ def test_an_answer_is_found_in_the_tiles(served: Served, capsys: pytest.CaptureF
     answer = ("answer", "--decision-id", OLD, "--live", served.url, "--leaf")
     code, report = told(capsys, *answer, LEAVES[position].hex())
     assert (code, report["checked"]["position"]) == (0, position)
-    for path in [one for one in served.paths if one.startswith("/tile/0/")]:
+    for path in [item for item in served.paths if item.startswith("/tile/0/")]:
         served.paths[path] = served.paths[path][:-32] + bytes(32)
     assert told(capsys, *answer, LEAVES[1].hex())[0] == 1
 

@@ -115,7 +115,7 @@ async def test_a_change_is_made_to_the_version_that_was_read() -> None:
     added = await api.add_entry(await read(api), date(2026, 11, 23), "ATLAS", 60)
     await api.submit(added)
 
-    assert [one.headers.get("If-Match") for one in server.seen] == [None, '"7"', '"8"']
+    assert [request.headers.get("If-Match") for request in server.seen] == [None, '"7"', '"8"']
     assert json.loads(server.seen[1].content) == {"day": "2026-11-23", "project": "ATLAS", "minutes": 60}
     assert server.seen[2].content == b""
 
@@ -140,7 +140,7 @@ async def test_a_change_is_sent_again_under_one_key_and_never_sooner_than_told(
     await api.open_week(date(2026, 11, 23))
     await api.open_week(date(2026, 11, 23))
 
-    keys = [one.headers["Idempotency-Key"] for one in server.seen]
+    keys = [request.headers["Idempotency-Key"] for request in server.seen]
     assert keys[0] == keys[1] != keys[2]
     assert len(waits) == 1
     if isinstance(failure, httpx.Response) and "Retry-After" in failure.headers:
@@ -180,7 +180,7 @@ async def test_a_change_of_the_policy_has_no_key_and_is_not_sent_again_when_it_m
         await Timewarden(URL, "t", http=server.http).activate_policy(2, instead_of=1)
 
     assert len(server.seen) == sent
-    assert not any("Idempotency-Key" in one.headers for one in server.seen)
+    assert not any("Idempotency-Key" in request.headers for request in server.seen)
 
 
 async def test_the_answer_of_an_attempt_that_is_still_at_work_is_waited_for(waits: list[float]) -> None:
@@ -188,7 +188,7 @@ async def test_the_answer_of_an_attempt_that_is_still_at_work_is_waited_for(wait
     opened = await Timewarden(URL, "t", http=server.http).open_week(date(2026, 11, 23))
 
     assert opened.id == "s1"
-    assert len({one.headers["Idempotency-Key"] for one in server.seen}) == 1
+    assert len({request.headers["Idempotency-Key"] for request in server.seen}) == 1
 
 
 async def test_it_does_not_wait_for_longer_than_anybody_would(waits: list[float]) -> None:
@@ -243,7 +243,7 @@ async def test_pages_are_asked_for_when_they_are_wanted() -> None:
     listed = Timewarden(URL, "t", http=server.http).timesheets(state="draft", since=date(2026, 1, 5))
     assert [(await anext(listed)).id, (await anext(listed)).id] == ["s1", "s2"]
     assert len(server.seen) == 1
-    assert [one.id async for one in listed] == ["s3"]
+    assert [item.id async for item in listed] == ["s3"]
 
     assert dict(server.seen[1].url.params) == {
         "state": "draft",
@@ -258,7 +258,7 @@ async def test_filters_are_written_as_the_service_reads_them() -> None:
     since = datetime(2026, 11, 23, 9, tzinfo=UTC)
     found = Timewarden(URL, "t", http=server.http).decisions(since=since, outcome="deny", rule=None)
 
-    assert [one async for one in found] == []
+    assert [item async for item in found] == []
     assert dict(server.seen[0].url.params) == {"since": "2026-11-23T09:00:00+00:00", "outcome": "deny", "limit": "200"}
 
 
@@ -323,8 +323,8 @@ async def test_a_file_is_not_sent_again_while_it_may_be_at_work(waits: list[floa
     with suppress(httpx.TransportError, Problem):
         await api.upload_file(b"owner", per_row=True)
     assert len(server.seen) == sent
-    assert {one.extensions["timeout"]["read"] for one in server.seen} == {600}
-    assert not any("Idempotency-Key" in one.headers for one in server.seen)
+    assert {request.extensions["timeout"]["read"] for request in server.seen} == {600}
+    assert not any("Idempotency-Key" in request.headers for request in server.seen)
 
 
 async def test_rows_carry_a_key_where_the_service_keeps_one() -> None:
@@ -334,7 +334,7 @@ async def test_rows_carry_a_key_where_the_service_keeps_one() -> None:
     await api.upload([])
     await api.upload([], per_row=True)
     await api.upload([], dry_run=True)
-    assert ["Idempotency-Key" in one.headers for one in server.seen] == [True, False, False]
+    assert ["Idempotency-Key" in request.headers for request in server.seen] == [True, False, False]
 
 
 async def test_reports_access_delegates_and_reminders_are_asked_for_by_name() -> None:
@@ -363,7 +363,7 @@ async def test_reports_access_delegates_and_reminders_are_asked_for_by_name() ->
     assert (await api.grant_delegation("p2", valid_to=datetime(2026, 12, 1, tzinfo=UTC))).delegate == "p2"
     await api.end_delegation("g1")
     assert (await api.remind(3)).reminded == 2
-    asked = [(one.method, one.url.path, one.content) for one in server.seen]
+    asked = [(request.method, request.url.path, request.content) for request in server.seen]
     assert asked[3][1] == "/v1/timesheets/s1/access"
     assert asked[4] == ("POST", "/v1/delegations", b'{"delegate":"p2","valid_to":"2026-12-01T00:00:00Z"}')
     assert asked[5:] == [
@@ -381,14 +381,16 @@ async def test_people_teams_and_projects_are_changed_as_they_were_read() -> None
     team: dict[str, object] = {"id": "t1", "name": "Atlas", "parent": None}
     project: dict[str, object] = {"code": "A.1", "name": "Atlas", "active": True}
     asked = (person, person | {"email": "a@example.com"}, team, team, project, project)
-    server = Server(*(versioned(place + 3, **one) for place, one in enumerate(asked)))
+    server = Server(*(versioned(place + 3, **call) for place, call in enumerate(asked)))
     api = Timewarden(URL, "t", http=server.http)
 
     ana = await api.person("p1")
     assert (ana.version, (await api.amend_person(ana, email="a@example.com", display_name=None)).version) == (3, 4)
     assert (await api.replace_team(await api.team("t1"), name="Atlas", parent="t0")).version == 6
     assert (await api.replace_project(await api.project("A.1"), name="Atlas", active=False)).version == 8
-    sent = [(one.method, one.url.path, one.headers.get("If-Match"), one.content) for one in server.seen]
+    sent = [
+        (request.method, request.url.path, request.headers.get("If-Match"), request.content) for request in server.seen
+    ]
     assert sent == [
         ("GET", "/v1/people/p1", None, b""),
         ("PATCH", "/v1/people/p1", '"3"', b'{"email":"a@example.com","display_name":null}'),
@@ -424,19 +426,21 @@ async def test_merges_roles_locks_and_replays_are_asked_for_by_name() -> None:
     }  # fmt: skip
     batch = {"changed": 1, "items": []}
     answers = [person, {"items": [role]}, role, role, batch, batch, replay | {"result": {"decided": 0}}, replay]
-    server = Server(*(httpx.Response(200, json=one) for one in [*answers, {"items": [replay], "next_cursor": None}]))
+    server = Server(
+        *(httpx.Response(200, json=answer) for answer in [*answers, {"items": [replay], "next_cursor": None}])
+    )
     api = Timewarden(URL, "t", http=server.http)
 
     assert (await api.merge_people("p1", into="p2")).id == "p2"
-    assert [one.role for one in await api.roles("p2")] == ["auditor"]
+    assert [item.role for item in await api.roles("p2")] == ["auditor"]
     await api.give_role("p2", "auditor", valid_from=datetime(2026, 11, 23, tzinfo=UTC))
     await api.take_role("p2", "auditor")
     await api.lock_all([], "Payroll")
     await api.unlock_all([], "Mistake", per_item=True)
     assert (await api.start_replay(4, kind="timesheet")).result == {"decided": 0}
     assert (await api.replay("r1")).result is None
-    assert [one.id async for one in api.replays()] == ["r1"]
-    assert [(one.method, one.url.path, one.content) for one in server.seen] == [
+    assert [item.id async for item in api.replays()] == ["r1"]
+    assert [(request.method, request.url.path, request.content) for request in server.seen] == [
         ("POST", "/v1/people/p1/merge", b'{"into":"p2"}'),
         ("GET", "/v1/people/p2/roles", b""),
         ("POST", "/v1/people/p2/roles", b'{"role":"auditor","valid_from":"2026-11-23T00:00:00Z"}'),
@@ -459,7 +463,7 @@ async def test_a_refused_token_is_renewed_once_for_all_who_had_it() -> None:
 
     server = Server(*[api] * 6)
     caller = Timewarden(URL, tokens, http=server.http)
-    assert [one.id for one in await asyncio.gather(*(read(caller) for _ in range(3)))] == ["s1"] * 3
+    assert [sheet.id for sheet in await asyncio.gather(*(read(caller) for _ in range(3)))] == ["s1"] * 3
     assert len(signed_in.seen) == 2
 
 

@@ -23,7 +23,7 @@ BY_TYPE = {change.type: change for change in examples()}
 
 def validator(name: str) -> Any:
     base = "https://schemas.example/"
-    named = [(base + one, {**schema, "$id": base + one}) for one, schema in SCHEMAS.items()]
+    named = [(base + name, {**schema, "$id": base + name}) for name, schema in SCHEMAS.items()]
     return jsonschema_rs.validator_for(
         dict(named)[base + name], registry=jsonschema_rs.Registry(named), validate_formats=True
     )
@@ -59,8 +59,8 @@ def test_what_is_written_reads_back_the_same(type_: str) -> None:
 def test_the_first_event_has_no_previous_and_sequences_sort_as_text() -> None:
     written = [json.loads(serialize(change, SOURCE)) for change in examples()]
     assert "previous" not in written[0]
-    assert [one["previous"] for one in written[1:]] == [one["sequence"] for one in written[:-1]]
-    assert sorted(one["sequence"] for one in written) == [one["sequence"] for one in written]
+    assert [event["previous"] for event in written[1:]] == [event["sequence"] for event in written[:-1]]
+    assert sorted(event["sequence"] for event in written) == [event["sequence"] for event in written]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_what_is_no_event_is_refused_with_one_kind_of_error(raw: bytes) -> None:
 
 def test_the_id_of_a_position_is_never_nought_and_reads_back() -> None:
     assert (id_of(None), id_of(BEFORE_ALL), id_of(0), id_of(41)) == ("0-0", "0-0", "1-0", "42-0")
-    assert [position_of(id_of(one)) for one in (BEFORE_ALL, 0, 41)] == [BEFORE_ALL, 0, 41]
+    assert [position_of(id_of(number)) for number in (BEFORE_ALL, 0, 41)] == [BEFORE_ALL, 0, 41]
     for strange in ("5-1", "x-0", "1700000000000-3", ""):
         with pytest.raises(ValueError, match="is not the id of an event"):
             position_of(strange)
@@ -92,7 +92,7 @@ def test_the_id_of_a_position_is_never_nought_and_reads_back() -> None:
 def test_the_asyncapi_document_has_a_message_for_every_type_and_no_other() -> None:
     document = yaml.safe_load((HERE / "asyncapi.yaml").read_text())
     messages = document["components"]["messages"]
-    assert {one["name"] for one in messages.values()} == {PREFIX + type_ for type_ in TYPES}
+    assert {message["name"] for message in messages.values()} == {PREFIX + type_ for type_ in TYPES}
     assert document["defaultContentType"] == CONTENT_TYPE
     assert set(SCHEMAS) == {f"{type_}.json" for type_ in TYPES} | {"event.json"}
     for message in messages.values():

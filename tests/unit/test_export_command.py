@@ -89,7 +89,11 @@ def test_a_bundle_of_a_period_is_gone_on_with_by_its_positions(address: str, tmp
 
 
 def test_positions_are_told_as_the_verifier_tells_them() -> None:
-    assert [_span(one) for one in ("0-168", "7-8", "9-9")] == ["positions 0 to 167", "positions 7 to 7", "no positions"]
+    assert [_span(item) for item in ("0-168", "7-8", "9-9")] == [
+        "positions 0 to 167",
+        "positions 7 to 7",
+        "no positions",
+    ]
 
 
 @pytest.mark.parametrize("age", ["9999y", "101y", "0d", "1", "-3mo"])

@@ -21,7 +21,7 @@ def test_a_key_is_made_for_its_owner_alone_and_read_again(tmp_path: Path) -> Non
     path = tmp_path / "keys" / "log.key"
     signer = make_key(path, ORIGIN)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert [one.name for one in path.parent.iterdir()] == ["log.key"]
+    assert [file.name for file in path.parent.iterdir()] == ["log.key"]
     assert read_keys([path], ORIGIN)[0].verifier.vkey == signer.verifier.vkey
     note = notes.sign("text\n", [read_key(path)])
     assert str(notes.verify(note, [Verifier.parse(signer.verifier.vkey)])) == note
@@ -33,7 +33,7 @@ def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     held = path.read_bytes()
     with pytest.raises(Misconfigured, match="never overwritten"):
         make_key(path, ORIGIN)
-    assert (path.read_bytes(), [one.name for one in tmp_path.iterdir()]) == (held, ["log.key"])
+    assert (path.read_bytes(), [path.name for path in tmp_path.iterdir()]) == (held, ["log.key"])
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o620, 0o666])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.bundle_forge import Forged
 
 BUNDLE = forged(LOG, 3, 20, 22, 2).content
-LEAVES = [one.leaf for one in LOG]
+LEAVES = [record.leaf for record in LOG]
 
 
 @settings(max_examples=example_count(400))
@@ -49,8 +49,8 @@ def swapped_and_numbered(bundle: Forged) -> None:
 
 def swapped_records(bundle: Forged) -> None:
     swapped_and_numbered(bundle)
-    for one in (4, 5):
-        bundle.lines[one]["sealed"] = LEAVES[one].hex()
+    for position in (4, 5):
+        bundle.lines[position]["sealed"] = LEAVES[position].hex()
 
 
 def dropped(bundle: Forged) -> None:
@@ -59,8 +59,8 @@ def dropped(bundle: Forged) -> None:
 
 def dropped_and_numbered(bundle: Forged) -> None:
     del bundle.lines[4]
-    for place, one in enumerate(bundle.lines):
-        one["position"] = place
+    for place, line in enumerate(bundle.lines):
+        line["position"] = place
     bundle.header["to"] = len(bundle.lines)
 
 
@@ -70,8 +70,8 @@ def doubled(bundle: Forged) -> None:
 
 def inserted(bundle: Forged) -> None:
     bundle.lines.insert(4, {**bundle.lines[9], "position": 4})
-    for place, one in enumerate(bundle.lines):
-        one["position"] = place
+    for place, line in enumerate(bundle.lines):
+        line["position"] = place
     bundle.header["to"] = len(bundle.lines)
 
 

@@ -141,9 +141,9 @@ def test_times_are_written_in_utc_with_microseconds() -> None:
 
 def test_two_records_of_the_same_never_have_the_same_leaf() -> None:
     uid = make().uid
-    one, other = (Record.make(Kind.DECISION, {"decided_at": NOW}, uid=uid) for _ in range(2))
-    assert one.leaf != other.leaf
-    assert len(bytes.fromhex(str(read_body(one.body)["nonce"]))) == 16
+    first, second = (Record.make(Kind.DECISION, {"decided_at": NOW}, uid=uid) for _ in range(2))
+    assert first.leaf != second.leaf
+    assert len(bytes.fromhex(str(read_body(first.body)["nonce"]))) == 16
 
 
 def test_a_text_is_committed_to_and_not_contained() -> None:

@@ -26,10 +26,10 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
 def test_what_stands_alone_imports_nothing_of_the_service(path: Path) -> None:
-    neighbours = {f".{one.stem}" for one in FOLDER.glob(f"{path.stem.partition('_')[0]}*.py")}
+    neighbours = {f".{module.stem}" for module in FOLDER.glob(f"{path.stem.partition('_')[0]}*.py")}
     foreign = imported(path) - set(sys.stdlib_module_names) - neighbours
     assert not foreign & {"service", "events", "tests"}
-    assert not {one for one in foreign if one.startswith(".")}
+    assert not {module for module in foreign if module.startswith(".")}
     if path.stem.startswith("client"):
         assert foreign <= LIBRARIES
 

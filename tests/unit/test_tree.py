@@ -109,7 +109,9 @@ def test_a_tile_is_covered_exactly_when_the_tree_has_its_last_item(
     size: int, more: int, level: int, index: int
 ) -> None:
     width = tiles.width_at(level, index, size + more)
-    assert all(tiles.is_covered(Tile(level, index, one), size + more) for one in (1, width) if 0 < one <= width)
+    assert all(
+        tiles.is_covered(Tile(level, index, number), size + more) for number in (1, width) if 0 < number <= width
+    )
     assert width == tiles.WIDTH or not tiles.is_covered(Tile(level, index, width + 1), size + more)
 
 

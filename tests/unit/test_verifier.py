@@ -25,7 +25,7 @@ from tests.example_count import example_count
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LEAVES = [merkle.leaf_hash(str(one).encode()) for one in range(130)]
+LEAVES = [merkle.leaf_hash(str(number).encode()) for number in range(130)]
 SHEET = UUID("018f0000-0000-7000-8000-000000000001")
 
 
@@ -114,7 +114,7 @@ def test_a_checkpoint_is_trusted_by_the_key_of_its_log_alone() -> None:
 def test_a_checkpoint_with_any_other_byte_is_refused(data: st.DataObject) -> None:
     note = signed(LEAVES)
     place = data.draw(st.integers(0, len(note) - 1))
-    letter = data.draw(st.sampled_from([one for one in "\n\x00 +09AZaz=\u2014\u00e9" if one != note[place]]))
+    letter = data.draw(st.sampled_from([item for item in "\n\x00 +09AZaz=\u2014\u00e9" if item != note[place]]))
     with pytest.raises(Fault):
         read_checkpoint(note[:place] + letter + note[place + 1 :], read_keys([VKEY]))
 
@@ -127,10 +127,10 @@ def test_every_range_of_a_log_is_intact_and_counts_its_texts(data: st.DataObject
     end = data.draw(st.integers(start + 1, size))
     old = data.draw(st.integers(0, size))
     seen = data.draw(st.sampled_from(sorted({size, *range(max(1, start), end + 1), *([old] if old else [])})))
-    report = judged(forged(LOG, start, end, size, old).content, seen=signed([one.leaf for one in LOG], seen))
+    report = judged(forged(LOG, start, end, size, old).content, seen=signed([record.leaf for record in LOG], seen))
     assert (report.verdict, report.findings) == (INTACT, [])
     assert report.checked["records"] == end - start
-    assert report.checked.get("texts", 0) == sum(len(one.texts) for one in LOG[start:end])
+    assert report.checked.get("texts", 0) == sum(len(record.texts) for record in LOG[start:end])
 
 
 def test_the_verifier_knows_every_column_of_the_log() -> None:
@@ -138,8 +138,8 @@ def test_the_verifier_knows_every_column_of_the_log() -> None:
 
 
 def test_canonical_json_is_what_the_log_writes() -> None:
-    for one in LOG:
-        assert verified.canonical(verified.read_object(one.body)).encode() == one.body
+    for record in LOG:
+        assert verified.canonical(verified.read_object(record.body)).encode() == record.body
 
 
 @pytest.mark.parametrize("body", [b'{"a":1,"a":1}', b"[1]", b'{"a":1.5}', b'{"a":NaN}', b"\xff", b"[" * 60_000, b""])
@@ -149,7 +149,7 @@ def test_bytes_that_are_not_plain_json_are_refused(body: bytes) -> None:
 
 
 def test_what_was_seen_before_is_held_against_the_bundle() -> None:
-    leaves = [one.leaf for one in LOG]
+    leaves = [record.leaf for record in LOG]
     ours = forged(LOG, 5, 10, 20, 3).content
     for size in (3, 5, 7, 10, 20):
         assert judged(ours, seen=signed(leaves, size)).verdict == INTACT

@@ -20,7 +20,7 @@ from tests.unit.test_verifier import LOG, record
 if TYPE_CHECKING:
     from pathlib import Path
 
-LEAVES = [one.leaf for one in LOG]
+LEAVES = [record.leaf for record in LOG]
 FORK = [merkle.leaf_hash(b"other"), *LEAVES[1:]]
 
 
@@ -34,7 +34,7 @@ def run(*arguments: str) -> int:
 def proved(tmp_path: Path, leaves: list[bytes], position: int) -> tuple[str, ...]:
     """The arguments that check a proof of our record there, in a log of these leaves."""
     path = merkle.inclusion_path(position, len(leaves), hash_at(leaves))
-    hashes = [b64(one) for one in path]
+    hashes = [b64(value) for value in path]
     lines = ["c2sp.org/tlog-proof@v1", f"index {position}", *hashes, "", signed(leaves)]
     (tmp_path / "proof").write_text("\n".join(lines))
     (tmp_path / "record").write_bytes(LOG[position].body)
@@ -44,7 +44,7 @@ def proved(tmp_path: Path, leaves: list[bytes], position: int) -> tuple[str, ...
 def grown(tmp_path: Path, leaves: list[bytes], old: int, size: int | None = None) -> str:
     """The file of what /v1/audit/consistency answers."""
     size = len(leaves) if size is None else size
-    hashes = [b64(one) for one in merkle.consistency_path(old, size, hash_at(leaves[:size]))]
+    hashes = [b64(value) for value in merkle.consistency_path(old, size, hash_at(leaves[:size]))]
     said = {"from": old, "to": size, "hashes": hashes, "checkpoint": signed(leaves)}
     (tmp_path / "grown").write_text(json.dumps(said))
     return str(tmp_path / "grown")
@@ -130,7 +130,7 @@ def test_an_intact_bundle_says_of_which_time_it_is_and_what_it_cannot_show(
     assert said["checked"]["last_decided"] == "2026-10-01T01:00:00.000000Z"
     # Records of another time may have moved the edge of a period: the silence before them gives them away.
     assert said["notes"] == ["position 1: nothing was recorded for 214.0 days before it, not even a heartbeat"]
-    assert any("can add records" in one for one in said["not_shown"])
+    assert any("can add records" in sentence for sentence in said["not_shown"])
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_what_an_intact_verdict_claims_and_what_it_does_not_is_said(
     assert run("bundle", str(tmp_path / "bundle"), "--state", str(state), "--json") == INTACT
     report = json.loads(capsys.readouterr().out)
     assert "the log extends the 5 records that you saw before" in report["shown"]
-    assert not any("others see" in one for one in report["not_shown"])
+    assert not any("others see" in sentence for sentence in report["not_shown"])
     bundle = forged(LOG, 2, 20)
     bundle.lines[3]["leaf"] = None
     (tmp_path / "bundle").write_bytes(bundle.content)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # The log was signed at 23 under its first name; ten records were kept, and it goes on under another.
 AFTER = Signer("timesheets.example/audit/after", b"a" * 32)
-LEAVES = [one.leaf for one in LOG]
+LEAVES = [record.leaf for record in LOG]
 KEPT = 10
 BOTH = (VKEY, AFTER.verifier.vkey)
 
@@ -137,5 +137,5 @@ def test_the_proof_of_the_start_is_held_against_both_checkpoints() -> None:
     bundle.header["start"]["consistency"] = [b64(bytes(32))]
     assert "does not extend its checkpoint of size 5" in judged(bundle.content).findings[0]["what"]
     path = merkle.consistency_path(6, len(LOG), hash_at(LEAVES))
-    bundle.header["start"]["consistency"] = [b64(one) for one in path]
+    bundle.header["start"]["consistency"] = [b64(value) for value in path]
     assert judged(bundle.content, seen=signed(LEAVES, 5)).verdict == TAMPERED

@@ -54,7 +54,7 @@ def pruned(
         "to": to,
         "position": len(log),
         "body": base64.b64encode(pruning.body).decode(),
-        "inclusion": [base64.b64encode(one).decode() for one in path],
+        "inclusion": [base64.b64encode(value).decode() for value in path],
     }
     for line in bundle.lines[: to if gone is None else gone]:
         line |= {"uid": None, "leaf": None, "body": None, "columns": None, "texts": None}
