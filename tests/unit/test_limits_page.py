@@ -23,11 +23,11 @@ ROW = re.compile(r"^\| ([^|*]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 BOUNDS = {
     "headers of a request": "service.web.http.requests:MAX_HEADER_BYTES",
     "URL of a request": "service.web.http.requests:MAX_URL_BYTES",
-    "access token": "service.identity.token_format:MAX_TOKEN_BYTES",
+    "access token": "service.identity.jws:MAX_TOKEN_BYTES",
     "DPoP proof": "service.identity.dpop:MAX_PROOF_BYTES",
-    "waiting requests, per process": "service.web.http.admission_queue:MAX_WAITING",
+    "waiting requests, per process": "service.web.http.admission_queue:MAX_WAITING_REQUESTS",
     "arriving bodies, per process (half from one address)": "service.web.http.admission:MAX_BODIES_ARRIVING",
-    "items of a page": "service.web.http.paging:MOST",
+    "items of a page": "service.web.http.paging:MAX_LIMIT",
     "entries of a timesheet": "service.timesheets.timesheet:MAX_ENTRIES",
     "minutes of a day": "service.timesheets.entry:MAX_MINUTES",
     "items of a batch of approvals": "service.timesheets.approvals:MAX_ITEMS",
@@ -67,14 +67,9 @@ BOUNDS = {
 }
 # Bounds that raise a refusal and stand elsewhere, with the reason.
 ELSEWHERE = {
-    "service.identity.claim_words:MAX_ITEMS": "what an issuer may write",
-    "service.identity.claims:_MAX_AUDIENCES": "what an issuer may write",
-    "service.identity.dpop:MAX_PROOF_ID": "part of a proof",
-    "service.identity.introspection:_MAX_AGE": "what an issuer may answer",
+    "service.identity.claims:MAX_LIST_ITEMS": "what an issuer may write",
     "service.identity.issuer:MAX_LEEWAY_SECONDS": "of a setting, which the refusal names",
     "service.identity.jwk_set:MAX_KEYS": "what an issuer may publish",
-    "service.identity.strict_json:_MAX_OPENED": "part of a token",
-    "service.identity.token_header:MAX_KID": "part of a token",
     "service.administration.checks.case_changes:MAX_NAMED": "ends a list of names",
     "service.administration.checks.redundancy:MAX_FOUND": "ends a list of hints",
     "service.directory.entities:MAX_CLIENT_LENGTH": "a field of a request",
@@ -86,7 +81,8 @@ ELSEWHERE = {
     "service.web.audit.proofs:MAX_SIZE": "the largest integer that JSON keeps exact",
     "service.web.http.parameters:MAX_INTEGER": "the largest integer of a column",
 }
-BOUND = re.compile(r"_?MAX_[A-Z_]+")
+# Lengths of single texts (`_CHARS`) are in the OpenAPI document; a private bound is a part of another.
+BOUND = re.compile(r"MAX_[A-Z_]+(?<!_CHARS)")
 # Bounds of files, commands and local servers: no caller meets them.
 NOT_SERVED = ("service.commands.", "service.development.", "service.log.", "service.standalone.")
 
