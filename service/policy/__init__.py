@@ -1,4 +1,5 @@
-"""The policy language: questions, vocabulary, rules, model, cases and laws. Pure: no I/O, no state.
+"""The policy language: access requests, vocabulary, rules, model, cases and laws. Pure: no I/O, no state.
 
-Import from outside: `question` (what is asked), `policy_file` (rules as read), `matching`, `known_words`, `laws`.
+Import from outside: `access_request`, `policy_file` (texts and rules), `matching`, `known_words`, `laws`,
+`request_space`.
 """

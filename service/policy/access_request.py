@@ -1,7 +1,4 @@
-"""The words that the engine speaks: Rule, AccessRequest (the verdict key) and Verdict. Pure: owns no state.
-
-Every part of floor 4 may import this module; it imports none of them.
-"""
+"""The types of the policy language: Rule, AccessRequest, Verdict, Explanation and Vocabulary. Pure: owns no state."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ if TYPE_CHECKING:
 ANY = "any"
 ANYONE = "anyone"
 NO_STATE = ""
-# A decision names so many rules at most, or its record could grow beyond what the log takes.
-MAX_NAMED = 50
+# More would make the record of a decision larger than the log accepts.
+MAX_RULES_PER_DECISION = 50
 
 
 class Effect(StrEnum):
@@ -26,7 +23,7 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One fact that a rule's `when` asks for: the fact must be true, or with `negated` must be false."""
+    """A fact that a rule's `when` asks for. It must be true, or with `negated` false."""
 
     fact: str
     negated: bool = False
@@ -34,9 +31,9 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A checked, named policy row. Empty `states` and `when` mean `any` and `always`; `scope` may be `any`.
+    """A checked row of policy.csv. Empty `states` mean `any`, empty `when` means `always`; `scope` may be `any`.
 
-    `line` is the row's line in policy.csv, from 1.
+    `line` is its line in policy.csv, from 1.
     """
 
     name: str
@@ -52,11 +49,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
-    """What the rules can see of a request, and nothing else: the key under which a verdict is remembered.
+    """What the rules can see of a request. A verdict is remembered under it.
 
-    `who`: every word the asker answers to (relations, `role:X` closed over inheritance, `person:UUID`, `client:X` for a
-    client acting for itself, `via:X` for a client acting for a user, `anyone`). `facts`: known facts only; a fact that
-    is absent is unknown. `state` is NO_STATE for resources that have none.
+    `who`: every word that the caller answers to: relations, `role:X` with every included role, `person:UUID`,
+    `client:X` for a client acting for itself, `via:X` for a client acting for a user, `anyone`. `facts` holds known
+    facts; a fact that is absent is unknown. `state` is NO_STATE for resources that have none.
     """
 
     kind: str
@@ -74,7 +71,7 @@ class AccessRequest:
 
 
 class Reason(StrEnum):
-    """Why a verdict is what it is; stable words that stand in records and answers."""
+    """Why a request was allowed or denied. These words stand in records and responses and do not change."""
 
     ALLOWED = "allowed"
     DENY_RULE = "deny-rule"
@@ -87,21 +84,21 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The engine's answer: `rules` are the names that allowed, or that denied, the first MAX_NAMED of them; empty when
-    no rule applied."""
+    """The decision on an access request. `rules` names the rules that allowed or denied, at most
+    MAX_RULES_PER_DECISION of them; empty when no rule applied."""
 
     allowed: bool
     reason: Reason
     rules: tuple[str, ...] = ()
 
 
-# What a condition of a rule is about, in the order of a row.
+# The kinds of condition, in the order of a row.
 Dimension: TypeAlias = Literal["who", "state", "scope", "fact"]
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """A near miss: `rule` would have allowed but for `conditions`, each a pair (dimension, wanted word)."""
+class NearRule:
+    """A near miss: a rule that would have allowed but for these conditions, pairs (dimension, wanted word)."""
 
     rule: str
     conditions: tuple[tuple[Dimension, str], ...]
@@ -109,7 +106,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A deny rule that applied, with the `conditions` that it asked for and found: pairs as in Missing."""
+    """A deny rule that applied, with its conditions: pairs as in NearRule."""
 
     rule: str
     conditions: tuple[tuple[Dimension, str], ...]
@@ -117,22 +114,22 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The whole why: rules that allowed, rules that denied (and on what grounds), and near misses, nearest first."""
+    """The rules that allowed, those that denied and on what grounds, and the near misses, nearest first."""
 
     allowed_by: tuple[str, ...] = ()
     denied_by: tuple[str, ...] = ()
-    near_misses: tuple[Missing, ...] = ()
+    near_misses: tuple[NearRule, ...] = ()
     sentences: tuple[str, ...] = field(default=())
     denied_because: tuple[Applied, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The closed set of words that rules may use, read from vocabulary.toml.
+    """The words that rules may use, read from vocabulary.toml.
 
-    `actions`, `states`, `relations`: kind to its words. `facts`: kind to the
-    facts about its rows; `request_facts`: facts about the asker's sign-in; `thresholds`: named request facts with a
-    maximum age in seconds (`recent_sign_in`). `scopes`: all scopes.
+    `actions`, `states` and `relations` map a kind to its words, `facts` a kind to the facts about its rows.
+    `request_facts` are about the caller's sign-in; `thresholds` gives those with a maximum age in seconds
+    (`recent_sign_in`). `descriptions` holds the sentences for callers.
     """
 
     actions: Mapping[str, frozenset[str]]

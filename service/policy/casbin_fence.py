@@ -1,6 +1,7 @@
-"""The fence before casbin: what no enforcer is ever built from, however a policy came here. Pure.
+"""The last check before casbin: policies from which no enforcer may be built. Pure: owns no state.
 
-casbin takes an empty policy, a misspelt effect or a blank field without a word, and then allows, or ignores a deny.
+casbin accepts an empty policy, a misspelt effect or a blank field in silence, and then allows everything or ignores a
+deny.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ if TYPE_CHECKING:
 
 
 def fence(policy: Policy) -> list[Complaint]:
-    """Complaints about everything that casbin would take and then allow, ignore or stumble over.
+    """Complaints about everything that casbin would accept and then misread.
 
-    The reader refuses all of it already; this holds for policies that come another way.
+    The reader already refuses all of it. This check also covers policies that did not come through the reader.
     """
     complaints = casbin_model.check(policy.model)
     if not policy.rules:
-        complaints.append(Complaint("policy.csv", 0, 0, "The policy is empty, under which casbin may allow all"))
+        complaints.append(
+            Complaint("policy.csv", 0, 0, "The policy is empty, and casbin may allow everything under it")
+        )
     names = set()
     for rule in policy.rules:
         effect: object = rule.effect

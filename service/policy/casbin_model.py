@@ -1,7 +1,7 @@
-"""The one casbin model that the service runs, and the check that model.conf is it. Pure.
+"""The casbin model that the service runs, and the check that model.conf equals it. Pure.
 
-casbin knows effects that allow by default, matchers that paste rule text into code, and columns whose misspelling it
-ignores. So the model is not data that can be edited into another one; the file lies in policies/ to be read.
+The model is fixed: casbin has effects that allow by default, matchers that run the text of rules as code, and ignores
+misspelt columns. The file is in policies/ to be read, not to be edited.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ m = {MATCHER}
 
 
 def check(text: str) -> list[Complaint]:
-    """Complaints unless the text is MODEL, blank lines, whole-line comments and runs of spaces aside."""
+    """Complaints unless the text equals MODEL, apart from blank lines, comment lines and runs of spaces."""
     wanted = [line for _, line in _lines(MODEL)]
     found = _lines(text)
     for index, line in enumerate(wanted):
@@ -39,7 +39,7 @@ def check(text: str) -> list[Complaint]:
             return [Complaint(FILE, 0, 0, f"The file ends before '{line}'", "restore the file; the model is fixed")]
         number, given = found[index]
         if given != line:
-            message = "The model is fixed: rows change what is decided, the model does not"
+            message = "The model is fixed: change rows of policy.csv, not the model"
             if "eval(" in given:
                 message = "A matcher with eval( would run the text of rows as code"
             return [Complaint(FILE, number, 1, message, f"this line must read: {line}")]

@@ -1,7 +1,7 @@
-"""Reads policies/cases/*.yaml: what a policy must answer, one case a list item. Pure.
+"""Reads policies/cases/*.yaml: the verdicts that a policy must give, a case for each list item. Pure.
 
-Strict like the other readers: every key, word and value is known or complained about with its line. There are no
-aliases, and no object is ever made from a tag, so a file means what it shows.
+Strict like the other readers: an unknown key, word or value is a complaint with its line. Aliases are refused and tags
+make no objects, so a file means what it shows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from service.policy.access_request import Vocabulary
 
 MAX_CASES = 5_000
-# A refusal tells of a hundred: of these and of what is said last.
+# A refusal holds a hundred: these and the closing ones.
 MAX_COMPLAINTS = 90
 LONGEST_WORD = 300
 KEYS = (
@@ -38,10 +38,10 @@ _REASONS = tuple(one.value for one in (Reason.ALLOWED, Reason.DENY_RULE, Reason.
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Who asks for what, and what the answer must be. `listed` is None where the case says nothing of lists.
+    """An access request and its expected verdict. `listed` is None if the case expects nothing of lists.
 
-    `near`: the rules that came nearest to allowing; `missing`: what the nearest lacked, pairs (dimension, word) as in
-    `Missing`; `told`: sentences that the caller is told. Each is empty where the case says nothing of it.
+    `near`: the rules that come nearest to allowing. `missing`: the conditions that the nearest lacks, pairs (dimension,
+    word) as in `NearRule`. `told`: sentences for the caller. Each is empty if the case expects nothing of it.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Case:
 
 @dataclass(slots=True)
 class Cases:
-    """Every case of every file, in order, and every complaint."""
+    """The cases of all files, in order, and every complaint."""
 
     cases: list[Case] = field(default_factory=list)
     complaints: list[Complaint] = field(default_factory=list)
@@ -75,7 +75,7 @@ def read(files: Mapping[str, str], vocabulary: Vocabulary) -> Cases:
     found = Cases()
     for name in sorted(files):
         reader = _Reader(f"cases/{name}", vocabulary, found)
-        reader.text(files[name].removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"))
+        reader.read_text(files[name].removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"))
         if len(found.cases) > MAX_CASES or len(found.complaints) >= MAX_COMPLAINTS:
             reason = "too many complaints" if found.complaints else f"more than {MAX_CASES} cases"
             found.complaints.append(Complaint(f"cases/{name}", 0, 0, f"Reading stopped here: {reason}"))
@@ -84,23 +84,23 @@ def read(files: Mapping[str, str], vocabulary: Vocabulary) -> Cases:
     for case in found.cases:
         first = names.setdefault(case.name, case)
         if first is not case:
-            message = f"A case of this name is already in {first.file} line {first.line}"
+            message = f"The name of this case is already used in {first.file} line {first.line}"
             found.complaints.append(Complaint(case.file, case.line, 1, message))
     return found
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader without aliases, which can make a short text unfold into a huge one."""
+    """PyYAML's safe loader without aliases, which could expand a short text into a huge one."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs leave it untyped
-            raise yaml.MarkedYAMLError(problem="aliases are not used in cases", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(problem="cases must not use aliases", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
 
-class _Wrong(Exception):
-    """One item cannot be read; the complaint is already noted."""
+class _Unreadable(Exception):
+    """An item cannot be read. The complaint is already recorded."""
 
 
 @dataclass(slots=True)
@@ -109,7 +109,7 @@ class _Reader:
     vocabulary: Vocabulary
     found: Cases
 
-    def text(self, text: str) -> None:
+    def read_text(self, text: str) -> None:
         try:
             root = yaml.compose(text, Loader=_Loader)
         except yaml.MarkedYAMLError as error:
@@ -121,128 +121,138 @@ class _Reader:
             self.found.complaints.append(Complaint(self.file, 0, 0, f"This is not YAML: {type(error).__name__}"))
             return
         except (ValueError, OverflowError):
-            # PyYAML takes an escape or a directive for a number, however large.
-            said = "This is not YAML: an escape such as \\UFFFFFFFF stands for no character"
-            self.found.complaints.append(Complaint(self.file, 0, 0, said))
+            # PyYAML reads an escape or a directive as a number of any size.
+            message = "This is not YAML: an escape such as \\UFFFFFFFF is no character"
+            self.found.complaints.append(Complaint(self.file, 0, 0, message))
             return
         if not isinstance(root, yaml.SequenceNode):
-            self.found.complaints.append(Complaint(self.file, 1, 1, "The file must be a list of cases, each with a -"))
+            self.found.complaints.append(
+                Complaint(self.file, 1, 1, "The file must be a list of cases, each starting with -")
+            )
             return
         for item in root.value:
             if len(self.found.cases) > MAX_CASES or len(self.found.complaints) >= MAX_COMPLAINTS:
                 return
             try:
-                self.found.cases.append(self._case(item))
-            except _Wrong:
+                self.found.cases.append(self._parse_case(item))
+            except _Unreadable:
                 continue
 
-    def _case(self, item: yaml.Node) -> Case:
-        fields = self._mapping(item, KEYS)
+    def _parse_case(self, item: yaml.Node) -> Case:
+        fields = self._parse_mapping(item, KEYS)
         for key in REQUIRED:
             if key not in fields:
-                self._wrong(item, f"The case lacks '{key}'", f"a case has: {', '.join(KEYS)}")
-        kind = self._word(fields["kind"], self.vocabulary.actions.keys(), "kind")
-        allowed = self._word(fields["verdict"], ("allow", "deny"), "verdict") == "allow"
+                self._complain(item, f"The case lacks '{key}'", f"a case has: {', '.join(KEYS)}")
+        kind = self._parse_word(fields["kind"], self.vocabulary.actions.keys(), "kind")
+        allowed = self._parse_word(fields["verdict"], ("allow", "deny"), "verdict") == "allow"
         states = self.vocabulary.states.get(kind, frozenset())
         reason = fields.get("reason")
         listed = fields.get("listed")
         case = Case(
-            name=self._scalar(fields["case"]),
+            name=self._parse_scalar(fields["case"]),
             file=self.file,
             line=item.start_mark.line + 1,
             kind=kind,
-            action=self._word(fields["action"], self.vocabulary.actions[kind], f"action of the kind '{kind}'"),
-            state=self._word(fields["state"], states, f"state of the kind '{kind}'") if "state" in fields else NO_STATE,
-            who=tuple(self._who(one, kind) for one in self._list(fields["who"])),
-            scopes=self._words(fields.get("scopes"), self.vocabulary.scopes, "scope"),
-            facts=self._facts(fields.get("facts"), kind),
+            action=self._parse_word(fields["action"], self.vocabulary.actions[kind], f"action of the kind '{kind}'"),
+            state=self._parse_word(fields["state"], states, f"state of the kind '{kind}'")
+            if "state" in fields
+            else NO_STATE,
+            who=tuple(self._parse_who(word, kind) for word in self._parse_list(fields["who"])),
+            scopes=self._parse_words(fields.get("scopes"), self.vocabulary.scopes, "scope"),
+            facts=self._parse_facts(fields.get("facts"), kind),
             allowed=allowed,
-            rules=tuple(self._scalar(one) for one in self._list(fields.get("rule"))),
-            reason=Reason(self._word(reason, _REASONS, "reason")) if reason else None,
-            listed=_ANSWERS[self._word(listed, ("true", "false"), "answer")] if listed else None,
-            near=tuple(self._scalar(one) for one in self._list(fields.get("near"))),
-            missing=frozenset(self._condition(one, kind) for one in self._list(fields.get("missing"))),
-            told=tuple(self._scalar(one) for one in self._list(fields.get("told"))),
+            rules=tuple(self._parse_scalar(node) for node in self._parse_list(fields.get("rule"))),
+            reason=Reason(self._parse_word(reason, _REASONS, "reason")) if reason else None,
+            listed=_ANSWERS[self._parse_word(listed, ("true", "false"), "answer")] if listed else None,
+            near=tuple(self._parse_scalar(node) for node in self._parse_list(fields.get("near"))),
+            missing=frozenset(
+                self._parse_condition(condition, kind) for condition in self._parse_list(fields.get("missing"))
+            ),
+            told=tuple(self._parse_scalar(node) for node in self._parse_list(fields.get("told"))),
         )
         for key in ("near", "missing", "told"):
             if key in fields and allowed:
-                self._wrong(fields[key], f"Only what is denied has '{key}': why it was not allowed")
+                self._complain(fields[key], f"'{key}' belongs to denied cases: it says why the request was not allowed")
         if case.listed is not None and (case.action, bool(states)) != ("read", True):
-            self._wrong(fields["listed"], "Only reads of things that are listed say whether they are listed")
+            self._complain(fields["listed"], "'listed' belongs to reads of kinds that have lists")
         if case.listed is not None and case.listed is not allowed:
-            self._wrong(fields["listed"], "A thing is listed exactly when reading it is allowed")
+            self._complain(
+                fields["listed"], "'listed' must agree with 'verdict': a row is listed exactly when it may be read"
+            )
         return case
 
-    def _who(self, node: yaml.Node, kind: str) -> str:
-        word = self._scalar(node)
-        self._known_who(node, word, kind)
+    def _parse_who(self, node: yaml.Node, kind: str) -> str:
+        word = self._parse_scalar(node)
+        self._check_who(node, word, kind)
         return word
 
-    def _known_who(self, node: yaml.Node, word: str, kind: str) -> None:
+    def _check_who(self, node: yaml.Node, word: str, kind: str) -> None:
         known = self.vocabulary.relations.get(kind, frozenset()) | {ANYONE}
         forms = (rule_rows.ROLE, rule_rows.PERSON, rule_rows.CLIENT)
         if word not in known and not any(form.fullmatch(word) for form in forms):
-            self._wrong(node, f"'{word}' is not a known relation to the kind '{kind}'", nearest(word, known))
+            self._complain(node, f"'{word}' is not a known relation to the kind '{kind}'", nearest(word, known))
 
-    def _condition(self, node: yaml.Node, kind: str) -> tuple[str, str]:
+    def _parse_condition(self, node: yaml.Node, kind: str) -> tuple[str, str]:
         """`scope read:audit`, `who manager`, `state submitted`, `fact mfa` or `fact not mfa`."""
-        dimension, _, word = self._scalar(node).partition(" ")
+        dimension, _, word = self._parse_scalar(node).partition(" ")
         if dimension not in _DIMENSIONS or not word:
-            self._wrong(node, "This is no condition of a row", "write: scope X, who X, state X, fact X or fact not X")
+            self._complain(
+                node, "This is not a condition of a row", "write: scope X, who X, state X, fact X or fact not X"
+            )
         known: Mapping[str, Collection[str]] = {
             "scope": self.vocabulary.scopes,
             "state": self.vocabulary.states.get(kind, frozenset()),
             "fact": self.vocabulary.facts.get(kind, frozenset()) | self.vocabulary.request_facts,
         }
         if dimension == "who":
-            self._known_who(node, word, kind)
+            self._check_who(node, word, kind)
             return dimension, word
         words = [part.strip() for part in word.split(" or ")] if dimension == "state" else [word.removeprefix("not ")]
-        for one in words:
-            if one not in known[dimension]:
-                self._wrong(node, f"'{one}' is not a known {dimension}", nearest(one, known[dimension]))
+        for part in words:
+            if part not in known[dimension]:
+                self._complain(node, f"'{part}' is not a known {dimension}", nearest(part, known[dimension]))
         return dimension, " or ".join(sorted(words)) if dimension == "state" else word
 
-    def _facts(self, node: yaml.Node | None, kind: str) -> dict[str, bool | None]:
+    def _parse_facts(self, node: yaml.Node | None, kind: str) -> dict[str, bool | None]:
         known = self.vocabulary.facts.get(kind, frozenset()) | self.vocabulary.request_facts
-        fields = self._mapping(node, known) if node is not None else {}
-        return {name: _ANSWERS[self._word(value, tuple(_ANSWERS), "answer")] for name, value in fields.items()}
+        fields = self._parse_mapping(node, known) if node is not None else {}
+        return {name: _ANSWERS[self._parse_word(value, tuple(_ANSWERS), "answer")] for name, value in fields.items()}
 
-    def _words(self, node: yaml.Node | None, known: Collection[str], what: str) -> tuple[str, ...]:
-        return tuple(self._word(one, known, what) for one in self._list(node))
+    def _parse_words(self, node: yaml.Node | None, known: Collection[str], what: str) -> tuple[str, ...]:
+        return tuple(self._parse_word(word, known, what) for word in self._parse_list(node))
 
-    def _list(self, node: yaml.Node | None) -> list[yaml.Node]:
-        """A list as it is, one word as a list of one, nothing as an empty list."""
+    def _parse_list(self, node: yaml.Node | None) -> list[yaml.Node]:
+        """A list as it is, a single word as a list, nothing as an empty list."""
         if node is None:
             return []
         return list(node.value) if isinstance(node, yaml.SequenceNode) else [node]
 
-    def _mapping(self, node: yaml.Node, known: Collection[str]) -> dict[str, yaml.Node]:
+    def _parse_mapping(self, node: yaml.Node, known: Collection[str]) -> dict[str, yaml.Node]:
         if not isinstance(node, yaml.MappingNode):
-            self._wrong(node, "Keys with values are wanted here", f"known keys: {', '.join(sorted(known))}")
+            self._complain(node, "This must be keys with values", f"known keys: {', '.join(sorted(known))}")
         fields: dict[str, yaml.Node] = {}
         for key, value in node.value:
-            name = self._word(key, known, "key")
+            name = self._parse_word(key, known, "key")
             if name in fields:
-                self._wrong(key, f"'{name}' stands here twice")
+                self._complain(key, f"The key '{name}' is here twice")
             fields[name] = value
         return fields
 
-    def _word(self, node: yaml.Node, known: Collection[str], what: str) -> str:
-        word = self._scalar(node)
+    def _parse_word(self, node: yaml.Node, known: Collection[str], what: str) -> str:
+        word = self._parse_scalar(node)
         if word not in known:
-            self._wrong(node, f"'{word}' is not a known {what}", nearest(word, known))
+            self._complain(node, f"'{word}' is not a known {what}", nearest(word, known))
         return word
 
-    def _scalar(self, node: yaml.Node) -> str:
+    def _parse_scalar(self, node: yaml.Node) -> str:
         if not isinstance(node, yaml.ScalarNode) or not str(node.value).strip() or len(node.value) > LONGEST_WORD:
-            self._wrong(node, "One word or sentence is wanted here")
+            self._complain(node, "This must be a word or a sentence")
         word = str(node.value).strip()
         if not writable(word):
-            self._wrong(node, "A word or sentence has no control characters and stands on one line")
+            self._complain(node, "A word or sentence must be on a single line, without control characters")
         return word
 
-    def _wrong(self, node: yaml.Node, message: str, suggestion: str | None = None) -> NoReturn:
+    def _complain(self, node: yaml.Node, message: str, suggestion: str | None = None) -> NoReturn:
         mark = node.start_mark
         self.found.complaints.append(Complaint(self.file, mark.line + 1, mark.column + 1, message, suggestion))
-        raise _Wrong
+        raise _Unreadable

@@ -1,7 +1,7 @@
-"""The words that this code can supply for the resources it owns; a vocabulary may declare these and no others. Pure.
+"""The words that the code supplies for its resources. A vocabulary may declare these and no others. Pure.
 
-A rule on a relation that nothing computes would look like protection and protect nothing (a deny on it never applies),
-so a new relation, state or fact is added here together with the code that supplies it.
+A deny rule on a relation that no code computes would look like protection and never apply. So a new relation, state or
+fact is added here together with the code that supplies it.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ ACTIONS = {
     "delegation": frozenset({"read", "grant", "end"}),
     "token": frozenset({"read", "revoke"}),
 }
-# What the log calls the list of pending approvals. No rule can name it: the list is decided by the rules for `approve`.
+# The action of the pending approvals list in the log. No rule can name it: the rules for `approve` decide the list.
 LIST_APPROVALS = "list-approvals"
-# By kind, every action that a record can have.
+# Every action that a record can have, by kind.
 RECORDED_ACTIONS = {**ACTIONS, "timesheet": ACTIONS["timesheet"] | {LIST_APPROVALS}}
 STATES = {
     "timesheet": frozenset({"draft", "submitted", "approved", "rejected", "locked"}),
@@ -45,17 +45,17 @@ RELATIONS = {
     "policy": frozenset({"proposer"}),
 }
 FACTS = {"timesheet": frozenset({"acted_for_owner", "locked_by_asker"})}
-# Words that an older release knew by another name, with what they name. A version that uses one cannot be read.
+# Words of an older release, with their new names. A version that uses an old word cannot be read.
 RENAMED = {("kind", "deputy"): "delegation", ("relation", "deputy"): "delegate"}
-# Besides these, any request fact with a `max_age` is known: it is the age of the sign-in against that bound.
+# A vocabulary may add request facts with a `max_age`: they compare the age of the sign-in with it.
 REQUEST_FACTS = frozenset({"mfa"})
 
-# Of what does not exist yet, an action is asked only in the state in which it would begin.
+# The state in which a resource begins. Actions that create a resource are decided in this state only.
 FIRST_STATES = {("timesheet", "create"): frozenset({"draft"})}
 _OPEN = frozenset({"draft", "rejected"})
 _WAITING = frozenset({"submitted"})
 _APPROVED = frozenset({"approved"})
-# From other states the action is answered with `wrong-state`, however a policy decides.
+# The states from which an action can start. From others it ends in `wrong-state`, even if a policy allows it.
 STARTS = {
     ("timesheet", "edit"): _OPEN,
     ("timesheet", "upload"): _OPEN,
@@ -68,21 +68,21 @@ STARTS = {
     ("timesheet", "lock"): _APPROVED,
     ("timesheet", "unlock"): frozenset({"locked"}),
 }
-# Where it is allowed in other states, a job that runs twice learns that all of it was there already.
-ADDED_TO_WHATEVER_STATE = frozenset({("timesheet", "upload")})
-# Asked of the kind alone: there is no thing yet, or it is not looked at, so it is in no state.
+# Actions that are also useful in other states: an upload that runs twice learns that its rows are already stored.
+ALLOWED_IN_ANY_STATE = frozenset({("timesheet", "upload")})
+# Actions that are decided about the kind, without a row, and so without a state.
 WITHOUT_A_ROW = frozenset({("policy", "propose"), ("policy", "simulate")})
-# Nobody is this yet to what the action would make, or to what it does not look at.
-NOBODY_YET = {
+# Relations that no caller can have when the action is decided, because there is no row yet.
+RELATIONS_WITHOUT_A_ROW = {
     ("policy", "propose"): frozenset({"proposer"}),
     ("policy", "simulate"): frozenset({"proposer"}),
     ("delegation", "grant"): frozenset({"delegate"}),
 }
-# Only for clients that act for themselves, whatever a policy says; and what only persons can be to a timesheet.
-OF_CLIENTS = frozenset({("timesheet", "upload")})
-OF_PERSONS = frozenset({"owner", "manager", "delegate", "fallback"})
+# Actions that only clients acting for themselves may take, and relations that only persons can have.
+CLIENT_ACTIONS = frozenset({("timesheet", "upload")})
+PERSON_RELATIONS = frozenset({"owner", "manager", "delegate", "fallback"})
 
-# What the safety laws speak of. A vocabulary without these words is refused, because the laws could not be checked.
+# The actions that the safety laws are about. A vocabulary without them is refused: the laws could not be checked.
 LAW_ACTIONS = (
     ("timesheet", "approve"),
     ("policy", "propose"),

@@ -1,7 +1,7 @@
-"""The safety laws: what no policy version may allow, and what every version must leave possible. Pure.
+"""The safety laws: what no policy version may allow, and what every version must keep possible. Pure: owns no state.
 
-They bind every version, forced or not. `check` proves them for a version before it may decide; `law_forbids` is asked
-again behind every allowed decision, so that a mistake in one place is not enough.
+They bind every version. `check` proves them before a version may decide, and `law_forbids` checks every allowed
+decision again, so that a single mistake is not enough to break them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OWNERS = frozenset({OWNER, former_word(OWNER)})
 
 @dataclass(frozen=True, slots=True)
 class _Never:
-    """A law that nobody answering to `words`, with `acted_for_owner` at one of the values of `acted`, may approve."""
+    """A law: no caller with `words` may approve when `acted_for_owner` has one of the values `acted`."""
 
     sentence: str
     words: frozenset[str]
@@ -50,10 +50,10 @@ NEVER_FOR_OWNER = _Never(
 
 
 def law_forbids(request: AccessRequest) -> bool:
-    """True when code forbids what rules may have allowed: to approve as the owner, now or before an erasure, or having
-    perhaps acted for them.
+    """Whether a law forbids the request, even if rules allow it.
 
-    The question must still hold `owner` and `acted_for_owner` if they are known; the engine never drops these words.
+    Nobody may approve as the owner, now or before an erasure, or when they may have acted for the owner. The request
+    must still hold `owner` and `acted_for_owner` if they are known; the engine never drops these words.
     """
     if (request.kind, request.action) != APPROVE:
         return False
@@ -61,15 +61,15 @@ def law_forbids(request: AccessRequest) -> bool:
 
 
 def law_words(kind: str, action: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Who-words and facts that `law_forbids` looks at for this kind and action, whether or not a rule does."""
+    """The who-words and facts that `law_forbids` needs for this kind and action, even if no rule mentions them."""
     if (kind, action) == APPROVE:
         return _OWNERS, frozenset({ACTED_FOR_OWNER})
     return frozenset(), frozenset()
 
 
 def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[AccessRequest], Verdict]) -> list[Complaint]:
-    """Complaints for each law that the version breaks, by exact enumeration. `decide` must follow role links.
-    A law with too many rows and facts to enumerate counts as broken.
+    """A complaint for each law that the version breaks, by exact enumeration. `decide` must follow role links.
+    A law with too many rules and facts to enumerate counts as broken.
 
     The smallest requests of each allow rule are asked (see `request_space`), together with the words that the law is
     about. Before that, these words are asked alone: a deny that matches them matches every larger request, so no rule
@@ -77,7 +77,7 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Acces
     """
     complaints = []
     for law in (NEVER_OWN, NEVER_FOR_OWNER):
-        complaints += _nobody(rules, vocabulary, decide, law)
+        complaints += _check_nobody(rules, vocabulary, decide, law)
     for kind, action, what in (
         ("policy", "propose", "propose a policy version"),
         ("policy", "activate", "activate a policy version"),
@@ -86,11 +86,11 @@ def check(rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[Acces
         # A version is activated out of a state of its life; the other two are asked about nothing in particular.
         states = (vocabulary.states.get(kind, frozenset()) - {"active"}) if action == "activate" else frozenset[str]()
         sentence = f"Somebody must be able to {what}"
-        complaints += _somebody(rules, states or {NO_STATE}, decide, (kind, action), sentence)
+        complaints += _check_somebody(rules, states or {NO_STATE}, decide, (kind, action), sentence)
     return complaints
 
 
-def _nobody(
+def _check_nobody(
     rules: Sequence[Rule], vocabulary: Vocabulary, decide: Callable[[AccessRequest], Verdict], law: _Never
 ) -> list[Complaint]:
     """A complaint if a caller whom the law is about may approve."""
@@ -99,20 +99,20 @@ def _nobody(
     budget = Budget()
     base = AccessRequest(*APPROVE, NO_STATE, law.words, frozenset(), frozenset())
     states = (*sorted(vocabulary.states.get(APPROVE[0], ())), NO_STATE)
-    for request in RequestSpace(base, states, {**_mentioned(own), ACTED_FOR_OWNER: law.acted}):
+    for request in RequestSpace(base, states, {**_mentioned_facts(own), ACTED_FOR_OWNER: law.acted}):
         if not budget.spend_on_casbin(len(own)):
-            return [_unproved(law.sentence)]
+            return [_complain_unproved(law.sentence)]
         if decide(request).reason is Reason.DENY_RULE:
             continue
         for rule in allows:
             if not budget.spend_on_casbin(len(own)):
-                return [_unproved(law.sentence)]
+                return [_complain_unproved(law.sentence)]
             if decide(larger := with_rule(request, rule)).allowed:
-                return [_broken(law, rule, larger)]
+                return [_complain_broken(law, rule, larger)]
     return []
 
 
-def _somebody(
+def _check_somebody(
     rules: Sequence[Rule],
     states: Collection[str],
     decide: Callable[[AccessRequest], Verdict],
@@ -126,9 +126,9 @@ def _somebody(
     for rule in own:
         if rule.effect is Effect.DENY:
             continue
-        for request in smallest_requests(rule, base, sorted(states), _mentioned(own)):
+        for request in smallest_requests(rule, base, sorted(states), _mentioned_facts(own)):
             if not budget.spend_on_casbin(len(own)):
-                return [_unproved(law)]
+                return [_complain_unproved(law)]
             if decide(request).allowed:
                 return []
     return [Complaint(FILE, 0, 0, law, "a safety law: add a row that allows it")]
@@ -138,17 +138,17 @@ def _rules_about(rules: Iterable[Rule], wanted: tuple[str, str]) -> list[Rule]:
     return [rule for rule in rules if (rule.kind, rule.action) == wanted]
 
 
-def _mentioned(rules: Iterable[Rule]) -> dict[str, Sequence[bool | None]]:
+def _mentioned_facts(rules: Iterable[Rule]) -> dict[str, Sequence[bool | None]]:
     """The facts that the rules mention, each true or false."""
     return dict.fromkeys(sorted({condition.fact for rule in rules for condition in rule.when}), KNOWN)
 
 
-def _unproved(sentence: str) -> Complaint:
-    message = f"{sentence}: there are too many rows and facts to prove this"
-    return Complaint(FILE, 0, 0, message, "a deny row that holds for all proves it at once")
+def _complain_unproved(sentence: str) -> Complaint:
+    message = f"{sentence}: this version has too many rows and facts to prove this"
+    return Complaint(FILE, 0, 0, message, "a deny row for everyone proves it at once")
 
 
-def _broken(law: _Never, rule: Rule, request: AccessRequest) -> Complaint:
+def _complain_broken(law: _Never, rule: Rule, request: AccessRequest) -> Complaint:
     facts = ", ".join(f"{name} {str(value).lower()}" for name, value in sorted(request.facts)) or "no fact known"
     who = " and ".join(sorted(request.who - {ANYONE})) or ANYONE
     state = request.state or "none"

@@ -1,7 +1,7 @@
-"""Does one rule apply to one question, and if not, what is missing? Pure: owns no state.
+"""Whether a rule matches an access request, and if not, which conditions are missing. Pure: owns no state.
 
-The engine lists with it the rules behind casbin's verdict and refuses when the two disagree, so this is written without
-casbin and without a word of the matcher in model.conf. The explanation builds on it.
+The engine uses it to list the rules behind casbin's verdict, and denies when the two disagree. So it shares no code
+with casbin or with the matcher in model.conf. Explanations are built on it.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from service.policy.access_request import AccessRequest, Condition, Dimension, Rule
 
 ROLE, PERSON, CLIENT, VIA = "role:", "person:", "client:", "via:"
-# Stands before a relation or a person's word that holds only through an id from before an erasure. No row can say it.
+# Prefix of a relation or `person:` word that holds only through an id from before an erasure. No row can use it.
 FORMER = "former:"
 
 
 def matches(rule: Rule, request: AccessRequest) -> bool:
-    """True when the rule speaks of this kind and action and every condition of it holds."""
-    return concerns(rule, request.kind, request.action) and not missing(rule, request)
+    """Whether the rule is about the request's kind and action, and all its conditions hold."""
+    return concerns(rule, request.kind, request.action) and not missing_conditions(rule, request)
 
 
 def concerns(rule: Rule, kind: str, action: str) -> bool:
-    """True when the rule speaks of this kind and action, whoever asks."""
+    """Whether the rule is about this kind and action."""
     return rule.action == action and rule.kind == kind
 
 
-def missing(rule: Rule, request: AccessRequest) -> tuple[tuple[Dimension, str], ...]:
-    """The conditions of the rule that do not hold, as pairs (dimension, wanted word); empty when all hold.
+def missing_conditions(rule: Rule, request: AccessRequest) -> tuple[tuple[Dimension, str], ...]:
+    """The conditions of the rule that do not hold, as pairs (dimension, wanted word). Empty when all hold.
 
-    Dimensions in the order of a row: `who`, `state`, `scope`, `fact`. Several states are one word joined by `or`; a
-    negated fact is `not NAME`. The kind and the action are not looked at.
+    Dimensions come in the order of a row: `who`, `state`, `scope`, `fact`. States are joined by `or`; a negated fact is
+    `not NAME`. The kind and the action are not checked.
     """
     found: list[tuple[Dimension, str]] = []
     if request.who.isdisjoint(words_for(rule)):
@@ -50,8 +50,11 @@ def missing(rule: Rule, request: AccessRequest) -> tuple[tuple[Dimension, str], 
 
 
 def words_for(rule: Rule) -> frozenset[str]:
-    """An asker must answer to one of these words. A deny on a client holds also while it acts for a user; a deny on a
-    relation or a person holds also for whoever was that before an erasure."""
+    """The words of which a caller must answer to at least one.
+
+    A deny on a client also applies while the client acts for a user. A deny on a relation or a person also applies to
+    a caller who had that word before an erasure.
+    """
     if rule.effect is not Effect.DENY:
         return frozenset({rule.who})
     if rule.who.startswith(CLIENT):
@@ -62,25 +65,25 @@ def words_for(rule: Rule) -> frozenset[str]:
 
 
 def former_word(word: str) -> str:
-    """The word of whoever answered to `word` before an erasure: it fulfils denies on `word` and allows nothing."""
+    """The word of a caller who had `word` before an erasure. It meets denies on `word` and no allow."""
     return FORMER + word
 
 
 def names_somebody(word: str) -> bool:
-    """Whether a who-word is about one person or one client, and not about whoever is something."""
+    """Whether a who-word names a single person or client."""
     return word.startswith((PERSON, CLIENT, VIA))
 
 
 def state_words(rule: Rule) -> str:
-    """The rule's states as a row writes them: `any`, or words joined by `or`."""
+    """The rule's states as in a row: `any`, or words joined by `or`."""
     return " or ".join(sorted(rule.states)) or "any"
 
 
 def fact_word(condition: Condition) -> str:
-    """The condition as a row writes it: `mfa` or `not mfa`."""
+    """The condition as in a row: `mfa` or `not mfa`."""
     return f"not {condition.fact}" if condition.negated else condition.fact
 
 
 def holds(effect: Effect, condition: Condition, known: bool | None) -> bool:  # noqa: FBT001 — a fact's own value
-    """Whether a rule's condition holds of what is known: what is unknown fulfils every deny and no allow."""
+    """Whether a condition holds, given the value of its fact. An unknown fact meets every deny and no allow."""
     return effect is Effect.DENY if known is None else known is not condition.negated

@@ -1,6 +1,6 @@
 """A policy as text and as checked rules. Pure but for `PolicyText.read`, which reads a directory such as policies/.
 
-The four texts are what is proposed, stored, compared by digest and activated; `parse` is the only way to rules.
+Texts are proposed, stored, compared by digest and activated. Only `parse` and `try_parse` make rules of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 
 @dataclass(frozen=True, slots=True)
 class PolicyText:
-    """The raw texts of one policy; `cases` maps a file's name to its text."""
+    """The raw texts of a policy. `cases` maps the name of a file to its text."""
 
     model: str
     rules: str
@@ -36,7 +36,7 @@ class PolicyText:
     cases: Mapping[str, str] = field(default_factory=dict)
 
     def digest(self) -> str:
-        """SHA-256 in hex over all texts, each with its name and both with their lengths, case files by name."""
+        """SHA-256 in hex over the name and text of every file, each preceded by its length, in the order of `files`."""
         state = hashlib.sha256(b"timewarden policy text 1\n")
         for name, text in self.files():
             for part in (name, text):
@@ -45,14 +45,14 @@ class PolicyText:
         return state.hexdigest()
 
     def files(self) -> list[tuple[str, str]]:
-        """(name, text) as they lie under policies/, in a fixed order."""
+        """(name, text) of each file as under policies/, in a fixed order."""
         cases = [(f"cases/{name}", self.cases[name]) for name in sorted(self.cases)]
         fixed = [(casbin_model.FILE, self.model), (rule_rows.FILE, self.rules)]
         return [*fixed, (vocabulary_file.FILE, self.vocabulary), *cases]
 
     @staticmethod
     def read(directory: Path) -> PolicyText:
-        """The texts in a directory such as policies/; a UTF-8 byte order mark is dropped.
+        """The texts in a directory such as policies/, without byte order marks.
 
         Raises PolicyRejected when a file is missing, too large or not UTF-8.
         """
@@ -68,7 +68,7 @@ class PolicyText:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Checked rules in the order of the file, `role_links` (a role, one that it includes), vocabulary, and the text."""
+    """Checked rules in the order of the file, role links (role, included role), the vocabulary and the texts."""
 
     rules: tuple[Rule, ...]
     role_links: tuple[tuple[str, str], ...]
@@ -78,15 +78,15 @@ class Policy:
 
 
 def parse(text: PolicyText) -> Policy:
-    """The policy that the texts state. Raises PolicyRejected with every complaint; cases are read by case_files."""
-    policy, complaints = examine(text)
+    """The policy that the texts state. Raises PolicyRejected with every complaint. `case_files` reads the cases."""
+    policy, complaints = try_parse(text)
     if policy is None:
         raise PolicyRejected(complaints)
     return policy
 
 
-def examine(text: PolicyText) -> tuple[Policy | None, list[Complaint]]:
-    """As `parse`, with the complaints in hand instead of raised."""
+def try_parse(text: PolicyText) -> tuple[Policy | None, list[Complaint]]:
+    """As `parse`, but returns the complaints. The policy is None if there are any."""
     complaints = _texts(text)
     if complaints:
         return None, complaints
@@ -103,15 +103,17 @@ def examine(text: PolicyText) -> tuple[Policy | None, list[Complaint]]:
 
 
 def find_hidden_characters(text: PolicyText) -> list[Complaint]:
-    """What stands in a text and cannot be seen, or looks like a line end and is none. A proposal may not hold it; a
-    version that was stored before this was asked is read all the same, or its replicas could not start."""
+    """Complaints about invisible characters, and those that look like a line end.
+
+    A proposal must not have them. A stored version may: it can be older than this check, and replicas must start.
+    """
     return [complaint for name, body in text.files() for complaint in hidden_characters(name, body)]
 
 
 def _texts(text: PolicyText) -> list[Complaint]:
     """Complaints about sizes, names and characters, before anything is read."""
     complaints = [
-        Complaint(f"cases/{name}", 0, 0, "A case file is named like approve.yaml, in lower case")
+        Complaint(f"cases/{name}", 0, 0, "The name of a case file must be like approve.yaml, in lower case")
         for name in text.cases
         if not CASE_FILE.fullmatch(name)
     ]
@@ -127,7 +129,7 @@ def _texts(text: PolicyText) -> list[Complaint]:
         if bad:
             line = body.count("\n", 0, bad.start()) + 1
             column = bad.start() - body.rfind("\n", 0, bad.start())
-            complaints.append(Complaint(name, line, column, f"The file holds the character U+{ord(bad[0]):04X}"))
+            complaints.append(Complaint(name, line, column, f"The file contains the character U+{ord(bad[0]):04X}"))
     return complaints
 
 

@@ -1,6 +1,6 @@
-"""Reads policy.csv, strictly: a row is understood in full or complained about with place and suggestion. Pure.
+"""Reads policy.csv strictly: a row is understood in full, or is a complaint with its place and a suggestion. Pure.
 
-casbin's own reader drops in silence what it does not understand, a misspelt `deny` or `p` included; it reads nothing.
+casbin's own reader is not used: it drops in silence what it does not understand, such as a misspelt `deny` or `p`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 FILE = "policy.csv"
 MAX_ROWS = 10_000
-# Following them takes a time that grows with their third power: a second or two for a chain of so many.
+# A chain of so many links closes in a tenth of a second.
 MAX_LINKS = 1_000
 LONGEST_ROW = 1_000
-# A refusal tells of a hundred: of these, of those that the last row adds, and of what is said last.
+# A refusal holds a hundred: these, those of the last row and the closing ones.
 MAX_COMPLAINTS = 90
 ALWAYS = "always"
 P_COLUMNS = ("effect", "who", "action", "state", "kind", "scope", "when", "rule name")
@@ -37,7 +37,7 @@ PLAIN = re.compile(r"[\t !$-&(-~]*")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a row, trimmed, with the place where it starts."""
+    """A field of a row, trimmed, with the place where it starts."""
 
     text: str
     line: int
@@ -46,7 +46,7 @@ class Field:
 
 @dataclass(slots=True)
 class PolicyRows:
-    """What was read: rules and role links in the order of the file, and every complaint."""
+    """The rules and role links in the order of the file, and every complaint."""
 
     rules: list[Rule] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
@@ -57,7 +57,7 @@ class PolicyRows:
 
 
 def read(text: str, vocabulary: Vocabulary) -> PolicyRows:
-    """Every row of the text, or complaints, at most a hundred of them."""
+    """The rows of the text, and at most a hundred complaints."""
     rows = PolicyRows()
     names: dict[str, int] = {}
     contents: dict[object, int] = {}
@@ -72,32 +72,32 @@ def read(text: str, vocabulary: Vocabulary) -> PolicyRows:
             reason = f"more than {MAX_ROWS} rows" if count > MAX_ROWS else "too many complaints"
             rows.complaints.append(Complaint(FILE, number, 1, f"Reading stopped here: {reason}"))
             break
-        fields = _fields(rows, line, number)
+        fields = _split_fields(rows, line, number)
         if fields and fields[0].text == "p":
-            _p_row(rows, fields, vocabulary, names, contents)
+            _read_p_row(rows, fields, vocabulary, names, contents)
         elif fields:
-            _g_row(rows, fields, links)
+            _read_g_row(rows, fields, links)
     if not rows.rules and not rows.complaints:
-        rows.complaints.append(Complaint(FILE, 0, 0, "The policy is empty: without a p row nobody may do anything"))
+        rows.complaints.append(Complaint(FILE, 0, 0, "The policy is empty: without p rows nobody may do anything"))
     rows.links.extend(links)
     if len(links) > MAX_LINKS:
         rows.complaints.append(Complaint(FILE, 0, 0, f"There are more than {MAX_LINKS} g rows"))
         return rows
-    _no_cycles(rows, links)
+    _check_cycles(rows, links)
     return rows
 
 
-def _fields(rows: PolicyRows, line: str, number: int) -> list[Field]:
-    """The fields of a row of known type and width; empty after a complaint."""
+def _split_fields(rows: PolicyRows, line: str, number: int) -> list[Field]:
+    """The fields of a row, if its type and number of fields are right. Empty after a complaint."""
     whole = Field(line, number, len(line) - len(line.lstrip(" \t")) + 1)
     if len(line) > LONGEST_ROW:
         rows.complain(whole, f"The row is longer than {LONGEST_ROW} characters")
         return []
-    # Most rows are plain, and are seen to be at once.
+    # Most rows are plain, which a single match shows.
     for column, character in enumerate("" if PLAIN.fullmatch(line) else line, start=1):
-        if character != "\t" and (character in "\"'#" or not _plain(character)):
+        if character != "\t" and (character in "\"'#" or not _is_plain(character)):
             shown = character if character in "\"'#" else f"U+{ord(character):04X}"
-            rows.complain(Field(line, number, column), f"A row cannot hold the character {shown}")
+            rows.complain(Field(line, number, column), f"A row must not contain the character {shown}")
             return []
     fields, column = [], 1
     for part in line.split(","):
@@ -105,7 +105,9 @@ def _fields(rows: PolicyRows, line: str, number: int) -> list[Field]:
         column += len(part) + 1
     kind = fields[0]
     if kind.text not in {"p", "g"}:
-        rows.complain(kind, f"A row starts with p or g, not '{kind.text}'", "comments start with # and fill their line")
+        rows.complain(
+            kind, f"A row starts with p or g, not '{kind.text}'", "comments start with # and take a whole line"
+        )
         return []
     wanted = len(P_COLUMNS) + 1 if kind.text == "p" else 3
     if len(fields) != wanted:
@@ -120,24 +122,24 @@ def _fields(rows: PolicyRows, line: str, number: int) -> list[Field]:
     return [] if blank else fields
 
 
-def _plain(character: str) -> bool:
+def _is_plain(character: str) -> bool:
     return character.isprintable() and (character.isascii() or character.isalnum())
 
 
-def _p_row(
+def _read_p_row(
     rows: PolicyRows, fields: list[Field], vocabulary: Vocabulary, names: dict[str, int], contents: dict[object, int]
 ) -> None:
     before = len(rows.complaints)
     _, effect, who, action, state, kind, scope, when, name = fields
-    _known(rows, effect, {one.value for one in Effect}, "effect")
-    if not _known(rows, kind, vocabulary.actions.keys(), "kind"):
+    _check_known(rows, effect, {one.value for one in Effect}, "effect")
+    if not _check_known(rows, kind, vocabulary.actions.keys(), "kind"):
         return
-    _known(rows, action, vocabulary.actions[kind.text], f"action of the kind '{kind.text}'")
-    states = _states(rows, state, vocabulary.states.get(kind.text, frozenset()), kind.text)
-    _who(rows, who, vocabulary.relations.get(kind.text, frozenset()), kind.text)
+    _check_known(rows, action, vocabulary.actions[kind.text], f"action of the kind '{kind.text}'")
+    states = _read_states(rows, state, vocabulary.states.get(kind.text, frozenset()), kind.text)
+    _check_who(rows, who, vocabulary.relations.get(kind.text, frozenset()), kind.text)
     if scope.text != ANY:
-        _known(rows, scope, vocabulary.scopes | {ANY}, "scope")
-    conditions = _when(rows, when, vocabulary.facts.get(kind.text, frozenset()) | vocabulary.request_facts)
+        _check_known(rows, scope, vocabulary.scopes | {ANY}, "scope")
+    conditions = _read_when(rows, when, vocabulary.facts.get(kind.text, frozenset()) | vocabulary.request_facts)
     if not NAME.fullmatch(name.text) or len(name.text) > LONGEST_NAME:
         rows.complain(name, f"'{name.text}' is not a rule name", "lower-case words joined by -, such as read-own")
     elif name.text in names:
@@ -151,20 +153,20 @@ def _p_row(
     )  # fmt: skip
     content = (rule.effect, rule.who, rule.action, rule.states, rule.kind, rule.scope, frozenset(rule.when))
     if content in contents:
-        rows.complain(fields[0], f"This row says the same as line {contents[content]}", "remove one of them")
+        rows.complain(fields[0], f"This row repeats line {contents[content]}", "remove one of them")
         return
     contents[content] = name.line
     rows.rules.append(rule)
 
 
-def _known(rows: PolicyRows, at: Field, known: Collection[str], what: str) -> bool:
+def _check_known(rows: PolicyRows, at: Field, known: Collection[str], what: str) -> bool:
     if at.text in known:
         return True
     rows.complain(at, f"'{at.text}' is not a known {what}", nearest(at.text, known))
     return False
 
 
-def _who(rows: PolicyRows, at: Field, relations: frozenset[str], kind: str) -> None:
+def _check_who(rows: PolicyRows, at: Field, relations: frozenset[str], kind: str) -> None:
     word = at.text
     if word == ANYONE or word in relations or any(form.fullmatch(word) for form in (ROLE, PERSON, CLIENT)):
         return
@@ -176,7 +178,7 @@ def _who(rows: PolicyRows, at: Field, relations: frozenset[str], kind: str) -> N
     rows.complain(at, f"'{word}' is not a known relation to the kind '{kind}'", suggestion)
 
 
-def _states(rows: PolicyRows, at: Field, known: frozenset[str], kind: str) -> frozenset[str]:
+def _read_states(rows: PolicyRows, at: Field, known: frozenset[str], kind: str) -> frozenset[str]:
     if at.text == ANY:
         return frozenset()
     if not known:
@@ -184,14 +186,14 @@ def _states(rows: PolicyRows, at: Field, known: frozenset[str], kind: str) -> fr
         return frozenset()
     words = at.text.split(" or ")
     for word in words:
-        _known(rows, Field(word.strip(), at.line, at.column), known, f"state of the kind '{kind}'")
+        _check_known(rows, Field(word.strip(), at.line, at.column), known, f"state of the kind '{kind}'")
     states = frozenset(word.strip() for word in words)
     if len(states) < len(words):
-        rows.complain(at, "A state is named twice")
+        rows.complain(at, "A state is repeated")
     return states
 
 
-def _when(rows: PolicyRows, at: Field, known: frozenset[str]) -> tuple[Condition, ...]:
+def _read_when(rows: PolicyRows, at: Field, known: frozenset[str]) -> tuple[Condition, ...]:
     if at.text == ALWAYS:
         return ()
     conditions = []
@@ -201,31 +203,34 @@ def _when(rows: PolicyRows, at: Field, known: frozenset[str]) -> tuple[Condition
         if not words or len(words) > 2 or (len(words) == 2 and words[0] != "not"):  # noqa: PLR2004 - `not` and a fact
             rows.complain(at, f"'{part.strip()}' is not a condition", "always, or facts joined by and, negated by not")
             return ()
-        _known(rows, Field(fact, at.line, at.column), known | ({ALWAYS} if len(words) == 1 else set()), "fact")
+        _check_known(rows, Field(fact, at.line, at.column), known | ({ALWAYS} if len(words) == 1 else set()), "fact")
         if fact == ALWAYS:
-            rows.complain(at, "'always' stands alone")
+            rows.complain(at, "'always' cannot be combined with facts")
         conditions.append(Condition(fact, negated=len(words) > 1))
     if len({condition.fact for condition in conditions}) < len(conditions):
-        rows.complain(at, "A fact is named twice")
+        rows.complain(at, "A fact is repeated")
     return tuple(conditions)
 
 
-def _g_row(rows: PolicyRows, fields: list[Field], links: dict[tuple[str, str], Field]) -> None:
+def _read_g_row(rows: PolicyRows, fields: list[Field], links: dict[tuple[str, str], Field]) -> None:
     _, role, included = fields
     bad = [at for at in (role, included) if not ROLE.fullmatch(at.text)]
     for at in bad:
-        rows.complain(at, f"g joins roles only, and '{at.text}' is none", "write role:NAME in lower case")
+        rows.complain(at, f"A g row links roles, and '{at.text}' is not a role", "write role:NAME in lower case")
     if bad:
         return
     link = (role.text, included.text)
     if link in links:
-        rows.complain(fields[0], f"This row says the same as line {links[link].line}", "remove one of them")
+        rows.complain(fields[0], f"This row repeats line {links[link].line}", "remove one of them")
         return
     links[link] = fields[0]
 
 
-def _no_cycles(rows: PolicyRows, links: dict[tuple[str, str], Field]) -> None:
-    """Complain about each link that is left when roles that include nothing, or that nothing includes, are gone."""
+def _check_cycles(rows: PolicyRows, links: dict[tuple[str, str], Field]) -> None:
+    """Complain about each link on a cycle, or between two.
+
+    Links from roles that nothing includes, and links to roles that include nothing, are removed until none is left.
+    """
     left = dict(links)
     while True:
         including, included = {one for one, _ in left}, {other for _, other in left}
@@ -234,4 +239,4 @@ def _no_cycles(rows: PolicyRows, links: dict[tuple[str, str], Field]) -> None:
             break
         left = kept
     for (role, other), at in left.items():
-        rows.complain(at, f"Roles include each other in a circle: {role} includes {other}", "remove one of the links")
+        rows.complain(at, f"Roles include each other in a cycle: {role} includes {other}", "remove one of the links")

@@ -1,6 +1,7 @@
-"""Rows that can never hold, or never let anything through, whatever the policy's other rows say. Pure: owns no state.
+"""Finds unsatisfiable rules: rows that can never match or never allow anything, alone. Pure: owns no state.
 
-Asked of what is proposed. Of denies only the state and the missing thing are judged: what is unknown fulfils a deny.
+It is applied to proposals. Denies are checked only for their state and for relations without a row, because an unknown
+fact meets every deny.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING, TypeAlias
 from service.policy.access_request import Condition, Effect
 from service.policy.known_words import (
     ACTED_FOR_OWNER,
-    ADDED_TO_WHATEVER_STATE,
+    ALLOWED_IN_ANY_STATE,
+    CLIENT_ACTIONS,
     FIRST_STATES,
     LOCKED,
     LOCKED_BY_ASKER,
-    NOBODY_YET,
-    OF_CLIENTS,
-    OF_PERSONS,
     OWNER,
+    PERSON_RELATIONS,
+    RELATIONS_WITHOUT_A_ROW,
     STARTS,
     WITHOUT_A_ROW,
 )
@@ -32,66 +33,73 @@ Reason: TypeAlias = "tuple[str, str | None] | None"
 UNLOCK = ("timesheet", "unlock")
 
 
-def why_never(rule: Rule, vocabulary: Vocabulary) -> tuple[str, str | None] | None:
-    """What to tell the author of a row that never does anything, with a suggestion; None for any other."""
-    reasons = [_states(rule), _no_row(rule)]
+def why_unsatisfiable(rule: Rule, vocabulary: Vocabulary) -> tuple[str, str | None] | None:
+    """Why a row has no effect, for its author, with a suggestion if there is one. None for a row that has."""
+    reasons = [_check_states(rule), _check_relation(rule)]
     if rule.effect is Effect.ALLOW:
-        reasons += [_law(rule), _clash(rule, vocabulary), _client(rule), _start(rule)]
+        reasons += [_check_law(rule), _check_conflict(rule, vocabulary), _check_client(rule), _check_start(rule)]
     return next((reason for reason in reasons if reason is not None), None)
 
 
-def _states(rule: Rule) -> Reason:
+def _check_states(rule: Rule) -> Reason:
     first = FIRST_STATES.get((rule.kind, rule.action))
     if first is None or not rule.states or not rule.states.isdisjoint(first):
         return None
     return (
-        f"This row can never hold: '{rule.action}' is asked only of what is {' or '.join(sorted(first))}",
+        f"This row can never match: '{rule.action}' is decided only in the state {' or '.join(sorted(first))}",
         "write any",
     )
 
 
-def _no_row(rule: Rule) -> Reason:
+def _check_relation(rule: Rule) -> Reason:
     asked = (rule.kind, rule.action)
     if asked in WITHOUT_A_ROW and rule.states:
-        return f"This row can never hold: '{rule.action}' is asked of no {rule.kind} that has a state", "write any"
-    if rule.who in NOBODY_YET.get(asked, ()):
-        return f"This row can never hold: '{rule.action}' is asked of no {rule.kind} that has a {rule.who}", None
+        return (
+            f"This row can never match: '{rule.action}' is decided without a {rule.kind}, so without a state",
+            "write any",
+        )
+    if rule.who in RELATIONS_WITHOUT_A_ROW.get(asked, ()):
+        return (
+            f"This row can never match: '{rule.action}' is decided without a {rule.kind}, so nobody is its {rule.who}",
+            None,
+        )
     return None
 
 
-def _law(rule: Rule) -> Reason:
+def _check_law(rule: Rule) -> Reason:
     asked = (rule.kind, rule.action)
     own = asked == APPROVE and (rule.who == OWNER or Condition(ACTED_FOR_OWNER) in rule.when)
     if own or (asked == UNLOCK and Condition(LOCKED_BY_ASKER) in rule.when):
-        return "This row can never allow anything: a safety law forbids all of it", None
+        return "This row can never allow anything: a safety law forbids everything in it", None
     return None
 
 
-def _clash(rule: Rule, vocabulary: Vocabulary) -> Reason:
-    """Conditions that exclude each other; of ages, as young as the one asks for and older than the other, which is
-    more."""
+def _check_conflict(rule: Rule, vocabulary: Vocabulary) -> Reason:
+    """Conditions that exclude each other, such as a sign-in younger than one limit and older than a longer one."""
     if rule.who == OWNER and Condition(ACTED_FOR_OWNER) in rule.when:
-        return f"This row can never hold: {ACTED_FOR_OWNER} is never true of the {OWNER}", None
+        return f"This row can never match: {ACTED_FOR_OWNER} is never true for the {OWNER}", None
     if Condition(LOCKED_BY_ASKER) in rule.when and rule.states and LOCKED not in rule.states:
-        return f"This row can never hold: {LOCKED_BY_ASKER} is true only of what is {LOCKED}", None
+        return f"This row can never match: {LOCKED_BY_ASKER} is true only in the state {LOCKED}", None
     limits = vocabulary.thresholds
     ages = [condition for condition in rule.when if condition.fact in limits]
     for young, old in product(ages, repeat=2):
         if not young.negated and old.negated and limits[young.fact] <= limits[old.fact]:
-            return f"This row can never hold: no sign-in is {young.fact} and {fact_word(old)}", None
+            return f"This row can never match: no sign-in is both {young.fact} and {fact_word(old)}", None
     return None
 
 
-def _client(rule: Rule) -> Reason:
-    if (rule.kind, rule.action) in OF_CLIENTS and (rule.who in OF_PERSONS or rule.who.startswith((PERSON, VIA))):
-        return f"This row can never allow anything: only clients that act for themselves {rule.action}", None
+def _check_client(rule: Rule) -> Reason:
+    if (rule.kind, rule.action) in CLIENT_ACTIONS and (
+        rule.who in PERSON_RELATIONS or rule.who.startswith((PERSON, VIA))
+    ):
+        return f"This row can never allow anything: only clients acting for themselves may {rule.action}", None
     return None
 
 
-def _start(rule: Rule) -> Reason:
+def _check_start(rule: Rule) -> Reason:
     asked = (rule.kind, rule.action)
     starts = STARTS.get(asked)
-    if starts is None or asked in ADDED_TO_WHATEVER_STATE or not rule.states or not rule.states.isdisjoint(starts):
+    if starts is None or asked in ALLOWED_IN_ANY_STATE or not rule.states or not rule.states.isdisjoint(starts):
         return None
     where = " or ".join(sorted(starts))
-    return f"This row leads nowhere: '{rule.action}' starts only from {where}", f"write {where}"
+    return f"This row has no effect: '{rule.action}' starts only from {where}", f"write {where}"

@@ -1,4 +1,4 @@
-"""Reads vocabulary.toml: the closed set of words that rules may use, each with the sentences for callers. Pure.
+"""Reads vocabulary.toml: the words that rules may use, each with its sentences for callers. Pure.
 
 Strict: an unknown key, a misspelt word or a word that the code cannot supply is a complaint with its line.
 """
@@ -25,18 +25,18 @@ SCOPE = re.compile(r"[a-z][a-z0-9:._/-]{0,126}")
 ANSWERS = frozenset({"yes", "no", "unknown"})
 LONGEST_SENTENCE = 300
 FEW = 12
-# Looking for the word that was meant takes a time that grows with all three.
+# The time to find the nearest word grows with all three.
 LONGEST_GUESSED, MAX_KNOWN, MAX_GUESSES = 100, 1_000, 100
 OLDEST_SIGN_IN = 31 * 24 * 3600
-# Every record tells of every fact.
+# Every record of a decision holds every fact.
 MAX_REQUEST_FACTS = 50
 _TOML_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)$")
-# More decimal digits than Python turns into a number.
+# More decimal digits than Python converts to a number.
 _TOO_MANY_DIGITS = re.compile(r"[0-9][0-9_]{4299,}")
 
 
 def read(text: str) -> tuple[Vocabulary | None, list[Complaint]]:
-    """The vocabulary, or None with every complaint about it."""
+    """The vocabulary and no complaints, or None and every complaint."""
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -47,13 +47,13 @@ def read(text: str) -> tuple[Vocabulary | None, list[Complaint]]:
         long = _TOO_MANY_DIGITS.search(text)
         line = text.count("\n", 0, long.start()) + 1 if long else 0
         return None, [Complaint(FILE, line, 1 if long else 0, "This is not TOML: a number has too many digits")]
-    reader = _Reader(_places(text))
-    vocabulary = reader.document(document)
+    reader = _Reader(_find_places(text))
+    vocabulary = reader.read_document(document)
     return (None, reader.complaints) if reader.complaints else (vocabulary, [])
 
 
 def nearest(word: str, known: Collection[str]) -> str | None:
-    """A suggestion for a word that is not known: the nearest known one, else all when they are few."""
+    """A suggestion for an unknown word: the nearest known word, or all known words if there are few."""
     if len(word) > LONGEST_GUESSED or len(known) > MAX_KNOWN:
         return None
     close = get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)
@@ -64,32 +64,32 @@ def nearest(word: str, known: Collection[str]) -> str | None:
 
 @dataclass(slots=True)
 class _Reader:
-    """`places`: where each key and header stands."""
+    """`places` maps each key and header to its line and column."""
 
     places: Mapping[tuple[str, ...], tuple[int, int]]
     complaints: list[Complaint] = field(default_factory=list)
     descriptions: dict[str, str] = field(default_factory=dict)
 
-    def document(self, document: dict[str, object]) -> Vocabulary:
-        self._only(document, {"kinds", "request", "scopes"}, ())
+    def read_document(self, document: dict[str, object]) -> Vocabulary:
+        self._check_keys(document, {"kinds", "request", "scopes"}, ())
         actions, states, relations, facts = {}, {}, {}, {}
-        for kind, table in self._table(document, ("kinds",)).items():
+        for kind, table in self._read_table(document, ("kinds",)).items():
             at = ("kinds", kind)
-            self._spelled(kind, WORD, at)
-            self._known(kind, known_words.ACTIONS, at, "kind")
+            self._check_spelling(kind, WORD, at)
+            self._check_known(kind, known_words.ACTIONS, at, "kind")
             body = self._as_table(table, at)
-            self._only(body, {"name", "actions", "states", "relations", "facts"}, at)
-            self._say(f"kind.{kind}", body.get("name"), (*at, "name"))
-            actions[kind] = self._words(body, (*at, "actions"), known_words.ACTIONS.get(kind, ()))
-            states[kind] = self._words(body, (*at, "states"), known_words.STATES.get(kind, ()))
-            relations[kind] = self._answers(body, (*at, "relations"), known_words.RELATIONS.get(kind, ()))
-            facts[kind] = self._answers(body, (*at, "facts"), known_words.FACTS.get(kind, ()))
-        request_facts, thresholds = self._request(document)
+            self._check_keys(body, {"name", "actions", "states", "relations", "facts"}, at)
+            self._describe(f"kind.{kind}", body.get("name"), (*at, "name"))
+            actions[kind] = self._read_words(body, (*at, "actions"), known_words.ACTIONS.get(kind, ()))
+            states[kind] = self._read_words(body, (*at, "states"), known_words.STATES.get(kind, ()))
+            relations[kind] = self._read_answers(body, (*at, "relations"), known_words.RELATIONS.get(kind, ()))
+            facts[kind] = self._read_answers(body, (*at, "facts"), known_words.FACTS.get(kind, ()))
+        request_facts, thresholds = self._read_request(document)
         for kind, words in facts.items():
             for clash in words & request_facts:
                 self._complain(("kinds", kind, "facts", clash), f"'{clash}' is already a fact about the sign-in")
-        scopes = self._words(document, ("scopes",), None, SCOPE)
-        self._laws(actions, relations, facts)
+        scopes = self._read_words(document, ("scopes",), None, SCOPE)
+        self._check_laws(actions, relations, facts)
         return Vocabulary(
             actions=actions,
             states=states,
@@ -101,11 +101,11 @@ class _Reader:
             descriptions=self.descriptions,
         )
 
-    def _request(self, document: dict[str, object]) -> tuple[frozenset[str], dict[str, int]]:
-        request = self._table(document, ("request",))
-        self._only(request, {"facts"}, ("request",))
+    def _read_request(self, document: dict[str, object]) -> tuple[frozenset[str], dict[str, int]]:
+        request = self._read_table(document, ("request",))
+        self._check_keys(request, {"facts"}, ("request",))
         thresholds: dict[str, int] = {}
-        for name, table in self._table(request, ("request", "facts")).items():
+        for name, table in self._read_table(request, ("request", "facts")).items():
             age = self._as_table(table, ("request", "facts", name)).get("max_age")
             if age is None:
                 continue
@@ -118,45 +118,45 @@ class _Reader:
         if len(thresholds) > MAX_REQUEST_FACTS:
             self._complain(("request", "facts"), f"There are more than {MAX_REQUEST_FACTS} facts with a max_age")
         known = known_words.REQUEST_FACTS | thresholds.keys()
-        return self._answers(request, ("request", "facts"), known, extra={"max_age"}), thresholds
+        return self._read_answers(request, ("request", "facts"), known, extra={"max_age"}), thresholds
 
-    def _words(
+    def _read_words(
         self,
         parent: Mapping[str, object],
         at: tuple[str, ...],
         known: Collection[str] | None,
         spelling: re.Pattern[str] = WORD,
     ) -> frozenset[str]:
-        """A table of words with one description each."""
-        table = self._table(parent, at)
+        """The words of a table, each with a description."""
+        table = self._read_table(parent, at)
         for word, description in table.items():
-            self._spelled(word, spelling, (*at, word))
+            self._check_spelling(word, spelling, (*at, word))
             if known is not None:
-                self._known(word, known, (*at, word), at[-1].removesuffix("s"))
+                self._check_known(word, known, (*at, word), at[-1].removesuffix("s"))
             key = f"scope.{word}" if at == ("scopes",) else f"{at[-1].removesuffix('s')}.{at[1]}.{word}"
-            self._say(key, description, (*at, word))
+            self._describe(key, description, (*at, word))
         return frozenset(table)
 
-    def _answers(
+    def _read_answers(
         self, parent: Mapping[str, object], at: tuple[str, ...], known: Collection[str], extra: Collection[str] = ()
     ) -> frozenset[str]:
-        """A table of words with a sentence for each answer."""
-        table = self._table(parent, at)
+        """The words of a table, each with a sentence for each answer."""
+        table = self._read_table(parent, at)
         dimension = "who" if at[-1] == "relations" else "fact"
         owner = f".{at[1]}" if at[0] == "kinds" else ""
         for word, sentences in table.items():
             here = (*at, word)
-            self._spelled(word, WORD, here)
-            self._known(word, known, here, at[-1].removesuffix("s"))
+            self._check_spelling(word, WORD, here)
+            self._check_known(word, known, here, at[-1].removesuffix("s"))
             body = self._as_table(sentences, here)
-            self._only(body, ANSWERS | set(extra), here)
+            self._check_keys(body, ANSWERS | set(extra), here)
             for answer in ("yes", "no"):
-                self._say(f"{dimension}{owner}.{word}.{answer}", body.get(answer), (*here, answer))
+                self._describe(f"{dimension}{owner}.{word}.{answer}", body.get(answer), (*here, answer))
             if "unknown" in body:
-                self._say(f"{dimension}{owner}.{word}.unknown", body["unknown"], (*here, "unknown"))
+                self._describe(f"{dimension}{owner}.{word}.unknown", body["unknown"], (*here, "unknown"))
         return frozenset(table)
 
-    def _laws(
+    def _check_laws(
         self,
         actions: Mapping[str, frozenset[str]],
         relations: Mapping[str, frozenset[str]],
@@ -170,31 +170,31 @@ class _Reader:
         if known_words.ACTED_FOR_OWNER not in facts.get("timesheet", ()):
             self._complain(("kinds", "timesheet"), f"The safety laws need the fact '{known_words.ACTED_FOR_OWNER}'")
 
-    def _say(self, key: str, sentence: object, at: tuple[str, ...]) -> None:
+    def _describe(self, key: str, sentence: object, at: tuple[str, ...]) -> None:
         fits = isinstance(sentence, str) and 0 < len(sentence.strip()) <= LONGEST_SENTENCE and sentence.isprintable()
         if not fits:
             self._complain(at, f"'{'.'.join(at)}' needs a sentence of one line, at most {LONGEST_SENTENCE} characters")
             return
         self.descriptions[key] = str(sentence)
 
-    def _spelled(self, word: str, spelling: re.Pattern[str], at: tuple[str, ...]) -> None:
+    def _check_spelling(self, word: str, spelling: re.Pattern[str], at: tuple[str, ...]) -> None:
         if word in RESERVED:
-            self._complain(at, f"'{word}' is a word of the language of rows and cannot be declared")
+            self._complain(at, f"'{word}' is reserved for the language of rows and cannot be declared")
         elif not spelling.fullmatch(word):
-            self._complain(at, f"'{word}' is not a word: lower-case letters, digits and _, a letter first")
+            self._complain(at, f"'{word}' is not a word: use lower-case letters, digits and _, starting with a letter")
 
-    def _known(self, word: str, known: Collection[str], at: tuple[str, ...], what: str) -> None:
+    def _check_known(self, word: str, known: Collection[str], at: tuple[str, ...], what: str) -> None:
         if word not in known:
             renamed = known_words.RENAMED.get((what, word))
-            suggestion = f"it was renamed to '{renamed}'" if renamed else self._meant(word, known)
+            suggestion = f"it was renamed to '{renamed}'" if renamed else self._suggest(word, known)
             self._complain(at, f"The service has no {what} '{word}'", suggestion)
 
-    def _only(self, table: Mapping[str, object], allowed: Collection[str], at: tuple[str, ...]) -> None:
+    def _check_keys(self, table: Mapping[str, object], allowed: Collection[str], at: tuple[str, ...]) -> None:
         for key in table:
             if key not in allowed:
-                self._complain((*at, key), f"'{key}' means nothing here", self._meant(key, allowed))
+                self._complain((*at, key), f"The key '{key}' is not known here", self._suggest(key, allowed))
 
-    def _table(self, parent: Mapping[str, object], at: tuple[str, ...]) -> dict[str, object]:
+    def _read_table(self, parent: Mapping[str, object], at: tuple[str, ...]) -> dict[str, object]:
         return self._as_table(parent.get(at[-1], {}), at)
 
     def _as_table(self, value: object, at: tuple[str, ...]) -> dict[str, object]:
@@ -203,18 +203,18 @@ class _Reader:
         self._complain(at, f"'{'.'.join(at)}' must be a table")
         return {}
 
-    def _meant(self, word: str, known: Collection[str]) -> str | None:
+    def _suggest(self, word: str, known: Collection[str]) -> str | None:
         return nearest(word, known) if len(self.complaints) < MAX_GUESSES else None
 
     def _complain(self, at: tuple[str, ...], message: str, suggestion: str | None = None) -> None:
-        """Complain at the longest part of the path that the text shows as a header or a key; (0, 0) for none."""
+        """Complain at the longest part of the path that is a header or key in the text, or at (0, 0)."""
         shown = (self.places.get(at[:length]) for length in range(len(at), 0, -1))
         line, column = next((place for place in shown if place is not None), (0, 0))
         self.complaints.append(Complaint(FILE, line, column, message, suggestion))
 
 
-def _places(text: str) -> dict[tuple[str, ...], tuple[int, int]]:
-    """Line and column where each header and key stands first."""
+def _find_places(text: str) -> dict[tuple[str, ...], tuple[int, int]]:
+    """The line and column at which each header and key first appears."""
     found: dict[tuple[str, ...], tuple[int, int]] = {}
     section: tuple[str, ...] = ()
     for number, line in enumerate(text.split("\n"), start=1):

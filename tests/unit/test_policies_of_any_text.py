@@ -116,10 +116,15 @@ def test_any_names_of_case_files_are_taken_or_refused(cases: dict[str, str]) -> 
     ("text", "file", "line", "says"),
     [
         (swapped("vocabulary")("\na = " + "1" * 5000), "vocabulary.toml", 2, "too many digits"),
-        (swapped("cases")('- case: "\\UFFFFFFFF"\n'), "cases/a.yaml", 0, "stands for no character"),
-        (swapped("cases")(CASE.replace("x", '"\\uD800"')), "cases/a.yaml", 1, "no control characters"),
-        (swapped("cases")(CASE.replace("x", '"a\\Nb"')), "cases/a.yaml", 1, "no control characters"),
-        (swapped("cases")(CASE.replace("case: x", "case: |\n    x\n    y")), "cases/a.yaml", 1, "stands on one line"),
+        (swapped("cases")('- case: "\\UFFFFFFFF"\n'), "cases/a.yaml", 0, "is no character"),
+        (swapped("cases")(CASE.replace("x", '"\\uD800"')), "cases/a.yaml", 1, "without control characters"),
+        (swapped("cases")(CASE.replace("x", '"a\\Nb"')), "cases/a.yaml", 1, "without control characters"),
+        (
+            swapped("cases")(CASE.replace("case: x", "case: |\n    x\n    y")),
+            "cases/a.yaml",
+            1,
+            "must be on a single line",
+        ),
     ],
 )
 def test_what_no_parser_takes_is_told_with_its_place(text: PolicyText, file: str, line: int, says: str) -> None:

@@ -74,14 +74,14 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) 
         ("p, allow, owner, raed, any, timesheet, any, always, x", 18, "'raed' is not a known action", "'read'"),
         ("p, allow, owner, read, drfat, timesheet, any, always, x", 24, "'drfat' is not a known state", "'draft'"),
         ("p, allow, anyone, read, draft, me, any, always, x", 25, "has no states", "any"),
-        ("p, allow, owner, read, draft or draft, timesheet, any, always, x", 24, "named twice", None),
+        ("p, allow, owner, read, draft or draft, timesheet, any, always, x", 24, "is repeated", None),
         ("p, allow, owner, read, any or draft, timesheet, any, always, x", 24, "'any' is not a known state", None),
         ("p, allow, owner, read, any, timeshet, any, always, x", 29, "'timeshet' is not a known kind", "'timesheet'"),
         ("p, allow, owner, read, any, timesheet, reed:timesheets, always, x", 40, "known scope", "'read:timesheets'"),
         ("p, allow, owner, read, any, timesheet, any, mfaa, x", 45, "'mfaa' is not a known fact", "'mfa'"),
         ("p, allow, owner, read, any, timesheet, any, mfa or mfa, x", 45, "is not a condition", "joined by and"),
-        ("p, allow, owner, read, any, timesheet, any, mfa and not mfa, x", 45, "named twice", None),
-        ("p, allow, owner, read, any, timesheet, any, mfa and always, x", 45, "stands alone", None),
+        ("p, allow, owner, read, any, timesheet, any, mfa and not mfa, x", 45, "is repeated", None),
+        ("p, allow, owner, read, any, timesheet, any, mfa and always, x", 45, "cannot be combined", None),
         ("p, allow, owner, read, any, timesheet, any, always, Read Own", 53, "is not a rule name", "read-own"),
         ("p, allow, owner, read, , timesheet, any, always, x", 24, "state is blank", None),
         ("p, allow, owner, read, any, timesheet, any, r.sub.drop(), x", 45, "not a known fact", None),
@@ -90,7 +90,7 @@ def test_a_byte_order_mark_and_windows_line_ends_change_nothing(tmp_path: Path) 
         ("p, allow, owner, read, any, timesheet, any, always, x # why", 55, "the character #", None),
         ("p, allow, owner,\u00a0read, any, timesheet, any, always, x", 17, "the character U+00A0", None),
         ("p, allow, own\u200ber, read, any, timesheet, any, always, x", 14, "the character U+200B", None),
-        ("g, role:a, owner", 12, "g joins roles only", "role:NAME"),
+        ("g, role:a, owner", 12, "A g row links roles", "role:NAME"),
     ],
 )  # fmt: skip
 def test_a_wrong_row_is_named_by_line_and_column_with_a_suggestion(
@@ -115,7 +115,7 @@ def test_a_rule_name_is_used_once() -> None:
 
 def test_the_same_row_under_another_name_is_refused() -> None:
     found = one_complaint(GOOD, GOOD.replace("read-own", "read-mine"))
-    assert "the same as line 1" in found.message
+    assert "repeats line 1" in found.message
 
 
 @pytest.mark.parametrize("rules", ["", "# only a comment\n", "g, role:a, role:b\n"])
@@ -124,7 +124,7 @@ def test_an_empty_policy_is_refused(rules: str) -> None:
     assert "empty" in found.message
 
 
-def test_roles_that_include_each_other_in_a_circle_are_refused_with_each_link_of_it() -> None:
+def test_roles_that_include_each_other_in_a_cycle_are_refused_with_each_link_of_it() -> None:
     found = complaints(
         policy_forge.rows(GOOD, "g, role:a, role:b", "g, role:b, role:c", "g, role:c, role:a", "g, role:x, role:a")
     )
@@ -132,7 +132,7 @@ def test_roles_that_include_each_other_in_a_circle_are_refused_with_each_link_of
 
 
 def test_a_role_does_not_include_itself() -> None:
-    assert "circle" in one_complaint(GOOD, "g, role:a, role:a").message
+    assert "cycle" in one_complaint(GOOD, "g, role:a, role:a").message
 
 
 def test_a_policy_of_too_many_rows_is_refused() -> None:
@@ -183,7 +183,7 @@ def test_a_model_that_says_the_same_with_other_blanks_and_comments_is_ours() -> 
     ("old", "new", "message"),
     [
         ("[scopes]", "[scopes", "not TOML"),
-        ("[scopes]", "[sopces]", "means nothing here"),
+        ("[scopes]", "[sopces]", "is not known here"),
         ("draft = ", "drafty = ", "no state 'drafty'"),
         ("importer = ", "auditor = ", "no relation 'auditor'"),
         ("[kinds.me.actions]\nread", "[kinds.me.actions]\nlook", "no action 'look'"),
@@ -192,7 +192,7 @@ def test_a_model_that_says_the_same_with_other_blanks_and_comments_is_ours() -> 
         ("max_age = 900", "maxage = 900", "no fact 'recent_sign_in'"),
         ('"read:audit" = "read the decision log"', '"any" = "all"', "cannot be declared"),
         ('"read:audit" = "read the decision log"', '"read audit" = "x"', "is not a word"),
-        ('no = "this is not your own timesheet"', 'nope = "x"', "means nothing here"),
+        ('no = "this is not your own timesheet"', 'nope = "x"', "is not known here"),
         ('no = "this is not your own timesheet"', 'no = ""', "needs a sentence"),
         ("owner = {", "boss = {", "the relation 'owner'"),
     ],
