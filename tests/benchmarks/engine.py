@@ -24,7 +24,7 @@ from service.authorization.enforcement.decision_point import Resource, decide
 from service.authorization.enforcement.refusal import refusal_of
 from service.authorization.enforcement.relationships import About, FactLookup
 from service.authorization.enforcement.visibility import visible
-from service.authorization.engine.engine import Snapshot, Thing
+from service.authorization.engine.engine import CasbinResource, Snapshot
 from service.authorization.engine.explanation import explain
 from service.identity.principal import Principal, PrincipalKind
 from service.timesheets.relations import TIMESHEET_FACTS
@@ -80,7 +80,7 @@ def measure(count: int, shape: str) -> float:
     cold = clock(few, lambda: snapshot._decide(access_request))
     own = snapshot.rules_of("timesheet", "read")
     why = clock(few, lambda: explain(own, replace(access_request, scopes=frozenset())))
-    thing, rules = Thing("timesheet", "draft"), snapshot.policy.rules
+    thing, rules = CasbinResource("timesheet", "draft"), snapshot.policy.rules
     over_own = engine_peers.pycasbin(own, access_request, thing, few)
     stock = engine_peers.pycasbin(rules, access_request, thing, few)
     cedar, npm = engine_peers.cedar(rules, access_request, few), engine_peers.node(rules, access_request, few)

@@ -26,7 +26,7 @@ from service.policy.casbin_fence import row
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from service.authorization.engine.engine import Thing
+    from service.authorization.engine.engine import CasbinResource
     from service.policy.access_request import AccessRequest, Rule
 
 NODE = Path(__file__).resolve().parents[2] / ".local" / "bench"
@@ -65,7 +65,7 @@ def stock(rules: Iterable[Rule]) -> casbin.Enforcer:
     return enforcer
 
 
-def pycasbin(rules: Iterable[Rule], access_request: AccessRequest, thing: Thing, times: int) -> float:
+def pycasbin(rules: Iterable[Rule], access_request: AccessRequest, thing: CasbinResource, times: int) -> float:
     """Microseconds of a decision by casbin as it comes."""
     enforcer = stock(rules)
 

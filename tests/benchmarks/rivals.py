@@ -23,7 +23,7 @@ from granian.log import LogLevels
 from litestar import Litestar, Request, get
 
 from service.administration.checks import examination
-from service.authorization.engine.engine import Thing
+from service.authorization.engine.engine import CasbinResource
 from service.log.insert import insert_records
 from service.timesheets.relations import ROW
 from service.timesheets.store import sheet_of
@@ -135,7 +135,7 @@ def naive() -> Litestar:
         claims = jwt.decode(token, key, algorithms=["RS256"], audience=AUDIENCE)
         who = frozenset({"anyone", "owner", f"via:{claims['client_id']}"})
         scopes = frozenset(claims["scope"].split())
-        allowed = enforcer.enforce(who, "read", Thing("timesheet", "draft"), scopes, {})
+        allowed = enforcer.enforce(who, "read", CasbinResource("timesheet", "draft"), scopes, {})
         async with pool.acquire() as connection:
             await insert_records(connection, [decision(resource={"kind": "timesheet", "id": sheet}, returned=[sheet])])
         return {"allowed": allowed}

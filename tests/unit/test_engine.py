@@ -10,7 +10,7 @@ import pytest
 from casbin.model import Model
 
 from service.authorization.engine import engine
-from service.authorization.engine.rule_index import Words
+from service.authorization.engine.rule_index import VisibleWords
 from service.policy import policy_file
 from service.policy.access_request import NO_STATE, AccessRequest, Reason, Verdict
 from tests import policy_forge
@@ -126,11 +126,11 @@ def test_words_that_no_rule_mentions_leave_no_trace() -> None:
             snapshot, "owner", f"person:{number}", f"role:{number}", scopes=("read:timesheets", str(number))
         ).allowed
     assert len(snapshot._remembered) == 1
-    assert snapshot.words == Words(frozenset({"owner", "anyone"}), frozenset({"read:timesheets"}), frozenset())
+    assert snapshot.words == VisibleWords(frozenset({"owner", "anyone"}), frozenset({"read:timesheets"}), frozenset())
 
 
 def test_the_memory_of_verdicts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "MAX_REMEMBERED", 4)
+    monkeypatch.setattr(engine, "MAX_VERDICTS_REMEMBERED", 4)
     snapshot = policy_forge.snapshot(*(READ.replace("owner", f"role:r{n}").replace("own", f"r{n}") for n in range(20)))
     for number in range(20):
         assert asked(snapshot, f"role:r{number}").allowed

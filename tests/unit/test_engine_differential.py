@@ -141,7 +141,7 @@ def test_the_engine_answers_as_a_naive_reading_and_as_stock_casbin(
     for request in asked:
         ours = access_request(snapshot, request)
         verdict = snapshot.decide(ours)
-        thing = engine.Thing(ours.kind, ours.state)
+        thing = engine.CasbinResource(ours.kind, ours.state)
         assert verdict.allowed is naive(snapshot, request)
         assert verdict.allowed is plain.enforce(ours.who, ours.action, thing, ours.scopes, ours.facts)
         assert snapshot.decide(ours) == verdict

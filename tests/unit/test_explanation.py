@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.authorization.engine.explanation import explain, nearest, sentences_for_caller
-from service.policy.access_request import AccessRequest, Applied, Explanation, Missing
+from service.policy.access_request import AccessRequest, Applied, Explanation, NearRule
 from tests import policy_forge
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def test_who_acted_for_the_owner_is_told_so_and_who_may_have_is_told_that() -> N
 def test_near_misses_come_nearest_first_and_then_in_the_order_of_the_file() -> None:
     explanation, _ = asked("read", "draft", "manager")
     assert explanation.near_misses[:2] == (
-        Missing("read-team", (("scope", "read:timesheets"),)),
-        Missing("read-own", (("who", "owner"), ("scope", "read:timesheets"))),
+        NearRule("read-team", (("scope", "read:timesheets"),)),
+        NearRule("read-own", (("who", "owner"), ("scope", "read:timesheets"))),
     )
     explanation, _ = asked("read", "draft", scopes=("read:timesheets",))
     lines = {rule.name: rule.line for rule in SHIPPED.policy.rules}
@@ -103,8 +103,8 @@ def test_that_a_rule_names_somebody_else_is_not_told() -> None:
     [
         (f"person:{BEN}", f"person:{BEN}", "this is forbidden to you personally"),
         ("client:partner", "client:partner", "this is forbidden to you, the client partner"),
-        ("client:partner", "via:partner", "this is forbidden to you while you ask through the client partner"),
-        ("via:partner", "via:partner", "this is forbidden to you while you ask through the client partner"),
+        ("client:partner", "via:partner", "this is forbidden to you through the client partner"),
+        ("via:partner", "via:partner", "this is forbidden to you through the client partner"),
     ],
 )
 def test_a_deny_on_the_caller_or_their_client_says_so(word: str, who: str, sentence: str) -> None:
@@ -121,13 +121,13 @@ def test_a_deny_on_the_caller_or_their_client_says_so(word: str, who: str, sente
         (f"person:{BEN}, read, any", f"you are not the person {BEN}", f"the caller was not the person {BEN}"),
         (
             "client:partner, read, any",
-            "you are not the client partner, asking for itself",
-            "the caller was not the client partner, asking for itself",
+            "you are not the client partner acting for itself",
+            "the caller was not the client partner acting for itself",
         ),
         (
             "via:partner, read, any",
-            "you do not ask through the client partner",
-            "the caller did not ask through the client partner",
+            "you are not acting through the client partner",
+            "the caller did not act through the client partner",
         ),
         (
             "role:payroll, read, any",

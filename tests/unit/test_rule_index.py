@@ -201,7 +201,7 @@ def test_asked_for_the_first_time_only_rows_near_the_asker_are_looked_at(
     versions = many(60), many(1_500)
     for version in versions:
         ask(version, "approved")
-    monkeypatch.setattr(engine.Snapshot, "remembered", forgetful)
+    monkeypatch.setattr(engine.Snapshot, "memoize", forgetful)
     few, more = (rows_looked_at(monkeypatch, version, partial(ask, version, "approved")) for version in versions)
     assert 0 < more < 1.5 * few
 
@@ -210,13 +210,13 @@ def forgetful(_: Snapshot, _what: str, _key: object, work: Callable[[], object])
     return work()
 
 
-def test_what_was_worked_out_is_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "MAX_WORKED_OUT", 4)
+def test_what_was_memoized_is_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "MAX_MEMOIZED", 4)
     version = many(10)
     for number in range(20):
-        assert version.remembered("x", number, partial(str, number)) == str(number)
+        assert version.memoize("x", number, partial(str, number)) == str(number)
         assert version.recall("x", number) == str(number)
-        assert len(version._worked_out["x"]) <= 4
+        assert len(version._memoized["x"]) <= 4
 
 
 def test_names_and_words_find_the_rules_that_a_search_would_find() -> None:

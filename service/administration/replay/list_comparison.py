@@ -11,13 +11,13 @@ from enum import Enum, auto
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from service.authorization.engine.row_conditions import row_is
+from service.authorization.engine.row_conditions import row_matches
 from service.policy.access_request import NO_STATE, AccessRequest, Effect
 from service.policy.matching import former_word
 from service.policy.request_space import KNOWN_OR_NOT, Budget, RequestSpace
 
 if TYPE_CHECKING:
-    from service.authorization.engine.row_conditions import Folded, RowCondition
+    from service.authorization.engine.row_conditions import ListRules, RowCondition
 
 MAX_TOLD: Final = 3
 
@@ -30,7 +30,7 @@ class ShownRows(Enum):
     OTHERS = auto()
 
 
-def compared(before: Folded, now: Folded) -> ShownRows:
+def compared(before: ListRules, now: ListRules) -> ShownRows:
     """How the rows differ that a list could show."""
     had, has = _Left.of(before), _Left.of(now)
     if had == has:
@@ -44,7 +44,7 @@ def compared(before: Folded, now: Folded) -> ShownRows:
     return ShownRows.NONE if shown <= {(True, False), (False, False)} else ShownRows.OTHERS
 
 
-def differing(before: Folded, now: Folded) -> tuple[str, ...]:
+def differing(before: ListRules, now: ListRules) -> tuple[str, ...]:
     """The names of the first rules that only one of the two has, or has with other conditions."""
     one, other = (dict.fromkeys((rule.name, left) for rule, left in (*had.shown, *had.hidden)) for had in (now, before))
     names = (name for name, left in chain(one, other) if ((name, left) in one) != ((name, left) in other))
@@ -60,7 +60,7 @@ class _Left:
     states: frozenset[str]
 
     @classmethod
-    def of(cls, left: Folded) -> _Left:
+    def of(cls, left: ListRules) -> _Left:
         return cls(frozenset(one for _, one in left.shown), frozenset(one for _, one in left.hidden), left.states)
 
     @property
@@ -71,8 +71,8 @@ class _Left:
         """As `visibility` writes it: one condition shows the row, none hides it, and its state is known."""
         if self.states and row.state not in self.states:
             return False
-        shown = any(row_is(one, Effect.ALLOW, row) for one in self.shown)
-        return shown and not any(row_is(one, Effect.DENY, row) for one in self.hidden)
+        shown = any(row_matches(one, Effect.ALLOW, row) for one in self.shown)
+        return shown and not any(row_matches(one, Effect.DENY, row) for one in self.hidden)
 
 
 def _possible_rows(had: _Left, has: _Left) -> RequestSpace:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from service.administration.replay.reevaluation import access_request_of_record
 from service.authorization.enforcement.relationships import About
-from service.authorization.engine.explanation import Lack, Near, explain, nearest
+from service.authorization.engine.explanation import ConditionInWords, NearRuleInWords, explain, nearest
 from service.policy.access_request import Reason
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class NearRow:
     """A row that would have allowed but for `missing`."""
 
     row: RuleRow
-    missing: tuple[Lack, ...]
+    missing: tuple[ConditionInWords, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +102,9 @@ def explained(snapshot: Snapshot, recorded: RecordedRequest, *, to_caller: bool 
     return RecordedExplanation(because, rows, near, scopes)
 
 
-def _only(found: Iterable[Near], told: Callable[[Lack], bool]) -> tuple[Near, ...]:
+def _only(found: Iterable[NearRuleInWords], told: Callable[[ConditionInWords], bool]) -> tuple[NearRuleInWords, ...]:
     """The near misses with nothing but these conditions, nearest first."""
-    kept = [Near(one.rule, tuple(lack for lack in one.missing if told(lack))) for one in found]
+    kept = [NearRuleInWords(one.rule, tuple(lack for lack in one.missing if told(lack))) for one in found]
     return tuple(sorted(kept, key=lambda one: len(one.missing)))
 
 

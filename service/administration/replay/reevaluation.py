@@ -20,9 +20,9 @@ from service.authorization.enforcement.decision_point import (
     sign_in_facts,
 )
 from service.authorization.enforcement.relationships import About
-from service.authorization.engine.row_conditions import folded
+from service.authorization.engine.row_conditions import fold_rules
 from service.policy import known_words
-from service.policy.access_request import MAX_NAMED, NO_STATE, Reason, Verdict
+from service.policy.access_request import MAX_RULES_PER_DECISION, NO_STATE, Reason, Verdict
 from service.policy.matching import PERSON, former_word
 from service.policy.request_space import KNOWN, KNOWN_OR_NOT, Budget, RequestSpace
 
@@ -171,7 +171,7 @@ def _verdict(
     verdict = apply_rules_and_laws(snapshot, access_request)
     if recorded.request.lookup.about is not About.LIST:
         return verdict
-    left = folded(snapshot, access_request)
+    left = fold_rules(snapshot, access_request)
     if not (left.shown or verdict.allowed):
         return verdict
     shown = Verdict(allowed=True, reason=Reason.ALLOWED, rules=_names(left.shown))
@@ -190,10 +190,10 @@ def _of_rows(
         return Undecidable(NO_VERSION)
     if before is snapshot:
         return shown
-    asked_then, left = access_request_of_record(before, recorded), folded(snapshot, access_request)
-    left_then = folded(before, asked_then)
+    asked_then, left = access_request_of_record(before, recorded), fold_rules(snapshot, access_request)
+    left_then = fold_rules(before, asked_then)
     key = (before.digest, asked_then, access_request)
-    rows = snapshot.remembered("rows", key, lambda: compared(left_then, left))
+    rows = snapshot.memoize("rows", key, lambda: compared(left_then, left))
     if rows is ShownRows.SAME:
         return shown
     if rows is ShownRows.NONE and recorded.returned:
@@ -204,7 +204,7 @@ def _of_rows(
 
 def _names(rules: Iterable[tuple[Rule, RowCondition]]) -> tuple[str, ...]:
     """Rules that could show or hide a row, as `visibility` names them."""
-    return tuple(rule.name for rule, _ in rules)[:MAX_NAMED]
+    return tuple(rule.name for rule, _ in rules)[:MAX_RULES_PER_DECISION]
 
 
 def _asked(snapshot: Snapshot, recorded: RecordedRequest) -> EvaluationRequest:

@@ -71,7 +71,7 @@ def ways(
 
 def named(snapshot: Snapshot, kind: str, actions: tuple[str, ...]) -> Named:
     """Whom the rules that allow these actions name beside relations."""
-    return snapshot.remembered("named", (kind, actions), lambda: _named(snapshot, kind, actions))
+    return snapshot.memoize("named", (kind, actions), lambda: _named(snapshot, kind, actions))
 
 
 def _named(snapshot: Snapshot, kind: str, actions: Iterable[str]) -> Named:

@@ -55,7 +55,7 @@ def list_capabilities(snapshot: Snapshot, principal: Principal, lookup: FactLook
     """One for each kind and action of the vocabulary. `seen` is what holds without any row. For thousands of rules it
     is work for a thread; it is done once for callers who are alike to the rules."""
     caller = _caller(snapshot, principal, lookup)
-    return snapshot.remembered(CAPABILITIES, caller.key(), lambda: _all(caller))
+    return snapshot.memoize(CAPABILITIES, caller.key(), lambda: _all(caller))
 
 
 def recall_capabilities(snapshot: Snapshot, principal: Principal, lookup: FactLookup) -> Sequence[Capability] | None:

@@ -91,7 +91,7 @@ def _grounds(snapshot: Snapshot, access_request: AccessRequest, reason: Reason, 
             near_misses=tuple(asdict(one) for one in nearest(explanation, *words)[:MAX_SENTENCES]),
         )
 
-    return snapshot.remembered("refusal", (access_request, reason, listed), work)
+    return snapshot.memoize("refusal", (access_request, reason, listed), work)
 
 
 def _wanted_states(explanation: Explanation) -> str | None:

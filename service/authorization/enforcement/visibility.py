@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from service.authorization.enforcement.relationships import bound, fact_parameters
-from service.authorization.engine.row_conditions import folded
+from service.authorization.engine.row_conditions import fold_rules
 from service.policy import known_words
-from service.policy.access_request import MAX_NAMED
+from service.policy.access_request import MAX_RULES_PER_DECISION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from service.authorization.enforcement.relationships import FactLookup, KindFacts
     from service.authorization.engine.engine import Snapshot
-    from service.authorization.engine.row_conditions import Folded, RowCondition
+    from service.authorization.engine.row_conditions import ListRules, RowCondition
     from service.identity.principal import Principal
     from service.policy.access_request import AccessRequest, Rule
 
@@ -64,12 +64,14 @@ def visible(
     snapshot: Snapshot, access_request: AccessRequest, principal: Principal, lookup: FactLookup, facts: KindFacts
 ) -> Visibility:
     """Compile the rules for a question that `principal` asked without a row, when `seen` held."""
-    left = folded(snapshot, access_request)
-    compiled = snapshot.remembered("condition", (access_request, facts), lambda: _compiled(left, access_request, facts))
+    left = fold_rules(snapshot, access_request)
+    compiled = snapshot.memoize("condition", (access_request, facts), lambda: _compiled(left, access_request, facts))
     return Visibility((snapshot, access_request, principal, lookup, facts), compiled, _KEY)
 
 
-def _compiled(left: Folded, access_request: AccessRequest, facts: KindFacts) -> tuple[str, str | None, tuple[str, ...]]:
+def _compiled(
+    left: ListRules, access_request: AccessRequest, facts: KindFacts
+) -> tuple[str, str | None, tuple[str, ...]]:
     """The condition, the reach, and the names of the rules that can show a row."""
     condition = "(" + (" OR ".join(_each(left.shown, facts)) or "false") + ")"
     if left.hidden:
@@ -78,7 +80,7 @@ def _compiled(left: Folded, access_request: AccessRequest, facts: KindFacts) -> 
         # A version older than the code: a row in a state that it does not know is denied alone, so in lists too.
         condition += f" AND {_in_states(left.states)}"
     # Both parameters are named in every statement, or Postgres could not tell their types.
-    names = tuple(rule.name for rule, _ in left.shown[:MAX_NAMED])
+    names = tuple(rule.name for rule, _ in left.shown[:MAX_RULES_PER_DECISION])
     return f"{NAMED} AND {condition}", _reach([one for _, one in left.shown], facts), names
 
 

@@ -1,6 +1,6 @@
-"""The four tests of the matcher in model.conf, on the text of a row's fields as casbin holds them. Pure.
+"""The four functions of the matcher in model.conf. They read the fields of a row as text, as casbin holds them. Pure.
 
-Written apart from matching.py on purpose: the engine compares both readings of every cold question.
+They share no code with matching.py on purpose: the engine compares both readings whenever casbin decides.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from types import MappingProxyType
 
 
 def answers(who: frozenset[str], wanted: str, effect: str) -> bool:
-    """The asker answers to the word; a deny on `client:X` holds also for X acting for a user, and a deny on anything
-    also for whoever was that before an erasure."""
+    """Whether the caller answers to the word.
+
+    A deny on `client:X` also applies to X acting for a user. A deny on a relation or person also applies to a caller
+    who had that word before an erasure.
+    """
     if wanted in who:
         return True
     if effect != "deny":
@@ -19,17 +22,17 @@ def answers(who: frozenset[str], wanted: str, effect: str) -> bool:
 
 
 def stands(state: str, wanted: str) -> bool:
-    """The thing is in one of the states."""
+    """Whether the resource is in one of the states."""
     return wanted == "any" or state in wanted.split(" or ")
 
 
 def granted(scopes: frozenset[str], wanted: str) -> bool:
-    """The token has the scope."""
+    """Whether the token has the scope."""
     return wanted == "any" or wanted in scopes
 
 
 def holds(facts: frozenset[tuple[str, bool]], when: str, effect: str) -> bool:
-    """Every condition holds; for an allow it must be known to hold, for a deny it is enough that it may."""
+    """Whether every condition holds. For an allow each must be known to hold; for a deny an unknown fact is enough."""
     if when == "always":
         return True
     for part in when.split(" and "):

@@ -1,7 +1,7 @@
-"""The engine: an immutable snapshot of one policy version that decides questions, with casbin behind a fence.
+"""The decision point (PDP): an immutable snapshot of one policy version, with casbin behind a fence.
 
-This is the only module that imports casbin. A snapshot is built aside, warmed and then only read; nothing ever changes
-a live enforcer. It owns the verdicts that it remembers, which die with it. Nothing is durable here.
+This is the only module that imports casbin. A snapshot is built, warmed, and then only read: nothing changes a live
+enforcer. It owns the verdicts that it remembers, and they end with it. Nothing here is durable.
 """
 
 from __future__ import annotations
@@ -16,10 +16,18 @@ import casbin
 import structlog
 
 from service.authorization.engine import casbin_functions
-from service.authorization.engine.rule_index import RuleIndex, Words
+from service.authorization.engine.rule_index import RuleIndex, VisibleWords
 from service.errors import PolicyRejected
 from service.policy import casbin_model
-from service.policy.access_request import ANYONE, MAX_NAMED, NO_STATE, AccessRequest, Effect, Reason, Verdict
+from service.policy.access_request import (
+    ANYONE,
+    MAX_RULES_PER_DECISION,
+    NO_STATE,
+    AccessRequest,
+    Effect,
+    Reason,
+    Verdict,
+)
 from service.policy.casbin_fence import fence, row
 from service.policy.matching import matches
 from service.policy.request_space import RoleClosure
@@ -31,10 +39,10 @@ if TYPE_CHECKING:
     from service.policy.policy_file import Policy
 
 T = TypeVar("T")
-MAX_REMEMBERED = 65_536
-# Of each thing that others work out from a question: lists, refusals, capabilities.
-MAX_WORKED_OUT = 2_048
-# Versions are built in threads, and before Python 3.11.8 and 3.12.2 two that parse at once may fail (gh-106905).
+MAX_VERDICTS_REMEMBERED = 65_536
+# Results of each kind that other modules derive from an access request: lists, refusals, capabilities.
+MAX_MEMOIZED = 2_048
+# Versions are built in threads. Before Python 3.11.8 and 3.12.2, two threads that parse at once may fail (gh-106905).
 _PARSING = threading.Lock()
 _log = structlog.get_logger(__name__)
 _ERROR = Verdict(allowed=False, reason=Reason.POLICY_ERROR)
@@ -42,24 +50,24 @@ _NO_RULE = Verdict(allowed=False, reason=Reason.NO_RULE)
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
-    """The resource as casbin sees it: two plain words, no methods to call."""
+class CasbinResource:
+    """The resource as casbin sees it: two plain words and no methods."""
 
     kind: str
     state: str
 
 
 class Snapshot:
-    """One policy version, ready to decide. Make it with `build`; share it freely between tasks and threads.
+    """A policy version, ready to decide. Make it with `build`. Tasks and threads may share it.
 
-    `number` is the version's number, `digest` that of its texts, `errors` how many questions could not be decided.
+    `number` is the version's number, `digest` that of its texts, `errors` how many requests could not be decided.
     """
 
     __slots__ = (
+        "_memoized",
         "_parts",
         "_remembered",
         "_roles",
-        "_worked_out",
         "digest",
         "errors",
         "number",
@@ -74,7 +82,7 @@ class Snapshot:
         self.digest = policy.text.digest()
         self.vocabulary: Vocabulary = policy.vocabulary
         self.errors = 0
-        self.words = Words(
+        self.words = VisibleWords(
             who=frozenset({ANYONE}).union(*(part.index.words.who for part in parts.values())),
             scopes=frozenset[str]().union(*(part.index.words.scopes for part in parts.values())),
             facts=frozenset[str]().union(*(part.index.words.facts for part in parts.values())),
@@ -82,13 +90,13 @@ class Snapshot:
         self._parts = parts
         self._roles = RoleClosure(policy.role_links)
         self._remembered: dict[AccessRequest, Verdict] = {}
-        self._worked_out: dict[str, dict[Hashable, object]] = defaultdict(dict)
+        self._memoized: dict[str, dict[Hashable, object]] = defaultdict(dict)
 
     @classmethod
     def build(cls, policy: Policy, number: int) -> Snapshot:
-        """Build and warm everything eagerly, some milliseconds for a thousand rows.
+        """Build and warm everything now: ten milliseconds for a thousand rows.
 
-        Raises PolicyRejected for what casbin would quietly turn into access: see `fence`.
+        Raises PolicyRejected for a policy that casbin would read as access to everything: see `fence`.
         """
         complaints = fence(policy)
         if complaints:
@@ -108,8 +116,10 @@ class Snapshot:
         scopes: Iterable[str],
         facts: Mapping[str, bool | None],
     ) -> AccessRequest:
-        """What the rules can see of a request: roles closed over inheritance, words that no rule mentions left out, and
-        no state of a kind to which this version gives none: it may be older than the code that tells of states."""
+        """The request as the rules see it: with every included role, and without words that no rule mentions.
+
+        A kind without states in this version has none: the version may be older than the states in the code.
+        """
         words = self.index_of(kind, action).words
         return AccessRequest(
             kind=kind,
@@ -125,38 +135,40 @@ class Snapshot:
         return self._roles.close(who)
 
     def decide(self, request: AccessRequest) -> Verdict:
-        """The verdict. Never raises: what cannot be decided is denied with `policy-error`, logged and counted."""
+        """The verdict. Never raises: a request that cannot be decided is denied as `policy-error` and logged."""
         try:
             known = self._remembered.get(request)
             if known is not None:
                 return known
             verdict = self._decide(request)
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong inside casbin must be a refusal
-            return self._failed(request, type(error).__name__)
-        if len(self._remembered) >= MAX_REMEMBERED:
+        except Exception as error:  # noqa: BLE001 - a failure inside casbin must deny
+            return self._fail(request, type(error).__name__)
+        if len(self._remembered) >= MAX_VERDICTS_REMEMBERED:
             self._remembered.clear()
         if verdict is not _ERROR:
             self._remembered[request] = verdict
         return verdict
 
-    def remembered(self, what: str, key: Hashable, work: Callable[[], T]) -> T:
-        """What `work` makes of a question, worked out once and kept while the snapshot lives, as long as there is room;
-        `what` names the kind of thing, of which there are few. `key` holds all that it depends on."""
-        known = self._worked_out[what]
+    def memoize(self, what: str, key: Hashable, work: Callable[[], T]) -> T:
+        """The result of `work`, kept while the snapshot lives and there is room.
+
+        `what` names the kind of result; there are few. `key` holds everything that the result depends on.
+        """
+        known = self._memoized[what]
         found = known.get(key)
         if found is None:
             made = work()
-            if len(known) >= MAX_WORKED_OUT:
+            if len(known) >= MAX_MEMOIZED:
                 known.clear()
             found = known[key] = made
         return cast("T", found)
 
     def recall(self, what: str, key: Hashable) -> Any:
-        """What `remembered` has of this; None when it was not worked out yet, or forgotten."""
-        return self._worked_out[what].get(key)
+        """A result that `memoize` kept, or None."""
+        return self._memoized[what].get(key)
 
     def index_of(self, kind: str, action: str) -> RuleIndex:
-        """The rules about this kind and action, as they are found by a question."""
+        """The rules about this kind and action, with their index."""
         part = self._parts.get((kind, action))
         return part.index if part is not None else RuleIndex.of(kind, action, ())
 
@@ -164,48 +176,52 @@ class Snapshot:
         """The rules about this kind and action, in the order of the file."""
         return self.index_of(kind, action).rules
 
-    def words_of(self, kind: str, action: str) -> Words:
-        """What the rules about this kind and action can see, and the laws about it."""
+    def words_of(self, kind: str, action: str) -> VisibleWords:
+        """The words that the rules and laws about this kind and action can see."""
         return self.index_of(kind, action).words
 
     def scopes_for(self, kind: str, action: str) -> tuple[str, ...]:
-        """Scopes of which a token needs at least one; empty when no scope is needed, or when nothing would help."""
+        """Scopes of which a token needs at least one. Empty when no scope is needed, or when none would help."""
         return self.index_of(kind, action).scopes
 
     def could_allow(self, kind: str, action: str, scopes: Iterable[str]) -> bool:
-        """False when no allow rule for this kind and action can be satisfied with these scopes, whatever else holds."""
+        """False when no allow rule for this kind and action can match with these scopes."""
         return self.index_of(kind, action).could_allow(scopes)
 
     def _decide(self, request: AccessRequest) -> Verdict:
-        problem = self._unfit(request)
+        problem = self._find_flaw(request)
         if problem:
-            return self._failed(request, problem)
+            return self._fail(request, problem)
         part = self._parts.get((request.kind, request.action))
         if part is None:
             return _NO_RULE
         allowed = part.ask(request)
-        applied = part.applied(request)
+        applied = part.matching(request)
         denied_by = tuple(rule.name for rule in applied if rule.effect is Effect.DENY)
         allowed_by = tuple(rule.name for rule in applied if rule.effect is Effect.ALLOW)
         if allowed is not (bool(allowed_by) and not denied_by):
-            return self._failed(request, "casbin and our own reading of the rules disagree")
+            return self._fail(request, "casbin and matching.py disagree about the rules")
         if allowed:
-            return Verdict(allowed=True, reason=Reason.ALLOWED, rules=allowed_by[:MAX_NAMED])
-        return Verdict(allowed=False, reason=Reason.DENY_RULE, rules=denied_by[:MAX_NAMED]) if denied_by else _NO_RULE
+            return Verdict(allowed=True, reason=Reason.ALLOWED, rules=allowed_by[:MAX_RULES_PER_DECISION])
+        return (
+            Verdict(allowed=False, reason=Reason.DENY_RULE, rules=denied_by[:MAX_RULES_PER_DECISION])
+            if denied_by
+            else _NO_RULE
+        )
 
-    def _unfit(self, request: AccessRequest) -> str | None:
-        """Why this question must not reach casbin; a string in place of a set would turn `in` into a substring test."""
+    def _find_flaw(self, request: AccessRequest) -> str | None:
+        """Why this request must not reach casbin. A string in place of a set would turn `in` into a substring test."""
         if request.action not in self.vocabulary.actions.get(request.kind, ()):
             return "the vocabulary has no such kind and action"
         if request.state != NO_STATE and request.state not in self.vocabulary.states.get(request.kind, ()):
             return "the vocabulary has no such state"
         if not all(type(part) is frozenset for part in (request.who, request.scopes, request.facts)):
-            return "words are not in frozen sets"
+            return "words, scopes or facts are not a frozenset"
         if len(dict(request.facts)) != len(request.facts):
             return "a fact is both true and false"
         return None
 
-    def _failed(self, request: AccessRequest, problem: str) -> Verdict:
+    def _fail(self, request: AccessRequest, problem: str) -> Verdict:
         self.errors += 1
         kind, action = str(getattr(request, "kind", ""))[:64], str(getattr(request, "action", ""))[:64]
         _log.error("policy_error", version=self.number, kind=kind, action=action, problem=problem)
@@ -214,7 +230,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The rules about one kind and action, with an enforcer that holds their rows alone."""
+    """The rules about a kind and action, with an enforcer that holds only their rows."""
 
     index: RuleIndex
     enforcer: _Enforcer
@@ -226,16 +242,16 @@ class _Part:
         part.ask(AccessRequest(kind, action, NO_STATE, frozenset(), frozenset(), frozenset()))
         return part
 
-    def applied(self, request: AccessRequest) -> list[Rule]:
-        """The rules that match, in order; only those on a word that the asker answers to are looked at."""
+    def matching(self, request: AccessRequest) -> list[Rule]:
+        """The rules that match, in the order of the file. Only rules on a word of the caller are read."""
         return [rule for rule in self.index.near(request.who) if matches(rule, request)]
 
     def ask(self, request: AccessRequest) -> bool:
-        """What casbin says."""
-        # casbin's evaluator keeps the values of the question in itself, so one question at a time.
+        """Casbin's answer."""
+        # casbin's evaluator keeps the values of the request in itself, so only one request at a time.
         with self.lock:
             answer = self.enforcer.enforce(
-                request.who, request.action, Thing(request.kind, request.state), request.scopes, request.facts
+                request.who, request.action, CasbinResource(request.kind, request.state), request.scopes, request.facts
             )
         if not isinstance(answer, bool):
             raise TypeError("casbin did not answer with a bool")
@@ -243,7 +259,7 @@ class _Part:
 
 
 class _Enforcer(casbin.Enforcer):  # type: ignore[misc]  # casbin has no types
-    """casbin's enforcer with the matcher parsed once: stock casbin parses it anew for every question."""
+    """casbin's enforcer with the matcher parsed once. Stock casbin parses it again for every request."""
 
     parsed: Any = None
 
@@ -252,7 +268,7 @@ class _Enforcer(casbin.Enforcer):  # type: ignore[misc]  # casbin has no types
         enforcer = cls(casbin.Enforcer.new_model(text=casbin_model.MODEL))
         for name, function in casbin_functions.FUNCTIONS.items():
             enforcer.add_function(name, function)
-        # casbin's own `add_policy` compares each row with all that are there. The fence has seen that names differ.
+        # casbin's own `add_policy` compares each row with all others. The fence has already checked that names differ.
         enforcer.model["p"]["p"].policy.extend(row(rule) for rule in rules)
         return enforcer
 

@@ -1,7 +1,7 @@
-"""What is left of a rule once the asker is known: conditions on rows, the one reading that lists and cases share. Pure.
+"""Rules with the caller's part decided: what is left are conditions on rows. Pure: owns no state.
 
-`visibility` writes them as SQL for a list; the cases of a policy ask them of one row, so that `listed` is really tried;
-a replay compares what two versions leave of a list.
+`visibility` writes them as SQL for a list. Policy cases check them against one row, so that `listed` is tested. A
+replay compares what two versions leave of a list.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RowCondition:
-    """What a row must be: the asker's `relation` to it (None for any), its `states` (empty for any), its `facts`."""
+    """The caller's `relation` to a row (None for any), and the row's `states` (empty for any) and `facts`."""
 
     relation: str | None
     states: frozenset[str]
@@ -29,46 +29,53 @@ class RowCondition:
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
-    """What a version leaves of a list: `shown` by rules that allow, `hidden` by rules that deny, in the order of the
-    file. `states`: those that it knows; empty for a kind without states."""
+class ListRules:
+    """The rules of a version for one caller's list: `shown` allow rows, `hidden` deny rows, in the order of the file.
+
+    `states`: those that the version knows; empty for a kind without states.
+    """
 
     shown: tuple[tuple[Rule, RowCondition], ...]
     hidden: tuple[tuple[Rule, RowCondition], ...]
     states: frozenset[str]
 
 
-def folded(snapshot: Snapshot, request: AccessRequest) -> Folded:
-    """The rules for a question that was asked without a row. Only those near the asker, or on what somebody can be to a
-    row, are looked at; and a question's rules are folded once."""
+def fold_rules(snapshot: Snapshot, request: AccessRequest) -> ListRules:
+    """The rules for an access request that was made without a row, worked out once for each request.
 
-    def work() -> Folded:
-        words = snapshot.vocabulary
-        relations = words.relations.get(request.kind, frozenset())
-        facts = words.facts.get(request.kind, frozenset())
-        left = [
+    Only rules on a word of the caller, or on a relation to rows, are read.
+    """
+
+    def fold() -> ListRules:
+        vocabulary = snapshot.vocabulary
+        relations = vocabulary.relations.get(request.kind, frozenset())
+        facts = vocabulary.facts.get(request.kind, frozenset())
+        folded = [
             (rule, condition)
             for rule in snapshot.index_of(request.kind, request.action).near(request.who | relations)
-            if (condition := left_of(rule, request, relations, facts)) is not None
+            if (condition := fold_rule(rule, request, relations, facts)) is not None
         ]
-        return Folded(
-            shown=tuple(one for one in left if one[0].effect is Effect.ALLOW),
-            hidden=tuple(one for one in left if one[0].effect is Effect.DENY),
-            states=words.states.get(request.kind, frozenset()),
+        return ListRules(
+            shown=tuple((rule, condition) for rule, condition in folded if rule.effect is Effect.ALLOW),
+            hidden=tuple((rule, condition) for rule, condition in folded if rule.effect is Effect.DENY),
+            states=vocabulary.states.get(request.kind, frozenset()),
         )
 
-    return snapshot.remembered("list", request, work)
+    return snapshot.memoize("list", request, fold)
 
 
-def left_of(
+def fold_rule(
     rule: Rule, request: AccessRequest, relations: Collection[str], facts: Collection[str]
 ) -> RowCondition | None:
-    """The rule for this asker, or None when it can hold for no row. `relations` and `facts` are words about rows;
-    everything else is the asker's, and known: an unknown fact of theirs fails an allow and fulfils a deny."""
+    """What the rule requires of a row for this caller, or None when it can match no row.
+
+    `relations` and `facts` are words about rows. Everything else is about the caller, and known: an unknown fact about
+    the caller fails an allow and fulfils a deny.
+    """
     if rule.scope != ANY and rule.scope not in request.scopes:
         return None
-    about_row = rule.who in relations
-    if not about_row and request.who.isdisjoint(words_for(rule)):
+    is_about_row = rule.who in relations
+    if not is_about_row and request.who.isdisjoint(words_for(rule)):
         return None
     left = []
     for condition in rule.when:
@@ -76,36 +83,44 @@ def left_of(
             left.append(condition)
         elif not holds(rule.effect, condition, request.fact(condition.fact)):
             return None
-    return RowCondition(rule.who if about_row else None, rule.states, tuple(left))
+    return RowCondition(rule.who if is_about_row else None, rule.states, tuple(left))
 
 
-def listed(rules: Iterable[Rule], request: AccessRequest, relations: Collection[str], facts: Collection[str]) -> bool:
-    """Whether a list for this asker shows the row that the question speaks of. The asker's part folds without the row,
-    as it does for a list, and then the row is asked."""
-    asker = request.who.difference(relations)
-    without_row = type(request)(request.kind, request.action, "", asker, request.scopes, _without(request.facts, facts))
+def is_listed(rules: Iterable[Rule], row: AccessRequest, relations: Collection[str], facts: Collection[str]) -> bool:
+    """Whether this caller's list shows the row that the request is about.
+
+    As for a list, the caller's part is decided without the row; only then is the row looked at.
+    """
+    without_row = type(row)(
+        row.kind,
+        row.action,
+        "",
+        row.who.difference(relations),
+        row.scopes,
+        frozenset((name, value) for name, value in row.facts if name not in facts),
+    )
     effects = {
         rule.effect
         for rule in rules
-        if (left := left_of(rule, without_row, relations, facts)) is not None and row_is(left, rule.effect, request)
+        if (left := fold_rule(rule, without_row, relations, facts)) is not None and row_matches(left, rule.effect, row)
     }
     return effects == {Effect.ALLOW}
 
 
-def row_is(left: RowCondition, effect: Effect, row: AccessRequest) -> bool:
-    """Whether the row that the question speaks of is what the rule asks of one."""
-    if left.relation is not None and left.relation not in row.who:
-        # As for a single decision: whoever was that before an erasure meets the denies, and no allow.
-        return effect is Effect.DENY and former_word(left.relation) in row.who and _else_is(left, effect, row)
-    return _else_is(left, effect, row)
+def row_matches(condition: RowCondition, effect: Effect, row: AccessRequest) -> bool:
+    """Whether the row that the request is about meets the condition of a rule with this effect."""
+    relation = condition.relation
+    if relation is not None and relation not in row.who:
+        # As in a single decision: a relation from before an erasure still meets denies, and no allow.
+        return (
+            effect is Effect.DENY
+            and former_word(relation) in row.who
+            and _state_and_facts_match(condition, effect, row)
+        )
+    return _state_and_facts_match(condition, effect, row)
 
 
-def _else_is(left: RowCondition, effect: Effect, row: AccessRequest) -> bool:
-    """Whether the row's state and facts are what the rule asks for."""
-    if left.states and row.state not in left.states:
+def _state_and_facts_match(condition: RowCondition, effect: Effect, row: AccessRequest) -> bool:
+    if condition.states and row.state not in condition.states:
         return False
-    return all(holds(effect, fact, row.fact(fact.fact)) for fact in left.facts)
-
-
-def _without(facts: frozenset[tuple[str, bool]], about_rows: Collection[str]) -> frozenset[tuple[str, bool]]:
-    return frozenset(fact for fact in facts if fact[0] not in about_rows)
+    return all(holds(effect, wanted, row.fact(wanted.fact)) for wanted in condition.facts)

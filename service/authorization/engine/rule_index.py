@@ -1,7 +1,7 @@
-"""The rules about one kind and action, laid out so that a question meets only those that it could concern. Pure.
+"""An index of the rules about one kind and action. Pure.
 
-Worked out once, when a version is built. What is asked with every request (which scopes help, which rules are near the
-asker, which others come nearest) takes a time that grows with those rules, not with all of them.
+It is made once, when a version is built. With it, the time of a request grows with the rules that could concern the
+caller, not with all rules: which scopes help, which rules name a word of the caller, which others come nearest.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Final
 
 from service.policy.access_request import ANY, ANYONE, Effect
 from service.policy.laws import law_words
-from service.policy.matching import missing, names_somebody, words_for
+from service.policy.matching import missing_conditions, names_somebody, words_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from service.policy.access_request import AccessRequest, Rule
 
-# Different conditions (states, scope and facts together) that are compared for the nearest of the other rules.
+# Different combinations of states, scope and facts that are compared to find the nearest of the other rules.
 MAX_SHAPES: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """What rules can see: who-words, scopes and facts. Nothing else about an asker can change a verdict."""
+class VisibleWords:
+    """The who-words, scopes and facts that rules can see. Nothing else about a caller can change a verdict."""
 
     who: frozenset[str]
     scopes: frozenset[str]
@@ -36,11 +36,13 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class RuleIndex:
-    """`rules` in the order of the file. `scopes` are those of which a token needs at least one, in that order: none
-    where a rule asks for no scope, or where nothing would help. `allowing` are the who-words of rules that allow."""
+    """`rules` in the order of the file. `allowing`: the who-words of allow rules.
+
+    `scopes`: a token needs at least one of them; empty if a rule needs no scope, or if none would help.
+    """
 
     rules: tuple[Rule, ...]
-    words: Words
+    words: VisibleWords
     scopes: tuple[str, ...]
     allowing: frozenset[str]
     _helping: frozenset[str]
@@ -62,7 +64,7 @@ class RuleIndex:
         scopes = dict.fromkeys(rule.scope for rule in allows)
         return cls(
             rules=rules,
-            words=Words(
+            words=VisibleWords(
                 who=who.union({ANYONE}, by_word),
                 scopes=frozenset(rule.scope for rule in rules) - {ANY},
                 facts=facts | {condition.fact for rule in rules for condition in rule.when},
@@ -76,7 +78,7 @@ class RuleIndex:
         )
 
     def could_allow(self, scopes: Iterable[str]) -> bool:
-        """Whether a rule that allows can be satisfied with these scopes, whatever else holds."""
+        """Whether an allow rule can match with these scopes."""
         return ANY in self._helping or not self._helping.isdisjoint(scopes)
 
     def named(self, names: Iterable[str]) -> list[Rule]:
@@ -87,16 +89,16 @@ class RuleIndex:
         """The rules on any of these words, in the order of the file."""
         return self._at({place for word in who for place in self._by_word.get(word, ())})
 
-    def others(self, who: frozenset[str], request: AccessRequest, most: int) -> list[Rule]:
-        """Rules that allow and are on none of these words, those first that lack the fewest other conditions, then in
-        the order of the file. Rules that name one person or client are not among them."""
+    def others(self, who: frozenset[str], request: AccessRequest, limit: int) -> list[Rule]:
+        """Allow rules on none of these words: those with the fewest missing conditions first, then in the order of the
+        file. Rules that name a person or client are left out."""
         counted: dict[int, list[tuple[int, ...]]] = defaultdict(list)
         for places in self._shapes:
-            counted[_lacking(self.rules[places[0]], request)].append(places)
+            counted[_count_missing(self.rules[places[0]], request)].append(places)
         found: list[Rule] = []
         for count in sorted(counted):
             strangers = merge(*(self._not_on(who, places) for places in counted[count]))
-            found += [self.rules[place] for place in islice(strangers, most - len(found))]
+            found += [self.rules[place] for place in islice(strangers, limit - len(found))]
         return found
 
     def in_order(self, rules: Iterable[Rule]) -> list[Rule]:
@@ -110,6 +112,6 @@ class RuleIndex:
         return [self.rules[place] for place in sorted(places)]
 
 
-def _lacking(rule: Rule, request: AccessRequest) -> int:
-    """How many conditions do not hold, whoever asks."""
-    return sum(dimension != "who" for dimension, _ in missing(rule, request))
+def _count_missing(rule: Rule, request: AccessRequest) -> int:
+    """How many conditions do not hold, apart from who."""
+    return sum(dimension != "who" for dimension, _ in missing_conditions(rule, request))
